@@ -1,0 +1,1 @@
+//! buslane-keyed
