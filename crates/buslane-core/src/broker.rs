@@ -1,0 +1,173 @@
+//! The contract of a broker: it hands out deliveries, takes settlements and publishes records.
+//!
+//! A broker knows no pool and no handler. "Commit" and "acknowledge" are words of the implementations.
+
+mod error;
+mod record;
+
+pub use error::{BrokerError, PublishError};
+pub use record::{Receipt, Record, header};
+
+use crate::{BoxFuture, Message, Settlement, Source, Topic, TopicSettings, TopicStrategy};
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// The backends that buslane speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// The embedded broker.
+    Memory,
+    /// Apache Kafka.
+    Kafka,
+    /// NATS with JetStream.
+    Nats,
+}
+
+impl Backend {
+    /// `memory`, `kafka` or `nats`: the URL scheme, and the first word of metric names.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Kafka => "kafka",
+            Self::Nats => "nats",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A message together with the right to settle it.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// Its settlement; dropping it means "not done".
+    pub settlement: Settlement,
+}
+
+/// Messages of one source, in order: one partition while it is assigned, or one subscription.
+///
+/// Who holds it reads when there is room, and not reading is the back-pressure: an intake holds a bounded number
+/// of messages and then stops reading its source, without disturbing other sources or a group membership.
+pub trait Intake: Send {
+    /// Where the messages come from.
+    fn source(&self) -> &Arc<Source>;
+
+    /// Appends up to `max` deliveries to `out` and returns how many; `None` when the source is over: revoked,
+    /// unsubscribed or closed. Deliveries handed out before stay valid to settle.
+    fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>>;
+
+    /// Ready when the source is over, without reading from it: for a reader that waits for room.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Told `true` when its reader has waited for room too long, `false` when it reads again. A broker that
+    /// prefetches stops fetching meanwhile.
+    fn stalled(&mut self, stalled: bool);
+}
+
+/// What a broker tells of itself.
+pub enum BrokerEvent {
+    /// A source was assigned. Its messages may be read at once.
+    Assigned(Box<dyn Intake>),
+    /// The connection is lost; publishing and reading resume by themselves.
+    Disconnected {
+        /// Why, as the client library says it.
+        reason: String,
+    },
+    /// The connection is back.
+    Reconnected,
+}
+
+impl fmt::Debug for BrokerEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assigned(intake) => f.debug_tuple("Assigned").field(intake.source()).finish(),
+            Self::Disconnected { reason } => f.debug_struct("Disconnected").field("reason", reason).finish(),
+            Self::Reconnected => f.write_str("Reconnected"),
+        }
+    }
+}
+
+/// An answer that is often there at once; waiting for it costs a box only when it is not.
+pub enum Answer<'a, T> {
+    /// There already.
+    Now(T),
+    /// Still to come.
+    Later(BoxFuture<'a, T>),
+}
+
+impl<T> Answer<'_, T> {
+    /// Waits for it.
+    pub async fn get(self) -> T {
+        match self {
+            Self::Now(value) => value,
+            Self::Later(future) => future.await,
+        }
+    }
+}
+
+/// How a topic is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SubscribeOptions {
+    /// Settle each message before its handler runs: strict at-most-once.
+    pub settle_first: bool,
+    /// Messages need not outlive the broker's processes (NATS: memory storage or core NATS).
+    pub ephemeral: bool,
+}
+
+/// A broker, as one member of one consumer group and one publisher.
+pub trait Broker: Send + Sync + 'static {
+    /// Which backend it is.
+    fn backend(&self) -> Backend;
+
+    /// Publishes records to a topic, in order per key. The answer has one entry a record, in their order, given
+    /// after the broker's own acknowledgement.
+    ///
+    /// # Cancel safety
+    /// Dropping a waiting answer leaves it open which of the records were published.
+    fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>>;
+
+    /// Adds topics to what this member reads, in one change of the group's membership. Topics that it reads
+    /// already are left alone. Their sources arrive as [`BrokerEvent::Assigned`].
+    fn subscribe<'a>(
+        &'a self,
+        topics: &'a [Topic],
+        options: SubscribeOptions,
+    ) -> BoxFuture<'a, Result<(), BrokerError>>;
+
+    /// Takes a topic out of what this member reads; its intakes end. Other topics are not disturbed.
+    fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>>;
+
+    /// The next event, or `None` after [`Broker::close`]. One caller at a time.
+    ///
+    /// # Cancel safety
+    /// Cancelling loses no event.
+    fn next_event(&self) -> BoxFuture<'_, Option<BrokerEvent>>;
+
+    /// Applies settings to a topic by the given strategy; returns what stands afterwards.
+    fn configure_topic<'a>(
+        &'a self,
+        topic: &'a Topic,
+        settings: &'a TopicSettings,
+        strategy: TopicStrategy,
+    ) -> BoxFuture<'a, Result<TopicSettings, BrokerError>>;
+
+    /// The settings of a topic, or `None` when there is no such topic.
+    fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>>;
+
+    /// Ends all intakes; nothing more is read. Settlements are still taken.
+    fn stop_reading(&self) -> BoxFuture<'_, ()>;
+
+    /// Sends settlements and records that are on their way, leaves the group and closes, within `deadline`.
+    /// What was handed out and not settled is delivered again to whoever comes next. Idempotent.
+    fn close(&self, deadline: Duration) -> BoxFuture<'_, Result<(), BrokerError>>;
+}

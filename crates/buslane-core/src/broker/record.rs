@@ -1,0 +1,130 @@
+//! What is published, and the broker's receipt for it.
+
+use crate::{Envelope, EnvelopeError, Headers, Topic};
+use bytes::{Bytes, BytesMut};
+
+/// Names of the headers that the bus writes and reads.
+pub mod header {
+    /// Event id of an envelope; also the broker's message id on NATS.
+    pub const EVENT_ID: &str = "X-Event-ID";
+    /// Aggregate id of an envelope.
+    pub const AGGREGATE_ID: &str = "X-Aggregate-ID";
+    /// Event version of an envelope.
+    pub const EVENT_VERSION: &str = "X-Event-Version";
+    /// Event type of an envelope.
+    pub const EVENT_TYPE: &str = "X-Event-Type";
+    /// Trace id, when set.
+    pub const TRACE_ID: &str = "X-Trace-ID";
+    /// Correlation id, when set.
+    pub const CORRELATION_ID: &str = "X-Correlation-ID";
+    /// Tenant id, when set.
+    pub const TENANT_ID: &str = "X-Tenant-ID";
+    /// Where an aggregate id is looked for, in this order.
+    pub const AGGREGATE_ID_SPELLINGS: [&str; 5] =
+        [AGGREGATE_ID, "x-aggregate-id", "Aggregate-ID", "aggregate-id", "aggregateID"];
+    /// Dead letters: topic the message came from.
+    pub const ORIGINAL_TOPIC: &str = "X-Original-Topic";
+    /// Dead letters: partition it came from.
+    pub const ORIGINAL_PARTITION: &str = "X-Original-Partition";
+    /// Dead letters: its offset or sequence.
+    pub const ORIGINAL_OFFSET: &str = "X-Original-Offset";
+    /// Dead letters: its timestamp in milliseconds since the Unix epoch.
+    pub const ORIGINAL_TIMESTAMP: &str = "X-Original-Timestamp";
+    /// Dead letters: the last error.
+    pub const ERROR_MESSAGE: &str = "X-Error-Message";
+    /// Dead letters: attempts made.
+    pub const ATTEMPTS: &str = "X-Attempts";
+    /// Dead letters: RFC 3339 time of the first failure.
+    pub const FIRST_FAILURE: &str = "X-First-Failure";
+    /// Dead letters: RFC 3339 time of the last failure.
+    pub const LAST_FAILURE: &str = "X-Last-Failure";
+}
+
+/// One record to publish.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Decides the partition, and the lane where no header does.
+    pub key: Option<Bytes>,
+    /// Headers in order.
+    pub headers: Headers,
+    /// The body.
+    pub payload: Bytes,
+}
+
+/// Bytes of a chunk that the records of a batch are cut from. A record that waits long keeps its chunk alive, so
+/// a chunk is a page and not a batch.
+const CHUNK: usize = 4096;
+
+impl Record {
+    /// A record of bytes alone.
+    #[must_use]
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self { key: None, headers: Headers::new(), payload: payload.into() }
+    }
+
+    /// The same record with a key.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<Bytes>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// The same record with these headers.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// The record of an envelope: its JSON, its aggregate id as key, and the headers of the format.
+    ///
+    /// `arena` is where the bytes are cut from; keep it between calls and many records share an allocation.
+    ///
+    /// # Errors
+    /// The first rule of the format that the envelope breaks.
+    pub fn from_envelope(envelope: &Envelope, arena: &mut BytesMut) -> Result<Self, EnvelopeError> {
+        if arena.capacity() < envelope.record_size_hint() {
+            *arena = BytesMut::with_capacity(CHUNK.max(envelope.record_size_hint()));
+        }
+        envelope.encode_into(arena)?;
+        let payload = arena.split().freeze();
+        let mut headers = Headers::builder_in(std::mem::take(arena));
+        headers
+            .push(header::EVENT_ID, envelope.event_id.as_bytes())
+            .push(header::AGGREGATE_ID, envelope.aggregate_id.as_bytes())
+            .push_integer(header::EVENT_VERSION, envelope.event_version)
+            .push(header::EVENT_TYPE, envelope.event_type.as_bytes());
+        if !envelope.trace_id.is_empty() {
+            headers.push(header::TRACE_ID, envelope.trace_id.as_bytes());
+        }
+        if !envelope.correlation_id.is_empty() {
+            headers.push(header::CORRELATION_ID, envelope.correlation_id.as_bytes());
+        }
+        if envelope.tenant_id != 0 {
+            headers.push_integer(header::TENANT_ID, envelope.tenant_id);
+        }
+        let (headers, rest) = headers.build_and_return();
+        *arena = rest;
+        let key = headers.find(header::AGGREGATE_ID).map(|range| headers.slice(range));
+        Ok(Self { key, headers, payload })
+    }
+
+    /// Bytes of key, headers and payload.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.payload.len() + self.headers.bytes() + self.key.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// The broker's word that a record is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition; 0 where the backend has none.
+    pub partition: u32,
+    /// Offset in the partition, or sequence in the stream.
+    pub offset: u64,
+    /// The broker knew the event id already and stored nothing new.
+    pub duplicate: bool,
+}

@@ -1,0 +1,104 @@
+//! The envelope: one event of one aggregate, and the rules it must keep.
+//!
+//! Not a message: where an event came from and how often it was tried is in [`Message`](crate::Message).
+
+mod error;
+mod raw_json;
+mod wire;
+
+pub use error::EnvelopeError;
+pub use raw_json::RawJson;
+
+use crate::key::{AggregateIdError, check_aggregate_id};
+use bytestring::ByteString;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+/// One event of one aggregate, in the wire format that services in other languages share.
+///
+/// Cloning is cheap: texts and payload share the buffer they were read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Names the event; [`Envelope::new`] makes a UUID version 7. Not blank.
+    pub event_id: ByteString,
+    /// Names the aggregate, and with it the lane. At most 256 bytes of `A-Z a-z 0-9 : _ - . /`.
+    pub aggregate_id: ByteString,
+    /// What happened. Not blank.
+    pub event_type: ByteString,
+    /// Version of the event's schema or of the aggregate, as the application counts. Above 0; 1 by default.
+    pub event_version: i64,
+    /// When it happened. Nanoseconds are kept, and so is the offset. The time of creation by default.
+    pub timestamp: OffsetDateTime,
+    /// Trace that the event belongs to; left out on the wire when empty.
+    pub trace_id: ByteString,
+    /// What the event answers; left out on the wire when empty.
+    pub correlation_id: ByteString,
+    /// Tenant; 0 means none and is left out on the wire.
+    pub tenant_id: i64,
+    /// The event itself, as JSON that is never re-encoded.
+    pub payload: RawJson,
+}
+
+impl Envelope {
+    /// An envelope with a new id (UUID version 7), version 1 and the present time.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::PayloadNotJson`] when `payload` does not serialise. The other rules are checked on
+    /// publishing, or now by [`Envelope::validate`].
+    pub fn new(
+        aggregate_id: impl Into<ByteString>,
+        event_type: impl Into<ByteString>,
+        payload: &(impl Serialize + ?Sized),
+    ) -> Result<Self, EnvelopeError> {
+        Ok(Self::with_payload(aggregate_id, event_type, RawJson::encode(payload)?))
+    }
+
+    /// As [`Envelope::new`], with a payload that is JSON already.
+    #[must_use]
+    pub fn with_payload(
+        aggregate_id: impl Into<ByteString>,
+        event_type: impl Into<ByteString>,
+        payload: RawJson,
+    ) -> Self {
+        Self {
+            event_id: new_event_id(),
+            aggregate_id: aggregate_id.into(),
+            event_type: event_type.into(),
+            event_version: 1,
+            timestamp: OffsetDateTime::now_utc(),
+            trace_id: ByteString::new(),
+            correlation_id: ByteString::new(),
+            tenant_id: 0,
+            payload,
+        }
+    }
+
+    /// Checks every rule of the format.
+    ///
+    /// # Errors
+    /// The first rule that is broken; the error names the field.
+    pub fn validate(&self) -> Result<(), EnvelopeError> {
+        if self.event_id.trim().is_empty() {
+            return Err(EnvelopeError::EventIdRequired);
+        }
+        if self.aggregate_id.trim().is_empty() {
+            return Err(EnvelopeError::AggregateId(AggregateIdError::Blank));
+        }
+        if self.event_type.trim().is_empty() {
+            return Err(EnvelopeError::EventTypeRequired);
+        }
+        if self.event_version <= 0 {
+            return Err(EnvelopeError::EventVersion { found: self.event_version });
+        }
+        if self.payload.is_empty() {
+            return Err(EnvelopeError::PayloadRequired);
+        }
+        check_aggregate_id(self.aggregate_id.as_bytes()).map_err(EnvelopeError::AggregateId)
+    }
+}
+
+fn new_event_id() -> ByteString {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    ByteString::from(text)
+}

@@ -1,0 +1,181 @@
+//! The envelope's JSON form: written without a tree, read without copying.
+//!
+//! Field names, order and omissions are those of the Go services (`encoding/json`, `RFC3339Nano`).
+
+use super::{Envelope, EnvelopeError, RawJson};
+use crate::decimal::Decimal;
+use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+impl Envelope {
+    /// Checks the envelope and writes its JSON form.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn encode(&self) -> Result<Bytes, EnvelopeError> {
+        let mut arena = BytesMut::with_capacity(self.size_hint());
+        self.encode_into(&mut arena)?;
+        Ok(arena.freeze())
+    }
+
+    /// As [`Envelope::encode`], behind what `arena` holds, so that many envelopes share one allocation.
+    /// On an error the arena is as before.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn encode_into(&self, arena: &mut BytesMut) -> Result<(), EnvelopeError> {
+        self.validate()?;
+        let start = arena.len();
+        arena.reserve(self.size_hint());
+        arena.put_slice(b"{\"event_id\":");
+        put_string(arena, &self.event_id);
+        arena.put_slice(b",\"aggregate_id\":");
+        put_string(arena, &self.aggregate_id);
+        arena.put_slice(b",\"event_type\":");
+        put_string(arena, &self.event_type);
+        arena.put_slice(b",\"event_version\":");
+        arena.put_slice(Decimal::new(self.event_version).as_ref());
+        arena.put_slice(b",\"timestamp\":\"");
+        if let Err(error) = self.timestamp.format_into(&mut arena.writer(), &Rfc3339) {
+            arena.truncate(start);
+            return Err(EnvelopeError::Timestamp { reason: error.to_string() });
+        }
+        arena.put_u8(b'"');
+        for (name, text) in [("trace_id", &self.trace_id), ("correlation_id", &self.correlation_id)] {
+            if !text.is_empty() {
+                arena.put_slice(b",\"");
+                arena.put_slice(name.as_bytes());
+                arena.put_slice(b"\":");
+                put_string(arena, text);
+            }
+        }
+        if self.tenant_id != 0 {
+            arena.put_slice(b",\"tenant_id\":");
+            arena.put_slice(Decimal::new(self.tenant_id).as_ref());
+        }
+        arena.put_slice(b",\"payload\":");
+        arena.put_slice(self.payload.as_bytes());
+        arena.put_u8(b'}');
+        Ok(())
+    }
+
+    /// Reads and checks an envelope. Its texts and payload share `body`.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NotAnEnvelope`] for anything but a JSON object with fields of the right types,
+    /// else the first rule that is broken.
+    pub fn decode(body: &Bytes) -> Result<Self, EnvelopeError> {
+        let wire: Wire<'_> =
+            serde_json::from_slice(body).map_err(|error| EnvelopeError::NotAnEnvelope { reason: error.to_string() })?;
+        let text = |text: Cow<'_, str>| match text {
+            Cow::Borrowed(text) => share(body, text),
+            Cow::Owned(text) => ByteString::from(text),
+        };
+        let envelope = Self {
+            event_id: text(wire.event_id),
+            aggregate_id: text(wire.aggregate_id),
+            event_type: text(wire.event_type),
+            event_version: wire.event_version,
+            timestamp: read_timestamp(&wire.timestamp)?,
+            trace_id: text(wire.trace_id),
+            correlation_id: text(wire.correlation_id),
+            tenant_id: wire.tenant_id,
+            payload: wire.payload.map(|raw| RawJson::trusted(body.slice_ref(raw.get().as_bytes()))).unwrap_or_default(),
+        };
+        envelope.validate()?;
+        Ok(envelope)
+    }
+
+    /// Bytes of the JSON form, unless texts need escapes.
+    fn size_hint(&self) -> usize {
+        // Field names, punctuation, a timestamp and two integers take at most 250 bytes.
+        250 + self.text_bytes() + self.payload.as_bytes().len()
+    }
+
+    /// Bytes of the JSON form and of the headers that go with it.
+    pub(crate) fn record_size_hint(&self) -> usize {
+        // Names and lengths of seven headers and two integers take at most 180 bytes.
+        self.size_hint() + 180 + self.text_bytes()
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.event_id.len()
+            + self.aggregate_id.len()
+            + self.event_type.len()
+            + self.trace_id.len()
+            + self.correlation_id.len()
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow, default)]
+    event_id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    aggregate_id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    event_type: Cow<'a, str>,
+    #[serde(default)]
+    event_version: i64,
+    #[serde(borrow, default = "zero_time")]
+    timestamp: Cow<'a, str>,
+    #[serde(borrow, default)]
+    trace_id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    correlation_id: Cow<'a, str>,
+    #[serde(default)]
+    tenant_id: i64,
+    #[serde(borrow, default, deserialize_with = "present")]
+    payload: Option<&'a RawValue>,
+}
+
+/// Keeps a `null` payload as the JSON value it is; without this it would read as a missing field.
+fn present<'de, D: Deserializer<'de>>(source: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(source).map(Some)
+}
+
+fn share(body: &Bytes, text: &str) -> ByteString {
+    if text.is_empty() {
+        return ByteString::new();
+    }
+    // The parser has checked the text; the conversion checks it again, which costs less than an unsafe block.
+    ByteString::try_from(body.slice_ref(text.as_bytes())).unwrap_or_default()
+}
+
+/// What a missing timestamp reads as: the zero time, which the Go services write for an unset one.
+const fn zero_time<'a>() -> Cow<'a, str> {
+    Cow::Borrowed("0001-01-01T00:00:00Z")
+}
+
+fn read_timestamp(text: &str) -> Result<OffsetDateTime, EnvelopeError> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|error| EnvelopeError::Timestamp { reason: format!("{text:?}: {error}") })
+}
+
+fn put_string(out: &mut BytesMut, text: &str) {
+    out.put_u8(b'"');
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.put_slice(text.as_bytes());
+    } else {
+        for character in text.chars() {
+            put_character(out, character);
+        }
+    }
+    out.put_u8(b'"');
+}
+
+fn put_character(out: &mut BytesMut, character: char) {
+    match character {
+        '"' => out.put_slice(b"\\\""),
+        '\\' => out.put_slice(b"\\\\"),
+        '\n' => out.put_slice(b"\\n"),
+        '\r' => out.put_slice(b"\\r"),
+        '\t' => out.put_slice(b"\\t"),
+        control if control < ' ' => out.put_slice(format!("\\u{:04x}", u32::from(control)).as_bytes()),
+        other => out.put_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}

@@ -1,0 +1,41 @@
+//! Handlers: what an application writes, and how the type is erased once per subscription.
+
+mod erased;
+mod slot;
+
+pub use erased::{ErasedHandler, Retry, Step, erase};
+pub use slot::{AttemptSlot, CatchPanic, Local, panic_text};
+
+use crate::{IntoVerdict, Verdict};
+use std::future::Future;
+
+/// Something that handles messages: an async function, a closure, or a type of your own.
+///
+/// Closures are `Fn(M) -> impl Future + Send`. A type implements the one method as `async fn handle`.
+///
+/// # Cancel safety
+/// The future is dropped when a handler timeout or a shutdown deadline passes: at an `.await`, never between.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle `{M}`",
+    note = "a handler is an async function or a closure `Fn({M}) -> impl Future + Send`; one that captures clones into an `async move` block"
+)]
+pub trait Handler<M>: Send + Sync + 'static {
+    /// Handles one message.
+    fn handle(&self, message: M) -> impl Future<Output: IntoVerdict> + Send;
+}
+
+impl<M, F, Fut> Handler<M> for F
+where
+    F: Fn(M) -> Fut + Send + Sync + 'static,
+    Fut: Future + Send,
+    Fut::Output: IntoVerdict,
+{
+    fn handle(&self, message: M) -> impl Future<Output: IntoVerdict> + Send {
+        self(message)
+    }
+}
+
+/// Runs a handler and converts what it returns.
+pub async fn judge<M, H: Handler<M>>(handler: &H, message: M) -> Verdict {
+    handler.handle(message).await.into_verdict()
+}

@@ -1,0 +1,93 @@
+//! The one dynamic call between a pool and a handler.
+
+use super::{AttemptSlot, CatchPanic, Handler, Local, judge};
+use crate::{HandlerError, HandlerPanicked, Job, Kind, Message, Outcome, Verdict};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
+
+/// What one attempt of a job came to.
+#[derive(Debug)]
+pub enum Step {
+    /// The job is over.
+    Done(Outcome),
+    /// The job stays at the head of its lane and runs again later.
+    Again(Box<Retry>),
+}
+
+/// Why and when a job runs again.
+pub struct Retry {
+    /// Time until the next attempt.
+    pub delay: Duration,
+    /// What this attempt came to; counted, not settled.
+    pub outcome: Outcome,
+    /// Whether the key is blocked: out of attempts, and tried again only in case the cause went away.
+    pub blocked: bool,
+    /// What the handler wants to find in [`Job::state`] at the next attempt.
+    pub state: Option<Box<dyn Any + Send>>,
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("delay", &self.delay)
+            .field("outcome", &self.outcome)
+            .field("blocked", &self.blocked)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handler whose argument and future types are erased. Made once per subscription by [`erase`] or by a bus.
+pub trait ErasedHandler: Send + Sync + 'static {
+    /// Which promise its messages have: decides what a panic does to an actor.
+    fn kind(&self) -> Kind;
+
+    /// Starts an attempt of `job` in `slot`. Takes what it needs out of the job; what it leaves there is what the
+    /// next attempt finds.
+    fn start(self: Arc<Self>, job: &mut Job, slot: &mut AttemptSlot);
+
+    /// What becomes of a job whose attempt panicked outside of the handler's own care.
+    fn panicked(&self, job: &mut Job, text: String) -> Step {
+        let _ = job;
+        Step::Done(Outcome::Panicked(text))
+    }
+}
+
+/// Erases a handler of [`Message`]s for use on a pool without a bus: every verdict but done is a failure.
+#[must_use]
+pub fn erase<H: Handler<Message>>(kind: Kind, handler: H) -> Arc<dyn ErasedHandler> {
+    Arc::new(Plain { kind, handler })
+}
+
+struct Plain<H> {
+    kind: Kind,
+    handler: H,
+}
+
+impl<H: Handler<Message>> ErasedHandler for Plain<H> {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn start(self: Arc<Self>, job: &mut Job, slot: &mut AttemptSlot) {
+        let mut message = job.message.clone();
+        message.attempt = job.attempt;
+        slot.start(&self, message, |this: Local<Self>, message| async move {
+            let verdict = match this.kind {
+                Kind::Regular => judge(&this.handler, message).await,
+                Kind::Envelope => match CatchPanic::new(judge(&this.handler, message)).await {
+                    Ok(verdict) => verdict,
+                    Err(text) => {
+                        return Step::Done(Outcome::Panicked(HandlerPanicked(text).to_string()));
+                    }
+                },
+            };
+            Step::Done(match verdict {
+                Verdict::Done => Outcome::Ok,
+                Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => failed(error),
+            })
+        });
+    }
+}
+
+const fn failed(error: HandlerError) -> Outcome {
+    Outcome::Failed(error)
+}

@@ -1,0 +1,58 @@
+//! One unit of work for a pool.
+
+use crate::{ErasedHandler, Message, Settlement};
+use std::{any::Any, fmt, sync::Arc};
+
+/// A message on its way through a pool: its lane, its handler and its settlement.
+///
+/// # Drop behaviour
+/// A job that is dropped before it ended settles as abandoned.
+pub struct Job {
+    /// The 64-bit hash of the routing key, which names the lane.
+    pub lane: u64,
+    /// The message.
+    pub message: Message,
+    /// Who handles it; `None` leaves it to the pool's default handler.
+    pub handler: Option<Arc<dyn ErasedHandler>>,
+    /// Says how it ended.
+    pub settlement: Settlement,
+    /// The attempt that runs, or ran last; 0 before the first.
+    pub attempt: u32,
+    /// What a handler keeps between attempts.
+    pub state: Option<Box<dyn Any + Send>>,
+    /// Bytes it is accounted with, fixed when it is made.
+    bytes: usize,
+}
+
+impl Job {
+    /// A job in the lane of `lane`, to be handled by the pool's default handler.
+    #[must_use]
+    pub fn new(lane: u64, message: Message, settlement: Settlement) -> Self {
+        let bytes = message.bytes();
+        Self { lane, message, handler: None, settlement, attempt: 0, state: None, bytes }
+    }
+
+    /// The same job with a handler of its own.
+    #[must_use]
+    pub fn with_handler(mut self, handler: Arc<dyn ErasedHandler>) -> Self {
+        self.handler = Some(handler);
+        self
+    }
+
+    /// Bytes of key, headers and payload when the job was made: what it counts for in a byte budget.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("lane", &self.lane)
+            .field("source", &self.message.source)
+            .field("offset", &self.message.offset)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,171 @@
+//! A message as handlers see it, and where it came from.
+
+use crate::{Envelope, Headers, Topic};
+use bytes::Bytes;
+use std::{
+    fmt,
+    ops::{Deref, Range},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Which of the two delivery promises a message has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Kind {
+    /// Raw bytes; a failure is final.
+    #[default]
+    Regular,
+    /// An envelope; at least once, in order per aggregate.
+    Envelope,
+}
+
+impl Kind {
+    /// `regular` or `envelope`, as logs and metric labels say it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Regular => "regular",
+            Self::Envelope => "envelope",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A place that messages come from: one partition, for as long as it is assigned to this process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition; 0 where the backend has none.
+    pub partition: u32,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// Which part of a message named its key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Route {
+    /// A header's value: this range of the packed headers.
+    Header(Range<usize>),
+    /// The record's own key.
+    RecordKey,
+    /// Bytes that an extractor or the parsed body gave.
+    Key(Bytes),
+    /// No key: the n-th message that goes round-robin.
+    RoundRobin(u64),
+    /// Not routed yet.
+    #[default]
+    None,
+}
+
+/// One message with everything that is known of it. Cloning shares all buffers.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Topic and partition.
+    pub source: Arc<Source>,
+    /// Offset in the partition, or sequence in the stream.
+    pub offset: u64,
+    /// When the broker or the publisher stamped it: milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// The record's own key.
+    pub key: Option<Bytes>,
+    /// Headers in order, duplicates kept.
+    pub headers: Headers,
+    /// The body.
+    pub payload: Bytes,
+    /// Which part of the message named its lane.
+    pub route: Route,
+    /// Which promise it has.
+    pub kind: Kind,
+    /// Which attempt this is; the first is 1.
+    pub attempt: u32,
+}
+
+impl Message {
+    /// A message for tests of handlers and for pools without a bus: offset 0, no headers, no key.
+    #[must_use]
+    pub fn new(topic: Topic, payload: impl Into<Bytes>) -> Self {
+        Self {
+            source: Arc::new(Source { topic, partition: 0 }),
+            offset: 0,
+            timestamp_ms: 0,
+            key: None,
+            headers: Headers::new(),
+            payload: payload.into(),
+            route: Route::None,
+            kind: Kind::Regular,
+            attempt: 1,
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.source.topic
+    }
+
+    /// The partition; 0 where the backend has none.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        self.source.partition
+    }
+
+    /// The timestamp as a point in time.
+    #[must_use]
+    pub fn timestamp(&self) -> SystemTime {
+        let distance = Duration::from_millis(self.timestamp_ms.unsigned_abs());
+        if self.timestamp_ms < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
+    }
+
+    /// The bytes of the routing key, or `None` for a message that goes round-robin.
+    #[must_use]
+    pub fn routing_key(&self) -> Option<&[u8]> {
+        match &self.route {
+            Route::Header(range) => Some(self.headers.at(range.clone())),
+            Route::RecordKey => self.key.as_deref(),
+            Route::Key(bytes) => Some(bytes),
+            Route::RoundRobin(_) | Route::None => None,
+        }
+    }
+
+    /// The routing key for people: the key, or `rr-N` for the n-th message without one.
+    #[must_use]
+    pub fn routing_label(&self) -> String {
+        match (&self.route, self.routing_key()) {
+            (Route::RoundRobin(n), _) => format!("rr-{n}"),
+            (_, Some(key)) => String::from_utf8_lossy(key).into_owned(),
+            (_, None) => String::new(),
+        }
+    }
+
+    /// Bytes that the message occupies: key, headers and payload.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.payload.len() + self.headers.bytes() + self.key.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// An envelope with the message that carried it; reads like the envelope.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The parsed envelope.
+    pub envelope: Envelope,
+    /// Where it came from, its headers, and which attempt this is.
+    pub message: Message,
+}
+
+impl Deref for Event {
+    type Target = Envelope;
+    fn deref(&self) -> &Envelope {
+        &self.envelope
+    }
+}

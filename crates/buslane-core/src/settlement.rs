@@ -1,0 +1,112 @@
+//! The right, and the duty, to say how one delivery ended.
+
+use crate::HandlerError;
+use std::{fmt, sync::Arc};
+use thiserror::Error;
+
+/// How a job ended. Every accepted job has exactly one.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its handler succeeded.
+    Ok,
+    /// Its handler failed for good.
+    Failed(HandlerError),
+    /// Its handler panicked, with this message.
+    Panicked(String),
+    /// It was dropped before it ended: shutdown, revocation, a lost task.
+    Abandoned,
+}
+
+impl Outcome {
+    /// Whether the delivery is over. Only an abandoned one is not: the broker gives it out again.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        !matches!(self, Self::Abandoned)
+    }
+}
+
+/// A handler's panic, as an error.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("handler panicked: {0}")]
+pub struct HandlerPanicked(pub String);
+
+/// Where outcomes go: the adapter that handed the deliveries out, or a pool user's own book-keeping.
+///
+/// Called on the thread that ran the handler, once per token. Must not block and must not panic.
+pub trait Settle: Send + Sync + 'static {
+    /// Takes the outcome of the delivery `token`.
+    fn settle(&self, token: u64, outcome: Outcome);
+}
+
+impl<F: Fn(u64, Outcome) + Send + Sync + 'static> Settle for F {
+    fn settle(&self, token: u64, outcome: Outcome) {
+        self(token, outcome);
+    }
+}
+
+/// Settles one delivery. A value that is used up once.
+///
+/// # Drop behaviour
+/// Dropping it means "not done": the sink hears [`Outcome::Abandoned`], and the broker delivers again. So a
+/// panic, a cancelled task or a shutdown cannot lose a message silently.
+pub struct Settlement {
+    sink: Option<Arc<dyn Settle>>,
+    token: u64,
+}
+
+impl Settlement {
+    /// A settlement that reports to `sink` under `token`.
+    #[must_use]
+    pub fn new(sink: Arc<dyn Settle>, token: u64) -> Self {
+        Self { sink: Some(sink), token }
+    }
+
+    /// A settlement that nobody hears.
+    #[must_use]
+    pub const fn ignored() -> Self {
+        Self { sink: None, token: 0 }
+    }
+
+    /// Says how the delivery ended.
+    pub fn settle(mut self, outcome: Outcome) {
+        if let Some(sink) = self.sink.take() {
+            sink.settle(self.token, outcome);
+        }
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            sink.settle(self.token, Outcome::Abandoned);
+        }
+    }
+}
+
+impl fmt::Debug for Settlement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settlement").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn d1_settlement_is_used_once_and_dropping_means_not_done() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let sink: Arc<dyn Settle> =
+            Arc::new(move |token, outcome: Outcome| log.lock().unwrap().push((token, outcome.is_final())));
+        Settlement::new(Arc::clone(&sink), 1).settle(Outcome::Ok);
+        drop(Settlement::new(Arc::clone(&sink), 2));
+        let lost = Settlement::new(sink, 3);
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _held = lost;
+            std::panic::resume_unwind(Box::new("boom"));
+        }));
+        assert_eq!(*seen.lock().unwrap(), [(1, true), (2, false), (3, false)]);
+    }
+}
