@@ -10,7 +10,7 @@ use buslane_core::{ErasedHandler, Job, Kind, PoolStats, SubmitError};
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -154,7 +154,8 @@ impl Engine {
         loop {
             match self.try_submit(batch) {
                 Err(error) if error.is_temporary() => {
-                    if !self.wait_for_room(batch, timeout.as_mut()).await {
+                    let Some((lane, bytes)) = batch.front().map(|job| (job.lane, job.bytes())) else { return Ok(()) };
+                    if !self.wait_for_room(lane, bytes, timeout.as_mut()).await {
                         return self.try_submit(batch);
                     }
                 }
@@ -163,12 +164,8 @@ impl Engine {
         }
     }
 
-    /// Waits until the first job would fit, or `timeout`; tells which.
-    async fn wait_for_room(
-        &self,
-        batch: &VecDeque<Job>,
-        mut timeout: std::pin::Pin<&mut impl Future<Output = ()>>,
-    ) -> bool {
+    /// Waits until a job like this one would fit, or `timeout`; tells which.
+    async fn wait_for_room(&self, lane: u64, bytes: usize, mut timeout: Pin<&mut impl Future<Output = ()>>) -> bool {
         /// Takes the waiter off the list, also when the wait is cancelled.
         struct Waiting<'a>(&'a Engine, Option<u64>);
         impl Drop for Waiting<'_> {
@@ -181,8 +178,8 @@ impl Engine {
         let mut waiting = Waiting(self, None);
         poll_fn(|cx| {
             // Where no worker is able to run, room is of no use: only time helps.
-            if self.down.load(Relaxed) < self.workers && self.scheduler.poll_room(cx, batch, &mut waiting.1).is_ready()
-            {
+            let able = self.down.load(Relaxed) < self.workers;
+            if able && self.scheduler.poll_room(cx, lane, bytes, &mut waiting.1).is_ready() {
                 return Poll::Ready(true);
             }
             timeout.as_mut().poll(cx).map(|()| false)

@@ -164,11 +164,10 @@ impl<T: Item> Scheduler<T> {
         result
     }
 
-    /// Ready when the first message of `batch` would fit, or the scheduler is closed. `ticket` names the waiter
-    /// between polls; hand it to [`Scheduler::forget`] when the wait is given up.
-    pub fn poll_room(&self, cx: &Context<'_>, batch: &VecDeque<T>, ticket: &mut Option<u64>) -> Poll<()> {
-        let Some(first) = batch.front() else { return Poll::Ready(()) };
-        let (lane, bytes) = (self.mode.lane(first.lane()), first.bytes());
+    /// Ready when a message of `bytes` with the key hash `id` would fit, or the scheduler is closed. `ticket` names
+    /// the waiter between polls; hand it to [`Scheduler::forget`] when the wait is given up.
+    pub fn poll_room(&self, cx: &Context<'_>, id: u64, bytes: usize, ticket: &mut Option<u64>) -> Poll<()> {
+        let lane = self.mode.lane(id);
         let mut core = self.core.lock();
         if !core.open || core.lanes.has_room(lane, bytes).is_ok() {
             if let Some(ticket) = ticket.take() {
