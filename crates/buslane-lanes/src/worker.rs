@@ -176,7 +176,7 @@ fn handler_of<'a>(engine: &'a Engine, job: &'a Job) -> Option<&'a Arc<dyn Erased
 }
 
 fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
-    job.attempt += 1;
+    job.message.attempt += 1;
     // The handler is moved out and back: counting a reference would cost a shared cache line.
     match job.handler.take() {
         Some(handler) => {
