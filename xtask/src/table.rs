@@ -25,6 +25,17 @@ pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Four significant digits, large numbers whole.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 || size == 0.0 => format!("{value:.0}"),
+        size if size >= 100.0 => format!("{value:.1}"),
+        size if size >= 10.0 => format!("{value:.2}"),
+        size if size >= 1.0 => format!("{value:.3}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::render;

@@ -4,15 +4,16 @@
 
 use std::fmt::Write as _;
 
+use super::distribution::Curve;
 use crate::process::Result;
 
 const WIDTH: f64 = 900.0;
-const HEIGHT: f64 = 520.0;
+const HEIGHT: f64 = 560.0;
 /// The plot inside the picture.
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 870.0;
-const TOP: f64 = 60.0;
-const BOTTOM: f64 = 450.0;
+const TOP: f64 = 105.0;
+const BOTTOM: f64 = 490.0;
 /// Blue and orange: told apart by colour-blind readers; the second curve is dashed as well.
 const STYLES: [(&str, &str); 2] = [("#1f6fb4", ""), ("#d9730d", " stroke-dasharray=\"7 4\"")];
 const PERCENTILES: [(f64, &str); 6] = [
@@ -23,52 +24,6 @@ const PERCENTILES: [(f64, &str); 6] = [
     (0.999, "99.9 %"),
     (0.9999, "99.99 %"),
 ];
-
-/// One distribution: latencies in microseconds with the share of messages that were no slower.
-pub(crate) struct Curve {
-    name: String,
-    points: Vec<(f64, f64)>,
-}
-
-impl Curve {
-    /// Sorts and accumulates a histogram of (microseconds, count); equal latencies may stand in it several times.
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "message counts are far below 2^53"
-    )]
-    pub(crate) fn new(name: &str, mut histogram: Vec<(f64, u64)>) -> Self {
-        histogram.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        histogram.dedup_by(|next, kept| {
-            let same = next.0.total_cmp(&kept.0).is_eq();
-            kept.1 += if same { next.1 } else { 0 };
-            same
-        });
-        let total: u64 = histogram.iter().map(|(_, count)| count).sum();
-        let mut seen = 0;
-        let points = histogram
-            .into_iter()
-            .filter(|&(_, count)| count > 0)
-            .map(|(latency, count)| {
-                seen += count;
-                // A logarithmic axis has no 0: what is below a tenth of a microsecond is drawn there.
-                (latency.max(0.1), seen as f64 / total as f64)
-            })
-            .collect();
-        Self {
-            name: name.to_owned(),
-            points,
-        }
-    }
-
-    /// The latency that this share of the messages kept to.
-    fn at(&self, share: f64) -> f64 {
-        self.points
-            .iter()
-            .find(|(_, reached)| *reached >= share)
-            .or(self.points.last())
-            .map_or(0.0, |(latency, _)| *latency)
-    }
-}
 
 /// Draws at most two curves.
 pub(crate) fn render(title: &str, curves: &[Curve]) -> Result<String> {
@@ -202,32 +157,29 @@ fn steps(curve: &Curve, axis: &Axis) -> String {
             path = format!("M{:.1} {BOTTOM:.1}", axis.x(*latency));
         }
         path += &format!("L{:.1} {:.1}", axis.x(*latency), y(*share));
+        if *share >= PERCENTILES[PERCENTILES.len() - 1].0 {
+            break;
+        }
     }
     path
 }
 
+/// Above the plot, where no curve can run through it.
 fn legend(svg: &mut String, curves: &[Curve]) -> Result<()> {
-    let left = LEFT + 16.0;
-    let height = 14.0 + 22.0 * f64::from(u32::try_from(curves.len())?);
-    writeln!(
-        svg,
-        r##"<rect x="{left}" y="{:.1}" width="380" height="{height}" rx="4" fill="white" fill-opacity="0.9" stroke="#ccc"/>"##,
-        TOP + 10.0
-    )?;
-    let mut at = TOP + 31.0;
+    let mut at = 60.0;
     for (curve, (color, dash)) in curves.iter().zip(STYLES) {
         let figures = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)]
             .map(|(label, share)| format!("{label} {}", latency_label(curve.at(share))));
         writeln!(
             svg,
             r#"<path d="M{:.1} {:.1}h34" stroke="{color}" stroke-width="2.5"{dash}/>"#,
-            left + 12.0,
+            LEFT,
             at - 4.5
         )?;
         writeln!(
             svg,
             r#"<text x="{:.1}" y="{at:.1}">{}: {}</text>"#,
-            left + 56.0,
+            LEFT + 46.0,
             escape(&curve.name),
             figures.join(", ")
         )?;
@@ -261,19 +213,6 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Axis, BOTTOM, Curve, LEFT, RIGHT, TOP, latency_label, render, y};
-
-    #[test]
-    fn a_histogram_becomes_a_distribution() {
-        let curve = Curve::new(
-            "a",
-            vec![(30.0, 1), (10.0, 5), (20.0, 3), (10.0, 1), (40.0, 0)],
-        );
-        assert_eq!(curve.points, [(10.0, 0.6), (20.0, 0.9), (30.0, 1.0)]);
-        assert_eq!(
-            [0.5, 0.9, 0.99].map(|share| latency_label(curve.at(share))),
-            ["10 µs", "20 µs", "30 µs"]
-        );
-    }
 
     #[test]
     fn axes_hold_every_value() {

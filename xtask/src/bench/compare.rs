@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::distribution::Curve;
 use super::verdict::{METRICS, Pair, Run, judge, render};
 use super::{build_worker, chart};
 use crate::process::{Result, command, write_file};
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             &chart::render(
                 &title,
                 sides
-                    .map(|(name, histogram)| chart::Curve::new(name, histogram))
+                    .map(|(name, histogram)| Curve::new(name, histogram))
                     .as_ref(),
             )?,
         )?;

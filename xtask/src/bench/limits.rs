@@ -90,19 +90,8 @@ fn shown(value: &Value) -> String {
         Value::Bool(pass) => if *pass { "ok" } else { "FAILED" }.to_owned(),
         Value::Number(number) => number
             .as_f64()
-            .map_or_else(|| number.to_string(), significant),
+            .map_or_else(|| number.to_string(), table::number),
         other => other.to_string(),
-    }
-}
-
-/// Four significant digits, large numbers whole.
-fn significant(number: f64) -> String {
-    match number.abs() {
-        size if size >= 1000.0 || size == 0.0 => format!("{number:.0}"),
-        size if size >= 100.0 => format!("{number:.1}"),
-        size if size >= 10.0 => format!("{number:.2}"),
-        size if size >= 1.0 => format!("{number:.3}"),
-        _ => format!("{number:.4}"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod chart;
 pub(crate) mod compare;
+pub(crate) mod distribution;
 pub(crate) mod limits;
 pub(crate) mod stats;
 pub(crate) mod verdict;

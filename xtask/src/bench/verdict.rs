@@ -27,44 +27,55 @@ pub(crate) struct Pair {
     pub(crate) actor: Run,
 }
 
-pub(crate) enum Limit {
+/// What the median ratio actor / keyed must keep to.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Limit {
     AtLeast(f64),
     AtMost(f64),
-    /// Shown beside the others, not judged.
-    None,
+}
+
+impl Limit {
+    fn is_kept_by(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(limit) => ratio >= limit,
+            Self::AtMost(limit) => ratio <= limit,
+        }
+    }
 }
 
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
     pub(crate) value: fn(&Run) -> f64,
-    limit: Limit,
+    /// `None`: shown beside the others, not judged.
+    limit: Option<Limit>,
 }
 
 pub(crate) const METRICS: [Metric; 5] = [
     Metric {
         name: "throughput_per_second",
         value: |run| run.throughput_per_second,
-        limit: Limit::AtLeast(0.95),
+        limit: Some(Limit::AtLeast(0.95)),
     },
     Metric {
         name: "p50_us",
         value: |run| run.p50_us,
-        limit: Limit::None,
+        limit: None,
     },
     Metric {
         name: "p99_us",
         value: |run| run.p99_us,
-        limit: Limit::AtMost(1.05),
+        limit: Some(Limit::AtMost(1.05)),
     },
     Metric {
         name: "p999_us",
         value: |run| run.p999_us,
-        limit: Limit::None,
+        limit: None,
     },
     Metric {
         name: "peak_rss_bytes",
         value: |run| run.peak_rss_bytes,
-        limit: Limit::AtMost(1.10),
+        limit: Some(Limit::AtMost(1.10)),
     },
 ];
 
@@ -84,46 +95,37 @@ pub(crate) struct Verdict {
     /// Median of actor / keyed within the pairs.
     ratio_median: f64,
     ratio_interval_95: (f64, f64),
-    /// What the ratio must be, `None` where it is only shown.
-    limit: Option<String>,
+    limit: Option<Limit>,
     pub(crate) pass: bool,
 }
 
+/// Judges the median of the ratios within the pairs.
 pub(crate) fn judge(pairs: &[Pair]) -> Report {
-    let metrics: Vec<Verdict> = METRICS
-        .iter()
-        .map(|metric| {
-            let ratios: Vec<f64> = pairs
+    let verdict = |metric: &Metric| {
+        let side = |side: fn(&Pair) -> &Run| -> Vec<f64> {
+            pairs
                 .iter()
-                .map(|pair| (metric.value)(&pair.actor) / (metric.value)(&pair.keyed))
-                .collect();
-            let ratio = median(&ratios);
-            let (limit, pass) = match metric.limit {
-                Limit::AtLeast(limit) => (Some(format!(">= {limit:.2}")), ratio >= limit),
-                Limit::AtMost(limit) => (Some(format!("<= {limit:.2}")), ratio <= limit),
-                Limit::None => (None, true),
-            };
-            Verdict {
-                name: metric.name,
-                keyed_median: median(
-                    &pairs
-                        .iter()
-                        .map(|pair| (metric.value)(&pair.keyed))
-                        .collect::<Vec<_>>(),
-                ),
-                actor_median: median(
-                    &pairs
-                        .iter()
-                        .map(|pair| (metric.value)(&pair.actor))
-                        .collect::<Vec<_>>(),
-                ),
-                ratio_median: ratio,
-                ratio_interval_95: median_interval(&ratios),
-                limit,
-                pass,
-            }
-        })
-        .collect();
+                .map(|pair| (metric.value)(side(pair)))
+                .collect()
+        };
+        let (keyed, actor) = (side(|pair| &pair.keyed), side(|pair| &pair.actor));
+        let ratios: Vec<f64> = actor
+            .iter()
+            .zip(&keyed)
+            .map(|(actor, keyed)| actor / keyed)
+            .collect();
+        let ratio = median(&ratios);
+        Verdict {
+            name: metric.name,
+            keyed_median: median(&keyed),
+            actor_median: median(&actor),
+            ratio_median: ratio,
+            ratio_interval_95: median_interval(&ratios),
+            limit: metric.limit,
+            pass: metric.limit.is_none_or(|limit| limit.is_kept_by(ratio)),
+        }
+    };
+    let metrics: Vec<Verdict> = METRICS.iter().map(verdict).collect();
     let pass = metrics.iter().all(|verdict| verdict.pass);
     Report {
         pairs: pairs.len(),
@@ -133,40 +135,39 @@ pub(crate) fn judge(pairs: &[Pair]) -> Report {
     }
 }
 
+/// The table for people.
 pub(crate) fn render(report: &Report) -> String {
-    let rows: Vec<Vec<String>> = report
-        .metrics
-        .iter()
-        .map(|verdict| {
-            let (low, high) = verdict.ratio_interval_95;
-            vec![
-                verdict.name.to_owned(),
-                format!("{:.0}", verdict.keyed_median),
-                format!("{:.0}", verdict.actor_median),
-                format!("{:.4}", verdict.ratio_median),
-                format!("{low:.4} .. {high:.4}"),
-                verdict.limit.clone().unwrap_or_else(|| "-".to_owned()),
-                match (&verdict.limit, verdict.pass) {
-                    (None, _) => "shown",
-                    (_, true) => "ok",
-                    (_, false) => "FAILED",
-                }
-                .to_owned(),
-            ]
-        })
-        .collect();
-    table::render(
-        &[
-            "median of",
-            "keyed",
-            "actor",
-            "actor/keyed",
-            "95 % interval",
-            "limit",
-            "result",
-        ],
-        &rows,
-    )
+    let row = |verdict: &Verdict| {
+        let (low, high) = verdict.ratio_interval_95;
+        let (limit, result) = match verdict.limit {
+            None => ("-".to_owned(), "shown"),
+            Some(Limit::AtLeast(limit)) => (format!(">= {limit:.2}"), word(verdict.pass)),
+            Some(Limit::AtMost(limit)) => (format!("<= {limit:.2}"), word(verdict.pass)),
+        };
+        vec![
+            verdict.name.to_owned(),
+            table::number(verdict.keyed_median),
+            table::number(verdict.actor_median),
+            format!("{:.4}", verdict.ratio_median),
+            format!("{low:.4} .. {high:.4}"),
+            limit,
+            result.to_owned(),
+        ]
+    };
+    let header = [
+        "median of",
+        "keyed",
+        "actor",
+        "actor/keyed",
+        "95 % interval",
+        "limit",
+        "result",
+    ];
+    table::render(&header, &report.metrics.iter().map(row).collect::<Vec<_>>())
+}
+
+fn word(pass: bool) -> &'static str {
+    if pass { "ok" } else { "FAILED" }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod layers;
 mod pages;
 mod rules;
 mod spec;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,7 @@ pub(crate) fn run() -> Result<()> {
     let files = text_files()?;
     let mut findings = Vec::new();
     for file in &files {
+        findings.extend(words::check(&file.path, &file.text));
         findings.extend(rules::check(&file.path, &file.text));
     }
     findings.extend(rules::missing_pure_modules(

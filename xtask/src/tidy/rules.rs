@@ -1,4 +1,4 @@
-//! Rules about one file: words that must not stand in it, its module documentation, its size.
+//! Rules about one source file: words that must not stand in its code, its module documentation, its size.
 //!
 //! Words are looked for in code alone where a comment may well name what the code must not use.
 
@@ -23,7 +23,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 
 /// Checks one file of the repository.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
-    let mut findings = machine_words(path, text);
+    let mut findings = Vec::new();
     let parts: Vec<&str> = path.split('/').collect();
     let is_source = match parts.as_slice() {
         ["crates", _, "src", .., file] | ["xtask", "src", .., file] => file.ends_with(".rs"),
@@ -145,32 +145,6 @@ fn size(path: &str, text: &str) -> Vec<Finding> {
     }
 }
 
-/// Paths of one machine and hosts behind a registry say nothing to a reader elsewhere. (Built from parts: this file is checked too.)
-fn machine_words(path: &str, text: &str) -> Vec<Finding> {
-    let folders = ["work", "root"].map(|name| format!("/{name}/"));
-    let hosts = ["static", "index"].map(|name| format!("{name}.crates{}", ".io"));
-    let mut findings = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let in_folder = |folder: &&String| {
-            line.match_indices(folder.as_str())
-                .any(|(at, _)| is_path_start(&line[..at]))
-        };
-        let words = folders
-            .iter()
-            .filter(in_folder)
-            .chain(hosts.iter().filter(|host| line.contains(host.as_str())));
-        for word in words {
-            findings.push(Finding::failure(path, number + 1, "machine-word", format!("`{word}` belongs to one machine: write it relative to the repository, or leave it out")));
-        }
-    }
-    findings
-}
-
-/// Whether a `/` after this text begins an absolute path rather than going on with a relative one.
-fn is_path_start(before: &str) -> bool {
-    !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '}' | ')'))
-}
-
 fn lines_with<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.lines()
         .enumerate()
@@ -286,30 +260,5 @@ mod tests {
             )
             .is_empty()
         );
-    }
-
-    #[test]
-    fn machine_words_are_found_in_every_file() {
-        let path = |name: &str| format!("see /{name}/notes\n");
-        for text in [
-            path("work"),
-            path("root"),
-            format!("https://static.crates{}/x\n", ".io"),
-        ] {
-            assert_eq!(
-                rules("docs/a.md", &text),
-                [(1, "machine-word", false)],
-                "{text}"
-            );
-        }
-        for text in [
-            "frame/work/x",
-            "../root/x",
-            "https://crates.io/x",
-            "/workers/",
-            "~/rooted/",
-        ] {
-            assert!(rules("docs/a.md", text).is_empty(), "{text}");
-        }
     }
 }
