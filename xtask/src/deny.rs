@@ -16,5 +16,12 @@ pub(crate) fn run() -> Result<()> {
         VERSION,
         &Metadata::of_workspace()?.target_directory,
     )?;
-    run_command(command(program).args(["--all-features", "check", "bans", "licenses", "sources"]))
+    run_command(command(program).args([
+        "--all-features",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }
