@@ -15,14 +15,8 @@ struct Step {
 
 /// Quick checks first: what fails in a second should not be found after minutes.
 const STEPS: [Step; 8] = [
-    Step {
-        name: "fmt",
-        run: |_| run_command(&mut cargo(["fmt", "--all", "--check"])),
-    },
-    Step {
-        name: "tidy",
-        run: |_| tidy::run(),
-    },
+    Step { name: "fmt", run: |_| run_command(&mut cargo(["fmt", "--all", "--check"])) },
+    Step { name: "tidy", run: |_| tidy::run() },
     Step {
         name: "clippy",
         run: |_| {
@@ -37,31 +31,16 @@ const STEPS: [Step; 8] = [
             ]))
         },
     },
-    Step {
-        name: "msrv",
-        run: |_| msrv::run(true),
-    },
-    Step {
-        name: "deny",
-        run: |_| deny::run(),
-    },
+    Step { name: "msrv", run: |_| msrv::run(true) },
+    Step { name: "deny", run: |_| deny::run() },
     Step {
         name: "doc",
         run: |_| {
-            run_command(
-                cargo(["doc", "--workspace", "--no-deps", "--all-features"])
-                    .env("RUSTDOCFLAGS", "-D warnings"),
-            )
+            run_command(cargo(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"))
         },
     },
-    Step {
-        name: "test",
-        run: |tally| test::run(&test::Args { filter: None }, tally),
-    },
-    Step {
-        name: "instructions",
-        run: |_| instructions::run(&instructions::Args { update: false }),
-    },
+    Step { name: "test", run: |tally| test::run(&test::Args { filter: None }, tally) },
+    Step { name: "instructions", run: |_| instructions::run(&instructions::Args { update: false }) },
 ];
 
 /// Runs the steps and prints what each took; the last line is the sum of the tests.
@@ -71,27 +50,15 @@ pub(crate) fn run() -> Result<()> {
     let mut failure = None;
     for (number, step) in STEPS.iter().enumerate() {
         if failure.is_some() {
-            rows.push(vec![
-                step.name.to_owned(),
-                "not run".to_owned(),
-                String::new(),
-            ]);
+            rows.push(vec![step.name.to_owned(), "not run".to_owned(), String::new()]);
             continue;
         }
         println!("\n==> {}/{} {}", number + 1, STEPS.len(), step.name);
         let start = Instant::now();
         let result = (step.run)(&mut tally);
         let elapsed = in_seconds(start.elapsed());
-        println!(
-            "<== {} {} after {elapsed}",
-            step.name,
-            if result.is_ok() { "passed" } else { "failed" }
-        );
-        rows.push(vec![
-            step.name.to_owned(),
-            if result.is_ok() { "ok" } else { "FAILED" }.to_owned(),
-            elapsed,
-        ]);
+        println!("<== {} {} after {elapsed}", step.name, if result.is_ok() { "passed" } else { "failed" });
+        rows.push(vec![step.name.to_owned(), if result.is_ok() { "ok" } else { "FAILED" }.to_owned(), elapsed]);
         failure = result.err().map(|error| format!("{}: {error}", step.name));
     }
     println!("\n{}", table::render(&["step", "result", "time"], &rows));

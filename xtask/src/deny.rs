@@ -11,11 +11,7 @@ const VERSION: &str = "0.20.2";
 
 /// Runs the three checks that need only the checkout and the lock file.
 pub(crate) fn run() -> Result<()> {
-    let program = cargo_tool(
-        "cargo-deny",
-        VERSION,
-        &Metadata::of_workspace()?.target_directory,
-    )?;
+    let program = cargo_tool("cargo-deny", VERSION, &Metadata::of_workspace()?.target_directory)?;
     run_command(command(program).args([
         "--all-features",
         "check",

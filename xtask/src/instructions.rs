@@ -29,15 +29,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let metadata = Metadata::of_workspace()?;
     if !metadata.has_target("bench", "instructions") {
-        return Err("the package buslane-benches has no bench `instructions`: add benches/benches/instructions.rs".into());
+        return Err(
+            "the package buslane-benches has no bench `instructions`: add benches/benches/instructions.rs".into()
+        );
     }
     tools::valgrind()?;
     // The runner and the library must be of the same version: the lock file names it.
-    let runner = tools::cargo_tool(
-        "gungraun-runner",
-        &locked_version("gungraun")?,
-        &metadata.target_directory,
-    )?;
+    let runner = tools::cargo_tool("gungraun-runner", &locked_version("gungraun")?, &metadata.target_directory)?;
     let measured = measure(&runner)?;
     let file = root().join(COUNTS_FILE);
     if args.update {
@@ -45,20 +43,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{COUNTS_FILE}: {} counts written", measured.len());
         return Ok(());
     }
-    let kept = std::fs::read_to_string(&file).map_err(|error| {
-        format!("{COUNTS_FILE}: {error}: run `cargo xtask instructions --update`")
-    })?;
-    let kept: Counts =
-        serde_json::from_str(&kept).map_err(|error| format!("{COUNTS_FILE}: {error}"))?;
+    let kept = std::fs::read_to_string(&file)
+        .map_err(|error| format!("{COUNTS_FILE}: {error}: run `cargo xtask instructions --update`"))?;
+    let kept: Counts = serde_json::from_str(&kept).map_err(|error| format!("{COUNTS_FILE}: {error}"))?;
     let (rows, failures) = compare(&kept, &measured);
-    println!(
-        "{}",
-        table::render(&["bench", "kept", "measured", "change", "result"], &rows)
-    );
+    println!("{}", table::render(&["bench", "kept", "measured", "change", "result"], &rows));
     if failures.is_empty() {
         return Ok(());
     }
-    let advice = "make the code cheaper, or say in the commit why it costs more and run `cargo xtask instructions --update`";
+    let advice =
+        "make the code cheaper, or say in the commit why it costs more and run `cargo xtask instructions --update`";
     Err(format!("{}: {advice}", failures.join("; ")).into())
 }
 
@@ -89,36 +83,19 @@ fn compare(kept: &Counts, measured: &Counts) -> (Vec<Vec<String>>, Vec<String>) 
                 (String::new(), "GONE")
             }
         };
-        rows.push(vec![
-            name.clone(),
-            shown(kept.get(name)),
-            shown(measured.get(name)),
-            change,
-            verdict.to_owned(),
-        ]);
+        rows.push(vec![name.clone(), shown(kept.get(name)), shown(measured.get(name)), change, verdict.to_owned()]);
     }
     (rows, failures)
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "instruction counts are far below 2^53"
-)]
+#[allow(clippy::cast_precision_loss, reason = "instruction counts are far below 2^53")]
 fn ratio(new: u64, old: u64) -> f64 {
     new as f64 / (old.max(1)) as f64
 }
 
 /// Runs the bench. gungraun prints one JSON object a line and bench.
 fn measure(runner: &Path) -> Result<Counts> {
-    let mut bench = cargo([
-        "bench",
-        "-p",
-        "buslane-benches",
-        "--bench",
-        "instructions",
-        "--",
-        "--output-format=json",
-    ]);
+    let mut bench = cargo(["bench", "-p", "buslane-benches", "--bench", "instructions", "--", "--output-format=json"]);
     let mut counts = Counts::new();
     let mut unreadable = None;
     each_line(bench.env("GUNGRAUN_RUNNER", runner), |line| {
@@ -133,9 +110,7 @@ fn measure(runner: &Path) -> Result<Counts> {
         }
     })?;
     match unreadable {
-        Some(line) => {
-            Err(format!("cannot read the count in this line of gungraun: {line:.300}").into())
-        }
+        Some(line) => Err(format!("cannot read the count in this line of gungraun: {line:.300}").into()),
         None if counts.is_empty() => Err("the bench `instructions` has measured nothing".into()),
         None => Ok(counts),
     }
@@ -144,18 +119,11 @@ fn measure(runner: &Path) -> Result<Counts> {
 /// Name and instruction count of one line: `group::function` or `group::function/id`.
 fn count_of(line: &str) -> Option<(String, u64)> {
     let summary: Value = serde_json::from_str(line).ok()?;
-    let mut name = format!(
-        "{}::{}",
-        summary["group"].as_str()?,
-        summary["function_name"].as_str()?
-    );
+    let mut name = format!("{}::{}", summary["group"].as_str()?, summary["function_name"].as_str()?);
     if let Some(id) = summary["id"].as_str() {
         name = format!("{name}/{id}");
     }
-    let profile = summary["profiles"]
-        .as_array()?
-        .iter()
-        .find(|profile| profile["tool"] == "Callgrind")?;
+    let profile = summary["profiles"].as_array()?.iter().find(|profile| profile["tool"] == "Callgrind")?;
     let count = profile["data"]["total"]["metrics"]["Ir"]["values"]["new"].as_u64()?;
     Some((name, count))
 }
@@ -165,25 +133,16 @@ mod tests {
     use super::{Counts, compare, count_of};
 
     fn counts(list: &[(&str, u64)]) -> Counts {
-        list.iter()
-            .map(|(name, count)| ((*name).to_owned(), *count))
-            .collect()
+        list.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
     }
 
     #[test]
     fn growth_above_five_percent_fails() {
         assert_eq!(
-            compare(
-                &counts(&[("a", 100), ("b", 100)]),
-                &counts(&[("a", 105), ("b", 40)])
-            )
-            .1,
+            compare(&counts(&[("a", 100), ("b", 100)]), &counts(&[("a", 105), ("b", 40)])).1,
             Vec::<String>::new()
         );
-        assert_eq!(
-            compare(&counts(&[("a", 1000)]), &counts(&[("a", 1051)])).1,
-            ["a grew by 5.1 %"]
-        );
+        assert_eq!(compare(&counts(&[("a", 1000)]), &counts(&[("a", 1051)])).1, ["a grew by 5.1 %"]);
     }
 
     #[test]
@@ -200,10 +159,7 @@ mod tests {
                 r#"{{"group":"sums","function_name":"sized",{id}"profiles":[{{"tool":"Callgrind","data":{{"total":{{"metrics":{{"Ir":{{"values":{values}}}}}}}}}}}]}}"#
             )
         };
-        assert_eq!(
-            count_of(&line("", r#"{"new":1424}"#)),
-            Some(("sums::sized".to_owned(), 1424))
-        );
+        assert_eq!(count_of(&line("", r#"{"new":1424}"#)), Some(("sums::sized".to_owned(), 1424)));
         assert_eq!(
             count_of(&line(r#""id":"small","#, r#"{"new":7,"old":9}"#)),
             Some(("sums::sized/small".to_owned(), 7))

@@ -2,10 +2,7 @@
 //!
 //! One file (or folder) holds one command. This program checks, tests and measures the workspace from outside: it depends on no
 //! crate of the product, so that it still runs when the product does not compile. It is no build system: `cargo` builds.
-#![allow(
-    clippy::print_stdout,
-    reason = "a command line program answers on standard output"
-)]
+#![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 mod bench;
 mod ci;
@@ -25,10 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Checks, tests and measures the workspace"
-)]
+#[command(name = "cargo xtask", about = "Checks, tests and measures the workspace")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -40,22 +40,13 @@ pub(crate) fn cargo<const N: usize>(args: [&str; N]) -> Command {
 /// Runs the command with its output shown.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", line_of(command));
-    let status = command
-        .status()
-        .map_err(|error| cannot_start(command, &error))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{}`: {status}", line_of(command)).into())
-    }
+    let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", line_of(command)).into()) }
 }
 
 /// Runs the command and returns its standard output; its standard error is shown.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| cannot_start(command, &error))?;
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| cannot_start(command, &error))?;
     if output.status.success() {
         Ok(String::from_utf8(output.stdout)?)
     } else {
@@ -66,10 +57,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 /// Runs the command, hands each line of its standard output to `on_line` as it comes, and says how the child ended.
 pub(crate) fn each_line(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<()> {
     println!("$ {}", line_of(command));
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| cannot_start(command, &error))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_start(command, &error))?;
     if let Some(output) = child.stdout.take() {
         let mut lines = BufReader::new(output);
         let mut line = Vec::new();
@@ -79,11 +67,7 @@ pub(crate) fn each_line(command: &mut Command, mut on_line: impl FnMut(&str)) ->
         }
     }
     let status = child.wait()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{}`: {status}", line_of(command)).into())
-    }
+    if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", line_of(command)).into()) }
 }
 
 /// Whether a program of this name can be started at all (it is asked for its version).
@@ -98,10 +82,7 @@ pub(crate) fn is_installed(program: impl AsRef<std::ffi::OsStr>) -> bool {
 
 /// Writes a file whose folder may not exist yet; a relative path starts at the caller's working directory.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
-    let written = match path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
+    let written = match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, text)),
         None => std::fs::write(path, text),
     };
@@ -110,11 +91,7 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
 
 fn line_of(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut line = program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+    let mut line = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     for arg in command.get_args() {
         line.push(' ');
         line.push_str(&arg.to_string_lossy());

@@ -38,26 +38,11 @@ fn order_service_smoke(metadata: &Metadata) -> Result<()> {
         return Ok(());
     }
     for (use_actor_pool, pool) in [("false", "keyed"), ("true", "actor")] {
-        let file = metadata
-            .target_directory
-            .join("xtask")
-            .join(format!("order_service-{pool}.json"));
+        let file = metadata.target_directory.join("xtask").join(format!("order_service-{pool}.json"));
         crate::process::write_file(&file, "")?;
-        let mut example = cargo([
-            "run",
-            "--release",
-            "--example",
-            "order_service",
-            "--",
-            "--events",
-            "20000",
-            "--report",
-        ]);
-        run_command(
-            example
-                .arg(&file)
-                .env("BUSLANE_USE_ACTOR_POOL", use_actor_pool),
-        )?;
+        let mut example =
+            cargo(["run", "--release", "--example", "order_service", "--", "--events", "20000", "--report"]);
+        run_command(example.arg(&file).env("BUSLANE_USE_ACTOR_POOL", use_actor_pool))?;
         judge_report(&std::fs::read_to_string(&file)?, pool)
             .map_err(|error| format!("order_service with the {pool} pool: {error}"))?;
     }
@@ -65,12 +50,8 @@ fn order_service_smoke(metadata: &Metadata) -> Result<()> {
 }
 
 fn judge_report(text: &str, pool: &str) -> Result<()> {
-    let report: Value =
-        serde_json::from_str(text).map_err(|error| format!("the report is not JSON: {error}"))?;
-    let missing = REPORT_KEYS
-        .iter()
-        .filter(|key| report.get(key).is_none())
-        .map(|key| (*key).to_owned());
+    let report: Value = serde_json::from_str(text).map_err(|error| format!("the report is not JSON: {error}"))?;
+    let missing = REPORT_KEYS.iter().filter(|key| report.get(key).is_none()).map(|key| (*key).to_owned());
     let missing_latency = LATENCY_KEYS
         .iter()
         .filter(|key| report["latency_ms"].get(key).is_none())
@@ -85,11 +66,7 @@ fn judge_report(text: &str, pool: &str) -> Result<()> {
         }
     }
     let used = report["pool"].as_str().unwrap_or_default();
-    if used.contains(pool) {
-        Ok(())
-    } else {
-        Err(format!("the report says pool = {used:?}").into())
-    }
+    if used.contains(pool) { Ok(()) } else { Err(format!("the report says pool = {used:?}").into()) }
 }
 
 #[cfg(test)]
@@ -101,9 +78,7 @@ mod tests {
         "latency_ms":{"p50":1,"p99":1,"p999":1}}"#;
 
     fn failure(text: &str, pool: &str) -> String {
-        judge_report(text, pool)
-            .expect_err("must be refused")
-            .to_string()
+        judge_report(text, pool).expect_err("must be refused").to_string()
     }
 
     #[test]

@@ -75,13 +75,6 @@ mod tests {
         ] {
             tally.add(line);
         }
-        assert_eq!(
-            tally,
-            Tally {
-                passed: 5,
-                failed: 4,
-                ignored: 1
-            }
-        );
+        assert_eq!(tally, Tally { passed: 5, failed: 4, ignored: 1 });
     }
 }

@@ -11,32 +11,16 @@ pub(crate) fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<Pat
     let is_right = |program: &Path| {
         let mut ask = command(program);
         is_installed(program)
-            && capture(ask.arg("--version"))
-                .is_ok_and(|text| text.split_whitespace().nth(1) == Some(version))
+            && capture(ask.arg("--version")).is_ok_and(|text| text.split_whitespace().nth(1) == Some(version))
     };
     if is_right(Path::new(name)) {
         return Ok(PathBuf::from(name));
     }
     let folder = target.join("tools").join(format!("{name}-{version}"));
-    let program = folder
-        .join("bin")
-        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let program = folder.join("bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if !program.exists() {
-        println!(
-            "{name} {version} is not installed: building it once, which takes two to three minutes"
-        );
-        run_command(
-            cargo([
-                "install",
-                "--quiet",
-                "--locked",
-                name,
-                "--version",
-                version,
-                "--root",
-            ])
-            .arg(&folder),
-        )?;
+        println!("{name} {version} is not installed: building it once, which takes two to three minutes");
+        run_command(cargo(["install", "--quiet", "--locked", name, "--version", version, "--root"]).arg(&folder))?;
     }
     Ok(program)
 }
@@ -48,12 +32,8 @@ pub(crate) fn valgrind() -> Result<()> {
     }
     let is_root = capture(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if !is_root || !is_installed("apt-get") {
-        return Err(
-            "valgrind is missing: install it (Debian: `sudo apt-get install valgrind`)".into(),
-        );
+        return Err("valgrind is missing: install it (Debian: `sudo apt-get install valgrind`)".into());
     }
     let install = || run_command(command("apt-get").args(["install", "-y", "-q", "valgrind"]));
-    install().or_else(|_| {
-        run_command(command("apt-get").args(["update", "-q"])).and_then(|()| install())
-    })
+    install().or_else(|_| run_command(command("apt-get").args(["update", "-q"])).and_then(|()| install()))
 }

@@ -16,27 +16,13 @@ const TOP: f64 = 105.0;
 const BOTTOM: f64 = 490.0;
 /// Blue and orange: told apart by colour-blind readers; the second curve is dashed as well.
 const STYLES: [(&str, &str); 2] = [("#1f6fb4", ""), ("#d9730d", " stroke-dasharray=\"7 4\"")];
-const PERCENTILES: [(f64, &str); 6] = [
-    (0.0, "0 %"),
-    (0.5, "50 %"),
-    (0.9, "90 %"),
-    (0.99, "99 %"),
-    (0.999, "99.9 %"),
-    (0.9999, "99.99 %"),
-];
+const PERCENTILES: [(f64, &str); 6] =
+    [(0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")];
 
 /// Draws at most two curves.
 pub(crate) fn render(title: &str, curves: &[Curve]) -> Result<String> {
-    let latencies = || {
-        curves
-            .iter()
-            .flat_map(|curve| &curve.points)
-            .map(|(latency, _)| *latency)
-    };
-    let (low, high) = (
-        latencies().fold(f64::MAX, f64::min),
-        latencies().fold(0.0, f64::max),
-    );
+    let latencies = || curves.iter().flat_map(|curve| &curve.points).map(|(latency, _)| *latency);
+    let (low, high) = (latencies().fold(f64::MAX, f64::min), latencies().fold(0.0, f64::max));
     if high <= 0.0 {
         return Err("no latencies to draw".into());
     }
@@ -47,11 +33,7 @@ pub(crate) fn render(title: &str, curves: &[Curve]) -> Result<String> {
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13" fill="#222">"##
     )?;
     writeln!(svg, r#"<rect width="100%" height="100%" fill="white"/>"#)?;
-    writeln!(
-        svg,
-        r#"<text x="{LEFT}" y="32" font-size="18" font-weight="bold">{}</text>"#,
-        escape(title)
-    )?;
+    writeln!(svg, r#"<text x="{LEFT}" y="32" font-size="18" font-weight="bold">{}</text>"#, escape(title))?;
     grid(&mut svg, &axis)?;
     for (curve, (color, dash)) in curves.iter().zip(STYLES) {
         let path = steps(curve, &axis);
@@ -72,25 +54,14 @@ struct Axis {
 
 impl Axis {
     fn new(low: f64, high: f64) -> Self {
-        let all: Vec<f64> = (-1..9)
-            .flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(power)))
-            .collect();
+        let all: Vec<f64> = (-1..9).flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(power))).collect();
         let first = all.iter().rposition(|tick| *tick <= low).unwrap_or(0);
-        let last = all
-            .iter()
-            .position(|tick| *tick >= high)
-            .unwrap_or(all.len() - 1)
-            .max(first + 1);
-        Self {
-            ticks: all[first..=last].to_vec(),
-        }
+        let last = all.iter().position(|tick| *tick >= high).unwrap_or(all.len() - 1).max(first + 1);
+        Self { ticks: all[first..=last].to_vec() }
     }
 
     fn x(&self, latency: f64) -> f64 {
-        let (low, high) = (
-            self.ticks[0].log10(),
-            self.ticks[self.ticks.len() - 1].log10(),
-        );
+        let (low, high) = (self.ticks[0].log10(), self.ticks[self.ticks.len() - 1].log10());
         LEFT + (latency.log10() - low) / (high - low) * (RIGHT - LEFT)
     }
 }
@@ -117,11 +88,7 @@ fn grid(svg: &mut String, axis: &Axis) -> Result<()> {
     for &tick in &axis.ticks {
         let at = axis.x(tick);
         let is_decade = (tick.log10() - tick.log10().round()).abs() < 1e-9;
-        writeln!(
-            svg,
-            r##"<path d="M{at:.1} {TOP}V{BOTTOM}" stroke="{}"/>"##,
-            if is_decade { "#ccc" } else { "#eee" }
-        )?;
+        writeln!(svg, r##"<path d="M{at:.1} {TOP}V{BOTTOM}" stroke="{}"/>"##, if is_decade { "#ccc" } else { "#eee" })?;
         if is_decade || is_wide {
             writeln!(
                 svg,
@@ -131,16 +98,9 @@ fn grid(svg: &mut String, axis: &Axis) -> Result<()> {
             )?;
         }
     }
-    writeln!(
-        svg,
-        r##"<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="#888"/>"##
-    )?;
+    writeln!(svg, r##"<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="#888"/>"##)?;
     let middle = f64::midpoint(LEFT, RIGHT);
-    writeln!(
-        svg,
-        r#"<text x="{middle}" y="{:.1}" text-anchor="middle">latency (logarithmic)</text>"#,
-        BOTTOM + 48.0
-    )?;
+    writeln!(svg, r#"<text x="{middle}" y="{:.1}" text-anchor="middle">latency (logarithmic)</text>"#, BOTTOM + 48.0)?;
     let middle = f64::midpoint(TOP, BOTTOM);
     writeln!(
         svg,
@@ -170,12 +130,7 @@ fn legend(svg: &mut String, curves: &[Curve]) -> Result<()> {
     for (curve, (color, dash)) in curves.iter().zip(STYLES) {
         let figures = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)]
             .map(|(label, share)| format!("{label} {}", latency_label(curve.at(share))));
-        writeln!(
-            svg,
-            r#"<path d="M{:.1} {:.1}h34" stroke="{color}" stroke-width="2.5"{dash}/>"#,
-            LEFT,
-            at - 4.5
-        )?;
+        writeln!(svg, r#"<path d="M{:.1} {:.1}h34" stroke="{color}" stroke-width="2.5"{dash}/>"#, LEFT, at - 4.5)?;
         writeln!(
             svg,
             r#"<text x="{:.1}" y="{at:.1}">{}: {}</text>"#,
@@ -196,18 +151,12 @@ fn latency_label(microseconds: f64) -> String {
     };
     let digits = if value >= 100.0 { 0 } else { 2 };
     let text = format!("{value:.digits$}");
-    let text = if digits > 0 {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
+    let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} {unit}")
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -226,10 +175,7 @@ mod tests {
 
     #[test]
     fn a_chart_names_both_sides() {
-        let curves = [
-            Curve::new("keyed <pool>", vec![(10.0, 9), (90.0, 1)]),
-            Curve::new("actor", vec![(11.0, 1)]),
-        ];
+        let curves = [Curve::new("keyed <pool>", vec![(10.0, 9), (90.0, 1)]), Curve::new("actor", vec![(11.0, 1)])];
         let svg = render("Latency", &curves).expect("drawn");
         assert!(
             svg.contains("keyed &lt;pool&gt;: p50 10 µs, p99 90 µs")
@@ -241,13 +187,7 @@ mod tests {
 
     #[test]
     fn labels_have_units() {
-        for (us, label) in [
-            (0.5, "0.5 µs"),
-            (200.0, "200 µs"),
-            (1000.0, "1 ms"),
-            (1234.0, "1.23 ms"),
-            (5e6, "5 s"),
-        ] {
+        for (us, label) in [(0.5, "0.5 µs"), (200.0, "200 µs"), (1000.0, "1 ms"), (1234.0, "1.23 ms"), (5e6, "5 s")] {
             assert_eq!(latency_label(us), label);
         }
     }

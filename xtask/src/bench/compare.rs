@@ -30,53 +30,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let worker = build_worker("compare_side")?;
     let pairs = run_pairs(&worker, args.pairs)?;
     let report = judge(&pairs);
-    println!(
-        "\nactor pool against keyed pool, {} pairs, {} messages a run\n",
-        report.pairs, report.messages_per_run
-    );
+    println!("\nactor pool against keyed pool, {} pairs, {} messages a run\n", report.pairs, report.messages_per_run);
     println!("{}", render(&report));
     if let Some(file) = &args.json {
         write_file(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
     if let Some(file) = &args.chart {
-        let histogram = |side: fn(&Pair) -> &Run| {
-            pairs
-                .iter()
-                .flat_map(|pair| side(pair).histogram.clone())
-                .collect()
-        };
-        let sides = [
-            ("keyed pool", histogram(|pair| &pair.keyed)),
-            ("actor pool", histogram(|pair| &pair.actor)),
-        ];
+        let histogram = |side: fn(&Pair) -> &Run| pairs.iter().flat_map(|pair| side(pair).histogram.clone()).collect();
+        let sides = [("keyed pool", histogram(|pair| &pair.keyed)), ("actor pool", histogram(|pair| &pair.actor))];
         let title = format!("Latency of {} runs per pool", pairs.len());
-        write_file(
-            file,
-            &chart::render(
-                &title,
-                sides
-                    .map(|(name, histogram)| Curve::new(name, histogram))
-                    .as_ref(),
-            )?,
-        )?;
+        write_file(file, &chart::render(&title, sides.map(|(name, histogram)| Curve::new(name, histogram)).as_ref())?)?;
     }
-    let broken: Vec<&str> = report
-        .metrics
-        .iter()
-        .filter(|verdict| !verdict.pass)
-        .map(|verdict| verdict.name)
-        .collect();
-    if broken.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("outside the limit: {}", broken.join(", ")).into())
-    }
+    let broken: Vec<&str> = report.metrics.iter().filter(|verdict| !verdict.pass).map(|verdict| verdict.name).collect();
+    if broken.is_empty() { Ok(()) } else { Err(format!("outside the limit: {}", broken.join(", ")).into()) }
 }
 
 fn run_pairs(worker: &Path, count: u64) -> Result<Vec<Pair>> {
-    let progress = ProgressBar::new(count * 2).with_style(ProgressStyle::with_template(
-        "{elapsed_precise} {wide_bar} run {pos}/{len} {msg}",
-    )?);
+    let progress = ProgressBar::new(count * 2)
+        .with_style(ProgressStyle::with_template("{elapsed_precise} {wide_bar} run {pos}/{len} {msg}")?);
     let one = |pool: &'static str, seed| {
         progress.set_message(pool);
         let run = run_side(worker, pool, seed);
@@ -88,16 +59,10 @@ fn run_pairs(worker: &Path, count: u64) -> Result<Vec<Pair>> {
         // Both sides of a pair get the same seed, that is the same work.
         let pair = if number % 2 == 0 {
             let keyed = one("keyed", number)?;
-            Pair {
-                actor: one("actor", number)?,
-                keyed,
-            }
+            Pair { actor: one("actor", number)?, keyed }
         } else {
             let actor = one("actor", number)?;
-            Pair {
-                keyed: one("keyed", number)?,
-                actor,
-            }
+            Pair { keyed: one("keyed", number)?, actor }
         };
         if pair.keyed.messages != pair.actor.messages {
             return Err(format!(
@@ -121,35 +86,21 @@ fn run_pairs(worker: &Path, count: u64) -> Result<Vec<Pair>> {
 }
 
 fn run_side(worker: &Path, pool: &str, seed: u64) -> Result<Run> {
-    let output = command(worker)
-        .args(["--pool", pool, "--seed", &seed.to_string()])
-        .output()?;
+    let output = command(worker).args(["--pool", pool, "--seed", &seed.to_string()]).output()?;
     let name = format!("compare_side --pool {pool} --seed {seed}");
     if !output.status.success() {
-        return Err(format!(
-            "`{name}`: {}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        )
-        .into());
+        return Err(format!("`{name}`: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into());
     }
-    read_run(&String::from_utf8_lossy(&output.stdout), pool)
-        .map_err(|error| format!("`{name}`: {error}").into())
+    read_run(&String::from_utf8_lossy(&output.stdout), pool).map_err(|error| format!("`{name}`: {error}").into())
 }
 
 fn read_run(output: &str, pool: &str) -> Result<Run> {
-    let line = output
-        .lines()
-        .rfind(|line| line.starts_with('{'))
-        .ok_or("no JSON line on its standard output")?;
+    let line = output.lines().rfind(|line| line.starts_with('{')).ok_or("no JSON line on its standard output")?;
     let run: Run = serde_json::from_str(line)?;
     if run.pool != pool {
         return Err(format!("ran the pool {}", run.pool).into());
     }
-    match METRICS
-        .iter()
-        .find(|metric| !((metric.value)(&run).is_finite() && (metric.value)(&run) > 0.0))
-    {
+    match METRICS.iter().find(|metric| !((metric.value)(&run).is_finite() && (metric.value)(&run) > 0.0)) {
         Some(metric) => Err(format!("{} is not above 0", metric.name).into()),
         None => Ok(run),
     }
@@ -165,18 +116,10 @@ mod tests {
     #[test]
     fn a_worker_line_is_checked() {
         let line = LINE.replace('\n', "");
-        assert_eq!(
-            read_run(&format!("noise\n{line}\n"), "keyed")
-                .expect("good line")
-                .histogram[1],
-            (9.5, 1)
-        );
-        for (output, pool) in [
-            ("", "keyed"),
-            (line.as_str(), "actor"),
-            (&line.replace("9.5,", "0,"), "keyed"),
-            ("{}", "keyed"),
-        ] {
+        assert_eq!(read_run(&format!("noise\n{line}\n"), "keyed").expect("good line").histogram[1], (9.5, 1));
+        for (output, pool) in
+            [("", "keyed"), (line.as_str(), "actor"), (&line.replace("9.5,", "0,"), "keyed"), ("{}", "keyed")]
+        {
             assert!(read_run(output, pool).is_err(), "{output}");
         }
     }

@@ -8,10 +8,7 @@ pub(crate) struct Curve {
 
 impl Curve {
     /// Sorts and accumulates a histogram of (microseconds, count); equal latencies may stand in it several times.
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "message counts are far below 2^53"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "message counts are far below 2^53")]
     pub(crate) fn new(name: &str, mut histogram: Vec<(f64, u64)>) -> Self {
         histogram.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         histogram.dedup_by(|next, kept| {
@@ -30,10 +27,7 @@ impl Curve {
                 (latency.max(0.1), seen as f64 / total as f64)
             })
             .collect();
-        Self {
-            name: name.to_owned(),
-            points,
-        }
+        Self { name: name.to_owned(), points }
     }
 
     /// The latency that this share of the messages kept to.
@@ -52,14 +46,8 @@ mod tests {
 
     #[test]
     fn a_histogram_becomes_a_distribution() {
-        let curve = Curve::new(
-            "a",
-            vec![(30.0, 1), (10.0, 5), (20.0, 3), (10.0, 1), (40.0, 0)],
-        );
+        let curve = Curve::new("a", vec![(30.0, 1), (10.0, 5), (20.0, 3), (10.0, 1), (40.0, 0)]);
         assert_eq!(curve.points, [(10.0, 0.6), (20.0, 0.9), (30.0, 1.0)]);
-        assert_eq!(
-            [0.5, 0.9, 0.99].map(|share| curve.at(share)),
-            [10.0, 20.0, 30.0]
-        );
+        assert_eq!([0.5, 0.9, 0.99].map(|share| curve.at(share)), [10.0, 20.0, 30.0]);
     }
 }

@@ -37,19 +37,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Err(error) => return ended.and(Err(error)),
         Ok(lines) => lines,
     };
-    let rows: Vec<Vec<String>> = lines
-        .iter()
-        .map(|line| KEYS.map(|key| shown(&line[key])).to_vec())
-        .collect();
+    let rows: Vec<Vec<String>> = lines.iter().map(|line| KEYS.map(|key| shown(&line[key])).to_vec()).collect();
     println!("\n{}", table::render(&KEYS, &rows));
     if let Some(file) = &args.json {
         write_file(file, &(serde_json::to_string_pretty(&lines)? + "\n"))?;
     }
-    let short: Vec<String> = lines
-        .iter()
-        .filter(|line| line["pass"] == Value::Bool(false))
-        .map(|line| shown(&line["name"]))
-        .collect();
+    let short: Vec<String> =
+        lines.iter().filter(|line| line["pass"] == Value::Bool(false)).map(|line| shown(&line["name"])).collect();
     if !short.is_empty() {
         return Err(format!("below the target: {}", short.join(", ")).into());
     }
@@ -61,12 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn read<'a>(output: impl Iterator<Item = &'a str>) -> Result<Vec<Value>> {
     let mut lines = Vec::new();
     for text in output.filter(|line| line.starts_with('{')) {
-        let line: Value = serde_json::from_str(text)
-            .map_err(|error| format!("{error} in the worker's line {text}"))?;
-        let missing: Vec<&str> = KEYS
-            .into_iter()
-            .filter(|key| line.get(key).is_none())
-            .collect();
+        let line: Value = serde_json::from_str(text).map_err(|error| format!("{error} in the worker's line {text}"))?;
+        let missing: Vec<&str> = KEYS.into_iter().filter(|key| line.get(key).is_none()).collect();
         if !missing.is_empty() || !line["pass"].is_boolean() {
             return Err(format!(
                 "the worker's line {text} lacks {} or its `pass` is neither true nor false",
@@ -76,11 +66,7 @@ fn read<'a>(output: impl Iterator<Item = &'a str>) -> Result<Vec<Value>> {
         }
         lines.push(line);
     }
-    if lines.is_empty() {
-        Err("the worker has measured nothing".into())
-    } else {
-        Ok(lines)
-    }
+    if lines.is_empty() { Err("the worker has measured nothing".into()) } else { Ok(lines) }
 }
 
 fn shown(value: &Value) -> String {
@@ -88,9 +74,7 @@ fn shown(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Bool(pass) => if *pass { "ok" } else { "FAILED" }.to_owned(),
-        Value::Number(number) => number
-            .as_f64()
-            .map_or_else(|| number.to_string(), table::number),
+        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), table::number),
         other => other.to_string(),
     }
 }
@@ -101,15 +85,11 @@ mod tests {
 
     use super::{read, shown};
 
-    const GOOD: &str =
-        r#"{"name":"lanes","value":0.1,"limit":0.08,"ratio":1.25,"target":"<= 2","pass":true}"#;
+    const GOOD: &str = r#"{"name":"lanes","value":0.1,"limit":0.08,"ratio":1.25,"target":"<= 2","pass":true}"#;
 
     #[test]
     fn lines_are_read_and_incomplete_ones_refused() {
-        assert_eq!(
-            read(["warming up", GOOD].into_iter()).expect("good").len(),
-            1
-        );
+        assert_eq!(read(["warming up", GOOD].into_iter()).expect("good").len(), 1);
         for bad in ["", "{", r#"{"name":"lanes"}"#, &GOOD.replace("true", "1")] {
             assert!(read([bad].into_iter()).is_err(), "{bad}");
         }

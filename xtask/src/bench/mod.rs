@@ -17,18 +17,8 @@ use crate::workspace::{Metadata, release_binary};
 fn build_worker(name: &str) -> Result<PathBuf> {
     let metadata = Metadata::of_workspace()?;
     if !metadata.has_target("bin", name) {
-        return Err(format!(
-            "the package buslane-benches has no binary `{name}`: add benches/src/bin/{name}.rs"
-        )
-        .into());
+        return Err(format!("the package buslane-benches has no binary `{name}`: add benches/src/bin/{name}.rs").into());
     }
-    run_command(&mut cargo([
-        "build",
-        "--release",
-        "-p",
-        "buslane-benches",
-        "--bin",
-        name,
-    ]))?;
+    run_command(&mut cargo(["build", "--release", "-p", "buslane-benches", "--bin", name]))?;
     Ok(release_binary(&metadata, name))
 }

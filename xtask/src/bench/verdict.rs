@@ -52,31 +52,11 @@ pub(crate) struct Metric {
 }
 
 pub(crate) const METRICS: [Metric; 5] = [
-    Metric {
-        name: "throughput_per_second",
-        value: |run| run.throughput_per_second,
-        limit: Some(Limit::AtLeast(0.95)),
-    },
-    Metric {
-        name: "p50_us",
-        value: |run| run.p50_us,
-        limit: None,
-    },
-    Metric {
-        name: "p99_us",
-        value: |run| run.p99_us,
-        limit: Some(Limit::AtMost(1.05)),
-    },
-    Metric {
-        name: "p999_us",
-        value: |run| run.p999_us,
-        limit: None,
-    },
-    Metric {
-        name: "peak_rss_bytes",
-        value: |run| run.peak_rss_bytes,
-        limit: Some(Limit::AtMost(1.10)),
-    },
+    Metric { name: "throughput_per_second", value: |run| run.throughput_per_second, limit: Some(Limit::AtLeast(0.95)) },
+    Metric { name: "p50_us", value: |run| run.p50_us, limit: None },
+    Metric { name: "p99_us", value: |run| run.p99_us, limit: Some(Limit::AtMost(1.05)) },
+    Metric { name: "p999_us", value: |run| run.p999_us, limit: None },
+    Metric { name: "peak_rss_bytes", value: |run| run.peak_rss_bytes, limit: Some(Limit::AtMost(1.10)) },
 ];
 
 #[derive(Serialize)]
@@ -102,18 +82,10 @@ pub(crate) struct Verdict {
 /// Judges the median of the ratios within the pairs.
 pub(crate) fn judge(pairs: &[Pair]) -> Report {
     let verdict = |metric: &Metric| {
-        let side = |side: fn(&Pair) -> &Run| -> Vec<f64> {
-            pairs
-                .iter()
-                .map(|pair| (metric.value)(side(pair)))
-                .collect()
-        };
+        let side =
+            |side: fn(&Pair) -> &Run| -> Vec<f64> { pairs.iter().map(|pair| (metric.value)(side(pair))).collect() };
         let (keyed, actor) = (side(|pair| &pair.keyed), side(|pair| &pair.actor));
-        let ratios: Vec<f64> = actor
-            .iter()
-            .zip(&keyed)
-            .map(|(actor, keyed)| actor / keyed)
-            .collect();
+        let ratios: Vec<f64> = actor.iter().zip(&keyed).map(|(actor, keyed)| actor / keyed).collect();
         let ratio = median(&ratios);
         Verdict {
             name: metric.name,
@@ -127,12 +99,7 @@ pub(crate) fn judge(pairs: &[Pair]) -> Report {
     };
     let metrics: Vec<Verdict> = METRICS.iter().map(verdict).collect();
     let pass = metrics.iter().all(|verdict| verdict.pass);
-    Report {
-        pairs: pairs.len(),
-        messages_per_run: pairs.first().map_or(0, |pair| pair.keyed.messages),
-        metrics,
-        pass,
-    }
+    Report { pairs: pairs.len(), messages_per_run: pairs.first().map_or(0, |pair| pair.keyed.messages), metrics, pass }
 }
 
 /// The table for people.
@@ -154,15 +121,7 @@ pub(crate) fn render(report: &Report) -> String {
             result.to_owned(),
         ]
     };
-    let header = [
-        "median of",
-        "keyed",
-        "actor",
-        "actor/keyed",
-        "95 % interval",
-        "limit",
-        "result",
-    ];
+    let header = ["median of", "keyed", "actor", "actor/keyed", "95 % interval", "limit", "result"];
     table::render(&header, &report.metrics.iter().map(row).collect::<Vec<_>>())
 }
 
@@ -188,12 +147,7 @@ mod tests {
         };
         let mut actor = keyed.clone();
         change(&mut actor);
-        (0..5)
-            .map(|_| Pair {
-                keyed: keyed.clone(),
-                actor: actor.clone(),
-            })
-            .collect()
+        (0..5).map(|_| Pair { keyed: keyed.clone(), actor: actor.clone() }).collect()
     }
 
     #[test]
@@ -214,12 +168,7 @@ mod tests {
         all[0].actor.p99_us *= 100.0;
         let report = judge(&all);
         assert!(report.pass);
-        assert!(
-            report
-                .metrics
-                .iter()
-                .any(|verdict| verdict.name == "p99_us" && verdict.ratio_interval_95.0 <= 1.0)
-        );
+        assert!(report.metrics.iter().any(|verdict| verdict.name == "p99_us" && verdict.ratio_interval_95.0 <= 1.0));
         assert!(render(&report).contains("<= 1.05"));
     }
 }

@@ -27,9 +27,9 @@ impl Room {
     pub(super) fn of(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.strip_suffix(".rs")?.split('/').collect();
         match parts.as_slice() {
-            ["crates", "buslane-testkit", "src", ..]
-            | ["benches", ..]
-            | ["crates", _, "benches", ..] => Some(Self::Scenarios),
+            ["crates", "buslane-testkit", "src", ..] | ["benches", ..] | ["crates", _, "benches", ..] => {
+                Some(Self::Scenarios)
+            }
             ["crates", _, "src" | "tests", ..] => Some(Self::Crate),
             _ => None,
         }
@@ -39,41 +39,26 @@ impl Room {
 /// Every claim of the tests in a file.
 pub(super) fn claims_in(path: &str, text: &str, room: Room) -> Vec<Claim> {
     let code = code_only(text);
-    let (raw, code): (Vec<&str>, Vec<&str>) = (
-        text.lines().map(str::trim).collect(),
-        code.lines().collect(),
-    );
+    let (raw, code): (Vec<&str>, Vec<&str>) = (text.lines().map(str::trim).collect(), code.lines().collect());
     let mut claims = Vec::new();
     let mut claim = |ids: Vec<String>, test: &str, line: usize| {
-        claims.extend(ids.into_iter().map(|id| Claim {
-            id,
-            test: test.to_owned(),
-            line,
-        }));
+        claims.extend(ids.into_iter().map(|id| Claim { id, test: test.to_owned(), line }));
     };
     for (at, line) in code.iter().enumerate() {
         let Some(name) = function_name(line) else {
             continue;
         };
         let above = lines_above(&raw, at);
-        let is_attribute =
-            |line: &&str| line.contains("#[") && line.replace("cfg(test)", "").contains("test");
+        let is_attribute = |line: &&str| line.contains("#[") && line.replace("cfg(test)", "").contains("test");
         if room == Room::Crate && !above.iter().chain([&raw[at]]).any(is_attribute) {
             continue;
         }
-        let mut ids: Vec<String> = name
-            .split_once('_')
-            .and_then(|(start, _)| id_of(&start.to_uppercase()))
-            .into_iter()
-            .collect();
-        let body = code[at..]
-            .iter()
-            .position(|line| line.trim_end().ends_with('{'))
-            .map_or(at, |length| at + length + 1);
-        for comment in above
-            .iter()
-            .chain(raw.get(body))
-            .filter(|line| line.starts_with("//") && !line.starts_with("//!"))
+        let mut ids: Vec<String> =
+            name.split_once('_').and_then(|(start, _)| id_of(&start.to_uppercase())).into_iter().collect();
+        let body =
+            code[at..].iter().position(|line| line.trim_end().ends_with('{')).map_or(at, |length| at + length + 1);
+        for comment in
+            above.iter().chain(raw.get(body)).filter(|line| line.starts_with("//") && !line.starts_with("//!"))
         {
             ids.extend(ids_in_comment(comment));
         }
@@ -82,11 +67,7 @@ pub(super) fn claims_in(path: &str, text: &str, room: Room) -> Vec<Claim> {
         claim(ids, name, at + 1);
     }
     if room == Room::Scenarios {
-        for (at, line) in raw
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| line.starts_with("//!"))
-        {
+        for (at, line) in raw.iter().enumerate().filter(|(_, line)| line.starts_with("//!")) {
             claim(ids_in_comment(line), path, at + 1);
         }
     }
@@ -95,24 +76,16 @@ pub(super) fn claims_in(path: &str, text: &str, room: Room) -> Vec<Claim> {
 
 /// Attributes and comments directly above a line.
 fn lines_above<'a>(raw: &[&'a str], at: usize) -> Vec<&'a str> {
-    let ends_an_item = |line: &str| {
-        line.is_empty() || (!line.starts_with(['#', '/']) && line.ends_with(['{', '}', ';']))
-    };
-    raw[..at]
-        .iter()
-        .rev()
-        .copied()
-        .take_while(|line| !ends_an_item(line))
-        .collect()
+    let ends_an_item =
+        |line: &str| line.is_empty() || (!line.starts_with(['#', '/']) && line.ends_with(['{', '}', ';']));
+    raw[..at].iter().rev().copied().take_while(|line| !ends_an_item(line)).collect()
 }
 
 /// `p3_full_pool` of `    async fn p3_full_pool() {`.
 fn function_name(line: &str) -> Option<&str> {
     let (before, after) = line.split_once("fn ")?;
     let is_word = before.is_empty() || before.ends_with([' ', ']']);
-    let name = after
-        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .next()?;
+    let name = after.split(|c: char| !(c.is_alphanumeric() || c == '_')).next()?;
     (is_word && !name.is_empty()).then_some(name)
 }
 
@@ -121,9 +94,7 @@ fn ids_in_comment(comment: &str) -> Vec<String> {
     let Some((_, list)) = comment.split_once("SPEC:") else {
         return Vec::new();
     };
-    let words = list
-        .split([' ', ',', '.', ';', ')'])
-        .filter(|word| !word.is_empty());
+    let words = list.split([' ', ',', '.', ';', ')']).filter(|word| !word.is_empty());
     words.map_while(id_of).collect()
 }
 
@@ -132,10 +103,7 @@ mod tests {
     use super::{Room, claims_in};
 
     fn claimed(text: &str, room: Room) -> Vec<(String, String)> {
-        claims_in("a.rs", text, room)
-            .into_iter()
-            .map(|claim| (claim.id, claim.test))
-            .collect()
+        claims_in("a.rs", text, room).into_iter().map(|claim| (claim.id, claim.test)).collect()
     }
 
     fn pair(id: &str, test: &str) -> (String, String) {
@@ -146,29 +114,17 @@ mod tests {
     fn tests_claim_ids_by_name() {
         let text = "#[test]\nfn p3_full() {}\n\nfn p4_helper() {}\n\n#[tokio::test(flavor = \"x\")]\n// why\nasync fn d11_x() {\n}\n\
             #[cfg(test)]\nfn e1_helper() {}\n#[test]\nfn p99_micros() {}\n#[test]\nfn inv_t1_x() {}\n// #[test] fn k1_x() {}\n";
-        assert_eq!(
-            claimed(text, Room::Crate),
-            [pair("P3", "p3_full"), pair("D11", "d11_x")]
-        );
-        assert_eq!(
-            claimed("pub async fn p4_scenario(\n) {\n}\n", Room::Scenarios),
-            [pair("P4", "p4_scenario")]
-        );
+        assert_eq!(claimed(text, Room::Crate), [pair("P3", "p3_full"), pair("D11", "d11_x")]);
+        assert_eq!(claimed("pub async fn p4_scenario(\n) {\n}\n", Room::Scenarios), [pair("P4", "p4_scenario")]);
     }
 
     #[test]
     fn tests_claim_ids_by_comment() {
         let above = "/// Long text. SPEC: P3, P4 (both)\n#[test]\nfn both() {}\n";
-        assert_eq!(
-            claimed(above, Room::Crate),
-            [pair("P3", "both"), pair("P4", "both")]
-        );
+        assert_eq!(claimed(above, Room::Crate), [pair("P3", "both"), pair("P4", "both")]);
         let inside = "#[test]\nfn inside(\n) {\n    // SPEC: S1.\n    x();\n    // SPEC: S2\n}\n";
         assert_eq!(claimed(inside, Room::Crate), [pair("S1", "inside")]);
-        assert_eq!(
-            claimed("//! SPEC: T1\nfn main() {}\n", Room::Scenarios),
-            [pair("T1", "a.rs")]
-        );
+        assert_eq!(claimed("//! SPEC: T1\nfn main() {}\n", Room::Scenarios), [pair("T1", "a.rs")]);
         assert!(claimed("//! SPEC: T1\nfn main() {}\n", Room::Crate).is_empty());
     }
 }

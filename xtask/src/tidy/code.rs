@@ -20,11 +20,7 @@ pub(crate) fn code_only(text: &str) -> String {
             out.push(chars[at]);
             at += 1;
         } else {
-            out.extend(
-                chars[at..end]
-                    .iter()
-                    .map(|&c| if c == '\n' { '\n' } else { ' ' }),
-            );
+            out.extend(chars[at..end].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
             at = end;
         }
     }
@@ -54,16 +50,11 @@ fn starts_test_module(lines: &[&str]) -> bool {
         && lines[1..]
             .iter()
             .find(|line| !line.starts_with("#["))
-            .is_some_and(|line| {
-                (line.starts_with("mod ") || line.contains(" mod ")) && line.ends_with('{')
-            })
+            .is_some_and(|line| (line.starts_with("mod ") || line.contains(" mod ")) && line.ends_with('{'))
 }
 
 fn end_of_line(chars: &[char], start: usize) -> usize {
-    chars[start..]
-        .iter()
-        .position(|&c| c == '\n')
-        .map_or(chars.len(), |length| start + length)
+    chars[start..].iter().position(|&c| c == '\n').map_or(chars.len(), |length| start + length)
 }
 
 fn end_of_block(chars: &[char], start: usize) -> usize {
@@ -97,18 +88,9 @@ fn end_of_raw_string(chars: &[char], start: usize) -> usize {
     if chars.get(open) != Some(&'"') {
         return start;
     }
-    let closes = |at: &usize| {
-        chars[*at] == '"'
-            && chars[at + 1..]
-                .iter()
-                .take(hashes)
-                .filter(|&&c| c == '#')
-                .count()
-                == hashes
-    };
-    (open + 1..chars.len())
-        .find(closes)
-        .map_or(chars.len(), |at| at + 1 + hashes)
+    let closes =
+        |at: &usize| chars[*at] == '"' && chars[at + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
+    (open + 1..chars.len()).find(closes).map_or(chars.len(), |at| at + 1 + hashes)
 }
 
 /// `'x'` or `'\n'`; the start itself for a lifetime.
@@ -117,11 +99,7 @@ fn end_of_character(chars: &[char], start: usize) -> usize {
         let close = chars.iter().skip(start + 3).position(|&c| c == '\'');
         return close.map_or(chars.len(), |length| start + 3 + length + 1);
     }
-    if chars.get(start + 2) == Some(&'\'') {
-        start + 3
-    } else {
-        start
-    }
+    if chars.get(start + 2) == Some(&'\'') { start + 3 } else { start }
 }
 
 fn follows_name(chars: &[char], at: usize) -> bool {
@@ -129,9 +107,7 @@ fn follows_name(chars: &[char], at: usize) -> bool {
         return false;
     };
     let is_prefix = matches!(before, 'b' | 'c')
-        && !at
-            .checked_sub(2)
-            .is_some_and(|i| chars[i].is_alphanumeric() || chars[i] == '_');
+        && !at.checked_sub(2).is_some_and(|i| chars[i].is_alphanumeric() || chars[i] == '_');
     (before.is_alphanumeric() || before == '_') && !is_prefix
 }
 
@@ -152,11 +128,7 @@ mod tests {
             ("\"a\nb\" c", "c"),
         ] {
             let code = code_only(source);
-            assert_eq!(
-                code.split_whitespace().collect::<Vec<_>>().join(" "),
-                kept,
-                "{source}"
-            );
+            assert_eq!(code.split_whitespace().collect::<Vec<_>>().join(" "), kept, "{source}");
             assert_eq!(code.lines().count(), source.lines().count(), "{source}");
         }
     }
@@ -164,10 +136,7 @@ mod tests {
     #[test]
     fn test_modules_are_left_out_and_what_follows_is_not() {
         let text = "//! doc\n#[cfg(test)]\nmod far;\nfn a() {}\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n    fn b() {}\n}\nfn c() {}\n";
-        let kept: Vec<usize> = production_lines(text)
-            .into_iter()
-            .map(|(number, _)| number)
-            .collect();
+        let kept: Vec<usize> = production_lines(text).into_iter().map(|(number, _)| number).collect();
         assert_eq!(kept, [1, 2, 3, 4, 10]);
     }
 }

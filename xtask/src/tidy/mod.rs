@@ -29,20 +29,11 @@ struct Finding {
 
 impl Finding {
     fn failure(path: &str, line: usize, rule: &'static str, advice: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            rule,
-            advice: advice.into(),
-            is_warning: false,
-        }
+        Self { path: path.to_owned(), line, rule, advice: advice.into(), is_warning: false }
     }
 
     fn warning(path: &str, line: usize, rule: &'static str, advice: impl Into<String>) -> Self {
-        Self {
-            is_warning: true,
-            ..Self::failure(path, line, rule, advice)
-        }
+        Self { is_warning: true, ..Self::failure(path, line, rule, advice) }
     }
 }
 
@@ -60,9 +51,7 @@ pub(crate) fn run() -> Result<()> {
         findings.extend(words::check(&file.path, &file.text));
         findings.extend(rules::check(&file.path, &file.text));
     }
-    findings.extend(rules::missing_pure_modules(
-        files.iter().map(|file| file.path.as_str()),
-    ));
+    findings.extend(rules::missing_pure_modules(files.iter().map(|file| file.path.as_str())));
     findings.extend(pages::check(&files));
     findings.extend(dependency_findings(&files)?);
     let report = spec::check(&files);
@@ -70,27 +59,13 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(report.findings);
 
     findings.sort_by(|a, b| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)));
-    let failures = findings
-        .iter()
-        .filter(|finding| !finding.is_warning)
-        .count();
+    let failures = findings.iter().filter(|finding| !finding.is_warning).count();
     for finding in &findings {
         let kind = if finding.is_warning { "warning: " } else { "" };
-        println!(
-            "{}:{}: {kind}{}: {}",
-            finding.path, finding.line, finding.rule, finding.advice
-        );
+        println!("{}:{}: {kind}{}: {}", finding.path, finding.line, finding.rule, finding.advice);
     }
-    println!(
-        "tidy: {} files, {failures} failures, {} warnings",
-        files.len(),
-        findings.len() - failures
-    );
-    if failures == 0 {
-        Ok(())
-    } else {
-        Err(format!("tidy: {failures} rules broken").into())
-    }
+    println!("tidy: {} files, {failures} failures, {} warnings", files.len(), findings.len() - failures);
+    if failures == 0 { Ok(()) } else { Err(format!("tidy: {failures} rules broken").into()) }
 }
 
 fn dependency_findings(files: &[TextFile]) -> Result<Vec<Finding>> {
@@ -98,10 +73,7 @@ fn dependency_findings(files: &[TextFile]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for package in &metadata.packages {
         let path = relative(&package.manifest_path);
-        let manifest = files
-            .iter()
-            .find(|file| file.path == path)
-            .map_or("", |file| file.text.as_str());
+        let manifest = files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str());
         let dependencies: Vec<layers::Dependency<'_>> = package
             .dependencies
             .iter()
@@ -117,22 +89,12 @@ fn dependency_findings(files: &[TextFile]) -> Result<Vec<Finding>> {
 
 /// Every file that git tracks or would track, as far as it is text.
 fn text_files() -> Result<Vec<TextFile>> {
-    let names = capture(command("git").args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]))?;
+    let names = capture(command("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
     let mut paths: Vec<&str> = names.split('\0').filter(|name| !name.is_empty()).collect();
     paths.sort_unstable();
     paths.dedup();
-    let read = |path: &str| {
-        Some(TextFile {
-            path: path.to_owned(),
-            text: std::fs::read_to_string(root().join(path)).ok()?,
-        })
-    };
+    let read =
+        |path: &str| Some(TextFile { path: path.to_owned(), text: std::fs::read_to_string(root().join(path)).ok()? });
     Ok(paths.into_iter().filter_map(read).collect())
 }
 

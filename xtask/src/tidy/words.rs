@@ -10,18 +10,11 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let hosts = ["static", "index"].map(|name| format!("{name}.crates{}", ".io"));
     let mut findings = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let in_folder = |folder: &&String| {
-            line.match_indices(folder.as_str())
-                .any(|(at, _)| is_path_start(&line[..at]))
-        };
-        let words = folders
-            .iter()
-            .filter(in_folder)
-            .chain(hosts.iter().filter(|host| line.contains(host.as_str())));
+        let in_folder =
+            |folder: &&String| line.match_indices(folder.as_str()).any(|(at, _)| is_path_start(&line[..at]));
+        let words = folders.iter().filter(in_folder).chain(hosts.iter().filter(|host| line.contains(host.as_str())));
         for word in words {
-            let advice = format!(
-                "`{word}` belongs to one machine: say it without, or relative to the repository"
-            );
+            let advice = format!("`{word}` belongs to one machine: say it without, or relative to the repository");
             findings.push(Finding::failure(path, number + 1, "machine-word", advice));
         }
     }
@@ -40,20 +33,10 @@ mod tests {
     #[test]
     fn machine_words_are_found_in_every_file() {
         let path = |name: &str| format!("see /{name}/notes\n");
-        for text in [
-            path("work"),
-            path("root"),
-            format!("https://static.crates{}/x\n", ".io"),
-        ] {
+        for text in [path("work"), path("root"), format!("https://static.crates{}/x\n", ".io")] {
             assert_eq!(check("docs/a.md", &text).len(), 1, "{text}");
         }
-        for text in [
-            "frame/work/x",
-            "../root/x",
-            "https://crates.io/x",
-            "/workers/",
-            "~/rooted/",
-        ] {
+        for text in ["frame/work/x", "../root/x", "https://crates.io/x", "/workers/", "~/rooted/"] {
             assert!(check("docs/a.md", text).is_empty(), "{text}");
         }
     }
