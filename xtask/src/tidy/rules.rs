@@ -6,7 +6,7 @@ use super::Finding;
 use super::code::{code_only, production_lines};
 
 /// A7: pure modules (a file, or a folder that ends in `/`): no clock and no IO, time is an argument. Tests inside them may.
-/// (The engine and the worker loop of the lanes read the clock, once a batch, and hand the time down.)
+/// (The engine and the worker loop of the lanes read the clock; what is listed here gets the time from them.)
 const PURE_MODULES: [&str; 8] = [
     "crates/buslane-lanes/src/bounds.rs",
     "crates/buslane-lanes/src/count.rs",
