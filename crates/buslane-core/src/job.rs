@@ -1,7 +1,7 @@
 //! One unit of work for a pool.
 
 use crate::{ErasedHandler, Message, Settlement};
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc, time::Instant};
 
 /// A message on its way through a pool: its lane, its handler and its settlement.
 ///
@@ -20,6 +20,8 @@ pub struct Job {
     pub attempt: u32,
     /// What a handler keeps between attempts.
     pub state: Option<Box<dyn Any + Send>>,
+    /// When a pool took it: set by the pool.
+    pub accepted: Option<Instant>,
     /// Bytes it is accounted with, fixed when it is made.
     bytes: usize,
 }
@@ -29,7 +31,7 @@ impl Job {
     #[must_use]
     pub fn new(lane: u64, message: Message, settlement: Settlement) -> Self {
         let bytes = message.bytes();
-        Self { lane, message, handler: None, settlement, attempt: 0, state: None, bytes }
+        Self { lane, message, handler: None, settlement, attempt: 0, state: None, accepted: None, bytes }
     }
 
     /// The same job with a handler of its own.

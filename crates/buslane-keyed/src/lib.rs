@@ -1,1 +1,8 @@
-//! buslane-keyed
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod pool;
+
+pub use buslane_lanes::{Bounds, Mode};
+pub use config::KeyedPoolConfig;
+pub use pool::KeyedPool;

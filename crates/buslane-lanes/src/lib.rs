@@ -1,1 +1,22 @@
-//! buslane-lanes
+#![doc = include_str!("../README.md")]
+
+mod bounds;
+mod count;
+mod engine;
+mod lanes;
+mod metrics;
+mod scheduler;
+mod slab;
+mod sync;
+mod tray;
+mod waiters;
+mod worker;
+
+pub use bounds::{Bounds, Refusal};
+pub use count::{Counts, End, Observer};
+pub use engine::{Engine, EngineConfig};
+pub use lanes::{LaneRef, LaneStats, Lanes};
+pub use metrics::PoolMetrics;
+pub use scheduler::{Item, Mode, Next, Scheduler, Tick};
+pub use tray::Ended;
+pub use worker::{OnPanic, PanicPayload, Worker};

@@ -1,1 +1,1 @@
-//! buslane-testkit
+//! Test kit.

@@ -1,7 +1,7 @@
 //! The one dynamic call between a pool and a handler.
 
-use super::{AttemptSlot, CatchPanic, Handler, Local, judge};
-use crate::{HandlerError, HandlerPanicked, Job, Kind, Message, Outcome, Verdict};
+use super::{AttemptSlot, CatchPanic, Handler, judge};
+use crate::{Job, Kind, Message, Outcome, Verdict};
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 /// What one attempt of a job came to.
@@ -42,7 +42,7 @@ pub trait ErasedHandler: Send + Sync + 'static {
 
     /// Starts an attempt of `job` in `slot`. Takes what it needs out of the job; what it leaves there is what the
     /// next attempt finds.
-    fn start(self: Arc<Self>, job: &mut Job, slot: &mut AttemptSlot);
+    fn start(&self, job: &mut Job, slot: &mut AttemptSlot);
 
     /// What becomes of a job whose attempt panicked outside of the handler's own care.
     fn panicked(&self, job: &mut Job, text: String) -> Step {
@@ -54,12 +54,12 @@ pub trait ErasedHandler: Send + Sync + 'static {
 /// Erases a handler of [`Message`]s for use on a pool without a bus: every verdict but done is a failure.
 #[must_use]
 pub fn erase<H: Handler<Message>>(kind: Kind, handler: H) -> Arc<dyn ErasedHandler> {
-    Arc::new(Plain { kind, handler })
+    Arc::new(Plain { kind, handler: Arc::new(handler) })
 }
 
 struct Plain<H> {
     kind: Kind,
-    handler: H,
+    handler: Arc<H>,
 }
 
 impl<H: Handler<Message>> ErasedHandler for Plain<H> {
@@ -67,27 +67,31 @@ impl<H: Handler<Message>> ErasedHandler for Plain<H> {
         self.kind
     }
 
-    fn start(self: Arc<Self>, job: &mut Job, slot: &mut AttemptSlot) {
+    fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
         let mut message = job.message.clone();
         message.attempt = job.attempt;
-        slot.start(&self, message, |this: Local<Self>, message| async move {
-            let verdict = match this.kind {
-                Kind::Regular => judge(&this.handler, message).await,
-                Kind::Envelope => match CatchPanic::new(judge(&this.handler, message)).await {
-                    Ok(verdict) => verdict,
-                    Err(text) => {
-                        return Step::Done(Outcome::Panicked(HandlerPanicked(text).to_string()));
+        message.kind = self.kind;
+        match self.kind {
+            Kind::Regular => {
+                slot.start(&self.handler, message, |handler, message| async move {
+                    finished(judge(&*handler, message).await)
+                });
+            }
+            Kind::Envelope => {
+                slot.start(&self.handler, message, |handler, message| async move {
+                    match CatchPanic::new(judge(&*handler, message)).await {
+                        Ok(verdict) => finished(verdict),
+                        Err(text) => Step::Done(Outcome::Panicked(text)),
                     }
-                },
-            };
-            Step::Done(match verdict {
-                Verdict::Done => Outcome::Ok,
-                Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => failed(error),
-            })
-        });
+                });
+            }
+        }
     }
 }
 
-const fn failed(error: HandlerError) -> Outcome {
-    Outcome::Failed(error)
+fn finished(verdict: Verdict) -> Step {
+    Step::Done(match verdict {
+        Verdict::Done => Outcome::Ok,
+        Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => Outcome::Failed(error),
+    })
 }

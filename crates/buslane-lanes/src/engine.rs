@@ -1,0 +1,286 @@
+//! What the pools have in common: jobs in a scheduler, with metrics and a default handler.
+//!
+//! Not a pool: it has no task, no thread and no clock of its own. A pool brings those: it runs one [`Worker`] a
+//! task or actor, drives the timer, and hands in sleeps where something may take only so long.
+//!
+//! [`Worker`]: crate::Worker
+
+use crate::{Bounds, Counts, Item, LaneStats, Mode, Observer, PoolMetrics, Refusal, Scheduler, Tick};
+use buslane_core::{ErasedHandler, Job, Kind, PoolStats, SubmitError};
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Instant,
+};
+
+impl Item for Job {
+    fn lane(&self) -> u64 {
+        self.lane
+    }
+
+    fn bytes(&self) -> usize {
+        Self::bytes(self)
+    }
+}
+
+/// How an engine is built.
+pub struct EngineConfig {
+    /// Workers: how many handlers may be running or waiting at the same time.
+    pub workers: usize,
+    /// Threads of the executor: how many of the workers can run at the same time.
+    pub parallelism: usize,
+    /// How keys find their lane.
+    pub mode: Mode,
+    /// How much may be open.
+    pub bounds: Bounds,
+    /// Handles jobs that bring no handler.
+    pub default_handler: Option<Arc<dyn ErasedHandler>>,
+    /// Metric handles.
+    pub metrics: PoolMetrics,
+    /// Tells the time that retries wait by: the executor's, so that a test can pause it.
+    pub clock: fn() -> Instant,
+}
+
+/// Messages of one lane that a worker runs before it lets another lane have a turn.
+const QUANTUM: usize = 16;
+
+/// Jobs in lanes, and what all workers share.
+pub struct Engine {
+    pub(crate) scheduler: Scheduler<Job>,
+    pub(crate) default_handler: Option<Arc<dyn ErasedHandler>>,
+    pub(crate) metrics: Arc<PoolMetrics>,
+    panics: AtomicU64,
+    restarts: AtomicU64,
+    down: AtomicUsize,
+    workers: usize,
+    bounds: Bounds,
+    clock: fn() -> Instant,
+}
+
+struct Report {
+    metrics: Arc<PoolMetrics>,
+    capacity: usize,
+}
+
+impl Observer for Report {
+    fn changed(&self, change: Counts, lanes: LaneStats) {
+        self.metrics.changed(change, lanes.open - lanes.parked, self.capacity);
+    }
+}
+
+impl Engine {
+    /// An engine without workers yet.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Arc<Self> {
+        let EngineConfig { workers, parallelism, mode, bounds, default_handler, metrics, clock } = config;
+        let metrics = Arc::new(metrics);
+        let report = Report { metrics: Arc::clone(&metrics), capacity: bounds.messages };
+        Arc::new(Self {
+            scheduler: Scheduler::new(workers, parallelism, mode, QUANTUM, bounds, report),
+            default_handler,
+            metrics,
+            panics: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            down: AtomicUsize::new(0),
+            workers,
+            bounds,
+            clock,
+        })
+    }
+
+    /// Takes jobs from the front of `batch` while there is room; never waits.
+    ///
+    /// # Errors
+    /// Why the job now at the front was not taken.
+    pub fn try_submit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if self.down.load(Relaxed) == self.workers {
+            return Err(SubmitError::NoWorker);
+        }
+        let now = Instant::now();
+        let mut orphan = None;
+        for (at, job) in batch.iter_mut().enumerate() {
+            if job.handler.is_none() && self.default_handler.is_none() {
+                orphan = Some(at);
+                break;
+            }
+            job.accepted = Some(now);
+        }
+        let Some(orphan) = orphan else { return self.admit(batch) };
+        let rest = batch.split_off(orphan);
+        let taken = self.admit(batch);
+        batch.extend(rest);
+        taken?;
+        self.metrics.refused(1);
+        Err(SubmitError::NoHandler)
+    }
+
+    fn admit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError> {
+        self.scheduler.submit(batch).map_err(|refusal| match refusal {
+            Refusal::LaneFull => SubmitError::LaneFull { limit: self.bounds.lane_messages },
+            Refusal::Full => {
+                let (lanes, _) = self.scheduler.stats();
+                SubmitError::PoolFull { messages: lanes.open - lanes.parked, bytes: lanes.open_bytes }
+            }
+            Refusal::ParkedFull => SubmitError::ParkedFull { messages: self.scheduler.stats().0.parked },
+            Refusal::Closed => {
+                self.metrics.refused(batch.len() as u64);
+                SubmitError::Stopped
+            }
+        })
+    }
+
+    /// As [`Engine::try_submit`], waiting for room until `timeout` is ready.
+    ///
+    /// # Errors
+    /// Why the job now at the front was not taken.
+    ///
+    /// # Cancel safety
+    /// Cancelling leaves the jobs that were not taken in `batch`.
+    pub async fn submit(
+        &self,
+        batch: &mut VecDeque<Job>,
+        timeout: impl Future<Output = ()>,
+    ) -> Result<(), SubmitError> {
+        let mut timeout = pin!(timeout);
+        loop {
+            match self.try_submit(batch) {
+                Err(error) if error.is_temporary() => {
+                    let Some((lane, bytes)) = batch.front().map(|job| (job.lane, job.bytes())) else { return Ok(()) };
+                    if !self.wait_for_room(lane, bytes, timeout.as_mut()).await {
+                        return self.try_submit(batch);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits until a job like this one would fit, or `timeout`; tells which.
+    async fn wait_for_room(&self, lane: u64, bytes: usize, mut timeout: Pin<&mut impl Future<Output = ()>>) -> bool {
+        /// Takes the waiter off the list, also when the wait is cancelled.
+        struct Waiting<'a>(&'a Engine, Option<u64>);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                if let Some(ticket) = self.1 {
+                    self.0.scheduler.forget(ticket);
+                }
+            }
+        }
+        let mut waiting = Waiting(self, None);
+        poll_fn(|cx| {
+            // Where no worker is able to run, room is of no use: only time helps.
+            let able = self.down.load(Relaxed) < self.workers;
+            if able && self.scheduler.poll_room(cx, lane, bytes, &mut waiting.1).is_ready() {
+                return Poll::Ready(true);
+            }
+            timeout.as_mut().poll(cx).map(|()| false)
+        })
+        .await
+    }
+
+    /// Makes parked lanes run when their time has come. Returns when the engine is closed.
+    pub async fn run_timer<S: Future<Output = ()>>(&self, sleep_until: impl Fn(Instant) -> S) {
+        loop {
+            let mut due = None;
+            let mut sleep = pin!(None::<S>);
+            let closed = poll_fn(|cx| match self.scheduler.tick(cx, self.now()) {
+                Tick::Closed => Poll::Ready(true),
+                Tick::Nothing => Poll::Pending,
+                Tick::Due(at) => {
+                    if due != Some(at) {
+                        due = Some(at);
+                        sleep.set(Some(sleep_until(at)));
+                    }
+                    match sleep.as_mut().as_pin_mut() {
+                        Some(sleep) => sleep.poll(cx).map(|()| false),
+                        None => Poll::Pending,
+                    }
+                }
+            })
+            .await;
+            if closed {
+                return;
+            }
+        }
+    }
+
+    /// Drops the queued jobs that `matches`; returns how many.
+    pub fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize {
+        self.scheduler.purge(matches).len()
+    }
+
+    /// Takes no more work, and abandons the jobs that wait for a retry.
+    pub fn close(&self) {
+        drop(self.scheduler.close());
+    }
+
+    /// Waits until everything has ended after [`Engine::close`], or `timeout`; then abandons what is queued.
+    pub async fn drain(&self, timeout: impl Future<Output = ()>) {
+        let mut timeout = pin!(timeout);
+        poll_fn(
+            |cx| {
+                if self.scheduler.poll_drained(cx).is_ready() { Poll::Ready(()) } else { timeout.as_mut().poll(cx) }
+            },
+        )
+        .await;
+        self.purge(&|_| true);
+    }
+
+    /// Figures of the moment.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        let (lanes, counts) = self.scheduler.stats();
+        PoolStats {
+            accepted: counts.accepted,
+            ok: counts.ok,
+            failed: counts.failed,
+            panicked: counts.panicked,
+            abandoned: counts.abandoned,
+            retried: counts.retried,
+            panics: self.panics.load(Relaxed),
+            restarts: self.restarts.load(Relaxed),
+            open: lanes.open,
+            open_bytes: lanes.open_bytes,
+            parked: lanes.parked,
+            parked_lanes: lanes.parked_lanes,
+            blocked_lanes: lanes.blocked_lanes,
+            lanes: lanes.lanes,
+            capacity: self.bounds.messages,
+            workers: self.workers,
+            workers_down: self.down.load(Relaxed),
+        }
+    }
+
+    /// Notes a restart of a worker by its supervisor.
+    pub fn restarted(&self) {
+        self.restarts.fetch_add(1, Relaxed);
+        self.metrics.restarted();
+    }
+
+    /// Notes that a worker cools down, or is tried again.
+    pub fn set_down(&self, down: bool) {
+        if down {
+            self.down.fetch_add(1, Relaxed);
+        } else {
+            self.down.fetch_sub(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    pub(crate) fn panicked(&self, kind: Kind) {
+        self.panics.fetch_add(1, Relaxed);
+        self.metrics.panicked(kind);
+    }
+}

@@ -1,0 +1,103 @@
+//! Queues of many lanes in one vector: nodes linked by index, freed nodes reused first.
+//!
+//! A `VecDeque` per lane would keep its capacity for every key that was ever busy.
+
+/// The index that means "none".
+pub(crate) const NONE: u32 = u32::MAX;
+
+struct Node<T> {
+    item: Option<T>,
+    next: u32,
+}
+
+/// First and last node of one queue, and its length.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queue {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+impl Queue {
+    pub(crate) const EMPTY: Self = Self { head: NONE, tail: NONE, len: 0 };
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+pub(crate) struct Slab<T> {
+    nodes: Vec<Node<T>>,
+    free: u32,
+}
+
+impl<T> Slab<T> {
+    pub(crate) const fn new() -> Self {
+        Self { nodes: Vec::new(), free: NONE }
+    }
+
+    pub(crate) fn push_back(&mut self, queue: &mut Queue, item: T) {
+        let node = self.insert(item, NONE);
+        if queue.is_empty() {
+            queue.head = node;
+        } else {
+            self.nodes[queue.tail as usize].next = node;
+        }
+        queue.tail = node;
+        queue.len += 1;
+    }
+
+    pub(crate) fn push_front(&mut self, queue: &mut Queue, item: T) {
+        let node = self.insert(item, queue.head);
+        queue.head = node;
+        if queue.is_empty() {
+            queue.tail = node;
+        }
+        queue.len += 1;
+    }
+
+    pub(crate) fn pop_front(&mut self, queue: &mut Queue) -> Option<T> {
+        if queue.is_empty() {
+            return None;
+        }
+        let node = &mut self.nodes[queue.head as usize];
+        let item = node.item.take();
+        let after = std::mem::replace(&mut node.next, self.free);
+        self.free = std::mem::replace(&mut queue.head, after);
+        queue.len -= 1;
+        if queue.is_empty() {
+            *queue = Queue::EMPTY;
+        }
+        item
+    }
+
+    /// Removes the items that `matches`, keeping the order of the others.
+    pub(crate) fn extract(&mut self, queue: &mut Queue, matches: &dyn Fn(&T) -> bool, mut each: impl FnMut(T)) {
+        for _ in 0..queue.len() {
+            let Some(item) = self.pop_front(queue) else { return };
+            if matches(&item) {
+                each(item);
+            } else {
+                self.push_back(queue, item);
+            }
+        }
+    }
+
+    fn insert(&mut self, item: T, next: u32) -> u32 {
+        if self.free == NONE {
+            let index = u32::try_from(self.nodes.len()).unwrap_or(NONE);
+            assert!(index != NONE, "a scheduler holds fewer than 2^32 - 1 messages");
+            self.nodes.push(Node { item: Some(item), next });
+            return index;
+        }
+        let index = self.free;
+        let node = &mut self.nodes[index as usize];
+        self.free = node.next;
+        *node = Node { item: Some(item), next };
+        index
+    }
+}

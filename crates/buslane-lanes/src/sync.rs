@@ -1,0 +1,26 @@
+//! The one lock type of this crate: `parking_lot`'s, or the model checker's in its tests.
+
+#[cfg(not(feature = "model-check"))]
+pub(crate) use parking_lot::{Mutex, MutexGuard};
+
+#[cfg(feature = "model-check")]
+pub(crate) use model::{Mutex, MutexGuard};
+
+#[cfg(feature = "model-check")]
+mod model {
+    //! `shuttle`'s mutex behind the interface of `parking_lot`'s.
+    pub(crate) use shuttle::sync::MutexGuard;
+
+    #[derive(Default)]
+    pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(shuttle::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The loop that every worker of every pool runs.
+//!
+//! A handler's future is polled once where it was taken. Most return at once, and then nothing but the lane was
+//! touched. Only one that waits makes the worker give back what else it holds.
+
+use crate::{End, Ended, Engine, LaneRef, Next};
+use buslane_core::{AttemptSlot, ErasedHandler, Job, Kind, Outcome, Retry, Step, panic_text};
+use std::{
+    any::Any,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+/// A panic's payload, to be resumed by whoever stands for the worker.
+pub type PanicPayload = Box<dyn Any + Send>;
+
+/// What a worker does after a regular message's handler panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnPanic {
+    /// Goes on with the next message.
+    GoOn,
+    /// Ends with the panic, once the message is settled.
+    Fail,
+}
+
+/// One worker of an engine.
+///
+/// # Drop behaviour
+/// What it was running is abandoned; what it had taken goes back to the lanes, in order.
+pub struct Worker {
+    engine: Arc<Engine>,
+    index: usize,
+    slot: AttemptSlot,
+    running: Option<Running>,
+    /// The message that ended last, as long as the lanes have not heard of it.
+    ended: Option<Ended>,
+    pace: Pace,
+}
+
+struct Running {
+    lane: LaneRef,
+    job: Job,
+    /// Whether its latency is measured. The first of a batch and every message that waits are: a look at the
+    /// clock for each message would cost a tenth of the throughput.
+    timed: bool,
+}
+
+impl Worker {
+    /// The worker `index` of an engine. There must be one at a time for each index.
+    #[must_use]
+    pub const fn new(engine: Arc<Engine>, index: usize) -> Self {
+        Self { engine, index, slot: AttemptSlot::new(), running: None, ended: None, pace: Pace::new() }
+    }
+
+    /// Runs jobs until the engine is closed and everything has ended.
+    ///
+    /// # Errors
+    /// The payload of a regular message's panic, with [`OnPanic::Fail`]. The message is settled then.
+    pub async fn run(&mut self, on_panic: OnPanic) -> Result<(), PanicPayload> {
+        loop {
+            let mut idle = false;
+            let next = poll_fn(|cx| {
+                let next = self.engine.scheduler.poll_next(self.index, cx, &mut self.ended);
+                if next.is_pending() && !std::mem::replace(&mut idle, true) {
+                    self.slot.rest();
+                }
+                next
+            })
+            .await;
+            let Next::Run { lane, item, first, yield_first } = next else { return Ok(()) };
+            self.running = Some(Running { lane, job: item, timed: first });
+            if yield_first || self.pace.is_due(idle) {
+                yield_now().await;
+            }
+            let step = self.attempt().await;
+            let panic = self.conclude(step);
+            if let Some(payload) = panic
+                && on_panic == OnPanic::Fail
+            {
+                return Err(payload);
+            }
+        }
+    }
+
+    /// Runs one attempt of the running job.
+    async fn attempt(&mut self) -> Result<Step, PanicPayload> {
+        let Self { engine, index, slot, running, .. } = self;
+        let Some(running) = running else { return Ok(Step::Done(Outcome::Abandoned)) };
+        let mut started = false;
+        let mut suspended = false;
+        poll_fn(|cx| {
+            let polled = catch_unwind(AssertUnwindSafe(|| {
+                if !std::mem::replace(&mut started, true) {
+                    start(engine, &mut running.job, slot);
+                }
+                slot.poll(cx)
+            }));
+            match polled {
+                Ok(Poll::Ready(step)) => Poll::Ready(Ok(step)),
+                Err(payload) => Poll::Ready(Err(payload)),
+                Ok(Poll::Pending) => {
+                    if !std::mem::replace(&mut suspended, true) {
+                        running.timed = true;
+                        engine.scheduler.suspend(*index);
+                    }
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Settles or parks the running job; returns the panic of a regular message's handler.
+    fn conclude(&mut self, step: Result<Step, PanicPayload>) -> Option<PanicPayload> {
+        let Running { lane, mut job, timed } = self.running.take()?;
+        let kind = handler_of(&self.engine, &job).map_or(Kind::Regular, |handler| handler.kind());
+        let (step, panic) = match step {
+            Ok(step) => (step, None),
+            Err(payload) => {
+                self.slot.clear();
+                let text = panic_text(&*payload);
+                let handler = job.handler.take().or_else(|| self.engine.default_handler.clone());
+                let step =
+                    handler.as_ref().map_or(Step::Done(Outcome::Abandoned), |handler| handler.panicked(&mut job, text));
+                job.handler = handler;
+                (step, Some(payload))
+            }
+        };
+        if matches!(&step, Step::Done(Outcome::Panicked(_))) {
+            self.engine.panicked(kind);
+        }
+        match step {
+            Step::Done(outcome) => {
+                if timed && let Some(accepted) = job.accepted {
+                    self.engine.metrics.latency(accepted.elapsed());
+                }
+                let end = match &outcome {
+                    Outcome::Ok => End::Ok,
+                    Outcome::Failed(_) => End::Failed,
+                    Outcome::Panicked(_) => End::Panicked,
+                    Outcome::Abandoned => End::Abandoned,
+                };
+                self.ended = Some(Ended { lane, bytes: job.bytes(), end });
+                job.settlement.settle(outcome);
+            }
+            Step::Again(retry) => {
+                let Retry { delay, outcome, blocked, state } = *retry;
+                if matches!(outcome, Outcome::Panicked(_)) {
+                    self.engine.panicked(kind);
+                }
+                job.state = state;
+                let until = self.engine.now() + delay;
+                self.engine.scheduler.park(self.index, lane, job, until, blocked);
+            }
+        }
+        panic.filter(|_| kind == Kind::Regular)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let cut_off = self.running.take().map(|running| Ended {
+            lane: running.lane,
+            bytes: running.job.bytes(),
+            end: End::Abandoned,
+        });
+        self.engine.scheduler.retire(self.index, self.ended.take().or(cut_off));
+    }
+}
+
+fn handler_of<'a>(engine: &'a Engine, job: &'a Job) -> Option<&'a Arc<dyn ErasedHandler>> {
+    job.handler.as_ref().or(engine.default_handler.as_ref())
+}
+
+fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
+    job.attempt += 1;
+    // The handler is moved out and back: counting a reference would cost a shared cache line.
+    match job.handler.take() {
+        Some(handler) => {
+            handler.start(job, slot);
+            job.handler = Some(handler);
+        }
+        None => {
+            if let Some(handler) = &engine.default_handler {
+                handler.start(job, slot);
+            }
+        }
+    }
+}
+
+/// Lets the executor run something else now and then, so that timers and sockets are served beside handlers that
+/// never wait.
+struct Pace {
+    since: Option<Instant>,
+    /// Messages until the next look at the clock.
+    until_look: u32,
+    /// Messages between two looks: few after slow ones, many after quick ones.
+    stride: u32,
+}
+
+/// Longest time between two yields, as far as handlers allow.
+const SLICE: Duration = Duration::from_micros(200);
+
+impl Pace {
+    const fn new() -> Self {
+        Self { since: None, until_look: 0, stride: 1 }
+    }
+
+    fn is_due(&mut self, rested: bool) -> bool {
+        if rested {
+            *self = Self::new();
+        }
+        if self.until_look > 0 {
+            self.until_look -= 1;
+            return false;
+        }
+        let now = Instant::now();
+        let elapsed = self.since.map_or(Duration::ZERO, |since| now - since);
+        let due = elapsed > SLICE;
+        self.stride = if due { 1.max(self.stride / 2) } else { 64.min(self.stride * 2) };
+        self.until_look = self.stride;
+        if due || self.since.is_none() {
+            self.since = Some(now);
+        }
+        due
+    }
+}
+
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
