@@ -1,1 +1,2 @@
 //! buslane
+pub mod config;
