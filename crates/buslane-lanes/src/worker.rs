@@ -144,6 +144,9 @@ impl Worker {
                     Outcome::Abandoned => End::Abandoned,
                 };
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end });
+                if let Some(handler) = handler_of(&self.engine, &job) {
+                    handler.ended(&job, &outcome);
+                }
                 job.settlement.settle(outcome);
             }
             Step::Again(retry) => {
