@@ -109,7 +109,7 @@ fn make_pool(choice: &PoolChoice, backend: Backend) -> Arc<dyn Pool> {
         let pool = &choice.actor;
         Arc::new(ActorPool::new(ActorPoolConfig {
             actors: pool.pool_size,
-            max_restarts: pool.max_restarts,
+            max_restarts: pool.max_restarts as usize,
             restart_window: pool.restart_window,
             cool_down: pool.cool_down,
             wait_timeout: pool.wait_timeout,

@@ -24,6 +24,7 @@ pub(crate) fn erase_envelopes<H: Handler<Event>>(handler: H, policy: Policy, ser
 struct Envelopes<H>(Arc<Shared<H>>);
 
 /// What an envelope's next attempt has to know.
+#[allow(clippy::large_enum_variant, reason = "it lives in a box, and the large variant is the common one")]
 enum State {
     /// Its body, parsed by routing or an earlier attempt, and the failures so far.
     Parsed(Parsed, Option<History>),
@@ -34,7 +35,8 @@ enum State {
 struct Input {
     message: Message,
     lane: u64,
-    state: Option<State>,
+    /// Boxed, because it is rare and large.
+    state: Option<Box<State>>,
 }
 
 /// The state of a job whose body was parsed to route it.
@@ -52,7 +54,7 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        let state = job.state.take().and_then(|state| (*state).downcast::<State>().ok()).map(|state| *state);
+        let state = job.state.take().and_then(|state| (*state).downcast::<State>().ok());
         let input = Input { message: job.message.clone(), lane: job.lane, state };
         slot.start(&self.0, input, attempt);
     }
@@ -60,7 +62,7 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
 
 async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> Step {
     let Input { mut message, lane, state } = input;
-    let (parsed, history) = match state {
+    let (parsed, history) = match state.map(|state| *state) {
         None => (Envelope::decode(&message.payload), None),
         Some(State::Parsed(parsed, history)) => (parsed, history),
         Some(State::Dead(history, cause)) => return Box::pin(bury(&shared, &message, lane, history, cause)).await,
