@@ -1,2 +1,69 @@
-//! xtask
-fn main() {}
+//! The project's own commands, run as `cargo xtask NAME`: what a developer types and what the build server runs are the same.
+//!
+//! One file (or folder) holds one command. This program checks, tests and measures the workspace from outside: it depends on no
+//! crate of the product, so that it still runs when the product does not compile. It is no build system: `cargo` builds.
+#![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
+
+mod bench;
+mod ci;
+mod deny;
+mod instructions;
+mod msrv;
+mod process;
+mod smoke;
+mod table;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks, tests and measures the workspace")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check in the order of the build server; stop at the first that fails
+    Ci,
+    /// Check the rules of the workspace that the compiler does not know
+    Tidy,
+    /// Check licences, sources and bans of the dependencies against deny.toml
+    Deny,
+    /// Check that the workspace builds with the stated minimum Rust version
+    Msrv,
+    /// Run all tests, the doctests and the smoke runs of the examples
+    Test(test::Args),
+    /// Compare instruction counts with those in benches/instructions.json
+    Instructions(instructions::Args),
+    /// Compare the actor pool with the keyed pool (SPEC T1)
+    BenchCompare(bench::compare::Args),
+    /// Compare each stated figure with its physical limit
+    BenchLimits(bench::limits::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Ci => ci::run(),
+        Command::Tidy => tidy::run(),
+        Command::Deny => deny::run(),
+        Command::Msrv => msrv::run(false),
+        Command::Test(args) => test::run(&args, &mut test::Tally::default()),
+        Command::Instructions(args) => instructions::run(&args),
+        Command::BenchCompare(args) => bench::compare::run(&args),
+        Command::BenchLimits(args) => bench::limits::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

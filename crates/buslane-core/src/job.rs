@@ -16,22 +16,23 @@ pub struct Job {
     pub handler: Option<Arc<dyn ErasedHandler>>,
     /// Says how it ended.
     pub settlement: Settlement,
-    /// The attempt that runs, or ran last; 0 before the first.
-    pub attempt: u32,
-    /// What a handler keeps between attempts.
-    pub state: Option<Box<dyn Any + Send>>,
+    /// What a handler keeps between attempts. Boxed twice: it is rare, and jobs are moved a lot.
+    pub state: Option<Box<JobState>>,
     /// When a pool took it: set by the pool.
     pub accepted: Option<Instant>,
     /// Bytes it is accounted with, fixed when it is made.
     bytes: usize,
 }
 
+/// Whatever a handler keeps between attempts.
+pub type JobState = Box<dyn Any + Send>;
+
 impl Job {
     /// A job in the lane of `lane`, to be handled by the pool's default handler.
     #[must_use]
     pub fn new(lane: u64, message: Message, settlement: Settlement) -> Self {
         let bytes = message.bytes();
-        Self { lane, message, handler: None, settlement, attempt: 0, state: None, accepted: None, bytes }
+        Self { lane, message, handler: None, settlement, state: None, accepted: None, bytes }
     }
 
     /// The same job with a handler of its own.
@@ -54,7 +55,7 @@ impl fmt::Debug for Job {
             .field("lane", &self.lane)
             .field("source", &self.message.source)
             .field("offset", &self.message.offset)
-            .field("attempt", &self.attempt)
+            .field("attempt", &self.message.attempt)
             .finish_non_exhaustive()
     }
 }

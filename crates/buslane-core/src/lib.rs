@@ -22,7 +22,7 @@ pub use broker::{
 pub use envelope::{Envelope, EnvelopeError, RawJson};
 pub use handler::{AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, Retry, Step, erase, judge, panic_text};
 pub use headers::{Headers, HeadersBuilder};
-pub use job::Job;
+pub use job::{Job, JobState};
 pub use key::{AggregateIdError, check_aggregate_id, partition_for, stable_hash};
 pub use message::{Event, Kind, Message, Route, Source};
 pub use pool::{BoxFuture, Pool, PoolStats, StopReport, SubmitError};

@@ -4,7 +4,7 @@ use crate::{Envelope, Headers, Topic};
 use bytes::Bytes;
 use std::{
     fmt,
-    ops::{Deref, Range},
+    ops::Deref,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -55,11 +55,16 @@ impl fmt::Display for Source {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Route {
     /// A header's value: this range of the packed headers.
-    Header(Range<usize>),
+    Header {
+        /// Where the value starts.
+        start: u32,
+        /// How long it is.
+        len: u32,
+    },
     /// The record's own key.
     RecordKey,
-    /// Bytes that an extractor or the parsed body gave.
-    Key(Bytes),
+    /// Bytes that an extractor or the parsed body gave. Boxed, because it is rare and messages are moved a lot.
+    Key(Box<Bytes>),
     /// No key: the n-th message that goes round-robin.
     RoundRobin(u64),
     /// Not routed yet.
@@ -86,7 +91,7 @@ pub struct Message {
     pub route: Route,
     /// Which promise it has.
     pub kind: Kind,
-    /// Which attempt this is; the first is 1.
+    /// Which attempt this is; the first is 1, and 0 is a message that no handler has seen.
     pub attempt: u32,
 }
 
@@ -103,7 +108,7 @@ impl Message {
             payload: payload.into(),
             route: Route::None,
             kind: Kind::Regular,
-            attempt: 1,
+            attempt: 0,
         }
     }
 
@@ -130,7 +135,7 @@ impl Message {
     #[must_use]
     pub fn routing_key(&self) -> Option<&[u8]> {
         match &self.route {
-            Route::Header(range) => Some(self.headers.at(range.clone())),
+            Route::Header { start, len } => Some(self.headers.at(*start as usize..(*start + *len) as usize)),
             Route::RecordKey => self.key.as_deref(),
             Route::Key(bytes) => Some(bytes),
             Route::RoundRobin(_) | Route::None => None,

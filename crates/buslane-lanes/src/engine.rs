@@ -151,21 +151,22 @@ impl Engine {
         timeout: impl Future<Output = ()>,
     ) -> Result<(), SubmitError> {
         let mut timeout = pin!(timeout);
+        let mut timed_out = !self.wait(None, timeout.as_mut()).await;
         loop {
             match self.try_submit(batch) {
-                Err(error) if error.is_temporary() => {
-                    let Some((lane, bytes)) = batch.front().map(|job| (job.lane, job.bytes())) else { return Ok(()) };
-                    if !self.wait_for_room(lane, bytes, timeout.as_mut()).await {
-                        return self.try_submit(batch);
-                    }
+                Err(error) if error.is_temporary() && !timed_out => {
+                    let Some(first) = batch.front() else { return Ok(()) };
+                    let room = (first.lane, first.bytes());
+                    timed_out = !self.wait(Some(room), timeout.as_mut()).await;
                 }
                 other => return other,
             }
         }
     }
 
-    /// Waits until a job like this one would fit, or `timeout`; tells which.
-    async fn wait_for_room(&self, lane: u64, bytes: usize, mut timeout: Pin<&mut impl Future<Output = ()>>) -> bool {
+    /// Waits for room for a job of a lane and of so many bytes, or else for the workers to catch up; until
+    /// `timeout`. Tells whether it is there.
+    async fn wait(&self, room: Option<(u64, usize)>, mut timeout: Pin<&mut impl Future<Output = ()>>) -> bool {
         /// Takes the waiter off the list, also when the wait is cancelled.
         struct Waiting<'a>(&'a Engine, Option<u64>);
         impl Drop for Waiting<'_> {
@@ -177,12 +178,13 @@ impl Engine {
         }
         let mut waiting = Waiting(self, None);
         poll_fn(|cx| {
-            // Where no worker is able to run, room is of no use: only time helps.
-            let able = self.down.load(Relaxed) < self.workers;
-            if able && self.scheduler.poll_room(cx, lane, bytes, &mut waiting.1).is_ready() {
-                return Poll::Ready(true);
-            }
-            timeout.as_mut().poll(cx).map(|()| false)
+            let there = match room {
+                None => self.scheduler.poll_turn(cx, &mut waiting.1),
+                // Where no worker is able to run, room is of no use: only time helps.
+                Some(_) if self.down.load(Relaxed) == self.workers => Poll::Pending,
+                Some((lane, bytes)) => self.scheduler.poll_room(cx, lane, bytes, &mut waiting.1),
+            };
+            if there.is_ready() { Poll::Ready(true) } else { timeout.as_mut().poll(cx).map(|()| false) }
         })
         .await
     }

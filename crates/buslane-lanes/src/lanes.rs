@@ -310,6 +310,12 @@ impl<T> Lanes<T> {
         lane_room && account.fits(headroom(account.max_messages(), 128), bytes)
     }
 
+    /// Whether more than `messages` can run and there are lanes enough to keep `workers` busy for a while.
+    #[must_use]
+    pub const fn is_deep(&self, workers: usize, messages: usize) -> bool {
+        self.runnable.messages > messages && self.ready > 2 * workers
+    }
+
     /// Figures of the moment.
     #[must_use]
     pub fn stats(&self) -> LaneStats {

@@ -17,7 +17,7 @@ use crate::{
     lanes::{LaneRef, LaneStats, Lanes},
     sync::{Mutex, MutexGuard},
     tray::{Ended, Tray},
-    waiters::Waiters,
+    waiters::{Waiters, Want},
 };
 use std::{
     collections::VecDeque,
@@ -95,6 +95,9 @@ impl<T> Core<T> {
         self.count(Counts { abandoned: messages as u64, ..Counts::ZERO });
     }
 }
+
+/// Messages that are enough in front of the workers, as long as no worker lacks a lane.
+const DEEP: usize = 8192;
 
 /// Most messages in a tray. More saves no time: the lock is a small part of so many.
 const TRAY: usize = 128;
@@ -175,7 +178,22 @@ impl<T: Item> Scheduler<T> {
             }
             return Poll::Ready(());
         }
-        *ticket = Some(core.waiters.wait(*ticket, lane, bytes, cx.waker()));
+        *ticket = Some(core.waiters.wait(*ticket, Want::Room { lane, bytes }, cx.waker()));
+        Poll::Pending
+    }
+
+    /// Ready when it makes sense to submit more. More than a few thousand messages in front of workers that are all
+    /// provided for would only push each other out of the processor's cache. Never pending for lack of lanes: a
+    /// few hot keys do not keep the others waiting. The ticket is as in [`Scheduler::poll_room`].
+    pub fn poll_turn(&self, cx: &Context<'_>, ticket: &mut Option<u64>) -> Poll<()> {
+        let mut core = self.core.lock();
+        if !core.open || !core.lanes.is_deep(self.trays.len(), DEEP) {
+            if let Some(ticket) = ticket.take() {
+                core.waiters.forget(ticket);
+            }
+            return Poll::Ready(());
+        }
+        *ticket = Some(core.waiters.wait(*ticket, Want::Turn, cx.waker()));
         Poll::Pending
     }
 
@@ -444,7 +462,12 @@ impl<T: Item> Scheduler<T> {
     fn wake_waiters(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
         if !core.waiters.is_empty() {
             let Core { waiters, lanes, .. } = core;
-            waiters.take_ready(|lane, bytes| lanes.has_headroom(lane, bytes), |waker| wakers.push(waker));
+            let workers = self.trays.len();
+            let is = |want| match want {
+                Want::Room { lane, bytes } => lanes.has_headroom(lane, bytes),
+                Want::Turn => !lanes.is_deep(workers, DEEP / 2),
+            };
+            waiters.take_ready(is, |waker| wakers.push(waker));
         }
     }
 

@@ -2,15 +2,22 @@
 
 use std::task::Waker;
 
-/// Somebody whose message did not fit.
+/// What a submitter waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Room for a message of so many bytes in a lane.
+    Room { lane: u64, bytes: usize },
+    /// That the workers have caught up.
+    Turn,
+}
+
 struct Waiter {
     ticket: u64,
-    lane: u64,
-    bytes: usize,
+    want: Want,
     waker: Waker,
 }
 
-/// The waiters of one scheduler. Each is woken once, when a message like its own would fit.
+/// The waiters of one scheduler. Each is woken once, when there is what it wants.
 #[derive(Default)]
 pub(crate) struct Waiters {
     list: Vec<Waiter>,
@@ -23,14 +30,14 @@ impl Waiters {
     }
 
     /// Registers or renews a waiter, and returns its ticket.
-    pub(crate) fn wait(&mut self, ticket: Option<u64>, lane: u64, bytes: usize, waker: &Waker) -> u64 {
+    pub(crate) fn wait(&mut self, ticket: Option<u64>, want: Want, waker: &Waker) -> u64 {
         if let Some(known) = self.list.iter_mut().find(|waiter| Some(waiter.ticket) == ticket) {
-            (known.lane, known.bytes) = (lane, bytes);
+            known.want = want;
             known.waker.clone_from(waker);
             return known.ticket;
         }
         self.tickets += 1;
-        self.list.push(Waiter { ticket: self.tickets, lane, bytes, waker: waker.clone() });
+        self.list.push(Waiter { ticket: self.tickets, want, waker: waker.clone() });
         self.tickets
     }
 
@@ -38,11 +45,11 @@ impl Waiters {
         self.list.retain(|waiter| waiter.ticket != ticket);
     }
 
-    /// Takes out the waiters for whom `room` has become.
-    pub(crate) fn take_ready(&mut self, room: impl Fn(u64, usize) -> bool, mut wake: impl FnMut(Waker)) {
+    /// Takes out the waiters for whom there `is` what they want.
+    pub(crate) fn take_ready(&mut self, is: impl Fn(Want) -> bool, mut wake: impl FnMut(Waker)) {
         let mut at = 0;
         while at < self.list.len() {
-            if room(self.list[at].lane, self.list[at].bytes) {
+            if is(self.list[at].want) {
                 wake(self.list.swap_remove(at).waker);
             } else {
                 at += 1;

@@ -144,6 +144,9 @@ impl Worker {
                     Outcome::Abandoned => End::Abandoned,
                 };
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end });
+                if let Some(handler) = handler_of(&self.engine, &job) {
+                    handler.ended(&job, &outcome);
+                }
                 job.settlement.settle(outcome);
             }
             Step::Again(retry) => {
@@ -176,7 +179,7 @@ fn handler_of<'a>(engine: &'a Engine, job: &'a Job) -> Option<&'a Arc<dyn Erased
 }
 
 fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
-    job.attempt += 1;
+    job.message.attempt += 1;
     // The handler is moved out and back: counting a reference would cost a shared cache line.
     match job.handler.take() {
         Some(handler) => {

@@ -1,8 +1,8 @@
 //! The one dynamic call between a pool and a handler.
 
 use super::{AttemptSlot, CatchPanic, Handler, judge};
-use crate::{Job, Kind, Message, Outcome, Verdict};
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use crate::{Job, JobState, Kind, Message, Outcome, Verdict};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// What one attempt of a job came to.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Retry {
     /// Whether the key is blocked: out of attempts, and tried again only in case the cause went away.
     pub blocked: bool,
     /// What the handler wants to find in [`Job::state`] at the next attempt.
-    pub state: Option<Box<dyn Any + Send>>,
+    pub state: Option<Box<JobState>>,
 }
 
 impl fmt::Debug for Retry {
@@ -43,6 +43,11 @@ pub trait ErasedHandler: Send + Sync + 'static {
     /// Starts an attempt of `job` in `slot`. Takes what it needs out of the job; what it leaves there is what the
     /// next attempt finds.
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot);
+
+    /// Told how a job ended, just before it is settled. Must not panic.
+    fn ended(&self, job: &Job, outcome: &Outcome) {
+        let _ = (job, outcome);
+    }
 
     /// What becomes of a job whose attempt panicked outside of the handler's own care.
     fn panicked(&self, job: &mut Job, text: String) -> Step {
@@ -69,7 +74,6 @@ impl<H: Handler<Message>> ErasedHandler for Plain<H> {
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
         let mut message = job.message.clone();
-        message.attempt = job.attempt;
         message.kind = self.kind;
         match self.kind {
             Kind::Regular => {
