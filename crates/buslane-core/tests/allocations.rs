@@ -64,7 +64,7 @@ fn an_attempt_reuses_the_memory_of_the_last_one() {
 fn a_cancelled_attempt_leaves_its_memory_to_the_next() {
     let mut slot = AttemptSlot::new();
     let handler = Arc::new(());
-    let mut start = |slot: &mut AttemptSlot| slot.start(&handler, (), |_, ()| std::future::pending());
+    let start = |slot: &mut AttemptSlot| slot.start(&handler, (), |_, ()| std::future::pending());
     start(&mut slot);
     let counted = allocations(|| {
         for _ in 0..100 {
@@ -97,7 +97,8 @@ fn e1_writing_into_an_arena_allocates_nothing() {
         }
     });
     assert_eq!(counted, 0);
-    assert_eq!(allocations(|| drop(envelope.encode().unwrap())), 1);
+    // The buffer, and the count of those that share it.
+    assert_eq!(allocations(|| drop(envelope.encode().unwrap())), 2);
 }
 
 #[test]
@@ -109,6 +110,5 @@ fn e4_records_share_allocations() {
             records.push(Record::from_envelope(&envelope, &mut arena).unwrap());
         }
     });
-    println!("{counted} allocations for 1000 records");
-    assert!(counted <= 400, "{counted} allocations for 1000 records");
+    assert!(counted <= 250, "{counted} allocations for 1000 records");
 }

@@ -43,6 +43,8 @@ fn no_async(_: Message) -> Ready<Verdict> {
 struct Counter(AtomicUsize);
 
 impl Handler<Message> for Counter {
+    type Output = Result<Verdict, &'static str>;
+
     async fn handle(&self, message: Message) -> Result<Verdict, &'static str> {
         self.0.fetch_add(message.payload.len(), Ordering::Relaxed);
         Ok(Verdict::reject("never"))
@@ -52,6 +54,8 @@ impl Handler<Message> for Counter {
 struct Generic<T>(T);
 
 impl<M: Send + 'static, T: Clone + Send + Sync + 'static> Handler<M> for Generic<T> {
+    type Output = ();
+
     async fn handle(&self, _: M) {
         let kept = self.0.clone();
         std::future::ready(()).await;

@@ -65,7 +65,7 @@ fn e4_records_of_one_arena_do_not_overlap() {
     let records: Vec<_> =
         envelopes.iter().map(|envelope| Record::from_envelope(envelope, &mut arena).unwrap()).collect();
     for (envelope, record) in envelopes.iter().zip(&records) {
-        assert_eq!(record.key.as_deref(), Some(envelope.aggregate_id.as_bytes()));
+        assert_eq!(record.key.as_deref(), Some(&envelope.aggregate_id.as_bytes()[..]));
         assert_eq!(record.headers.get(header::AGGREGATE_ID), Some(&envelope.aggregate_id.as_bytes()[..]));
         assert_eq!(record.headers.get(header::EVENT_ID), Some(&envelope.event_id.as_bytes()[..]));
         assert_eq!(Envelope::decode(&record.payload).unwrap(), *envelope);

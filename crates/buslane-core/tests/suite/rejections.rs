@@ -3,10 +3,7 @@
 use crate::full;
 use buslane_core::{AggregateIdError, Envelope, EnvelopeError, RawJson};
 use bytes::{Bytes, BytesMut};
-use time::{
-    UtcOffset,
-    macros::{datetime, offset},
-};
+use time::macros::datetime;
 
 /// JSON of an envelope in which `field` is replaced by `text`, or left out when `text` is empty.
 fn with(field: &str, text: &str) -> Bytes {
@@ -250,12 +247,9 @@ fn e2_timestamps_that_are_not_rfc3339_are_refused() {
         assert!(error.to_string().starts_with("timestamp must be RFC 3339 within the years 0 to 9999: "), "{error}");
     }
     let mut envelope = full();
-    for bad in [
-        datetime!(-0001-01-01 0:00 UTC),
-        datetime!(2024-05-09 16:32:01 +02:00:30),
-        datetime!(0000-01-01 0:00 UTC).to_offset(UtcOffset::UTC) - time::Duration::SECOND,
-        datetime!(9999-12-31 23:00 UTC).to_offset(offset!(+1)) - time::Duration::days(4_000_000),
-    ] {
+    for bad in
+        [datetime!(-0001-12-31 23:59:59 UTC), datetime!(-9999-01-01 0:00 UTC), datetime!(2024-05-09 16:32:01 +02:00:30)]
+    {
         envelope.timestamp = bad;
         let mut arena = BytesMut::from(&b"kept"[..]);
         let error = envelope.encode_into(&mut arena).unwrap_err();

@@ -129,7 +129,7 @@ fn e3_a_new_envelope_has_a_uuid_of_version_7() {
     let envelope = Envelope::new("a", "T", &1).unwrap();
     let id = uuid::Uuid::parse_str(&envelope.event_id).unwrap();
     assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
-    assert_eq!(id.hyphenated().to_string(), envelope.event_id, "lower case, with hyphens");
+    assert_eq!(envelope.event_id, id.hyphenated().to_string(), "lower case, with hyphens");
     let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
     let stamped = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     assert!(stamped >= before.unix_timestamp_nanos() && stamped <= OffsetDateTime::now_utc().unix_timestamp_nanos());

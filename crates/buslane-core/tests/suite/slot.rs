@@ -176,7 +176,7 @@ fn p5_a_cancelled_or_replaced_attempt_drops_its_input_once() {
     let mut slot = AttemptSlot::new();
     let dropped = Arc::new(AtomicUsize::new(0));
     let handler = Arc::new(());
-    let mut start = |slot: &mut AttemptSlot| {
+    let start = |slot: &mut AttemptSlot| {
         slot.start(&handler, Held(Arc::clone(&dropped)), |_, held: Held| async move {
             let _held = held;
             pending().await
