@@ -89,7 +89,7 @@ impl MemoryBroker {
                     payload: stored.record.payload.clone(),
                     route: Route::None,
                     kind: Kind::Regular,
-                    attempt: 1,
+                    attempt: 0,
                 });
             });
         }

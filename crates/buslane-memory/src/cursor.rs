@@ -139,7 +139,7 @@ impl Cursor {
                 payload: stored.record.payload.clone(),
                 route: Route::None,
                 kind: Kind::Regular,
-                attempt: 1,
+                attempt: 0,
             };
             given += 1;
             if assignment.settle_first {

@@ -1,1 +1,3 @@
-//! Test kit.
+#![doc = include_str!("../README.md")]
+
+pub mod broker_suite;
