@@ -78,7 +78,7 @@ impl MemoryBroker {
         let mut messages = Vec::new();
         let Some(state) = self.0.find(topic) else { return messages };
         for partition in state.partitions().iter() {
-            let source = Arc::new(Source { topic: state.name.clone(), partition: partition.index });
+            let source = Arc::new(Source::new(state.name.clone(), partition.index));
             partition.read_all(|offset, stored| {
                 messages.push(Message {
                     source: Arc::clone(&source),

@@ -126,8 +126,8 @@ impl Feed {
     /// # Panics
     /// When the broker refuses.
     pub async fn subscribe(&self, topic: &Topic) {
-        let topics = std::slice::from_ref(topic);
-        self.broker.subscribe(topics, SubscribeOptions::default()).await.expect("a member subscribes");
+        let topics = [(topic.clone(), SubscribeOptions::default())];
+        self.broker.subscribe(&topics).await.expect("a member subscribes");
     }
 }
 

@@ -184,14 +184,20 @@ impl Config {
     /// The other pool's settings are complete too, so that a switch needs nothing but the switch.
     #[must_use]
     pub fn pools(&self) -> PoolChoice {
-        let (keyed, actor) = match self.backend() {
+        self.pools_for(self.backend())
+    }
+
+    /// As [`Config::pools`], for a broker that was not made from the URL.
+    #[must_use]
+    pub fn pools_for(&self, backend: Backend) -> PoolChoice {
+        let (keyed, actor) = match backend {
             Backend::Memory => (&self.memory.keyed_pool, &self.memory.actor_pool),
             Backend::Kafka => (&self.kafka.keyed_pool, &self.kafka.actor_pool),
             Backend::Nats => (&self.nats.keyed_pool, &self.nats.actor_pool),
         };
         PoolChoice {
             use_actor: actor.enabled,
-            chosen_by: self.origins.chosen_by(self.backend(), actor.enabled),
+            chosen_by: self.origins.chosen_by(backend, actor.enabled),
             keyed: keyed.clone(),
             actor: actor.clone(),
         }

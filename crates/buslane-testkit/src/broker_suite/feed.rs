@@ -11,7 +11,7 @@ pub struct Feed {
     /// Its intakes that have not ended.
     pub intakes: Vec<Box<dyn Intake>>,
     /// Sources that ended, in that order.
-    pub ended: Vec<Source>,
+    pub ended: Vec<Arc<Source>>,
     /// Whether `next_event` has said that the member is closed.
     pub closed: bool,
     /// Partitions that are not read.
@@ -72,7 +72,7 @@ impl Feed {
             Step::Event(None) => self.closed = true,
             Step::Ended(at) => {
                 let intake = self.intakes.remove(at);
-                self.ended.push(Source::clone(intake.source()));
+                self.ended.push(Arc::clone(intake.source()));
             }
         }
     }

@@ -34,9 +34,9 @@ pub async fn b2_a_closed_broker_refuses_everything<F: BrokerFixture>(ground: Gro
     let answers = broker.publish(&topic, vec![record("k", "0"), record("k", "1")]).get().await;
     assert_eq!(answers, [Err(PublishError::Closed), Err(PublishError::Closed)]);
     assert_eq!(PublishError::Closed.to_string(), "eventbus is closed");
-    let topics = std::slice::from_ref(&topic);
+    let topics = [(topic.clone(), SubscribeOptions::default())];
     let closed = Err(BrokerError::Closed);
-    assert_eq!(broker.subscribe(topics, SubscribeOptions::default()).await, closed);
+    assert_eq!(broker.subscribe(&topics).await, closed);
     assert_eq!(broker.unsubscribe(&topic).await, closed);
     let settings = TopicSettings::default();
     assert_eq!(broker.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await, Err(BrokerError::Closed));

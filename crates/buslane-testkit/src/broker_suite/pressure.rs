@@ -43,7 +43,6 @@ pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(ground
     feed.until_assigned(ground.sources()).await;
     publish(&feed.broker, &topic, vec![record("k", "unread")]).await;
     for intake in &mut feed.intakes {
-        intake.stalled(true);
         assert!(poll_fn(|cx| Poll::Ready(intake.poll_end(cx))).await.is_pending());
     }
     let broker = feed.broker.clone();

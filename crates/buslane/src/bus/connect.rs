@@ -40,7 +40,11 @@ impl EventBus {
                     max_bytes: config.memory.max_bytes,
                     ..MemoryConfig::default()
                 };
-                let broker = MemoryBroker::new(memory).map_err(|error| crate::ConfigError::from(&error))?;
+                let broker = MemoryBroker::new(memory).map_err(|error| crate::ConfigError::Rule {
+                    key: "memory".to_owned(),
+                    rule: error.to_string(),
+                    found: String::new(),
+                })?;
                 let mut member = MemberOptions::new(&*config.group);
                 member.publish_timeout = config.publish_timeout;
                 let member = broker.member(member);
@@ -164,6 +168,9 @@ async fn serve(
                 });
             }
             Some(BrokerEvent::Disconnected { reason }) => warn!(backend = %broker.backend(), reason, "broker lost"),
+            Some(BrokerEvent::Failed(error)) => {
+                error!(backend = %broker.backend(), %error, "broker failed, reading ended")
+            }
             Some(BrokerEvent::Reconnected) => {
                 info!(backend = %broker.backend(), "broker is back");
                 let callbacks = on_reconnect.lock().clone();
@@ -173,6 +180,8 @@ async fn serve(
                     }
                 }
             }
+            // An event of a later release says nothing to this one.
+            Some(_) => {}
         }
     }
 }

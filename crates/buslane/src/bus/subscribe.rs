@@ -127,8 +127,8 @@ impl EventBus {
             inner.flow.registry.insert(Arc::clone(&subscribed))?;
             let mut joined = inner.joined.lock().await;
             if !joined.contains(&subscribed.topic) {
-                let topics = [subscribed.topic.clone()];
-                if let Err(error) = inner.broker.subscribe(&topics, subscribed.options).await {
+                let topics = [(subscribed.topic.clone(), subscribed.options)];
+                if let Err(error) = inner.broker.subscribe(&topics).await {
                     inner.flow.registry.remove(&subscribed.topic, Some(&subscribed));
                     return Err(error.into());
                 }
@@ -310,7 +310,6 @@ impl SubscriptionBuilder {
             terminal: self.terminal.checked()?,
             classifier: self.classifier,
             timeout: self.timeout,
-            settle_first: self.options.settle_first,
         };
         let handler = erase(policy, Arc::clone(&inner.flow.services));
         let limits = Limits::new(rate, self.concurrency);

@@ -3,7 +3,7 @@
 use super::EventBus;
 use crate::BusError;
 use arc_swap::ArcSwap;
-use buslane_core::{Topic, TopicSettings, TopicStrategy};
+use buslane_core::{SubscribeOptions, Topic, TopicSettings, TopicStrategy};
 use std::{collections::HashSet, sync::Arc};
 
 /// Names remembered. Beyond this a name is checked and copied at each use.
@@ -43,13 +43,16 @@ impl EventBus {
     /// A name that breaks a rule, a closed bus, or the broker's reason.
     pub async fn announce<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) -> Result<(), BusError> {
         let inner = self.open()?;
-        let topics = topics.into_iter().map(|name| inner.topics.get(name.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let topics = topics
+            .into_iter()
+            .map(|name| Ok((inner.topics.get(name.as_ref())?, SubscribeOptions::default())))
+            .collect::<Result<Vec<_>, BusError>>()?;
         if topics.is_empty() {
             return Ok(());
         }
         let mut joined = inner.joined.lock().await;
-        inner.broker.subscribe(&topics, Default::default()).await?;
-        joined.extend(topics);
+        inner.broker.subscribe(&topics).await?;
+        joined.extend(topics.into_iter().map(|(topic, _)| topic));
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 use super::suspects::Suspects;
 use crate::{Classifier, Retry, Terminal, metrics::BusMetrics};
 use buslane_core::{
-    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, Kind, Message, Outcome, Step, Verdict,
-    judge,
+    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, Kind, Message, Outcome, Step,
+    Verdict, judge,
 };
 use std::{
     sync::Arc,
@@ -25,7 +25,6 @@ pub(crate) struct Policy {
     pub(crate) terminal: Terminal,
     pub(crate) classifier: Classifier,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) settle_first: bool,
 }
 
 /// A subscription's handler with everything its attempts need.

@@ -131,13 +131,7 @@ impl Failure {
 }
 
 #[cold]
-fn failed<H>(
-    shared: &Shared<H>,
-    place: &Place,
-    failure: Failure,
-    parsed: Parsed,
-    history: Option<History>,
-) -> Step {
+fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed, history: Option<History>) -> Step {
     let Failure { error, class, panic } = failure;
     let history = History::after(history, error.to_string());
     let (services, policy) = (&shared.services, &shared.policy);

@@ -1,10 +1,16 @@
 //! Limits of one subscription: rate, and messages at the same time.
 
 use buslane_core::{Outcome, Settle, Settlement};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::{Clock, DefaultClock}};
-use std::{num::NonZeroU32, sync::Arc};
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
 use parking_lot::Mutex;
-use tokio::{sync::{OwnedSemaphorePermit, Semaphore}, time::sleep};
+use std::{num::NonZeroU32, sync::Arc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
 
 /// The limits of a subscription; none by default.
 #[derive(Default)]

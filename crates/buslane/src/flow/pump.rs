@@ -4,7 +4,7 @@
 //! thread that polls the broker never waits.
 
 use super::{Flow, Subscribed, envelope::parsed_state, route::route};
-use buslane_core::{Delivery, Intake, Job, SubmitError};
+use buslane_core::{Delivery, Intake, Job, Source, SubmitError};
 use std::{collections::VecDeque, future::poll_fn, sync::Arc};
 use tracing::{info, warn};
 
@@ -22,7 +22,8 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     drop(intake);
     if !flow.reading.is_cancelled() {
         // Revoked or unsubscribed: what has not started belongs to somebody else now.
-        flow.pool.purge(&|job| job.message.source == source);
+        source.end();
+        flow.pool.purge(&|job| job.message.source.has_ended());
     }
 }
 
@@ -125,9 +126,7 @@ async fn submit(flow: &Flow, intake: &mut dyn Intake, jobs: &mut VecDeque<Job>) 
         match result {
             Ok(()) => {}
             Err(error) if error.is_temporary() => {
-                if stalled.is_none() {
-                    stalled = Some(Stalled::new(flow, intake, error));
-                }
+                stalled.get_or_insert_with(|| Stalled::new(flow, intake.source(), error));
             }
             Err(error) => {
                 if error != SubmitError::Stopped {
@@ -138,20 +137,15 @@ async fn submit(flow: &Flow, intake: &mut dyn Intake, jobs: &mut VecDeque<Job>) 
             }
         }
     }
-    if stalled.take().is_some() {
-        intake.stalled(false);
-    }
     Flowing::Continue(())
 }
 
-/// Counts a source that has waited too long.
+/// Counts a source that has waited too long. Not reading it is what tells its broker to stop.
 struct Stalled<'a>(&'a Flow);
 
 impl<'a> Stalled<'a> {
-    fn new(flow: &'a Flow, intake: &mut dyn Intake, reason: SubmitError) -> Self {
-        let source = intake.source();
+    fn new(flow: &'a Flow, source: &Source, reason: SubmitError) -> Self {
         warn!(topic = source.topic.as_str(), partition = source.partition, %reason, "reading stopped: no room");
-        intake.stalled(true);
         flow.services.metrics.stalled(true);
         Self(flow)
     }

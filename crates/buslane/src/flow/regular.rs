@@ -1,7 +1,7 @@
 //! Regular messages: one attempt, settled whatever it comes to.
 
 use super::attempt::{Erased, Policy, Services, Shared, take_message};
-use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Message, Outcome, Settlement, Step, Verdict};
+use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Message, Outcome, Step, Verdict};
 use std::sync::Arc;
 use tracing::error;
 
@@ -18,9 +18,6 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        if self.0.policy.settle_first {
-            std::mem::replace(&mut job.settlement, Settlement::ignored()).settle(Outcome::Ok);
-        }
         slot.start(&self.0, take_message(job), |shared, message| async move {
             let offset = message.offset;
             Step::Done(match shared.judge(message, offset).await {

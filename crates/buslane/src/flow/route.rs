@@ -2,7 +2,9 @@
 
 use super::{Flow, Subscribed};
 use crate::config::LaneScope;
-use buslane_core::{Envelope, EnvelopeError, Headers, Kind, Message, Route, broker::header, check_aggregate_id, stable_hash};
+use buslane_core::{
+    Envelope, EnvelopeError, Headers, Kind, Message, Route, broker::header, check_aggregate_id, stable_hash,
+};
 use bytes::Bytes;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
