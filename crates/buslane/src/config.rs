@@ -169,7 +169,15 @@ impl Config {
     /// # Errors
     /// The first rule that is broken; the error names the key, or the variable that set it.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.origins.check(self.backend())?;
+        self.validate_for(self.backend())
+    }
+
+    /// As [`Config::validate`], for a broker that was not made from the URL: variables of its backend count.
+    ///
+    /// # Errors
+    /// As [`Config::validate`].
+    pub fn validate_for(&self, backend: Backend) -> Result<(), ConfigError> {
+        self.origins.check(backend)?;
         rules::check(self)
     }
 
