@@ -15,11 +15,11 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn orders() -> Topic {
-    Topic::new("orders").unwrap()
+    Topic::new("orders").expect("a valid name")
 }
 
 fn small(config: MemoryConfig) -> MemoryBroker {
-    MemoryBroker::new(MemoryConfig { partitions: 1, ..config }).unwrap()
+    MemoryBroker::new(MemoryConfig { partitions: 1, ..config }).expect("a valid configuration")
 }
 
 async fn reader(broker: &MemoryBroker, options: MemberOptions) -> Feed {

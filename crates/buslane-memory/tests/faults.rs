@@ -13,7 +13,7 @@ fn member(broker: &MemoryBroker) -> Arc<dyn Broker> {
 }
 
 async fn reader(broker: &MemoryBroker) -> (Feed, Topic) {
-    let topic = Topic::new("orders").unwrap();
+    let topic = Topic::new("orders").expect("a valid name");
     let feed = Feed::new(member(broker), PATIENCE);
     feed.subscribe(&topic).await;
     (feed, topic)
