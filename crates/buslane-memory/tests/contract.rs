@@ -11,7 +11,8 @@ struct Memory(MemoryBroker);
 
 impl Memory {
     fn new() -> Self {
-        Self(MemoryBroker::new(MemoryConfig { max_messages: CAPACITY, ..MemoryConfig::default() }).unwrap())
+        let config = MemoryConfig { max_messages: CAPACITY, ..MemoryConfig::default() };
+        Self(MemoryBroker::new(config).expect("a valid configuration"))
     }
 }
 

@@ -125,9 +125,10 @@ impl Feed {
     ///
     /// # Panics
     /// When the broker refuses.
-    pub async fn subscribe(&self, topic: &Topic) {
-        let topics = [(topic.clone(), SubscribeOptions::default())];
-        self.broker.subscribe(&topics).await.expect("a member subscribes");
+    // Not an `async fn`: an intake is not `Sync`, and the future of one could not move between threads.
+    pub fn subscribe(&self, topic: &Topic) -> impl Future<Output = ()> + Send + use<> {
+        let (broker, topics) = (Arc::clone(&self.broker), [(topic.clone(), SubscribeOptions::default())]);
+        async move { broker.subscribe(&topics).await.expect("a member subscribes") }
     }
 }
 
