@@ -1,1 +1,8 @@
-//! Test kit.
+#![doc = include_str!("../README.md")]
+
+pub mod deadline;
+pub mod leak;
+pub mod ledger;
+pub mod pool_suite;
+pub mod recorder;
+pub mod signal;
