@@ -64,7 +64,8 @@ impl Account {
     }
 
     pub(crate) const fn fits(&self, messages: usize, bytes: usize) -> bool {
-        self.messages + messages <= self.max_messages && (self.bytes + bytes <= self.max_bytes || self.messages == 0)
+        let is_alone = self.messages == 0 && messages == 1;
+        self.messages + messages <= self.max_messages && (self.bytes + bytes <= self.max_bytes || is_alone)
     }
 
     pub(crate) const fn charge(&mut self, messages: usize, bytes: usize) {

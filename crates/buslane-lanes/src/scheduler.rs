@@ -9,6 +9,8 @@
 //! - whoever makes a lane ready wakes an idle worker, unless as many are busy as there are cores: a busy worker
 //!   looks again before it goes idle.
 
+#[cfg(test)]
+mod model;
 mod workers;
 
 use crate::{

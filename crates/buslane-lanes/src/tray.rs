@@ -118,3 +118,88 @@ impl<T> Tray<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bounds, Lanes};
+    use proptest::prelude::*;
+
+    /// A tray with so many messages of each lane, each message its number.
+    fn tray(lengths: &[usize]) -> (Tray<usize>, Vec<LaneRef>) {
+        let (mut lanes, mut tray, mut places) = (Lanes::new(Bounds::default()), Tray::new(), Vec::new());
+        for (id, &length) in (0..).zip(lengths) {
+            for _ in 0..length {
+                lanes.admit(id, 0, || ()).unwrap();
+            }
+        }
+        let mut number = 0..;
+        while lanes.take(usize::MAX, |lane, ()| {
+            tray.put(lane, number.next().unwrap());
+            places.push(lane);
+        }) {}
+        places.dedup();
+        (tray, places)
+    }
+
+    fn content(tray: &Tray<usize>) -> Vec<(LaneRef, usize)> {
+        tray.waiting.iter().copied().collect()
+    }
+
+    #[test]
+    fn p9_half_of_the_lanes_go_to_a_thief() {
+        // Lengths of the lanes, messages started by the owner, messages that stay.
+        for (lengths, started, stay) in [
+            (&[1, 1][..], 0, 1),
+            (&[1, 1], 1, 0),
+            (&[1], 0, 0),
+            (&[4], 1, 3),
+            (&[4, 1], 1, 3),
+            (&[2, 2, 2, 2], 0, 4),
+            (&[2, 2, 2, 2], 1, 3),
+            (&[1, 6], 1, 0),
+            (&[3, 1, 3], 0, 3),
+        ] {
+            let (mut owner, _) = tray(lengths);
+            for _ in 0..started {
+                owner.next();
+            }
+            let mut thief = Tray::new();
+            owner.steal(&mut thief);
+            assert_eq!(owner.len(), stay, "{lengths:?} {started}");
+            assert_eq!(thief.len(), lengths.iter().sum::<usize>() - started - stay, "{lengths:?} {started}");
+        }
+    }
+
+    proptest! {
+        /// SPEC: P9, R3. Whole lanes go, in order, never the running one; and when there is another lane, some go.
+        #[test]
+        fn p9_stealing_splits_between_lanes(lengths in prop::collection::vec(1..6_usize, 1..8), started in 0..12_usize) {
+            let (mut owner, _) = tray(&lengths);
+            for _ in 0..started {
+                owner.next();
+            }
+            let before = content(&owner);
+            let mut thief = Tray::new();
+            owner.steal(&mut thief);
+            let (kept, stolen) = (content(&owner), content(&thief));
+            prop_assert_eq!(&[kept.clone(), stolen.clone()].concat(), &before);
+            prop_assert!(stolen.iter().all(|(lane, _)| Some(*lane) != owner.running));
+            prop_assert!(kept.iter().all(|(lane, _)| stolen.iter().all(|(other, _)| other != lane)));
+            let movable = before.iter().any(|(lane, _)| Some(*lane) != owner.running);
+            prop_assert_eq!(movable, !stolen.is_empty());
+        }
+    }
+
+    #[test]
+    fn p5_ended_messages_are_reported_a_lane_at_a_time() {
+        let (mut tray, places) = tray(&[2, 1]);
+        for end in [End::Ok, End::Failed, End::Ok] {
+            let (lane, _) = tray.next().unwrap();
+            tray.end(Ended { lane, bytes: 5, end });
+        }
+        let ended: Vec<_> = tray.ended.iter().map(|run| (run.lane, run.messages, run.bytes)).collect();
+        assert_eq!(ended, [(places[0], 2, 10), (places[1], 1, 5)]);
+        assert_eq!(tray.counts, Counts { ok: 2, failed: 1, ..Counts::ZERO });
+    }
+}

@@ -149,6 +149,10 @@ impl Worker {
                 }
                 job.settlement.settle(outcome);
             }
+            Step::Again(_) if job.message.source.has_ended() => {
+                // Revoked: the next attempt belongs to somebody else. Dropping the job says so.
+                self.ended = Some(Ended { lane, bytes: job.bytes(), end: End::Abandoned });
+            }
             Step::Again(retry) => {
                 let Retry { delay, outcome, blocked, state } = *retry;
                 if matches!(outcome, Outcome::Panicked(_)) {

@@ -7,7 +7,7 @@ use crate::{
     member::MemoryMember,
     partition::Position,
 };
-use buslane_core::{BrokerError, Kind, Message, Route, Source, Topic, TopicSettings, TopicStrategy};
+use buslane_core::{BrokerError, Message, Source, Topic, TopicSettings, TopicStrategy};
 use std::sync::Arc;
 
 /// A broker inside this process: topics, groups and cursors that outlive their members. Cloning shares it.
@@ -78,19 +78,9 @@ impl MemoryBroker {
         let mut messages = Vec::new();
         let Some(state) = self.0.find(topic) else { return messages };
         for partition in state.partitions().iter() {
-            let source = Arc::new(Source { topic: state.name.clone(), partition: partition.index });
+            let source = Arc::new(Source::new(state.name.clone(), partition.index));
             partition.read_all(|offset, stored| {
-                messages.push(Message {
-                    source: Arc::clone(&source),
-                    offset,
-                    timestamp_ms: stored.timestamp_ms,
-                    key: stored.record.key.clone(),
-                    headers: stored.record.headers.clone(),
-                    payload: stored.record.payload.clone(),
-                    route: Route::None,
-                    kind: Kind::Regular,
-                    attempt: 1,
-                });
+                messages.push(stored.message(&source, offset));
             });
         }
         messages

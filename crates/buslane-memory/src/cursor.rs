@@ -6,7 +6,7 @@ use crate::{
     script::Script,
     tracker::{Tracker, WORD},
 };
-use buslane_core::{Delivery, Kind, Message, Route, Settle, Settlement};
+use buslane_core::{Delivery, Message, Settle, Settlement};
 use std::{
     collections::{BTreeSet, VecDeque},
     ops::Range,
@@ -103,62 +103,88 @@ impl Cursor {
     pub(crate) fn hand_out(
         &mut self,
         log: &Log,
-        mut script: Option<&mut Script>,
+        script: Option<&mut Script>,
         max: usize,
         out: &mut Vec<Delivery>,
     ) -> usize {
         let Some(assignment) = self.assignment.clone() else { return 0 };
         let limit = log.end().min(assignment.window.end(self.tracker.first_word()));
-        let mut sink: Option<Arc<dyn Settle>> = None;
-        let mut given = 0;
-        while given < max {
+        let plain = script.is_none() && !assignment.settle_first && self.returned.is_empty() && self.copies.is_empty();
+        if plain && self.tracker.is_open_from(self.next) {
+            self.hand_out_run(log, &assignment, limit, max, out)
+        } else {
+            self.hand_out_each(log, &assignment, limit, script, max, out)
+        }
+    }
+
+    /// The usual case: the next messages of the log, none of which is done.
+    fn hand_out_run(
+        &mut self,
+        log: &Log,
+        assignment: &Arc<Assignment>,
+        limit: u64,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> usize {
+        let end = limit.min(self.next.saturating_add(max as u64));
+        if end <= self.next {
+            return 0;
+        }
+        let sink: Arc<dyn Settle> = Arc::new(Lot(Arc::clone(assignment)));
+        let before = out.len();
+        out.extend(log.range(self.next..end).map(|(offset, stored)| Delivery {
+            settlement: Settlement::new(Arc::clone(&sink), offset),
+            message: stored.message(&assignment.source, offset),
+        }));
+        self.open += end - self.next;
+        self.next = end;
+        out.len() - before
+    }
+
+    fn hand_out_each(
+        &mut self,
+        log: &Log,
+        assignment: &Arc<Assignment>,
+        limit: u64,
+        mut script: Option<&mut Script>,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> usize {
+        let sink: Arc<dyn Settle> = Arc::new(Lot(Arc::clone(assignment)));
+        let before = out.len();
+        while out.len() - before < max {
             if let Some(message) = self.copies.pop_front() {
-                given += 1;
                 out.push(Delivery { message, settlement: Settlement::ignored() });
                 continue;
             }
-            let offset = match self.returned.pop_first() {
-                Some(offset) => offset,
-                None => {
-                    let offset = self.tracker.next_open(self.next);
-                    if offset >= limit {
-                        break;
-                    }
-                    self.next = offset + 1;
-                    offset
-                }
-            };
+            let Some(offset) = self.next_offset(limit) else { break };
             // Nothing that a group has open is ever dropped from the log.
             let Some(stored) = log.get(offset) else { continue };
-            let message = Message {
-                source: Arc::clone(&assignment.source),
-                offset,
-                timestamp_ms: stored.timestamp_ms,
-                key: stored.record.key.clone(),
-                headers: stored.record.headers.clone(),
-                payload: stored.record.payload.clone(),
-                route: Route::None,
-                kind: Kind::Regular,
-                attempt: 1,
-            };
-            given += 1;
-            if assignment.settle_first {
+            let message = stored.message(&assignment.source, offset);
+            let settlement = if assignment.settle_first {
                 self.tracker.done(offset);
-                out.push(Delivery { message, settlement: Settlement::ignored() });
-                continue;
-            }
-            self.open += 1;
-            let fault = script.as_deref_mut().map(Script::delivered).unwrap_or_default();
-            self.copies.extend(fault.twice.then(|| message.clone()));
-            let settlement = if fault.lose_ack {
-                Settlement::new(assignment.losing_acks(), offset)
+                Settlement::ignored()
             } else {
-                let sink = sink.get_or_insert_with(|| Arc::new(Lot(Arc::clone(&assignment))));
-                Settlement::new(Arc::clone(sink), offset)
+                self.open += 1;
+                let hit = script.as_deref_mut().map(Script::delivered).unwrap_or_default();
+                self.copies.extend(hit.twice.then(|| message.clone()));
+                let sink = if hit.lose_ack { assignment.losing_acks() } else { Arc::clone(&sink) };
+                Settlement::new(sink, offset)
             };
             out.push(Delivery { message, settlement });
         }
-        given
+        out.len() - before
+    }
+
+    fn next_offset(&mut self, limit: u64) -> Option<u64> {
+        if let Some(offset) = self.returned.pop_first() {
+            return Some(offset);
+        }
+        let offset = self.tracker.next_open(self.next);
+        (offset < limit).then(|| {
+            self.next = offset + 1;
+            offset
+        })
     }
 
     /// Whether the window, not the log, is what keeps the reader waiting.

@@ -162,15 +162,9 @@ impl Group {
     }
 
     /// Adds topics to what a member reads; `false` when the member has left.
-    pub(crate) fn subscribe(
-        &self,
-        id: MemberId,
-        topics: Vec<Arc<TopicState>>,
-        settle_first: bool,
-        reset: OffsetReset,
-    ) -> bool {
+    pub(crate) fn subscribe(&self, id: MemberId, topics: Vec<(Arc<TopicState>, bool)>, reset: OffsetReset) -> bool {
         self.change(|state, parts, now| {
-            for topic in topics {
+            for (topic, settle_first) in topics {
                 let Some(member) = state.members.get_mut(&id) else { return false };
                 let name = topic.name.clone();
                 if member.topics.contains_key(&name) {

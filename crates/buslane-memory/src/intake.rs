@@ -65,7 +65,4 @@ impl Intake for MemoryIntake {
             Poll::Pending
         }
     }
-
-    /// Nothing is prefetched, so there is nothing to stop.
-    fn stalled(&mut self, _: bool) {}
 }

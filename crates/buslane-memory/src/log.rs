@@ -2,8 +2,8 @@
 //!
 //! Not aware of groups: the partition says what may be dropped.
 
-use buslane_core::Record;
-use std::collections::VecDeque;
+use buslane_core::{Kind, Message, Record, Route, Source};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 /// A record and when its batch was published.
 #[derive(Debug)]
@@ -11,6 +11,24 @@ pub(crate) struct Stored {
     pub(crate) record: Record,
     /// Milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: i64,
+}
+
+impl Stored {
+    /// The message that a reader gets of it.
+    #[inline]
+    pub(crate) fn message(&self, source: &Arc<Source>, offset: u64) -> Message {
+        Message {
+            source: Arc::clone(source),
+            offset,
+            timestamp_ms: self.timestamp_ms,
+            key: self.record.key.clone(),
+            headers: self.record.headers.clone(),
+            payload: self.record.payload.clone(),
+            route: Route::None,
+            kind: Kind::Regular,
+            attempt: 0,
+        }
+    }
 }
 
 /// How much a log holds.
@@ -60,6 +78,13 @@ impl Log {
 
     pub(crate) fn get(&self, offset: u64) -> Option<&Stored> {
         self.records.get(usize::try_from(offset.checked_sub(self.base)?).ok()?)
+    }
+
+    /// The records of `offsets`, which must all be held.
+    #[expect(clippy::cast_possible_truncation, reason = "the distance of two offsets that are held")]
+    pub(crate) fn range(&self, offsets: Range<u64>) -> impl Iterator<Item = (u64, &Stored)> {
+        let (start, end) = ((offsets.start - self.base) as usize, (offsets.end - self.base) as usize);
+        (offsets.start..).zip(self.records.range(start..end))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Stored)> {

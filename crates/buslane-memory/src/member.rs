@@ -151,17 +151,14 @@ impl Broker for MemoryMember {
         self.publish_batch(topic, records)
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        topics: &'a [Topic],
-        options: SubscribeOptions,
-    ) -> BoxFuture<'a, Result<(), BrokerError>> {
+    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
             if self.is_closing() {
                 return Err(BrokerError::Closed);
             }
-            let topics = topics.iter().map(|topic| self.cluster.topic(topic)).collect();
-            let is_member = self.group.subscribe(self.id, topics, options.settle_first, self.options.offset_reset);
+            let topics =
+                topics.iter().map(|(topic, options)| (self.cluster.topic(topic), options.settle_first)).collect();
+            let is_member = self.group.subscribe(self.id, topics, self.options.offset_reset);
             if is_member { Ok(()) } else { Err(BrokerError::Closed) }
         })
     }

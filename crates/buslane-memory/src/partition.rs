@@ -7,7 +7,7 @@ use crate::{
     batch::{Batch, Part},
     config::OffsetReset,
     cursor::Cursor,
-    log::{Limits, Log, Stored},
+    log::{Limits, Log},
     queue::Queue,
     script::Script,
     wakes::Wakes,
@@ -19,6 +19,10 @@ use std::{
     task::{Poll, Waker},
 };
 
+mod look;
+
+pub use look::Position;
+
 pub(crate) struct Partition {
     pub(crate) index: u32,
     state: Mutex<State>,
@@ -28,29 +32,6 @@ struct State {
     log: Log,
     cursors: Vec<Cursor>,
     queue: Queue,
-}
-
-/// Where a group stands in a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The partition.
-    pub partition: u32,
-    /// Offset of the oldest record that is held.
-    pub start: u64,
-    /// Offset that the next record gets.
-    pub end: u64,
-    /// Lowest offset that the group has not settled.
-    pub committed: u64,
-    /// Deliveries handed out and not settled.
-    pub open: u64,
-}
-
-impl Position {
-    /// Records from the lowest unsettled one to the end, settled ones above it included.
-    #[must_use]
-    pub const fn lag(&self) -> u64 {
-        self.end - self.committed
-    }
 }
 
 impl State {
@@ -283,26 +264,6 @@ impl Partition {
         state.queue.wake_first(wakes);
     }
 
-    /// Where a group stands, all settlements so far counted.
-    pub(crate) fn position(&self, group: u64) -> Option<Position> {
-        let mut state = self.state.lock();
-        state.collect();
-        let (start, end) = (state.log.start(), state.log.end());
-        let partition = self.index;
-        state.cursor(group).map(|cursor| Position {
-            partition,
-            start,
-            end,
-            committed: cursor.committed(),
-            open: cursor.open(),
-        })
-    }
-
-    /// The records held, in order.
-    pub(crate) fn read_all(&self, mut each: impl FnMut(u64, &Stored)) {
-        self.state.lock().log.iter().for_each(|(offset, stored)| each(offset, stored));
-    }
-
     /// Changes the limits; waiting publishers look again.
     pub(crate) fn set_limits(&self, limits: Limits) {
         let mut wakes = Wakes::default();
@@ -311,24 +272,5 @@ impl Partition {
         state.queue.wake_first(&mut wakes);
         drop(state);
         wakes.run();
-    }
-
-    /// What a publisher waits for, for its error.
-    pub(crate) fn describe_full(&self) -> String {
-        let mut state = self.state.lock();
-        state.collect();
-        let held = state.log.end() - state.log.start();
-        let slowest = state.cursors.iter().min_by_key(|cursor| cursor.committed()).map_or_else(
-            || "no group reads it".to_owned(),
-            |cursor| {
-                format!(
-                    "group {} has not settled offset {}, {} open",
-                    cursor.group_name,
-                    cursor.committed(),
-                    cursor.open()
-                )
-            },
-        );
-        format!("partition {} is full with {held} records; {slowest}", self.index)
     }
 }

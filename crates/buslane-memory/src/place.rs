@@ -89,7 +89,7 @@ impl Place {
         topic: &Arc<TopicState>,
         partition: &Arc<Partition>,
     ) -> MemoryIntake {
-        let source = Source { topic: topic.name.clone(), partition: partition.index };
+        let source = Source::new(topic.name.clone(), partition.index);
         let signal = Arc::clone(&parts.signal);
         let assignment = Assignment::new(source, parts.span, settle_first, parts.group, signal, partition);
         partition.attach(Arc::clone(&assignment));

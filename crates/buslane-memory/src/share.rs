@@ -63,7 +63,7 @@ mod tests {
             let counts: Vec<usize> = members.iter().map(|member| count(&shares, *member)).collect();
             prop_assert_eq!(counts.iter().sum::<usize>(), present.len());
             prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);
-            prop_assert_eq!(share(&shares, &members), shares.clone(), "settled shares do not move");
+            prop_assert_eq!(&share(&shares, &members), &shares, "settled shares do not move");
             let least = present.len() / members.len();
             for member in &members {
                 let kept = present.iter().zip(&shares).filter(|(was, is)| **was == Some(*member) && was == is).count();

@@ -46,6 +46,16 @@ impl Tracker {
         offset
     }
 
+    /// Whether nothing at or above `from` is done.
+    pub(crate) fn is_open_from(&self, from: u64) -> bool {
+        let last = self.first + self.words.len() as u64 - 1;
+        match from / WORD {
+            word if word > last => true,
+            word if word < last => false,
+            _ => self.words[self.words.len() - 1] >> (from % WORD) == 0,
+        }
+    }
+
     /// Marks one offset; whether it was open.
     pub(crate) fn done(&mut self, offset: u64) -> bool {
         self.done_bits(offset / WORD, 1 << (offset % WORD)) == 1
@@ -116,6 +126,8 @@ mod tests {
                 prop_assert_eq!(tracker.first_word(), lowest / WORD);
                 prop_assert!(lowest >= before);
                 before = lowest;
+                let highest = model.last().copied().unwrap_or_default();
+                prop_assert!(tracker.is_open_from(highest + 1) && !tracker.is_open_from(highest));
             }
             let mut read = Vec::new();
             let mut next = tracker.next_open(0);

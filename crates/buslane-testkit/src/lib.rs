@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod broker_suite;
 pub mod deadline;
 pub mod leak;
 pub mod ledger;

@@ -169,7 +169,15 @@ impl Config {
     /// # Errors
     /// The first rule that is broken; the error names the key, or the variable that set it.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.origins.check(self.backend())?;
+        self.validate_for(self.backend())
+    }
+
+    /// As [`Config::validate`], for a broker that was not made from the URL: variables of its backend count.
+    ///
+    /// # Errors
+    /// As [`Config::validate`].
+    pub fn validate_for(&self, backend: Backend) -> Result<(), ConfigError> {
+        self.origins.check(backend)?;
         rules::check(self)
     }
 
@@ -184,14 +192,20 @@ impl Config {
     /// The other pool's settings are complete too, so that a switch needs nothing but the switch.
     #[must_use]
     pub fn pools(&self) -> PoolChoice {
-        let (keyed, actor) = match self.backend() {
+        self.pools_for(self.backend())
+    }
+
+    /// As [`Config::pools`], for a broker that was not made from the URL.
+    #[must_use]
+    pub fn pools_for(&self, backend: Backend) -> PoolChoice {
+        let (keyed, actor) = match backend {
             Backend::Memory => (&self.memory.keyed_pool, &self.memory.actor_pool),
             Backend::Kafka => (&self.kafka.keyed_pool, &self.kafka.actor_pool),
             Backend::Nats => (&self.nats.keyed_pool, &self.nats.actor_pool),
         };
         PoolChoice {
             use_actor: actor.enabled,
-            chosen_by: self.origins.chosen_by(self.backend(), actor.enabled),
+            chosen_by: self.origins.chosen_by(backend, actor.enabled),
             keyed: keyed.clone(),
             actor: actor.clone(),
         }

@@ -78,11 +78,13 @@ impl Record {
 
     /// The record of an envelope: its JSON, its aggregate id as key, and the headers of the format.
     ///
-    /// `arena` is where the bytes are cut from; keep it between calls and many records share an allocation.
+    /// `arena` is where the bytes are cut from; keep it between calls and many records share an allocation. What
+    /// it holds is dropped.
     ///
     /// # Errors
     /// The first rule of the format that the envelope breaks.
     pub fn from_envelope(envelope: &Envelope, arena: &mut BytesMut) -> Result<Self, EnvelopeError> {
+        arena.clear();
         if arena.capacity() < envelope.record_size_hint() {
             *arena = BytesMut::with_capacity(CHUNK.max(envelope.record_size_hint()));
         }

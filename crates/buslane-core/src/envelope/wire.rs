@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 impl Envelope {
@@ -69,8 +69,10 @@ impl Envelope {
     /// [`EnvelopeError::NotAnEnvelope`] for anything but a JSON object with fields of the right types,
     /// else the first rule that is broken.
     pub fn decode(body: &Bytes) -> Result<Self, EnvelopeError> {
-        let wire: Wire<'_> =
-            serde_json::from_slice(body).map_err(|error| EnvelopeError::NotAnEnvelope { reason: error.to_string() })?;
+        let wire: Wire<'_> = serde_json::from_slice(body).map_err(|error| not_an_envelope(body, &error))?;
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(EnvelopeError::NotAnEnvelope { reason: "the body is a list, not an object".to_owned() });
+        }
         let text = |text: Cow<'_, str>| match text {
             Cow::Borrowed(text) => share(body, text),
             Cow::Owned(text) => ByteString::from(text),
@@ -110,6 +112,27 @@ impl Envelope {
             + self.correlation_id.len()
     }
 }
+
+/// Why `body` could not be read; finds the field of the wrong type, which the parser does not name.
+#[cold]
+fn not_an_envelope(body: &[u8], error: &serde_json::Error) -> EnvelopeError {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let misfit = |name: &&&str| {
+        fields.get(**name).is_some_and(|value| match **name {
+            "event_version" | "tenant_id" => serde_json::from_str::<i64>(value.get()).is_err(),
+            _ => serde_json::from_str::<String>(value.get()).is_err(),
+        })
+    };
+    let reason = match TYPED_FIELDS.iter().find(misfit) {
+        Some(name) => format!("{name}: {error}"),
+        None => error.to_string(),
+    };
+    EnvelopeError::NotAnEnvelope { reason }
+}
+
+/// Every field but `payload`, which takes any JSON.
+const TYPED_FIELDS: [&str; 8] =
+    ["event_id", "aggregate_id", "event_type", "event_version", "timestamp", "trace_id", "correlation_id", "tenant_id"];
 
 #[derive(Deserialize)]
 struct Wire<'a> {

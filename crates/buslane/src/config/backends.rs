@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct MemoryConfig {
-    /// Partitions of a topic that nobody configured; 1 to 65,536. Default: `8`.
+    /// Partitions of a topic that is created by its first use; 1 to 4,096. Default: `8`.
     pub partitions: u32,
-    /// Most messages that a topic holds; publishers wait when it is full; at least 1. Default: `65536`.
+    /// Most messages that a partition holds; when they are unsettled, publishers wait; at least 1.
+    /// Default: `65536`.
     pub max_messages: usize,
-    /// Most bytes that a topic holds; publishers wait when it is full; at least 1. Default: `268435456` (256 MiB).
+    /// Most bytes that a partition holds; a larger message is refused; at least 1. Default: `67108864` (64 MiB).
     pub max_bytes: usize,
     /// The keyed-worker pool.
     pub keyed_pool: KeyedPoolConfig,
@@ -25,7 +26,7 @@ impl Default for MemoryConfig {
         Self {
             partitions: 8,
             max_messages: 65_536,
-            max_bytes: 256 * 1024 * 1024,
+            max_bytes: 64 * 1024 * 1024,
             keyed_pool: KeyedPoolConfig::default(),
             actor_pool: ActorPoolConfig::default(),
         }

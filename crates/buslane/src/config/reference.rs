@@ -88,9 +88,14 @@ const BUS: &[Row] = &[
 ];
 
 const MEMORY: &[Row] = &[
-    ("partitions", COUNT, "8", "Partitions of a topic that nobody configured; 1 to 65536."),
-    ("max_messages", COUNT, "65536", "Most messages that a topic holds; publishers wait when it is full; at least 1."),
-    ("max_bytes", BYTES, "268435456", "Most bytes that a topic holds; publishers wait when it is full; at least 1."),
+    ("partitions", COUNT, "8", "Partitions of a topic that is created by its first use; 1 to 4096."),
+    (
+        "max_messages",
+        COUNT,
+        "65536",
+        "Most messages that a partition holds; when they are unsettled, publishers wait; at least 1.",
+    ),
+    ("max_bytes", BYTES, "67108864", "Most bytes that a partition holds; a larger message is refused; at least 1."),
 ];
 
 const KEYED_POOL: &[Row] = &[

@@ -8,8 +8,8 @@ use std::{fmt::Display, time::Duration};
 pub(super) const MAX_WORKERS: usize = 65_536;
 /// Most messages that a pool may be told to hold.
 pub(super) const MAX_CAPACITY: usize = u32::MAX as usize;
-/// Most partitions of a topic.
-const MAX_PARTITIONS: usize = 65_536;
+/// Most partitions of a topic on the embedded broker.
+const MAX_PARTITIONS: usize = 4096;
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if config.group.trim().is_empty() {

@@ -229,7 +229,7 @@ fn s1_rules_name_the_key() {
     }
     for (text, expected) in [
         ("memory: {partitions: 0}", "memory.partitions: must be at least 1, found 0"),
-        ("memory: {partitions: 65537}", "memory.partitions: must be at most 65536, found 65537"),
+        ("memory: {partitions: 4097}", "memory.partitions: must be at most 4096, found 4097"),
         ("memory: {max_messages: 0}", "memory.max_messages: must be at least 1, found 0"),
         ("memory: {max_bytes: 0}", "memory.max_bytes: must be at least 1, found 0"),
         (

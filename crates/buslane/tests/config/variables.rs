@@ -107,6 +107,7 @@ fn s1_variables_that_are_not_unicode_are_errors() {
 fn s1_a_bad_variable_of_another_backend_waits_until_its_backend_is_used() {
     let mut config = with("memory://", &["KAFKA_USE_ACTOR_POOL=maybe", "KAFKA_ACTOR_POOL_SIZE=5"]).unwrap();
     assert_eq!(config.validate(), Ok(()));
+    assert!(config.validate_for(Backend::Kafka).is_err());
     config.url = "kafka://h:9092".parse().unwrap();
     let error = config.validate().unwrap_err().to_string();
     assert_eq!(error, "environment variable KAFKA_USE_ACTOR_POOL: must be true, false, 1 or 0, found \"maybe\"");

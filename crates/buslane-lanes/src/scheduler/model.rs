@@ -1,0 +1,323 @@
+//! The scheduler under a model checker: many interleavings of workers, submitters, a timer, purges and the end.
+//!
+//! A lost wake-up shows as a deadlock, which the checker reports with the schedule that leads there. Each worker is
+//! a thread of its own, as if every one had a core.
+
+use super::{Ended, Item, LaneRef, Mode, Next, Refusal, Scheduler, Tick};
+use crate::{Bounds, End};
+use shuttle::{future::block_on, rand::Rng, sync::Condvar, thread};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::poll_fn,
+    sync::Arc,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+/// What the handler of a message does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Returns at once.
+    Quick,
+    /// Waits, and lets others run meanwhile.
+    Wait,
+    /// Fails so often, then succeeds.
+    Fail(u32),
+    /// Takes its worker down, which starts again.
+    Crash,
+    /// Blocks its thread until this message has ended.
+    Until(u64, u64),
+}
+
+#[derive(Debug)]
+struct Message {
+    key: u64,
+    seq: u64,
+    work: Work,
+}
+
+impl Item for Message {
+    fn lane(&self) -> u64 {
+        self.key
+    }
+    fn bytes(&self) -> usize {
+        self.seq as usize + 1
+    }
+}
+
+/// What is known of a key.
+#[derive(Default)]
+struct Key {
+    running: bool,
+    last: Option<u64>,
+}
+
+#[derive(Default)]
+struct Log {
+    keys: BTreeMap<u64, Key>,
+    ended: u64,
+    purged: u64,
+    main: Option<Waker>,
+}
+
+struct World {
+    scheduler: Scheduler<Message>,
+    log: shuttle::sync::Mutex<Log>,
+    changed: Condvar,
+    epoch: Instant,
+}
+
+impl World {
+    fn new(workers: usize, quantum: usize, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            scheduler: Scheduler::new(workers, workers, Mode::Exclusive, quantum, bounds, ()),
+            log: shuttle::sync::Mutex::default(),
+            changed: Condvar::new(),
+            epoch: Instant::now(),
+        })
+    }
+
+    fn begin(&self, message: &Message) {
+        let mut log = self.log.lock().unwrap();
+        let key = log.keys.entry(message.key).or_default();
+        assert!(!std::mem::replace(&mut key.running, true), "two messages of key {} at a time", message.key);
+        assert!(key.last.is_none_or(|last| last < message.seq), "order of key {}", message.key);
+    }
+
+    fn leave(&self, message: &Message, has_ended: bool) {
+        let mut log = self.log.lock().unwrap();
+        let key = log.keys.get_mut(&message.key).unwrap();
+        key.running = false;
+        if has_ended {
+            key.last = Some(message.seq);
+            log.ended += 1;
+            log.main.take().map_or((), Waker::wake);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Runs a message; gives it back when it has to run again.
+    async fn attempt(&self, worker: usize, lane: LaneRef, mut message: Message) -> Option<Ended> {
+        self.begin(&message);
+        match message.work {
+            Work::Quick => thread::yield_now(),
+            Work::Wait => {
+                self.scheduler.suspend(worker);
+                shuttle::future::yield_now().await;
+            }
+            Work::Fail(times) if times > 0 => {
+                message.work = Work::Fail(times - 1);
+                self.leave(&message, false);
+                let until = self.epoch + Duration::from_secs(u64::from(times));
+                self.scheduler.park(worker, lane, message, until, times == 1);
+                return None;
+            }
+            Work::Fail(_) => {}
+            Work::Crash => {
+                self.leave(&message, true);
+                let ended = Ended { lane, bytes: message.bytes(), end: End::Panicked };
+                self.scheduler.retire(worker, Some(ended));
+                return None;
+            }
+            Work::Until(key, seq) => {
+                let log = self.log.lock().unwrap();
+                let has_ended = |log: &Log| log.keys.get(&key).is_some_and(|key| key.last >= Some(seq));
+                drop(self.changed.wait_while(log, |log| !has_ended(log)).unwrap());
+            }
+        }
+        self.leave(&message, true);
+        Some(Ended { lane, bytes: message.bytes(), end: End::Ok })
+    }
+
+    async fn work(&self, worker: usize) {
+        let mut ended = None;
+        while let Next::Run { lane, item, .. } = poll_fn(|cx| self.scheduler.poll_next(worker, cx, &mut ended)).await {
+            ended = self.attempt(worker, lane, item).await;
+        }
+    }
+
+    /// Advances time to the next parked lane whenever there is one.
+    async fn keep_time(&self) {
+        let mut now = self.epoch;
+        poll_fn(|cx| {
+            loop {
+                match self.scheduler.tick(cx, now) {
+                    Tick::Closed => return Poll::Ready(()),
+                    Tick::Nothing => return Poll::Pending,
+                    Tick::Due(at) => now = at,
+                }
+                thread::yield_now();
+            }
+        })
+        .await;
+    }
+
+    /// Submits in batches of `size`; returns how many were taken before the scheduler closed.
+    async fn submit(&self, messages: Vec<Message>, size: usize) -> u64 {
+        let mut rest: VecDeque<Message> = messages.into();
+        let (mut ticket, mut taken) = (None, 0);
+        while !rest.is_empty() {
+            let mut batch: VecDeque<Message> = rest.drain(..size.min(rest.len())).collect();
+            while !batch.is_empty() {
+                let before = batch.len();
+                let result = self.scheduler.submit(&mut batch);
+                taken += (before - batch.len()) as u64;
+                match result {
+                    Err(Refusal::Closed) => return taken,
+                    Ok(()) => assert!(batch.is_empty()),
+                    Err(_) => {
+                        let (lane, bytes) = (batch[0].lane(), batch[0].bytes());
+                        poll_fn(|cx| self.scheduler.poll_room(cx, lane, bytes, &mut ticket)).await;
+                    }
+                }
+            }
+        }
+        taken
+    }
+
+    /// Waits until so many messages have ended or were purged.
+    async fn ended(&self, messages: u64) {
+        poll_fn(|cx| {
+            let mut log = self.log.lock().unwrap();
+            log.main = Some(cx.waker().clone());
+            if log.ended + log.purged == messages { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+fn spawn<T: Send + 'static, F: Future<Output = T> + 'static>(
+    world: &Arc<World>,
+    run: impl FnOnce(Arc<World>) -> F + Send + 'static,
+) -> thread::JoinHandle<T> {
+    let world = Arc::clone(world);
+    thread::spawn(move || block_on(run(world)))
+}
+
+/// A world with its threads: workers and the timer.
+struct Running {
+    world: Arc<World>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Running {
+    fn new(workers: usize, quantum: usize, bounds: Bounds) -> Self {
+        let world = World::new(workers, quantum, bounds);
+        let mut threads: Vec<_> =
+            (0..workers).map(|index| spawn(&world, move |world| async move { world.work(index).await })).collect();
+        threads.push(spawn(&world, |world| async move { world.keep_time().await }));
+        Self { world, threads }
+    }
+
+    fn submit(&self, messages: Vec<Message>, size: usize) -> thread::JoinHandle<u64> {
+        spawn(&self.world, move |world| async move { world.submit(messages, size).await })
+    }
+
+    /// Closes, joins everything, and checks that what was accepted has ended.
+    fn close(self, accepted: impl FnOnce() -> u64) {
+        let gone = self.world.scheduler.close().len() as u64;
+        let accepted = accepted();
+        block_on(poll_fn(|cx| self.world.scheduler.poll_drained(cx)));
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let (lanes, counts) = self.world.scheduler.stats();
+        assert_eq!((lanes.open, lanes.open_bytes, lanes.lanes), (0, 0, 0));
+        assert_eq!((counts.accepted, counts.ended()), (accepted, accepted));
+        let log = self.world.log.lock().unwrap();
+        // A retry that comes up while the scheduler closes is abandoned as well.
+        assert!(log.ended + log.purged + gone <= accepted);
+        assert_eq!(counts.ok + counts.panicked, log.ended);
+    }
+}
+
+fn messages(keys: std::ops::Range<u64>, each: u64) -> Vec<Message> {
+    let mut random = shuttle::rand::thread_rng();
+    let mut work = || match random.gen_range(0..8) {
+        0 | 1 => Work::Wait,
+        2 => Work::Fail(random.gen_range(1..3)),
+        3 => Work::Crash,
+        _ => Work::Quick,
+    };
+    (0..each)
+        .flat_map(|seq| keys.clone().map(move |key| (key, seq)))
+        .map(|(key, seq)| Message { key, seq, work: work() })
+        .collect()
+}
+
+fn check(scenario: fn()) {
+    shuttle::check_random(scenario, 1_500);
+    shuttle::check_pct(scenario, 1_500, 3);
+}
+
+const TIGHT: Bounds = Bounds { messages: 4, bytes: 100, lane_messages: 3, parked_messages: 2, parked_bytes: 100 };
+
+/// SPEC: P5. Whatever is submitted ends, with every kind of handler, and nobody sleeps for ever.
+#[test]
+fn p5_everything_that_is_submitted_ends() {
+    check(|| {
+        let running = Running::new(3, 2, Bounds::default());
+        let submitters = [running.submit(messages(0..2, 2), 3), running.submit(messages(2..4, 2), 1)];
+        block_on(running.world.ended(8));
+        running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
+    });
+}
+
+/// SPEC: P3. Submitters that wait for room are woken.
+#[test]
+fn p3_who_waits_for_room_gets_it() {
+    check(|| {
+        let running = Running::new(2, 2, TIGHT);
+        let submitters = [running.submit(messages(0..2, 3), 4), running.submit(messages(2..4, 2), 2)];
+        block_on(running.world.ended(10));
+        running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
+    });
+}
+
+/// SPEC: P9. A handler that blocks its thread holds up no other lane while a core is free, whatever its worker has
+/// taken with it: the other worker has to find the message that it waits for.
+#[test]
+fn p9_nothing_waits_behind_a_handler_that_blocks() {
+    check(|| {
+        let running = Running::new(2, 4, Bounds::default());
+        let work = |key, seq, work| Message { key, seq, work };
+        let batch = vec![
+            work(0, 0, Work::Quick),
+            work(1, 0, Work::Until(2, 1)),
+            work(0, 1, Work::Quick),
+            work(1, 1, Work::Quick),
+            work(2, 0, Work::Wait),
+            work(2, 1, Work::Quick),
+        ];
+        let size = [1, 2, 6][shuttle::rand::thread_rng().gen_range(0..3)];
+        let submitter = running.submit(batch, size);
+        block_on(running.world.ended(6));
+        running.close(|| submitter.join().unwrap());
+    });
+}
+
+/// SPEC: P5, P10. Closing in the middle of the work: what had started ends, nobody waits for a retry.
+#[test]
+fn p10_closing_in_the_middle_of_the_work_accounts_for_everything() {
+    check(|| {
+        let running = Running::new(2, 2, TIGHT);
+        let submitters = [running.submit(messages(0..2, 2), 2), running.submit(messages(2..3, 2), 1)];
+        running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
+    });
+}
+
+/// SPEC: P5. A purge takes what is not running, wherever it lies, and wakes who waits for room.
+#[test]
+fn p5_a_purge_in_the_middle_of_the_work_accounts_for_everything() {
+    check(|| {
+        let running = Running::new(2, 2, TIGHT);
+        let submitters = [running.submit(messages(0..2, 3), 3), running.submit(messages(2..3, 2), 1)];
+        let purger = spawn(&running.world, |world| async move {
+            let gone = world.scheduler.purge(&|message| message.seq == 1 || message.key == 0);
+            let mut log = world.log.lock().unwrap();
+            log.purged += gone.len() as u64;
+            log.main.take().map_or((), Waker::wake);
+        });
+        block_on(running.world.ended(8));
+        purger.join().unwrap();
+        running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
+    });
+}

@@ -1,0 +1,64 @@
+//! Random histories of the lanes, checked against a naive twin after every step. SPEC: P3, P5, P9, R3 as far as
+//! they are about lanes.
+
+mod model;
+
+use buslane_lanes::{Bounds, Lanes, Refusal};
+use model::{Op, Pair, op};
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
+
+fn bounds() -> impl Strategy<Value = Bounds> {
+    (1..12_usize, 1..40_usize, 1..8_usize, 0..8_usize, 0..30_usize).prop_map(
+        |(messages, bytes, lane_messages, parked_messages, parked_bytes)| Bounds {
+            messages,
+            bytes,
+            lane_messages,
+            parked_messages,
+            parked_bytes,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// SPEC: P3, P5. Order and one at a time per key, conservation, bounds and progress.
+    #[test]
+    fn p3_every_history_of_the_lanes_is_that_of_the_model(
+        bounds in bounds(), ops in prop::collection::vec(op(), 1..120)
+    ) {
+        let mut pair = Pair::new(bounds);
+        ops.iter().for_each(|op| pair.run(op));
+        pair.drain();
+    }
+
+    /// Poison in any amount: a healthy key is refused only by what was admitted before it was known to be poison.
+    #[test]
+    fn p9_failing_keys_do_not_close_the_intake(keys in 1..6_u64, rounds in 1..30_usize, parked_messages in 0..6_usize) {
+        let bounds = Bounds { messages: 8, lane_messages: 8, parked_messages, ..Bounds::default() };
+        let (mut lanes, now) = (Lanes::new(bounds), Instant::now());
+        for id in 0..keys {
+            lanes.admit(id, 1, || id).unwrap();
+        }
+        let mut taken = Vec::new();
+        while lanes.take(1, |lane, id| taken.push((lane, id))) {}
+        for (lane, id) in taken {
+            lanes.park(lane, id, now + Duration::from_secs(1), true);
+        }
+        for round in 0..rounds {
+            for id in 0..keys {
+                if let Err(refusal) = lanes.admit(id, 1, || id) {
+                    prop_assert!(matches!(refusal, Refusal::ParkedFull | Refusal::LaneFull));
+                }
+            }
+            let healthy = 100 + round as u64;
+            prop_assert_eq!(lanes.admit(healthy, 1, || healthy), Ok(true));
+            let mut taken = None;
+            prop_assert!(lanes.take(1, |lane, id| taken = Some((lane, id))));
+            let (lane, id) = taken.unwrap();
+            prop_assert_eq!(id, healthy);
+            lanes.finish(lane, 1, 1);
+        }
+    }
+}
