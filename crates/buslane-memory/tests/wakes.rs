@@ -227,3 +227,39 @@ async fn b9_a_member_that_has_stopped_keeps_what_it_has_and_gets_nothing_new() {
         assert!(!partitions.contains(&assigned(&three).await.source().partition));
     }
 }
+
+#[tokio::test]
+async fn m2_a_connection_that_comes_back_wakes_readers_and_members() {
+    let broker = broker(100);
+    let member = subscribed(&broker).await;
+    let (mut intake, bell, event_bell) = (assigned(&member).await, Bell::default(), Bell::default());
+    stored(&member, 1);
+    broker.faults().disconnect("cable");
+    assert!(matches!(member.next_event().await, Some(BrokerEvent::Disconnected { .. })));
+    let mut event = member.next_event();
+    assert!(event.as_mut().poll(&mut Context::from_waker(&event_bell.waker())).is_pending());
+    assert!(read(&mut intake, &bell).is_empty());
+    broker.faults().reconnect();
+    assert_eq!((bell.rings(), event_bell.rings()), (1, 1));
+    assert_eq!(read(&mut intake, &bell).len(), 1);
+}
+
+#[tokio::test]
+async fn m1_a_member_dropped_while_its_close_was_cancelled_has_crashed() {
+    let broker = broker(100);
+    let member = subscribed(&broker).await;
+    let mut intake = assigned(&member).await;
+    stored(&member, 1);
+    let late = read(&mut intake, &Bell::default());
+    let mut close = member.close(Duration::from_secs(3_600));
+    assert!(close.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(close);
+    let next = subscribed(&broker).await;
+    let mut event = next.next_event();
+    assert!(event.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "its message is awaited");
+    drop(event);
+    drop(member);
+    assert_eq!(read(&mut assigned(&next).await, &Bell::default()).len(), 1);
+    late.into_iter().for_each(settle);
+    assert_eq!(broker.late_settlements("g"), 1);
+}
