@@ -229,7 +229,7 @@ async fn m1_nothing_stalls_or_is_lost_under_load() {
                             let number: usize = bodies(std::slice::from_ref(&delivery))[0].parse().unwrap();
                             let (seen, left) = (Arc::clone(&seen), Arc::clone(&left));
                             tokio::spawn(async move {
-                                if number % 7 == 0 {
+                                if number.is_multiple_of(7) {
                                     tokio::task::yield_now().await;
                                 }
                                 seen[number].fetch_add(1, Ordering::SeqCst);
