@@ -50,7 +50,7 @@ fn broker(max_messages: usize) -> MemoryBroker {
 
 async fn subscribed(broker: &MemoryBroker) -> MemoryMember {
     let member = broker.member(MemberOptions::new("g"));
-    member.subscribe(&[orders()], SubscribeOptions::default()).await.expect("subscribes");
+    member.subscribe(&[(orders(), SubscribeOptions::default())]).await.expect("subscribes");
     member
 }
 
