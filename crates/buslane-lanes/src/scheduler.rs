@@ -58,7 +58,7 @@ impl Mode {
 /// What a worker does next.
 #[derive(Debug)]
 pub enum Next<T> {
-    /// Run this message. `first` says that it is the first of a new batch. `yield_first` asks to let the executor run another task before: a worker was woken, and
+    /// Run this message. `first` says that it is the first of a new batch. `yield_first` asks to let the executor run another task before: a task was woken, and
     /// an executor that queues it behind this one would not start it until this handler returns.
     Run {
         /// Its lane; to be given back with the next [`Scheduler::poll_next`], or with [`Scheduler::park`].
@@ -149,17 +149,21 @@ impl<T: Item> Scheduler<T> {
             return if batch.is_empty() { Ok(()) } else { Err(Refusal::Closed) };
         }
         let mut result = Ok(());
+        let mut wakers = Vec::new();
+        let mut looked = false;
         let before = batch.len();
         while let Some(first) = batch.front() {
             let (lane, bytes) = (self.mode.lane(first.lane()), first.bytes());
             let next = || batch.pop_front().expect("the batch has a first message");
             if let Err(refusal) = core.lanes.admit(lane, bytes, next) {
-                result = Err(refusal);
-                break;
+                // What has ended may still lie in a tray.
+                if std::mem::replace(&mut looked, true) || !self.report_all(&mut core, &mut wakers) {
+                    result = Err(refusal);
+                    break;
+                }
             }
         }
         core.count(Counts { accepted: (before - batch.len()) as u64, ..Counts::ZERO });
-        let mut wakers = Vec::new();
         if core.lanes.ready() == 0 && core.workers.has_spare() {
             // A lane of which everything has ended may still lie in a tray, behind a handler that computes.
             self.report_all(&mut core, &mut wakers);
@@ -173,15 +177,18 @@ impl<T: Item> Scheduler<T> {
     /// the waiter between polls; hand it to [`Scheduler::forget`] when the wait is given up.
     pub fn poll_room(&self, cx: &Context<'_>, id: u64, bytes: usize, ticket: &mut Option<u64>) -> Poll<()> {
         let lane = self.mode.lane(id);
+        let mut wakers = Vec::new();
         let mut core = self.core.lock();
-        if !core.open || core.lanes.has_room(lane, bytes).is_ok() {
-            if let Some(ticket) = ticket.take() {
-                core.waiters.forget(ticket);
-            }
-            return Poll::Ready(());
+        // What has ended may still lie in a tray.
+        let has_room = |core: &Core<T>| !core.open || core.lanes.has_room(lane, bytes).is_ok();
+        let ready = has_room(&core) || (self.report_all(&mut core, &mut wakers) && has_room(&core));
+        if !ready {
+            *ticket = Some(core.waiters.wait(*ticket, Want::Room { lane, bytes }, cx.waker()));
+        } else if let Some(ticket) = ticket.take() {
+            core.waiters.forget(ticket);
         }
-        *ticket = Some(core.waiters.wait(*ticket, Want::Room { lane, bytes }, cx.waker()));
-        Poll::Pending
+        self.leave(core, wakers);
+        if ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Ready when it makes sense to submit more. More than a few thousand messages in front of workers that are all
@@ -220,10 +227,8 @@ impl<T: Item> Scheduler<T> {
         core.workers.set(worker, Phase::Busy);
         let next = match self.refill(&mut core, worker, &mut wakers) {
             Some((lane, item)) => {
-                let woken = self.wake_worker(&mut core);
-                let yield_first = woken.is_some();
-                wakers.extend(woken);
-                Poll::Ready(Next::Run { lane, item, first: true, yield_first })
+                wakers.extend(self.wake_worker(&mut core));
+                Poll::Ready(Next::Run { lane, item, first: true, yield_first: !wakers.is_empty() })
             }
             None if !core.open && core.lanes.is_empty() => {
                 core.workers.set(worker, Phase::Gone);
@@ -245,13 +250,14 @@ impl<T: Item> Scheduler<T> {
         let mut core = self.core.lock();
         self.empty_tray(&mut core, worker, &mut wakers);
         core.workers.set(worker, Phase::Waiting);
-        wakers.extend(self.wake_worker(&mut core));
+        self.wake_successor(&mut core, &mut wakers);
         self.leave(core, wakers);
     }
 
     /// Puts the running message back to the front of its lane, and lets the lane wait until `until`. While the
-    /// scheduler closes nobody waits for a retry: the message is abandoned instead.
-    pub fn park(&self, worker: usize, lane: LaneRef, item: T, until: Instant, blocked: bool) {
+    /// scheduler closes nobody waits for a retry: the message is abandoned instead, and with it what stands behind
+    /// it and would overtake it. Tells whether to yield before the next message, as [`Next::Run`] does.
+    pub fn park(&self, worker: usize, lane: LaneRef, item: T, until: Instant, blocked: bool) -> bool {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
         let sooner = core.lanes.next_due().is_none_or(|due| until < due);
@@ -268,20 +274,30 @@ impl<T: Item> Scheduler<T> {
                 core.lanes.give_back(lane, item);
             }
         }
-        let abandoned = if core.open {
+        let mut gone = Vec::new();
+        if core.open {
             core.lanes.park(lane, item, until, blocked);
             core.count(Counts { retried: 1, ..Counts::ZERO });
             wakers.extend(core.timer.take_if(|_| sooner));
             self.wake_waiters(&mut core, &mut wakers);
-            None
         } else {
-            core.lanes.finish(lane, 1, item.bytes());
-            core.abandoned(1);
+            core.lanes.abandon(lane, item, &|item| item.bytes(), &mut |item| gone.push(item));
+            core.abandoned(gone.len());
             self.after_finish(&mut core, &mut wakers);
-            Some(item)
-        };
+        }
+        let woken = !wakers.is_empty();
         self.leave(core, wakers);
-        drop(abandoned);
+        drop(gone);
+        woken
+    }
+
+    /// Says what has ended of what `worker` has taken, without taking more.
+    pub fn report(&self, worker: usize) {
+        let mut wakers = Vec::new();
+        let mut core = self.core.lock();
+        self.report_ended(&mut core, &mut self.trays[worker].lock(), &mut wakers);
+        wakers.extend(self.wake_worker(&mut core));
+        self.leave(core, wakers);
     }
 
     /// Makes the parked lanes ready whose time has come, and returns when the next is due. Wakes `cx` when an
@@ -310,7 +326,7 @@ impl<T: Item> Scheduler<T> {
         }
         self.empty_tray(&mut core, worker, &mut wakers);
         core.workers.set(worker, Phase::Gone);
-        wakers.extend(self.wake_worker(&mut core));
+        self.wake_successor(&mut core, &mut wakers);
         self.leave(core, wakers);
     }
 
@@ -349,6 +365,11 @@ impl<T: Item> Scheduler<T> {
         self.after_finish(&mut core, &mut wakers);
         self.leave(core, wakers);
         gone
+    }
+
+    /// Whether it takes messages.
+    pub fn is_open(&self) -> bool {
+        self.core.lock().open
     }
 
     /// Ready when the scheduler is closed and nothing is open.
@@ -447,10 +468,15 @@ impl<T: Item> Scheduler<T> {
         self.after_finish(core, wakers);
     }
 
-    fn report_all(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
+    /// Reports what has ended in all trays; tells whether there was any.
+    fn report_all(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) -> bool {
+        let mut any = false;
         for worker in core.workers.claimers() {
-            self.report_ended(core, &mut self.trays[worker].lock(), wakers);
+            let mut tray = self.trays[worker].lock();
+            any |= !tray.ended.is_empty();
+            self.report_ended(core, &mut tray, wakers);
         }
+        any
     }
 
     fn after_finish(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
@@ -486,6 +512,22 @@ impl<T: Item> Scheduler<T> {
 
     fn wake_worker(&self, core: &mut Core<T>) -> Option<Waker> {
         if core.lanes.ready() > 0 { core.workers.wake_one() } else { None }
+    }
+
+    /// Wakes a worker in place of one that leaves its core without having looked for more work. Where no lane is
+    /// ready there may be some in the trays of the others, and whoever holds them may compute for long.
+    fn wake_successor(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
+        if core.lanes.ready() == 0 {
+            if !core.workers.has_spare() {
+                return;
+            }
+            self.report_all(core, wakers);
+            let has_loot = |worker: &usize| self.trays[*worker].lock().has_loot();
+            if core.lanes.ready() == 0 && !core.workers.claimers().iter().any(has_loot) {
+                return;
+            }
+        }
+        wakers.extend(core.workers.wake_one());
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Worker {
     running: Option<Running>,
     /// The message that ended last, as long as the lanes have not heard of it.
     ended: Option<Ended>,
+    /// Whether a task was woken that may be queued behind this one.
+    woke: bool,
     pace: Pace,
 }
 
@@ -52,7 +54,7 @@ impl Worker {
     /// The worker `index` of an engine. There must be one at a time for each index.
     #[must_use]
     pub const fn new(engine: Arc<Engine>, index: usize) -> Self {
-        Self { engine, index, slot: AttemptSlot::new(), running: None, ended: None, pace: Pace::new() }
+        Self { engine, index, slot: AttemptSlot::new(), running: None, ended: None, woke: false, pace: Pace::new() }
     }
 
     /// Runs jobs until the engine is closed and everything has ended.
@@ -72,7 +74,11 @@ impl Worker {
             .await;
             let Next::Run { lane, item, first, yield_first } = next else { return Ok(()) };
             self.running = Some(Running { lane, job: item, timed: first });
-            if yield_first || self.pace.is_due(idle) {
+            let due = self.pace.is_due(idle);
+            if due {
+                self.engine.scheduler.report(self.index);
+            }
+            if yield_first || due || std::mem::take(&mut self.woke) {
                 yield_now().await;
             }
             let step = self.attempt().await;
@@ -160,7 +166,7 @@ impl Worker {
                 }
                 job.state = state;
                 let until = self.engine.now() + delay;
-                self.engine.scheduler.park(self.index, lane, job, until, blocked);
+                self.woke = self.engine.scheduler.park(self.index, lane, job, until, blocked);
             }
         }
         panic.filter(|_| kind == Kind::Regular)
@@ -183,18 +189,22 @@ fn handler_of<'a>(engine: &'a Engine, job: &'a Job) -> Option<&'a Arc<dyn Erased
 }
 
 fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
+    /// Gives the handler back to its job, also when it panics.
+    struct Lent<'a>(&'a mut Job, Option<Arc<dyn ErasedHandler>>);
+    impl Drop for Lent<'_> {
+        fn drop(&mut self) {
+            self.0.handler = self.1.take();
+        }
+    }
     job.message.attempt += 1;
     // The handler is moved out and back: counting a reference would cost a shared cache line.
-    match job.handler.take() {
-        Some(handler) => {
+    if let Some(handler) = job.handler.take() {
+        let mut lent = Lent(job, Some(handler));
+        if let Lent(job, Some(handler)) = &mut lent {
             handler.start(job, slot);
-            job.handler = Some(handler);
         }
-        None => {
-            if let Some(handler) = &engine.default_handler {
-                handler.start(job, slot);
-            }
-        }
+    } else if let Some(handler) = &engine.default_handler {
+        handler.start(job, slot);
     }
 }
 
