@@ -81,6 +81,16 @@ async fn join_all(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
+impl Drop for KeyedPool {
+    fn drop(&mut self) {
+        if let State::Running(_) = self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            // Nothing may run that stood behind what is cut off now.
+            self.engine.close();
+            self.engine.purge(&|_| true);
+        }
+    }
+}
+
 impl Pool for KeyedPool {
     fn name(&self) -> &'static str {
         "keyed"
