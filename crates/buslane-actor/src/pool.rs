@@ -100,7 +100,9 @@ impl Crew {
         let patience = if engine.stats().open == 0 { GRACE } else { Duration::ZERO };
         if time::timeout(patience, &mut supervision).await.is_err() {
             supervisor.kill();
-            let _ = supervision.await;
+            if time::timeout(GRACE, &mut supervision).await.is_err() {
+                supervision.abort();
+            }
         }
         let stragglers = join(seats.take(), GRACE).await;
         if time::timeout(GRACE, &mut timer).await.is_err() {
