@@ -41,7 +41,9 @@ struct Inner {
     broker: Arc<dyn Broker>,
     topics: Topics,
     /// Topics that the broker reads for this bus.
-    joined: tokio::sync::Mutex<BTreeSet<Topic>>,
+    joined: Mutex<BTreeSet<Topic>>,
+    /// Held while the broker changes what it reads for this bus: one change at a time.
+    joining: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
     closing: Closing,
@@ -75,8 +77,9 @@ impl EventBus {
     }
 
     /// What the bus is doing.
-    pub async fn status(&self) -> Status {
-        let joined = self.0.joined.lock().await.clone();
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let joined = self.0.joined.lock().clone();
         let flow = &self.0.flow;
         Status {
             pool: flow.pool.name(),

@@ -274,6 +274,7 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
     assert!(matches!(refused, Err(SubmitError::PoolFull { messages: 10, .. })), "{refused:?}");
     gate.open();
     healed.open();
+    ledger.settled(16).await;
     stop_well(&*pool).await;
     assert_eq!(ledger.count(|end| *end == End::Ok), 16);
 }

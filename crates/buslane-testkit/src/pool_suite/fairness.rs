@@ -3,7 +3,7 @@
 
 use super::{
     PoolFixture, PoolOptions,
-    kit::{again, done, job, scripted, stop_well, submit_all},
+    kit::{again, done, job, requeue, scripted, stop_well, submit_all},
 };
 use crate::{
     deadline::{LIMIT, within},
@@ -99,6 +99,9 @@ fn blocking_until_done(
             }
             if meet(key) {
                 begun.add();
+                // Also the last one waits. A task that it has woken and that tokio has queued behind this one would
+                // not run while this thread is blocked.
+                requeue().await;
                 begun.reached(count).await;
             }
             if others_done.add() == count {

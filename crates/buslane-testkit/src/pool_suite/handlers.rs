@@ -104,16 +104,18 @@ pub async fn p5_dropping_the_pool_abandons_what_is_open(fixture: &dyn PoolFixtur
     };
     for _ in 0..20 {
         let before = started.get();
-        let options = PoolOptions { default_handler: Some(Arc::clone(&handler)), ..PoolOptions::default() };
+        // Some workers are idle: they must not take over the lanes of those that are cut off.
+        let options =
+            PoolOptions { workers: 64, default_handler: Some(Arc::clone(&handler)), ..PoolOptions::default() };
         let pool = fixture.pool(options);
         let ledger = Ledger::new();
         submit_all(&*pool, (0..40).map(|n| job(&ledger, n % 10, n))).await;
-        within(LIMIT, "all workers are busy", started.reached(before + 4)).await;
+        within(LIMIT, "every key is busy", started.reached(before + 10)).await;
         drop(pool);
         ledger.settled(40).await;
         assert_eq!(ledger.by_token(), vec![End::Abandoned; 40]);
         leak::no_more_tasks_than(0).await;
-        assert_eq!(started.get() - before, 4, "nothing runs behind what was cut off");
+        assert_eq!(started.get() - before, 10, "nothing runs behind what was cut off");
     }
 }
 

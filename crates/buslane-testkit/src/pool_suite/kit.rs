@@ -99,6 +99,20 @@ where
     }
 }
 
+/// Goes to the end of the executor's queue. tokio's own `yield_now` wakes the task only when its thread looks for work
+/// again, which a thread that blocks does not do.
+pub async fn requeue() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// What an attempt of a [`scripted`] handler gets: its message and what the last attempt left behind.
 pub struct Attempt {
     /// The message, with the number of the attempt.

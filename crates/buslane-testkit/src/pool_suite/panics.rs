@@ -158,9 +158,9 @@ pub async fn p7_panicked_attempt_may_be_retried(fixture: &dyn PoolFixture) {
     ledger.settled(4).await;
     assert_eq!(*order.lock().unwrap_or_else(PoisonError::into_inner), [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1), (3, 1)]);
     restarts(&*pool, fixture, 2).await;
+    stop_well(&*pool).await;
     let stats = pool.stats();
     assert_eq!((stats.ok, stats.retried), (4, 2), "{stats:?}");
-    stop_well(&*pool).await;
 }
 
 /// A hundred keys, five of which panic: the others lose nothing and stay in order.

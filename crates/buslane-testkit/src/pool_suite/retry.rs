@@ -2,7 +2,7 @@
 
 use super::{
     PoolFixture, PoolOptions,
-    kit::{again, done, job, scripted, stop_well, submit_all},
+    kit::{again, done, is_waiting, job, scripted, stop_well, submit_all, try_one},
 };
 use crate::{
     deadline::{LIMIT, timed, until, within},
@@ -10,7 +10,8 @@ use crate::{
     recorder::key_and_sequence,
     signal::{Count, Gate},
 };
-use buslane_core::Kind;
+use buslane_core::{Kind, SubmitError};
+use buslane_lanes::Bounds;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -56,9 +57,9 @@ pub async fn d3_retry_keeps_the_order_of_its_key(fixture: &dyn PoolFixture) {
         let expected: Vec<(u64, u32)> = (0..10).flat_map(|n| attempts(n).map(move |attempt| (n, attempt))).collect();
         assert_eq!(of_key(&log, key), expected, "key {key}");
     }
-    let stats = pool.stats();
-    assert_eq!((stats.ok, stats.retried, stats.parked), (200, 40, 0), "{stats:?}");
     stop_well(&*pool).await;
+    let stats = pool.stats();
+    assert_eq!((stats.ok, stats.retried), (200, 40), "{stats:?}");
 }
 
 /// Attempts are numbered from 1, and what one leaves behind the next one finds.
@@ -106,8 +107,11 @@ pub async fn d3_blocked_keys_are_counted(fixture: &dyn PoolFixture) {
     .await;
     healed.add();
     ledger.settled(7).await;
-    let stats = pool.stats();
-    assert_eq!((stats.parked_lanes, stats.blocked_lanes, stats.parked), (0, 0, 0), "{stats:?}");
+    until("nobody waits", || {
+        let stats = pool.stats();
+        (stats.parked_lanes, stats.blocked_lanes, stats.parked) == (0, 0, 0)
+    })
+    .await;
     stop_well(&*pool).await;
 }
 
@@ -144,16 +148,15 @@ pub async fn p10_attempt_that_fails_during_stop_takes_its_lane_along(fixture: &d
             }
         })
     };
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let bounds = Bounds { lane_messages: 5, ..Bounds::default() };
+    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..10).map(|n| job(&ledger, n % 2, n / 2))).await;
     within(LIMIT, "both keys have begun", entered.reached(2)).await;
     let mut stopping = pool.stop(LIMIT);
-    super::kit::is_waiting(&mut stopping).await;
-    until("the pool has closed", || {
-        super::kit::try_one(&*pool, job(&ledger, 9, 0)) == Err(buslane_core::SubmitError::Stopped)
-    })
-    .await;
+    is_waiting(&mut stopping).await;
+    // While it is open, the lane is full.
+    until("the pool has closed", || try_one(&*pool, job(&ledger, 0, 9)) == Err(SubmitError::Stopped)).await;
     gate.open();
     let report = within(LIMIT, "the pool stops", stopping).await;
     assert_eq!((report.finished, report.abandoned, report.stragglers), (5, 5, 0), "{report:?}");

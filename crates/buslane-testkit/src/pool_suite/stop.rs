@@ -37,16 +37,22 @@ struct Busy {
 async fn busy(fixture: &dyn PoolFixture) -> Busy {
     let (gate, entered) = (Arc::new(Gate::default()), Arc::new(Count::default()));
     let default_handler = Some(gated(&entered, &gate));
-    let pool = fixture.pool(PoolOptions { default_handler, ..PoolOptions::default() });
+    let bounds = Bounds { lane_messages: 4, ..Bounds::default() };
+    let pool = fixture.pool(PoolOptions { bounds, default_handler, ..PoolOptions::default() });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..40).map(|n| job(&ledger, n % 10, n / 10))).await;
     within(LIMIT, "all workers are busy", entered.reached(4)).await;
     Busy { pool, ledger, gate, entered }
 }
 
-/// Waits until the pool takes no more work.
+/// Waits until the pool takes no more work. Tries with a key whose lane is full.
 async fn closed(pool: &dyn Pool, ledger: &Arc<Ledger>) {
-    until("the pool takes no more work", || try_one(pool, job(ledger, 99, 99)) == Err(SubmitError::Stopped)).await;
+    until("the pool takes no more work", || match try_one(pool, job(ledger, 0, 99)) {
+        Err(SubmitError::LaneFull { .. }) => false,
+        Err(SubmitError::Stopped) => true,
+        other => panic!("{other:?}"),
+    })
+    .await;
 }
 
 /// What was taken before the stop ends.

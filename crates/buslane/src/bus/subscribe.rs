@@ -107,11 +107,11 @@ impl EventBus {
 
     async fn end(&self, topic: &Topic, only: Option<&Arc<Subscribed>>) -> Result<(), BusError> {
         let inner = self.open()?;
-        let mut joined = inner.joined.lock().await;
+        let _joining = inner.joining.lock().await;
         if !inner.flow.registry.remove(topic, only) {
             return Err(BusError::NotSubscribed(topic.clone()));
         }
-        joined.remove(topic);
+        inner.joined.lock().remove(topic);
         // What has not started goes back first; the broker then waits for what runs.
         inner.flow.pool.purge(&|job| job.message.topic() == topic);
         inner.broker.unsubscribe(topic).await?;
@@ -125,16 +125,17 @@ impl EventBus {
             let inner = bus.open()?;
             let subscribed = Arc::new(subscribed);
             inner.flow.registry.insert(Arc::clone(&subscribed))?;
-            let mut joined = inner.joined.lock().await;
-            if !joined.contains(&subscribed.topic) {
+            let joining = inner.joining.lock().await;
+            let joined = inner.joined.lock().contains(&subscribed.topic);
+            if !joined {
                 let topics = [(subscribed.topic.clone(), subscribed.options)];
                 if let Err(error) = inner.broker.subscribe(&topics).await {
                     inner.flow.registry.remove(&subscribed.topic, Some(&subscribed));
                     return Err(error.into());
                 }
-                joined.insert(subscribed.topic.clone());
+                inner.joined.lock().insert(subscribed.topic.clone());
             }
-            drop(joined);
+            drop(joining);
             Ok(Subscription { bus: bus.clone(), subscribed })
         };
         self.open()?.tasks.spawn(begin).await.unwrap_or(Err(BusError::Closed))
