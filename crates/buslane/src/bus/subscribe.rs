@@ -9,6 +9,7 @@ use crate::{
 use buslane_core::{Event, Handler, HandlerError, Headers, Kind, Message, SubscribeOptions, Topic};
 use bytes::Bytes;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use tokio_util::task::TaskTracker;
 
 /// A running subscription.
 ///
@@ -106,22 +107,39 @@ impl EventBus {
     }
 
     async fn end(&self, topic: &Topic, only: Option<&Arc<Subscribed>>) -> Result<(), BusError> {
+        let (bus, topic, only) = (self.clone(), topic.clone(), only.cloned());
+        self.change_membership(async move {
+            let inner = bus.open()?;
+            let _joining = inner.joining.lock().await;
+            let ended = inner.flow.registry.remove(&topic, only.as_ref());
+            let Some(ended) = ended else { return Err(BusError::NotSubscribed(topic)) };
+            // What has not started goes back first; the broker then waits for what runs.
+            inner.flow.pool.purge(&|job| *job.message.topic() == topic);
+            inner.broker.unsubscribe(&topic).await?;
+            inner.joined.lock().remove(&topic);
+            // A reader may have had messages in its hands.
+            ended.readers.close();
+            ended.readers.wait().await;
+            inner.flow.pool.purge(&|job| *job.message.topic() == topic);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs a change of what the broker reads in a task of its own, so that a caller who gives up does not leave
+    /// half of it. A shutdown ends it.
+    pub(super) async fn change_membership<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, BusError>> + Send + 'static,
+    ) -> Result<T, BusError> {
         let inner = self.open()?;
-        let _joining = inner.joining.lock().await;
-        if !inner.flow.registry.remove(topic, only) {
-            return Err(BusError::NotSubscribed(topic.clone()));
-        }
-        inner.joined.lock().remove(topic);
-        // What has not started goes back first; the broker then waits for what runs.
-        inner.flow.pool.purge(&|job| job.message.topic() == topic);
-        inner.broker.unsubscribe(topic).await?;
-        Ok(())
+        let change = inner.flow.reading.clone().run_until_cancelled_owned(change);
+        inner.tasks.spawn(change).await.ok().flatten().unwrap_or(Err(BusError::Closed))
     }
 
     async fn begin(&self, subscribed: Subscribed) -> Result<Subscription, BusError> {
-        // In a task of its own, so that a caller who gives up does not leave half a subscription.
         let bus = self.clone();
-        let begin = async move {
+        self.change_membership(async move {
             let inner = bus.open()?;
             let subscribed = Arc::new(subscribed);
             inner.flow.registry.insert(Arc::clone(&subscribed))?;
@@ -137,8 +155,8 @@ impl EventBus {
             }
             drop(joining);
             Ok(Subscription { bus: bus.clone(), subscribed })
-        };
-        self.open()?.tasks.spawn(begin).await.unwrap_or(Err(BusError::Closed))
+        })
+        .await
     }
 }
 
@@ -316,6 +334,7 @@ impl SubscriptionBuilder {
         let limits = Limits::new(rate, self.concurrency);
         let (extractor, ordered, options) = (self.extractor, self.ordered, self.options);
         let bus = self.bus.clone();
-        bus.begin(Subscribed { topic, kind, handler, extractor, ordered, limits, options }).await
+        let readers = TaskTracker::new();
+        bus.begin(Subscribed { topic, kind, handler, extractor, ordered, limits, options, readers }).await
     }
 }
