@@ -6,7 +6,7 @@
 use super::{
     attempt::{Erased, Policy, Services, Shared},
     dead_letter::{self, History},
-    route::Parsed,
+    route::{Parsed, aggregate_header},
 };
 use crate::{Class, Terminal};
 use buslane_core::{
@@ -98,15 +98,19 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
     }
 }
 
-/// A header that named the lane must name the aggregate of the body, or two lanes would share an aggregate.
+/// A header that names an aggregate must name that of the body: one that routes would give an aggregate two lanes.
+/// Where an extractor has named the lane, headers are its own affair.
 fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
-    match (&message.route, message.routing_key()) {
-        (Route::Header { .. }, Some(header)) if header != envelope.aggregate_id.as_bytes() => {
-            Err(EnvelopeError::AggregateIdMismatch {
-                header: String::from_utf8_lossy(header).into_owned(),
-                body: envelope.aggregate_id.to_string(),
-            })
-        }
+    let header = match &message.route {
+        Route::Header { .. } => message.routing_key(),
+        Route::RoundRobin(_) => aggregate_header(&message.headers).map(|range| message.headers.at(range)),
+        _ => None,
+    };
+    match header {
+        Some(header) if header != envelope.aggregate_id.as_bytes() => Err(EnvelopeError::AggregateIdMismatch {
+            header: String::from_utf8_lossy(header).into_owned(),
+            body: envelope.aggregate_id.to_string(),
+        }),
         _ => Ok(()),
     }
 }
