@@ -1,13 +1,15 @@
 //! The bus: what an application holds.
 
+mod builder;
 mod connect;
 mod publish;
 mod shutdown;
 mod subscribe;
 mod topics;
 
+pub use builder::SubscriptionBuilder;
 pub use shutdown::ShutdownReport;
-pub use subscribe::{Subscription, SubscriptionBuilder};
+pub use subscribe::Subscription;
 
 use crate::{BusError, Config, flow::Flow};
 use buslane_core::{Broker, PoolStats, Topic};
