@@ -51,6 +51,8 @@ pub struct SubscriptionBuilder {
     concurrency: Option<usize>,
     timeout: Option<Duration>,
     options: SubscribeOptions,
+    /// The option chosen last that has a meaning for envelopes alone.
+    for_envelopes: Option<&'static str>,
 }
 
 impl SubscriptionBuilder {
@@ -73,46 +75,52 @@ impl SubscriptionBuilder {
             concurrency: None,
             timeout: None,
             options: SubscribeOptions::default(),
+            for_envelopes: None,
         }
     }
 
-    /// Retries of envelopes. Default: the configuration's.
+    /// Retries. Default: the configuration's. Envelopes only.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
+        self.for_envelopes = Some("retry");
         self
     }
 
-    /// Writes what is given up to this topic, with headers that say where it came from and why.
-    pub fn dead_letter(mut self, topic: &str) -> Self {
-        self.terminal = TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Headers);
-        self
+    /// Writes what is given up to this topic, with headers that say where it came from and why. Envelopes only.
+    pub fn dead_letter(self, topic: &str) -> Self {
+        self.terminal("dead_letter", TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Headers))
     }
 
     /// As [`SubscriptionBuilder::dead_letter`], each dead letter being one JSON document.
-    pub fn dead_letter_documents(mut self, topic: &str) -> Self {
-        self.terminal = TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Document);
+    pub fn dead_letter_documents(self, topic: &str) -> Self {
+        self.terminal("dead_letter", TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Document))
+    }
+
+    /// Settles, counts and logs what is given up. Envelopes only.
+    pub fn skip_failed(self) -> Self {
+        self.terminal("skip_failed", TerminalChoice::Skip)
+    }
+
+    /// Lets the key of what is given up wait, and tries it again at the longest backoff. Envelopes only.
+    pub fn block_failed(self) -> Self {
+        self.terminal("block_failed", TerminalChoice::Block)
+    }
+
+    fn terminal(mut self, option: &'static str, choice: TerminalChoice) -> Self {
+        self.terminal = choice;
+        self.for_envelopes = Some(option);
         self
     }
 
-    /// Settles, counts and logs what is given up.
-    pub fn skip_failed(mut self) -> Self {
-        self.terminal = TerminalChoice::Skip;
-        self
-    }
-
-    /// Lets the key of what is given up wait, and tries it again at the longest backoff.
-    pub fn block_failed(mut self) -> Self {
-        self.terminal = TerminalChoice::Block;
-        self
-    }
-
-    /// Decides which errors make sense to try again. Default: [`classify`].
+    /// Decides which errors make sense to try again. Default: [`classify`]. Envelopes only.
     pub fn classifier(mut self, classifier: impl Fn(&HandlerError) -> Class + Send + Sync + 'static) -> Self {
         self.classifier = Arc::new(classifier);
+        self.for_envelopes = Some("classifier");
         self
     }
 
-    /// Finds the key of a message itself; `None` sends it round-robin. Default: headers, then body or record key.
+    /// Finds the key of a message itself; `None` and an empty one send it round-robin. Default: headers, then body or
+    /// record key.
     pub fn key(mut self, extractor: impl Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync + 'static) -> Self {
         self.extractor = Some(Arc::new(extractor));
         self
@@ -192,17 +200,19 @@ impl SubscriptionBuilder {
         if self.options.settle_first && kind == Kind::Envelope {
             return refuse("settle_first", "is for regular messages: envelopes are delivered at least once");
         }
+        if let Some(option) = self.for_envelopes.filter(|_| kind == Kind::Regular) {
+            return refuse(option, "is for envelopes: the failure of a regular message is final");
+        }
+        let terminal = self.terminal.checked()?;
+        if kind == Kind::Envelope && matches!(&terminal, Terminal::DeadLetter { topic: to, .. } if *to == topic) {
+            return refuse("dead_letter", "must be another topic than the one that is read");
+        }
         let rate = match self.rate.map(|(rate, burst)| (NonZeroU32::new(rate), NonZeroU32::new(burst))) {
             None => None,
             Some((Some(rate), Some(burst))) => Some((rate, burst)),
             Some(_) => return refuse("rate", "rate and burst must be at least 1"),
         };
-        let policy = Policy {
-            retry: self.retry,
-            terminal: self.terminal.checked()?,
-            classifier: self.classifier,
-            timeout: self.timeout,
-        };
+        let policy = Policy { retry: self.retry, terminal, classifier: self.classifier, timeout: self.timeout };
         let handler = erase(policy, Arc::clone(&inner.flow.services));
         let limits = Limits::new(rate, self.concurrency);
         let (extractor, ordered, options) = (self.extractor, self.ordered, self.options);
