@@ -4,7 +4,7 @@
 //! thread that polls the broker never waits.
 
 use super::{Flow, Subscribed, envelope::parsed_state, route::route};
-use buslane_core::{Delivery, Intake, Job, Source, SubmitError};
+use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError};
 use std::{collections::VecDeque, future::poll_fn, sync::Arc};
 use tracing::{info, warn};
 
@@ -77,6 +77,12 @@ async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>
             }
         }
         flow.services.metrics.consumed(deliveries.len() as u64);
+        if subscribed.options.settle_first {
+            // A topic that was announced before is read without this option.
+            for delivery in &mut deliveries {
+                std::mem::replace(&mut delivery.settlement, Settlement::ignored()).settle(Outcome::Ok);
+            }
+        }
         if subscribed.limits.any() {
             for delivery in deliveries.drain(..) {
                 let Delivery { message, settlement } = delivery;
