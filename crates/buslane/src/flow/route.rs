@@ -3,13 +3,15 @@
 use super::{Flow, Subscribed};
 use crate::config::LaneScope;
 use buslane_core::{
-    EnvelopeError, Headers, Kind, Layout, Message, Route, broker::header, check_aggregate_id, stable_hash,
+    EnvelopeError, Headers, Kind, Layout, Message, Route, broker::header, check_aggregate_id, panic_text, stable_hash,
 };
 use bytes::Bytes;
 use std::{
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
+use tracing::error;
 
 /// Finds the key of a message in its headers and body; `None` sends it round-robin.
 pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
@@ -38,7 +40,10 @@ pub(super) fn route(flow: &Flow, subscribed: &Subscribed, message: &mut Message)
 
 fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Parsed>) -> Option<Route> {
     if let Some(extract) = &subscribed.extractor {
-        return extract(&message.headers, &message.payload).map(|key| Route::Key(Box::new(key)));
+        match catch_unwind(AssertUnwindSafe(|| extract(&message.headers, &message.payload))) {
+            Ok(key) => return key.filter(|key| !key.is_empty()).map(|key| Route::Key(Box::new(key))),
+            Err(payload) => extractor_panicked(message, &panic_text(&*payload)),
+        }
     }
     if let Some(route) = header_route(&message.headers) {
         return Some(route);
@@ -62,6 +67,13 @@ pub(super) fn aggregate_header(headers: &Headers) -> Option<Range<usize>> {
     }
     let is_id = |range: &Range<usize>| check_aggregate_id(headers.at(range.clone())).is_ok();
     header::AGGREGATE_ID_SPELLINGS.iter().find_map(|name| headers.find(name).filter(is_id))
+}
+
+/// The message goes on with the key that it has without an extractor: the source must not end by it.
+#[cold]
+fn extractor_panicked(message: &Message, panic: &str) {
+    let (kind, topic, partition) = (message.kind.as_str(), message.topic().as_str(), message.partition());
+    error!(kind, topic, partition, offset = message.offset, error = panic, "key extractor panicked");
 }
 
 fn header_route(headers: &Headers) -> Option<Route> {
