@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{Class, Terminal};
 use buslane_core::{
-    AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind, Layout,
-    Local, Message, Outcome, Retry as Again, Route, Step, Verdict,
+    AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError, HandlerPanicked, Job, JobState,
+    Kind, Layout, Local, Message, Outcome, Retry as Again, Route, Step, Verdict,
 };
 use std::{sync::Arc, time::Duration};
 use tracing::{error, warn};
@@ -58,6 +58,17 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
         let input = Input { message: job.message.clone(), lane: job.lane, state };
         slot.start(&self.0, input, attempt);
     }
+
+    /// A classifier or an error's own text panicked: a failed attempt like another. What the attempts before knew is
+    /// lost with it, but their number.
+    fn panicked(&self, job: &mut Job, text: String) -> Step {
+        let message = &job.message;
+        let before = message.attempt.checked_sub(1).filter(|attempts| *attempts > 0);
+        let history = before.map(|attempts| History { attempts, ..History::after(None, String::new()) });
+        let place = Place::of(message, job.lane);
+        let failure = Failure { panic: Some(text.clone()), ..Failure::transient(HandlerPanicked(text).into()) };
+        failed(&self.0, &place, failure, Layout::read(&message.payload), history)
+    }
 }
 
 async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> Step {
@@ -67,8 +78,7 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
         Some(State::Parsed(parsed, history)) => (parsed, history),
         Some(State::Dead(history, cause)) => return Box::pin(bury(&shared, &message, lane, history, cause)).await,
     };
-    let has_key = !matches!(message.route, Route::RoundRobin(_));
-    let place = Place { lane, has_key, offset: message.offset, source: Arc::clone(&message.source) };
+    let place = Place::of(&message, lane);
     let read = parsed.and_then(|layout| {
         let envelope = layout.envelope(&message.payload);
         same_aggregate(&message, &envelope).map(|()| (layout, envelope))
@@ -123,6 +133,13 @@ struct Place {
     has_key: bool,
     offset: u64,
     source: Arc<buslane_core::Source>,
+}
+
+impl Place {
+    fn of(message: &Message, lane: u64) -> Self {
+        let has_key = !matches!(message.route, Route::RoundRobin(_));
+        Self { lane, has_key, offset: message.offset, source: Arc::clone(&message.source) }
+    }
 }
 
 /// One failed attempt.
