@@ -81,3 +81,26 @@ pub async fn d5_a_subscription_has_its_own_classifier(ground: Ground) {
     assert_eq!((count(b"0"), count(b"1")), (1, 3));
     ground.end_clean(&bus).await;
 }
+
+/// A classifier that panics is a failed attempt like another: the envelope is tried again, then given up, not lost.
+pub async fn d5_a_classifier_that_panics_loses_nothing(ground: Ground) {
+    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = now(move |event: Event| {
+        into.push((event.aggregate_id.to_string(), event.message.attempt));
+        if event.aggregate_id == "good" { Ok(()) } else { Err("no") }
+    });
+    let classifier = |error: &HandlerError| std::panic::resume_unwind(Box::new(format!("classifying {error}")));
+    let subscription = bus.subscription(&topic).classifier(classifier).dead_letter(&dead);
+    subscription.envelopes(handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "bad", 0..1).await;
+    publish_numbers(&bus, &topic, "good", 0..1).await;
+    let letter = ground.audit(&dead, 1).await.remove(0);
+    ground.settled("g", &[&topic]).await;
+    let attempts: Vec<_> = seen.all().into_iter().filter(|(key, _)| key == "bad").map(|(_, n)| n).collect();
+    assert_eq!(attempts, [1, 2, 3]);
+    assert_eq!(letter.headers.get(header::ERROR_MESSAGE), Some(&b"handler panicked: classifying no"[..]));
+    assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"3"[..]));
+    ground.end_clean(&bus).await;
+}

@@ -242,3 +242,64 @@ pub async fn t3_many_buses_leave_nothing(ground: Ground) {
         leak::no_more_tasks_than(before).await;
     }
 }
+
+/// A handler that shuts its own bus down is itself what the shutdown waits for: cut off at the deadline, and left
+/// for redelivery.
+pub async fn b9_a_handler_may_shut_its_bus_down(ground: Ground) {
+    let topic = ground.topic("orders");
+    let bus = ground.bus("g").await;
+    let own = bus.clone();
+    let handler = move |_: Event| {
+        let bus = own.clone();
+        async move {
+            let _ = bus.shutdown(Duration::from_millis(20)).await;
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    crate::deadline::until("it is closed", || bus.status().closed).await;
+    let report = ground.end(&bus).await;
+    assert_eq!((report.finished, report.abandoned), (0, 1), "{report:?}");
+    assert_eq!(ground.unsettled("g", &topic).await, 1);
+}
+
+/// Subscribing and unsubscribing that run into the shutdown get an answer each, and leave nothing.
+pub async fn b2_closing_while_subscribing_answers_everybody(ground: Ground) {
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    let topics: Vec<_> = (0..4).map(|n| ground.topic(&format!("t{n}"))).collect();
+    let rounds = Seen::new();
+    let subscribing: Vec<_> = topics
+        .iter()
+        .map(|topic| {
+            let (bus, topic, seen, rounds) = (bus.clone(), topic.clone(), Arc::clone(&seen), Arc::clone(&rounds));
+            tokio::spawn(async move {
+                loop {
+                    let answer = match bus.subscribe_envelopes(&topic, notes_events(&seen)).await {
+                        Ok(subscription) => subscription.unsubscribe().await,
+                        Err(error) => Err(error),
+                    };
+                    match answer {
+                        Ok(()) => rounds.push(()),
+                        Err(error) => return error.to_string(),
+                    }
+                }
+            })
+        })
+        .collect();
+    rounds.reached(20).await;
+    ground.end_clean(&bus).await;
+    for subscribe in subscribing {
+        assert_eq!(ground.within("an answer", subscribe).await.expect("no panic"), "eventbus is closed");
+    }
+}
+
+/// A broker that is closed already: the bus does not start, and leaves nothing of itself.
+pub async fn b2_a_bus_on_a_closed_broker_does_not_start(ground: Ground) {
+    let mut config = ground.config("g");
+    config.topics = vec![ground.topic("orders").to_string()];
+    let broker = ground.broker(&config).await;
+    broker.close(Duration::ZERO).await.expect("nothing is open");
+    let error = EventBus::with_broker(config, broker).await.expect_err("closed");
+    assert_eq!(error.to_string(), "eventbus is closed");
+    leak::no_more_tasks_than(0).await;
+}

@@ -2,7 +2,7 @@
 
 use super::{Ground, Note, Seen, envelope, kit::refused, notes_events, notes_messages, now, publish, publish_numbers};
 use crate::signal::Gate;
-use buslane::{BusError, Retry, SubscriptionBuilder};
+use buslane::{BusError, Retry, SubscriptionBuilder, classify};
 use buslane_core::{Event, Message, Record, broker::header};
 use std::{
     sync::{
@@ -171,6 +171,20 @@ pub async fn b7_bad_options_are_typed_errors(ground: Ground) {
         let error = change(bus.subscription(&topic)).envelopes(notes_events(&seen)).await.expect_err("refused");
         assert!(matches!(error, BusError::Option { .. }), "{error:?}");
         assert_eq!(error.to_string(), format!("subscription to {topic}: {text}"));
+    }
+    let text = format!("subscription to {topic}: dead_letter: must be another topic than the one that is read");
+    assert_eq!(refused(bus.subscription(&topic).dead_letter(&topic).envelopes(notes_events(&seen)).await), text);
+    let for_envelopes: [(Change, &str); 5] = [
+        (|builder| builder.retry(Retry::default()), "retry"),
+        (|builder| builder.dead_letter("dead"), "dead_letter"),
+        (SubscriptionBuilder::skip_failed, "skip_failed"),
+        (SubscriptionBuilder::block_failed, "block_failed"),
+        (|builder| builder.classifier(classify), "classifier"),
+    ];
+    for (change, option) in for_envelopes {
+        let text = "is for envelopes: the failure of a regular message is final";
+        let error = refused(change(bus.subscription(&topic)).messages(notes_messages(&seen)).await);
+        assert_eq!(error, format!("subscription to {topic}: {option}: {text}"));
     }
     let bad = refused(bus.subscription(&topic).dead_letter("a b").envelopes(notes_events(&seen)).await);
     assert!(bad.starts_with("invalid topic \"a b\""), "{bad}");

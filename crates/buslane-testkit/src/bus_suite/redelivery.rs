@@ -228,3 +228,51 @@ pub async fn d2_a_failing_message_comes_again_after_a_restart(ground: Ground) {
     assert!(notes.iter().any(|note| note.number() == 100), "{notes:?}");
     ground.end_clean(&bus).await;
 }
+
+/// Also where the topic was announced before the subscription asked for it.
+pub async fn d1_settle_first_counts_for_an_announced_topic(ground: Ground) {
+    let topic = ground.topic("raw");
+    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+    bus.announce([&*topic]).await.expect("announced");
+    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
+    let handler = move |message: Message| {
+        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
+        async move {
+            into.push(Note::from(&message));
+            gate.wait().await;
+        }
+    };
+    let subscription = bus.subscription(&topic).settle_first().concurrency(1);
+    subscription.messages(handler).await.expect("subscribes");
+    bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");
+    seen.reached(1).await;
+    assert_eq!(ground.unsettled("g", &topic).await, 0, "settled before the handler has ended");
+    bus.publish(&topic, Record::new("1").with_key("other")).await.expect("published");
+    gate.open();
+    seen.reached(2).await;
+    ground.end_clean(&bus).await;
+}
+
+/// Regular messages that a shutdown leaves come again too.
+pub async fn d1_regular_messages_that_a_shutdown_leaves_come_again(ground: Ground) {
+    let topic = ground.topic("raw");
+    let (bus, started) = (ground.bus("g").await, Seen::new());
+    let into = Arc::clone(&started);
+    let handler = move |_: Message| {
+        into.push(());
+        std::future::pending::<()>()
+    };
+    bus.subscribe(&topic, handler).await.expect("subscribes");
+    for n in 0..5 {
+        bus.publish(&topic, Record::new(n.to_string()).with_key("k")).await.expect("published");
+    }
+    crate::deadline::until("all are queued", || bus.pool_stats().accepted == 5).await;
+    started.reached(1).await;
+    let report = ground.within("the shutdown", bus.shutdown(Duration::from_millis(20))).await.expect("it reports");
+    assert_eq!((report.finished, report.abandoned), (0, 5), "{report:?}");
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    bus.subscribe(&topic, notes_messages(&seen)).await.expect("subscribes");
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    ground.end_clean(&bus).await;
+}

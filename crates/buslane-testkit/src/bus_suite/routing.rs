@@ -274,3 +274,29 @@ pub async fn r4_all_topics_share_one_pool(ground: Ground) {
     assert_eq!(running.most.load(SeqCst), workers);
     ground.end_clean(&bus).await;
 }
+
+/// An extractor that panics does not end the reading: its message goes by the key that it has without one.
+pub async fn r1_an_extractor_that_panics_loses_nothing(ground: Ground) {
+    let topic = ground.topic("raw");
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    let extract = |_: &Headers, body: &bytes::Bytes| match &body[..] {
+        b"panic" => std::panic::resume_unwind(Box::new("no key here")),
+        b"empty" => Some(bytes::Bytes::new()),
+        _ => Some("own".into()),
+    };
+    bus.subscription(&topic).key(extract).messages(notes_messages(&seen)).await.expect("subscribes");
+    for body in ["one", "panic", "empty", "two"] {
+        bus.publish(&topic, Record::new(body).with_key("k")).await.expect("published");
+    }
+    let mut labels: Vec<_> = seen.reached(4).await.into_iter().map(|note| (note.body, note.label)).collect();
+    labels.sort();
+    let expected = [("empty", "rr-0"), ("one", "own"), ("panic", "k"), ("two", "own")];
+    assert_eq!(labels, expected.map(|(body, label)| (body.to_owned(), label.to_owned())));
+    let lines = ground.journal.saying("key extractor panicked");
+    assert_eq!(
+        lines.iter().map(|line| (line.field("kind"), line.field("error"))).collect::<Vec<_>>(),
+        [("regular", "no key here")]
+    );
+    ground.settled("g", &[&topic]).await;
+    ground.end_clean(&bus).await;
+}

@@ -50,6 +50,7 @@ macro_rules! bus_suite {
                 r3_lane_scope_topic_keeps_topics_apart,
                 r3_a_retried_message_holds_its_key_in_every_topic,
                 r4_all_topics_share_one_pool,
+                r1_an_extractor_that_panics_loses_nothing,
             }
             order {
                 r3_versions_of_an_aggregate_are_handled_in_order,
@@ -85,6 +86,8 @@ macro_rules! bus_suite {
                 d1_settle_first_is_at_most_once,
                 d1_a_restart_continues_and_does_not_replay,
                 d2_a_failing_message_comes_again_after_a_restart,
+                d1_settle_first_counts_for_an_announced_topic,
+                d1_regular_messages_that_a_shutdown_leaves_come_again,
             }
             retries {
                 d3_attempts_are_as_many_as_configured,
@@ -115,6 +118,7 @@ macro_rules! bus_suite {
                 d5_permanent_errors_are_not,
                 d5_a_handler_may_reject_or_insist,
                 d5_a_subscription_has_its_own_classifier,
+                d5_a_classifier_that_panics_loses_nothing,
             }
             dead_letters {
                 d6_a_dead_letter_keeps_the_original_and_says_why,
@@ -149,6 +153,9 @@ macro_rules! bus_suite {
                 b9_handlers_may_publish_while_the_bus_drains,
                 b9_shutdown_ends_a_subscribe_that_hangs,
                 t3_many_buses_leave_nothing,
+                b9_a_handler_may_shut_its_bus_down,
+                b2_closing_while_subscribing_answers_everybody,
+                b2_a_bus_on_a_closed_broker_does_not_start,
             }
             subscriptions {
                 b2_a_second_subscription_is_refused,
@@ -161,6 +168,8 @@ macro_rules! bus_suite {
                 b3_an_old_handle_does_not_end_a_new_subscription,
                 b3_dropping_a_future_or_a_handle_ends_nothing,
                 b3_dropping_other_futures_leaves_nothing_half_done,
+                b3_a_handler_may_end_its_own_subscription,
+                b3_many_topics_come_and_go_at_once,
             }
             publishing {
                 b1_a_receipt_says_where_it_is_stored,

@@ -229,3 +229,56 @@ pub async fn b3_dropping_other_futures_leaves_nothing_half_done(ground: Ground) 
     seen.reached(3).await;
     ground.end_clean(&bus).await;
 }
+
+/// A handler may end its own subscription, and another one; what it was handling is settled.
+pub async fn b3_a_handler_may_end_its_own_subscription(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    let (into, own, of) = (Arc::clone(&seen), bus.clone(), topic.clone());
+    let handler = move |event: Event| {
+        let (into, bus, topic) = (Arc::clone(&into), own.clone(), of.clone());
+        async move {
+            bus.unsubscribe(&topic).await?;
+            into.push(Note::from(&event));
+            Ok::<_, BusError>(())
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..5).await;
+    seen.reached(1).await;
+    super::kit::idle(&bus).await;
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    ground.end_clean(&bus).await;
+}
+
+/// Twenty topics are subscribed at once, used, and ended at once.
+pub async fn b3_many_topics_come_and_go_at_once(ground: Ground) {
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    let topics: Vec<_> = (0..20).map(|n| ground.topic(&format!("t{n}"))).collect();
+    for _ in 0..3 {
+        let before = seen.len();
+        let coming = topics.iter().map(|topic| {
+            let (bus, topic, seen) = (bus.clone(), topic.clone(), Arc::clone(&seen));
+            tokio::spawn(async move {
+                bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+                publish_numbers(&bus, &topic, "a", 0..3).await;
+            })
+        });
+        for come in coming.collect::<Vec<_>>() {
+            come.await.expect("no panic");
+        }
+        seen.reached(before + 60).await;
+        ground.settled("g", &topics.iter().collect::<Vec<_>>()).await;
+        let going = topics.iter().map(|topic| {
+            let (bus, topic) = (bus.clone(), topic.clone());
+            tokio::spawn(async move { bus.unsubscribe(&topic).await.expect("unsubscribes") })
+        });
+        for go in going.collect::<Vec<_>>() {
+            go.await.expect("no panic");
+        }
+    }
+    assert_eq!(seen.len(), 180);
+    ground.end_clean(&bus).await;
+}
