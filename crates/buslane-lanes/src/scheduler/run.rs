@@ -27,10 +27,8 @@ impl<T: Item> Scheduler<T> {
         core.workers.set(worker, Phase::Busy);
         let next = match self.refill(&mut core, worker, &mut wakers) {
             Some((lane, item)) => {
-                let woken = self.wake_worker(&mut core);
-                let yield_first = woken.is_some();
-                wakers.extend(woken);
-                Poll::Ready(Next::Run { lane, item, first: true, yield_first })
+                wakers.extend(self.wake_worker(&mut core));
+                Poll::Ready(Next::Run { lane, item, first: true, yield_first: !wakers.is_empty() })
             }
             None if !core.open && core.lanes.is_empty() => {
                 core.workers.set(worker, Phase::Gone);
@@ -52,7 +50,7 @@ impl<T: Item> Scheduler<T> {
         let mut core = self.core.lock();
         self.empty_tray(&mut core, worker, &mut wakers);
         core.workers.set(worker, Phase::Waiting);
-        wakers.extend(self.wake_worker(&mut core));
+        self.rouse_worker(&mut core, &mut wakers);
         self.wake_waiters(&mut core, &mut wakers);
         self.leave(core, wakers);
     }
@@ -66,7 +64,7 @@ impl<T: Item> Scheduler<T> {
         }
         self.empty_tray(&mut core, worker, &mut wakers);
         core.workers.set(worker, Phase::Gone);
-        wakers.extend(self.wake_worker(&mut core));
+        self.rouse_worker(&mut core, &mut wakers);
         self.leave(core, wakers);
     }
 
