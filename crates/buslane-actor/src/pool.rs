@@ -5,12 +5,12 @@ use crate::{
     supervisor::{Plan, SeatTasks, Supervisor, join},
 };
 use buslane_core::{BoxFuture, Job, Pool, PoolStats, StopReport, SubmitError};
-use buslane_lanes::{Engine, EngineConfig, PoolMetrics};
+use buslane_lanes::{Engine, EngineConfig, PoolMetrics, Stopping};
 use ractor::{ActorRef, ActorRuntime, SpawnErr};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time};
 
@@ -84,11 +84,8 @@ impl ActorPool {
 }
 
 impl Crew {
-    async fn stop(self, engine: Arc<Engine>, deadline: Duration) -> StopReport {
+    async fn stop(self, engine: Arc<Engine>, stopping: Stopping, deadline: Duration) -> StopReport {
         let Self { supervisor, start, seats, mut timer, drained } = self;
-        let started = Instant::now();
-        let before = engine.stats();
-        engine.close();
         engine.drain(time::sleep(deadline)).await;
         drained.send_replace(true);
         let mut supervision = tokio::spawn(async move {
@@ -100,19 +97,15 @@ impl Crew {
         let patience = if engine.stats().open == 0 { GRACE } else { Duration::ZERO };
         if time::timeout(patience, &mut supervision).await.is_err() {
             supervisor.kill();
-            let _ = supervision.await;
+            if time::timeout(GRACE, &mut supervision).await.is_err() {
+                supervision.abort();
+            }
         }
         let stragglers = join(seats.take(), GRACE).await;
         if time::timeout(GRACE, &mut timer).await.is_err() {
             timer.abort();
         }
-        let after = engine.stats();
-        StopReport {
-            finished: (after.ok + after.failed + after.panicked) - (before.ok + before.failed + before.panicked),
-            abandoned: after.abandoned - before.abandoned,
-            stragglers,
-            elapsed: started.elapsed(),
-        }
+        stopping.report(&engine, stragglers)
     }
 }
 
@@ -156,9 +149,10 @@ impl Pool for ActorPool {
             State::Running(crew) => {
                 let (done, answer) = watch::channel(None);
                 if let Some(crew) = crew.take() {
-                    let stopping = crew.stop(Arc::clone(&self.engine), deadline);
+                    let stopping = Stopping::begin(&self.engine);
+                    let stopped = crew.stop(Arc::clone(&self.engine), stopping, deadline);
                     // In a task of its own, so that a caller who gives up does not leave the pool half stopped.
-                    tokio::spawn(async move { done.send(Some(stopping.await)) });
+                    tokio::spawn(async move { done.send(Some(stopped.await)) });
                 }
                 *state = State::Stopping(answer.clone());
                 answer

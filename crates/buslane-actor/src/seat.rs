@@ -5,7 +5,7 @@
 
 use buslane_lanes::{Engine, OnPanic, Worker};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use tokio::{sync::watch, time};
 use tracing::info;
 
@@ -42,6 +42,9 @@ impl Actor for Seat {
             place.engine.restarted();
             info!(seat = place.index, "actor is tried again after its cool-down");
         }
+        // Starting has woken the supervisor, which an executor may have queued behind this task: a handler that
+        // computes must not keep it from its work.
+        requeue().await;
         // The worker gives its lanes back when it is dropped, so it goes before the supervisor hears of the failure.
         let ended = { Worker::new(Arc::clone(&place.engine), place.index).run(OnPanic::Fail).await };
         if let Err(payload) = ended {
@@ -50,6 +53,19 @@ impl Actor for Seat {
         myself.stop(None);
         Ok(())
     }
+}
+
+/// Goes to the end of the executor's queue.
+async fn requeue() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A cool-down that a seat has before it.

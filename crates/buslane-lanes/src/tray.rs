@@ -87,6 +87,11 @@ impl<T> Tray<T> {
         if self.waiting.front()?.0 == lane { self.waiting.pop_front().map(|(_, item)| item) } else { None }
     }
 
+    /// Whether there is something to [`steal`](Self::steal).
+    pub(crate) fn has_loot(&self) -> bool {
+        self.waiting.back().is_some_and(|(lane, _)| Some(*lane) != self.running)
+    }
+
     /// Moves about half of the lanes, the last ones and whole, to `thief`. The running lane stays.
     pub(crate) fn steal(&mut self, thief: &mut Self) {
         let goal = self.waiting.len().div_ceil(2);

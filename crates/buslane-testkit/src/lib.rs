@@ -1,3 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod broker_suite;
+pub mod deadline;
+pub mod leak;
+pub mod ledger;
+pub mod pool_suite;
+pub mod recorder;
+pub mod signal;
