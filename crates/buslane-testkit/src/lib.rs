@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod broker_suite;
+#[cfg(feature = "bus")]
+pub mod bus_suite;
 pub mod deadline;
 pub mod leak;
 pub mod ledger;

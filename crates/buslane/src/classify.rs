@@ -1,7 +1,7 @@
 //! Which errors make sense to try again.
 
 use buslane_core::{EnvelopeError, HandlerError};
-use std::{error::Error, sync::Arc};
+use std::{error::Error, io, sync::Arc};
 
 /// Whether another attempt may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,11 @@ pub fn classify(error: &HandlerError) -> Class {
         if decoding || error.is::<EnvelopeError>() || error.is::<std::str::Utf8Error>() {
             return Class::Permanent;
         }
-        next = error.source();
+        // The source of an IO error is that of the error it was made from, and passes over that one.
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     Class::Transient
 }
@@ -33,7 +37,6 @@ pub fn classify(error: &HandlerError) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
     use thiserror::Error;
 
     #[derive(Debug, Error)]
@@ -44,8 +47,13 @@ mod tests {
     fn d5_decoding_and_validation_are_permanent_transport_and_timeouts_are_not() {
         let json = || serde_json::from_str::<u32>("no").unwrap_err();
         let utf8 = || String::from_utf8(vec![0xff]).unwrap_err().utf8_error();
-        let permanent: [HandlerError; 4] =
-            [json().into(), Wrapped(json()).into(), EnvelopeError::PayloadRequired.into(), utf8().into()];
+        let permanent: [HandlerError; 5] = [
+            json().into(),
+            Wrapped(json()).into(),
+            EnvelopeError::PayloadRequired.into(),
+            utf8().into(),
+            io::Error::from(json()).into(),
+        ];
         for error in &permanent {
             assert_eq!(classify(error), Class::Permanent, "{error}");
         }

@@ -101,6 +101,12 @@ impl BusMetrics {
     }
 }
 
+impl Drop for BusMetrics {
+    fn drop(&mut self) {
+        self.recovery(false);
+    }
+}
+
 fn step(gauge: &Gauge, up: bool) {
     if up {
         gauge.increment(1);

@@ -9,6 +9,7 @@ use crate::{
 use buslane_core::{Event, Handler, HandlerError, Headers, Kind, Message, SubscribeOptions, Topic};
 use bytes::Bytes;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use tokio_util::task::TaskTracker;
 
 /// The terminal policy as chosen; topic names are checked when the subscription begins.
 enum TerminalChoice {
@@ -206,6 +207,7 @@ impl SubscriptionBuilder {
         let limits = Limits::new(rate, self.concurrency);
         let (extractor, ordered, options) = (self.extractor, self.ordered, self.options);
         let bus = self.bus.clone();
-        bus.begin(Subscribed { topic, kind, handler, extractor, ordered, limits, options }).await
+        let readers = TaskTracker::new();
+        bus.begin(Subscribed { topic, kind, handler, extractor, ordered, limits, options, readers }).await
     }
 }

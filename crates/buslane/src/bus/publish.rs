@@ -5,7 +5,7 @@ use crate::BusError;
 use buslane_core::{Answer, BoxFuture, Envelope, PublishError, Receipt, Record, Topic};
 use bytes::BytesMut;
 use std::borrow::Borrow;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 impl EventBus {
     /// Publishes a regular message, and returns after the broker's acknowledgement.
@@ -84,9 +84,10 @@ impl EventBus {
 
 impl Inner {
     async fn send(&self, topic: &Topic, records: Vec<Record>) -> Vec<Result<Receipt, PublishError>> {
+        let count = records.len();
         let receipts = match self.broker.publish(topic, records) {
             Answer::Now(receipts) => receipts,
-            Answer::Later(waiting) => self.wait_for_receipts(waiting).await,
+            Answer::Later(waiting) => self.wait_for_receipts(topic, count, waiting).await,
         };
         let published = receipts.iter().filter(|receipt| receipt.is_ok()).count();
         self.flow.services.metrics.published(published as u64);
@@ -94,13 +95,22 @@ impl Inner {
     }
 
     /// Counts a publish that is not answered within the fast path, and goes on waiting.
-    async fn wait_for_receipts<T>(&self, mut waiting: BoxFuture<'_, T>) -> T {
-        match timeout(self.config.publish_fast_path, &mut waiting).await {
-            Ok(receipts) => receipts,
-            Err(_slow) => {
-                self.flow.services.metrics.publish_held();
-                waiting.await
-            }
+    async fn wait_for_receipts(
+        &self,
+        topic: &Topic,
+        count: usize,
+        mut waiting: BoxFuture<'_, Vec<Result<Receipt, PublishError>>>,
+    ) -> Vec<Result<Receipt, PublishError>> {
+        let (fast, most) = (self.config.publish_fast_path, self.config.publish_timeout);
+        let begun = Instant::now();
+        if let Ok(receipts) = timeout_at(begun + fast, &mut waiting).await {
+            return receipts;
         }
+        self.flow.services.metrics.publish_held();
+        // A broker that keeps its own timeout answers first, and knows what it waited for.
+        timeout_at(begun + most, waiting).await.unwrap_or_else(|_| {
+            let detail = "the broker has not answered".to_owned();
+            vec![Err(PublishError::Timeout { topic: topic.clone(), waited: most, detail }); count]
+        })
     }
 }

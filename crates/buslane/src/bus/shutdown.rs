@@ -2,6 +2,7 @@
 
 use super::{EventBus, Inner};
 use crate::BusError;
+use buslane_core::PoolStats;
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -57,7 +58,7 @@ impl EventBus {
     /// joins every task. What is left then is delivered again later. Handlers may publish until the lanes are
     /// drained.
     ///
-    /// Later and concurrent calls wait for the first one and get its answer.
+    /// Later and concurrent calls, also of [`EventBus::close`], wait for the first one and get its answer.
     ///
     /// # Errors
     /// None today; a shutdown that did not go in order says so in the report.
@@ -69,9 +70,12 @@ impl EventBus {
             let mut slot = self.0.closing.answer.lock();
             slot.get_or_insert_with(|| {
                 let (done, answer) = watch::channel(None);
+                // Counted from here: what ends before the task begins belongs to the shutdown too.
+                let (started, before) = (Instant::now(), self.0.flow.pool.stats());
                 self.0.closing.begun.store(true, Relaxed);
                 let inner = Arc::clone(&self.0);
-                tokio::spawn(async move { done.send_replace(Some(inner.shut_down(deadline).await)) });
+                let closing = async move { inner.shut_down(started, before, deadline).await };
+                tokio::spawn(async move { done.send_replace(Some(closing.await)) });
                 answer
             })
             .clone()
@@ -79,15 +83,26 @@ impl EventBus {
         let report = answer.wait_for(Option::is_some).await.map_err(|_| BusError::Closed)?;
         Ok(report.clone().unwrap_or_default())
     }
+
+    /// Shuts the bus down as [`EventBus::shutdown`] does, within the configured
+    /// [`shutdown_deadline`](crate::Config::shutdown_deadline).
+    ///
+    /// # Errors
+    /// As [`EventBus::shutdown`].
+    ///
+    /// # Cancel safety
+    /// As [`EventBus::shutdown`].
+    pub async fn close(&self) -> Result<ShutdownReport, BusError> {
+        self.shutdown(self.0.config.shutdown_deadline).await
+    }
 }
 
 impl Inner {
-    async fn shut_down(self: Arc<Self>, deadline: Duration) -> ShutdownReport {
-        let started = Instant::now();
+    async fn shut_down(self: Arc<Self>, started: Instant, before: PoolStats, deadline: Duration) -> ShutdownReport {
         let left = || deadline.saturating_sub(started.elapsed());
-        let before = self.flow.pool.stats();
-        self.broker.stop_reading().await;
+        // First the token: a source that ends without it is a revoked one, whose queued messages are dropped.
         self.flow.reading.cancel();
+        self.broker.stop_reading().await;
         let pool = self.flow.pool.stop(left()).await;
         self.closing.drained.store(true, Relaxed);
         self.flow.registry.clear();

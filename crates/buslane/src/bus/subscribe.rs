@@ -83,22 +83,39 @@ impl EventBus {
     }
 
     async fn end(&self, topic: &Topic, only: Option<&Arc<Subscribed>>) -> Result<(), BusError> {
+        let (bus, topic, only) = (self.clone(), topic.clone(), only.cloned());
+        self.change_membership(async move {
+            let inner = bus.open()?;
+            let _joining = inner.joining.lock().await;
+            let ended = inner.flow.registry.remove(&topic, only.as_ref());
+            let Some(ended) = ended else { return Err(BusError::NotSubscribed(topic)) };
+            // What has not started goes back first; the broker then waits for what runs.
+            inner.flow.pool.purge(&|job| *job.message.topic() == topic);
+            inner.broker.unsubscribe(&topic).await?;
+            inner.joined.lock().remove(&topic);
+            // A reader may have had messages in its hands.
+            ended.readers.close();
+            ended.readers.wait().await;
+            inner.flow.pool.purge(&|job| *job.message.topic() == topic);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs a change of what the broker reads in a task of its own, so that a caller who gives up does not leave
+    /// half of it. A shutdown ends it.
+    pub(super) async fn change_membership<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, BusError>> + Send + 'static,
+    ) -> Result<T, BusError> {
         let inner = self.open()?;
-        let _joining = inner.joining.lock().await;
-        if !inner.flow.registry.remove(topic, only) {
-            return Err(BusError::NotSubscribed(topic.clone()));
-        }
-        inner.joined.lock().remove(topic);
-        // What has not started goes back first; the broker then waits for what runs.
-        inner.flow.pool.purge(&|job| job.message.topic() == topic);
-        inner.broker.unsubscribe(topic).await?;
-        Ok(())
+        let change = inner.flow.reading.clone().run_until_cancelled_owned(change);
+        inner.tasks.spawn(change).await.ok().flatten().unwrap_or(Err(BusError::Closed))
     }
 
     pub(super) async fn begin(&self, subscribed: Subscribed) -> Result<Subscription, BusError> {
-        // In a task of its own, so that a caller who gives up does not leave half a subscription.
         let bus = self.clone();
-        let begin = async move {
+        self.change_membership(async move {
             let inner = bus.open()?;
             let subscribed = Arc::new(subscribed);
             inner.flow.registry.insert(Arc::clone(&subscribed))?;
@@ -114,7 +131,7 @@ impl EventBus {
             }
             drop(joining);
             Ok(Subscription { bus: bus.clone(), subscribed })
-        };
-        self.open()?.tasks.spawn(begin).await.unwrap_or(Err(BusError::Closed))
+        })
+        .await
     }
 }

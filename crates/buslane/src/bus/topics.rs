@@ -50,10 +50,15 @@ impl EventBus {
         if topics.is_empty() {
             return Ok(());
         }
-        let _joining = inner.joining.lock().await;
-        inner.broker.subscribe(&topics).await?;
-        inner.joined.lock().extend(topics.into_iter().map(|(topic, _)| topic));
-        Ok(())
+        let bus = self.clone();
+        self.change_membership(async move {
+            let inner = bus.open()?;
+            let _joining = inner.joining.lock().await;
+            inner.broker.subscribe(&topics).await?;
+            inner.joined.lock().extend(topics.into_iter().map(|(topic, _)| topic));
+            Ok(())
+        })
+        .await
     }
 
     /// Applies settings to a topic; returns what stands afterwards.

@@ -6,7 +6,7 @@
 use super::{
     attempt::{Erased, Policy, Services, Shared},
     dead_letter::{self, History},
-    route::Parsed,
+    route::{Parsed, aggregate_header},
 };
 use crate::{Class, Terminal};
 use buslane_core::{
@@ -67,7 +67,8 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
         Some(State::Parsed(parsed, history)) => (parsed, history),
         Some(State::Dead(history, cause)) => return Box::pin(bury(&shared, &message, lane, history, cause)).await,
     };
-    let place = Place { lane, offset: message.offset, source: Arc::clone(&message.source) };
+    let has_key = !matches!(message.route, Route::RoundRobin(_));
+    let place = Place { lane, has_key, offset: message.offset, source: Arc::clone(&message.source) };
     let read = parsed.and_then(|layout| {
         let envelope = layout.envelope(&message.payload);
         same_aggregate(&message, &envelope).map(|()| (layout, envelope))
@@ -98,15 +99,19 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
     }
 }
 
-/// A header that named the lane must name the aggregate of the body, or two lanes would share an aggregate.
+/// A header that names an aggregate must name that of the body: one that routes would give an aggregate two lanes.
+/// Where an extractor has named the lane, headers are its own affair.
 fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
-    match (&message.route, message.routing_key()) {
-        (Route::Header { .. }, Some(header)) if header != envelope.aggregate_id.as_bytes() => {
-            Err(EnvelopeError::AggregateIdMismatch {
-                header: String::from_utf8_lossy(header).into_owned(),
-                body: envelope.aggregate_id.to_string(),
-            })
-        }
+    let header = match &message.route {
+        Route::Header { .. } => message.routing_key(),
+        Route::RoundRobin(_) => aggregate_header(&message.headers).map(|range| message.headers.at(range)),
+        _ => None,
+    };
+    match header {
+        Some(header) if header != envelope.aggregate_id.as_bytes() => Err(EnvelopeError::AggregateIdMismatch {
+            header: String::from_utf8_lossy(header).into_owned(),
+            body: envelope.aggregate_id.to_string(),
+        }),
         _ => Ok(()),
     }
 }
@@ -114,6 +119,8 @@ fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), Envelope
 /// Where a message stands, for decisions and log lines.
 struct Place {
     lane: u64,
+    /// Whether the lane is that of a key, not of this message alone.
+    has_key: bool,
     offset: u64,
     source: Arc<buslane_core::Source>,
 }
@@ -158,12 +165,15 @@ fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed
     match &policy.terminal {
         Terminal::Block => {
             error!(kind = "envelope", topic, partition, offset, attempt, %error, "key blocked");
+            services.metrics.retry();
             again(policy.retry.max, true, State::Parsed(parsed, Some(history.clone())))
         }
         Terminal::Skip => {
             error!(kind = "envelope", topic, partition, offset, attempt, %error, "envelope skipped");
             services.metrics.skipped();
-            services.suspects.add(place.lane);
+            if place.has_key {
+                services.suspects.add(place.lane);
+            }
             Step::Done(panic.map_or(Outcome::Failed(error), Outcome::Panicked))
         }
         Terminal::DeadLetter { .. } => again(Duration::ZERO, false, State::Dead(history.clone(), error)),
@@ -183,7 +193,9 @@ async fn bury<H>(shared: &Shared<H>, message: &Message, lane: u64, history: Hist
         Some(Ok(_)) => {
             error!(kind = "envelope", topic, partition, offset, attempt, %dead_letters, error = %cause, "dead letter written");
             services.metrics.dead_letter();
-            services.suspects.add(lane);
+            if !matches!(message.route, Route::RoundRobin(_)) {
+                services.suspects.add(lane);
+            }
             Step::Done(Outcome::Failed(cause))
         }
         refused => {

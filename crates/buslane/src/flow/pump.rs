@@ -62,6 +62,7 @@ type Flowing = std::ops::ControlFlow<()>;
 
 /// Reads for one subscription until it ends (continue) or the source does (break).
 async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>) -> Flowing {
+    let _reading = subscribed.readers.token();
     let mut deliveries = Vec::with_capacity(BATCH);
     let mut jobs = VecDeque::with_capacity(BATCH);
     let mut gone = std::pin::pin!(flow.registry.wait_until_gone(subscribed));

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use buslane_core::{Kind, SubscribeOptions, Topic};
 use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 /// One subscription, as the flow uses it.
 pub(crate) struct Subscribed {
@@ -17,6 +18,8 @@ pub(crate) struct Subscribed {
     pub(crate) ordered: bool,
     pub(crate) limits: Limits,
     pub(crate) options: SubscribeOptions,
+    /// Sources that are being read for it.
+    pub(crate) readers: TaskTracker,
 }
 
 type Snapshot = HashMap<Topic, Arc<Subscribed>>;
@@ -49,12 +52,12 @@ impl Registry {
         result
     }
 
-    /// Removes the subscription of a topic; of this very one when it is given.
-    pub(crate) fn remove(&self, topic: &Topic, only: Option<&Arc<Subscribed>>) -> bool {
-        let mut removed = false;
+    /// Removes the subscription of a topic; of this very one when it is given. Returns what was removed.
+    pub(crate) fn remove(&self, topic: &Topic, only: Option<&Arc<Subscribed>>) -> Option<Arc<Subscribed>> {
+        let mut removed = None;
         self.change(|snapshot| {
             let is_meant = |found: &Arc<Subscribed>| only.is_none_or(|only| Arc::ptr_eq(only, found));
-            removed = snapshot.get(topic).is_some_and(is_meant) && snapshot.remove(topic).is_some();
+            removed = if snapshot.get(topic).is_some_and(is_meant) { snapshot.remove(topic) } else { None };
         });
         removed
     }

@@ -6,7 +6,10 @@ use buslane_core::{
     EnvelopeError, Headers, Kind, Layout, Message, Route, broker::header, check_aggregate_id, stable_hash,
 };
 use bytes::Bytes;
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 /// Finds the key of a message in its headers and body; `None` sends it round-robin.
 pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
@@ -37,7 +40,7 @@ fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Pars
     if let Some(extract) = &subscribed.extractor {
         return extract(&message.headers, &message.payload).map(|key| Route::Key(Box::new(key)));
     }
-    if let Some(route) = aggregate_header(&message.headers) {
+    if let Some(route) = header_route(&message.headers) {
         return Some(route);
     }
     match subscribed.kind {
@@ -52,16 +55,19 @@ fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Pars
     }
 }
 
-/// The first header, in the order of the spellings, whose value is an aggregate id.
-fn aggregate_header(headers: &Headers) -> Option<Route> {
+/// Where the value of the first header lies, in the order of the spellings, that is an aggregate id.
+pub(super) fn aggregate_header(headers: &Headers) -> Option<Range<usize>> {
     if headers.is_empty() {
         return None;
     }
-    header::AGGREGATE_ID_SPELLINGS.iter().find_map(|name| {
-        let range = headers.find(name).filter(|range| check_aggregate_id(headers.at(range.clone())).is_ok())?;
-        let (start, len) = (u32::try_from(range.start).ok()?, u32::try_from(range.len()).ok()?);
-        Some(Route::Header { start, len })
-    })
+    let is_id = |range: &Range<usize>| check_aggregate_id(headers.at(range.clone())).is_ok();
+    header::AGGREGATE_ID_SPELLINGS.iter().find_map(|name| headers.find(name).filter(is_id))
+}
+
+fn header_route(headers: &Headers) -> Option<Route> {
+    let range = aggregate_header(headers)?;
+    let (start, len) = (u32::try_from(range.start).ok()?, u32::try_from(range.len()).ok()?);
+    Some(Route::Header { start, len })
 }
 
 fn record_key(message: &Message) -> Option<Route> {
