@@ -1,2 +1,123 @@
-//! x
-fn main() {}
+//! Instructions of 1,000 messages, counted by valgrind: exact on a noisy machine, blind to waiting, locks and caches.
+//!
+//! `cargo xtask instructions` compares them with the counts in `instructions.json`.
+#![allow(missing_docs, reason = "gungraun's macros make undocumented items")]
+
+use buslane_benches::{Jobs, Small, keyed_pool};
+use buslane_core::{Envelope, Job, Pool, RawJson};
+use buslane_keyed::Mode;
+use buslane_lanes::{Bounds, LaneRef, Lanes};
+use bytes::{Bytes, BytesMut};
+use gungraun::prelude::*;
+use std::{collections::VecDeque, hint::black_box, sync::Arc};
+use tokio::runtime::{Builder, Runtime};
+
+const MESSAGES: u64 = 1_000;
+
+/// Lanes that have grown, and messages of so many keys.
+fn lanes(keys: u64) -> (Lanes<Small>, Vec<Small>) {
+    let messages = (0..MESSAGES).map(|number| Small { lane: number % keys, number }).collect();
+    let mut lanes = Lanes::new(Bounds::default());
+    admit_take_finish(&mut lanes, &messages);
+    (lanes, messages)
+}
+
+fn admit_take_finish(lanes: &mut Lanes<Small>, messages: &Vec<Small>) {
+    for small in messages {
+        let _ = lanes.admit(small.lane, 16, || *small);
+    }
+    let mut ended: Vec<(LaneRef, usize)> = Vec::with_capacity(messages.len());
+    while lanes.take(16, |lane, small| {
+        black_box(small);
+        match ended.last_mut() {
+            Some((last, count)) if *last == lane => *count += 1,
+            _ => ended.push((lane, 1)),
+        }
+    }) {
+        for (lane, count) in ended.drain(..) {
+            lanes.finish(lane, count, 16 * count);
+        }
+    }
+}
+
+#[library_benchmark]
+#[bench::one_key(lanes(1))]
+#[bench::hundred_keys(lanes(100))]
+#[bench::thousand_keys(lanes(1_000))]
+fn admit_take_finish_1000(input: (Lanes<Small>, Vec<Small>)) -> Lanes<Small> {
+    let (mut lanes, messages) = input;
+    admit_take_finish(&mut lanes, black_box(&messages));
+    lanes
+}
+
+/// A pool on one thread that has run before, and jobs for it.
+fn pool(mode: Mode) -> (Runtime, Arc<dyn Pool>, VecDeque<Job>) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime of one thread");
+    let pool = {
+        let _inside = runtime.enter();
+        keyed_pool(mode)
+    };
+    let mut jobs = Jobs::new(100, 1);
+    let mut batch = || (0..MESSAGES).map(|_| jobs.job()).collect::<VecDeque<Job>>();
+    submit_and_run(&runtime, &*pool, &mut batch());
+    let batch = batch();
+    (runtime, pool, batch)
+}
+
+fn submit_and_run(runtime: &Runtime, pool: &dyn Pool, batch: &mut VecDeque<Job>) {
+    pool.try_submit(batch).expect("room for the batch");
+    runtime.block_on(async {
+        while pool.stats().open > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[library_benchmark]
+#[bench::exclusive(pool(Mode::Exclusive))]
+#[bench::fixed(pool(Mode::Fixed(256)))]
+fn keyed_1000(input: (Runtime, Arc<dyn Pool>, VecDeque<Job>)) -> (Runtime, Arc<dyn Pool>) {
+    let (runtime, pool, mut batch) = input;
+    submit_and_run(&runtime, &*pool, &mut batch);
+    (runtime, pool)
+}
+
+fn envelope() -> Envelope {
+    let payload = RawJson::encode(&["the", "payload", "of", "an", "order", "of", "usual", "size"]).expect("JSON");
+    let mut envelope = Envelope::with_payload("order-42", "OrderPlaced", payload);
+    // An id and a time of fixed lengths.
+    envelope.event_id = "01890a5d-ac96-774b-bcce-b302099a8057".into();
+    envelope.timestamp = envelope.timestamp.replace_nanosecond(123_456_789).expect("below a second");
+    envelope
+}
+
+fn arena() -> (Envelope, BytesMut) {
+    (envelope(), BytesMut::with_capacity(1 << 20))
+}
+
+fn body() -> Bytes {
+    envelope().encode().expect("a good envelope")
+}
+
+#[library_benchmark]
+#[bench::usual(arena())]
+fn encode_1000(input: (Envelope, BytesMut)) -> BytesMut {
+    let (envelope, mut arena) = input;
+    for _ in 0..MESSAGES {
+        black_box(&envelope).encode_into(&mut arena).expect("a good envelope");
+    }
+    arena
+}
+
+#[library_benchmark]
+#[bench::usual(body())]
+fn decode_1000(body: Bytes) {
+    for _ in 0..MESSAGES {
+        black_box(Envelope::decode(black_box(&body)).expect("a good envelope"));
+    }
+}
+
+library_benchmark_group!(name = lanes_group, benchmarks = admit_take_finish_1000);
+library_benchmark_group!(name = pools_group, benchmarks = keyed_1000);
+library_benchmark_group!(name = envelope_group, benchmarks = [encode_1000, decode_1000]);
+main!(library_benchmark_groups = [lanes_group, pools_group, envelope_group]);

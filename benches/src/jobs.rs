@@ -11,7 +11,14 @@ pub fn noop(kind: Kind) -> Arc<dyn ErasedHandler> {
     erase(kind, async |_: Message| {})
 }
 
-/// Makes jobs with random keys, for the pool's default handler, settled to nobody.
+/// A handler that lets others run once and does nothing else.
+#[must_use]
+pub fn yielding(kind: Kind) -> Arc<dyn ErasedHandler> {
+    erase(kind, async |_: Message| tokio::task::yield_now().await)
+}
+
+/// Makes jobs with random keys, for the pool's default handler, settled to nobody. Without end.
+#[derive(Debug)]
 pub struct Jobs {
     template: Message,
     keys: u64,
@@ -30,16 +37,13 @@ impl Jobs {
         template.key = Some(Bytes::from_static(b"order-42"));
         Self { template, keys, random: SplitMix64(seed), offset: 0 }
     }
-}
 
-impl Iterator for Jobs {
-    type Item = Job;
-
-    fn next(&mut self) -> Option<Job> {
+    /// The next job.
+    pub fn job(&mut self) -> Job {
         let lane = SplitMix64(self.random.below(self.keys)).number();
         let mut message = self.template.clone();
         message.offset = self.offset;
         self.offset += 1;
-        Some(Job::new(lane, message, Settlement::ignored()))
+        Job::new(lane, message, Settlement::ignored())
     }
 }

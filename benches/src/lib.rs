@@ -6,13 +6,15 @@
 mod cost;
 mod jobs;
 mod lanes;
+mod paced;
 mod pools;
 mod random;
 
 pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
-pub use jobs::{Jobs, noop};
+pub use jobs::{Jobs, noop, yielding};
 pub use lanes::{LaneLoad, Small};
-pub use pools::PoolLoad;
+pub use paced::PacedLoad;
+pub use pools::{MakePool, PoolLoad, keyed_pool};
 pub use random::SplitMix64;
 
 use tokio::runtime::{Builder, Runtime};

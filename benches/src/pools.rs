@@ -1,9 +1,20 @@
 //! Jobs through a pool, and through the least that could do the same: a bounded channel for each of 256 tasks.
 
-use crate::{Cost, Jobs};
-use buslane_core::{Job, Outcome, Pool};
+use crate::{Cost, Jobs, noop};
+use buslane_core::{Job, Kind, Outcome, Pool};
+use buslane_keyed::{KeyedPool, KeyedPoolConfig, Mode};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{runtime::Runtime, sync::mpsc};
+
+/// Makes a pool of 256 workers, inside of a runtime.
+pub type MakePool = dyn Fn(Mode) -> Arc<dyn Pool>;
+
+/// The keyed pool, with a default handler that does nothing.
+#[must_use]
+pub fn keyed_pool(mode: Mode) -> Arc<dyn Pool> {
+    let default_handler = Some(noop(Kind::Regular));
+    Arc::new(KeyedPool::new(KeyedPoolConfig { mode, default_handler, ..KeyedPoolConfig::default() }))
+}
 
 /// What goes through a pool.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +24,9 @@ pub struct PoolLoad {
     /// Different keys; each job's is drawn at random.
     pub keys: u64,
     /// Jobs a submission.
-    pub batch: usize,
+    pub batch: u64,
+    /// Where the random numbers start.
+    pub seed: u64,
 }
 
 impl PoolLoad {
@@ -21,34 +34,48 @@ impl PoolLoad {
     ///
     /// # Panics
     /// When the pool refuses or loses a job.
-    pub fn run(&self, runtime: &Runtime, pool: impl FnOnce() -> Arc<dyn Pool>) -> Cost {
+    #[must_use]
+    pub fn run(&self, runtime: &Runtime, make: &MakePool, mode: Mode) -> Cost {
         let load = *self;
-        let pool = runtime.block_on(async { pool() });
+        let pool = {
+            let _inside = runtime.enter();
+            make(mode)
+        };
         let submit = async move {
-            let mut jobs = Jobs::new(load.keys, 1);
-            let mut batch = VecDeque::with_capacity(load.batch);
-            let mut left = load.messages;
-            while left > 0 {
-                batch.extend(jobs.by_ref().take(load.batch.min(usize::try_from(left).unwrap_or(usize::MAX))));
-                left -= batch.len() as u64;
-                while !batch.is_empty() {
-                    if let Err(error) = pool.submit(&mut batch).await {
-                        assert!(error.is_temporary(), "{error}");
-                    }
-                }
-            }
+            load.submit(&*pool).await;
             pool.stop(Duration::from_secs(60)).await;
-            assert_eq!(pool.stats().ok, load.messages);
+            assert_eq!(pool.stats().ok, load.messages, "all jobs are done");
         };
         let (cost, ended) = Cost::of(self.messages, || runtime.block_on(runtime.spawn(submit)));
-        ended.expect("all jobs are done");
+        ended.expect("the submitter ends");
         cost
+    }
+
+    /// Submits the jobs.
+    ///
+    /// # Panics
+    /// When the pool refuses one for good.
+    pub async fn submit(self, pool: &dyn Pool) {
+        let mut jobs = Jobs::new(self.keys, self.seed);
+        let mut batch = VecDeque::new();
+        let mut left = self.messages;
+        while left > 0 {
+            let count = left.min(self.batch);
+            batch.extend((0..count).map(|_| jobs.job()));
+            left -= count;
+            while !batch.is_empty() {
+                if let Err(error) = pool.submit(&mut batch).await {
+                    assert!(error.is_temporary(), "{error}");
+                }
+            }
+        }
     }
 
     /// The same through bare channels: 256 tasks with 1,000 places each.
     ///
     /// # Panics
     /// When a task does.
+    #[must_use]
     pub fn run_channels(&self, runtime: &Runtime) -> Cost {
         let load = *self;
         let (senders, tasks): (Vec<_>, Vec<_>) = (0..256)
@@ -58,8 +85,10 @@ impl PoolLoad {
             })
             .unzip();
         let submit = async move {
-            for job in Jobs::new(load.keys, 1).take(usize::try_from(load.messages).unwrap_or(usize::MAX)) {
-                let slot = usize::try_from(job.lane % 256).unwrap_or(0);
+            let mut jobs = Jobs::new(load.keys, load.seed);
+            for _ in 0..load.messages {
+                let job = jobs.job();
+                let slot = usize::try_from(job.lane % 256).expect("below 256");
                 assert!(senders[slot].send(job).await.is_ok(), "the tasks live");
             }
             drop(senders);
@@ -68,15 +97,8 @@ impl PoolLoad {
             }
         };
         let (cost, ended) = Cost::of(self.messages, || runtime.block_on(runtime.spawn(submit)));
-        ended.expect("all jobs are done");
+        ended.expect("the submitter ends");
         cost
-    }
-
-    /// What making and dropping the jobs costs, without any hop.
-    #[must_use]
-    pub fn run_making(&self) -> Cost {
-        let jobs = Jobs::new(self.keys, 1).take(usize::try_from(self.messages).unwrap_or(usize::MAX));
-        Cost::of(self.messages, || jobs.for_each(|job| drop(std::hint::black_box(job)))).0
     }
 }
 

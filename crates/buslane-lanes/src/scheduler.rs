@@ -5,9 +5,10 @@
 //! never two trays. Nothing is woken and nothing is dropped under a lock.
 //!
 //! Two rules keep it live:
-//! - a worker goes idle only after it has found, under the core lock, no ready lane and nothing in any tray;
-//! - whoever makes a lane ready wakes an idle worker, unless as many are busy as there are cores: a busy worker
-//!   looks again before it goes idle.
+//! - a worker goes idle only after it has found, under the core lock, no ready lane and nothing in any tray that it
+//!   could take over;
+//! - whoever makes a lane ready, or leaves a core free while there is something to run, wakes an idle worker, unless
+//!   as many are busy as there are cores: a busy worker looks again before it goes idle.
 
 mod end;
 #[cfg(test)]
@@ -69,8 +70,8 @@ pub enum Next<T> {
         item: T,
         /// Whether it is the first of a batch.
         first: bool,
-        /// Whether to let the executor run another task before it: a worker was woken, and an executor that queues
-        /// it behind this one would not start it until this handler returns.
+        /// Whether to let the executor run another task before it: one was woken, and an executor that queues it
+        /// behind this one would not start it until this handler returns.
         yield_first: bool,
     },
     /// The scheduler is closed and everything has ended.
@@ -142,6 +143,7 @@ impl<T: Item> Scheduler<T> {
         let mut core = self.core.lock();
         self.report_all(&mut core, &mut wakers);
         let stats = (core.lanes.stats(), core.counts);
+        // A lane of which everything has ended may have been lying in a tray.
         wakers.extend(self.wake_worker(&mut core));
         self.leave(core, wakers);
         stats
@@ -193,5 +195,25 @@ impl<T: Item> Scheduler<T> {
 
     fn wake_worker(&self, core: &mut Core<T>) -> Option<Waker> {
         if core.lanes.ready() > 0 { core.workers.wake_one() } else { None }
+    }
+
+    /// As [`Scheduler::wake_worker`] for whoever leaves a core free, or adds to a lane that may lie in a tray: looks
+    /// also for what lies behind a handler that computes. A worker looks there itself before it sleeps, so those who
+    /// only take lanes need not.
+    fn rouse_worker(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
+        if !core.workers.has_spare() {
+            return;
+        }
+        let mut hidden = false;
+        if core.lanes.ready() == 0 {
+            for worker in core.workers.claimers() {
+                let mut tray = self.trays[worker].lock();
+                self.report_ended(core, &mut tray, wakers);
+                hidden |= tray.has_loot();
+            }
+        }
+        if hidden || core.lanes.ready() > 0 {
+            wakers.extend(core.workers.wake_one());
+        }
     }
 }

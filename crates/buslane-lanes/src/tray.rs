@@ -185,6 +185,7 @@ mod tests {
                 owner.next();
             }
             let before = content(&owner);
+            prop_assert_eq!(owner.has_loot(), before.iter().any(|(lane, _)| Some(*lane) != owner.running));
             let mut thief = Tray::new();
             owner.steal(&mut thief);
             let (kept, stolen) = (content(&owner), content(&thief));

@@ -23,7 +23,7 @@ impl<T: Item> Scheduler<T> {
         core.abandoned(gone.len());
         self.after_finish(&mut core, &mut wakers);
         // What lay in a tray may have held up the rest of its lane.
-        wakers.extend(self.wake_worker(&mut core));
+        self.rouse_worker(&mut core, &mut wakers);
         self.leave(core, wakers);
         gone
     }

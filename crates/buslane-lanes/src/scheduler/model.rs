@@ -25,6 +25,8 @@ enum Work {
     Fail(u32),
     /// Takes its worker down, which starts again.
     Crash,
+    /// Takes its worker down for good.
+    Quit,
     /// Blocks its thread until this message has ended.
     Block(u64, u64),
     /// Waits until this message has ended, and lets others run meanwhile.
@@ -125,7 +127,7 @@ impl World {
                 return None;
             }
             Work::Fail(_) => {}
-            Work::Crash => {
+            Work::Crash | Work::Quit => {
                 self.leave(&message, true);
                 let ended = Ended { lane, bytes: message.bytes(), end: End::Panicked };
                 self.scheduler.retire(worker, Some(ended));
@@ -159,7 +161,11 @@ impl World {
     async fn work(&self, worker: usize) {
         let mut ended = None;
         while let Next::Run { lane, item, .. } = poll_fn(|cx| self.scheduler.poll_next(worker, cx, &mut ended)).await {
+            let is_last = item.work == Work::Quit;
             ended = self.attempt(worker, lane, item).await;
+            if is_last {
+                return;
+            }
         }
     }
 
@@ -234,10 +240,14 @@ impl Running {
 
     fn with_cores(workers: usize, cores: usize, quantum: usize, bounds: Bounds) -> Self {
         let world = World::new(workers, cores, quantum, bounds);
-        let mut threads: Vec<_> =
+        let threads =
             (0..workers).map(|index| spawn(&world, move |world| async move { world.work(index).await })).collect();
-        threads.push(spawn(&world, |world| async move { world.keep_time().await }));
         Self { world, threads }
+    }
+
+    /// Lets time pass from now on.
+    fn keep_time(&mut self) {
+        self.threads.push(spawn(&self.world, |world| async move { world.keep_time().await }));
     }
 
     fn submit(&self, messages: Vec<Message>, size: usize) -> thread::JoinHandle<u64> {
@@ -285,7 +295,8 @@ const TIGHT: Bounds = Bounds { messages: 4, bytes: 100, lane_messages: 3, parked
 #[test]
 fn p5_everything_that_is_submitted_ends() {
     check(|| {
-        let running = Running::new(3, 2, Bounds::default());
+        let mut running = Running::new(3, 2, Bounds::default());
+        running.keep_time();
         let submitters = [running.submit(messages(0..2, 2), 3), running.submit(messages(2..4, 2), 1)];
         block_on(running.world.ended(8));
         running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
@@ -296,7 +307,8 @@ fn p5_everything_that_is_submitted_ends() {
 #[test]
 fn p3_who_waits_for_room_gets_it() {
     check(|| {
-        let running = Running::new(2, 2, TIGHT);
+        let mut running = Running::new(2, 2, TIGHT);
+        running.keep_time();
         let submitters = [running.submit(messages(0..2, 3), 4), running.submit(messages(2..4, 2), 2)];
         block_on(running.world.ended(10));
         running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
@@ -347,11 +359,71 @@ fn p9_nothing_waits_behind_handlers_that_wait() {
     });
 }
 
+/// SPEC: P9. What lies in a tray behind a handler that blocks is seen by whoever gets a free core, also when that is
+/// because another handler waits.
+#[test]
+fn p9_nothing_waits_in_a_tray_while_a_core_is_free() {
+    check(|| {
+        let running = Running::with_cores(3, 2, 1, Bounds::default());
+        let work = |key, seq, work| Message { key, seq, work };
+        // One worker takes the first two keys; the other one takes the third, which waits.
+        let batch = if shuttle::rand::thread_rng().r#gen() {
+            vec![
+                work(0, 0, Work::Block(1, 0)),
+                work(1, 0, Work::Quick),
+                work(2, 0, Work::Await(1, 0)),
+                work(0, 1, Work::Quick),
+            ]
+        } else {
+            vec![
+                work(0, 0, Work::Quick),
+                work(1, 0, Work::Block(0, 1)),
+                work(2, 0, Work::Await(0, 1)),
+                work(0, 1, Work::Quick),
+            ]
+        };
+        let size = shuttle::rand::thread_rng().gen_range(1..5);
+        let submitter = running.submit(batch, size);
+        block_on(running.world.ended(4));
+        running.close(|| submitter.join().unwrap());
+    });
+}
+
+/// SPEC: P8. A worker that does not come back leaves nothing behind.
+#[test]
+fn p8_the_work_of_a_lost_worker_goes_on() {
+    check(|| {
+        let running = Running::with_cores(2, 1, 4, Bounds::default());
+        let work = |key, seq, work| Message { key, seq, work };
+        let batch =
+            vec![work(0, 0, Work::Quick), work(1, 0, Work::Quit), work(1, 1, Work::Quick), work(2, 0, Work::Quick)];
+        let submitter = running.submit(batch, 4);
+        block_on(running.world.ended(4));
+        running.close(|| submitter.join().unwrap());
+    });
+}
+
+/// SPEC: P9. A lane that is parked makes room for others at once, not when its time has come.
+#[test]
+fn p9_a_parked_lane_makes_room_for_others() {
+    check(|| {
+        let mut running = Running::new(2, 4, Bounds { messages: 1, ..Bounds::default() });
+        let batch =
+            vec![Message { key: 0, seq: 0, work: Work::Fail(1) }, Message { key: 1, seq: 0, work: Work::Quick }];
+        let submitter = running.submit(batch, 2);
+        block_on(running.world.ended(1));
+        running.keep_time();
+        block_on(running.world.ended(2));
+        running.close(|| submitter.join().unwrap());
+    });
+}
+
 /// SPEC: P5, P10. Closing in the middle of the work: what had started ends, nobody waits for a retry.
 #[test]
 fn p10_closing_in_the_middle_of_the_work_accounts_for_everything() {
     check(|| {
-        let running = Running::new(2, 2, TIGHT);
+        let mut running = Running::new(2, 2, TIGHT);
+        running.keep_time();
         let submitters = [running.submit(messages(0..2, 2), 2), running.submit(messages(2..3, 2), 1)];
         running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
     });
@@ -361,7 +433,8 @@ fn p10_closing_in_the_middle_of_the_work_accounts_for_everything() {
 #[test]
 fn p5_a_purge_in_the_middle_of_the_work_accounts_for_everything() {
     check(|| {
-        let running = Running::new(2, 2, TIGHT);
+        let mut running = Running::new(2, 2, TIGHT);
+        running.keep_time();
         let submitters = [running.submit(messages(0..2, 3), 3), running.submit(messages(2..3, 2), 1)];
         let purger = spawn(&running.world, |world| async move {
             let gone = world.scheduler.purge(&|message| message.seq == 1 || message.key == 0);

@@ -50,7 +50,7 @@ impl<T: Item> Scheduler<T> {
         let mut core = self.core.lock();
         self.empty_tray(&mut core, worker, &mut wakers);
         core.workers.set(worker, Phase::Waiting);
-        self.wake_successor(&mut core, &mut wakers);
+        self.rouse_worker(&mut core, &mut wakers);
         self.wake_waiters(&mut core, &mut wakers);
         self.leave(core, wakers);
     }
@@ -64,7 +64,7 @@ impl<T: Item> Scheduler<T> {
         }
         self.empty_tray(&mut core, worker, &mut wakers);
         core.workers.set(worker, Phase::Gone);
-        self.wake_successor(&mut core, &mut wakers);
+        self.rouse_worker(&mut core, &mut wakers);
         self.leave(core, wakers);
     }
 
@@ -75,22 +75,6 @@ impl<T: Item> Scheduler<T> {
         self.report_ended(&mut core, &mut self.trays[worker].lock(), &mut wakers);
         wakers.extend(self.wake_worker(&mut core));
         self.leave(core, wakers);
-    }
-
-    /// Wakes a worker in place of one that leaves its core without having looked for more work. Where no lane is
-    /// ready there may be some in the trays of the others, and whoever holds them may compute for long.
-    fn wake_successor(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
-        if core.lanes.ready() == 0 {
-            if !core.workers.has_spare() {
-                return;
-            }
-            self.report_all(core, wakers);
-            let has_loot = |worker: &usize| self.trays[*worker].lock().has_loot();
-            if core.lanes.ready() == 0 && !core.workers.claimers().iter().any(has_loot) {
-                return;
-            }
-        }
-        wakers.extend(core.workers.wake_one());
     }
 
     /// Fills an empty tray, from the ready lanes or else from another worker's tray, and takes its first message.

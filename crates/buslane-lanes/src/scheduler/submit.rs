@@ -46,11 +46,7 @@ impl<T: Item> Scheduler<T> {
             }
         }
         core.count(Counts { accepted: (before - batch.len()) as u64, ..Counts::ZERO });
-        if core.lanes.ready() == 0 && core.workers.has_spare() {
-            // A lane of which everything has ended may still lie in a tray, behind a handler that computes.
-            self.report_all(&mut core, &mut wakers);
-        }
-        wakers.extend(self.wake_worker(&mut core));
+        self.rouse_worker(&mut core, &mut wakers);
         let more = !core.is_deep(DEEP);
         self.leave(core, wakers);
         refused.map_or(Ok(more), Err)

@@ -378,11 +378,14 @@ impl Pair {
             assert!(used.0 <= most && (used.1 <= budget || used.0 == 1), "{used:?} of {most}, {budget} bytes");
         }
         assert!(self.lanes.values().all(|lane| lane.open().0 <= bounds.lane_messages));
-        let due = self.lanes.values().filter_map(|lane| match lane.state {
-            State::Parked { until, .. } => Some(until),
-            _ => None,
-        });
-        assert_eq!(self.real.next_due(), due.min());
+        // Not after every step: asking cleans up, and what lies about must do no harm.
+        if self.seq.is_multiple_of(3) {
+            let due = self.lanes.values().filter_map(|lane| match lane.state {
+                State::Parked { until, .. } => Some(until),
+                _ => None,
+            });
+            assert_eq!(self.real.next_due(), due.min());
+        }
         let stuck = self.lanes.values().all(|lane| lane.state != State::Ready);
         assert_eq!(stuck, self.ready.is_empty(), "what is neither taken nor parked can be taken");
     }

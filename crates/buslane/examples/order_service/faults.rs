@@ -50,12 +50,17 @@ impl Faults {
     }
 
     pub(crate) fn is_poison(&self, event: u64) -> bool {
-        if self.poison == 0 {
-            return false;
-        }
-        let part = self.part_of(event);
+        self.poison > 0 && event == self.poison_in(self.part_of(event))
+    }
+
+    /// All events that fail for good.
+    pub(crate) fn poisonous(&self) -> impl Iterator<Item = u64> {
+        (0..self.poison).map(|part| self.poison_in(part))
+    }
+
+    fn poison_in(&self, part: u64) -> u64 {
         let (start, end) = (self.start_of(part), self.start_of(part + 1));
-        event == start + mix(self.seed, Stream::Poison, part) % (end - start)
+        start + mix(self.seed, Stream::Poison, part) % (end - start)
     }
 
     fn part_of(&self, event: u64) -> u64 {

@@ -41,6 +41,7 @@ async fn main() -> ExitCode {
 
 /// Puts the parts together; everything that can be refused is refused before anything is published.
 async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
+    options.check_files().map_err(usage)?;
     let plan = Arc::new(workload::Plan::new(options).map_err(usage)?);
     let config = Config::load().map_err(usage)?;
     if config.backend() == Backend::Memory && options.role != Role::All {

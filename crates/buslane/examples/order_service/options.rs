@@ -1,15 +1,19 @@
 //! What the command line says.
 
 use clap::{Parser, ValueEnum};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// An order service on buslane: publishes orders, handles each aggregate in order, and checks that nothing was lost.
 ///
-/// Five topics of envelopes and one of regular messages (`cache.invalidate`, half of them with a key). Faults come with
-/// it: some handlers fail once, some for good (their envelopes go to the topic `order-service.dead-letters`, which it
-/// reads too), and two panic. At the end it prints a table of what became of every message.
+/// Five topics of envelopes and one of regular messages (cache.invalidate, half of them with a key). Faults
+/// come with it: some handlers fail once, some for good (their envelopes go to the topic
+/// order-service.dead-letters, which it reads too), and two panic. At the end it prints a table of what
+/// became of every message.
 #[derive(Debug, Parser)]
-#[command(name = "order_service", after_help = AFTER_HELP, max_term_width = 110)]
+#[command(name = "order_service", after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Options {
     /// Which half runs here; the halves can be processes of their own on a shared broker
     #[arg(long, value_enum, value_name = "ROLE", default_value = "all")]
@@ -45,9 +49,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(crate) fail_once: Option<f64>,
 
-    /// Envelopes that fail for good; every fourth is rejected at its first attempt [default: 20, at most one in a
-    /// hundred events; with --replay 0]
-    #[arg(long, value_name = "COUNT")]
+    /// Envelopes that fail for good; every fourth is rejected at its first attempt
+    /// [default: 20, at most one in a hundred events; with --replay 0]
+    #[arg(long, value_name = "COUNT", verbatim_doc_comment)]
     pub(crate) poison: Option<u64>,
 
     /// Nothing fails and nothing panics
@@ -60,10 +64,10 @@ pub(crate) struct Options {
 
     /// Publishes a recorded log instead of made-up orders
     ///
-    /// CSV, plain or gzip, with the columns `timestamp` (RFC 3339), `case_id`, `seq` (growing within its case) and
-    /// `activity`; other columns go into the payload. A case is an aggregate, an activity an event type, and each case has
-    /// one topic. The log is published as it is: no faults unless they are asked for.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["events", "aggregates"])]
+    /// CSV, plain or gzip, with the columns timestamp (RFC 3339), case_id, seq (growing within its case)
+    /// and activity; other columns go into the payload. A case is an aggregate, an activity an event type,
+    /// and each case has one topic. The log is published as it is: no faults unless they are asked for.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment, conflicts_with_all = ["events", "aggregates"])]
     pub(crate) replay: Option<PathBuf>,
 
     /// Replays at N times the recorded speed [default: as fast as it goes]
@@ -83,18 +87,38 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
 }
 
-const AFTER_HELP: &str = "\
-Environment: BUSLANE_USE_ACTOR_POOL=true runs the actor pool instead of the keyed pool, BUSLANE_URL names the broker (an
-embedded one by default), BUSLANE_CONFIG a configuration file.
+impl Options {
+    /// Two options that name the same file would destroy it.
+    pub(crate) fn check_files(&self) -> Result<(), String> {
+        let files = [("--replay", &self.replay), ("--report", &self.report), ("--ledger", &self.ledger)];
+        for (at, (name, file)) in files.iter().enumerate() {
+            let Some(file) = file else { continue };
+            let same = |other: &PathBuf| real(other) == real(file);
+            if let Some((other, _)) = files[..at].iter().find(|(_, other)| other.as_ref().is_some_and(same)) {
+                return Err(format!("{other} and {name} must not name the same file, found {}", file.display()));
+            }
+        }
+        Ok(())
+    }
+}
 
-Latency is the time from just before the publish call to the end of the handler; with --role publish to the broker's
-acknowledgement. Lost is what was published and neither handled, nor a dead letter, nor a failed regular message; with
---role consume it cannot be known here and is 0: compare the ledgers.
+/// One path for all names of a file that is there.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+const AFTER_HELP: &str = "\
+Environment: BUSLANE_USE_ACTOR_POOL=true runs the actor pool instead of the keyed pool, BUSLANE_URL names
+the broker (an embedded one by default), BUSLANE_CONFIG a configuration file.
+
+Latency is the time from just before the publish call to the end of the handler; with --role publish to
+the broker's acknowledgement. Lost is what was published and neither handled, nor a dead letter, nor a
+failed regular message; with --role consume it cannot be known here and is 0: compare the ledgers.
 
 Ctrl-C stops publishing, drains and reports; a second one leaves at once.
 
-Exit code: 0 when nothing was lost and no order violated, 1 when something was, 2 when it was told something that it
-cannot do.";
+Exit code: 0 when nothing was lost and no order violated, 1 when something was or the run could not go
+on, 2 when it was told something that it cannot do.";
 
 /// Which half of the service runs in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -143,8 +143,8 @@ impl Orders {
         let Options { seed, events, aggregates, topics, .. } = *options;
         let mut orders = Self { seed, events, aggregates, topics, faults, panic_at: None };
         if !options.no_faults {
-            let poisoned = (0..events).filter(|event| orders.faults.is_poison(*event));
-            orders.faults.spared = poisoned.map(|event| name(orders.aggregate(event))).collect();
+            let poisoned = orders.faults.poisonous().map(|event| name(orders.aggregate(event)));
+            orders.faults.spared = poisoned.collect();
             let may_panic = |event: &u64| !orders.faults.spared.contains(&name(orders.aggregate(*event)));
             orders.faults.panic_at = (events / 2..events).find(may_panic);
             orders.panic_at = (orders.regular() > 0).then_some(orders.regular() / 2);

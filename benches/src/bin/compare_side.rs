@@ -1,0 +1,101 @@
+//! One side of `cargo xtask bench-compare`: runs the same work on one pool and prints one JSON line. SPEC: T1.
+//!
+//! Two parts on one pool: a batch load that says how much it can do, and an open loop at a rate that it can do
+//! easily, which says how long a message takes. In the first, time is a matter of how much lies in the queue.
+#![allow(clippy::print_stdout, reason = "the line is what the program is for")]
+
+use buslane_benches::{Cost, MakePool, PacedLoad, PoolLoad, keyed_pool, noop, peak_rss_bytes, two_threads, yielding};
+use buslane_core::Kind;
+use buslane_keyed::Mode;
+use clap::{Parser, ValueEnum};
+use hdrhistogram::Histogram;
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// Measures one pool.
+#[derive(Parser)]
+struct Args {
+    /// Which pool
+    #[arg(long)]
+    pool: Side,
+    /// The same seed makes the same work
+    #[arg(long)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Side {
+    Keyed,
+}
+
+impl Side {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Keyed => "keyed",
+        }
+    }
+
+    fn make(self) -> &'static MakePool {
+        match self {
+            Self::Keyed => &keyed_pool,
+        }
+    }
+}
+
+const MESSAGES: u64 = 1_000_000;
+const KEYS: u64 = 1_000;
+
+fn main() {
+    let Args { pool: side, seed } = Args::parse();
+    let runtime = two_threads();
+    let pool = {
+        let _inside = runtime.enter();
+        (side.make())(Mode::Exclusive)
+    };
+    let load = PoolLoad { messages: MESSAGES, keys: KEYS, batch: 256, seed };
+    let all = Arc::clone(&pool);
+    let (cost, ended) = Cost::of(MESSAGES, || {
+        runtime.block_on(runtime.spawn(async move {
+            load.submit(&*all).await;
+            while all.stats().open > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }))
+    });
+    ended.expect("the batch load ends");
+    let paced = PacedLoad {
+        every: Duration::from_millis(1),
+        bursts: 1_000,
+        burst: 100,
+        keys: KEYS,
+        // Most do nothing; one in four gives way once, as a handler does that waits for something.
+        handlers: vec![noop(Kind::Regular), noop(Kind::Envelope), noop(Kind::Regular), yielding(Kind::Envelope)],
+        slow: None,
+        seed,
+    };
+    let open_loop = Arc::clone(&pool);
+    let times = runtime.block_on(runtime.spawn(async move { paced.run(&*open_loop).await }));
+    let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("good bounds");
+    for time in times.expect("the open loop ends") {
+        histogram.saturating_record(time);
+    }
+    runtime.block_on(async { pool.stop(Duration::from_secs(10)).await });
+    let microseconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64() * 1e6;
+    let at = |percent| microseconds(histogram.value_at_percentile(percent));
+    let bars: Vec<_> = histogram
+        .iter_recorded()
+        .map(|bar| json!([microseconds(bar.value_iterated_to()), bar.count_at_value()]))
+        .collect();
+    let line = json!({
+        "pool": side.name(),
+        "messages": MESSAGES,
+        "seconds": cost.wall.as_secs_f64(),
+        "throughput_per_second": cost.rate(),
+        "p50_us": at(50.0),
+        "p99_us": at(99.0),
+        "p999_us": at(99.9),
+        "peak_rss_bytes": peak_rss_bytes(),
+        "histogram": bars,
+    });
+    println!("{line}");
+}
