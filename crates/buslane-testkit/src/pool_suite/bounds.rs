@@ -181,31 +181,39 @@ pub async fn p3_room_wakes_every_submitter(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), vec![End::Ok; 322]);
 }
 
-/// Messages that have ended make room at once, also while the next one of their worker blocks its thread.
+/// Messages that have ended make room at once, also while the next one of their worker blocks its thread. On one
+/// thread or on all of them.
 pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture) {
-    let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
-    let handler = {
-        let (barrier, entered) = (Arc::clone(&barrier), Arc::clone(&entered));
-        erase(Kind::Regular, move |message: Message| {
+    for keys in [1, 2] {
+        let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
+        let handler = {
             let (barrier, entered) = (Arc::clone(&barrier), Arc::clone(&entered));
-            async move {
-                entered.add();
-                assert!(message.offset != 3 || barrier.block(), "the test has given up");
+            erase(Kind::Regular, move |message: Message| {
+                let (barrier, entered) = (Arc::clone(&barrier), Arc::clone(&entered));
+                async move {
+                    if message.offset == 3 {
+                        entered.add();
+                        assert!(barrier.block(), "the test goes on");
+                    }
+                }
+            })
+        };
+        let bounds = Bounds { lane_messages: 4, ..Bounds::default() };
+        let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+        let ledger = Ledger::new();
+        for key in 0..keys {
+            submit_all(&*pool, (1..=4).map(|n| job(&ledger, key, n))).await;
+        }
+        until("every key blocks", || entered.get() as u64 == keys).await;
+        for key in 0..keys {
+            for sequence in [5, 6] {
+                assert_eq!(try_one(&*pool, job(&ledger, key, sequence)), Ok(()), "two of key {key} have ended");
             }
-        })
-    };
-    let bounds = Bounds { messages: 4, lane_messages: 4, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
-    let ledger = Ledger::new();
-    submit_all(&*pool, (1..=4).map(|n| job(&ledger, 1, n))).await;
-    within(LIMIT, "the third blocks", entered.reached(3)).await;
-    for sequence in [5, 6] {
-        let mut next = VecDeque::from([job(&ledger, 1, sequence)]);
-        within(LIMIT / 4, "two have ended, so there is room", pool.submit(&mut next)).await.expect("room");
+            assert_eq!(try_one(&*pool, job(&ledger, key, 7)), Err(SubmitError::LaneFull { limit: 4 }));
+        }
+        barrier.open();
+        stop_well(&*pool).await;
     }
-    assert_eq!(try_one(&*pool, job(&ledger, 1, 7)), Err(SubmitError::LaneFull { limit: 4 }));
-    barrier.open();
-    stop_well(&*pool).await;
 }
 
 /// Whoever looks, whenever he looks, finds no more open than there may be.
