@@ -1,1 +1,27 @@
-//! Benchmarks.
+//! Loads that the benches and the measuring programs share. Not a part of the product.
+//!
+//! A load runs some work once and says what it cost. What is compared, how often and by which limit is decided by
+//! the programs in `src/bin` and the benches in `benches`.
+
+mod cost;
+mod jobs;
+mod lanes;
+mod pools;
+mod random;
+
+pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
+pub use jobs::{Jobs, noop};
+pub use lanes::{LaneLoad, Small};
+pub use pools::PoolLoad;
+pub use random::SplitMix64;
+
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime of two worker threads, as all figures are stated for.
+///
+/// # Panics
+/// When the machine refuses threads.
+#[must_use]
+pub fn two_threads() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime of two threads")
+}

@@ -5,7 +5,8 @@
 //!
 //! [`Worker`]: crate::Worker
 
-use crate::{Bounds, Counts, Item, LaneStats, Mode, Observer, PoolMetrics, Refusal, Scheduler, Tick};
+use crate::parcel::{Boxes, Parcel};
+use crate::{Bounds, Counts, LaneStats, Mode, Observer, PoolMetrics, Refusal, Scheduler, Tick};
 use buslane_core::{ErasedHandler, Job, Kind, PoolStats, SubmitError};
 use std::{
     collections::VecDeque,
@@ -18,16 +19,6 @@ use std::{
     task::Poll,
     time::Instant,
 };
-
-impl Item for Job {
-    fn lane(&self) -> u64 {
-        self.lane
-    }
-
-    fn bytes(&self) -> usize {
-        Self::bytes(self)
-    }
-}
 
 /// How an engine is built.
 pub struct EngineConfig {
@@ -52,7 +43,8 @@ const QUANTUM: usize = 16;
 
 /// Jobs in lanes, and what all workers share.
 pub struct Engine {
-    pub(crate) scheduler: Scheduler<Job>,
+    pub(crate) scheduler: Scheduler<Parcel>,
+    pub(crate) boxes: Boxes,
     pub(crate) default_handler: Option<Arc<dyn ErasedHandler>>,
     pub(crate) metrics: Arc<PoolMetrics>,
     panics: AtomicU64,
@@ -83,6 +75,7 @@ impl Engine {
         let report = Report { metrics: Arc::clone(&metrics), capacity: bounds.messages };
         Arc::new(Self {
             scheduler: Scheduler::new(workers, parallelism, mode, QUANTUM, bounds, report),
+            boxes: Boxes::default(),
             default_handler,
             metrics,
             panics: AtomicU64::new(0),
@@ -99,8 +92,13 @@ impl Engine {
     /// # Errors
     /// Why the job now at the front was not taken.
     pub fn try_submit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError> {
+        self.take(batch).map(drop)
+    }
+
+    /// As [`Engine::try_submit`]; returns whether it makes sense to submit more.
+    fn take(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitError> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         if self.down.load(Relaxed) == self.workers && self.scheduler.is_open() {
             return Err(SubmitError::NoWorker);
@@ -123,8 +121,8 @@ impl Engine {
         Err(SubmitError::NoHandler)
     }
 
-    fn admit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError> {
-        self.scheduler.submit(batch).map_err(|refusal| match refusal {
+    fn admit(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitError> {
+        self.scheduler.submit_as(batch, self.boxes.packer()).map_err(|refusal| match refusal {
             Refusal::LaneFull => SubmitError::LaneFull { limit: self.bounds.lane_messages },
             Refusal::Full => {
                 let (lanes, _) = self.scheduler.stats();
@@ -138,7 +136,8 @@ impl Engine {
         })
     }
 
-    /// As [`Engine::try_submit`], waiting for room until `timeout` is ready.
+    /// As [`Engine::try_submit`], waiting for room until `timeout` is ready. Waits as well, after it has taken all,
+    /// while more work than this would only lie in front of busy workers.
     ///
     /// # Errors
     /// Why the job now at the front was not taken.
@@ -151,15 +150,19 @@ impl Engine {
         timeout: impl Future<Output = ()>,
     ) -> Result<(), SubmitError> {
         let mut timeout = pin!(timeout);
-        let mut timed_out = !self.wait(None, timeout.as_mut()).await;
+        let mut timed_out = false;
         loop {
-            match self.try_submit(batch) {
+            match self.take(batch) {
                 Err(error) if error.is_temporary() && !timed_out => {
                     let Some(first) = batch.front() else { return Ok(()) };
                     let room = (first.lane, first.bytes());
                     timed_out = !self.wait(Some(room), timeout.as_mut()).await;
                 }
-                other => return other,
+                Ok(false) if !timed_out => {
+                    self.wait(None, timeout.as_mut()).await;
+                    return Ok(());
+                }
+                other => return other.map(drop),
             }
         }
     }
@@ -217,7 +220,7 @@ impl Engine {
 
     /// Drops the queued jobs that `matches`; returns how many.
     pub fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize {
-        self.scheduler.purge(matches).len()
+        self.scheduler.purge(&|parcel| parcel.as_job().is_some_and(matches)).len()
     }
 
     /// Takes no more work, and abandons the jobs that wait for a retry.

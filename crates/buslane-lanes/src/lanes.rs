@@ -151,10 +151,10 @@ impl<T> Lanes<T> {
         self.table.is_empty()
     }
 
-    /// Whether more than `messages` can run and there are lanes enough to keep `workers` busy for a while.
+    /// Messages charged to the account of those that can run.
     #[must_use]
-    pub const fn is_deep(&self, workers: usize, messages: usize) -> bool {
-        self.runnable.messages > messages && self.ready.len() > 2 * workers
+    pub const fn runnable(&self) -> usize {
+        self.runnable.messages
     }
 
     /// Figures of the moment.

@@ -5,6 +5,7 @@ mod count;
 mod engine;
 mod lanes;
 mod metrics;
+mod parcel;
 mod scheduler;
 mod slab;
 mod stopping;

@@ -3,8 +3,9 @@
 //! A handler's future is polled once where it was taken. Most return at once, and then nothing but the lane was
 //! touched. Only one that waits makes the worker give back what else it holds.
 
-use crate::{End, Ended, Engine, LaneRef, Next};
-use buslane_core::{AttemptSlot, ErasedHandler, Job, Kind, Outcome, Retry, Step, panic_text};
+use crate::parcel::Parcel;
+use crate::{End, Ended, Engine, Item, LaneRef, Next};
+use buslane_core::{AttemptSlot, ErasedHandler, Job, Kind, Outcome, Retry, Settlement, Step, panic_text};
 use std::{
     any::Any,
     future::poll_fn,
@@ -26,6 +27,9 @@ pub enum OnPanic {
     Fail,
 }
 
+/// Empty boxes that a worker keeps before it gives them back.
+const BOXES: usize = 32;
+
 /// One worker of an engine.
 ///
 /// # Drop behaviour
@@ -37,6 +41,8 @@ pub struct Worker {
     running: Option<Running>,
     /// The message that ended last, as long as the lanes have not heard of it.
     ended: Option<Ended>,
+    /// Boxes that its jobs came in.
+    boxes: Vec<Parcel>,
     /// Whether a task was woken that may be queued behind this one.
     woke: bool,
     pace: Pace,
@@ -44,7 +50,7 @@ pub struct Worker {
 
 struct Running {
     lane: LaneRef,
-    job: Job,
+    parcel: Parcel,
     /// Whether its latency is measured. The first of a batch and every message that waits are: a look at the
     /// clock for each message would cost a tenth of the throughput.
     timed: bool,
@@ -54,7 +60,16 @@ impl Worker {
     /// The worker `index` of an engine. There must be one at a time for each index.
     #[must_use]
     pub const fn new(engine: Arc<Engine>, index: usize) -> Self {
-        Self { engine, index, slot: AttemptSlot::new(), running: None, ended: None, woke: false, pace: Pace::new() }
+        Self {
+            engine,
+            index,
+            slot: AttemptSlot::new(),
+            running: None,
+            ended: None,
+            boxes: Vec::new(),
+            woke: false,
+            pace: Pace::new(),
+        }
     }
 
     /// Runs jobs until the engine is closed and everything has ended.
@@ -73,7 +88,7 @@ impl Worker {
             })
             .await;
             let Next::Run { lane, item, first, yield_first } = next else { return Ok(()) };
-            self.running = Some(Running { lane, job: item, timed: first });
+            self.running = Some(Running { lane, parcel: item, timed: first });
             let due = self.pace.is_due(idle);
             if due {
                 self.engine.scheduler.report(self.index);
@@ -95,12 +110,14 @@ impl Worker {
     async fn attempt(&mut self) -> Result<Step, PanicPayload> {
         let Self { engine, index, slot, running, .. } = self;
         let Some(running) = running else { return Ok(Step::Done(Outcome::Abandoned)) };
+        let Some(job) = running.parcel.job() else { return Ok(Step::Done(Outcome::Abandoned)) };
+        let timed = &mut running.timed;
         let mut started = false;
         let mut suspended = false;
         poll_fn(|cx| {
             let polled = catch_unwind(AssertUnwindSafe(|| {
                 if !std::mem::replace(&mut started, true) {
-                    start(engine, &mut running.job, slot);
+                    start(engine, job, slot);
                 }
                 slot.poll(cx)
             }));
@@ -109,7 +126,7 @@ impl Worker {
                 Err(payload) => Poll::Ready(Err(payload)),
                 Ok(Poll::Pending) => {
                     if !std::mem::replace(&mut suspended, true) {
-                        running.timed = true;
+                        *timed = true;
                         engine.scheduler.suspend(*index);
                     }
                     Poll::Pending
@@ -121,8 +138,9 @@ impl Worker {
 
     /// Settles or parks the running job; returns the panic of a regular message's handler.
     fn conclude(&mut self, step: Result<Step, PanicPayload>) -> Option<PanicPayload> {
-        let Running { lane, mut job, timed } = self.running.take()?;
-        let kind = handler_of(&self.engine, &job).map_or(Kind::Regular, |handler| handler.kind());
+        let Running { lane, mut parcel, timed } = self.running.take()?;
+        let job = parcel.job()?;
+        let kind = handler_of(&self.engine, job).map_or(Kind::Regular, |handler| handler.kind());
         let (step, panic) = match step {
             Ok(step) => (step, None),
             Err(payload) => {
@@ -130,7 +148,7 @@ impl Worker {
                 let text = panic_text(&*payload);
                 let handler = job.handler.take().or_else(|| self.engine.default_handler.clone());
                 let step =
-                    handler.as_ref().map_or(Step::Done(Outcome::Abandoned), |handler| handler.panicked(&mut job, text));
+                    handler.as_ref().map_or(Step::Done(Outcome::Abandoned), |handler| handler.panicked(job, text));
                 job.handler = handler;
                 (step, Some(payload))
             }
@@ -150,10 +168,12 @@ impl Worker {
                     Outcome::Abandoned => End::Abandoned,
                 };
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end });
-                if let Some(handler) = handler_of(&self.engine, &job) {
-                    handler.ended(&job, &outcome);
+                if let Some(handler) = handler_of(&self.engine, job) {
+                    handler.ended(job, &outcome);
                 }
-                job.settlement.settle(outcome);
+                std::mem::replace(&mut job.settlement, Settlement::ignored()).settle(outcome);
+                parcel.empty();
+                self.keep(parcel);
             }
             Step::Again(_) if job.message.source.has_ended() => {
                 // Revoked: the next attempt belongs to somebody else. Dropping the job says so.
@@ -166,10 +186,18 @@ impl Worker {
                 }
                 job.state = state;
                 let until = self.engine.now() + delay;
-                self.woke = self.engine.scheduler.park(self.index, lane, job, until, blocked);
+                self.woke = self.engine.scheduler.park(self.index, lane, parcel, until, blocked);
             }
         }
         panic.filter(|_| kind == Kind::Regular)
+    }
+
+    /// Keeps an empty box for the submitters, who get them in bulk.
+    fn keep(&mut self, parcel: Parcel) {
+        self.boxes.push(parcel);
+        if self.boxes.len() == BOXES {
+            self.engine.boxes.put(&mut self.boxes);
+        }
     }
 }
 
@@ -177,7 +205,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let cut_off = self.running.take().map(|running| Ended {
             lane: running.lane,
-            bytes: running.job.bytes(),
+            bytes: running.parcel.bytes(),
             end: End::Abandoned,
         });
         self.engine.scheduler.retire(self.index, self.ended.take().or(cut_off));

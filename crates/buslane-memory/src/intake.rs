@@ -1,6 +1,6 @@
 //! Reads one partition for one member, for as long as it is assigned.
 
-use crate::{assignment::Assignment, connection::Connection, partition::Partition, topic::TopicState};
+use crate::{assignment::Assignment, connection::Connection, partition::Partition, topic::TopicState, wakes::Wakes};
 use buslane_core::{Delivery, Intake, Source};
 use std::{
     pin::Pin,
@@ -47,15 +47,21 @@ impl Intake for MemoryIntake {
                 return if ended { Poll::Ready(None) } else { Poll::Pending };
             }
         }
+        let mut wakes = Wakes::default();
         if !self.topic.is_scripted() {
-            return self.partition.poll_read(&self.assignment, None, cx.waker(), max, out);
+            let read = self.partition.poll_read(&self.assignment, None, cx.waker(), max, out, &mut wakes);
+            wakes.run();
+            return read;
         }
         if self.poll_held(cx).is_pending() {
             let ended = self.partition.wait_reader(&self.assignment, cx.waker());
             return if ended { Poll::Ready(None) } else { Poll::Pending };
         }
-        let (partition, assignment) = (&self.partition, &self.assignment);
-        self.topic.script(|script| partition.poll_read(assignment, Some(script), cx.waker(), max, out))
+        let read = self.topic.script(|script| {
+            self.partition.poll_read(&self.assignment, Some(script), cx.waker(), max, out, &mut wakes)
+        });
+        wakes.run();
+        read
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -134,7 +134,7 @@ mod tests {
         assert!(!log.fits(1));
         log.make_room(9, 0);
         assert_eq!((log.start(), log.end()), (5, 5), "bytes push out as many as they need");
-        assert!(log.get(4).is_none() && log.get(5).is_none());
+        assert!(log.fits(10) && log.get(4).is_none() && log.get(5).is_none());
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Partition {
         wakes.run();
     }
 
-    /// Reads for an assignment: up to `max` deliveries, in order.
+    /// Reads for an assignment: up to `max` deliveries, in order. The caller runs the wakes.
     pub(crate) fn poll_read(
         &self,
         assignment: &Arc<Assignment>,
@@ -164,13 +164,9 @@ impl Partition {
         waker: &Waker,
         max: usize,
         out: &mut Vec<Delivery>,
+        wakes: &mut Wakes,
     ) -> Poll<Option<usize>> {
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        let read = state.read(assignment, script, waker, max, out, &mut wakes);
-        drop(state);
-        wakes.run();
-        read
+        self.state.lock().read(assignment, script, waker, max, out, wakes)
     }
 
     /// Keeps `waker` until there may be something to read; `true` when the assignment has ended instead.

@@ -1,7 +1,7 @@
 //! Where settlements are left: two rings of atomic words, one bit an offset, collected by whoever next looks.
 //!
 //! Not the tracker: a settlement takes no lock, it sets a bit; the tracker learns of it under the partition's lock.
-//! Sealing sets every bit, so that a settlement that comes later finds its bit taken and knows that it is late.
+//! Sealing sets the bits of all that is open, so that a settlement that comes later finds its bit taken and knows that it is late.
 
 use crate::tracker::WORD;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,12 +53,9 @@ impl Window {
         self.take(words, 0, self.any_back.swap(false, Ordering::SeqCst), each);
     }
 
-    /// As [`Window::collect`], for the last time: everything settled later is late.
+    /// As [`Window::collect`], for the last time: what is settled of these words later is late.
     pub(crate) fn seal(&self, words: std::ops::Range<u64>, each: impl FnMut(u64, u64, u64)) {
         self.take(words, u64::MAX, true, each);
-        for word in self.done.iter().chain(&self.back) {
-            word.store(u64::MAX, Ordering::SeqCst);
-        }
     }
 
     fn take(&self, words: std::ops::Range<u64>, leave: u64, back_too: bool, mut each: impl FnMut(u64, u64, u64)) {

@@ -144,7 +144,7 @@ async fn d1_settle_first_settles_at_the_hand_over() {
     let broker = small(MemoryConfig::default());
     let mut feed = Feed::new(Arc::new(broker.member(MemberOptions::new("g"))), PATIENCE);
     let options = SubscribeOptions { settle_first: true, ..Default::default() };
-    feed.broker.subscribe(&[orders()], options).await.unwrap();
+    feed.broker.subscribe(&[(orders(), options)]).await.unwrap();
     publish(&feed.broker, &orders(), numbered(0..3)).await;
     drop(feed.take(2).await);
     assert_eq!(broker.lag("g", "orders"), 1);
@@ -229,7 +229,7 @@ async fn m1_nothing_stalls_or_is_lost_under_load() {
                             let number: usize = bodies(std::slice::from_ref(&delivery))[0].parse().unwrap();
                             let (seen, left) = (Arc::clone(&seen), Arc::clone(&left));
                             tokio::spawn(async move {
-                                if number % 7 == 0 {
+                                if number.is_multiple_of(7) {
                                     tokio::task::yield_now().await;
                                 }
                                 seen[number].fetch_add(1, Ordering::SeqCst);

@@ -1,13 +1,15 @@
 //! The bus: what an application holds.
 
+mod builder;
 mod connect;
 mod publish;
 mod shutdown;
 mod subscribe;
 mod topics;
 
+pub use builder::SubscriptionBuilder;
 pub use shutdown::ShutdownReport;
-pub use subscribe::{Subscription, SubscriptionBuilder};
+pub use subscribe::Subscription;
 
 use crate::{BusError, Config, flow::Flow};
 use buslane_core::{Broker, PoolStats, Topic};
@@ -41,7 +43,9 @@ struct Inner {
     broker: Arc<dyn Broker>,
     topics: Topics,
     /// Topics that the broker reads for this bus.
-    joined: tokio::sync::Mutex<BTreeSet<Topic>>,
+    joined: Mutex<BTreeSet<Topic>>,
+    /// Held while the broker changes what it reads for this bus: one change at a time.
+    joining: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
     closing: Closing,
@@ -75,8 +79,9 @@ impl EventBus {
     }
 
     /// What the bus is doing.
-    pub async fn status(&self) -> Status {
-        let joined = self.0.joined.lock().await.clone();
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let joined = self.0.joined.lock().clone();
         let flow = &self.0.flow;
         Status {
             pool: flow.pool.name(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 /// The metric handles of one bus.
 pub(crate) struct BusMetrics {
     published: Counter,
+    publishes_held: Counter,
     consumed: Counter,
     processing: Histogram,
     errors_regular: Counter,
@@ -27,6 +28,7 @@ impl BusMetrics {
         let errors = |kind: Kind| counter!(name("processing_errors_total"), "kind" => kind.as_str());
         Self {
             published: counter!(name("messages_published_total")),
+            publishes_held: counter!(name("publishes_held_back_total")),
             consumed: counter!(name("messages_consumed_total")),
             processing: histogram!(name("message_processing_seconds")),
             errors_regular: errors(Kind::Regular),
@@ -43,6 +45,11 @@ impl BusMetrics {
     /// Records that the broker has acknowledged.
     pub(crate) fn published(&self, records: u64) {
         self.published.increment(records);
+    }
+
+    /// A publish waited longer than the fast path.
+    pub(crate) fn publish_held(&self) {
+        self.publishes_held.increment(1);
     }
 
     /// Messages read from the broker and routed.

@@ -118,6 +118,18 @@ impl Record {
     }
 }
 
+macro_rules! from_bytes {
+    ($($bytes:ty),+) => {
+        $(impl From<$bytes> for Record {
+            fn from(payload: $bytes) -> Self {
+                Self::new(payload)
+            }
+        })+
+    };
+}
+
+from_bytes!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+
 /// The broker's word that a record is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {

@@ -3,8 +3,8 @@
 //! A lost wake-up shows as a deadlock, which the checker reports with the schedule that leads there. Each worker is
 //! a thread of its own, as if every one had a core.
 
-use super::{Ended, Item, LaneRef, Mode, Next, Refusal, Scheduler, Tick};
-use crate::{Bounds, End};
+use super::{Item, LaneRef, Mode, Next, Scheduler, Tick};
+use crate::{Bounds, End, Ended, Refusal};
 use shuttle::{future::block_on, rand::Rng, sync::Condvar, thread};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,7 +26,9 @@ enum Work {
     /// Takes its worker down, which starts again.
     Crash,
     /// Blocks its thread until this message has ended.
-    Until(u64, u64),
+    Block(u64, u64),
+    /// Waits until this message has ended, and lets others run meanwhile.
+    Await(u64, u64),
 }
 
 #[derive(Debug)]
@@ -57,7 +59,17 @@ struct Log {
     keys: BTreeMap<u64, Key>,
     ended: u64,
     purged: u64,
-    main: Option<Waker>,
+    waiting: Vec<Waker>,
+}
+
+impl Log {
+    fn has_ended(&self, key: u64, seq: u64) -> bool {
+        self.keys.get(&key).is_some_and(|key| key.last >= Some(seq))
+    }
+
+    fn wake(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
 }
 
 struct World {
@@ -68,9 +80,9 @@ struct World {
 }
 
 impl World {
-    fn new(workers: usize, quantum: usize, bounds: Bounds) -> Arc<Self> {
+    fn new(workers: usize, cores: usize, quantum: usize, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            scheduler: Scheduler::new(workers, workers, Mode::Exclusive, quantum, bounds, ()),
+            scheduler: Scheduler::new(workers, cores, Mode::Exclusive, quantum, bounds, ()),
             log: shuttle::sync::Mutex::default(),
             changed: Condvar::new(),
             epoch: Instant::now(),
@@ -91,7 +103,7 @@ impl World {
         if has_ended {
             key.last = Some(message.seq);
             log.ended += 1;
-            log.main.take().map_or((), Waker::wake);
+            log.wake();
             self.changed.notify_all();
         }
     }
@@ -119,10 +131,25 @@ impl World {
                 self.scheduler.retire(worker, Some(ended));
                 return None;
             }
-            Work::Until(key, seq) => {
+            Work::Block(key, seq) => {
                 let log = self.log.lock().unwrap();
-                let has_ended = |log: &Log| log.keys.get(&key).is_some_and(|key| key.last >= Some(seq));
-                drop(self.changed.wait_while(log, |log| !has_ended(log)).unwrap());
+                drop(self.changed.wait_while(log, |log| !log.has_ended(key, seq)).unwrap());
+            }
+            Work::Await(key, seq) => {
+                let mut suspended = false;
+                poll_fn(|cx| {
+                    let mut log = self.log.lock().unwrap();
+                    if log.has_ended(key, seq) {
+                        return Poll::Ready(());
+                    }
+                    log.waiting.push(cx.waker().clone());
+                    drop(log);
+                    if !std::mem::replace(&mut suspended, true) {
+                        self.scheduler.suspend(worker);
+                    }
+                    Poll::Pending
+                })
+                .await;
             }
         }
         self.leave(&message, true);
@@ -179,7 +206,7 @@ impl World {
     async fn ended(&self, messages: u64) {
         poll_fn(|cx| {
             let mut log = self.log.lock().unwrap();
-            log.main = Some(cx.waker().clone());
+            log.waiting.push(cx.waker().clone());
             if log.ended + log.purged == messages { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -202,7 +229,11 @@ struct Running {
 
 impl Running {
     fn new(workers: usize, quantum: usize, bounds: Bounds) -> Self {
-        let world = World::new(workers, quantum, bounds);
+        Self::with_cores(workers, workers, quantum, bounds)
+    }
+
+    fn with_cores(workers: usize, cores: usize, quantum: usize, bounds: Bounds) -> Self {
+        let world = World::new(workers, cores, quantum, bounds);
         let mut threads: Vec<_> =
             (0..workers).map(|index| spawn(&world, move |world| async move { world.work(index).await })).collect();
         threads.push(spawn(&world, |world| async move { world.keep_time().await }));
@@ -278,10 +309,12 @@ fn p3_who_waits_for_room_gets_it() {
 fn p9_nothing_waits_behind_a_handler_that_blocks() {
     check(|| {
         let running = Running::new(2, 4, Bounds::default());
+        let until =
+            |key, seq| if shuttle::rand::thread_rng().r#gen() { Work::Block(key, seq) } else { Work::Await(key, seq) };
         let work = |key, seq, work| Message { key, seq, work };
         let batch = vec![
             work(0, 0, Work::Quick),
-            work(1, 0, Work::Until(2, 1)),
+            work(1, 0, until(2, 1)),
             work(0, 1, Work::Quick),
             work(1, 1, Work::Quick),
             work(2, 0, Work::Wait),
@@ -290,6 +323,26 @@ fn p9_nothing_waits_behind_a_handler_that_blocks() {
         let size = [1, 2, 6][shuttle::rand::thread_rng().gen_range(0..3)];
         let submitter = running.submit(batch, size);
         block_on(running.world.ended(6));
+        running.close(|| submitter.join().unwrap());
+    });
+}
+
+/// SPEC: P9. More workers than cores: handlers that wait leave their core to others.
+#[test]
+fn p9_nothing_waits_behind_handlers_that_wait() {
+    check(|| {
+        let running = Running::with_cores(3, 1, 4, Bounds::default());
+        let work = |key, seq, work| Message { key, seq, work };
+        let batch = vec![
+            work(0, 0, Work::Await(2, 1)),
+            work(1, 0, Work::Await(2, 0)),
+            work(1, 1, Work::Quick),
+            work(2, 0, Work::Quick),
+            work(2, 1, Work::Quick),
+        ];
+        let size = [1, 2, 5][shuttle::rand::thread_rng().gen_range(0..3)];
+        let submitter = running.submit(batch, size);
+        block_on(running.world.ended(5));
         running.close(|| submitter.join().unwrap());
     });
 }
@@ -314,7 +367,7 @@ fn p5_a_purge_in_the_middle_of_the_work_accounts_for_everything() {
             let gone = world.scheduler.purge(&|message| message.seq == 1 || message.key == 0);
             let mut log = world.log.lock().unwrap();
             log.purged += gone.len() as u64;
-            log.main.take().map_or((), Waker::wake);
+            log.wake();
         });
         block_on(running.world.ended(8));
         purger.join().unwrap();

@@ -46,6 +46,14 @@ impl Workers {
         self.parallelism
     }
 
+    pub(super) const fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) const fn any_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
     pub(super) fn set(&mut self, worker: usize, phase: Phase) {
         let before = std::mem::replace(&mut self.list[worker].phase, phase);
         if before == phase {

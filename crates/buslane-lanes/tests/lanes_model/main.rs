@@ -1,10 +1,11 @@
 //! Random histories of the lanes, checked against a naive twin after every step. SPEC: P3, P5, P9, R3 as far as
 //! they are about lanes.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod model;
 
 use buslane_lanes::{Bounds, Lanes, Refusal};
-use model::{Op, Pair, op};
+use model::{Pair, op};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// SPEC: P3, P5. Order and one at a time per key, conservation, bounds and progress.
     #[test]

@@ -83,6 +83,7 @@ pub async fn m1_a_crashed_members_open_messages_go_to_the_others<F: BrokerFixtur
     assert_eq!(bodies(&again), ["3", "4", "5"]);
     drop(open);
     settle(again);
+    other.until_assigned(ground.sources()).await;
     other.close().await;
 }
 

@@ -64,7 +64,7 @@ impl EventBus {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn with_broker(config: Config, broker: Arc<dyn Broker>) -> Result<Self, BusError> {
-        config.validate()?;
+        config.validate_for(broker.backend())?;
         let choice = config.pools_for(broker.backend());
         let pool = make_pool(&choice, broker.backend());
         info!(pool = pool.name(), chosen_by = %choice.chosen_by, "pool chosen");
@@ -92,7 +92,8 @@ impl EventBus {
             flow,
             broker,
             topics: Topics::new(),
-            joined: Default::default(),
+            joined: Mutex::default(),
+            joining: tokio::sync::Mutex::default(),
             tasks,
             on_reconnect,
             closing: Closing::new(),

@@ -2,9 +2,10 @@
 
 use super::{EventBus, Inner};
 use crate::BusError;
-use buslane_core::{Envelope, PublishError, Receipt, Record, Topic};
+use buslane_core::{Answer, BoxFuture, Envelope, PublishError, Receipt, Record, Topic};
 use bytes::BytesMut;
 use std::borrow::Borrow;
+use tokio::time::timeout;
 
 impl EventBus {
     /// Publishes a regular message, and returns after the broker's acknowledgement.
@@ -83,9 +84,23 @@ impl EventBus {
 
 impl Inner {
     async fn send(&self, topic: &Topic, records: Vec<Record>) -> Vec<Result<Receipt, PublishError>> {
-        let receipts = self.broker.publish(topic, records).get().await;
+        let receipts = match self.broker.publish(topic, records) {
+            Answer::Now(receipts) => receipts,
+            Answer::Later(waiting) => self.wait_for_receipts(waiting).await,
+        };
         let published = receipts.iter().filter(|receipt| receipt.is_ok()).count();
         self.flow.services.metrics.published(published as u64);
         receipts
+    }
+
+    /// Counts a publish that is not answered within the fast path, and goes on waiting.
+    async fn wait_for_receipts<T>(&self, mut waiting: BoxFuture<'_, T>) -> T {
+        match timeout(self.config.publish_fast_path, &mut waiting).await {
+            Ok(receipts) => receipts,
+            Err(_slow) => {
+                self.flow.services.metrics.publish_held();
+                waiting.await
+            }
+        }
     }
 }

@@ -50,9 +50,9 @@ impl EventBus {
         if topics.is_empty() {
             return Ok(());
         }
-        let mut joined = inner.joined.lock().await;
+        let _joining = inner.joining.lock().await;
         inner.broker.subscribe(&topics).await?;
-        joined.extend(topics.into_iter().map(|(topic, _)| topic));
+        inner.joined.lock().extend(topics.into_iter().map(|(topic, _)| topic));
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{Class, Terminal};
 use buslane_core::{
-    AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind, Local,
-    Message, Outcome, Retry as Again, Route, Step, Verdict,
+    AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind, Layout,
+    Local, Message, Outcome, Retry as Again, Route, Step, Verdict,
 };
 use std::{sync::Arc, time::Duration};
 use tracing::{error, warn};
@@ -63,19 +63,22 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
 async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> Step {
     let Input { mut message, lane, state } = input;
     let (parsed, history) = match state.map(|state| *state) {
-        None => (Envelope::decode(&message.payload), None),
+        None => (Layout::read(&message.payload), None),
         Some(State::Parsed(parsed, history)) => (parsed, history),
         Some(State::Dead(history, cause)) => return Box::pin(bury(&shared, &message, lane, history, cause)).await,
     };
     let place = Place { lane, offset: message.offset, source: Arc::clone(&message.source) };
-    let envelope = match parsed.and_then(|envelope| same_aggregate(&message, envelope)) {
-        Ok(envelope) => envelope,
+    let read = parsed.and_then(|layout| {
+        let envelope = layout.envelope(&message.payload);
+        same_aggregate(&message, &envelope).map(|()| (layout, envelope))
+    });
+    let (kept, envelope) = match read {
+        Ok(read) => read,
         Err(error) => {
             let kept = Err(error.clone());
             return failed(&shared, &place, Failure::permanent(error.into()), kept, history);
         }
     };
-    let kept = envelope.clone();
     message.attempt = history.as_ref().map_or(0, |history| history.attempts) + 1;
     match shared.judge_caught(Event { envelope, message }, place.offset).await {
         Ok(Verdict::Done) => {
@@ -96,7 +99,7 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
 }
 
 /// A header that named the lane must name the aggregate of the body, or two lanes would share an aggregate.
-fn same_aggregate(message: &Message, envelope: Envelope) -> Result<Envelope, EnvelopeError> {
+fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
     match (&message.route, message.routing_key()) {
         (Route::Header { .. }, Some(header)) if header != envelope.aggregate_id.as_bytes() => {
             Err(EnvelopeError::AggregateIdMismatch {
@@ -104,7 +107,7 @@ fn same_aggregate(message: &Message, envelope: Envelope) -> Result<Envelope, Env
                 body: envelope.aggregate_id.to_string(),
             })
         }
-        _ => Ok(envelope),
+        _ => Ok(()),
     }
 }
 

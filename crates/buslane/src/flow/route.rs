@@ -3,7 +3,7 @@
 use super::{Flow, Subscribed};
 use crate::config::LaneScope;
 use buslane_core::{
-    Envelope, EnvelopeError, Headers, Kind, Message, Route, broker::header, check_aggregate_id, stable_hash,
+    EnvelopeError, Headers, Kind, Layout, Message, Route, broker::header, check_aggregate_id, stable_hash,
 };
 use bytes::Bytes;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -12,7 +12,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
 
 /// An envelope's body, where routing had to parse it.
-pub(super) type Parsed = Result<Envelope, EnvelopeError>;
+pub(super) type Parsed = Result<Layout, EnvelopeError>;
 
 /// Sets the message's route and returns its lane. An envelope without a header that names its aggregate is parsed
 /// here, which is not the thread that polls the broker, and not again later.
@@ -42,8 +42,8 @@ fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Pars
     }
     match subscribed.kind {
         Kind::Envelope => {
-            let body = Envelope::decode(&message.payload);
-            let key = body.as_ref().ok().map(|envelope| envelope.aggregate_id.clone().into_bytes());
+            let body = Layout::read(&message.payload);
+            let key = body.as_ref().ok().map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
             *parsed = Some(body);
             // A body that cannot be read still keeps its record key's order.
             key.map(|key| Route::Key(Box::new(key))).or_else(|| record_key(message))
