@@ -134,7 +134,13 @@ impl<T: Item> Scheduler<T> {
             unheard: Counts::ZERO,
         };
         let trays = (0..workers).map(|_| Mutex::new(Tray::new())).collect();
-        Self { core: Mutex::new(core), trays, mode, quantum: quantum.clamp(1, run::TRAY), observer: Box::new(observer) }
+        Self {
+            core: Mutex::new(core),
+            trays,
+            mode,
+            quantum: quantum.clamp(1, workers::TRAY),
+            observer: Box::new(observer),
+        }
     }
 
     /// Figures of the moment and counts since start. Exact: accepted is ended plus open.
