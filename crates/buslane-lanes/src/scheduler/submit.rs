@@ -41,8 +41,7 @@ impl<T: Item> Scheduler<T> {
             }
         }
         core.count(Counts { accepted: (before - batch.len()) as u64, ..Counts::ZERO });
-        let mut wakers = Vec::new();
-        self.rouse_worker(&mut core, &mut wakers);
+        let wakers = Vec::from_iter(self.wake_worker(&mut core));
         let more = !core.is_deep(DEEP);
         self.leave(core, wakers);
         refused.map_or(Ok(more), Err)
