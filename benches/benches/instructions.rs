@@ -3,7 +3,7 @@
 //! `cargo xtask instructions` compares them with the counts in `instructions.json`.
 #![allow(missing_docs, reason = "gungraun's macros make undocumented items")]
 
-use buslane_benches::{Jobs, Small, keyed_pool};
+use buslane_benches::{Jobs, Keys, Small, keyed_pool};
 use buslane_core::{Envelope, Job, Pool, RawJson};
 use buslane_keyed::Mode;
 use buslane_lanes::{Bounds, LaneRef, Lanes};
@@ -57,7 +57,7 @@ fn pool(mode: Mode) -> (Runtime, Arc<dyn Pool>, VecDeque<Job>) {
         let _inside = runtime.enter();
         keyed_pool(mode)
     };
-    let mut jobs = Jobs::new(100, 1);
+    let mut jobs = Jobs::new(Keys::InTurn(100), 1);
     let mut batch = || (0..MESSAGES).map(|_| jobs.job()).collect::<VecDeque<Job>>();
     submit_and_run(&runtime, &*pool, &mut batch());
     let batch = batch();

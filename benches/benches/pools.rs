@@ -1,7 +1,7 @@
 //! Submission to done of jobs whose handler does nothing, beside a bare bounded channel for each of 256 tasks.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
-use buslane_benches::{MakePool, PoolLoad, keyed_pool, two_threads};
+use buslane_benches::{Keys, MakePool, PoolLoad, keyed_pool, two_threads};
 use buslane_keyed::Mode;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -15,7 +15,7 @@ fn pools(criterion: &mut Criterion) {
     for (name, keys, batch) in
         [("1 key", 1, 256), ("1,000 keys", 1_000, 256), ("1,000,000 keys", 1_000_000, 256), ("batches of 1", 1_000, 1)]
     {
-        let load = PoolLoad { messages: MESSAGES, keys, batch, seed: 1 };
+        let load = PoolLoad { messages: MESSAGES, keys: Keys::Random(keys), batch, seed: 1 };
         group.bench_function(BenchmarkId::new("bare channels", name), |bencher| {
             bencher.iter(|| load.run_channels(&runtime));
         });

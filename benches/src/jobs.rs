@@ -1,9 +1,16 @@
-//! Jobs as a bus would make them, as far as a pool can tell.
+//! Jobs as a bus would make them, as far as a pool can tell, and handlers for them.
 
-use crate::SplitMix64;
-use buslane_core::{ErasedHandler, Job, Kind, Message, Settlement, Topic, erase};
+use crate::{Cost, SplitMix64};
+use buslane_core::{AttemptSlot, ErasedHandler, Job, Kind, Message, Settlement, Step, Topic, erase};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
 
 /// A handler that does nothing.
 #[must_use]
@@ -17,22 +24,80 @@ pub fn yielding(kind: Kind) -> Arc<dyn ErasedHandler> {
     erase(kind, async |_: Message| tokio::task::yield_now().await)
 }
 
-/// Makes jobs with random keys, for the pool's default handler, settled to nobody. Without end.
+/// Time that handlers took, as they saw it.
+#[derive(Debug, Default)]
+pub struct HandlerClock {
+    nanoseconds: AtomicU64,
+    calls: AtomicU64,
+}
+
+impl HandlerClock {
+    /// The mean of all calls.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Relaxed) / self.calls.load(Relaxed).max(1))
+    }
+}
+
+/// A handler that waits so long, and the time it really took.
+#[must_use]
+pub fn waiting(time: Duration) -> (Arc<dyn ErasedHandler>, Arc<HandlerClock>) {
+    let clock = Arc::new(HandlerClock::default());
+    let log = Arc::clone(&clock);
+    let handler = erase(Kind::Regular, move |_: Message| {
+        let log = Arc::clone(&log);
+        async move {
+            let start = Instant::now();
+            tokio::time::sleep(time).await;
+            log.nanoseconds.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(0), Relaxed);
+            log.calls.fetch_add(1, Relaxed);
+        }
+    });
+    (handler, clock)
+}
+
+/// What a handler that does nothing costs alone: jobs are made, handled and dropped in one loop.
+#[must_use]
+pub fn handler_alone(messages: u64) -> Cost {
+    let (handler, mut slot, mut jobs) = (noop(Kind::Regular), AttemptSlot::new(), Jobs::new(Keys::InTurn(1), 1));
+    let mut cx = Context::from_waker(Waker::noop());
+    let run = || {
+        for _ in 0..messages {
+            let mut job = jobs.job();
+            handler.start(&mut job, &mut slot);
+            if let Poll::Ready(Step::Done(outcome)) = slot.poll(&mut cx) {
+                job.settlement.settle(outcome);
+            }
+        }
+    };
+    Cost::of(messages, run).0
+}
+
+/// Makes jobs for the pool's default handler, settled to nobody. Without end.
 #[derive(Debug)]
 pub struct Jobs {
     template: Message,
-    keys: u64,
+    keys: Keys,
     random: SplitMix64,
     offset: u64,
 }
 
+/// How a job gets its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Drawn from so many.
+    Random(u64),
+    /// So many, one after the other.
+    InTurn(u64),
+}
+
 impl Jobs {
-    /// Jobs of so many different keys.
+    /// Jobs with such keys; `seed` is where the random numbers start.
     ///
     /// # Panics
     /// Never: the topic's name is good.
     #[must_use]
-    pub fn new(keys: u64, seed: u64) -> Self {
+    pub fn new(keys: Keys, seed: u64) -> Self {
         let mut template = Message::new(Topic::new("orders").expect("a good name"), Bytes::from_static(&[7; 100]));
         template.key = Some(Bytes::from_static(b"order-42"));
         Self { template, keys, random: SplitMix64(seed), offset: 0 }
@@ -40,7 +105,11 @@ impl Jobs {
 
     /// The next job.
     pub fn job(&mut self) -> Job {
-        let lane = SplitMix64(self.random.below(self.keys)).number();
+        let key = match self.keys {
+            Keys::Random(keys) => self.random.below(keys),
+            Keys::InTurn(keys) => self.offset % keys,
+        };
+        let lane = SplitMix64(key).number();
         let mut message = self.template.clone();
         message.offset = self.offset;
         self.offset += 1;

@@ -11,7 +11,7 @@ mod pools;
 mod random;
 
 pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
-pub use jobs::{Jobs, noop, yielding};
+pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
 pub use paced::PacedLoad;
 pub use pools::{MakePool, PoolLoad, keyed_pool};

@@ -1,6 +1,6 @@
 //! An open loop: jobs arrive at a fixed rate, whatever becomes of them. What counts is how long each takes.
 
-use crate::Jobs;
+use crate::{Jobs, Keys};
 use buslane_core::{ErasedHandler, Outcome, Pool, Settle, Settlement};
 use std::{
     collections::VecDeque,
@@ -62,7 +62,7 @@ impl PacedLoad {
         let times = (0..count).map(|_| AtomicU64::new(0)).collect();
         let log = Arc::new(Log { epoch: Instant::now(), times, done: AtomicUsize::new(0) });
         let sink: Arc<dyn Settle> = Arc::clone(&log) as Arc<dyn Settle>;
-        let (mut jobs, mut batch) = (Jobs::new(self.keys, self.seed), VecDeque::new());
+        let (mut jobs, mut batch) = (Jobs::new(Keys::Random(self.keys), self.seed), VecDeque::new());
         let mut clock = interval(self.every);
         clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
         for burst in 0..self.bursts {

@@ -1,7 +1,7 @@
 //! Jobs through a pool, and through the least that could do the same: a bounded channel for each of 256 tasks.
 
-use crate::{Cost, Jobs, noop};
-use buslane_core::{Job, Kind, Outcome, Pool};
+use crate::{Cost, Jobs, Keys, noop};
+use buslane_core::{ErasedHandler, Job, Kind, Outcome, Pool};
 use buslane_keyed::{KeyedPool, KeyedPoolConfig, Mode};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -21,8 +21,8 @@ pub fn keyed_pool(mode: Mode) -> Arc<dyn Pool> {
 pub struct PoolLoad {
     /// Jobs.
     pub messages: u64,
-    /// Different keys; each job's is drawn at random.
-    pub keys: u64,
+    /// Their keys.
+    pub keys: Keys,
     /// Jobs a submission.
     pub batch: u64,
     /// Where the random numbers start.
@@ -36,13 +36,28 @@ impl PoolLoad {
     /// When the pool refuses or loses a job.
     #[must_use]
     pub fn run(&self, runtime: &Runtime, make: &MakePool, mode: Mode) -> Cost {
+        self.run_with(runtime, make, mode, None)
+    }
+
+    /// As [`PoolLoad::run`], with jobs that bring their own handler.
+    ///
+    /// # Panics
+    /// When the pool refuses or loses a job.
+    #[must_use]
+    pub fn run_with(
+        &self,
+        runtime: &Runtime,
+        make: &MakePool,
+        mode: Mode,
+        handler: Option<Arc<dyn ErasedHandler>>,
+    ) -> Cost {
         let load = *self;
         let pool = {
             let _inside = runtime.enter();
             make(mode)
         };
         let submit = async move {
-            load.submit(&*pool).await;
+            load.submit(&*pool, handler).await;
             pool.stop(Duration::from_secs(60)).await;
             assert_eq!(pool.stats().ok, load.messages, "all jobs are done");
         };
@@ -51,17 +66,21 @@ impl PoolLoad {
         cost
     }
 
-    /// Submits the jobs.
+    /// Submits the jobs, for `handler` or else for the pool's default one.
     ///
     /// # Panics
     /// When the pool refuses one for good.
-    pub async fn submit(self, pool: &dyn Pool) {
+    pub async fn submit(self, pool: &dyn Pool, handler: Option<Arc<dyn ErasedHandler>>) {
         let mut jobs = Jobs::new(self.keys, self.seed);
         let mut batch = VecDeque::new();
         let mut left = self.messages;
         while left > 0 {
             let count = left.min(self.batch);
-            batch.extend((0..count).map(|_| jobs.job()));
+            batch.extend((0..count).map(|_| {
+                let mut job = jobs.job();
+                job.handler.clone_from(&handler);
+                job
+            }));
             left -= count;
             while !batch.is_empty() {
                 if let Err(error) = pool.submit(&mut batch).await {

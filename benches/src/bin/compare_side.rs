@@ -4,7 +4,9 @@
 //! easily, which says how long a message takes. In the first, time is a matter of how much lies in the queue.
 #![allow(clippy::print_stdout, reason = "the line is what the program is for")]
 
-use buslane_benches::{Cost, MakePool, PacedLoad, PoolLoad, keyed_pool, noop, peak_rss_bytes, two_threads, yielding};
+use buslane_benches::{
+    Cost, Keys, MakePool, PacedLoad, PoolLoad, keyed_pool, noop, peak_rss_bytes, two_threads, yielding,
+};
 use buslane_core::Kind;
 use buslane_keyed::Mode;
 use clap::{Parser, ValueEnum};
@@ -52,11 +54,11 @@ fn main() {
         let _inside = runtime.enter();
         (side.make())(Mode::Exclusive)
     };
-    let load = PoolLoad { messages: MESSAGES, keys: KEYS, batch: 256, seed };
+    let load = PoolLoad { messages: MESSAGES, keys: Keys::Random(KEYS), batch: 256, seed };
     let all = Arc::clone(&pool);
     let (cost, ended) = Cost::of(MESSAGES, || {
         runtime.block_on(runtime.spawn(async move {
-            load.submit(&*all).await;
+            load.submit(&*all, None).await;
             while all.stats().open > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

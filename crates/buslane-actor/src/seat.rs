@@ -37,8 +37,9 @@ impl Actor for Seat {
     }
 
     async fn handle(&self, myself: ActorRef<Run>, _: Run, place: &mut Place) -> Result<(), ActorProcessingErr> {
-        if let Some(rest) = place.rest.take() {
-            rest.over().await;
+        if let Some(rest) = place.rest.take()
+            && rest.over().await
+        {
             place.engine.restarted();
             info!(seat = place.index, "actor is tried again after its cool-down");
         }
@@ -85,9 +86,9 @@ impl Rest {
         Self { engine, time, drained }
     }
 
-    async fn over(mut self) {
-        // An error says that nobody stands for the pool any more: there is nothing left to do either.
-        let _ = time::timeout(self.time, self.drained.wait_for(|drained| *drained)).await;
+    /// Waits until it is over; tells whether there may be work again. There is none when the pool has ended.
+    async fn over(mut self) -> bool {
+        time::timeout(self.time, self.drained.wait_for(|drained| *drained)).await.is_err()
     }
 }
 

@@ -5,6 +5,8 @@ mod count;
 mod engine;
 mod lanes;
 mod metrics;
+#[cfg(test)]
+mod model;
 mod parcel;
 mod scheduler;
 mod slab;

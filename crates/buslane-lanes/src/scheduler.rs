@@ -4,15 +4,13 @@
 //! Each worker's tray has a lock of its own. Order of locks: `core`, then a tray; never the other way round, and
 //! never two trays. Nothing is woken and nothing is dropped under a lock.
 //!
-//! Two rules keep it live:
-//! - a worker goes idle only after it has found, under the core lock, no ready lane and nothing in any tray that it
-//!   could take over;
-//! - whoever makes a lane ready, or leaves a core free while there is something to run, wakes an idle worker, unless
-//!   as many are busy as there are cores: a busy worker looks again before it goes idle.
+//! What keeps it live: while a worker sleeps and fewer are busy than there are cores, no lane is ready, and no tray
+//! holds a message of a lane other than the one its owner is running. Therefore
+//! - a worker goes idle only after it has looked, under the core lock, for a ready lane and through all trays;
+//! - whoever makes a lane ready wakes a worker;
+//! - whoever leaves a core free otherwise, because its handler waits or it goes, looks through the trays as well.
 
 mod end;
-#[cfg(test)]
-mod model;
 mod retry;
 mod run;
 mod submit;
@@ -137,7 +135,13 @@ impl<T: Item> Scheduler<T> {
             reports: 0,
         };
         let trays = (0..workers).map(|_| Mutex::new(Tray::new())).collect();
-        Self { core: Mutex::new(core), trays, mode, quantum: quantum.clamp(1, run::TRAY), observer: Box::new(observer) }
+        Self {
+            core: Mutex::new(core),
+            trays,
+            mode,
+            quantum: quantum.clamp(1, workers::TRAY),
+            observer: Box::new(observer),
+        }
     }
 
     /// Figures of the moment and counts since start. Exact: accepted is ended plus open.
@@ -146,8 +150,6 @@ impl<T: Item> Scheduler<T> {
         let mut core = self.core.lock();
         self.report_all(&mut core, &mut wakers);
         let stats = (core.lanes.stats(), core.counts);
-        // A lane of which everything has ended may have been lying in a tray.
-        wakers.extend(self.wake_worker(&mut core));
         self.leave(core, wakers);
         stats
     }
@@ -201,9 +203,8 @@ impl<T: Item> Scheduler<T> {
         if core.lanes.ready() > 0 { core.workers.wake_one() } else { None }
     }
 
-    /// As [`Scheduler::wake_worker`] for whoever leaves a core free, or adds to a lane that may lie in a tray: looks
-    /// also for what lies behind a handler that computes. A worker looks there itself before it sleeps, so those who
-    /// only take lanes need not.
+    /// As [`Scheduler::wake_worker`] for whoever leaves a core free: looks also for what lies in a tray behind a
+    /// handler that computes.
     fn rouse_worker(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
         if !core.workers.has_spare() {
             return;

@@ -10,6 +10,7 @@ pub mod kit;
 pub mod metrics;
 pub mod order;
 pub mod panics;
+pub mod parked;
 pub mod purge;
 pub mod retry;
 pub mod stop;
@@ -109,6 +110,8 @@ macro_rules! pool_suite {
                 p3_room_wakes_every_submitter
                 p3_room_is_seen_while_a_handler_computes
                 p3_open_work_never_exceeds_the_bounds
+            ]);
+            $crate::pool_suite!(@ run $fixture, parked: [
                 p3_parked_work_is_charged_apart
                 p3_parked_bound_refuses_failing_keys_alone
             ]);

@@ -22,8 +22,6 @@ impl<T: Item> Scheduler<T> {
         core.lanes.purge(matches, &|item| item.bytes(), &mut |item| gone.push(item));
         core.abandoned(gone.len());
         self.after_finish(&mut core, &mut wakers);
-        // What lay in a tray may have held up the rest of its lane.
-        self.rouse_worker(&mut core, &mut wakers);
         self.leave(core, wakers);
         gone
     }

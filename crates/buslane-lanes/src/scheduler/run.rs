@@ -7,9 +7,6 @@ use crate::{
 };
 use std::task::{Context, Poll, Waker};
 
-/// Most messages in a tray. More saves no time: the lock is a small part of so many.
-pub(super) const TRAY: usize = 128;
-
 impl<T: Item> Scheduler<T> {
     /// What `worker` does next, after the message in `ended`; pending while there is nothing to do.
     pub fn poll_next(&self, worker: usize, cx: &Context<'_>, ended: &mut Option<Ended>) -> Poll<Next<T>> {
@@ -50,6 +47,7 @@ impl<T: Item> Scheduler<T> {
         let mut core = self.core.lock();
         self.empty_tray(&mut core, worker, &mut wakers);
         core.workers.set(worker, Phase::Waiting);
+        core.workers.has_waited(worker);
         self.rouse_worker(&mut core, &mut wakers);
         self.wake_waiters(&mut core, &mut wakers);
         self.leave(core, wakers);
@@ -84,7 +82,8 @@ impl<T: Item> Scheduler<T> {
             tray.running = None;
             self.report_ended(core, &mut tray, wakers);
         }
-        if !self.take_ready(core, worker) {
+        let appetite = core.workers.appetite(worker);
+        if !self.take_ready(core, worker, appetite) {
             self.steal(core, worker, wakers);
         }
         let next = self.trays[worker].lock().next();
@@ -92,12 +91,12 @@ impl<T: Item> Scheduler<T> {
         next
     }
 
-    /// Takes this worker's share of the ready lanes.
-    fn take_ready(&self, core: &mut Core<T>, worker: usize) -> bool {
+    /// Takes this worker's share of the ready lanes, and so many messages at most.
+    fn take_ready(&self, core: &mut Core<T>, worker: usize, most: usize) -> bool {
         let share = core.lanes.ready().div_ceil(core.workers.parallelism());
         let mut tray = self.trays[worker].lock();
         for _ in 0..share {
-            let room = TRAY - tray.len();
+            let room = most - tray.len();
             // A lane alone may fill the tray; lanes beside each other take turns.
             let quantum = if share == 1 { room } else { self.quantum.min(room) };
             if room == 0 || !core.lanes.take(quantum, |lane, item| tray.put(lane, item)) {
@@ -119,7 +118,7 @@ impl<T: Item> Scheduler<T> {
                 tray.steal(&mut loot);
             }
             let found = if loot.is_empty() {
-                self.take_ready(core, worker)
+                self.take_ready(core, worker, 1)
             } else {
                 std::mem::swap(&mut *self.trays[worker].lock(), &mut loot);
                 true

@@ -18,7 +18,12 @@ pub(super) enum Phase {
 struct Worker {
     phase: Phase,
     waker: Option<Waker>,
+    /// Messages that it takes at a time.
+    appetite: usize,
 }
+
+/// Most messages in a tray. More saves no time: the lock is a small part of so many.
+pub(super) const TRAY: usize = 128;
 
 /// All workers of a scheduler.
 pub(super) struct Workers {
@@ -34,7 +39,7 @@ pub(super) struct Workers {
 impl Workers {
     pub(super) fn new(workers: usize, parallelism: usize) -> Self {
         Self {
-            list: (0..workers).map(|_| Worker { phase: Phase::Gone, waker: None }).collect(),
+            list: (0..workers).map(|_| Worker { phase: Phase::Gone, waker: None, appetite: 1 }).collect(),
             idle: Vec::with_capacity(workers),
             busy: 0,
             claimers: Vec::new(),
@@ -101,6 +106,20 @@ impl Workers {
             self.busy += 1;
             wakers.extend(self.list[worker].waker.clone());
         }
+    }
+
+    /// How many messages a worker may take now. More each time, as long as its handlers return at once: what is
+    /// taken in front of one that waits has to be given back.
+    pub(super) fn appetite(&mut self, worker: usize) -> usize {
+        let appetite = &mut self.list[worker].appetite;
+        let now = *appetite;
+        *appetite = TRAY.min(now * 4);
+        now
+    }
+
+    /// A handler of this worker waits.
+    pub(super) fn has_waited(&mut self, worker: usize) {
+        self.list[worker].appetite = 1;
     }
 
     pub(super) fn claims(&mut self, worker: usize, claims: bool) {

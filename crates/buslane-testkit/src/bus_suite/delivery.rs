@@ -86,7 +86,7 @@ pub async fn d1_a_regular_verdict_to_retry_is_final_too(ground: Ground) {
     let into = Arc::clone(&seen);
     let handler = now(move |message: Message| {
         into.push(Note::from(&message));
-        if message.offset % 2 == 0 { Verdict::retry("again") } else { Verdict::reject("never") }
+        if message.offset.is_multiple_of(2) { Verdict::retry("again") } else { Verdict::reject("never") }
     });
     bus.subscribe(&topic, handler).await.expect("subscribes");
     for n in 0..6 {

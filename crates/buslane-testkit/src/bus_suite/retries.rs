@@ -122,7 +122,7 @@ pub async fn e6_every_attempt_sees_the_same_message(ground: Ground) {
 pub async fn d3_attempts_are_counted_for_each_message(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::<Note>::new());
-    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.attempt <= note.number() as u32 % 3))
+    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.attempt as usize <= note.number() % 3))
         .await
         .expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..6).await;

@@ -2,25 +2,16 @@
 
 use super::{
     PoolFixture, PoolOptions,
-    kit::{again, done, is_waiting, job, job_of_bytes, scripted, stop_well, submit_all, try_one},
+    kit::{gated, is_waiting, job, job_of_bytes, stop_well, submit_all, try_one},
 };
 use crate::{
     deadline::{LIMIT, timed, until, within},
     ledger::{End, Ledger},
     signal::{Barrier, Count, Gate},
 };
-use buslane_core::{ErasedHandler, Job, Kind, Message, Pool, SubmitError, erase};
+use buslane_core::{Job, Kind, Message, Pool, SubmitError, erase};
 use buslane_lanes::Bounds;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-
-/// A handler that waits until the gate is opened.
-fn gated(gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
-    let gate = Arc::clone(gate);
-    erase(Kind::Regular, move |_: Message| {
-        let gate = Arc::clone(&gate);
-        async move { gate.wait().await }
-    })
-}
 
 /// A pool with these bounds, the gate that its handlers wait for, and the ledger of its jobs.
 fn gated_pool(fixture: &dyn PoolFixture, bounds: Bounds) -> (Arc<dyn Pool>, Arc<Gate>, Arc<Ledger>) {
@@ -181,31 +172,39 @@ pub async fn p3_room_wakes_every_submitter(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), vec![End::Ok; 322]);
 }
 
-/// Messages that have ended make room at once, also while the next one of their worker blocks its thread.
+/// Messages that have ended make room at once, also while the next one of their worker blocks its thread. On one
+/// thread or on all of them.
 pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture) {
-    let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
-    let handler = {
-        let (barrier, entered) = (Arc::clone(&barrier), Arc::clone(&entered));
-        erase(Kind::Regular, move |message: Message| {
+    for keys in [1, 2] {
+        let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
+        let handler = {
             let (barrier, entered) = (Arc::clone(&barrier), Arc::clone(&entered));
-            async move {
-                entered.add();
-                assert!(message.offset != 3 || barrier.block(), "the test has given up");
+            erase(Kind::Regular, move |message: Message| {
+                let (barrier, entered) = (Arc::clone(&barrier), Arc::clone(&entered));
+                async move {
+                    if message.offset == 3 {
+                        entered.add();
+                        assert!(barrier.block(), "the test goes on");
+                    }
+                }
+            })
+        };
+        let bounds = Bounds { lane_messages: 4, ..Bounds::default() };
+        let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+        let ledger = Ledger::new();
+        for key in 0..keys {
+            submit_all(&*pool, (1..=4).map(|n| job(&ledger, key, n))).await;
+        }
+        until("every key blocks", || entered.get() as u64 == keys).await;
+        for key in 0..keys {
+            for sequence in [5, 6] {
+                assert_eq!(try_one(&*pool, job(&ledger, key, sequence)), Ok(()), "two of key {key} have ended");
             }
-        })
-    };
-    let bounds = Bounds { messages: 4, lane_messages: 4, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
-    let ledger = Ledger::new();
-    submit_all(&*pool, (1..=4).map(|n| job(&ledger, 1, n))).await;
-    within(LIMIT, "the third blocks", entered.reached(3)).await;
-    for sequence in [5, 6] {
-        let mut next = VecDeque::from([job(&ledger, 1, sequence)]);
-        within(LIMIT / 4, "two have ended, so there is room", pool.submit(&mut next)).await.expect("room");
+            assert_eq!(try_one(&*pool, job(&ledger, key, 7)), Err(SubmitError::LaneFull { limit: 4 }));
+        }
+        barrier.open();
+        stop_well(&*pool).await;
     }
-    assert_eq!(try_one(&*pool, job(&ledger, 1, 7)), Err(SubmitError::LaneFull { limit: 4 }));
-    barrier.open();
-    stop_well(&*pool).await;
 }
 
 /// Whoever looks, whenever he looks, finds no more open than there may be.
@@ -237,64 +236,4 @@ pub async fn p3_open_work_never_exceeds_the_bounds(fixture: &dyn PoolFixture) {
     }
     stop_well(&*pool).await;
     assert_eq!(ledger.by_token(), vec![End::Ok; 4_000]);
-}
-
-/// Work behind a failing key does not take the room of the others.
-pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
-    let gate = Arc::new(Gate::default());
-    let healed = Arc::new(Gate::default());
-    let failing = {
-        let healed = Arc::clone(&healed);
-        scripted(Kind::Envelope, move |attempt| {
-            let healed = Arc::clone(&healed);
-            async move {
-                if attempt.message.attempt == 1 && attempt.message.offset == 1 {
-                    return again(Duration::from_millis(1), true, None);
-                }
-                // The second attempt waits, so that the test decides when the key is well again.
-                healed.wait().await;
-                done()
-            }
-        })
-    };
-    let bounds = Bounds { messages: 10, lane_messages: 6, parked_messages: 6, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(gated(&gate)), ..PoolOptions::default() });
-    let ledger = Ledger::new();
-    let failing_job = |sequence| job(&ledger, 1_000, sequence).with_handler(Arc::clone(&failing));
-    assert_eq!(try_one(&*pool, failing_job(1)), Ok(()));
-    until("the key waits for its retry", || pool.stats().retried == 1).await;
-    for sequence in 2..=6 {
-        assert_eq!(try_one(&*pool, failing_job(sequence)), Ok(()));
-    }
-    assert_eq!(pool.stats().parked, 6);
-    for key in 0..10 {
-        assert_eq!(try_one(&*pool, job(&ledger, key, 1)), Ok(()), "key {key}");
-    }
-    let refused = try_one(&*pool, job(&ledger, 10, 1));
-    assert!(matches!(refused, Err(SubmitError::PoolFull { messages: 10, .. })), "{refused:?}");
-    gate.open();
-    healed.open();
-    ledger.settled(16).await;
-    stop_well(&*pool).await;
-    assert_eq!(ledger.count(|end| *end == End::Ok), 16);
-}
-
-/// Where the bound of the parked messages is reached, the failing keys are refused and nobody else.
-pub async fn p3_parked_bound_refuses_failing_keys_alone(fixture: &dyn PoolFixture) {
-    let failing = scripted(Kind::Envelope, async |_| again(Duration::from_hours(1), true, None));
-    let healthy = erase(Kind::Regular, async |_: Message| ());
-    let bounds = Bounds { messages: 10, parked_messages: 5, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(healthy), ..PoolOptions::default() });
-    let ledger = Ledger::new();
-    let failing_job = |sequence| job(&ledger, 1_000, sequence).with_handler(Arc::clone(&failing));
-    assert_eq!(try_one(&*pool, failing_job(1)), Ok(()));
-    until("the key waits for its retry", || pool.stats().parked_lanes == 1).await;
-    for sequence in 2..=5 {
-        assert_eq!(try_one(&*pool, failing_job(sequence)), Ok(()));
-    }
-    assert_eq!(try_one(&*pool, failing_job(6)), Err(SubmitError::ParkedFull { messages: 5 }));
-    submit_all(&*pool, (0..100).map(|n| job(&ledger, n % 13, n))).await;
-    until("the healthy keys are done", || pool.stats().ok == 100).await;
-    let report = pool.stop(LIMIT).await;
-    assert_eq!((report.abandoned, report.stragglers), (5, 0), "{report:?}");
 }

@@ -4,9 +4,10 @@ use crate::{
     deadline::{LIMIT, within},
     ledger::Ledger,
     recorder::stamp,
+    signal::Gate,
 };
 use buslane_core::{
-    AttemptSlot, ErasedHandler, Job, JobState, Kind, Message, Outcome, Pool, Retry, Step, SubmitError, Topic,
+    AttemptSlot, ErasedHandler, Job, JobState, Kind, Message, Outcome, Pool, Retry, Step, SubmitError, Topic, erase,
     stable_hash,
 };
 use std::{
@@ -97,6 +98,16 @@ where
     if let Poll::Ready(output) = polled {
         panic!("it did not wait: {output:?}");
     }
+}
+
+/// A handler that waits until the gate is opened.
+#[must_use]
+pub fn gated(gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
+    let gate = Arc::clone(gate);
+    erase(Kind::Regular, move |_: Message| {
+        let gate = Arc::clone(&gate);
+        async move { gate.wait().await }
+    })
 }
 
 /// Goes to the end of the executor's queue. tokio's own `yield_now` wakes the task only when its thread looks for work

@@ -141,6 +141,7 @@ pub async fn p8_stop_does_not_wait_for_a_cool_down(fixture: &dyn PoolFixture) {
     let asked = Instant::now();
     stop_well(&*pool).await;
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    settled_down(&*pool, fixture, 3, 0).await;
     assert_eq!(pool.try_submit(&mut VecDeque::from([job(&ledger, 1, 10)])), Err(SubmitError::Stopped));
 }
 

@@ -16,8 +16,9 @@ pub(crate) const DEAD_LETTERS: &str = "order-service.dead-letters";
 /// How the panics of this program begin.
 const INJECTED: &str = "injected:";
 
-/// Subscribes to everything, dead letters first.
+/// Subscribes to everything, dead letters first. Announcing the topics joins the group once instead of once a topic.
 pub(crate) async fn subscribe(bus: &EventBus, service: &Arc<Service>, topics: &[String]) -> Result<(), BusError> {
+    bus.announce(topics.iter().map(String::as_str).chain([CACHE, DEAD_LETTERS])).await?;
     bus.subscribe(DEAD_LETTERS, OnDeadLetter(Arc::clone(service))).await?;
     for topic in topics {
         bus.subscription(topic).dead_letter(DEAD_LETTERS).envelopes(OnEvent(Arc::clone(service))).await?;

@@ -3,9 +3,10 @@
 //! A lost wake-up shows as a deadlock, which the checker reports with the schedule that leads there. Each worker is
 //! a thread of its own, as if every one had a core.
 
-use super::{Item, LaneRef, Mode, Next, Scheduler, Tick};
-use crate::{Bounds, End, Ended, Refusal};
-use shuttle::{future::block_on, rand::Rng, sync::Condvar, thread};
+mod scenarios;
+
+use crate::{Bounds, End, Ended, Item, LaneRef, Mode, Next, Refusal, Scheduler, Tick};
+use shuttle::{future::block_on, sync::Condvar, thread};
 use std::{
     collections::{BTreeMap, VecDeque},
     future::poll_fn,
@@ -45,7 +46,7 @@ impl Item for Message {
         self.key
     }
     fn bytes(&self) -> usize {
-        self.seq as usize + 1
+        usize::try_from(self.seq).unwrap_or(0) + 1
     }
 }
 
@@ -268,182 +269,4 @@ impl Running {
         assert!(log.ended + log.purged + gone <= accepted);
         assert_eq!(counts.ok + counts.panicked, log.ended);
     }
-}
-
-fn messages(keys: std::ops::Range<u64>, each: u64) -> Vec<Message> {
-    let mut random = shuttle::rand::thread_rng();
-    let mut work = || match random.gen_range(0..8) {
-        0 | 1 => Work::Wait,
-        2 => Work::Fail(random.gen_range(1..3)),
-        3 => Work::Crash,
-        _ => Work::Quick,
-    };
-    (0..each)
-        .flat_map(|seq| keys.clone().map(move |key| (key, seq)))
-        .map(|(key, seq)| Message { key, seq, work: work() })
-        .collect()
-}
-
-fn check(scenario: fn()) {
-    shuttle::check_random(scenario, 1_500);
-    shuttle::check_pct(scenario, 1_500, 3);
-}
-
-const TIGHT: Bounds = Bounds { messages: 4, bytes: 100, lane_messages: 3, parked_messages: 2, parked_bytes: 100 };
-
-/// SPEC: P5. Whatever is submitted ends, with every kind of handler, and nobody sleeps for ever.
-#[test]
-fn p5_everything_that_is_submitted_ends() {
-    check(|| {
-        let mut running = Running::new(3, 2, Bounds::default());
-        running.keep_time();
-        let submitters = [running.submit(messages(0..2, 2), 3), running.submit(messages(2..4, 2), 1)];
-        block_on(running.world.ended(8));
-        running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
-    });
-}
-
-/// SPEC: P3. Submitters that wait for room are woken.
-#[test]
-fn p3_who_waits_for_room_gets_it() {
-    check(|| {
-        let mut running = Running::new(2, 2, TIGHT);
-        running.keep_time();
-        let submitters = [running.submit(messages(0..2, 3), 4), running.submit(messages(2..4, 2), 2)];
-        block_on(running.world.ended(10));
-        running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
-    });
-}
-
-/// SPEC: P9. A handler that blocks its thread holds up no other lane while a core is free, whatever its worker has
-/// taken with it: the other worker has to find the message that it waits for.
-#[test]
-fn p9_nothing_waits_behind_a_handler_that_blocks() {
-    check(|| {
-        let running = Running::new(2, 4, Bounds::default());
-        let until =
-            |key, seq| if shuttle::rand::thread_rng().r#gen() { Work::Block(key, seq) } else { Work::Await(key, seq) };
-        let work = |key, seq, work| Message { key, seq, work };
-        let batch = vec![
-            work(0, 0, Work::Quick),
-            work(1, 0, until(2, 1)),
-            work(0, 1, Work::Quick),
-            work(1, 1, Work::Quick),
-            work(2, 0, Work::Wait),
-            work(2, 1, Work::Quick),
-        ];
-        let size = [1, 2, 6][shuttle::rand::thread_rng().gen_range(0..3)];
-        let submitter = running.submit(batch, size);
-        block_on(running.world.ended(6));
-        running.close(|| submitter.join().unwrap());
-    });
-}
-
-/// SPEC: P9. More workers than cores: handlers that wait leave their core to others.
-#[test]
-fn p9_nothing_waits_behind_handlers_that_wait() {
-    check(|| {
-        let running = Running::with_cores(3, 1, 4, Bounds::default());
-        let work = |key, seq, work| Message { key, seq, work };
-        let batch = vec![
-            work(0, 0, Work::Await(2, 1)),
-            work(1, 0, Work::Await(2, 0)),
-            work(1, 1, Work::Quick),
-            work(2, 0, Work::Quick),
-            work(2, 1, Work::Quick),
-        ];
-        let size = [1, 2, 5][shuttle::rand::thread_rng().gen_range(0..3)];
-        let submitter = running.submit(batch, size);
-        block_on(running.world.ended(5));
-        running.close(|| submitter.join().unwrap());
-    });
-}
-
-/// SPEC: P9. What lies in a tray behind a handler that blocks is seen by whoever gets a free core, also when that is
-/// because another handler waits.
-#[test]
-fn p9_nothing_waits_in_a_tray_while_a_core_is_free() {
-    check(|| {
-        let running = Running::with_cores(3, 2, 1, Bounds::default());
-        let work = |key, seq, work| Message { key, seq, work };
-        // One worker takes the first two keys; the other one takes the third, which waits.
-        let batch = if shuttle::rand::thread_rng().r#gen() {
-            vec![
-                work(0, 0, Work::Block(1, 0)),
-                work(1, 0, Work::Quick),
-                work(2, 0, Work::Await(1, 0)),
-                work(0, 1, Work::Quick),
-            ]
-        } else {
-            vec![
-                work(0, 0, Work::Quick),
-                work(1, 0, Work::Block(0, 1)),
-                work(2, 0, Work::Await(0, 1)),
-                work(0, 1, Work::Quick),
-            ]
-        };
-        let size = shuttle::rand::thread_rng().gen_range(1..5);
-        let submitter = running.submit(batch, size);
-        block_on(running.world.ended(4));
-        running.close(|| submitter.join().unwrap());
-    });
-}
-
-/// SPEC: P8. A worker that does not come back leaves nothing behind.
-#[test]
-fn p8_the_work_of_a_lost_worker_goes_on() {
-    check(|| {
-        let running = Running::with_cores(2, 1, 4, Bounds::default());
-        let work = |key, seq, work| Message { key, seq, work };
-        let batch =
-            vec![work(0, 0, Work::Quick), work(1, 0, Work::Quit), work(1, 1, Work::Quick), work(2, 0, Work::Quick)];
-        let submitter = running.submit(batch, 4);
-        block_on(running.world.ended(4));
-        running.close(|| submitter.join().unwrap());
-    });
-}
-
-/// SPEC: P9. A lane that is parked makes room for others at once, not when its time has come.
-#[test]
-fn p9_a_parked_lane_makes_room_for_others() {
-    check(|| {
-        let mut running = Running::new(2, 4, Bounds { messages: 1, ..Bounds::default() });
-        let batch =
-            vec![Message { key: 0, seq: 0, work: Work::Fail(1) }, Message { key: 1, seq: 0, work: Work::Quick }];
-        let submitter = running.submit(batch, 2);
-        block_on(running.world.ended(1));
-        running.keep_time();
-        block_on(running.world.ended(2));
-        running.close(|| submitter.join().unwrap());
-    });
-}
-
-/// SPEC: P5, P10. Closing in the middle of the work: what had started ends, nobody waits for a retry.
-#[test]
-fn p10_closing_in_the_middle_of_the_work_accounts_for_everything() {
-    check(|| {
-        let mut running = Running::new(2, 2, TIGHT);
-        running.keep_time();
-        let submitters = [running.submit(messages(0..2, 2), 2), running.submit(messages(2..3, 2), 1)];
-        running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
-    });
-}
-
-/// SPEC: P5. A purge takes what is not running, wherever it lies, and wakes who waits for room.
-#[test]
-fn p5_a_purge_in_the_middle_of_the_work_accounts_for_everything() {
-    check(|| {
-        let mut running = Running::new(2, 2, TIGHT);
-        running.keep_time();
-        let submitters = [running.submit(messages(0..2, 3), 3), running.submit(messages(2..3, 2), 1)];
-        let purger = spawn(&running.world, |world| async move {
-            let gone = world.scheduler.purge(&|message| message.seq == 1 || message.key == 0);
-            let mut log = world.log.lock().unwrap();
-            log.purged += gone.len() as u64;
-            log.wake();
-        });
-        block_on(running.world.ended(8));
-        purger.join().unwrap();
-        running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
-    });
 }

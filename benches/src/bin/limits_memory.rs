@@ -1,0 +1,140 @@
+//! The stated figures of lanes and pools, each beside its physical limit, measured in turns in one run: one JSON line a figure.
+//!
+//! `cargo xtask bench-limits memory` shows them. Words given as arguments choose figures by the start of their names.
+#![allow(clippy::print_stdout, reason = "the lines are what the program is for")]
+
+use buslane_benches::{
+    Cost, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, handler_alone, keyed_pool, median, noop, two_threads, waiting,
+};
+use buslane_core::Kind;
+use buslane_keyed::Mode;
+use serde_json::json;
+use std::{process::ExitCode, sync::Arc, time::Duration};
+use tokio::runtime::Runtime;
+
+/// Turns a figure; its value is the median.
+const TURNS: usize = 9;
+
+const POOLS: [(&str, &MakePool); 1] = [("keyed", &keyed_pool)];
+
+/// How a figure is judged.
+#[derive(Clone, Copy)]
+enum Target {
+    ValueAtMost(f64),
+    ValueAtLeast(f64),
+    RatioAtMost(f64),
+    RatioAtLeast(f64),
+}
+
+/// Measures figures and says whether all were good.
+struct Figures {
+    chosen: Vec<String>,
+    good: bool,
+}
+
+impl Figures {
+    /// Measures `(value, limit)` in turns and prints the medians. The ratio is the median of the ratios of the turns.
+    fn figure(&mut self, name: &str, target: Target, turn: impl FnMut() -> (f64, f64)) {
+        if !self.chosen.is_empty() && !self.chosen.iter().any(|start| name.starts_with(start.as_str())) {
+            return;
+        }
+        let turns: Vec<(f64, f64)> = std::iter::repeat_with(turn).take(TURNS).collect();
+        let value = median(turns.iter().map(|turn| turn.0));
+        let limit = median(turns.iter().map(|turn| turn.1));
+        let ratio = median(turns.iter().map(|turn| turn.0 / turn.1));
+        let (pass, target) = match target {
+            Target::ValueAtMost(most) => (value <= most, format!("value <= {most}")),
+            Target::ValueAtLeast(least) => (value >= least, format!("value >= {least}")),
+            Target::RatioAtMost(most) => (ratio <= most, format!("ratio <= {most}")),
+            Target::RatioAtLeast(least) => (ratio >= least, format!("ratio >= {least}")),
+        };
+        let line = json!({
+            "name": name, "value": value, "limit": limit, "ratio": ratio, "target": target, "pass": pass
+        });
+        println!("{line}");
+        self.good &= pass;
+    }
+}
+
+fn main() -> ExitCode {
+    let mut figures = Figures { chosen: std::env::args().skip(1).collect(), good: true };
+    let runtime = two_threads();
+    lanes(&mut figures, &runtime);
+    for (pool, make) in POOLS {
+        hops(&mut figures, &runtime, pool, make);
+        hot_key(&mut figures, &runtime, pool, make);
+        waiting_handlers(&mut figures, &runtime, pool, make);
+        slow_key(&mut figures, &runtime, pool, make);
+    }
+    if figures.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The limit is a map of queues on one thread, which hands nothing over.
+fn lanes(figures: &mut Figures, runtime: &Runtime) {
+    for (name, keys) in [("1,000 keys", 1_000), ("1,000,000 keys", 1_000_000)] {
+        let load = LaneLoad { messages: 2_000_000, keys, batch: 256, mode: Mode::Exclusive };
+        figures.figure(&format!("lanes: CPU us a message, {name}"), Target::ValueAtMost(0.2), || {
+            (load.run(runtime).cpu_us(), load.run_map_of_queues().cpu_us())
+        });
+    }
+}
+
+/// The limit is a bare bounded channel for each of 256 tasks.
+fn hops(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let load = PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
+    for (name, mode, most) in [("exclusive lanes", Mode::Exclusive, 2.0), ("fixed slots", Mode::Fixed(256), 1.2)] {
+        type Measure = fn(&Cost) -> f64;
+        let measures: [(&str, Measure); 2] = [("CPU us", Cost::cpu_us), ("time in us", |cost| 1e6 / cost.rate())];
+        for (what, measure) in measures {
+            figures.figure(&format!("{pool} pool: {what} a job, {name}"), Target::RatioAtMost(most), || {
+                let channels = load.run_channels(runtime);
+                (measure(&load.run(runtime, make, mode)), measure(&channels))
+            });
+        }
+    }
+}
+
+/// The limit is the handler alone in a loop, on the jobs of one thread.
+fn hot_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let load = PoolLoad { messages: 1_000_000, keys: Keys::InTurn(1), batch: 256, seed: 1 };
+    figures.figure(&format!("{pool} pool: jobs a second, one hot key"), Target::ValueAtLeast(3e6), || {
+        (load.run(runtime, make, Mode::Exclusive).rate(), handler_alone(load.messages).rate())
+    });
+}
+
+/// The limit is 256 workers / the time that handlers were measured to take.
+fn waiting_handlers(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let load = PoolLoad { messages: 100_000, keys: Keys::InTurn(1_000), batch: 256, seed: 1 };
+    figures.figure(&format!("{pool} pool: jobs a second, 5 ms handlers"), Target::RatioAtLeast(0.95), || {
+        let (handler, clock) = waiting(Duration::from_millis(5));
+        let rate = load.run_with(runtime, make, Mode::Exclusive, Some(handler)).rate();
+        (rate, 256.0 / clock.mean().as_secs_f64())
+    });
+}
+
+/// The limit is the same load without the slow key.
+fn slow_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let p99_us = |slow| {
+        let load = PacedLoad {
+            every: Duration::from_millis(1),
+            bursts: 1_000,
+            burst: 20,
+            keys: 1_000,
+            handlers: vec![noop(Kind::Regular)],
+            slow,
+            seed: 1,
+        };
+        let pool = {
+            let _inside = runtime.enter();
+            make(Mode::Exclusive)
+        };
+        let run = Arc::clone(&pool);
+        let mut times = runtime.block_on(runtime.spawn(async move { load.run(&*run).await })).expect("the load ends");
+        runtime.block_on(async { pool.stop(Duration::ZERO).await });
+        times.sort_unstable();
+        Duration::from_nanos(times[times.len() * 99 / 100]).as_secs_f64() * 1e6
+    };
+    figures.figure(&format!("{pool} pool: p99 us beside a key of 2 s a message"), Target::RatioAtMost(1.2), || {
+        (p99_us(Some(waiting(Duration::from_secs(2)).0)), p99_us(None))
+    });
+}
