@@ -65,11 +65,12 @@ impl AddAssign for Counts {
 
 /// Hears of changes, outside of every lock. For metrics: called once a batch, on the threads that do the work.
 pub trait Observer: Send + Sync + 'static {
-    /// `change` has happened since the last call, and this is how the lanes stand now.
-    fn changed(&self, change: Counts, lanes: LaneStats);
+    /// `change` has happened, and this is how the lanes stood then. Calls of several threads can overtake each
+    /// other: the one with the highest `number` has the latest state.
+    fn changed(&self, number: u64, change: Counts, lanes: LaneStats);
 }
 
 /// Hears nothing.
 impl Observer for () {
-    fn changed(&self, _: Counts, _: LaneStats) {}
+    fn changed(&self, _: u64, _: Counts, _: LaneStats) {}
 }

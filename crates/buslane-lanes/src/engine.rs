@@ -13,7 +13,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::Poll,
@@ -58,11 +58,18 @@ pub struct Engine {
 struct Report {
     metrics: Arc<PoolMetrics>,
     capacity: usize,
+    /// The latest state that the gauges show.
+    latest: Mutex<u64>,
 }
 
 impl Observer for Report {
-    fn changed(&self, change: Counts, lanes: LaneStats) {
-        self.metrics.changed(change, lanes.open - lanes.parked, self.capacity);
+    fn changed(&self, number: u64, change: Counts, lanes: LaneStats) {
+        self.metrics.counted(change);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if number > *latest {
+            *latest = number;
+            self.metrics.depth(lanes.open - lanes.parked, self.capacity);
+        }
     }
 }
 
@@ -72,7 +79,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Arc<Self> {
         let EngineConfig { workers, parallelism, mode, bounds, default_handler, metrics, clock } = config;
         let metrics = Arc::new(metrics);
-        let report = Report { metrics: Arc::clone(&metrics), capacity: bounds.messages };
+        let report = Report { metrics: Arc::clone(&metrics), capacity: bounds.messages, latest: Mutex::new(0) };
         Arc::new(Self {
             scheduler: Scheduler::new(workers, parallelism, mode, QUANTUM, bounds, report),
             boxes: Boxes::default(),

@@ -60,13 +60,16 @@ impl PoolMetrics {
     }
 
     #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    pub(crate) fn changed(&self, change: Counts, open: usize, capacity: usize) {
+    pub(crate) fn depth(&self, open: usize, capacity: usize) {
+        self.depth.set(open as f64);
+        self.utilization.set(open as f64 / capacity as f64);
+    }
+
+    pub(crate) fn counted(&self, change: Counts) {
         self.sent.increment(change.accepted);
         self.processed.increment(change.ok);
         self.failed.increment(change.failed + change.panicked);
         self.dead_letters.increment(change.abandoned);
-        self.depth.set(open as f64);
-        self.utilization.set(open as f64 / capacity as f64);
     }
 
     pub(crate) fn latency(&self, latency: Duration) {

@@ -87,6 +87,8 @@ struct Core<T> {
     counts: Counts,
     /// Part of `counts` that the observer has not heard of.
     unheard: Counts,
+    /// Calls of the observer so far.
+    reports: u64,
 }
 
 impl<T> Core<T> {
@@ -130,6 +132,7 @@ impl<T: Item> Scheduler<T> {
             open: true,
             counts: Counts::ZERO,
             unheard: Counts::ZERO,
+            reports: 0,
         };
         let trays = (0..workers).map(|_| Mutex::new(Tray::new())).collect();
         Self {
@@ -189,10 +192,11 @@ impl<T: Item> Scheduler<T> {
             return;
         }
         let unheard = std::mem::take(&mut core.unheard);
-        let lanes = core.lanes.stats();
+        core.reports += 1;
+        let (number, lanes) = (core.reports, core.lanes.stats());
         drop(core);
         wakers.into_iter().for_each(Waker::wake);
-        self.observer.changed(unheard, lanes);
+        self.observer.changed(number, unheard, lanes);
     }
 
     fn wake_worker(&self, core: &mut Core<T>) -> Option<Waker> {

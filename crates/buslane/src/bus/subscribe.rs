@@ -88,7 +88,11 @@ impl EventBus {
             let inner = bus.open()?;
             let _joining = inner.joining.lock().await;
             let ended = inner.flow.registry.remove(&topic, only.as_ref());
-            let Some(ended) = ended else { return Err(BusError::NotSubscribed(topic)) };
+            let Some(ended) = ended else {
+                // A shutdown ends all subscriptions.
+                bus.open()?;
+                return Err(BusError::NotSubscribed(topic));
+            };
             // What has not started goes back first; the broker then waits for what runs.
             inner.flow.pool.purge(&|job| *job.message.topic() == topic);
             inner.broker.unsubscribe(&topic).await?;
