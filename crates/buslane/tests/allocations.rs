@@ -2,6 +2,8 @@
 //!
 //! On a runtime of one thread everything happens on the thread whose allocations are counted.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests may unwrap and print as tests do")]
+
 use buslane::{Config, Envelope, Event, EventBus, Message, Record};
 use bytes::Bytes;
 use std::time::Duration;
