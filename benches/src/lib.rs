@@ -14,7 +14,7 @@ pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
 pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
 pub use paced::PacedLoad;
-pub use pools::{MakePool, PoolLoad, keyed_pool};
+pub use pools::{MakePool, PoolLoad, actor_pool, keyed_pool};
 pub use random::SplitMix64;
 
 use tokio::runtime::{Builder, Runtime};

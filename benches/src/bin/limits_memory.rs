@@ -4,7 +4,8 @@
 #![allow(clippy::print_stdout, reason = "the lines are what the program is for")]
 
 use buslane_benches::{
-    Cost, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, handler_alone, keyed_pool, median, noop, two_threads, waiting,
+    Cost, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, actor_pool, handler_alone, keyed_pool, median, noop,
+    two_threads, waiting,
 };
 use buslane_core::Kind;
 use buslane_keyed::Mode;
@@ -15,7 +16,7 @@ use tokio::runtime::Runtime;
 /// Turns a figure; its value is the median.
 const TURNS: usize = 9;
 
-const POOLS: [(&str, &MakePool); 1] = [("keyed", &keyed_pool)];
+const POOLS: [(&str, &MakePool); 2] = [("keyed", &keyed_pool), ("actor", &actor_pool)];
 
 /// How a figure is judged.
 #[derive(Clone, Copy)]

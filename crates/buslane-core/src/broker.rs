@@ -58,23 +58,23 @@ pub struct Delivery {
 ///
 /// Who holds it reads when there is room, and not reading is the back-pressure: an intake holds a bounded number
 /// of messages and then stops reading its source, without disturbing other sources or a group membership.
+///
+/// Each assignment has its own [`Source`] value, also when a partition comes back to the same member.
 pub trait Intake: Send {
     /// Where the messages come from.
     fn source(&self) -> &Arc<Source>;
 
-    /// Appends up to `max` deliveries to `out` and returns how many; `None` when the source is over: revoked,
-    /// unsubscribed or closed. Deliveries handed out before stay valid to settle.
+    /// Appends up to `max` deliveries to `out` and returns how many, at least one; `None` when the source is over:
+    /// revoked, unsubscribed or closed. Deliveries handed out before stay valid to settle. Wakes the task that
+    /// polled last, by this method or by [`Intake::poll_end`].
     fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>>;
 
     /// Ready when the source is over, without reading from it: for a reader that waits for room.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// Told `true` when its reader has waited for room too long, `false` when it reads again. A broker that
-    /// prefetches stops fetching meanwhile.
-    fn stalled(&mut self, stalled: bool);
 }
 
 /// What a broker tells of itself.
+#[non_exhaustive]
 pub enum BrokerEvent {
     /// A source was assigned. Its messages may be read at once.
     Assigned(Box<dyn Intake>),
@@ -85,6 +85,8 @@ pub enum BrokerEvent {
     },
     /// The connection is back.
     Reconnected,
+    /// Reading has ended for good: a fenced member, a refused authorisation, a client that cannot go on.
+    Failed(BrokerError),
 }
 
 impl fmt::Debug for BrokerEvent {
@@ -93,6 +95,7 @@ impl fmt::Debug for BrokerEvent {
             Self::Assigned(intake) => f.debug_tuple("Assigned").field(intake.source()).finish(),
             Self::Disconnected { reason } => f.debug_struct("Disconnected").field("reason", reason).finish(),
             Self::Reconnected => f.write_str("Reconnected"),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
         }
     }
 }
@@ -130,7 +133,8 @@ pub trait Broker: Send + Sync + 'static {
     fn backend(&self) -> Backend;
 
     /// Publishes records to a topic, in order per key. The answer has one entry a record, in their order, given
-    /// after the broker's own acknowledgement.
+    /// after the broker's own acknowledgement. Two calls keep their order when the first was answered before the
+    /// second.
     ///
     /// # Cancel safety
     /// Dropping a waiting answer leaves it open which of the records were published.
@@ -138,11 +142,7 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Adds topics to what this member reads, in one change of the group's membership. Topics that it reads
     /// already are left alone. Their sources arrive as [`BrokerEvent::Assigned`].
-    fn subscribe<'a>(
-        &'a self,
-        topics: &'a [Topic],
-        options: SubscribeOptions,
-    ) -> BoxFuture<'a, Result<(), BrokerError>>;
+    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>>;
 
     /// Takes a topic out of what this member reads; its intakes end. Other topics are not disturbed.
     fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>>;

@@ -3,10 +3,12 @@
 //! Not a message: where an event came from and how often it was tried is in [`Message`](crate::Message).
 
 mod error;
+mod layout;
 mod raw_json;
 mod wire;
 
 pub use error::EnvelopeError;
+pub use layout::Layout;
 pub use raw_json::RawJson;
 
 use crate::key::{AggregateIdError, check_aggregate_id};
@@ -78,23 +80,35 @@ impl Envelope {
     /// # Errors
     /// The first rule that is broken; the error names the field.
     pub fn validate(&self) -> Result<(), EnvelopeError> {
-        if self.event_id.trim().is_empty() {
-            return Err(EnvelopeError::EventIdRequired);
-        }
-        if self.aggregate_id.trim().is_empty() {
-            return Err(EnvelopeError::AggregateId(AggregateIdError::Blank));
-        }
-        if self.event_type.trim().is_empty() {
-            return Err(EnvelopeError::EventTypeRequired);
-        }
-        if self.event_version <= 0 {
-            return Err(EnvelopeError::EventVersion { found: self.event_version });
-        }
-        if self.payload.is_empty() {
-            return Err(EnvelopeError::PayloadRequired);
-        }
-        check_aggregate_id(self.aggregate_id.as_bytes()).map_err(EnvelopeError::AggregateId)
+        let Self { event_id, aggregate_id, event_type, event_version, payload, .. } = self;
+        check(event_id, aggregate_id, event_type, *event_version, payload.is_empty())
     }
+}
+
+/// The rules of the format, for an envelope and for a parsed body alike.
+fn check(
+    event_id: &str,
+    aggregate_id: &str,
+    event_type: &str,
+    event_version: i64,
+    no_payload: bool,
+) -> Result<(), EnvelopeError> {
+    if event_id.trim().is_empty() {
+        return Err(EnvelopeError::EventIdRequired);
+    }
+    if aggregate_id.trim().is_empty() {
+        return Err(EnvelopeError::AggregateId(AggregateIdError::Blank));
+    }
+    if event_type.trim().is_empty() {
+        return Err(EnvelopeError::EventTypeRequired);
+    }
+    if event_version <= 0 {
+        return Err(EnvelopeError::EventVersion { found: event_version });
+    }
+    if no_payload {
+        return Err(EnvelopeError::PayloadRequired);
+    }
+    check_aggregate_id(aggregate_id.as_bytes()).map_err(EnvelopeError::AggregateId)
 }
 
 fn new_event_id() -> ByteString {

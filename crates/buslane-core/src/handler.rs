@@ -11,7 +11,8 @@ use std::future::Future;
 
 /// Something that handles messages: an async function, a closure, or a type of your own.
 ///
-/// Closures are `Fn(M) -> impl Future + Send`. A type implements the one method as `async fn handle`.
+/// Closures are `Fn(M) -> impl Future + Send`. A type names what it returns and implements the one method as
+/// `async fn handle`.
 ///
 /// # Cancel safety
 /// The future is dropped when a handler timeout or a shutdown deadline passes: at an `.await`, never between.
@@ -20,8 +21,11 @@ use std::future::Future;
     note = "a handler is an async function or a closure `Fn({M}) -> impl Future + Send`; one that captures clones into an `async move` block"
 )]
 pub trait Handler<M>: Send + Sync + 'static {
+    /// What it returns: `()`, a [`Verdict`], or a `Result` of either.
+    type Output: IntoVerdict;
+
     /// Handles one message.
-    fn handle(&self, message: M) -> impl Future<Output: IntoVerdict> + Send;
+    fn handle(&self, message: M) -> impl Future<Output = Self::Output> + Send;
 }
 
 impl<M, F, Fut> Handler<M> for F
@@ -30,7 +34,9 @@ where
     Fut: Future + Send,
     Fut::Output: IntoVerdict,
 {
-    fn handle(&self, message: M) -> impl Future<Output: IntoVerdict> + Send {
+    type Output = Fut::Output;
+
+    fn handle(&self, message: M) -> impl Future<Output = Fut::Output> + Send {
         self(message)
     }
 }

@@ -19,7 +19,7 @@ pub use broker::{
     Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, Intake, PublishError, Receipt, Record,
     SubscribeOptions,
 };
-pub use envelope::{Envelope, EnvelopeError, RawJson};
+pub use envelope::{Envelope, EnvelopeError, Layout, RawJson};
 pub use handler::{AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, Retry, Step, erase, judge, panic_text};
 pub use headers::{Headers, HeadersBuilder};
 pub use job::{Job, JobState};

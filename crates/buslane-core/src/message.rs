@@ -5,7 +5,10 @@ use bytes::Bytes;
 use std::{
     fmt,
     ops::Deref,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -36,13 +39,34 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A place that messages come from: one partition, for as long as it is assigned to this process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A place that messages come from: one partition, for as long as it is assigned to this process. A partition that
+/// comes back is a new source.
+#[derive(Debug)]
 pub struct Source {
     /// The topic.
     pub topic: Topic,
     /// The partition; 0 where the backend has none.
     pub partition: u32,
+    ended: AtomicBool,
+}
+
+impl Source {
+    /// A source that is assigned.
+    #[must_use]
+    pub const fn new(topic: Topic, partition: u32) -> Self {
+        Self { topic, partition, ended: AtomicBool::new(false) }
+    }
+
+    /// Says that it is revoked: what has not started belongs to somebody else, and what fails is not tried again.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether it is revoked.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
 }
 
 impl fmt::Display for Source {
@@ -100,7 +124,7 @@ impl Message {
     #[must_use]
     pub fn new(topic: Topic, payload: impl Into<Bytes>) -> Self {
         Self {
-            source: Arc::new(Source { topic, partition: 0 }),
+            source: Arc::new(Source::new(topic, 0)),
             offset: 0,
             timestamp_ms: 0,
             key: None,

@@ -73,7 +73,8 @@ pub trait Pool: Send + Sync + 'static {
     /// Cancelling leaves the jobs that were not taken in `batch`.
     fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>) -> BoxFuture<'a, Result<(), SubmitError>>;
 
-    /// Drops every queued job that `matches`, which settles it as abandoned; running jobs are left alone.
+    /// Drops every queued job that `matches`, which settles it as abandoned: those that wait for a retry too,
+    /// running ones not. A running job that fails after its source has ended is abandoned instead of tried again.
     /// Returns how many were dropped. Walks through all queued jobs under the pool's lock.
     fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize;
 

@@ -2,11 +2,11 @@
 
 use crate::KeyedPoolConfig;
 use buslane_core::{BoxFuture, Job, Pool, PoolStats, StopReport, SubmitError};
-use buslane_lanes::{Engine, EngineConfig, OnPanic, PoolMetrics, Worker};
+use buslane_lanes::{Engine, EngineConfig, OnPanic, PoolMetrics, Stopping, Worker};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinSet, time};
 
@@ -57,28 +57,34 @@ impl KeyedPool {
         Self { engine, wait_timeout: config.wait_timeout, state: Mutex::new(State::Running(tasks)) }
     }
 
-    async fn stop_once(engine: Arc<Engine>, mut tasks: JoinSet<()>, deadline: Duration) -> StopReport {
-        let started = Instant::now();
-        let before = engine.stats();
-        engine.close();
+    async fn stop_once(
+        engine: Arc<Engine>,
+        mut tasks: JoinSet<()>,
+        stopping: Stopping,
+        deadline: Duration,
+    ) -> StopReport {
         engine.drain(time::sleep(deadline)).await;
         let joined = time::timeout(if engine.stats().open == 0 { GRACE } else { Duration::ZERO }, join_all(&mut tasks));
         if joined.await.is_err() {
             tasks.abort_all();
             let _ = time::timeout(GRACE, join_all(&mut tasks)).await;
         }
-        let after = engine.stats();
-        StopReport {
-            finished: (after.ok + after.failed + after.panicked) - (before.ok + before.failed + before.panicked),
-            abandoned: after.abandoned - before.abandoned,
-            stragglers: tasks.len(),
-            elapsed: started.elapsed(),
-        }
+        stopping.report(&engine, tasks.len())
     }
 }
 
 async fn join_all(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
+}
+
+impl Drop for KeyedPool {
+    fn drop(&mut self) {
+        if let State::Running(_) = self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            // Nothing may run that stood behind what is cut off now.
+            self.engine.close();
+            self.engine.purge(&|_| true);
+        }
+    }
 }
 
 impl Pool for KeyedPool {
@@ -108,9 +114,10 @@ impl Pool for KeyedPool {
             State::Stopping(answer) => answer.clone(),
             State::Running(tasks) => {
                 let (done, answer) = watch::channel(None);
-                let stopping = Self::stop_once(Arc::clone(&self.engine), std::mem::take(tasks), deadline);
+                let stopping = Stopping::begin(&self.engine);
+                let stopped = Self::stop_once(Arc::clone(&self.engine), std::mem::take(tasks), stopping, deadline);
                 // In a task of its own, so that a caller who gives up does not leave the pool half stopped.
-                tokio::spawn(async move { done.send(Some(stopping.await)) });
+                tokio::spawn(async move { done.send(Some(stopped.await)) });
                 *state = State::Stopping(answer.clone());
                 answer
             }

@@ -100,7 +100,7 @@ impl Engine {
         if batch.is_empty() {
             return Ok(true);
         }
-        if self.down.load(Relaxed) == self.workers {
+        if self.down.load(Relaxed) == self.workers && self.scheduler.is_open() {
             return Err(SubmitError::NoWorker);
         }
         let now = Instant::now();

@@ -162,10 +162,15 @@ impl<T: Item> Scheduler<T> {
         self.after_finish(core, wakers);
     }
 
-    fn report_all(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
+    /// Reports what has ended in all trays; tells whether there was any.
+    fn report_all(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) -> bool {
+        let mut any = false;
         for worker in core.workers.claimers() {
-            self.report_ended(core, &mut self.trays[worker].lock(), wakers);
+            let mut tray = self.trays[worker].lock();
+            any |= !tray.ended.is_empty();
+            self.report_ended(core, &mut tray, wakers);
         }
+        any
     }
 
     fn after_finish(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {

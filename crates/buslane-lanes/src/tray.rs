@@ -87,7 +87,7 @@ impl<T> Tray<T> {
         if self.waiting.front()?.0 == lane { self.waiting.pop_front().map(|(_, item)| item) } else { None }
     }
 
-    /// Whether a thief would find something.
+    /// Whether there is something to [`steal`](Self::steal).
     pub(crate) fn has_loot(&self) -> bool {
         self.waiting.back().is_some_and(|(lane, _)| Some(*lane) != self.running)
     }

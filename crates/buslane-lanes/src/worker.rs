@@ -43,6 +43,8 @@ pub struct Worker {
     ended: Option<Ended>,
     /// Boxes that its jobs came in.
     boxes: Vec<Parcel>,
+    /// Whether a task was woken that may be queued behind this one.
+    woke: bool,
     pace: Pace,
 }
 
@@ -65,6 +67,7 @@ impl Worker {
             running: None,
             ended: None,
             boxes: Vec::new(),
+            woke: false,
             pace: Pace::new(),
         }
     }
@@ -86,7 +89,11 @@ impl Worker {
             .await;
             let Next::Run { lane, item, first, yield_first } = next else { return Ok(()) };
             self.running = Some(Running { lane, parcel: item, timed: first });
-            if yield_first || self.pace.is_due(idle) {
+            let due = self.pace.is_due(idle);
+            if due {
+                self.engine.scheduler.report(self.index);
+            }
+            if yield_first || due || std::mem::take(&mut self.woke) {
                 yield_now().await;
             }
             let step = self.attempt().await;
@@ -161,9 +168,16 @@ impl Worker {
                     Outcome::Abandoned => End::Abandoned,
                 };
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end });
+                if let Some(handler) = handler_of(&self.engine, job) {
+                    handler.ended(job, &outcome);
+                }
                 std::mem::replace(&mut job.settlement, Settlement::ignored()).settle(outcome);
                 parcel.empty();
                 self.keep(parcel);
+            }
+            Step::Again(_) if job.message.source.has_ended() => {
+                // Revoked: the next attempt belongs to somebody else. Dropping the job says so.
+                self.ended = Some(Ended { lane, bytes: job.bytes(), end: End::Abandoned });
             }
             Step::Again(retry) => {
                 let Retry { delay, outcome, blocked, state } = *retry;
@@ -172,7 +186,7 @@ impl Worker {
                 }
                 job.state = state;
                 let until = self.engine.now() + delay;
-                self.engine.scheduler.park(self.index, lane, parcel, until, blocked);
+                self.woke = self.engine.scheduler.park(self.index, lane, parcel, until, blocked);
             }
         }
         panic.filter(|_| kind == Kind::Regular)
@@ -203,18 +217,22 @@ fn handler_of<'a>(engine: &'a Engine, job: &'a Job) -> Option<&'a Arc<dyn Erased
 }
 
 fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
+    /// Gives the handler back to its job, also when it panics.
+    struct Lent<'a>(&'a mut Job, Option<Arc<dyn ErasedHandler>>);
+    impl Drop for Lent<'_> {
+        fn drop(&mut self) {
+            self.0.handler = self.1.take();
+        }
+    }
     job.message.attempt += 1;
     // The handler is moved out and back: counting a reference would cost a shared cache line.
-    match job.handler.take() {
-        Some(handler) => {
+    if let Some(handler) = job.handler.take() {
+        let mut lent = Lent(job, Some(handler));
+        if let Lent(job, Some(handler)) = &mut lent {
             handler.start(job, slot);
-            job.handler = Some(handler);
         }
-        None => {
-            if let Some(handler) = &engine.default_handler {
-                handler.start(job, slot);
-            }
-        }
+    } else if let Some(handler) = &engine.default_handler {
+        handler.start(job, slot);
     }
 }
 

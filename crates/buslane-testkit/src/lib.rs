@@ -1,1 +1,11 @@
-//! Test kit.
+#![doc = include_str!("../README.md")]
+
+pub mod broker_suite;
+#[cfg(feature = "bus")]
+pub mod bus_suite;
+pub mod deadline;
+pub mod leak;
+pub mod ledger;
+pub mod pool_suite;
+pub mod recorder;
+pub mod signal;

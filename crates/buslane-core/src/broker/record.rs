@@ -78,11 +78,13 @@ impl Record {
 
     /// The record of an envelope: its JSON, its aggregate id as key, and the headers of the format.
     ///
-    /// `arena` is where the bytes are cut from; keep it between calls and many records share an allocation.
+    /// `arena` is where the bytes are cut from; keep it between calls and many records share an allocation. What
+    /// it holds is dropped.
     ///
     /// # Errors
     /// The first rule of the format that the envelope breaks.
     pub fn from_envelope(envelope: &Envelope, arena: &mut BytesMut) -> Result<Self, EnvelopeError> {
+        arena.clear();
         if arena.capacity() < envelope.record_size_hint() {
             *arena = BytesMut::with_capacity(CHUNK.max(envelope.record_size_hint()));
         }
@@ -115,6 +117,18 @@ impl Record {
         self.payload.len() + self.headers.bytes() + self.key.as_ref().map_or(0, Bytes::len)
     }
 }
+
+macro_rules! from_bytes {
+    ($($bytes:ty),+) => {
+        $(impl From<$bytes> for Record {
+            fn from(payload: $bytes) -> Self {
+                Self::new(payload)
+            }
+        })+
+    };
+}
+
+from_bytes!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
 
 /// The broker's word that a record is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

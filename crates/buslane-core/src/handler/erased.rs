@@ -44,6 +44,11 @@ pub trait ErasedHandler: Send + Sync + 'static {
     /// next attempt finds.
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot);
 
+    /// Told how a job ended, just before it is settled. Must not panic.
+    fn ended(&self, job: &Job, outcome: &Outcome) {
+        let _ = (job, outcome);
+    }
+
     /// What becomes of a job whose attempt panicked outside of the handler's own care.
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         let _ = job;

@@ -1,6 +1,6 @@
 //! Taking queued messages out again: at a revocation, at the end of a subscription, at a shutdown.
 
-use super::{Lanes, table::State};
+use super::{LaneRef, Lanes, table::State};
 
 impl<T> Lanes<T> {
     /// Removes the queued messages that `matches`, running ones not among them, and hands them to `each`.
@@ -24,6 +24,15 @@ impl<T> Lanes<T> {
                 self.purge_lane(at, &|_| true, bytes, each);
             }
         }
+    }
+
+    /// Removes the last taken message of a lane and everything behind it, and hands them to `each`, in order.
+    pub fn abandon(&mut self, lane: LaneRef, item: T, bytes: &dyn Fn(&T) -> usize, each: &mut dyn FnMut(T)) {
+        let entry = &mut self.table[lane.0];
+        debug_assert_eq!(entry.taken, 1, "what was taken behind the failing message is given back first");
+        self.items.push_front(&mut entry.queue, item);
+        entry.taken -= 1;
+        self.purge_lane(lane.0, &|_| true, bytes, each);
     }
 
     fn purge_lane(

@@ -41,6 +41,11 @@ impl<T: Item> Scheduler<T> {
         gone
     }
 
+    /// Whether it takes messages.
+    pub fn is_open(&self) -> bool {
+        self.core.lock().open
+    }
+
     /// Ready when the scheduler is closed and nothing is open.
     pub fn poll_drained(&self, cx: &Context<'_>) -> Poll<()> {
         let mut core = self.core.lock();

@@ -17,8 +17,11 @@ pub enum Tick {
 
 impl<T: Item> Scheduler<T> {
     /// Puts the running message back to the front of its lane, and lets the lane wait until `until`. While the
-    /// scheduler closes nobody waits for a retry: the message is abandoned instead.
-    pub fn park(&self, worker: usize, lane: LaneRef, item: T, until: Instant, blocked: bool) {
+    /// scheduler closes nobody waits for a retry: the message is abandoned instead, and with it what stands behind
+    /// it and would overtake it. Tells whether to yield before the next message, as [`Next::Run`] does.
+    ///
+    /// [`Next::Run`]: crate::Next::Run
+    pub fn park(&self, worker: usize, lane: LaneRef, item: T, until: Instant, blocked: bool) -> bool {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
         let sooner = core.lanes.next_due().is_none_or(|due| until < due);
@@ -35,20 +38,21 @@ impl<T: Item> Scheduler<T> {
                 core.lanes.give_back(lane, item);
             }
         }
-        let abandoned = if core.open {
+        let mut gone = Vec::new();
+        if core.open {
             core.lanes.park(lane, item, until, blocked);
             core.count(Counts { retried: 1, ..Counts::ZERO });
             wakers.extend(core.timer.take_if(|_| sooner));
             self.wake_waiters(&mut core, &mut wakers);
-            None
         } else {
-            core.lanes.finish(lane, 1, item.bytes());
-            core.abandoned(1);
+            core.lanes.abandon(lane, item, &|item| item.bytes(), &mut |item| gone.push(item));
+            core.abandoned(gone.len());
             self.after_finish(&mut core, &mut wakers);
-            Some(item)
-        };
+        }
+        let woken = !wakers.is_empty();
         self.leave(core, wakers);
-        drop(abandoned);
+        drop(gone);
+        woken
     }
 
     /// Makes the parked lanes ready whose time has come, and returns when the next is due. Wakes `cx` when an

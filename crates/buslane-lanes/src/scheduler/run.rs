@@ -66,6 +66,15 @@ impl<T: Item> Scheduler<T> {
         self.leave(core, wakers);
     }
 
+    /// Says what has ended of what `worker` has taken, without taking more.
+    pub fn report(&self, worker: usize) {
+        let mut wakers = Vec::new();
+        let mut core = self.core.lock();
+        self.report_ended(&mut core, &mut self.trays[worker].lock(), &mut wakers);
+        wakers.extend(self.wake_worker(&mut core));
+        self.leave(core, wakers);
+    }
+
     /// Fills an empty tray, from the ready lanes or else from another worker's tray, and takes its first message.
     fn refill(&self, core: &mut Core<T>, worker: usize, wakers: &mut Vec<Waker>) -> Option<(LaneRef, T)> {
         {

@@ -31,17 +31,22 @@ impl<T: Item> Scheduler<T> {
             return if batch.is_empty() { Ok(true) } else { Err(Refusal::Closed) };
         }
         let mut refused = None;
+        let mut wakers = Vec::new();
+        let mut looked = false;
         let before = batch.len();
         while let Some(first) = batch.front() {
             let (lane, bytes) = (self.mode.lane(first.lane()), first.bytes());
             let next = || form(batch.pop_front().expect("the batch has a first message"));
             if let Err(refusal) = core.lanes.admit(lane, bytes, next) {
-                refused = Some(refusal);
-                break;
+                // What has ended may still lie in a tray.
+                if std::mem::replace(&mut looked, true) || !self.report_all(&mut core, &mut wakers) {
+                    refused = Some(refusal);
+                    break;
+                }
             }
         }
         core.count(Counts { accepted: (before - batch.len()) as u64, ..Counts::ZERO });
-        let wakers = Vec::from_iter(self.wake_worker(&mut core));
+        wakers.extend(self.wake_worker(&mut core));
         let more = !core.is_deep(DEEP);
         self.leave(core, wakers);
         refused.map_or(Ok(more), Err)
@@ -51,15 +56,19 @@ impl<T: Item> Scheduler<T> {
     /// the waiter between polls; hand it to [`Scheduler::forget`] when the wait is given up.
     pub fn poll_room(&self, cx: &Context<'_>, id: u64, bytes: usize, ticket: &mut Option<u64>) -> Poll<()> {
         let lane = self.mode.lane(id);
+        let mut wakers = Vec::new();
         let mut core = self.core.lock();
-        if !core.open || core.lanes.has_room(lane, bytes).is_ok() {
-            if let Some(ticket) = ticket.take() {
-                core.waiters.forget(ticket);
-            }
-            return Poll::Ready(());
+        // What has ended may still lie in a tray.
+        let has_room = |core: &Core<T>| !core.open || core.lanes.has_room(lane, bytes).is_ok();
+        let ready = has_room(&core) || (self.report_all(&mut core, &mut wakers) && has_room(&core));
+        if !ready {
+            *ticket = Some(core.waiters.wait(*ticket, Want::Room { lane, bytes }, cx.waker()));
+        } else if let Some(ticket) = ticket.take() {
+            core.waiters.forget(ticket);
         }
-        *ticket = Some(core.waiters.wait(*ticket, Want::Room { lane, bytes }, cx.waker()));
-        Poll::Pending
+        wakers.extend(self.wake_worker(&mut core));
+        self.leave(core, wakers);
+        if ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Ready when it makes sense to submit more. More than a few thousand messages in front of workers that are all

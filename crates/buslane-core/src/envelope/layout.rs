@@ -1,0 +1,101 @@
+//! Where the fields of an envelope lie in its body.
+//!
+//! A body is parsed once. What parsing found is kept as places, not as texts: a place costs nothing to keep for an
+//! attempt that may never come, a text costs a reference count.
+
+use super::{Envelope, EnvelopeError, RawJson, wire::Wire};
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::borrow::Cow;
+use time::OffsetDateTime;
+
+/// The result of parsing a body: gives its envelope any number of times, without parsing again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    event_id: Span,
+    aggregate_id: Span,
+    event_type: Span,
+    trace_id: Span,
+    correlation_id: Span,
+    payload: Span,
+    event_version: i64,
+    tenant_id: i64,
+    timestamp: OffsetDateTime,
+    /// The envelope itself, where a text is not in the body as it reads: it is written with escapes.
+    escaped: Option<Box<Envelope>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    start: usize,
+    len: usize,
+}
+
+impl Layout {
+    /// Parses and checks a body.
+    ///
+    /// # Errors
+    /// As [`Envelope::decode`].
+    pub fn read(body: &Bytes) -> Result<Self, EnvelopeError> {
+        let wire = Wire::read(body)?;
+        wire.check()?;
+        let timestamp = wire.timestamp()?;
+        let texts = [&wire.event_id, &wire.aggregate_id, &wire.event_type, &wire.trace_id, &wire.correlation_id];
+        let escaped = texts.iter().any(|text| matches!(text, Cow::Owned(text) if !text.is_empty()));
+        let span = |text: &str| Span::of(body, text);
+        Ok(Self {
+            event_id: span(&wire.event_id),
+            aggregate_id: span(&wire.aggregate_id),
+            event_type: span(&wire.event_type),
+            trace_id: span(&wire.trace_id),
+            correlation_id: span(&wire.correlation_id),
+            payload: span(wire.payload()),
+            event_version: wire.event_version,
+            tenant_id: wire.tenant_id,
+            timestamp,
+            escaped: escaped.then(|| Box::new(wire.into_envelope(body, timestamp))),
+        })
+    }
+
+    /// The envelope of the body that was read. Its texts and payload share `body`.
+    ///
+    /// # Panics
+    /// May panic when `body` is not the one that was read.
+    #[must_use]
+    pub fn envelope(&self, body: &Bytes) -> Envelope {
+        if let Some(envelope) = &self.escaped {
+            return Envelope::clone(envelope);
+        }
+        Envelope {
+            event_id: self.event_id.text(body),
+            aggregate_id: self.aggregate_id.text(body),
+            event_type: self.event_type.text(body),
+            event_version: self.event_version,
+            timestamp: self.timestamp,
+            trace_id: self.trace_id.text(body),
+            correlation_id: self.correlation_id.text(body),
+            tenant_id: self.tenant_id,
+            payload: RawJson::trusted(self.payload.bytes(body)),
+        }
+    }
+}
+
+impl Span {
+    /// Where `text` lies in `body`; nowhere for a text that is not part of it.
+    fn of(body: &Bytes, text: &str) -> Self {
+        let start = (text.as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
+        if text.is_empty() || start >= body.len() { Self { start: 0, len: 0 } } else { Self { start, len: text.len() } }
+    }
+
+    fn bytes(self, body: &Bytes) -> Bytes {
+        body.slice(self.start..self.start + self.len)
+    }
+
+    fn text(self, body: &Bytes) -> ByteString {
+        if self.len == 0 {
+            return ByteString::new();
+        }
+        // The parser has checked the text; the conversion checks it again, which costs less than an unsafe block.
+        ByteString::try_from(self.bytes(body)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,140 @@
+//! What all members share: topics, groups, the connection. The inside of a [`MemoryBroker`](crate::MemoryBroker).
+
+use crate::{
+    config::MemoryConfig,
+    connection::Connection,
+    group::Group,
+    place::Parts,
+    share::MemberId,
+    signal::Signal,
+    topic::{self, TopicState},
+};
+use arc_swap::ArcSwap;
+use buslane_core::{BrokerError, Topic, TopicSettings, TopicStrategy};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+pub(crate) struct Cluster {
+    pub(crate) config: MemoryConfig,
+    pub(crate) connection: Arc<Connection>,
+    /// A snapshot, so that publishing looks a topic up without a lock.
+    topics: ArcSwap<HashMap<Topic, Arc<TopicState>>>,
+    /// Held while topics or groups are added; also numbers the groups.
+    groups: Mutex<Groups>,
+}
+
+#[derive(Default)]
+struct Groups {
+    next: u64,
+    by_name: HashMap<String, Arc<Group>>,
+}
+
+impl Cluster {
+    pub(crate) fn new(config: MemoryConfig) -> Self {
+        Self { config, connection: Arc::default(), topics: ArcSwap::default(), groups: Mutex::default() }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<TopicState>> {
+        self.topics.load().get(name).cloned()
+    }
+
+    /// The topic, created with the defaults when it is new.
+    pub(crate) fn topic(&self, name: &Topic) -> Arc<TopicState> {
+        self.find(name).unwrap_or_else(|| self.create(name, &TopicSettings::default()).0)
+    }
+
+    /// The topic, and whether this call created it.
+    fn create(&self, name: &Topic, wanted: &TopicSettings) -> (Arc<TopicState>, bool) {
+        let _one_at_a_time = self.groups.lock();
+        if let Some(topic) = self.find(name) {
+            return (topic, false);
+        }
+        let topic = Arc::new(TopicState::new(name.clone(), &self.config, wanted));
+        let mut topics = HashMap::clone(&self.topics.load());
+        topics.insert(name.clone(), Arc::clone(&topic));
+        self.topics.store(Arc::new(topics));
+        (topic, true)
+    }
+
+    pub(crate) fn topics(&self) -> Arc<HashMap<Topic, Arc<TopicState>>> {
+        self.topics.load_full()
+    }
+
+    /// A new member of a group, which is created when it is new.
+    pub(crate) fn join(&self, name: &str, drain_deadline: Duration) -> (Arc<Group>, MemberId) {
+        // Joined under the lock, so that a group cannot be deleted between being found and being joined.
+        let mut groups = self.groups.lock();
+        if let Some(group) = groups.by_name.get(name) {
+            return (Arc::clone(group), group.join(drain_deadline));
+        }
+        groups.next += 1;
+        let group = Group::new(Parts {
+            group: groups.next,
+            group_name: name.into(),
+            span: self.config.max_open,
+            signal: Arc::new(Signal::default()),
+            connection: Arc::clone(&self.connection),
+        });
+        groups.by_name.insert(name.to_owned(), Arc::clone(&group));
+        let id = group.join(drain_deadline);
+        (group, id)
+    }
+
+    pub(crate) fn find_group(&self, name: &str) -> Option<Arc<Group>> {
+        self.groups.lock().by_name.get(name).cloned()
+    }
+
+    pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.lock().by_name.values().cloned().collect()
+    }
+
+    /// Forgets a group without members; `false` when it has some or does not exist.
+    pub(crate) fn delete_group(&self, name: &str) -> bool {
+        let mut groups = self.groups.lock();
+        if !groups.by_name.get(name).is_some_and(|group| group.is_empty()) {
+            return false;
+        }
+        let Some(group) = groups.by_name.remove(name) else { return false };
+        drop(groups);
+        for topic in self.topics().values() {
+            topic.partitions().iter().for_each(|partition| partition.remove_cursor(group.parts.group));
+        }
+        true
+    }
+
+    pub(crate) fn configure(
+        &self,
+        name: &Topic,
+        wanted: &TopicSettings,
+        strategy: TopicStrategy,
+    ) -> Result<TopicSettings, BrokerError> {
+        topic::check(name, wanted, strategy)?;
+        match strategy {
+            TopicStrategy::CreateOnly => Ok(self.create(name, wanted).0.settings()),
+            TopicStrategy::CreateOrUpdate => {
+                let (topic, created) = self.create(name, wanted);
+                if !created && topic.update(wanted)? {
+                    self.groups().iter().for_each(|group| group.grown(name));
+                }
+                Ok(topic.settings())
+            }
+            TopicStrategy::ValidateOnly => {
+                let topic = self.find(name).ok_or_else(|| BrokerError::UnknownTopic { topic: name.clone() })?;
+                topic.compare(wanted)?;
+                Ok(topic.settings())
+            }
+            TopicStrategy::Skip => Ok(self.find(name).map(|topic| topic.settings()).unwrap_or_default()),
+        }
+    }
+
+    /// Cuts (`Some`) or restores the connection, and tells everybody.
+    pub(crate) fn set_connection(&self, cut: Option<&str>) {
+        if !self.connection.set(cut) {
+            return;
+        }
+        for topic in self.topics().values() {
+            topic.partitions().iter().for_each(|partition| partition.wake_all());
+        }
+        self.groups().iter().for_each(|group| group.parts.signal.notify());
+    }
+}

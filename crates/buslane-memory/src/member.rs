@@ -1,0 +1,210 @@
+//! One member of one group, and one publisher: what a bus holds of the memory broker.
+
+use crate::{
+    cluster::Cluster,
+    config::MemberOptions,
+    group::{Group, Look},
+    share::MemberId,
+};
+use buslane_core::{
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, PublishError, Receipt, Record, SubscribeOptions,
+    Topic, TopicSettings, TopicStrategy,
+};
+use parking_lot::Mutex;
+use std::{
+    pin::pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// A member of a [`MemoryBroker`](crate::MemoryBroker); made by [`MemoryBroker::member`](crate::MemoryBroker::member).
+///
+/// # Drop behaviour
+/// Dropping it without [`Broker::close`] is a crash: its open deliveries go to the other members, or to whoever
+/// joins its group next, and what is settled of them later counts as late.
+pub struct MemoryMember {
+    pub(crate) cluster: Arc<Cluster>,
+    group: Arc<Group>,
+    id: MemberId,
+    pub(crate) options: MemberOptions,
+    closing: AtomicBool,
+    /// The answer of the first `close` that ended.
+    end: OnceLock<Result<(), BrokerError>>,
+    /// Told when `end` is set.
+    pub(crate) closed: Notify,
+    /// Changes of the connection that `next_event` has reported.
+    reported: Mutex<u64>,
+}
+
+impl std::fmt::Debug for MemoryMember {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryMember").field("group", &self.options.group).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl MemoryMember {
+    pub(crate) fn new(cluster: Arc<Cluster>, options: MemberOptions) -> Self {
+        let (group, id) = cluster.join(&options.group, options.drain_deadline);
+        let reported = cluster.connection.changes() & !1;
+        Self {
+            cluster,
+            group,
+            id,
+            options,
+            closing: AtomicBool::new(false),
+            end: OnceLock::new(),
+            closed: Notify::new(),
+            reported: Mutex::new(reported),
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// The next change of the connection that was not reported yet. A short cut is reported as both its ends.
+    fn connection_event(&self) -> Option<BrokerEvent> {
+        let mut reported = self.reported.lock();
+        if *reported == self.cluster.connection.changes() {
+            return None;
+        }
+        *reported += 1;
+        Some(if reported.is_multiple_of(2) {
+            BrokerEvent::Reconnected
+        } else {
+            BrokerEvent::Disconnected { reason: self.cluster.connection.reason() }
+        })
+    }
+
+    async fn event(&self) -> Option<BrokerEvent> {
+        loop {
+            let mut changed = pin!(self.group.parts.signal.changed());
+            changed.as_mut().enable();
+            if !self.is_closing()
+                && let Some(event) = self.connection_event()
+            {
+                return Some(event);
+            }
+            match self.group.look(self.id) {
+                Look::Assigned(intake) => return Some(BrokerEvent::Assigned(Box::new(intake))),
+                Look::Gone => return None,
+                Look::Nothing(None) => changed.await,
+                Look::Nothing(Some(at)) => {
+                    tokio::select! { () = changed => {}, () = sleep_until(at) => {} }
+                }
+            }
+        }
+    }
+
+    async fn leave(&self, patience: Duration) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + patience;
+        self.closing.store(true, Ordering::Release);
+        self.group.leave(self.id, deadline);
+        loop {
+            let mut changed = pin!(self.group.parts.signal.changed());
+            changed.as_mut().enable();
+            if self.is_closed() || self.group.open_of(self.id) == 0 || Instant::now() >= deadline {
+                break;
+            }
+            tokio::select! { () = changed => {}, () = sleep_until(deadline) => {} }
+        }
+        // The first to come here says how it ended, the others repeat it.
+        let end = self.end.get_or_init(|| match self.group.expel(self.id) {
+            0 => Ok(()),
+            open => Err(BrokerError::Timeout {
+                what: format!("{open} open deliveries of group {}", self.options.group),
+                deadline: patience,
+            }),
+        });
+        self.closed.notify_waiters();
+        end.clone()
+    }
+}
+
+impl Drop for MemoryMember {
+    fn drop(&mut self) {
+        if !self.is_closed() {
+            self.group.leave(self.id, Instant::now());
+            // A close that was cancelled has left already, and still waits.
+            self.group.expel(self.id);
+        }
+    }
+}
+
+impl Broker for MemoryMember {
+    fn backend(&self) -> Backend {
+        Backend::Memory
+    }
+
+    fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
+        self.publish_batch(topic, records)
+    }
+
+    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            if self.is_closing() {
+                return Err(BrokerError::Closed);
+            }
+            let topics =
+                topics.iter().map(|(topic, options)| (self.cluster.topic(topic), options.settle_first)).collect();
+            let is_member = self.group.subscribe(self.id, topics, self.options.offset_reset);
+            if is_member { Ok(()) } else { Err(BrokerError::Closed) }
+        })
+    }
+
+    fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            if self.is_closing() {
+                return Err(BrokerError::Closed);
+            }
+            self.group.unsubscribe(self.id, topic);
+            Ok(())
+        })
+    }
+
+    fn next_event(&self) -> BoxFuture<'_, Option<BrokerEvent>> {
+        Box::pin(self.event())
+    }
+
+    fn configure_topic<'a>(
+        &'a self,
+        topic: &'a Topic,
+        settings: &'a TopicSettings,
+        strategy: TopicStrategy,
+    ) -> BoxFuture<'a, Result<TopicSettings, BrokerError>> {
+        Box::pin(async move {
+            if self.is_closing() {
+                return Err(BrokerError::Closed);
+            }
+            self.cluster.configure(topic, settings, strategy)
+        })
+    }
+
+    fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
+        Box::pin(async move {
+            if self.is_closing() {
+                return Err(BrokerError::Closed);
+            }
+            Ok(self.cluster.find(topic).map(|topic| topic.settings()))
+        })
+    }
+
+    fn stop_reading(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.group.stop(self.id) })
+    }
+
+    fn close(&self, deadline: Duration) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(self.leave(deadline))
+    }
+}

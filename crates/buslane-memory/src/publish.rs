@@ -1,0 +1,137 @@
+//! Publishing: at once while there is room, else waiting in the partitions' queues up to the publish timeout.
+
+use crate::{
+    batch::{Batch, Part},
+    member::MemoryMember,
+    topic::TopicState,
+};
+use buslane_core::{Answer, PublishError, Receipt, Record, Topic};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+use tokio::time::{Instant, sleep_until};
+
+type Answers = Vec<Result<Receipt, PublishError>>;
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn all(count: usize, error: &PublishError) -> Answers {
+    vec![Err(error.clone()); count]
+}
+
+/// Stores what there is room for; the parts that have some left.
+fn store(batch: &mut Batch, topic: &TopicState) -> Vec<Part> {
+    let mut waiting = Vec::new();
+    batch.split(topic, |batch, mut part| {
+        let partition = std::sync::Arc::clone(&part.partition);
+        if !partition.append(batch, &mut part, None) {
+            waiting.push(part);
+        }
+    });
+    waiting
+}
+
+/// Goes on with what is left, each partition at its own pace.
+fn poll_store(batch: &mut Batch, waiting: &mut Vec<Part>, cx: &mut Context<'_>) -> Poll<()> {
+    waiting.retain_mut(|part| {
+        let partition = std::sync::Arc::clone(&part.partition);
+        !partition.append(batch, part, Some(cx.waker()))
+    });
+    if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+}
+
+impl MemoryMember {
+    pub(crate) fn publish_batch<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Answers> {
+        if records.is_empty() {
+            return Answer::Now(Vec::new());
+        }
+        if self.is_closing() {
+            return Answer::Now(all(records.len(), &PublishError::Closed));
+        }
+        if !self.cluster.connection.is_up() {
+            return Answer::Later(Box::pin(self.publish_connected(topic, records)));
+        }
+        let state = self.cluster.topic(topic);
+        if let Some(reason) = state.refusal() {
+            return Answer::Now(all(records.len(), &PublishError::Refused { topic: topic.clone(), reason }));
+        }
+        let mut batch = Batch::new(topic.clone(), records, now_ms());
+        let waiting = store(&mut batch, &state);
+        if waiting.is_empty() {
+            return Answer::Now(batch.into_answers());
+        }
+        let deadline = Instant::now() + self.options.publish_timeout;
+        Answer::Later(Box::pin(self.publish_rest(batch, waiting, deadline)))
+    }
+
+    /// Waits for the connection first.
+    async fn publish_connected(&self, topic: &Topic, records: Vec<Record>) -> Answers {
+        let deadline = Instant::now() + self.options.publish_timeout;
+        let connection = &self.cluster.connection;
+        loop {
+            let mut changed = pin!(connection.changed());
+            let mut closed = pin!(self.closed.notified());
+            changed.as_mut().enable();
+            closed.as_mut().enable();
+            if self.is_closed() {
+                return all(records.len(), &PublishError::Closed);
+            }
+            if connection.is_up() {
+                break;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = closed => {}
+                () = sleep_until(deadline) => {
+                    return all(records.len(), &PublishError::Unreachable { reason: connection.reason() });
+                }
+            }
+        }
+        let state = self.cluster.topic(topic);
+        if let Some(reason) = state.refusal() {
+            return all(records.len(), &PublishError::Refused { topic: topic.clone(), reason });
+        }
+        let mut batch = Batch::new(topic.clone(), records, now_ms());
+        let waiting = store(&mut batch, &state);
+        self.publish_rest(batch, waiting, deadline).await
+    }
+
+    /// Waits for room. Dropping it gives up the places in the queues.
+    async fn publish_rest(&self, mut batch: Batch, mut waiting: Vec<Part>, deadline: Instant) -> Answers {
+        let error = {
+            let mut closed = pin!(self.closed.notified());
+            closed.as_mut().enable();
+            let stored = poll_fn(|cx| poll_store(&mut batch, &mut waiting, cx));
+            if self.is_closed() {
+                Some(PublishError::Closed)
+            } else {
+                tokio::select! {
+                    biased;
+                    () = stored => None,
+                    () = closed => Some(PublishError::Closed),
+                    () = sleep_until(deadline) => Some(PublishError::Timeout {
+                        topic: batch.topic().clone(),
+                        waited: self.options.publish_timeout,
+                        detail: String::new(),
+                    }),
+                }
+            }
+        };
+        if let Some(mut error) = error {
+            for part in &mut waiting {
+                if let PublishError::Timeout { detail, .. } = &mut error {
+                    *detail = part.partition.describe_full();
+                }
+                batch.fail(part, &error);
+            }
+        }
+        drop(waiting);
+        batch.into_answers()
+    }
+}

@@ -1,0 +1,115 @@
+//! Where settlements are left: two rings of atomic words, one bit an offset, collected by whoever next looks.
+//!
+//! Not the tracker: a settlement takes no lock, it sets a bit; the tracker learns of it under the partition's lock.
+//! Sealing sets the bits of all that is open, so that a settlement that comes later finds its bit taken and knows that it is late.
+
+use crate::tracker::WORD;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+#[derive(Debug)]
+pub(crate) struct Window {
+    done: Box<[AtomicU64]>,
+    /// Deliveries that were given back without being done.
+    back: Box<[AtomicU64]>,
+    /// Whether `back` is worth a look.
+    any_back: AtomicBool,
+}
+
+fn ring(words: usize) -> Box<[AtomicU64]> {
+    (0..words).map(|_| AtomicU64::new(0)).collect()
+}
+
+impl Window {
+    /// A window of at least `span` offsets; rounded up to a power of two, at least one word.
+    pub(crate) fn new(span: usize) -> Self {
+        let words = span.div_ceil(64).next_power_of_two();
+        Self { done: ring(words), back: ring(words), any_back: AtomicBool::new(false) }
+    }
+
+    /// First offset that must not be handed out while `first_word` is the tracker's first word: its bit would be
+    /// that of an open one.
+    pub(crate) fn end(&self, first_word: u64) -> u64 {
+        (first_word + self.done.len() as u64) * WORD
+    }
+
+    /// Leaves word that `offset` is done; `false` when the window is sealed.
+    #[inline]
+    pub(crate) fn done(&self, offset: u64) -> bool {
+        let bit = 1 << (offset % WORD);
+        // SeqCst: the look at the attention flag that follows must not come before this (see `Assignment::settle`).
+        self.done[self.slot(offset / WORD)].fetch_or(bit, Ordering::SeqCst) & bit == 0
+    }
+
+    /// Leaves word that `offset` was given back; `false` when the window is sealed.
+    pub(crate) fn back(&self, offset: u64) -> bool {
+        let bit = 1 << (offset % WORD);
+        let fresh = self.back[self.slot(offset / WORD)].fetch_or(bit, Ordering::SeqCst) & bit == 0;
+        self.any_back.store(true, Ordering::SeqCst);
+        fresh
+    }
+
+    /// Takes what was left for the offsets of `words`, and calls `each` with word number, done and given-back bits.
+    pub(crate) fn collect(&self, words: std::ops::Range<u64>, each: impl FnMut(u64, u64, u64)) {
+        self.take(words, 0, self.any_back.swap(false, Ordering::SeqCst), each);
+    }
+
+    /// As [`Window::collect`], for the last time: what is settled of these words later is late.
+    pub(crate) fn seal(&self, words: std::ops::Range<u64>, each: impl FnMut(u64, u64, u64)) {
+        self.take(words, u64::MAX, true, each);
+    }
+
+    fn take(&self, words: std::ops::Range<u64>, leave: u64, back_too: bool, mut each: impl FnMut(u64, u64, u64)) {
+        for word in words {
+            let slot = self.slot(word);
+            let take = |ring: &[AtomicU64]| {
+                // A plain look first: most words have nothing new, and a look leaves the line shared.
+                if leave == 0 && ring[slot].load(Ordering::SeqCst) == 0 {
+                    return 0;
+                }
+                ring[slot].swap(leave, Ordering::SeqCst)
+            };
+            let done = take(&self.done);
+            let back = if back_too { take(&self.back) } else { 0 };
+            if done | back != 0 {
+                each(word, done, back);
+            }
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "masked to the length of the ring")]
+    fn slot(&self, word: u64) -> usize {
+        word as usize & (self.done.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collected(window: &Window, words: std::ops::Range<u64>) -> Vec<(u64, u64, u64)> {
+        let mut seen = Vec::new();
+        window.collect(words, |word, done, back| seen.push((word, done, back)));
+        seen
+    }
+
+    #[test]
+    fn d1_each_settlement_is_collected_once() {
+        let window = Window::new(256);
+        assert_eq!((window.end(0), window.end(3)), (256, 448));
+        assert!(window.done(64 * 7 + 1));
+        assert!(window.back(64 * 9));
+        assert_eq!(collected(&window, 7..10), [(7, 2, 0), (9, 0, 1)]);
+        assert_eq!(collected(&window, 7..10), []);
+    }
+
+    #[test]
+    fn k3_after_sealing_a_settlement_is_late() {
+        let window = Window::new(64);
+        assert!(window.done(3));
+        let mut seen = Vec::new();
+        window.seal(0..1, |word, done, back| seen.push((word, done, back)));
+        assert_eq!(seen, [(0, 8, 0)]);
+        assert!(!window.done(4));
+        assert!(!window.back(5));
+    }
+}

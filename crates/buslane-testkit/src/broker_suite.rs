@@ -1,0 +1,173 @@
+//! What every broker promises, as one suite: each scenario is a test of its own, named for the requirement it proves.
+//!
+//! Implement [`BrokerFixture`] and write [`broker_suite!`](crate::broker_suite!). Each test runs on a runtime of its own
+//! with two workers; when its scenario is over, no task may be left on it.
+//!
+//! A scenario that a backend cannot meet is listed in [`Capabilities::unmet`] with its reason; pin that list in a test
+//! of the backend, so that it does not grow unseen.
+
+pub mod basics;
+mod feed;
+pub mod lifecycle;
+pub mod members;
+pub mod pressure;
+pub mod redelivery;
+mod scenarios;
+pub mod topics;
+
+pub use feed::{Feed, bodies, publish, record, settle};
+
+use buslane_core::{Broker, SubscribeOptions, Topic};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What a backend can do, and how patient its tests are.
+#[derive(Debug, Clone)]
+pub struct Capabilities {
+    /// Partitions of a topic that is created by its first use; `None` where there are none. Default: 8.
+    pub partitions: Option<u32>,
+    /// Records that a partition holds before publishers wait; `None` where nothing makes them wait. Default: none.
+    pub capacity: Option<usize>,
+    /// How long a step of a scenario may take. Default: 10 s.
+    pub patience: Duration,
+    /// Scenarios that the backend cannot meet, each with the reason. Default: none.
+    pub unmet: &'static [(&'static str, &'static str)],
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { partitions: Some(8), capacity: None, patience: Duration::from_secs(10), unmet: &[] }
+    }
+}
+
+/// The member that a scenario asks for.
+#[derive(Debug, Clone)]
+pub struct MemberSpec {
+    /// Name of its group. A group that is new starts at the oldest message.
+    pub group: String,
+    /// How long open deliveries of a revoked partition are awaited.
+    pub drain_deadline: Duration,
+    /// How long a publish waits for room.
+    pub publish_timeout: Duration,
+}
+
+/// A broker under test. Each scenario gets a fixture of its own.
+pub trait BrokerFixture: Send + Sync + 'static {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// A new member; members of one fixture share one broker.
+    fn member(&self, spec: MemberSpec) -> impl Future<Output = Arc<dyn Broker>> + Send;
+
+    /// The name to use for a topic or a group: of this fixture alone, where fixtures share a server.
+    fn name(&self, what: &str) -> String {
+        what.to_owned()
+    }
+}
+
+/// What a scenario stands on: the fixture, with shorthands.
+#[derive(Debug)]
+pub struct Ground<F> {
+    /// The broker under test.
+    pub fixture: F,
+    /// What it can do.
+    pub can: Capabilities,
+}
+
+impl<F: BrokerFixture> Ground<F> {
+    /// A topic of this scenario.
+    ///
+    /// # Panics
+    /// When the fixture gives no valid name.
+    pub fn topic(&self, what: &str) -> Topic {
+        Topic::new(&self.fixture.name(what)).expect("a fixture names its topics well")
+    }
+
+    /// What a member of `group` is made of, at its defaults.
+    pub fn spec(&self, group: &str) -> MemberSpec {
+        MemberSpec {
+            group: self.fixture.name(group),
+            drain_deadline: Duration::from_secs(10),
+            publish_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// A member of `group`.
+    pub async fn member(&self, group: &str) -> Arc<dyn Broker> {
+        self.fixture.member(self.spec(group)).await
+    }
+
+    /// A member of `group` that is subscribed to `topic`, with its reader.
+    ///
+    /// # Panics
+    /// When it cannot subscribe.
+    pub async fn reader(&self, group: &str, topic: &Topic) -> Feed {
+        let feed = self.feed(self.member(group).await);
+        feed.subscribe(topic).await;
+        feed
+    }
+
+    /// A reader for a member.
+    pub fn feed(&self, broker: Arc<dyn Broker>) -> Feed {
+        Feed::new(broker, self.can.patience)
+    }
+
+    /// Partitions that a subscription to a new topic brings.
+    pub fn sources(&self) -> usize {
+        self.can.partitions.map_or(1, |count| count as usize)
+    }
+}
+
+impl Feed {
+    /// Subscribes its member to `topic`.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    // Not an `async fn`: an intake is not `Sync`, and the future of one could not move between threads.
+    pub fn subscribe(&self, topic: &Topic) -> impl Future<Output = ()> + Send + use<> {
+        let (broker, topics) = (Arc::clone(&self.broker), [(topic.clone(), SubscribeOptions::default())]);
+        async move { broker.subscribe(&topics).await.expect("a member subscribes") }
+    }
+}
+
+/// Runs one scenario, then looks for what it left behind. The macro calls it.
+///
+/// # Panics
+/// When the scenario fails, or leaves a task.
+pub fn run<F, Fut>(name: &str, fixture: impl FnOnce() -> F, scenario: impl FnOnce(Ground<F>) -> Fut)
+where
+    F: BrokerFixture,
+    Fut: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime for the test");
+    runtime.block_on(async {
+        let fixture = fixture();
+        let can = fixture.capabilities();
+        if let Some((_, reason)) = can.unmet.iter().find(|(unmet, _)| *unmet == name) {
+            eprintln!("unmet: {name}: {reason}");
+            return;
+        }
+        let limit = can.patience * 6;
+        let ended = tokio::time::timeout(limit, scenario(Ground { fixture, can })).await;
+        assert!(ended.is_ok(), "{name} did not end within {limit:?}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        while alive() > 0 {
+            assert!(Instant::now() < deadline, "{name} left {} tasks behind", alive());
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+/// Checks that every scenario in a list of unmet ones exists. The macro calls it.
+///
+/// # Panics
+/// When one does not.
+pub fn check_unmet(unmet: &[(&str, &str)], scenarios: &[&str]) {
+    for (name, _) in unmet {
+        assert!(scenarios.contains(name), "{name} is listed as unmet, but there is no such scenario");
+    }
+}

@@ -1,0 +1,157 @@
+//! Publishing and receiving.
+
+use super::{BrokerFixture, Ground, bodies, publish, record, settle};
+use buslane_core::{Headers, Record, partition_for};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Key, headers in order with duplicates, and every byte of the body.
+pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let mut feed = ground.reader("g", &topic).await;
+    let headers: Headers = [("X-A", &b"1"[..]), ("X-B", b"\xff\0"), ("X-A", b"2")].into_iter().collect();
+    let body: Vec<u8> = (0..=255).collect();
+    let sent = Record::new(body).with_key("order-42").with_headers(headers);
+    publish(&feed.broker, &topic, vec![sent.clone()]).await;
+    let got = feed.take(1).await;
+    let message = &got[0].message;
+    assert_eq!((&message.key, &message.headers, &message.payload), (&sent.key, &sent.headers, &sent.payload));
+    assert!(message.timestamp_ms > 1_600_000_000_000, "stamped in milliseconds: {}", message.timestamp_ms);
+    settle(got);
+    feed.close().await;
+}
+
+/// A receipt says where the record will be found.
+pub async fn e6_offsets_and_partitions_are_those_of_the_receipts<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let mut feed = ground.reader("g", &topic).await;
+    let records = (0..40).map(|n| record(&format!("k{}", n % 7), n.to_string())).collect();
+    let receipts = publish(&feed.broker, &topic, records).await;
+    let got = feed.take(40).await;
+    for delivery in &got {
+        let n: usize = bodies(std::slice::from_ref(delivery))[0].parse().expect("a number");
+        let (receipt, message) = (&receipts[n], &delivery.message);
+        assert_eq!((&receipt.topic, message.topic()), (&topic, &topic));
+        assert_eq!((receipt.partition, receipt.offset), (message.partition(), message.offset));
+        assert!(!receipt.duplicate);
+    }
+    settle(got);
+    feed.close().await;
+}
+
+/// Nothing at all, and 1 MiB.
+pub async fn b1_empty_and_large_payloads_arrive<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let mut feed = ground.reader("g", &topic).await;
+    let large: Vec<u8> = (0..1_u32 << 20).map(|n| n.to_le_bytes()[0]).collect();
+    let records = vec![Record::new("").with_key("k"), Record::new(large.clone()).with_key("k")];
+    publish(&feed.broker, &topic, records).await;
+    let got = feed.take(2).await;
+    assert!(got[0].message.payload.is_empty());
+    assert!(got[1].message.payload == large, "1 MiB arrives byte by byte");
+    settle(got);
+    feed.close().await;
+}
+
+/// And what was published is there for the first group that comes.
+pub async fn b1_publishing_without_a_subscriber_succeeds<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let member = ground.member("g").await;
+    publish(&member, &topic, vec![record("k", "early")]).await;
+    let mut feed = ground.feed(member);
+    feed.subscribe(&topic).await;
+    let got = feed.take(1).await;
+    assert_eq!(bodies(&got), ["early"]);
+    settle(got);
+    feed.close().await;
+}
+
+/// No record, no answer, no wait.
+pub async fn b1_an_empty_batch_is_published_at_once<F: BrokerFixture>(ground: Ground<F>) {
+    let member = ground.member("g").await;
+    assert_eq!(publish(&member, &ground.topic("orders"), Vec::new()).await, []);
+    ground.feed(member).close().await;
+}
+
+/// Ten publishers of one member, two hundred messages each.
+pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let mut feed = ground.reader("g", &topic).await;
+    let publishers: Vec<_> = (0..10)
+        .map(|publisher| {
+            let (broker, topic) = (Arc::clone(&feed.broker), topic.clone());
+            tokio::spawn(async move {
+                for batch in 0..20 {
+                    let body = |n| format!("{publisher}-{:03}", batch * 10 + n);
+                    let records = (0..10).map(|n| record(&format!("k{publisher}"), body(n))).collect();
+                    publish(&broker, &topic, records).await;
+                }
+            })
+        })
+        .collect();
+    let got = feed.take(2_000).await;
+    for publisher in publishers {
+        publisher.await.expect("a publisher ends well");
+    }
+    let mut seen = bodies(&got);
+    let by_publisher = |publisher: usize| -> Vec<String> {
+        let prefix = format!("{publisher}-");
+        seen.iter().filter(|body| body.starts_with(&prefix)).cloned().collect()
+    };
+    for publisher in 0..10 {
+        let mine = by_publisher(publisher);
+        assert!(mine.is_sorted(), "publisher {publisher} is in order: {mine:?}");
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 2_000, "each message came once");
+    settle(got);
+    feed.close().await;
+}
+
+/// The same partition that Go and librdkafka producers choose.
+pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(ground: Ground<F>) {
+    let partitions = ground.can.partitions.expect("list this scenario as unmet where there are no partitions");
+    let topic = ground.topic("orders");
+    let member = ground.member("g").await;
+    let keys: Vec<String> = (0..50).map(|n| format!("order-{n}")).collect();
+    let receipts = publish(&member, &topic, keys.iter().map(|key| record(key, "x")).collect()).await;
+    for (key, receipt) in keys.iter().zip(receipts) {
+        assert_eq!(receipt.partition, partition_for(key.as_bytes(), partitions), "{key}");
+    }
+    ground.feed(member).close().await;
+}
+
+/// No key is no reason to be lost.
+pub async fn r2_records_without_a_key_spread_and_all_arrive<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let mut feed = ground.reader("g", &topic).await;
+    let receipts = publish(&feed.broker, &topic, (0..64).map(|n| Record::new(n.to_string())).collect()).await;
+    if ground.can.partitions.is_some_and(|count| count > 1) {
+        assert!(receipts.iter().any(|receipt| receipt.partition != receipts[0].partition), "more than one partition");
+    }
+    let got = feed.take(64).await;
+    let mut seen: Vec<u32> = bodies(&got).iter().map(|body| body.parse().expect("a number")).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..64).collect::<Vec<_>>());
+    settle(got);
+    feed.close().await;
+}
+
+/// Batches of mixed keys, one behind the other.
+pub async fn r3_batches_keep_the_order_of_each_key<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let mut feed = ground.reader("g", &topic).await;
+    for batch in 0..10 {
+        let records = (0..50).map(|n| record(&format!("k{}", n % 13), (batch * 50 + n).to_string())).collect();
+        publish(&feed.broker, &topic, records).await;
+    }
+    let got = feed.take(500).await;
+    let mut last: BTreeMap<_, usize> = BTreeMap::new();
+    for (delivery, body) in got.iter().zip(bodies(&got)) {
+        let n = body.parse().expect("a number");
+        let before = last.insert(delivery.message.key.clone(), n);
+        assert!(before.is_none_or(|before| before < n), "{before:?} came before {n}");
+    }
+    settle(got);
+    feed.close().await;
+}

@@ -1,0 +1,83 @@
+//! Which errors are tried again.
+
+use super::{Ground, Seen, now, publish_numbers};
+use buslane::{Class, classify};
+use buslane_core::{EnvelopeError, Event, HandlerError, Verdict, broker::header};
+use std::{io, sync::Arc};
+
+/// How many attempts an envelope gets whose handler always answers so, and the error in its dead letter.
+async fn attempts_of(
+    ground: &Ground,
+    what: &str,
+    answer: impl Fn() -> Verdict + Send + Sync + 'static,
+) -> (usize, String) {
+    let (topic, dead) = (ground.topic(what), ground.topic(&format!("{what}.dead")));
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = now(move |_: Event| {
+        into.push(());
+        answer()
+    });
+    bus.subscription(&topic).dead_letter(&dead).envelopes(handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    let letter = ground.audit(&dead, 1).await.remove(0);
+    let text = |name| letter.headers.get(name).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    assert_eq!(text(header::ATTEMPTS), seen.len().to_string());
+    ground.end_clean(&bus).await;
+    (seen.len(), text(header::ERROR_MESSAGE))
+}
+
+/// Transport, timeouts and what nobody knows.
+pub async fn d5_transient_errors_are_tried_again(ground: Ground) {
+    let reset = || Verdict::Failed(io::Error::new(io::ErrorKind::ConnectionReset, "reset by peer").into());
+    assert_eq!(attempts_of(&ground, "reset", reset).await, (3, "reset by peer".to_owned()));
+    assert_eq!(attempts_of(&ground, "text", || Verdict::Failed("who knows".into())).await, (3, "who knows".to_owned()));
+}
+
+/// Decoding and validation, wherever in the chain.
+pub async fn d5_permanent_errors_are_not(ground: Ground) {
+    let decoding = || Verdict::Failed(serde_json::from_str::<u32>("no").expect_err("no number").into());
+    let (attempts, error) = attempts_of(&ground, "decoding", decoding).await;
+    assert!(attempts == 1 && error.contains("line 1"), "{attempts}: {error}");
+    let validation = || Verdict::Failed(EnvelopeError::PayloadRequired.into());
+    assert_eq!(attempts_of(&ground, "validation", validation).await, (1, "payload is required".to_owned()));
+    let wrapped = || {
+        let cause = serde_json::from_str::<u32>("no").expect_err("no number");
+        Verdict::Failed(io::Error::other(cause).into())
+    };
+    assert_eq!(attempts_of(&ground, "wrapped", wrapped).await.0, 1);
+}
+
+/// The handler's own word.
+pub async fn d5_a_handler_may_reject_or_insist(ground: Ground) {
+    assert_eq!(attempts_of(&ground, "reject", || Verdict::reject("never")).await, (1, "never".to_owned()));
+    let insist = || Verdict::retry(EnvelopeError::PayloadRequired);
+    assert_eq!(attempts_of(&ground, "insist", insist).await, (3, "payload is required".to_owned()));
+}
+
+/// A subscription's own classifier decides, and may ask the default one.
+pub async fn d5_a_subscription_has_its_own_classifier(ground: Ground) {
+    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = now(move |event: Event| {
+        into.push(event.payload.as_bytes().clone());
+        Err::<(), HandlerError>(match &event.payload.as_bytes()[..] {
+            b"0" => "out of stock".into(),
+            _ => EnvelopeError::PayloadRequired.into(),
+        })
+    });
+    let classifier = |error: &HandlerError| match error.to_string().as_str() {
+        "out of stock" => Class::Permanent,
+        _ if classify(error) == Class::Permanent => Class::Transient,
+        _ => Class::Permanent,
+    };
+    let subscription = bus.subscription(&topic).classifier(classifier).dead_letter(&dead);
+    subscription.envelopes(handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    publish_numbers(&bus, &topic, "b", 1..2).await;
+    ground.audit(&dead, 2).await;
+    let count = |body: &[u8]| seen.all().iter().filter(|seen| seen[..] == *body).count();
+    assert_eq!((count(b"0"), count(b"1")), (1, 3));
+    ground.end_clean(&bus).await;
+}

@@ -1,0 +1,37 @@
+//! Deadlines for whatever a test waits for. A test that waits without one hangs instead of failing.
+
+use std::{future::Future, time::Duration};
+use tokio::time::{Instant, timeout};
+
+/// Long enough for a loaded machine; only a failing test waits as long.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits for `future`.
+///
+/// # Panics
+/// When it takes longer than `limit`; `what` says what was waited for.
+pub async fn within<F: Future>(limit: Duration, what: &str, future: F) -> F::Output {
+    match timeout(limit, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("not within {limit:?}: {what}"),
+    }
+}
+
+/// Waits for `condition`, yielding between looks. Keeps the runtime busy, so that paused time stands still.
+///
+/// # Panics
+/// When it does not come about within [`LIMIT`] of real time.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// How much time of the runtime's clock `future` takes, with what it gives.
+pub async fn timed<F: Future>(future: F) -> (F::Output, Duration) {
+    let start = Instant::now();
+    let output = future.await;
+    (output, start.elapsed())
+}

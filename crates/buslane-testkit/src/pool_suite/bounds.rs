@@ -1,0 +1,300 @@
+//! Bounds are real: what is open never exceeds them, and nothing is dropped because of them.
+
+use super::{
+    PoolFixture, PoolOptions,
+    kit::{again, done, is_waiting, job, job_of_bytes, scripted, stop_well, submit_all, try_one},
+};
+use crate::{
+    deadline::{LIMIT, timed, until, within},
+    ledger::{End, Ledger},
+    signal::{Barrier, Count, Gate},
+};
+use buslane_core::{ErasedHandler, Job, Kind, Message, Pool, SubmitError, erase};
+use buslane_lanes::Bounds;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+/// A handler that waits until the gate is opened.
+fn gated(gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
+    let gate = Arc::clone(gate);
+    erase(Kind::Regular, move |_: Message| {
+        let gate = Arc::clone(&gate);
+        async move { gate.wait().await }
+    })
+}
+
+/// A pool with these bounds, the gate that its handlers wait for, and the ledger of its jobs.
+fn gated_pool(fixture: &dyn PoolFixture, bounds: Bounds) -> (Arc<dyn Pool>, Arc<Gate>, Arc<Ledger>) {
+    let gate = Arc::new(Gate::default());
+    let options = PoolOptions { bounds, default_handler: Some(gated(&gate)), ..PoolOptions::default() };
+    (fixture.pool(options), gate, Ledger::new())
+}
+
+/// A pool is as large as its workers and their queues together, to the message.
+pub async fn p1_pool_holds_exactly_workers_times_size(fixture: &dyn PoolFixture) {
+    // SPEC: P1, P2
+    let bounds = Bounds { messages: 4 * 5, ..Bounds::default() };
+    let (pool, gate, ledger) = gated_pool(fixture, bounds);
+    assert_eq!((pool.stats().capacity, pool.stats().workers), (20, 4));
+    for key in 0..20 {
+        assert_eq!(try_one(&*pool, job(&ledger, key, 1)), Ok(()), "key {key}");
+    }
+    let refused = try_one(&*pool, job(&ledger, 20, 1));
+    assert!(matches!(refused, Err(SubmitError::PoolFull { messages: 20, .. })), "{refused:?}");
+    gate.open();
+    stop_well(&*pool).await;
+    assert_eq!(ledger.count(|end| *end == End::Ok), 20);
+}
+
+/// The bound of one lane does not concern the others.
+pub async fn p3_full_lane_refuses_its_own_key_alone(fixture: &dyn PoolFixture) {
+    let (pool, gate, ledger) = gated_pool(fixture, Bounds { lane_messages: 3, ..Bounds::default() });
+    for sequence in 1..=3 {
+        assert_eq!(try_one(&*pool, job(&ledger, 7, sequence)), Ok(()));
+    }
+    assert_eq!(try_one(&*pool, job(&ledger, 7, 4)), Err(SubmitError::LaneFull { limit: 3 }));
+    assert_eq!(try_one(&*pool, job(&ledger, 8, 1)), Ok(()));
+    gate.open();
+    stop_well(&*pool).await;
+}
+
+/// Ten times what fits goes through, and every message of it ends.
+pub async fn p3_full_pool_makes_the_submitter_wait_and_drops_nothing(fixture: &dyn PoolFixture) {
+    let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 10, ..Bounds::default() });
+    let mut batch: VecDeque<Job> = (0..100).map(|n| job(&ledger, n % 7, n)).collect();
+    let mut waiting = pool.submit(&mut batch);
+    is_waiting(&mut waiting).await;
+    assert_eq!(pool.stats().open, 10);
+    gate.open();
+    within(LIMIT, "there is room for all", waiting).await.expect("nothing but room was missing");
+    assert!(batch.is_empty());
+    stop_well(&*pool).await;
+    assert_eq!(ledger.by_token(), vec![End::Ok; 100]);
+}
+
+/// What does not fit in time comes back to the caller, untouched.
+pub async fn p3_wait_timeout_is_a_typed_error_and_keeps_the_batch(fixture: &dyn PoolFixture) {
+    let gate = Arc::new(Gate::default());
+    let wait_timeout = Duration::from_millis(20);
+    let pool = fixture.pool(PoolOptions {
+        bounds: Bounds { messages: 2, ..Bounds::default() },
+        default_handler: Some(gated(&gate)),
+        wait_timeout,
+        ..PoolOptions::default()
+    });
+    let ledger = Ledger::new();
+    let mut batch: VecDeque<Job> = (0..5).map(|n| job(&ledger, n, n)).collect();
+    let (refused, waited) = timed(pool.submit(&mut batch)).await;
+    assert!(matches!(refused, Err(SubmitError::PoolFull { messages: 2, .. })), "{refused:?}");
+    assert!(refused.is_err_and(|error| error.is_temporary()));
+    assert!(waited >= wait_timeout, "{waited:?}");
+    assert_eq!(batch.iter().map(|job| job.message.offset).collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!(ledger.ends(), []);
+    gate.open();
+    submit_all(&*pool, batch).await;
+    stop_well(&*pool).await;
+    assert_eq!(ledger.by_token(), vec![End::Ok; 5]);
+}
+
+/// Bytes are a bound of their own.
+pub async fn p3_byte_budget_counts_until_completion(fixture: &dyn PoolFixture) {
+    let (pool, gate, ledger) = gated_pool(fixture, Bounds { bytes: 1_000, ..Bounds::default() });
+    assert_eq!(try_one(&*pool, job_of_bytes(&ledger, 0, 1, 400)), Ok(()));
+    assert_eq!(try_one(&*pool, job_of_bytes(&ledger, 1, 1, 600)), Ok(()));
+    let refused = try_one(&*pool, job_of_bytes(&ledger, 2, 1, 8));
+    assert_eq!(refused, Err(SubmitError::PoolFull { messages: 2, bytes: 1_000 }));
+    gate.open();
+    until("both have ended", || pool.stats().open == 0).await;
+    assert_eq!(pool.stats().open_bytes, 0);
+    assert_eq!(try_one(&*pool, job_of_bytes(&ledger, 2, 1, 1_000)), Ok(()));
+    stop_well(&*pool).await;
+}
+
+/// A message larger than the budget is no dead end: it runs when nothing else is open.
+pub async fn p3_oversized_message_is_admitted_alone(fixture: &dyn PoolFixture) {
+    let (pool, gate, ledger) = gated_pool(fixture, Bounds { bytes: 1_000, ..Bounds::default() });
+    assert_eq!(try_one(&*pool, job_of_bytes(&ledger, 0, 1, 8)), Ok(()));
+    let mut large = VecDeque::from([job_of_bytes(&ledger, 1, 1, 5_000)]);
+    let mut waiting = pool.submit(&mut large);
+    is_waiting(&mut waiting).await;
+    gate.open();
+    within(LIMIT, "the large one is admitted", waiting).await.expect("it was only too early");
+    until("both have ended", || pool.stats().open == 0).await;
+    stop_well(&*pool).await;
+    assert_eq!(ledger.by_token(), [End::Ok, End::Ok]);
+}
+
+/// A wait belongs to its submitter: who has room goes past it.
+pub async fn p3_others_are_admitted_while_one_submitter_waits(fixture: &dyn PoolFixture) {
+    let (pool, gate, ledger) = gated_pool(fixture, Bounds { lane_messages: 1, ..Bounds::default() });
+    assert_eq!(try_one(&*pool, job(&ledger, 1, 1)), Ok(()));
+    let mut second = VecDeque::from([job(&ledger, 1, 2)]);
+    let mut waiting = pool.submit(&mut second);
+    is_waiting(&mut waiting).await;
+    for key in 2..100 {
+        assert_eq!(try_one(&*pool, job(&ledger, key, 1)), Ok(()), "key {key}");
+    }
+    is_waiting(&mut waiting).await;
+    gate.open();
+    within(LIMIT, "the lane has room", waiting).await.expect("it was only too early");
+    stop_well(&*pool).await;
+}
+
+/// A submitter that gives up keeps what was not taken, and is not waited for.
+pub async fn p3_cancelled_submit_keeps_the_batch_and_leaves_no_trace(fixture: &dyn PoolFixture) {
+    let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 3, ..Bounds::default() });
+    let mut batch: VecDeque<Job> = (0..8).map(|n| job(&ledger, n, n)).collect();
+    for _ in 0..3 {
+        let mut waiting = pool.submit(&mut batch);
+        is_waiting(&mut waiting).await;
+        drop(waiting);
+        assert_eq!(batch.iter().map(|job| job.message.offset).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
+    }
+    gate.open();
+    submit_all(&*pool, batch).await;
+    stop_well(&*pool).await;
+    assert_eq!(ledger.by_token(), vec![End::Ok; 8]);
+}
+
+/// Nobody sleeps on after there is room.
+pub async fn p3_room_wakes_every_submitter(fixture: &dyn PoolFixture) {
+    let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 2, ..Bounds::default() });
+    submit_all(&*pool, (0..2).map(|n| job(&ledger, n, 1))).await;
+    let started = Arc::new(Count::default());
+    let submitters: Vec<_> = (2..34)
+        .map(|key| {
+            let (pool, started) = (Arc::clone(&pool), Arc::clone(&started));
+            let mut batch: VecDeque<Job> = (1..=10).map(|n| job(&ledger, key, n)).collect();
+            tokio::spawn(async move {
+                let mut waiting = pool.submit(&mut batch);
+                is_waiting(&mut waiting).await;
+                started.add();
+                waiting.await
+            })
+        })
+        .collect();
+    within(LIMIT, "all submitters wait", started.reached(32)).await;
+    gate.open();
+    for submitter in submitters {
+        within(LIMIT, "a submitter gets room", submitter).await.expect("no panic").expect("room");
+    }
+    stop_well(&*pool).await;
+    assert_eq!(ledger.by_token(), vec![End::Ok; 322]);
+}
+
+/// Messages that have ended make room at once, also while the next one of their worker blocks its thread.
+pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture) {
+    let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
+    let handler = {
+        let (barrier, entered) = (Arc::clone(&barrier), Arc::clone(&entered));
+        erase(Kind::Regular, move |message: Message| {
+            let (barrier, entered) = (Arc::clone(&barrier), Arc::clone(&entered));
+            async move {
+                entered.add();
+                assert!(message.offset != 3 || barrier.block(), "the test has given up");
+            }
+        })
+    };
+    let bounds = Bounds { messages: 4, lane_messages: 4, ..Bounds::default() };
+    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+    let ledger = Ledger::new();
+    submit_all(&*pool, (1..=4).map(|n| job(&ledger, 1, n))).await;
+    within(LIMIT, "the third blocks", entered.reached(3)).await;
+    for sequence in [5, 6] {
+        let mut next = VecDeque::from([job(&ledger, 1, sequence)]);
+        within(LIMIT / 4, "two have ended, so there is room", pool.submit(&mut next)).await.expect("room");
+    }
+    assert_eq!(try_one(&*pool, job(&ledger, 1, 7)), Err(SubmitError::LaneFull { limit: 4 }));
+    barrier.open();
+    stop_well(&*pool).await;
+}
+
+/// Whoever looks, whenever he looks, finds no more open than there may be.
+pub async fn p3_open_work_never_exceeds_the_bounds(fixture: &dyn PoolFixture) {
+    let handler = erase(Kind::Regular, async |message: Message| {
+        if message.offset.is_multiple_of(3) {
+            tokio::task::yield_now().await;
+        }
+    });
+    let bounds = Bounds { messages: 50, bytes: 40 * 50, lane_messages: 5, ..Bounds::default() };
+    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+    let ledger = Ledger::new();
+    let submitters: Vec<_> = (0..4)
+        .map(|submitter| {
+            let (pool, ledger) = (Arc::clone(&pool), Arc::clone(&ledger));
+            tokio::spawn(async move {
+                for n in 0..50 {
+                    let jobs: Vec<Job> =
+                        (0..20).map(|at| job_of_bytes(&ledger, submitter * 10 + at % 10, n * 20 + at, 64)).collect();
+                    submit_all(&*pool, jobs).await;
+                }
+            })
+        })
+        .collect();
+    while !submitters.iter().all(tokio::task::JoinHandle::is_finished) {
+        let stats = pool.stats();
+        assert!(stats.open <= 50 && stats.open_bytes <= 40 * 50, "{stats:?}");
+        tokio::task::yield_now().await;
+    }
+    stop_well(&*pool).await;
+    assert_eq!(ledger.by_token(), vec![End::Ok; 4_000]);
+}
+
+/// Work behind a failing key does not take the room of the others.
+pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
+    let gate = Arc::new(Gate::default());
+    let healed = Arc::new(Gate::default());
+    let failing = {
+        let healed = Arc::clone(&healed);
+        scripted(Kind::Envelope, move |attempt| {
+            let healed = Arc::clone(&healed);
+            async move {
+                if attempt.message.attempt == 1 && attempt.message.offset == 1 {
+                    return again(Duration::from_millis(1), true, None);
+                }
+                // The second attempt waits, so that the test decides when the key is well again.
+                healed.wait().await;
+                done()
+            }
+        })
+    };
+    let bounds = Bounds { messages: 10, lane_messages: 6, parked_messages: 6, ..Bounds::default() };
+    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(gated(&gate)), ..PoolOptions::default() });
+    let ledger = Ledger::new();
+    let failing_job = |sequence| job(&ledger, 1_000, sequence).with_handler(Arc::clone(&failing));
+    assert_eq!(try_one(&*pool, failing_job(1)), Ok(()));
+    until("the key waits for its retry", || pool.stats().retried == 1).await;
+    for sequence in 2..=6 {
+        assert_eq!(try_one(&*pool, failing_job(sequence)), Ok(()));
+    }
+    assert_eq!(pool.stats().parked, 6);
+    for key in 0..10 {
+        assert_eq!(try_one(&*pool, job(&ledger, key, 1)), Ok(()), "key {key}");
+    }
+    let refused = try_one(&*pool, job(&ledger, 10, 1));
+    assert!(matches!(refused, Err(SubmitError::PoolFull { messages: 10, .. })), "{refused:?}");
+    gate.open();
+    healed.open();
+    ledger.settled(16).await;
+    stop_well(&*pool).await;
+    assert_eq!(ledger.count(|end| *end == End::Ok), 16);
+}
+
+/// Where the bound of the parked messages is reached, the failing keys are refused and nobody else.
+pub async fn p3_parked_bound_refuses_failing_keys_alone(fixture: &dyn PoolFixture) {
+    let failing = scripted(Kind::Envelope, async |_| again(Duration::from_hours(1), true, None));
+    let healthy = erase(Kind::Regular, async |_: Message| ());
+    let bounds = Bounds { messages: 10, parked_messages: 5, ..Bounds::default() };
+    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(healthy), ..PoolOptions::default() });
+    let ledger = Ledger::new();
+    let failing_job = |sequence| job(&ledger, 1_000, sequence).with_handler(Arc::clone(&failing));
+    assert_eq!(try_one(&*pool, failing_job(1)), Ok(()));
+    until("the key waits for its retry", || pool.stats().parked_lanes == 1).await;
+    for sequence in 2..=5 {
+        assert_eq!(try_one(&*pool, failing_job(sequence)), Ok(()));
+    }
+    assert_eq!(try_one(&*pool, failing_job(6)), Err(SubmitError::ParkedFull { messages: 5 }));
+    submit_all(&*pool, (0..100).map(|n| job(&ledger, n % 13, n))).await;
+    until("the healthy keys are done", || pool.stats().ok == 100).await;
+    let report = pool.stop(LIMIT).await;
+    assert_eq!((report.abandoned, report.stragglers), (5, 0), "{report:?}");
+}

@@ -1,0 +1,210 @@
+//! What a panic does: to its job, to its worker, and to everybody else, which is nothing.
+
+use super::{
+    PoolFixture, PoolOptions,
+    kit::{again, done, job, scripted, stop_well, submit_all},
+};
+use crate::{
+    deadline::until,
+    ledger::{End, Ledger},
+    recorder::{Recorder, key_and_sequence},
+    signal::Gate,
+};
+use buslane_core::{AttemptSlot, ErasedHandler, HandlerPanicked, Job, Kind, Message, Outcome, Pool, Step, erase};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Waits until the restarts of a pool are as many as they should be.
+async fn restarts(pool: &dyn Pool, fixture: &dyn PoolFixture, panics: u64) {
+    let expected = if fixture.is_supervised() { panics } else { 0 };
+    until("the supervisor has done its work", || pool.stats().restarts >= expected).await;
+    assert_eq!(pool.stats().restarts, expected);
+}
+
+/// An envelope's panic is a failure of that envelope: no restart, and the next one runs.
+pub async fn p7_envelope_panic_is_reported_and_the_worker_goes_on(fixture: &dyn PoolFixture) {
+    let handler = erase(Kind::Envelope, async |message: Message| {
+        assert!(message.offset.is_multiple_of(2), "odd {}", message.offset);
+    });
+    let pool = fixture.pool(PoolOptions { workers: 1, default_handler: Some(handler), ..PoolOptions::default() });
+    let ledger = Ledger::new();
+    submit_all(&*pool, (0..15).map(|n| job(&ledger, 1, n))).await;
+    stop_well(&*pool).await;
+    for (end, n) in ledger.by_token().into_iter().zip(0..) {
+        let expected = if n % 2 == 0 { End::Ok } else { End::Panicked(format!("odd {n}")) };
+        assert_eq!(end, expected);
+    }
+    assert_eq!(HandlerPanicked("odd 1".into()).to_string(), "handler panicked: odd 1");
+    let stats = pool.stats();
+    assert_eq!((stats.panicked, stats.panics, stats.restarts), (7, 7, 0), "{stats:?}");
+}
+
+/// A regular message's panic ends a supervised worker; what was queued runs afterwards, in order.
+pub async fn p7_regular_panic_leaves_queued_work_in_order(fixture: &dyn PoolFixture) {
+    let gate = Arc::new(Gate::default());
+    let order: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let handler = {
+        let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+        erase(Kind::Regular, move |message: Message| {
+            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+            async move {
+                gate.wait().await;
+                order.lock().unwrap_or_else(PoisonError::into_inner).push(message.offset);
+                assert!(!message.offset.is_multiple_of(50), "boom {}", message.offset);
+            }
+        })
+    };
+    let pool = fixture.pool(PoolOptions { workers: 1, default_handler: Some(handler), ..PoolOptions::default() });
+    let ledger = Ledger::new();
+    submit_all(&*pool, (0..150).map(|n| job(&ledger, 1, n))).await;
+    assert_eq!(pool.stats().open, 150);
+    gate.open();
+    ledger.settled(150).await;
+    assert_eq!(*order.lock().unwrap_or_else(PoisonError::into_inner), (0..150).collect::<Vec<u64>>());
+    let panicked = ledger.by_token().iter().filter(|end| matches!(end, End::Panicked(_))).count();
+    assert_eq!(panicked, 3);
+    restarts(&*pool, fixture, 3).await;
+    stop_well(&*pool).await;
+}
+
+/// Before the future is made, before its first wait and after it: all the same.
+pub async fn p7_panic_at_any_point_of_a_handler(fixture: &dyn PoolFixture) {
+    for kind in [Kind::Regular, Kind::Envelope] {
+        let handler = erase(kind, |message: Message| {
+            assert!(message.offset % 4 != 1, "before the future");
+            async move {
+                assert!(message.offset % 4 != 2, "before the wait");
+                tokio::task::yield_now().await;
+                assert!(message.offset % 4 != 3, "after the wait");
+            }
+        });
+        let pool = fixture.pool(PoolOptions { workers: 2, default_handler: Some(handler), ..PoolOptions::default() });
+        let ledger = Ledger::new();
+        submit_all(&*pool, (0..40).map(|n| job(&ledger, n % 3, n))).await;
+        ledger.settled(40).await;
+        let texts = ["before the future", "before the wait", "after the wait"];
+        for (end, n) in ledger.by_token().into_iter().zip(0..) {
+            let expected = if n % 4 == 0 { End::Ok } else { End::Panicked(texts[n % 4 - 1].into()) };
+            assert_eq!(end, expected, "message {n}, {kind}");
+        }
+        restarts(&*pool, fixture, if kind == Kind::Regular { 30 } else { 0 }).await;
+        assert_eq!(pool.stats().panics, 30);
+        stop_well(&*pool).await;
+    }
+}
+
+/// A panic outside of the handler's future is judged by the handler whose it is, not by the pool's default one.
+pub async fn p7_panic_outside_of_the_future_goes_to_its_own_handler(fixture: &dyn PoolFixture) {
+    struct Brittle(Kind);
+    impl ErasedHandler for Brittle {
+        fn kind(&self) -> Kind {
+            self.0
+        }
+        fn start(&self, _: &mut Job, _: &mut AttemptSlot) {
+            panic!("no start")
+        }
+        fn panicked(&self, _: &mut Job, text: String) -> Step {
+            Step::Done(Outcome::Failed(format!("{} handler: {text}", self.0).into()))
+        }
+    }
+    let default = erase(Kind::Regular, async |_: Message| ());
+    for default_handler in [None, Some(default)] {
+        let pool = fixture.pool(PoolOptions { workers: 1, default_handler, ..PoolOptions::default() });
+        let ledger = Ledger::new();
+        let handlers: [Arc<dyn ErasedHandler>; 2] =
+            [Arc::new(Brittle(Kind::Envelope)), Arc::new(Brittle(Kind::Regular))];
+        let jobs = (0..10).map(|n| job(&ledger, 1, n).with_handler(Arc::clone(&handlers[usize::from(n >= 8)])));
+        submit_all(&*pool, jobs).await;
+        ledger.settled(10).await;
+        let mut expected = vec![End::Failed("envelope handler: no start".into()); 8];
+        expected.extend(vec![End::Failed("regular handler: no start".into()); 2]);
+        assert_eq!(ledger.by_token(), expected);
+        restarts(&*pool, fixture, 2).await;
+        stop_well(&*pool).await;
+    }
+}
+
+/// A handler may have its panicked attempts repeated; the order of the key holds.
+pub async fn p7_panicked_attempt_may_be_retried(fixture: &dyn PoolFixture) {
+    struct Stubborn(Arc<dyn ErasedHandler>);
+    impl ErasedHandler for Stubborn {
+        fn kind(&self) -> Kind {
+            Kind::Regular
+        }
+        fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
+            self.0.start(job, slot);
+        }
+        fn panicked(&self, _: &mut Job, _: String) -> Step {
+            again(Duration::from_micros(10), false, None)
+        }
+    }
+    let order: Arc<Mutex<Vec<(u64, u32)>>> = Arc::default();
+    let log = Arc::clone(&order);
+    let script = scripted(Kind::Regular, move |attempt| {
+        let message = attempt.message;
+        log.lock().unwrap_or_else(PoisonError::into_inner).push((message.offset, message.attempt));
+        async move {
+            tokio::task::yield_now().await;
+            assert!(message.offset != 1 || message.attempt == 3, "not yet");
+            done()
+        }
+    });
+    let options = PoolOptions { default_handler: Some(Arc::new(Stubborn(script))), ..PoolOptions::default() };
+    let pool = fixture.pool(options);
+    let ledger = Ledger::new();
+    submit_all(&*pool, (0..4).map(|n| job(&ledger, 1, n))).await;
+    ledger.settled(4).await;
+    assert_eq!(*order.lock().unwrap_or_else(PoisonError::into_inner), [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1), (3, 1)]);
+    restarts(&*pool, fixture, 2).await;
+    stop_well(&*pool).await;
+    let stats = pool.stats();
+    assert_eq!((stats.ok, stats.retried), (4, 2), "{stats:?}");
+}
+
+/// A hundred keys, five of which panic: the others lose nothing and stay in order.
+pub async fn p7_panics_of_some_keys_leave_the_others_alone(fixture: &dyn PoolFixture) {
+    let recorder = Arc::new(Recorder::new(100));
+    let script = |kind| {
+        let recorder = Arc::clone(&recorder);
+        erase(kind, move |message: Message| {
+            let recorder = Arc::clone(&recorder);
+            async move {
+                let _visit = recorder.visit(&message);
+                let (key, sequence) = key_and_sequence(&message);
+                if sequence % 2 == 0 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(key >= 5, "key {key} panics");
+            }
+        })
+    };
+    let handlers = [script(Kind::Regular), script(Kind::Envelope)];
+    let pool = fixture.pool(PoolOptions { workers: 8, ..PoolOptions::default() });
+    let ledger = Ledger::new();
+    let jobs = (0..1_000).map(|n| {
+        let (key, sequence) = (n % 100, n / 100 + 1);
+        job(&ledger, key, sequence).with_handler(Arc::clone(&handlers[usize::from(key % 2 == 0)]))
+    });
+    submit_all(&*pool, jobs).await;
+    ledger.settled(1_000).await;
+    assert_eq!((recorder.handled(), recorder.violations()), (1_000, 0));
+    assert_eq!(ledger.count(|end| *end == End::Ok), 950);
+    // Keys 1 and 3 are regular.
+    restarts(&*pool, fixture, 20).await;
+    stop_well(&*pool).await;
+}
+
+/// A thousand messages of many keys, and one that panics in the middle.
+pub async fn p7_panic_in_a_long_queue(fixture: &dyn PoolFixture) {
+    let handler = erase(Kind::Regular, async |message: Message| assert!(message.offset != 100, "just once"));
+    let options = PoolOptions { workers: 32, default_handler: Some(handler), ..PoolOptions::default() };
+    let pool = fixture.pool(options);
+    let ledger = Ledger::new();
+    submit_all(&*pool, (0..1_000).map(|n| job(&ledger, n % 50, n))).await;
+    ledger.settled(1_000).await;
+    assert_eq!(ledger.count(|end| *end == End::Ok), 999);
+    restarts(&*pool, fixture, 1).await;
+    stop_well(&*pool).await;
+}

@@ -1,0 +1,79 @@
+//! Purging: what is queued goes, what runs stays.
+
+use super::{
+    PoolFixture, PoolOptions,
+    kit::{again, done, job, scripted, stop_well, submit_all, try_one},
+};
+use crate::{
+    deadline::{LIMIT, until, within},
+    ledger::{End, Ledger},
+    recorder::key_and_sequence,
+    signal::{Barrier, Count, Gate},
+};
+use buslane_core::{Job, Kind, Message, SubmitError, erase};
+use buslane_lanes::Bounds;
+use std::{sync::Arc, time::Duration};
+
+/// The first message of each key runs and ends well; those of the even keys behind it are dropped. Also those that
+/// a worker has taken already.
+pub async fn p5_purge_drops_what_is_queued_and_not_what_runs(fixture: &dyn PoolFixture) {
+    for blocks in [false, true] {
+        let (gate, barrier, entered) =
+            (Arc::new(Gate::default()), Arc::new(Barrier::default()), Arc::new(Count::default()));
+        let handler = {
+            let (gate, barrier, entered) = (Arc::clone(&gate), Arc::clone(&barrier), Arc::clone(&entered));
+            erase(Kind::Regular, move |_: Message| {
+                let (gate, barrier, entered) = (Arc::clone(&gate), Arc::clone(&barrier), Arc::clone(&entered));
+                async move {
+                    entered.add();
+                    if blocks {
+                        assert!(barrier.block(), "the test goes on");
+                    } else {
+                        gate.wait().await;
+                    }
+                }
+            })
+        };
+        let pool = fixture.pool(PoolOptions { workers: 2, default_handler: Some(handler), ..PoolOptions::default() });
+        let ledger = Ledger::new();
+        submit_all(&*pool, (0..60).map(|n| job(&ledger, n % 6, n / 6))).await;
+        within(LIMIT, "both workers are busy", entered.reached(2)).await;
+        let even = |job: &Job| key_and_sequence(&job.message).0.is_multiple_of(2);
+        let purged = pool.purge(&even);
+        assert!((28..=30).contains(&purged), "all but those that run: {purged}");
+        assert_eq!(ledger.count(|end| *end == End::Abandoned), purged);
+        assert_eq!(pool.purge(&even), 0);
+        let stats = pool.stats();
+        assert_eq!((stats.abandoned, stats.open), (purged as u64, 60 - purged), "{stats:?}");
+        gate.open();
+        barrier.open();
+        stop_well(&*pool).await;
+        assert_eq!(ledger.by_token().iter().filter(|end| **end == End::Ok).count(), 60 - purged);
+    }
+}
+
+/// Messages that wait for a retry are queued too. What goes makes room at once.
+pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) {
+    let handler = scripted(Kind::Envelope, async |attempt| {
+        let (key, _) = key_and_sequence(&attempt.message);
+        if key == 0 { again(Duration::from_hours(1), true, None) } else { done() }
+    });
+    let bounds = Bounds { messages: 4, lane_messages: 3, parked_messages: 4, ..Bounds::default() };
+    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+    let ledger = Ledger::new();
+    submit_all(&*pool, (0..3).map(|n| job(&ledger, 0, n))).await;
+    until("the key waits", || pool.stats().blocked_lanes == 1).await;
+    assert_eq!(try_one(&*pool, job(&ledger, 0, 3)), Err(SubmitError::LaneFull { limit: 3 }));
+    let mut next = std::collections::VecDeque::from([job(&ledger, 0, 4)]);
+    let mut waiting = pool.submit(&mut next);
+    super::kit::is_waiting(&mut waiting).await;
+    assert_eq!(pool.purge(&|job| job.message.offset < 3), 3);
+    within(LIMIT, "there is room", waiting).await.expect("room");
+    until("the key waits again", || pool.stats().blocked_lanes == 1).await;
+    assert_eq!(pool.purge(&|_| true), 1);
+    let stats = pool.stats();
+    assert_eq!((stats.open, stats.parked, stats.lanes, stats.blocked_lanes), (0, 0, 0, 0), "{stats:?}");
+    submit_all(&*pool, (1..20).map(|key| job(&ledger, key, 1))).await;
+    stop_well(&*pool).await;
+    assert_eq!(ledger.count(|end| *end == End::Ok), 19);
+}

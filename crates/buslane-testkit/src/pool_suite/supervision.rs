@@ -1,0 +1,184 @@
+//! Workers that fail again and again: they rest, others do their work, and no key is stuck for ever.
+//!
+//! Run with paused time. A pool without supervision runs the same scripts: its workers never go down.
+
+use super::{
+    PoolFixture, PoolOptions,
+    kit::{is_waiting, job, stop_well, submit_all},
+};
+use crate::{
+    deadline::until,
+    ledger::{End, Ledger},
+    recorder::key_and_sequence,
+    signal::{Count, Gate},
+};
+use buslane_core::{ErasedHandler, Job, Kind, Message, Pool, SubmitError, erase};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
+
+const COOL_DOWN: Duration = Duration::from_secs(30);
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Key 0 waits at the gate; others panic while their sequence is below 10.
+fn brittle(entered: &Arc<Count>, gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
+    let (entered, gate) = (Arc::clone(entered), Arc::clone(gate));
+    erase(Kind::Regular, move |message: Message| {
+        let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate));
+        async move {
+            let (key, sequence) = key_and_sequence(&message);
+            if key == 0 {
+                entered.add();
+                gate.wait().await;
+            } else {
+                assert!(sequence >= 10, "panic {sequence}");
+            }
+        }
+    })
+}
+
+fn options(workers: usize, default_handler: Arc<dyn ErasedHandler>) -> PoolOptions {
+    PoolOptions {
+        workers,
+        default_handler: Some(default_handler),
+        wait_timeout: Duration::from_millis(500),
+        max_restarts: 3,
+        restart_window: WINDOW,
+        cool_down: COOL_DOWN,
+        ..PoolOptions::default()
+    }
+}
+
+/// Waits until the pool's handlers have panicked so often, and what follows from it has happened.
+async fn settled_down(pool: &dyn Pool, fixture: &dyn PoolFixture, restarts: u64, down: usize) {
+    let (restarts, down) = if fixture.is_supervised() { (restarts, down) } else { (0, 0) };
+    until("the supervisor has done its work", || {
+        let stats = pool.stats();
+        stats.restarts == restarts && stats.workers_down == down
+    })
+    .await;
+}
+
+/// Three restarts, and the fourth failure lets the seat rest. The other one does the work.
+pub async fn p8_failing_seat_cools_down_and_others_take_over(fixture: &dyn PoolFixture) {
+    let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
+    let pool = fixture.pool(options(2, brittle(&entered, &gate)));
+    let ledger = Ledger::new();
+    // One worker is kept busy, so that all panics meet the other one.
+    submit_all(&*pool, [job(&ledger, 0, 1)]).await;
+    until("one worker is busy", || entered.get() == 1).await;
+    submit_all(&*pool, (6..20).map(|n| job(&ledger, 1, n))).await;
+    settled_down(&*pool, fixture, 3, 1).await;
+    if fixture.is_supervised() {
+        assert_eq!((pool.stats().panicked, pool.stats().ok, pool.stats().open), (4, 0, 11));
+    }
+    let now = Instant::now();
+    gate.open();
+    until("the other one has done the work", || pool.stats().open == 0).await;
+    assert!(now.elapsed() < COOL_DOWN / 2, "nobody waited for the cool-down");
+    assert_eq!(pool.stats().ok, 11);
+    sleep(COOL_DOWN + Duration::from_secs(1)).await;
+    settled_down(&*pool, fixture, 4, 0).await;
+    submit_all(&*pool, (20..40).map(|n| job(&ledger, n, n))).await;
+    stop_well(&*pool).await;
+    assert_eq!(ledger.by_token().iter().filter(|end| **end == End::Ok).count(), 31);
+}
+
+/// With every seat at rest submitters hear of it, and what was taken before runs after the cool-down.
+pub async fn p8_pool_with_no_seat_left_refuses_and_comes_back(fixture: &dyn PoolFixture) {
+    let pool = fixture.pool(options(1, brittle(&Arc::default(), &Arc::default())));
+    let ledger = Ledger::new();
+    let started = Instant::now();
+    submit_all(&*pool, (6..15).map(|n| job(&ledger, 1, n))).await;
+    settled_down(&*pool, fixture, 3, 1).await;
+    if fixture.is_supervised() {
+        let mut batch: VecDeque<Job> = (15..18).map(|n| job(&ledger, 1, n)).collect();
+        assert_eq!(pool.try_submit(&mut batch), Err(SubmitError::NoWorker));
+        let asked = Instant::now();
+        let refused = pool.submit(&mut batch).await;
+        assert_eq!(refused, Err(SubmitError::NoWorker));
+        assert!(refused.is_err_and(|error| error.is_temporary()));
+        assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
+        assert_eq!((batch.len(), pool.stats().open), (3, 5));
+        // One that waits while the seat comes back gets through.
+        while started.elapsed() < COOL_DOWN - Duration::from_millis(200) {
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(pool.submit(&mut batch).await, Ok(()));
+        assert!(started.elapsed() >= COOL_DOWN);
+    } else {
+        submit_all(&*pool, (15..18).map(|n| job(&ledger, 1, n))).await;
+    }
+    ledger.settled(12).await;
+    let ends = ledger.by_token();
+    assert!(ends[..4].iter().all(|end| matches!(end, End::Panicked(_))), "{ends:?}");
+    assert_eq!(ends[4..], vec![End::Ok; 8]);
+    let order: Vec<u64> = ledger.ends().iter().map(|(token, _)| *token).collect();
+    assert_eq!(order, (0..12).collect::<Vec<_>>(), "in order, across restarts and the cool-down");
+    settled_down(&*pool, fixture, 4, 0).await;
+    stop_well(&*pool).await;
+}
+
+/// Three failures a minute for an hour are no reason to rest.
+pub async fn p8_restarts_outside_of_the_window_are_forgotten(fixture: &dyn PoolFixture) {
+    let pool = fixture.pool(options(1, brittle(&Arc::default(), &Arc::default())));
+    let ledger = Ledger::new();
+    for round in 1..=60 {
+        submit_all(&*pool, (7..12).map(|n| job(&ledger, 1, n))).await;
+        settled_down(&*pool, fixture, 3 * round, 0).await;
+        sleep(WINDOW).await;
+    }
+    assert_eq!((pool.stats().panicked, pool.stats().ok), (180, 120));
+    stop_well(&*pool).await;
+}
+
+/// Where nothing is open, a seat at rest holds up no stop.
+pub async fn p8_stop_does_not_wait_for_a_cool_down(fixture: &dyn PoolFixture) {
+    let pool = fixture.pool(options(1, brittle(&Arc::default(), &Arc::default())));
+    let ledger = Ledger::new();
+    submit_all(&*pool, (6..10).map(|n| job(&ledger, 1, n))).await;
+    settled_down(&*pool, fixture, 3, 1).await;
+    ledger.settled(4).await;
+    let asked = Instant::now();
+    stop_well(&*pool).await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!(pool.try_submit(&mut VecDeque::from([job(&ledger, 1, 10)])), Err(SubmitError::Stopped));
+}
+
+/// Queued work waits for the cool-down while the pool stops, and no longer than the deadline.
+pub async fn p8_stop_ends_a_cool_down_at_the_deadline(fixture: &dyn PoolFixture) {
+    for (deadline, abandoned) in [(Duration::from_secs(10), 5), (2 * COOL_DOWN, 0)] {
+        let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
+        let pool = fixture.pool(options(1, brittle(&entered, &gate)));
+        let ledger = Ledger::new();
+        submit_all(&*pool, (6..15).map(|n| job(&ledger, 1, n))).await;
+        settled_down(&*pool, fixture, 3, 1).await;
+        let abandoned = if fixture.is_supervised() { abandoned } else { 0 };
+        let asked = Instant::now();
+        let mut stopping = pool.stop(deadline);
+        is_waiting(&mut stopping).await;
+        until("the pool has closed", || {
+            pool.try_submit(&mut VecDeque::from([job(&ledger, 1, 15)])) == Err(SubmitError::Stopped)
+        })
+        .await;
+        let report = stopping.await;
+        assert_eq!((report.abandoned, report.stragglers), (abandoned, 0), "{report:?}");
+        assert!(asked.elapsed() <= deadline + Duration::from_secs(1), "{:?}", asked.elapsed());
+        assert_eq!(pool.stats().open, 0);
+    }
+}
+
+/// Actors that fail while the pool drains are replaced too: what is queued still runs.
+pub async fn p10_panics_do_not_end_a_drain(fixture: &dyn PoolFixture) {
+    let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
+    let pool = fixture.pool(options(1, brittle(&entered, &gate)));
+    let ledger = Ledger::new();
+    submit_all(&*pool, [job(&ledger, 0, 1)]).await;
+    until("the worker is busy", || entered.get() == 1).await;
+    submit_all(&*pool, (7..20).map(|n| job(&ledger, 1, n))).await;
+    let mut stopping = pool.stop(Duration::from_secs(20));
+    is_waiting(&mut stopping).await;
+    gate.open();
+    let report = stopping.await;
+    assert_eq!((report.finished, report.abandoned, report.stragglers), (14, 0, 0), "{report:?}");
+    assert_eq!((pool.stats().panicked, pool.stats().ok), (3, 11));
+}

@@ -1,0 +1,83 @@
+//! What a test and its handlers tell each other: gates and counts. Not a sleep in sight.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// Closed at first; whoever waits goes on when it is opened.
+#[derive(Debug)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Gate {
+    /// Lets everybody through, now and later.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits until the gate is open.
+    pub async fn wait(&self) {
+        let _ = self.0.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+/// A gate for handlers that block their thread.
+#[derive(Debug, Default)]
+pub struct Barrier {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Barrier {
+    /// Lets everybody through, now and later.
+    pub fn open(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    /// Blocks the thread until the gate is open, or a test that failed would have ended long ago; tells whether it
+    /// is open.
+    pub fn block(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = crate::deadline::LIMIT / 2;
+        let waited = self.opened.wait_timeout_while(open, limit, |open| !*open);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Counts up, and wakes those who wait for a figure.
+#[derive(Debug)]
+pub struct Count(watch::Sender<usize>);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Count {
+    /// Adds one; returns how many there are now.
+    pub fn add(&self) -> usize {
+        let mut now = 0;
+        self.0.send_modify(|count| {
+            *count += 1;
+            now = *count;
+        });
+        now
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    /// Waits until there are at least `count`.
+    pub async fn reached(&self, count: usize) {
+        let _ = self.0.subscribe().wait_for(|now| *now >= count).await;
+    }
+}

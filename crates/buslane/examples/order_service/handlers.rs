@@ -1,0 +1,128 @@
+//! The handlers: envelopes, regular messages, and dead letters.
+
+use crate::{
+    faults::Fault,
+    ledger::Outcome,
+    service::{Attempt, Note, Service},
+    tally::Tally,
+    workload::CACHE,
+};
+use buslane::{BusError, Envelope, Event, EventBus, Handler, Message, Topic, Verdict, core::broker::header};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Where envelopes go that are given up.
+pub(crate) const DEAD_LETTERS: &str = "order-service.dead-letters";
+/// How the panics of this program begin.
+const INJECTED: &str = "injected:";
+
+/// Subscribes to everything, dead letters first.
+pub(crate) async fn subscribe(bus: &EventBus, service: &Arc<Service>, topics: &[String]) -> Result<(), BusError> {
+    bus.subscribe(DEAD_LETTERS, OnDeadLetter(Arc::clone(service))).await?;
+    for topic in topics {
+        bus.subscription(topic).dead_letter(DEAD_LETTERS).envelopes(OnEvent(Arc::clone(service))).await?;
+    }
+    bus.subscribe(CACHE, OnInvalidation(Arc::clone(service))).await?;
+    Ok(())
+}
+
+/// Handles an event of an order.
+struct OnEvent(Arc<Service>);
+
+impl Handler<Event> for OnEvent {
+    type Output = Verdict;
+
+    async fn handle(&self, event: Event) -> Verdict {
+        let note: Note = match event.payload.parse() {
+            Ok(note) => note,
+            Err(error) => return Verdict::reject(format!("not an event of this program: {error}")),
+        };
+        let aggregate = event.aggregate_id.clone().into_bytes();
+        let Some(sequence) = self.0.sequence(&event.message, event.message.topic().clone(), aggregate) else {
+            return Verdict::Done;
+        };
+        let attempt = Attempt::begin(&self.0, &event.message, sequence, note);
+        work(&self.0).await;
+        match note.fault {
+            Some(Fault::Panic) if attempt.is_first() => panic!("{INJECTED} the handler of an event"),
+            Some(Fault::Once) if attempt.is_first() => {
+                attempt.ended(Outcome::Failed);
+                Verdict::Failed("the payment service did not answer".into())
+            }
+            Some(Fault::Poison) => {
+                attempt.ended(Outcome::Failed);
+                Verdict::Failed("the payment service has failed".into())
+            }
+            Some(Fault::Reject) => {
+                attempt.ended(Outcome::Rejected);
+                Verdict::reject("no such order")
+            }
+            None | Some(Fault::Once | Fault::Panic) => {
+                attempt.ended(Outcome::Done);
+                Verdict::Done
+            }
+        }
+    }
+}
+
+/// Handles a regular message: its failure is final.
+struct OnInvalidation(Arc<Service>);
+
+impl Handler<Message> for OnInvalidation {
+    type Output = Result<(), serde_json::Error>;
+
+    async fn handle(&self, message: Message) -> Self::Output {
+        let note: Note = serde_json::from_slice(&message.payload)?;
+        let key = message.key.clone().unwrap_or_default();
+        let Some(sequence) = self.0.sequence(&message, message.topic().clone(), key) else { return Ok(()) };
+        let attempt = Attempt::begin(&self.0, &message, sequence, note);
+        work(&self.0).await;
+        assert!(note.fault.is_none(), "{INJECTED} the handler of a regular message");
+        attempt.ended(Outcome::Done);
+        Ok(())
+    }
+}
+
+/// Sees which envelopes were given up, in the topic that they were written to.
+struct OnDeadLetter(Arc<Service>);
+
+impl Handler<Message> for OnDeadLetter {
+    type Output = ();
+
+    async fn handle(&self, message: Message) {
+        let Some((topic, aggregate, note)) = original(&message) else { return };
+        let Some(sequence) = self.0.sequence(&message, topic, aggregate) else { return };
+        let tally = &self.0.tally;
+        tally.happened(self.0.clock.now_ns());
+        if self.0.checker.bury(&sequence, note.seq) {
+            Tally::add(&tally.dead_lettered);
+            self.0.free_place();
+        } else {
+            Tally::add(&tally.duplicates);
+        }
+    }
+}
+
+/// Where a dead letter stood, and what this program wrote into it.
+fn original(message: &Message) -> Option<(Topic, Bytes, Note)> {
+    let topic = std::str::from_utf8(message.headers.get(header::ORIGINAL_TOPIC)?).ok()?;
+    let envelope = Envelope::decode(&message.payload).ok()?;
+    let note = envelope.payload.parse().ok()?;
+    Some((Topic::new(topic).ok()?, envelope.aggregate_id.into_bytes(), note))
+}
+
+async fn work(service: &Service) {
+    if !service.work.is_zero() {
+        tokio::time::sleep(service.work).await;
+    }
+}
+
+/// Panics of this program are part of the show; any other still says where it came from.
+pub(crate) fn quieten_injected_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic.payload_as_str().is_some_and(|text| text.starts_with(INJECTED)) {
+            usual(panic);
+        }
+    }));
+}

@@ -1,0 +1,76 @@
+//! An order service on a bus: publishes orders, handles them, and checks by itself what the bus promises.
+//!
+//! Exit code 0: nothing lost, no order violated. 1: something was, or the run could not go on. 2: it was told
+//! something that it cannot do, and did nothing.
+
+mod checker;
+mod clock;
+mod faults;
+mod handlers;
+mod ledger;
+mod options;
+mod progress;
+mod publish;
+mod replay;
+mod report;
+mod run;
+mod service;
+mod signals;
+mod tally;
+mod workload;
+
+use buslane::{BusError, Config, EventBus, core::Backend};
+use clap::Parser;
+use options::{Options, Role};
+use std::{fmt::Display, process::ExitCode, sync::Arc};
+
+/// Told something that it cannot do.
+const USAGE: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    match start(&options).await {
+        Ok(code) => code,
+        Err((code, error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Puts the parts together; everything that can be refused is refused before anything is published.
+async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
+    options.check_files().map_err(usage)?;
+    let plan = Arc::new(workload::Plan::new(options).map_err(usage)?);
+    let config = Config::load().map_err(usage)?;
+    if config.backend() == Backend::Memory && options.role != Role::All {
+        let role = options.role.as_str();
+        return Err(usage(format!(
+            "--role {role}: the broker of memory:// lives in one process, so nobody else could be the other half; \
+             use --role all, or name a shared broker in BUSLANE_URL"
+        )));
+    }
+    let report = options.report.as_deref().map(report::create).transpose().map_err(usage)?;
+    let clock = clock::Clock::start();
+    let ledger =
+        options.ledger.as_deref().map(|path| ledger::Ledger::create(path, clock)).transpose().map_err(usage)?;
+    let display = progress::Display::new(plan.messages(), options.role);
+    progress::install_log(&display, options.verbose);
+    handlers::quieten_injected_panics();
+    let bus = EventBus::connect(config).await.map_err(|error| match error {
+        BusError::Config(_) | BusError::Backend { .. } => usage(error),
+        error => (1, error.to_string()),
+    })?;
+    let service = Arc::new(service::Service::new(options, clock, ledger));
+    let ended = run::run(&bus, &service, options, &plan, display).await.map_err(|error| (1, error))?;
+    ended.report.print(&ended.notes);
+    if let Some(file) = report {
+        ended.report.write(file).map_err(|error| (1, error))?;
+    }
+    Ok(ExitCode::from(u8::from(!ended.is_good())))
+}
+
+fn usage(error: impl Display) -> (u8, String) {
+    (USAGE, error.to_string())
+}

@@ -1,0 +1,139 @@
+//! What is shown while it runs: a live display on a terminal, else a plain line a second. All of it on stderr.
+
+use crate::{
+    options::Role,
+    tally::{Counts, Tally, percentile_ms},
+};
+use buslane::EventBus;
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+use tracing::Level;
+use tracing_subscriber::{filter::Targets, prelude::*};
+
+const LINE_EVERY: Duration = Duration::from_secs(1);
+/// The rate is that of this time.
+const RATE_OVER: Duration = Duration::from_secs(1);
+
+pub(crate) struct Display {
+    /// Hidden when there is no terminal.
+    bar: ProgressBar,
+    is_terminal: bool,
+    role: Role,
+    total: u64,
+    started: Instant,
+    last_line: Instant,
+    recent: VecDeque<(Instant, u64)>,
+    p99_ms: f64,
+}
+
+impl Display {
+    pub(crate) fn new(total: u64, role: Role) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        let target = if is_terminal { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let (bar, template) = if role.publishes() {
+            (ProgressBar::new(total), "{elapsed_precise} {wide_bar} {percent:>3} %\n{prefix}\n{msg}")
+        } else {
+            (ProgressBar::no_length(), "{elapsed_precise} {spinner}\n{prefix}\n{msg}")
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_draw_target(target);
+        bar.set_style(style);
+        let now = Instant::now();
+        Self { bar, is_terminal, role, total, started: now, last_line: now, recent: VecDeque::new(), p99_ms: 0.0 }
+    }
+
+    /// Shows the present figures.
+    pub(crate) fn tick(&mut self, bus: &EventBus, tally: &Tally) {
+        let (now, counts) = (Instant::now(), tally.counts());
+        let progress = if self.role.consumes() { counts.ended() } else { counts.published };
+        self.recent.push_back((now, progress));
+        while self.recent.len() > 2 && now - self.recent[1].0 >= RATE_OVER {
+            self.recent.pop_front();
+        }
+        let line_is_due = now - self.last_line >= LINE_EVERY;
+        if line_is_due {
+            self.last_line = now;
+            self.p99_ms = percentile_ms(&tally.latencies(), 0.99);
+        }
+        let [first, second] = self.texts(bus, &counts, progress, now);
+        if self.is_terminal {
+            self.bar.set_position(progress);
+            self.bar.set_prefix(first);
+            self.bar.set_message(second);
+            self.bar.tick();
+        } else if line_is_due {
+            eprintln!("{:5.1} s  {first}  {second}", self.started.elapsed().as_secs_f64());
+        }
+    }
+
+    fn texts(&self, bus: &EventBus, counts: &Counts, progress: u64, now: Instant) -> [String; 2] {
+        let stats = bus.pool_stats();
+        let rate = self.recent.front().map_or(0, |(then, before)| {
+            let nanos = (now - *then).as_nanos().max(1);
+            u64::try_from(u128::from(progress - before) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
+        });
+        let of = if self.role.publishes() { format!(" of {}", HumanCount(self.total)) } else { String::new() };
+        let in_flight = match self.role {
+            Role::All => counts.published.saturating_sub(counts.ended()),
+            Role::Publish => 0,
+            Role::Consume => stats.open as u64,
+        };
+        [
+            format!("{}{of} messages  {}/s  p99 {:.1} ms", HumanCount(progress), HumanCount(rate), self.p99_ms),
+            format!(
+                "in flight {}  retries {}  dead letters {}  restarts {}  {} pool",
+                HumanCount(in_flight),
+                HumanCount(stats.retried),
+                counts.dead_lettered,
+                stats.restarts,
+                bus.pool_name()
+            ),
+        ]
+    }
+
+    /// Says something that stays.
+    pub(crate) fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    /// Leaves the last figures standing.
+    pub(crate) fn finish(&self) {
+        if self.is_terminal {
+            self.bar.abandon();
+        }
+    }
+}
+
+/// Shows warnings of the bus above the display. Failures of single messages are part of the show, and counted
+/// instead; `verbose` shows them too, and information.
+pub(crate) fn install_log(display: &Display, verbose: bool) {
+    let filter = if verbose {
+        Targets::new().with_default(Level::INFO)
+    } else {
+        let off = tracing::level_filters::LevelFilter::OFF;
+        Targets::new()
+            .with_default(Level::WARN)
+            .with_target("buslane::flow::envelope", off)
+            .with_target("buslane::flow::regular", off)
+    };
+    let bar = display.bar.clone();
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || Above(bar.clone())).with_filter(filter);
+    tracing_subscriber::registry().with(layer).init();
+}
+
+/// Writes above the display.
+struct Above(ProgressBar);
+
+impl Write for Above {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write_all(text)).map(|()| text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

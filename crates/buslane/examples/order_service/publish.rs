@@ -1,0 +1,187 @@
+//! The publishers: each owns a share of the aggregates and publishes in batches.
+
+use crate::{
+    service::{Note, Service},
+    workload::{CACHE, Plan, Planned},
+};
+use buslane::{Envelope, EventBus, Headers, PublishError, RawJson, Receipt, Record, core::broker::header};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use time::OffsetDateTime;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+const PUBLISHERS: u64 = 4;
+/// Messages of one batch.
+const BATCH: usize = 64;
+
+/// When recorded events are due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) first: OffsetDateTime,
+    pub(crate) speed: f64,
+}
+
+impl Pace {
+    fn due(&self, started: Instant, at: OffsetDateTime) -> Instant {
+        let recorded = (at - self.first).as_seconds_f64().max(0.0);
+        let after = Duration::try_from_secs_f64(recorded / self.speed).unwrap_or(Duration::MAX);
+        started.checked_add(after).unwrap_or_else(|| started + Duration::from_secs(1 << 32))
+    }
+}
+
+/// What publishers share.
+pub(crate) struct Publishing {
+    pub(crate) bus: EventBus,
+    pub(crate) service: Arc<Service>,
+    pub(crate) topics: Vec<String>,
+    pub(crate) pace: Option<Pace>,
+    /// Messages that may be in flight.
+    pub(crate) window: usize,
+    /// Stops publishing.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Publishing {
+    /// Publishes the whole plan. The first error stops all publishers.
+    pub(crate) async fn run(self: Arc<Self>, plan: Arc<Plan>) -> Result<(), String> {
+        let started = Instant::now();
+        let mut publishers = JoinSet::new();
+        for index in 0..PUBLISHERS {
+            let (this, plan) = (Arc::clone(&self), Arc::clone(&plan));
+            publishers.spawn(async move { this.publish(&plan, index, started).await });
+        }
+        let mut result = Ok(());
+        while let Some(ended) = publishers.join_next().await {
+            let ended = ended.unwrap_or_else(|error| Err(error.to_string()));
+            if ended.is_err() && result.is_ok() {
+                self.stop.cancel();
+                result = ended;
+            }
+        }
+        result
+    }
+
+    async fn publish(&self, plan: &Arc<Plan>, index: u64, started: Instant) -> Result<(), String> {
+        let size = BATCH.min(self.window);
+        let mut batch = Vec::with_capacity(size);
+        // A log is read here without leaving the runtime: small pieces from a file that was read just before.
+        for planned in plan.share(index, PUBLISHERS).map_err(|error| error.to_string())? {
+            let planned = planned.map_err(|error| error.to_string())?;
+            if let (Some(pace), Planned::Envelope { timestamp: Some(at), .. }) = (&self.pace, &planned) {
+                let due = pace.due(started, *at);
+                if due > Instant::now() {
+                    self.send(&mut batch).await?;
+                    tokio::select! {
+                        () = sleep_until(due) => {}
+                        () = self.stop.cancelled() => return Ok(()),
+                    }
+                }
+            }
+            batch.push(planned);
+            if batch.len() == size {
+                self.send(&mut batch).await?;
+            }
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+        self.send(&mut batch).await
+    }
+
+    /// Publishes a batch, one call per topic; nothing of it when publishing was stopped.
+    async fn send(&self, batch: &mut Vec<Planned>) -> Result<(), String> {
+        if let Some(window) = &self.service.window {
+            let places = window.acquire_many(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+            tokio::select! {
+                places = places => if let Ok(places) = places { places.forget() },
+                () = self.stop.cancelled() => return Ok(()),
+            }
+        }
+        let sent_ns = self.service.clock.now_ns();
+        let mut envelopes: Vec<Vec<Envelope>> = self.topics.iter().map(|_| Vec::new()).collect();
+        let mut records = Vec::new();
+        for planned in batch.drain(..) {
+            match planned {
+                Planned::Envelope { topic, aggregate, event_type, timestamp, seq, fault, fields } => {
+                    let note = Note { seq, sent_ns, fault };
+                    let mut envelope = Envelope::with_payload(aggregate, event_type, payload(note, fields)?);
+                    envelope.timestamp = timestamp.unwrap_or(envelope.timestamp);
+                    envelope.correlation_id = String::from_utf8_lossy(&self.service.run).into_owned().into();
+                    envelopes[topic].push(envelope);
+                }
+                Planned::Regular { key, seq, fault } => {
+                    let body = payload(Note { seq, sent_ns, fault }, Map::new())?;
+                    records.push(self.regular(key, body));
+                }
+            }
+        }
+        for (topic, envelopes) in self.topics.iter().zip(envelopes) {
+            if !envelopes.is_empty() {
+                let receipts = self.bus.publish_envelopes(topic, &envelopes).await;
+                self.acknowledged(topic, sent_ns, receipts.map_err(|error| failed(topic, &error))?)?;
+            }
+        }
+        if !records.is_empty() {
+            let receipts = self.bus.publish_batch(CACHE, records).await;
+            self.acknowledged(CACHE, sent_ns, receipts.map_err(|error| failed(CACHE, &error))?)?;
+        }
+        // Whoever was woken from here is queued behind this task until it yields.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    fn regular(&self, key: Option<String>, body: RawJson) -> Record {
+        let mut headers = Headers::builder();
+        headers.push(header::CORRELATION_ID, &self.service.run);
+        let record = Record::new(body.as_bytes().clone()).with_headers(headers.build());
+        match key {
+            Some(key) => record.with_key(key),
+            None => record,
+        }
+    }
+
+    /// Counts what the broker has acknowledged.
+    fn acknowledged(
+        &self,
+        topic: &str,
+        sent_ns: u64,
+        receipts: Vec<Result<Receipt, PublishError>>,
+    ) -> Result<(), String> {
+        let tally = &self.service.tally;
+        let published = receipts.iter().filter(|receipt| receipt.is_ok()).count() as u64;
+        tally.published.fetch_add(published, Relaxed);
+        let now_ns = self.service.clock.now_ns();
+        tally.happened(sent_ns);
+        tally.happened(now_ns);
+        if self.service.window.is_none() {
+            tally.took(now_ns.saturating_sub(sent_ns), published);
+        }
+        match receipts.into_iter().find_map(Result::err) {
+            Some(error) => Err(failed(topic, &error)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn failed(topic: &str, error: &dyn std::error::Error) -> String {
+    format!("publishing to {topic} failed: {error}")
+}
+
+fn payload(note: Note, fields: Map<String, Value>) -> Result<RawJson, String> {
+    #[derive(Serialize)]
+    struct Payload {
+        #[serde(flatten)]
+        note: Note,
+        #[serde(flatten)]
+        fields: Map<String, Value>,
+    }
+    RawJson::encode(&Payload { note, fields }).map_err(|error| error.to_string())
+}

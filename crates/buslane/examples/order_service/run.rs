@@ -1,0 +1,204 @@
+//! The run: subscribe, publish, wait for the end, shut down, add up.
+
+use crate::{
+    handlers,
+    options::{Options, Role},
+    progress::Display,
+    publish::{Pace, Publishing},
+    report::{Notes, Report},
+    service::Service,
+    signals::Interrupts,
+    workload::{self, CACHE, Plan},
+};
+use buslane::{BusError, EventBus, TopicSettings, TopicStrategy};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a run came to.
+pub(crate) struct Ended {
+    pub(crate) report: Report,
+    pub(crate) notes: Notes,
+    /// Publishing or the ledger failed.
+    failed: bool,
+}
+
+impl Ended {
+    pub(crate) const fn is_good(&self) -> bool {
+        self.report.is_good() && !self.failed
+    }
+}
+
+/// Why waiting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Everything is over.
+    Complete,
+    /// Nothing has come for long.
+    Idle,
+    /// Somebody asked for it.
+    Interrupted,
+}
+
+pub(crate) async fn run(
+    bus: &EventBus,
+    service: &Arc<Service>,
+    options: &Options,
+    plan: &Arc<Plan>,
+    mut display: Display,
+) -> Result<Ended, String> {
+    let topics = workload::topics(options.topics);
+    let interrupts = Interrupts::listen().map_err(|error| format!("signals: {error}"))?;
+    prepare(bus, service, options.role, &topics).await.map_err(|error| error.to_string())?;
+    let stop = CancellationToken::new();
+    let publishing = options.role.publishes().then(|| {
+        let pace = match (&**plan, options.speed) {
+            (Plan::Replay { log, .. }, Some(speed)) => Some(Pace { first: log.first(), speed }),
+            _ => None,
+        };
+        let window = usize::try_from(options.in_flight).unwrap_or(usize::MAX);
+        let (bus, service, stop) = (bus.clone(), Arc::clone(service), stop.clone());
+        let publishing = Publishing { bus, service, topics, pace, window, stop };
+        tokio::spawn(Arc::new(publishing).run(Arc::clone(plan)))
+    });
+    let mut waiting = Waiting { bus, service, options, stop, publishing, failure: None, hurry: false };
+    let end = waiting.wait(interrupts, &mut display).await;
+    let deadline = if waiting.hurry { Duration::ZERO } else { bus.config().shutdown_deadline };
+    let failure = waiting.end_publishing().await;
+    let shutdown = bus.shutdown(deadline).await.map_err(|error| error.to_string())?;
+    display.tick(bus, &service.tally);
+    display.finish();
+
+    let counts = service.tally.counts();
+    let report = Report::new(bus, &service.tally, &counts, options.role);
+    let mut remarks: Vec<String> = failure.into_iter().collect();
+    remarks.extend(service.ledger.as_ref().and_then(|ledger| ledger.close().err()));
+    let failed = !remarks.is_empty();
+    if shutdown.abandoned > 0 {
+        remarks.push(format!("{} messages were left for redelivery", shutdown.abandoned));
+    }
+    let title = match (end, options.role) {
+        (End::Interrupted, _) => "order_service: interrupted",
+        (End::Idle, Role::All) => "order_service: nothing has come for a while; what is missing counts as lost",
+        (End::Idle, _) | (End::Complete, _) => "order_service: complete",
+    };
+    let notes = Notes {
+        title: title.to_owned(),
+        chosen_by: bus.config().pools().chosen_by.to_string(),
+        dropped: counts.dropped,
+        foreign: counts.foreign,
+        remarks,
+    };
+    Ok(Ended { report, notes, failed })
+}
+
+/// Makes the topics and subscribes.
+async fn prepare(bus: &EventBus, service: &Arc<Service>, role: Role, topics: &[String]) -> Result<(), BusError> {
+    let others = [CACHE, handlers::DEAD_LETTERS];
+    for topic in topics.iter().map(String::as_str).chain(others) {
+        bus.configure_topic(topic, &TopicSettings::default(), TopicStrategy::CreateOnly).await?;
+    }
+    if role.consumes() { handlers::subscribe(bus, service, topics).await } else { Ok(()) }
+}
+
+struct Waiting<'a> {
+    bus: &'a EventBus,
+    service: &'a Service,
+    options: &'a Options,
+    /// Stops publishing.
+    stop: CancellationToken,
+    publishing: Option<JoinHandle<Result<(), String>>>,
+    /// Why publishing ended early.
+    failure: Option<String>,
+    /// Somebody asked twice.
+    hurry: bool,
+}
+
+impl Waiting<'_> {
+    async fn wait(&mut self, mut interrupts: Interrupts, display: &mut Display) -> End {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut idle_since = Instant::now();
+        let mut last_ns = 0;
+        let mut interrupted_at: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = interrupts.next() => {
+                    if interrupted_at.is_some() {
+                        self.hurry = true;
+                        return End::Interrupted;
+                    }
+                    interrupted_at = Some(Instant::now());
+                    self.stop.cancel();
+                    display.say("interrupted: draining; once more to leave at once");
+                }
+                ended = published(&mut self.publishing) => {
+                    self.failure = ended.err();
+                    self.publishing = None;
+                }
+            }
+            display.tick(self.bus, &self.service.tally);
+            let now = self.service.tally.last_ns();
+            if now != last_ns || self.bus.pool_stats().open > 0 {
+                (last_ns, idle_since) = (now, Instant::now());
+            }
+            let is_complete = self.publishing.is_none() && self.is_over();
+            match interrupted_at {
+                Some(at) if is_complete || self.has_drained(at) => return End::Interrupted,
+                None if is_complete => return End::Complete,
+                None if self.is_idle(idle_since) => return End::Idle,
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets publishers that still run come to their end; why publishing ended early.
+    async fn end_publishing(mut self) -> Option<String> {
+        self.stop.cancel();
+        if let Some(publishing) = self.publishing.take() {
+            // Longer than a publish call may wait, so this gives up on nothing that still counts.
+            let patience = if self.hurry { Duration::ZERO } else { self.bus.config().publish_timeout * 2 };
+            let ended = timeout(patience, publishing).await;
+            self.failure = ended.ok().and_then(Result::ok).and_then(Result::err);
+        }
+        self.failure
+    }
+
+    /// Whether everything that was published is over. A consumer cannot know.
+    fn is_over(&self) -> bool {
+        let counts = self.service.tally.counts();
+        match self.options.role {
+            Role::All => counts.ended() >= counts.published,
+            Role::Publish => true,
+            Role::Consume => false,
+        }
+    }
+
+    /// Whether nothing has come for long. A replay at recorded speed may pause as long as it likes.
+    fn is_idle(&self, since: Instant) -> bool {
+        let may_pause =
+            self.publishing.is_some() && (self.options.speed.is_some() || self.options.role == Role::Publish);
+        !may_pause && since.elapsed() >= self.options.idle
+    }
+
+    /// A consumer drains in the shutdown. The embedded broker forgets what is not settled, so there the lanes are
+    /// given time for their retries.
+    fn has_drained(&self, interrupted: Instant) -> bool {
+        let drains_in_shutdown = self.options.role == Role::Consume;
+        drains_in_shutdown || interrupted.elapsed() >= self.bus.config().shutdown_deadline
+    }
+}
+
+/// Waits for the publishers; for ever when there are none.
+async fn published(publishing: &mut Option<JoinHandle<Result<(), String>>>) -> Result<(), String> {
+    match publishing {
+        Some(publishing) => publishing.await.unwrap_or_else(|error| Err(error.to_string())),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,116 @@
+//! Publishing: one record, many records, envelopes.
+
+use super::{EventBus, Inner};
+use crate::BusError;
+use buslane_core::{Answer, BoxFuture, Envelope, PublishError, Receipt, Record, Topic};
+use bytes::BytesMut;
+use std::borrow::Borrow;
+use tokio::time::{Instant, timeout_at};
+
+impl EventBus {
+    /// Publishes a regular message, and returns after the broker's acknowledgement.
+    ///
+    /// # Errors
+    /// A topic name that breaks a rule, a closed bus, or the broker's reason; a timeout after the publish timeout.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the message was published.
+    pub async fn publish(&self, topic: &str, record: impl Into<Record>) -> Result<Receipt, BusError> {
+        let (inner, topic) = self.publishing(topic)?;
+        let receipts = inner.send(&topic, vec![record.into()]).await;
+        receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
+    }
+
+    /// Publishes many regular messages: one answer a record, in their order.
+    ///
+    /// # Errors
+    /// A topic name that breaks a rule, or a closed bus; the answers have the errors of single records.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open which of the records were published.
+    pub async fn publish_batch(
+        &self,
+        topic: &str,
+        records: Vec<Record>,
+    ) -> Result<Vec<Result<Receipt, PublishError>>, BusError> {
+        let (inner, topic) = self.publishing(topic)?;
+        Ok(inner.send(&topic, records).await)
+    }
+
+    /// Checks an envelope and publishes it; returns after the broker's acknowledgement.
+    ///
+    /// # Errors
+    /// The rule that the envelope breaks, and then nothing was sent; else as [`EventBus::publish`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the envelope was published.
+    pub async fn publish_envelope(&self, topic: &str, envelope: impl Borrow<Envelope>) -> Result<Receipt, BusError> {
+        let (inner, topic) = self.publishing(topic)?;
+        let record = Record::from_envelope(envelope.borrow(), &mut BytesMut::new())?;
+        let receipts = inner.send(&topic, vec![record]).await;
+        receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
+    }
+
+    /// Checks all envelopes, then publishes them: one answer an envelope, in their order.
+    ///
+    /// # Errors
+    /// The first rule that an envelope breaks, and then nothing was sent; a topic name that breaks a rule; a closed
+    /// bus. The answers have the errors of single envelopes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open which of the envelopes were published.
+    pub async fn publish_envelopes(
+        &self,
+        topic: &str,
+        envelopes: &[Envelope],
+    ) -> Result<Vec<Result<Receipt, PublishError>>, BusError> {
+        let (inner, topic) = self.publishing(topic)?;
+        let mut arena = BytesMut::new();
+        let records = envelopes
+            .iter()
+            .map(|envelope| Record::from_envelope(envelope, &mut arena))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(inner.send(&topic, records).await)
+    }
+
+    /// Publishing ends later than subscribing: handlers that drain may still publish.
+    fn publishing(&self, topic: &str) -> Result<(&Inner, Topic), BusError> {
+        if self.0.closing.is_drained() {
+            return Err(BusError::Closed);
+        }
+        Ok((&self.0, self.0.topics.get(topic)?))
+    }
+}
+
+impl Inner {
+    async fn send(&self, topic: &Topic, records: Vec<Record>) -> Vec<Result<Receipt, PublishError>> {
+        let count = records.len();
+        let receipts = match self.broker.publish(topic, records) {
+            Answer::Now(receipts) => receipts,
+            Answer::Later(waiting) => self.wait_for_receipts(topic, count, waiting).await,
+        };
+        let published = receipts.iter().filter(|receipt| receipt.is_ok()).count();
+        self.flow.services.metrics.published(published as u64);
+        receipts
+    }
+
+    /// Counts a publish that is not answered within the fast path, and goes on waiting.
+    async fn wait_for_receipts(
+        &self,
+        topic: &Topic,
+        count: usize,
+        mut waiting: BoxFuture<'_, Vec<Result<Receipt, PublishError>>>,
+    ) -> Vec<Result<Receipt, PublishError>> {
+        let (fast, most) = (self.config.publish_fast_path, self.config.publish_timeout);
+        let begun = Instant::now();
+        if let Ok(receipts) = timeout_at(begun + fast, &mut waiting).await {
+            return receipts;
+        }
+        self.flow.services.metrics.publish_held();
+        // A broker that keeps its own timeout answers first, and knows what it waited for.
+        timeout_at(begun + most, waiting).await.unwrap_or_else(|_| {
+            let detail = "the broker has not answered".to_owned();
+            vec![Err(PublishError::Timeout { topic: topic.clone(), waited: most, detail }); count]
+        })
+    }
+}

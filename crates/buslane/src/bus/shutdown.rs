@@ -1,0 +1,127 @@
+//! Ending a bus: stop reading, drain the lanes, settle, flush, close.
+
+use super::{EventBus, Inner};
+use crate::BusError;
+use buslane_core::PoolStats;
+use parking_lot::Mutex;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// What a shutdown came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Messages that ended between the call and the end, and were settled.
+    pub finished: u64,
+    /// Messages that were left for redelivery.
+    pub abandoned: u64,
+    /// Handlers that did not come back, not even from being cancelled: they block their thread.
+    pub stragglers: usize,
+    /// Why the broker did not close in order, if it did not.
+    pub broker_error: Option<String>,
+    /// Time it took.
+    pub elapsed: Duration,
+}
+
+type Answer = watch::Receiver<Option<ShutdownReport>>;
+
+/// How far the end of a bus is.
+pub(super) struct Closing {
+    begun: AtomicBool,
+    /// Lanes are drained; nothing is published any more.
+    drained: AtomicBool,
+    answer: Mutex<Option<Answer>>,
+}
+
+impl Closing {
+    pub(super) const fn new() -> Self {
+        Self { begun: AtomicBool::new(false), drained: AtomicBool::new(false), answer: Mutex::new(None) }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Relaxed)
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained.load(Relaxed)
+    }
+}
+
+impl EventBus {
+    /// Shuts the bus down within `deadline`: stops reading, runs what is queued, settles it, closes the broker and
+    /// joins every task. What is left then is delivered again later. Handlers may publish until the lanes are
+    /// drained.
+    ///
+    /// Later and concurrent calls, also of [`EventBus::close`], wait for the first one and get its answer.
+    ///
+    /// # Errors
+    /// None today; a shutdown that did not go in order says so in the report.
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on when the caller's future is dropped.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport, BusError> {
+        let mut answer = {
+            let mut slot = self.0.closing.answer.lock();
+            slot.get_or_insert_with(|| {
+                let (done, answer) = watch::channel(None);
+                // Counted from here: what ends before the task begins belongs to the shutdown too.
+                let (started, before) = (Instant::now(), self.0.flow.pool.stats());
+                self.0.closing.begun.store(true, Relaxed);
+                let inner = Arc::clone(&self.0);
+                let closing = async move { inner.shut_down(started, before, deadline).await };
+                tokio::spawn(async move { done.send_replace(Some(closing.await)) });
+                answer
+            })
+            .clone()
+        };
+        let report = answer.wait_for(Option::is_some).await.map_err(|_| BusError::Closed)?;
+        Ok(report.clone().unwrap_or_default())
+    }
+
+    /// Shuts the bus down as [`EventBus::shutdown`] does, within the configured
+    /// [`shutdown_deadline`](crate::Config::shutdown_deadline).
+    ///
+    /// # Errors
+    /// As [`EventBus::shutdown`].
+    ///
+    /// # Cancel safety
+    /// As [`EventBus::shutdown`].
+    pub async fn close(&self) -> Result<ShutdownReport, BusError> {
+        self.shutdown(self.0.config.shutdown_deadline).await
+    }
+}
+
+impl Inner {
+    async fn shut_down(self: Arc<Self>, started: Instant, before: PoolStats, deadline: Duration) -> ShutdownReport {
+        let left = || deadline.saturating_sub(started.elapsed());
+        // First the token: a source that ends without it is a revoked one, whose queued messages are dropped.
+        self.flow.reading.cancel();
+        self.broker.stop_reading().await;
+        let pool = self.flow.pool.stop(left()).await;
+        self.closing.drained.store(true, Relaxed);
+        self.flow.registry.clear();
+        let closed = self.broker.close(left().max(Duration::from_secs(1))).await;
+        self.tasks.close();
+        self.tasks.wait().await;
+        let after = self.flow.pool.stats();
+        let report = ShutdownReport {
+            finished: (after.ok + after.failed + after.panicked) - (before.ok + before.failed + before.panicked),
+            abandoned: after.abandoned - before.abandoned,
+            stragglers: pool.stragglers,
+            broker_error: closed.err().map(|error| error.to_string()),
+            elapsed: started.elapsed(),
+        };
+        if report.abandoned == 0 && report.stragglers == 0 && report.broker_error.is_none() {
+            info!(finished = report.finished, elapsed = ?report.elapsed, "bus closed");
+        } else {
+            warn!(?report, "bus closed with work left for redelivery");
+        }
+        report
+    }
+}

@@ -1,0 +1,137 @@
+//! Subscribing: the short forms, and the running subscription.
+
+use super::{EventBus, SubscriptionBuilder};
+use crate::{BusError, flow::Subscribed};
+use buslane_core::{Event, Handler, Message, Topic};
+use std::sync::Arc;
+
+/// A running subscription.
+///
+/// # Drop behaviour
+/// Dropping it changes nothing: a subscription ends by [`Subscription::unsubscribe`],
+/// [`EventBus::unsubscribe`] or the bus's shutdown.
+#[derive(Clone)]
+pub struct Subscription {
+    bus: EventBus,
+    subscribed: Arc<Subscribed>,
+}
+
+impl Subscription {
+    /// Its topic.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.subscribed.topic
+    }
+
+    /// Ends it. Queued messages are left for redelivery; a running handler goes on and is settled. Other
+    /// subscriptions are not disturbed. A later subscription to the same topic is left alone.
+    ///
+    /// # Errors
+    /// [`BusError::NotSubscribed`] when it has ended already; a closed bus; the broker's reason.
+    pub async fn unsubscribe(&self) -> Result<(), BusError> {
+        self.bus.end(&self.subscribed.topic, Some(&self.subscribed)).await
+    }
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("topic", self.topic()).finish_non_exhaustive()
+    }
+}
+
+impl EventBus {
+    /// Handles the regular messages of a topic. A failure is final.
+    ///
+    /// # Errors
+    /// [`BusError::AlreadySubscribed`], a topic name that breaks a rule, a closed bus, or the broker's reason.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either no subscription or a whole one that goes on.
+    pub async fn subscribe(&self, topic: &str, handler: impl Handler<Message>) -> Result<Subscription, BusError> {
+        self.subscription(topic).messages(handler).await
+    }
+
+    /// Handles the envelopes of a topic: at least once, in order per aggregate.
+    ///
+    /// # Errors
+    /// As [`EventBus::subscribe`].
+    ///
+    /// # Cancel safety
+    /// As [`EventBus::subscribe`].
+    pub async fn subscribe_envelopes(
+        &self,
+        topic: &str,
+        handler: impl Handler<Event>,
+    ) -> Result<Subscription, BusError> {
+        self.subscription(topic).envelopes(handler).await
+    }
+
+    /// Starts a subscription with options; it begins with [`SubscriptionBuilder::messages`] or
+    /// [`SubscriptionBuilder::envelopes`].
+    #[must_use = "a builder subscribes by `messages` or `envelopes`"]
+    pub fn subscription(&self, topic: &str) -> SubscriptionBuilder {
+        SubscriptionBuilder::new(self, topic)
+    }
+
+    /// Ends the subscription of a topic; see [`Subscription::unsubscribe`].
+    ///
+    /// # Errors
+    /// [`BusError::NotSubscribed`], a topic name that breaks a rule, a closed bus, or the broker's reason.
+    pub async fn unsubscribe(&self, topic: &str) -> Result<(), BusError> {
+        let topic = self.open()?.topics.get(topic)?;
+        self.end(&topic, None).await
+    }
+
+    async fn end(&self, topic: &Topic, only: Option<&Arc<Subscribed>>) -> Result<(), BusError> {
+        let (bus, topic, only) = (self.clone(), topic.clone(), only.cloned());
+        self.change_membership(async move {
+            let inner = bus.open()?;
+            let _joining = inner.joining.lock().await;
+            let ended = inner.flow.registry.remove(&topic, only.as_ref());
+            let Some(ended) = ended else { return Err(BusError::NotSubscribed(topic)) };
+            // What has not started goes back first; the broker then waits for what runs.
+            inner.flow.pool.purge(&|job| *job.message.topic() == topic);
+            inner.broker.unsubscribe(&topic).await?;
+            inner.joined.lock().remove(&topic);
+            // A reader may have had messages in its hands.
+            ended.readers.close();
+            ended.readers.wait().await;
+            inner.flow.pool.purge(&|job| *job.message.topic() == topic);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs a change of what the broker reads in a task of its own, so that a caller who gives up does not leave
+    /// half of it. A shutdown ends it.
+    pub(super) async fn change_membership<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, BusError>> + Send + 'static,
+    ) -> Result<T, BusError> {
+        let inner = self.open()?;
+        let change = inner.flow.reading.clone().run_until_cancelled_owned(change);
+        inner.tasks.spawn(change).await.ok().flatten().unwrap_or(Err(BusError::Closed))
+    }
+
+    pub(super) async fn begin(&self, subscribed: Subscribed) -> Result<Subscription, BusError> {
+        let bus = self.clone();
+        self.change_membership(async move {
+            let inner = bus.open()?;
+            let subscribed = Arc::new(subscribed);
+            inner.flow.registry.insert(Arc::clone(&subscribed))?;
+            let joining = inner.joining.lock().await;
+            let joined = inner.joined.lock().contains(&subscribed.topic);
+            if !joined {
+                let topics = [(subscribed.topic.clone(), subscribed.options)];
+                if let Err(error) = inner.broker.subscribe(&topics).await {
+                    inner.flow.registry.remove(&subscribed.topic, Some(&subscribed));
+                    return Err(error.into());
+                }
+                inner.joined.lock().insert(subscribed.topic.clone());
+            }
+            drop(joining);
+            Ok(Subscription { bus: bus.clone(), subscribed })
+        })
+        .await
+    }
+}

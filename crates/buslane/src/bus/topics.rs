@@ -1,0 +1,88 @@
+//! Topic names that were checked once, and the administration of topics.
+
+use super::EventBus;
+use crate::BusError;
+use arc_swap::ArcSwap;
+use buslane_core::{SubscribeOptions, Topic, TopicSettings, TopicStrategy};
+use std::{collections::HashSet, sync::Arc};
+
+/// Names remembered. Beyond this a name is checked and copied at each use.
+const LIMIT: usize = 10_000;
+
+/// Checked names, to be had without a lock or an allocation.
+pub(super) struct Topics(ArcSwap<HashSet<Topic>>);
+
+impl Topics {
+    pub(super) fn new() -> Self {
+        Self(ArcSwap::default())
+    }
+
+    /// The checked form of a name.
+    pub(super) fn get(&self, name: &str) -> Result<Topic, BusError> {
+        let known = self.0.load();
+        if let Some(topic) = known.get(name) {
+            return Ok(topic.clone());
+        }
+        let topic = Topic::new(name)?;
+        if known.len() < LIMIT {
+            self.0.rcu(|known| {
+                let mut next = HashSet::clone(known);
+                next.insert(topic.clone());
+                Arc::new(next)
+            });
+        }
+        Ok(topic)
+    }
+}
+
+impl EventBus {
+    /// Joins topics before their handlers are there, in one change of the group's membership. Messages of a topic
+    /// are held until it has a handler. Topics that are read already are left alone.
+    ///
+    /// # Errors
+    /// A name that breaks a rule, a closed bus, or the broker's reason.
+    pub async fn announce<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) -> Result<(), BusError> {
+        let inner = self.open()?;
+        let topics = topics
+            .into_iter()
+            .map(|name| Ok((inner.topics.get(name.as_ref())?, SubscribeOptions::default())))
+            .collect::<Result<Vec<_>, BusError>>()?;
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let bus = self.clone();
+        self.change_membership(async move {
+            let inner = bus.open()?;
+            let _joining = inner.joining.lock().await;
+            inner.broker.subscribe(&topics).await?;
+            inner.joined.lock().extend(topics.into_iter().map(|(topic, _)| topic));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Applies settings to a topic; returns what stands afterwards.
+    ///
+    /// # Errors
+    /// A name that breaks a rule, a closed bus, or which setting the broker refused and why.
+    pub async fn configure_topic(
+        &self,
+        topic: &str,
+        settings: &TopicSettings,
+        strategy: TopicStrategy,
+    ) -> Result<TopicSettings, BusError> {
+        let inner = self.open()?;
+        let topic = inner.topics.get(topic)?;
+        Ok(inner.broker.configure_topic(&topic, settings, strategy).await?)
+    }
+
+    /// The settings of a topic, or `None` when there is no such topic.
+    ///
+    /// # Errors
+    /// A name that breaks a rule, a closed bus, or the broker's reason.
+    pub async fn topic_config(&self, topic: &str) -> Result<Option<TopicSettings>, BusError> {
+        let inner = self.open()?;
+        let topic = inner.topics.get(topic)?;
+        Ok(inner.broker.topic_settings(&topic).await?)
+    }
+}

@@ -1,0 +1,241 @@
+//! What a bus is told at its start: plain data with a default for everything.
+//!
+//! A value comes from the default, then the file (YAML or TOML), then the environment, then code; the later one
+//! wins. Only [`Config::load`] and [`Config::from_env`] read the process environment.
+//!
+//! Not here: settings of a single subscription or topic, and anything that changes while the bus runs.
+
+mod backends;
+mod delivery;
+mod duration;
+mod environment;
+mod error;
+mod file;
+mod pools;
+mod reference;
+mod rules;
+mod url;
+mod wording;
+
+pub use backends::{KafkaConfig, MemoryConfig, NatsConfig};
+pub use delivery::{DeadLetterFormat, LaneScope, RetryConfig, TerminalConfig};
+pub use error::ConfigError;
+pub use pools::{ActorPoolConfig, ChosenBy, KeyedPoolConfig, LaneMode, PoolChoice};
+pub use reference::{KeyReference, VariableReference};
+pub use url::BusUrl;
+
+use buslane_core::Backend;
+use environment::Origins;
+use serde::{Deserialize, Serialize};
+use std::{ffi::OsString, path::Path, time::Duration};
+
+/// Where environment variables are looked up: [`std::env::var_os`], or a table in a test.
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// Everything a bus is told at its start.
+///
+/// Start from [`Config::default`], [`Config::new`], a file or the environment, then change fields. What the
+/// functions here return is valid; after a change in code the bus checks again when it connects.
+///
+/// Printing and serialising it hides the secrets of the URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// The broker: `memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`. Default: `memory://`.
+    pub url: BusUrl,
+    /// Consumer group, or durable consumer, that this process reads as. Default: `buslane`.
+    pub group: String,
+    /// Topics announced before their handlers; their messages are held until one subscribes. Default: none.
+    pub topics: Vec<String>,
+    /// Longest wait of a publish until the broker has acknowledged it. Default: `10s`.
+    #[serde(with = "duration")]
+    pub publish_timeout: Duration,
+    /// How long a publish waits for room before it counts as held back; at most `publish_timeout`.
+    /// Default: `100ms`.
+    #[serde(with = "duration")]
+    pub publish_fast_path: Duration,
+    /// How long a shutdown drains before it leaves the rest for redelivery. Default: `30s`.
+    #[serde(with = "duration")]
+    pub shutdown_deadline: Duration,
+    /// Whether a lane holds a key's messages of all topics, or of one. Default: `key`.
+    pub lane_scope: LaneScope,
+    /// How often and when a failed envelope is tried again.
+    pub retry: RetryConfig,
+    /// What becomes of an envelope whose last attempt failed. Default: `block`.
+    pub terminal: TerminalConfig,
+    /// Settings of the embedded broker, and of the pools when the URL names it.
+    pub memory: MemoryConfig,
+    /// Settings of the pools when the URL names Kafka.
+    pub kafka: KafkaConfig,
+    /// Settings of the pools when the URL names NATS.
+    pub nats: NatsConfig,
+    #[serde(skip)]
+    origins: Origins,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: BusUrl::default(),
+            group: "buslane".to_owned(),
+            topics: Vec::new(),
+            publish_timeout: Duration::from_secs(10),
+            publish_fast_path: Duration::from_millis(100),
+            shutdown_deadline: Duration::from_secs(30),
+            lane_scope: LaneScope::default(),
+            retry: RetryConfig::default(),
+            terminal: TerminalConfig::default(),
+            memory: MemoryConfig::default(),
+            kafka: KafkaConfig::default(),
+            nats: NatsConfig::default(),
+            origins: Origins::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Defaults, with this broker.
+    ///
+    /// # Errors
+    /// [`ConfigError::Rule`] when `url` is not one that a bus can use.
+    pub fn new(url: &str) -> Result<Self, ConfigError> {
+        Ok(Self { url: url.parse()?, ..Self::default() })
+    }
+
+    /// Reads the file that the variable `BUSLANE_CONFIG` names, when it is set, then the environment.
+    ///
+    /// # Errors
+    /// The first key or variable that cannot be read or breaks a rule, or why the file cannot be read.
+    pub fn load() -> Result<Self, ConfigError> {
+        Self::load_with(&process_environment)
+    }
+
+    /// Defaults, then the environment; no file.
+    ///
+    /// # Errors
+    /// The first variable that cannot be read or breaks a rule.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::default().with_variables(&process_environment)
+    }
+
+    /// As [`Config::load`], with variables from elsewhere than the process environment.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with(variables: Variables<'_>) -> Result<Self, ConfigError> {
+        let config = match environment::config_file(variables)? {
+            Some(path) => file::read(Path::new(&path))?,
+            None => Self::default(),
+        };
+        config.with_variables(variables)
+    }
+
+    /// This configuration, overlaid with variables: what the environment says wins over what is set so far.
+    ///
+    /// # Errors
+    /// The first variable that cannot be read, then as [`Config::validate`].
+    pub fn with_variables(mut self, variables: Variables<'_>) -> Result<Self, ConfigError> {
+        environment::apply(&mut self, variables)?;
+        self.checked()
+    }
+
+    /// Reads a file whose name ends in `.yaml`, `.yml` or `.toml`. Does not read the environment.
+    ///
+    /// # Errors
+    /// Why the file cannot be read, or the first key in it that is unknown, unreadable or breaks a rule.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        file::read(path.as_ref())?.checked()
+    }
+
+    /// Reads YAML text. Keys that it leaves out keep their defaults.
+    ///
+    /// # Errors
+    /// The first key that is unknown, unreadable or breaks a rule.
+    pub fn parse_yaml(text: &str) -> Result<Self, ConfigError> {
+        file::yaml(text, None)?.checked()
+    }
+
+    /// Reads TOML text. Keys that it leaves out keep their defaults.
+    ///
+    /// # Errors
+    /// The first key that is unknown, unreadable or breaks a rule.
+    pub fn parse_toml(text: &str) -> Result<Self, ConfigError> {
+        file::toml(text, None)?.checked()
+    }
+
+    /// Checks every rule that a type alone does not keep.
+    ///
+    /// # Errors
+    /// The first rule that is broken; the error names the key, or the variable that set it.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_for(self.backend())
+    }
+
+    /// As [`Config::validate`], for a broker that was not made from the URL: variables of its backend count.
+    ///
+    /// # Errors
+    /// As [`Config::validate`].
+    pub fn validate_for(&self, backend: Backend) -> Result<(), ConfigError> {
+        self.origins.check(backend)?;
+        rules::check(self)
+    }
+
+    /// The backend that the URL names.
+    #[must_use]
+    pub const fn backend(&self) -> Backend {
+        self.url.backend()
+    }
+
+    /// The settings of both pools on the URL's backend, which of them runs the lanes, and who decided it.
+    ///
+    /// The other pool's settings are complete too, so that a switch needs nothing but the switch.
+    #[must_use]
+    pub fn pools(&self) -> PoolChoice {
+        self.pools_for(self.backend())
+    }
+
+    /// As [`Config::pools`], for a broker that was not made from the URL.
+    #[must_use]
+    pub fn pools_for(&self, backend: Backend) -> PoolChoice {
+        let (keyed, actor) = match backend {
+            Backend::Memory => (&self.memory.keyed_pool, &self.memory.actor_pool),
+            Backend::Kafka => (&self.kafka.keyed_pool, &self.kafka.actor_pool),
+            Backend::Nats => (&self.nats.keyed_pool, &self.nats.actor_pool),
+        };
+        PoolChoice {
+            use_actor: actor.enabled,
+            chosen_by: self.origins.chosen_by(backend, actor.enabled),
+            keyed: keyed.clone(),
+            actor: actor.clone(),
+        }
+    }
+
+    /// Every key that a file may set, in the order of the documentation.
+    #[must_use]
+    pub fn reference() -> Vec<KeyReference> {
+        reference::keys()
+    }
+
+    /// Every environment variable that is read.
+    #[must_use]
+    pub fn variables() -> Vec<VariableReference> {
+        reference::variables()
+    }
+
+    /// The text of `docs/configuration.md`.
+    #[must_use]
+    pub fn reference_markdown() -> String {
+        reference::markdown()
+    }
+
+    fn checked(self) -> Result<Self, ConfigError> {
+        self.validate()?;
+        Ok(self)
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn process_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}

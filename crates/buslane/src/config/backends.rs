@@ -1,0 +1,56 @@
+//! Settings that belong to one backend. Those of the backends that the URL does not name are checked and unused.
+
+use super::{ActorPoolConfig, KeyedPoolConfig};
+use serde::{Deserialize, Serialize};
+
+/// Settings of the embedded broker and of the pools beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MemoryConfig {
+    /// Partitions of a topic that is created by its first use; 1 to 4,096. Default: `8`.
+    pub partitions: u32,
+    /// Most messages that a partition holds; when they are unsettled, publishers wait; at least 1.
+    /// Default: `65536`.
+    pub max_messages: usize,
+    /// Most bytes that a partition holds; a larger message is refused; at least 1. Default: `67108864` (64 MiB).
+    pub max_bytes: usize,
+    /// The keyed-worker pool.
+    pub keyed_pool: KeyedPoolConfig,
+    /// The actor pool.
+    pub actor_pool: ActorPoolConfig,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self {
+            partitions: 8,
+            max_messages: 65_536,
+            max_bytes: 64 * 1024 * 1024,
+            keyed_pool: KeyedPoolConfig::default(),
+            actor_pool: ActorPoolConfig::default(),
+        }
+    }
+}
+
+/// Settings of the pools of a bus on Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KafkaConfig {
+    /// The keyed-worker pool.
+    pub keyed_pool: KeyedPoolConfig,
+    /// The actor pool.
+    pub actor_pool: ActorPoolConfig,
+}
+
+/// Settings of the pools of a bus on NATS.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct NatsConfig {
+    /// The keyed-worker pool.
+    pub keyed_pool: KeyedPoolConfig,
+    /// The actor pool.
+    pub actor_pool: ActorPoolConfig,
+}

@@ -1,0 +1,135 @@
+//! Reading YAML and TOML text.
+//!
+//! Errors carry place, key path and reason, but never a line of the text: the line beside a mistake may hold a
+//! password.
+
+use super::{ChosenBy, Config, ConfigError, wording};
+use buslane_core::Backend;
+use serde::{Deserialize, de::DeserializeOwned};
+use std::path::Path;
+
+/// Reads a file by its extension; rules are not checked.
+pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let parse = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yaml" | "yml") => yaml,
+        Some("toml") => toml,
+        _ => return Err(ConfigError::FileFormat { path: name }),
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, Some(&name)),
+        Err(error) => Err(ConfigError::File { path: name, reason: error.to_string() }),
+    }
+}
+
+/// Reads YAML; rules are not checked.
+pub(super) fn yaml(text: &str, file: Option<&str>) -> Result<Config, ConfigError> {
+    overlay(text, &|problem| problem.named(file.unwrap_or("YAML")), from_yaml, from_yaml)
+}
+
+/// Reads TOML; rules are not checked.
+pub(super) fn toml(text: &str, file: Option<&str>) -> Result<Config, ConfigError> {
+    overlay(text, &|problem| problem.named(file.unwrap_or("TOML")), from_toml, from_toml)
+}
+
+fn overlay(
+    text: &str,
+    name: &dyn Fn(Problem) -> ConfigError,
+    config: fn(&str) -> Result<Config, Problem>,
+    switches: fn(&str) -> Result<Switches, Problem>,
+) -> Result<Config, ConfigError> {
+    let mut config = config(text).map_err(name)?;
+    let switches = switches(text).map_err(name)?;
+    for (backend, section) in
+        [(Backend::Memory, switches.memory), (Backend::Kafka, switches.kafka), (Backend::Nats, switches.nats)]
+    {
+        if let Some(value) = section.actor_pool.enabled {
+            config.origins.record(backend, value, ChosenBy::File);
+        }
+    }
+    Ok(config)
+}
+
+/// The switch of each backend, and whether the text sets it at all.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Switches {
+    memory: Section,
+    kafka: Section,
+    nats: Section,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Section {
+    actor_pool: Switch,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Switch {
+    enabled: Option<bool>,
+}
+
+/// What a parser met.
+struct Problem {
+    line: u64,
+    column: u64,
+    key: String,
+    reason: String,
+}
+
+impl Problem {
+    fn named(self, source_name: &str) -> ConfigError {
+        let reason = if self.key.ends_with("actor_pool.percent") {
+            "percentages are not available yet: leave percent out and set enabled".to_owned()
+        } else {
+            wording::plain(&self.key, &self.reason)
+        };
+        ConfigError::Text {
+            source_name: source_name.to_owned(),
+            line: self.line,
+            column: self.column,
+            key: self.key,
+            reason,
+        }
+    }
+}
+
+fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let problem = |error: &toml::de::Error, key| {
+        let (line, column) = error.span().map_or((0, 0), |span| place(text, span.start));
+        Problem { line, column, key, reason: error.message().to_owned() }
+    };
+    let source = toml::Deserializer::parse(text).map_err(|error| problem(&error, String::new()))?;
+    serde_path_to_error::deserialize(source).map_err(|error| problem(error.inner(), key_path(error.path())))
+}
+
+fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let mut key = String::new();
+    let result = serde_saphyr::with_deserializer_from_str(text, |source| {
+        serde_path_to_error::deserialize(source).map_err(|error| {
+            key = key_path(error.path());
+            error.into_inner()
+        })
+    });
+    result.map_err(|error| {
+        let error = error.without_snippet();
+        let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
+        Problem { line, column, key, reason: error.to_string() }
+    })
+}
+
+fn key_path(path: &serde_path_to_error::Path) -> String {
+    match path.to_string() {
+        unknown if unknown == "." || unknown == "?" => String::new(),
+        path => path,
+    }
+}
+
+/// Line and column, from 1, of a byte index.
+fn place(text: &str, index: usize) -> (u64, u64) {
+    let before = text.get(..index).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() as u64 + 1, before[line_start..].chars().count() as u64 + 1)
+}

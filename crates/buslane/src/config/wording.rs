@@ -1,0 +1,57 @@
+//! What the YAML and TOML parsers say, in words for people who know neither them nor Rust.
+//!
+//! A text that is not listed here is passed on as it is.
+
+use super::url;
+
+const WHOLE: &str = "must be a whole number, 0 or more";
+const TABLE: &str = "must be a table of keys and values";
+
+/// A parser's text that begins as on the left is replaced by the right.
+const BEGINNINGS: [(&str, &str); 11] = [
+    ("invalid u64", WHOLE),
+    ("invalid u32", WHOLE),
+    ("invalid boolean", "must be true or false"),
+    ("expected mapping start", TABLE),
+    ("expected sequence start", "must be a list"),
+    ("expected string scalar", "must be a text"),
+    ("cannot deserialize null into string", "must have a value"),
+    ("unexpected value for unit enum variant", "takes no settings of its own"),
+    ("invalid type: unit variant, expected struct variant", TABLE),
+    ("multiple YAML documents detected", "more than one YAML document"),
+    ("duplicate mapping key: ", "is set twice"),
+];
+
+/// What a parser expected, as it says it, and as we do.
+const EXPECTED: [(&str, &str); 4] = [
+    ("usize", "a whole number, 0 or more"),
+    ("u32", "a whole number, 0 or more"),
+    ("a sequence", "a list"),
+    ("a boolean", "true or false"),
+];
+
+/// The reason of an error at `key`, on one line, without place and without secrets.
+pub(super) fn plain(key: &str, reason: &str) -> String {
+    let reason = reason.trim_end().replace('\n', "; ");
+    let reason = match reason.rfind(" at line ") {
+        Some(at) => &reason[..at],
+        None => &reason,
+    };
+    // The check of the URL itself hides what it must; elsewhere a URL is out of place.
+    let reason = if key != "url" && reason.contains("://") { url::hide(reason) } else { reason.to_owned() };
+    if let Some((start, ours)) = BEGINNINGS.iter().find(|(start, _)| reason.starts_with(start)) {
+        return match reason[start.len()..].split_once(", set ") {
+            Some((name, _)) if start.ends_with(": ") => format!("{name} {ours}"),
+            _ => (*ours).to_owned(),
+        };
+    }
+    if let Some((found, expected)) = reason.rsplit_once(", expected ") {
+        if expected.starts_with("struct ") {
+            return format!("{found}, expected a table of keys and values");
+        }
+        if let Some((_, ours)) = EXPECTED.iter().find(|(theirs, _)| *theirs == expected) {
+            return format!("{found}, expected {ours}");
+        }
+    }
+    reason
+}

@@ -1,0 +1,71 @@
+//! What a bus answers when it cannot do what it is asked.
+
+use crate::ConfigError;
+use buslane_core::{BrokerError, EnvelopeError, PublishError, Topic, TopicError};
+use thiserror::Error;
+
+/// Any error of an [`EventBus`](crate::EventBus).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BusError {
+    /// The bus is shut down, or shutting down.
+    #[error("eventbus is closed")]
+    Closed,
+    /// The topic has a handler already; it is left alone.
+    #[error("already subscribed to topic: {0}")]
+    AlreadySubscribed(Topic),
+    /// Nobody is subscribed to the topic.
+    #[error("not subscribed to topic: {0}")]
+    NotSubscribed(Topic),
+    /// A topic's name breaks a rule.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// An envelope breaks a rule; nothing was sent.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// A setting breaks a rule.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An option of a subscription breaks a rule.
+    #[error("subscription to {topic}: {option}: {rule}")]
+    Option {
+        /// The topic.
+        topic: Topic,
+        /// Name of the option.
+        option: &'static str,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The URL names a broker that this build does not contain.
+    #[error("{scheme}:// is not part of this build: {hint}")]
+    Backend {
+        /// The URL's scheme.
+        scheme: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The broker did not take a record.
+    #[error(transparent)]
+    Publish(PublishError),
+    /// The broker did not do what it was asked.
+    #[error(transparent)]
+    Broker(BrokerError),
+}
+
+impl From<PublishError> for BusError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Closed => Self::Closed,
+            other => Self::Publish(other),
+        }
+    }
+}
+
+impl From<BrokerError> for BusError {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Closed => Self::Closed,
+            other => Self::Broker(other),
+        }
+    }
+}

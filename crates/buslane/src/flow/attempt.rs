@@ -1,0 +1,122 @@
+//! What attempts of both kinds share: the policy, the services, and the erased handler.
+
+use super::suspects::Suspects;
+use crate::{Classifier, Retry, Terminal, metrics::BusMetrics};
+use buslane_core::{
+    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, Kind, Message, Outcome, Step,
+    Verdict, judge,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// What attempts need of the bus. Not the bus itself, which owns the handlers: that would be a cycle.
+pub(crate) struct Services {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) metrics: BusMetrics,
+    pub(crate) suspects: Suspects,
+}
+
+/// How a subscription's messages are tried.
+pub(crate) struct Policy {
+    pub(crate) retry: Retry,
+    pub(crate) terminal: Terminal,
+    pub(crate) classifier: Classifier,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// A subscription's handler with everything its attempts need.
+pub(super) struct Shared<H> {
+    pub(super) handler: H,
+    pub(super) policy: Policy,
+    pub(super) services: Arc<Services>,
+}
+
+/// A handler ran longer than its subscription allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("handler timed out after {0:?}")]
+pub struct HandlerTimedOut(pub Duration);
+
+/// One message in this many has the time in its handler measured.
+const SAMPLE: u64 = 16;
+
+impl<H> Shared<H> {
+    /// Runs the handler once, within its timeout. `offset` decides whether it is measured.
+    pub(super) async fn judge<M>(&self, message: M, offset: u64) -> Verdict
+    where
+        H: Handler<M>,
+    {
+        let started = offset.is_multiple_of(SAMPLE).then(Instant::now);
+        let verdict = match self.policy.timeout {
+            None => judge(&self.handler, message).await,
+            Some(limit) => tokio::time::timeout(limit, judge(&self.handler, message))
+                .await
+                .unwrap_or_else(|_| Verdict::Failed(HandlerTimedOut(limit).into())),
+        };
+        if let Some(started) = started {
+            self.services.metrics.processing(started.elapsed());
+        }
+        verdict
+    }
+
+    /// As [`Shared::judge`]; a panic is the error `handler panicked: X`.
+    pub(super) async fn judge_caught<M>(&self, message: M, offset: u64) -> Result<Verdict, HandlerPanicked>
+    where
+        H: Handler<M>,
+    {
+        CatchPanic::new(self.judge(message, offset)).await.map_err(HandlerPanicked)
+    }
+}
+
+/// An erased handler that jobs of one batch share.
+///
+/// Counting references on one `Arc` for all messages of a subscription would send its cache line back and forth
+/// between cores; a batch is mostly counted by one.
+pub(crate) struct Erased(Arc<dyn ErasedHandler>);
+
+impl Erased {
+    pub(super) fn new(handler: impl ErasedHandler) -> Arc<Self> {
+        Arc::new(Self(Arc::new(handler)))
+    }
+
+    /// The same handler, counted apart.
+    pub(super) fn for_batch(&self) -> Arc<dyn ErasedHandler> {
+        Arc::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl ErasedHandler for Erased {
+    fn kind(&self) -> Kind {
+        self.0.kind()
+    }
+
+    fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
+        self.0.start(job, slot);
+    }
+
+    fn ended(&self, job: &Job, outcome: &Outcome) {
+        self.0.ended(job, outcome);
+    }
+
+    fn panicked(&self, job: &mut Job, text: String) -> Step {
+        self.0.panicked(job, text)
+    }
+}
+
+/// Takes the body out of a job's message. What stays says where it came from.
+pub(super) fn take_message(job: &mut Job) -> Message {
+    let left = &mut job.message;
+    Message {
+        source: Arc::clone(&left.source),
+        offset: left.offset,
+        timestamp_ms: left.timestamp_ms,
+        key: left.key.take(),
+        headers: std::mem::take(&mut left.headers),
+        payload: std::mem::take(&mut left.payload),
+        route: std::mem::take(&mut left.route),
+        kind: left.kind,
+        attempt: left.attempt,
+    }
+}

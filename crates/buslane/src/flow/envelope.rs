@@ -1,0 +1,209 @@
+//! Envelopes: attempts until one succeeds, then the terminal policy.
+//!
+//! A message that failed keeps its place at the head of its lane. What the next attempt has to know travels in the
+//! job's state, so the body is parsed once whatever happens.
+
+use super::{
+    attempt::{Erased, Policy, Services, Shared},
+    dead_letter::{self, History},
+    route::{Parsed, aggregate_header},
+};
+use crate::{Class, Terminal};
+use buslane_core::{
+    AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind, Layout,
+    Local, Message, Outcome, Retry as Again, Route, Step, Verdict,
+};
+use std::{sync::Arc, time::Duration};
+use tracing::{error, warn};
+
+/// Erases a handler of envelopes.
+pub(crate) fn erase_envelopes<H: Handler<Event>>(handler: H, policy: Policy, services: Arc<Services>) -> Arc<Erased> {
+    Erased::new(Envelopes(Arc::new(Shared { handler, policy, services })))
+}
+
+struct Envelopes<H>(Arc<Shared<H>>);
+
+/// What an envelope's next attempt has to know.
+#[allow(clippy::large_enum_variant, reason = "it lives in a box, and the large variant is the common one")]
+enum State {
+    /// Its body, parsed by routing or an earlier attempt, and the failures so far.
+    Parsed(Parsed, Option<History>),
+    /// It is given up, and its dead letter is still to be written.
+    Dead(History, HandlerError),
+}
+
+struct Input {
+    message: Message,
+    lane: u64,
+    /// Boxed, because it is rare and large.
+    state: Option<Box<State>>,
+}
+
+/// The state of a job whose body was parsed to route it.
+pub(super) fn parsed_state(parsed: Parsed) -> Box<JobState> {
+    boxed(State::Parsed(parsed, None))
+}
+
+fn boxed(state: State) -> Box<JobState> {
+    Box::new(Box::new(state))
+}
+
+impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
+    fn kind(&self) -> Kind {
+        Kind::Envelope
+    }
+
+    fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
+        let state = job.state.take().and_then(|state| (*state).downcast::<State>().ok());
+        let input = Input { message: job.message.clone(), lane: job.lane, state };
+        slot.start(&self.0, input, attempt);
+    }
+}
+
+async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> Step {
+    let Input { mut message, lane, state } = input;
+    let (parsed, history) = match state.map(|state| *state) {
+        None => (Layout::read(&message.payload), None),
+        Some(State::Parsed(parsed, history)) => (parsed, history),
+        Some(State::Dead(history, cause)) => return Box::pin(bury(&shared, &message, lane, history, cause)).await,
+    };
+    let has_key = !matches!(message.route, Route::RoundRobin(_));
+    let place = Place { lane, has_key, offset: message.offset, source: Arc::clone(&message.source) };
+    let read = parsed.and_then(|layout| {
+        let envelope = layout.envelope(&message.payload);
+        same_aggregate(&message, &envelope).map(|()| (layout, envelope))
+    });
+    let (kept, envelope) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            let kept = Err(error.clone());
+            return failed(&shared, &place, Failure::permanent(error.into()), kept, history);
+        }
+    };
+    message.attempt = history.as_ref().map_or(0, |history| history.attempts) + 1;
+    match shared.judge_caught(Event { envelope, message }, place.offset).await {
+        Ok(Verdict::Done) => {
+            shared.services.suspects.clear(lane);
+            Step::Done(Outcome::Ok)
+        }
+        Ok(Verdict::Failed(error)) => {
+            let class = (shared.policy.classifier)(&error);
+            failed(&shared, &place, Failure { error, class, panic: None }, Ok(kept), history)
+        }
+        Ok(Verdict::Retry(error)) => failed(&shared, &place, Failure::transient(error), Ok(kept), history),
+        Ok(Verdict::Reject(error)) => failed(&shared, &place, Failure::permanent(error), Ok(kept), history),
+        Err(panic) => {
+            let failure = Failure { panic: Some(panic.0.clone()), ..Failure::transient(panic.into()) };
+            failed(&shared, &place, failure, Ok(kept), history)
+        }
+    }
+}
+
+/// A header that names an aggregate must name that of the body: one that routes would give an aggregate two lanes.
+/// Where an extractor has named the lane, headers are its own affair.
+fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
+    let header = match &message.route {
+        Route::Header { .. } => message.routing_key(),
+        Route::RoundRobin(_) => aggregate_header(&message.headers).map(|range| message.headers.at(range)),
+        _ => None,
+    };
+    match header {
+        Some(header) if header != envelope.aggregate_id.as_bytes() => Err(EnvelopeError::AggregateIdMismatch {
+            header: String::from_utf8_lossy(header).into_owned(),
+            body: envelope.aggregate_id.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Where a message stands, for decisions and log lines.
+struct Place {
+    lane: u64,
+    /// Whether the lane is that of a key, not of this message alone.
+    has_key: bool,
+    offset: u64,
+    source: Arc<buslane_core::Source>,
+}
+
+/// One failed attempt.
+struct Failure {
+    error: HandlerError,
+    class: Class,
+    panic: Option<String>,
+}
+
+impl Failure {
+    const fn transient(error: HandlerError) -> Self {
+        Self { error, class: Class::Transient, panic: None }
+    }
+
+    const fn permanent(error: HandlerError) -> Self {
+        Self { error, class: Class::Permanent, panic: None }
+    }
+}
+
+#[cold]
+fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed, history: Option<History>) -> Step {
+    let Failure { error, class, panic } = failure;
+    let history = History::after(history, error.to_string());
+    let (services, policy) = (&shared.services, &shared.policy);
+    services.metrics.error(Kind::Envelope);
+    let (topic, partition, offset) = (place.source.topic.as_str(), place.source.partition, place.offset);
+    let (attempt, panicked) = (history.attempts, panic.is_some());
+    warn!(kind = "envelope", topic, partition, offset, attempt, panicked, %error, "envelope failed");
+
+    let attempts = if services.suspects.contains(place.lane) { 1 } else { policy.retry.attempts };
+    let again = |delay, blocked, state| {
+        let outcome = panic.clone().map_or_else(|| Outcome::Failed(history.error.clone().into()), Outcome::Panicked);
+        Step::Again(Box::new(Again { delay, outcome, blocked, state: Some(boxed(state)) }))
+    };
+    if class == Class::Transient && history.attempts < attempts {
+        services.metrics.retry();
+        let delay = policy.retry.delay(history.attempts, place.offset);
+        return again(delay, false, State::Parsed(parsed, Some(history.clone())));
+    }
+    match &policy.terminal {
+        Terminal::Block => {
+            error!(kind = "envelope", topic, partition, offset, attempt, %error, "key blocked");
+            services.metrics.retry();
+            again(policy.retry.max, true, State::Parsed(parsed, Some(history.clone())))
+        }
+        Terminal::Skip => {
+            error!(kind = "envelope", topic, partition, offset, attempt, %error, "envelope skipped");
+            services.metrics.skipped();
+            if place.has_key {
+                services.suspects.add(place.lane);
+            }
+            Step::Done(panic.map_or(Outcome::Failed(error), Outcome::Panicked))
+        }
+        Terminal::DeadLetter { .. } => again(Duration::ZERO, false, State::Dead(history.clone(), error)),
+    }
+}
+
+/// Writes the dead letter of an envelope that is given up.
+async fn bury<H>(shared: &Shared<H>, message: &Message, lane: u64, history: History, cause: HandlerError) -> Step {
+    let Terminal::DeadLetter { topic: dead_letters, format } = &shared.policy.terminal else {
+        return Step::Done(Outcome::Failed(cause));
+    };
+    let (services, attempt) = (&shared.services, history.attempts);
+    let (topic, partition, offset) = (message.topic().as_str(), message.partition(), message.offset);
+    let record = dead_letter::record(message, &history, *format);
+    let written = services.broker.publish(dead_letters, vec![record]).get().await;
+    match written.into_iter().next() {
+        Some(Ok(_)) => {
+            error!(kind = "envelope", topic, partition, offset, attempt, %dead_letters, error = %cause, "dead letter written");
+            services.metrics.dead_letter();
+            if !matches!(message.route, Route::RoundRobin(_)) {
+                services.suspects.add(lane);
+            }
+            Step::Done(Outcome::Failed(cause))
+        }
+        refused => {
+            let reason = refused.and_then(Result::err).map(|error| error.to_string()).unwrap_or_default();
+            error!(kind = "envelope", topic, partition, offset, attempt, %dead_letters, %reason, "dead letter not written, key blocked");
+            let outcome = Outcome::Failed(reason.into());
+            let state = Some(boxed(State::Dead(history, cause)));
+            Step::Again(Box::new(Again { delay: shared.policy.retry.max, outcome, blocked: true, state }))
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Which lane a message belongs to.
+
+use super::{Flow, Subscribed};
+use crate::config::LaneScope;
+use buslane_core::{
+    EnvelopeError, Headers, Kind, Layout, Message, Route, broker::header, check_aggregate_id, stable_hash,
+};
+use bytes::Bytes;
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+/// Finds the key of a message in its headers and body; `None` sends it round-robin.
+pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
+
+/// An envelope's body, where routing had to parse it.
+pub(super) type Parsed = Result<Layout, EnvelopeError>;
+
+/// Sets the message's route and returns its lane. An envelope without a header that names its aggregate is parsed
+/// here, which is not the thread that polls the broker, and not again later.
+pub(super) fn route(flow: &Flow, subscribed: &Subscribed, message: &mut Message) -> (u64, Option<Parsed>) {
+    message.kind = subscribed.kind;
+    let keyed = subscribed.ordered || flow.recovery.load(Relaxed);
+    let mut parsed = None;
+    let found = if keyed { find_key(subscribed, message, &mut parsed) } else { None };
+    message.route = found.unwrap_or_else(|| Route::RoundRobin(flow.round_robin.fetch_add(1, Relaxed)));
+    let lane = match (&message.route, message.routing_key()) {
+        (Route::RoundRobin(n), _) => stable_hash(&n.to_le_bytes()),
+        (_, Some(key)) => stable_hash(key),
+        (_, None) => 0,
+    };
+    match flow.lane_scope {
+        LaneScope::Topic => (lane ^ stable_hash(message.topic().as_bytes()), parsed),
+        LaneScope::Key => (lane, parsed),
+    }
+}
+
+fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Parsed>) -> Option<Route> {
+    if let Some(extract) = &subscribed.extractor {
+        return extract(&message.headers, &message.payload).map(|key| Route::Key(Box::new(key)));
+    }
+    if let Some(route) = header_route(&message.headers) {
+        return Some(route);
+    }
+    match subscribed.kind {
+        Kind::Envelope => {
+            let body = Layout::read(&message.payload);
+            let key = body.as_ref().ok().map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
+            *parsed = Some(body);
+            // A body that cannot be read still keeps its record key's order.
+            key.map(|key| Route::Key(Box::new(key))).or_else(|| record_key(message))
+        }
+        Kind::Regular => record_key(message),
+    }
+}
+
+/// Where the value of the first header lies, in the order of the spellings, that is an aggregate id.
+pub(super) fn aggregate_header(headers: &Headers) -> Option<Range<usize>> {
+    if headers.is_empty() {
+        return None;
+    }
+    let is_id = |range: &Range<usize>| check_aggregate_id(headers.at(range.clone())).is_ok();
+    header::AGGREGATE_ID_SPELLINGS.iter().find_map(|name| headers.find(name).filter(is_id))
+}
+
+fn header_route(headers: &Headers) -> Option<Route> {
+    let range = aggregate_header(headers)?;
+    let (start, len) = (u32::try_from(range.start).ok()?, u32::try_from(range.len()).ok()?);
+    Some(Route::Header { start, len })
+}
+
+fn record_key(message: &Message) -> Option<Route> {
+    message.key.as_ref().filter(|key| !key.is_empty()).map(|_| Route::RecordKey)
+}

@@ -1,0 +1,77 @@
+//! Keys whose last message was given up.
+//!
+//! Their next messages get a single attempt each until one succeeds, so that a poisoned key cannot pile up behind
+//! the full backoff of every message.
+
+use parking_lot::Mutex;
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+/// Keys remembered; the oldest is forgotten first, and gets full retries again.
+const LIMIT: usize = 10_000;
+
+/// The suspect lanes of a bus.
+#[derive(Default)]
+pub(crate) struct Suspects {
+    /// Size of the set, read by every success: mostly 0, and then nothing else is looked at.
+    len: AtomicUsize,
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    set: HashSet<u64>,
+    age: VecDeque<u64>,
+}
+
+impl Suspects {
+    pub(crate) fn contains(&self, lane: u64) -> bool {
+        self.len.load(Relaxed) > 0 && self.lanes.lock().set.contains(&lane)
+    }
+
+    pub(crate) fn add(&self, lane: u64) {
+        let mut lanes = self.lanes.lock();
+        if lanes.set.insert(lane) {
+            lanes.age.push_back(lane);
+        }
+        while lanes.age.len() > LIMIT {
+            if let Some(oldest) = lanes.age.pop_front() {
+                lanes.set.remove(&oldest);
+            }
+        }
+        self.len.store(lanes.set.len(), Relaxed);
+    }
+
+    pub(crate) fn clear(&self, lane: u64) {
+        if self.len.load(Relaxed) == 0 {
+            return;
+        }
+        let mut lanes = self.lanes.lock();
+        if lanes.set.remove(&lane) {
+            lanes.age.retain(|other| *other != lane);
+        }
+        self.len.store(lanes.set.len(), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d4_suspects_are_bounded_and_the_oldest_goes_first() {
+        let suspects = Suspects::default();
+        assert!(!suspects.contains(1));
+        for lane in 0..=LIMIT as u64 {
+            suspects.add(lane);
+            suspects.add(lane);
+        }
+        assert!(!suspects.contains(0));
+        assert!(suspects.contains(1) && suspects.contains(LIMIT as u64));
+        suspects.clear(1);
+        suspects.clear(1);
+        assert!(!suspects.contains(1));
+    }
+}

@@ -1,0 +1,116 @@
+//! The documented keys, defaults and variables are those of the code.
+
+use buslane::config::{Config, DeadLetterFormat, TerminalConfig};
+use serde_json::Value;
+use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, path::Path};
+
+/// Key path and value of every leaf.
+fn leaves(prefix: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                leaves(&format!("{prefix}{key}."), value, found);
+            }
+        }
+        leaf => {
+            let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
+            found.insert(prefix.trim_end_matches('.').to_owned(), text);
+        }
+    }
+}
+
+#[test]
+fn s1_reference_lists_exactly_the_keys_and_defaults_of_the_code() {
+    let mut real = BTreeMap::new();
+    let mut config = Config::default();
+    leaves("", &serde_json::to_value(&config).unwrap(), &mut real);
+    // The keys of the one choice that has settings of its own.
+    config.terminal = TerminalConfig::DeadLetter { topic: String::new(), format: DeadLetterFormat::default() };
+    leaves("terminal.", &serde_json::to_value(&config).unwrap()["terminal"], &mut real);
+
+    let listed: Vec<_> = Config::reference();
+    let keys: BTreeSet<_> = listed.iter().map(|row| row.key.clone()).collect();
+    assert_eq!(keys.len(), listed.len(), "a key is listed once");
+    assert_eq!(keys, real.keys().cloned().collect());
+    for row in &listed {
+        assert_eq!(row.default, real[&row.key], "{}", row.key);
+        assert!(row.meaning.ends_with('.') && !row.kind.is_empty(), "{}", row.key);
+    }
+}
+
+#[test]
+fn s1_reference_lists_exactly_the_variables_that_are_read() {
+    let asked = RefCell::new(BTreeSet::new());
+    let note = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    };
+    Config::load_with(&note).unwrap();
+    let listed: BTreeSet<_> = Config::variables().iter().map(|variable| variable.name.to_owned()).collect();
+    assert_eq!(listed, *asked.borrow());
+    let of_keys: BTreeSet<_> =
+        Config::reference().iter().flat_map(|row| row.variables.clone()).map(str::to_owned).collect();
+    let mut without_file = listed;
+    without_file.remove("BUSLANE_CONFIG");
+    assert_eq!(of_keys, without_file);
+}
+
+/// The comment on each field says the default that it really has.
+#[test]
+fn s1_field_comments_say_the_real_defaults() {
+    let prefixes = [
+        ("Config", ""),
+        ("RetryConfig", "retry."),
+        ("MemoryConfig", "memory."),
+        ("KeyedPoolConfig", "memory.keyed_pool."),
+        ("ActorPoolConfig", "memory.actor_pool."),
+    ];
+    let listed: BTreeMap<_, _> = Config::reference().into_iter().map(|row| (row.key, row.default)).collect();
+    let mut checked = 0;
+    for source in ["config.rs", "config/backends.rs", "config/delivery.rs", "config/pools.rs"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(source)).unwrap();
+        let (mut prefix, mut comment) = (None, String::new());
+        for line in text.lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {")) {
+                prefix = prefixes.iter().find(|(known, _)| *known == name).map(|(_, prefix)| prefix);
+            } else if let Some(words) = line.strip_prefix("/// ") {
+                comment = comment + words + " ";
+            } else if let Some(field) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": "))
+                && let Some(default) = prefix.and_then(|prefix| listed.get(&format!("{prefix}{}", field.0)))
+            {
+                let said = comment.rsplit_once("Default: ").map(|(_, said)| said).unwrap_or_default();
+                let expected = if *default == "[]" { "none".to_owned() } else { format!("`{default}`") };
+                assert!(said.starts_with(&expected), "{source}: {}: {said:?}, expected {expected}", field.0);
+                checked += 1;
+                comment.clear();
+            } else if !line.starts_with("#[") {
+                comment.clear();
+            }
+        }
+    }
+    let tables = ["kafka.", "nats.", "terminal."];
+    let expected = listed.keys().filter(|key| !tables.iter().any(|table| key.starts_with(table))).count();
+    assert_eq!(checked, expected, "every key has a field with a comment");
+}
+
+#[test]
+fn s1_the_documentation_page_is_generated() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        page == Config::reference_markdown(),
+        "docs/configuration.md is out of date: cargo run -p buslane --example configuration_reference > docs/configuration.md"
+    );
+}
+
+#[test]
+fn s1_the_examples_of_the_page_are_read_and_say_the_same() {
+    let page = Config::reference_markdown();
+    let block = |language: &str| {
+        let (_, rest) = page.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let config = Config::parse_yaml(&block("yaml")).unwrap();
+    assert_eq!(config, Config::parse_toml(&block("toml")).unwrap());
+    assert!(config.pools().use_actor);
+}

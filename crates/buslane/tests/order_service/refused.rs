@@ -1,0 +1,104 @@
+//! What the program refuses: exit code 2, a message that names what is wrong, and nothing done.
+
+use super::{log, program::Program};
+
+const HEADER: &str = "timestamp,case_id,seq,activity";
+
+fn refused(name: &str, arguments: &[&str], variable: Option<(&str, &str)>, expected: &str) {
+    let program = Program::new(name, arguments);
+    let run = variable.into_iter().fold(program, Program::env).run();
+    assert_eq!(run.code, Some(2), "{arguments:?} {variable:?}\n{run}");
+    assert!(run.err.contains(expected), "{arguments:?} {variable:?} must say {expected:?}\n{run}");
+    assert!(run.out.is_empty(), "{run}");
+}
+
+#[test]
+fn bad_arguments_are_named_with_their_rule() {
+    for (arguments, expected) in [
+        (&["--topics", "0"][..], "'0' for '--topics <COUNT>': must be a whole number from 1 to 1000"),
+        (&["--topics", "1001"], "'--topics <COUNT>': must be a whole number from 1 to 1000"),
+        (&["--aggregates", "0"], "'--aggregates <COUNT>': must be a whole number of at least 1"),
+        (&["--events", "0"], "'--events <COUNT>': must be a whole number of at least 1"),
+        (&["--events", "many"], "'many' for '--events <COUNT>': must be a whole number of at least 1"),
+        (&["--in-flight", "0"], "'--in-flight <COUNT>': must be a whole number from 1"),
+        (&["--handler-ms", "1.5"], "'1.5' for '--handler-ms <MILLISECONDS>'"),
+        (&["--idle", "0"], "'--idle <SECONDS>': must be a number of seconds above 0"),
+        (&["--idle", "NaN"], "'--idle <SECONDS>': must be a number of seconds above 0"),
+        (&["--fail-once", "101"], "'--fail-once <PERCENT>': must be a number from 0 to 100"),
+        (&["--poison", "11", "--events", "10"], "--poison: must be at most the number of events (10), found 11"),
+        (&["--poison", "1", "--no-faults"], "'--poison <COUNT>' cannot be used with '--no-faults'"),
+        (&["--speed", "2"], "--replay <FILE>"),
+        (&["--speed", "0", "--replay", "x"], "'--speed <N>': must be a number above 0"),
+        (&["--replay", "x", "--events", "5"], "'--replay <FILE>' cannot be used with '--events"),
+        (&["--role", "both"], "'both' for '--role <ROLE>'"),
+        (&["--role", "publish"], "--role publish: the broker of memory:// lives in one process"),
+        (&["--role", "consume"], "--role consume: the broker of memory:// lives in one process"),
+        (&["--report", "both", "--ledger", "both"], "--report and --ledger must not name the same file, found both"),
+        (&["--report", "no/such/folder"], "--report no/such/folder: cannot be written"),
+        (&["--ledger", "no/such/folder"], "--ledger no/such/folder: cannot be written"),
+        (&["--nonsense"], "unexpected argument '--nonsense'"),
+    ] {
+        refused("arguments", arguments, None, expected);
+    }
+}
+
+#[test]
+fn s1_an_unreadable_environment_is_refused() {
+    for (variable, expected) in [
+        (("BUSLANE_USE_ACTOR_POOL", "maybe"), "variable BUSLANE_USE_ACTOR_POOL: must be true, false, 1 or 0"),
+        (("MEMORY_ACTOR_POOL_SIZE", "0"), "variable MEMORY_ACTOR_POOL_SIZE: "),
+        (("BUSLANE_URL", "ftp://x"), "variable BUSLANE_URL: must begin with memory://, kafka:// or nats://"),
+        (("BUSLANE_CONFIG", "no-such-file.yaml"), "no-such-file.yaml: cannot read the configuration file"),
+    ] {
+        refused("environment", &["--events", "1"], Some(variable), expected);
+    }
+}
+
+#[test]
+fn an_unreadable_log_is_refused_with_line_and_column() {
+    let row = |row: &str| format!("{HEADER}\n2010-03-31T16:59:42Z,c,1,Accepted\n{row}\n");
+    let long = "c".repeat(257);
+    for (text, expected) in [
+        (String::new(), "there is no column \"timestamp\""),
+        (format!("{HEADER}\n"), "there is no event in it"),
+        ("timestamp,case,seq,activity\n".into(), " line 1: there is no column \"case_id\""),
+        (format!("{HEADER},seq\n"), " line 1: two columns are called \"seq\""),
+        (format!("{HEADER},sent_ns\n"), " line 1: a column must not be called \"sent_ns\""),
+        (row("yesterday,c,2,Accepted"), " line 3, column 1 (timestamp): must be a time as RFC 3339 has it"),
+        (row("2010-03-31T16:59:43Z,,1,Accepted"), " line 3, column 2 (case_id): aggregate_id is required"),
+        (row("2010-03-31T16:59:43Z,a b,1,Accepted"), " line 3, column 2 (case_id): invalid aggregate_id: byte 0x20"),
+        (
+            row(&format!("2010-03-31T16:59:43Z,{long},1,Accepted")),
+            " line 3, column 2 (case_id): invalid aggregate_id: 257",
+        ),
+        (row("2010-03-31T16:59:43Z,c,two,Accepted"), " line 3, column 3 (seq): must be a whole number of at least 1"),
+        (row("2010-03-31T16:59:43Z,c,0,Accepted"), " line 3, column 3 (seq): must be a whole number of at least 1"),
+        (
+            row("2010-03-31T16:59:43Z,c,1,Accepted"),
+            " line 3, column 3 (seq): must grow within its case, found 1 after 1",
+        ),
+        (row("2010-03-31T16:59:43Z,c,2, "), " line 3, column 4 (activity): must not be blank"),
+        (row("2010-03-31T16:59:43Z,c,2"), " line 3: has 3 columns, the first line has 4"),
+    ] {
+        let log = log::plain("bad.csv", &text);
+        refused("log", &["--replay", log.to_str().unwrap()], None, expected);
+    }
+}
+
+#[test]
+fn an_unreadable_log_file_is_refused() {
+    let not_utf8 = log::plain("latin1.csv", "");
+    std::fs::write(&not_utf8, [HEADER.as_bytes(), b"\n2010-03-31T16:59:42Z,c,1,caf\xe9\n"].concat()).unwrap();
+    let cut = log::gzip("cut.csv.gz");
+    let packed = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &packed[..packed.len() / 2]).unwrap();
+    for (log, expected) in [
+        ("no-such-log.csv".into(), "--replay no-such-log.csv: cannot be read: "),
+        (env!("CARGO_TARGET_TMPDIR").into(), "must be a file"),
+        (log::plain("text.csv.gz", &log::text()), "its name ends in .gz, but it is not gzip"),
+        (not_utf8, " line 2, column 4 (activity): must be UTF-8"),
+        (cut, "cannot be read to its end"),
+    ] {
+        refused("file", &["--replay", log.to_str().unwrap()], None, expected);
+    }
+}
