@@ -3,7 +3,7 @@
 //! `cargo xtask instructions` compares them with the counts in `instructions.json`.
 #![allow(missing_docs, reason = "gungraun's macros make undocumented items")]
 
-use buslane_benches::{Jobs, Keys, Small, keyed_pool};
+use buslane_benches::{Jobs, Keys, MakePool, Small, actor_pool, keyed_pool};
 use buslane_core::{Envelope, Job, Pool, RawJson};
 use buslane_keyed::Mode;
 use buslane_lanes::{Bounds, LaneRef, Lanes};
@@ -51,11 +51,11 @@ fn admit_take_finish_1000(input: (Lanes<Small>, Vec<Small>)) -> Lanes<Small> {
 }
 
 /// A pool on one thread that has run before, and jobs for it.
-fn pool(mode: Mode) -> (Runtime, Arc<dyn Pool>, VecDeque<Job>) {
+fn pool(make: &MakePool, mode: Mode) -> (Runtime, Arc<dyn Pool>, VecDeque<Job>) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime of one thread");
     let pool = {
         let _inside = runtime.enter();
-        keyed_pool(mode)
+        make(mode)
     };
     let mut jobs = Jobs::new(Keys::InTurn(100), 1);
     let mut batch = || (0..MESSAGES).map(|_| jobs.job()).collect::<VecDeque<Job>>();
@@ -74,9 +74,11 @@ fn submit_and_run(runtime: &Runtime, pool: &dyn Pool, batch: &mut VecDeque<Job>)
 }
 
 #[library_benchmark]
-#[bench::exclusive(pool(Mode::Exclusive))]
-#[bench::fixed(pool(Mode::Fixed(256)))]
-fn keyed_1000(input: (Runtime, Arc<dyn Pool>, VecDeque<Job>)) -> (Runtime, Arc<dyn Pool>) {
+#[bench::keyed_exclusive(pool(&keyed_pool, Mode::Exclusive))]
+#[bench::keyed_fixed(pool(&keyed_pool, Mode::Fixed(256)))]
+#[bench::actor_exclusive(pool(&actor_pool, Mode::Exclusive))]
+#[bench::actor_fixed(pool(&actor_pool, Mode::Fixed(256)))]
+fn jobs_1000(input: (Runtime, Arc<dyn Pool>, VecDeque<Job>)) -> (Runtime, Arc<dyn Pool>) {
     let (runtime, pool, mut batch) = input;
     submit_and_run(&runtime, &*pool, &mut batch);
     (runtime, pool)
@@ -118,6 +120,6 @@ fn decode_1000(body: Bytes) {
 }
 
 library_benchmark_group!(name = lanes_group, benchmarks = admit_take_finish_1000);
-library_benchmark_group!(name = pools_group, benchmarks = keyed_1000);
+library_benchmark_group!(name = pools_group, benchmarks = jobs_1000);
 library_benchmark_group!(name = envelope_group, benchmarks = [encode_1000, decode_1000]);
 main!(library_benchmark_groups = [lanes_group, pools_group, envelope_group]);

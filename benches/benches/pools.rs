@@ -1,12 +1,12 @@
 //! Submission to done of jobs whose handler does nothing, beside a bare bounded channel for each of 256 tasks.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
-use buslane_benches::{Keys, MakePool, PoolLoad, keyed_pool, two_threads};
+use buslane_benches::{Keys, MakePool, PoolLoad, actor_pool, keyed_pool, two_threads};
 use buslane_keyed::Mode;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const MESSAGES: u64 = 200_000;
-const POOLS: [(&str, &MakePool); 1] = [("keyed", &keyed_pool)];
+const POOLS: [(&str, &MakePool); 2] = [("keyed", &keyed_pool), ("actor", &actor_pool)];
 
 fn pools(criterion: &mut Criterion) {
     let runtime = two_threads();

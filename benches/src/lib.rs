@@ -3,6 +3,7 @@
 //! A load runs some work once and says what it cost. What is compared, how often and by which limit is decided by
 //! the programs in `src/bin` and the benches in `benches`.
 
+mod bus;
 mod cost;
 mod jobs;
 mod lanes;
@@ -10,11 +11,12 @@ mod paced;
 mod pools;
 mod random;
 
+pub use bus::{BATCH, Batches, Body, BusLoad, noop_bus};
 pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
 pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
 pub use paced::PacedLoad;
-pub use pools::{MakePool, PoolLoad, keyed_pool};
+pub use pools::{MakePool, PoolLoad, actor_pool, keyed_pool};
 pub use random::SplitMix64;
 
 use tokio::runtime::{Builder, Runtime};

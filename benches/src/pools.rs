@@ -1,6 +1,7 @@
 //! Jobs through a pool, and through the least that could do the same: a bounded channel for each of 256 tasks.
 
 use crate::{Cost, Jobs, Keys, noop};
+use buslane_actor::{ActorPool, ActorPoolConfig};
 use buslane_core::{ErasedHandler, Job, Kind, Outcome, Pool};
 use buslane_keyed::{KeyedPool, KeyedPoolConfig, Mode};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -14,6 +15,13 @@ pub type MakePool = dyn Fn(Mode) -> Arc<dyn Pool>;
 pub fn keyed_pool(mode: Mode) -> Arc<dyn Pool> {
     let default_handler = Some(noop(Kind::Regular));
     Arc::new(KeyedPool::new(KeyedPoolConfig { mode, default_handler, ..KeyedPoolConfig::default() }))
+}
+
+/// The actor pool, with a default handler that does nothing.
+#[must_use]
+pub fn actor_pool(mode: Mode) -> Arc<dyn Pool> {
+    let default_handler = Some(noop(Kind::Regular));
+    Arc::new(ActorPool::new(ActorPoolConfig { mode, default_handler, ..ActorPoolConfig::default() }))
 }
 
 /// What goes through a pool.

@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, reason = "the line is what the program is for")]
 
 use buslane_benches::{
-    Cost, Keys, MakePool, PacedLoad, PoolLoad, keyed_pool, noop, peak_rss_bytes, two_threads, yielding,
+    Cost, Keys, MakePool, PacedLoad, PoolLoad, actor_pool, keyed_pool, noop, peak_rss_bytes, two_threads, yielding,
 };
 use buslane_core::Kind;
 use buslane_keyed::Mode;
@@ -28,18 +28,21 @@ struct Args {
 #[derive(Clone, Copy, ValueEnum)]
 enum Side {
     Keyed,
+    Actor,
 }
 
 impl Side {
     const fn name(self) -> &'static str {
         match self {
             Self::Keyed => "keyed",
+            Self::Actor => "actor",
         }
     }
 
     fn make(self) -> &'static MakePool {
         match self {
             Self::Keyed => &keyed_pool,
+            Self::Actor => &actor_pool,
         }
     }
 }

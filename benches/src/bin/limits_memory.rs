@@ -4,18 +4,20 @@
 #![allow(clippy::print_stdout, reason = "the lines are what the program is for")]
 
 use buslane_benches::{
-    Cost, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, handler_alone, keyed_pool, median, noop, two_threads, waiting,
+    Body, BusLoad, Cost, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, actor_pool, handler_alone, keyed_pool, median,
+    noop, two_threads, waiting,
 };
-use buslane_core::Kind;
+use buslane_core::{Envelope, Kind, Record};
 use buslane_keyed::Mode;
+use bytes::BytesMut;
 use serde_json::json;
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{hint::black_box, process::ExitCode, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
 /// Turns a figure; its value is the median.
 const TURNS: usize = 9;
 
-const POOLS: [(&str, &MakePool); 1] = [("keyed", &keyed_pool)];
+const POOLS: [(&str, &MakePool); 2] = [("keyed", &keyed_pool), ("actor", &actor_pool)];
 
 /// How a figure is judged.
 #[derive(Clone, Copy)]
@@ -66,7 +68,37 @@ fn main() -> ExitCode {
         waiting_handlers(&mut figures, &runtime, pool, make);
         slow_key(&mut figures, &runtime, pool, make);
     }
+    for (pool, actors) in [("keyed", false), ("actor", true)] {
+        whole_bus(&mut figures, &runtime, pool, actors);
+    }
     if figures.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The limit of raw messages is the pool alone, that of envelopes the codec alone on two threads.
+fn whole_bus(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bool) {
+    let load = |body| BusLoad { messages: 1_000_000, keys: 1_000, body };
+    figures.figure(&format!("{pool} bus: raw messages a second"), Target::ValueAtLeast(3e6), || {
+        let alone = PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
+        let make: &MakePool = if actors { &actor_pool } else { &keyed_pool };
+        (load(Body::Raw).run(runtime, actors).rate(), alone.run(runtime, make, Mode::Exclusive).rate())
+    });
+    figures.figure(&format!("{pool} bus: envelopes a second"), Target::ValueAtLeast(1.5e6), || {
+        (load(Body::Envelope).run(runtime, actors).rate(), 2.0 * codec_alone(200_000).rate())
+    });
+}
+
+/// Writing and reading envelopes on one thread, and nothing else.
+fn codec_alone(messages: u64) -> Cost {
+    let payload = json!({ "total": 1990, "currency": "EUR", "sku": "sku-7" });
+    let envelope = Envelope::new("order-42", "OrderPlaced", &payload).expect("JSON");
+    let mut arena = BytesMut::new();
+    let run = || {
+        for _ in 0..messages {
+            let record = Record::from_envelope(&envelope, &mut arena).expect("a valid envelope");
+            black_box(Envelope::decode(&record.payload).expect("a valid envelope"));
+        }
+    };
+    Cost::of(messages, run).0
 }
 
 /// The limit is a map of queues on one thread, which hands nothing over.

@@ -98,6 +98,12 @@ impl EventBus {
         self.0.flow.pool.stats()
     }
 
+    /// Whether a topic has a handler. One look at a snapshot, and one at its name.
+    #[must_use]
+    pub fn is_subscribed(&self, topic: &str) -> bool {
+        self.0.topics.get(topic).is_ok_and(|topic| self.0.flow.registry.get(&topic).is_some())
+    }
+
     /// Which pool runs the lanes: `keyed` or `actor`.
     #[must_use]
     pub fn pool_name(&self) -> &'static str {

@@ -31,7 +31,7 @@ fn one_life(round: usize) {
         let envelopes: Vec<_> = (0..MESSAGES).map(envelope).collect();
         bus.publish_envelopes("orders", &envelopes).await.expect("published");
         until("all are handled", || handled.load(SeqCst) == MESSAGES);
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             let report = bus.shutdown(Duration::from_secs(10)).await.expect("it reports");
             assert_eq!((report.abandoned, report.stragglers), (0, 0), "{report:?}");
         }

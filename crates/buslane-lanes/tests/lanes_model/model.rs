@@ -39,6 +39,10 @@ pub(crate) enum Op {
         delay: u64,
         blocked: bool,
     },
+    /// The first message of a taken lane failed for good; what is behind it goes with it.
+    Abandon {
+        lane: usize,
+    },
     Advance {
         by: u64,
     },
@@ -57,6 +61,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         4 => (0..4_usize, 1..5_usize).prop_map(|(lane, messages)| Op::Finish { lane, messages }),
         2 => (0..4_usize, 1..5_usize).prop_map(|(lane, messages)| Op::GiveBack { lane, messages }),
         3 => (0..4_usize, 0..20_u64, any::<bool>()).prop_map(|(lane, delay, blocked)| Op::Park { lane, delay, blocked }),
+        1 => (0..4_usize).prop_map(|lane| Op::Abandon { lane }),
         2 => (0..15_u64).prop_map(|by| Op::Advance { by }),
         1 => (1..5_u64, 0..3_u64).prop_map(|(modulo, rest)| Op::Purge { modulo, rest }),
         1 => Just(Op::PurgeParked),
@@ -127,6 +132,7 @@ impl Pair {
             Op::Park { lane, delay, blocked } => {
                 self.with_taken(lane, |pair, id| pair.park(id, Duration::from_millis(delay), blocked));
             }
+            Op::Abandon { lane } => self.with_taken(lane, Self::abandon),
             Op::Advance { by } => self.advance(Duration::from_millis(by)),
             Op::Purge { modulo, rest } => self.purge(modulo, rest),
             Op::PurgeParked => self.purge_parked(),
@@ -303,6 +309,21 @@ impl Pair {
             self.lanes.get_mut(&id).unwrap().parked = true;
         }
         self.real.park(place, item, until, blocked);
+    }
+
+    fn abandon(&mut self, id: u64) {
+        let behind = self.lanes[&id].taken.len() - 1;
+        if behind > 0 {
+            self.give_back(id, behind);
+        }
+        let lane = self.lanes.get_mut(&id).unwrap();
+        let State::Taken(place) = lane.state else { panic!("{id} is not taken") };
+        let item = lane.taken.pop_front().unwrap();
+        let mut gone = Vec::new();
+        self.real.abandon(place, item, &|item| item.bytes, &mut |item| gone.push(item));
+        let expected: Vec<Item> = std::iter::once(item).chain(lane.queue.drain(..)).collect();
+        assert_eq!(gone, expected, "in order");
+        self.purged(gone, expected);
     }
 
     fn advance(&mut self, by: Duration) {
