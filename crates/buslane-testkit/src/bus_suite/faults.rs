@@ -251,3 +251,62 @@ pub async fn k3_buses_of_other_groups_are_not_disturbed(ground: Ground) {
     assert_eq!(ground.unsettled("g", &topic).await, 5);
     ground.end_clean(&two).await;
 }
+
+/// Partitions are revoked while their messages fail: what fails when it is revoked is not passed by what stood
+/// behind it.
+pub async fn k3_a_failure_in_a_rebalance_keeps_the_order(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (seen, bus) = (Seen::<Note>::new(), ground.bus("g").await);
+    let into = Arc::clone(&seen);
+    let handler = move |event: Event| {
+        let into = Arc::clone(&into);
+        async move {
+            let note = Note::from(&event);
+            tokio::task::yield_now().await;
+            if note.attempt == 1 && note.offset % 2 == 0 {
+                return Err("the first attempt");
+            }
+            into.push(note);
+            Ok(())
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    for round in 0..40 {
+        publish_round(&bus, &topic, 40, 5 * round..5 * round + 5).await;
+        ground.fault(Fault::Rebalance(ground.fixture.name("g"))).await;
+        tokio::task::yield_now().await;
+    }
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(check_order(&seen.all(), 40, 200), 0);
+    ground.end_clean(&bus).await;
+}
+
+/// The same where it is the subscription that ends.
+pub async fn b3_a_failure_as_its_subscription_ends_keeps_the_order(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (seen, bus) = (Seen::<Note>::new(), ground.bus_of(ground.sized("g", 4, 8)).await);
+    for round in 0..40 {
+        let into = Arc::clone(&seen);
+        let handler = move |event: Event| {
+            let into = Arc::clone(&into);
+            async move {
+                let note = Note::from(&event);
+                tokio::task::yield_now().await;
+                if note.attempt == 1 && note.offset % 2 == 0 {
+                    return Err("the first attempt");
+                }
+                into.push(note);
+                Ok(())
+            }
+        };
+        bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+        let before = seen.len();
+        publish_round(&bus, &topic, 40, 5 * round..5 * round + 5).await;
+        seen.reached(before + round % 11).await;
+        bus.unsubscribe(&topic).await.expect("unsubscribes");
+    }
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(check_order(&seen.all(), 40, 200), 0);
+    ground.end_clean(&bus).await;
+}

@@ -276,3 +276,44 @@ pub async fn d1_regular_messages_that_a_shutdown_leaves_come_again(ground: Groun
     assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     ground.end_clean(&bus).await;
 }
+
+/// A message that fails while the bus drains is left for redelivery with everything of its key behind it: a retry
+/// that nobody waits for must not be overtaken.
+pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
+    let handler = move |event: Event| {
+        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
+        async move {
+            let note = Note::from(&event);
+            into.push(note.clone());
+            gate.wait().await;
+            if note.label == "bad" { Err("not while it drains") } else { Ok(()) }
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "bad", 0..5).await;
+    publish_numbers(&bus, &topic, "good", 0..5).await;
+    crate::deadline::until("all are queued", || bus.pool_stats().accepted == 10).await;
+    seen.reached(2).await;
+    let closing = tokio::spawn({
+        let (bus, patience) = (bus.clone(), ground.can.patience);
+        async move { bus.shutdown(patience).await }
+    });
+    while !bus.status().closed {
+        tokio::task::yield_now().await;
+    }
+    // Whether the pool is closing already decides what becomes of the failure, not of the order.
+    gate.open();
+    let report = closing.await.expect("no panic").expect("it reports");
+    assert_eq!((report.finished, report.abandoned), (5, 5), "{report:?}");
+    let bad = super::seen::numbers_of(&seen.all(), "bad");
+    assert!(bad.iter().all(|number| *number == 0), "{bad:?}");
+    let (bus, again) = (ground.bus("g").await, Seen::new());
+    bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(super::seen::numbers_of(&again.all(), "bad"), [0, 1, 2, 3, 4]);
+    assert_eq!(again.len(), 5);
+    ground.end_clean(&bus).await;
+}

@@ -88,6 +88,7 @@ macro_rules! bus_suite {
                 d2_a_failing_message_comes_again_after_a_restart,
                 d1_settle_first_counts_for_an_announced_topic,
                 d1_regular_messages_that_a_shutdown_leaves_come_again,
+                d3_a_failure_while_the_bus_drains_keeps_the_order,
             }
             retries {
                 d3_attempts_are_as_many_as_configured,
@@ -226,6 +227,8 @@ macro_rules! bus_suite {
                 m2_a_cut_connection_loses_nothing,
                 d2_everything_at_once_loses_nothing,
                 k3_buses_of_other_groups_are_not_disturbed,
+                k3_a_failure_in_a_rebalance_keeps_the_order,
+                b3_a_failure_as_its_subscription_ends_keeps_the_order,
             }
             metrics {
                 o1_the_page_equals_the_traffic,

@@ -93,14 +93,13 @@ impl EventBus {
                 bus.open()?;
                 return Err(BusError::NotSubscribed(topic));
             };
-            // What has not started goes back first; the broker then waits for what runs.
-            inner.flow.pool.purge(&|job| *job.message.topic() == topic);
-            inner.broker.unsubscribe(&topic).await?;
-            inner.joined.lock().remove(&topic);
-            // A reader may have had messages in its hands.
+            // Readers first: a message that one of them has in its hands must not pass those that go back now. The
+            // broker then waits for what runs.
             ended.readers.close();
             ended.readers.wait().await;
             inner.flow.pool.purge(&|job| *job.message.topic() == topic);
+            inner.broker.unsubscribe(&topic).await?;
+            inner.joined.lock().remove(&topic);
             Ok(())
         })
         .await
@@ -122,8 +121,11 @@ impl EventBus {
         self.change_membership(async move {
             let inner = bus.open()?;
             let subscribed = Arc::new(subscribed);
-            inner.flow.registry.insert(Arc::clone(&subscribed))?;
+            if inner.flow.registry.get(&subscribed.topic).is_some() {
+                return Err(BusError::AlreadySubscribed(subscribed.topic.clone()));
+            }
             let joining = inner.joining.lock().await;
+            inner.flow.registry.insert(Arc::clone(&subscribed))?;
             let joined = inner.joined.lock().contains(&subscribed.topic);
             if !joined {
                 let topics = [(subscribed.topic.clone(), subscribed.options)];

@@ -5,7 +5,12 @@
 
 use super::{Flow, Subscribed, envelope::parsed_state, route::route};
 use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError};
-use std::{collections::VecDeque, future::poll_fn, sync::Arc};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+};
 use tracing::{info, warn};
 
 /// Messages read at a time.
@@ -15,15 +20,18 @@ const BATCH: usize = 256;
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
     while let Some(subscribed) = handler_of(&flow, &mut *intake).await {
-        if read(&flow, &mut *intake, &subscribed).await.is_break() {
+        if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed).await {
             break;
         }
     }
     drop(intake);
     if !flow.reading.is_cancelled() {
-        // Revoked or unsubscribed: what has not started belongs to somebody else now.
+        // Revoked or unsubscribed: what has not started belongs to somebody else now. What is queued goes first:
+        // once the source has ended, a message that fails makes way for those behind it. Those that have failed
+        // in between wait for a retry, and go now.
+        flow.pool.purge(&|job| Arc::ptr_eq(&job.message.source, &source));
         source.end();
-        flow.pool.purge(&|job| job.message.source.has_ended());
+        flow.pool.purge(&|job| Arc::ptr_eq(&job.message.source, &source));
     }
 }
 
@@ -58,21 +66,37 @@ impl Drop for Held<'_> {
     }
 }
 
-type Flowing = std::ops::ControlFlow<()>;
+/// Why reading for one subscription stops.
+enum Stop {
+    /// The subscription is not there any more. Nothing of it may be handed to the pool after this.
+    Unsubscribed,
+    /// The source is over.
+    SourceOver,
+}
 
-/// Reads for one subscription until it ends (continue) or the source does (break).
-async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>) -> Flowing {
+/// Waits until there is a reason to stop.
+async fn stop(intake: &mut dyn Intake, unsubscribed: Pin<&mut impl Future<Output = ()>>) -> Stop {
+    tokio::select! {
+        biased;
+        () = unsubscribed => Stop::Unsubscribed,
+        () = poll_fn(|cx| intake.poll_end(cx)) => Stop::SourceOver,
+    }
+}
+
+/// Reads for one subscription until there is a reason to stop.
+async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>) -> Stop {
+    // Dropped last: who waits for the readers knows that nothing is in their hands any more.
     let _reading = subscribed.readers.token();
     let mut deliveries = Vec::with_capacity(BATCH);
     let mut jobs = VecDeque::with_capacity(BATCH);
-    let mut gone = std::pin::pin!(flow.registry.wait_until_gone(subscribed));
+    let mut unsubscribed = pin!(flow.registry.wait_until_gone(subscribed));
     loop {
         tokio::select! {
             biased;
-            () = &mut gone => return Flowing::Continue(()),
+            () = &mut unsubscribed => return Stop::Unsubscribed,
             read = poll_fn(|cx| intake.poll_next(cx, BATCH, &mut deliveries)) => {
                 if read.is_none() {
-                    return Flowing::Break(());
+                    return Stop::SourceOver;
                 }
             }
         }
@@ -88,15 +112,19 @@ async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>
                 let Delivery { message, settlement } = delivery;
                 let settlement = tokio::select! {
                     biased;
-                    () = poll_fn(|cx| intake.poll_end(cx)) => return Flowing::Break(()),
+                    stop = stop(intake, unsubscribed.as_mut()) => return stop,
                     settlement = subscribed.limits.admit(settlement) => settlement,
                 };
                 make_jobs(flow, subscribed, [Delivery { message, settlement }], &mut jobs);
-                submit(flow, intake, &mut jobs).await?;
+                if let Err(stop) = submit(flow, intake, unsubscribed.as_mut(), &mut jobs).await {
+                    return stop;
+                }
             }
         } else {
             make_jobs(flow, subscribed, deliveries.drain(..), &mut jobs);
-            submit(flow, intake, &mut jobs).await?;
+            if let Err(stop) = submit(flow, intake, unsubscribed.as_mut(), &mut jobs).await {
+                return stop;
+            }
         }
         // A worker that was woken from here is queued behind this task until it yields.
         tokio::task::yield_now().await;
@@ -119,14 +147,19 @@ fn make_jobs(
 }
 
 /// Hands all jobs to the pool. Waiting longer than the pool's wait timeout stalls the source.
-async fn submit(flow: &Flow, intake: &mut dyn Intake, jobs: &mut VecDeque<Job>) -> Flowing {
+async fn submit(
+    flow: &Flow,
+    intake: &mut dyn Intake,
+    mut unsubscribed: Pin<&mut impl Future<Output = ()>>,
+    jobs: &mut VecDeque<Job>,
+) -> Result<(), Stop> {
     let mut stalled = None;
     while !jobs.is_empty() {
         let result = tokio::select! {
             biased;
-            () = poll_fn(|cx| intake.poll_end(cx)) => {
+            stop = stop(intake, unsubscribed.as_mut()) => {
                 jobs.clear();
-                return Flowing::Break(());
+                return Err(stop);
             }
             result = flow.pool.submit(jobs) => result,
         };
@@ -140,11 +173,11 @@ async fn submit(flow: &Flow, intake: &mut dyn Intake, jobs: &mut VecDeque<Job>) 
                     warn!(source = %intake.source(), %error, "pool refused messages");
                 }
                 jobs.clear();
-                return Flowing::Break(());
+                return Err(Stop::SourceOver);
             }
         }
     }
-    Flowing::Continue(())
+    Ok(())
 }
 
 /// Counts a source that has waited too long. Not reading it is what tells its broker to stop.
