@@ -3,7 +3,8 @@
 //! `cargo xtask instructions` compares them with the counts in `instructions.json`.
 #![allow(missing_docs, reason = "gungraun's macros make undocumented items")]
 
-use buslane_benches::{Jobs, Keys, MakePool, Small, actor_pool, keyed_pool};
+use buslane::EventBus;
+use buslane_benches::{BATCH, Batches, Body, BusLoad, Jobs, Keys, MakePool, Small, actor_pool, keyed_pool, noop_bus};
 use buslane_core::{Envelope, Job, Pool, RawJson};
 use buslane_keyed::Mode;
 use buslane_lanes::{Bounds, LaneRef, Lanes};
@@ -84,6 +85,36 @@ fn jobs_1000(input: (Runtime, Arc<dyn Pool>, VecDeque<Job>)) -> (Runtime, Arc<dy
     (runtime, pool)
 }
 
+/// A bus on one thread that has run before, and what it publishes.
+fn bus(body: Body) -> (Runtime, EventBus, Batches) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime of one thread");
+    let bus = noop_bus(&runtime, false, body);
+    let batches = Batches::new(BusLoad { messages: BATCH, keys: 100, body });
+    for _ in 0..4 {
+        publish_and_run(&runtime, &bus, &batches);
+    }
+    (runtime, bus, batches)
+}
+
+fn publish_and_run(runtime: &Runtime, bus: &EventBus, batches: &Batches) {
+    runtime.block_on(async {
+        let end = bus.pool_stats().ok + BATCH;
+        batches.publish(bus, 0).await;
+        while bus.pool_stats().ok < end {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[library_benchmark]
+#[bench::raw(bus(Body::Raw))]
+#[bench::envelopes(bus(Body::Envelope))]
+fn publish_to_settled_256(input: (Runtime, EventBus, Batches)) -> (Runtime, EventBus, Batches) {
+    let (runtime, bus, batches) = input;
+    publish_and_run(&runtime, &bus, &batches);
+    (runtime, bus, batches)
+}
+
 fn envelope() -> Envelope {
     let payload = RawJson::encode(&["the", "payload", "of", "an", "order", "of", "usual", "size"]).expect("JSON");
     let mut envelope = Envelope::with_payload("order-42", "OrderPlaced", payload);
@@ -121,5 +152,6 @@ fn decode_1000(body: Bytes) {
 
 library_benchmark_group!(name = lanes_group, benchmarks = admit_take_finish_1000);
 library_benchmark_group!(name = pools_group, benchmarks = jobs_1000);
+library_benchmark_group!(name = flow_group, benchmarks = publish_to_settled_256);
 library_benchmark_group!(name = envelope_group, benchmarks = [encode_1000, decode_1000]);
-main!(library_benchmark_groups = [lanes_group, pools_group, envelope_group]);
+main!(library_benchmark_groups = [lanes_group, pools_group, flow_group, envelope_group]);

@@ -4,8 +4,8 @@
 //! Implement [`BusFixture`] and write [`bus_suite!`](crate::bus_suite!). It runs each scenario with both pools, on a
 //! runtime of its own with two workers; when it is over, no task and no thread of it may be left.
 //!
-//! Not here: what the broker does alone ([`broker_suite`](crate::broker_suite)) and what the pool does alone
-//! ([`pool_suite`](crate::pool_suite)).
+//! Not here: what the broker does alone ([`broker_suite`](mod@crate::broker_suite)) and what the pool does alone
+//! ([`pool_suite`](mod@crate::pool_suite)).
 
 pub mod basics;
 pub mod classes;
