@@ -10,13 +10,17 @@
 pub mod basics;
 pub mod classes;
 pub mod configuration;
+mod crowd;
 pub mod dead_letters;
 pub mod delivery;
+pub mod draining;
 pub mod envelopes;
 pub mod faults;
+pub mod groups;
 pub mod held;
 mod journal;
 mod kit;
+pub mod lanes;
 pub mod lifecycle;
 pub mod limits;
 pub mod load;
@@ -38,12 +42,16 @@ mod seen;
 pub mod subscriptions;
 pub mod suspects;
 pub mod terminal;
+pub mod turmoil;
 
 pub use journal::{Journal, Line};
 pub use kit::{Ground, each_pool};
 pub use meddler::Meddler;
 pub use run::{check_unmet, run};
-pub use seen::{Note, Seen, envelope, fails, notes_events, notes_messages, now, publish, publish_numbers};
+pub use seen::{
+    Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now, publish, publish_numbers,
+    waits_then_notes,
+};
 
 use crate::broker_suite::MemberSpec;
 use buslane::Config;

@@ -1,32 +1,16 @@
 //! The delivery table, row by row, for envelopes and for regular messages. SPEC: D1
 
-use super::{Ground, Note, Seen, fails, notes_events, notes_messages, now, publish_numbers};
+use super::{Ground, Note, Seen, fails, notes_events, notes_messages, notes_then_waits, now, publish_numbers};
 use crate::signal::Gate;
-use buslane_core::{Event, Message, Record};
+use buslane_core::{Event, Message, Record, Verdict};
 use std::sync::Arc;
 
 /// While the handler runs the message is open; when it has ended it is not.
 pub async fn d1_a_message_is_settled_after_its_handler(ground: Ground) {
     let (raw, events) = (ground.topic("raw"), ground.topic("events"));
     let (bus, started, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&started), Arc::clone(&gate));
-    let handler = move |event: Event| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(Note::from(&event));
-            gate.wait().await;
-        }
-    };
-    bus.subscribe_envelopes(&events, handler).await.expect("subscribes");
-    let (into, opened) = (Arc::clone(&started), Arc::clone(&gate));
-    let handler = move |message: Message| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(Note::from(&message));
-            gate.wait().await;
-        }
-    };
-    bus.subscribe(&raw, handler).await.expect("subscribes");
+    bus.subscribe_envelopes(&events, notes_then_waits(&started, &gate)).await.expect("subscribes");
+    bus.subscribe(&raw, notes_then_waits(&started, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &events, "a", 0..1).await;
     bus.publish(&raw, Record::new("0").with_key("b")).await.expect("published");
     started.reached(2).await;
@@ -80,7 +64,6 @@ pub async fn d1_a_regular_failure_is_final(ground: Ground) {
 
 /// Whatever a handler of regular messages says, it is one attempt.
 pub async fn d1_a_regular_verdict_to_retry_is_final_too(ground: Ground) {
-    use buslane_core::Verdict;
     let topic = ground.topic("raw");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);

@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::task::JoinHandle;
 
 /// What a scenario stands on.
 pub struct Ground {
@@ -124,6 +125,17 @@ impl Ground {
         let report = self.within("the shutdown", bus.shutdown(self.can.patience)).await.expect("a shutdown reports");
         assert_eq!((report.stragglers, report.broker_error.as_deref()), (0, None), "{report:?}");
         report
+    }
+
+    /// Begins to shut a bus down, and waits until it says that it is closed.
+    ///
+    /// # Panics
+    /// When the shutdown does not report.
+    pub async fn begin_to_end(&self, bus: &EventBus) -> JoinHandle<ShutdownReport> {
+        let (closing, patience) = (bus.clone(), self.can.patience);
+        let closing = tokio::spawn(async move { closing.shutdown(patience).await.expect("a shutdown reports") });
+        until("the bus is closed", || bus.status().closed).await;
+        closing
     }
 
     /// As [`Ground::end`], and nothing may be left undone.

@@ -1,6 +1,6 @@
 //! The end of a bus: closed for everybody, the same answer for everybody, nothing left behind.
 
-use super::{Ground, Note, Seen, fails, kit::refused, notes_events, now, publish_numbers};
+use super::{Ground, Note, Seen, fails, kit::refused, notes_events, notes_then_waits, now, publish_numbers};
 use crate::{
     leak,
     signal::{Barrier, Gate},
@@ -35,15 +35,7 @@ pub async fn b2_a_closed_bus_refuses_everything(ground: Ground) {
 pub async fn b2_every_shutdown_gets_the_same_answer(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, gate, started) = (ground.bus("g").await, Arc::new(Gate::default()), Seen::new());
-    let (opened, into) = (Arc::clone(&gate), Arc::clone(&started));
-    let handler = move |_: Event| {
-        let (gate, into) = (Arc::clone(&opened), Arc::clone(&into));
-        async move {
-            into.push(());
-            gate.wait().await;
-        }
-    };
-    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, notes_then_waits(&started, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
     started.reached(1).await;
     let closing: Vec<_> = (0..8)
@@ -69,15 +61,7 @@ pub async fn b2_every_shutdown_gets_the_same_answer(ground: Ground) {
 pub async fn b2_a_shutdown_goes_on_without_its_caller(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, gate, started) = (ground.bus("g").await, Arc::new(Gate::default()), Seen::new());
-    let (opened, into) = (Arc::clone(&gate), Arc::clone(&started));
-    let handler = move |_: Event| {
-        let (gate, into) = (Arc::clone(&opened), Arc::clone(&into));
-        async move {
-            into.push(());
-            gate.wait().await;
-        }
-    };
-    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, notes_then_waits(&started, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
     started.reached(1).await;
     let patience = ground.can.patience;
@@ -138,73 +122,6 @@ pub async fn b9_a_handler_that_blocks_its_thread_is_named(ground: Ground) {
     leak::no_more_tasks_than(0).await;
 }
 
-/// Publishers that run into the shutdown get an answer each: stored or closed.
-pub async fn b2_closing_while_publishing_answers_everybody(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
-    let publishers: Vec<_> = (0..4)
-        .map(|publisher| {
-            let (bus, topic) = (bus.clone(), topic.clone());
-            tokio::spawn(async move {
-                for n in 0.. {
-                    let envelope = super::envelope(&format!("p{publisher}"), n);
-                    match bus.publish_envelope(&topic, envelope).await {
-                        Ok(_) => tokio::task::yield_now().await,
-                        Err(error) => {
-                            assert_eq!(error.to_string(), "eventbus is closed");
-                            return n;
-                        }
-                    }
-                }
-                0
-            })
-        })
-        .collect();
-    seen.reached(50).await;
-    ground.end(&bus).await;
-    let mut stored = 0;
-    for publisher in publishers {
-        stored += publisher.await.expect("no panic");
-    }
-    // What was stored and not handled is there for the next bus.
-    let next = ground.bus("g").await;
-    next.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
-    let distinct: std::collections::HashSet<_> = seen.all().into_iter().map(|note| (note.label, note.body)).collect();
-    assert_eq!(distinct.len(), stored);
-    ground.end_clean(&next).await;
-}
-
-/// While the lanes drain, a handler may still publish what it has to say.
-pub async fn b9_handlers_may_publish_while_the_bus_drains(ground: Ground) {
-    let (topic, answers) = (ground.topic("orders"), ground.topic("answers"));
-    let (bus, gate, started) = (ground.bus("g").await, Arc::new(Gate::default()), Seen::new());
-    let (opened, into, publisher, to) = (Arc::clone(&gate), Arc::clone(&started), bus.clone(), answers.clone());
-    let handler = move |_: Event| {
-        let (gate, into, bus, to) = (Arc::clone(&opened), Arc::clone(&into), publisher.clone(), to.clone());
-        async move {
-            into.push(());
-            gate.wait().await;
-            bus.publish(&to, "done").await.map(drop)
-        }
-    };
-    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
-    publish_numbers(&bus, &topic, "a", 0..1).await;
-    started.reached(1).await;
-    let closing = tokio::spawn({
-        let (bus, patience) = (bus.clone(), ground.can.patience);
-        async move { bus.shutdown(patience).await }
-    });
-    while !bus.status().closed {
-        tokio::task::yield_now().await;
-    }
-    gate.open();
-    let report = closing.await.expect("no panic").expect("it reports");
-    assert_eq!((report.finished, report.abandoned), (1, 0), "{report:?}");
-    assert_eq!(ground.audit(&answers, 1).await[0].payload, "done");
-}
-
 /// A subscribe that hangs in the broker does not keep the bus from ending.
 pub async fn b9_shutdown_ends_a_subscribe_that_hangs(ground: Ground) {
     let topic = ground.topic("orders");
@@ -261,36 +178,6 @@ pub async fn b9_a_handler_may_shut_its_bus_down(ground: Ground) {
     let report = ground.end(&bus).await;
     assert_eq!((report.finished, report.abandoned), (0, 1), "{report:?}");
     assert_eq!(ground.unsettled("g", &topic).await, 1);
-}
-
-/// Subscribing and unsubscribing that run into the shutdown get an answer each, and leave nothing.
-pub async fn b2_closing_while_subscribing_answers_everybody(ground: Ground) {
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
-    let topics: Vec<_> = (0..4).map(|n| ground.topic(&format!("t{n}"))).collect();
-    let rounds = Seen::new();
-    let subscribing: Vec<_> = topics
-        .iter()
-        .map(|topic| {
-            let (bus, topic, seen, rounds) = (bus.clone(), topic.clone(), Arc::clone(&seen), Arc::clone(&rounds));
-            tokio::spawn(async move {
-                loop {
-                    let answer = match bus.subscribe_envelopes(&topic, notes_events(&seen)).await {
-                        Ok(subscription) => subscription.unsubscribe().await,
-                        Err(error) => Err(error),
-                    };
-                    match answer {
-                        Ok(()) => rounds.push(()),
-                        Err(error) => return error.to_string(),
-                    }
-                }
-            })
-        })
-        .collect();
-    rounds.reached(20).await;
-    ground.end_clean(&bus).await;
-    for subscribe in subscribing {
-        assert_eq!(ground.within("an answer", subscribe).await.expect("no panic"), "eventbus is closed");
-    }
 }
 
 /// A broker that is closed already: the bus does not start, and leaves nothing of itself.

@@ -1,6 +1,9 @@
 //! Options of a subscription: order, rate, concurrency, timeout. SPEC: B7
 
-use super::{Ground, Note, Seen, envelope, kit::refused, notes_events, notes_messages, now, publish, publish_numbers};
+use super::{
+    Ground, Note, Seen, envelope, kit::refused, notes_events, notes_messages, notes_then_waits, now, publish,
+    publish_numbers,
+};
 use crate::signal::Gate;
 use buslane::{BusError, Retry, SubscriptionBuilder, classify};
 use buslane_core::{Event, Message, Record, broker::header};
@@ -16,15 +19,7 @@ use std::{
 pub async fn b7_an_unordered_subscription_runs_a_key_beside_itself(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
-    let handler = move |event: Event| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(Note::from(&event));
-            gate.wait().await;
-        }
-    };
-    bus.subscription(&topic).ordered(false).envelopes(handler).await.expect("subscribes");
+    bus.subscription(&topic).ordered(false).envelopes(notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "one", 0..16).await;
     let notes = seen.reached(16).await;
     gate.open();
@@ -81,16 +76,8 @@ pub async fn b7_a_concurrency_limit_holds(ground: Ground) {
 pub async fn b7_a_limited_subscription_ends_while_it_waits(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
-    let handler = move |event: Event| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(Note::from(&event));
-            gate.wait().await;
-        }
-    };
     let subscription = bus.subscription(&topic).concurrency(1).rate(1_000, 1);
-    subscription.envelopes(handler).await.expect("subscribes");
+    subscription.envelopes(notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..10).await;
     seen.reached(1).await;
     ground.within("the end of the subscription", bus.unsubscribe(&topic)).await.expect("unsubscribes");

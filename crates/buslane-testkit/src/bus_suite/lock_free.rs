@@ -1,6 +1,6 @@
 //! Hot paths take no lock that a slow broker can hold. SPEC: B5
 
-use super::{Ground, Seen, envelope, notes_events, now, publish_numbers};
+use super::{Ground, Seen, envelope, notes_events, notes_then_waits, now, publish_numbers};
 use buslane_core::{Event, TopicSettings, TopicStrategy};
 
 /// While a subscribe is stuck in the broker: publishing, handling, topic settings, status and figures go on.
@@ -39,29 +39,15 @@ pub async fn b5_the_closed_flag_is_seen_while_a_shutdown_waits(ground: Ground) {
     let topic = ground.topic("orders");
     let bus = ground.bus("g").await;
     let (started, gate) = (Seen::new(), std::sync::Arc::new(crate::signal::Gate::default()));
-    let (into, opened) = (std::sync::Arc::clone(&started), std::sync::Arc::clone(&gate));
-    let handler = move |_: Event| {
-        let (into, gate) = (std::sync::Arc::clone(&into), std::sync::Arc::clone(&opened));
-        async move {
-            into.push(());
-            gate.wait().await;
-        }
-    };
-    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, notes_then_waits(&started, &gate)).await.expect("subscribes");
     for key in 0..16 {
         publish_numbers(&bus, &topic, &format!("a{key}"), 0..1).await;
     }
     started.reached(16).await;
-    let closing = tokio::spawn({
-        let (bus, patience) = (bus.clone(), ground.can.patience);
-        async move { bus.shutdown(patience).await }
-    });
-    while !bus.status().closed {
-        tokio::task::yield_now().await;
-    }
+    let closing = ground.begin_to_end(&bus).await;
     let refused = ground.within("the answer", bus.subscribe("other", now(|_| ()))).await;
     assert_eq!(refused.expect_err("closed").to_string(), "eventbus is closed");
     ground.within("a last word", bus.publish("other", "x")).await.expect("published while the lanes drain");
     gate.open();
-    assert_eq!(closing.await.expect("no panic").expect("it reports").finished, 16);
+    assert_eq!(closing.await.expect("no panic").finished, 16);
 }

@@ -1,7 +1,8 @@
 //! In order per key, beside each other otherwise.
 
 use super::{
-    Ground, Note, Seen, envelope, fails, notes_events, notes_messages, now, publish, publish_numbers, seen::numbers_of,
+    Ground, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now, publish, publish_numbers,
+    seen::numbers_of,
 };
 use crate::signal::Gate;
 use buslane_core::{Envelope, Event, Message};
@@ -101,15 +102,7 @@ pub async fn r3_keys_of_a_topic_run_beside_each_other(ground: Ground) {
     let topic = ground.topic("orders");
     let bus = ground.bus_of(ground.sized("g", 100, 10)).await;
     let (started, gate) = (Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&started), Arc::clone(&gate));
-    let handler = move |_: Event| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(());
-            gate.wait().await;
-        }
-    };
-    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, notes_then_waits(&started, &gate)).await.expect("subscribes");
     let envelopes: Vec<Envelope> = (0..100).map(|n| envelope(&format!("a{n}"), n)).collect();
     publish(&bus, &topic, &envelopes).await;
     started.reached(100).await;

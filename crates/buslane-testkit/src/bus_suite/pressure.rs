@@ -3,33 +3,21 @@
 use super::{
     Ground, Note, Seen, each_pool, envelope, notes_events,
     page::{Page, bus_with_page},
-    publish, publish_numbers,
+    publish, publish_numbers, waits_then_notes,
 };
 use crate::{deadline::until, signal::Gate};
 use buslane::{BusError, EventBus, Topic};
-use buslane_core::{Event, Message, PublishError, Record};
+use buslane_core::{Message, PublishError, Record};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// A handler of envelopes that notes, then waits at a gate.
-fn gated(seen: &Arc<Seen<Note>>, gate: &Arc<Gate>) -> impl buslane_core::Handler<Event> + use<> {
-    let (seen, gate) = (Arc::clone(seen), Arc::clone(gate));
-    move |event: Event| {
-        let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
-        async move {
-            gate.wait().await;
-            seen.push(Note::from(&event));
-        }
-    }
-}
-
 /// A full pool makes the sources wait, longer than its wait timeout: said once a source, nothing lost, all in order.
 pub async fn p3_a_full_pool_makes_the_sources_wait(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, gate) = (ground.bus_of(ground.sized("g", 2, 10)).await, Seen::new(), Arc::new(Gate::default()));
-    bus.subscribe_envelopes(&topic, gated(&seen, &gate)).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, waits_then_notes(&seen, &gate)).await.expect("subscribes");
     let envelopes: Vec<_> = (0..300).map(|n| envelope(&format!("a{}", n % 30), n / 30)).collect();
     publish(&bus, &topic, &envelopes).await;
     until("the sources wait", || !ground.journal.saying("reading stopped: no room").is_empty()).await;
@@ -48,15 +36,7 @@ pub async fn p3_a_full_pool_makes_the_sources_wait(ground: Ground) {
 pub async fn p3_regular_messages_wait_for_room_too(ground: Ground) {
     let topic = ground.topic("raw");
     let (bus, seen, gate) = (ground.bus_of(ground.sized("g", 2, 4)).await, Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
-    let handler = move |message: Message| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            gate.wait().await;
-            into.push(Note::from(&message));
-        }
-    };
-    bus.subscribe(&topic, handler).await.expect("subscribes");
+    bus.subscribe(&topic, waits_then_notes(&seen, &gate)).await.expect("subscribes");
     let records = (0..100).map(|n| Record::new(n.to_string())).collect();
     bus.publish_batch(&topic, records).await.expect("taken");
     until("the pool is full", || bus.pool_stats().open == 8).await;
@@ -74,7 +54,7 @@ pub async fn p3_a_full_lane_leaves_other_sources_alone(ground: Ground) {
     let mut config = ground.config("g");
     each_pool(&mut config, |keyed, actor| (keyed.lane_limit, actor.lane_limit) = (5, 5));
     let (bus, seen, gate) = (ground.bus_of(config).await, Seen::new(), Arc::new(Gate::default()));
-    bus.subscribe_envelopes(&hot, gated(&seen, &gate)).await.expect("subscribes");
+    bus.subscribe_envelopes(&hot, waits_then_notes(&seen, &gate)).await.expect("subscribes");
     bus.subscribe_envelopes(&other, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &hot, "hot", 0..50).await;
     until("its source waits", || !ground.journal.saying("reading stopped: no room").is_empty()).await;

@@ -1,52 +1,11 @@
 //! Shutdown, crash, and what comes again after them.
 
-use super::{Ground, Note, Seen, envelope, fails, notes_events, notes_messages, now, publish, publish_numbers};
+use super::{
+    Ground, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now, publish, publish_numbers,
+};
 use crate::{leak, signal::Gate};
 use buslane_core::{Event, Message, Record};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
-
-/// A handler that notes and then waits at a gate.
-fn gated(seen: &Arc<Seen<Note>>, gate: &Arc<Gate>) -> impl buslane_core::Handler<Event> + use<> {
-    let (seen, gate) = (Arc::clone(seen), Arc::clone(gate));
-    move |event: Event| {
-        let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
-        async move {
-            seen.push(Note::from(&event));
-            gate.wait().await;
-        }
-    }
-}
-
-/// The numbers, sorted.
-fn numbers(notes: &[Note]) -> BTreeSet<usize> {
-    notes.iter().map(Note::number).collect()
-}
-
-/// What runs and what is queued is done before the deadline, and nothing comes again.
-pub async fn b9_shutdown_drains_what_is_queued(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus_of(ground.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
-    bus.subscribe_envelopes(&topic, gated(&seen, &gate)).await.expect("subscribes");
-    let envelopes: Vec<_> = (0..200).map(|n| envelope(&format!("a{}", n % 20), n)).collect();
-    publish(&bus, &topic, &envelopes).await;
-    crate::deadline::until("all are queued", || bus.pool_stats().accepted == 200).await;
-    let closing = tokio::spawn({
-        let (bus, patience) = (bus.clone(), ground.can.patience);
-        async move { bus.shutdown(patience).await }
-    });
-    while !bus.status().closed {
-        tokio::task::yield_now().await;
-    }
-    // Time for the ends of the sources to be noticed: whether they are or not, what is queued is done.
-    for _ in 0..1_000 {
-        tokio::task::yield_now().await;
-    }
-    gate.open();
-    let report = closing.await.expect("no panic").expect("a shutdown reports");
-    assert_eq!((report.finished, report.abandoned, report.stragglers), (200, 0, 0), "{report:?}");
-    assert_eq!(numbers(&seen.all()), (0..200).collect());
-    assert_eq!(ground.unsettled("g", &topic).await, 0);
-}
+use std::{sync::Arc, time::Duration};
 
 /// Past the deadline what runs is cancelled; it and the rest come again at the next bus, and nothing else does.
 pub async fn d1_what_a_shutdown_leaves_comes_again(ground: Ground) {
@@ -79,52 +38,10 @@ pub async fn d1_what_a_shutdown_leaves_comes_again(ground: Ground) {
     ground.settled("g", &[&topic]).await;
     let notes = again.all();
     assert_eq!(notes.len(), 40, "{notes:?}");
-    assert_eq!(numbers(&notes), (20..60).collect());
+    assert_eq!(super::seen::sorted(&notes), (20..60).collect());
     for key in 0..20 {
         assert_eq!(super::seen::numbers_of(&notes, &format!("a{key}")), [20 + key, 40 + key]);
     }
-    ground.end_clean(&bus).await;
-}
-
-/// A message that waits for its retry is left at once: shutting down does not wait for a backoff.
-pub async fn b9_shutdown_does_not_wait_for_a_backoff(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = ground.config("g");
-    (config.retry.initial, config.retry.max) = (Duration::from_secs(3600), Duration::from_secs(3600));
-    let (bus, seen) = (ground.bus_of(config).await, Seen::new());
-    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.body == "0")).await.expect("subscribes");
-    publish_numbers(&bus, &topic, "a", 0..3).await;
-    crate::deadline::until("the lane waits", || bus.pool_stats().parked == 3).await;
-    let report = ground.end(&bus).await;
-    assert_eq!((report.finished, report.abandoned), (0, 3), "{report:?}");
-    let (bus, again) = (ground.bus("g").await, Seen::new());
-    bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
-    assert_eq!(again.reached(3).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2]);
-    ground.end_clean(&bus).await;
-}
-
-/// A handler that is running when the shutdown begins is executed once, not twice.
-pub async fn b9_a_running_handler_is_awaited_and_not_repeated(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    bus.subscribe_envelopes(&topic, gated(&seen, &gate)).await.expect("subscribes");
-    publish_numbers(&bus, &topic, "a", 0..1).await;
-    seen.reached(1).await;
-    let closing = tokio::spawn({
-        let (bus, patience) = (bus.clone(), ground.can.patience);
-        async move { bus.shutdown(patience).await }
-    });
-    while !bus.status().closed {
-        tokio::task::yield_now().await;
-    }
-    assert!(!closing.is_finished());
-    gate.open();
-    let report = closing.await.expect("no panic").expect("it reports");
-    assert_eq!((report.finished, report.abandoned), (1, 0), "{report:?}");
-    let bus = ground.bus("g").await;
-    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
-    publish_numbers(&bus, &topic, "a", 1..2).await;
-    assert_eq!(seen.reached(2).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1]);
     ground.end_clean(&bus).await;
 }
 
@@ -169,15 +86,8 @@ pub async fn d1_a_crash_loses_nothing(ground: Ground) {
 pub async fn d1_settle_first_is_at_most_once(ground: Ground) {
     let topic = ground.topic("raw");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
-    let handler = move |message: Message| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(Note::from(&message));
-            gate.wait().await;
-        }
-    };
-    let subscription = bus.subscription(&topic).settle_first().messages(handler).await.expect("subscribes");
+    let subscription =
+        bus.subscription(&topic).settle_first().messages(notes_then_waits(&seen, &gate)).await.expect("subscribes");
     bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");
     seen.reached(1).await;
     assert_eq!(ground.unsettled("g", &topic).await, 0, "settled before the handler has ended");
@@ -234,16 +144,8 @@ pub async fn d1_settle_first_counts_for_an_announced_topic(ground: Ground) {
     let topic = ground.topic("raw");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
     bus.announce([&*topic]).await.expect("announced");
-    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
-    let handler = move |message: Message| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(Note::from(&message));
-            gate.wait().await;
-        }
-    };
     let subscription = bus.subscription(&topic).settle_first().concurrency(1);
-    subscription.messages(handler).await.expect("subscribes");
+    subscription.messages(notes_then_waits(&seen, &gate)).await.expect("subscribes");
     bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");
     seen.reached(1).await;
     assert_eq!(ground.unsettled("g", &topic).await, 0, "settled before the handler has ended");
@@ -274,46 +176,5 @@ pub async fn d1_regular_messages_that_a_shutdown_leaves_come_again(ground: Groun
     bus.subscribe(&topic, notes_messages(&seen)).await.expect("subscribes");
     ground.settled("g", &[&topic]).await;
     assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-    ground.end_clean(&bus).await;
-}
-
-/// A message that fails while the bus drains is left for redelivery with everything of its key behind it: a retry
-/// that nobody waits for must not be overtaken.
-pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
-    let handler = move |event: Event| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            let note = Note::from(&event);
-            into.push(note.clone());
-            gate.wait().await;
-            if note.label == "bad" { Err("not while it drains") } else { Ok(()) }
-        }
-    };
-    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
-    publish_numbers(&bus, &topic, "bad", 0..5).await;
-    publish_numbers(&bus, &topic, "good", 0..5).await;
-    crate::deadline::until("all are queued", || bus.pool_stats().accepted == 10).await;
-    seen.reached(2).await;
-    let closing = tokio::spawn({
-        let (bus, patience) = (bus.clone(), ground.can.patience);
-        async move { bus.shutdown(patience).await }
-    });
-    while !bus.status().closed {
-        tokio::task::yield_now().await;
-    }
-    // Whether the pool is closing already decides what becomes of the failure, not of the order.
-    gate.open();
-    let report = closing.await.expect("no panic").expect("it reports");
-    assert_eq!((report.finished, report.abandoned), (5, 5), "{report:?}");
-    let bad = super::seen::numbers_of(&seen.all(), "bad");
-    assert!(bad.iter().all(|number| *number == 0), "{bad:?}");
-    let (bus, again) = (ground.bus("g").await, Seen::new());
-    bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
-    assert_eq!(super::seen::numbers_of(&again.all(), "bad"), [0, 1, 2, 3, 4]);
-    assert_eq!(again.len(), 5);
     ground.end_clean(&bus).await;
 }

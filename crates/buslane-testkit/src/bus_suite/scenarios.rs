@@ -45,12 +45,14 @@ macro_rules! bus_suite {
                 r1_without_a_header_the_body_or_the_record_key_names_the_key,
                 r1_header_and_body_that_differ_are_invalid,
                 r1_a_subscription_can_bring_its_own_extractor,
+                r1_an_extractor_that_panics_loses_nothing,
+            }
+            lanes {
                 r2_messages_without_a_key_go_round_robin,
                 r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic,
                 r3_lane_scope_topic_keeps_topics_apart,
                 r3_a_retried_message_holds_its_key_in_every_topic,
                 r4_all_topics_share_one_pool,
-                r1_an_extractor_that_panics_loses_nothing,
             }
             order {
                 r3_versions_of_an_aggregate_are_handled_in_order,
@@ -78,17 +80,22 @@ macro_rules! bus_suite {
                 d7_held_messages_are_told_of,
             }
             redelivery {
-                b9_shutdown_drains_what_is_queued,
                 d1_what_a_shutdown_leaves_comes_again,
-                b9_shutdown_does_not_wait_for_a_backoff,
-                b9_a_running_handler_is_awaited_and_not_repeated,
                 d1_a_crash_loses_nothing,
                 d1_settle_first_is_at_most_once,
                 d1_a_restart_continues_and_does_not_replay,
                 d2_a_failing_message_comes_again_after_a_restart,
                 d1_settle_first_counts_for_an_announced_topic,
                 d1_regular_messages_that_a_shutdown_leaves_come_again,
+            }
+            draining {
+                b9_shutdown_drains_what_is_queued,
+                b9_shutdown_does_not_wait_for_a_backoff,
+                b9_a_running_handler_is_awaited_and_not_repeated,
                 d3_a_failure_while_the_bus_drains_keeps_the_order,
+                b9_handlers_may_publish_while_the_bus_drains,
+                b2_closing_while_publishing_answers_everybody,
+                b2_closing_while_subscribing_answers_everybody,
             }
             retries {
                 d3_attempts_are_as_many_as_configured,
@@ -150,12 +157,9 @@ macro_rules! bus_suite {
                 b9_shutdown_reports,
                 b9_the_configured_deadline_counts,
                 b9_a_handler_that_blocks_its_thread_is_named,
-                b2_closing_while_publishing_answers_everybody,
-                b9_handlers_may_publish_while_the_bus_drains,
                 b9_shutdown_ends_a_subscribe_that_hangs,
                 t3_many_buses_leave_nothing,
                 b9_a_handler_may_shut_its_bus_down,
-                b2_closing_while_subscribing_answers_everybody,
                 b2_a_bus_on_a_closed_broker_does_not_start,
             }
             subscriptions {
@@ -222,11 +226,15 @@ macro_rules! bus_suite {
                 k3_rebalances_lose_nothing,
                 k3_a_rebalance_of_a_single_bus_loses_nothing,
                 d3_a_waiting_retry_moves_with_its_partition,
+                m2_a_cut_connection_loses_nothing,
+            }
+            groups {
                 k3_two_buses_share_and_hand_over,
                 d1_another_bus_takes_over_after_a_crash,
-                m2_a_cut_connection_loses_nothing,
-                d2_everything_at_once_loses_nothing,
                 k3_buses_of_other_groups_are_not_disturbed,
+            }
+            turmoil {
+                d2_everything_at_once_loses_nothing,
                 k3_a_failure_in_a_rebalance_keeps_the_order,
                 b3_a_failure_as_its_subscription_ends_keeps_the_order,
             }

@@ -1,9 +1,13 @@
 //! What handlers have seen, and how a scenario waits for it. And the messages that they are fed with.
 
-use crate::deadline::{LIMIT, within};
+use crate::{
+    deadline::{LIMIT, within},
+    signal::Gate,
+};
 use buslane::EventBus;
 use buslane_core::{Envelope, Event, Handler, Kind, Message, Topic};
 use std::{
+    collections::BTreeSet,
     fmt,
     future::{Ready, ready},
     ops::Range,
@@ -152,6 +156,36 @@ pub fn notes_messages(seen: &Arc<Seen<Note>>) -> impl Handler<Message> + use<> {
     })
 }
 
+/// A handler that notes each message, then waits at a gate.
+pub fn notes_then_waits<M>(seen: &Arc<Seen<Note>>, gate: &Arc<Gate>) -> impl Handler<M> + use<M>
+where
+    M: Send + 'static,
+    Note: for<'a> From<&'a M>,
+{
+    let (seen, gate) = (Arc::clone(seen), Arc::clone(gate));
+    move |message: M| {
+        seen.push(Note::from(&message));
+        let gate = Arc::clone(&gate);
+        async move { gate.wait().await }
+    }
+}
+
+/// A handler that waits at a gate, then notes its message.
+pub fn waits_then_notes<M>(seen: &Arc<Seen<Note>>, gate: &Arc<Gate>) -> impl Handler<M> + use<M>
+where
+    M: Send + 'static,
+    Note: for<'a> From<&'a M>,
+{
+    let (seen, gate) = (Arc::clone(seen), Arc::clone(gate));
+    move |message: M| {
+        let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
+        async move {
+            gate.wait().await;
+            seen.push(Note::from(&message));
+        }
+    }
+}
+
 /// A handler of envelopes that notes each attempt, and fails those that `fails` names.
 pub fn fails<F: Fn(&Note) -> bool + Send + Sync + 'static>(
     seen: &Arc<Seen<Note>>,
@@ -202,4 +236,9 @@ pub(super) fn bodies(notes: &[Note]) -> Vec<&str> {
 /// The numbers of one key, in order.
 pub(super) fn numbers_of(notes: &[Note], key: &str) -> Vec<usize> {
     notes.iter().filter(|note| note.label == key).map(Note::number).collect()
+}
+
+/// All numbers, each once.
+pub(super) fn sorted(notes: &[Note]) -> BTreeSet<usize> {
+    notes.iter().map(Note::number).collect()
 }

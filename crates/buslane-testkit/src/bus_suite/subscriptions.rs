@@ -1,6 +1,6 @@
 //! Subscriptions that come and go while others run.
 
-use super::{Ground, Note, Seen, kit::refused, notes_events, notes_messages, now, publish_numbers};
+use super::{Ground, Note, Seen, kit::refused, notes_events, notes_messages, notes_then_waits, now, publish_numbers};
 use crate::signal::Gate;
 use buslane::BusError;
 use buslane_core::{Event, Record};
@@ -46,15 +46,7 @@ pub async fn b2_of_many_subscriptions_at_once_one_succeeds(ground: Ground) {
 pub async fn b3_subscribing_later_does_not_restart_the_others(ground: Ground) {
     let (first, later) = (ground.topic("first"), ground.topic("later"));
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
-    let handler = move |event: Event| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(Note::from(&event));
-            gate.wait().await;
-        }
-    };
-    bus.subscribe_envelopes(&first, handler).await.expect("subscribes");
+    bus.subscribe_envelopes(&first, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &first, "a", 0..3).await;
     seen.reached(1).await;
     let late = Seen::new();
@@ -93,15 +85,7 @@ pub async fn b3_ending_one_subscription_leaves_the_others(ground: Ground) {
 pub async fn b3_unsubscribing_leaves_what_is_queued_and_finishes_what_runs(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
-    let handler = move |event: Event| {
-        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
-        async move {
-            into.push(Note::from(&event));
-            gate.wait().await;
-        }
-    };
-    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..10).await;
     seen.reached(1).await;
     ground.within("the end of the subscription", bus.unsubscribe(&topic)).await.expect("unsubscribes");

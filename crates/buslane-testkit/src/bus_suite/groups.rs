@@ -1,0 +1,72 @@
+//! Several buses of one group, and of several.
+
+use super::{
+    Ground, Note, Seen,
+    crowd::{Busy, busy, check_order, plain, publish_round},
+    notes_events, publish_numbers,
+};
+use crate::leak;
+use buslane_core::Event;
+use std::sync::Arc;
+
+/// Two buses of a group share the work; each message is handled once; when one ends the other has it all.
+pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
+    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+    one.subscribe_envelopes(&topic, busy(&seen, &keys, "one")).await.expect("subscribes");
+    two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
+    publish_round(&one, &topic, 100, 0..5).await;
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(check_order(&plain(&seen), 100, 5), 0, "each once");
+    let by = |who| seen.all().iter().filter(|(name, _)| *name == who).count();
+    assert!(by("one") > 0 && by("two") > 0, "{} and {}", by("one"), by("two"));
+
+    publish_round(&two, &topic, 100, 5..10).await;
+    ground.end(&one).await;
+    let before = by("one");
+    publish_round(&two, &topic, 100, 10..15).await;
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(check_order(&plain(&seen), 100, 15), 0, "each once, also across the hand-over");
+    assert_eq!(by("one"), before);
+    ground.end_clean(&two).await;
+}
+
+/// One of two crashes: the other takes over what was open.
+pub async fn d1_another_bus_takes_over_after_a_crash(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
+    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+    let started = Seen::new();
+    let into = Arc::clone(&started);
+    let stuck = move |_: Event| {
+        into.push(());
+        std::future::pending::<()>()
+    };
+    let subscription = one.subscribe_envelopes(&topic, stuck).await.expect("subscribes");
+    two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
+    publish_round(&two, &topic, 100, 0..5).await;
+    started.reached(1).await;
+    let tasks = leak::tasks();
+    drop((subscription, one));
+    crate::deadline::until("its tasks are gone", || leak::tasks() < tasks).await;
+    ground.settled("g", &[&topic]).await;
+    check_order(&plain(&seen), 100, 5);
+    ground.end_clean(&two).await;
+}
+
+/// Two buses of different groups in one process, with the same names everywhere else: neither notices the other.
+pub async fn k3_buses_of_other_groups_are_not_disturbed(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (one, two) = (ground.bus("g").await, ground.bus("h").await);
+    let (seen_one, seen_two) = (Seen::new(), Seen::new());
+    one.subscribe_envelopes(&topic, notes_events(&seen_one)).await.expect("subscribes");
+    two.subscribe_envelopes(&topic, notes_events(&seen_two)).await.expect("subscribes");
+    publish_numbers(&one, &topic, "a", 0..5).await;
+    seen_one.reached(5).await;
+    ground.end_clean(&one).await;
+    publish_numbers(&two, &topic, "a", 5..10).await;
+    assert_eq!(seen_two.reached(10).await.iter().map(Note::number).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(ground.unsettled("g", &topic).await, 5);
+    ground.end_clean(&two).await;
+}
