@@ -60,7 +60,7 @@ fn admit_take_finish_1000(input: (Lanes<Small>, Vec<Small>)) -> Lanes<Small> {
     lanes
 }
 
-/// A pool on one thread that has run before, and jobs for it.
+/// A pool on one thread that has run before, and jobs for it. Time stands still: workers give way by the clock.
 struct PoolInput {
     runtime: Runtime,
     pool: Arc<dyn Pool>,
@@ -84,7 +84,8 @@ impl Settle for Done {
 }
 
 fn pool(make: &MakePool, mode: Mode) -> PoolInput {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime of one thread");
+    let runtime =
+        Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime of one thread");
     let pool = {
         let _inside = runtime.enter();
         make(mode)
