@@ -5,13 +5,23 @@
 
 use buslane::EventBus;
 use buslane_benches::{BATCH, Batches, Body, BusLoad, Jobs, Keys, MakePool, Small, actor_pool, keyed_pool, noop_bus};
-use buslane_core::{Envelope, Job, Pool, RawJson};
+use buslane_core::{Envelope, Job, Outcome, Pool, RawJson, Settle, Settlement};
 use buslane_keyed::Mode;
 use buslane_lanes::{Bounds, LaneRef, Lanes};
 use bytes::{Bytes, BytesMut};
 use gungraun::prelude::*;
-use std::{collections::VecDeque, hint::black_box, sync::Arc};
-use tokio::runtime::{Builder, Runtime};
+use std::{
+    collections::VecDeque,
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::Notify,
+};
 
 const MESSAGES: u64 = 1_000;
 
@@ -51,27 +61,55 @@ fn admit_take_finish_1000(input: (Lanes<Small>, Vec<Small>)) -> Lanes<Small> {
     lanes
 }
 
-/// A pool on one thread that has run before, and jobs for it.
-fn pool(make: &MakePool, mode: Mode) -> (Runtime, Arc<dyn Pool>, VecDeque<Job>) {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime of one thread");
+/// A pool on one thread that has run before, and jobs for it. Time stands still: workers give way by the clock.
+struct PoolInput {
+    runtime: Runtime,
+    pool: Arc<dyn Pool>,
+    done: Arc<Done>,
+    batch: VecDeque<Job>,
+}
+
+/// Says when all jobs of a batch are done. Asking the pool in a loop would count the questions.
+#[derive(Default)]
+struct Done {
+    count: AtomicU64,
+    all: Notify,
+}
+
+impl Settle for Done {
+    fn settle(&self, _: u64, _: Outcome) {
+        if (self.count.fetch_add(1, Relaxed) + 1).is_multiple_of(MESSAGES) {
+            self.all.notify_one();
+        }
+    }
+}
+
+fn pool(make: &MakePool, mode: Mode) -> PoolInput {
+    let runtime =
+        Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime of one thread");
     let pool = {
         let _inside = runtime.enter();
         make(mode)
     };
-    let mut jobs = Jobs::new(Keys::InTurn(100), 1);
-    let mut batch = || (0..MESSAGES).map(|_| jobs.job()).collect::<VecDeque<Job>>();
-    submit_and_run(&runtime, &*pool, &mut batch());
-    let batch = batch();
-    (runtime, pool, batch)
+    let (mut jobs, done) = (Jobs::new(Keys::InTurn(100), 1), Arc::new(Done::default()));
+    let mut batch = || {
+        let settled = |mut job: Job| {
+            job.settlement = Settlement::new(Arc::clone(&done) as Arc<dyn Settle>, 0);
+            job
+        };
+        (0..MESSAGES).map(|_| settled(jobs.job())).collect::<VecDeque<Job>>()
+    };
+    let (first, second) = (batch(), batch());
+    let mut input = PoolInput { runtime, pool, done, batch: first };
+    submit_and_run(&mut input);
+    input.batch = second;
+    input
 }
 
-fn submit_and_run(runtime: &Runtime, pool: &dyn Pool, batch: &mut VecDeque<Job>) {
+fn submit_and_run(input: &mut PoolInput) {
+    let PoolInput { runtime, pool, done, batch } = input;
     pool.try_submit(batch).expect("room for the batch");
-    runtime.block_on(async {
-        while pool.stats().open > 0 {
-            tokio::task::yield_now().await;
-        }
-    });
+    runtime.block_on(done.all.notified());
 }
 
 #[library_benchmark]
@@ -79,10 +117,9 @@ fn submit_and_run(runtime: &Runtime, pool: &dyn Pool, batch: &mut VecDeque<Job>)
 #[bench::keyed_fixed(pool(&keyed_pool, Mode::Fixed(256)))]
 #[bench::actor_exclusive(pool(&actor_pool, Mode::Exclusive))]
 #[bench::actor_fixed(pool(&actor_pool, Mode::Fixed(256)))]
-fn jobs_1000(input: (Runtime, Arc<dyn Pool>, VecDeque<Job>)) -> (Runtime, Arc<dyn Pool>) {
-    let (runtime, pool, mut batch) = input;
-    submit_and_run(&runtime, &*pool, &mut batch);
-    (runtime, pool)
+fn jobs_1000(mut input: PoolInput) -> PoolInput {
+    submit_and_run(&mut input);
+    input
 }
 
 /// A bus on one thread that has run before, and what it publishes.

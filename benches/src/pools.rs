@@ -98,6 +98,21 @@ impl PoolLoad {
         }
     }
 
+    /// Submits the jobs at once, without waiting for room.
+    ///
+    /// # Panics
+    /// When the pool refuses one.
+    pub fn try_submit(self, pool: &dyn Pool, handler: &Arc<dyn ErasedHandler>) {
+        let mut jobs = Jobs::new(self.keys, self.seed);
+        let (mut batch, mut left) = (VecDeque::new(), self.messages);
+        while left > 0 {
+            let count = left.min(self.batch);
+            batch.extend((0..count).map(|_| jobs.job().with_handler(Arc::clone(handler))));
+            left -= count;
+            pool.try_submit(&mut batch).expect("room for the job");
+        }
+    }
+
     /// The same through bare channels: 256 tasks with 1,000 places each.
     ///
     /// # Panics

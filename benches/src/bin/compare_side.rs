@@ -1,18 +1,20 @@
 //! One side of `cargo xtask bench-compare`: runs the same work on one pool and prints one JSON line. SPEC: T1.
 //!
-//! Two parts on one pool: a batch load that says how much it can do, and an open loop at a rate that it can do
-//! easily, which says how long a message takes. In the first, time is a matter of how much lies in the queue.
+//! Three parts on one pool: a batch load that says how much it can do; an open loop at a rate that it can do easily,
+//! which says how long a message takes (in the first, that is a matter of how much lies in the queue); and a backlog
+//! behind handlers that wait, which says how much memory a pool with work takes.
 #![allow(clippy::print_stdout, reason = "the line is what the program is for")]
 
 use buslane_benches::{
     Cost, Keys, MakePool, PacedLoad, PoolLoad, actor_pool, keyed_pool, noop, peak_rss_bytes, two_threads, yielding,
 };
-use buslane_core::Kind;
+use buslane_core::{Kind, Message, Pool, erase};
 use buslane_keyed::Mode;
 use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// Measures one pool.
 #[derive(Parser)]
@@ -49,6 +51,23 @@ impl Side {
 
 const MESSAGES: u64 = 1_000_000;
 const KEYS: u64 = 1_000;
+const BACKLOG: u64 = 200_000;
+
+/// Lets jobs pile up behind handlers that wait, then lets them go.
+async fn backlog(pool: Arc<dyn Pool>, seed: u64) {
+    let gate = Arc::new(Semaphore::new(0));
+    let handler_gate = Arc::clone(&gate);
+    let handler = erase(Kind::Regular, move |_: Message| {
+        let gate = Arc::clone(&handler_gate);
+        async move { drop(gate.acquire().await) }
+    });
+    let load = PoolLoad { messages: BACKLOG, keys: Keys::InTurn(KEYS), batch: 256, seed };
+    load.try_submit(&*pool, &handler);
+    gate.close();
+    while pool.stats().open > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
 
 fn main() {
     let Args { pool: side, seed } = Args::parse();
@@ -84,6 +103,7 @@ fn main() {
     for time in times.expect("the open loop ends") {
         histogram.saturating_record(time);
     }
+    runtime.block_on(runtime.spawn(backlog(Arc::clone(&pool), seed))).expect("the backlog ends");
     runtime.block_on(async { pool.stop(Duration::from_secs(10)).await });
     let microseconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64() * 1e6;
     let at = |percent| microseconds(histogram.value_at_percentile(percent));

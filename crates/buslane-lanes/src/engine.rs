@@ -34,7 +34,8 @@ pub struct EngineConfig {
     pub default_handler: Option<Arc<dyn ErasedHandler>>,
     /// Metric handles.
     pub metrics: PoolMetrics,
-    /// Tells the time that retries wait by: the executor's, so that a test can pause it.
+    /// Tells the time that retries wait by, and how long a worker has run on: the executor's, so that a test can
+    /// pause it.
     pub clock: fn() -> Instant,
 }
 

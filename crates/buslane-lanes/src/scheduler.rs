@@ -6,7 +6,8 @@
 //!
 //! What keeps it live: while a worker sleeps and fewer are busy than there are cores, no lane is ready, and no tray
 //! holds a message of a lane other than the one its owner is running. Therefore
-//! - a worker goes idle only after it has looked, under the core lock, for a ready lane and through all trays;
+//! - a worker goes idle only after it has looked, under the core lock, for a ready lane and through all trays, or
+//!   while every core has another busy one, which looks when it is done;
 //! - whoever makes a lane ready wakes a worker;
 //! - whoever leaves a core free otherwise, because its handler waits or it goes, looks through the trays as well.
 

@@ -89,7 +89,7 @@ impl Worker {
             .await;
             let Next::Run { lane, item, first, yield_first } = next else { return Ok(()) };
             self.running = Some(Running { lane, parcel: item, timed: first });
-            let due = self.pace.is_due(idle);
+            let due = self.pace.is_due(idle, || self.engine.now());
             if due {
                 self.engine.scheduler.report(self.index);
             }
@@ -254,7 +254,7 @@ impl Pace {
         Self { since: None, until_look: 0, stride: 1 }
     }
 
-    fn is_due(&mut self, rested: bool) -> bool {
+    fn is_due(&mut self, rested: bool, now: impl FnOnce() -> Instant) -> bool {
         if rested {
             *self = Self::new();
         }
@@ -262,7 +262,7 @@ impl Pace {
             self.until_look -= 1;
             return false;
         }
-        let now = Instant::now();
+        let now = now();
         let elapsed = self.since.map_or(Duration::ZERO, |since| now - since);
         let due = elapsed > SLICE;
         self.stride = if due { 1.max(self.stride / 2) } else { 64.min(self.stride * 2) };

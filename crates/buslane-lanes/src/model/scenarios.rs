@@ -1,8 +1,9 @@
 //! What is tried in the model: each scenario some thousand times, with other interleavings.
 
-use super::{Key, Message, Running, Work, spawn};
+use super::{Key, Message, Running, Work, World, spawn};
 use crate::Bounds;
 use shuttle::{future::block_on, rand::Rng};
+use std::task::{Context, Waker};
 
 fn messages(keys: std::ops::Range<u64>, each: u64) -> Vec<Message> {
     let mut random = shuttle::rand::thread_rng();
@@ -198,4 +199,22 @@ fn p10_closing_wakes_who_waits_for_room() {
             accepted
         });
     });
+}
+
+/// SPEC: P9. Workers that all start while there is work: those without a core leave the lanes to those that have one.
+#[test]
+fn p9_no_more_workers_take_lanes_than_there_are_cores() {
+    let scenario = || {
+        let world = World::new(8, 2, 4, Bounds::default());
+        let mut batch = (0..50).map(|key| Message { key, seq: 0, work: Work::Quick }).collect();
+        world.scheduler.submit(&mut batch).unwrap();
+        let cx = Context::from_waker(Waker::noop());
+        let ready: Vec<bool> =
+            (0..8).map(|worker| world.scheduler.poll_next(worker, &cx, &mut None).is_ready()).collect();
+        assert_eq!(ready, [true, true, false, false, false, false, false, false]);
+        // One that waits leaves its core to another.
+        world.scheduler.suspend(0);
+        assert_eq!((2..8).filter(|worker| world.scheduler.poll_next(*worker, &cx, &mut None).is_ready()).count(), 1);
+    };
+    shuttle::check_random(scenario, 1);
 }

@@ -76,11 +76,16 @@ impl<T: Item> Scheduler<T> {
     }
 
     /// Fills an empty tray, from the ready lanes or else from another worker's tray, and takes its first message.
+    /// A worker that others keep from a core takes nothing: in its tray lanes would only wait for its turn.
     fn refill(&self, core: &mut Core<T>, worker: usize, wakers: &mut Vec<Waker>) -> Option<(LaneRef, T)> {
         {
             let mut tray = self.trays[worker].lock();
             tray.running = None;
             self.report_ended(core, &mut tray, wakers);
+        }
+        if core.workers.are_crowded() {
+            core.workers.claims(worker, false);
+            return None;
         }
         let appetite = core.workers.appetite(worker);
         if !self.take_ready(core, worker, appetite) {

@@ -55,6 +55,11 @@ impl Workers {
         self.list.len()
     }
 
+    /// Whether more are busy than there are cores.
+    pub(super) const fn are_crowded(&self) -> bool {
+        self.busy > self.parallelism
+    }
+
     pub(super) const fn any_idle(&self) -> bool {
         !self.idle.is_empty()
     }
