@@ -89,7 +89,7 @@ fn main() {
     ended.expect("the batch load ends");
     let paced = PacedLoad {
         every: Duration::from_millis(1),
-        bursts: 1_000,
+        bursts: 4_000,
         burst: 100,
         keys: KEYS,
         // Most do nothing; one in four gives way once, as a handler does that waits for something.

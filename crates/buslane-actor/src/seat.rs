@@ -2,11 +2,19 @@
 //!
 //! It keeps no work in its mailbox. A ractor mailbox has no bound, and what lies in it is lost when the actor fails;
 //! the lanes have bounds, and keep what they hold.
+//!
+//! What it runs has a task of its own, which fails when the actor's worker fails and ends when the actor is killed.
+//! Inside of the actor's task, ractor would look at its four ports each time a handler goes on.
 
+use crate::supervisor::SeatTasks;
 use buslane_lanes::{Engine, OnPanic, Worker};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
-use tokio::{sync::watch, time};
+use std::{any::Any, future::poll_fn, panic::resume_unwind, sync::Arc, task::Poll, time::Duration};
+use tokio::{
+    sync::{oneshot, watch},
+    task::AbortHandle,
+    time,
+};
 use tracing::info;
 
 /// The actor at one seat.
@@ -17,6 +25,7 @@ pub(crate) struct Place {
     pub(crate) engine: Arc<Engine>,
     pub(crate) index: usize,
     pub(crate) rest: Option<Rest>,
+    pub(crate) tasks: SeatTasks,
 }
 
 /// The one message of a seat: begin.
@@ -46,13 +55,40 @@ impl Actor for Seat {
         // Starting has woken the supervisor, which an executor may have queued behind this task: a handler that
         // computes must not keep it from its work.
         requeue().await;
-        // The worker gives its lanes back when it is dropped, so it goes before the supervisor hears of the failure.
-        let ended = { Worker::new(Arc::clone(&place.engine), place.index).run(OnPanic::Fail).await };
-        if let Err(payload) = ended {
-            std::panic::resume_unwind(payload);
+        if let Err(payload) = place.run().await? {
+            resume_unwind(payload);
         }
         myself.stop(None);
         Ok(())
+    }
+}
+
+impl Place {
+    /// Runs lanes until a panic or the end.
+    ///
+    /// # Cancel safety
+    /// Dropped, it ends the worker at its next `.await`.
+    async fn run(&self) -> Result<Result<(), Box<dyn Any + Send>>, oneshot::error::RecvError> {
+        let (tell, ended) = oneshot::channel();
+        let worker = Worker::new(Arc::clone(&self.engine), self.index);
+        let task = tokio::spawn(async move {
+            // The worker gives its lanes back when it is dropped, so it goes before anybody hears of its end.
+            let end = { worker }.run(OnPanic::Fail).await;
+            // Nobody listens any more when the actor was killed.
+            let _ = tell.send(end);
+        });
+        let _abort = AbortOnDrop(task.abort_handle());
+        self.tasks.add(self.index, task);
+        ended.await
+    }
+}
+
+/// Ends a task when it is dropped.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

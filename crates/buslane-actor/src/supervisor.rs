@@ -36,18 +36,28 @@ pub(crate) struct Plan {
     pub(crate) tasks: SeatTasks,
 }
 
-/// The task of each seat's actor, for whoever joins them.
+/// The tasks of each seat, its actor's and its worker's, for whoever joins them.
 #[derive(Clone, Default)]
-pub(crate) struct SeatTasks(Arc<Mutex<HashMap<usize, JoinHandle<()>>>>);
+pub(crate) struct SeatTasks(Arc<Mutex<HashMap<usize, Vec<JoinHandle<()>>>>>);
 
 impl SeatTasks {
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, JoinHandle<()>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Vec<JoinHandle<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a task of the seat `index`.
+    pub(crate) fn add(&self, index: usize, task: JoinHandle<()>) {
+        self.lock().entry(index).or_default().push(task);
+    }
+
+    /// Takes the tasks of one seat out.
+    fn take_seat(&self, index: usize) -> Vec<JoinHandle<()>> {
+        self.lock().remove(&index).unwrap_or_default()
     }
 
     /// Takes the tasks out.
     pub(crate) fn take(&self) -> Vec<JoinHandle<()>> {
-        self.lock().drain().map(|(_, task)| task).collect()
+        self.lock().drain().flat_map(|(_, tasks)| tasks).collect()
     }
 }
 
@@ -105,10 +115,10 @@ impl Seats {
         index: usize,
         rest: Option<Rest>,
     ) -> Result<(), ActorProcessingErr> {
-        let place = Place { engine: Arc::clone(&self.plan.engine), index, rest };
+        let place = Place { engine: Arc::clone(&self.plan.engine), index, rest, tasks: self.plan.tasks.clone() };
         let (actor, task) = Actor::spawn_linked(None, Seat, place, myself.get_cell()).await?;
         self.by_actor.insert(actor.get_id(), index);
-        self.plan.tasks.lock().insert(index, task);
+        self.plan.tasks.add(index, task);
         Ok(())
     }
 
@@ -119,9 +129,8 @@ impl Seats {
         error: &(dyn Display + Sync),
     ) -> Result<(), ActorProcessingErr> {
         let Some(index) = self.by_actor.remove(&actor.get_id()) else { return Ok(()) };
-        let last = self.plan.tasks.lock().remove(&index);
-        if let Some(last) = last {
-            // It has told of its failure, which is the last thing it does.
+        for last in self.plan.tasks.take_seat(index) {
+            // The actor has told of its failure, which is the last thing it does, and its worker has ended before.
             let _ = last.await;
         }
         let Plan { engine, max_restarts, restart_window, cool_down, drained, .. } = &self.plan;
