@@ -1,0 +1,112 @@
+//! One group member: a thread that polls the client and owns all that belongs to it, and the handle to that thread.
+//!
+//! The thread never waits for anybody but the broker: readers take messages out of bounded boxes, settlements come in
+//! through lists, and commands through a bounded channel.
+
+mod assignment;
+mod context;
+mod events;
+mod intake;
+mod membership;
+mod owner;
+mod polling;
+
+pub(crate) use events::Events;
+
+use crate::{config::KafkaConfig, reasons::Reasons, wake::Wake};
+use assignment::Mail;
+use buslane_core::{BrokerError, SubscribeOptions, Topic};
+use context::Context;
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use membership::CommitRules;
+use owner::Owner;
+use parking_lot::Mutex;
+use polling::{Command, Polling};
+use rdkafka::consumer::BaseConsumer;
+use std::{sync::Arc, thread, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+
+/// Commands that wait for the polling thread.
+const COMMANDS: usize = 64;
+
+/// The handle to the polling thread.
+///
+/// # Drop behaviour
+/// Dropping it without [`Consumer::close`] ends the thread without a last commit.
+pub(crate) struct Consumer {
+    commands: Sender<Command>,
+    wake: Arc<Wake>,
+    pub(crate) events: Arc<Events>,
+}
+
+impl Consumer {
+    /// Makes the client and starts its thread. Does not connect yet.
+    pub(crate) fn start(config: &KafkaConfig) -> Result<Self, BrokerError> {
+        let unreachable = |error: &dyn std::fmt::Display| BrokerError::Unreachable { reason: error.to_string() };
+        let events = Arc::new(Events::default());
+        let mail = Arc::new(Mail::default());
+        let wake = Arc::clone(&mail.wake);
+        let reasons = Arc::new(Reasons::default());
+        let consumer = &config.consumer;
+        let rules = CommitRules {
+            interval: consumer.commit_interval,
+            every: consumer.commit_every,
+            metadata_limit: consumer.metadata_limit,
+        };
+        let owner = Owner::new(rules, consumer.drain_deadline, &mail, &events, &reasons);
+        let context = Context { owner: Mutex::new(owner), reasons };
+        let mut client: BaseConsumer<Context> =
+            config.consumer().create_with_context(context).map_err(|error| unreachable(&error))?;
+        let bell = Arc::clone(&wake);
+        client.set_nonempty_callback(move || bell.wake());
+        let (commands, inbox) = bounded(COMMANDS);
+        let polling = Polling::new(client, inbox, Arc::clone(&events), Arc::clone(&wake), &config.group);
+        thread::Builder::new()
+            .name("buslane-kafka".to_owned())
+            .spawn(move || polling.run())
+            .map_err(|error| unreachable(&error))?;
+        Ok(Self { commands, wake, events })
+    }
+
+    pub(crate) async fn subscribe(&self, topics: Vec<(Topic, SubscribeOptions)>) -> Result<(), BrokerError> {
+        self.ask(|answer| Command::Subscribe { topics, answer }).await?
+    }
+
+    pub(crate) async fn unsubscribe(&self, topic: Topic) -> Result<(), BrokerError> {
+        self.ask(|answer| Command::Unsubscribe { topic, answer }).await?
+    }
+
+    pub(crate) async fn stop_reading(&self) {
+        // A thread that has ended reads nothing either.
+        let _ = self.ask(|answer| Command::StopReading { answer }).await;
+    }
+
+    pub(crate) async fn close(&self, deadline: Duration) -> Result<(), BrokerError> {
+        let until = Instant::now() + deadline;
+        self.ask(|answer| Command::Close { until: until.into_std(), deadline, answer }).await?
+    }
+
+    /// Sends a command and waits for its answer.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, BrokerError> {
+        let (answer, answered) = oneshot::channel();
+        let mut command = command(answer);
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return Err(BrokerError::Closed),
+                Err(TrySendError::Full(back)) => command = back,
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.wake.wake();
+        answered.await.map_err(|_| BrokerError::Closed)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // The channel ends when its last sender goes, which is after this; so the thread is told.
+        let _ = self.commands.try_send(Command::Abandon);
+        self.wake.wake();
+    }
+}

@@ -1,0 +1,268 @@
+//! The thread that polls the client.
+
+use super::{context::Context, events::Events};
+use crate::wake::Wake;
+use buslane_core::{BrokerError, BrokerEvent, SubscribeOptions, Topic};
+use crossbeam_channel::{Receiver, TryRecvError};
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+/// What the thread is told to do.
+pub(super) enum Command {
+    Subscribe { topics: Vec<(Topic, SubscribeOptions)>, answer: oneshot::Sender<Result<(), BrokerError>> },
+    Unsubscribe { topic: Topic, answer: oneshot::Sender<Result<(), BrokerError>> },
+    StopReading { answer: oneshot::Sender<()> },
+    Close { until: Instant, deadline: Duration, answer: oneshot::Sender<Result<(), BrokerError>> },
+    /// Nobody is there any more.
+    Abandon,
+}
+
+/// How a thread ends.
+enum End {
+    Closed { until: Instant, deadline: Duration, answer: oneshot::Sender<Result<(), BrokerError>> },
+    Abandoned,
+}
+
+/// Events that are served between two rounds.
+const EVENTS: usize = 64;
+/// How long the last commit may take beyond the deadline of a close.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+/// How long leaving the group may take.
+const LEAVING: Duration = Duration::from_secs(5);
+/// Time between two looks whether a lost broker is back.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+/// How long such a look may take: nothing else is served meanwhile.
+const PROBE_PATIENCE: Duration = Duration::from_millis(200);
+
+pub(super) struct Polling {
+    client: Arc<BaseConsumer<Context>>,
+    commands: Receiver<Command>,
+    events: Arc<Events>,
+    wake: Arc<Wake>,
+    group: String,
+    topics: BTreeSet<Topic>,
+    /// Set while no broker can be reached: when to look next.
+    lost: Option<Instant>,
+    has_failed: bool,
+}
+
+impl Polling {
+    pub(super) fn new(
+        client: BaseConsumer<Context>,
+        commands: Receiver<Command>,
+        events: Arc<Events>,
+        wake: Arc<Wake>,
+        group: &str,
+    ) -> Self {
+        Self {
+            client: Arc::new(client),
+            commands,
+            events,
+            wake,
+            group: group.to_owned(),
+            topics: BTreeSet::new(),
+            lost: None,
+            has_failed: false,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.wake.own();
+        self.client.context().owner.lock().own(&self.client);
+        let end = loop {
+            if let Some(end) = self.obey() {
+                break end;
+            }
+            if !self.round() {
+                let patience = self.client.context().owner.lock().patience();
+                self.wake.rest(patience);
+            }
+        };
+        let answer = match end {
+            End::Closed { until, deadline, answer } => Some((self.finish(until, deadline), answer)),
+            End::Abandoned => None,
+        };
+        self.events.close();
+        self.client.context().owner.lock().clear();
+        self.leave();
+        if let Some((result, answer)) = answer {
+            let _ = answer.send(result);
+        }
+    }
+
+    /// Serves the client once. Returns whether there was something to read.
+    fn round(&mut self) -> bool {
+        let has_read = self.client.context().owner.lock().turn(&self.client);
+        for _ in 0..EVENTS {
+            match self.client.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    // Partitions have queues of their own; a message here would go lost.
+                    warn!(message = ?message, "message outside of its partition's queue");
+                }
+                Some(Err(error)) => self.trouble(&error),
+            }
+        }
+        if has_read && self.lost.is_some() {
+            self.found();
+        } else {
+            self.probe();
+        }
+        has_read
+    }
+
+    fn obey(&mut self) -> Option<End> {
+        loop {
+            match self.commands.try_recv() {
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) | Ok(Command::Abandon) => return Some(End::Abandoned),
+                Ok(Command::Subscribe { topics, answer }) => {
+                    let _ = answer.send(self.subscribe(topics));
+                }
+                Ok(Command::Unsubscribe { topic, answer }) => {
+                    let _ = answer.send(self.unsubscribe(&topic));
+                }
+                Ok(Command::StopReading { answer }) => {
+                    self.client.context().owner.lock().stop();
+                    let _ = answer.send(());
+                }
+                Ok(Command::Close { until, deadline, answer }) => return Some(End::Closed { until, deadline, answer }),
+            }
+        }
+    }
+
+    fn subscribe(&mut self, topics: Vec<(Topic, SubscribeOptions)>) -> Result<(), BrokerError> {
+        let before = self.topics.len();
+        {
+            let mut owner = self.client.context().owner.lock();
+            for (topic, options) in topics {
+                if options.settle_first && !self.topics.contains(&topic) {
+                    owner.settle_first.insert(topic.clone());
+                }
+                self.topics.insert(topic);
+            }
+        }
+        if self.topics.len() == before { Ok(()) } else { self.send_topics() }
+    }
+
+    fn unsubscribe(&mut self, topic: &Topic) -> Result<(), BrokerError> {
+        if !self.topics.remove(topic) {
+            return Ok(());
+        }
+        {
+            let mut owner = self.client.context().owner.lock();
+            owner.end_topic(topic);
+            owner.settle_first.remove(topic);
+        }
+        self.send_topics()
+    }
+
+    fn send_topics(&self) -> Result<(), BrokerError> {
+        if self.topics.is_empty() {
+            self.client.unsubscribe();
+            return Ok(());
+        }
+        let topics: Vec<&str> = self.topics.iter().map(Topic::as_str).collect();
+        self.client.subscribe(&topics).map_err(|error| BrokerError::Unreachable { reason: error.to_string() })
+    }
+
+    fn trouble(&mut self, error: &KafkaError) {
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            if !std::mem::replace(&mut self.has_failed, true) {
+                let reason = self.explain(error);
+                self.events.push(BrokerEvent::Failed(BrokerError::Unreachable { reason }));
+            }
+            return;
+        }
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::Resolve,
+            ) => {
+                if self.lost.is_none() {
+                    self.lost = Some(Instant::now() + PROBE_PAUSE);
+                    self.events.push(BrokerEvent::Disconnected { reason: self.explain(error) });
+                }
+            }
+            _ => warn!(%error, "kafka client"),
+        }
+    }
+
+    fn explain(&self, error: &KafkaError) -> String {
+        self.client.context().owner.lock().explain(error)
+    }
+
+    fn found(&mut self) {
+        self.lost = None;
+        self.events.push(BrokerEvent::Reconnected);
+    }
+
+    /// Looks whether a lost broker is back: the client itself does not tell.
+    fn probe(&mut self) {
+        if self.lost.is_some_and(|at| Instant::now() >= at) {
+            if self.client.fetch_metadata(Some("__consumer_offsets"), PROBE_PATIENCE).is_ok() {
+                self.found();
+            } else {
+                self.lost = Some(Instant::now() + PROBE_PAUSE);
+            }
+        }
+    }
+
+    /// Waits for what is being handled, and commits.
+    fn finish(&mut self, until: Instant, deadline: Duration) -> Result<(), BrokerError> {
+        {
+            let mut owner = self.client.context().owner.lock();
+            owner.stop();
+            owner.set_draining(true);
+        }
+        let open = loop {
+            self.round();
+            let open = self.client.context().owner.lock().running();
+            let left = until.saturating_duration_since(Instant::now());
+            if open == 0 || left.is_zero() {
+                break open;
+            }
+            self.wake.rest(left.min(Duration::from_millis(50)));
+        };
+        let mut owner = self.client.context().owner.lock();
+        owner.set_draining(false);
+        owner.commit_all(&self.client, until.saturating_duration_since(Instant::now()).max(LAST_COMMIT));
+        if open == 0 {
+            return Ok(());
+        }
+        Err(BrokerError::Timeout { what: format!("{open} open deliveries of group {}", self.group), deadline })
+    }
+
+    /// Leaves the group. The client is dropped here, on this thread, when nobody reads from it any more.
+    fn leave(self) {
+        let Self { client, .. } = self;
+        let until = Instant::now() + LEAVING;
+        match client.close_queue() {
+            Ok(()) => {
+                while !client.closed() && Instant::now() < until {
+                    if let Some(Err(error)) = client.poll(Duration::from_millis(20)) {
+                        tracing::debug!(%error, "leaving the group");
+                    }
+                }
+            }
+            Err(error) => warn!(%error, "group was not left"),
+        }
+        // Readers hold the client while they copy messages, which takes microseconds.
+        while Arc::strong_count(&client) > 1 {
+            thread::yield_now();
+        }
+    }
+}
+

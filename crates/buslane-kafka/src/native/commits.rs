@@ -1,0 +1,110 @@
+//! Commits whose results come back. rdkafka's asynchronous commit reports none.
+
+use crate::wake::Wake;
+use rdkafka::{
+    TopicPartitionList, bindings as sys,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::RDKafkaErrorCode,
+    types::RDKafkaRespErr,
+};
+use std::{
+    ffi::{CStr, c_void},
+    ptr::{self, NonNull},
+    slice,
+    sync::Arc,
+    time::Duration,
+};
+
+/// The queue that results of commits come back through.
+///
+/// Must be dropped before the consumer.
+pub(crate) struct Commits {
+    queue: NonNull<sys::rd_kafka_queue_t>,
+    _wake: Arc<Wake>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl Send for Commits {}
+
+/// What became of one commit.
+pub(crate) struct CommitAnswer {
+    /// Why the whole commit failed.
+    pub(crate) error: Option<RDKafkaErrorCode>,
+    /// Topic, partition and its own error.
+    pub(crate) partitions: Vec<(String, i32, Option<RDKafkaErrorCode>)>,
+}
+
+extern "C" fn on_answer(_: *mut sys::rd_kafka_t, wake: *mut c_void) {
+    // SAFETY: `wake` is the `Wake` that `Commits` holds; the callback is switched off before that is dropped.
+    let wake = unsafe { &*wake.cast_const().cast::<Wake>() };
+    wake.wake();
+}
+
+impl Commits {
+    pub(crate) fn new<C: ConsumerContext>(consumer: &BaseConsumer<C>, wake: &Arc<Wake>) -> Option<Self> {
+        // SAFETY: the client is alive; the `Wake` lives as long as the callback, see `Drop`.
+        unsafe {
+            let queue = NonNull::new(sys::rd_kafka_queue_new(consumer.client().native_ptr()))?;
+            let opaque = Arc::as_ptr(wake).cast::<c_void>().cast_mut();
+            sys::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(on_answer), opaque);
+            Some(Self { queue, _wake: Arc::clone(wake) })
+        }
+    }
+
+    /// Sends a commit; its answer comes through [`Commits::answer`].
+    pub(crate) fn send<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        offsets: &TopicPartitionList,
+    ) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: client, list and queue are alive; the list is copied.
+        let sent = unsafe {
+            sys::rd_kafka_commit_queue(
+                consumer.client().native_ptr(),
+                offsets.ptr(),
+                self.queue.as_ptr(),
+                None,
+                ptr::null_mut(),
+            )
+        };
+        failure(sent).map_or(Ok(()), Err)
+    }
+
+    /// The next answer, waiting at most `patience`.
+    pub(crate) fn answer(&self, patience: Duration) -> Option<CommitAnswer> {
+        let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue is alive; the event is ours to destroy, and the list in it lives as long.
+        unsafe {
+            let event = sys::rd_kafka_queue_poll(self.queue.as_ptr(), patience);
+            if event.is_null() {
+                return None;
+            }
+            let error = sys::rd_kafka_event_error(event);
+            let list = sys::rd_kafka_event_topic_partition_list(event);
+            let mut partitions = Vec::new();
+            if !list.is_null() {
+                let count = usize::try_from((*list).cnt).unwrap_or(0);
+                for element in slice::from_raw_parts((*list).elems, count) {
+                    let topic = CStr::from_ptr(element.topic).to_string_lossy().into_owned();
+                    partitions.push((topic, element.partition, failure(element.err)));
+                }
+            }
+            sys::rd_kafka_event_destroy(event);
+            Some(CommitAnswer { error: failure(error), partitions })
+        }
+    }
+}
+
+fn failure(error: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
+    (error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| error.into())
+}
+
+impl Drop for Commits {
+    fn drop(&mut self) {
+        // SAFETY: the queue is alive until the second call; a callback that runs now holds its lock.
+        unsafe {
+            sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
+            sys::rd_kafka_queue_destroy(self.queue.as_ptr());
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What librdkafka says of its troubles. A failed call names a code alone; why a login was refused stands only in the
+//! log.
+
+use parking_lot::Mutex;
+use rdkafka::{config::RDKafkaLogLevel, error::KafkaError};
+use tracing::{debug, error, info, warn};
+
+/// The last trouble of one client.
+#[derive(Default)]
+pub(crate) struct Reasons(Mutex<Option<String>>);
+
+impl Reasons {
+    pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => {
+                *self.0.lock() = Some(message.to_owned());
+                if level as i32 <= RDKafkaLogLevel::Error as i32 {
+                    error!(facility, message, "kafka client");
+                } else {
+                    warn!(facility, message, "kafka client");
+                }
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(facility, message, "kafka client"),
+            RDKafkaLogLevel::Debug => debug!(facility, message, "kafka client"),
+        }
+    }
+
+    pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
+        let text = if reason.is_empty() { error.to_string() } else { format!("{error}: {reason}") };
+        warn!(error = text, "kafka client");
+        *self.0.lock() = Some(text);
+    }
+
+    /// The error of a call, with the last trouble behind it.
+    pub(crate) fn explain(&self, error: &impl ToString) -> String {
+        match &*self.0.lock() {
+            Some(reason) => format!("{}: {reason}", error.to_string()),
+            None => error.to_string(),
+        }
+    }
+}
