@@ -100,7 +100,7 @@ impl Membership {
         let limits = Limits::default();
         let mut unreadable = None;
         let tracker = committed.map(|(offset, metadata)| match decode(metadata, offset, limits.span) {
-            Ok(done) => Tracker::restore(offset, done, limits),
+            Ok(done) => Tracker::restore(done, limits),
             Err(error) => {
                 unreadable = Some(error);
                 Tracker::new(offset, limits)

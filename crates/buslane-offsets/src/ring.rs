@@ -1,0 +1,114 @@
+//! A ring of bits that is addressed by offset. It stores; which offsets are inside of the window is for its owner to
+//! know, and bits outside of the window are zero.
+//!
+//! The window may begin and end in one word, so a window of a power of two of offsets needs no word more.
+
+/// Bits of a word.
+const WORD: u64 = 64;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Ring {
+    /// A power of two of them.
+    words: Vec<u64>,
+}
+
+/// The lowest `count` bits, `count` in `1..=64`.
+pub(crate) const fn low_bits(count: u64) -> u64 {
+    u64::MAX >> (WORD - count)
+}
+
+impl Ring {
+    pub(crate) fn new() -> Self {
+        Self { words: vec![0] }
+    }
+
+    /// How many offsets the window may have.
+    pub(crate) const fn capacity(&self) -> u64 {
+        self.words.len() as u64 * WORD
+    }
+
+    pub(crate) fn get(&self, offset: u64) -> bool {
+        self.words[self.index(offset)] >> (offset % WORD) & 1 == 1
+    }
+
+    pub(crate) fn set(&mut self, offset: u64) {
+        let at = self.index(offset);
+        self.words[at] |= 1 << (offset % WORD);
+    }
+
+    pub(crate) fn clear(&mut self, offset: u64) {
+        let at = self.index(offset);
+        self.words[at] &= !(1 << (offset % WORD));
+    }
+
+    /// The bits of 64 offsets from this one on. Past the end of a full window they are those of its beginning.
+    pub(crate) fn bits(&self, offset: u64) -> u64 {
+        let (at, shift) = (self.index(offset), offset % WORD);
+        if shift == 0 {
+            return self.words[at];
+        }
+        self.words[at] >> shift | self.words[(at + 1) & (self.words.len() - 1)] << (WORD - shift)
+    }
+
+    /// The first set bit at or above `from`. The caller knows that there is one: without, this does not end.
+    pub(crate) fn next_set(&self, mut from: u64) -> u64 {
+        loop {
+            let bits = self.bits(from);
+            if bits != 0 {
+                return from + u64::from(bits.trailing_zeros());
+            }
+            from += WORD;
+        }
+    }
+
+    /// Makes room for a window of `span` offsets that holds what stands in `low..next`.
+    pub(crate) fn resize(&mut self, span: u64, low: u64, next: u64) {
+        let words = usize::try_from(span.div_ceil(WORD).max(1)).unwrap_or(usize::MAX).next_power_of_two();
+        let old = std::mem::replace(self, Self { words: vec![0; words] });
+        let mut at = low;
+        while at < next {
+            let count = (WORD - at % WORD).min(next - at);
+            let index = self.index(at);
+            self.words[index] |= (old.bits(at) & low_bits(count)) << (at % WORD);
+            at += count;
+        }
+    }
+
+    /// How many bits are set in a range that lies inside of the window.
+    pub(crate) fn count(&self, from: u64, to: u64) -> u64 {
+        let mut ones = 0;
+        let mut at = from;
+        while at < to {
+            let count = WORD.min(to - at);
+            ones += u64::from((self.bits(at) & low_bits(count)).count_ones());
+            at += count;
+        }
+        ones
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "masked by the number of words")]
+    const fn index(&self, offset: u64) -> usize {
+        (offset / WORD) as usize & (self.words.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_window_may_begin_inside_of_a_word() {
+        let mut ring = Ring::new();
+        for offset in [70, 71, 133] {
+            ring.set(offset);
+        }
+        assert!(ring.get(133) && !ring.get(72));
+        assert_eq!(ring.bits(70) & 0b111, 0b011);
+        assert_eq!(ring.next_set(72), 133);
+        ring.resize(100, 70, 134);
+        assert_eq!((ring.capacity(), ring.count(70, 134), ring.next_set(72)), (128, 3, 133));
+        ring.clear(71);
+        ring.resize(64, 70, 134);
+        assert_eq!((ring.capacity(), ring.count(70, 134), ring.get(70)), (64, 2, true));
+    }
+}
