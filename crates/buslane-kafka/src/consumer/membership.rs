@@ -5,7 +5,7 @@
 //! was let go changes nothing.
 
 use buslane_core::Topic;
-use buslane_offsets::{Delivery, Limits, MetadataError, Offer, Tracker, decode};
+use buslane_offsets::{Delivery, Limits, Offer, Tracker, codec::{MetadataError, decode}};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
