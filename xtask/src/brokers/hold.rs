@@ -17,8 +17,9 @@ use crate::process::Result;
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Whether Ctrl-C was pressed. Locked while a node is started and written down: none can be started behind its back.
-static INTERRUPTED: Mutex<bool> = Mutex::new(false);
+/// Locked while a node is started and written down. Whoever handles Ctrl-C locks it and keeps it: no node can be started behind
+/// its back, and nobody reports a broker as broken that is being stopped.
+static STARTING: Mutex<()> = Mutex::new(());
 
 /// A broker that ends when this value does.
 pub(crate) struct Held {
@@ -33,10 +34,7 @@ impl Held {
 
     /// Starts a process of this broker and writes it down.
     pub(super) fn spawn(&mut self, leader: &mut Command, ports: &[(&str, u16)]) -> Result<()> {
-        let is_interrupted = interrupted();
-        if *is_interrupted {
-            return Err("interrupted".into());
-        }
+        let _starting = unless_interrupted();
         let ports: BTreeMap<String, u16> = ports.iter().map(|&(name, port)| (name.to_owned(), port)).collect();
         self.run.nodes.push(Node { process: spawn(leader)?, ports });
         self.run.store()
@@ -58,6 +56,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let _starting = unless_interrupted();
         if !self.is_kept
             && let Err(error) = stop(&self.run)
         {
@@ -73,7 +72,7 @@ pub(super) fn stop_when_interrupted(folder: &Folder) -> Result<()> {
     let runs = folder.runs();
     ONCE.call_once(|| {
         result = ctrlc::set_handler(move || {
-            *interrupted() = true;
+            let _kept = unless_interrupted();
             let this = Process::current();
             let held = Run::all(&runs).unwrap_or_default().into_iter().filter(|run| run.held_by == Some(this));
             for run in held {
@@ -134,6 +133,7 @@ fn all_gone(run: &Run, deadline: Duration) -> bool {
     }
 }
 
-fn interrupted() -> MutexGuard<'static, bool> {
-    INTERRUPTED.lock().unwrap_or_else(PoisonError::into_inner)
+/// Does not come back once Ctrl-C was pressed: the process ends when everything is stopped.
+pub(super) fn unless_interrupted() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,5 @@
 //! Starting Apache Kafka: one or three nodes, each broker and controller at once. What it is told stands in `properties`.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::group::leader;
@@ -11,13 +9,23 @@ use super::properties::{self, Ports, SecurePorts};
 use super::start::{Failure, wait_for, with_new_ports};
 use super::state::Kind;
 use super::{Folder, certs, ports, probe};
-use crate::process::{Result, command, write_file};
+use crate::process::{Result, write_file};
 
 /// To standard output, which is the node's log file.
 const LOGGING: &str = r#"<Configuration status="WARN">
   <Appenders><Console name="log"><PatternLayout pattern="%d{HH:mm:ss.SSS} %p %c{1}: %m%n"/></Console></Appenders>
   <Loggers><Root level="INFO"><AppenderRef ref="log"/></Root></Loggers>
 </Configuration>
+"#;
+
+/// Prepares the data folder, then becomes the broker: one process group from the first moment, so that an end in between leaves
+/// nothing running. The flags are for a quick start and a small process; throughput is not what these brokers are for.
+const SCRIPT: &str = r#"
+java="$1" libraries="$2" logging="$3" properties="$4" cluster="$5" login="$6"
+set -- "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$logging" -cp "$libraries/*"
+"$@" -Xmx128m kafka.tools.StorageTool format -t "$cluster" -c "$properties" \
+    --add-scram "SCRAM-SHA-256=[$login]" --add-scram "SCRAM-SHA-512=[$login]"
+exec "$@" -Xms64m -Xmx512m kafka.Kafka "$properties"
 "#;
 
 /// Starts a new cluster and waits until every node answers.
@@ -36,20 +44,19 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
     }
     let logging = run.join("log4j2.xml");
     write_file(&logging, LOGGING)?;
-    let homes: Vec<PathBuf> = (1..=nodes).map(|id| run.join(format!("kafka-{id}"))).collect();
-    for (at, home) in homes.iter().enumerate() {
-        let text = properties::text(at + 1, &cluster, &home.join("data"), &held.run.certs());
-        write_file(&home.join("server.properties"), &text)?;
-    }
-    format(java, &logging, &homes)?;
-    for (home, ports) in homes.iter().zip(&cluster) {
-        let mut node = leader(&java.program, &home.join("broker.log"))?;
-        jvm(&mut node, java, &logging).args(["-Xmx512m", "kafka.Kafka"]).arg(home.join("server.properties"));
+    let id = cluster_id();
+    let home = |at: usize| run.join(format!("kafka-{}", at + 1));
+    for (at, ports) in cluster.iter().enumerate() {
+        let properties = home(at).join("server.properties");
+        write_file(&properties, &properties::text(at + 1, &cluster, &home(at).join("data"), &held.run.certs()))?;
+        let mut node = leader("sh", &home(at).join("broker.log"))?;
+        node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
+        node.args([id.clone(), format!("name={},password={}", properties::USER, properties::PASSWORD)]);
         held.spawn(&mut node, &named(ports))?;
     }
-    for (at, (home, ports)) in homes.iter().zip(&cluster).enumerate() {
+    for (at, ports) in cluster.iter().enumerate() {
         let address = format!("127.0.0.1:{}", ports.client);
-        wait_for(&held, at, &home.join("broker.log"), || probe::kafka(&address))?;
+        wait_for(&held, at, &home(at).join("broker.log"), || probe::kafka(&address))?;
     }
     Ok(held)
 }
@@ -71,43 +78,6 @@ fn named(ports: &Ports) -> Vec<(&'static str, u16)> {
         named.extend([("ssl", ssl), ("sasl_ssl", sasl_ssl)]);
     }
     named
-}
-
-/// Prepares the data folders, all at once: each takes most of a second, nearly all of it the start of Java.
-fn format(java: &Java, logging: &Path, homes: &[PathBuf]) -> Result<()> {
-    let cluster = cluster_id();
-    let mut running = Vec::new();
-    for home in homes {
-        let mut tool = command(&java.program);
-        jvm(&mut tool, java, logging).args(["-Xmx128m", "kafka.tools.StorageTool", "format", "-t", &cluster, "-c"]);
-        tool.arg(home.join("server.properties"));
-        for mechanism in properties::SCRAM {
-            let login = format!("name={},password={}", properties::USER, properties::PASSWORD);
-            tool.args(["--add-scram", &format!("{mechanism}=[{login}]")]);
-        }
-        tool.stdout(Stdio::piped()).stderr(Stdio::piped());
-        running.push(tool.spawn().map_err(|error| format!("cannot start {}: {error}", java.program.display()))?);
-    }
-    for child in running {
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            let said = [output.stdout, output.stderr].concat();
-            return Err(format!(
-                "kafka.tools.StorageTool cannot prepare the data folder:\n{}",
-                String::from_utf8_lossy(&said).trim_end()
-            )
-            .into());
-        }
-    }
-    Ok(())
-}
-
-/// Flags for a quick start and a small process; throughput is not what these brokers are for.
-fn jvm<'a>(command: &'a mut Command, java: &Java, logging: &Path) -> &'a mut Command {
-    let mut logging_flag = std::ffi::OsString::from("-Dlog4j2.configurationFile=");
-    logging_flag.push(logging);
-    command.args(["-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]).arg(logging_flag);
-    command.arg("-cp").arg(java.libraries.join("*"))
 }
 
 /// A cluster id is 16 bytes in the 22 letters of base64; hexadecimal digits are some of them, and `A` ends it cleanly.

@@ -7,7 +7,7 @@ use std::path::Path;
 pub(super) const USER: &str = "alice";
 pub(super) const PASSWORD: &str = "secret";
 /// The SCRAM mechanisms. Their users are part of the formatted data, not of the properties.
-pub(super) const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
+const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// The ports of one node.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::hold::Held;
+use super::hold::{Held, unless_interrupted};
 use crate::process::Result;
 
 /// Long, because the brokers start beside a build that keeps every core busy.
@@ -16,7 +16,7 @@ const LOG_LINES: usize = 15;
 
 /// Why a broker has not come up.
 pub(super) enum Failure {
-    /// Others ports may do.
+    /// Other ports may do.
     PortTaken(String),
     Other(Box<dyn Error>),
 }
@@ -54,6 +54,7 @@ pub(super) fn wait_for(
     while !answers() {
         let is_alive = process.is_alive();
         if !is_alive || start.elapsed() > START_DEADLINE {
+            drop(unless_interrupted());
             let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
             let what =
                 if is_alive { "does not answer after two minutes" } else { "has ended instead of becoming ready" };
@@ -72,12 +73,27 @@ pub(super) fn wait_for(
 
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    last.iter().map(|line| format!("{line:.300}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::last_lines;
+    use super::{ATTEMPTS, Failure, last_lines, with_new_ports};
+
+    #[test]
+    fn a_taken_port_is_tried_again_and_another_failure_is_not() {
+        let error_after = |failure: fn() -> Failure| {
+            let mut attempts = 0;
+            let result = with_new_ports(|| {
+                attempts += 1;
+                Err(failure())
+            });
+            (attempts, result.err().map(|error| error.to_string()))
+        };
+        assert_eq!(error_after(|| Failure::PortTaken("taken".to_owned())), (ATTEMPTS, Some("taken".to_owned())));
+        assert_eq!(error_after(|| Failure::Other("broken".into())), (1, Some("broken".to_owned())));
+    }
 
     #[test]
     fn a_long_log_is_cut_to_its_end() {
