@@ -5,10 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::group::leader;
 use super::hold::Held;
 use super::install::{self, Java};
+use super::probe::{self, Coordinator};
 use super::properties::{self, Ports, SecurePorts};
 use super::start::{Failure, wait_for, with_new_ports};
 use super::state::Kind;
-use super::{Folder, certs, ports, probe};
+use super::{Folder, certs, ports};
 use crate::process::{Result, write_file};
 
 /// To standard output, which is the node's log file.
@@ -28,7 +29,7 @@ set -- "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationF
 exec "$@" -Xms64m -Xmx512m kafka.Kafka "$properties"
 "#;
 
-/// Starts a new cluster and waits until every node answers.
+/// Starts a new cluster and waits until every node answers and the coordinators are there.
 pub(super) fn start(folder: &Folder, nodes: u16) -> Result<Held> {
     let java = install::kafka(folder)?;
     eprintln!("kafka {}: starting {nodes} node(s)", install::KAFKA);
@@ -57,6 +58,10 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
     for (at, ports) in cluster.iter().enumerate() {
         let address = format!("127.0.0.1:{}", ports.client);
         wait_for(&held, at, &home(at).join("broker.log"), || probe::kafka(&address))?;
+    }
+    let first = format!("127.0.0.1:{}", cluster[0].client);
+    for coordinator in [Coordinator::Group, Coordinator::Transaction] {
+        wait_for(&held, 0, &home(0).join("broker.log"), || probe::kafka_coordinator(&first, coordinator))?;
     }
     Ok(held)
 }

@@ -43,6 +43,9 @@ pub(crate) struct UpArgs {
     /// Kafka nodes of a new cluster, 1 unless given; three keep three copies, one has listeners for TLS and SASL too
     #[arg(long, value_parser = ["1", "3"])]
     kafka_nodes: Option<String>,
+    /// NATS nodes of a new cluster, 1 unless given
+    #[arg(long, value_parser = ["1", "3"])]
+    nats_nodes: Option<String>,
     /// Start this one alone
     #[arg(long)]
     only: Option<Only>,
@@ -90,12 +93,13 @@ fn up(folder: &Folder, args: &UpArgs) -> Result<()> {
     hold::stop_when_interrupted(folder)?;
     let _lock = state::lock(folder.path(), "brokers")?;
     hold::sweep(folder)?;
-    let nodes = args.kafka_nodes.as_deref().map(str::parse::<u16>).transpose()?;
+    let number = |text: &Option<String>| text.as_deref().map(str::parse::<u16>).transpose();
+    let (kafka_nodes, nats_nodes) = (number(&args.kafka_nodes)?, number(&args.nats_nodes)?);
     if !matches!(args.only, Some(Only::Nats)) {
-        up_one(folder, Kind::Kafka, nodes)?;
+        up_one(folder, Kind::Kafka, kafka_nodes)?;
     }
     if !matches!(args.only, Some(Only::Kafka)) {
-        up_one(folder, Kind::Nats, None)?;
+        up_one(folder, Kind::Nats, nats_nodes)?;
     }
     Ok(())
 }
@@ -149,7 +153,7 @@ fn find_running(folder: &Folder, kind: Kind) -> Result<Option<Run>> {
 fn start(folder: &Folder, kind: Kind, nodes: u16) -> Result<Held> {
     match kind {
         Kind::Kafka => kafka::start(folder, nodes),
-        Kind::Nats => nats::start(folder),
+        Kind::Nats => nats::start(folder, nodes),
     }
 }
 

@@ -112,24 +112,27 @@ impl Run {
         folders.iter().map(|folder| Self::load(folder)).collect()
     }
 
-    /// What a client is given: `host:port` of each node for Kafka, a URL for NATS.
+    /// What a client is given: `host:port` of each node for Kafka, a URL of each for NATS.
     pub(super) fn address(&self) -> String {
-        match self.kind {
-            Kind::Kafka => self.hosts("client"),
-            Kind::Nats => format!("nats://{}", self.hosts("client")),
-        }
+        let scheme = match self.kind {
+            Kind::Kafka => "",
+            Kind::Nats => "nats://",
+        };
+        let ports = self.nodes.iter().filter_map(|node| node.ports.get("client"));
+        ports.map(|port| format!("{scheme}127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
     }
 
     /// Variables for the shell and for test processes, in the order they are printed.
     pub(super) fn exports(&self) -> Vec<(&'static str, String)> {
         let mut exports = vec![(self.kind.variable(), self.address())];
-        for (port, variable, scheme) in [
+        for (name, variable, scheme) in [
             ("ssl", "BUSLANE_TEST_KAFKA_SSL", ""),
             ("sasl_ssl", "BUSLANE_TEST_KAFKA_SASL_SSL", ""),
             ("monitor", "NATS_MONITOR_URL", "http://"),
         ] {
-            if self.nodes.iter().any(|node| node.ports.contains_key(port)) {
-                exports.push((variable, format!("{scheme}{}", self.hosts(port))));
+            // The first node that has it: one page of figures, one secure listener.
+            if let Some(port) = self.nodes.iter().find_map(|node| node.ports.get(name)) {
+                exports.push((variable, format!("{scheme}127.0.0.1:{port}")));
             }
         }
         if self.certs().exists() {
@@ -140,11 +143,6 @@ impl Run {
 
     pub(super) fn certs(&self) -> PathBuf {
         self.folder.join("certs")
-    }
-
-    fn hosts(&self, port: &str) -> String {
-        let ports = self.nodes.iter().filter_map(|node| node.ports.get(port));
-        ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -198,10 +196,13 @@ mod tests {
         let names: Vec<&str> = run.exports().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["KAFKA_BOOTSTRAP_SERVERS", "BUSLANE_TEST_KAFKA_SSL", "BUSLANE_TEST_KAFKA_SASL_SSL"]);
         run.kind = Kind::Nats;
-        run.nodes = vec![node(&[("client", 5), ("monitor", 6)])];
+        run.nodes = vec![node(&[("client", 5), ("monitor", 6)]), node(&[("client", 7), ("monitor", 8)])];
         assert_eq!(
             run.exports(),
-            [("NATS_URL", "nats://127.0.0.1:5".to_owned()), ("NATS_MONITOR_URL", "http://127.0.0.1:6".to_owned())]
+            [
+                ("NATS_URL", "nats://127.0.0.1:5,nats://127.0.0.1:7".to_owned()),
+                ("NATS_MONITOR_URL", "http://127.0.0.1:6".to_owned())
+            ]
         );
     }
 }
