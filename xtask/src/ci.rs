@@ -39,7 +39,7 @@ const STEPS: [Step; 8] = [
             run_command(cargo(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"))
         },
     },
-    Step { name: "test", run: |tally| test::run(&test::Args { filter: None }, tally) },
+    Step { name: "test", run: |tally| test::run(&test::Args { filter: None, kafka: test::When::Auto }, tally) },
     Step { name: "instructions", run: |_| instructions::run(&instructions::Args { update: false }) },
 ];
 

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 mod bench;
+mod brokers;
 mod ci;
 mod deny;
 mod instructions;
@@ -40,6 +41,9 @@ enum Command {
     Msrv,
     /// Run all tests, the doctests and the smoke runs of the examples
     Test(test::Args),
+    /// Start, stop and show a Kafka and a NATS on this machine
+    #[command(subcommand)]
+    Brokers(brokers::Command),
     /// Compare instruction counts with those in benches/instructions.json
     Instructions(instructions::Args),
     /// Compare the actor pool with the keyed pool (SPEC T1)
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Deny => deny::run(),
         Command::Msrv => msrv::run(false),
         Command::Test(args) => test::run(&args, &mut test::Tally::default()),
+        Command::Brokers(command) => brokers::run(&command),
         Command::Instructions(args) => instructions::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::BenchLimits(args) => bench::limits::run(&args),

@@ -1,15 +1,31 @@
 //! `cargo xtask test`: every test and doctest of the workspace, then the smoke runs of the examples.
 //!
-//! All test programs run even when one fails, so that the sum at the end is the truth. It judges no test itself.
+//! All test programs run even when one fails, so that the sum at the end is the truth. A Kafka for those that need one starts
+//! while they are built and ends with this command. It judges no test itself.
 
-use crate::process::{Result, cargo, each_line};
+use crate::brokers::{self, Held};
+use crate::process::{Result, cargo, each_line, run as run_command};
 use crate::smoke;
+use crate::workspace::Metadata;
+
+/// The packages whose tests talk to a real Kafka. While the workspace has none of them, no broker is started.
+const NEEDS_KAFKA: [&str; 1] = ["buslane-kafka"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run only the tests whose names contain this text, and no smoke runs
     #[arg(long)]
     pub(crate) filter: Option<String>,
+    /// Whether to start a Kafka for the tests; `auto` starts one when a package of the workspace needs it
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) kafka: When,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
 }
 
 /// The sum of all `test result:` lines.
@@ -22,7 +38,11 @@ pub(crate) struct Tally {
 
 /// Runs the tests; `tally` holds what has run, also when this returns an error.
 pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
+    let kafka = if needs_kafka(args.kafka)? { build_beside_kafka()? } else { None };
     let mut tests = cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    if let Some(kafka) = &kafka {
+        tests.envs(kafka.variables());
+    }
     if let Some(filter) = &args.filter {
         tests.args(["--", filter]);
     }
@@ -38,6 +58,28 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
         None => smoke::run(),
         Some(_) => Ok(()),
     }
+}
+
+fn needs_kafka(when: When) -> Result<bool> {
+    Ok(match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => {
+            Metadata::of_workspace()?.packages.iter().any(|package| NEEDS_KAFKA.contains(&package.name.as_str()))
+        }
+    })
+}
+
+/// Builds the tests while Kafka starts. `None` when the environment names a broker that is not ours to stop.
+fn build_beside_kafka() -> Result<Option<Held>> {
+    let (built, kafka) = std::thread::scope(|scope| {
+        // The error is text here: a boxed one cannot leave its thread.
+        let kafka = scope.spawn(|| brokers::kafka_for_tests().map_err(|error| error.to_string()));
+        let built = run_command(&mut cargo(["test", "--workspace", "--all-features", "--no-run"]));
+        (built, kafka.join())
+    });
+    let kafka = kafka.map_err(|_| "starting Kafka has panicked")??;
+    built.map(|()| kafka)
 }
 
 impl Tally {

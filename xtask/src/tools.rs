@@ -1,8 +1,10 @@
 //! Programs that a check needs and that a fresh machine may lack: each is installed once, in the version the project names.
 //!
-//! What cargo can build goes below the target folder and touches nothing outside it. valgrind comes from the system's packages.
+//! What cargo can build goes below the target folder and touches nothing outside it. valgrind, Java, Maven and Go come from the
+//! system's packages.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::process::{Result, capture, cargo, command, is_installed, run as run_command};
 
@@ -25,15 +27,30 @@ pub(crate) fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<Pat
     Ok(program)
 }
 
-/// Installs valgrind where this may be done without asking: as root, on a system with apt.
+/// valgrind, from the system's packages.
 pub(crate) fn valgrind() -> Result<()> {
-    if is_installed("valgrind") {
-        return Ok(());
-    }
+    if is_installed("valgrind") { Ok(()) } else { system_package("valgrind", "valgrind", &["valgrind"]) }
+}
+
+/// Installs the first of these packages that the system has, where this may be done without asking: as root, on a system with
+/// apt. `what` is needed, `program` is what it is called. All output goes to standard error.
+pub(crate) fn system_package(what: &str, program: &str, packages: &[&str]) -> Result<()> {
     let is_root = capture(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if !is_root || !is_installed("apt-get") {
-        return Err("valgrind is missing: install it (Debian: `sudo apt-get install valgrind`)".into());
+        let debian = packages.join("` or `sudo apt-get install ");
+        return Err(
+            format!("{what} is missing (`{program}`): install it (Debian: `sudo apt-get install {debian}`)").into()
+        );
     }
-    let install = || run_command(command("apt-get").args(["install", "-y", "-q", "valgrind"]));
-    install().or_else(|_| run_command(command("apt-get").args(["update", "-q"])).and_then(|()| install()))
+    let apt = |args: &[&str]| {
+        eprintln!("$ apt-get {}", args.join(" "));
+        let output = Stdio::from(std::io::stderr());
+        command("apt-get").args(args).stdout(output).status().is_ok_and(|status| status.success())
+    };
+    let install = || packages.iter().any(|package| apt(&["install", "-y", "-q", package]));
+    // A fresh machine has no lists of packages yet, and only then an update is worth its time.
+    if install() || (apt(&["update", "-q"]) && install()) {
+        return Ok(());
+    }
+    Err(format!("{what} is missing (`{program}`), and apt-get cannot install {}", packages.join(" or ")).into())
 }

@@ -1,0 +1,57 @@
+//! Kafka keeps the contract of all brokers, on a real broker.
+
+use buslane_core::{Broker, TopicSettings};
+use buslane_kafka::{ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
+use buslane_testkit::broker_suite::{BrokerFixture, Capabilities, MemberSpec};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+struct Kafka {
+    brokers: String,
+    /// Of this fixture alone: all share one broker.
+    tag: String,
+}
+
+impl Kafka {
+    fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let brokers = std::env::var("KAFKA_BOOTSTRAP_SERVERS")
+            .expect("KAFKA_BOOTSTRAP_SERVERS names a broker; `cargo xtask test` starts one");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock that goes").as_nanos();
+        Self { brokers, tag: format!("{now:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed)) }
+    }
+}
+
+impl BrokerFixture for Kafka {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { patience: Duration::from_secs(20), ..Capabilities::default() }
+    }
+
+    async fn member(&self, spec: MemberSpec) -> Arc<dyn Broker> {
+        let config = KafkaConfig {
+            brokers: self.brokers.clone(),
+            group: spec.group,
+            consumer: ConsumerConfig {
+                drain_deadline: spec.drain_deadline,
+                session_timeout: Duration::from_secs(6),
+                heartbeat_interval: Duration::from_millis(500),
+                ..ConsumerConfig::default()
+            },
+            producer: ProducerConfig { publish_timeout: spec.publish_timeout, ..ProducerConfig::default() },
+            create_missing: Some(TopicSettings { partitions: Some(8), ..TopicSettings::default() }),
+            ..KafkaConfig::default()
+        };
+        Arc::new(KafkaBroker::connect(config).await.expect("a broker that answers"))
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{what}-{}", self.tag)
+    }
+}
+
+buslane_testkit::broker_suite!(Kafka::new());

@@ -1,0 +1,113 @@
+//! Starting Apache Kafka: one or three nodes, each broker and controller at once. What it is told stands in `properties`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::group::leader;
+use super::hold::Held;
+use super::install::{self, Java};
+use super::probe::{self, Coordinator};
+use super::properties::{self, Ports, SecurePorts};
+use super::start::{Failure, wait_for, with_new_ports};
+use super::state::Kind;
+use super::{Folder, certs, ports};
+use crate::process::{Result, write_file};
+
+/// To standard output, which is the node's log file.
+const LOGGING: &str = r#"<Configuration status="WARN">
+  <Appenders><Console name="log"><PatternLayout pattern="%d{HH:mm:ss.SSS} %p %c{1}: %m%n"/></Console></Appenders>
+  <Loggers><Root level="INFO"><AppenderRef ref="log"/></Root></Loggers>
+</Configuration>
+"#;
+
+/// Prepares the data folder, then becomes the broker: one process group from the first moment, so that an end in between leaves
+/// nothing running. The flags are for a quick start and a small process; throughput is not what these brokers are for.
+const SCRIPT: &str = r#"
+java="$1" libraries="$2" logging="$3" properties="$4" cluster="$5" login="$6"
+set -- "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$logging" -cp "$libraries/*"
+"$@" -Xmx128m kafka.tools.StorageTool format -t "$cluster" -c "$properties" \
+    --add-scram "SCRAM-SHA-256=[$login]" --add-scram "SCRAM-SHA-512=[$login]"
+exec "$@" -Xms64m -Xmx512m kafka.Kafka "$properties"
+"#;
+
+/// Starts a new cluster and waits until every node answers and the coordinators are there.
+pub(super) fn start(folder: &Folder, nodes: u16) -> Result<Held> {
+    let java = install::kafka(folder)?;
+    eprintln!("kafka {}: starting {nodes} node(s)", install::KAFKA);
+    with_new_ports(|| try_start(folder, &java, nodes))
+}
+
+fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<Held, Failure> {
+    let mut held = Held::create(folder, Kind::Kafka)?;
+    let run = held.run.folder.clone();
+    let cluster = choose_ports(nodes)?;
+    if cluster.iter().any(|ports| ports.secure.is_some()) {
+        certs::write(&held.run.certs())?;
+    }
+    let logging = run.join("log4j2.xml");
+    write_file(&logging, LOGGING)?;
+    let id = cluster_id();
+    let home = |at: usize| run.join(format!("kafka-{}", at + 1));
+    for (at, ports) in cluster.iter().enumerate() {
+        let properties = home(at).join("server.properties");
+        write_file(&properties, &properties::text(at + 1, &cluster, &home(at).join("data"), &held.run.certs()))?;
+        let mut node = leader("sh", &home(at).join("broker.log"))?;
+        node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
+        node.args([id.clone(), format!("name={},password={}", properties::USER, properties::PASSWORD)]);
+        held.spawn(&mut node, &named(ports))?;
+    }
+    for (at, ports) in cluster.iter().enumerate() {
+        let address = format!("127.0.0.1:{}", ports.client);
+        wait_for(&held, at, &home(at).join("broker.log"), || probe::kafka(&address))?;
+    }
+    let first = format!("127.0.0.1:{}", cluster[0].client);
+    for coordinator in [Coordinator::Group, Coordinator::Transaction] {
+        wait_for(&held, 0, &home(0).join("broker.log"), || probe::kafka_coordinator(&first, coordinator))?;
+    }
+    Ok(held)
+}
+
+/// Listeners for TLS are there on a single node only: what they prove does not depend on the number of nodes.
+fn choose_ports(nodes: u16) -> Result<Vec<Ports>> {
+    let is_single = nodes == 1;
+    let free = ports::free(if is_single { 4 } else { usize::from(nodes) * 2 })?;
+    if is_single {
+        let secure = SecurePorts { ssl: free[2], sasl_ssl: free[3] };
+        return Ok(vec![Ports { client: free[0], controller: free[1], secure: Some(secure) }]);
+    }
+    Ok(free.chunks_exact(2).map(|pair| Ports { client: pair[0], controller: pair[1], secure: None }).collect())
+}
+
+fn named(ports: &Ports) -> Vec<(&'static str, u16)> {
+    let mut named = vec![("client", ports.client), ("controller", ports.controller)];
+    if let Some(SecurePorts { ssl, sasl_ssl }) = ports.secure {
+        named.extend([("ssl", ssl), ("sasl_ssl", sasl_ssl)]);
+    }
+    named
+}
+
+/// A cluster id is 16 bytes in the 22 letters of base64; hexadecimal digits are some of them, and `A` ends it cleanly.
+fn cluster_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let digits = format!("{:05x}{:016x}", std::process::id() & 0xf_ffff, now & u128::from(u64::MAX));
+    digits + "A"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{choose_ports, cluster_id, named};
+
+    #[test]
+    fn a_cluster_id_has_the_length_kafka_asks_for() {
+        assert_eq!(cluster_id().len(), 22);
+        assert_ne!(cluster_id(), cluster_id());
+    }
+
+    #[test]
+    fn one_node_has_secure_ports_and_three_have_none() {
+        let one = choose_ports(1).expect("ports");
+        let names: Vec<&str> = named(&one[0]).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["client", "controller", "ssl", "sasl_ssl"]);
+        let three = choose_ports(3).expect("ports");
+        assert!(three.len() == 3 && three.iter().all(|ports| ports.secure.is_none()));
+    }
+}
