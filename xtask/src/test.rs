@@ -46,10 +46,14 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     if let Some(filter) = &args.filter {
         tests.args(["--", filter]);
     }
-    each_line(&mut tests, |line| {
+    let result = each_line(&mut tests, |line| {
         println!("{line}");
         tally.add(line);
-    })?;
+    });
+    if result.is_err() && kafka.is_some() {
+        println!("the log of the tests' Kafka is kept below the target folder, in brokers/logs");
+    }
+    result?;
     println!("{} tests passed, {} ignored", tally.passed, tally.ignored);
     if tally.passed == 0 {
         return Err("no test has run".into());

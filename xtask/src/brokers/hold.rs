@@ -4,6 +4,7 @@
 //! pid and swept away by the next command. Starting is not done here.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,12 +25,13 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// A broker that ends when this value does.
 pub(crate) struct Held {
     pub(super) run: Run,
+    logs: PathBuf,
     is_kept: bool,
 }
 
 impl Held {
     pub(super) fn create(folder: &Folder, kind: Kind) -> Result<Self> {
-        Ok(Self { run: Run::create(&folder.runs(), kind)?, is_kept: false })
+        Ok(Self { run: Run::create(&folder.runs(), kind)?, logs: folder.logs(), is_kept: false })
     }
 
     /// Starts a process of this broker and writes it down.
@@ -48,6 +50,15 @@ impl Held {
         Ok(self.run.clone())
     }
 
+    /// The last logs stay when the data goes: a test that has failed may be explained by them.
+    fn keep_logs(&self) {
+        for at in 0..self.run.nodes.len() {
+            // Without them the error of the test is all there is, which is no reason to fail here.
+            let _ = std::fs::create_dir_all(&self.logs);
+            let _ = std::fs::copy(self.run.log(at), self.logs.join(format!("{}-{}.log", self.run.kind, at + 1)));
+        }
+    }
+
     /// The variables that tell a test process where it is.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         self.run.exports()
@@ -57,9 +68,11 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let _starting = unless_interrupted();
-        if !self.is_kept
-            && let Err(error) = stop(&self.run)
-        {
+        if self.is_kept {
+            return;
+        }
+        self.keep_logs();
+        if let Err(error) = stop(&self.run) {
             eprintln!("{}: {error}", self.run.kind);
         }
     }

@@ -46,22 +46,22 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
     let logging = run.join("log4j2.xml");
     write_file(&logging, LOGGING)?;
     let id = cluster_id();
-    let home = |at: usize| run.join(format!("kafka-{}", at + 1));
     for (at, ports) in cluster.iter().enumerate() {
-        let properties = home(at).join("server.properties");
-        write_file(&properties, &properties::text(at + 1, &cluster, &home(at).join("data"), &held.run.certs()))?;
-        let mut node = leader("sh", &home(at).join("broker.log"))?;
+        let home = held.run.home(at);
+        let properties = home.join("server.properties");
+        write_file(&properties, &properties::text(at + 1, &cluster, &home.join("data"), &held.run.certs()))?;
+        let mut node = leader("sh", &held.run.log(at))?;
         node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
         node.args([id.clone(), format!("name={},password={}", properties::USER, properties::PASSWORD)]);
         held.spawn(&mut node, &named(ports))?;
     }
     for (at, ports) in cluster.iter().enumerate() {
         let address = format!("127.0.0.1:{}", ports.client);
-        wait_for(&held, at, &home(at).join("broker.log"), || probe::kafka(&address))?;
+        wait_for(&held, at, || probe::kafka(&address))?;
     }
     let first = format!("127.0.0.1:{}", cluster[0].client);
     for coordinator in [Coordinator::Group, Coordinator::Transaction] {
-        wait_for(&held, 0, &home(0).join("broker.log"), || probe::kafka_coordinator(&first, coordinator))?;
+        wait_for(&held, 0, || probe::kafka_coordinator(&first, coordinator))?;
     }
     Ok(held)
 }

@@ -74,6 +74,11 @@ impl Folder {
         self.0.join("runs")
     }
 
+    /// The logs of brokers whose data is gone.
+    fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
     fn path(&self) -> &Path {
         &self.0
     }

@@ -26,15 +26,14 @@ pub(super) fn start(folder: &Folder, nodes: u16) -> Result<Held> {
 
 fn try_start(folder: &Folder, program: &Path, nodes: u16) -> std::result::Result<Held, Failure> {
     let mut held = Held::create(folder, Kind::Nats)?;
-    let run = held.run.folder.clone();
-    let home = |at: usize| run.join(format!("nats-{}", at + 1));
     let free = ports::free(usize::from(nodes) * 3)?;
     let cluster: Vec<Ports> =
         free.chunks_exact(3).map(|ports| Ports { client: ports[0], monitor: ports[1], cluster: ports[2] }).collect();
     for (at, ports) in cluster.iter().enumerate() {
-        let file = home(at).join("nats.conf");
-        write_file(&file, &config(at + 1, &cluster, &home(at).join("data")))?;
-        let mut server = leader(program, &home(at).join("broker.log"))?;
+        let home = held.run.home(at);
+        let file = home.join("nats.conf");
+        write_file(&file, &config(at + 1, &cluster, &home.join("data")))?;
+        let mut server = leader(program, &held.run.log(at))?;
         server.arg("-c").arg(file);
         let named = [("client", ports.client), ("monitor", ports.monitor), ("cluster", ports.cluster)];
         // A single node has nobody to talk to.
@@ -45,7 +44,7 @@ fn try_start(folder: &Folder, program: &Path, nodes: u16) -> std::result::Result
             probe::nats(&format!("127.0.0.1:{}", ports.client))
                 && probe::nats_health(&format!("127.0.0.1:{}", ports.monitor))
         };
-        wait_for(&held, at, &home(at).join("broker.log"), answers)?;
+        wait_for(&held, at, answers)?;
     }
     Ok(held)
 }

@@ -2,7 +2,6 @@
 //! when somebody else was quicker to take a port.
 
 use std::error::Error;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::hold::{Held, unless_interrupted};
@@ -40,13 +39,8 @@ pub(super) fn with_new_ports(mut start: impl FnMut() -> std::result::Result<Held
     Err("not started".into())
 }
 
-/// Waits until node `at` answers. `log` is what it writes, shown when it ends or does not answer in time.
-pub(super) fn wait_for(
-    held: &Held,
-    at: usize,
-    log: &Path,
-    answers: impl Fn() -> bool,
-) -> std::result::Result<(), Failure> {
+/// Waits until node `at` answers. The end of its log is shown when it ends or does not answer in time.
+pub(super) fn wait_for(held: &Held, at: usize, answers: impl Fn() -> bool) -> std::result::Result<(), Failure> {
     let name = format!("{}-{}", held.run.kind, at + 1);
     let process = held.run.nodes[at].process;
     let start = Instant::now();
@@ -55,7 +49,7 @@ pub(super) fn wait_for(
         let is_alive = process.is_alive();
         if !is_alive || start.elapsed() > START_DEADLINE {
             drop(unless_interrupted());
-            let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+            let text = String::from_utf8_lossy(&std::fs::read(held.run.log(at)).unwrap_or_default()).into_owned();
             let what =
                 if is_alive { "does not answer after two minutes" } else { "has ended instead of becoming ready" };
             let message = format!("{name} {what}; the last lines of its log:\n{}", last_lines(&text));

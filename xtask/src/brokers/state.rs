@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -87,9 +88,14 @@ impl Run {
             .map_err(|error| format!("cannot write {}: {error}", self.folder.join(FILE).display()).into())
     }
 
-    fn load(folder: &Path) -> Result<Self> {
+    /// `None` for a folder without a state file: another process may be removing it right now.
+    fn load(folder: &Path) -> Result<Option<Self>> {
         let file = folder.join(FILE);
-        let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) => return Err(format!("cannot read {}: {error}", file.display()).into()),
+        };
         let mut run: Self = serde_json::from_str(&text).map_err(|error| {
             format!(
                 "{}: {error}: end the processes it names by hand, then remove the folder {}",
@@ -98,7 +104,7 @@ impl Run {
             )
         })?;
         run.folder = folder.to_path_buf();
-        Ok(run)
+        Ok(Some(run))
     }
 
     /// Every run that has a folder, oldest name first.
@@ -107,9 +113,18 @@ impl Run {
             return Ok(Vec::new());
         };
         let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        folders.retain(|folder| folder.join(FILE).exists());
         folders.sort();
-        folders.iter().map(|folder| Self::load(folder)).collect()
+        folders.iter().filter_map(|folder| Self::load(folder).transpose()).collect()
+    }
+
+    /// What node `at` writes.
+    pub(super) fn log(&self, at: usize) -> PathBuf {
+        self.home(at).join("broker.log")
+    }
+
+    /// The folder of node `at`.
+    pub(super) fn home(&self, at: usize) -> PathBuf {
+        self.folder.join(format!("{}-{}", self.kind, at + 1))
     }
 
     /// What a client is given: `host:port` of each node for Kafka, a URL of each for NATS.
