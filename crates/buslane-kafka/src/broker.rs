@@ -1,11 +1,6 @@
 //! Kafka as a bus sees it: one group member and one producer.
 
-use crate::{
-    config::KafkaConfig,
-    consumer::Consumer,
-    producer::Producer,
-    topics::Topics,
-};
+use crate::{config::KafkaConfig, consumer::Consumer, producer::Producer, topics::Topics};
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, PublishError, Receipt, Record, SubscribeOptions,
     Topic, TopicSettings, TopicStrategy,
@@ -22,8 +17,8 @@ use tokio::{sync::OnceCell, task::spawn_blocking, time::Instant};
 /// A connection to Apache Kafka; see the crate's own documentation.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] leaves the group without a last commit: what was done since the one before is
-/// delivered again. Clients are closed on threads of their own.
+/// Dropping it without [`Broker::close`] commits what is settled and leaves the group; what is open is not awaited and
+/// delivered again. All of it happens on threads of its own.
 pub struct KafkaBroker {
     config: KafkaConfig,
     consumer: Consumer,
@@ -67,12 +62,8 @@ impl KafkaBroker {
             return Err(BrokerError::Unreachable { reason: format!("{}: {reason}", config.brokers) }.into());
         }
         let consumer = Consumer::start(&config)?;
-        let topics = Topics::new(
-            config.client(),
-            config.request_timeout,
-            config.create_missing.clone(),
-            Arc::clone(&producer),
-        );
+        let topics =
+            Topics::new(config.client(), config.request_timeout, config.create_missing.clone(), Arc::clone(&producer));
         Ok(Self {
             config,
             consumer,

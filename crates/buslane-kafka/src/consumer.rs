@@ -32,7 +32,7 @@ const COMMANDS: usize = 64;
 /// The handle to the polling thread.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Consumer::close`] ends the thread without a last commit.
+/// Dropping it without [`Consumer::close`] ends the thread after a last commit; what is open is not awaited.
 pub(crate) struct Consumer {
     commands: Sender<Command>,
     wake: Arc<Wake>,

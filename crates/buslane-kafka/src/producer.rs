@@ -92,8 +92,7 @@ impl Deliveries {
 
 impl Producer {
     pub(crate) fn start(config: &KafkaConfig) -> Result<Self, BrokerError> {
-        let context =
-            Deliveries { reasons: Arc::default(), room: Notify::new(), waiting: AtomicBool::new(false) };
+        let context = Deliveries { reasons: Arc::default(), room: Notify::new(), waiting: AtomicBool::new(false) };
         let client = config
             .producer()
             .create_with_context(context)

@@ -82,11 +82,8 @@ impl Topics {
         let admin = self.admin().await?;
         let resources = [ResourceSpecifier::Topic(topic)];
         let answer = admin.describe_configs(&resources, &self.options()).await.map_err(|error| self.error(&error))?;
-        let mut settings = TopicSettings {
-            partitions: Some(partitions),
-            replication: Some(replication),
-            ..TopicSettings::default()
-        };
+        let mut settings =
+            TopicSettings { partitions: Some(partitions), replication: Some(replication), ..TopicSettings::default() };
         for resource in answer {
             let resource = match resource {
                 Ok(resource) => resource,
@@ -131,7 +128,10 @@ impl Topics {
             && Some(replication) != stands.replication
         {
             let present = stands.replication.unwrap_or(0);
-            return refuse("replication", format!("is {present}; Kafka changes it by moving partitions, not by a setting"));
+            return refuse(
+                "replication",
+                format!("is {present}; Kafka changes it by moving partitions, not by a setting"),
+            );
         }
         let (present, more) = (stands.partitions.unwrap_or(0), wanted.partitions.unwrap_or(0));
         if wanted.partitions.is_some() && more < present {
@@ -278,7 +278,6 @@ impl Topics {
     fn error(&self, error: &KafkaError) -> BrokerError {
         BrokerError::Unreachable { reason: self.producer.explain(error) }
     }
-
 }
 
 fn check(topic: &Topic, settings: &TopicSettings) -> Result<(), BrokerError> {
@@ -300,7 +299,8 @@ fn validate(topic: &Topic, wanted: &TopicSettings, stands: &TopicSettings) -> Re
             && Some(&wanted) != stands.as_ref()
         {
             first.get_or_insert(setting);
-            differences.push(format!("{setting} is {}, wanted {wanted}", stands.unwrap_or_else(|| "not set".to_owned())));
+            differences
+                .push(format!("{setting} is {}, wanted {wanted}", stands.unwrap_or_else(|| "not set".to_owned())));
         }
     };
     let text = |time: Option<Duration>| time.map(|time| format!("{time:?}"));

@@ -55,6 +55,7 @@ log.dirs={data}
 
 # A topic that a test has forgotten to create is an error, not a surprise.
 auto.create.topics.enable=false
+message.max.bytes=4194304
 default.replication.factor={copies}
 min.insync.replicas={in_sync}
 offsets.topic.replication.factor={copies}

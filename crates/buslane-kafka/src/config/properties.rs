@@ -112,6 +112,10 @@ impl KafkaConfig {
             // The default of a second lets a consumer that is slower than its brokers run dry.
             client.set("fetch.queue.backoff.ms", "5");
         }
+        if !self.properties.contains_key("topic.metadata.refresh.interval.ms") {
+            // New partitions are read after this time; the default is five minutes.
+            client.set("topic.metadata.refresh.interval.ms", "10000");
+        }
         if let Some(instance) = &consumer.instance_id {
             client.set("group.instance.id", instance);
         }
@@ -196,9 +200,6 @@ impl Security {
             Some(Login::ScramSha256 { user, password }) => ("SCRAM-SHA-256", user, password),
             Some(Login::ScramSha512 { user, password }) => ("SCRAM-SHA-512", user, password),
         };
-        client
-            .set("sasl.mechanism", mechanism)
-            .set("sasl.username", user)
-            .set("sasl.password", password.reveal());
+        client.set("sasl.mechanism", mechanism).set("sasl.username", user).set("sasl.password", password.reveal());
     }
 }

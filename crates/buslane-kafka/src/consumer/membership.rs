@@ -5,7 +5,10 @@
 //! was let go changes nothing.
 
 use buslane_core::Topic;
-use buslane_offsets::{Delivery, Limits, Offer, Tracker, codec::{MetadataError, decode}};
+use buslane_offsets::{
+    Delivery, Limits, Offer, Tracker,
+    codec::{MetadataError, decode},
+};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -107,7 +110,8 @@ impl Membership {
             }
         });
         self.by_place.insert(place.clone(), generation);
-        self.held.insert(generation, Held { place, tracker, running: 0, committed: committed.map(|(offset, _)| offset) });
+        self.held
+            .insert(generation, Held { place, tracker, running: 0, committed: committed.map(|(offset, _)| offset) });
         Assigned { generation, from: committed.map(|(offset, _)| offset), unreadable }
     }
 

@@ -108,7 +108,8 @@ impl Owner {
 
     /// How long the polling thread may rest.
     pub(super) fn patience(&self) -> Duration {
-        let soon = if self.readings.values().any(|reading| reading.reread.is_some()) { REREAD_PAUSE } else { Duration::MAX };
+        let soon =
+            if self.readings.values().any(|reading| reading.reread.is_some()) { REREAD_PAUSE } else { Duration::MAX };
         self.membership.until_due(Instant::now()).clamp(Duration::from_millis(1), Duration::from_millis(100)).min(soon)
     }
 
@@ -236,10 +237,8 @@ impl Owner {
             return;
         };
         self.commit_sent = None;
-        let refused: HashMap<(String, i32), RDKafkaErrorCode> = partitions
-            .into_iter()
-            .filter_map(|(topic, partition, error)| Some(((topic, partition), error?)))
-            .collect();
+        let refused: HashMap<(String, i32), RDKafkaErrorCode> =
+            partitions.into_iter().filter_map(|(topic, partition, error)| Some(((topic, partition), error?))).collect();
         let too_large = refused.values().any(|error| *error == RDKafkaErrorCode::OffsetMetadataTooLarge);
         if too_large {
             let limit = self.membership.halve_metadata();
@@ -249,9 +248,8 @@ impl Owner {
             warn!(%error, "commit refused, it is tried again");
         }
         let everything = error.is_some() && refused.is_empty();
-        self.membership.answered(|place| {
-            everything || refused.contains_key(&(place.topic.to_string(), partition_number(place)))
-        });
+        self.membership
+            .answered(|place| everything || refused.contains_key(&(place.topic.to_string(), partition_number(place))));
         for (generation, reading) in &mut self.readings {
             let last = reading.staged.last().map(Fetched::offset);
             if let (Some(last), Some(low)) = (last, self.membership.committed(*generation))
@@ -302,8 +300,11 @@ impl Owner {
                 warn!(topic, partition, %error, "commit metadata not understood and ignored");
             }
             if let Some(from) = assigned.from
-                && let Err(error) =
-                    list.set_partition_offset(&topic, partition, Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX)))
+                && let Err(error) = list.set_partition_offset(
+                    &topic,
+                    partition,
+                    Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX)),
+                )
             {
                 warn!(topic, partition, %error, "start offset not set");
             }

@@ -19,10 +19,22 @@ use tracing::warn;
 
 /// What the thread is told to do.
 pub(super) enum Command {
-    Subscribe { topics: Vec<(Topic, SubscribeOptions)>, answer: oneshot::Sender<Result<(), BrokerError>> },
-    Unsubscribe { topic: Topic, answer: oneshot::Sender<Result<(), BrokerError>> },
-    StopReading { answer: oneshot::Sender<()> },
-    Close { until: Instant, deadline: Duration, answer: oneshot::Sender<Result<(), BrokerError>> },
+    Subscribe {
+        topics: Vec<(Topic, SubscribeOptions)>,
+        answer: oneshot::Sender<Result<(), BrokerError>>,
+    },
+    Unsubscribe {
+        topic: Topic,
+        answer: oneshot::Sender<Result<(), BrokerError>>,
+    },
+    StopReading {
+        answer: oneshot::Sender<()>,
+    },
+    Close {
+        until: Instant,
+        deadline: Duration,
+        answer: oneshot::Sender<Result<(), BrokerError>>,
+    },
     /// Nobody is there any more.
     Abandon,
 }
@@ -37,6 +49,8 @@ enum End {
 const EVENTS: usize = 64;
 /// How long the last commit may take beyond the deadline of a close.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
+/// How long it may take when nobody has waited for a close.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long leaving the group may take.
 const LEAVING: Duration = Duration::from_secs(5);
 /// Time between two looks whether a lost broker is back.
@@ -90,9 +104,12 @@ impl Polling {
         };
         let answer = match end {
             End::Closed { until, deadline, answer } => Some((self.finish(until, deadline), answer)),
-            End::Abandoned => None,
+            End::Abandoned => {
+                self.events.close();
+                self.client.context().owner.lock().commit_all(&self.client, LAST_WORDS);
+                None
+            }
         };
-        self.events.close();
         self.client.context().owner.lock().clear();
         self.leave();
         if let Some((result, answer)) = answer {
@@ -222,6 +239,7 @@ impl Polling {
 
     /// Waits for what is being handled, and commits.
     fn finish(&mut self, until: Instant, deadline: Duration) -> Result<(), BrokerError> {
+        self.events.close();
         {
             let mut owner = self.client.context().owner.lock();
             owner.stop();
@@ -265,4 +283,3 @@ impl Polling {
         }
     }
 }
-

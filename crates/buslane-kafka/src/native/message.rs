@@ -74,9 +74,8 @@ impl Fetched {
         for index in 0.. {
             let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
             // SAFETY: the list is alive as long as the message; an index behind its end is answered with an error.
-            let answer = unsafe {
-                sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len)
-            };
+            let answer =
+                unsafe { sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len) };
             if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                 break;
             }
