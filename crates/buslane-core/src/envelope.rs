@@ -6,6 +6,7 @@ mod error;
 mod layout;
 mod raw_json;
 mod rfc3339;
+mod scan;
 mod usual;
 mod wire;
 

@@ -30,7 +30,7 @@ impl Written {
         };
         let (_, month, day) = timestamp.to_calendar_date();
         let (hour, minute, second, nanosecond) = timestamp.to_hms_nano();
-        pair(0, (year / 100) as u8);
+        pair(0, (year / 100 % 100) as u8);
         pair(2, (year % 100) as u8);
         pair(5, month.into());
         pair(8, day);
@@ -82,33 +82,26 @@ fn utc(text: &[u8]) -> Option<OffsetDateTime> {
     let &[y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2] = whole else {
         return None;
     };
-    let mut all_digits = true;
-    let mut pair = |tens: u8, ones: u8| {
-        let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
-        all_digits &= (tens <= 9) & (ones <= 9);
-        tens.wrapping_mul(10).wrapping_add(ones)
-    };
-    let (century, year, month, day) = (pair(y1, y2), pair(y3, y4), pair(mo1, mo2), pair(d1, d2));
-    let (hour, minute, second) = (pair(h1, h2), pair(m1, m2), pair(s1, s2));
+    let digits = [y1, y2, y3, y4, mo1, mo2, d1, d2, h1, h2, m1, m2, s1, s2].map(|byte| byte.wrapping_sub(b'0'));
+    if digits.iter().any(|digit| *digit > 9) {
+        return None;
+    }
+    let pair = |at: usize| digits[at] * 10 + digits[at + 1];
     let nanosecond = match rest {
         b"Z" => 0,
-        [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) => {
-            let mut value = 0_u32;
-            for byte in digits {
-                let digit = byte.wrapping_sub(b'0');
-                all_digits &= digit <= 9;
-                value = value.wrapping_mul(10).wrapping_add(digit.into());
+        [b'.', fraction @ .., b'Z'] if (1..=9).contains(&fraction.len()) => {
+            let mut value = 0;
+            for byte in fraction {
+                let digit = Some(byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9)?;
+                value = value * 10 + u32::from(digit);
             }
-            value.wrapping_mul(POWERS_OF_TEN[9 - digits.len()])
+            value * POWERS_OF_TEN[9 - fraction.len()]
         }
         _ => return None,
     };
-    if !all_digits {
-        return None;
-    }
-    let year = i32::from(century) * 100 + i32::from(year);
-    let date = Date::from_calendar_date(year, Month::try_from(month).ok()?, day).ok()?;
-    let time = Time::from_hms_nano(hour, minute, second, nanosecond).ok()?;
+    let year = i32::from(pair(0)) * 100 + i32::from(pair(2));
+    let date = Date::from_calendar_date(year, Month::try_from(pair(4)).ok()?, pair(6)).ok()?;
+    let time = Time::from_hms_nano(pair(8), pair(10), pair(12), nanosecond).ok()?;
     Some(OffsetDateTime::new_utc(date, time))
 }
 
