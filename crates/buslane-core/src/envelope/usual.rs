@@ -22,7 +22,9 @@ pub(super) fn read(body: &str) -> Option<Fields<'_>> {
         tenant_id: rest.integer(",\"tenant_id\":").unwrap_or_default(),
         payload: rest.0.strip_prefix(",\"payload\":")?,
     };
-    let payload = serde_json::from_str::<&RawValue>(fields.payload.strip_suffix('}')?).ok()?.get();
+    // Some writers, Go's stream encoder too, end a body with a new line.
+    let payload = fields.payload.strip_suffix('\n').unwrap_or(fields.payload).strip_suffix('}')?;
+    let payload = serde_json::from_str::<&RawValue>(payload).ok()?.get();
     Some(Fields { payload, ..fields })
 }
 
@@ -117,6 +119,7 @@ mod tests {
         for rest in [
             r#","payload":{}}"#,
             r#","tenant_id":7,"payload":null}"#,
+            ",\"payload\":7}\n",
             r#","trace_id":"t","payload":"a\"b"}"#,
             r#","trace_id":"t","correlation_id":"c","tenant_id":123456789012345678,"payload": [1] }"#,
         ] {
