@@ -114,14 +114,13 @@ impl Tracker {
         }
         let follows_open = self.open > 0 && offset == self.next && self.ring.get(offset - 1);
         let is_done = self.restored.contains(offset);
+        let before = self.next;
         self.low = low;
         self.next = offset.saturating_add(1);
-        if is_done {
-            self.finished = self.next;
-        } else {
-            if self.next - low > self.ring.capacity() {
-                self.grow();
-            }
+        if self.next - low > self.ring.capacity() {
+            self.grow(before);
+        }
+        if !is_done {
             self.ring.set(offset);
             self.open += 1;
             self.open_runs += u64::from(!follows_open);
@@ -228,6 +227,8 @@ impl Tracker {
             self.low = self.next;
         }
         if self.restored.end() <= self.next && !self.restored.is_empty() {
+            // The ring knows it now, and it stays worth telling.
+            self.finished = self.finished.max(self.restored.end());
             self.restored = DoneMap::empty(self.start);
         }
     }
@@ -238,8 +239,8 @@ impl Tracker {
     }
 
     #[cold]
-    fn grow(&mut self) {
-        // Doubling keeps the copying at a constant share.
-        self.ring.resize((self.next - self.low).max(self.ring.capacity() * 2), self.low, self.next);
+    fn grow(&mut self, before: u64) {
+        // The ring holds what lay below the `next` of before. It at least doubles, so copying stays a constant share.
+        self.ring.resize(self.span(), self.low, before);
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn encode(picture: &Picture<'_>, limit: usize) -> Encoded {
 }
 
 fn choose(picture: &Picture<'_>, total: u64, best: &mut Best) {
-    let runs = picture.runs(MAX_RUNS).bounds;
+    let runs = picture.runs(MAX_RUNS);
     let plain_runs = (best.budget - 1) / RUN;
     let plain_positions = best.budget.saturating_sub(BITS_HEAD) as u64 * 8;
     best.see(run_body(b'e', &runs, plain_runs));
