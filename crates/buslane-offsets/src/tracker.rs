@@ -28,6 +28,7 @@ impl Default for Limits {
 
 /// What to do with a message that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "only New is to be run"]
 pub enum Delivery {
     /// Run it. It is open now.
     New,

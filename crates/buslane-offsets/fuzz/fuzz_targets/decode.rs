@@ -13,7 +13,7 @@ fuzz_target!(|input: (u32, &str)| {
     let Ok(done) = codec::decode(metadata, committed, MAX_SPAN) else { return };
     assert!(done.end() <= committed + MAX_SPAN);
     let mut tracker = Tracker::restore(done.clone(), Limits::default());
-    tracker.deliver(committed);
+    let _ = tracker.deliver(committed);
     if let Some(offer) = tracker.offer(METADATA_LIMIT) {
         let told = codec::decode(&offer.metadata, offer.offset, MAX_SPAN).expect("ours");
         assert!(told.ranges().flatten().take(10_000).all(|offset| done.contains(offset)));

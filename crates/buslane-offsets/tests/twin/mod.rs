@@ -6,10 +6,10 @@ use buslane_offsets::{Delivery, DoneMap, Limits, Offer, Tracker, codec};
 use proptest::prelude::*;
 
 /// What the tests let a map span.
-pub const MAX_SPAN: u64 = 1 << 20;
+pub(crate) const MAX_SPAN: u64 = 1 << 20;
 
 #[derive(Debug, Clone)]
-pub enum Op {
+pub(crate) enum Op {
     /// The next offset, after a gap.
     Deliver(u64),
     /// An offset that may have been there before: so far below the next one.
@@ -24,7 +24,7 @@ pub enum Op {
     Refuse,
 }
 
-pub fn op() -> impl Strategy<Value = Op> {
+pub(crate) fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => prop_oneof![4 => Just(0), 1 => 1..4_u64, 1 => 1..200_u64].prop_map(Op::Deliver),
         1 => (0..80_u64).prop_map(Op::Again),
@@ -38,38 +38,38 @@ pub fn op() -> impl Strategy<Value = Op> {
 }
 
 /// Open and done runs in turn, as a map that an earlier owner left: the committed offset itself is open.
-pub fn runs() -> impl Strategy<Value = Vec<u32>> {
+pub(crate) fn runs() -> impl Strategy<Value = Vec<u32>> {
     prop::collection::vec(prop_oneof![3 => 1..5_u32, 1 => 1..150_u32], 0..20)
 }
 
 /// A map from such runs, by way of the codec.
-pub fn map(committed: u64, runs: &[u32]) -> DoneMap {
+pub(crate) fn map(committed: u64, runs: &[u32]) -> DoneMap {
     let mut bytes = vec![b'e'];
     bytes.extend(runs.iter().flat_map(|run| run.to_be_bytes()));
     codec::decode(&base64(&bytes), committed, MAX_SPAN).unwrap()
 }
 
-pub fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 #[derive(Clone)]
-pub struct Twin {
-    pub tracker: Tracker,
+pub(crate) struct Twin {
+    pub(crate) tracker: Tracker,
     span: u64,
-    pub next: u64,
-    pub open: BTreeSet<u64>,
+    pub(crate) next: u64,
+    pub(crate) open: BTreeSet<u64>,
     given_back: BTreeSet<u64>,
-    pub restored: BTreeSet<u64>,
+    pub(crate) restored: BTreeSet<u64>,
     /// Completed by this owner.
-    pub completed: BTreeSet<u64>,
-    pub in_flight: Option<Offer>,
-    pub acknowledged: Option<Offer>,
+    pub(crate) completed: BTreeSet<u64>,
+    pub(crate) in_flight: Option<Offer>,
+    pub(crate) acknowledged: Option<Offer>,
 }
 
 impl Twin {
-    pub fn new(done: DoneMap, span: u64) -> Self {
+    pub(crate) fn new(done: DoneMap, span: u64) -> Self {
         let restored = done.ranges().flatten().collect();
         let next = done.committed();
         let tracker = Tracker::restore(done, Limits { span });
@@ -80,12 +80,12 @@ impl Twin {
         twin
     }
 
-    pub fn low(&self) -> u64 {
+    pub(crate) fn low(&self) -> u64 {
         self.open.first().copied().unwrap_or(self.next)
     }
 
     /// Whether a message of this offset need not run again.
-    pub fn is_done(&self, offset: u64) -> bool {
+    pub(crate) fn is_done(&self, offset: u64) -> bool {
         !self.open.contains(&offset) && (offset < self.next || self.restored.contains(&offset))
     }
 
@@ -95,7 +95,7 @@ impl Twin {
         highest(&self.completed).max(highest(&self.restored)).max(self.low())
     }
 
-    pub fn finished(&self) -> BTreeSet<u64> {
+    pub(crate) fn finished(&self) -> BTreeSet<u64> {
         (self.low()..self.end()).filter(|offset| self.is_done(*offset)).collect()
     }
 
@@ -105,7 +105,7 @@ impl Twin {
         }
     }
 
-    pub fn deliver(&mut self, offset: u64) -> Delivery {
+    pub(crate) fn deliver(&mut self, offset: u64) -> Delivery {
         let answer = self.tracker.deliver(offset);
         let expected = if offset < self.next {
             if self.given_back.remove(&offset) {
@@ -131,7 +131,7 @@ impl Twin {
         answer
     }
 
-    pub fn complete(&mut self, offset: u64) -> bool {
+    pub(crate) fn complete(&mut self, offset: u64) -> bool {
         let was_open = self.open.remove(&offset);
         self.given_back.remove(&offset);
         if was_open {
@@ -147,12 +147,20 @@ impl Twin {
         self.open.iter().nth(number % self.open.len().max(1)).copied()
     }
 
-    pub fn run(&mut self, op: &Op) {
+    pub(crate) fn run(&mut self, op: &Op) {
         match *op {
-            Op::Deliver(gap) => drop(self.deliver(self.next + gap)),
-            Op::Again(below) => drop(self.deliver(self.next.saturating_sub(below))),
-            Op::Complete(number) => drop(self.pick(number).map(|offset| self.complete(offset))),
-            Op::CompleteAny(offset) => drop(self.complete(self.low() + offset)),
+            Op::Deliver(gap) => {
+                let _ = self.deliver(self.next + gap);
+            }
+            Op::Again(below) => {
+                let _ = self.deliver(self.next.saturating_sub(below));
+            }
+            Op::Complete(number) => {
+                let _ = self.pick(number).map(|offset| self.complete(offset));
+            }
+            Op::CompleteAny(offset) => {
+                let _ = self.complete(self.low() + offset);
+            }
             Op::GiveBack(number) => {
                 if let Some(offset) = self.pick(number) {
                     assert!(self.tracker.give_back(offset));
