@@ -9,7 +9,9 @@ const SMALL: usize = 200;
 /// How many done runs are looked at. Far more than fit, and few enough for the walk to stay short on a torn picture.
 const MAX_RUNS: usize = 8_192;
 /// How often zstd is tried for a format.
-const TRIES: usize = 4;
+const TRIES: usize = 3;
+/// Bits are not packed when they are so many times what says everything already: a sparse map, best said in runs.
+const HOPELESS: u64 = 16;
 /// Format byte and number of bits.
 const BITS_HEAD: usize = 5;
 /// Bytes of an open and a done run.
@@ -46,9 +48,14 @@ fn choose(picture: &Picture<'_>, total: u64, best: &mut Best) {
     if best.named == total && best.bytes.len() < SMALL {
         return;
     }
+    let Some(mut packer) = packed::Packer::new() else { return };
     let all = runs.len() as u64 / 2;
-    best.squeeze(plain_runs as u64, all, |count| run_body(b'p', &runs, usize::try_from(count).unwrap_or(usize::MAX)));
-    best.squeeze(plain_positions, picture.len(), |count| bit_body(b's', picture, count));
+    best.squeeze(&mut packer, plain_runs as u64, all, |count| {
+        run_body(b'p', &runs, usize::try_from(count).unwrap_or(usize::MAX))
+    });
+    if best.named < total || picture.len() / 8 < HOPELESS * best.bytes.len() as u64 {
+        best.squeeze(&mut packer, plain_positions, picture.len(), |count| bit_body(b's', picture, count));
+    }
 }
 
 /// What to write, and how many finished offsets it names.
@@ -76,12 +83,12 @@ impl Best {
     }
 
     /// Looks for the largest part of a picture that fits when packed. `plain` units fit without, there are `all`.
-    fn squeeze(&mut self, plain: u64, all: u64, body: impl Fn(u64) -> Body) {
+    fn squeeze(&mut self, packer: &mut packed::Packer, plain: u64, all: u64, body: impl Fn(u64) -> Body) {
         let mut units = all.min(plain.saturating_mul(4));
         let mut fitted = 0;
         for _ in 0..TRIES {
             let plain_body = body(units);
-            let Some(packed) = packed::pack(&plain_body.bytes[1..]) else { return };
+            let Some(packed) = packer.pack(&plain_body.bytes[1..]) else { return };
             let size = packed.len() as u64 + 1;
             let bytes = plain_body.bytes[..1].iter().copied().chain(packed).collect();
             if self.see(Body { bytes, named: plain_body.named }) {
