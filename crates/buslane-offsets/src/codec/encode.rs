@@ -31,31 +31,40 @@ pub(crate) fn bound(done_runs: u64, positions: u64) -> u64 {
 
 /// The best metadata of at most `limit` characters.
 pub(crate) fn encode(picture: &Picture<'_>, limit: usize) -> Encoded {
-    let total = picture.done();
+    let runs = picture.runs(MAX_RUNS);
+    // A walk that saw all runs has counted; counting bits takes as long again.
+    let saw_all = runs.len() < MAX_RUNS * 2;
+    let total = if saw_all { lengths(&runs).map(u64::from).sum() } else { picture.done() };
     let mut best = Best { budget: limit / 4 * 3, named: 0, bytes: Vec::new() };
     if total > 0 && best.budget > 1 {
-        choose(picture, total, &mut best);
+        choose(picture, &runs, total, &mut best);
     }
     Encoded { metadata: text::write(&best.bytes), left_out: total - best.named }
 }
 
-fn choose(picture: &Picture<'_>, total: u64, best: &mut Best) {
-    let runs = picture.runs(MAX_RUNS);
+fn choose(picture: &Picture<'_>, runs: &[u32], total: u64, best: &mut Best) {
     let plain_runs = (best.budget - 1) / RUN;
     let plain_positions = best.budget.saturating_sub(BITS_HEAD) as u64 * 8;
-    best.see(run_body(b'e', &runs, plain_runs));
+    best.see(run_body(b'e', runs, plain_runs));
+    let named_by_runs = best.named;
     best.see(bit_body(b'o', picture, plain_positions));
     if best.named == total && best.bytes.len() < SMALL {
         return;
     }
     let Some(mut packer) = packed::Packer::new() else { return };
-    let all = runs.len() as u64 / 2;
-    best.squeeze(&mut packer, plain_runs as u64, all, |count| {
-        run_body(b'p', &runs, usize::try_from(count).unwrap_or(usize::MAX))
-    });
+    if best.named < named_by_runs.saturating_mul(4) {
+        best.squeeze(&mut packer, plain_runs as u64, runs.len() as u64 / 2, |count| {
+            run_body(b'p', runs, usize::try_from(count).unwrap_or(usize::MAX))
+        });
+    }
     if best.named < total || picture.len() / 8 < HOPELESS * best.bytes.len() as u64 {
         best.squeeze(&mut packer, plain_positions, picture.len(), |count| bit_body(b's', picture, count));
     }
+}
+
+/// How long the done runs are.
+fn lengths(bounds: &[u32]) -> impl Iterator<Item = u32> {
+    bounds.chunks_exact(2).map(|run| run[1] - run[0])
 }
 
 /// What to write, and how many finished offsets it names.
@@ -114,16 +123,15 @@ impl Best {
 
 /// The longest `count` done runs; the others are said to be open, so the bytes of a run buy as much as they can.
 fn run_body(format: u8, bounds: &[u32], count: usize) -> Body {
-    let lengths = bounds.chunks_exact(2).map(|run| run[1] - run[0]);
     let mut bytes = vec![format];
     if bounds.len() / 2 <= count {
         runs::write(bounds.iter().copied(), &mut bytes);
-        return Body { bytes, named: lengths.map(u64::from).sum() };
+        return Body { bytes, named: lengths(bounds).map(u64::from).sum() };
     }
     if count == 0 {
         return Body { bytes, named: 0 };
     }
-    let mut sorted: Vec<u32> = lengths.collect();
+    let mut sorted: Vec<u32> = lengths(bounds).collect();
     let (_, shortest, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
     let shortest = *shortest;
     // Of runs as long as the shortest that has room, the first ones.
