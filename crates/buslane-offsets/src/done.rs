@@ -41,6 +41,7 @@ impl DoneMap {
     }
 
     /// Whether this offset is done. Offsets below the committed one are no business of the map: false.
+    #[inline]
     pub fn contains(&self, offset: u64) -> bool {
         self.range_at(offset).is_some()
     }
@@ -63,7 +64,11 @@ impl DoneMap {
     }
 
     /// The range that holds this offset.
+    #[inline]
     pub(crate) fn range_at(&self, offset: u64) -> Option<Range<u64>> {
+        if self.bounds.is_empty() {
+            return None;
+        }
         self.ranges_from(offset).next().filter(|range| range.contains(&offset))
     }
 

@@ -15,15 +15,6 @@ pub(crate) struct Picture<'a> {
     pub(crate) restored: &'a DoneMap,
 }
 
-/// Done runs of a picture.
-pub(crate) struct Runs {
-    /// Where done begins and ends, in turn; positions.
-    pub(crate) bounds: Vec<u32>,
-    /// Whether these are all.
-    #[allow(dead_code, reason = "read by tests")]
-    pub(crate) are_all: bool,
-}
-
 impl Picture<'_> {
     /// One past the last done position.
     pub(crate) fn len(&self) -> u64 {
@@ -37,13 +28,13 @@ impl Picture<'_> {
         self.known - self.low - self.ring.count(self.low, self.known) + restored
     }
 
-    /// The done runs from the front, `most` at most.
-    pub(crate) fn runs(&self, most: usize) -> Runs {
+    /// The done runs from the front, `most` at most: where done begins and ends, in turn.
+    pub(crate) fn runs(&self, most: usize) -> Vec<u32> {
         let mut bounds = Vec::new();
         let most = most * 2;
         let mut was_open = 1;
         let mut at = self.low;
-        while at < self.known && bounds.len() <= most {
+        while at < self.known && bounds.len() < most {
             let count = (self.known - at).min(64);
             let open = self.ring.bits(at);
             // A bit of `turns` says that this offset and the one before it differ.
@@ -55,31 +46,24 @@ impl Picture<'_> {
             was_open = open >> (count - 1) & 1;
             at += count;
         }
-        if bounds.len() <= most {
-            self.restored_runs(&mut bounds, most);
+        if bounds.len() % 2 == 1 {
+            bounds.push(self.position(self.known));
         }
-        let are_all = bounds.len() <= most;
-        bounds.truncate(most);
-        Runs { bounds, are_all }
-    }
-
-    fn restored_runs(&self, bounds: &mut Vec<u32>, most: usize) {
-        let seam = self.position(self.known);
-        let mut ranges = self.restored.ranges_from(self.known).peekable();
-        if bounds.len() % 2 == 1
-            && ranges
-                .next_if(|range| range.start <= self.known)
-                .map(|range| bounds.push(self.position(range.end)))
-                .is_none()
-        {
-            bounds.push(seam);
-        }
-        for range in ranges {
-            if bounds.len() > most {
+        for range in self.restored.ranges_from(self.known) {
+            if bounds.len() >= most {
                 break;
             }
-            bounds.extend([self.position(range.start.max(self.known)), self.position(range.end)]);
+            let start = self.position(range.start.max(self.known));
+            // What is done on both sides of the seam is one run.
+            if bounds.last() == Some(&start) {
+                bounds.pop();
+            } else {
+                bounds.push(start);
+            }
+            bounds.push(self.position(range.end));
         }
+        bounds.truncate(most);
+        bounds
     }
 
     /// A bit a position, the lowest bit of a byte first, 1 is done; and how many are. Ends with the last done position

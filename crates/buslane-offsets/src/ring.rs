@@ -27,21 +27,25 @@ impl Ring {
         self.words.len() as u64 * WORD
     }
 
+    #[inline]
     pub(crate) fn get(&self, offset: u64) -> bool {
         self.words[self.index(offset)] >> (offset % WORD) & 1 == 1
     }
 
+    #[inline]
     pub(crate) fn set(&mut self, offset: u64) {
         let at = self.index(offset);
         self.words[at] |= 1 << (offset % WORD);
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self, offset: u64) {
         let at = self.index(offset);
         self.words[at] &= !(1 << (offset % WORD));
     }
 
     /// The bits of 64 offsets from this one on. Past the end of a full window they are those of its beginning.
+    #[inline]
     pub(crate) fn bits(&self, offset: u64) -> u64 {
         let (at, shift) = (self.index(offset), offset % WORD);
         if shift == 0 {
@@ -51,6 +55,7 @@ impl Ring {
     }
 
     /// The first set bit at or above `from`. The caller knows that there is one: without, this does not end.
+    #[inline]
     pub(crate) fn next_set(&self, mut from: u64) -> u64 {
         loop {
             let bits = self.bits(from);

@@ -28,6 +28,7 @@ impl Default for Limits {
 
 /// What to do with a message that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "only New is to be run"]
 pub enum Delivery {
     /// Run it. It is open now.
     New,
@@ -98,6 +99,7 @@ impl Tracker {
     ///
     /// When the very first one lies below the start, the offsets were reset: what was restored says nothing about them
     /// and is dropped, and the tracker begins there.
+    #[inline]
     pub fn deliver(&mut self, offset: u64) -> Delivery {
         if self.is_fresh {
             self.is_fresh = false;
@@ -112,16 +114,15 @@ impl Tracker {
         if offset - low >= self.span {
             return Delivery::Full;
         }
-        let follows_open = self.open > 0 && offset == self.next && self.ring.get(offset - 1);
+        let follows_open = (self.open > 0) & (offset == self.next) & self.ring.get(offset.wrapping_sub(1));
         let is_done = self.restored.contains(offset);
+        let before = self.next;
         self.low = low;
         self.next = offset.saturating_add(1);
-        if is_done {
-            self.finished = self.next;
-        } else {
-            if self.next - low > self.ring.capacity() {
-                self.grow();
-            }
+        if self.next - low > self.ring.capacity() {
+            self.grow(before);
+        }
+        if !is_done {
             self.ring.set(offset);
             self.open += 1;
             self.open_runs += u64::from(!follows_open);
@@ -133,26 +134,28 @@ impl Tracker {
     }
 
     /// A message has come to its end. False, and nothing changes, when it is not open.
+    #[inline]
     pub fn complete(&mut self, offset: u64) -> bool {
         if !self.is_open(offset) {
             return false;
         }
         self.ring.clear(offset);
         self.open -= 1;
-        // The neighbours are looked at only inside of the window: outside, the ring shows its other end.
-        let (below, above) = (offset > self.low && self.ring.get(offset - 1), self.is_open(offset + 1));
-        match (below, above) {
-            (true, true) => self.open_runs += 1,
-            (false, false) => self.open_runs -= 1,
-            _ => {}
-        }
+        // The neighbours count only inside of the window: outside, the ring shows its other end. No branches, because
+        // nothing predicts them; one open neighbour leaves the number of runs, two split one, none ends one.
+        let below = (offset > self.low) & self.ring.get(offset.wrapping_sub(1));
+        let above = (offset + 1 < self.next) & self.ring.get(offset + 1);
+        self.open_runs = self.open_runs + u64::from(below) + u64::from(above) - 1;
         if !self.given_back.is_empty() {
             self.given_back.remove(&offset);
         }
         self.finished = self.finished.max(offset + 1);
         self.desk.changed();
         if self.open == 0 {
-            self.skip_restored();
+            self.low = self.next;
+            if !self.restored.is_empty() {
+                self.skip_restored();
+            }
         } else if offset == self.low {
             self.low = self.ring.next_set(offset + 1);
         }
@@ -204,11 +207,13 @@ impl Tracker {
         self.ring.resize(self.span(), self.low, self.next);
     }
 
+    #[inline]
     fn is_open(&self, offset: u64) -> bool {
         offset >= self.low && offset < self.next && self.ring.get(offset)
     }
 
     /// An offset below `next` arrived: after the owner went back to read what was given back.
+    #[cold]
     fn again(&mut self, offset: u64) -> Delivery {
         if self.given_back.remove(&offset) {
             Delivery::New
@@ -228,6 +233,8 @@ impl Tracker {
             self.low = self.next;
         }
         if self.restored.end() <= self.next && !self.restored.is_empty() {
+            // The ring knows it now, and it stays worth telling.
+            self.finished = self.finished.max(self.restored.end());
             self.restored = DoneMap::empty(self.start);
         }
     }
@@ -238,8 +245,8 @@ impl Tracker {
     }
 
     #[cold]
-    fn grow(&mut self) {
-        // Doubling keeps the copying at a constant share.
-        self.ring.resize((self.next - self.low).max(self.ring.capacity() * 2), self.low, self.next);
+    fn grow(&mut self, before: u64) {
+        // The ring holds what lay below the `next` of before. It at least doubles, so copying stays a constant share.
+        self.ring.resize(self.span(), self.low, before);
     }
 }

@@ -11,7 +11,7 @@ pub(super) struct Dependency<'a> {
 }
 
 /// A1: these know no broker client and no async runtime.
-const FOUNDATION: [&str; 2] = ["buslane-core", "buslane-lanes"];
+const FOUNDATION: [&str; 3] = ["buslane-core", "buslane-lanes", "buslane-offsets"];
 const BROKER_CLIENTS: [&str; 8] =
     ["rdkafka", "rdkafka-sys", "rskafka", "kafka", "async-nats", "nats", "lapin", "pulsar"];
 const RUNTIMES: [&str; 12] = [
@@ -105,6 +105,7 @@ mod tests {
         for name in ["tokio", "tokio-util", "smol", "ractor", "rdkafka", "async-nats", "sea-streamer-kafka"] {
             assert_eq!(rules("buslane-core", &[name]), ["A1"], "{name}");
             assert_eq!(rules("buslane-lanes", &["bytes", name]), ["A1"], "{name}");
+            assert_eq!(rules("buslane-offsets", &[name]), ["A1"], "{name}");
             assert!(rules("buslane", &[name]).is_empty(), "{name}");
         }
         assert!(rules("buslane-core", &["bytes", "serde", "thiserror"]).is_empty());

@@ -21,7 +21,7 @@ fn read_bits(length: u64, bits: &[u8], builder: &mut Builder) -> Result<(), Meta
     if (bits.len() as u64) < length.div_ceil(8) {
         return Err(MetadataError::Truncated);
     }
-    for byte in bits {
+    for byte in bits.iter().take(usize::try_from(length.div_ceil(8)).unwrap_or(usize::MAX)) {
         let mut rest = (length - builder.at()).min(8);
         let mut byte = *byte;
         while rest > 0 {

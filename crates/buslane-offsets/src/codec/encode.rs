@@ -9,7 +9,9 @@ const SMALL: usize = 200;
 /// How many done runs are looked at. Far more than fit, and few enough for the walk to stay short on a torn picture.
 const MAX_RUNS: usize = 8_192;
 /// How often zstd is tried for a format.
-const TRIES: usize = 4;
+const TRIES: usize = 3;
+/// Bits are not packed when they are so many times what says everything already: a sparse map, best said in runs.
+const HOPELESS: u64 = 16;
 /// Format byte and number of bits.
 const BITS_HEAD: usize = 5;
 /// Bytes of an open and a done run.
@@ -29,26 +31,40 @@ pub(crate) fn bound(done_runs: u64, positions: u64) -> u64 {
 
 /// The best metadata of at most `limit` characters.
 pub(crate) fn encode(picture: &Picture<'_>, limit: usize) -> Encoded {
-    let total = picture.done();
+    let runs = picture.runs(MAX_RUNS);
+    // A walk that saw all runs has counted; counting bits takes as long again.
+    let saw_all = runs.len() < MAX_RUNS * 2;
+    let total = if saw_all { lengths(&runs).map(u64::from).sum() } else { picture.done() };
     let mut best = Best { budget: limit / 4 * 3, named: 0, bytes: Vec::new() };
     if total > 0 && best.budget > 1 {
-        choose(picture, total, &mut best);
+        choose(picture, &runs, total, &mut best);
     }
     Encoded { metadata: text::write(&best.bytes), left_out: total - best.named }
 }
 
-fn choose(picture: &Picture<'_>, total: u64, best: &mut Best) {
-    let runs = picture.runs(MAX_RUNS).bounds;
+fn choose(picture: &Picture<'_>, runs: &[u32], total: u64, best: &mut Best) {
     let plain_runs = (best.budget - 1) / RUN;
     let plain_positions = best.budget.saturating_sub(BITS_HEAD) as u64 * 8;
-    best.see(run_body(b'e', &runs, plain_runs));
+    best.see(run_body(b'e', runs, plain_runs));
+    let named_by_runs = best.named;
     best.see(bit_body(b'o', picture, plain_positions));
     if best.named == total && best.bytes.len() < SMALL {
         return;
     }
-    let all = runs.len() as u64 / 2;
-    best.squeeze(plain_runs as u64, all, |count| run_body(b'p', &runs, usize::try_from(count).unwrap_or(usize::MAX)));
-    best.squeeze(plain_positions, picture.len(), |count| bit_body(b's', picture, count));
+    let Some(mut packer) = packed::Packer::new() else { return };
+    if best.named < named_by_runs.saturating_mul(4) {
+        best.squeeze(&mut packer, plain_runs as u64, runs.len() as u64 / 2, |count| {
+            run_body(b'p', runs, usize::try_from(count).unwrap_or(usize::MAX))
+        });
+    }
+    if best.named < total || picture.len() / 8 < HOPELESS * best.bytes.len() as u64 {
+        best.squeeze(&mut packer, plain_positions, picture.len(), |count| bit_body(b's', picture, count));
+    }
+}
+
+/// How long the done runs are.
+fn lengths(bounds: &[u32]) -> impl Iterator<Item = u32> {
+    bounds.chunks_exact(2).map(|run| run[1] - run[0])
 }
 
 /// What to write, and how many finished offsets it names.
@@ -76,12 +92,12 @@ impl Best {
     }
 
     /// Looks for the largest part of a picture that fits when packed. `plain` units fit without, there are `all`.
-    fn squeeze(&mut self, plain: u64, all: u64, body: impl Fn(u64) -> Body) {
+    fn squeeze(&mut self, packer: &mut packed::Packer, plain: u64, all: u64, body: impl Fn(u64) -> Body) {
         let mut units = all.min(plain.saturating_mul(4));
         let mut fitted = 0;
         for _ in 0..TRIES {
             let plain_body = body(units);
-            let Some(packed) = packed::pack(&plain_body.bytes[1..]) else { return };
+            let Some(packed) = packer.pack(&plain_body.bytes[1..]) else { return };
             let size = packed.len() as u64 + 1;
             let bytes = plain_body.bytes[..1].iter().copied().chain(packed).collect();
             if self.see(Body { bytes, named: plain_body.named }) {
@@ -107,16 +123,15 @@ impl Best {
 
 /// The longest `count` done runs; the others are said to be open, so the bytes of a run buy as much as they can.
 fn run_body(format: u8, bounds: &[u32], count: usize) -> Body {
-    let lengths = bounds.chunks_exact(2).map(|run| run[1] - run[0]);
     let mut bytes = vec![format];
     if bounds.len() / 2 <= count {
         runs::write(bounds.iter().copied(), &mut bytes);
-        return Body { bytes, named: lengths.map(u64::from).sum() };
+        return Body { bytes, named: lengths(bounds).map(u64::from).sum() };
     }
     if count == 0 {
         return Body { bytes, named: 0 };
     }
-    let mut sorted: Vec<u32> = lengths.collect();
+    let mut sorted: Vec<u32> = lengths(bounds).collect();
     let (_, shortest, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
     let shortest = *shortest;
     // Of runs as long as the shortest that has room, the first ones.

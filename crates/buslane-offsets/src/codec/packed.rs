@@ -1,15 +1,27 @@
 //! The zstd twins of the formats. A body is packed as one frame; nothing here knows what is in it.
 
+use zstd::bulk::Compressor;
+
 use super::MetadataError;
 
-/// What the Java classes use. A map is a few kilobytes: a higher level finds nothing more in it.
-const LEVEL: i32 = 3;
+/// Metadata is made at every commit, and a higher level finds little more in a few kilobytes.
+const LEVEL: i32 = 1;
 /// Room for a body of an ordinary map at the first try.
 const FIRST_TRY: u64 = 64 << 10;
 
-/// None when zstd has no memory: the caller does without.
-pub(super) fn pack(body: &[u8]) -> Option<Vec<u8>> {
-    zstd::bulk::compress(body, LEVEL).ok()
+/// Packs several bodies. Its memory costs more than packing one.
+pub(super) struct Packer(Compressor<'static>);
+
+impl Packer {
+    /// None when zstd has no memory: the caller does without.
+    pub(super) fn new() -> Option<Self> {
+        Compressor::new(LEVEL).ok().map(Self)
+    }
+
+    /// None as with [`Packer::new`].
+    pub(super) fn pack(&mut self, body: &[u8]) -> Option<Vec<u8>> {
+        self.0.compress(body).ok()
+    }
 }
 
 /// The frame does not say how large its body is, and would not be believed: the room grows up to what a map of

@@ -1,0 +1,87 @@
+//! The offset tracker: what a message costs, and what a commit costs. SPEC: K2
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+
+use buslane_offsets::{Delivery, Limits, METADATA_LIMIT, Tracker, codec};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+
+const MESSAGES: u64 = 1_000_000;
+const SPAN: u64 = 1_000_000;
+
+/// Scatters numbers: the same ones in every run.
+const fn mixed(number: u64) -> u64 {
+    let mixed = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 20
+}
+
+fn deliver(tracker: &mut Tracker, offset: u64) {
+    assert_eq!(tracker.deliver(offset), Delivery::New);
+}
+
+/// Each message takes the place of a random one of those that are open, which completes.
+fn window(random: &[u32], window: u64) -> u64 {
+    let mut tracker = Tracker::new(0, Limits { span: 1 << 30 });
+    let mut open: Vec<u64> = (0..window).collect();
+    open.iter().for_each(|offset| deliver(&mut tracker, *offset));
+    for (offset, place) in (window..).zip(random) {
+        deliver(&mut tracker, offset);
+        let done = std::mem::replace(&mut open[*place as usize], offset);
+        tracker.complete(done);
+    }
+    tracker.low()
+}
+
+fn messages(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("offsets, a message");
+    group.throughput(Throughput::Elements(MESSAGES)).sample_size(20);
+    group.bench_function("in order", |bencher| {
+        bencher.iter(|| {
+            let mut tracker = Tracker::new(0, Limits::default());
+            for offset in 0..MESSAGES {
+                deliver(&mut tracker, offset);
+                tracker.complete(offset);
+            }
+            tracker.low()
+        });
+    });
+    for size in [1_000, 10_000, 100_000] {
+        #[allow(clippy::cast_possible_truncation, reason = "below the size of the window")]
+        let random: Vec<u32> = (0..MESSAGES).map(|number| (mixed(number) % size) as u32).collect();
+        group.bench_function(BenchmarkId::new("random, open", size), |bencher| bencher.iter(|| window(&random, size)));
+    }
+    group.finish();
+}
+
+/// A million offsets of which these are open, and the lowest one.
+fn torn(is_open: impl Fn(u64) -> bool) -> Tracker {
+    let mut tracker = Tracker::new(0, Limits::default());
+    (0..SPAN).for_each(|offset| deliver(&mut tracker, offset));
+    (1..SPAN).filter(|offset| !is_open(*offset)).for_each(|offset| assert!(tracker.complete(offset)));
+    tracker
+}
+
+fn commits(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("offsets, a commit of 1,000,000");
+    for (name, tracker) in [
+        ("one open", torn(|_| false)),
+        ("100 open", torn(|offset| mixed(offset) % 10_000 == 0)),
+        ("1,000 open", torn(|offset| mixed(offset) % 1_000 == 0)),
+        ("every 10th open", torn(|offset| offset % 10 == 0)),
+        ("a tenth open", torn(|offset| mixed(offset) % 10 == 0)),
+        ("half open", torn(|offset| mixed(offset) % 2 == 0)),
+    ] {
+        group.bench_function(BenchmarkId::new("offer", name), |bencher| {
+            let fresh = || tracker.clone();
+            bencher.iter_batched_ref(fresh, |tracker| black_box(tracker.offer(METADATA_LIMIT)), BatchSize::LargeInput);
+        });
+        if let Some(offer) = tracker.clone().offer(METADATA_LIMIT) {
+            group.bench_function(BenchmarkId::new("decode", name), |bencher| {
+                bencher.iter(|| codec::decode(black_box(&offer.metadata), offer.offset, 1 << 20));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, messages, commits);
+criterion_main!(benches);

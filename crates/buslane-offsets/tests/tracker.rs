@@ -1,0 +1,237 @@
+//! The invariants of the tracker, on random histories. T10 (completions of an earlier generation) is its owner's: a tracker
+//! is of one generation. T6 and T7 are in `codec.rs`. SPEC: K2 as far as it is about one partition.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
+
+mod twin;
+
+use buslane_offsets::{Delivery, DoneMap, Limits, Tracker, codec};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use twin::{MAX_SPAN, Op, Twin, map, op, runs};
+
+fn start() -> impl Strategy<Value = u64> {
+    prop_oneof![0..200_u64, Just((1 << 62) + 17)]
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config(2_000))]
+
+    /// Every history is that of the twin, whose commit point is the lowest open offset by definition.
+    #[test]
+    fn inv_t1_k2_no_commit_passes_an_open_offset(
+        start in start(), runs in runs(), span in 1..300_u64, ops in prop::collection::vec(op(), 1..200)
+    ) {
+        let mut twin = Twin::new(map(start, &runs), span);
+        // What comes first below the start is another matter: see the reset.
+        let _ = twin.deliver(twin.next);
+        ops.iter().for_each(|op| twin.run(op));
+    }
+
+    #[test]
+    fn inv_t2_commits_never_go_back(start in start(), runs in runs(), ops in prop::collection::vec(op(), 1..300)) {
+        let mut twin = Twin::new(map(start, &runs), 1_000);
+        let _ = twin.deliver(twin.next);
+        let mut before = start;
+        for op in &ops {
+            twin.run(op);
+            prop_assert!(twin.tracker.low() >= before);
+            before = twin.tracker.low();
+        }
+    }
+
+    #[test]
+    fn inv_t3_when_all_is_done_the_commit_is_at_the_end(
+        start in start(), runs in runs(), ops in prop::collection::vec(op(), 1..200)
+    ) {
+        let mut twin = Twin::new(map(start, &runs), 1_000);
+        let _ = twin.deliver(twin.next);
+        ops.iter().for_each(|op| twin.run(op));
+        while let Some(&offset) = twin.open.last() {
+            twin.complete(offset);
+        }
+        prop_assert_eq!((twin.tracker.low(), twin.tracker.open()), (twin.tracker.next(), 0));
+    }
+
+    #[test]
+    fn inv_t4_the_order_of_completions_does_not_matter(
+        start in start(), gaps in prop::collection::vec(0..5_u64, 1..200), seed in any::<u64>(), left in 0..50_usize
+    ) {
+        let mut tracker = Tracker::new(start, Limits::default());
+        let mut offsets = Vec::new();
+        for gap in gaps {
+            offsets.push(tracker.next() + gap);
+            prop_assert_eq!(tracker.deliver(tracker.next() + gap), Delivery::New);
+        }
+        let mut other = tracker.clone();
+        let mut shuffled = offsets.clone();
+        shuffled.sort_by_key(|offset| (offset ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let done = &shuffled[..shuffled.len().saturating_sub(left)];
+        done.iter().for_each(|offset| assert!(tracker.complete(*offset)));
+        done.iter().rev().for_each(|offset| assert!(other.complete(*offset) && !other.complete(*offset)));
+        prop_assert_eq!((tracker.low(), tracker.next(), tracker.open()), (other.low(), other.next(), other.open()));
+        prop_assert_eq!(tracker.metadata_bound(), other.metadata_bound());
+        prop_assert_eq!(tracker.offer(4096), other.offer(4096));
+    }
+
+    /// A crash at any point: what was not done before it runs again, what the last acknowledged commit names does not.
+    #[test]
+    fn inv_t8_k2_after_a_restart_what_was_open_runs_and_what_was_told_does_not(
+        start in start(), runs in runs(), ops in prop::collection::vec(op(), 1..200), more in prop::collection::vec(op(), 0..50)
+    ) {
+        let mut twin = Twin::new(map(start, &runs), 500);
+        let _ = twin.deliver(twin.next);
+        // Gaps would be messages after the restart, which no broker does.
+        let run = |twin: &mut Twin, ops: &[Op]| {
+            ops.iter().filter(|op| !matches!(op, Op::Deliver(1..))).for_each(|op| twin.run(op));
+        };
+        run(&mut twin, &ops);
+        let committed = twin.acknowledged.clone();
+        let (offset, metadata) = committed.map_or((start, None), |offer| (offer.offset, Some(offer.metadata)));
+        let done = metadata.map_or_else(|| map(start, &runs), |text| codec::decode(&text, offset, MAX_SPAN).unwrap());
+        let told: BTreeSet<u64> = done.ranges().flatten().collect();
+        let mut after = Twin::new(done, 100_000);
+        for at in offset..twin.next.max(offset) {
+            let is_new = after.deliver(at) == Delivery::New;
+            prop_assert!(is_new || twin.is_done(at), "{at} was open");
+            prop_assert!(!(is_new && told.contains(&at)), "{at} was told");
+        }
+        // The first message of all may be a reset: see there.
+        let _ = after.deliver(after.next);
+        run(&mut after, &more);
+    }
+
+    #[test]
+    fn inv_t9_k2_gaps_never_hold_the_commit(start in start(), gaps in prop::collection::vec(0..3_000_000_u64, 1..50)) {
+        let mut tracker = Tracker::new(start, Limits::default());
+        for gap in gaps {
+            let offset = tracker.next() + gap;
+            prop_assert_eq!(tracker.deliver(offset), Delivery::New);
+            prop_assert_eq!(tracker.low(), offset, "what lies below never comes");
+            tracker.complete(offset);
+            prop_assert_eq!(tracker.low(), offset + 1);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    /// What the metadata says is what is done; in the twin's `offer`. Here on larger maps that do not all fit.
+    #[test]
+    fn inv_t5_metadata_is_honest_and_within_the_limit(
+        start in start(), share in 0..100_u64, period in 1..50_u64, limit in prop_oneof![Just(4096_usize), 0..600_usize],
+        runs in runs(), seed in any::<u64>()
+    ) {
+        let mut twin = Twin::new(map(start, &runs), 10_000);
+        for _ in 0..3_000 {
+            let _ = twin.deliver(twin.next);
+        }
+        for offset in twin.open.clone() {
+            if ((offset / period) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57 > share {
+                twin.complete(offset);
+            }
+        }
+        twin.run(&Op::Offer(limit));
+    }
+}
+
+#[test]
+fn a_first_message_below_the_start_is_a_reset() {
+    let mut tracker = Tracker::restore(map(1_000, &[1, 500]), Limits::default());
+    assert_eq!(tracker.deliver(10), Delivery::New);
+    assert_eq!((tracker.low(), tracker.next(), tracker.deliver(1_001)), (10, 11, Delivery::New));
+    assert_eq!(tracker.offer(4096).map(|offer| offer.offset), Some(10));
+    // Only the first: later ones are copies.
+    assert_eq!(tracker.deliver(9), Delivery::Done);
+}
+
+#[test]
+fn a_full_span_stops_the_intake_until_the_lowest_is_done() {
+    let mut tracker = Tracker::new(0, Limits { span: 100 });
+    (0..100).for_each(|offset| assert_eq!(tracker.deliver(offset), Delivery::New));
+    assert_eq!((tracker.room(), tracker.deliver(100)), (0, Delivery::Full));
+    assert!(tracker.complete(50));
+    assert_eq!(tracker.deliver(100), Delivery::Full);
+    assert!(tracker.complete(0));
+    assert_eq!((tracker.room(), tracker.deliver(100), tracker.deliver(101)), (1, Delivery::New, Delivery::Full));
+}
+
+#[test]
+fn what_was_given_back_is_read_again() {
+    let mut tracker = Tracker::new(0, Limits::default());
+    (0..5).for_each(|offset| {
+        let _ = tracker.deliver(offset);
+    });
+    assert!(tracker.complete(2) && tracker.give_back(3) && tracker.give_back(1));
+    assert_eq!(tracker.next_wanted(), Some(1));
+    let again: Vec<Delivery> = (1..6).map(|offset| tracker.deliver(offset)).collect();
+    assert_eq!(again, [Delivery::New, Delivery::Done, Delivery::New, Delivery::Open, Delivery::New]);
+    assert_eq!((tracker.next_wanted(), tracker.low(), tracker.open()), (None, 0, 5));
+}
+
+#[test]
+fn only_the_answer_to_the_offer_in_flight_counts() {
+    let mut tracker = Tracker::new(0, Limits::default());
+    assert!(tracker.offer(4096).is_none(), "nothing happened yet");
+    (0..3).for_each(|offset| {
+        let _ = tracker.deliver(offset);
+    });
+    assert!(tracker.offer(4096).is_none(), "what is open is no news");
+    tracker.complete(1);
+    let first = tracker.offer(4096).unwrap();
+    assert!(tracker.offer(4096).is_none(), "one at a time");
+    tracker.refused(&first);
+    let second = tracker.offer(4096).unwrap();
+    tracker.acknowledged(&first);
+    assert!(tracker.offer(4096).is_none(), "the second one is still on its way");
+    tracker.complete(0);
+    tracker.acknowledged(&second);
+    let third = tracker.offer(4096).unwrap();
+    assert_eq!((third.offset, third.metadata.as_str(), third.left_out), (2, "", 0));
+    tracker.acknowledged(&third);
+    assert!(tracker.offer(4096).is_none());
+}
+
+#[test]
+fn a_limit_of_nothing_offers_the_offset_alone() {
+    let mut tracker = Tracker::new(0, Limits::default());
+    (0..10).for_each(|offset| {
+        let _ = tracker.deliver(offset);
+    });
+    (5..10).for_each(|offset| assert!(tracker.complete(offset)));
+    let offer = tracker.offer(0).unwrap();
+    assert_eq!((offer.metadata.as_str(), offer.left_out), ("", 5));
+}
+
+#[test]
+fn a_restored_map_is_kept_until_it_has_been_read_past() {
+    let mut tracker = Tracker::restore(map(100, &[1, 200, 1, 50]), Limits::default());
+    assert_eq!(tracker.deliver(100), Delivery::New);
+    assert!(tracker.complete(100));
+    let offer = tracker.offer(4096).unwrap();
+    assert_eq!(offer.offset, 301, "what is done behind it needs no map");
+    let done = codec::decode(&offer.metadata, offer.offset, MAX_SPAN).unwrap();
+    assert!(done.ranges().eq(std::iter::once(302..352)));
+    assert_eq!(tracker.deliver(150), Delivery::Done);
+    assert_eq!(DoneMap::empty(7).end(), 7);
+}
+
+#[test]
+fn memory_is_given_back() {
+    let mut tracker = Tracker::new(0, Limits::default());
+    (0..100_000).for_each(|offset| {
+        let _ = tracker.deliver(offset);
+    });
+    (0..99_000).for_each(|offset| {
+        let _ = tracker.complete(offset);
+    });
+    tracker.shrink();
+    assert_eq!((tracker.low(), tracker.span(), tracker.open()), (99_000, 1_000, 1_000));
+    assert_eq!(tracker.deliver(100_000), Delivery::New);
+    (99_000..=100_000).for_each(|offset| assert!(tracker.complete(offset)));
+    assert_eq!(tracker.low(), 100_001);
+}
