@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::{Result, cargo, run as run_command};
 use crate::test::Tally;
-use crate::{deny, instructions, msrv, table, test, tidy};
+use crate::{deny, instructions, msrv, table, test, tidy, tools};
 
 struct Step {
     name: &'static str,
@@ -20,6 +20,7 @@ const STEPS: [Step; 8] = [
     Step {
         name: "clippy",
         run: |_| {
+            tools::openssl()?;
             run_command(&mut cargo([
                 "clippy",
                 "--workspace",

@@ -6,6 +6,7 @@
 use crate::brokers::{self, Held};
 use crate::process::{Result, cargo, each_line, run as run_command};
 use crate::smoke;
+use crate::tools;
 use crate::workspace::Metadata;
 
 /// The packages whose tests talk to a real Kafka. While the workspace has none of them, no broker is started.
@@ -38,6 +39,7 @@ pub(crate) struct Tally {
 
 /// Runs the tests; `tally` holds what has run, also when this returns an error.
 pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
+    tools::openssl()?;
     let kafka = if needs_kafka(args.kafka)? { build_beside_kafka()? } else { None };
     let mut tests = cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]);
     if let Some(kafka) = &kafka {

@@ -32,6 +32,17 @@ pub(crate) fn valgrind() -> Result<()> {
     if is_installed("valgrind") { Ok(()) } else { system_package("valgrind", "valgrind", &["valgrind"]) }
 }
 
+/// OpenSSL's headers and what finds them, from the system's packages: the TLS of the Kafka client is built with them.
+pub(crate) fn openssl() -> Result<()> {
+    if !is_installed("pkg-config") {
+        system_package("pkg-config", "pkg-config", &["pkg-config"])?;
+    }
+    if capture(command("pkg-config").args(["--exists", "openssl"])).is_ok() {
+        return Ok(());
+    }
+    system_package("OpenSSL's headers", "libssl-dev", &["libssl-dev"])
+}
+
 /// Installs the first of these packages that the system has, where this may be done without asking: as root, on a system with
 /// apt. `what` is needed, `program` is what it is called. All output goes to standard error.
 pub(crate) fn system_package(what: &str, program: &str, packages: &[&str]) -> Result<()> {

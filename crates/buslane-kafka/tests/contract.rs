@@ -2,14 +2,11 @@
 
 use buslane_core::{Broker, TopicSettings};
 use buslane_kafka::{ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
-use buslane_testkit::broker_suite::{BrokerFixture, Capabilities, MemberSpec};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime},
+use buslane_testkit::{
+    broker_suite::{BrokerFixture, Capabilities, MemberSpec},
+    server,
 };
+use std::{sync::Arc, time::Duration};
 
 const UNMET: [(&str, &str); 4] = [
     ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
@@ -31,11 +28,7 @@ struct Kafka {
 
 impl Kafka {
     fn new() -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let brokers = std::env::var("KAFKA_BOOTSTRAP_SERVERS")
-            .expect("KAFKA_BOOTSTRAP_SERVERS names a broker; `cargo xtask test` starts one");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock that goes").as_nanos();
-        Self { brokers, tag: format!("{now:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed)) }
+        Self { brokers: server::address("KAFKA_BOOTSTRAP_SERVERS"), tag: server::unique("t") }
     }
 }
 

@@ -8,4 +8,5 @@ pub mod leak;
 pub mod ledger;
 pub mod pool_suite;
 pub mod recorder;
+pub mod server;
 pub mod signal;

@@ -6,18 +6,13 @@ use buslane_kafka::{ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{
     broker_suite::MemberSpec,
     bus_suite::{BusFixture, Capabilities},
+    server,
 };
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 const PARTITIONS: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,13 +24,8 @@ struct Kafka {
 }
 
 impl Kafka {
-    #[allow(clippy::disallowed_methods, reason = "where the broker is, only the environment knows")]
     fn new() -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let brokers = std::env::var("KAFKA_BOOTSTRAP_SERVERS")
-            .expect("KAFKA_BOOTSTRAP_SERVERS names a broker; `cargo xtask test` starts one");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock that goes").as_nanos();
-        Self { brokers, tag: format!("{now:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed)) }
+        Self { brokers: server::address("KAFKA_BOOTSTRAP_SERVERS"), tag: server::unique("t") }
     }
 }
 

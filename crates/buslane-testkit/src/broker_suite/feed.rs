@@ -91,6 +91,19 @@ impl Feed {
         out
     }
 
+    /// Reads what comes within `time`.
+    pub async fn take_for(&mut self, time: Duration) -> Vec<Delivery> {
+        let mut out = Vec::new();
+        let reading = async {
+            loop {
+                self.step(64, &mut out).await;
+            }
+        };
+        // The time is over, which is the only end.
+        let _: Result<(), _> = timeout(time, reading).await;
+        out
+    }
+
     /// Waits, without reading, until `condition` holds.
     ///
     /// # Panics
