@@ -114,19 +114,24 @@ impl Broker for KafkaBroker {
         let (Some(producer), Some(topics)) = (&self.producer, &self.topics) else {
             return Answer::Now(vec![Err(PublishError::Closed); records.len()]);
         };
-        if self.config.create_missing.is_none() || topics.is_known(topic) || records.is_empty() {
-            return producer.publish(topic, records);
+        if records.is_empty() {
+            return Answer::Now(Vec::new());
+        }
+        if let Some(acked) = topics.prepared(topic) {
+            return producer.publish(topic, acked, records);
         }
         Answer::Later(Box::pin(async move {
-            if let Err(error) = topics.ensure(topic).await {
-                let error = match error {
-                    BrokerError::Closed => PublishError::Closed,
-                    BrokerError::Unreachable { reason } => PublishError::Unreachable { reason },
-                    other => PublishError::Refused { topic: topic.clone(), reason: other.to_string() },
-                };
-                return vec![Err(error); records.len()];
+            match topics.prepare(topic).await {
+                Ok(acked) => producer.publish(topic, acked, records).get().await,
+                Err(error) => {
+                    let error = match error {
+                        BrokerError::Closed => PublishError::Closed,
+                        BrokerError::Unreachable { reason } => PublishError::Unreachable { reason },
+                        other => PublishError::Refused { topic: topic.clone(), reason: other.to_string() },
+                    };
+                    vec![Err(error); records.len()]
+                }
             }
-            producer.publish(topic, records).get().await
         }))
     }
 

@@ -1,6 +1,9 @@
 //! The producer of a bus: idempotent, acknowledged by all in-sync replicas, one for all topics.
 
+mod acked;
 mod batch;
+
+pub(crate) use acked::Acked;
 
 use crate::{config::KafkaConfig, reasons::Reasons};
 use batch::Batch;
@@ -58,17 +61,31 @@ impl ProducerContext for Deliveries {
         use rdkafka::Message;
         let Ticket { batch, at } = *ticket;
         let answer = match result {
-            Ok(message) => Ok(Receipt {
-                topic: batch.topic().clone(),
-                partition: u32::try_from(message.partition()).unwrap_or(0),
-                offset: u64::try_from(message.offset()).unwrap_or(0),
-                duplicate: false,
-            }),
+            Ok(message) => receipt(&batch, message.partition(), message.offset()),
             Err((error, _)) => Err(self.failure(batch.topic(), error, batch.waited())),
         };
         batch.answer(at, answer);
         if self.waiting.load(Ordering::SeqCst) {
             self.room.notify_waiters();
+        }
+    }
+}
+
+/// The broker took a record, at `offset`; a negative one means that it called the record a repetition.
+fn receipt(batch: &Batch, partition: i32, offset: i64) -> Result<Receipt, PublishError> {
+    let partition = u32::try_from(partition).unwrap_or(0);
+    let topic = batch.topic().clone();
+    match u64::try_from(offset) {
+        Ok(offset) => {
+            batch.acked().mark(partition);
+            Ok(Receipt { topic, partition, offset, duplicate: false })
+        }
+        Err(_) if batch.acked().has(partition) => Ok(Receipt { topic, partition, offset: 0, duplicate: true }),
+        Err(_) => {
+            let reason = format!(
+                "partition {partition} calls the first record that it was sent a repetition, so it may not be stored"
+            );
+            Err(PublishError::Refused { topic, reason })
         }
     }
 }
@@ -113,15 +130,13 @@ impl Producer {
     pub(crate) fn publish<'a>(
         &'a self,
         topic: &'a Topic,
+        acked: Arc<Acked>,
         records: Vec<Record>,
     ) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
         if self.closed.load(Ordering::Acquire) {
             return Answer::Now(vec![Err(PublishError::Closed); records.len()]);
         }
-        if records.is_empty() {
-            return Answer::Now(Vec::new());
-        }
-        let (batch, answers) = Batch::new(topic.clone(), records.len());
+        let (batch, answers) = Batch::new(topic.clone(), acked, records.len());
         let sent = self.send(&batch, &records, 0);
         Answer::Later(Box::pin(async move {
             if sent < records.len() {

@@ -137,8 +137,10 @@ pub struct Receipt {
     pub topic: Topic,
     /// The partition; 0 where the backend has none.
     pub partition: u32,
-    /// Offset in the partition, or sequence in the stream.
+    /// Offset in the partition, or sequence in the stream; 0 for a duplicate on Kafka, which does not say where the
+    /// first one stands.
     pub offset: u64,
-    /// The broker knew the event id already and stored nothing new.
+    /// The broker had this record already and stored nothing new: NATS by the event id, Kafka when the client repeated
+    /// a request whose answer was lost.
     pub duplicate: bool,
 }

@@ -1,5 +1,6 @@
 //! One publish call: the answers to its records, in their order.
 
+use super::Acked;
 use buslane_core::{PublishError, Receipt, Topic};
 use parking_lot::Mutex;
 use std::{
@@ -12,6 +13,7 @@ type Answers = Vec<Result<Receipt, PublishError>>;
 
 pub(crate) struct Batch {
     topic: Topic,
+    acked: Arc<Acked>,
     begun: Instant,
     state: Mutex<State>,
 }
@@ -24,14 +26,18 @@ struct State {
 
 impl Batch {
     /// A batch of `count` records, and its answers once there are so many.
-    pub(crate) fn new(topic: Topic, count: usize) -> (Arc<Self>, oneshot::Receiver<Answers>) {
+    pub(crate) fn new(topic: Topic, acked: Arc<Acked>, count: usize) -> (Arc<Self>, oneshot::Receiver<Answers>) {
         let (done, answers) = oneshot::channel();
         let state = State { answers: vec![Err(PublishError::Closed); count], left: count, done: Some(done) };
-        (Arc::new(Self { topic, begun: Instant::now(), state: Mutex::new(state) }), answers)
+        (Arc::new(Self { topic, acked, begun: Instant::now(), state: Mutex::new(state) }), answers)
     }
 
     pub(crate) fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    pub(super) fn acked(&self) -> &Acked {
+        &self.acked
     }
 
     pub(crate) fn waited(&self) -> Duration {
