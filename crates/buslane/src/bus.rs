@@ -2,6 +2,8 @@
 
 mod builder;
 mod connect;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod publish;
 mod shutdown;
 mod subscribe;

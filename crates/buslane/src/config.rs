@@ -11,18 +11,30 @@ mod duration;
 mod environment;
 mod error;
 mod file;
+mod kafka;
+mod optional;
 mod pools;
 mod reference;
 mod rules;
+mod secret;
 mod url;
 mod wording;
 
-pub use backends::{KafkaConfig, MemoryConfig, NatsConfig};
+pub use backends::{MemoryConfig, NatsConfig};
 pub use delivery::{DeadLetterFormat, LaneScope, RetryConfig, TerminalConfig};
 pub use error::ConfigError;
+pub use kafka::{
+    KafkaAssignment, KafkaCompression, KafkaConfig, KafkaConsumerConfig, KafkaIsolation, KafkaLoginConfig,
+    KafkaMechanism, KafkaOffsetReset, KafkaPartitioner, KafkaProducerConfig, KafkaSecurityConfig, KafkaTlsConfig,
+    KafkaTopicConfig,
+};
 pub use pools::{ActorPoolConfig, ChosenBy, KeyedPoolConfig, LaneMode, PoolChoice};
 pub use reference::{KeyReference, VariableReference};
+pub use secret::Secret;
 pub use url::BusUrl;
+
+#[cfg(feature = "kafka")]
+pub(crate) use kafka::{refused as kafka_refused, settings as kafka_settings};
 
 use buslane_core::Backend;
 use environment::Origins;
@@ -37,7 +49,7 @@ pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 /// Start from [`Config::default`], [`Config::new`], a file or the environment, then change fields. What the
 /// functions here return is valid; after a change in code the bus checks again when it connects.
 ///
-/// Printing and serialising it hides the secrets of the URL.
+/// Printing and serialising it hides the secrets: those of the URL, passwords, and the values of `kafka.properties`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -66,7 +78,7 @@ pub struct Config {
     pub terminal: TerminalConfig,
     /// Settings of the embedded broker, and of the pools when the URL names it.
     pub memory: MemoryConfig,
-    /// Settings of the pools when the URL names Kafka.
+    /// Settings of the client and of the pools when the URL names Kafka.
     pub kafka: KafkaConfig,
     /// Settings of the pools when the URL names NATS.
     pub nats: NatsConfig,

@@ -22,7 +22,8 @@ use tracing::{error, info, warn};
 impl EventBus {
     /// Connects to the broker that the configuration names, and starts the pool it chooses.
     ///
-    /// `memory://` is an embedded broker of this bus alone; [`EventBus::with_broker`] shares one.
+    /// `memory://` is an embedded broker of this bus alone; [`EventBus::with_broker`] shares one. `kafka://` needs the
+    /// cargo feature `kafka`.
     ///
     /// # Errors
     /// A rule that the configuration breaks, a broker that this build does not contain, or why the broker did not
@@ -50,7 +51,18 @@ impl EventBus {
                 let member = broker.member(member);
                 Self::with_broker(config, Arc::new(member)).await
             }
-            other => Err(BusError::Backend { scheme: other.as_str(), hint: "this release has memory:// alone" }),
+            #[cfg(feature = "kafka")]
+            Backend::Kafka => {
+                let broker = super::kafka::connect(&config).await?;
+                Self::with_broker(config, Arc::new(broker)).await
+            }
+            #[cfg(not(feature = "kafka"))]
+            Backend::Kafka => {
+                Err(BusError::Backend { scheme: "kafka", hint: "build buslane with the cargo feature kafka" })
+            }
+            other => {
+                Err(BusError::Backend { scheme: other.as_str(), hint: "this release has memory:// and kafka:// alone" })
+            }
         }
     }
 

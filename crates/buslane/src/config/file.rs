@@ -3,7 +3,7 @@
 //! Errors carry place, key path and reason, but never a line of the text: the line beside a mistake may hold a
 //! password.
 
-use super::{ChosenBy, Config, ConfigError, wording};
+use super::{ChosenBy, Config, ConfigError, kafka, wording};
 use buslane_core::Backend;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::path::Path;
@@ -83,6 +83,8 @@ impl Problem {
     fn named(self, source_name: &str) -> ConfigError {
         let reason = if self.key.ends_with("actor_pool.percent") {
             "percentages are not available yet: leave percent out and set enabled".to_owned()
+        } else if let Some(instead) = kafka::replacement(&self.key).filter(|_| self.reason.contains("unknown field")) {
+            instead.to_owned()
         } else {
             wording::plain(&self.key, &self.reason)
         };

@@ -2,6 +2,8 @@
 //!
 //! Tests hold the list against the structs: same keys, same defaults.
 
+mod kafka;
+
 use super::environment::{ANY, CONFIG, OWN, PoolVariables, URL};
 use std::fmt::Write as _;
 
@@ -174,6 +176,7 @@ pub(super) fn keys() -> Vec<KeyReference> {
         keys.push(reference("", row, variables));
     }
     keys.extend(MEMORY.iter().map(|row| reference("memory.", row, Vec::new())));
+    keys.extend(kafka::KAFKA.iter().map(|row| reference("kafka.", row, Vec::new())));
     for (backend, own) in &OWN {
         keys.extend(KEYED_POOL.iter().map(|row| reference(&format!("{backend}.keyed_pool."), row, Vec::new())));
         keys.extend(ACTOR_POOL.iter().map(|row| {
@@ -220,7 +223,7 @@ or the variable; nothing falls back to a default in silence. A variable of a bac
 an error only when the URL comes to name it.
 
 A duration is a whole number and a unit of `h`, `m`, `s`, `ms`, `us` or `ns`, such as `500ms` or `30s`. Sizes are
-whole numbers. User, password, token and query of the URL are never printed.
+whole numbers. User, password, token and query of the URL are never printed, nor are other secrets.
 
 ```yaml
 url: memory://
@@ -256,6 +259,7 @@ pub(super) fn markdown() -> String {
     let mut page = HEAD.to_owned();
     table(&mut page, "The bus", "", "", BUS);
     table(&mut page, "The embedded broker", "", "memory.", MEMORY);
+    table(&mut page, "Kafka", kafka::NOTES, "kafka.", kafka::KAFKA);
     table(&mut page, "The keyed-worker pool", POOLS, "BACKEND.keyed_pool.", KEYED_POOL);
     table(&mut page, "The actor pool", "", "BACKEND.actor_pool.", ACTOR_POOL);
     page.push_str("\n## Environment\n\n");

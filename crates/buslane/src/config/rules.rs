@@ -1,6 +1,6 @@
 //! The rules that types alone do not keep. Each error names its key.
 
-use super::{ActorPoolConfig, Config, ConfigError, KeyedPoolConfig, TerminalConfig, duration};
+use super::{ActorPoolConfig, Config, ConfigError, KeyedPoolConfig, TerminalConfig, duration, kafka};
 use buslane_core::Topic;
 use std::{fmt::Display, time::Duration};
 
@@ -33,6 +33,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     range("memory.partitions", config.memory.partitions as usize, MAX_PARTITIONS)?;
     at_least_one("memory.max_messages", config.memory.max_messages)?;
     at_least_one("memory.max_bytes", config.memory.max_bytes)?;
+    kafka::check(config)?;
     for (backend, keyed, actor) in [
         ("memory", &config.memory.keyed_pool, &config.memory.actor_pool),
         ("kafka", &config.kafka.keyed_pool, &config.kafka.actor_pool),
@@ -102,7 +103,7 @@ fn range(key: &str, value: usize, most: usize) -> Result<(), ConfigError> {
     at_least_one(key, value)
 }
 
-fn at_least_one(key: &str, value: usize) -> Result<(), ConfigError> {
+pub(super) fn at_least_one(key: &str, value: usize) -> Result<(), ConfigError> {
     if value == 0 { broken(key, "must be at least 1", value) } else { Ok(()) }
 }
 
@@ -110,6 +111,6 @@ fn positive(key: &str, value: Duration) -> Result<(), ConfigError> {
     if value.is_zero() { broken(key, "must be more than zero", duration::show(value)) } else { Ok(()) }
 }
 
-fn broken(key: impl Into<String>, rule: impl Into<String>, found: impl Display) -> Result<(), ConfigError> {
+pub(super) fn broken(key: impl Into<String>, rule: impl Into<String>, found: impl Display) -> Result<(), ConfigError> {
     Err(ConfigError::Rule { key: key.into(), rule: rule.into(), found: found.to_string() })
 }

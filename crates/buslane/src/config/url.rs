@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 
 /// The URL of a broker: `memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`. Default: `memory://`.
 ///
+/// Kafka's user and password are settings of their own, `kafka.security.login`; the URL does not take them.
+///
 /// Printing and serialising it replaces user, password, token and query by `***`; [`BusUrl::expose`] gives
 /// all of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,6 +22,12 @@ impl BusUrl {
     #[must_use]
     pub const fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// What stands behind the scheme.
+    #[cfg(feature = "kafka")]
+    pub(super) fn hosts(&self) -> &str {
+        self.text.split_once("://").map_or("", |(_, hosts)| hosts)
     }
 
     /// The whole URL, with its secrets.
@@ -61,8 +69,22 @@ pub(super) fn parse(text: &str) -> Result<BusUrl, String> {
         _ if text.chars().any(|character| character.is_whitespace() || character.is_control()) => {
             Err("must not hold white space or control characters".to_owned())
         }
+        Backend::Kafka => kafka(rest).map(|()| BusUrl { text: text.to_owned(), backend }),
         _ => Ok(BusUrl { text: text.to_owned(), backend }),
     }
+}
+
+/// Refuses what is not a list of hosts with ports.
+fn kafka(hosts: &str) -> Result<(), String> {
+    if hosts.contains('@') {
+        // A file of settings can be kept from other eyes; a URL is passed about.
+        return Err("must not hold user and password: set kafka.security.login".to_owned());
+    }
+    let good = |host: &str| {
+        let port = host.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+        matches!(port, Some((host, Ok(1..))) if !host.is_empty() && !host.contains(['/', '?', '#']))
+    };
+    if hosts.split(',').all(good) { Ok(()) } else { Err("must be kafka://HOST:PORT,HOST:PORT".to_owned()) }
 }
 
 /// The URL without its secrets. Hides too much rather than too little: a password may hold any character.

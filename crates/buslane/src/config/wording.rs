@@ -6,11 +6,16 @@ use super::url;
 
 const WHOLE: &str = "must be a whole number, 0 or more";
 const TABLE: &str = "must be a table of keys and values";
+const TABLE_KIND: &str = "a table of keys and values";
+
+/// Where a value of the wrong kind may be a secret that stands a line too high.
+const SECRETS: [&str; 2] = ["kafka.security", "kafka.properties"];
 
 /// A parser's text that begins as on the left is replaced by the right.
-const BEGINNINGS: [(&str, &str); 11] = [
+const BEGINNINGS: [(&str, &str); 12] = [
     ("invalid u64", WHOLE),
     ("invalid u32", WHOLE),
+    ("invalid u16", WHOLE),
     ("invalid boolean", "must be true or false"),
     ("expected mapping start", TABLE),
     ("expected sequence start", "must be a list"),
@@ -23,9 +28,13 @@ const BEGINNINGS: [(&str, &str); 11] = [
 ];
 
 /// What a parser expected, as it says it, and as we do.
-const EXPECTED: [(&str, &str); 4] = [
+const EXPECTED: [(&str, &str); 8] = [
     ("usize", "a whole number, 0 or more"),
+    ("u64", "a whole number, 0 or more"),
     ("u32", "a whole number, 0 or more"),
+    ("u16", "a whole number, 0 or more"),
+    ("a string", "a text"),
+    ("a map", TABLE_KIND),
     ("a sequence", "a list"),
     ("a boolean", "true or false"),
 ];
@@ -45,12 +54,20 @@ pub(super) fn plain(key: &str, reason: &str) -> String {
             _ => (*ours).to_owned(),
         };
     }
+    let secret = SECRETS.iter().any(|section| key.starts_with(section)) && reason.starts_with("invalid ");
+    let said = |found: &str, expected: &str| match secret {
+        true => format!("must be {expected}"),
+        false => format!("{found}, expected {expected}"),
+    };
     if let Some((found, expected)) = reason.rsplit_once(", expected ") {
         if expected.starts_with("struct ") {
-            return format!("{found}, expected a table of keys and values");
+            return said(found, TABLE_KIND);
         }
         if let Some((_, ours)) = EXPECTED.iter().find(|(theirs, _)| *theirs == expected) {
-            return format!("{found}, expected {ours}");
+            return said(found, ours);
+        }
+        if secret {
+            return said(found, expected);
         }
     }
     reason

@@ -16,7 +16,7 @@ fn chosen(config: &Config) -> (bool, String) {
 fn s1_default_is_the_keyed_pool() {
     assert_eq!(chosen(&Config::default()), (false, "default".into()));
     assert_eq!(chosen(&Config::parse_yaml("memory: {actor_pool: {pool_size: 3}}").unwrap()), (false, "default".into()));
-    for url in ["kafka://h", "nats://h"] {
+    for url in ["kafka://h:9092", "nats://h"] {
         assert_eq!(chosen(&Config::new(url).unwrap()), (false, "default".into()));
     }
 }
@@ -69,7 +69,7 @@ fn s1_each_backend_has_a_switch_of_its_own() {
     let file = "{kafka: {actor_pool: {enabled: true}}, nats: {actor_pool: {enabled: false}}}";
     let mut config = Config::parse_yaml(file).unwrap();
     for (url, expected) in
-        [("memory://", (false, "default")), ("kafka://h", (true, "file")), ("nats://h", (false, "file"))]
+        [("memory://", (false, "default")), ("kafka://h:9092", (true, "file")), ("nats://h", (false, "file"))]
     {
         config.url = url.parse().unwrap();
         assert_eq!(chosen(&config), (expected.0, expected.1.into()), "{url}");

@@ -4,6 +4,7 @@
 
 mod choice;
 mod files;
+mod kafka;
 mod reference;
 mod secrets;
 mod variables;

@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, path::Pat
 /// Key path and value of every leaf.
 fn leaves(prefix: &str, value: &Value, found: &mut BTreeMap<String, String>) {
     match value {
-        Value::Object(map) => {
+        Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
                 leaves(&format!("{prefix}{key}."), value, found);
             }
@@ -27,6 +27,16 @@ fn s1_reference_lists_exactly_the_keys_and_defaults_of_the_code() {
     // The keys of the one choice that has settings of its own.
     config.terminal = TerminalConfig::DeadLetter { topic: String::new(), format: DeadLetterFormat::default() };
     leaves("terminal.", &serde_json::to_value(&config).unwrap()["terminal"], &mut real);
+
+    // Those that have no default stand in a full section alone. Properties have the names of librdkafka.
+    real.remove("kafka.security");
+    let mut full = BTreeMap::new();
+    let kafka = Config::parse_yaml(crate::kafka::YAML).unwrap().kafka;
+    leaves("kafka.", &serde_json::to_value(&kafka).unwrap(), &mut full);
+    full.retain(|key, _| !key.starts_with("kafka.properties."));
+    for key in full.into_keys() {
+        real.entry(key).or_default();
+    }
 
     let listed: Vec<_> = Config::reference();
     let keys: BTreeSet<_> = listed.iter().map(|row| row.key.clone()).collect();
@@ -62,12 +72,27 @@ fn s1_field_comments_say_the_real_defaults() {
         ("Config", ""),
         ("RetryConfig", "retry."),
         ("MemoryConfig", "memory."),
+        ("KafkaConfig", "kafka."),
+        ("KafkaTopicConfig", "kafka.create_missing."),
+        ("KafkaConsumerConfig", "kafka.consumer."),
+        ("KafkaProducerConfig", "kafka.producer."),
+        ("KafkaTlsConfig", "kafka.security.tls."),
+        ("KafkaLoginConfig", "kafka.security.login."),
         ("KeyedPoolConfig", "memory.keyed_pool."),
         ("ActorPoolConfig", "memory.actor_pool."),
     ];
     let listed: BTreeMap<_, _> = Config::reference().into_iter().map(|row| (row.key, row.default)).collect();
     let mut checked = 0;
-    for source in ["config.rs", "config/backends.rs", "config/delivery.rs", "config/pools.rs"] {
+    for source in [
+        "config.rs",
+        "config/backends.rs",
+        "config/delivery.rs",
+        "config/kafka.rs",
+        "config/kafka/consumer.rs",
+        "config/kafka/producer.rs",
+        "config/kafka/security.rs",
+        "config/pools.rs",
+    ] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(source)).unwrap();
         let (mut prefix, mut comment) = (None, String::new());
         for line in text.lines().map(str::trim) {
@@ -78,8 +103,12 @@ fn s1_field_comments_say_the_real_defaults() {
             } else if let Some(field) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": "))
                 && let Some(default) = prefix.and_then(|prefix| listed.get(&format!("{prefix}{}", field.0)))
             {
-                let said = comment.rsplit_once("Default: ").map(|(_, said)| said).unwrap_or_default();
-                let expected = if *default == "[]" { "none".to_owned() } else { format!("`{default}`") };
+                let said = comment.rsplit_once("Default: ").map_or(comment.as_str(), |(_, said)| said);
+                let expected = match *default {
+                    "" if said.ends_with("Required. ") => said.to_owned(),
+                    "" | "[]" | "{}" => "none".to_owned(),
+                    default => format!("`{default}`"),
+                };
                 assert!(said.starts_with(&expected), "{source}: {}: {said:?}, expected {expected}", field.0);
                 checked += 1;
                 comment.clear();
@@ -88,7 +117,7 @@ fn s1_field_comments_say_the_real_defaults() {
             }
         }
     }
-    let tables = ["kafka.", "nats.", "terminal."];
+    let tables = ["kafka.keyed_pool.", "kafka.actor_pool.", "nats.", "terminal."];
     let expected = listed.keys().filter(|key| !tables.iter().any(|table| key.starts_with(table))).count();
     assert_eq!(checked, expected, "every key has a field with a comment");
 }

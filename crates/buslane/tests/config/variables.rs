@@ -11,7 +11,7 @@ fn with(url: &str, list: &'static [&'static str]) -> Result<Config, ConfigError>
 
 #[test]
 fn s1_variables_of_every_backend_and_of_one() {
-    for (url, prefix) in [("memory://", "MEMORY"), ("kafka://h", "KAFKA"), ("nats://h", "NATS")] {
+    for (url, prefix) in [("memory://", "MEMORY"), ("kafka://h:9092", "KAFKA"), ("nats://h", "NATS")] {
         let any = |name: &str| match name {
             "BUSLANE_USE_ACTOR_POOL" => Some(OsString::from("true")),
             "BUSLANE_ACTOR_POOL_SIZE" => Some("8".into()),
