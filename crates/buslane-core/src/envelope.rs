@@ -5,6 +5,9 @@
 mod error;
 mod layout;
 mod raw_json;
+mod rfc3339;
+mod scan;
+mod usual;
 mod wire;
 
 pub use error::EnvelopeError;
@@ -93,13 +96,13 @@ fn check(
     event_version: i64,
     no_payload: bool,
 ) -> Result<(), EnvelopeError> {
-    if event_id.trim().is_empty() {
+    if is_blank(event_id) {
         return Err(EnvelopeError::EventIdRequired);
     }
-    if aggregate_id.trim().is_empty() {
+    if is_blank(aggregate_id) {
         return Err(EnvelopeError::AggregateId(AggregateIdError::Blank));
     }
-    if event_type.trim().is_empty() {
+    if is_blank(event_type) {
         return Err(EnvelopeError::EventTypeRequired);
     }
     if event_version <= 0 {
@@ -109,6 +112,11 @@ fn check(
         return Err(EnvelopeError::PayloadRequired);
     }
     check_aggregate_id(aggregate_id.as_bytes()).map_err(EnvelopeError::AggregateId)
+}
+
+fn is_blank(text: &str) -> bool {
+    // Nearly every text starts with a letter or a digit.
+    !text.bytes().next().is_some_and(|byte| byte.is_ascii_graphic()) && text.chars().all(char::is_whitespace)
 }
 
 fn new_event_id() -> ByteString {

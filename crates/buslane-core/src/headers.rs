@@ -3,7 +3,6 @@
 //! Not a map: order and duplicates are kept, look-up is a scan (messages carry a handful). Cloning shares the
 //! buffer, so a header costs no allocation of its own.
 
-use crate::decimal::Decimal;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::{fmt, ops::Range};
 
@@ -130,8 +129,9 @@ impl HeadersBuilder {
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         let value = value.as_ref();
         self.buffer.reserve(PREFIX + name.len() + value.len());
-        self.buffer.put_u16_le(u16::try_from(name.len()).expect("a header name fits in 65,535 bytes"));
-        self.buffer.put_u32_le(u32::try_from(value.len()).expect("a header value fits in 4 GiB"));
+        let [n1, n2] = u16::try_from(name.len()).expect("a header name fits in 65,535 bytes").to_le_bytes();
+        let [v1, v2, v3, v4] = u32::try_from(value.len()).expect("a header value fits in 4 GiB").to_le_bytes();
+        self.buffer.put_slice(&[n1, n2, v1, v2, v3, v4]);
         self.buffer.put_slice(name.as_bytes());
         self.buffer.put_slice(value);
         self
@@ -145,7 +145,7 @@ impl HeadersBuilder {
 
     /// Adds a header whose value is a decimal integer.
     pub fn push_integer(&mut self, name: &str, value: i64) -> &mut Self {
-        self.push(name, Decimal::new(value))
+        self.push(name, itoa::Buffer::new().format(value))
     }
 
     /// The finished list, and the rest of the arena that it was cut from.

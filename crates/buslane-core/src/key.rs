@@ -34,21 +34,28 @@ pub enum AggregateIdError {
 /// # Errors
 /// The first rule that is broken.
 pub fn check_aggregate_id(id: &[u8]) -> Result<(), AggregateIdError> {
-    if id.trim_ascii().is_empty() {
+    if id.iter().all(u8::is_ascii_whitespace) {
         return Err(AggregateIdError::Blank);
     }
     if id.len() > MAX_AGGREGATE_ID_BYTES {
         return Err(AggregateIdError::TooLong { length: id.len() });
     }
-    match id.iter().position(|byte| !is_allowed(*byte)) {
+    match id.iter().position(|byte| !ALLOWED[usize::from(*byte)]) {
         None => Ok(()),
         Some(index) => Err(AggregateIdError::Character { byte: id[index], index }),
     }
 }
 
-const fn is_allowed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-' | b'.' | b'/')
-}
+/// Which bytes an aggregate id may have.
+const ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        allowed[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-' | b'.' | b'/');
+        byte += 1;
+    }
+    allowed
+};
 
 /// The hash that names a key's lane and its rollout slot: XXH3, 64 bits, seed 0.
 ///

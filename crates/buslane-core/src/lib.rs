@@ -3,7 +3,6 @@
 //! This crate is words and contracts: no runtime, no broker client, no thread.
 
 pub mod broker;
-mod decimal;
 pub mod envelope;
 pub mod handler;
 pub mod headers;

@@ -3,10 +3,12 @@
 //! A body is parsed once. What parsing found is kept as places, not as texts: a place costs nothing to keep for an
 //! attempt that may never come, a text costs a reference count.
 
-use super::{Envelope, EnvelopeError, RawJson, wire::Wire};
+use super::{
+    Envelope, EnvelopeError, RawJson, usual,
+    wire::{Fields, Wire},
+};
 use bytes::Bytes;
 use bytestring::ByteString;
-use std::borrow::Cow;
 use time::OffsetDateTime;
 
 /// The result of parsing a body: gives its envelope any number of times, without parsing again.
@@ -37,24 +39,33 @@ impl Layout {
     /// # Errors
     /// As [`Envelope::decode`].
     pub fn read(body: &Bytes) -> Result<Self, EnvelopeError> {
-        let wire = Wire::read(body)?;
-        wire.check()?;
-        let timestamp = wire.timestamp()?;
-        let texts = [&wire.event_id, &wire.aggregate_id, &wire.event_type, &wire.trace_id, &wire.correlation_id];
-        let escaped = texts.iter().any(|text| matches!(text, Cow::Owned(text) if !text.is_empty()));
+        // Checked as a whole, which is several times cheaper than text by text.
+        let text = std::str::from_utf8(body)
+            .map_err(|error| EnvelopeError::NotAnEnvelope { reason: format!("not UTF-8: {error}") })?;
+        if let Some(fields) = usual::read(text) {
+            return Ok(Self::of(body, &fields, fields.check()?));
+        }
+        let wire = Wire::read(text)?;
+        let fields = wire.fields();
+        let timestamp = fields.check()?;
+        let escaped = wire.is_escaped().then(|| Box::new(fields.envelope(body, timestamp)));
+        Ok(Self { escaped, ..Self::of(body, &fields, timestamp) })
+    }
+
+    fn of(body: &Bytes, fields: &Fields<'_>, timestamp: OffsetDateTime) -> Self {
         let span = |text: &str| Span::of(body, text);
-        Ok(Self {
-            event_id: span(&wire.event_id),
-            aggregate_id: span(&wire.aggregate_id),
-            event_type: span(&wire.event_type),
-            trace_id: span(&wire.trace_id),
-            correlation_id: span(&wire.correlation_id),
-            payload: span(wire.payload()),
-            event_version: wire.event_version,
-            tenant_id: wire.tenant_id,
+        Self {
+            event_id: span(fields.event_id),
+            aggregate_id: span(fields.aggregate_id),
+            event_type: span(fields.event_type),
+            trace_id: span(fields.trace_id),
+            correlation_id: span(fields.correlation_id),
+            payload: span(fields.payload),
+            event_version: fields.event_version,
+            tenant_id: fields.tenant_id,
             timestamp,
-            escaped: escaped.then(|| Box::new(wire.into_envelope(body, timestamp))),
-        })
+            escaped: None,
+        }
     }
 
     /// The envelope of the body that was read. Its texts and payload share `body`.

@@ -2,14 +2,13 @@
 //!
 //! Field names, order and omissions are those of the Go services (`encoding/json`, `RFC3339Nano`).
 
-use super::{Envelope, EnvelopeError, Layout, RawJson, check};
-use crate::decimal::Decimal;
+use super::{Envelope, EnvelopeError, Layout, RawJson, check, rfc3339, scan};
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
 impl Envelope {
     /// Checks the envelope and writes its JSON form.
@@ -29,33 +28,28 @@ impl Envelope {
     /// The first rule that is broken.
     pub fn encode_into(&self, arena: &mut BytesMut) -> Result<(), EnvelopeError> {
         self.validate()?;
-        let start = arena.len();
+        let timestamp = rfc3339::Written::new(self.timestamp)
+            .map_err(|error| EnvelopeError::Timestamp { reason: error.to_string() })?;
         arena.reserve(self.size_hint());
-        arena.put_slice(b"{\"event_id\":");
-        put_string(arena, &self.event_id);
-        arena.put_slice(b",\"aggregate_id\":");
-        put_string(arena, &self.aggregate_id);
-        arena.put_slice(b",\"event_type\":");
-        put_string(arena, &self.event_type);
-        arena.put_slice(b",\"event_version\":");
-        arena.put_slice(Decimal::new(self.event_version).as_ref());
+        put_text(arena, "{\"event_id\":\"", &self.event_id);
+        arena.put_slice(b"\",\"aggregate_id\":\"");
+        // It was checked: no character of it needs an escape.
+        arena.put_slice(self.aggregate_id.as_bytes());
+        put_text(arena, "\",\"event_type\":\"", &self.event_type);
+        arena.put_slice(b"\",\"event_version\":");
+        put_integer(arena, self.event_version);
         arena.put_slice(b",\"timestamp\":\"");
-        if let Err(error) = self.timestamp.format_into(&mut arena.writer(), &Rfc3339) {
-            arena.truncate(start);
-            return Err(EnvelopeError::Timestamp { reason: error.to_string() });
+        arena.put_slice(timestamp.as_ref());
+        if !self.trace_id.is_empty() {
+            put_text(arena, "\",\"trace_id\":\"", &self.trace_id);
+        }
+        if !self.correlation_id.is_empty() {
+            put_text(arena, "\",\"correlation_id\":\"", &self.correlation_id);
         }
         arena.put_u8(b'"');
-        for (name, text) in [("trace_id", &self.trace_id), ("correlation_id", &self.correlation_id)] {
-            if !text.is_empty() {
-                arena.put_slice(b",\"");
-                arena.put_slice(name.as_bytes());
-                arena.put_slice(b"\":");
-                put_string(arena, text);
-            }
-        }
         if self.tenant_id != 0 {
             arena.put_slice(b",\"tenant_id\":");
-            arena.put_slice(Decimal::new(self.tenant_id).as_ref());
+            put_integer(arena, self.tenant_id);
         }
         arena.put_slice(b",\"payload\":");
         arena.put_slice(self.payload.as_bytes());
@@ -95,8 +89,8 @@ impl Envelope {
 
 /// Why `body` could not be read; finds the field of the wrong type, which the parser does not name.
 #[cold]
-fn not_an_envelope(body: &[u8], error: &serde_json::Error) -> EnvelopeError {
-    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+fn not_an_envelope(body: &str, error: &serde_json::Error) -> EnvelopeError {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(body).unwrap_or_default();
     let misfit = |name: &&&str| {
         fields.get(**name).is_some_and(|value| match **name {
             "event_version" | "tenant_id" => serde_json::from_str::<i64>(value.get()).is_err(),
@@ -117,64 +111,91 @@ const TYPED_FIELDS: [&str; 8] =
 #[derive(Deserialize)]
 pub(super) struct Wire<'a> {
     #[serde(borrow, default)]
-    pub(super) event_id: Cow<'a, str>,
+    event_id: Cow<'a, str>,
     #[serde(borrow, default)]
-    pub(super) aggregate_id: Cow<'a, str>,
+    aggregate_id: Cow<'a, str>,
     #[serde(borrow, default)]
-    pub(super) event_type: Cow<'a, str>,
+    event_type: Cow<'a, str>,
     #[serde(default)]
-    pub(super) event_version: i64,
+    event_version: i64,
     #[serde(borrow, default = "zero_time")]
     timestamp: Cow<'a, str>,
     #[serde(borrow, default)]
-    pub(super) trace_id: Cow<'a, str>,
+    trace_id: Cow<'a, str>,
     #[serde(borrow, default)]
-    pub(super) correlation_id: Cow<'a, str>,
+    correlation_id: Cow<'a, str>,
     #[serde(default)]
-    pub(super) tenant_id: i64,
+    tenant_id: i64,
     #[serde(borrow, default, deserialize_with = "present")]
     payload: Option<&'a RawValue>,
 }
 
 impl<'a> Wire<'a> {
-    /// Parses a body.
-    pub(super) fn read(body: &'a [u8]) -> Result<Self, EnvelopeError> {
-        // Checked as a whole, which is several times cheaper than text by text.
-        let text = std::str::from_utf8(body)
-            .map_err(|error| EnvelopeError::NotAnEnvelope { reason: format!("not UTF-8: {error}") })?;
-        let wire: Self = serde_json::from_str(text).map_err(|error| not_an_envelope(body, &error))?;
-        if body.trim_ascii_start().first() != Some(&b'{') {
+    /// Parses a body of any form.
+    pub(super) fn read(body: &'a str) -> Result<Self, EnvelopeError> {
+        let wire: Self = serde_json::from_str(body).map_err(|error| not_an_envelope(body, &error))?;
+        if body.as_bytes().trim_ascii_start().first() != Some(&b'{') {
             return Err(EnvelopeError::NotAnEnvelope { reason: "the body is a list, not an object".to_owned() });
         }
         Ok(wire)
     }
 
-    /// Checks the rules of the format, but for the timestamp.
-    pub(super) fn check(&self) -> Result<(), EnvelopeError> {
-        check(&self.event_id, &self.aggregate_id, &self.event_type, self.event_version, self.payload().is_empty())
+    pub(super) fn fields(&self) -> Fields<'_> {
+        Fields {
+            event_id: &self.event_id,
+            aggregate_id: &self.aggregate_id,
+            event_type: &self.event_type,
+            event_version: self.event_version,
+            timestamp: &self.timestamp,
+            trace_id: &self.trace_id,
+            correlation_id: &self.correlation_id,
+            tenant_id: self.tenant_id,
+            payload: self.payload.map_or("", RawValue::get),
+        }
     }
 
-    pub(super) fn payload(&self) -> &'a str {
-        self.payload.map_or("", RawValue::get)
+    /// Whether a text is not in the body as it reads.
+    pub(super) fn is_escaped(&self) -> bool {
+        [&self.event_id, &self.aggregate_id, &self.event_type, &self.trace_id, &self.correlation_id]
+            .iter()
+            .any(|text| matches!(text, Cow::Owned(text) if !text.is_empty()))
     }
+}
 
-    pub(super) fn timestamp(&self) -> Result<OffsetDateTime, EnvelopeError> {
-        OffsetDateTime::parse(&self.timestamp, &Rfc3339)
+/// What was read, not checked yet. A missing payload is empty.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fields<'a> {
+    pub(super) event_id: &'a str,
+    pub(super) aggregate_id: &'a str,
+    pub(super) event_type: &'a str,
+    pub(super) event_version: i64,
+    pub(super) timestamp: &'a str,
+    pub(super) trace_id: &'a str,
+    pub(super) correlation_id: &'a str,
+    pub(super) tenant_id: i64,
+    pub(super) payload: &'a str,
+}
+
+impl Fields<'_> {
+    /// Checks the rules of the format, and gives the timestamp.
+    pub(super) fn check(&self) -> Result<OffsetDateTime, EnvelopeError> {
+        check(self.event_id, self.aggregate_id, self.event_type, self.event_version, self.payload.is_empty())?;
+        rfc3339::parse(self.timestamp)
             .map_err(|error| EnvelopeError::Timestamp { reason: format!("{:?}: {error}", self.timestamp) })
     }
 
     /// The envelope with texts of its own; the payload shares `body`.
-    pub(super) fn into_envelope(self, body: &Bytes, timestamp: OffsetDateTime) -> Envelope {
+    pub(super) fn envelope(&self, body: &Bytes, timestamp: OffsetDateTime) -> Envelope {
         Envelope {
-            event_id: ByteString::from(&*self.event_id),
-            aggregate_id: ByteString::from(&*self.aggregate_id),
-            event_type: ByteString::from(&*self.event_type),
+            event_id: ByteString::from(self.event_id),
+            aggregate_id: ByteString::from(self.aggregate_id),
+            event_type: ByteString::from(self.event_type),
             event_version: self.event_version,
             timestamp,
-            trace_id: ByteString::from(&*self.trace_id),
-            correlation_id: ByteString::from(&*self.correlation_id),
+            trace_id: ByteString::from(self.trace_id),
+            correlation_id: ByteString::from(self.correlation_id),
             tenant_id: self.tenant_id,
-            payload: RawJson::trusted(body.slice_ref(self.payload().as_bytes())),
+            payload: RawJson::trusted(body.slice_ref(self.payload.as_bytes())),
         }
     }
 }
@@ -189,18 +210,18 @@ const fn zero_time<'a>() -> Cow<'a, str> {
     Cow::Borrowed("0001-01-01T00:00:00Z")
 }
 
-fn put_string(out: &mut BytesMut, text: &str) {
-    out.put_u8(b'"');
-    // No early exit: this way the compiler looks at many bytes at a time.
-    let escapes = text.bytes().fold(false, |any, byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
-    if !escapes {
-        out.put_slice(text.as_bytes());
+/// Puts `before`, which ends in the quote, and then `text` without its closing quote.
+fn put_text(out: &mut BytesMut, before: &str, text: &str) {
+    out.put_slice(before.as_bytes());
+    if scan::any(text.as_bytes(), |byte| (byte < 0x20) | (byte == b'"') | (byte == b'\\')) {
+        text.chars().for_each(|character| put_character(out, character));
     } else {
-        for character in text.chars() {
-            put_character(out, character);
-        }
+        out.put_slice(text.as_bytes());
     }
-    out.put_u8(b'"');
+}
+
+fn put_integer(out: &mut BytesMut, value: i64) {
+    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 fn put_character(out: &mut BytesMut, character: char) {
