@@ -141,7 +141,8 @@ pub trait Broker: Send + Sync + 'static {
     fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>>;
 
     /// Adds topics to what this member reads, in one change of the group's membership. Topics that it reads
-    /// already are left alone. Their sources arrive as [`BrokerEvent::Assigned`].
+    /// already are left alone, but for [`SubscribeOptions::settle_first`], which may count from now on. Sources arrive
+    /// as [`BrokerEvent::Assigned`].
     fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>>;
 
     /// Takes a topic out of what this member reads; its intakes end. Other topics are not disturbed.

@@ -19,8 +19,8 @@ mod with_adapter {
     use std::time::Duration;
 
     async fn refused(kafka: &str) -> BusError {
-        let config = Config::parse_yaml(&format!("url: kafka://127.0.0.1:1\nkafka: {kafka}")).unwrap();
-        EventBus::connect(config).await.unwrap_err()
+        let config = Config::parse_yaml(&format!("url: kafka://127.0.0.1:1\nkafka: {kafka}")).expect("a configuration");
+        EventBus::connect(config).await.expect_err("refused")
     }
 
     #[tokio::test]

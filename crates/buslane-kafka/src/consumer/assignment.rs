@@ -43,8 +43,6 @@ pub(crate) struct Assignment {
     pub(super) source: Arc<Source>,
     /// Names this assignment among all that the process has had.
     pub(super) generation: u64,
-    /// Messages are settled before they are handed out.
-    pub(super) settle_first: bool,
     inbox: Mutex<Inbox>,
     settled: Mutex<Settled>,
     /// Stands in the mail's list.
@@ -57,6 +55,8 @@ pub(crate) struct Assignment {
 
 #[derive(Default)]
 struct Inbox {
+    /// What is put in is settled already: strict at-most-once.
+    settle_first: bool,
     messages: VecDeque<Fetched>,
     bytes: usize,
     reader: Option<Waker>,
@@ -67,7 +67,11 @@ struct Inbox {
 
 /// What a reader found.
 pub(super) enum Read {
-    Some(Vec<Fetched>),
+    Some {
+        messages: Vec<Fetched>,
+        /// They are settled already.
+        settled: bool,
+    },
     Ended,
     Nothing,
 }
@@ -83,8 +87,7 @@ impl Assignment {
         Arc::new(Self {
             source: Arc::new(source),
             generation,
-            settle_first,
-            inbox: Mutex::default(),
+            inbox: Mutex::new(Inbox { settle_first, ..Inbox::default() }),
             settled: Mutex::default(),
             listed: AtomicBool::new(false),
             released: AtomicBool::new(false),
@@ -110,7 +113,7 @@ impl Assignment {
             inbox.bytes += message.bytes();
             inbox.messages.push_back(message);
         }
-        let reader = inbox.reader.take();
+        let reader = if inbox.messages.is_empty() { None } else { inbox.reader.take() };
         drop(inbox);
         if let Some(reader) = reader {
             reader.wake();
@@ -130,13 +133,22 @@ impl Assignment {
         }
         let messages: Vec<_> = inbox.messages.drain(..count).collect();
         inbox.bytes -= messages.iter().map(Fetched::bytes).sum::<usize>();
+        let settled = inbox.settle_first;
         let wake = inbox.full && inbox.messages.len() <= READ_AHEAD / 2;
         inbox.full &= !wake;
         drop(inbox);
         if wake {
             self.mail.wake.wake();
         }
-        Read::Some(messages)
+        Read::Some { messages, settled }
+    }
+
+    /// From now on what is put in is settled already. Returns what lay unread and is not.
+    pub(super) fn settle_first(&self) -> VecDeque<Fetched> {
+        let mut inbox = self.inbox.lock();
+        inbox.settle_first = true;
+        inbox.bytes = 0;
+        std::mem::take(&mut inbox.messages)
     }
 
     pub(super) fn poll_end(&self, task: &Task<'_>) -> Poll<()> {

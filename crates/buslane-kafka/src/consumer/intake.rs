@@ -62,16 +62,15 @@ impl Intake for KafkaIntake {
     fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>> {
         // Held until the messages are copied and dropped.
         let Some(_client) = self.assignment.client() else { return Poll::Ready(None) };
-        let messages = match self.assignment.take(max, cx) {
-            Read::Some(messages) => messages,
+        let (messages, settled) = match self.assignment.take(max, cx) {
+            Read::Some { messages, settled } => (messages, settled),
             Read::Ended => return Poll::Ready(None),
             Read::Nothing => return Poll::Pending,
         };
         let sink: Arc<dyn Settle> = Arc::new(Lot(Arc::clone(&self.assignment)));
-        let settle_first = self.assignment.settle_first;
         out.extend(messages.iter().map(|fetched| Delivery {
             message: self.message(fetched),
-            settlement: if settle_first {
+            settlement: if settled {
                 Settlement::ignored()
             } else {
                 Settlement::new(Arc::clone(&sink), fetched.offset())

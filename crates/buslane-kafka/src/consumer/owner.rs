@@ -44,7 +44,7 @@ pub(crate) struct Owner {
     membership: Membership,
     readings: HashMap<u64, Reading>,
     /// Topics whose messages are settled before they are handed out.
-    pub(super) settle_first: HashSet<Topic>,
+    settle_first: HashSet<Topic>,
     commits: Option<Commits>,
     commit_sent: Option<Instant>,
     mail: Arc<Mail>,
@@ -155,8 +155,23 @@ impl Owner {
         self.mail.draining.store(false, Ordering::SeqCst);
     }
 
+    /// From now on messages of a topic are settled before they are handed out, also those that nobody has read yet.
+    pub(super) fn settle_first(&mut self, topic: &Topic) {
+        self.settle_first.insert(topic.clone());
+        for (generation, reading) in &mut self.readings {
+            if reading.place.topic != *topic || std::mem::replace(&mut reading.settle_first, true) {
+                continue;
+            }
+            reading.staged.extend(reading.assignment.settle_first());
+            for message in &reading.staged {
+                self.membership.settle_first(*generation, message.offset());
+            }
+        }
+    }
+
     /// Ends the intakes of one topic.
     pub(super) fn end_topic(&mut self, topic: &Topic) {
+        self.settle_first.remove(topic);
         let generations: Vec<_> =
             self.readings.iter().filter(|(_, reading)| reading.place.topic == *topic).map(|(at, _)| *at).collect();
         self.end(&generations);

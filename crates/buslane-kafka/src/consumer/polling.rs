@@ -163,8 +163,8 @@ impl Polling {
         {
             let mut owner = self.client.context().owner.lock();
             for (topic, options) in topics {
-                if options.settle_first && !self.topics.contains(&topic) {
-                    owner.settle_first.insert(topic.clone());
+                if options.settle_first {
+                    owner.settle_first(&topic);
                 }
                 self.topics.insert(topic);
             }
@@ -176,11 +176,7 @@ impl Polling {
         if !self.topics.remove(topic) {
             return Ok(());
         }
-        {
-            let mut owner = self.client.context().owner.lock();
-            owner.end_topic(topic);
-            owner.settle_first.remove(topic);
-        }
+        self.client.context().owner.lock().end_topic(topic);
         self.send_topics()
     }
 

@@ -59,7 +59,7 @@ pub async fn d1_another_bus_takes_over_after_a_crash(ground: Ground) {
     // A group takes its time until both are members.
     let mut rounds = 0;
     within(LIMIT, "one has a share", async {
-        while started.len() == 0 {
+        while started.is_empty() {
             publish_round(&two, &topic, 100, rounds..rounds + 1).await;
             rounds += 1;
             let _ = timeout(Duration::from_millis(100), started.reached(1)).await;

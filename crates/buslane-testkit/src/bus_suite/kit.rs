@@ -188,6 +188,11 @@ impl Ground {
         assert!(self.fixture.fault(fault).await, "the fixture cannot: {what}");
     }
 
+    /// Makes a fault happen where the backend knows it.
+    pub async fn fault_where_possible(&self, fault: Fault) {
+        self.fixture.fault(fault).await;
+    }
+
     /// Reads the first `count` messages of a topic past the bus, as an auditor of its own.
     pub async fn audit(&self, topic: &Topic, count: usize) -> Vec<Message> {
         let mut feed = self.auditor(topic).await;

@@ -1,20 +1,24 @@
 //! The list of scenarios, once: each becomes two tests wherever the suite is run, one for each pool.
 
 /// Runs the suite of buses: one test for each scenario and pool, in the modules `keyed` and `actor`. The expression
-/// makes a [`BusFixture`](crate::bus_suite::BusFixture); it is evaluated on the runtime of each test.
+/// makes a [`BusFixture`](crate::bus_suite::BusFixture); it is evaluated on the runtime of each test. A second one is
+/// for the actor pool.
 #[macro_export]
 macro_rules! bus_suite {
     ($fixture:expr) => {
+        $crate::bus_suite! { $fixture, $fixture }
+    };
+    ($keyed:expr, $actor:expr) => {
         mod keyed {
             #[allow(unused_imports, reason = "the fixture may need none of it")]
             use super::*;
-            $crate::bus_suite! { @all Keyed $fixture }
+            $crate::bus_suite! { @all Keyed $keyed }
         }
 
         mod actor {
             #[allow(unused_imports, reason = "the fixture may need none of it")]
             use super::*;
-            $crate::bus_suite! { @all Actor $fixture }
+            $crate::bus_suite! { @all Actor $actor }
         }
     };
     (@all $pool:ident $fixture:expr) => {

@@ -125,10 +125,14 @@ impl EventBus {
                 return Err(BusError::AlreadySubscribed(subscribed.topic.clone()));
             }
             let joining = inner.joining.lock().await;
-            inner.flow.registry.insert(Arc::clone(&subscribed))?;
+            let topics = [(subscribed.topic.clone(), subscribed.options)];
             let joined = inner.joined.lock().contains(&subscribed.topic);
+            if joined && subscribed.options.settle_first {
+                // Before there is a handler: none of the messages that were held may reach it unsettled.
+                inner.broker.subscribe(&topics).await?;
+            }
+            inner.flow.registry.insert(Arc::clone(&subscribed))?;
             if !joined {
-                let topics = [(subscribed.topic.clone(), subscribed.options)];
                 if let Err(error) = inner.broker.subscribe(&topics).await {
                     inner.flow.registry.remove(&subscribed.topic, Some(&subscribed));
                     return Err(error.into());

@@ -1,9 +1,12 @@
 //! Reads every partition that has room, and decides about each message that comes.
 
-use super::{Owner, partition_number};
-use crate::consumer::{
-    context::Context,
-    membership::{Arrival, Place},
+use super::{Owner, Reading, partition_number};
+use crate::{
+    consumer::{
+        context::Context,
+        membership::{Arrival, Membership, Place},
+    },
+    native::Fetched,
 };
 use rdkafka::{
     Offset,
@@ -28,48 +31,16 @@ impl Owner {
             if !reading.staged.is_empty() {
                 continue;
             }
-            while let Some(first) = reading.waiting.front() {
-                match membership.arrived(*generation, first.offset()) {
-                    Arrival::Wait => break,
-                    Arrival::Skip => drop(reading.waiting.pop_front()),
-                    Arrival::Run => reading.assignment.put(reading.waiting.pop_front().into_iter()),
+            if reading.waiting.is_empty() {
+                let room = reading.assignment.room().min(membership.room(*generation));
+                if room == 0 || queue.read(room, fetched) == 0 {
+                    continue;
                 }
+                has_read = true;
+                let place = &reading.place;
+                reading.waiting.extend(fetched.drain(..).filter(|message| is_message(place, message)));
             }
-            if !reading.waiting.is_empty() {
-                continue;
-            }
-            let room = reading.assignment.room().min(membership.room(*generation));
-            if room == 0 || queue.read(room, fetched) == 0 {
-                continue;
-            }
-            has_read = true;
-            let waiting = &mut reading.waiting;
-            let arrived = fetched.drain(..).filter_map(|message| {
-                if let Some(error) = message.error() {
-                    report(&reading.place, error);
-                    return None;
-                }
-                if !waiting.is_empty() {
-                    waiting.push_back(message);
-                    return None;
-                }
-                match membership.arrived(*generation, message.offset()) {
-                    Arrival::Run => Some(message),
-                    Arrival::Skip => None,
-                    Arrival::Wait => {
-                        waiting.push_back(message);
-                        None
-                    }
-                }
-            });
-            if reading.settle_first {
-                reading.staged.extend(arrived);
-            } else {
-                reading.assignment.put(arrived);
-            }
-            for message in &reading.staged {
-                membership.settle_first(*generation, message.offset());
-            }
+            reading.hand_out(*generation, membership);
         }
         if self.readings.values().any(|reading| !reading.staged.is_empty()) && !self.membership.is_committing() {
             let staged: Vec<_> =
@@ -81,6 +52,30 @@ impl Owner {
     }
 }
 
+impl Reading {
+    /// Hands out what came, as far as there is room for it in the tracker.
+    fn hand_out(&mut self, generation: u64, membership: &mut Membership) {
+        let Self { waiting, staged, assignment, settle_first, .. } = self;
+        let runs = std::iter::from_fn(|| {
+            loop {
+                match membership.arrived(generation, waiting.front()?.offset()) {
+                    Arrival::Wait => return None,
+                    Arrival::Skip => drop(waiting.pop_front()),
+                    Arrival::Run => return waiting.pop_front(),
+                }
+            }
+        });
+        if !*settle_first {
+            assignment.put(runs);
+            return;
+        }
+        staged.extend(runs);
+        for message in staged {
+            membership.settle_first(generation, message.offset());
+        }
+    }
+}
+
 fn read_again(client: &BaseConsumer<Context>, place: &Place, from: u64) {
     let from = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
     if let Err(error) = client.seek(&place.topic, partition_number(place), from, Duration::ZERO) {
@@ -88,8 +83,10 @@ fn read_again(client: &BaseConsumer<Context>, place: &Place, from: u64) {
     }
 }
 
-fn report(place: &Place, error: RDKafkaErrorCode) {
-    if error != RDKafkaErrorCode::PartitionEOF {
+fn is_message(place: &Place, fetched: &Fetched) -> bool {
+    let error = fetched.error();
+    if let Some(error) = error.filter(|error| *error != RDKafkaErrorCode::PartitionEOF) {
         warn!(topic = %place.topic, partition = place.partition, %error, "reading failed");
     }
+    error.is_none()
 }
