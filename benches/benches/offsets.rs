@@ -64,11 +64,11 @@ fn commits(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("offsets, a commit of 1,000,000");
     for (name, tracker) in [
         ("one open", torn(|_| false)),
-        ("100 open", torn(|offset| mixed(offset) % 10_000 == 0)),
-        ("1,000 open", torn(|offset| mixed(offset) % 1_000 == 0)),
+        ("100 open", torn(|offset| mixed(offset).is_multiple_of(10_000))),
+        ("1,000 open", torn(|offset| mixed(offset).is_multiple_of(1_000))),
         ("every 10th open", torn(|offset| offset % 10 == 0)),
-        ("a tenth open", torn(|offset| mixed(offset) % 10 == 0)),
-        ("half open", torn(|offset| mixed(offset) % 2 == 0)),
+        ("a tenth open", torn(|offset| mixed(offset).is_multiple_of(10))),
+        ("half open", torn(|offset| mixed(offset).is_multiple_of(2))),
     ] {
         group.bench_function(BenchmarkId::new("offer", name), |bencher| {
             let fresh = || tracker.clone();

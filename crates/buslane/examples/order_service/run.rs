@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 const TICK: Duration = Duration::from_millis(100);
+const PARTITIONS: u32 = 8;
 
 /// What a run came to.
 pub(crate) struct Ended {
@@ -100,8 +101,10 @@ pub(crate) async fn run(
 /// Makes the topics and subscribes.
 async fn prepare(bus: &EventBus, service: &Arc<Service>, role: Role, topics: &[String]) -> Result<(), BusError> {
     let others = [CACHE, handlers::DEAD_LETTERS];
+    // Room for several consumers on a shared broker.
+    let settings = TopicSettings { partitions: Some(PARTITIONS), ..TopicSettings::default() };
     for topic in topics.iter().map(String::as_str).chain(others) {
-        bus.configure_topic(topic, &TopicSettings::default(), TopicStrategy::CreateOnly).await?;
+        bus.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await?;
     }
     if role.consumes() { handlers::subscribe(bus, service, topics).await } else { Ok(()) }
 }
