@@ -6,6 +6,7 @@
 
 mod bench;
 mod brokers;
+mod chaos;
 mod ci;
 mod deny;
 mod instructions;
@@ -44,6 +45,9 @@ enum Command {
     /// Start, stop and show a Kafka and a NATS on this machine
     #[command(subcommand)]
     Brokers(brokers::Command),
+    /// Kill, stop and replace processes and brokers while messages flow, and check what became of each message
+    #[command(subcommand)]
+    Chaos(chaos::Command),
     /// Compare instruction counts with those in benches/instructions.json
     Instructions(instructions::Args),
     /// Compare the actor pool with the keyed pool (SPEC T1)
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Msrv => msrv::run(false),
         Command::Test(args) => test::run(&args, &mut test::Tally::default()),
         Command::Brokers(command) => brokers::run(&command),
+        Command::Chaos(command) => chaos::run(&command),
         Command::Instructions(args) => instructions::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::BenchLimits(args) => bench::limits::run(&args),

@@ -59,6 +59,46 @@ impl Held {
         }
     }
 
+    /// Where clients find it.
+    pub(crate) fn address(&self) -> String {
+        self.run.address()
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.run.nodes.len()
+    }
+
+    /// Stops node `at` where it stands: its connections stay open, and nothing answers.
+    pub(crate) fn pause(&self, at: usize) {
+        self.run.nodes[at].process.signal_group(Signal::Stop);
+    }
+
+    /// Lets a stopped node go on.
+    pub(crate) fn go_on(&self, at: usize) {
+        self.run.nodes[at].process.signal_group(Signal::GoOn);
+    }
+
+    /// Ends node `at` without a warning, and waits until it is gone.
+    pub(crate) fn kill(&self, at: usize) {
+        let process = self.run.nodes[at].process;
+        process.signal_group(Signal::Kill);
+        while process.is_alive() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts a node that has ended again, on its ports and its data, and waits until it answers.
+    pub(crate) fn restart_kafka(&mut self, at: usize) -> Result<()> {
+        super::kafka::restart(self, at)
+    }
+
+    /// Writes down the process that node `at` is now.
+    pub(super) fn respawn(&mut self, at: usize, leader: &mut Command) -> Result<()> {
+        let _starting = unless_interrupted();
+        self.run.nodes[at].process = spawn(leader)?;
+        self.run.store()
+    }
+
     /// The variables that tell a test process where it is.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         self.run.exports()
@@ -116,6 +156,8 @@ pub(super) fn stop(run: &Run) -> Result<()> {
     for (signal, deadline) in [(Signal::Terminate, STOP_DEADLINE), (Signal::Kill, KILL_DEADLINE)] {
         for node in &run.nodes {
             node.process.signal_group(signal);
+            // One that is stopped hears it only when it goes on.
+            node.process.signal_group(Signal::GoOn);
         }
         if all_gone(run, deadline) {
             break;

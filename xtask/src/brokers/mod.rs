@@ -176,6 +176,14 @@ pub(crate) fn kafka_for_tests() -> Result<Option<Held>> {
     start(&folder, Kind::Kafka, 1).map(Some)
 }
 
+/// A Kafka for this process alone, whatever the environment names: it is going to suffer.
+pub(crate) fn kafka_of_our_own(nodes: u16) -> Result<Held> {
+    let folder = Folder::of_workspace()?;
+    hold::stop_when_interrupted(&folder)?;
+    hold::sweep(&folder)?;
+    start(&folder, Kind::Kafka, nodes)
+}
+
 fn down(folder: &Folder) -> Result<()> {
     let _lock = state::lock(folder.path(), "brokers")?;
     hold::sweep(folder)?;

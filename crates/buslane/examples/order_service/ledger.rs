@@ -1,18 +1,17 @@
 //! The ledger: one CSV line per attempt, in the order in which handlers ended, for anyone who wants to check.
 //!
-//! A handler takes the time of its end and leaves its line under one short lock; a thread writes what has gathered.
+//! A line is in the file before its handler ends, and so before its message is settled: whoever kills the process loses
+//! no line of what it has done.
 
 use crate::clock::Clock;
 use buslane::core::Source;
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
 };
 
 /// How an attempt ended.
@@ -50,117 +49,61 @@ struct Line<'a> {
     process_id: u32,
 }
 
-/// Lines that wait for the writer; beyond this handlers wait.
-const LIMIT: usize = 65_536;
-/// Lines that wake the writer.
-const MANY: usize = 4096;
-/// How long fewer lines wait.
-const PAUSE: Duration = Duration::from_millis(100);
+const COLUMNS: [&str; 10] =
+    ["topic", "partition", "offset", "aggregate_id", "seq", "attempt", "outcome", "start_ns", "end_ns", "process_id"];
 
 pub(crate) struct Ledger {
     path: PathBuf,
     clock: Clock,
-    shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<csv::Result<()>>>>,
+    process_id: u32,
+    book: Mutex<Book>,
 }
 
-#[derive(Default)]
-struct Shared {
-    pending: Mutex<Pending>,
-    filled: Condvar,
-    emptied: Condvar,
-}
-
-#[derive(Default)]
-struct Pending {
-    entries: Vec<(Entry, u64)>,
-    /// No more lines are coming.
-    closed: bool,
-    /// Nobody writes any more.
-    broken: bool,
+struct Book {
+    writer: csv::Writer<File>,
+    /// Why the book is not complete.
+    failure: Option<String>,
 }
 
 impl Ledger {
     pub(crate) fn create(path: &Path, clock: Clock) -> Result<Self, String> {
-        let file =
-            File::create(path).map_err(|why| format!("--ledger {}: cannot be written: {why}", path.display()))?;
-        let shared = Arc::new(Shared::default());
-        let writer = std::thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || {
-                let written = write(&shared, file);
-                let mut pending = shared.pending.lock();
-                pending.broken = true;
-                pending.entries.clear();
-                shared.emptied.notify_all();
-                written
-            }
-        });
-        Ok(Self { path: path.to_owned(), clock, shared, writer: Mutex::new(Some(writer)) })
+        let refused = |why: &dyn std::fmt::Display| format!("--ledger {}: cannot be written: {why}", path.display());
+        let file = File::create(path).map_err(|why| refused(&why))?;
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(file);
+        writer.write_record(COLUMNS).map_err(|why| refused(&why))?;
+        writer.flush().map_err(|why| refused(&why))?;
+        let book = Mutex::new(Book { writer, failure: None });
+        Ok(Self { path: path.to_owned(), clock, process_id: std::process::id(), book })
     }
 
-    /// Adds a line and returns the time that it gives as the end.
+    /// Writes a line and returns the time that it gives as the end.
     pub(crate) fn add(&self, entry: Entry) -> u64 {
-        let mut pending = self.shared.pending.lock();
-        while pending.entries.len() >= LIMIT && !pending.broken {
-            self.shared.emptied.wait(&mut pending);
+        let mut book = self.book.lock();
+        let end_ns = self.clock.now_ns();
+        let line = Line {
+            topic: entry.source.topic.as_str(),
+            partition: entry.source.partition,
+            offset: entry.offset,
+            aggregate_id: &String::from_utf8_lossy(&entry.aggregate),
+            seq: entry.seq,
+            attempt: entry.attempt,
+            outcome: entry.outcome,
+            start_ns: entry.start_ns,
+            end_ns,
+            process_id: self.process_id,
+        };
+        if book.failure.is_none() {
+            let written = book.writer.serialize(line).and_then(|()| Ok(book.writer.flush()?));
+            book.failure = written.err().map(|why| why.to_string());
         }
-        let now = self.clock.now_ns();
-        if !pending.broken {
-            pending.entries.push((entry, now));
-            if pending.entries.len() == MANY {
-                self.shared.filled.notify_one();
-            }
-        }
-        now
+        end_ns
     }
 
-    /// Writes the rest and joins the thread.
-    pub(crate) fn close(&self) -> Result<(), String> {
-        self.shared.pending.lock().closed = true;
-        self.shared.filled.notify_one();
-        let written = self.writer.lock().take().map(JoinHandle::join);
-        let reason = match written {
-            None | Some(Ok(Ok(()))) => return Ok(()),
-            Some(Ok(Err(why))) => why.to_string(),
-            Some(Err(_)) => "its writer panicked".to_owned(),
-        };
-        Err(format!("--ledger {}: not complete: {reason}", self.path.display()))
-    }
-}
-
-fn write(shared: &Shared, file: File) -> csv::Result<()> {
-    let process_id = std::process::id();
-    let mut writer = csv::WriterBuilder::new().buffer_capacity(1 << 16).has_headers(false).from_writer(file);
-    let columns = "topic partition offset aggregate_id seq attempt outcome start_ns end_ns process_id";
-    writer.write_record(columns.split(' '))?;
-    let mut entries = Vec::new();
-    loop {
-        let closed = {
-            let mut pending = shared.pending.lock();
-            if pending.entries.len() < MANY && !pending.closed {
-                shared.filled.wait_for(&mut pending, PAUSE);
-            }
-            std::mem::swap(&mut entries, &mut pending.entries);
-            shared.emptied.notify_all();
-            pending.closed
-        };
-        for (entry, end_ns) in entries.drain(..) {
-            writer.serialize(Line {
-                topic: entry.source.topic.as_str(),
-                partition: entry.source.partition,
-                offset: entry.offset,
-                aggregate_id: &String::from_utf8_lossy(&entry.aggregate),
-                seq: entry.seq,
-                attempt: entry.attempt,
-                outcome: entry.outcome,
-                start_ns: entry.start_ns,
-                end_ns,
-                process_id,
-            })?;
-        }
-        if closed {
-            return Ok(writer.flush()?);
+    /// Why the ledger is not complete, if it is not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match &self.book.lock().failure {
+            None => Ok(()),
+            Some(reason) => Err(format!("--ledger {}: not complete: {reason}", self.path.display())),
         }
     }
 }

@@ -78,7 +78,7 @@ pub(crate) async fn run(
     let counts = service.tally.counts();
     let report = Report::new(bus, &service.tally, &counts, options.role);
     let mut remarks: Vec<String> = failure.into_iter().collect();
-    remarks.extend(service.ledger.as_ref().and_then(|ledger| ledger.close().err()));
+    remarks.extend(service.ledger.as_ref().and_then(|ledger| ledger.check().err()));
     let failed = !remarks.is_empty();
     if shutdown.abandoned > 0 {
         remarks.push(format!("{} messages were left for redelivery", shutdown.abandoned));
