@@ -88,12 +88,14 @@ impl Books {
         lines.sort_by_key(|line| (line.start_ns, line.end_ns));
         self.published += published;
         let mut verdict = Verdict::default();
+        // Per topic: partitions of two topics may belong to two processes.
         let mut highest: HashMap<(String, String), u64> = HashMap::new();
-        let mut running: HashMap<String, (u64, u32)> = HashMap::new();
+        let mut running: HashMap<(String, String), (u64, u32)> = HashMap::new();
         let mut done_by: HashMap<((String, u32), u64), Line> = HashMap::new();
         for line in lines {
+            let lane = (line.place.0.clone(), line.aggregate.clone());
             if !line.aggregate.is_empty() {
-                let last = running.entry(line.aggregate.clone()).or_insert((0, line.process));
+                let last = running.entry(lane.clone()).or_insert((0, line.process));
                 if line.start_ns < last.0 && line.process != last.1 {
                     verdict.stragglers += 1;
                 }
@@ -112,7 +114,7 @@ impl Books {
             }
             verdict.handled += 1;
             if !line.aggregate.is_empty() {
-                let highest = highest.entry((line.place.0.clone(), line.aggregate.clone())).or_default();
+                let highest = highest.entry(lane).or_default();
                 if line.offset < *highest {
                     verdict.order_violations += 1;
                 }
