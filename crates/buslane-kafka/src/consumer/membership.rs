@@ -33,6 +33,9 @@ pub(crate) struct CommitRules {
 /// another.
 const QUIET: Duration = Duration::from_secs(3);
 
+/// Time until what was refused is offered again.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// A new assignment.
 pub(crate) struct Assigned {
     pub(crate) generation: u64,
@@ -78,6 +81,8 @@ pub(crate) struct Membership {
     last_commit: Option<Instant>,
     /// Sent, and not answered.
     sent: Vec<Commit>,
+    /// The last answer was a refusal of some of it.
+    refused: bool,
     quiet_until: Option<Instant>,
 }
 
@@ -91,6 +96,7 @@ impl Membership {
             settled: 0,
             last_commit: None,
             sent: Vec::new(),
+            refused: false,
             quiet_until: None,
         }
     }
@@ -189,7 +195,8 @@ impl Membership {
     /// What to commit now, if it is time to.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Commit> {
         let last = *self.last_commit.get_or_insert(now);
-        let is_time = self.settled >= self.rules.every || now.duration_since(last) >= self.rules.interval;
+        let interval = if self.refused { self.rules.interval.min(AGAIN) } else { self.rules.interval };
+        let is_time = self.settled >= self.rules.every || now.duration_since(last) >= interval;
         if !is_time || self.is_committing() || self.quiet_until.is_some_and(|until| now < until) {
             return Vec::new();
         }
@@ -228,9 +235,11 @@ impl Membership {
     /// The broker's answer: which partitions it refused. Returns how many commits it took.
     pub(crate) fn answered(&mut self, mut is_refused: impl FnMut(&Place) -> bool) -> usize {
         let mut taken = 0;
+        self.refused = false;
         for Commit { generation, place, offer } in std::mem::take(&mut self.sent) {
             let Some(Held { tracker: Some(tracker), committed, .. }) = self.held.get_mut(&generation) else { continue };
             if is_refused(&place) {
+                self.refused = true;
                 tracker.refused(&offer);
             } else {
                 tracker.acknowledged(&offer);
@@ -239,6 +248,11 @@ impl Membership {
             }
         }
         taken
+    }
+
+    /// Whether the last answer refused something.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.refused
     }
 
     /// The broker takes less metadata than it was sent.
@@ -265,3 +279,6 @@ impl Membership {
         stragglers
     }
 }
+
+#[cfg(test)]
+mod simulation;

@@ -12,6 +12,9 @@ use std::{
 };
 use tracing::{info, warn};
 
+/// Time between two attempts of a commit that must not be given up.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
 impl Owner {
     pub(super) fn send_commits(&mut self, client: &BaseConsumer<Context>, commits: &[Commit]) {
         if commits.is_empty() {
@@ -61,7 +64,7 @@ impl Owner {
             warn!(limit, "the broker takes less metadata than it was sent");
         }
         if let Some(error) = error.or_else(|| refused.values().next().copied()) {
-            warn!(%error, "commit refused, it is tried again");
+            info!(%error, "commit refused, it is tried again");
         }
         let everything = error.is_some() && refused.is_empty();
         self.membership
@@ -76,21 +79,35 @@ impl Owner {
         }
     }
 
-    /// Commits what stands, and waits for the answer.
+    /// Commits what stands, and waits for the answer. A group that is just being reshuffled refuses commits for a
+    /// moment, so what is refused is offered again until `patience` is over.
     pub(super) fn commit_now(&mut self, client: &BaseConsumer<Context>, generations: &[u64], patience: Duration) {
         let deadline = Instant::now() + patience;
         let left = || deadline.saturating_duration_since(Instant::now());
-        // The answer to one that is on its way comes first.
-        while self.membership.is_committing() && !left().is_zero() {
-            self.hear_of_commits(left());
-        }
-        if self.membership.is_committing() {
-            self.membership.answered(|_| true);
-        }
-        let commits = self.membership.offers(generations);
-        self.send_commits(client, &commits);
-        while self.membership.is_committing() && !left().is_zero() {
-            self.hear_of_commits(left());
+        loop {
+            // The answer to one that is on its way comes first.
+            while self.membership.is_committing() && !left().is_zero() {
+                self.hear_of_commits(left());
+            }
+            if self.membership.is_committing() {
+                self.membership.answered(|_| true);
+            }
+            let commits = self.membership.offers(generations);
+            if commits.is_empty() {
+                return;
+            }
+            if left().is_zero() {
+                warn!(partitions = commits.len(), "not everything that is done could be committed");
+                self.membership.answered(|_| true);
+                return;
+            }
+            self.send_commits(client, &commits);
+            while self.membership.is_committing() && !left().is_zero() {
+                self.hear_of_commits(left());
+            }
+            if self.membership.was_refused() {
+                std::thread::sleep(RETRY_PAUSE.min(left()));
+            }
         }
     }
 
