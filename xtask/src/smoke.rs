@@ -1,9 +1,11 @@
 //! Smoke runs: each example that a reader is told to start is started once, and what it reports is looked at.
 //!
-//! Not a test of the product's rules (the suites do that): it finds an example that no longer runs, or whose report has lost a key.
+//! Not a test of the product's rules (the suites do that): it finds an example that no longer runs, or whose report has lost a key, and
+//! ends with a short round of `chaos`.
 
 use serde_json::Value;
 
+use crate::chaos;
 use crate::process::{Result, cargo, run as run_command};
 use crate::workspace::Metadata;
 
@@ -28,7 +30,8 @@ const LATENCY_KEYS: [&str; 3] = ["p50", "p99", "p999"];
 /// Runs every smoke run.
 pub(crate) fn run() -> Result<()> {
     let metadata = Metadata::of_workspace()?;
-    order_service_smoke(&metadata)
+    order_service_smoke(&metadata)?;
+    chaos::kafka(&chaos::Args::short())
 }
 
 /// Runs the order service with each pool.
@@ -40,8 +43,10 @@ fn order_service_smoke(metadata: &Metadata) -> Result<()> {
     for (use_actor_pool, pool) in [("false", "keyed"), ("true", "actor")] {
         let file = metadata.target_directory.join("xtask").join(format!("order_service-{pool}.json"));
         crate::process::write_file(&file, "")?;
+        // With the feature that the short round of `chaos` needs too: one build for both.
         let mut example =
-            cargo(["run", "--release", "--example", "order_service", "--", "--events", "20000", "--report"]);
+            cargo(["run", "--release", "-p", "buslane", "--features", "kafka", "--example", "order_service"]);
+        example.args(["--", "--events", "20000", "--report"]);
         run_command(example.arg(&file).env("BUSLANE_USE_ACTOR_POOL", use_actor_pool))?;
         judge_report(&std::fs::read_to_string(&file)?, pool)
             .map_err(|error| format!("order_service with the {pool} pool: {error}"))?;

@@ -61,6 +61,24 @@ pub(crate) struct Args {
     pub(crate) report: Option<PathBuf>,
 }
 
+impl Args {
+    /// A round that every test run has time for: always the same.
+    pub(crate) fn short() -> Self {
+        Self {
+            rounds: 1,
+            seed: 1,
+            events: 10_000,
+            aggregates: 200,
+            handler_ms: 20,
+            processes: 2,
+            faults_per_round: 2,
+            faults: vec![Fault::Kill, Fault::Restart],
+            kafka_nodes: "1".to_owned(),
+            report: None,
+        }
+    }
+}
+
 pub(crate) fn run(command: &Command) -> Result<()> {
     let Command::Kafka(args) = command;
     kafka(args)
