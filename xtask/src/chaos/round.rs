@@ -9,8 +9,9 @@ use super::service::{Consumer, Site, now_ns};
 use crate::brokers::Held;
 use crate::process::Result;
 
-/// How far back a killed process may not have committed what it has done: the commit interval and its answer.
-const UNCOMMITTED: Duration = Duration::from_millis(1_500);
+/// How far back a killed process may not have committed what it has done: the commit interval of a second, and a
+/// session of six, for which a rebalance may wait for another member that has died; commits wait behind it.
+const UNCOMMITTED: Duration = Duration::from_millis(7_500);
 /// How long members may be without their group after an outage: the session, and a rebalance.
 const REGROUPING: Duration = Duration::from_secs(20);
 /// Nothing new is handled for so long: what is missing is lost.

@@ -29,10 +29,6 @@ pub(crate) struct CommitRules {
     pub(crate) metadata_limit: usize,
 }
 
-/// How long commits wait after a revocation for the assignment that ends the rebalance: one in between would start
-/// another.
-const QUIET: Duration = Duration::from_secs(3);
-
 /// Time until what was refused is offered again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -83,7 +79,6 @@ pub(crate) struct Membership {
     sent: Vec<Commit>,
     /// The last answer was a refusal of some of it.
     refused: bool,
-    quiet_until: Option<Instant>,
 }
 
 impl Membership {
@@ -97,13 +92,11 @@ impl Membership {
             last_commit: None,
             sent: Vec::new(),
             refused: false,
-            quiet_until: None,
         }
     }
 
     /// A partition is given to this member, with what the group has committed for it.
     pub(crate) fn assign(&mut self, place: Place, committed: Option<(u64, &str)>) -> Assigned {
-        self.quiet_until = None;
         self.generations += 1;
         let generation = self.generations;
         let limits = Limits::default();
@@ -197,7 +190,7 @@ impl Membership {
         let last = *self.last_commit.get_or_insert(now);
         let interval = if self.refused { self.rules.interval.min(AGAIN) } else { self.rules.interval };
         let is_time = self.settled >= self.rules.every || now.duration_since(last) >= interval;
-        if !is_time || self.is_committing() || self.quiet_until.is_some_and(|until| now < until) {
+        if !is_time || self.is_committing() {
             return Vec::new();
         }
         self.last_commit = Some(now);
@@ -259,11 +252,6 @@ impl Membership {
     pub(crate) fn halve_metadata(&mut self) -> usize {
         self.rules.metadata_limit /= 2;
         self.rules.metadata_limit
-    }
-
-    /// A revocation begins: commits wait until it is over.
-    pub(crate) fn revoking(&mut self, now: Instant) {
-        self.quiet_until = Some(now + QUIET);
     }
 
     /// Lets assignments go; returns how many messages of them are still being handled.

@@ -182,7 +182,6 @@ impl Group {
 
     fn revoke(&mut self, who: usize, patient: bool) {
         let Some(generation) = self.members[who].has else { return };
-        self.members[who].machine.revoking(Instant::now());
         if patient {
             while let Some(at) = self.members[who].running.iter().position(|(of, _)| *of == generation) {
                 self.end(who, at, true);

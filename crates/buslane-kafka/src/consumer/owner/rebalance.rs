@@ -13,7 +13,7 @@ use rdkafka::{
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tracing::warn;
 
@@ -95,7 +95,6 @@ impl Owner {
         if generations.is_empty() {
             return;
         }
-        self.membership.revoking(Instant::now());
         self.end(generations);
         if !is_lost {
             self.drain(generations, self.drain_deadline);
