@@ -69,9 +69,9 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
 /// Listeners for TLS are there on a single node only: what they prove does not depend on the number of nodes.
 fn choose_ports(nodes: u16) -> Result<Vec<Ports>> {
     let is_single = nodes == 1;
-    let free = ports::free(if is_single { 4 } else { usize::from(nodes) * 2 })?;
+    let free = ports::free(if is_single { 5 } else { usize::from(nodes) * 2 })?;
     if is_single {
-        let secure = SecurePorts { ssl: free[2], sasl_ssl: free[3] };
+        let secure = SecurePorts { ssl: free[2], sasl_ssl: free[3], tls: free[4] };
         return Ok(vec![Ports { client: free[0], controller: free[1], secure: Some(secure) }]);
     }
     Ok(free.chunks_exact(2).map(|pair| Ports { client: pair[0], controller: pair[1], secure: None }).collect())
@@ -79,8 +79,8 @@ fn choose_ports(nodes: u16) -> Result<Vec<Ports>> {
 
 fn named(ports: &Ports) -> Vec<(&'static str, u16)> {
     let mut named = vec![("client", ports.client), ("controller", ports.controller)];
-    if let Some(SecurePorts { ssl, sasl_ssl }) = ports.secure {
-        named.extend([("ssl", ssl), ("sasl_ssl", sasl_ssl)]);
+    if let Some(SecurePorts { tls, ssl, sasl_ssl }) = ports.secure {
+        named.extend([("tls", tls), ("ssl", ssl), ("sasl_ssl", sasl_ssl)]);
     }
     named
 }
@@ -106,7 +106,7 @@ mod tests {
     fn one_node_has_secure_ports_and_three_have_none() {
         let one = choose_ports(1).expect("ports");
         let names: Vec<&str> = named(&one[0]).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["client", "controller", "ssl", "sasl_ssl"]);
+        assert_eq!(names, ["client", "controller", "tls", "ssl", "sasl_ssl"]);
         let three = choose_ports(3).expect("ports");
         assert!(three.len() == 3 && three.iter().all(|ports| ports.secure.is_none()));
     }
