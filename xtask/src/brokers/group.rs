@@ -22,6 +22,8 @@ pub(super) struct Process {
 pub(super) enum Signal {
     Terminate,
     Kill,
+    Pause,
+    Continue,
 }
 
 impl Process {
@@ -100,6 +102,8 @@ mod unix {
         let signal = match signal {
             Signal::Terminate => rustix::process::Signal::TERM,
             Signal::Kill => rustix::process::Signal::KILL,
+            Signal::Pause => rustix::process::Signal::STOP,
+            Signal::Continue => rustix::process::Signal::CONT,
         };
         if let Some(pid) = id(pid) {
             // It may have ended in between, which is what is wanted.

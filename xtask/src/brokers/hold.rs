@@ -42,6 +42,26 @@ impl Held {
         self.run.store()
     }
 
+    /// Starts the process of node `at` again, after its end.
+    pub(super) fn spawn_again(&mut self, at: usize, leader: &mut Command) -> Result<()> {
+        let _starting = unless_interrupted();
+        self.run.nodes[at].process = spawn(leader)?;
+        self.run.store()
+    }
+
+    /// Sends a signal to every process of this broker.
+    pub(super) fn signal(&self, signal: Signal) {
+        for node in &self.run.nodes {
+            node.process.signal_group(signal);
+        }
+    }
+
+    /// Kills every process of this broker, and waits until they are gone. Its data stays.
+    pub(super) fn kill(&self) -> Result<()> {
+        self.signal(Signal::Kill);
+        if all_gone(&self.run, KILL_DEADLINE) { Ok(()) } else { Err("it does not end".into()) }
+    }
+
     /// Lets go of it: it runs until `down`.
     pub(super) fn keep_running(mut self) -> Result<Run> {
         self.run.held_by = None;
@@ -116,6 +136,8 @@ pub(super) fn stop(run: &Run) -> Result<()> {
     for (signal, deadline) in [(Signal::Terminate, STOP_DEADLINE), (Signal::Kill, KILL_DEADLINE)] {
         for node in &run.nodes {
             node.process.signal_group(signal);
+            // One that is paused hears nothing else.
+            node.process.signal_group(Signal::Continue);
         }
         if all_gone(run, deadline) {
             break;

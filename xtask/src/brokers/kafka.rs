@@ -1,5 +1,6 @@
 //! Starting Apache Kafka: one or three nodes, each broker and controller at once. What it is told stands in `properties`.
 
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::group::leader;
@@ -12,6 +13,8 @@ use super::state::Kind;
 use super::{Folder, certs, ports};
 use crate::process::{Result, write_file};
 
+const PROPERTIES: &str = "server.properties";
+const LOG_SETTINGS: &str = "log4j2.xml";
 /// To standard output, which is the node's log file.
 const LOGGING: &str = r#"<Configuration status="WARN">
   <Appenders><Console name="log"><PatternLayout pattern="%d{HH:mm:ss.SSS} %p %c{1}: %m%n"/></Console></Appenders>
@@ -19,12 +22,12 @@ const LOGGING: &str = r#"<Configuration status="WARN">
 </Configuration>
 "#;
 
-/// Prepares the data folder, then becomes the broker: one process group from the first moment, so that an end in between leaves
+/// Prepares a new data folder, then becomes the broker: one process group from the first moment, so that an end in between leaves
 /// nothing running. The flags are for a quick start and a small process; throughput is not what these brokers are for.
 const SCRIPT: &str = r#"
 java="$1" libraries="$2" logging="$3" properties="$4" cluster="$5" login="$6"
 set -- "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$logging" -cp "$libraries/*"
-"$@" -Xmx128m kafka.tools.StorageTool format -t "$cluster" -c "$properties" \
+[ -e "${properties%/*}/data/meta.properties" ] || "$@" -Xmx128m kafka.tools.StorageTool format -t "$cluster" -c "$properties" \
     --add-scram "SCRAM-SHA-256=[$login]" --add-scram "SCRAM-SHA-512=[$login]"
 exec "$@" -Xms64m -Xmx512m kafka.Kafka "$properties"
 "#;
@@ -43,16 +46,13 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
     if cluster.iter().any(|ports| ports.secure.is_some()) {
         certs::write(&held.run.certs())?;
     }
-    let logging = run.join("log4j2.xml");
-    write_file(&logging, LOGGING)?;
+    write_file(&run.join(LOG_SETTINGS), LOGGING)?;
     let id = cluster_id();
     for (at, ports) in cluster.iter().enumerate() {
         let home = held.run.home(at);
-        let properties = home.join("server.properties");
-        write_file(&properties, &properties::text(at + 1, &cluster, &home.join("data"), &held.run.certs()))?;
-        let mut node = leader("sh", &held.run.log(at))?;
-        node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
-        node.args([id.clone(), format!("name={},password={}", properties::USER, properties::PASSWORD)]);
+        let text = properties::text(at + 1, &cluster, &home.join("data"), &held.run.certs());
+        write_file(&home.join(PROPERTIES), &text)?;
+        let mut node = node(&held, at, java, &id)?;
         held.spawn(&mut node, &named(ports))?;
     }
     for (at, ports) in cluster.iter().enumerate() {
@@ -64,6 +64,30 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
         wait_for(&held, 0, || probe::kafka_coordinator(&first, coordinator))?;
     }
     Ok(held)
+}
+
+/// Starts the first node of a cluster again, on its ports and its data, and waits until it answers.
+pub(super) fn start_again(folder: &Folder, held: &mut Held) -> Result<()> {
+    let mut node = node(held, 0, &install::kafka(folder)?, "")?;
+    held.spawn_again(0, &mut node)?;
+    let address = held.run.address();
+    let wait = || {
+        wait_for(held, 0, || probe::kafka(&address))?;
+        wait_for(held, 0, || probe::kafka_coordinator(&address, Coordinator::Group))
+    };
+    wait().map_err(|failure| match failure {
+        Failure::PortTaken(text) => text.into(),
+        Failure::Other(error) => error,
+    })
+}
+
+/// The process of a node. The cluster's id counts when its data folder is new.
+fn node(held: &Held, at: usize, java: &Java, cluster: &str) -> Result<Command> {
+    let (logging, properties) = (held.run.folder.join(LOG_SETTINGS), held.run.home(at).join(PROPERTIES));
+    let mut node = leader("sh", &held.run.log(at))?;
+    node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
+    node.args([cluster, &format!("name={},password={}", properties::USER, properties::PASSWORD)]);
+    Ok(node)
 }
 
 /// Listeners for TLS are there on a single node only: what they prove does not depend on the number of nodes.
