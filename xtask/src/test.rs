@@ -45,6 +45,7 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     if let Some(kafka) = &kafka {
         tests.envs(kafka.variables());
     }
+    tests.envs([brokers::serve_variable()?]);
     if let Some(filter) = &args.filter {
         tests.args(["--", filter]);
     }

@@ -5,6 +5,8 @@
 
 mod properties;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use rules::KafkaConfigError;
 

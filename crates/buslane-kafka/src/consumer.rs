@@ -13,7 +13,7 @@ mod polling;
 
 pub(crate) use events::Events;
 
-use crate::{config::KafkaConfig, reasons::Reasons, wake::Wake};
+use crate::{ConnectError, KafkaConfigError, config::KafkaConfig, reasons::Reasons, wake::Wake};
 use assignment::Mail;
 use buslane_core::{BrokerError, SubscribeOptions, Topic};
 use context::Context;
@@ -41,8 +41,7 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// Makes the client and starts its thread. Does not connect yet.
-    pub(crate) fn start(config: &KafkaConfig) -> Result<Self, BrokerError> {
-        let unreachable = |error: &dyn std::fmt::Display| BrokerError::Unreachable { reason: error.to_string() };
+    pub(crate) fn start(config: &KafkaConfig) -> Result<Self, ConnectError> {
         let events = Arc::new(Events::default());
         let mail = Arc::new(Mail::default());
         let wake = Arc::clone(&mail.wake);
@@ -56,7 +55,7 @@ impl Consumer {
         let owner = Owner::new(rules, consumer.drain_deadline, &mail, &events, &reasons);
         let context = Context { owner: Mutex::new(owner), reasons };
         let mut client: BaseConsumer<Context> =
-            config.consumer().create_with_context(context).map_err(|error| unreachable(&error))?;
+            config.consumer().create_with_context(context).map_err(KafkaConfigError::from)?;
         let bell = Arc::clone(&wake);
         client.set_nonempty_callback(move || bell.wake());
         let (commands, inbox) = bounded(COMMANDS);
@@ -64,7 +63,7 @@ impl Consumer {
         thread::Builder::new()
             .name("buslane-kafka".to_owned())
             .spawn(move || polling.run())
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
         Ok(Self { commands, wake, events })
     }
 

@@ -5,9 +5,9 @@ mod batch;
 
 pub(crate) use acked::Acked;
 
-use crate::{config::KafkaConfig, reasons::Reasons};
+use crate::{KafkaConfigError, config::KafkaConfig, reasons::Reasons};
 use batch::Batch;
-use buslane_core::{Answer, BrokerError, PublishError, Receipt, Record, Topic};
+use buslane_core::{Answer, PublishError, Receipt, Record, Topic};
 use rdkafka::{
     client::{Client, ClientContext},
     config::RDKafkaLogLevel,
@@ -108,12 +108,9 @@ impl Deliveries {
 }
 
 impl Producer {
-    pub(crate) fn start(config: &KafkaConfig) -> Result<Self, BrokerError> {
+    pub(crate) fn start(config: &KafkaConfig) -> Result<Self, KafkaConfigError> {
         let context = Deliveries { reasons: Arc::default(), room: Notify::new(), waiting: AtomicBool::new(false) };
-        let client = config
-            .producer()
-            .create_with_context(context)
-            .map_err(|error: KafkaError| BrokerError::Unreachable { reason: error.to_string() })?;
+        let client = config.producer().create_with_context(context)?;
         Ok(Self { client, publish_timeout: config.producer.publish_timeout, closed: AtomicBool::new(false) })
     }
 

@@ -2,8 +2,14 @@
 //! log.
 
 use parking_lot::Mutex;
-use rdkafka::{config::RDKafkaLogLevel, error::KafkaError};
+use rdkafka::{
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 use tracing::{debug, error, info, warn};
+
+/// What it means, mostly, when the first question of all is answered by closing the connection.
+const TLS_HINT: &str = "; that is what a port for TLS does to plain text";
 
 /// The last trouble of one client.
 #[derive(Default)]
@@ -24,7 +30,14 @@ impl Reasons {
                     warn!(facility, message, "kafka client");
                 }
             }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(facility, message, "kafka client"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                // A connection that the other side has closed is told no louder, and may have been refused.
+                if facility == "FAIL" {
+                    let hint = if message.contains("APIVERSION_QUERY") { TLS_HINT } else { "" };
+                    *self.0.lock() = Some(format!("{message}{hint}"));
+                }
+                info!(facility, message, "kafka client");
+            }
             RDKafkaLogLevel::Debug => debug!(facility, message, "kafka client"),
         }
     }
@@ -32,7 +45,11 @@ impl Reasons {
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
         let text = if reason.is_empty() { error.to_string() } else { format!("{error}: {reason}") };
         warn!(error = text, "kafka client");
-        *self.0.lock() = Some(text);
+        let mut last = self.0.lock();
+        // That all brokers are down follows from what was said before it, and says less.
+        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *last = Some(text);
+        }
     }
 
     /// The error of a call, with the last trouble behind it.

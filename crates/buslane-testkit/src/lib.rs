@@ -6,6 +6,7 @@ pub mod bus_suite;
 pub mod deadline;
 pub mod leak;
 pub mod ledger;
+pub mod own_server;
 pub mod pool_suite;
 pub mod recorder;
 pub mod server;

@@ -22,8 +22,8 @@ pub(super) struct Process {
 pub(super) enum Signal {
     Terminate,
     Kill,
-    Stop,
-    GoOn,
+    Pause,
+    Continue,
 }
 
 impl Process {
@@ -102,8 +102,8 @@ mod unix {
         let signal = match signal {
             Signal::Terminate => rustix::process::Signal::TERM,
             Signal::Kill => rustix::process::Signal::KILL,
-            Signal::Stop => rustix::process::Signal::STOP,
-            Signal::GoOn => rustix::process::Signal::CONT,
+            Signal::Pause => rustix::process::Signal::STOP,
+            Signal::Continue => rustix::process::Signal::CONT,
         };
         if let Some(pid) = id(pid) {
             // It may have ended in between, which is what is wanted.

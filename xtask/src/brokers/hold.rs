@@ -42,6 +42,44 @@ impl Held {
         self.run.store()
     }
 
+    /// Starts the process of node `at` again, after its end.
+    pub(super) fn spawn_again(&mut self, at: usize, leader: &mut Command) -> Result<()> {
+        let _starting = unless_interrupted();
+        self.run.nodes[at].process = spawn(leader)?;
+        self.run.store()
+    }
+
+    /// Stops node `at` where it stands: its connections stay open, and nothing answers.
+    pub(crate) fn pause(&self, at: usize) {
+        self.run.nodes[at].process.signal_group(Signal::Pause);
+    }
+
+    /// Lets a node that was paused go on.
+    pub(crate) fn go_on(&self, at: usize) {
+        self.run.nodes[at].process.signal_group(Signal::Continue);
+    }
+
+    /// Kills node `at`, and waits until it is gone. Its data stays.
+    pub(crate) fn kill(&self, at: usize) -> Result<()> {
+        let process = self.run.nodes[at].process;
+        process.signal_group(Signal::Kill);
+        if gone(KILL_DEADLINE, || !process.is_alive()) { Ok(()) } else { Err("it does not end".into()) }
+    }
+
+    /// Starts a node of a Kafka again that has ended, on its ports and its data, and waits until it answers.
+    pub(crate) fn start_again(&mut self, at: usize) -> Result<()> {
+        super::kafka::start_again(self, at)
+    }
+
+    /// Where clients find it.
+    pub(crate) fn address(&self) -> String {
+        self.run.address()
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.run.nodes.len()
+    }
+
     /// Lets go of it: it runs until `down`.
     pub(super) fn keep_running(mut self) -> Result<Run> {
         self.run.held_by = None;
@@ -57,46 +95,6 @@ impl Held {
             let _ = std::fs::create_dir_all(&self.logs);
             let _ = std::fs::copy(self.run.log(at), self.logs.join(format!("{}-{}.log", self.run.kind, at + 1)));
         }
-    }
-
-    /// Where clients find it.
-    pub(crate) fn address(&self) -> String {
-        self.run.address()
-    }
-
-    pub(crate) fn nodes(&self) -> usize {
-        self.run.nodes.len()
-    }
-
-    /// Stops node `at` where it stands: its connections stay open, and nothing answers.
-    pub(crate) fn pause(&self, at: usize) {
-        self.run.nodes[at].process.signal_group(Signal::Stop);
-    }
-
-    /// Lets a stopped node go on.
-    pub(crate) fn go_on(&self, at: usize) {
-        self.run.nodes[at].process.signal_group(Signal::GoOn);
-    }
-
-    /// Ends node `at` without a warning, and waits until it is gone.
-    pub(crate) fn kill(&self, at: usize) {
-        let process = self.run.nodes[at].process;
-        process.signal_group(Signal::Kill);
-        while process.is_alive() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Starts a node that has ended again, on its ports and its data, and waits until it answers.
-    pub(crate) fn restart_kafka(&mut self, at: usize) -> Result<()> {
-        super::kafka::restart(self, at)
-    }
-
-    /// Writes down the process that node `at` is now.
-    pub(super) fn respawn(&mut self, at: usize, leader: &mut Command) -> Result<()> {
-        let _starting = unless_interrupted();
-        self.run.nodes[at].process = spawn(leader)?;
-        self.run.store()
     }
 
     /// The variables that tell a test process where it is.
@@ -156,8 +154,8 @@ pub(super) fn stop(run: &Run) -> Result<()> {
     for (signal, deadline) in [(Signal::Terminate, STOP_DEADLINE), (Signal::Kill, KILL_DEADLINE)] {
         for node in &run.nodes {
             node.process.signal_group(signal);
-            // One that is stopped hears it only when it goes on.
-            node.process.signal_group(Signal::GoOn);
+            // One that is paused hears nothing else.
+            node.process.signal_group(Signal::Continue);
         }
         if all_gone(run, deadline) {
             break;
@@ -176,9 +174,13 @@ pub(super) fn stop(run: &Run) -> Result<()> {
 }
 
 fn all_gone(run: &Run, deadline: Duration) -> bool {
+    gone(deadline, || run.nodes.iter().all(|node| !node.process.is_alive()))
+}
+
+fn gone(deadline: Duration, is_gone: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     loop {
-        if run.nodes.iter().all(|node| !node.process.is_alive()) {
+        if is_gone() {
             return true;
         }
         if start.elapsed() > deadline {

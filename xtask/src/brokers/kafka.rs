@@ -14,8 +14,7 @@ use super::{Folder, certs, ports};
 use crate::process::{Result, write_file};
 
 const PROPERTIES: &str = "server.properties";
-const LOGGING_FILE: &str = "log4j2.xml";
-
+const LOG_SETTINGS: &str = "log4j2.xml";
 /// To standard output, which is the node's log file.
 const LOGGING: &str = r#"<Configuration status="WARN">
   <Appenders><Console name="log"><PatternLayout pattern="%d{HH:mm:ss.SSS} %p %c{1}: %m%n"/></Console></Appenders>
@@ -23,12 +22,12 @@ const LOGGING: &str = r#"<Configuration status="WARN">
 </Configuration>
 "#;
 
-/// Prepares the data folder (when there is an id for it), then becomes the broker: one process group from the first moment, so that an end in between leaves
+/// Prepares a new data folder, then becomes the broker: one process group from the first moment, so that an end in between leaves
 /// nothing running. The flags are for a quick start and a small process; throughput is not what these brokers are for.
 const SCRIPT: &str = r#"
 java="$1" libraries="$2" logging="$3" properties="$4" cluster="$5" login="$6"
 set -- "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$logging" -cp "$libraries/*"
-[ -n "$cluster" ] && "$@" -Xmx128m kafka.tools.StorageTool format -t "$cluster" -c "$properties" \
+[ -e "${properties%/*}/data/meta.properties" ] || "$@" -Xmx128m kafka.tools.StorageTool format -t "$cluster" -c "$properties" \
     --add-scram "SCRAM-SHA-256=[$login]" --add-scram "SCRAM-SHA-512=[$login]"
 exec "$@" -Xms64m -Xmx512m kafka.Kafka "$properties"
 "#;
@@ -42,11 +41,12 @@ pub(super) fn start(folder: &Folder, nodes: u16) -> Result<Held> {
 
 fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<Held, Failure> {
     let mut held = Held::create(folder, Kind::Kafka)?;
+    let run = held.run.folder.clone();
     let cluster = choose_ports(nodes)?;
     if cluster.iter().any(|ports| ports.secure.is_some()) {
         certs::write(&held.run.certs())?;
     }
-    write_file(&held.run.folder.join(LOGGING_FILE), LOGGING)?;
+    write_file(&run.join(LOG_SETTINGS), LOGGING)?;
     let id = cluster_id();
     for (at, ports) in cluster.iter().enumerate() {
         let home = held.run.home(at);
@@ -66,33 +66,37 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
     Ok(held)
 }
 
-/// The command that becomes node `at`; without an id its data stays what it is.
-fn node(held: &Held, at: usize, java: &Java, id: &str) -> Result<Command> {
-    let (logging, properties) = (held.run.folder.join(LOGGING_FILE), held.run.home(at).join(PROPERTIES));
-    let mut node = leader("sh", &held.run.log(at))?;
-    node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
-    node.args([id.to_owned(), format!("name={},password={}", properties::USER, properties::PASSWORD)]);
-    Ok(node)
-}
-
-/// Starts a node again that has ended.
-pub(super) fn restart(held: &mut Held, at: usize) -> Result<()> {
-    let java = install::kafka(&Folder::of_workspace()?)?;
-    let mut node = node(held, at, &java, "")?;
-    held.respawn(at, &mut node)?;
-    let port = held.run.nodes[at].ports.get("client").copied().unwrap_or(0);
-    wait_for(held, at, || probe::kafka(&format!("127.0.0.1:{port}"))).map_err(|failure| match failure {
+/// Starts a node that has ended again, on its ports and its data, and waits until it answers.
+pub(super) fn start_again(held: &mut Held, at: usize) -> Result<()> {
+    let mut node = node(held, at, &install::kafka(&Folder::of_workspace()?)?, "")?;
+    held.spawn_again(at, &mut node)?;
+    let port = held.run.nodes[at].ports.get("client").copied().unwrap_or_default();
+    let address = format!("127.0.0.1:{port}");
+    let wait = || {
+        wait_for(held, at, || probe::kafka(&address))?;
+        wait_for(held, at, || probe::kafka_coordinator(&address, Coordinator::Group))
+    };
+    wait().map_err(|failure| match failure {
         Failure::PortTaken(text) => text.into(),
         Failure::Other(error) => error,
     })
 }
 
+/// The process of a node. The cluster's id counts when its data folder is new.
+fn node(held: &Held, at: usize, java: &Java, cluster: &str) -> Result<Command> {
+    let (logging, properties) = (held.run.folder.join(LOG_SETTINGS), held.run.home(at).join(PROPERTIES));
+    let mut node = leader("sh", &held.run.log(at))?;
+    node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
+    node.args([cluster, &format!("name={},password={}", properties::USER, properties::PASSWORD)]);
+    Ok(node)
+}
+
 /// Listeners for TLS are there on a single node only: what they prove does not depend on the number of nodes.
 fn choose_ports(nodes: u16) -> Result<Vec<Ports>> {
     let is_single = nodes == 1;
-    let free = ports::free(if is_single { 4 } else { usize::from(nodes) * 2 })?;
+    let free = ports::free(if is_single { 5 } else { usize::from(nodes) * 2 })?;
     if is_single {
-        let secure = SecurePorts { ssl: free[2], sasl_ssl: free[3] };
+        let secure = SecurePorts { ssl: free[2], sasl_ssl: free[3], tls: free[4] };
         return Ok(vec![Ports { client: free[0], controller: free[1], secure: Some(secure) }]);
     }
     Ok(free.chunks_exact(2).map(|pair| Ports { client: pair[0], controller: pair[1], secure: None }).collect())
@@ -100,8 +104,8 @@ fn choose_ports(nodes: u16) -> Result<Vec<Ports>> {
 
 fn named(ports: &Ports) -> Vec<(&'static str, u16)> {
     let mut named = vec![("client", ports.client), ("controller", ports.controller)];
-    if let Some(SecurePorts { ssl, sasl_ssl }) = ports.secure {
-        named.extend([("ssl", ssl), ("sasl_ssl", sasl_ssl)]);
+    if let Some(SecurePorts { tls, ssl, sasl_ssl }) = ports.secure {
+        named.extend([("tls", tls), ("ssl", ssl), ("sasl_ssl", sasl_ssl)]);
     }
     named
 }
@@ -127,7 +131,7 @@ mod tests {
     fn one_node_has_secure_ports_and_three_have_none() {
         let one = choose_ports(1).expect("ports");
         let names: Vec<&str> = named(&one[0]).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["client", "controller", "ssl", "sasl_ssl"]);
+        assert_eq!(names, ["client", "controller", "tls", "ssl", "sasl_ssl"]);
         let three = choose_ports(3).expect("ports");
         assert!(three.len() == 3 && three.iter().all(|ports| ports.secure.is_none()));
     }

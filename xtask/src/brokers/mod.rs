@@ -13,6 +13,7 @@ mod nats;
 mod ports;
 mod probe;
 mod properties;
+mod serve;
 mod start;
 mod state;
 
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum};
 
 pub(crate) use hold::Held;
+pub(crate) use serve::variable as serve_variable;
 
 use crate::process::Result;
 use crate::table;
@@ -32,6 +34,8 @@ use state::{Kind, Run};
 pub(crate) enum Command {
     /// Start what does not run yet and print its addresses as exports: eval "$(cargo xtask brokers up)"
     Up(UpArgs),
+    /// Start a Kafka for one test, which pauses, kills and starts it again through standard input
+    Serve,
     /// Stop every broker that `up` has started and remove its data
     Down,
     /// Show which brokers run, and where
@@ -89,6 +93,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let folder = Folder::of_workspace()?;
     match command {
         Command::Up(args) => up(&folder, args),
+        Command::Serve => serve::run(&folder),
         Command::Down => down(&folder),
         Command::Status => status(&folder),
     }
@@ -106,6 +111,8 @@ fn up(folder: &Folder, args: &UpArgs) -> Result<()> {
     if !matches!(args.only, Some(Only::Kafka)) {
         up_one(folder, Kind::Nats, nats_nodes)?;
     }
+    let (name, value) = serve::variable()?;
+    println!("export {name}={}", shell_word(&value));
     Ok(())
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Ports {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SecurePorts {
+    /// TLS alone.
+    pub(super) tls: u16,
     /// TLS that asks the client for a certificate.
     pub(super) ssl: u16,
     /// TLS and a login.
@@ -31,8 +33,8 @@ pub(super) fn text(id: usize, cluster: &[Ports], data: &Path, certs: &Path) -> S
     let voters: Vec<String> =
         cluster.iter().enumerate().map(|(at, ports)| format!("{}@127.0.0.1:{}", at + 1, ports.controller)).collect();
     let mut listeners = vec![("PLAINTEXT", client)];
-    if let Some(SecurePorts { ssl, sasl_ssl }) = secure {
-        listeners.extend([("SSL", ssl), ("SASL_SSL", sasl_ssl)]);
+    if let Some(SecurePorts { tls, ssl, sasl_ssl }) = secure {
+        listeners.extend([("TLS", tls), ("SSL", ssl), ("SASL_SSL", sasl_ssl)]);
     }
     let list = |listeners: &[(&str, u16)]| {
         listeners.iter().map(|(name, port)| format!("{name}://127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
@@ -50,7 +52,7 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listeners={listeners}
 advertised.listeners={advertised}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,TLS:SSL,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 log.dirs={data}
 
 # A topic that a test has forgotten to create is an error, not a surprise.
@@ -69,6 +71,9 @@ offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.num.partitions=4
 log.cleaner.dedupe.buffer.size=8388608
+
+# Time between two looks for something to compact; 15 s by default, which a test would have to wait for.
+log.cleaner.backoff.ms=200
 
 # Groups form and notice a lost member in test time: the defaults wait 3 s for a first member, 5 s between heartbeats, 45 s for a silent one.
 group.initial.rebalance.delay.ms=0
@@ -100,6 +105,7 @@ ssl.keystore.location={certs}/server.pem
 ssl.truststore.type=PEM
 ssl.truststore.location={certs}/ca.pem
 listener.name.ssl.ssl.client.auth=required
+listener.name.tls.ssl.client.auth=none
 sasl.enabled.mechanisms=PLAIN,{scram}
 listener.name.sasl_ssl.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";
 "
@@ -143,15 +149,16 @@ mod tests {
 
     #[test]
     fn one_node_listens_for_tls_and_logins_too() {
-        let ports = Ports { client: 1, controller: 2, secure: Some(SecurePorts { ssl: 3, sasl_ssl: 4 }) };
+        let ports = Ports { client: 1, controller: 2, secure: Some(SecurePorts { tls: 5, ssl: 3, sasl_ssl: 4 }) };
         let properties = properties(1, &[ports]);
         assert_eq!(
             properties["advertised.listeners"],
-            "PLAINTEXT://127.0.0.1:1,SSL://127.0.0.1:3,SASL_SSL://127.0.0.1:4"
+            "PLAINTEXT://127.0.0.1:1,TLS://127.0.0.1:5,SSL://127.0.0.1:3,SASL_SSL://127.0.0.1:4"
         );
         assert_eq!(properties["offsets.topic.replication.factor"], "1");
         assert_eq!(properties["min.insync.replicas"], "1");
         assert_eq!(properties["listener.name.ssl.ssl.client.auth"], "required");
+        assert_eq!(properties["listener.name.tls.ssl.client.auth"], "none");
         assert_eq!(properties["sasl.enabled.mechanisms"], "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512");
         assert!(properties["listener.name.sasl_ssl.plain.sasl.jaas.config"].ends_with("user_alice=\"secret\";"));
         assert!(properties["listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config"].contains("ScramLoginModule"));

@@ -141,6 +141,7 @@ impl Run {
     pub(super) fn exports(&self) -> Vec<(&'static str, String)> {
         let mut exports = vec![(self.kind.variable(), self.address())];
         for (name, variable, scheme) in [
+            ("tls", "BUSLANE_TEST_KAFKA_TLS", ""),
             ("ssl", "BUSLANE_TEST_KAFKA_SSL", ""),
             ("sasl_ssl", "BUSLANE_TEST_KAFKA_SASL_SSL", ""),
             ("monitor", "NATS_MONITOR_URL", "http://"),

@@ -138,8 +138,8 @@ impl<'a> Round<'a> {
             }
             Fault::BrokerRestart => {
                 let (node, from) = (self.any_node(), now_ns());
-                self.broker.kill(node);
-                self.broker.restart_kafka(node)?;
+                self.broker.kill(node)?;
+                self.broker.start_again(node)?;
                 self.excuse(None, from, REGROUPING);
                 Ok(())
             }

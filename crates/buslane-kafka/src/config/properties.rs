@@ -1,11 +1,11 @@
 //! From fields to the properties of librdkafka.
 
 use super::{Assignment, Compression, Isolation, KafkaConfig, Login, OffsetReset, Partitioner, Security};
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::time::Duration;
 
 /// Properties that the bus sets or relies on, each with the field to use instead.
-pub(super) const CONTROLLED: [(&str, &str); 49] = [
+pub(super) const CONTROLLED: [(&str, &str); 56] = [
     ("bootstrap.servers", "brokers"),
     ("metadata.broker.list", "brokers"),
     ("client.id", "client_id"),
@@ -53,8 +53,15 @@ pub(super) const CONTROLLED: [(&str, &str); 49] = [
     ("security.protocol", "security"),
     ("sasl.username", "security.login"),
     ("sasl.password", "security.login"),
+    ("sasl.mechanism", "security.login"),
+    ("sasl.mechanisms", "security.login"),
+    ("ssl.ca.location", "security.tls.ca_file"),
+    ("ssl.certificate.location", "security.tls.certificate_file"),
+    ("ssl.key.location", "security.tls.key_file"),
+    ("ssl.key.password", "security.tls.key_password"),
     ("socket.connection.setup.timeout.ms", "connect_timeout"),
     ("socket.timeout.ms", "request_timeout"),
+    ("socket.nagle.disable", "nothing: the bus sends small requests at once"),
 ];
 
 fn millis(time: Duration) -> String {
@@ -76,6 +83,8 @@ impl KafkaConfig {
             // Small requests are the rule: a handler's receipt must not wait for the peer's delayed acknowledgement.
             .set("socket.nagle.disable", "true");
         self.security.set(&mut client);
+        // The binding takes its level from the crate `log`, which may be off while `tracing` is on.
+        client.set_log_level(RDKafkaLogLevel::Info);
         client
     }
 
@@ -90,6 +99,8 @@ impl KafkaConfig {
             .set("max.poll.interval.ms", millis(consumer.max_poll_interval))
             .set("fetch.min.bytes", consumer.fetch_min_bytes.to_string())
             .set("fetch.wait.max.ms", millis(consumer.fetch_max_wait))
+            // librdkafka wants an answer to have room for a message, and takes this one's default otherwise.
+            .set("message.max.bytes", self.producer.max_message_bytes.to_string())
             .set("fetch.max.bytes", consumer.fetch_max_bytes.max(self.producer.max_message_bytes).to_string())
             .set("max.partition.fetch.bytes", consumer.fetch_partition_bytes.to_string())
             .set("queued.min.messages", consumer.prefetch_messages.to_string())

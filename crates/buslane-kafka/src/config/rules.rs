@@ -1,6 +1,7 @@
 //! The rules that settings must keep.
 
 use super::{Assignment, KafkaConfig, properties::CONTROLLED};
+use rdkafka::error::KafkaError;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -36,6 +37,39 @@ pub enum KafkaConfigError {
         /// What librdkafka says.
         reason: String,
     },
+    /// librdkafka does not take the value of a setting.
+    #[error("kafka.{setting}: {reason}")]
+    Value {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What librdkafka says.
+        reason: String,
+    },
+    /// librdkafka does not take the settings together, or cannot use a file that they name.
+    #[error("kafka: {reason}")]
+    Client {
+        /// What librdkafka says.
+        reason: String,
+    },
+}
+
+impl From<KafkaError> for KafkaConfigError {
+    /// Why a client was not made. The value stays out of it: it may be a password.
+    fn from(error: KafkaError) -> Self {
+        match error {
+            KafkaError::ClientConfig(_, reason, property, _) => match instead_of(&property) {
+                Some(setting) => Self::Value { setting, reason },
+                None => Self::Client { reason },
+            },
+            KafkaError::ClientCreation(reason) => Self::Client { reason },
+            other => Self::Client { reason: other.to_string() },
+        }
+    }
+}
+
+/// The setting that a property belongs to.
+fn instead_of(property: &str) -> Option<&'static str> {
+    CONTROLLED.iter().find(|(name, _)| *name == property).map(|(_, instead)| *instead)
 }
 
 impl KafkaConfig {
@@ -83,7 +117,12 @@ impl KafkaConfig {
             let found = format!("{:?}", consumer.drain_deadline);
             return rule("consumer.drain_deadline", "must be less than consumer.max_poll_interval", found);
         }
+        if producer.linger >= producer.publish_timeout {
+            let found = format!("{:?}", producer.linger);
+            return rule("producer.linger", "must be less than producer.publish_timeout", found);
+        }
         let counts = [
+            ("consumer.fetch_min_bytes", u64::from(consumer.fetch_min_bytes)),
             ("consumer.fetch_max_bytes", u64::from(consumer.fetch_max_bytes)),
             ("consumer.fetch_partition_bytes", u64::from(consumer.fetch_partition_bytes)),
             ("consumer.prefetch_messages", u64::from(consumer.prefetch_messages)),
@@ -93,14 +132,31 @@ impl KafkaConfig {
             ("producer.max_message_bytes", u64::from(producer.max_message_bytes)),
             ("producer.queue_messages", u64::from(producer.queue_messages)),
             ("producer.queue_kib", u64::from(producer.queue_kib)),
+            // An idempotent producer sends a batch again, or cannot say what became of it.
+            ("producer.retries", u64::from(producer.retries)),
         ];
         for (setting, count) in counts {
             if count == 0 {
                 return rule(setting, "must be at least 1", "0".to_owned());
             }
         }
+        if let Some(tls) = &self.security.tls {
+            let files = [
+                ("security.tls.ca_file", &tls.ca_file),
+                ("security.tls.certificate_file", &tls.certificate_file),
+                ("security.tls.key_file", &tls.key_file),
+            ];
+            for (setting, file) in files {
+                // librdkafka says that it failed, and neither on which file nor why.
+                if let Some(file) = file
+                    && let Err(error) = std::fs::metadata(file)
+                {
+                    return rule(setting, "must name a file", format!("{file}: {error}"));
+                }
+            }
+        }
         for (property, value) in &self.properties {
-            if let Some((_, instead)) = CONTROLLED.iter().find(|(name, _)| name == property) {
+            if let Some(instead) = instead_of(property) {
                 return Err(KafkaConfigError::Controlled { property: property.clone(), instead });
             }
             let mut alone = rdkafka::ClientConfig::new();
@@ -111,6 +167,9 @@ impl KafkaConfig {
                     reason: error.to_string(),
                 });
             }
+        }
+        for client in [self.consumer(), self.producer()] {
+            client.create_native_config()?;
         }
         Ok(())
     }

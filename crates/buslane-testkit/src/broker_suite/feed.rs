@@ -14,6 +14,8 @@ pub struct Feed {
     pub ended: Vec<Arc<Source>>,
     /// Whether `next_event` has said that the member is closed.
     pub closed: bool,
+    /// What was told of the connection: whether it is there.
+    pub connection: Vec<bool>,
     /// Partitions that are not read.
     pub unread: Vec<u32>,
     patience: Duration,
@@ -35,7 +37,15 @@ enum Step {
 impl Feed {
     /// A reader without intakes yet.
     pub fn new(broker: Arc<dyn Broker>, patience: Duration) -> Self {
-        Self { broker, intakes: Vec::new(), ended: Vec::new(), closed: false, unread: Vec::new(), patience }
+        Self {
+            broker,
+            intakes: Vec::new(),
+            ended: Vec::new(),
+            closed: false,
+            connection: Vec::new(),
+            unread: Vec::new(),
+            patience,
+        }
     }
 
     /// Waits for an event, the end of an intake, or up to `max` deliveries.
@@ -68,6 +78,8 @@ impl Feed {
         });
         match step.await {
             Step::Event(Some(BrokerEvent::Assigned(intake))) => self.intakes.push(intake),
+            Step::Event(Some(BrokerEvent::Disconnected { .. })) => self.connection.push(false),
+            Step::Event(Some(BrokerEvent::Reconnected)) => self.connection.push(true),
             Step::Event(Some(_)) | Step::Read => {}
             Step::Event(None) => self.closed = true,
             Step::Ended(at) => {

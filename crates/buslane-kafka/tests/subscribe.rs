@@ -1,0 +1,68 @@
+//! What a subscription changes in the group.
+
+mod kit;
+
+use buslane_core::{SubscribeOptions, Topic};
+use buslane_kafka::{Assignment, KafkaConfig};
+use buslane_testkit::{
+    broker_suite::{Feed, publish, record, settle},
+    server::unique,
+};
+use std::collections::BTreeSet;
+
+const TOPICS: usize = 20;
+
+fn config(assignment: Assignment) -> KafkaConfig {
+    let mut config = kit::config(&unique("g"));
+    config.consumer.assignment = assignment;
+    config
+}
+
+async fn topics(count: usize) -> Vec<Topic> {
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        topics.push(kit::topic("many", 1, &[]).await);
+    }
+    topics
+}
+
+/// A record of each topic comes, so no change of the group is on its way.
+async fn all_are_read(member: &mut Feed, topics: &[Topic]) {
+    for topic in topics {
+        publish(&member.broker, topic, vec![record("k", "hello")]).await;
+    }
+    let got = member.take(topics.len()).await;
+    let read: BTreeSet<_> = got.iter().map(|delivery| delivery.message.source.topic.clone()).collect();
+    assert_eq!(read, topics.iter().cloned().collect());
+    settle(got);
+}
+
+/// With the eager protocol each change of the membership ends all intakes, so that a second one would be seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k1_twenty_topics_in_one_call_are_one_change_of_membership() {
+    for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
+        let topics = topics(TOPICS).await;
+        let mut member = kit::connect(config(assignment)).await;
+        let wanted: Vec<_> = topics.iter().map(|topic| (topic.clone(), SubscribeOptions::default())).collect();
+        member.broker.subscribe(&wanted).await.expect("topics that exist");
+        member.until_assigned(TOPICS).await;
+        all_are_read(&mut member, &topics).await;
+        assert!(member.ended.is_empty(), "{assignment:?}: {member:?}");
+        member.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k1_a_topic_that_is_added_later_ends_no_intake() {
+    for assignment in [Assignment::CooperativeSticky, Assignment::Broker] {
+        let topics = topics(6).await;
+        let mut member = kit::connect(config(assignment)).await;
+        for (at, topic) in topics.iter().enumerate() {
+            member.subscribe(topic).await;
+            member.until_assigned(at + 1).await;
+            all_are_read(&mut member, &topics[..=at]).await;
+        }
+        assert!(member.ended.is_empty(), "{assignment:?}: {member:?}");
+        member.close().await;
+    }
+}

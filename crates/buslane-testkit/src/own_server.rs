@@ -1,0 +1,70 @@
+//! A real server of one test alone, which may pause it and kill it.
+
+use crate::server::address;
+use std::{
+    io::{BufRead, BufReader, Lines, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+/// A Kafka that ends with this value.
+///
+/// # Panics
+/// Every call panics when the server does not do what it is told.
+pub struct OwnServer {
+    /// Where it listens, also when it was started again.
+    pub address: String,
+    child: Child,
+    words: Option<ChildStdin>,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl OwnServer {
+    /// Starts one and waits until it answers.
+    #[must_use]
+    pub fn start() -> Self {
+        let mut child = Command::new(address("BUSLANE_TEST_XTASK"))
+            .args(["brokers", "serve"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program that starts servers");
+        let words = child.stdin.take();
+        let mut answers = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let address = answers.next().expect("a server that starts").expect("its address");
+        Self { address, child, words, answers }
+    }
+
+    /// It stands still: connections stay, and nothing is answered.
+    pub fn pause(&mut self) {
+        self.tell("pause");
+    }
+
+    /// It goes on.
+    pub fn resume(&mut self) {
+        self.tell("continue");
+    }
+
+    /// It ends at once, without a last word to its disk.
+    pub fn kill(&mut self) {
+        self.tell("kill");
+    }
+
+    /// It is started again, with its address and its data.
+    pub fn start_again(&mut self) {
+        self.tell("start");
+    }
+
+    fn tell(&mut self, word: &str) {
+        writeln!(self.words.as_mut().expect("open until the end"), "{word}").expect("a program that listens");
+        let answer = self.answers.next().expect("a program that answers").expect("text");
+        assert_eq!(answer, "done", "after {word}");
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        // The end of its input is the end of the program, and that of the server.
+        self.words = None;
+        let _ = self.child.wait();
+    }
+}

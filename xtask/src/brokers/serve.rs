@@ -1,0 +1,42 @@
+//! `cargo xtask brokers serve`: a broker for a single test, which may break it. The test says what is to be done, a word a line, and
+//! hears `done` when it is; the broker ends with its input.
+
+use std::io::Write;
+
+use super::hold::{self, Held};
+use super::{Folder, kafka};
+use crate::process::Result;
+
+/// The variable that names this program to tests.
+pub(crate) fn variable() -> Result<(&'static str, String)> {
+    Ok(("BUSLANE_TEST_XTASK", std::env::current_exe()?.display().to_string()))
+}
+
+pub(super) fn run(folder: &Folder) -> Result<()> {
+    hold::stop_when_interrupted(folder)?;
+    hold::sweep(folder)?;
+    let mut held = kafka::start(folder, 1)?;
+    say(&held.run.address())?;
+    for line in std::io::stdin().lines() {
+        obey(&mut held, &line?)?;
+        say("done")?;
+    }
+    Ok(())
+}
+
+fn obey(held: &mut Held, word: &str) -> Result<()> {
+    match word {
+        "pause" => held.pause(0),
+        "continue" => held.go_on(0),
+        "kill" => held.kill(0)?,
+        "start" => held.start_again(0)?,
+        other => return Err(format!("`{other}` is none of pause, continue, kill, start").into()),
+    }
+    Ok(())
+}
+
+fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
