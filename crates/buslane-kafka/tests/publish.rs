@@ -49,7 +49,7 @@ fn stored(topic: &Topic) -> u64 {
 /// The leader of a new partition may not serve it yet when it is named. What is published then must not be taken for a
 /// repetition of itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn k4_the_first_records_of_a_new_topic_are_stored() {
+async fn k5_the_first_records_of_a_new_topic_are_stored() {
     let (one, two) = (broker(ProducerConfig::default()).await, broker(ProducerConfig::default()).await);
     for _ in 0..20 {
         let topic = topic();
