@@ -127,6 +127,20 @@ pub struct SubscribeOptions {
     pub ephemeral: bool,
 }
 
+/// How far a group is behind in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lag {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: u32,
+    /// Messages from the lowest one that is not settled to the end. Settled ones above it count too.
+    pub messages: u64,
+    /// Time since that lowest one was published, where it is known: `None` when nothing is behind, or nothing of the
+    /// partition was read yet.
+    pub age: Option<Duration>,
+}
+
 /// A broker, as one member of one consumer group and one publisher.
 pub trait Broker: Send + Sync + 'static {
     /// Which backend it is.
@@ -164,6 +178,9 @@ pub trait Broker: Send + Sync + 'static {
 
     /// The settings of a topic, or `None` when there is no such topic.
     fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>>;
+
+    /// What this member's sources hold that is not settled: an entry for each partition that is assigned to it.
+    fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>>;
 
     /// Ends all intakes; nothing more is read. Settlements are still taken.
     fn stop_reading(&self) -> BoxFuture<'_, ()>;

@@ -15,7 +15,7 @@ pub mod topic;
 pub mod verdict;
 
 pub use broker::{
-    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, Intake, PublishError, Receipt, Record,
+    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, PublishError, Receipt, Record,
     SubscribeOptions,
 };
 pub use envelope::{Envelope, EnvelopeError, Layout, RawJson};

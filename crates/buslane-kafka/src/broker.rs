@@ -2,7 +2,7 @@
 
 use crate::{config::KafkaConfig, consumer::Consumer, producer::Producer, topics::Topics};
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, PublishError, Receipt, Record, SubscribeOptions,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, PublishError, Receipt, Record, SubscribeOptions,
     Topic, TopicSettings, TopicStrategy,
 };
 use std::{
@@ -166,6 +166,10 @@ impl Broker for KafkaBroker {
 
     fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
         Box::pin(async move { self.topics()?.settings(topic).await })
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>> {
+        Box::pin(self.consumer.lag())
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

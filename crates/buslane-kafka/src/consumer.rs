@@ -3,6 +3,7 @@
 //! The thread never waits for anybody but the broker: readers take messages out of bounded boxes, settlements come in
 //! through lists, and commands through a bounded channel.
 
+mod ages;
 mod assignment;
 mod context;
 mod events;
@@ -15,7 +16,7 @@ pub(crate) use events::Events;
 
 use crate::{ConnectError, KafkaConfigError, config::KafkaConfig, reasons::Reasons, wake::Wake};
 use assignment::Mail;
-use buslane_core::{BrokerError, SubscribeOptions, Topic};
+use buslane_core::{BrokerError, Lag, SubscribeOptions, Topic};
 use context::Context;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use membership::CommitRules;
@@ -73,6 +74,10 @@ impl Consumer {
 
     pub(crate) async fn unsubscribe(&self, topic: Topic) -> Result<(), BrokerError> {
         self.ask(|answer| Command::Unsubscribe { topic, answer }).await?
+    }
+
+    pub(crate) async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
+        self.ask(|answer| Command::Lag { answer }).await
     }
 
     pub(crate) async fn stop_reading(&self) {

@@ -4,10 +4,11 @@ use crate::{
     cluster::Cluster,
     config::MemberOptions,
     group::{Group, Look},
+    publish::now_ms,
     share::MemberId,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, PublishError, Receipt, Record, SubscribeOptions,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, PublishError, Receipt, Record, SubscribeOptions,
     Topic, TopicSettings, TopicStrategy,
 };
 use parking_lot::Mutex;
@@ -197,6 +198,15 @@ impl Broker for MemoryMember {
                 return Err(BrokerError::Closed);
             }
             Ok(self.cluster.find(topic).map(|topic| topic.settings()))
+        })
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>> {
+        Box::pin(async move {
+            if self.is_closing() {
+                return Err(BrokerError::Closed);
+            }
+            Ok(self.group.lag_of(self.id, now_ms()))
         })
     }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 type Answers = Vec<Result<Receipt, PublishError>>;
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

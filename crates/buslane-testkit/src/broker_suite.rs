@@ -8,6 +8,7 @@
 
 pub mod basics;
 mod feed;
+pub mod lag;
 pub mod lifecycle;
 pub mod members;
 pub mod pressure;

@@ -12,7 +12,7 @@ mod terminal;
 pub use bus::{EventBus, ShutdownReport, Status, Subscription, SubscriptionBuilder};
 pub use buslane_core as core;
 pub use buslane_core::{
-    Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Message, PublishError, RawJson, Receipt,
+    Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Lag, Message, PublishError, RawJson, Receipt,
     Record, Topic, TopicSettings, TopicStrategy, Verdict,
 };
 pub use classify::{Class, Classifier, classify};

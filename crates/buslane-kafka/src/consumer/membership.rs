@@ -170,6 +170,11 @@ impl Membership {
         self.held.get(&generation)?.committed
     }
 
+    /// The lowest offset that is not settled, once something of the partition is known.
+    pub(crate) fn low(&self, generation: u64) -> Option<u64> {
+        self.held.get(&generation)?.tracker.as_ref().map(Tracker::low)
+    }
+
     /// Nothing of these is being handled any more.
     pub(crate) fn is_drained(&self, generations: &[u64]) -> bool {
         self.running(generations) == 0

@@ -1,10 +1,12 @@
 //! Everything that the polling thread owns: what it reads, what it has handed out, and what it commits.
 
 mod commits;
+mod lag;
 mod reading;
 mod rebalance;
 
 use super::{
+    ages::Ages,
     assignment::{Assignment, Mail, Settled},
     context::Context,
     events::Events,
@@ -36,6 +38,7 @@ struct Reading {
     /// Settled already, and handed out once that is committed: strict at-most-once.
     staged: Vec<Fetched>,
     settle_first: bool,
+    ages: Ages,
     /// Where to read again, and not before when.
     reread: Option<(u64, Instant)>,
 }

@@ -2,7 +2,7 @@
 
 use super::{context::Context, events::Events};
 use crate::wake::Wake;
-use buslane_core::{BrokerError, BrokerEvent, SubscribeOptions, Topic};
+use buslane_core::{BrokerError, BrokerEvent, Lag, SubscribeOptions, Topic};
 use crossbeam_channel::{Receiver, TryRecvError};
 use rdkafka::{
     consumer::{BaseConsumer, Consumer},
@@ -26,6 +26,9 @@ pub(super) enum Command {
     Unsubscribe {
         topic: Topic,
         answer: oneshot::Sender<Result<(), BrokerError>>,
+    },
+    Lag {
+        answer: oneshot::Sender<Vec<Lag>>,
     },
     StopReading {
         answer: oneshot::Sender<()>,
@@ -148,6 +151,9 @@ impl Polling {
                 }
                 Ok(Command::Unsubscribe { topic, answer }) => {
                     let _ = answer.send(self.unsubscribe(&topic));
+                }
+                Ok(Command::Lag { answer }) => {
+                    let _ = answer.send(self.client.context().owner.lock().lag(&self.client));
                 }
                 Ok(Command::StopReading { answer }) => {
                     self.client.context().owner.lock().stop();

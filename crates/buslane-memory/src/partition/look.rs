@@ -42,6 +42,14 @@ impl Partition {
         })
     }
 
+    /// When the lowest record was published that a group has not settled, in milliseconds since the Unix epoch.
+    pub(crate) fn oldest_unsettled(&self, group: u64) -> Option<i64> {
+        let mut state = self.state.lock();
+        state.collect();
+        let committed = state.cursor(group)?.committed();
+        Some(state.log.get(committed)?.timestamp_ms)
+    }
+
     /// The records held, in order.
     pub(crate) fn read_all(&self, mut each: impl FnMut(u64, &Stored)) {
         self.state.lock().log.iter().for_each(|(offset, stored)| each(offset, stored));

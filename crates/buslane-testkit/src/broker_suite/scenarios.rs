@@ -53,6 +53,10 @@ macro_rules! broker_suite {
                 b9_closing_ends_intakes_and_events,
                 b9_what_is_open_at_the_deadline_comes_again,
             }
+            lag {
+                k8_lag_counts_from_the_lowest_open_message,
+                k8_a_closed_broker_has_no_lag,
+            }
             topics {
                 k6_a_topic_is_created_with_its_settings,
                 k6_create_only_leaves_an_existing_topic_alone,

@@ -1,7 +1,7 @@
 //! Somebody between a bus and its broker, who refuses or holds what a scenario names. All else goes through.
 
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, PublishError, Receipt, Record, SubscribeOptions,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, PublishError, Receipt, Record, SubscribeOptions,
     Topic, TopicSettings, TopicStrategy,
 };
 use std::{
@@ -122,6 +122,10 @@ impl Broker for Meddler {
 
     fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
         self.broker.topic_settings(topic)
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>> {
+        self.broker.lag()
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

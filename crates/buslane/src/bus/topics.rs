@@ -3,7 +3,7 @@
 use super::EventBus;
 use crate::BusError;
 use arc_swap::ArcSwap;
-use buslane_core::{SubscribeOptions, Topic, TopicSettings, TopicStrategy};
+use buslane_core::{Lag, SubscribeOptions, Topic, TopicSettings, TopicStrategy};
 use std::{collections::HashSet, sync::Arc};
 
 /// Names remembered. Beyond this a name is checked and copied at each use.
@@ -36,6 +36,14 @@ impl Topics {
 }
 
 impl EventBus {
+    /// How far this bus is behind, for each partition that it reads now.
+    ///
+    /// # Errors
+    /// A closed bus, or why the broker does not say.
+    pub async fn lag(&self) -> Result<Vec<Lag>, BusError> {
+        Ok(self.open()?.broker.lag().await?)
+    }
+
     /// Joins topics before their handlers are there, in one change of the group's membership. Messages of a topic
     /// are held until it has a handler. Topics that are read already are left alone.
     ///

@@ -39,6 +39,9 @@ impl Owner {
                 has_read = true;
                 let place = &reading.place;
                 reading.waiting.extend(fetched.drain(..).filter(|message| is_message(place, message)));
+                if let Some(first) = reading.waiting.front() {
+                    reading.ages.add(first.offset(), first.timestamp_ms());
+                }
             }
             reading.hand_out(*generation, membership);
         }

@@ -2,7 +2,7 @@
 
 use super::{Owner, Reading};
 use crate::{
-    consumer::{assignment::Assignment, context::Context, intake::KafkaIntake, membership::Place},
+    consumer::{ages::Ages, assignment::Assignment, context::Context, intake::KafkaIntake, membership::Place},
     native::PartitionQueue,
 };
 use buslane_core::{BrokerEvent, Source, Topic};
@@ -65,6 +65,7 @@ impl Owner {
                     waiting: VecDeque::new(),
                     staged: Vec::new(),
                     settle_first,
+                    ages: Ages::default(),
                     reread: None,
                 },
             );

@@ -1,0 +1,47 @@
+//! How far a group is behind. SPEC: K8
+
+use super::{BrokerFixture, Feed, Ground, publish, record, settle};
+use buslane_core::{BrokerError, Lag};
+use tokio::time::Instant;
+
+/// Asks until the sum of all partitions is `messages`: a broker may learn of its end with the next fetch.
+async fn until<F: BrokerFixture>(ground: &Ground<F>, feed: &Feed, messages: u64) -> Vec<Lag> {
+    let deadline = Instant::now() + ground.can.patience;
+    loop {
+        let lags = feed.broker.lag().await.expect("an open broker");
+        if lags.iter().map(|lag| lag.messages).sum::<u64>() == messages {
+            return lags;
+        }
+        assert!(Instant::now() < deadline, "{messages} messages behind, found {lags:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Counted from the lowest open message of each partition, and zero when all is settled.
+pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let mut feed = ground.reader("g", &topic).await;
+    assert!(until(&ground, &feed, 0).await.iter().all(|lag| lag.age.is_none()));
+    publish(&feed.broker, &topic, (0..10).map(|n| record("k", n.to_string())).collect()).await;
+    let mut got = feed.take(10).await;
+    let lags = until(&ground, &feed, 10).await;
+    let behind: Vec<_> = lags.iter().filter(|lag| lag.messages > 0).collect();
+    assert_eq!((behind.len(), &behind[0].topic, behind[0].messages), (1, &topic, 10), "{lags:?}");
+    assert!(behind[0].age.is_some(), "{lags:?}");
+    settle(got.drain(..4));
+    until(&ground, &feed, 6).await;
+    // What is done above an open one is not the end of the lag.
+    settle(got.drain(1..));
+    until(&ground, &feed, 6).await;
+    settle(got);
+    assert!(until(&ground, &feed, 0).await.iter().all(|lag| lag.age.is_none()));
+    feed.close().await;
+}
+
+/// A closed broker has no lag to tell of.
+pub async fn k8_a_closed_broker_has_no_lag<F: BrokerFixture>(ground: Ground<F>) {
+    let feed = ground.reader("g", &ground.topic("orders")).await;
+    let broker = feed.broker.clone();
+    feed.close().await;
+    assert_eq!(broker.lag().await, Err(BrokerError::Closed));
+}
