@@ -15,12 +15,10 @@ use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
 /// Turns a figure; its value is the median.
-const TURNS: usize = 5;
+const TURNS: usize = 3;
 
-/// Turns of a figure that takes long and swings little.
-const FEW_TURNS: usize = 3;
 /// Messages of the bus, and as many of the bare client, one each 50 ms.
-const IDLE_MESSAGES: usize = 400;
+const IDLE_MESSAGES: usize = 300;
 
 const POOLS: [&str; 2] = ["keyed", "actor"];
 
@@ -115,7 +113,7 @@ fn waiting_handlers(figures: &mut Figures, runtime: &Runtime) {
                     topic.name(),
                     load.messages
                 );
-                figures.figure(FEW_TURNS, &name, Target::RatioAtLeast(least), || {
+                figures.figure(TURNS, &name, Target::RatioAtLeast(least), || {
                     eprintln!("{name}");
                     let ours = measure(&side);
                     let in_turn = load.messages as f64 / load.hottest() as f64;
@@ -134,7 +132,7 @@ fn idle(figures: &mut Figures, runtime: &Runtime) {
         if !figures.wants_some_of(&group) {
             continue;
         }
-        let turns = in_turns(FEW_TURNS, &group, || {
+        let turns = in_turns(TURNS, &group, || {
             let (ours, theirs) = (FilledTopic::empty(runtime, load), FilledTopic::empty(runtime, load));
             measure(&format!(
                 "idle --pool {pool} --ours {} --theirs {} --messages {IDLE_MESSAGES}",
@@ -190,7 +188,7 @@ fn stuck_key(figures: &mut Figures, runtime: &Runtime, messages: u64) {
             let what = format!("--reader {reader} --topic {} --messages {messages}", topic.name());
             measure(&format!("read --pool {pool} {what}")).get("rss_mb")
         };
-        figures.figure(FEW_TURNS, &name, Target::ValueAtMost(100.0), || {
+        figures.figure(TURNS, &name, Target::ValueAtMost(100.0), || {
             (side("stuck", messages - load.stuck()), side("raw", messages))
         });
     }
