@@ -32,6 +32,12 @@ pub struct HandlerClock {
 }
 
 impl HandlerClock {
+    /// Takes the time since a call began.
+    pub(crate) fn record(&self, start: Instant) {
+        self.nanoseconds.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(0), Relaxed);
+        self.calls.fetch_add(1, Relaxed);
+    }
+
     /// The mean of all calls.
     #[must_use]
     pub fn mean(&self) -> Duration {
@@ -49,8 +55,7 @@ pub fn waiting(time: Duration) -> (Arc<dyn ErasedHandler>, Arc<HandlerClock>) {
         async move {
             let start = Instant::now();
             tokio::time::sleep(time).await;
-            log.nanoseconds.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(0), Relaxed);
-            log.calls.fetch_add(1, Relaxed);
+            log.record(start);
         }
     });
     (handler, clock)

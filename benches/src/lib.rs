@@ -5,7 +5,9 @@
 
 mod bus;
 mod cost;
+mod figures;
 mod jobs;
+pub mod kafka;
 mod lanes;
 mod paced;
 mod pools;
@@ -13,6 +15,7 @@ mod random;
 
 pub use bus::{BATCH, Batches, Body, BusLoad, noop_bus};
 pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
+pub use figures::{Figures, Target};
 pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
 pub use paced::PacedLoad;

@@ -4,8 +4,8 @@
 #![allow(clippy::print_stdout, reason = "the lines are what the program is for")]
 
 use buslane_benches::{
-    Body, BusLoad, Cost, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, actor_pool, handler_alone, keyed_pool, median,
-    noop, two_threads, waiting,
+    Body, BusLoad, Cost, Figures, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, Target, actor_pool, handler_alone,
+    keyed_pool, noop, two_threads, waiting,
 };
 use buslane_core::{Envelope, Kind, Record};
 use buslane_keyed::Mode;
@@ -21,51 +21,8 @@ const MANY_TURNS: usize = 25;
 
 const POOLS: [(&str, &MakePool); 2] = [("keyed", &keyed_pool), ("actor", &actor_pool)];
 
-/// How a figure is judged.
-#[derive(Clone, Copy)]
-enum Target {
-    ValueAtMost(f64),
-    ValueAtLeast(f64),
-    RatioAtMost(f64),
-    RatioAtLeast(f64),
-}
-
-/// Measures figures and says whether all were good.
-struct Figures {
-    chosen: Vec<String>,
-    good: bool,
-}
-
-impl Figures {
-    /// Measures `(value, limit)` in turns and prints the medians. The ratio is the median of the ratios of the turns.
-    fn figure(&mut self, name: &str, target: Target, turn: impl FnMut() -> (f64, f64)) {
-        self.figure_of(TURNS, name, target, turn);
-    }
-
-    fn figure_of(&mut self, turns: usize, name: &str, target: Target, turn: impl FnMut() -> (f64, f64)) {
-        if !self.chosen.is_empty() && !self.chosen.iter().any(|start| name.starts_with(start.as_str())) {
-            return;
-        }
-        let turns: Vec<(f64, f64)> = std::iter::repeat_with(turn).take(turns).collect();
-        let value = median(turns.iter().map(|turn| turn.0));
-        let limit = median(turns.iter().map(|turn| turn.1));
-        let ratio = median(turns.iter().map(|turn| turn.0 / turn.1));
-        let (pass, target) = match target {
-            Target::ValueAtMost(most) => (value <= most, format!("value <= {most}")),
-            Target::ValueAtLeast(least) => (value >= least, format!("value >= {least}")),
-            Target::RatioAtMost(most) => (ratio <= most, format!("ratio <= {most}")),
-            Target::RatioAtLeast(least) => (ratio >= least, format!("ratio >= {least}")),
-        };
-        let line = json!({
-            "name": name, "value": value, "limit": limit, "ratio": ratio, "target": target, "pass": pass
-        });
-        println!("{line}");
-        self.good &= pass;
-    }
-}
-
 fn main() -> ExitCode {
-    let mut figures = Figures { chosen: std::env::args().skip(1).collect(), good: true };
+    let mut figures = Figures::new(std::env::args().skip(1).collect());
     let runtime = two_threads();
     lanes(&mut figures, &runtime);
     for (pool, make) in POOLS {
@@ -77,18 +34,18 @@ fn main() -> ExitCode {
     for (pool, actors) in [("keyed", false), ("actor", true)] {
         whole_bus(&mut figures, &runtime, pool, actors);
     }
-    if figures.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if figures.all_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The limit of raw messages is the pool alone, that of envelopes the codec alone on two threads.
 fn whole_bus(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bool) {
     let load = |body| BusLoad { messages: 1_000_000, keys: 1_000, body };
-    figures.figure(&format!("{pool} bus: raw messages a second"), Target::ValueAtLeast(3e6), || {
+    figures.figure(TURNS, &format!("{pool} bus: raw messages a second"), Target::ValueAtLeast(3e6), || {
         let alone = PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
         let make: &MakePool = if actors { &actor_pool } else { &keyed_pool };
         (load(Body::Raw).run(runtime, actors).rate(), alone.run(runtime, make, Mode::Exclusive).rate())
     });
-    figures.figure(&format!("{pool} bus: envelopes a second"), Target::ValueAtLeast(1.5e6), || {
+    figures.figure(TURNS, &format!("{pool} bus: envelopes a second"), Target::ValueAtLeast(1.5e6), || {
         (load(Body::Envelope).run(runtime, actors).rate(), 2.0 * codec_alone(200_000).rate())
     });
 }
@@ -111,7 +68,7 @@ fn codec_alone(messages: u64) -> Cost {
 fn lanes(figures: &mut Figures, runtime: &Runtime) {
     for (name, keys) in [("1,000 keys", 1_000), ("1,000,000 keys", 1_000_000)] {
         let load = LaneLoad { messages: 2_000_000, keys, batch: 256, mode: Mode::Exclusive };
-        figures.figure(&format!("lanes: CPU us a message, {name}"), Target::ValueAtMost(0.2), || {
+        figures.figure(TURNS, &format!("lanes: CPU us a message, {name}"), Target::ValueAtMost(0.2), || {
             (load.run(runtime).cpu_us(), load.run_map_of_queues().cpu_us())
         });
     }
@@ -124,7 +81,7 @@ fn hops(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
         type Measure = fn(&Cost) -> f64;
         let measures: [(&str, Measure); 2] = [("CPU us", Cost::cpu_us), ("time in us", |cost| 1e6 / cost.rate())];
         for (what, measure) in measures {
-            figures.figure(&format!("{pool} pool: {what} a job, {name}"), Target::RatioAtMost(most), || {
+            figures.figure(TURNS, &format!("{pool} pool: {what} a job, {name}"), Target::RatioAtMost(most), || {
                 let channels = load.run_channels(runtime);
                 (measure(&load.run(runtime, make, mode)), measure(&channels))
             });
@@ -135,7 +92,7 @@ fn hops(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
 /// The limit is the handler alone in a loop, on the jobs of one thread.
 fn hot_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
     let load = PoolLoad { messages: 1_000_000, keys: Keys::InTurn(1), batch: 256, seed: 1 };
-    figures.figure(&format!("{pool} pool: jobs a second, one hot key"), Target::ValueAtLeast(3e6), || {
+    figures.figure(TURNS, &format!("{pool} pool: jobs a second, one hot key"), Target::ValueAtLeast(3e6), || {
         (load.run(runtime, make, Mode::Exclusive).rate(), handler_alone(load.messages).rate())
     });
 }
@@ -143,7 +100,7 @@ fn hot_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool
 /// The limit is 256 workers / the time that handlers were measured to take.
 fn waiting_handlers(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
     let load = PoolLoad { messages: 100_000, keys: Keys::InTurn(1_000), batch: 256, seed: 1 };
-    figures.figure(&format!("{pool} pool: jobs a second, 5 ms handlers"), Target::RatioAtLeast(0.95), || {
+    figures.figure(TURNS, &format!("{pool} pool: jobs a second, 5 ms handlers"), Target::RatioAtLeast(0.95), || {
         let (handler, clock) = waiting(Duration::from_millis(5));
         let rate = load.run_with(runtime, make, Mode::Exclusive, Some(handler)).rate();
         (rate, 256.0 / clock.mean().as_secs_f64())
@@ -174,7 +131,7 @@ fn slow_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePoo
     };
     let name = format!("{pool} pool: p99 us beside a key of 2 s a message");
     let mut slow_first = false;
-    figures.figure_of(MANY_TURNS, &name, Target::RatioAtMost(1.2), || {
+    figures.figure(MANY_TURNS, &name, Target::RatioAtMost(1.2), || {
         let slow = || Some(waiting(Duration::from_secs(2)).0);
         slow_first = !slow_first;
         if slow_first {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::build_worker;
+use crate::brokers;
 use crate::process::{Result, command, each_line, write_file};
 use crate::table;
 
@@ -15,12 +16,17 @@ pub(crate) struct Args {
     /// Write the lines as a JSON array: name, value, limit, ratio, target, pass
     #[arg(long)]
     json: Option<PathBuf>,
+    /// What the worker is told: figures to measure, by the start of their names, and for Kafka --messages N
+    #[arg(last = true)]
+    worker: Vec<String>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Backend {
     /// The pools and the bus on the embedded broker
     Memory,
+    /// The bus on a real Kafka, started for the time of the command unless KAFKA_BOOTSTRAP_SERVERS names one
+    Kafka,
 }
 
 /// The keys of every line, in the order of the table.
@@ -28,11 +34,19 @@ const KEYS: [&str; 6] = ["name", "value", "limit", "ratio", "target", "pass"];
 
 /// Runs the worker; fails when one figure falls short.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let worker = build_worker(match args.backend {
+    let mut worker = command(build_worker(match args.backend {
         Backend::Memory => "limits_memory",
-    })?;
+        Backend::Kafka => "limits_kafka",
+    })?);
+    let kafka = match args.backend {
+        Backend::Memory => None,
+        Backend::Kafka => brokers::kafka_for_tests()?,
+    };
+    worker.args(&args.worker).envs(kafka.iter().flat_map(brokers::Held::variables));
     let mut output = Vec::new();
-    let ended = each_line(&mut command(worker), |line| output.push(line.to_owned()));
+    let ended = each_line(&mut worker, |line| output.push(line.to_owned()));
+    // It loads the machine no longer than needed.
+    drop(kafka);
     let lines = match read(output.iter().map(String::as_str)) {
         Err(error) => return ended.and(Err(error)),
         Ok(lines) => lines,

@@ -4,6 +4,7 @@ use buslane_core::{Headers, HeadersBuilder};
 use bytes::BytesMut;
 use rdkafka::{bindings as sys, error::RDKafkaErrorCode, types::RDKafkaRespErr};
 use std::{
+    borrow::Cow,
     ffi::CStr,
     ptr::{self, NonNull},
     slice,
@@ -88,7 +89,8 @@ impl Fetched {
 }
 
 fn push(headers: &mut HeadersBuilder, name: &CStr, value: &[u8]) {
-    let name = name.to_string_lossy();
+    // Checking is much cheaper than looking for what to replace.
+    let name = name.to_str().map_or_else(|_| name.to_string_lossy(), Cow::Borrowed);
     if name.len() > usize::from(u16::MAX) {
         tracing::warn!(bytes = name.len(), "header left out: its name is too long");
         return;

@@ -1,0 +1,131 @@
+//! One side of a comparison, run in a process of its own: this program again, told which side it is.
+
+use super::{Bare, BusSide, Form, Pool, Reader, idle, server};
+use crate::{Cost, peak_rss_bytes, two_threads};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::{process::Command, time::Duration};
+
+/// Which work a process does.
+#[allow(missing_docs, reason = "the words of a command line that only `measure` writes")]
+#[derive(Debug, Subcommand)]
+pub enum Side {
+    /// The bare client polls a topic
+    Poll {
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        messages: u64,
+    },
+    /// A bus handles a topic
+    Read {
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        messages: u64,
+        #[arg(long)]
+        pool: Pool,
+        #[arg(long, default_value_t = WORKERS)]
+        workers: usize,
+        #[arg(long)]
+        reader: Reader,
+        #[arg(long, default_value_t = 0)]
+        wait_ms: u64,
+    },
+    /// Records are published; by the bare client when no pool is named
+    Publish {
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        messages: u64,
+        #[arg(long)]
+        pool: Option<Pool>,
+        #[arg(long)]
+        form: Form,
+    },
+    /// One message now and then, on a bus and on the bare client
+    Idle {
+        /// The bus's topic
+        #[arg(long)]
+        ours: String,
+        /// The bare client's
+        #[arg(long)]
+        theirs: String,
+        #[arg(long)]
+        messages: usize,
+        #[arg(long)]
+        pool: Pool,
+    },
+}
+
+const WORKERS: usize = 256;
+
+impl Side {
+    /// Does the work and says what it was like.
+    #[must_use]
+    pub fn run(&self) -> Value {
+        match self {
+            Self::Poll { topic, messages } => cost(Bare::new(&server()).poll(topic, *messages), Duration::ZERO),
+            Self::Read { topic, messages, pool, workers, reader, wait_ms } => {
+                let bus = BusSide { pool: *pool, workers: *workers };
+                let wait = Duration::from_millis(*wait_ms);
+                let (measured, in_handler) = bus.read(&two_threads(), topic, *reader, wait, *messages);
+                cost(measured, in_handler)
+            }
+            Self::Publish { topic, messages, pool, form } => {
+                let runtime = two_threads();
+                let measured = match pool {
+                    Some(pool) => BusSide { pool: *pool, workers: WORKERS }.publish(&runtime, topic, *form, *messages),
+                    None => Bare::new(&server()).publish(&runtime, topic, *form, *messages),
+                };
+                cost(measured, Duration::ZERO)
+            }
+            Self::Idle { ours, theirs, messages, pool } => {
+                let bus = BusSide { pool: *pool, workers: WORKERS };
+                let (bus, bare) = idle(&two_threads(), bus, [ours, theirs], *messages);
+                json!({ "p50_us": bus.0, "p99_us": bus.1, "bare_p50_us": bare.0, "bare_p99_us": bare.1 })
+            }
+        }
+    }
+}
+
+fn cost(cost: Cost, in_handler: Duration) -> Value {
+    json!({
+        "rate": cost.rate(),
+        "cpu_us": cost.cpu_us(),
+        "rss_mb": Duration::from_micros(peak_rss_bytes()).as_secs_f64(),
+        "handler_s": in_handler.as_secs_f64(),
+    })
+}
+
+/// What a side has measured.
+#[derive(Debug)]
+pub struct Measured(Value);
+
+impl Measured {
+    /// One value.
+    ///
+    /// # Panics
+    /// When the side has not measured it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> f64 {
+        self.0[name].as_f64().unwrap_or_else(|| panic!("no {name} in {}", self.0))
+    }
+}
+
+/// Runs a side, given as words, in a process of its own.
+///
+/// # Panics
+/// When it fails; it has said why.
+#[must_use]
+pub fn measure(words: &str) -> Measured {
+    let program = std::env::current_exe().expect("this program has a path");
+    let side = Command::new(program)
+        .arg("side")
+        .args(words.split_whitespace())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .expect("this program starts again");
+    assert!(side.status.success(), "`{words}`: {}", side.status);
+    Measured(serde_json::from_slice(&side.stdout).expect("a side prints JSON"))
+}
