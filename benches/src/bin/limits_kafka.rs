@@ -180,16 +180,16 @@ fn stuck_key(figures: &mut Figures, runtime: &Runtime, messages: u64) {
         return;
     }
     let load = Load { messages, keys: 1_000, partitions: 8 };
-    let topic = FilledTopic::new(runtime, load);
+    let (topic, (key, its)) = (FilledTopic::new(runtime, load), load.coldest());
     for pool in POOLS {
         let name = format!("stuck key {pool}: peak resident MB");
         let side = |reader, messages| {
             eprintln!("{name}, {reader}");
-            let what = format!("--reader {reader} --topic {} --messages {messages}", topic.name());
+            let what = format!("--reader {reader} --stuck {key} --topic {} --messages {messages}", topic.name());
             measure(&format!("read --pool {pool} {what}")).get("rss_mb")
         };
         figures.figure(TURNS, &name, Target::ValueAtMost(100.0), || {
-            (side("stuck", messages - load.stuck()), side("raw", messages))
+            (side("stuck", messages - its), side("raw", messages))
         });
     }
 }

@@ -1,6 +1,5 @@
 //! The bus on Kafka, with handlers that do nothing or wait.
 
-use super::load::stuck_key;
 use crate::{Cost, HandlerClock, cpu_time};
 use buslane::{Config, Event, EventBus, Message};
 use std::{
@@ -87,12 +86,13 @@ impl BusSide {
         topic: &str,
         reader: Reader,
         wait: Duration,
+        stuck: &str,
         messages: u64,
     ) -> (Cost, Duration) {
         runtime.block_on(async {
             let bus = self.connect(&super::server()).await;
             let (probe, gate) = (Arc::new(Probe::default()), Arc::new(Semaphore::new(0)));
-            subscribe(&bus, topic, reader, wait, &probe, &gate).await;
+            subscribe(&bus, topic, reader, wait, stuck, &probe, &gate).await;
             while bus.pool_stats().ok < messages {
                 tokio::time::sleep(LOOK).await;
             }
@@ -109,6 +109,7 @@ async fn subscribe(
     topic: &str,
     reader: Reader,
     wait: Duration,
+    stuck: &str,
     probe: &Arc<Probe>,
     gate: &Arc<Semaphore>,
 ) {
@@ -141,7 +142,7 @@ async fn subscribe(
             bus.subscribe(topic, handler).await
         }
         Reader::Stuck => {
-            let stuck = stuck_key();
+            let stuck = stuck.to_owned();
             let handler = move |message: Message| {
                 probe.enter();
                 let is_stuck = message.key.as_ref().is_some_and(|key| key == stuck.as_bytes());

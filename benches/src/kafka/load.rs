@@ -35,28 +35,28 @@ impl Load {
     /// How many messages the key has that has most of them.
     #[must_use]
     pub fn hottest(&self) -> u64 {
-        let mut counts = vec![0_u64; usize::try_from(self.keys).unwrap_or(0)];
+        self.counts().into_iter().max().unwrap_or(0)
+    }
+
+    /// The key that has fewest messages, and how many. When it gets stuck, all of them fit in its lane.
+    #[must_use]
+    pub fn coldest(&self) -> (String, u64) {
+        let (number, count) = (0..).zip(self.counts()).min_by_key(|(_, count)| *count).unwrap_or((0, 0));
+        (key(number), count)
+    }
+
+    fn counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; usize::try_from(self.keys).unwrap_or(0)];
         for number in self.numbers() {
             counts[usize::try_from(number).unwrap_or(0)] += 1;
         }
-        counts.into_iter().max().unwrap_or(0)
-    }
-
-    /// How many messages the key has that [`stuck_key`] names.
-    #[must_use]
-    pub fn stuck(&self) -> u64 {
-        self.numbers().filter(|number| *number == 0).count() as u64
+        counts
     }
 
     fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
         let (mut random, keys) = (SplitMix64(SEED), self.keys);
         (0..self.messages).map(move |_| random.below(keys))
     }
-}
-
-/// The key that gets stuck.
-pub(super) fn stuck_key() -> String {
-    key(0)
 }
 
 fn key(number: u64) -> String {

@@ -31,6 +31,9 @@ pub enum Side {
         reader: Reader,
         #[arg(long, default_value_t = 0)]
         wait_ms: u64,
+        /// The key that gets stuck
+        #[arg(long, default_value = "")]
+        stuck: String,
     },
     /// Records are published; by the bare client when no pool is named
     Publish {
@@ -66,10 +69,10 @@ impl Side {
     pub fn run(&self) -> Value {
         match self {
             Self::Poll { topic, messages } => cost(Bare::new(&server()).poll(topic, *messages), Duration::ZERO),
-            Self::Read { topic, messages, pool, workers, reader, wait_ms } => {
+            Self::Read { topic, messages, pool, workers, reader, wait_ms, stuck } => {
                 let bus = BusSide { pool: *pool, workers: *workers };
                 let wait = Duration::from_millis(*wait_ms);
-                let (measured, in_handler) = bus.read(&two_threads(), topic, *reader, wait, *messages);
+                let (measured, in_handler) = bus.read(&two_threads(), topic, *reader, wait, stuck, *messages);
                 cost(measured, in_handler)
             }
             Self::Publish { topic, messages, pool, form } => {
