@@ -4,6 +4,8 @@
 //! passes *and* a member of the group waits for events, joins, leaves or closes. Members always wait for events while
 //! they run, so that is at once; and what nobody waits for needs no timer.
 
+mod lag;
+
 use crate::{
     config::OffsetReset,
     intake::MemoryIntake,
@@ -12,7 +14,7 @@ use crate::{
     topic::TopicState,
     wakes::Wakes,
 };
-use buslane_core::{Lag, Topic};
+use buslane_core::Topic;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -111,26 +113,6 @@ impl State {
             }
         }
         (next, moved)
-    }
-
-    /// What the partitions of a member hold that is not settled.
-    fn lag_of(&self, parts: &Parts, member: MemberId, now_ms: i64) -> Vec<Lag> {
-        let mut lags = Vec::new();
-        for (topic, table) in &self.topics {
-            let partitions = table.topic.partitions();
-            let held = table.places.iter().zip(partitions.iter()).filter(|(place, _)| place.owner() == Some(member));
-            lags.extend(held.filter_map(|(_, partition)| {
-                let position = partition.position(parts.group)?;
-                let age = partition.oldest_unsettled(parts.group).map(|at| now_ms.saturating_sub(at));
-                Some(Lag {
-                    topic: topic.clone(),
-                    partition: position.partition,
-                    messages: position.lag(),
-                    age: age.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0))),
-                })
-            }));
-        }
-        lags
     }
 
     fn open_of(&self, parts: &Parts, member: MemberId) -> u64 {
@@ -242,10 +224,6 @@ impl Group {
     /// Open deliveries of a member, also of one that is leaving.
     pub(crate) fn open_of(&self, id: MemberId) -> u64 {
         self.state.lock().open_of(&self.parts, id)
-    }
-
-    pub(crate) fn lag_of(&self, id: MemberId, now_ms: i64) -> Vec<Lag> {
-        self.state.lock().lag_of(&self.parts, id, now_ms)
     }
 
     /// Takes from a member that has left what it still has; how many of its deliveries were open.
