@@ -12,6 +12,10 @@ use crate::workspace::Metadata;
 /// The packages whose tests talk to a real Kafka. While the workspace has none of them, no broker is started.
 const NEEDS_KAFKA: [&str; 1] = ["buslane-kafka"];
 
+const THREADS: &str = "RUST_TEST_THREADS";
+/// More than there are cores on a small machine: most tests of a real broker wait for it.
+const MANY_THREADS: &str = "8";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run only the tests whose names contain this text, and no smoke runs
@@ -42,6 +46,9 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     tools::openssl()?;
     let kafka = if needs_kafka(args.kafka)? { build_beside_kafka()? } else { None };
     let mut tests = cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    if std::env::var_os(THREADS).is_none() {
+        tests.env(THREADS, MANY_THREADS);
+    }
     if let Some(kafka) = &kafka {
         tests.envs(kafka.variables());
     }

@@ -26,5 +26,5 @@ pub use key::{AggregateIdError, check_aggregate_id, partition_for, stable_hash};
 pub use message::{Event, Kind, Message, Route, Source};
 pub use pool::{BoxFuture, Pool, PoolStats, StopReport, SubmitError};
 pub use settlement::{HandlerPanicked, Outcome, Settle, Settlement};
-pub use topic::{Topic, TopicError, TopicSettings, TopicStrategy};
+pub use topic::{Topic, TopicCompression, TopicError, TopicSettings, TopicStrategy};
 pub use verdict::{HandlerError, IntoVerdict, Verdict};

@@ -88,6 +88,23 @@ pub enum TopicStrategy {
     Skip,
 }
 
+/// How the records of a topic are stored, whatever their producers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicCompression {
+    /// As the producer has sent them.
+    Producer,
+    /// Not compressed.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
 /// Settings of a topic. `None` leaves the broker's own default, or the present value, untouched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicSettings {
@@ -99,6 +116,8 @@ pub struct TopicSettings {
     pub retention: Option<Duration>,
     /// How many bytes a partition keeps.
     pub retention_bytes: Option<u64>,
+    /// How records are stored. Kafka alone; elsewhere it is refused.
+    pub compression: Option<TopicCompression>,
     /// Whether an update may add partitions. Keys change their partition then, so it is off by default.
     pub expand: bool,
 }

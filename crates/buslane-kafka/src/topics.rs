@@ -13,7 +13,7 @@ use rdkafka::{
     config::FromClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
 };
-use settings::check;
+use settings::{check, compression_name};
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -27,6 +27,7 @@ use tokio::{
 
 const RETENTION: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
+const COMPRESSION: &str = "compression.type";
 /// How long a new topic may take until every broker knows it.
 const SPREAD_PATIENCE: Duration = Duration::from_secs(10);
 const SPREAD_PAUSE: Duration = Duration::from_millis(20);
@@ -114,8 +115,9 @@ impl Topics {
             settings.retention.map(|time| time.as_millis().to_string()),
             settings.retention_bytes.map(|bytes| bytes.to_string()),
         );
+        let compression = settings.compression.map(|compression| compression_name(compression).to_owned());
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
-        for (name, value) in [(RETENTION, &retention), (RETENTION_BYTES, &bytes)] {
+        for (name, value) in [(RETENTION, &retention), (RETENTION_BYTES, &bytes), (COMPRESSION, &compression)] {
             if let Some(value) = value {
                 new = new.set(name, value);
             }

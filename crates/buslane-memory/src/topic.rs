@@ -34,6 +34,7 @@ impl TopicState {
             replication: Some(1),
             retention: wanted.retention.or(config.retention_seconds.map(Duration::from_secs)),
             retention_bytes: Some(wanted.retention_bytes.unwrap_or(config.max_bytes as u64)),
+            compression: None,
             expand: false,
         };
         let limits = limits(&settings, config.max_messages);
@@ -158,6 +159,9 @@ pub(crate) fn check(topic: &Topic, wanted: &TopicSettings, strategy: TopicStrate
         }
         TopicSettings { replication: Some(copies), .. } if *copies != 1 => {
             Some(("replication", format!("is always 1 on the memory broker, wanted {copies}")))
+        }
+        TopicSettings { compression: Some(_), .. } => {
+            Some(("compression", "the memory broker compresses nothing, so it must be left out".to_owned()))
         }
         TopicSettings { retention: Some(time), .. } if time.is_zero() => {
             Some(("retention", "must be longer than 0".to_owned()))

@@ -26,7 +26,7 @@ pub use error::ConfigError;
 pub use kafka::{
     KafkaAssignment, KafkaCompression, KafkaConfig, KafkaConsumerConfig, KafkaIsolation, KafkaLoginConfig,
     KafkaMechanism, KafkaOffsetReset, KafkaPartitioner, KafkaProducerConfig, KafkaSecurityConfig, KafkaTlsConfig,
-    KafkaTopicConfig,
+    KafkaTopicCompression, KafkaTopicConfig,
 };
 pub use pools::{ActorPoolConfig, ChosenBy, KeyedPoolConfig, LaneMode, PoolChoice};
 pub use reference::{KeyReference, VariableReference};

@@ -13,7 +13,7 @@ pub use bus::{EventBus, ShutdownReport, Status, Subscription, SubscriptionBuilde
 pub use buslane_core as core;
 pub use buslane_core::{
     Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Lag, Message, PublishError, RawJson, Receipt,
-    Record, Topic, TopicSettings, TopicStrategy, Verdict,
+    Record, Topic, TopicCompression, TopicSettings, TopicStrategy, Verdict,
 };
 pub use classify::{Class, Classifier, classify};
 pub use config::{Config, ConfigError, PoolChoice};

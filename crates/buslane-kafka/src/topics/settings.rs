@@ -1,8 +1,8 @@
 //! The settings of a topic: what stands, what is wanted, and how one becomes the other.
 
-use super::{RETENTION, RETENTION_BYTES, SPREAD_PATIENCE, SPREAD_PAUSE, Topics};
+use super::{COMPRESSION, RETENTION, RETENTION_BYTES, SPREAD_PATIENCE, SPREAD_PAUSE, Topics};
 use crate::native;
-use buslane_core::{BrokerError, Topic, TopicSettings, TopicStrategy};
+use buslane_core::{BrokerError, Topic, TopicCompression, TopicSettings, TopicStrategy};
 use rdkafka::{
     admin::{NewPartitions, ResourceSpecifier},
     types::RDKafkaErrorCode as Code,
@@ -34,6 +34,7 @@ impl Topics {
             let value = |name| resource.get(name).and_then(|entry| entry.value.as_deref()?.parse::<u64>().ok());
             settings.retention = value(RETENTION).map(Duration::from_millis);
             settings.retention_bytes = value(RETENTION_BYTES);
+            settings.compression = resource.get(COMPRESSION).and_then(|entry| compression(entry.value.as_deref()?));
         }
         Ok(Some(settings))
     }
@@ -88,12 +89,15 @@ impl Topics {
         if let Some(bytes) = wanted.retention_bytes.filter(|_| wanted.retention_bytes != stands.retention_bytes) {
             changes.push((RETENTION_BYTES, bytes.to_string()));
         }
+        if let Some(compression) = wanted.compression.filter(|_| wanted.compression != stands.compression) {
+            changes.push((COMPRESSION, compression_name(compression).to_owned()));
+        }
         if !changes.is_empty() {
             let admin = self.admin().await?;
             let (name, patience) = (topic.clone(), self.patience);
             let answer = spawn_blocking(move || native::alter_topic(admin.inner(), &name, &changes, patience)).await;
             if let Err(reason) = answer.unwrap_or_else(|error| Err(error.to_string())) {
-                return refuse("retention", reason);
+                return refuse("settings", reason);
             }
         }
         if more > present {
@@ -108,7 +112,7 @@ impl Topics {
             }
             self.until_spread(topic, more).await?;
         }
-        if wanted.retention.is_some() || wanted.retention_bytes.is_some() {
+        if wanted.retention.is_some() || wanted.retention_bytes.is_some() || wanted.compression.is_some() {
             self.until_set(topic, wanted).await?;
         }
         Ok(())
@@ -120,7 +124,8 @@ impl Topics {
         loop {
             let stands = self.settings(topic).await?.unwrap_or_default();
             let is_set = (wanted.retention.is_none() || wanted.retention == stands.retention)
-                && (wanted.retention_bytes.is_none() || wanted.retention_bytes == stands.retention_bytes);
+                && (wanted.retention_bytes.is_none() || wanted.retention_bytes == stands.retention_bytes)
+                && (wanted.compression.is_none() || wanted.compression == stands.compression);
             if is_set {
                 return Ok(());
             }
@@ -131,6 +136,24 @@ impl Topics {
             sleep(SPREAD_PAUSE).await;
         }
     }
+}
+
+const COMPRESSIONS: [(TopicCompression, &str); 6] = [
+    (TopicCompression::Producer, "producer"),
+    (TopicCompression::None, "uncompressed"),
+    (TopicCompression::Gzip, "gzip"),
+    (TopicCompression::Snappy, "snappy"),
+    (TopicCompression::Lz4, "lz4"),
+    (TopicCompression::Zstd, "zstd"),
+];
+
+/// As Kafka spells it.
+pub(super) fn compression_name(compression: TopicCompression) -> &'static str {
+    COMPRESSIONS.iter().find(|(known, _)| *known == compression).map_or("producer", |(_, name)| name)
+}
+
+fn compression(name: &str) -> Option<TopicCompression> {
+    COMPRESSIONS.iter().find(|(_, known)| *known == name).map(|(compression, _)| *compression)
 }
 
 pub(super) fn check(topic: &Topic, settings: &TopicSettings) -> Result<(), BrokerError> {
@@ -165,6 +188,8 @@ fn validate(topic: &Topic, wanted: &TopicSettings, stands: &TopicSettings) -> Re
         wanted.retention_bytes.map(|n| n.to_string()),
         stands.retention_bytes.map(|n| n.to_string()),
     );
+    let name = |compression: Option<_>| compression.map(|compression| compression_name(compression).to_owned());
+    compare("compression", name(wanted.compression), name(stands.compression));
     match first {
         None => Ok(()),
         Some(setting) => Err(BrokerError::Setting { topic: topic.clone(), setting, rule: differences.join("; ") }),

@@ -63,6 +63,7 @@ macro_rules! broker_suite {
                 k6_an_update_changes_what_it_names_and_never_shrinks,
                 k6_an_update_adds_partitions_only_when_told,
                 k6_validation_names_each_difference_and_changes_nothing,
+                k6_compression_is_kept_or_refused,
                 k6_skip_does_nothing,
                 k6_impossible_settings_are_refused,
             }

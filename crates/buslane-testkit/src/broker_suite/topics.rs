@@ -1,7 +1,7 @@
 //! Settings of topics.
 
 use super::{BrokerFixture, Ground, publish, record, settle};
-use buslane_core::{Broker, BrokerError, Topic, TopicSettings, TopicStrategy};
+use buslane_core::{Broker, BrokerError, Topic, TopicCompression, TopicSettings, TopicStrategy};
 use std::{sync::Arc, time::Duration};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -86,6 +86,28 @@ pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFi
     let error = member.configure_topic(&topic, &other, validate).await.expect_err("two settings differ").to_string();
     assert!(error.contains("partitions") && error.contains("retention"), "{error}");
     assert_eq!(settings(&member, &topic).await, Some(stands));
+    ground.feed(member).close().await;
+}
+
+/// Where records can be stored in another form, the setting is kept; elsewhere it is refused by name.
+pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(ground: Ground<F>) {
+    let topic = ground.topic("orders");
+    let member = ground.member("g").await;
+    let zstd = TopicSettings { compression: Some(TopicCompression::Zstd), ..three() };
+    match member.configure_topic(&topic, &zstd, TopicStrategy::CreateOnly).await {
+        Ok(stands) => {
+            assert_eq!(stands.compression, zstd.compression);
+            let gzip = TopicSettings { compression: Some(TopicCompression::Gzip), ..Default::default() };
+            let error = member.configure_topic(&topic, &gzip, TopicStrategy::ValidateOnly).await.expect_err("differs");
+            assert!(matches!(error, BrokerError::Setting { setting: "compression", .. }), "{error}");
+            let updated = member.configure_topic(&topic, &gzip, TopicStrategy::CreateOrUpdate).await.expect("updated");
+            assert_eq!((updated.compression, updated.retention), (gzip.compression, Some(HOUR)));
+        }
+        Err(error) => {
+            assert!(matches!(error, BrokerError::Setting { setting: "compression", .. }), "{error}");
+            assert_eq!(settings(&member, &topic).await, None);
+        }
+    }
     ground.feed(member).close().await;
 }
 

@@ -88,4 +88,25 @@ pub struct KafkaTopicConfig {
     /// How many bytes a partition keeps; at least 1. Default: none, the brokers' own.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
+    /// How records are stored. Default: none, the brokers' own, which is as the producer has sent them.
+    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
+    pub compression: Option<KafkaTopicCompression>,
+}
+
+/// How a topic stores records, whatever their producers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaTopicCompression {
+    /// As the producer has sent them.
+    Producer,
+    /// Not compressed.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
 }

@@ -3,9 +3,9 @@
 use super::{
     super::{Config, ConfigError},
     KafkaAssignment, KafkaCompression, KafkaConfig, KafkaIsolation, KafkaMechanism, KafkaOffsetReset, KafkaPartitioner,
-    KafkaSecurityConfig,
+    KafkaSecurityConfig, KafkaTopicCompression,
 };
-use buslane_core::TopicSettings;
+use buslane_core::{TopicCompression, TopicSettings};
 use buslane_kafka as kafka;
 use buslane_kafka::KafkaConfigError;
 
@@ -28,12 +28,24 @@ pub(crate) fn settings(config: &Config) -> Result<kafka::KafkaConfig, ConfigErro
             replication: topic.replication,
             retention: topic.retention,
             retention_bytes: topic.retention_bytes,
+            compression: topic.compression.map(topic_compression),
             ..TopicSettings::default()
         }),
         connect_timeout: own.connect_timeout,
         request_timeout: own.request_timeout,
         properties: own.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
     })
+}
+
+const fn topic_compression(compression: KafkaTopicCompression) -> TopicCompression {
+    match compression {
+        KafkaTopicCompression::Producer => TopicCompression::Producer,
+        KafkaTopicCompression::None => TopicCompression::None,
+        KafkaTopicCompression::Gzip => TopicCompression::Gzip,
+        KafkaTopicCompression::Snappy => TopicCompression::Snappy,
+        KafkaTopicCompression::Lz4 => TopicCompression::Lz4,
+        KafkaTopicCompression::Zstd => TopicCompression::Zstd,
+    }
 }
 
 /// Refuses here what librdkafka would refuse with the password in its text.

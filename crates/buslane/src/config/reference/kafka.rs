@@ -26,6 +26,12 @@ pub(super) const KAFKA: &[Row] = &[
     ("create_missing.retention", DURATION, "", "How long its messages are kept; at least 1 ms."),
     ("create_missing.retention_bytes", BYTES, "", "How many bytes each of its partitions keeps; at least 1."),
     (
+        "create_missing.compression",
+        "`producer`, `none`, `gzip`, `snappy`, `lz4` or `zstd`",
+        "",
+        "How its records are stored; `producer` leaves them as they were sent.",
+    ),
+    (
         "consumer.offset_reset",
         "`earliest` or `latest`",
         "earliest",
