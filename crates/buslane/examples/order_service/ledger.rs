@@ -71,7 +71,6 @@ impl Ledger {
         let file = File::create(path).map_err(|why| refused(&why))?;
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(file);
         writer.write_record(COLUMNS).map_err(|why| refused(&why))?;
-        writer.flush().map_err(|why| refused(&why))?;
         let book = Mutex::new(Book { writer, failure: None });
         Ok(Self { path: path.to_owned(), clock, process_id: std::process::id(), book })
     }

@@ -2,7 +2,7 @@
 
 use buslane::config::{
     Config, ConfigError, KafkaAssignment, KafkaCompression, KafkaIsolation, KafkaLoginConfig, KafkaMechanism,
-    KafkaOffsetReset, KafkaPartitioner, KafkaTlsConfig, KafkaTopicConfig,
+    KafkaOffsetReset, KafkaPartitioner, KafkaTlsConfig, KafkaTopicCompression, KafkaTopicConfig,
 };
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ kafka:
   security:
     tls: { ca_file: /ca, certificate_file: /cert, key_file: /key, key_password: hidden-key }
     login: { mechanism: scram_sha_512, user: billing, password: hidden-word }
-  create_missing: { partitions: 6, replication: 3, retention: 1h, retention_bytes: 4096 }
+  create_missing: { partitions: 6, replication: 3, retention: 1h, retention_bytes: 4096, compression: zstd }
   properties: { socket.keepalive.enable: 'true', sasl.oauthbearer.client.secret: hidden-too }
 ";
 
@@ -53,7 +53,7 @@ url = "kafka://one:9092,two:9093"
 client_id = "billing-1"
 connect_timeout = "5s"
 request_timeout = "20s"
-create_missing = { partitions = 6, replication = 3, retention = "1h", retention_bytes = 4096 }
+create_missing = { partitions = 6, replication = 3, retention = "1h", retention_bytes = 4096, compression = "zstd" }
 properties = { "socket.keepalive.enable" = "true", "sasl.oauthbearer.client.secret" = "hidden-too" }
 
 [kafka.consumer]
@@ -143,6 +143,7 @@ fn k5_yaml_and_toml_say_the_same_of_kafka() {
     topic.replication = Some(3);
     topic.retention = Some(Duration::from_secs(3600));
     topic.retention_bytes = Some(4096);
+    topic.compression = Some(KafkaTopicCompression::Zstd);
     kafka.create_missing = Some(topic);
     kafka.properties.insert("socket.keepalive.enable".to_owned(), "true".into());
     kafka.properties.insert("sasl.oauthbearer.client.secret".to_owned(), "hidden-too".into());
