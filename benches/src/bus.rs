@@ -1,10 +1,11 @@
 //! The whole memory bus: publish to settled, with a handler that does nothing.
 
 use crate::Cost;
-use buslane::{Config, Envelope, Event, EventBus, Message, Record};
+use buslane::{Config, Envelope, Event, EventBus, Message, Record, metrics::SECONDS_BUCKETS};
 use bytes::Bytes;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// What is published.
@@ -79,6 +80,29 @@ impl BusLoad {
                 .expect("the load ends");
         });
         runtime.block_on(bus.shutdown(Duration::from_secs(5))).expect("a bus shuts down");
+        cost
+    }
+}
+
+impl BusLoad {
+    /// As [`BusLoad::run`], with a recorder that keeps what the bus records, and a page rendered at the end, which is a part of
+    /// the time.
+    ///
+    /// # Panics
+    /// When the bus refuses a message, or the page says another number of messages.
+    #[must_use]
+    pub fn run_recorded(self, runtime: &Runtime, actors: bool) -> Cost {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
+            .expect("there are buckets")
+            .build_recorder();
+        // The handles are bound on this thread.
+        let mut cost = metrics::with_local_recorder(&recorder, || self.run(runtime, actors));
+        let rendering = Instant::now();
+        let page = recorder.handle().render();
+        cost.wall += rendering.elapsed();
+        let consumed = format!("memory_eventbus_messages_consumed_total {}", cost.messages);
+        assert!(page.lines().any(|line| line == consumed), "{consumed} in {page}");
         cost
     }
 }

@@ -33,7 +33,7 @@ pub struct HandlerClock {
 
 impl HandlerClock {
     /// Takes the time since a call began.
-    pub(crate) fn record(&self, start: Instant) {
+    pub fn record(&self, start: Instant) {
         self.nanoseconds.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(0), Relaxed);
         self.calls.fetch_add(1, Relaxed);
     }

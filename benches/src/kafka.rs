@@ -1,21 +1,11 @@
-//! Loads on a real Kafka. Each side of a comparison runs in a process of its own, so that its processor time and its memory
-//! are its own.
+//! The clients of a real Kafka.
 
 mod bare;
-mod bus;
-mod idle;
-mod load;
+mod echo;
 mod publish;
-mod side;
-mod topic;
+mod stored;
 
 pub use bare::Bare;
-pub use bus::{BusSide, Pool, Reader};
-pub use idle::idle;
-pub use load::Load;
-pub use publish::Form;
-pub use side::{Measured, Side, measure};
-pub use topic::FilledTopic;
 
 /// Where the Kafka is.
 ///

@@ -3,12 +3,15 @@
 //! A load runs some work once and says what it cost. What is compared, how often and by which limit is decided by
 //! the programs in `src/bin` and the benches in `benches`.
 
+pub mod broker;
 mod bus;
 mod cost;
 mod figures;
 mod jobs;
 pub mod kafka;
 mod lanes;
+mod moves;
+pub mod nats;
 mod paced;
 mod pools;
 mod random;
@@ -18,6 +21,7 @@ pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
 pub use figures::{Figures, Target};
 pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
+pub use moves::Moves;
 pub use paced::PacedLoad;
 pub use pools::{MakePool, PoolLoad, actor_pool, keyed_pool};
 pub use random::SplitMix64;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::{Result, cargo, run as run_command};
 use crate::test::Tally;
-use crate::{deny, instructions, msrv, table, test, tidy, tools};
+use crate::{dashboards, deny, instructions, msrv, table, test, tidy, tools};
 
 struct Step {
     name: &'static str,
@@ -14,7 +14,7 @@ struct Step {
 }
 
 /// Quick checks first: what fails in a second should not be found after minutes.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "fmt", run: |_| run_command(&mut cargo(["fmt", "--all", "--check"])) },
     Step { name: "tidy", run: |_| tidy::run() },
     Step {
@@ -40,7 +40,11 @@ const STEPS: [Step; 8] = [
             run_command(cargo(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"))
         },
     },
-    Step { name: "test", run: |tally| test::run(&test::Args { filter: None, kafka: test::When::Auto }, tally) },
+    Step {
+        name: "test",
+        run: |tally| test::run(&test::Args { filter: None, kafka: test::When::Auto, nats: test::When::Auto }, tally),
+    },
+    Step { name: "dashboards", run: |_| dashboards::run(&dashboards::Args { picture: None }) },
     Step { name: "instructions", run: |_| instructions::run(&instructions::Args { update: false }) },
 ];
 

@@ -21,3 +21,13 @@ pub(crate) fn run() -> Result<()> {
         "sources",
     ]))
 }
+
+/// Checks the licences of another workspace's dependencies, by the same list.
+pub(crate) fn licenses_of(manifest: &str) -> Result<()> {
+    let program = cargo_tool("cargo-deny", VERSION, &Metadata::of_workspace()?.target_directory)?;
+    run_command(command(program).args(["--manifest-path", manifest, "--config", "deny.toml"]).args([
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+    ]))
+}

@@ -8,11 +8,22 @@ mod bench;
 mod brokers;
 mod chaos;
 mod ci;
+mod dashboards;
 mod deny;
+#[cfg(test)]
+mod deploy;
+mod examples;
+mod fleet;
+mod http;
 mod instructions;
+mod ledger;
+mod load;
+mod moves;
 mod msrv;
+mod plot;
 mod process;
 mod smoke;
+mod soak;
 mod table;
 mod test;
 mod tidy;
@@ -48,6 +59,17 @@ enum Command {
     /// Kill, stop and replace processes and brokers while messages flow, and check what became of each message
     #[command(subcommand)]
     Chaos(chaos::Command),
+    /// Let order services run for hours on a broker, with faults and moving stages, and check what became of each message (SPEC T5)
+    #[command(subcommand)]
+    Soak(soak::Command),
+    /// Load a bus, without and with aggregates that fail for ever, and check what became of each message
+    #[command(subcommand)]
+    Load(load::Command),
+    /// Move keys between the pools at full load, and measure what that costs
+    #[command(subcommand)]
+    BenchMoves(moves::Command),
+    /// Try the dashboard and the alerts of deploy/ on a Prometheus that scrapes order services and buses with faults
+    Dashboards(dashboards::Args),
     /// Compare instruction counts with those in benches/instructions.json
     Instructions(instructions::Args),
     /// Compare the actor pool with the keyed pool (SPEC T1)
@@ -65,6 +87,10 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args, &mut test::Tally::default()),
         Command::Brokers(command) => brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),
+        Command::Soak(command) => soak::run(&command),
+        Command::Load(command) => load::run(&command),
+        Command::BenchMoves(command) => moves::run(&command),
+        Command::Dashboards(args) => dashboards::run(&args),
         Command::Instructions(args) => instructions::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::BenchLimits(args) => bench::limits::run(&args),

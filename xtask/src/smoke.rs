@@ -1,16 +1,17 @@
 //! Smoke runs: each example that a reader is told to start is started once, and what it reports is looked at.
 //!
 //! Not a test of the product's rules (the suites do that): it finds an example that no longer runs, or whose report has lost a key, and
-//! ends with a short round of `chaos`.
+//! ends with short rounds of `chaos`.
 
 use serde_json::Value;
 
 use crate::chaos;
-use crate::process::{Result, cargo, run as run_command};
+use crate::examples::{self, Profile};
+use crate::process::{Result, command, run as run_command};
 use crate::workspace::Metadata;
 
 /// The keys of the order service's report. They are stable: others read the file.
-const REPORT_KEYS: [&str; 13] = [
+const REPORT_KEYS: [&str; 14] = [
     "backend",
     "pool",
     "published",
@@ -24,29 +25,25 @@ const REPORT_KEYS: [&str; 13] = [
     "seconds",
     "throughput_per_second",
     "latency_ms",
+    "recovery",
 ];
 const LATENCY_KEYS: [&str; 3] = ["p50", "p99", "p999"];
 
 /// Runs every smoke run.
 pub(crate) fn run() -> Result<()> {
-    let metadata = Metadata::of_workspace()?;
-    order_service_smoke(&metadata)?;
-    chaos::kafka(&chaos::Args::short())
+    order_service_smoke()?;
+    chaos::short()
 }
 
 /// Runs the order service with each pool.
-fn order_service_smoke(metadata: &Metadata) -> Result<()> {
-    if !metadata.has_target("example", "order_service") {
-        println!("the example order_service is not there yet: no smoke run");
-        return Ok(());
-    }
+fn order_service_smoke() -> Result<()> {
+    let program = examples::order_service(Profile::Dev)?;
+    let reports = Metadata::of_workspace()?.target_directory.join("xtask");
     for (use_actor_pool, pool) in [("false", "keyed"), ("true", "actor")] {
-        let file = metadata.target_directory.join("xtask").join(format!("order_service-{pool}.json"));
+        let file = reports.join(format!("order_service-{pool}.json"));
         crate::process::write_file(&file, "")?;
-        // With the feature that the short round of `chaos` needs too: one build for both.
-        let mut example =
-            cargo(["run", "--release", "-p", "buslane", "--features", "kafka", "--example", "order_service"]);
-        example.args(["--", "--events", "20000", "--report"]);
+        let mut example = command(&program);
+        example.args(["--events", "20000", "--report"]);
         run_command(example.arg(&file).env("BUSLANE_USE_ACTOR_POOL", use_actor_pool))?;
         judge_report(&std::fs::read_to_string(&file)?, pool)
             .map_err(|error| format!("order_service with the {pool} pool: {error}"))?;
@@ -80,7 +77,7 @@ mod tests {
 
     const GOOD: &str = r#"{"backend":"memory","pool":"keyed","published":1,"handled":1,"failed_attempts":0,"dead_lettered":0,
         "order_violations":0,"lost":0,"duplicates":0,"restarts":0,"seconds":0.1,"throughput_per_second":10.0,
-        "latency_ms":{"p50":1,"p99":1,"p999":1}}"#;
+        "latency_ms":{"p50":1,"p99":1,"p999":1},"recovery":{}}"#;
 
     fn failure(text: &str, pool: &str) -> String {
         judge_report(text, pool).expect_err("must be refused").to_string()

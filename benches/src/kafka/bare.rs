@@ -1,9 +1,19 @@
 //! The client alone, which is the limit. It has the settings that the bus gives it, where they decide how fast it is.
 
-use crate::Cost;
-use buslane::Record;
+use super::publish::MADE;
+use crate::{
+    Cost,
+    broker::{Arrivals, Echo, Floor, Form},
+};
+use buslane::{
+    Config, Record,
+    config::{ActorPoolConfig, KeyedPoolConfig},
+};
+use bytes::Bytes;
 use rdkafka::{
     ClientConfig, Message,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
     message::{Header, OwnedHeaders},
@@ -11,8 +21,10 @@ use rdkafka::{
 };
 use std::{
     hint::black_box,
+    sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::runtime::Runtime;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,10 +35,17 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Clients of the Kafka at `server`.
+    /// Clients of the Kafka that the environment names.
+    ///
+    /// # Panics
+    /// When it names none.
     #[must_use]
-    pub fn new(server: &str) -> Self {
-        Self { server: server.to_owned() }
+    pub fn of_environment() -> Self {
+        Self { server: super::server() }
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("a client")
     }
 
     pub(super) fn client(&self) -> ClientConfig {
@@ -48,34 +67,13 @@ impl Bare {
             .set("group.id", buslane_testkit::server::unique("bare"))
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
-            .set("queued.min.messages", "5000")
+            .set("fetch.wait.max.ms", "50")
+            .set("queued.min.messages", "2000")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "5");
         let consumer: BaseConsumer = config.create().expect("a client");
         consumer.subscribe(&[topic]).expect("a good topic");
         consumer
-    }
-
-    /// Polls `messages` messages; measured from the first one.
-    ///
-    /// # Panics
-    /// When they do not come.
-    #[must_use]
-    pub fn poll(&self, topic: &str, messages: u64) -> Cost {
-        let consumer = self.consumer(topic);
-        let begun = Instant::now();
-        // The client also answers nothing, at once, when it has served an event.
-        let next = || loop {
-            match consumer.poll(PATIENCE) {
-                Some(message) => {
-                    black_box(message.expect("a message").payload());
-                    break;
-                }
-                None => assert!(begun.elapsed() < PATIENCE, "messages are missing"),
-            }
-        };
-        next();
-        Cost::of(messages, || (1..messages).for_each(|_| next())).0
     }
 
     /// A producer of batches, connected.
@@ -100,6 +98,66 @@ impl Bare {
             producer.poll(Duration::ZERO);
         }
         producer.flush(PATIENCE).expect("acknowledgements");
+    }
+}
+
+impl Floor for Bare {
+    fn url(&self) -> String {
+        format!("kafka://{}", self.server)
+    }
+
+    fn pools<'a>(&self, config: &'a mut Config) -> (&'a mut KeyedPoolConfig, &'a mut ActorPoolConfig) {
+        (&mut config.kafka.keyed_pool, &mut config.kafka.actor_pool)
+    }
+
+    fn create(&self, runtime: &Runtime, topic: &str, partitions: u32) {
+        let _inside = runtime.enter();
+        let partitions = i32::try_from(partitions).expect("a number of partitions");
+        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let made = runtime.block_on(self.admin().create_topics([&topic], &AdminOptions::new())).expect("an answer");
+        made.into_iter().for_each(|topic| drop(topic.expect("a topic")));
+    }
+
+    fn fill(&self, _: &Runtime, topic: &str, records: &mut dyn Iterator<Item = Record>) {
+        self.send_all(&self.base_producer(topic), topic, records);
+    }
+
+    fn delete(&self, runtime: &Runtime, topic: &str) {
+        let _inside = runtime.enter();
+        let _ = runtime.block_on(self.admin().delete_topics(&[topic], &AdminOptions::new()));
+    }
+
+    fn read(&self, _: &Runtime, topic: &str, messages: u64) -> Cost {
+        let consumer = self.consumer(topic);
+        let begun = Instant::now();
+        // The client also answers nothing, at once, when it has served an event.
+        let next = || loop {
+            match consumer.poll(PATIENCE) {
+                Some(message) => {
+                    black_box(message.expect("a message").payload());
+                    break;
+                }
+                None => assert!(begun.elapsed() < PATIENCE, "messages are missing"),
+            }
+        };
+        next();
+        Cost::of(messages, || (1..messages).for_each(|_| next())).0
+    }
+
+    fn stored(&self, _: &Runtime, topic: &str, partitions: u32) -> Vec<Bytes> {
+        self.stored_in(topic, partitions)
+    }
+
+    fn different(&self, _: u64) -> u64 {
+        MADE
+    }
+
+    fn publish(&self, runtime: &Runtime, topic: &str, form: Form, messages: u64) -> Cost {
+        self.publish_records(runtime, topic, form, messages)
+    }
+
+    fn echo(&self, _: &Runtime, topic: &str, log: &Arc<Arrivals>) -> Echo {
+        self.echo_of(topic, log)
     }
 }
 

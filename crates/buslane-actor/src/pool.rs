@@ -4,12 +4,16 @@ use crate::{
     ActorPoolConfig,
     supervisor::{Plan, SeatTasks, Supervisor, join},
 };
-use buslane_core::{BoxFuture, Job, Pool, PoolStats, StopReport, SubmitError};
+use buslane_core::{
+    BoxFuture, Job, LaneState, Latencies, Moved, Pool, PoolSide, PoolStats, RunningJob, StopReport, SubmitError, Taken,
+    Want,
+};
 use buslane_lanes::{Engine, EngineConfig, PoolMetrics, Stopping};
 use ractor::{ActorRef, ActorRuntime, SpawnErr};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time};
@@ -138,6 +142,18 @@ impl Pool for ActorPool {
         self.engine.purge(matches)
     }
 
+    fn limit_keys(&self, most: Option<usize>) {
+        self.engine.limit_keys(most);
+    }
+
+    fn lane(&self, lane: u64) -> Option<LaneState> {
+        self.engine.lane(lane)
+    }
+
+    fn running(&self) -> Vec<RunningJob> {
+        self.engine.running()
+    }
+
     fn stats(&self) -> PoolStats {
         self.engine.stats()
     }
@@ -161,5 +177,27 @@ impl Pool for ActorPool {
         Box::pin(
             async move { answer.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default() },
         )
+    }
+}
+
+impl PoolSide for ActorPool {
+    fn poll_ready(&self, cx: &Context<'_>, want: Want, ticket: &mut Option<u64>) -> Poll<()> {
+        self.engine.poll_ready(cx, want, ticket)
+    }
+
+    fn forget(&self, ticket: u64) {
+        self.engine.forget(ticket);
+    }
+
+    fn take(&self, matches: &dyn Fn(u64) -> bool) -> Taken {
+        self.engine.take_out(matches)
+    }
+
+    fn put(&self, jobs: Vec<Moved>) {
+        self.engine.put(jobs);
+    }
+
+    fn latencies(&self) -> Latencies {
+        self.engine.latencies()
     }
 }

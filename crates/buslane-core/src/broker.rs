@@ -3,10 +3,14 @@
 //! A broker knows no pool and no handler. "Commit" and "acknowledge" are words of the implementations.
 
 mod error;
+mod events;
 mod record;
+mod symptoms;
 
 pub use error::{BrokerError, PublishError};
+pub use events::EventQueue;
 pub use record::{Receipt, Record, header};
+pub use symptoms::{Symptom, SymptomKind, Symptoms};
 
 use crate::{BoxFuture, Message, Settlement, Source, Topic, TopicSettings, TopicStrategy};
 use std::{
@@ -123,8 +127,10 @@ impl<T> Answer<'_, T> {
 pub struct SubscribeOptions {
     /// Settle each message before its handler runs: strict at-most-once.
     pub settle_first: bool,
-    /// Messages need not outlive the broker's processes (NATS: memory storage or core NATS).
+    /// Messages need not outlive the broker's processes: a stream that is created for them on NATS lives in memory.
     pub ephemeral: bool,
+    /// A message without a key has the last token of its subject as key. NATS alone: elsewhere nothing has a subject.
+    pub subject_key: bool,
 }
 
 /// How far a group is behind in one partition.
@@ -136,6 +142,10 @@ pub struct Lag {
     pub partition: u32,
     /// Messages from the lowest one that is not settled to the end. Settled ones above it count too.
     pub messages: u64,
+    /// Of these, messages that are not settled: what is still to be done.
+    pub open: u64,
+    /// Of these, messages that could be handed out and were not; `None` where the broker cannot tell.
+    pub unread: Option<u64>,
     /// Time since that lowest one was published, where it is known: `None` when nothing is behind, or nothing of the
     /// partition was read yet.
     pub age: Option<Duration>,
@@ -155,8 +165,8 @@ pub trait Broker: Send + Sync + 'static {
     fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>>;
 
     /// Adds topics to what this member reads, in one change of the group's membership. Topics that it reads
-    /// already are left alone, but for [`SubscribeOptions::settle_first`], which may count from now on. Sources arrive
-    /// as [`BrokerEvent::Assigned`].
+    /// already are left alone, but for [`SubscribeOptions::settle_first`] and [`SubscribeOptions::subject_key`], which may
+    /// count from now on. Sources arrive as [`BrokerEvent::Assigned`].
     fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>>;
 
     /// Takes a topic out of what this member reads; its intakes end. Other topics are not disturbed.
@@ -179,8 +189,22 @@ pub trait Broker: Send + Sync + 'static {
     /// The settings of a topic, or `None` when there is no such topic.
     fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>>;
 
-    /// What this member's sources hold that is not settled: an entry for each partition that is assigned to it.
+    /// What this member's sources hold that is not settled: an entry for each partition that is assigned to it, as soon as
+    /// the broker knows.
     fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>>;
+
+    /// Asks the server whether it is there: a small question without effect. The default says that it is.
+    ///
+    /// # Cancel safety
+    /// Cancelling changes nothing.
+    fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// What is wrong, as far as it has noticed by itself. Asks nobody. The default is nothing.
+    fn symptoms(&self) -> Vec<Symptom> {
+        Vec::new()
+    }
 
     /// Ends all intakes; nothing more is read. Settlements are still taken.
     fn stop_reading(&self) -> BoxFuture<'_, ()>;

@@ -28,6 +28,13 @@ impl Headers {
         HeadersBuilder { buffer: BytesMut::new() }
     }
 
+    /// Starts a list with room for headers whose names and values have these lengths.
+    #[must_use]
+    pub fn builder_for(lengths: impl Iterator<Item = (usize, usize)>) -> HeadersBuilder {
+        let bytes = lengths.map(|(name, value)| PREFIX + name + value).sum();
+        HeadersBuilder { buffer: BytesMut::with_capacity(bytes) }
+    }
+
     /// Starts a list whose bytes are cut from the front of `arena`, so that many messages share one allocation.
     #[must_use]
     pub fn builder_in(arena: BytesMut) -> HeadersBuilder {
@@ -55,6 +62,27 @@ impl Headers {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.find(name).map(|span| &self.0[span])
+    }
+
+    /// The values of every header of this name, whatever the case of its letters.
+    ///
+    /// Looked for in each message that is handled: a name of another length costs a comparison.
+    pub fn values_in_any_case<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = &self.0[..];
+        std::iter::from_fn(move || {
+            loop {
+                let (&[n1, n2, v1, v2, v3, v4], list) = rest.split_first_chunk::<PREFIX>()?;
+                let name_len = usize::from(u16::from_le_bytes([n1, n2]));
+                let header;
+                (header, rest) = list.split_at_checked(name_len + u32::from_le_bytes([v1, v2, v3, v4]) as usize)?;
+                if name_len == name.len()
+                    && let Some((found, value)) = header.split_at_checked(name_len)
+                    && found.eq_ignore_ascii_case(name.as_bytes())
+                {
+                    return Some(value);
+                }
+            }
+        })
     }
 
     /// Where the first value of `name` lies; resolve it with [`Headers::slice`].

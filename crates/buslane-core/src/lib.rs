@@ -8,23 +8,35 @@ pub mod handler;
 pub mod headers;
 pub mod job;
 pub mod key;
+mod latency;
 pub mod message;
+pub mod metric;
 pub mod pool;
+mod secret;
 pub mod settlement;
 pub mod topic;
+pub mod trace;
 pub mod verdict;
+mod waits;
 
 pub use broker::{
-    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, PublishError, Receipt, Record,
-    SubscribeOptions,
+    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, EventQueue, Intake, Lag, PublishError, Receipt,
+    Record, SubscribeOptions, Symptom, SymptomKind, Symptoms,
 };
 pub use envelope::{Envelope, EnvelopeError, Layout, RawJson};
 pub use handler::{AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, Retry, Step, erase, judge, panic_text};
 pub use headers::{Headers, HeadersBuilder};
 pub use job::{Job, JobState};
 pub use key::{AggregateIdError, check_aggregate_id, partition_for, stable_hash};
+pub use latency::Latencies;
 pub use message::{Event, Kind, Message, Route, Source};
-pub use pool::{BoxFuture, Pool, PoolStats, StopReport, SubmitError};
+pub use metric::{Binder, Label, Metric, MetricKind, MetricScope, MetricUnit};
+pub use pool::{
+    BoxFuture, LaneState, Moved, Parked, Pool, PoolSide, PoolStats, RunningJob, StopReport, SubmitError, Taken, Want,
+};
+pub use secret::Secret;
 pub use settlement::{HandlerPanicked, Outcome, Settle, Settlement};
-pub use topic::{Topic, TopicCompression, TopicError, TopicSettings, TopicStrategy};
+pub use topic::{Topic, TopicCompression, TopicError, TopicSettings, TopicStorage, TopicStrategy};
+pub use trace::{TraceContext, TraceContextError};
 pub use verdict::{HandlerError, IntoVerdict, Verdict};
+pub use waits::{TooLong, Waits, Within};

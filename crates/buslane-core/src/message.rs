@@ -7,7 +7,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -41,20 +41,43 @@ impl fmt::Display for Kind {
 
 /// A place that messages come from: one partition, for as long as it is assigned to this process. A partition that
 /// comes back is a new source.
-#[derive(Debug)]
 pub struct Source {
     /// The topic.
     pub topic: Topic,
     /// The partition; 0 where the backend has none.
     pub partition: u32,
+    id: u64,
     ended: AtomicBool,
+    is_held: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Source {
     /// A source that is assigned.
     #[must_use]
-    pub const fn new(topic: Topic, partition: u32) -> Self {
-        Self { topic, partition, ended: AtomicBool::new(false) }
+    pub fn new(topic: Topic, partition: u32) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { topic, partition, id, ended: AtomicBool::new(false), is_held: None }
+    }
+
+    /// A number of its own, of all sources of this process; never 0.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The same source, of which an attempt may start only while `is_held` says so: where others take over in silence when
+    /// this process was stopped for long. Asked before each attempt, on the thread that runs it: it must be quick and must not
+    /// panic.
+    #[must_use]
+    pub fn held_while(self, is_held: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { is_held: Some(Box::new(is_held)), ..self }
+    }
+
+    /// Whether an attempt may start now. What may not is abandoned.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.is_held.as_ref().is_none_or(|is_held| is_held())
     }
 
     /// Says that it is revoked: what has not started belongs to somebody else, and what fails is not tried again.
@@ -66,6 +89,13 @@ impl Source {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, partition, id: _, ended, is_held: _ } = self;
+        f.debug_struct("Source").field("topic", topic).field("partition", partition).field("ended", ended).finish()
     }
 }
 
@@ -97,6 +127,9 @@ pub enum Route {
 }
 
 /// One message with everything that is known of it. Cloning shares all buffers.
+///
+/// Small messages are cut from pages that they share: 4 KiB on Kafka and NATS. Who keeps a part of many messages for long, such as
+/// their keys in a map, copies it (`Bytes::copy_from_slice`), or each may keep its whole page.
 #[derive(Debug, Clone)]
 pub struct Message {
     /// Topic and partition.

@@ -3,8 +3,18 @@
 //! A pool knows no topic, no broker and no retry policy. It keeps its promises in lanes: jobs of one lane run one
 //! at a time and in the order of their submission, whatever the pool is made of.
 
-use crate::Job;
-use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
+mod moved;
+
+pub use moved::{Moved, Parked, Taken, Want};
+
+use crate::{Job, Latencies};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 use thiserror::Error;
 
 /// A boxed future, for the calls of a contract that are not on the path of a message.
@@ -37,6 +47,12 @@ pub enum SubmitError {
     /// Neither the job nor the pool has a handler. The job will never be taken.
     #[error("no handler available for message")]
     NoHandler,
+    /// As many keys have jobs as may, and this job is of another one.
+    #[error("{keys} keys are active, which is the limit")]
+    KeysFull {
+        /// The limit.
+        keys: usize,
+    },
     /// No worker is left to run it, for the moment: see [`PoolStats::workers_down`].
     #[error("no worker of the pool is able to run: all are cooling down after panics")]
     NoWorker,
@@ -49,7 +65,7 @@ impl SubmitError {
     /// Whether the same job may be taken later.
     #[must_use]
     pub const fn is_temporary(self) -> bool {
-        matches!(self, Self::LaneFull { .. } | Self::PoolFull { .. } | Self::ParkedFull { .. } | Self::NoWorker)
+        !matches!(self, Self::NoHandler | Self::Stopped)
     }
 }
 
@@ -78,6 +94,19 @@ pub trait Pool: Send + Sync + 'static {
     /// Returns how many were dropped. Walks through all queued jobs under the pool's lock.
     fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize;
 
+    /// Takes jobs of so many keys at the same time; `None` for any number, which is the beginning. Keys that wait for a
+    /// retry do not count, so that failing keys cannot keep the others out; when they go on there can be more for a while.
+    /// In a pool of fixed slots a slot counts, not a key.
+    fn limit_keys(&self, most: Option<usize>);
+
+    /// What is known of the key of a lane, which is a key hash: one with jobs, or one that had some not long ago.
+    fn lane(&self, lane: u64) -> Option<LaneState>;
+
+    /// What the workers are running at this moment, in no order. The default is nothing.
+    fn running(&self) -> Vec<RunningJob> {
+        Vec::new()
+    }
+
     /// Figures of this moment.
     fn stats(&self) -> PoolStats;
 
@@ -89,6 +118,54 @@ pub trait Pool: Send + Sync + 'static {
     /// # Cancel safety
     /// Once begun it goes on when the caller's future is dropped.
     fn stop(&self, deadline: Duration) -> BoxFuture<'_, StopReport>;
+}
+
+/// A pool whose jobs can be handed to another one, and that takes over those of another.
+pub trait PoolSide: Pool {
+    /// Ready when there is what is wanted, or the pool stops. `ticket` names the waiter between polls; hand it to
+    /// [`PoolSide::forget`] when the wait is given up. Nothing is promised: whoever submits may find that others were first.
+    fn poll_ready(&self, cx: &Context<'_>, want: Want, ticket: &mut Option<u64>) -> Poll<()>;
+
+    /// Takes a waiter off the list.
+    fn forget(&self, ticket: u64);
+
+    /// Takes out every job whose key hash `matches` and that is not running, for another pool to go on with. They count as
+    /// accepted by both, and as moved by this one. Walks through all lanes under the pool's lock.
+    fn take(&self, matches: &dyn Fn(u64) -> bool) -> Taken;
+
+    /// Takes jobs over, whether there is room or not: their room was granted by the pool that they come from. They stand behind
+    /// what it has of their keys. A pool that has stopped abandons them.
+    fn put(&self, jobs: Vec<Moved>);
+
+    /// From acceptance to outcome, of all jobs so far that were timed: at least the first of each batch that a worker takes,
+    /// and each whose handler waits.
+    fn latencies(&self) -> Latencies;
+}
+
+/// What a pool knows of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LaneState {
+    /// Its jobs that have not ended. None: the key is idle.
+    pub open: usize,
+    /// How often the first of them has failed.
+    pub failures: u32,
+    /// Whether they wait for the next attempt.
+    pub is_waiting: bool,
+    /// Whether they wait because the attempts are used up.
+    pub is_blocked: bool,
+}
+
+/// An attempt that has begun and not ended. The same worker with the same number is the same attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningJob {
+    /// Which worker.
+    pub worker: usize,
+    /// Which of its attempts, counted from 1.
+    pub attempt: u64,
+    /// [`Source::id`](crate::Source::id) of its message.
+    pub source: u64,
+    /// Offset of its message.
+    pub offset: u64,
 }
 
 /// Figures of a pool. Counts since start; gauges of the moment.
@@ -104,6 +181,8 @@ pub struct PoolStats {
     pub panicked: u64,
     /// Jobs dropped before they ended.
     pub abandoned: u64,
+    /// Jobs that another pool went on with.
+    pub moved: u64,
     /// Attempts that failed and are followed by another.
     pub retried: u64,
     /// Panics of handlers, of every attempt.
@@ -122,6 +201,8 @@ pub struct PoolStats {
     pub blocked_lanes: usize,
     /// Lanes with work.
     pub lanes: usize,
+    /// Lanes without, whose state is kept.
+    pub idle_lanes: usize,
     /// Jobs the pool can hold besides the parked ones.
     pub capacity: usize,
     /// Workers.

@@ -48,23 +48,38 @@ impl<F: Fn(u64, Outcome) + Send + Sync + 'static> Settle for F {
 ///
 /// # Drop behaviour
 /// Dropping it means "not done": the sink hears [`Outcome::Abandoned`], and the broker delivers again. So a
-/// panic, a cancelled task or a shutdown cannot lose a message silently.
+/// panic, a cancelled task or a shutdown cannot lose a message silently. The [last](Settlement::is_last) delivery of a
+/// message is the exception: it does not come again.
 pub struct Settlement {
     sink: Option<Arc<dyn Settle>>,
     token: u64,
+    is_last: bool,
 }
 
 impl Settlement {
     /// A settlement that reports to `sink` under `token`.
     #[must_use]
     pub fn new(sink: Arc<dyn Settle>, token: u64) -> Self {
-        Self { sink: Some(sink), token }
+        Self { sink: Some(sink), token, is_last: false }
     }
 
     /// A settlement that nobody hears.
     #[must_use]
     pub const fn ignored() -> Self {
-        Self { sink: None, token: 0 }
+        Self { sink: None, token: 0, is_last: false }
+    }
+
+    /// The same settlement of a delivery that the broker makes no other of, if `is_last`.
+    #[must_use]
+    pub const fn last(mut self, is_last: bool) -> Self {
+        self.is_last = is_last;
+        self
+    }
+
+    /// Whether the broker delivers the message no more, however this ends: a failure has to be final.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// Says how the delivery ended.

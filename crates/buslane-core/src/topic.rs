@@ -1,5 +1,6 @@
 //! Topic names and settings, in words that every backend shares.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 use thiserror::Error;
 
@@ -89,7 +90,8 @@ pub enum TopicStrategy {
 }
 
 /// How the records of a topic are stored, whatever their producers do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TopicCompression {
     /// As the producer has sent them.
     Producer,
@@ -105,10 +107,22 @@ pub enum TopicCompression {
     Zstd,
 }
 
+/// Where the records of a topic are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicStorage {
+    /// In files.
+    File,
+    /// In the memory of the broker's processes: gone with them.
+    Memory,
+    /// Nowhere: only who listens gets a record, and nobody acknowledges it.
+    Nowhere,
+}
+
 /// Settings of a topic. `None` leaves the broker's own default, or the present value, untouched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicSettings {
-    /// Number of partitions, at least 1. Grows only with [`TopicSettings::expand`], never shrinks.
+    /// Number of partitions, at least 1. On NATS a topic without this number has none: members of a group share it, and
+    /// only one that is alone keeps the order of keys. Grows only with [`TopicSettings::expand`], never shrinks.
     pub partitions: Option<u32>,
     /// Copies of each partition; 1 on the memory broker.
     pub replication: Option<u16>,
@@ -118,6 +132,8 @@ pub struct TopicSettings {
     pub retention_bytes: Option<u64>,
     /// How records are stored. Kafka alone; elsewhere it is refused.
     pub compression: Option<TopicCompression>,
+    /// Where records are kept. NATS alone; elsewhere it is refused.
+    pub storage: Option<TopicStorage>,
     /// Whether an update may add partitions. Keys change their partition then, so it is off by default.
     pub expand: bool,
 }

@@ -1,18 +1,27 @@
 //! Kafka as a bus sees it: one group member and one producer.
 
-use crate::{config::KafkaConfig, consumer::Consumer, producer::Producer, topics::Topics};
+use crate::{
+    config::{KafkaConfig, Login},
+    consumer::Consumer,
+    keeper::{Current, Keeper},
+    leaders::Leaders,
+    producer::Producer,
+    token::Tokens,
+    topics::Topics,
+};
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, PublishError, Receipt, Record, SubscribeOptions,
-    Topic, TopicSettings, TopicStrategy,
+    Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
 };
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 use tokio::{sync::OnceCell, task::spawn_blocking, time::Instant};
+use tracing::warn;
 
 /// A connection to Apache Kafka; see the crate's own documentation.
 ///
@@ -21,9 +30,12 @@ use tokio::{sync::OnceCell, task::spawn_blocking, time::Instant};
 /// delivered again. All of it happens on threads of its own.
 pub struct KafkaBroker {
     config: KafkaConfig,
-    consumer: Consumer,
+    consumer: Arc<Consumer>,
+    keeper: Option<Keeper>,
     topics: Option<Arc<Topics>>,
     producer: Option<Arc<Producer>>,
+    symptoms: Arc<Symptoms>,
+    leaders: Arc<Leaders>,
     closing: AtomicBool,
     end: OnceCell<Result<(), BrokerError>>,
 }
@@ -52,6 +64,10 @@ impl KafkaBroker {
     pub async fn connect(config: KafkaConfig) -> Result<Self, crate::ConnectError> {
         config.validate()?;
         let producer = Arc::new(Producer::start(&config)?);
+        let login = match &config.security.login {
+            Some(Login::OAuthBearer(tokens)) => Some((tokens.clone(), first_token(&config, tokens, &producer).await?)),
+            _ => None,
+        };
         let (asked, patience) = (Arc::clone(&producer), config.connect_timeout);
         let answer = spawn_blocking(move || {
             let answer = asked.client().fetch_metadata(None, patience).map(drop);
@@ -61,14 +77,29 @@ impl KafkaBroker {
             spawn_blocking(move || drop(producer));
             return Err(BrokerError::Unreachable { reason: format!("{}: {reason}", config.brokers) }.into());
         }
-        let consumer = Consumer::start(&config)?;
-        let topics =
-            Topics::new(config.client(), config.request_timeout, config.create_missing.clone(), Arc::clone(&producer));
+        let symptoms = Arc::<Symptoms>::default();
+        let consumer = Arc::new(Consumer::start(&config, &symptoms)?);
+        let token = login.as_ref().map(|(_, token)| token.clone());
+        if let Some(token) = &token {
+            consumer.log_in_with(token.get()).await?;
+        }
+        let topics = Topics::new(
+            config.client(),
+            config.request_timeout,
+            config.create_missing.clone(),
+            Arc::clone(&producer),
+            token,
+        );
+        let keeper = login.map(|(tokens, current)| renew(tokens, current, &producer, &consumer, &symptoms));
+        let config_patience = config.request_timeout;
         Ok(Self {
             config,
             consumer,
+            keeper,
             topics: Some(Arc::new(topics)),
             producer: Some(producer),
+            leaders: Arc::new(Leaders::new(&symptoms, config_patience)),
+            symptoms,
             closing: AtomicBool::new(false),
             end: OnceCell::new(),
         })
@@ -83,6 +114,9 @@ impl KafkaBroker {
 
     async fn end(&self, deadline: Duration) -> Result<(), BrokerError> {
         let until = Instant::now() + deadline;
+        if let Some(keeper) = &self.keeper {
+            keeper.end().await;
+        }
         let left = self.consumer.close(deadline).await;
         if let Some(producer) = &self.producer {
             let producer = Arc::clone(producer);
@@ -91,6 +125,48 @@ impl KafkaBroker {
         }
         left
     }
+}
+
+/// Fetches the first token and gives it to the producer, within the connect timeout.
+async fn first_token(
+    config: &KafkaConfig,
+    tokens: &Tokens,
+    producer: &Arc<Producer>,
+) -> Result<Current, crate::ConnectError> {
+    let fetched = tokio::time::timeout(config.connect_timeout, tokens.fetch()).await;
+    let token = fetched.unwrap_or_else(|_| Err(format!("no answer within {:?}", config.connect_timeout)));
+    let handed = token.and_then(|token| token.hand_to(producer.client()).map(|()| Current::new(token)));
+    handed.map_err(|reason| {
+        let reason = format!("{}: no token for the login: {reason}", config.brokers);
+        BrokerError::Unreachable { reason }.into()
+    })
+}
+
+/// Keeps the clients' token fresh, and none of them alive.
+fn renew(
+    tokens: Tokens,
+    current: Current,
+    producer: &Arc<Producer>,
+    consumer: &Arc<Consumer>,
+    symptoms: &Arc<Symptoms>,
+) -> Keeper {
+    let (producer, consumer) = (Arc::downgrade(producer), Arc::downgrade(consumer));
+    Keeper::start(tokens, current, Arc::clone(symptoms), move |token| {
+        let (producer, consumer) = (Weak::clone(&producer), Weak::clone(&consumer));
+        let copy = token.clone();
+        // The last one to drop a client waits for its threads.
+        let produces = spawn_blocking(move || producer.upgrade().map_or(Ok(()), |one| copy.hand_to(one.client())));
+        async move {
+            if let Ok(Err(error)) = produces.await {
+                warn!(error, "the producer has not taken a new token");
+            }
+            if let Some(consumer) = consumer.upgrade()
+                && let Err(error) = consumer.log_in_with(token).await
+            {
+                warn!(%error, "the group member has not taken a new token");
+            }
+        }
+    })
 }
 
 impl Drop for KafkaBroker {
@@ -117,12 +193,12 @@ impl Broker for KafkaBroker {
         if records.is_empty() {
             return Answer::Now(Vec::new());
         }
-        if let Some(acked) = topics.prepared(topic) {
-            return producer.publish(topic, acked, records);
+        if let Some(target) = topics.prepared(topic) {
+            return producer.publish(target, records);
         }
         Answer::Later(Box::pin(async move {
             match topics.prepare(topic).await {
-                Ok(acked) => producer.publish(topic, acked, records).get().await,
+                Ok(target) => producer.publish(target, records).get().await,
                 Err(error) => {
                     let error = match error {
                         BrokerError::Closed => PublishError::Closed,
@@ -140,13 +216,16 @@ impl Broker for KafkaBroker {
             for (topic, _) in topics {
                 self.topics()?.ensure(topic).await?;
             }
-            self.consumer.subscribe(topics.to_vec()).await
+            self.consumer.subscribe(topics.to_vec()).await?;
+            self.leaders.add(topics.iter().map(|(topic, _)| topic));
+            Ok(())
         })
     }
 
     fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
             self.topics()?;
+            self.leaders.remove(topic);
             self.consumer.unsubscribe(topic.clone()).await
         })
     }
@@ -170,6 +249,19 @@ impl Broker for KafkaBroker {
 
     fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>> {
         Box::pin(self.consumer.lag())
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            let producer = self.producer.clone().filter(|_| !self.closing.load(Ordering::Acquire));
+            let (producer, leaders) = (producer.ok_or(BrokerError::Closed)?, Arc::clone(&self.leaders));
+            let answer = spawn_blocking(move || leaders.ask(&producer)).await;
+            answer.unwrap_or_else(|error| Err(error.to_string())).map_err(|reason| BrokerError::Unreachable { reason })
+        })
+    }
+
+    fn symptoms(&self) -> Vec<Symptom> {
+        self.symptoms.all()
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

@@ -10,8 +10,9 @@ mod tests;
 
 pub use rules::KafkaConfigError;
 
-use buslane_core::TopicSettings;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use crate::Tokens;
+use buslane_core::{Secret, TopicSettings};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Settings of one [`KafkaBroker`](crate::KafkaBroker): one group member and one producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +111,14 @@ pub struct ConsumerConfig {
     pub isolation: Isolation,
     /// Bytes that a broker collects before it answers, unless `fetch_max_wait` passes. Default: 1.
     pub fetch_min_bytes: u32,
-    /// How long a broker collects. Default: 500 ms.
+    /// How long a broker waits until it has that much. Default: 50 ms, because the client asks one question at a time:
+    /// while one about idle partitions waits, a busy one whose messages were read meanwhile waits too.
     pub fetch_max_wait: Duration,
     /// Bytes of one answer. Default: 50 MiB.
     pub fetch_max_bytes: u32,
     /// Bytes of one partition in an answer. Default: 1 MiB.
     pub fetch_partition_bytes: u32,
-    /// Messages that the client fetches ahead of each partition. Default: 5,000.
+    /// Messages that the client fetches ahead of each partition. Default: 2,000.
     pub prefetch_messages: u32,
     /// KiB that the client fetches ahead of each partition. Default: 16,384.
     pub prefetch_kib: u32,
@@ -142,10 +144,10 @@ impl Default for ConsumerConfig {
             max_poll_interval: Duration::from_secs(300),
             isolation: Isolation::default(),
             fetch_min_bytes: 1,
-            fetch_max_wait: Duration::from_millis(500),
+            fetch_max_wait: Duration::from_millis(50),
             fetch_max_bytes: 50 << 20,
             fetch_partition_bytes: 1 << 20,
-            prefetch_messages: 5_000,
+            prefetch_messages: 2_000,
             prefetch_kib: 16_384,
             drain_deadline: Duration::from_secs(10),
             commit_interval: Duration::from_secs(1),
@@ -220,36 +222,6 @@ impl Default for ProducerConfig {
     }
 }
 
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// Encryption of the connection, and proof of who the client is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Security {
@@ -296,4 +268,6 @@ pub enum Login {
         /// Password.
         password: Secret,
     },
+    /// OAUTHBEARER with tokens from here. They are sent as they are: only over TLS is that safe.
+    OAuthBearer(Tokens),
 }

@@ -6,17 +6,20 @@
 mod ages;
 mod assignment;
 mod context;
-mod events;
+mod copier;
 mod intake;
 mod membership;
 mod owner;
 mod polling;
 
-pub(crate) use events::Events;
-
-use crate::{ConnectError, KafkaConfigError, config::KafkaConfig, reasons::Reasons, wake::Wake};
+use crate::{
+    ConnectError, KafkaConfigError, Token,
+    config::{Assignment, KafkaConfig, OffsetReset},
+    reasons::Reasons,
+    wake::Wake,
+};
 use assignment::Mail;
-use buslane_core::{BrokerError, Lag, SubscribeOptions, Topic};
+use buslane_core::{BrokerError, EventQueue, Lag, SubscribeOptions, Symptoms, Topic};
 use context::Context;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use membership::CommitRules;
@@ -24,7 +27,11 @@ use owner::Owner;
 use parking_lot::Mutex;
 use polling::{Command, Polling};
 use rdkafka::consumer::BaseConsumer;
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+    time::Duration,
+};
 use tokio::{sync::oneshot, time::Instant};
 
 /// Commands that wait for the polling thread.
@@ -37,13 +44,13 @@ const COMMANDS: usize = 64;
 pub(crate) struct Consumer {
     commands: Sender<Command>,
     wake: Arc<Wake>,
-    pub(crate) events: Arc<Events>,
+    pub(crate) events: Arc<EventQueue>,
 }
 
 impl Consumer {
     /// Makes the client and starts its thread. Does not connect yet.
-    pub(crate) fn start(config: &KafkaConfig) -> Result<Self, ConnectError> {
-        let events = Arc::new(Events::default());
+    pub(crate) fn start(config: &KafkaConfig, symptoms: &Arc<Symptoms>) -> Result<Self, ConnectError> {
+        let events = Arc::new(EventQueue::default());
         let mail = Arc::new(Mail::default());
         let wake = Arc::clone(&mail.wake);
         let reasons = Arc::new(Reasons::default());
@@ -53,14 +60,18 @@ impl Consumer {
             every: consumer.commit_every,
             metadata_limit: consumer.metadata_limit,
         };
-        let owner = Owner::new(rules, consumer.drain_deadline, &mail, &events, &reasons);
-        let context = Context { owner: Mutex::new(owner), reasons };
+        let begins_at_end = consumer.offset_reset == OffsetReset::Latest;
+        let owner = Owner::new(rules, consumer.drain_deadline, begins_at_end, &mail, &events, &reasons, symptoms);
+        // A group whose broker shares out never waits for all of its members.
+        let is_barrier = consumer.assignment != Assignment::Broker;
+        let (owner, symptoms) = (Mutex::new(owner), Arc::clone(symptoms));
+        let context = Context { owner, reasons, symptoms, is_barrier, is_member: AtomicBool::new(false) };
         let mut client: BaseConsumer<Context> =
             config.consumer().create_with_context(context).map_err(KafkaConfigError::from)?;
         let bell = Arc::clone(&wake);
         client.set_nonempty_callback(move || bell.wake());
         let (commands, inbox) = bounded(COMMANDS);
-        let polling = Polling::new(client, inbox, Arc::clone(&events), Arc::clone(&wake), &config.group);
+        let polling = Polling::new(client, inbox, Arc::clone(&events), Arc::clone(&wake), config);
         thread::Builder::new()
             .name("buslane-kafka".to_owned())
             .spawn(move || polling.run())
@@ -78,6 +89,11 @@ impl Consumer {
 
     pub(crate) async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
         self.ask(|answer| Command::Lag { answer }).await
+    }
+
+    /// Hands the member the token of its next login.
+    pub(crate) async fn log_in_with(&self, token: Token) -> Result<(), BrokerError> {
+        self.ask(|answer| Command::Token { token, answer }).await?
     }
 
     pub(crate) async fn stop_reading(&self) {

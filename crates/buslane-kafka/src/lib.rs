@@ -9,19 +9,24 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod bootstrap;
 mod broker;
 mod config;
 mod consumer;
 mod error;
+mod keeper;
+mod leaders;
 mod native;
 mod producer;
 mod reasons;
+mod token;
 mod topics;
 mod wake;
 
 pub use broker::KafkaBroker;
 pub use config::{
     Assignment, Compression, ConsumerConfig, Isolation, KafkaConfig, KafkaConfigError, Login, OffsetReset, Partitioner,
-    ProducerConfig, Secret, Security, Tls,
+    ProducerConfig, Security, Tls,
 };
 pub use error::ConnectError;
+pub use token::{Token, Tokens};

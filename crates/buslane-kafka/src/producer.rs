@@ -1,19 +1,20 @@
 //! The producer of a bus: idempotent, acknowledged by all in-sync replicas, one for all topics.
 
-mod acked;
 mod batch;
+mod target;
 
-pub(crate) use acked::Acked;
+pub(crate) use target::Target;
 
-use crate::{KafkaConfigError, config::KafkaConfig, reasons::Reasons};
-use batch::Batch;
-use buslane_core::{Answer, PublishError, Receipt, Record, Topic};
+use crate::{KafkaConfigError, bootstrap::Bootstrap, config::KafkaConfig, native::produce, reasons::Reasons};
+use batch::{Answers, Batch, Ticket};
+use buslane_core::{Answer, PublishError, Receipt, Record};
 use rdkafka::{
     client::{Client, ClientContext},
     config::RDKafkaLogLevel,
-    error::{KafkaError, RDKafkaErrorCode},
-    message::{DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    message::DeliveryResult,
+    metadata::Metadata,
+    producer::{Producer as _, ProducerContext, ThreadedProducer},
 };
 use std::{
     sync::{
@@ -26,6 +27,7 @@ use tokio::{sync::Notify, time::Instant};
 
 pub(crate) struct Producer {
     client: ThreadedProducer<Deliveries>,
+    bootstrap: Bootstrap,
     publish_timeout: Duration,
     closed: AtomicBool,
 }
@@ -36,12 +38,6 @@ pub(crate) struct Deliveries {
     /// Told when records leave the queue.
     room: Notify,
     waiting: AtomicBool,
-}
-
-/// One record on its way.
-pub(crate) struct Ticket {
-    batch: Arc<Batch>,
-    at: usize,
 }
 
 impl ClientContext for Deliveries {
@@ -59,12 +55,10 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         use rdkafka::Message;
-        let Ticket { batch, at } = *ticket;
-        let answer = match result {
-            Ok(message) => receipt(&batch, message.partition(), message.offset()),
-            Err((error, _)) => Err(self.failure(batch.topic(), error, batch.waited())),
-        };
-        batch.answer(at, answer);
+        ticket.answer(|batch| match result {
+            Ok(message) => receipt(batch.target(), message.partition(), message.offset()),
+            Err((error, _)) => Err(self.failure(batch, error)),
+        });
         if self.waiting.load(Ordering::SeqCst) {
             self.room.notify_waiters();
         }
@@ -72,15 +66,15 @@ impl ProducerContext for Deliveries {
 }
 
 /// The broker took a record, at `offset`; a negative one means that it called the record a repetition.
-fn receipt(batch: &Batch, partition: i32, offset: i64) -> Result<Receipt, PublishError> {
+fn receipt(target: &Target, partition: i32, offset: i64) -> Result<Receipt, PublishError> {
     let partition = u32::try_from(partition).unwrap_or(0);
-    let topic = batch.topic().clone();
+    let topic = target.topic().clone();
     match u64::try_from(offset) {
         Ok(offset) => {
-            batch.acked().mark(partition);
+            target.mark_acked(partition);
             Ok(Receipt { topic, partition, offset, duplicate: false })
         }
-        Err(_) if batch.acked().has(partition) => Ok(Receipt { topic, partition, offset: 0, duplicate: true }),
+        Err(_) if target.has_acked(partition) => Ok(Receipt { topic, partition, offset: 0, duplicate: true }),
         Err(_) => {
             let reason = format!(
                 "partition {partition} calls the first record that it was sent a repetition, so it may not be stored"
@@ -91,11 +85,14 @@ fn receipt(batch: &Batch, partition: i32, offset: i64) -> Result<Receipt, Publis
 }
 
 impl Deliveries {
-    fn failure(&self, topic: &Topic, error: &KafkaError, waited: Duration) -> PublishError {
+    fn failure(&self, batch: &Batch, error: &KafkaError) -> PublishError {
+        let topic = batch.target().topic();
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::QueueFull) => {
-                PublishError::Timeout { topic: topic.clone(), waited, detail: self.reasons.explain(error) }
-            }
+            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::QueueFull) => PublishError::Timeout {
+                topic: topic.clone(),
+                waited: batch.waited(),
+                detail: self.reasons.explain(error),
+            },
             Some(
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
@@ -111,7 +108,13 @@ impl Producer {
     pub(crate) fn start(config: &KafkaConfig) -> Result<Self, KafkaConfigError> {
         let context = Deliveries { reasons: Arc::default(), room: Notify::new(), waiting: AtomicBool::new(false) };
         let client = config.producer().create_with_context(context)?;
-        Ok(Self { client, publish_timeout: config.producer.publish_timeout, closed: AtomicBool::new(false) })
+        let bootstrap = Bootstrap::new(&config.brokers);
+        Ok(Self { client, bootstrap, publish_timeout: config.producer.publish_timeout, closed: AtomicBool::new(false) })
+    }
+
+    /// Asks any broker about a topic. Blocks.
+    pub(crate) fn ask(&self, topic: &str, patience: Duration) -> KafkaResult<Metadata> {
+        self.bootstrap.ask(self.client(), topic, patience)
     }
 
     /// The client below, for questions about topics.
@@ -124,46 +127,38 @@ impl Producer {
         self.client.context().reasons.explain(error)
     }
 
-    pub(crate) fn publish<'a>(
-        &'a self,
-        topic: &'a Topic,
-        acked: Arc<Acked>,
+    pub(crate) fn publish(
+        &self,
+        target: Arc<Target>,
         records: Vec<Record>,
-    ) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
+    ) -> Answer<'_, Vec<Result<Receipt, PublishError>>> {
         if self.closed.load(Ordering::Acquire) {
             return Answer::Now(vec![Err(PublishError::Closed); records.len()]);
         }
-        let (batch, answers) = Batch::new(topic.clone(), acked, records.len());
+        let batch = Batch::new(target, records.len());
         let sent = self.send(&batch, &records, 0);
+        if sent == records.len() {
+            return Answer::Later(Box::pin(Answers(batch)));
+        }
         Answer::Later(Box::pin(async move {
-            if sent < records.len() {
-                self.send_the_rest(&batch, &records, sent).await;
-            }
-            drop(batch);
-            answers.await.unwrap_or_else(|_| vec![Err(PublishError::Closed); records.len()])
+            self.send_the_rest(&batch, &records, sent).await;
+            Answers(batch).await
         }))
     }
 
     /// Hands records to the client until its queue is full; returns how many it has taken or refused for good.
     fn send(&self, batch: &Arc<Batch>, records: &[Record], from: usize) -> usize {
+        let (client, name) = (self.client.client(), batch.target().name());
         for (at, record) in records.iter().enumerate().skip(from) {
-            let ticket = Box::new(Ticket { batch: Arc::clone(batch), at });
-            let mut message = BaseRecord::with_opaque_to(batch.topic(), ticket).payload(&record.payload[..]);
-            if let Some(key) = &record.key {
-                message = message.key(&key[..]);
-            }
-            if !record.headers.is_empty() {
-                let mut headers = OwnedHeaders::new();
-                for (key, value) in record.headers.iter() {
-                    headers = headers.insert(Header { key, value: Some(value) });
-                }
-                message = message.headers(headers);
-            }
-            match self.client.send(message) {
+            match produce(client, name, record, batch.ticket(at)) {
                 Ok(()) => {}
-                Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => return at,
-                Err((error, _)) => {
-                    batch.answer(at, Err(self.client.context().failure(batch.topic(), &error, batch.waited())));
+                Err((RDKafkaErrorCode::QueueFull, ticket)) => {
+                    ticket.give_back();
+                    return at;
+                }
+                Err((code, ticket)) => {
+                    let error = KafkaError::MessageProduction(code);
+                    ticket.answer(|batch| Err(self.client.context().failure(batch, &error)));
                 }
             }
         }
@@ -185,10 +180,10 @@ impl Producer {
             }
             if tokio::time::timeout_at(deadline, room).await.is_err() {
                 let detail = "the producer's queue is full".to_owned();
-                let error =
-                    PublishError::Timeout { topic: batch.topic().clone(), waited: self.publish_timeout, detail };
+                let topic = batch.target().topic().clone();
+                let error = PublishError::Timeout { topic, waited: self.publish_timeout, detail };
                 for at in sent..records.len() {
-                    batch.answer(at, Err(error.clone()));
+                    batch.ticket(at).answer(|_| Err(error.clone()));
                 }
                 return;
             }

@@ -4,7 +4,11 @@
 
 mod settings;
 
-use crate::producer::{Acked, Producer};
+use crate::{
+    bootstrap,
+    keeper::Current,
+    producer::{Producer, Target},
+};
 use buslane_core::{BrokerError, Topic, TopicSettings};
 use parking_lot::RwLock;
 use rdkafka::{
@@ -40,8 +44,9 @@ pub(crate) struct Topics {
     create_missing: Option<TopicSettings>,
     admin: OnceCell<Arc<AdminClient<DefaultClientContext>>>,
     producer: Arc<Producer>,
+    token: Option<Current>,
     /// May be published to.
-    prepared: RwLock<HashMap<Topic, Arc<Acked>>>,
+    prepared: RwLock<HashMap<Topic, Arc<Target>>>,
     /// One look-up or creation at a time: the second finds what the first made.
     preparing: tokio::sync::Mutex<()>,
 }
@@ -61,6 +66,7 @@ impl Topics {
         patience: Duration,
         create_missing: Option<TopicSettings>,
         producer: Arc<Producer>,
+        token: Option<Current>,
     ) -> Self {
         Self {
             config,
@@ -68,27 +74,28 @@ impl Topics {
             create_missing,
             admin: OnceCell::new(),
             producer,
+            token,
             prepared: RwLock::default(),
             preparing: tokio::sync::Mutex::default(),
         }
     }
 
     /// What to publish a topic with, if it has been prepared.
-    pub(crate) fn prepared(&self, topic: &Topic) -> Option<Arc<Acked>> {
+    pub(crate) fn prepared(&self, topic: &Topic) -> Option<Arc<Target>> {
         self.prepared.read().get(topic).cloned()
     }
 
-    /// Makes sure that the topic exists and that its leaders serve: see [`Acked`] for what happens otherwise.
-    pub(crate) async fn prepare(&self, topic: &Topic) -> Result<Arc<Acked>, BrokerError> {
+    /// Makes sure that the topic exists and that its leaders serve: see [`Target`] for what happens otherwise.
+    pub(crate) async fn prepare(&self, topic: &Topic) -> Result<Arc<Target>, BrokerError> {
         let _one = self.preparing.lock().await;
         if let Some(prepared) = self.prepared(topic) {
             return Ok(prepared);
         }
         let partitions = self.find_or_create(topic).await?;
         self.until_served(topic, partitions).await;
-        let acked = Arc::new(Acked::new(partitions));
-        self.prepared.write().insert(topic.clone(), Arc::clone(&acked));
-        Ok(acked)
+        let target = Arc::new(Target::new(topic.clone(), partitions));
+        self.prepared.write().insert(topic.clone(), Arc::clone(&target));
+        Ok(target)
     }
 
     /// Makes sure that the topic exists, and creates it where that is wanted.
@@ -183,7 +190,7 @@ impl Topics {
     async fn find(&self, topic: &Topic) -> Result<Option<Found>, BrokerError> {
         let (producer, topic, patience) = (Arc::clone(&self.producer), topic.clone(), self.patience);
         let answer = spawn_blocking(move || {
-            let metadata = producer.client().fetch_metadata(Some(&topic), patience);
+            let metadata = producer.ask(&topic, patience);
             metadata.map_err(|error| producer.explain(&error)).map(|metadata| {
                 let known = metadata.topics().iter().find(|known| known.name() == topic.as_str())?;
                 let partitions = known.partitions();
@@ -212,7 +219,13 @@ impl Topics {
                 Err(error) => Err(BrokerError::Unreachable { reason: error.to_string() }),
             }
         };
-        self.admin.get_or_try_init(make).await.cloned()
+        let admin = self.admin.get_or_try_init(make).await.cloned()?;
+        if let Some(token) = &self.token {
+            // It connects when it is used, which is seldom: a token of long ago would be refused.
+            token.get().hand_to(admin.inner()).map_err(|reason| BrokerError::Unreachable { reason })?;
+        }
+        bootstrap::ensure(admin.inner(), self.config.get("bootstrap.servers").unwrap_or_default());
+        Ok(admin)
     }
 
     fn options(&self) -> AdminOptions {

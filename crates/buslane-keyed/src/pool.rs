@@ -1,11 +1,15 @@
 //! The pool: one tokio task a worker, one for the retry timer.
 
 use crate::KeyedPoolConfig;
-use buslane_core::{BoxFuture, Job, Pool, PoolStats, StopReport, SubmitError};
+use buslane_core::{
+    BoxFuture, Job, LaneState, Latencies, Moved, Pool, PoolSide, PoolStats, RunningJob, StopReport, SubmitError, Taken,
+    Want,
+};
 use buslane_lanes::{Engine, EngineConfig, OnPanic, PoolMetrics, Stopping, Worker};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinSet, time};
@@ -104,6 +108,18 @@ impl Pool for KeyedPool {
         self.engine.purge(matches)
     }
 
+    fn limit_keys(&self, most: Option<usize>) {
+        self.engine.limit_keys(most);
+    }
+
+    fn lane(&self, lane: u64) -> Option<LaneState> {
+        self.engine.lane(lane)
+    }
+
+    fn running(&self) -> Vec<RunningJob> {
+        self.engine.running()
+    }
+
     fn stats(&self) -> PoolStats {
         self.engine.stats()
     }
@@ -125,5 +141,27 @@ impl Pool for KeyedPool {
         Box::pin(
             async move { answer.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default() },
         )
+    }
+}
+
+impl PoolSide for KeyedPool {
+    fn poll_ready(&self, cx: &Context<'_>, want: Want, ticket: &mut Option<u64>) -> Poll<()> {
+        self.engine.poll_ready(cx, want, ticket)
+    }
+
+    fn forget(&self, ticket: u64) {
+        self.engine.forget(ticket);
+    }
+
+    fn take(&self, matches: &dyn Fn(u64) -> bool) -> Taken {
+        self.engine.take_out(matches)
+    }
+
+    fn put(&self, jobs: Vec<Moved>) {
+        self.engine.put(jobs);
+    }
+
+    fn latencies(&self) -> Latencies {
+        self.engine.latencies()
     }
 }

@@ -3,9 +3,13 @@
 //! Work that can run and work that waits behind a failing key are charged apart. With one account, failing keys
 //! would fill it in the end and close the intake for the healthy ones.
 
+use std::time::Duration;
+
 /// Bounds of a scheduler. A message counts from admission until its end, not until it is taken.
 ///
 /// A message larger than a byte budget is admitted alone, else it could never run.
+///
+/// The last two are about keys without a message: how much is remembered of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Messages that can run. Default: 256,000.
@@ -18,6 +22,11 @@ pub struct Bounds {
     pub parked_messages: usize,
     /// Their bytes. Default: 64 MiB.
     pub parked_bytes: usize,
+    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one is forgotten. A key with
+    /// a message is never forgotten, however many there are. Default: 10,000.
+    pub keys: usize,
+    /// Longest time for which the state of a key without messages is kept; it goes in the last eighth of it. Default: 5 min.
+    pub key_idle: Duration,
 }
 
 impl Default for Bounds {
@@ -28,6 +37,8 @@ impl Default for Bounds {
             lane_messages: 1_000,
             parked_messages: 64_000,
             parked_bytes: 64 << 20,
+            keys: 10_000,
+            key_idle: Duration::from_secs(300),
         }
     }
 }
@@ -41,6 +52,8 @@ pub enum Refusal {
     Full,
     /// That of the messages behind failing keys, of which this would be one.
     ParkedFull,
+    /// As many keys are active as may be, and this message is of another one.
+    KeysFull,
     /// The scheduler takes no more work.
     Closed,
 }

@@ -29,12 +29,15 @@ pub struct Counts {
     pub panicked: u64,
     /// Dropped before they ended.
     pub abandoned: u64,
+    /// Taken out for another scheduler to go on with.
+    pub moved: u64,
     /// Attempts that are followed by another.
     pub retried: u64,
 }
 
 impl Counts {
-    pub(crate) const ZERO: Self = Self { accepted: 0, ok: 0, failed: 0, panicked: 0, abandoned: 0, retried: 0 };
+    pub(crate) const ZERO: Self =
+        Self { accepted: 0, ok: 0, failed: 0, panicked: 0, abandoned: 0, moved: 0, retried: 0 };
 
     /// Messages that have ended, one way or another.
     #[must_use]
@@ -59,6 +62,7 @@ impl AddAssign for Counts {
         self.failed += other.failed;
         self.panicked += other.panicked;
         self.abandoned += other.abandoned;
+        self.moved += other.moved;
         self.retried += other.retried;
     }
 }

@@ -5,18 +5,25 @@
 //!
 //! [`Worker`]: crate::Worker
 
-use crate::parcel::{Boxes, Parcel};
-use crate::{Bounds, Counts, LaneStats, Mode, Observer, PoolMetrics, Refusal, Scheduler, Tick};
-use buslane_core::{ErasedHandler, Job, Kind, PoolStats, SubmitError};
+use crate::{
+    Bounds, Mode, PoolMetrics, Refusal, Scheduler, Tick,
+    parcel::{Boxes, Parcel},
+    recorder::Recorder,
+    report::Report,
+    seats::Seats,
+};
+use buslane_core::{
+    ErasedHandler, Job, Kind, LaneState, Latencies, Moved, PoolStats, RunningJob, SubmitError, Taken, Want,
+};
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    task::Poll,
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -46,32 +53,17 @@ const QUANTUM: usize = 16;
 pub struct Engine {
     pub(crate) scheduler: Scheduler<Parcel>,
     pub(crate) boxes: Boxes,
+    pub(crate) seats: Seats,
     pub(crate) default_handler: Option<Arc<dyn ErasedHandler>>,
     pub(crate) metrics: Arc<PoolMetrics>,
+    pub(crate) latencies: Recorder,
     panics: AtomicU64,
     restarts: AtomicU64,
     down: AtomicUsize,
+    most_keys: AtomicUsize,
     workers: usize,
     bounds: Bounds,
     clock: fn() -> Instant,
-}
-
-struct Report {
-    metrics: Arc<PoolMetrics>,
-    capacity: usize,
-    /// The latest state that the gauges show.
-    latest: Mutex<u64>,
-}
-
-impl Observer for Report {
-    fn changed(&self, number: u64, change: Counts, lanes: LaneStats) {
-        self.metrics.counted(change);
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if number > *latest {
-            *latest = number;
-            self.metrics.depth(lanes.open - lanes.parked, self.capacity);
-        }
-    }
 }
 
 impl Engine {
@@ -80,15 +72,18 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Arc<Self> {
         let EngineConfig { workers, parallelism, mode, bounds, default_handler, metrics, clock } = config;
         let metrics = Arc::new(metrics);
-        let report = Report { metrics: Arc::clone(&metrics), capacity: bounds.messages, latest: Mutex::new(0) };
+        let report = Report::new(&metrics, bounds.messages);
         Arc::new(Self {
             scheduler: Scheduler::new(workers, parallelism, mode, QUANTUM, bounds, report),
             boxes: Boxes::default(),
+            seats: Seats::new(workers),
             default_handler,
             metrics,
+            latencies: Recorder::new(),
             panics: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             down: AtomicUsize::new(0),
+            most_keys: AtomicUsize::new(usize::MAX),
             workers,
             bounds,
             clock,
@@ -136,6 +131,7 @@ impl Engine {
                 let (lanes, _) = self.scheduler.stats();
                 SubmitError::PoolFull { messages: lanes.open - lanes.parked, bytes: lanes.open_bytes }
             }
+            Refusal::KeysFull => SubmitError::KeysFull { keys: self.most_keys.load(Relaxed) },
             Refusal::ParkedFull => SubmitError::ParkedFull { messages: self.scheduler.stats().0.parked },
             Refusal::Closed => {
                 self.metrics.refused(batch.len() as u64);
@@ -163,11 +159,11 @@ impl Engine {
             match self.take(batch) {
                 Err(error) if error.is_temporary() && !timed_out => {
                     let Some(first) = batch.front() else { return Ok(()) };
-                    let room = (first.lane, first.bytes());
-                    timed_out = !self.wait(Some(room), timeout.as_mut()).await;
+                    let room = Want::Room { lane: first.lane, bytes: first.bytes() };
+                    timed_out = !self.wait(room, timeout.as_mut()).await;
                 }
                 Ok(false) if !timed_out => {
-                    self.wait(None, timeout.as_mut()).await;
+                    self.wait(Want::Turn, timeout.as_mut()).await;
                     return Ok(());
                 }
                 other => return other.map(drop),
@@ -175,9 +171,8 @@ impl Engine {
         }
     }
 
-    /// Waits for room for a job of a lane and of so many bytes, or else for the workers to catch up; until
-    /// `timeout`. Tells whether it is there.
-    async fn wait(&self, room: Option<(u64, usize)>, mut timeout: Pin<&mut impl Future<Output = ()>>) -> bool {
+    /// Waits for what is wanted until `timeout`. Tells whether it is there.
+    async fn wait(&self, want: Want, mut timeout: Pin<&mut impl Future<Output = ()>>) -> bool {
         /// Takes the waiter off the list, also when the wait is cancelled.
         struct Waiting<'a>(&'a Engine, Option<u64>);
         impl Drop for Waiting<'_> {
@@ -189,15 +184,58 @@ impl Engine {
         }
         let mut waiting = Waiting(self, None);
         poll_fn(|cx| {
-            let there = match room {
-                None => self.scheduler.poll_turn(cx, &mut waiting.1),
-                // Where no worker is able to run, room is of no use: only time helps.
-                Some(_) if self.down.load(Relaxed) == self.workers => Poll::Pending,
-                Some((lane, bytes)) => self.scheduler.poll_room(cx, lane, bytes, &mut waiting.1),
-            };
-            if there.is_ready() { Poll::Ready(true) } else { timeout.as_mut().poll(cx).map(|()| false) }
+            if self.poll_ready(cx, want, &mut waiting.1).is_ready() {
+                Poll::Ready(true)
+            } else {
+                timeout.as_mut().poll(cx).map(|()| false)
+            }
         })
         .await
+    }
+
+    /// As [`PoolSide::poll_ready`](buslane_core::PoolSide::poll_ready).
+    pub fn poll_ready(&self, cx: &Context<'_>, want: Want, ticket: &mut Option<u64>) -> Poll<()> {
+        match want {
+            Want::Turn => self.scheduler.poll_turn(cx, ticket),
+            // Where no worker is able to run, room is of no use: only time helps.
+            Want::Room { .. } if self.down.load(Relaxed) == self.workers => Poll::Pending,
+            Want::Room { lane, bytes } => self.scheduler.poll_room(cx, lane, bytes, ticket),
+        }
+    }
+
+    /// Takes a waiter off the list.
+    pub fn forget(&self, ticket: u64) {
+        self.scheduler.forget(ticket);
+    }
+
+    /// As [`PoolSide::take`](buslane_core::PoolSide::take).
+    #[must_use]
+    pub fn take_out(&self, matches: &dyn Fn(u64) -> bool) -> Taken {
+        let Taken { moved, running } = self.scheduler.take(matches);
+        let mut boxes = Vec::with_capacity(moved.len());
+        let moved = moved.into_iter().filter_map(|Moved { item: mut parcel, parked }| {
+            let item = parcel.take()?;
+            boxes.push(parcel);
+            Some(Moved { item, parked })
+        });
+        let moved = moved.collect();
+        self.boxes.put(&mut boxes);
+        Taken { moved, running }
+    }
+
+    /// As [`PoolSide::put`](buslane_core::PoolSide::put).
+    pub fn put(&self, jobs: Vec<Moved>) {
+        let parcels = {
+            let mut pack = self.boxes.packer();
+            jobs.into_iter().map(|Moved { item, parked }| Moved { item: pack(item), parked }).collect()
+        };
+        drop(self.scheduler.put(parcels));
+    }
+
+    /// As [`PoolSide::latencies`](buslane_core::PoolSide::latencies).
+    #[must_use]
+    pub fn latencies(&self) -> Latencies {
+        self.latencies.counts()
     }
 
     /// Makes parked lanes run when their time has come. Returns when the engine is closed.
@@ -248,6 +286,24 @@ impl Engine {
         self.purge(&|_| true);
     }
 
+    /// Takes jobs of so many keys at the same time; `None` for any number.
+    pub fn limit_keys(&self, most: Option<usize>) {
+        self.most_keys.store(most.unwrap_or(usize::MAX), Relaxed);
+        self.scheduler.limit_active(most.unwrap_or(usize::MAX));
+    }
+
+    /// What is known of the lane of a key hash.
+    #[must_use]
+    pub fn lane(&self, lane: u64) -> Option<LaneState> {
+        self.scheduler.lane(lane)
+    }
+
+    /// What the workers are running.
+    #[must_use]
+    pub fn running(&self) -> Vec<RunningJob> {
+        self.seats.running()
+    }
+
     /// Figures of the moment.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
@@ -258,6 +314,7 @@ impl Engine {
             failed: counts.failed,
             panicked: counts.panicked,
             abandoned: counts.abandoned,
+            moved: counts.moved,
             retried: counts.retried,
             panics: self.panics.load(Relaxed),
             restarts: self.restarts.load(Relaxed),
@@ -267,6 +324,7 @@ impl Engine {
             parked_lanes: lanes.parked_lanes,
             blocked_lanes: lanes.blocked_lanes,
             lanes: lanes.lanes,
+            idle_lanes: lanes.idle_lanes,
             capacity: self.bounds.messages,
             workers: self.workers,
             workers_down: self.down.load(Relaxed),

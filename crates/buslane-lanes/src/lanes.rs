@@ -1,19 +1,23 @@
 //! The lanes themselves: which message may run next. Pure: no clock, no lock, no thread.
 //!
-//! A lane exists while it has open messages, so idle keys cost nothing. It is in exactly one state:
+//! A lane with open messages exists; one without is kept for a while, and the number of those is bounded, so keys that
+//! were busy once cost nothing. It is in exactly one state:
 //!
 //! ```text
-//!            admit                take                 finish, nothing queued
-//!  (none) ──────────▶ ready ──────────────▶ taken ──────────────────────────▶ (none)
-//!                       ▲   finish, queued   │ │
-//!                       └────────────────────┘ │ park
-//!                       └──────── parked ◀─────┘
-//!                          wake_due
+//!            admit                take                 finish, nothing queued         sweep, too many
+//!  (none) ──────────▶ ready ──────────────▶ taken ──────────────────────────▶ idle ──────────────────▶ (none)
+//!                      ▲ ▲   finish, queued  │ │                                │
+//!                      │ └───────────────────┘ │ park                           │
+//!                      │ └─────── parked ◀─────┘                                │
+//!                      │   wake_due                      admit                  │
+//!                      └────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Who takes a lane has it alone until everything taken is finished, given back or parked: that is "one at a time".
 //! Messages leave a lane from the front and come back to the front: that is "in order".
 
+mod idle;
+mod moving;
 mod parking;
 mod purge;
 mod ready;
@@ -22,6 +26,8 @@ mod table;
 
 use crate::bounds::{Account, Bounds, Refusal};
 use crate::slab::Slab;
+use buslane_core::LaneState;
+use idle::Idle;
 use parking::Parking;
 use ready::Ready;
 use table::{State, Table};
@@ -39,8 +45,10 @@ pub struct LaneStats {
     pub open_bytes: usize,
     /// Of these, messages charged to the parked account.
     pub parked: usize,
-    /// Lanes that exist.
+    /// Lanes with open messages.
     pub lanes: usize,
+    /// Lanes without one that are kept.
+    pub idle_lanes: usize,
     /// Lanes that can run.
     pub ready: usize,
     /// Lanes that wait for a retry.
@@ -55,9 +63,12 @@ pub struct Lanes<T> {
     table: Table,
     ready: Ready,
     parking: Parking,
+    idle: Idle,
     runnable: Account,
     parked: Account,
     lane_messages: usize,
+    /// Active lanes at which no further one is begun.
+    most_active: usize,
 }
 
 impl<T> Lanes<T> {
@@ -69,9 +80,11 @@ impl<T> Lanes<T> {
             table: Table::new(),
             ready: Ready::EMPTY,
             parking: Parking::new(),
+            idle: Idle::new(bounds.keys, bounds.key_idle),
             runnable: Account::new(bounds.messages, bounds.bytes),
             parked: Account::new(bounds.parked_messages, bounds.parked_bytes),
             lane_messages: bounds.lane_messages,
+            most_active: usize::MAX,
         }
     }
 
@@ -83,12 +96,21 @@ impl<T> Lanes<T> {
     pub fn admit(&mut self, id: u64, bytes: usize, item: impl FnOnce() -> T) -> Result<bool, Refusal> {
         let known = self.table.find(id);
         self.charge(known, bytes)?;
-        let at = known.unwrap_or_else(|| self.table.add(id, bytes));
+        let (at, begins) = match known {
+            None => (self.table.add(id, bytes), true),
+            Some(at) => (at, matches!(self.table[at].state, State::Idle { .. })),
+        };
         self.items.push_back(&mut self.table[at].queue, item());
-        if known.is_none() {
+        if begins {
+            if known.is_some() {
+                self.idle.unlink(&mut self.table, at);
+            }
             self.ready.push_back(&mut self.table, at);
+            if known.is_none() {
+                self.make_room();
+            }
         }
-        Ok(known.is_none())
+        Ok(begins)
     }
 
     /// Takes the lane that has been ready longest and hands up to `quantum` of its messages to `each`, in order.
@@ -104,11 +126,11 @@ impl<T> Lanes<T> {
     }
 
     /// Says that `messages` of a taken lane, of `bytes` together, have ended. When nothing of the lane is taken
-    /// any more it becomes ready again, or goes.
+    /// any more it becomes ready again, or idle.
     pub fn finish(&mut self, lane: LaneRef, messages: usize, bytes: usize) {
         let entry = &mut self.table[lane.0];
         entry.taken -= u32::try_from(messages).unwrap_or(entry.taken);
-        entry.failing = false;
+        entry.failures = 0;
         let charged_parked = entry.charged_parked;
         self.release(lane.0, messages, bytes);
         if charged_parked {
@@ -131,7 +153,7 @@ impl<T> Lanes<T> {
             return;
         }
         if lane.queue.is_empty() {
-            self.table.remove(at);
+            self.rest(at);
         } else if front {
             self.ready.push_front(&mut self.table, at);
         } else {
@@ -148,7 +170,30 @@ impl<T> Lanes<T> {
     /// Whether no message is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.table.len() == self.idle.len()
+    }
+
+    /// Lanes with messages that do not wait for a retry.
+    fn active(&self) -> usize {
+        self.table.len() - self.idle.len() - self.parking.lanes
+    }
+
+    /// Begins no further lane while so many are active: messages of other keys are refused. Lanes that wait for a retry
+    /// do not count, so that failing keys cannot keep the others out.
+    pub const fn limit_active(&mut self, lanes: usize) {
+        self.most_active = lanes;
+    }
+
+    /// What is known of a lane: one with messages, or an idle one that is kept.
+    #[must_use]
+    pub fn lane(&self, id: u64) -> Option<LaneState> {
+        let lane = &self.table[self.table.find(id)?];
+        Some(LaneState {
+            open: lane.open(),
+            failures: lane.failures,
+            is_waiting: matches!(lane.state, State::Parked { .. }),
+            is_blocked: matches!(lane.state, State::Parked { blocked: true }),
+        })
     }
 
     /// Messages charged to the account of those that can run.
@@ -164,7 +209,8 @@ impl<T> Lanes<T> {
             open: self.runnable.messages + self.parked.messages,
             open_bytes: self.runnable.bytes + self.parked.bytes,
             parked: self.parked.messages,
-            lanes: self.table.len(),
+            lanes: self.table.len() - self.idle.len(),
+            idle_lanes: self.idle.len(),
             ready: self.ready.len(),
             parked_lanes: self.parking.lanes,
             blocked_lanes: self.parking.blocked,

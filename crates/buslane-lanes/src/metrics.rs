@@ -2,12 +2,18 @@
 //!
 //! Install a recorder before the pool is made: handles bound without one record nothing, for good.
 
-use crate::Counts;
-use buslane_core::Kind;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+mod catalogue;
+
+pub use catalogue::POOL_METRICS;
+
+use crate::{Counts, LaneStats};
+use buslane_core::{Binder, Kind};
+use metrics::{Counter, Gauge, Histogram};
 use std::time::Duration;
 
 /// The metric handles of one pool. Names: `{backend}_eventbus_{pool}_pool_{what}`.
+///
+/// The figures of keys are of the bus, `{backend}_eventbus_processors_{what}`: pools of one bus add theirs together.
 pub struct PoolMetrics {
     sent: Counter,
     processed: Counter,
@@ -17,6 +23,9 @@ pub struct PoolMetrics {
     utilization: Gauge,
     restarted: Counter,
     dead_letters: Counter,
+    keys: Gauge,
+    keys_active: Gauge,
+    keys_idle: Gauge,
     panics_regular: Counter,
     panics_envelope: Counter,
 }
@@ -25,20 +34,21 @@ impl PoolMetrics {
     /// Binds the handles of the pool `pool` (`keyed` or `actor`) of a bus on `backend`.
     #[must_use]
     pub fn bind(backend: &str, pool: &str) -> Self {
-        let name = |what: &str| format!("{backend}_eventbus_{pool}_pool_{what}");
-        let processed = |success: &'static str| counter!(name("messages_processed_total"), "success" => success);
-        let panics = |kind: Kind| counter!(name("handler_panics_total"), "kind" => kind.as_str());
+        let (of_pool, of_bus) = (Binder::pool(backend, pool), Binder::bus(backend));
         Self {
-            sent: counter!(name("messages_sent_total")),
-            processed: processed("true"),
-            failed: processed("false"),
-            latency: histogram!(name("message_latency_seconds")),
-            depth: gauge!(name("inbox_depth")),
-            utilization: gauge!(name("inbox_utilization")),
-            restarted: counter!(name("actor_restarted_total")),
-            dead_letters: counter!(name("dead_letters_total")),
-            panics_regular: panics(Kind::Regular),
-            panics_envelope: panics(Kind::Envelope),
+            sent: of_pool.counter(&catalogue::SENT),
+            processed: of_pool.counter_of(&catalogue::PROCESSED, "true"),
+            failed: of_pool.counter_of(&catalogue::PROCESSED, "false"),
+            latency: of_pool.histogram(&catalogue::LATENCY),
+            depth: of_pool.gauge(&catalogue::DEPTH),
+            utilization: of_pool.gauge(&catalogue::UTILIZATION),
+            restarted: of_pool.counter(&catalogue::RESTARTED),
+            dead_letters: of_pool.counter(&catalogue::DEAD_LETTERS),
+            keys: of_bus.gauge(&catalogue::KEYS),
+            keys_active: of_bus.gauge(&catalogue::KEYS_ACTIVE),
+            keys_idle: of_bus.gauge(&catalogue::KEYS_IDLE),
+            panics_regular: of_pool.counter_of(&catalogue::PANICS, Kind::Regular.as_str()),
+            panics_envelope: of_pool.counter_of(&catalogue::PANICS, Kind::Envelope.as_str()),
         }
     }
 
@@ -54,6 +64,9 @@ impl PoolMetrics {
             utilization: Gauge::noop(),
             restarted: Counter::noop(),
             dead_letters: Counter::noop(),
+            keys: Gauge::noop(),
+            keys_active: Gauge::noop(),
+            keys_idle: Gauge::noop(),
             panics_regular: Counter::noop(),
             panics_envelope: Counter::noop(),
         }
@@ -65,11 +78,18 @@ impl PoolMetrics {
         self.utilization.set(open as f64 / capacity as f64);
     }
 
+    /// The lanes stood otherwise before.
+    pub(crate) fn keys(&self, before: &LaneStats, now: &LaneStats) {
+        step(&self.keys_active, before.lanes, now.lanes);
+        step(&self.keys_idle, before.idle_lanes, now.idle_lanes);
+        step(&self.keys, before.lanes + before.idle_lanes, now.lanes + now.idle_lanes);
+    }
+
     pub(crate) fn counted(&self, change: Counts) {
-        self.sent.increment(change.accepted);
-        self.processed.increment(change.ok);
-        self.failed.increment(change.failed + change.panicked);
-        self.dead_letters.increment(change.abandoned);
+        add(&self.sent, change.accepted);
+        add(&self.processed, change.ok);
+        add(&self.failed, change.failed + change.panicked);
+        add(&self.dead_letters, change.abandoned);
     }
 
     pub(crate) fn latency(&self, latency: Duration) {
@@ -89,5 +109,21 @@ impl PoolMetrics {
             Kind::Regular => self.panics_regular.increment(1),
             Kind::Envelope => self.panics_envelope.increment(1),
         }
+    }
+}
+
+/// Workers share the counters: nothing is not worth a cache line.
+fn add(counter: &Counter, messages: u64) {
+    if messages > 0 {
+        counter.increment(messages);
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn step(gauge: &Gauge, before: usize, now: usize) {
+    if now > before {
+        gauge.increment((now - before) as f64);
+    } else if now < before {
+        gauge.decrement((before - now) as f64);
     }
 }

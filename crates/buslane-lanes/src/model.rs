@@ -4,6 +4,7 @@
 //! a thread of its own, as if every one had a core.
 
 mod scenarios;
+mod split;
 
 use crate::{Bounds, End, Ended, Item, LaneRef, Mode, Next, Refusal, Scheduler, Tick};
 use shuttle::{future::block_on, sync::Condvar, thread};
@@ -77,8 +78,8 @@ impl Log {
 
 struct World {
     scheduler: Scheduler<Message>,
-    log: shuttle::sync::Mutex<Log>,
-    changed: Condvar,
+    log: Arc<shuttle::sync::Mutex<Log>>,
+    changed: Arc<Condvar>,
     epoch: Instant,
 }
 
@@ -86,9 +87,19 @@ impl World {
     fn new(workers: usize, cores: usize, quantum: usize, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             scheduler: Scheduler::new(workers, cores, Mode::Exclusive, quantum, bounds, ()),
-            log: shuttle::sync::Mutex::default(),
-            changed: Condvar::new(),
+            log: Arc::default(),
+            changed: Arc::new(Condvar::new()),
             epoch: Instant::now(),
+        })
+    }
+
+    /// A world with a scheduler of its own in which the same messages run.
+    fn beside(&self, workers: usize, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            scheduler: Scheduler::new(workers, workers, Mode::Exclusive, 2, bounds, ()),
+            log: Arc::clone(&self.log),
+            changed: Arc::clone(&self.changed),
+            epoch: self.epoch,
         })
     }
 
@@ -240,7 +251,10 @@ impl Running {
     }
 
     fn with_cores(workers: usize, cores: usize, quantum: usize, bounds: Bounds) -> Self {
-        let world = World::new(workers, cores, quantum, bounds);
+        Self::in_world(World::new(workers, cores, quantum, bounds), workers)
+    }
+
+    fn in_world(world: Arc<World>, workers: usize) -> Self {
         let threads =
             (0..workers).map(|index| spawn(&world, move |world| async move { world.work(index).await })).collect();
         Self { world, threads }

@@ -21,6 +21,11 @@ impl Parcel {
         self.0.as_ref().as_ref()
     }
 
+    /// Takes the job out.
+    pub(crate) fn take(&mut self) -> Option<Job> {
+        self.0.take()
+    }
+
     /// Drops the job.
     pub(crate) fn empty(&mut self) {
         *self.0 = None;

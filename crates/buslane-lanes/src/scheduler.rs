@@ -12,6 +12,7 @@
 //! - whoever leaves a core free otherwise, because its handler waits or it goes, looks through the trays as well.
 
 mod end;
+mod moving;
 mod retry;
 mod run;
 mod submit;
@@ -25,6 +26,7 @@ use crate::{
     tray::Tray,
     waiters::Waiters,
 };
+use buslane_core::LaneState;
 use std::task::Waker;
 use workers::Workers;
 
@@ -90,6 +92,8 @@ struct Core<T> {
     unheard: Counts,
     /// Calls of the observer so far.
     reports: u64,
+    /// The figures have changed although nothing was counted.
+    has_news: bool,
 }
 
 impl<T> Core<T> {
@@ -134,6 +138,7 @@ impl<T: Item> Scheduler<T> {
             counts: Counts::ZERO,
             unheard: Counts::ZERO,
             reports: 0,
+            has_news: false,
         };
         let trays = (0..workers).map(|_| Mutex::new(Tray::new())).collect();
         Self {
@@ -153,6 +158,25 @@ impl<T: Item> Scheduler<T> {
         let stats = (core.lanes.stats(), core.counts);
         self.leave(core, wakers);
         stats
+    }
+
+    /// What is known of the lane of a key hash: one with messages, or an idle one that is kept.
+    pub fn lane(&self, id: u64) -> Option<LaneState> {
+        let mut wakers = Vec::new();
+        let mut core = self.core.lock();
+        self.report_all(&mut core, &mut wakers);
+        let lane = core.lanes.lane(self.mode.lane(id));
+        self.leave(core, wakers);
+        lane
+    }
+
+    /// Begins no further lane while so many are active; see [`Lanes::limit_active`].
+    pub fn limit_active(&self, lanes: usize) {
+        let mut wakers = Vec::new();
+        let mut core = self.core.lock();
+        core.lanes.limit_active(lanes);
+        self.wake_waiters(&mut core, &mut wakers);
+        self.leave(core, wakers);
     }
 
     fn report_ended(&self, core: &mut Core<T>, tray: &mut Tray<T>, wakers: &mut Vec<Waker>) {
@@ -179,6 +203,9 @@ impl<T: Item> Scheduler<T> {
 
     fn after_finish(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
         self.wake_waiters(core, wakers);
+        if core.lanes.wants_sweep() {
+            wakers.extend(core.timer.take());
+        }
         if !core.open && core.lanes.is_empty() {
             wakers.append(&mut core.idle);
             core.workers.wake_all(wakers);
@@ -187,12 +214,13 @@ impl<T: Item> Scheduler<T> {
 
     /// Ends a critical section: what is to be said and woken happens outside of the lock.
     fn leave(&self, mut core: MutexGuard<'_, Core<T>>, wakers: Vec<Waker>) {
-        if core.unheard == Counts::ZERO {
+        if core.unheard == Counts::ZERO && !core.has_news {
             drop(core);
             wakers.into_iter().for_each(Waker::wake);
             return;
         }
         let unheard = std::mem::take(&mut core.unheard);
+        core.has_news = false;
         core.reports += 1;
         let (number, lanes) = (core.reports, core.lanes.stats());
         drop(core);

@@ -60,6 +60,10 @@ impl<T> Slab<T> {
         queue.len += 1;
     }
 
+    pub(crate) fn front(&self, queue: &Queue) -> Option<&T> {
+        if queue.is_empty() { None } else { self.nodes[queue.head as usize].item.as_ref() }
+    }
+
     pub(crate) fn pop_front(&mut self, queue: &mut Queue) -> Option<T> {
         if queue.is_empty() {
             return None;

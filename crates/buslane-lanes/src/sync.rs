@@ -1,17 +1,17 @@
-//! The one lock type of this crate: `parking_lot`'s, or the model checker's in its unit tests.
+//! The lock types of this crate: `parking_lot`'s, or the model checker's in its unit tests.
 //!
 //! A feature would not do: cargo unites features, and the model's locks panic outside of a model. So whatever needs
 //! real locks is tested from `tests/`.
 
 #[cfg(not(test))]
-pub(crate) use parking_lot::{Mutex, MutexGuard};
+pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 
 #[cfg(test)]
-pub(crate) use model::{Mutex, MutexGuard};
+pub(crate) use model::{Mutex, MutexGuard, RwLock};
 
 #[cfg(test)]
 mod model {
-    //! `shuttle`'s mutex behind the interface of `parking_lot`'s.
+    //! `shuttle`'s locks behind the interface of `parking_lot`'s.
     pub(crate) use shuttle::sync::MutexGuard;
 
     #[derive(Default)]
@@ -24,6 +24,22 @@ mod model {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+
+    pub(crate) struct RwLock<T>(shuttle::sync::RwLock<T>);
+
+    impl<T> RwLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(shuttle::sync::RwLock::new(value))
+        }
+
+        pub(crate) fn read(&self) -> shuttle::sync::RwLockReadGuard<'_, T> {
+            self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        pub(crate) fn write(&self) -> shuttle::sync::RwLockWriteGuard<'_, T> {
+            self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner)
         }
     }
 }

@@ -34,13 +34,15 @@ pub(crate) struct Tray<T> {
     waiting: VecDeque<(LaneRef, T)>,
     /// The lane that the owner is running.
     pub(crate) running: Option<LaneRef>,
+    /// Key hash of the message that was taken to be run last; of a meaning while `running` is set.
+    pub(crate) running_key: u64,
     pub(crate) ended: Vec<EndedRun>,
     pub(crate) counts: Counts,
 }
 
 impl<T> Tray<T> {
     pub(crate) const fn new() -> Self {
-        Self { waiting: VecDeque::new(), running: None, ended: Vec::new(), counts: Counts::ZERO }
+        Self { waiting: VecDeque::new(), running: None, running_key: 0, ended: Vec::new(), counts: Counts::ZERO }
     }
 
     pub(crate) fn put(&mut self, lane: LaneRef, item: T) {

@@ -108,13 +108,20 @@ impl Worker {
 
     /// Runs one attempt of the running job.
     async fn attempt(&mut self) -> Result<Step, PanicPayload> {
-        let Self { engine, index, slot, running, .. } = self;
+        let Self { engine, index, slot, running, pace, .. } = self;
         let Some(running) = running else { return Ok(Step::Done(Outcome::Abandoned)) };
         let Some(job) = running.parcel.job() else { return Ok(Step::Done(Outcome::Abandoned)) };
+        if !job.message.source.is_held() {
+            return Ok(Step::Done(Outcome::Abandoned));
+        }
+        let seat = engine.seats.of(*index);
+        if let Some(seat) = seat {
+            seat.begin(job.message.source.id(), job.message.offset);
+        }
         let timed = &mut running.timed;
         let mut started = false;
         let mut suspended = false;
-        poll_fn(|cx| {
+        let step = poll_fn(|cx| {
             let polled = catch_unwind(AssertUnwindSafe(|| {
                 if !std::mem::replace(&mut started, true) {
                     start(engine, job, slot);
@@ -133,7 +140,15 @@ impl Worker {
                 }
             }
         })
-        .await
+        .await;
+        if let Some(seat) = seat {
+            seat.end();
+        }
+        if suspended {
+            // The executor has run others meanwhile. To yield once more would put this worker behind all that woke with it.
+            *pace = Pace::new();
+        }
+        step
     }
 
     /// Settles or parks the running job; returns the panic of a regular message's handler.
@@ -159,7 +174,9 @@ impl Worker {
         match step {
             Step::Done(outcome) => {
                 if timed && let Some(accepted) = job.accepted {
-                    self.engine.metrics.latency(accepted.elapsed());
+                    let latency = accepted.elapsed();
+                    self.engine.metrics.latency(latency);
+                    self.engine.latencies.record(latency);
                 }
                 let end = match &outcome {
                     Outcome::Ok => End::Ok,
@@ -203,6 +220,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if let Some(seat) = self.engine.seats.of(self.index) {
+            seat.end();
+        }
         let cut_off = self.running.take().map(|running| Ended {
             lane: running.lane,
             bytes: running.parcel.bytes(),

@@ -53,6 +53,10 @@ impl Cursor {
         self.tracker.committed()
     }
 
+    pub(crate) fn done_ahead(&self) -> u64 {
+        self.tracker.done_ahead()
+    }
+
     pub(crate) const fn open(&self) -> u64 {
         self.open
     }

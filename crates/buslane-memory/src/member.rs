@@ -210,6 +210,13 @@ impl Broker for MemoryMember {
         })
     }
 
+    fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let connection = &self.cluster.connection;
+        let answer =
+            if connection.is_up() { Ok(()) } else { Err(BrokerError::Unreachable { reason: connection.reason() }) };
+        Box::pin(std::future::ready(answer))
+    }
+
     fn stop_reading(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.group.stop(self.id) })
     }

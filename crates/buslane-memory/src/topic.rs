@@ -35,6 +35,7 @@ impl TopicState {
             retention: wanted.retention.or(config.retention_seconds.map(Duration::from_secs)),
             retention_bytes: Some(wanted.retention_bytes.unwrap_or(config.max_bytes as u64)),
             compression: None,
+            storage: None,
             expand: false,
         };
         let limits = limits(&settings, config.max_messages);
@@ -159,6 +160,9 @@ pub(crate) fn check(topic: &Topic, wanted: &TopicSettings, strategy: TopicStrate
         }
         TopicSettings { replication: Some(copies), .. } if *copies != 1 => {
             Some(("replication", format!("is always 1 on the memory broker, wanted {copies}")))
+        }
+        TopicSettings { storage: Some(_), .. } => {
+            Some(("storage", "the memory broker keeps everything in memory, so it must be left out".to_owned()))
         }
         TopicSettings { compression: Some(_), .. } => {
             Some(("compression", "the memory broker compresses nothing, so it must be left out".to_owned()))

@@ -28,6 +28,12 @@ impl Tracker {
         self.first * WORD + u64::from(self.words[0].trailing_ones())
     }
 
+    /// How many offsets above [`Tracker::committed`] are done.
+    pub(crate) fn done_ahead(&self) -> u64 {
+        let done: u64 = self.words.iter().map(|word| u64::from(word.count_ones())).sum();
+        done - u64::from(self.words[0].trailing_ones())
+    }
+
     /// Number of the word that holds [`Tracker::committed`].
     pub(crate) const fn first_word(&self) -> u64 {
         self.first
@@ -124,6 +130,7 @@ mod tests {
                 let lowest = (start..).find(|at| !model.contains(at)).unwrap();
                 prop_assert_eq!(tracker.committed(), lowest);
                 prop_assert_eq!(tracker.first_word(), lowest / WORD);
+                prop_assert_eq!(tracker.done_ahead(), model.iter().filter(|at| **at > lowest).count() as u64);
                 prop_assert!(lowest >= before);
                 before = lowest;
                 let highest = model.last().copied().unwrap_or_default();

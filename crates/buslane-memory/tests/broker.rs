@@ -39,7 +39,7 @@ async fn m1_positions_lag_and_records_can_be_looked_at() {
     publish(&feed.broker, &orders(), numbered(0..6)).await;
     let mut got = feed.take(5).await;
     settle([got.remove(3), got.remove(0)]);
-    let position = Position { partition: 0, start: 1, end: 6, committed: 1, open: 3 };
+    let position = Position { partition: 0, start: 1, end: 6, committed: 1, open: 3, done_ahead: 1 };
     assert_eq!(broker.positions("g", "orders"), [position]);
     assert_eq!((position.lag(), broker.lag("g", "orders")), (5, 5));
     let held: Vec<_> = broker.read("orders").iter().map(|message| message.offset).collect();

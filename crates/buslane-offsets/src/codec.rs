@@ -17,6 +17,7 @@ mod bits;
 mod delta;
 pub(crate) mod encode;
 mod error;
+mod longest;
 mod packed;
 mod runs;
 mod text;

@@ -11,6 +11,8 @@ pub(crate) struct Picture<'a> {
     pub(crate) low: u64,
     /// The ring speaks for `low..known`, a set bit is open.
     pub(crate) known: u64,
+    /// How many offsets of the ring are open below `known`.
+    pub(crate) open: u64,
     /// Speaks for what is at or above `known`.
     pub(crate) restored: &'a DoneMap,
 }
@@ -25,26 +27,30 @@ impl Picture<'_> {
     pub(crate) fn done(&self) -> u64 {
         let restored: u64 =
             self.restored.ranges_from(self.known).map(|range| range.end - range.start.max(self.known)).sum();
-        self.known - self.low - self.ring.count(self.low, self.known) + restored
+        self.known - self.low - self.open + restored
     }
 
     /// The done runs from the front, `most` at most: where done begins and ends, in turn.
     pub(crate) fn runs(&self, most: usize) -> Vec<u32> {
-        let mut bounds = Vec::new();
         let most = most * 2;
+        let mut bounds = Vec::with_capacity(most.min(self.expected_bounds()));
         let mut was_open = 1;
         let mut at = self.low;
-        while at < self.known && bounds.len() < most {
-            let count = (self.known - at).min(64);
-            let open = self.ring.bits(at);
+        for open in self.ring.words_from(self.low) {
+            if at >= self.known || bounds.len() >= most {
+                break;
+            }
             // A bit of `turns` says that this offset and the one before it differ.
-            let mut turns = (open ^ (open << 1 | was_open)) & low_bits(count);
+            let mut turns = open ^ (open << 1 | was_open);
+            if turns != 0 {
+                turns &= low_bits((self.known - at).min(64));
+            }
             while turns != 0 {
                 bounds.push(self.position(at + u64::from(turns.trailing_zeros())));
                 turns &= turns - 1;
             }
-            was_open = open >> (count - 1) & 1;
-            at += count;
+            was_open = open >> 63;
+            at += 64;
         }
         if bounds.len() % 2 == 1 {
             bounds.push(self.position(self.known));
@@ -70,12 +76,13 @@ impl Picture<'_> {
     /// below `length`; the number of positions comes first.
     pub(crate) fn bits(&self, length: u64) -> (u64, Vec<u8>, u64) {
         let end = self.low + length.min(self.len());
-        let mut bytes = Vec::new();
-        let mut at = self.low;
-        while at < end {
-            bytes.extend_from_slice(&self.done_bits(at, end).to_le_bytes());
-            at += 64;
+        let size = usize::try_from((end - self.low).div_ceil(64) * 8).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(size);
+        let known = end.min(self.known);
+        for (at, open) in (self.low..known).step_by(64).zip(self.ring.words_from(self.low)) {
+            bytes.extend_from_slice(&(!open & low_bits((known - at).min(64))).to_le_bytes());
         }
+        bytes.resize(size, 0);
         let mut from = self.known;
         for range in self.restored.ranges_from(self.known).take_while(|range| range.start < end) {
             from = from.max(range.start);
@@ -85,16 +92,13 @@ impl Picture<'_> {
         bytes.truncate(used);
         let last = bytes.last().copied().unwrap_or(0);
         let positions = (used as u64 * 8) - u64::from(last.leading_zeros()) * u64::from(used > 0);
-        let done = bytes.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        let done = if end - self.low == self.len() { self.done() } else { ones(&bytes) };
         (positions, bytes, done)
     }
 
-    /// What the ring says of up to 64 offsets.
-    fn done_bits(&self, at: u64, end: u64) -> u64 {
-        match end.min(self.known).checked_sub(at) {
-            None | Some(0) => 0,
-            Some(count) => !self.ring.bits(at) & low_bits(count.min(64)),
-        }
+    /// Room for the bounds: two for each open offset, and more when the restored map has any.
+    fn expected_bounds(&self) -> usize {
+        usize::try_from(self.open).unwrap_or(usize::MAX).saturating_mul(2)
     }
 
     #[allow(
@@ -104,6 +108,12 @@ impl Picture<'_> {
     const fn position(&self, offset: u64) -> u32 {
         (offset - self.low) as u32
     }
+}
+
+fn ones(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words: u64 = words.iter().map(|word| u64::from(u64::from_le_bytes(*word).count_ones())).sum();
+    words + rest.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>()
 }
 
 /// Sets the bits of `from..to`.

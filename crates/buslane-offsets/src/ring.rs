@@ -54,6 +54,22 @@ impl Ring {
         self.words[at] >> shift | self.words[(at + 1) & (self.words.len() - 1)] << (WORD - shift)
     }
 
+    /// The bits of all offsets from this one on, 64 at a time; for as long as they are asked for.
+    #[inline]
+    pub(crate) fn words_from(&self, offset: u64) -> impl Iterator<Item = u64> + '_ {
+        let (mask, shift) = (self.words.len() - 1, offset % WORD);
+        let mut at = self.index(offset);
+        let mut word = self.words[at];
+        std::iter::repeat_with(move || {
+            at = (at + 1) & mask;
+            let next = self.words[at];
+            // Two shifts: one of 64 bits there is not.
+            let bits = word >> shift | next << 1 << (WORD - 1 - shift);
+            word = next;
+            bits
+        })
+    }
+
     /// The first set bit at or above `from`. The caller knows that there is one: without, this does not end.
     #[inline]
     pub(crate) fn next_set(&self, mut from: u64) -> u64 {
@@ -81,14 +97,8 @@ impl Ring {
 
     /// How many bits are set in a range that lies inside of the window.
     pub(crate) fn count(&self, from: u64, to: u64) -> u64 {
-        let mut ones = 0;
-        let mut at = from;
-        while at < to {
-            let count = WORD.min(to - at);
-            ones += u64::from((self.bits(at) & low_bits(count)).count_ones());
-            at += count;
-        }
-        ones
+        let left = (from..to).step_by(64).map(|at| WORD.min(to - at));
+        self.words_from(from).zip(left).map(|(bits, count)| u64::from((bits & low_bits(count)).count_ones())).sum()
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "masked by the number of words")]

@@ -18,6 +18,7 @@ pub mod topics;
 
 pub use feed::{Feed, bodies, publish, record, settle};
 
+use crate::deadline::turn;
 use buslane_core::{Broker, SubscribeOptions, Topic};
 use std::{
     sync::Arc,
@@ -158,7 +159,7 @@ where
         let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         while alive() > 0 {
             assert!(Instant::now() < deadline, "{name} left {} tasks behind", alive());
-            tokio::task::yield_now().await;
+            turn().await;
         }
     });
 }

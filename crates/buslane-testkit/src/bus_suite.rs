@@ -7,6 +7,7 @@
 //! Not here: what the broker does alone ([`broker_suite`](mod@crate::broker_suite)) and what the pool does alone
 //! ([`pool_suite`](mod@crate::pool_suite)).
 
+pub mod backlog;
 pub mod basics;
 pub mod classes;
 pub mod configuration;
@@ -17,8 +18,10 @@ pub mod draining;
 pub mod envelopes;
 pub mod faults;
 pub mod groups;
+pub mod health;
 pub mod held;
 mod journal;
+pub mod keys;
 mod kit;
 pub mod lanes;
 pub mod lifecycle;
@@ -31,17 +34,25 @@ pub mod metrics;
 pub mod order;
 mod page;
 pub mod panics;
+pub mod pauses;
 pub mod pressure;
+pub mod probes;
 pub mod publishing;
+pub mod rates;
+pub mod recovery;
 pub mod redelivery;
 pub mod retries;
+pub mod rollout;
 pub mod routing;
 mod run;
 mod scenarios;
 mod seen;
+pub mod shadow;
+mod spans;
 pub mod subscriptions;
 pub mod suspects;
 pub mod terminal;
+pub mod traces;
 pub mod turmoil;
 
 pub use journal::{Journal, Line};
@@ -49,9 +60,10 @@ pub use kit::{Ground, each_pool};
 pub use meddler::Meddler;
 pub use run::{check_unmet, run};
 pub use seen::{
-    Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now, publish, publish_numbers,
-    waits_then_notes,
+    Note, Seen, envelope, events_of, fails, notes_events, notes_messages, notes_then_waits, now, publish,
+    publish_numbers, waits_then_notes,
 };
+pub use spans::SpanSeen;
 
 use crate::broker_suite::MemberSpec;
 use buslane::Config;

@@ -1,7 +1,11 @@
 //! Deadlines for whatever a test waits for. A test that waits without one hangs instead of failing.
 
 use std::{future::Future, time::Duration};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::yield_now,
+    time::{Instant, timeout},
+};
 
 /// Long enough for a loaded machine; only a failing test waits as long.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -17,7 +21,17 @@ pub async fn within<F: Future>(limit: Duration, what: &str, future: F) -> F::Out
     }
 }
 
-/// Waits for `condition`, yielding between looks. Keeps the runtime busy, so that paused time stands still.
+/// Lets others go on, between two looks at something: where time is real, for a millisecond, without the runtime's timers, which
+/// stand still while handlers compute; where it may be paused, for a turn alone, because a runtime that has nothing to do moves
+/// paused time on.
+pub async fn turn() {
+    if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    yield_now().await;
+}
+
+/// Waits for `condition`; paused time stands still.
 ///
 /// # Panics
 /// When it does not come about within [`LIMIT`] of real time.
@@ -25,7 +39,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
         assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        tokio::task::yield_now().await;
+        turn().await;
     }
 }
 

@@ -1,12 +1,12 @@
 //! A real server of one test alone, which may pause it and kill it.
 
-use crate::server::address;
+use crate::server::{address, unique};
 use std::{
     io::{BufRead, BufReader, Lines, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-/// A Kafka that ends with this value.
+/// A Kafka or a NATS that ends with this value.
 ///
 /// # Panics
 /// Every call panics when the server does not do what it is told.
@@ -19,15 +19,37 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Starts one and waits until it answers.
+    /// Starts a Kafka and waits until it answers.
     #[must_use]
     pub fn start() -> Self {
-        let mut child = Command::new(address("BUSLANE_TEST_XTASK"))
-            .args(["brokers", "serve"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program that starts servers");
+        Self::serve(Command::new(address("BUSLANE_TEST_XTASK")).args(["brokers", "serve"]))
+    }
+
+    /// Starts a NATS and waits until it answers. `config` goes into its configuration.
+    #[must_use]
+    pub fn nats(config: &str) -> Self {
+        Self::nats_with(config, &[])
+    }
+
+    /// As [`OwnServer::nats`], in another version than the one that the tests share.
+    #[must_use]
+    pub fn nats_of(version: &str) -> Self {
+        Self::nats_with("", &["--nats-version", version])
+    }
+
+    fn nats_with(config: &str, more: &[&str]) -> Self {
+        let file = std::env::temp_dir().join(format!("{}.conf", unique("buslane-nats")));
+        std::fs::write(&file, config).expect("a file of settings");
+        let mut program = Command::new(address("BUSLANE_TEST_XTASK"));
+        program.args(["brokers", "serve", "--only", "nats", "--nats-config"]).arg(&file);
+        let server = Self::serve(program.args(more));
+        let _ = std::fs::remove_file(file);
+        server
+    }
+
+    fn serve(program: &mut Command) -> Self {
+        let mut child =
+            program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program that starts servers");
         let words = child.stdin.take();
         let mut answers = BufReader::new(child.stdout.take().expect("piped")).lines();
         let address = answers.next().expect("a server that starts").expect("its address");

@@ -69,6 +69,11 @@ pub trait PoolFixture {
 
     /// Whether a regular message's panic ends the worker and a supervisor starts another.
     fn is_supervised(&self) -> bool;
+
+    /// Whether that holds for each panic, or some of them happen in another pool.
+    fn is_one_pool(&self) -> bool {
+        true
+    }
 }
 
 /// Runs a scenario on two threads, and fails when it takes too long or leaves a task behind.
@@ -165,6 +170,7 @@ macro_rules! pool_suite {
             $crate::pool_suite!(@ run $fixture, purge: [
                 p5_purge_drops_what_is_queued_and_not_what_runs
                 p5_purge_reaches_retries_and_makes_room
+                p5_what_is_not_held_does_not_start
             ]);
             $crate::pool_suite!(@ run $fixture, stop: [
                 p10_stop_runs_what_is_queued

@@ -4,24 +4,35 @@ mod builder;
 mod connect;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod limits;
+#[cfg(feature = "nats")]
+mod nats;
+mod outgoing;
 mod publish;
+mod reload;
+mod shadow;
 mod shutdown;
 mod subscribe;
 mod topics;
 
 pub use builder::SubscriptionBuilder;
+pub(crate) use outgoing::Outgoing;
+pub use reload::{ReloadRefusal, ReloadReport};
+pub use shadow::ShadowedSubscription;
 pub use shutdown::ShutdownReport;
 pub use subscribe::Subscription;
 
-use crate::{BusError, Config, flow::Flow};
-use buslane_core::{Broker, PoolStats, Topic};
+use crate::{
+    BusError, Config,
+    flow::{Flow, StalledPartition},
+    operations::{BusEvent, EventCallback, PartitionBacklog, PublishBacklog, RecoveryStatus},
+    trace::Tracer,
+};
+use buslane_core::{Backend, Broker, LaneState, PoolStats, Topic};
+use outgoing::PublishLimits;
 use parking_lot::Mutex;
 use shutdown::Closing;
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -41,6 +52,8 @@ pub struct EventBus(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    /// That, with what was reloaded since.
+    running: Mutex<Config>,
     flow: Arc<Flow>,
     broker: Arc<dyn Broker>,
     topics: Topics,
@@ -50,6 +63,9 @@ struct Inner {
     joining: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
+    on_event: Arc<Mutex<Vec<EventCallback>>>,
+    outgoing: Arc<Outgoing>,
+    publish_limits: PublishLimits,
     closing: Closing,
     /// Ends the bus's tasks when the last clone goes.
     _alive: DropGuard,
@@ -61,23 +77,38 @@ type ReconnectCallback = Arc<dyn Fn() + Send + Sync>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Which pool runs the lanes: `keyed` or `actor`.
+    /// Which pool runs the lanes: `keyed` or `actor`; `split` while both do, see [`EventBus::rollout`].
     pub pool: &'static str,
     /// Figures of the pool.
     pub lanes: PoolStats,
     /// Topics that are read for this bus and have no handler: their messages are held.
     pub held_topics: Vec<Topic>,
+    /// Partitions that wait for room: behind a full lane, a full pool, or more blocked messages than there may be. What is
+    /// named here for long holds a key that fails, or has one that is too busy.
+    pub stalled_partitions: Vec<StalledPartition>,
+    /// Partitions that are behind, as of the last look.
+    pub backlog: Vec<PartitionBacklog>,
+    /// What this bus publishes and the broker has not answered, as of the last look.
+    pub publish_backlog: PublishBacklog,
     /// Whether recovery mode is on.
     pub recovery_mode: bool,
+    /// Where it stands, and what it lets through.
+    pub recovery: RecoveryStatus,
     /// Whether the bus is shut down, or shutting down.
     pub closed: bool,
 }
 
 impl EventBus {
-    /// The configuration it was made with.
+    /// The configuration it was made with, without what has changed since.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Which broker it speaks to.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.0.broker.backend()
     }
 
     /// What the bus is doing.
@@ -89,7 +120,11 @@ impl EventBus {
             pool: flow.pool.name(),
             lanes: flow.pool.stats(),
             held_topics: joined.into_iter().filter(|topic| flow.registry.get(topic).is_none()).collect(),
-            recovery_mode: self.is_in_recovery_mode(),
+            stalled_partitions: flow.stalls.all(),
+            backlog: flow.operations.backlog(),
+            publish_backlog: flow.operations.publish_backlog(),
+            recovery_mode: flow.operations.is_recovering(),
+            recovery: flow.operations.recovery(),
             closed: self.0.closing.has_begun(),
         }
     }
@@ -117,23 +152,58 @@ impl EventBus {
         self.0.on_reconnect.lock().push(Arc::new(callback));
     }
 
-    /// Turns recovery mode on or off: while it is on, everything that has a key is processed in the order of its
-    /// key, messages of unordered subscriptions too. Messages that are in the lanes already stay where they are.
-    pub fn set_recovery_mode(&self, active: bool) {
-        if self.0.flow.recovery.swap(active, Relaxed) != active {
-            self.0.flow.services.metrics.recovery(active);
-            if active {
-                tracing::warn!("recovery mode entered");
-            } else {
-                tracing::warn!("recovery mode left");
-            }
-        }
+    /// Calls `callback` with each change of the bus's condition, in order, from a task of the bus. It must not block. What
+    /// has happened before is not told: a bus can begin in recovery mode. [`EventBus::status`] says how it stands.
+    pub fn on_event(&self, callback: impl Fn(&BusEvent) + Send + Sync + 'static) {
+        self.0.on_event.lock().push(Arc::new(callback));
     }
 
-    /// Whether recovery mode is on.
+    /// Lets a tracer make its ids for what this bus delivers, and name the context of what it publishes. Once: `false` when
+    /// there is one already, which stays. Before the first subscription, or deliveries that have begun are not told of.
+    pub fn set_tracer(&self, tracer: impl Tracer) -> bool {
+        self.0.flow.services.tracer.set(Box::new(tracer)).is_ok()
+    }
+
+    /// Enters recovery mode, or leaves it at once. While it is on, everything that has a key is processed in the order of
+    /// its key, messages of unordered subscriptions too, at a limited rate and of a limited number of keys at a time.
+    /// Messages that are in the lanes already stay where they are.
+    ///
+    /// However it was entered, it ends by itself when nothing is behind: see [`RecoveryConfig`]. To slow a
+    /// bus down for longer, limit its rate: [`EventBus::set_subscribe_limit`].
+    ///
+    /// [`RecoveryConfig`]: crate::config::RecoveryConfig
+    pub fn set_recovery_mode(&self, active: bool) {
+        self.0.flow.operations.set_recovery_mode(active);
+    }
+
+    /// Whether recovery mode is on, also while its limits are raised to their end.
     #[must_use]
     pub fn is_in_recovery_mode(&self) -> bool {
-        self.0.flow.recovery.load(Relaxed)
+        self.0.flow.operations.is_recovering()
+    }
+
+    /// What is known of a key: one that has messages of `topic`, or had some not long ago. `None` for one that was never
+    /// seen, or is forgotten. Where a lane holds a key's messages of all topics, it does not matter which of them is named.
+    ///
+    /// # Errors
+    /// A topic name that breaks a rule.
+    pub fn key_state(&self, topic: &str, key: impl AsRef<[u8]>) -> Result<Option<LaneState>, BusError> {
+        let topic = self.0.topics.get(topic)?;
+        let flow = &self.0.flow;
+        Ok(flow.pool.lane(flow.lane_scope.lane(&topic, key.as_ref())))
+    }
+
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.0.flow
+    }
+
+    pub(crate) fn flow_handle(&self) -> Arc<Flow> {
+        Arc::clone(&self.0.flow)
+    }
+
+    /// Runs a task until it ends; a shutdown waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(task);
     }
 
     fn open(&self) -> Result<&Inner, BusError> {

@@ -6,38 +6,54 @@
 //! Not here: settings of a single subscription or topic, and anything that changes while the bus runs.
 
 mod backends;
+mod choice;
 mod delivery;
-mod duration;
+pub(crate) mod duration;
 mod environment;
 mod error;
 mod file;
+mod health;
 mod kafka;
+mod nats;
+mod operations;
 mod optional;
+mod origins;
 mod pools;
 mod reference;
+mod rollout;
 mod rules;
-mod secret;
 mod url;
 mod wording;
 
-pub use backends::{MemoryConfig, NatsConfig};
+pub use backends::MemoryConfig;
+pub use buslane_core::Secret;
 pub use delivery::{DeadLetterFormat, LaneScope, RetryConfig, TerminalConfig};
 pub use error::ConfigError;
+pub use health::{HealthConfig, ProbeConfig};
 pub use kafka::{
     KafkaAssignment, KafkaCompression, KafkaConfig, KafkaConsumerConfig, KafkaIsolation, KafkaLoginConfig,
     KafkaMechanism, KafkaOffsetReset, KafkaPartitioner, KafkaProducerConfig, KafkaSecurityConfig, KafkaTlsConfig,
-    KafkaTopicCompression, KafkaTopicConfig,
+    KafkaTopicConfig,
 };
+pub use nats::{
+    NatsConfig, NatsConsumerConfig, NatsLoginConfig, NatsPublisherConfig, NatsSecurityConfig, NatsStart, NatsStorage,
+    NatsStreamConfig, NatsTlsConfig,
+};
+pub use operations::{BacklogConfig, LimitsConfig, RateLimit, RecoveryConfig, RecoveryStart, TopicLimitsConfig};
+pub(crate) use origins::InFile;
 pub use pools::{ActorPoolConfig, ChosenBy, KeyedPoolConfig, LaneMode, PoolChoice};
 pub use reference::{KeyReference, VariableReference};
-pub use secret::Secret;
+pub use rollout::RolloutConfig;
+pub(crate) use rules::rate as check_rate;
 pub use url::BusUrl;
 
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::{refused as kafka_refused, settings as kafka_settings};
+#[cfg(feature = "nats")]
+pub(crate) use nats::{refused as nats_refused, settings as nats_settings};
 
 use buslane_core::Backend;
-use environment::Origins;
+use origins::Origins;
 use serde::{Deserialize, Serialize};
 use std::{ffi::OsString, path::Path, time::Duration};
 
@@ -50,7 +66,7 @@ pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 /// functions here return is valid; after a change in code the bus checks again when it connects.
 ///
 /// Printing and serialising it hides the secrets: those of the URL, passwords, and the values of `kafka.properties`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
@@ -76,11 +92,21 @@ pub struct Config {
     pub retry: RetryConfig,
     /// What becomes of an envelope whose last attempt failed. Default: `block`.
     pub terminal: TerminalConfig,
+    /// How much may be published and handled. Default: no limit.
+    pub limits: LimitsConfig,
+    /// When this bus is behind.
+    pub backlog: BacklogConfig,
+    /// How it catches up when it is.
+    pub recovery: RecoveryConfig,
+    /// From when on something counts as a fault.
+    pub health: HealthConfig,
+    /// How keys are moved from one pool to the other, and when that is undone.
+    pub rollout: RolloutConfig,
     /// Settings of the embedded broker, and of the pools when the URL names it.
     pub memory: MemoryConfig,
     /// Settings of the client and of the pools when the URL names Kafka.
     pub kafka: KafkaConfig,
-    /// Settings of the pools when the URL names NATS.
+    /// Settings of the client and of the pools when the URL names NATS.
     pub nats: NatsConfig,
     #[serde(skip)]
     origins: Origins,
@@ -98,6 +124,11 @@ impl Default for Config {
             lane_scope: LaneScope::default(),
             retry: RetryConfig::default(),
             terminal: TerminalConfig::default(),
+            limits: LimitsConfig::default(),
+            backlog: BacklogConfig::default(),
+            recovery: RecoveryConfig::default(),
+            health: HealthConfig::default(),
+            rollout: RolloutConfig::default(),
             memory: MemoryConfig::default(),
             kafka: KafkaConfig::default(),
             nats: NatsConfig::default(),
@@ -190,7 +221,8 @@ impl Config {
     /// As [`Config::validate`].
     pub fn validate_for(&self, backend: Backend) -> Result<(), ConfigError> {
         self.origins.check(backend)?;
-        rules::check(self)
+        rules::check(self)?;
+        choice::check(self, backend)
     }
 
     /// The backend that the URL names.
@@ -210,17 +242,13 @@ impl Config {
     /// As [`Config::pools`], for a broker that was not made from the URL.
     #[must_use]
     pub fn pools_for(&self, backend: Backend) -> PoolChoice {
-        let (keyed, actor) = match backend {
-            Backend::Memory => (&self.memory.keyed_pool, &self.memory.actor_pool),
-            Backend::Kafka => (&self.kafka.keyed_pool, &self.kafka.actor_pool),
-            Backend::Nats => (&self.nats.keyed_pool, &self.nats.actor_pool),
-        };
-        PoolChoice {
-            use_actor: actor.enabled,
-            chosen_by: self.origins.chosen_by(backend, actor.enabled),
-            keyed: keyed.clone(),
-            actor: actor.clone(),
-        }
+        choice::of(self, backend)
+    }
+
+    /// Whether there is a file to read.
+    #[cfg(unix)]
+    pub(crate) fn names_file() -> bool {
+        process_environment(environment::CONFIG).is_some()
     }
 
     /// Every key that a file may set, in the order of the documentation.

@@ -6,27 +6,43 @@
 mod attempt;
 mod dead_letter;
 mod envelope;
-mod limit;
+mod follow;
+mod gate;
 mod pump;
 mod registry;
 mod regular;
 mod route;
+mod shadow;
+mod sources;
+mod stalls;
 mod suspects;
+mod throttle;
 
 pub use attempt::HandlerTimedOut;
-pub(crate) use attempt::{Erased, Policy, Services};
+pub(crate) use attempt::{Erased, Policy, Services, Troubles};
 pub(crate) use envelope::erase_envelopes;
-pub(crate) use limit::Limits;
+pub(crate) use gate::places;
 pub(crate) use pump::pump;
-pub(crate) use registry::{Registry, Subscribed};
+pub(crate) use registry::{Pause, Registry, Subscribed};
 pub(crate) use regular::erase_regular;
 pub use route::Extractor;
+pub(crate) use shadow::Shadow;
+pub(crate) use sources::Sources;
+pub use stalls::StalledPartition;
+pub(crate) use stalls::Stalls;
+pub(crate) use throttle::Throttle;
 
-use crate::config::LaneScope;
-use buslane_core::Pool;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64},
+use crate::{
+    config::{LaneScope, RateLimit},
+    metrics::Limited,
+    operations::Operations,
+    rollout::Controller,
+};
+use buslane_core::{Pool, Topic};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
 };
 pub(crate) use suspects::Suspects;
 use tokio_util::sync::CancellationToken;
@@ -37,9 +53,30 @@ pub(crate) struct Flow {
     pub(crate) registry: Registry,
     pub(crate) services: Arc<Services>,
     pub(crate) round_robin: AtomicU64,
-    /// While set, everything that has a key goes by its key.
-    pub(crate) recovery: AtomicBool,
+    pub(crate) operations: Operations,
+    /// How much is handled, of all topics.
+    pub(crate) rate: Throttle,
+    /// And of single topics. Looked at when a subscription begins, or a limit changes.
+    pub(crate) topic_rates: Mutex<HashMap<Topic, Arc<Throttle>>>,
     pub(crate) lane_scope: LaneScope,
+    pub(crate) stalls: Stalls,
+    pub(crate) sources: Sources,
+    pub(crate) watch: crate::health::Watch,
+    pub(crate) rollout: Arc<Controller>,
     /// Cancelled when reading ends for good.
     pub(crate) reading: CancellationToken,
+}
+
+impl Flow {
+    /// How much of a topic is handled.
+    pub(crate) fn rate_of(&self, topic: &Topic) -> Arc<Throttle> {
+        let mut rates = self.topic_rates.lock();
+        let rate = rates.entry(topic.clone()).or_insert_with(|| Arc::new(self.rate(None)));
+        Arc::clone(rate)
+    }
+
+    /// A limit for what is handled.
+    pub(crate) fn rate(&self, limit: Option<RateLimit>) -> Throttle {
+        Throttle::new(limit, self.services.metrics.rate_limit_waits(Limited::Subscribe))
+    }
 }

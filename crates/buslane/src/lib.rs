@@ -1,23 +1,40 @@
 #![doc = include_str!("../README.md")]
 
+mod asked;
 mod bus;
 mod classify;
+mod clock;
 pub mod config;
 mod error;
 mod flow;
-mod metrics;
+mod health;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod metrics;
+mod operations;
 mod retry;
+pub mod rollout;
 mod terminal;
+pub mod trace;
 
-pub use bus::{EventBus, ShutdownReport, Status, Subscription, SubscriptionBuilder};
+pub use bus::{
+    EventBus, ReloadRefusal, ReloadReport, ShadowedSubscription, ShutdownReport, Status, Subscription,
+    SubscriptionBuilder,
+};
 pub use buslane_core as core;
 pub use buslane_core::{
-    Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Lag, Message, PublishError, RawJson, Receipt,
-    Record, Topic, TopicCompression, TopicSettings, TopicStrategy, Verdict,
+    Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Lag, LaneState, Message, PublishError,
+    RawJson, Receipt, Record, Topic, TopicCompression, TopicSettings, TopicStorage, TopicStrategy, TraceContext,
+    Verdict,
 };
 pub use classify::{Class, Classifier, classify};
-pub use config::{Config, ConfigError, PoolChoice};
+pub use config::{Config, ConfigError, PoolChoice, RateLimit};
 pub use error::BusError;
-pub use flow::{Extractor, HandlerTimedOut};
+pub use flow::{Extractor, HandlerTimedOut, StalledPartition};
+pub use health::{Component, ComponentHealth, Condition, Fault, FaultReport, Health, HealthMetrics};
+pub use operations::{
+    BusEvent, PartitionBacklog, PublishBacklog, RecoveryCause, RecoveryPhase, RecoveryStatus, Severity,
+};
 pub use retry::Retry;
+pub use rollout::Rollout;
 pub use terminal::{DeadLetterFormat, Terminal};

@@ -155,7 +155,8 @@ fn latency_label(microseconds: f64) -> String {
     format!("{text} {unit}")
 }
 
-fn escape(text: &str) -> String {
+/// As XML wants it.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -1,12 +1,13 @@
 //! `cargo xtask bench-compare` (SPEC T1): the actor pool against the keyed pool on the same work.
 //!
 //! Each side runs in a process of its own, in interleaved pairs (AB, BA, AB, …), so that a drift of the machine meets both. What is
-//! judged is the median of the ratios within the pairs. The work is the worker's (`compare_side`); this starts it and collects;
+//! judged is the median of the ratios within the pairs. The work is the worker's (`measure compare`); this starts it and collects;
 //! `verdict.rs` judges.
 
 use std::path::{Path, PathBuf};
 
 use super::distribution::Curve;
+use super::place::Place;
 use super::verdict::{METRICS, Pair, Run, judge, render};
 use super::{build_worker, chart};
 use crate::process::{Result, command, write_file};
@@ -17,6 +18,11 @@ pub(crate) struct Args {
     /// How many pairs of runs; the stated limits are meant for 20 or more
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pairs: u64,
+    /// Where: the pools alone (memory://), or buses on the broker at kafka://HOST:PORT or nats://HOST:PORT; kafka:// and nats://
+    /// start one for the time of the command, unless KAFKA_BOOTSTRAP_SERVERS or NATS_URL names one. Topics are made for the run
+    /// and deleted after it
+    #[arg(long, default_value = "memory://")]
+    url: String,
     /// Write medians, intervals, limits and verdicts as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -27,10 +33,16 @@ pub(crate) struct Args {
 
 /// Runs the pairs, prints the table, writes the files, and fails when a median ratio breaks its limit.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let worker = build_worker("compare_side")?;
-    let pairs = run_pairs(&worker, args.pairs)?;
+    let worker = build_worker()?;
+    let place = Place::of(&args.url)?;
+    let pairs = run_pairs(&worker, &place, args.pairs)?;
+    // The broker loads the machine no longer than needed.
+    drop(place);
     let report = judge(&pairs);
-    println!("\nactor pool against keyed pool, {} pairs, {} messages a run\n", report.pairs, report.messages_per_run);
+    println!(
+        "\nactor pool against keyed pool, {}, {} pairs, {} messages a run\n",
+        args.url, report.pairs, report.messages_per_run
+    );
     println!("{}", render(&report));
     if let Some(file) = &args.json {
         write_file(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
@@ -45,12 +57,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if broken.is_empty() { Ok(()) } else { Err(format!("outside the limit: {}", broken.join(", ")).into()) }
 }
 
-fn run_pairs(worker: &Path, count: u64) -> Result<Vec<Pair>> {
+fn run_pairs(worker: &Path, place: &Place, count: u64) -> Result<Vec<Pair>> {
     let progress = ProgressBar::new(count * 2)
         .with_style(ProgressStyle::with_template("{elapsed_precise} {wide_bar} run {pos}/{len} {msg}")?);
     let one = |pool: &'static str, seed| {
         progress.set_message(pool);
-        let run = run_side(worker, pool, seed);
+        let run = run_side(worker, place, pool, seed);
         progress.inc(1);
         run
     };
@@ -85,9 +97,13 @@ fn run_pairs(worker: &Path, count: u64) -> Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-fn run_side(worker: &Path, pool: &str, seed: u64) -> Result<Run> {
-    let output = command(worker).args(["--pool", pool, "--seed", &seed.to_string()]).output()?;
-    let name = format!("compare_side --pool {pool} --seed {seed}");
+fn run_side(worker: &Path, place: &Place, pool: &str, seed: u64) -> Result<Run> {
+    let mut side = command(worker);
+    side.args(["compare", "--pool", pool, "--seed", &seed.to_string()])
+        .args(&place.arguments)
+        .envs(place.variables.iter().cloned());
+    let output = side.output()?;
+    let name = format!("measure compare --pool {pool} --seed {seed}");
     if !output.status.success() {
         return Err(format!("`{name}`: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into());
     }

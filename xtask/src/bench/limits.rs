@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::build_worker;
+use super::{build_peers, build_worker};
 use crate::brokers;
 use crate::process::{Result, command, each_line, write_file};
 use crate::table;
@@ -16,7 +16,10 @@ pub(crate) struct Args {
     /// Write the lines as a JSON array: name, value, limit, ratio, target, pass
     #[arg(long)]
     json: Option<PathBuf>,
-    /// What the worker is told: figures to measure, by the start of their names, and for Kafka --messages N
+    /// Also measure RustStream, in turns with the bus (kafka alone; builds benches/peers, which no other command does)
+    #[arg(long)]
+    peers: bool,
+    /// What the worker is told: figures to measure, by the start of their names, and for a broker --messages N
     #[arg(last = true)]
     worker: Vec<String>,
 }
@@ -27,6 +30,8 @@ enum Backend {
     Memory,
     /// The bus on a real Kafka, started for the time of the command unless KAFKA_BOOTSTRAP_SERVERS names one
     Kafka,
+    /// The bus on a real NATS, started for the time of the command unless NATS_URL names one
+    Nats,
 }
 
 /// The keys of every line, in the order of the table.
@@ -34,19 +39,28 @@ const KEYS: [&str; 6] = ["name", "value", "limit", "ratio", "target", "pass"];
 
 /// Runs the worker; fails when one figure falls short.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut worker = command(build_worker(match args.backend {
-        Backend::Memory => "limits_memory",
-        Backend::Kafka => "limits_kafka",
-    })?);
-    let kafka = match args.backend {
+    if args.peers && !matches!(args.backend, Backend::Kafka) {
+        return Err("--peers: only the backend kafka has peers".into());
+    }
+    let mut worker = command(build_worker()?);
+    worker.arg("limits").arg(match args.backend {
+        Backend::Memory => "memory",
+        Backend::Kafka => "kafka",
+        Backend::Nats => "nats",
+    });
+    if args.peers {
+        worker.arg("--peer").arg(build_peers()?);
+    }
+    let broker = match args.backend {
         Backend::Memory => None,
-        Backend::Kafka => brokers::kafka_for_tests()?,
+        Backend::Kafka => brokers::kafka_for_figures()?,
+        Backend::Nats => brokers::nats_for_tests()?,
     };
-    worker.args(&args.worker).envs(kafka.iter().flat_map(brokers::Held::variables));
+    worker.args(&args.worker).envs(broker.iter().flat_map(brokers::Held::variables));
     let mut output = Vec::new();
     let ended = each_line(&mut worker, |line| output.push(line.to_owned()));
     // It loads the machine no longer than needed.
-    drop(kafka);
+    drop(broker);
     let lines = match read(output.iter().map(String::as_str)) {
         Err(error) => return ended.and(Err(error)),
         Ok(lines) => lines,

@@ -5,6 +5,7 @@ pub(crate) mod chart;
 pub(crate) mod compare;
 pub(crate) mod distribution;
 pub(crate) mod limits;
+mod place;
 pub(crate) mod stats;
 pub(crate) mod verdict;
 
@@ -13,12 +14,27 @@ use std::path::PathBuf;
 use crate::process::{Result, cargo, run as run_command};
 use crate::workspace::{Metadata, release_binary};
 
-/// Builds a binary of `buslane-benches` in the release profile and says where it is.
-fn build_worker(name: &str) -> Result<PathBuf> {
-    let metadata = Metadata::of_workspace()?;
-    if !metadata.has_target("bin", name) {
-        return Err(format!("the package buslane-benches has no binary `{name}`: add benches/src/bin/{name}.rs").into());
-    }
-    run_command(&mut cargo(["build", "--release", "-p", "buslane-benches", "--bin", name]))?;
-    Ok(release_binary(&metadata, name))
+/// Builds the program of `benches/peers`, a workspace of its own, once its licences are found to be those that we take. It is
+/// never published, but whoever runs it downloads what it depends on.
+fn build_peers() -> Result<PathBuf> {
+    const MANIFEST: &str = "benches/peers/Cargo.toml";
+    let target = Metadata::of_workspace()?.target_directory.join("peers");
+    crate::deny::licenses_of(MANIFEST)?;
+    run_command(cargo(["build", "--release", "--manifest-path", MANIFEST, "--target-dir"]).arg(&target))?;
+    Ok(target.join("release").join(format!("buslane-peers{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Builds the program of `buslane-benches` in the release profile and says where it is.
+pub(crate) fn build_worker() -> Result<PathBuf> {
+    run_command(&mut cargo([
+        "build",
+        "--release",
+        "-p",
+        "buslane-benches",
+        "--features",
+        "program",
+        "--bin",
+        "measure",
+    ]))?;
+    Ok(release_binary(&Metadata::of_workspace()?, "measure"))
 }

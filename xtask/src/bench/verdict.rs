@@ -75,6 +75,8 @@ pub(crate) struct Verdict {
     /// Median of actor / keyed within the pairs.
     ratio_median: f64,
     ratio_interval_95: (f64, f64),
+    /// Of each pair, so that runs that were made in parts can be judged together.
+    ratios: Vec<f64>,
     limit: Option<Limit>,
     pub(crate) pass: bool,
 }
@@ -93,6 +95,7 @@ pub(crate) fn judge(pairs: &[Pair]) -> Report {
             actor_median: median(&actor),
             ratio_median: ratio,
             ratio_interval_95: median_interval(&ratios),
+            ratios,
             limit: metric.limit,
             pass: metric.limit.is_none_or(|limit| limit.is_kept_by(ratio)),
         }

@@ -8,13 +8,20 @@ use crate::process::Result;
 pub(super) struct External {
     kind: Kind,
     text: String,
+    /// Who says it.
+    source: &'static str,
 }
 
 impl External {
     /// `None` when the variable is not set or empty.
     pub(super) fn of_environment(kind: Kind) -> Option<Self> {
         let text = std::env::var_os(kind.variable())?.to_string_lossy().trim().to_owned();
-        (!text.is_empty()).then_some(Self { kind, text })
+        (!text.is_empty()).then_some(Self { kind, text, source: kind.variable() })
+    }
+
+    /// What a URL on the command line names.
+    pub(super) fn named(kind: Kind, servers: &str) -> Self {
+        Self { kind, text: servers.to_owned(), source: "--url" }
     }
 
     /// As the variable has them.
@@ -32,13 +39,13 @@ impl External {
         if hosts.iter().any(answers) {
             return Ok(());
         }
-        let variable = self.kind.variable();
+        let source = self.source;
         if let Some(host) = hosts.iter().find(|host| probe::connect(host).is_some()) {
-            eprintln!("{variable}: {host} accepts connections but gives no plain answer; it may want TLS");
+            eprintln!("{source}: {host} accepts connections but gives no plain answer; it may want TLS");
             return Ok(());
         }
         Err(format!(
-            "{variable} is set to {}, and nothing answers there: start that broker, or `unset {variable}` to have one started",
+            "{source} is set to {}, and nothing answers there: start that broker, or leave it out to have one started",
             self.text
         )
         .into())

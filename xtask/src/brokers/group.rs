@@ -44,6 +44,16 @@ impl Process {
         }
     }
 
+    /// Whether all its threads stand still. A signal to stop is sent at once, and obeyed a little later.
+    pub(super) fn is_stopped(self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.pid)) else { return true };
+        threads.flatten().all(|thread| {
+            // A thread that has ended in between does nothing either.
+            let state = std::fs::read_to_string(thread.path().join("stat")).ok().and_then(|text| parse_stat(&text));
+            state.is_none_or(|(state, _)| matches!(state, 'T' | 't' | 'Z' | 'X'))
+        })
+    }
+
     /// Sends a signal to the group that this process leads. A group that is gone is no error.
     pub(super) fn signal_group(self, signal: Signal) {
         if self.is_alive() {
@@ -137,7 +147,7 @@ mod unix {
 
 #[cfg(test)]
 mod tests {
-    use super::{Process, parse_stat};
+    use super::{Process, Signal, leader, parse_stat};
 
     #[test]
     fn a_name_with_brackets_does_not_move_the_fields() {
@@ -153,5 +163,22 @@ mod tests {
         let this = Process::current();
         assert!(this.is_alive());
         assert!(!Process { started: this.started.map(|time| time + 1), ..this }.is_alive());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_is_stopped_once_it_stands_still() {
+        let log = std::env::temp_dir().join(format!("buslane-stopped-{}", std::process::id()));
+        let mut child = leader("sleep", &log).unwrap().arg("600").spawn().unwrap();
+        let process = Process::of(child.id());
+        assert!(!process.is_stopped());
+        process.signal_group(Signal::Pause);
+        while !process.is_stopped() {
+            std::thread::yield_now();
+        }
+        process.signal_group(Signal::Kill);
+        child.wait().unwrap();
+        assert!(process.is_stopped());
+        std::fs::remove_file(log).unwrap();
     }
 }

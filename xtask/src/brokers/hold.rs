@@ -49,9 +49,11 @@ impl Held {
         self.run.store()
     }
 
-    /// Stops node `at` where it stands: its connections stay open, and nothing answers.
-    pub(crate) fn pause(&self, at: usize) {
-        self.run.nodes[at].process.signal_group(Signal::Pause);
+    /// Stops node `at` where it stands, and waits until it does: its connections stay open, and nothing answers.
+    pub(crate) fn pause(&self, at: usize) -> Result<()> {
+        let process = self.run.nodes[at].process;
+        process.signal_group(Signal::Pause);
+        if gone(KILL_DEADLINE, || process.is_stopped()) { Ok(()) } else { Err("it does not stand still".into()) }
     }
 
     /// Lets a node that was paused go on.
@@ -66,9 +68,12 @@ impl Held {
         if gone(KILL_DEADLINE, || !process.is_alive()) { Ok(()) } else { Err("it does not end".into()) }
     }
 
-    /// Starts a node of a Kafka again that has ended, on its ports and its data, and waits until it answers.
+    /// Starts a node again that has ended, on its ports and its data, and waits until it answers.
     pub(crate) fn start_again(&mut self, at: usize) -> Result<()> {
-        super::kafka::start_again(self, at)
+        match self.run.kind {
+            Kind::Kafka => super::kafka::start_again(self, at),
+            Kind::Nats => super::nats::start_again(self, at),
+        }
     }
 
     /// Where clients find it.

@@ -10,7 +10,13 @@ use crate::tools::system_package;
 
 pub(super) const KAFKA: &str = "4.3.1";
 pub(super) const NATS: &str = "2.15.2";
+/// Debian 12's, and the oldest that is tested.
+pub(super) const OLDEST_NATS: &str = "2.9.10";
 const LOG4J: &str = "2.25.1";
+/// The last release of it.
+const PARALLEL_CONSUMER: &str = "0.5.3.3";
+/// Its log goes nowhere: a test reads what it says.
+const SLF4J: &str = "2.0.17";
 /// Kafka 4 does not start on an older one.
 const OLDEST_JAVA: u32 = 17;
 /// From this release on, Go fetches by itself the newer one that nats-server asks for.
@@ -24,42 +30,58 @@ pub(super) struct Java {
 
 /// Java and the jars of Kafka. The second call downloads nothing.
 pub(super) fn kafka(folder: &Folder) -> Result<Java> {
+    let jars = [("org.apache.kafka", "kafka_2.13", KAFKA), ("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J)];
+    Ok(Java { program: java()?, libraries: jars_of(folder, &format!("kafka-{KAFKA}"), "44 MB", &jars)? })
+}
+
+/// Java with its compiler, and the jars of Confluent's Parallel Consumer.
+pub(super) fn parallel_consumer(folder: &Folder) -> Result<Java> {
     let program = java()?;
+    compiler(&program)?;
+    let jars = [
+        ("io.confluent.parallelconsumer", "parallel-consumer-core", PARALLEL_CONSUMER),
+        ("org.slf4j", "slf4j-nop", SLF4J),
+    ];
+    let name = format!("parallel-consumer-{PARALLEL_CONSUMER}");
+    Ok(Java { program, libraries: jars_of(folder, &name, "20 MB", &jars)? })
+}
+
+/// The folder with these jars and all that they need, fetched by Maven when it is not there.
+fn jars_of(folder: &Folder, name: &str, size: &str, jars: &[(&str, &str, &str)]) -> Result<PathBuf> {
     let _lock = state::lock(folder.path(), "programs")?;
-    let home = folder.programs().join(format!("kafka-{KAFKA}"));
-    let libraries = home.join("libs");
+    let home = folder.programs().join(name);
     if !home.exists() {
         if !is_installed("mvn") {
             system_package("Maven", "mvn", &["maven"])?;
         }
-        eprintln!("kafka {KAFKA}: fetching the jars once, 44 MB");
-        let new = folder.programs().join(format!("kafka-{KAFKA}.new"));
-        write_file(&new.join("pom.xml"), &pom())?;
+        eprintln!("{name}: fetching the jars once, {size}");
+        let new = folder.programs().join(format!("{name}.new"));
+        write_file(&new.join("pom.xml"), &pom(jars))?;
         let mut output = std::ffi::OsString::from("-DoutputDirectory=");
         output.push(new.join("libs"));
         let mut maven = command("mvn");
         maven.args(["-q", "-B", "-f"]).arg(new.join("pom.xml"));
         maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]).arg(output);
-        run_aside(&mut maven, "Maven cannot fetch Kafka: is its repository in reach?")?;
+        run_aside(&mut maven, &format!("Maven cannot fetch {name}: is its repository in reach?"))?;
         // Renamed when complete: a download that was broken off is not taken for a whole one.
         std::fs::rename(&new, &home)?;
     }
-    Ok(Java { program, libraries })
+    Ok(home.join("libs"))
 }
 
-/// The program nats-server: the installed one when its version is the right one, else one built by Go.
-pub(super) fn nats(folder: &Folder) -> Result<PathBuf> {
+/// The program nats-server in this version: the installed one when it has it, else one built by Go.
+pub(super) fn nats(folder: &Folder, version: &str) -> Result<PathBuf> {
     let asked = |program: &str| output_of(command(program).arg("--version"));
-    if asked("nats-server").is_some_and(|text| text.trim_end().ends_with(&format!("v{NATS}"))) {
+    if asked("nats-server").is_some_and(|text| text.trim_end().ends_with(&format!("v{version}"))) {
         return Ok("nats-server".into());
     }
     let _lock = state::lock(folder.path(), "programs")?;
-    let home = folder.programs().join(format!("nats-server-{NATS}"));
+    let home = folder.programs().join(format!("nats-server-{version}"));
     let program = home.join(format!("nats-server{}", std::env::consts::EXE_SUFFIX));
     if !program.exists() {
         go()?;
-        eprintln!("nats-server {NATS}: building it once, which takes about a minute");
-        let module = format!("github.com/nats-io/nats-server/v2@v{NATS}");
+        eprintln!("nats-server {version}: building it once, which takes about a minute");
+        let module = format!("github.com/nats-io/nats-server/v2@v{version}");
         run_aside(
             command("go").args(["install", &module]).env("GOBIN", &home),
             "Go cannot build nats-server: is its module proxy in reach?",
@@ -84,6 +106,20 @@ fn java() -> Result<PathBuf> {
     }
     Err(format!("{} is not {what}, and the one just installed is not found there: set JAVA_HOME", program.display())
         .into())
+}
+
+/// Java that runs a source file: a runtime alone has no compiler.
+fn compiler(java: &Path) -> Result<()> {
+    let modules = || output_of(command(java).arg("--list-modules")).unwrap_or_default();
+    if modules().contains("jdk.compiler") {
+        return Ok(());
+    }
+    let version = output_of(command(java).arg("--version")).and_then(|text| java_version(&text)).unwrap_or(OLDEST_JAVA);
+    system_package("Java's compiler", "javac", &[&format!("openjdk-{version}-jdk-headless")])?;
+    if modules().contains("jdk.compiler") {
+        return Ok(());
+    }
+    Err(format!("{} still has no compiler: set JAVA_HOME to a JDK", java.display()).into())
 }
 
 fn go() -> Result<()> {
@@ -127,12 +163,15 @@ fn leading_numbers(text: &str) -> impl Iterator<Item = u32> {
     text.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok())
 }
 
-fn pom() -> String {
-    let dependency = |group: &str, name: &str, version: &str| {
-        format!(
-            "    <dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>\n"
-        )
-    };
+fn pom(jars: &[(&str, &str, &str)]) -> String {
+    let dependencies: String = jars
+        .iter()
+        .map(|(group, name, version)| {
+            format!(
+                "    <dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>\n"
+            )
+        })
+        .collect();
     format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">
   <modelVersion>4.0.0</modelVersion>
@@ -140,11 +179,9 @@ fn pom() -> String {
   <artifactId>brokers</artifactId>
   <version>0</version>
   <dependencies>
-{}{}  </dependencies>
+{dependencies}  </dependencies>
 </project>
-",
-        dependency("org.apache.kafka", "kafka_2.13", KAFKA),
-        dependency("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J),
+"
     )
 }
 
@@ -165,7 +202,8 @@ mod tests {
 
     #[test]
     fn the_pom_names_what_is_fetched() {
-        assert!(pom().contains("<artifactId>kafka_2.13</artifactId><version>4.3.1</version>"));
-        assert_eq!(pom().matches("<dependency>").count(), 2);
+        let pom = pom(&[("a", "one", "1"), ("b", "two", "2.0")]);
+        assert!(pom.contains("<groupId>b</groupId><artifactId>two</artifactId><version>2.0</version>"));
+        assert_eq!(pom.matches("<dependency>").count(), 2);
     }
 }

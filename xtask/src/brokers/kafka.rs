@@ -23,23 +23,41 @@ const LOGGING: &str = r#"<Configuration status="WARN">
 "#;
 
 /// Prepares a new data folder, then becomes the broker: one process group from the first moment, so that an end in between leaves
-/// nothing running. The flags are for a quick start and a small process; throughput is not what these brokers are for.
+/// nothing running.
 const SCRIPT: &str = r#"
-java="$1" libraries="$2" logging="$3" properties="$4" cluster="$5" login="$6"
-set -- "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$logging" -cp "$libraries/*"
+java="$1" libraries="$2" logging="$3" properties="$4" cluster="$5" login="$6" flags="$7"
+set -- "$java" -XX:+UseSerialGC "-Dlog4j2.configurationFile=$logging" -cp "$libraries/*"
 [ -e "${properties%/*}/data/meta.properties" ] || "$@" -Xmx128m kafka.tools.StorageTool format -t "$cluster" -c "$properties" \
     --add-scram "SCRAM-SHA-256=[$login]" --add-scram "SCRAM-SHA-512=[$login]"
-exec "$@" -Xms64m -Xmx512m kafka.Kafka "$properties"
+exec "$@" $flags kafka.Kafka "$properties"
 "#;
 
-/// Starts a new cluster and waits until every node answers and the coordinators are there.
-pub(super) fn start(folder: &Folder, nodes: u16) -> Result<Held> {
-    let java = install::kafka(folder)?;
-    eprintln!("kafka {}: starting {nodes} node(s)", install::KAFKA);
-    with_new_ports(|| try_start(folder, &java, nodes))
+/// What a node is made for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    /// Starts quickly and stays small.
+    Tests,
+    /// Does not hold up what is measured against it: compiled as well as can be, and rarely collecting garbage.
+    Figures,
 }
 
-fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<Held, Failure> {
+impl Purpose {
+    const fn flags(self) -> &'static str {
+        match self {
+            Self::Tests => "-XX:TieredStopAtLevel=1 -Xms64m -Xmx512m",
+            Self::Figures => "-Xms1g -Xmx1g",
+        }
+    }
+}
+
+/// Starts a new cluster and waits until every node answers and the coordinators are there.
+pub(super) fn start(folder: &Folder, nodes: u16, purpose: Purpose) -> Result<Held> {
+    let java = install::kafka(folder)?;
+    eprintln!("kafka {}: starting {nodes} node(s)", install::KAFKA);
+    with_new_ports(|| try_start(folder, &java, nodes, purpose))
+}
+
+fn try_start(folder: &Folder, java: &Java, nodes: u16, purpose: Purpose) -> std::result::Result<Held, Failure> {
     let mut held = Held::create(folder, Kind::Kafka)?;
     let run = held.run.folder.clone();
     let cluster = choose_ports(nodes)?;
@@ -52,7 +70,7 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
         let home = held.run.home(at);
         let text = properties::text(at + 1, &cluster, &home.join("data"), &held.run.certs());
         write_file(&home.join(PROPERTIES), &text)?;
-        let mut node = node(&held, at, java, &id)?;
+        let mut node = node(&held, at, java, &id, purpose)?;
         held.spawn(&mut node, &named(ports))?;
     }
     for (at, ports) in cluster.iter().enumerate() {
@@ -68,7 +86,7 @@ fn try_start(folder: &Folder, java: &Java, nodes: u16) -> std::result::Result<He
 
 /// Starts a node that has ended again, on its ports and its data, and waits until it answers.
 pub(super) fn start_again(held: &mut Held, at: usize) -> Result<()> {
-    let mut node = node(held, at, &install::kafka(&Folder::of_workspace()?)?, "")?;
+    let mut node = node(held, at, &install::kafka(&Folder::of_workspace()?)?, "", Purpose::Tests)?;
     held.spawn_again(at, &mut node)?;
     let port = held.run.nodes[at].ports.get("client").copied().unwrap_or_default();
     let address = format!("127.0.0.1:{port}");
@@ -83,11 +101,11 @@ pub(super) fn start_again(held: &mut Held, at: usize) -> Result<()> {
 }
 
 /// The process of a node. The cluster's id counts when its data folder is new.
-fn node(held: &Held, at: usize, java: &Java, cluster: &str) -> Result<Command> {
+fn node(held: &Held, at: usize, java: &Java, cluster: &str, purpose: Purpose) -> Result<Command> {
     let (logging, properties) = (held.run.folder.join(LOG_SETTINGS), held.run.home(at).join(PROPERTIES));
     let mut node = leader("sh", &held.run.log(at))?;
     node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
-    node.args([cluster, &format!("name={},password={}", properties::USER, properties::PASSWORD)]);
+    node.args([cluster, &format!("name={},password={}", properties::USER, properties::PASSWORD), purpose.flags()]);
     Ok(node)
 }
 

@@ -10,7 +10,8 @@ mod hold;
 mod install;
 mod kafka;
 mod nats;
-mod ports;
+mod parallel_consumer;
+pub(crate) mod ports;
 mod probe;
 mod properties;
 mod serve;
@@ -23,19 +24,23 @@ use clap::{Subcommand, ValueEnum};
 
 pub(crate) use hold::Held;
 pub(crate) use serve::variable as serve_variable;
+pub(crate) use state::Kind;
 
 use crate::process::Result;
 use crate::table;
 use crate::workspace::Metadata;
 use external::External;
-use state::{Kind, Run};
+use kafka::Purpose;
+use state::Run;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Start what does not run yet and print its addresses as exports: eval "$(cargo xtask brokers up)"
     Up(UpArgs),
-    /// Start a Kafka for one test, which pauses, kills and starts it again through standard input
-    Serve,
+    /// Start a broker for one test, which pauses, kills and starts it again through standard input
+    Serve(ServeArgs),
+    /// Join a group with Confluent's Parallel Consumer, for one test
+    ParallelConsumer(parallel_consumer::Args),
     /// Stop every broker that `up` has started and remove its data
     Down,
     /// Show which brokers run, and where
@@ -53,6 +58,19 @@ pub(crate) struct UpArgs {
     /// Start this one alone
     #[arg(long)]
     only: Option<Only>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Which one
+    #[arg(long, value_enum, default_value = "kafka")]
+    only: Only,
+    /// NATS: a file whose text goes into the server's configuration, behind what is there
+    #[arg(long)]
+    nats_config: Option<PathBuf>,
+    /// NATS: another version of nats-server
+    #[arg(long, default_value = install::NATS)]
+    nats_version: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -93,7 +111,8 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let folder = Folder::of_workspace()?;
     match command {
         Command::Up(args) => up(&folder, args),
-        Command::Serve => serve::run(&folder),
+        Command::Serve(args) => serve::run(&folder, args),
+        Command::ParallelConsumer(args) => parallel_consumer::run(&folder, args),
         Command::Down => down(&folder),
         Command::Status => status(&folder),
     }
@@ -164,31 +183,60 @@ fn find_running(folder: &Folder, kind: Kind) -> Result<Option<Run>> {
 
 fn start(folder: &Folder, kind: Kind, nodes: u16) -> Result<Held> {
     match kind {
-        Kind::Kafka => kafka::start(folder, nodes),
-        Kind::Nats => nats::start(folder, nodes),
+        Kind::Kafka => kafka::start(folder, nodes, Purpose::Tests),
+        Kind::Nats => nats::start(folder, install::NATS, nodes, ""),
     }
 }
 
-/// A Kafka of one node for the tests of this process: it ends with the value, on Ctrl-C, and when this process panics.
-/// `None` when the environment names a broker already: that one is used, and left running.
+/// As [`for_tests`], a Kafka.
 pub(crate) fn kafka_for_tests() -> Result<Option<Held>> {
-    if let Some(external) = External::of_environment(Kind::Kafka) {
+    // A test of its own would not wait for a download.
+    install::parallel_consumer(&Folder::of_workspace()?)?;
+    for_tests(Kind::Kafka)
+}
+
+/// As [`for_tests`], a NATS.
+pub(crate) fn nats_for_tests() -> Result<Option<Held>> {
+    // As above.
+    install::nats(&Folder::of_workspace()?, install::OLDEST_NATS)?;
+    for_tests(Kind::Nats)
+}
+
+/// As [`for_tests`], a Kafka that does not hold up what is measured against it.
+pub(crate) fn kafka_for_figures() -> Result<Option<Held>> {
+    unless_named(Kind::Kafka, |folder| kafka::start(folder, 1, Purpose::Figures))
+}
+
+/// A broker of one node for the tests of this process: it ends with the value, on Ctrl-C, and when this process panics.
+/// `None` when the environment names a broker already: that one is used, and left running.
+fn for_tests(kind: Kind) -> Result<Option<Held>> {
+    unless_named(kind, |folder| start(folder, kind, 1))
+}
+
+fn unless_named(kind: Kind, start: impl FnOnce(&Folder) -> Result<Held>) -> Result<Option<Held>> {
+    if let Some(external) = External::of_environment(kind) {
         external.check()?;
-        eprintln!("kafka: the tests use {}", external.addresses());
+        eprintln!("{kind}: {} is used", external.addresses());
         return Ok(None);
     }
     let folder = Folder::of_workspace()?;
     hold::stop_when_interrupted(&folder)?;
     hold::sweep(&folder)?;
-    start(&folder, Kind::Kafka, 1).map(Some)
+    start(&folder).map(Some)
 }
 
-/// A Kafka for this process alone, whatever the environment names: it is going to suffer.
-pub(crate) fn kafka_of_our_own(nodes: u16) -> Result<Held> {
+/// The broker at these addresses, once it answers.
+pub(crate) fn check(kind: Kind, servers: &str) -> Result<String> {
+    External::named(kind, servers).check()?;
+    Ok(servers.to_owned())
+}
+
+/// A broker for this process alone, whatever the environment names: it is going to suffer.
+pub(crate) fn of_our_own(kind: Kind, nodes: u16) -> Result<Held> {
     let folder = Folder::of_workspace()?;
     hold::stop_when_interrupted(&folder)?;
     hold::sweep(&folder)?;
-    start(&folder, Kind::Kafka, nodes)
+    start(&folder, kind, nodes)
 }
 
 fn down(folder: &Folder) -> Result<()> {

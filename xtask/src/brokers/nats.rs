@@ -17,36 +17,52 @@ struct Ports {
     cluster: u16,
 }
 
-/// Starts new servers and waits until JetStream is ready on each.
-pub(super) fn start(folder: &Folder, nodes: u16) -> Result<Held> {
-    let program = install::nats(folder)?;
-    eprintln!("nats-server {}: starting {nodes} node(s)", install::NATS);
-    with_new_ports(|| try_start(folder, &program, nodes))
+/// Starts new servers of this version and waits until JetStream is ready on each. `extra` goes into the configuration of each.
+pub(super) fn start(folder: &Folder, version: &str, nodes: u16, extra: &str) -> Result<Held> {
+    let program = install::nats(folder, version)?;
+    eprintln!("nats-server {version}: starting {nodes} node(s)");
+    with_new_ports(|| {
+        let mut held = Held::create(folder, Kind::Nats)?;
+        version.clone_into(&mut held.run.version);
+        start_nodes(held, &program, nodes, extra)
+    })
 }
 
-fn try_start(folder: &Folder, program: &Path, nodes: u16) -> std::result::Result<Held, Failure> {
-    let mut held = Held::create(folder, Kind::Nats)?;
+fn start_nodes(mut held: Held, program: &Path, nodes: u16, extra: &str) -> std::result::Result<Held, Failure> {
     let free = ports::free(usize::from(nodes) * 3)?;
     let cluster: Vec<Ports> =
         free.chunks_exact(3).map(|ports| Ports { client: ports[0], monitor: ports[1], cluster: ports[2] }).collect();
     for (at, ports) in cluster.iter().enumerate() {
         let home = held.run.home(at);
         let file = home.join("nats.conf");
-        write_file(&file, &config(at + 1, &cluster, &home.join("data")))?;
+        write_file(&file, &(config(at + 1, &cluster, &home.join("data")) + extra))?;
         let mut server = leader(program, &held.run.log(at))?;
-        server.arg("-c").arg(file);
+        server.arg("-c").arg(&file);
         let named = [("client", ports.client), ("monitor", ports.monitor), ("cluster", ports.cluster)];
         // A single node has nobody to talk to.
         held.spawn(&mut server, if nodes == 1 { &named[..2] } else { &named })?;
     }
-    for (at, ports) in cluster.iter().enumerate() {
-        let answers = || {
-            probe::nats(&format!("127.0.0.1:{}", ports.client))
-                && probe::nats_health(&format!("127.0.0.1:{}", ports.monitor))
-        };
-        wait_for(&held, at, answers)?;
+    for at in 0..cluster.len() {
+        wait_until_ready(&held, at)?;
     }
     Ok(held)
+}
+
+fn wait_until_ready(held: &Held, at: usize) -> std::result::Result<(), Failure> {
+    let address = |name: &str| format!("127.0.0.1:{}", held.run.nodes[at].ports.get(name).copied().unwrap_or_default());
+    wait_for(held, at, || probe::nats(&address("client")) && probe::nats_health(&address("monitor")))
+}
+
+/// Starts a node again that has ended, on its ports and its data, and waits until it answers.
+pub(super) fn start_again(held: &mut Held, at: usize) -> Result<()> {
+    let program = install::nats(&Folder::of_workspace()?, &held.run.version)?;
+    let mut server = leader(program, &held.run.log(at))?;
+    server.arg("-c").arg(held.run.home(at).join("nats.conf"));
+    held.spawn_again(at, &mut server)?;
+    wait_until_ready(held, at).map_err(|failure| match failure {
+        Failure::PortTaken(text) => text.into(),
+        Failure::Other(error) => error,
+    })
 }
 
 /// The configuration of node `id` (from 1) of a cluster with these ports.
@@ -57,6 +73,7 @@ fn config(id: usize, cluster: &[Ports], data: &Path) -> String {
 server_name: nats-{id}
 listen: 127.0.0.1:{client}
 http: 127.0.0.1:{monitor}
+max_payload: 8MB
 jetstream {{ store_dir: {data:?} }}
 ",
         data = data.display().to_string(),
@@ -79,7 +96,9 @@ mod tests {
         let nodes = [1, 4, 7].map(|first| Ports { client: first, monitor: first + 1, cluster: first + 2 });
         let one = config(1, &nodes[..1], Path::new("/run/a b"));
         assert!(
-            one.contains("listen: 127.0.0.1:1\nhttp: 127.0.0.1:2\njetstream { store_dir: \"/run/a b\" }\n"),
+            one.contains(
+                "listen: 127.0.0.1:1\nhttp: 127.0.0.1:2\nmax_payload: 8MB\njetstream { store_dir: \"/run/a b\" }\n"
+            ),
             "{one}"
         );
         assert!(!one.contains("cluster"), "{one}");

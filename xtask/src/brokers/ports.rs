@@ -2,16 +2,27 @@
 //! to begin again with others.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::process::Result;
 
+/// Below what systems give to outgoing connections: one of those would keep a node from its port that is started again.
+const FIRST: u16 = 15_000;
+const LAST: u16 = 32_000;
+
 /// Different ports, all free a moment ago: they are held together, so that none is given twice.
-pub(super) fn free(count: usize) -> Result<Vec<u16>> {
-    let listeners =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<std::io::Result<Vec<_>>>();
-    let listeners = listeners.map_err(|error| format!("no free port on 127.0.0.1: {error}"))?;
-    Ok(listeners.iter().map(|listener| listener.local_addr().map(|a| a.port())).collect::<std::io::Result<_>>()?)
+pub(crate) fn free(count: usize) -> Result<Vec<u16>> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let first = (now.subsec_nanos() / 64) % u32::from(LAST - FIRST);
+    let ports = (0..u32::from(LAST - FIRST)).map(|n| (first + n) % u32::from(LAST - FIRST));
+    let ports = ports.filter_map(|n| u16::try_from(n).ok().map(|n| FIRST + n));
+    // Each stays bound until all are found.
+    let free = ports.filter_map(|port| Some((TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?, port)));
+    let found: Vec<_> = free.take(count).collect();
+    if found.len() < count {
+        return Err(format!("no {count} free ports on 127.0.0.1 from {FIRST} to {LAST}").into());
+    }
+    Ok(found.into_iter().map(|(_, port)| port).collect())
 }
 
 /// Whether a server accepts connections on this port of the loopback address.

@@ -106,8 +106,11 @@ ssl.truststore.type=PEM
 ssl.truststore.location={certs}/ca.pem
 listener.name.ssl.ssl.client.auth=required
 listener.name.tls.ssl.client.auth=none
-sasl.enabled.mechanisms=PLAIN,{scram}
+sasl.enabled.mechanisms=PLAIN,{scram},OAUTHBEARER
 listener.name.sasl_ssl.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config={modules}.oauthbearer.OAuthBearerLoginModule required;
+# A connection ends with its token, unless the client logs in again with a new one.
+listener.name.sasl_ssl.oauthbearer.connections.max.reauth.ms=3600000
 "
     );
     for mechanism in SCRAM {
@@ -159,7 +162,7 @@ mod tests {
         assert_eq!(properties["min.insync.replicas"], "1");
         assert_eq!(properties["listener.name.ssl.ssl.client.auth"], "required");
         assert_eq!(properties["listener.name.tls.ssl.client.auth"], "none");
-        assert_eq!(properties["sasl.enabled.mechanisms"], "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512");
+        assert_eq!(properties["sasl.enabled.mechanisms"], "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER");
         assert!(properties["listener.name.sasl_ssl.plain.sasl.jaas.config"].ends_with("user_alice=\"secret\";"));
         assert!(properties["listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config"].contains("ScramLoginModule"));
         assert_eq!(properties["ssl.keystore.location"], "/run/certs/server.pem");

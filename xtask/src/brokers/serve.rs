@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use super::hold::{self, Held};
-use super::{Folder, kafka};
+use super::{Folder, Only, ServeArgs, kafka, nats};
 use crate::process::Result;
 
 /// The variable that names this program to tests.
@@ -12,10 +12,17 @@ pub(crate) fn variable() -> Result<(&'static str, String)> {
     Ok(("BUSLANE_TEST_XTASK", std::env::current_exe()?.display().to_string()))
 }
 
-pub(super) fn run(folder: &Folder) -> Result<()> {
+pub(super) fn run(folder: &Folder, args: &ServeArgs) -> Result<()> {
     hold::stop_when_interrupted(folder)?;
     hold::sweep(folder)?;
-    let mut held = kafka::start(folder, 1)?;
+    let extra = match &args.nats_config {
+        Some(file) => std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?,
+        None => String::new(),
+    };
+    let mut held = match args.only {
+        Only::Kafka => kafka::start(folder, 1, kafka::Purpose::Tests)?,
+        Only::Nats => nats::start(folder, &args.nats_version, 1, &extra)?,
+    };
     say(&held.run.address())?;
     for line in std::io::stdin().lines() {
         obey(&mut held, &line?)?;
@@ -26,7 +33,7 @@ pub(super) fn run(folder: &Folder) -> Result<()> {
 
 fn obey(held: &mut Held, word: &str) -> Result<()> {
     match word {
-        "pause" => held.pause(0),
+        "pause" => held.pause(0)?,
         "continue" => held.go_on(0),
         "kill" => held.kill(0)?,
         "start" => held.start_again(0)?,

@@ -18,14 +18,14 @@ const FILE: &str = "state.json";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Kafka,
     Nats,
 }
 
 impl Kind {
     /// The variable that names a broker of this kind to the tests, and to `up` one that is there already.
-    pub(super) fn variable(self) -> &'static str {
+    pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::Kafka => "KAFKA_BOOTSTRAP_SERVERS",
             Self::Nats => "NATS_URL",
@@ -62,6 +62,9 @@ pub(super) struct Run {
     /// The process whose end is the end of this run. `None` once `up` has finished: then it runs until `down`.
     pub(super) held_by: Option<Process>,
     pub(super) nodes: Vec<Node>,
+    /// Of its programs, where not every run has the same.
+    #[serde(default)]
+    pub(super) version: String,
     /// Where the state file was read; not part of it, so that the folder may be moved.
     #[serde(skip)]
     pub(super) folder: PathBuf,
@@ -75,7 +78,7 @@ impl Run {
             .map(|number| runs.join(format!("{kind}-{}-{number}", holder.pid)))
             .find(|folder| !folder.exists())
             .ok_or("no free folder name")?;
-        let run = Self { kind, held_by: Some(holder), nodes: Vec::new(), folder };
+        let run = Self { kind, held_by: Some(holder), nodes: Vec::new(), version: String::new(), folder };
         run.store()?;
         Ok(run)
     }
@@ -205,7 +208,8 @@ mod tests {
 
     #[test]
     fn exports_name_every_node_and_only_what_is_there() {
-        let mut run = Run { kind: Kind::Kafka, held_by: None, nodes: Vec::new(), folder: "none".into() };
+        let mut run =
+            Run { kind: Kind::Kafka, held_by: None, nodes: Vec::new(), folder: "none".into(), version: String::new() };
         run.nodes = vec![node(&[("client", 1)]), node(&[("client", 2)])];
         assert_eq!(run.exports(), [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1,127.0.0.1:2".to_owned())]);
         run.nodes = vec![node(&[("client", 1), ("ssl", 3), ("sasl_ssl", 4)])];

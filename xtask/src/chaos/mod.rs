@@ -1,11 +1,7 @@
-//! `cargo xtask chaos kafka`: order services in processes of their own on a real broker, while consumers are killed and replaced
+//! `cargo xtask chaos kafka` and `chaos nats`: order services in processes of their own on a real broker, while consumers are killed and replaced
 //! and brokers stop, die and come back. What the processes say of themselves is not believed: their ledgers are merged and checked.
 
-mod faults;
-mod ledger;
 mod round;
-mod service;
-mod signal;
 
 use std::path::PathBuf;
 
@@ -13,18 +9,42 @@ use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::brokers;
-use crate::process::{Result, cargo, run as run_command, write_file};
+use crate::examples::{self, Profile};
+use crate::fleet::{Backend, Fault, Fleet, Site};
+use crate::ledger::{Books, Verdict};
+use crate::process::{Result, write_file};
 use crate::table;
 use crate::workspace::Metadata;
-use faults::{Dice, Fault};
-use ledger::{Books, Verdict};
-use round::{Outcome, Round};
-use service::Site;
+use round::Outcome;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// On Apache Kafka
-    Kafka(Args),
+    Kafka(Kafka),
+    /// On NATS JetStream
+    Nats(Nats),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Kafka {
+    /// Nodes of the cluster
+    #[arg(long, default_value = "1", value_parser = ["1", "3"])]
+    kafka_nodes: String,
+    #[command(flatten)]
+    args: Args,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Nats {
+    /// Nodes of the cluster; each stream has a copy on every node
+    #[arg(long, default_value = "1", value_parser = ["1", "3"])]
+    nats_nodes: String,
+    /// Topics without partitions, whose messages the consumers share: nothing may be lost, and an aggregate may have
+    /// messages at two consumers
+    #[arg(long)]
+    shared: bool,
+    #[command(flatten)]
+    args: Args,
 }
 
 #[derive(clap::Args, Clone)]
@@ -53,9 +73,6 @@ pub(crate) struct Args {
     /// Which faults to choose from
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Fault::value_variants().to_vec())]
     pub(crate) faults: Vec<Fault>,
-    /// Nodes of the cluster
-    #[arg(long, default_value = "1", value_parser = ["1", "3"])]
-    pub(crate) kafka_nodes: String,
     /// Write the table as JSON
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,
@@ -63,50 +80,50 @@ pub(crate) struct Args {
 
 impl Args {
     /// A round that every test run has time for: always the same.
-    pub(crate) fn short() -> Self {
+    fn short() -> Self {
         Self {
             rounds: 1,
-            seed: 1,
+            // A restart, then a kill.
+            seed: 3,
             events: 10_000,
             aggregates: 200,
-            handler_ms: 20,
+            // Long enough that both faults come before the work is done.
+            handler_ms: 100,
             processes: 2,
             faults_per_round: 2,
             faults: vec![Fault::Kill, Fault::Restart],
-            kafka_nodes: "1".to_owned(),
             report: None,
         }
     }
 }
 
 pub(crate) fn run(command: &Command) -> Result<()> {
-    let Command::Kafka(args) = command;
-    kafka(args)
+    match command {
+        Command::Kafka(Kafka { kafka_nodes, args }) => {
+            rounds(&Backend::kafka(kafka_nodes.parse()?), args, Profile::Release)
+        }
+        Command::Nats(Nats { nats_nodes, shared, args }) => {
+            rounds(&Backend { is_shared: *shared, ..Backend::nats(nats_nodes.parse()?) }, args, Profile::Release)
+        }
+    }
+}
+
+/// A short round on each broker, with what the tests have built.
+pub(crate) fn short() -> Result<()> {
+    for backend in [Backend::kafka(1), Backend::nats(1)] {
+        rounds(&backend, &Args::short(), Profile::Dev)?;
+    }
+    Ok(())
 }
 
 /// Runs the rounds; an error when one of them lost something, broke an order, or handled something again for no reason.
-pub(crate) fn kafka(args: &Args) -> Result<()> {
-    crate::tools::openssl()?;
-    run_command(&mut cargo([
-        "build",
-        "--release",
-        "-p",
-        "buslane",
-        "--features",
-        "kafka",
-        "--example",
-        "order_service",
-    ]))?;
-    let target = Metadata::of_workspace()?.target_directory;
-    let folder = target.join("chaos");
-    match std::fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let mut broker = brokers::kafka_of_our_own(args.kafka_nodes.parse()?)?;
-    let program = target.join("release").join("examples").join("order_service");
-    let mut site = Site::new(program, folder, &broker.address())?;
-    let (mut books, mut dice) = (Books::default(), Dice::new(args.seed));
+fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
+    let program = examples::order_service(profile)?;
+    let broker = brokers::of_our_own(backend.kind, backend.nodes)?;
+    let folder = Metadata::of_workspace()?.target_directory.join("chaos");
+    let site = Site::new(program, folder, backend, &broker.address(), args.handler_ms)?;
+    let mut fleet = Fleet::new(site, *backend, broker, args.seed);
+    let mut books = Books::new(backend.numbering);
     let mut outcomes = Vec::new();
     for number in 1..=args.rounds {
         let bar =
@@ -116,8 +133,7 @@ pub(crate) fn kafka(args: &Args) -> Result<()> {
             bar.set_position(handled);
             bar.set_message(last_fault.to_owned());
         };
-        let outcome =
-            Round::new(args, &mut site, &mut broker, &mut dice).run(&mut books, args.seed + number, &mut show);
+        let outcome = round::run(args, &mut fleet, &mut books, args.seed + number, &mut show);
         bar.finish_and_clear();
         let outcome = outcome.map_err(|error| format!("round {number}: {error}"))?;
         if bar.is_hidden() {
@@ -140,7 +156,9 @@ pub(crate) fn kafka(args: &Args) -> Result<()> {
         let report = serde_json::json!({ "seed": args.seed, "rounds": rounds, "sum": sum });
         write_file(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
-    let bad = outcomes.iter().filter(|outcome| !outcome.verdict.is_good(outcome.has_excuses)).count();
+    books.findings().iter().for_each(|finding| println!("{finding}"));
+    let bad =
+        outcomes.iter().filter(|outcome| !outcome.verdict.is_good(outcome.has_excuses, backend.is_shared)).count();
     if bad == 0 { Ok(()) } else { Err(format!("{bad} of {} rounds broke a promise", outcomes.len()).into()) }
 }
 

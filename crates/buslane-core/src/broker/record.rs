@@ -19,6 +19,10 @@ pub mod header {
     pub const CORRELATION_ID: &str = "X-Correlation-ID";
     /// Tenant id, when set.
     pub const TENANT_ID: &str = "X-Tenant-ID";
+    /// Which trace a message belongs to: W3C Trace Context.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// What tracers say to each other of that trace.
+    pub const TRACESTATE: &str = "tracestate";
     /// Where an aggregate id is looked for, in this order.
     pub const AGGREGATE_ID_SPELLINGS: [&str; 5] =
         [AGGREGATE_ID, "x-aggregate-id", "Aggregate-ID", "aggregate-id", "aggregateID"];

@@ -5,7 +5,7 @@ use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::time::Duration;
 
 /// Properties that the bus sets or relies on, each with the field to use instead.
-pub(super) const CONTROLLED: [(&str, &str); 56] = [
+pub(super) const CONTROLLED: [(&str, &str); 59] = [
     ("bootstrap.servers", "brokers"),
     ("metadata.broker.list", "brokers"),
     ("client.id", "client_id"),
@@ -55,6 +55,9 @@ pub(super) const CONTROLLED: [(&str, &str); 56] = [
     ("sasl.password", "security.login"),
     ("sasl.mechanism", "security.login"),
     ("sasl.mechanisms", "security.login"),
+    ("sasl.oauthbearer.config", "security.login"),
+    ("sasl.oauthbearer.method", "security.login"),
+    ("enable.sasl.oauthbearer.unsecure.jwt", "security.login"),
     ("ssl.ca.location", "security.tls.ca_file"),
     ("ssl.certificate.location", "security.tls.certificate_file"),
     ("ssl.key.location", "security.tls.key_file"),
@@ -202,15 +205,19 @@ impl Security {
                 }
             }
             if let Some(password) = &tls.key_password {
-                client.set("ssl.key.password", password.reveal());
+                client.set("ssl.key.password", password.expose());
             }
         }
         let (mechanism, user, password) = match &self.login {
             None => return,
+            Some(Login::OAuthBearer(_)) => {
+                client.set("sasl.mechanism", "OAUTHBEARER");
+                return;
+            }
             Some(Login::Plain { user, password }) => ("PLAIN", user, password),
             Some(Login::ScramSha256 { user, password }) => ("SCRAM-SHA-256", user, password),
             Some(Login::ScramSha512 { user, password }) => ("SCRAM-SHA-512", user, password),
         };
-        client.set("sasl.mechanism", mechanism).set("sasl.username", user).set("sasl.password", password.reveal());
+        client.set("sasl.mechanism", mechanism).set("sasl.username", user).set("sasl.password", password.expose());
     }
 }

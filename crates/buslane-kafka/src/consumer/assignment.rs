@@ -1,15 +1,13 @@
 //! One partition in this member's hands, from its assignment to its end: what the polling thread and everybody else
 //! share of it.
 
-use super::context::Context;
-use crate::{native::Fetched, wake::Wake};
-use buslane_core::{Outcome, Settle, Source};
+use crate::wake::Wake;
+use buslane_core::{Message, Outcome, Settle, Source};
 use parking_lot::Mutex;
-use rdkafka::consumer::BaseConsumer;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context as Task, Poll, Waker},
@@ -50,14 +48,13 @@ pub(crate) struct Assignment {
     /// Let go: settlements say nothing any more.
     released: AtomicBool,
     mail: Arc<Mail>,
-    client: Weak<BaseConsumer<Context>>,
 }
 
 #[derive(Default)]
 struct Inbox {
     /// What is put in is settled already: strict at-most-once.
     settle_first: bool,
-    messages: VecDeque<Fetched>,
+    messages: VecDeque<Message>,
     bytes: usize,
     reader: Option<Waker>,
     /// The polling thread left messages lying because this was full.
@@ -68,7 +65,7 @@ struct Inbox {
 /// What a reader found.
 pub(super) enum Read {
     Some {
-        messages: Vec<Fetched>,
+        messages: Vec<Message>,
         /// They are settled already.
         settled: bool,
     },
@@ -77,13 +74,7 @@ pub(super) enum Read {
 }
 
 impl Assignment {
-    pub(super) fn new(
-        source: Source,
-        generation: u64,
-        settle_first: bool,
-        mail: &Arc<Mail>,
-        client: &Weak<BaseConsumer<Context>>,
-    ) -> Arc<Self> {
+    pub(super) fn new(source: Source, generation: u64, settle_first: bool, mail: &Arc<Mail>) -> Arc<Self> {
         Arc::new(Self {
             source: Arc::new(source),
             generation,
@@ -92,7 +83,6 @@ impl Assignment {
             listed: AtomicBool::new(false),
             released: AtomicBool::new(false),
             mail: Arc::clone(mail),
-            client: client.clone(),
         })
     }
 
@@ -107,7 +97,7 @@ impl Assignment {
         room
     }
 
-    pub(super) fn put(&self, messages: impl Iterator<Item = Fetched>) {
+    pub(super) fn put(&self, messages: impl Iterator<Item = Message>) {
         let mut inbox = self.inbox.lock();
         for message in messages {
             inbox.bytes += message.bytes();
@@ -120,7 +110,7 @@ impl Assignment {
         }
     }
 
-    /// Takes up to `max` messages out. They must be dropped while the client that [`Assignment::client`] gave is held.
+    /// Takes up to `max` messages out.
     pub(super) fn take(&self, max: usize, task: &Task<'_>) -> Read {
         let mut inbox = self.inbox.lock();
         if inbox.ended {
@@ -132,7 +122,7 @@ impl Assignment {
             return Read::Nothing;
         }
         let messages: Vec<_> = inbox.messages.drain(..count).collect();
-        inbox.bytes -= messages.iter().map(Fetched::bytes).sum::<usize>();
+        inbox.bytes -= messages.iter().map(Message::bytes).sum::<usize>();
         let settled = inbox.settle_first;
         let wake = inbox.full && inbox.messages.len() <= READ_AHEAD / 2;
         inbox.full &= !wake;
@@ -144,7 +134,7 @@ impl Assignment {
     }
 
     /// From now on what is put in is settled already. Returns what lay unread and is not.
-    pub(super) fn settle_first(&self) -> VecDeque<Fetched> {
+    pub(super) fn settle_first(&self) -> VecDeque<Message> {
         let mut inbox = self.inbox.lock();
         inbox.settle_first = true;
         inbox.bytes = 0;
@@ -160,11 +150,6 @@ impl Assignment {
         Poll::Pending
     }
 
-    /// The client, as long as the polling thread runs.
-    pub(super) fn client(&self) -> Option<Arc<BaseConsumer<Context>>> {
-        self.client.upgrade()
-    }
-
     /// Nothing more is read; returns the offsets that lay unread. Settlements are still taken.
     pub(super) fn end(&self) -> Vec<u64> {
         let mut inbox = self.inbox.lock();
@@ -176,7 +161,7 @@ impl Assignment {
         if let Some(reader) = reader {
             reader.wake();
         }
-        unread.iter().map(Fetched::offset).collect()
+        unread.iter().map(|message| message.offset).collect()
     }
 
     /// From now on settlements count as late.

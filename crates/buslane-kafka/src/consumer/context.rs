@@ -5,6 +5,7 @@
 
 use super::owner::Owner;
 use crate::reasons::Reasons;
+use buslane_core::{SymptomKind, Symptoms};
 use parking_lot::Mutex;
 use rdkafka::{
     TopicPartitionList,
@@ -14,11 +15,33 @@ use rdkafka::{
     error::KafkaError,
     types::RDKafkaRespErr,
 };
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 pub(crate) struct Context {
     pub(super) owner: Mutex<Owner>,
     pub(super) reasons: Arc<Reasons>,
+    pub(super) symptoms: Arc<Symptoms>,
+    /// A change of the group waits for all of its members.
+    pub(super) is_barrier: bool,
+    /// It reads some topic.
+    pub(super) is_member: AtomicBool,
+}
+
+impl Context {
+    /// This member waits for its share.
+    pub(super) fn waits(&self, why: &str) {
+        if self.is_barrier && self.is_member.load(Ordering::Relaxed) {
+            self.symptoms.note(SymptomKind::GroupUnsettled, None, why);
+        }
+    }
+
+    /// It has its share, or reads nothing.
+    pub(super) fn rests(&self) {
+        self.symptoms.clear(SymptomKind::GroupUnsettled, None);
+    }
 }
 
 impl ClientContext for Context {
@@ -37,9 +60,11 @@ impl ConsumerContext for Context {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let answer = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             owner.assigned(consumer, list);
+            self.rests();
             if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
         } else {
             owner.revoked(consumer, list, consumer.assignment_lost());
+            self.waits("the group shares its partitions out anew");
             if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
         };
         if let Err(error) = answer {

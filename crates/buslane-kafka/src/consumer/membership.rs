@@ -175,6 +175,11 @@ impl Membership {
         self.held.get(&generation)?.tracker.as_ref().map(Tracker::low)
     }
 
+    /// How many messages below which offset are not settled, once something of the partition is known.
+    pub(crate) fn open(&self, generation: u64) -> Option<(u64, u64)> {
+        self.held.get(&generation)?.tracker.as_ref().map(|tracker| (tracker.open(), tracker.next()))
+    }
+
     /// Nothing of these is being handled any more.
     pub(crate) fn is_drained(&self, generations: &[u64]) -> bool {
         self.running(generations) == 0

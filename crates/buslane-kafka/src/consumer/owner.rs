@@ -9,18 +9,18 @@ use super::{
     ages::Ages,
     assignment::{Assignment, Mail, Settled},
     context::Context,
-    events::Events,
+    copier::Copier,
     membership::{CommitRules, Membership, Place},
 };
 use crate::{
     native::{Commits, Fetched, PartitionQueue},
     reasons::Reasons,
 };
-use buslane_core::Topic;
+use buslane_core::{EventQueue, Message, Symptoms, Topic};
 use rdkafka::consumer::BaseConsumer;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -34,9 +34,9 @@ struct Reading {
     /// `None` once nothing more is read.
     queue: Option<PartitionQueue>,
     /// Read, and waiting for older ones to be settled.
-    waiting: VecDeque<Fetched>,
+    waiting: VecDeque<Message>,
     /// Settled already, and handed out once that is committed: strict at-most-once.
-    staged: Vec<Fetched>,
+    staged: Vec<Message>,
     settle_first: bool,
     ages: Ages,
     /// Where to read again, and not before when.
@@ -51,23 +51,28 @@ pub(crate) struct Owner {
     commits: Option<Commits>,
     commit_sent: Option<Instant>,
     mail: Arc<Mail>,
-    events: Arc<Events>,
+    events: Arc<EventQueue>,
     reasons: Arc<Reasons>,
-    client: Weak<BaseConsumer<Context>>,
+    symptoms: Arc<Symptoms>,
     drain_deadline: Duration,
+    /// A group that has committed nothing begins behind the newest message.
+    begins_at_end: bool,
     /// Nothing is read any more.
     stopped: bool,
     scratch: Settled,
     fetched: Vec<Fetched>,
+    copier: Copier,
 }
 
 impl Owner {
     pub(super) fn new(
         rules: CommitRules,
         drain_deadline: Duration,
+        begins_at_end: bool,
         mail: &Arc<Mail>,
-        events: &Arc<Events>,
+        events: &Arc<EventQueue>,
         reasons: &Arc<Reasons>,
+        symptoms: &Arc<Symptoms>,
     ) -> Self {
         Self {
             membership: Membership::new(rules),
@@ -78,17 +83,18 @@ impl Owner {
             mail: Arc::clone(mail),
             events: Arc::clone(events),
             reasons: Arc::clone(reasons),
-            client: Weak::new(),
+            symptoms: Arc::clone(symptoms),
             drain_deadline,
+            begins_at_end,
             stopped: false,
             scratch: Settled::default(),
             fetched: Vec::new(),
+            copier: Copier::default(),
         }
     }
 
     /// Makes it the owner of `client`. Until [`Owner::clear`], it must not outlive that.
-    pub(super) fn own(&mut self, client: &Arc<BaseConsumer<Context>>) {
-        self.client = Arc::downgrade(client);
+    pub(super) fn own(&mut self, client: &BaseConsumer<Context>) {
         self.commits = Commits::new(client, &self.mail.wake);
     }
 
@@ -167,7 +173,7 @@ impl Owner {
             }
             reading.staged.extend(reading.assignment.settle_first());
             for message in &reading.staged {
-                self.membership.settle_first(*generation, message.offset());
+                self.membership.settle_first(*generation, message.offset);
             }
         }
     }

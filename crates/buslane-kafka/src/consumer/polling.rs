@@ -1,8 +1,13 @@
 //! The thread that polls the client.
 
-use super::{context::Context, events::Events};
-use crate::wake::Wake;
-use buslane_core::{BrokerError, BrokerEvent, Lag, SubscribeOptions, Topic};
+use super::context::Context;
+use crate::{
+    KafkaConfig, Token,
+    bootstrap::{ANY_TOPIC, Bootstrap},
+    native::has_joined,
+    wake::Wake,
+};
+use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, SubscribeOptions, SymptomKind, Topic};
 use crossbeam_channel::{Receiver, TryRecvError};
 use rdkafka::{
     consumer::{BaseConsumer, Consumer},
@@ -10,8 +15,7 @@ use rdkafka::{
 };
 use std::{
     collections::BTreeSet,
-    sync::Arc,
-    thread,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -29,6 +33,10 @@ pub(super) enum Command {
     },
     Lag {
         answer: oneshot::Sender<Vec<Lag>>,
+    },
+    Token {
+        token: Token,
+        answer: oneshot::Sender<Result<(), BrokerError>>,
     },
     StopReading {
         answer: oneshot::Sender<()>,
@@ -56,20 +64,25 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long leaving the group may take.
 const LEAVING: Duration = Duration::from_secs(5);
-/// Time between two looks whether a lost broker is back.
+/// Time between two looks whether there is a broker.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// How long such a look may take: nothing else is served meanwhile.
 const PROBE_PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) struct Polling {
-    client: Arc<BaseConsumer<Context>>,
+    client: BaseConsumer<Context>,
     commands: Receiver<Command>,
-    events: Arc<Events>,
+    events: Arc<EventQueue>,
     wake: Arc<Wake>,
     group: String,
     topics: BTreeSet<Topic>,
-    /// Set while no broker can be reached: when to look next.
-    lost: Option<Instant>,
+    /// It reads nothing any more, and leaves its group once it has joined it.
+    leaves: bool,
+    bootstrap: Bootstrap,
+    /// When to look next whether there is a broker to ask.
+    probe_at: Instant,
+    /// No broker can be reached.
+    is_lost: bool,
     has_failed: bool,
 }
 
@@ -77,18 +90,21 @@ impl Polling {
     pub(super) fn new(
         client: BaseConsumer<Context>,
         commands: Receiver<Command>,
-        events: Arc<Events>,
+        events: Arc<EventQueue>,
         wake: Arc<Wake>,
-        group: &str,
+        config: &KafkaConfig,
     ) -> Self {
         Self {
-            client: Arc::new(client),
+            client,
             commands,
             events,
             wake,
-            group: group.to_owned(),
+            group: config.group.clone(),
             topics: BTreeSet::new(),
-            lost: None,
+            leaves: false,
+            bootstrap: Bootstrap::new(&config.brokers),
+            probe_at: Instant::now() + PROBE_PAUSE,
+            is_lost: false,
             has_failed: false,
         }
     }
@@ -123,6 +139,9 @@ impl Polling {
     /// Serves the client once. Returns whether there was something to read.
     fn round(&mut self) -> bool {
         let has_read = self.client.context().owner.lock().turn(&self.client);
+        if self.leaves {
+            self.leave_group();
+        }
         for _ in 0..EVENTS {
             match self.client.poll(Duration::ZERO) {
                 None => break,
@@ -133,11 +152,10 @@ impl Polling {
                 Some(Err(error)) => self.trouble(&error),
             }
         }
-        if has_read && self.lost.is_some() {
+        if has_read && self.is_lost {
             self.found();
-        } else {
-            self.probe();
         }
+        self.probe();
         has_read
     }
 
@@ -154,6 +172,10 @@ impl Polling {
                 }
                 Ok(Command::Lag { answer }) => {
                     let _ = answer.send(self.client.context().owner.lock().lag(&self.client));
+                }
+                Ok(Command::Token { token, answer }) => {
+                    let handed = token.hand_to(self.client.client());
+                    let _ = answer.send(handed.map_err(|reason| BrokerError::Unreachable { reason }));
                 }
                 Ok(Command::StopReading { answer }) => {
                     self.client.context().owner.lock().stop();
@@ -186,13 +208,27 @@ impl Polling {
         self.send_topics()
     }
 
-    fn send_topics(&self) -> Result<(), BrokerError> {
-        if self.topics.is_empty() {
-            self.client.unsubscribe();
+    fn send_topics(&mut self) -> Result<(), BrokerError> {
+        self.leaves = self.topics.is_empty();
+        let context = self.client.context();
+        context.is_member.store(!self.leaves, Ordering::Relaxed);
+        if self.leaves {
+            context.rests();
+            self.leave_group();
             return Ok(());
         }
+        context.waits("it has not got its share of the topics that it reads now");
         let topics: Vec<&str> = self.topics.iter().map(Topic::as_str).collect();
         self.client.subscribe(&topics).map_err(|error| BrokerError::Unreachable { reason: error.to_string() })
+    }
+
+    /// A client that leaves a group of the new protocol while the broker answers its first heartbeat drops what it was
+    /// given, and is not given it again when it comes back: the broker believes that it has it.
+    fn leave_group(&mut self) {
+        if self.client.context().is_barrier || has_joined(self.client.client()) {
+            self.client.unsubscribe();
+            self.leaves = false;
+        }
     }
 
     fn trouble(&mut self, error: &KafkaError) {
@@ -203,6 +239,10 @@ impl Polling {
             }
             return;
         }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
+            let reason = self.explain(error);
+            self.client.context().symptoms.note(SymptomKind::LoginRefused, None, reason);
+        }
         match error.rdkafka_error_code() {
             Some(
                 RDKafkaErrorCode::AllBrokersDown
@@ -210,8 +250,7 @@ impl Polling {
                 | RDKafkaErrorCode::Authentication
                 | RDKafkaErrorCode::Resolve,
             ) => {
-                if self.lost.is_none() {
-                    self.lost = Some(Instant::now() + PROBE_PAUSE);
+                if !std::mem::replace(&mut self.is_lost, true) {
                     self.events.push(BrokerEvent::Disconnected { reason: self.explain(error) });
                 }
             }
@@ -224,19 +263,22 @@ impl Polling {
     }
 
     fn found(&mut self) {
-        self.lost = None;
+        self.is_lost = false;
+        self.client.context().symptoms.clear(SymptomKind::LoginRefused, None);
         self.events.push(BrokerEvent::Reconnected);
     }
 
-    /// Looks whether a lost broker is back: the client itself does not tell.
+    /// Looks whether a lost broker is back, and whether there is one to ask at all: the client itself tells of neither.
     fn probe(&mut self) {
-        if self.lost.is_some_and(|at| Instant::now() >= at) {
-            if self.client.fetch_metadata(Some("__consumer_offsets"), PROBE_PATIENCE).is_ok() {
-                self.found();
-            } else {
-                self.lost = Some(Instant::now() + PROBE_PAUSE);
-            }
+        if Instant::now() < self.probe_at {
+            return;
         }
+        let patience = if self.is_lost { PROBE_PATIENCE } else { Duration::ZERO };
+        let answer = self.bootstrap.ask(self.client.client(), ANY_TOPIC, patience);
+        if self.is_lost && answer.is_ok() {
+            self.found();
+        }
+        self.probe_at = Instant::now() + PROBE_PAUSE;
     }
 
     /// Waits for what is being handled, and commits.
@@ -265,7 +307,7 @@ impl Polling {
         Err(BrokerError::Timeout { what: format!("{open} open deliveries of group {}", self.group), deadline })
     }
 
-    /// Leaves the group. The client is dropped here, on this thread, when nobody reads from it any more.
+    /// Leaves the group. The client is dropped here, on this thread.
     fn leave(self) {
         let Self { client, .. } = self;
         let until = Instant::now() + LEAVING;
@@ -278,10 +320,6 @@ impl Polling {
                 }
             }
             Err(error) => warn!(%error, "group was not left"),
-        }
-        // Readers hold the client while they copy messages, which takes microseconds.
-        while Arc::strong_count(&client) > 1 {
-            thread::yield_now();
         }
     }
 }

@@ -40,10 +40,6 @@ impl Fetched {
         u64::try_from(self.raw().offset).unwrap_or(0)
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.raw().len + self.raw().key_len
-    }
-
     pub(crate) fn key(&self) -> Option<&[u8]> {
         let raw = self.raw();
         // SAFETY: librdkafka's key has that length.

@@ -1,61 +1,100 @@
 //! One publish call: the answers to its records, in their order.
 
-use super::Acked;
-use buslane_core::{PublishError, Receipt, Topic};
+use super::Target;
+use buslane_core::{PublishError, Receipt};
 use parking_lot::Mutex;
 use std::{
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
 
-type Answers = Vec<Result<Receipt, PublishError>>;
+type Answer = Result<Receipt, PublishError>;
 
 pub(crate) struct Batch {
-    topic: Topic,
-    acked: Arc<Acked>,
+    target: Arc<Target>,
     begun: Instant,
     state: Mutex<State>,
 }
 
 struct State {
-    answers: Answers,
+    answers: Vec<Answer>,
     left: usize,
-    done: Option<oneshot::Sender<Answers>>,
+    publisher: Option<Waker>,
 }
 
 impl Batch {
-    /// A batch of `count` records, and its answers once there are so many.
-    pub(crate) fn new(topic: Topic, acked: Arc<Acked>, count: usize) -> (Arc<Self>, oneshot::Receiver<Answers>) {
-        let (done, answers) = oneshot::channel();
-        let state = State { answers: vec![Err(PublishError::Closed); count], left: count, done: Some(done) };
-        (Arc::new(Self { topic, acked, begun: Instant::now(), state: Mutex::new(state) }), answers)
+    pub(crate) fn new(target: Arc<Target>, count: usize) -> Arc<Self> {
+        let state = State { answers: vec![Err(PublishError::Closed); count], left: count, publisher: None };
+        Arc::new(Self { target, begun: Instant::now(), state: Mutex::new(state) })
     }
 
-    pub(crate) fn topic(&self) -> &Topic {
-        &self.topic
+    pub(super) fn target(&self) -> &Target {
+        &self.target
     }
 
-    pub(super) fn acked(&self) -> &Acked {
-        &self.acked
-    }
-
-    pub(crate) fn waited(&self) -> Duration {
+    pub(super) fn waited(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// Takes the answer to one record; each has exactly one.
-    pub(crate) fn answer(&self, at: usize, answer: Result<Receipt, PublishError>) {
+    /// The right and the duty to answer the record at this place. Each is asked for once, or again when it was given back.
+    pub(super) fn ticket(self: &Arc<Self>, at: usize) -> Box<Ticket> {
+        Box::new(Ticket { batch: Some(Arc::clone(self)), at })
+    }
+
+    fn answer(&self, at: usize, answer: Answer) {
         let mut state = self.state.lock();
         state.answers[at] = answer;
         state.left -= 1;
-        if state.left == 0
-            && let Some(done) = state.done.take()
-        {
-            let answers = std::mem::take(&mut state.answers);
-            drop(state);
-            // A publisher that was cancelled does not listen.
-            let _ = done.send(answers);
+        let publisher = if state.left == 0 { state.publisher.take() } else { None };
+        drop(state);
+        if let Some(publisher) = publisher {
+            publisher.wake();
+        }
+    }
+}
+
+/// The answers of a batch, once each record has one. Dropping it leaves the records on their way.
+pub(super) struct Answers(pub(super) Arc<Batch>);
+
+impl Future for Answers {
+    type Output = Vec<Answer>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Answer>> {
+        let mut state = self.0.state.lock();
+        if state.left == 0 {
+            return Poll::Ready(std::mem::take(&mut state.answers));
+        }
+        state.publisher = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// One record on its way. Dropped without an answer, the record counts as refused by a closed client.
+pub(crate) struct Ticket {
+    batch: Option<Arc<Batch>>,
+    at: usize,
+}
+
+impl Ticket {
+    /// Answers the record with what `made` makes of its batch.
+    pub(super) fn answer(mut self, made: impl FnOnce(&Batch) -> Answer) {
+        if let Some(batch) = self.batch.take() {
+            batch.answer(self.at, made(&batch));
+        }
+    }
+
+    /// The record was not taken, and is sent again later.
+    pub(super) fn give_back(mut self) {
+        self.batch = None;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            batch.answer(self.at, Err(PublishError::Closed));
         }
     }
 }

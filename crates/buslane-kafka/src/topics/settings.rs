@@ -164,6 +164,10 @@ pub(super) fn check(topic: &Topic, settings: &TopicSettings) -> Result<(), Broke
             return Err(BrokerError::Setting { topic: topic.clone(), setting, rule });
         }
     }
+    if settings.storage.is_some() {
+        let rule = "brokers keep every topic in files, so it must be left out".to_owned();
+        return Err(BrokerError::Setting { topic: topic.clone(), setting: "storage", rule });
+    }
     Ok(())
 }
 

@@ -64,8 +64,16 @@ pub(crate) async fn topic(what: &str, partitions: i32, settings: &[(&str, &str)]
     for (name, value) in settings {
         new = new.set(name, value);
     }
-    let made = admin().create_topics(&[new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
+    let admin = admin();
+    let made = admin.create_topics(&[new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
     made.expect("an answer").remove(0).expect("a new topic");
+    // The controller answers a moment before the broker knows.
+    until("the broker knows the topic", || {
+        let known = admin.inner().fetch_metadata(Some(&topic), PATIENCE).expect("an answer");
+        let partitions =
+            known.topics().iter().find(|known| known.name() == topic.as_str()).map(|topic| topic.partitions());
+        partitions.is_some_and(|known| !known.is_empty() && known.iter().all(|partition| partition.leader() >= 0))
+    });
     topic
 }
 
@@ -85,14 +93,26 @@ pub(crate) fn foreign<T: FromClientConfig>(properties: &[(&str, &str)]) -> T {
 
 /// What a group has committed for partition 0.
 pub(crate) fn committed(group: &str, topic: &Topic) -> Option<i64> {
+    committed_of(group, topic, 0)
+}
+
+/// What a group has committed for a partition.
+pub(crate) fn committed_of(group: &str, topic: &Topic, partition: i32) -> Option<i64> {
     let client: BaseConsumer = foreign(&[("group.id", group)]);
     let mut asked = TopicPartitionList::new();
-    asked.add_partition(topic, 0);
+    asked.add_partition(topic, partition);
     let answer = client.committed_offsets(asked, PATIENCE).expect("an answer");
-    match answer.find_partition(topic, 0).expect("asked for").offset() {
+    match answer.find_partition(topic, partition).expect("asked for").offset() {
         Offset::Offset(offset) => Some(offset),
         _ => None,
     }
+}
+
+/// Partitions, and where they end.
+pub(crate) fn ends(topic: &Topic, partitions: i32) -> Vec<(i32, i64)> {
+    let client: BaseConsumer = foreign(&[("group.id", "looks-only")]);
+    let end = |partition| client.fetch_watermarks(topic, partition, PATIENCE).expect("an answer").1;
+    (0..partitions).map(|partition| (partition, end(partition))).collect()
 }
 
 /// Waits until a group has committed `offset` or more for partition 0.

@@ -21,6 +21,10 @@ impl Parking {
     pub(super) const fn new() -> Self {
         Self { timers: BinaryHeap::new(), count: 0, lanes: 0, blocked: 0 }
     }
+
+    pub(super) fn timers(&self) -> impl Iterator<Item = &Reverse<(Instant, u64, u32)>> {
+        self.timers.iter()
+    }
 }
 
 impl<T> Lanes<T> {
@@ -35,8 +39,14 @@ impl<T> Lanes<T> {
         debug_assert_eq!(entry.taken, 1, "what was taken behind the failing message is given back first");
         self.items.push_front(&mut entry.queue, item);
         entry.taken = 0;
+        entry.failures = entry.failures.saturating_add(1);
+        self.begin_parking(at, until, blocked);
+    }
+
+    /// Lets a lane that nobody has, and that is in no list, wait until `until`.
+    pub(super) fn begin_parking(&mut self, at: u32, until: Instant, blocked: bool) {
+        let entry = &mut self.table[at];
         entry.state = State::Parked { blocked };
-        entry.failing = true;
         self.parking.count += 1;
         entry.parked_as = self.parking.count;
         self.charge_to_parked(at);

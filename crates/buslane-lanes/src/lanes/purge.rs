@@ -8,7 +8,9 @@ impl<T> Lanes<T> {
     pub fn purge(&mut self, matches: &dyn Fn(&T) -> bool, bytes: &dyn Fn(&T) -> usize, each: &mut dyn FnMut(T)) {
         let ready = self.ready.detach(&self.table);
         for at in self.table.places() {
-            self.purge_lane(at, matches, bytes, each);
+            if !matches!(self.table[at].state, State::Idle { .. }) {
+                self.purge_lane(at, matches, bytes, each);
+            }
         }
         for at in ready {
             if self.table[at].open() > 0 {
@@ -35,7 +37,7 @@ impl<T> Lanes<T> {
         self.purge_lane(lane.0, &|_| true, bytes, each);
     }
 
-    fn purge_lane(
+    pub(super) fn purge_lane(
         &mut self,
         at: u32,
         matches: &dyn Fn(&T) -> bool,

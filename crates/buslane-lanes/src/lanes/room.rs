@@ -4,7 +4,10 @@
 //! are charged to the parked account. Where there is none they stay with the runnable ones, but no more are let in:
 //! so failing keys cannot fill the account of the healthy ones.
 
-use super::{Lanes, table::Lane};
+use super::{
+    Lanes,
+    table::{Lane, State},
+};
 use crate::bounds::Refusal;
 
 /// Which account pays for one more message of a lane.
@@ -20,7 +23,7 @@ impl Charge {
     const fn of(lane: Option<&Lane>) -> Self {
         match lane {
             Some(Lane { charged_parked: true, .. }) => Self::Parked,
-            Some(Lane { failing: true, .. }) => Self::Move,
+            Some(Lane { failures: 1.., .. }) => Self::Move,
             _ => Self::Runnable,
         }
     }
@@ -50,9 +53,15 @@ impl<T> Lanes<T> {
     /// Charges a message of `bytes` for the lane at `known`, or for a new one.
     pub(super) fn charge(&mut self, known: Option<u32>, bytes: usize) -> Result<(), Refusal> {
         self.room(known, bytes)?;
+        self.charge_always(known, bytes);
+        Ok(())
+    }
+
+    /// As [`Lanes::charge`], whether there is room or not.
+    pub(super) fn charge_always(&mut self, known: Option<u32>, bytes: usize) {
         let Some(at) = known else {
             self.runnable.charge(1, bytes);
-            return Ok(());
+            return;
         };
         let lane = &mut self.table[at];
         match Charge::of(Some(lane)) {
@@ -65,7 +74,6 @@ impl<T> Lanes<T> {
             }
         }
         lane.bytes += bytes;
-        Ok(())
     }
 
     /// Charges a failing lane to the parked account, if that has room for it.
@@ -98,10 +106,13 @@ impl<T> Lanes<T> {
     }
 
     fn room(&self, known: Option<u32>, bytes: usize) -> Result<(), Refusal> {
-        let Some(at) = known else {
+        let lane = known.map(|at| &self.table[at]);
+        if self.active() >= self.most_active && lane.is_none_or(|lane| matches!(lane.state, State::Idle { .. })) {
+            return Err(Refusal::KeysFull);
+        }
+        let Some(lane) = lane else {
             return if self.runnable.fits(1, bytes) { Ok(()) } else { Err(Refusal::Full) };
         };
-        let lane = &self.table[at];
         if lane.open() >= self.lane_messages {
             return Err(Refusal::LaneFull);
         }

@@ -13,6 +13,8 @@ pub(super) enum State {
     Taken,
     /// It waits for a time.
     Parked { blocked: bool },
+    /// It has no message, since this step of time.
+    Idle { since: u32 },
 }
 
 pub(super) struct Lane {
@@ -23,14 +25,16 @@ pub(super) struct Lane {
     /// Bytes of all open messages.
     pub(super) bytes: usize,
     pub(super) state: State,
-    /// Whether its head has failed and not got through since.
-    pub(super) failing: bool,
+    /// How often its head has failed and not got through since.
+    pub(super) failures: u32,
     /// Whether its messages are charged to the parked account.
     pub(super) charged_parked: bool,
     /// Tells a timer that was set for an earlier parking from the present one.
     pub(super) parked_as: u64,
-    /// The lane behind this one in the ready list, or in the free list.
+    /// The lane behind this one in the ready list, the list of idle ones or the free list.
     pub(super) next: u32,
+    /// The lane before this one in the list of idle ones.
+    pub(super) before: u32,
 }
 
 impl Lane {
@@ -55,10 +59,6 @@ impl Table {
         self.by_id.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
     pub(super) fn places(&self) -> Vec<u32> {
         self.by_id.iter().copied().collect()
     }
@@ -75,10 +75,11 @@ impl Table {
             taken: 0,
             bytes,
             state: State::Taken,
-            failing: false,
+            failures: 0,
             charged_parked: false,
             parked_as: 0,
             next: NONE,
+            before: NONE,
         };
         let at = if self.free == NONE {
             let at = u32::try_from(self.lanes.len()).unwrap_or(NONE);

@@ -3,9 +3,12 @@
 use super::{Key, Message, Running, Work, World, spawn};
 use crate::Bounds;
 use shuttle::{future::block_on, rand::Rng};
-use std::task::{Context, Waker};
+use std::{
+    task::{Context, Waker},
+    time::Duration,
+};
 
-fn messages(keys: std::ops::Range<u64>, each: u64) -> Vec<Message> {
+pub(super) fn messages(keys: std::ops::Range<u64>, each: u64) -> Vec<Message> {
     let mut random = shuttle::rand::thread_rng();
     let mut work = || match random.gen_range(0..8) {
         0 | 1 => Work::Wait,
@@ -19,12 +22,20 @@ fn messages(keys: std::ops::Range<u64>, each: u64) -> Vec<Message> {
         .collect()
 }
 
-fn check(scenario: fn()) {
+pub(super) fn check(scenario: fn()) {
     shuttle::check_random(scenario, 1_500);
     shuttle::check_pct(scenario, 1_500, 3);
 }
 
-const TIGHT: Bounds = Bounds { messages: 4, bytes: 100, lane_messages: 3, parked_messages: 2, parked_bytes: 100 };
+const TIGHT: Bounds = Bounds {
+    messages: 4,
+    bytes: 100,
+    lane_messages: 3,
+    parked_messages: 2,
+    parked_bytes: 100,
+    keys: 2,
+    key_idle: Duration::from_millis(1_500),
+};
 
 /// SPEC: P5. Whatever is submitted ends, with every kind of handler, and nobody sleeps for ever.
 #[test]

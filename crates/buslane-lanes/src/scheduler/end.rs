@@ -32,6 +32,8 @@ impl<T: Item> Scheduler<T> {
         let (mut gone, mut wakers) = (Vec::new(), Vec::new());
         let mut core = self.core.lock();
         core.open = false;
+        core.lanes.keep_none();
+        core.has_news = true;
         core.lanes.purge_parked(&|item| item.bytes(), &mut |item| gone.push(item));
         core.abandoned(gone.len());
         core.waiters.take_all(|waker| wakers.push(waker));

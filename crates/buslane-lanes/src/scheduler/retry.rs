@@ -7,9 +7,9 @@ use std::{task::Context, time::Instant};
 /// What a timer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tick {
-    /// The next parked lane is due then.
+    /// The next parked lane is due then, or idle ones are.
     Due(Instant),
-    /// No lane is parked.
+    /// No lane is parked, and none is idle.
     Nothing,
     /// The scheduler is closed.
     Closed,
@@ -55,8 +55,8 @@ impl<T: Item> Scheduler<T> {
         woken
     }
 
-    /// Makes the parked lanes ready whose time has come, and returns when the next is due. Wakes `cx` when an
-    /// earlier one comes up, or the scheduler closes.
+    /// Makes the parked lanes ready whose time has come, forgets the idle ones whose time is over, and returns when to
+    /// ask again. Wakes `cx` when that comes to be earlier, or the scheduler closes.
     pub fn tick(&self, cx: &Context<'_>, now: Instant) -> Tick {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -66,8 +66,12 @@ impl<T: Item> Scheduler<T> {
         for _ in 0..core.lanes.wake_due(now) {
             wakers.extend(self.wake_worker(&mut core));
         }
+        let idle = core.lanes.stats().idle_lanes;
+        let swept = core.lanes.sweep(now);
+        core.has_news |= core.lanes.stats().idle_lanes != idle;
         core.timer = Some(cx.waker().clone());
-        let tick = core.lanes.next_due().map_or(Tick::Nothing, Tick::Due);
+        let due = [core.lanes.next_due(), swept].into_iter().flatten().min();
+        let tick = due.map_or(Tick::Nothing, Tick::Due);
         self.leave(core, wakers);
         tick
     }

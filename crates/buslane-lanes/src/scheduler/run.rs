@@ -15,7 +15,7 @@ impl<T: Item> Scheduler<T> {
             if let Some(ended) = ended.take() {
                 tray.end(ended);
             }
-            if let Some((lane, item)) = tray.next() {
+            if let Some((lane, item)) = next_of(&mut tray) {
                 return Poll::Ready(Next::Run { lane, item, first: false, yield_first: false });
             }
         }
@@ -91,7 +91,7 @@ impl<T: Item> Scheduler<T> {
         if !self.take_ready(core, worker, appetite) {
             self.steal(core, worker, wakers);
         }
-        let next = self.trays[worker].lock().next();
+        let next = next_of(&mut self.trays[worker].lock());
         core.workers.claims(worker, next.is_some());
         next
     }
@@ -143,4 +143,11 @@ impl<T: Item> Scheduler<T> {
         drop(tray);
         core.workers.claims(worker, false);
     }
+}
+
+/// Takes the next message of a tray, and notes whose it is.
+fn next_of<T: Item>(tray: &mut Tray<T>) -> Option<(LaneRef, T)> {
+    let next = tray.next()?;
+    tray.running_key = next.1.lane();
+    Some(next)
 }

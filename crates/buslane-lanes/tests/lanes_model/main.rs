@@ -10,13 +10,15 @@ use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (1..12_usize, 1..40_usize, 1..8_usize, 0..8_usize, 0..30_usize).prop_map(
-        |(messages, bytes, lane_messages, parked_messages, parked_bytes)| Bounds {
+    (1..12_usize, 1..40_usize, 1..8_usize, 0..8_usize, 0..30_usize, 0..8_usize, 1..60_u64).prop_map(
+        |(messages, bytes, lane_messages, parked_messages, parked_bytes, keys, idle)| Bounds {
             messages,
             bytes,
             lane_messages,
             parked_messages,
             parked_bytes,
+            keys,
+            key_idle: Duration::from_millis(idle),
         },
     )
 }
@@ -24,7 +26,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// SPEC: P3, P5. Order and one at a time per key, conservation, bounds and progress.
+    /// SPEC: P3, P5, L3, L4. Order and one at a time per key, conservation, bounds, progress, and which keys are remembered.
     #[test]
     fn p3_every_history_of_the_lanes_is_that_of_the_model(
         bounds in bounds(), ops in prop::collection::vec(op(), 1..120)

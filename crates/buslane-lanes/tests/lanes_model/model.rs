@@ -1,5 +1,6 @@
 //! A naive twin of `Lanes`: every figure is counted anew from plain queues, and every answer is compared.
 
+use buslane_core::LaneState;
 use buslane_lanes::{Bounds, LaneRef, LaneStats, Lanes, Refusal};
 use proptest::prelude::*;
 use std::{
@@ -51,6 +52,10 @@ pub(crate) enum Op {
         rest: u64,
     },
     PurgeParked,
+    /// So many keys may be active; none for any number.
+    Limit {
+        most: Option<usize>,
+    },
 }
 
 pub(crate) fn op() -> impl Strategy<Value = Op> {
@@ -65,6 +70,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => (0..15_u64).prop_map(|by| Op::Advance { by }),
         1 => (1..5_u64, 0..3_u64).prop_map(|(modulo, rest)| Op::Purge { modulo, rest }),
         1 => Just(Op::PurgeParked),
+        1 => prop::option::of(0..5_usize).prop_map(|most| Op::Limit { most }),
     ]
 }
 
@@ -80,8 +86,8 @@ struct Lane {
     queue: VecDeque<Item>,
     taken: VecDeque<Item>,
     state: State,
-    /// From the first failure of its head until that got through.
-    failing: bool,
+    /// Failures of its head until that got through.
+    failures: u32,
     parked: bool,
 }
 
@@ -98,6 +104,9 @@ pub(crate) struct Pair {
     bounds: Bounds,
     lanes: BTreeMap<u64, Lane>,
     ready: VecDeque<u64>,
+    /// Keys without a message that are remembered, and since when; the longest idle first.
+    idle: VecDeque<(u64, Instant)>,
+    most_active: usize,
     now: Instant,
     number: u64,
     seq: u64,
@@ -114,6 +123,8 @@ impl Pair {
             bounds,
             lanes: BTreeMap::new(),
             ready: VecDeque::new(),
+            idle: VecDeque::new(),
+            most_active: usize::MAX,
             now: Instant::now(),
             number: 0,
             seq: 0,
@@ -136,6 +147,10 @@ impl Pair {
             Op::Advance { by } => self.advance(Duration::from_millis(by)),
             Op::Purge { modulo, rest } => self.purge(modulo, rest),
             Op::PurgeParked => self.purge_parked(),
+            Op::Limit { most } => {
+                self.most_active = most.unwrap_or(usize::MAX);
+                self.real.limit_active(self.most_active);
+            }
         }
         self.check();
     }
@@ -158,7 +173,10 @@ impl Pair {
             self.check();
         }
         assert!(self.real.is_empty());
+        self.real.keep_none();
+        self.idle.clear();
         assert_eq!(self.real.stats(), LaneStats::default());
+        assert!(!self.real.wants_sweep());
         assert_eq!(self.accepted, self.ended);
     }
 
@@ -180,13 +198,17 @@ impl Pair {
 
     fn expected(&self, id: u64, bytes: usize) -> Result<bool, Refusal> {
         let lane = self.lanes.get(&id);
+        let is_active = |lane: &&Lane| !matches!(lane.state, State::Parked { .. });
+        if lane.is_none() && self.lanes.values().filter(is_active).count() >= self.most_active {
+            return Err(Refusal::KeysFull);
+        }
         if lane.is_some_and(|lane| lane.open().0 >= self.bounds.lane_messages) {
             return Err(Refusal::LaneFull);
         }
         let open = lane.map_or((0, 0), Lane::open);
         match lane {
             Some(lane) if lane.parked => self.fits(true, 1, bytes).then_some(true).ok_or(Refusal::ParkedFull),
-            Some(lane) if lane.failing => {
+            Some(lane) if lane.failures > 0 => {
                 self.fits(true, open.0 + 1, open.1 + bytes).then_some(true).ok_or(Refusal::ParkedFull)
             }
             _ => self.fits(false, 1, bytes).then_some(false).ok_or(Refusal::Full),
@@ -205,18 +227,15 @@ impl Pair {
         let Ok(parked) = expected else { return };
         self.seq += 1;
         self.accepted += 1;
-        let fresh = || Lane {
-            queue: VecDeque::new(),
-            taken: VecDeque::new(),
-            state: State::Ready,
-            failing: false,
-            parked: false,
-        };
+        let fresh =
+            || Lane { queue: VecDeque::new(), taken: VecDeque::new(), state: State::Ready, failures: 0, parked: false };
         let lane = self.lanes.entry(id).or_insert_with(fresh);
         lane.queue.push_back(item);
         lane.parked = parked;
         if is_new {
             self.ready.push_back(id);
+            self.idle.retain(|(idle, _)| *idle != id);
+            self.make_room();
         }
     }
 
@@ -252,7 +271,7 @@ impl Pair {
         let lane = self.lanes.get_mut(&id).expect("a taken lane exists");
         let State::Taken(place) = lane.state else { panic!("{id} is not taken") };
         let ended: Vec<Item> = lane.taken.drain(..messages.min(lane.taken.len())).collect();
-        lane.failing = false;
+        lane.failures = 0;
         for item in &ended {
             let before = self.last.insert(id, item.seq);
             assert!(before.is_none_or(|before| before < item.seq), "order of {id}: {before:?} before {}", item.seq);
@@ -285,6 +304,8 @@ impl Pair {
         }
         if lane.queue.is_empty() {
             self.lanes.remove(&id);
+            self.idle.push_back((id, self.now));
+            self.make_room();
             return;
         }
         lane.state = State::Ready;
@@ -300,7 +321,7 @@ impl Pair {
         let State::Taken(place) = lane.state else { panic!("{id} is not taken") };
         let item = lane.taken.pop_front().unwrap();
         lane.queue.push_front(item);
-        lane.failing = true;
+        lane.failures += 1;
         self.number += 1;
         let until = self.now + delay;
         lane.state = State::Parked { until, number: self.number, blocked };
@@ -342,6 +363,29 @@ impl Pair {
             self.lanes.get_mut(&id).unwrap().state = State::Ready;
             self.ready.push_back(id);
         }
+        self.sweep();
+    }
+
+    /// The longest idle go while more are remembered than may be.
+    fn make_room(&mut self) {
+        while self.lanes.len() + self.idle.len() > self.bounds.keys && self.idle.pop_front().is_some() {}
+    }
+
+    /// Time has passed: who has been idle for as long as keys are remembered is forgotten, and nobody much sooner.
+    fn sweep(&mut self) {
+        let again = self.real.sweep(self.now);
+        let kept = |id: u64| self.real.lane(id).is_some();
+        let most = self.bounds.key_idle;
+        for (id, since) in &self.idle {
+            let idle = self.now - *since;
+            assert!(
+                if kept(*id) { idle < most } else { idle >= most / 8 * 7 },
+                "{id} is idle for {idle:?} of {most:?}"
+            );
+        }
+        self.idle.retain(|(id, _)| kept(*id));
+        assert_eq!(again.is_some(), !self.idle.is_empty());
+        assert!(again.is_none_or(|again| again > self.now));
     }
 
     fn purge(&mut self, modulo: u64, rest: u64) {
@@ -376,6 +420,9 @@ impl Pair {
     }
 
     fn check(&mut self) {
+        if self.real.wants_sweep() {
+            self.sweep();
+        }
         let (runnable, parked) = (self.account(false), self.account(true));
         let stats = self.real.stats();
         let is_parked = |lane: &&Lane| matches!(lane.state, State::Parked { .. });
@@ -385,11 +432,22 @@ impl Pair {
             open_bytes: runnable.1 + parked.1,
             parked: parked.0,
             lanes: self.lanes.len(),
+            idle_lanes: self.idle.len(),
             ready: self.ready.len(),
             parked_lanes: self.lanes.values().filter(is_parked).count(),
             blocked_lanes: self.lanes.values().filter(is_blocked).count(),
         };
         assert_eq!(stats, expected);
+        for id in 0..6 {
+            let with_work = self.lanes.get(&id).map(|lane| LaneState {
+                open: lane.open().0,
+                failures: lane.failures,
+                is_waiting: is_parked(&lane),
+                is_blocked: is_blocked(&lane),
+            });
+            let idle = self.idle.iter().any(|(idle, _)| *idle == id).then(LaneState::default);
+            assert_eq!(self.real.lane(id), with_work.or(idle), "{id}");
+        }
         assert_eq!(self.accepted, self.ended + stats.open, "accepted is ended plus open");
         assert_eq!(self.real.ready(), self.ready.len());
         let bounds = self.bounds;

@@ -21,10 +21,13 @@ impl Group {
         let position = partition.position(self.parts.group)?;
         let oldest = partition.oldest_unsettled(self.parts.group);
         let age = oldest.map(|at| u64::try_from(now_ms.saturating_sub(at)).unwrap_or(0));
+        let open = position.lag() - position.done_ahead;
         Some(Lag {
             topic: topic.clone(),
             partition: position.partition,
             messages: position.lag(),
+            open,
+            unread: Some(open.saturating_sub(position.open)),
             age: age.map(Duration::from_millis),
         })
     }

@@ -16,6 +16,8 @@ pub struct Position {
     pub committed: u64,
     /// Deliveries handed out and not settled.
     pub open: u64,
+    /// Records above the lowest unsettled one that are settled.
+    pub done_ahead: u64,
 }
 
 impl Position {
@@ -39,6 +41,7 @@ impl Partition {
             end,
             committed: cursor.committed(),
             open: cursor.open(),
+            done_ahead: cursor.done_ahead(),
         })
     }
 

@@ -36,7 +36,6 @@ fn read_bits(length: u64, bits: &[u8], builder: &mut Builder) -> Result<(), Meta
 }
 
 /// The number has 4 bytes.
-pub(super) fn write(positions: u32, bits: &[u8], body: &mut Vec<u8>) {
-    body.extend_from_slice(&positions.to_be_bytes());
-    body.extend_from_slice(bits);
+pub(super) fn write(positions: u32, bits: &[u8]) -> Vec<u8> {
+    [&positions.to_be_bytes(), bits].concat()
 }

@@ -1,6 +1,7 @@
 //! Chooses what to write about a picture: the shortest metadata that names every finished offset, or if none fits, the
 //! metadata that names most of them. What it names is done; what it does not name runs again. It never names an open one.
 
+use super::longest::Longest;
 use super::{bits, packed, runs, text};
 use crate::picture::Picture;
 
@@ -8,10 +9,12 @@ use crate::picture::Picture;
 const SMALL: usize = 200;
 /// How many done runs are looked at. Far more than fit, and few enough for the walk to stay short on a torn picture.
 const MAX_RUNS: usize = 8_192;
-/// How often zstd is tried for a format.
-const TRIES: usize = 3;
-/// Bits are not packed when they are so many times what says everything already: a sparse map, best said in runs.
-const HOPELESS: u64 = 16;
+/// How often zstd is tried for a format, after a first look at what fits without.
+const TRIES: usize = 2;
+/// How many times more may fit next than was packed.
+const PACKS: usize = 64;
+/// How many times what fits without zstd is packed only to be shorter than what says as much.
+const SHORTER: usize = 4;
 /// Format byte and number of bits.
 const BITS_HEAD: usize = 5;
 /// Bytes of an open and a done run.
@@ -31,43 +34,72 @@ pub(crate) fn bound(done_runs: u64, positions: u64) -> u64 {
 
 /// The best metadata of at most `limit` characters.
 pub(crate) fn encode(picture: &Picture<'_>, limit: usize) -> Encoded {
-    let runs = picture.runs(MAX_RUNS);
-    // A walk that saw all runs has counted; counting bits takes as long again.
-    let saw_all = runs.len() < MAX_RUNS * 2;
-    let total = if saw_all { lengths(&runs).map(u64::from).sum() } else { picture.done() };
+    let total = picture.done();
     let mut best = Best { budget: limit / 4 * 3, named: 0, bytes: Vec::new() };
     if total > 0 && best.budget > 1 {
-        choose(picture, &runs, total, &mut best);
+        choose(picture, total, &mut best);
     }
     Encoded { metadata: text::write(&best.bytes), left_out: total - best.named }
 }
 
-fn choose(picture: &Picture<'_>, runs: &[u32], total: u64, best: &mut Best) {
-    let plain_runs = (best.budget - 1) / RUN;
-    let plain_positions = best.budget.saturating_sub(BITS_HEAD) as u64 * 8;
-    best.see(run_body(b'e', runs, plain_runs));
-    let named_by_runs = best.named;
-    best.see(bit_body(b'o', picture, plain_positions));
+fn choose(picture: &Picture<'_>, total: u64, best: &mut Best) {
+    let bounds = picture.runs(MAX_RUNS);
+    let longest = Longest::of(&bounds);
+    let runs = Way {
+        format: b'e',
+        packed: b'p',
+        plain: (best.budget - 1) / RUN,
+        all: longest.len(),
+        body: &|count| run_body(&longest, count),
+    };
+    let bits = Way {
+        format: b'o',
+        packed: b's',
+        plain: best.budget.saturating_sub(BITS_HEAD) * 8,
+        all: usize::try_from(picture.len()).unwrap_or(usize::MAX),
+        body: &|count| bit_body(picture, count),
+    };
+    let (as_runs, as_bits) = (runs.plain_body(), bits.plain_body());
+    best.see(runs.format, &as_runs);
+    best.see(bits.format, &as_bits);
     if best.named == total && best.bytes.len() < SMALL {
         return;
     }
-    let Some(mut packer) = packed::Packer::new() else { return };
-    if best.named < named_by_runs.saturating_mul(4) {
-        best.squeeze(&mut packer, plain_runs as u64, runs.len() as u64 / 2, |count| {
-            run_body(b'p', runs, usize::try_from(count).unwrap_or(usize::MAX))
-        });
-    }
-    if best.named < total || picture.len() / 8 < HOPELESS * best.bytes.len() as u64 {
-        best.squeeze(&mut packer, plain_positions, picture.len(), |count| bit_body(b's', picture, count));
+    let looks = [(&runs, &as_runs), (&bits, &as_bits)].map(|(way, body)| best.look(way, body, total));
+    let [more_runs, more_bits] = looks.each_ref().map(|look| look.as_ref().map_or(0, |look| look.reach));
+    // A run names as much as it is long, bits about as much each as those that were looked at.
+    let by_runs = longest.named(more_runs);
+    let by_bits = (as_bits.named.saturating_mul(more_bits as u64) / bits.plain.max(1) as u64).min(total);
+    let [look_runs, look_bits] = looks;
+    let mut ways = [(by_runs, runs, look_runs), (by_bits, bits, look_bits)];
+    ways.sort_by_key(|(promised, ..)| std::cmp::Reverse(*promised));
+    for (promised, way, look) in ways {
+        if let Some(look) = look
+            && promised > best.named
+        {
+            best.squeeze(&way, &look);
+        }
     }
 }
 
-/// How long the done runs are.
-fn lengths(bounds: &[u32]) -> impl Iterator<Item = u32> {
-    bounds.chunks_exact(2).map(|run| run[1] - run[0])
+/// A way to say the front of a picture, which is so many units long: runs or positions.
+struct Way<'a> {
+    format: u8,
+    /// The format of the same when packed.
+    packed: u8,
+    /// How many units fit without packing.
+    plain: usize,
+    all: usize,
+    body: &'a dyn Fn(usize) -> Body,
 }
 
-/// What to write, and how many finished offsets it names.
+impl Way<'_> {
+    fn plain_body(&self) -> Body {
+        (self.body)(self.plain.min(self.all))
+    }
+}
+
+/// What to write behind the format byte, and how many finished offsets it names.
 struct Body {
     bytes: Vec<u8>,
     named: u64,
@@ -82,77 +114,82 @@ struct Best {
 
 impl Best {
     /// Whether it fits.
-    fn see(&mut self, body: Body) -> bool {
-        let fits = body.bytes.len() <= self.budget;
-        let is_shorter = body.named == self.named && body.bytes.len() < self.bytes.len();
+    fn see(&mut self, format: u8, body: &Body) -> bool {
+        let size = body.bytes.len() + 1;
+        let fits = size <= self.budget;
+        let is_shorter = body.named == self.named && size < self.bytes.len();
         if fits && (body.named > self.named || is_shorter) {
-            (self.named, self.bytes) = (body.named, body.bytes);
+            self.named = body.named;
+            self.bytes.clear();
+            self.bytes.push(format);
+            self.bytes.extend_from_slice(&body.bytes);
         }
         fits
     }
 
-    /// Looks for the largest part of a picture that fits when packed. `plain` units fit without, there are `all`.
-    fn squeeze(&mut self, packer: &mut packed::Packer, plain: u64, all: u64, body: impl Fn(u64) -> Body) {
-        let mut units = all.min(plain.saturating_mul(4));
-        let mut fitted = 0;
+    /// Packs what fits without, to learn how well it packs. How many units would fit if the rest packs as well, and the
+    /// size of those that were packed; none when they are not more.
+    fn look(&mut self, way: &Way<'_>, plain: &Body, total: u64) -> Option<Look> {
+        if self.named == total && plain.named < total {
+            // Everything is said: what is left is to say it shorter.
+            if way.all <= way.plain * SHORTER {
+                self.pack(way, &(way.body)(way.all))?;
+            }
+            return None;
+        }
+        let units = way.plain.min(way.all);
+        let size = self.pack(way, plain)?.size;
+        let reach = (units.saturating_mul(self.budget) / size).min(way.all).min(units.saturating_mul(PACKS));
+        (reach > units).then_some(Look { size, reach })
+    }
+
+    /// Looks for the largest part of a picture that fits when packed.
+    fn squeeze(&mut self, way: &Way<'_>, look: &Look) {
+        let (mut units, mut size) = (way.plain, look.size);
+        let mut next = look.reach;
         for _ in 0..TRIES {
-            let plain_body = body(units);
-            let Some(packed) = packer.pack(&plain_body.bytes[1..]) else { return };
-            let size = packed.len() as u64 + 1;
-            let bytes = plain_body.bytes[..1].iter().copied().chain(packed).collect();
-            if self.see(Body { bytes, named: plain_body.named }) {
-                fitted = units;
-            } else if fitted > 0 {
+            let Some(packed) = self.pack(way, &(way.body)(next)) else { return };
+            // What each unit more has cost, less a tenth because the next ones cost more.
+            let more = (next - units).saturating_mul(self.budget.saturating_sub(size))
+                / packed.size.saturating_sub(size).max(1);
+            let reach = (units + more / 10 * 9).min(way.all).min(next.saturating_mul(PACKS));
+            if packed.fits {
+                (units, size) = (next, packed.size);
+            }
+            if reach <= units + units / 4 && (reach < way.all || units == way.all) {
                 return;
             }
-            // As many as would fit if the rest packs as this did, less a tenth because it does not.
-            let next =
-                (units.saturating_mul(self.budget as u64) / size / 10 * 9).min(all).min(units.saturating_mul(16));
-            let is_worth_it = if fitted > 0 {
-                next > fitted + fitted / 4 || (next == all && fitted < all)
-            } else {
-                next > plain && next < units
-            };
-            if !is_worth_it {
-                return;
-            }
-            units = next;
+            next = reach;
         }
     }
+
+    fn pack(&mut self, way: &Way<'_>, body: &Body) -> Option<Packed> {
+        let bytes = packed::pack(&body.bytes)?;
+        let size = bytes.len() + 1;
+        Some(Packed { size, fits: self.see(way.packed, &Body { bytes, named: body.named }) })
+    }
+}
+
+/// What packing a first part has shown.
+struct Look {
+    /// The size of what fits without packing.
+    size: usize,
+    /// How many units may fit.
+    reach: usize,
+}
+
+struct Packed {
+    size: usize,
+    fits: bool,
 }
 
 /// The longest `count` done runs; the others are said to be open, so the bytes of a run buy as much as they can.
-fn run_body(format: u8, bounds: &[u32], count: usize) -> Body {
-    let mut bytes = vec![format];
-    if bounds.len() / 2 <= count {
-        runs::write(bounds.iter().copied(), &mut bytes);
-        return Body { bytes, named: lengths(bounds).map(u64::from).sum() };
-    }
-    if count == 0 {
-        return Body { bytes, named: 0 };
-    }
-    let mut sorted: Vec<u32> = lengths(bounds).collect();
-    let (_, shortest, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
-    let shortest = *shortest;
-    // Of runs as long as the shortest that has room, the first ones.
-    let mut ties = count - sorted[..count].iter().filter(|length| **length > shortest).count();
-    let mut named = 0;
-    let kept = bounds.chunks_exact(2).filter(|run| {
-        let length = run[1] - run[0];
-        let is_kept = length > shortest || (length == shortest && ties > 0);
-        ties -= usize::from(length == shortest && is_kept);
-        named += if is_kept { u64::from(length) } else { 0 };
-        is_kept
-    });
-    runs::write(kept.flatten().copied(), &mut bytes);
-    Body { bytes, named }
+fn run_body(longest: &Longest<'_>, count: usize) -> Body {
+    Body { bytes: runs::write(&longest.bounds(count)), named: longest.named(count) }
 }
 
 /// The first `count` positions, up to the last done one among them.
-fn bit_body(format: u8, picture: &Picture<'_>, count: u64) -> Body {
-    let (positions, map, named) = picture.bits(count);
-    let mut bytes = Vec::with_capacity(BITS_HEAD + map.len());
-    bytes.push(format);
-    bits::write(u32::try_from(positions).unwrap_or(u32::MAX), &map, &mut bytes);
-    Body { bytes, named }
+fn bit_body(picture: &Picture<'_>, count: usize) -> Body {
+    let (positions, map, named) = picture.bits(count as u64);
+    Body { bytes: bits::write(u32::try_from(positions).unwrap_or(u32::MAX), &map), named }
 }

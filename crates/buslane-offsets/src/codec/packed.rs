@@ -1,5 +1,7 @@
 //! The zstd twins of the formats. A body is packed as one frame; nothing here knows what is in it.
 
+use std::cell::RefCell;
+
 use zstd::bulk::Compressor;
 
 use super::MetadataError;
@@ -9,19 +11,19 @@ const LEVEL: i32 = 1;
 /// Room for a body of an ordinary map at the first try.
 const FIRST_TRY: u64 = 64 << 10;
 
-/// Packs several bodies. Its memory costs more than packing one.
-pub(super) struct Packer(Compressor<'static>);
+thread_local! {
+    /// To make a context costs as much as to pack with it, and a thread packs one body after the other.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
 
-impl Packer {
-    /// None when zstd has no memory: the caller does without.
-    pub(super) fn new() -> Option<Self> {
-        Compressor::new(LEVEL).ok().map(Self)
-    }
-
-    /// None as with [`Packer::new`].
-    pub(super) fn pack(&mut self, body: &[u8]) -> Option<Vec<u8>> {
-        self.0.compress(body).ok()
-    }
+/// None when zstd has no memory: the caller does without.
+pub(super) fn pack(body: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let mut compressor = kept.take().or_else(|| Compressor::new(LEVEL).ok())?;
+        let packed = compressor.compress(body).ok()?;
+        *kept = Some(compressor);
+        Some(packed)
+    })
 }
 
 /// The frame does not say how large its body is, and would not be believed: the room grows up to what a map of

@@ -31,10 +31,12 @@ fn read_lengths(lengths: impl Iterator<Item = i64>, builder: &mut Builder) -> Re
 }
 
 /// Lengths of 4 bytes. `bounds`: where done begins and ends, in turn.
-pub(super) fn write(bounds: impl Iterator<Item = u32>, body: &mut Vec<u8>) {
+pub(super) fn write(bounds: &[u32]) -> Vec<u8> {
+    let mut body = vec![0; bounds.len() * 4];
     let mut before = 0;
-    for bound in bounds {
-        body.extend_from_slice(&(bound - before).to_be_bytes());
-        before = bound;
+    for (bytes, bound) in body.as_chunks_mut::<4>().0.iter_mut().zip(bounds) {
+        *bytes = (bound - before).to_be_bytes();
+        before = *bound;
     }
+    body
 }

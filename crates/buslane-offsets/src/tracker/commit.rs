@@ -31,18 +31,26 @@ impl Tracker {
 
     /// An upper bound for the characters of metadata that leaves nothing out, without making it: O(1).
     pub fn metadata_bound(&self) -> usize {
-        let picture = self.picture();
-        if picture.len() == 0 {
+        let positions = self.known().max(self.restored.end()) - self.low;
+        if positions == 0 {
             return 0;
         }
         let runs = self.open_runs.saturating_add(self.restored.len() as u64);
-        let bytes = encode::bound(runs, picture.len());
+        let bytes = encode::bound(runs, positions);
         usize::try_from(bytes.div_ceil(3) * 4).unwrap_or(usize::MAX)
     }
 
     fn picture(&self) -> Picture<'_> {
+        let known = self.known();
+        let is_short = known - self.low < self.next - known;
+        let open =
+            if is_short { self.ring.count(self.low, known) } else { self.open - self.ring.count(known, self.next) };
+        Picture { ring: &self.ring, low: self.low, known, open, restored: &self.restored }
+    }
+
+    /// Up to where the ring is asked.
+    fn known(&self) -> u64 {
         // A gap at the end needs no word: an offset that does not exist is not delivered again.
-        let known = if self.restored.end() > self.next { self.next } else { self.finished.max(self.low) };
-        Picture { ring: &self.ring, low: self.low, known, restored: &self.restored }
+        if self.restored.end() > self.next { self.next } else { self.finished.max(self.low) }
     }
 }

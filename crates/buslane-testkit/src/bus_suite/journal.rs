@@ -1,5 +1,6 @@
 //! What a scenario logs: every line of its threads, with its fields. Not global: scenarios run beside each other.
 
+use super::spans::{SpanSeen, Spans};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -9,7 +10,9 @@ use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
+    subscriber::Interest,
 };
+use tracing_core::span::Current;
 
 /// One line of log.
 #[derive(Debug, Clone)]
@@ -22,6 +25,8 @@ pub struct Line {
     pub text: String,
     /// The other fields.
     pub fields: BTreeMap<&'static str, String>,
+    /// The number of the span that it was said in, from 1; 0 outside of any that is followed.
+    pub span: u64,
 }
 
 impl Line {
@@ -55,13 +60,16 @@ impl Visit for Line {
 
 /// The lines that the product has logged, in order. Lines of other libraries are left out.
 #[derive(Clone, Default)]
-pub struct Journal(Arc<Mutex<Vec<Line>>>);
+pub struct Journal {
+    lines: Arc<Mutex<Vec<Line>>>,
+    spans: Arc<Spans>,
+}
 
 impl Journal {
     /// All lines so far.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The lines with this very text.
@@ -70,10 +78,21 @@ impl Journal {
         self.lines().into_iter().filter(|line| line.text == text).collect()
     }
 
+    /// Follows spans from now on. Until then nobody listens to them.
+    pub fn follow_spans(&self) {
+        self.spans.follow();
+    }
+
+    /// The spans that were followed, in the order of their making.
+    #[must_use]
+    pub fn spans(&self) -> Vec<SpanSeen> {
+        self.spans.all()
+    }
+
     /// How many lines there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether nothing was logged.
@@ -84,27 +103,55 @@ impl Journal {
 }
 
 impl Subscriber for Journal {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // A scenario may begin to follow spans at any time.
+        if metadata.is_span() { Interest::sometimes() } else { interest(self.enabled(metadata)) }
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target().starts_with("buslane")
+        metadata.target().starts_with("buslane") && (metadata.is_event() || self.spans.are_followed())
     }
 
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        self.spans.begin(attributes)
     }
 
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record(&self, id: &span::Id, values: &span::Record<'_>) {
+        self.spans.record(id, values);
+    }
 
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
-        let mut line =
-            Line { level: *metadata.level(), target: metadata.target(), text: String::new(), fields: BTreeMap::new() };
+        let (level, target, span) = (*metadata.level(), metadata.target(), self.spans.entered());
+        let mut line = Line { level, target, text: String::new(), fields: BTreeMap::new(), span };
         event.record(&mut line);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    fn enter(&self, _: &span::Id) {}
+    fn enter(&self, id: &span::Id) {
+        self.spans.enter(id);
+    }
 
-    fn exit(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {
+        self.spans.exit();
+    }
+
+    fn current_span(&self) -> Current {
+        self.spans.current()
+    }
+
+    fn clone_span(&self, id: &span::Id) -> span::Id {
+        self.spans.count(id, 1);
+        id.clone()
+    }
+
+    fn try_close(&self, id: span::Id) -> bool {
+        self.spans.count(&id, -1) == 0
+    }
+}
+
+fn interest(is_any: bool) -> Interest {
+    if is_any { Interest::always() } else { Interest::never() }
 }

@@ -1,9 +1,9 @@
 //! What a scenario stands on: the fixture and the pool, with shorthands. It makes buses and looks at what they did.
 
-use super::{BusFixture, Capabilities, Fault, Journal, Meddler, PoolKind};
+use super::{BusFixture, Capabilities, Fault, Journal, Meddler, PoolKind, page::Page};
 use crate::{
     broker_suite::{Feed, MemberSpec, settle},
-    deadline::{until, within},
+    deadline::{turn, until, within},
 };
 use buslane::{
     BusError, Config, EventBus, ShutdownReport, Topic,
@@ -26,6 +26,8 @@ pub struct Ground {
     pub pool: PoolKind,
     /// What the scenario has logged.
     pub journal: Journal,
+    /// What its buses have recorded.
+    pub(super) page: Page,
 }
 
 /// Changes the settings of both pools, for whichever backend.
@@ -36,8 +38,14 @@ pub fn each_pool(config: &mut Config, change: impl Fn(&mut KeyedPoolConfig, &mut
 }
 
 impl Ground {
-    pub(super) fn new(fixture: Arc<dyn BusFixture>, can: Capabilities, pool: PoolKind, journal: Journal) -> Self {
-        Self { fixture, can, pool, journal }
+    pub(super) fn new(
+        fixture: Arc<dyn BusFixture>,
+        can: Capabilities,
+        pool: PoolKind,
+        journal: Journal,
+        page: Page,
+    ) -> Self {
+        Self { fixture, can, pool, journal, page }
     }
 
     /// A topic of this scenario.
@@ -169,7 +177,7 @@ impl Ground {
                     break;
                 }
                 assert!(start.elapsed() < self.can.patience, "{left} messages of {topic} are not settled");
-                tokio::task::yield_now().await;
+                turn().await;
             }
         }
     }

@@ -44,9 +44,7 @@ pub async fn b2_every_shutdown_gets_the_same_answer(ground: Ground) {
             tokio::spawn(async move { bus.shutdown(patience).await })
         })
         .collect();
-    while !bus.status().closed {
-        tokio::task::yield_now().await;
-    }
+    crate::deadline::until("it is closed", || bus.status().closed).await;
     gate.open();
     let mut answers = Vec::new();
     for close in closing {

@@ -147,8 +147,8 @@ pub async fn b7_bad_options_are_typed_errors(ground: Ground) {
         ),
         (|builder| builder.concurrency(0), "concurrency: must be at least 1"),
         (|builder| builder.timeout(Duration::ZERO), "timeout: must be more than zero"),
-        (|builder| builder.rate(0, 1), "rate: rate and burst must be at least 1"),
-        (|builder| builder.rate(1, 0), "rate: rate and burst must be at least 1"),
+        (|builder| builder.rate(0, 1), "rate.per_second: must be from 1 to 10000000"),
+        (|builder| builder.rate(1, 0), "rate.burst: must be at least 1"),
         (
             SubscriptionBuilder::settle_first,
             "settle_first: is for regular messages: envelopes are delivered at least once",

@@ -1,12 +1,17 @@
-//! Somebody between a bus and its broker, who refuses or holds what a scenario names. All else goes through.
+//! Somebody between a bus and its broker, who refuses or holds what a scenario names, or says that something is wrong. All else
+//! goes through.
 
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, PublishError, Receipt, Record, SubscribeOptions,
-    Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, PublishError, Receipt, Record,
+    Source, SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
 };
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -22,17 +27,42 @@ pub struct Meddler {
     stuck: watch::Sender<HashSet<Topic>>,
     /// How many calls of subscribe have come to one of them.
     arrived: watch::Sender<usize>,
+    /// Topics whose messages do not come.
+    muted: Arc<watch::Sender<HashSet<Topic>>>,
+    /// How often it was asked for the lag.
+    lags: watch::Sender<usize>,
+    /// Nobody is told whether the broker is there.
+    is_deaf: AtomicBool,
+    /// What it says beside what the broker says.
+    symptoms: Symptoms,
 }
 
 impl Meddler {
-    pub(super) fn new(broker: Arc<dyn Broker>) -> Self {
+    /// Lets everything through to `broker`, and from it, until it is told otherwise.
+    #[must_use]
+    pub fn new(broker: Arc<dyn Broker>) -> Self {
         Self {
             broker,
             refused: Mutex::default(),
             silent: Mutex::default(),
             stuck: watch::Sender::default(),
             arrived: watch::Sender::default(),
+            muted: Arc::default(),
+            lags: watch::Sender::default(),
+            is_deaf: AtomicBool::new(false),
+            symptoms: Symptoms::default(),
         }
+    }
+
+    /// Answers no question whether the broker is there from now on.
+    pub fn ignore_pings(&self) {
+        self.is_deaf.store(true, Relaxed);
+    }
+
+    /// What it says is wrong, beside what the broker says.
+    #[must_use]
+    pub fn symptoms(&self) -> &Symptoms {
+        &self.symptoms
     }
 
     /// Refuses every record for the topic from now on, or takes them again.
@@ -56,6 +86,28 @@ impl Meddler {
         });
     }
 
+    /// Lets no message of the topic come from now on, as if the broker had none; or lets them come again.
+    pub fn mute(&self, topic: &Topic, mute: bool) {
+        self.muted.send_modify(|muted| {
+            if mute {
+                muted.insert(topic.clone());
+            } else {
+                muted.remove(topic);
+            }
+        });
+    }
+
+    /// How often it was asked for the lag.
+    #[must_use]
+    pub fn lags_asked(&self) -> usize {
+        *self.lags.borrow()
+    }
+
+    /// Waits until it was asked for the lag `count` times.
+    pub async fn lag_asked(&self, count: usize) {
+        let _ = self.lags.subscribe().wait_for(|now| *now >= count).await;
+    }
+
     /// Waits until `count` calls of subscribe were held.
     pub async fn held(&self, count: usize) {
         let _ = self.arrived.subscribe().wait_for(|now| *now >= count).await;
@@ -73,6 +125,53 @@ fn set(topics: &Mutex<HashSet<Topic>>, topic: &Topic, listed: bool) {
 
 fn is_in(topics: &Mutex<HashSet<Topic>>, topic: &Topic) -> bool {
     topics.lock().unwrap_or_else(PoisonError::into_inner).contains(topic)
+}
+
+/// An intake whose messages may not come.
+struct Muted {
+    intake: Box<dyn Intake>,
+    muted: Arc<watch::Sender<HashSet<Topic>>>,
+    change: Option<BoxFuture<'static, ()>>,
+}
+
+impl Muted {
+    /// Ready as long as messages may come; wakes when that changes.
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(change) = &mut self.change {
+                match change.as_mut().poll(cx) {
+                    Poll::Pending => {}
+                    Poll::Ready(()) => {
+                        self.change = None;
+                        continue;
+                    }
+                }
+            } else {
+                let mut muted = self.muted.subscribe();
+                self.change = Some(Box::pin(async move { drop(muted.changed().await) }));
+                continue;
+            }
+            let is_muted = self.muted.borrow().contains(&self.intake.source().topic);
+            return if is_muted { Poll::Pending } else { Poll::Ready(()) };
+        }
+    }
+}
+
+impl Intake for Muted {
+    fn source(&self) -> &Arc<Source> {
+        self.intake.source()
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>> {
+        match self.poll_heard(cx) {
+            Poll::Ready(()) => self.intake.poll_next(cx, max, out),
+            Poll::Pending => self.intake.poll_end(cx).map(|()| None),
+        }
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.intake.poll_end(cx)
+    }
 }
 
 impl Broker for Meddler {
@@ -108,7 +207,14 @@ impl Broker for Meddler {
     }
 
     fn next_event(&self) -> BoxFuture<'_, Option<BrokerEvent>> {
-        self.broker.next_event()
+        Box::pin(async move {
+            Some(match self.broker.next_event().await? {
+                BrokerEvent::Assigned(intake) => {
+                    BrokerEvent::Assigned(Box::new(Muted { intake, muted: Arc::clone(&self.muted), change: None }))
+                }
+                other => other,
+            })
+        })
     }
 
     fn configure_topic<'a>(
@@ -125,7 +231,18 @@ impl Broker for Meddler {
     }
 
     fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>> {
+        self.lags.send_modify(|lags| *lags += 1);
         self.broker.lag()
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        if self.is_deaf.load(Relaxed) { Box::pin(std::future::pending()) } else { self.broker.ping() }
+    }
+
+    fn symptoms(&self) -> Vec<Symptom> {
+        let mut all = self.broker.symptoms();
+        all.extend(self.symptoms.all());
+        all
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

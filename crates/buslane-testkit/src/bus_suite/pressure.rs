@@ -1,15 +1,22 @@
 //! Too much at once: the pool is full, the broker is full.
 
 use super::{
-    Ground, Note, Seen, each_pool, envelope, notes_events,
+    Ground, Note, Seen, each_pool, envelope, notes_events, now,
     page::{Page, bus_with_page},
     publish, publish_numbers, waits_then_notes,
 };
-use crate::{deadline::until, signal::Gate};
+use crate::{
+    deadline::until,
+    signal::{Count, Gate},
+};
 use buslane::{BusError, EventBus, Topic};
-use buslane_core::{Message, PublishError, Record};
+use buslane_core::{Event, Message, PublishError, Record};
 use std::{
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -96,8 +103,105 @@ pub async fn p3_the_byte_budget_bounds_what_is_open(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
+/// Blocked messages have a budget of their own. When it is used up, the partitions that hold more of them stop, by name;
+/// the others go on, and these do when the handler has recovered.
+pub async fn d4_too_many_blocked_messages_stop_their_own_partitions_alone(ground: Ground) {
+    // SPEC: D4, P3, K4
+    const KEYS: usize = 64;
+    const EACH: usize = 30;
+    let topic = ground.topic("orders");
+    let mut config = ground.config("g");
+    each_pool(&mut config, |keyed, actor| (keyed.parked_messages, actor.parked_messages) = (10, 10));
+    let (bus, page) = bus_with_page(&ground, config).await;
+    // The partitions of all keys, and two bad keys in different ones.
+    let mut partitions = BTreeMap::new();
+    for key in (0..KEYS).map(|key| format!("a{key}")) {
+        let receipt = bus.publish_envelope(&topic, envelope(&key, 0)).await.expect("taken");
+        partitions.insert(key, receipt.partition);
+    }
+    let first = partitions["a0"];
+    let (other, second) = partitions.iter().find(|(_, partition)| **partition != first).expect("many partitions");
+    let (bad, stopped) = (["a0".to_owned(), other.clone()], BTreeSet::from([first, *second]));
+    let (seen, recovered) = (Seen::<Note>::new(), Arc::new(AtomicBool::new(false)));
+    let (into, is_well, is_bad) = (Arc::clone(&seen), Arc::clone(&recovered), bad.clone());
+    let handler = now(move |event: Event| {
+        if is_bad.iter().any(|bad| event.aggregate_id == bad.as_str()) && !is_well.load(SeqCst) {
+            return Err("not yet");
+        }
+        into.push(Note::from(&event));
+        Ok(())
+    });
+    bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
+    until("both bad keys are blocked", || bus.pool_stats().blocked_lanes == 2).await;
+
+    let rest: Vec<_> = (1..EACH).flat_map(|n| partitions.keys().map(move |key| envelope(key, n))).collect();
+    publish(&bus, &topic, &rest).await;
+    let healthy = partitions.values().filter(|partition| !stopped.contains(partition)).count();
+    let of_healthy = |notes: &[Note]| notes.iter().filter(|note| !stopped.contains(&note.partition)).count();
+    seen.until("everything of the other partitions", |notes| of_healthy(notes) == healthy * EACH).await;
+    let named = || bus.status().stalled_partitions.iter().map(|stalled| stalled.partition).collect::<BTreeSet<_>>();
+    until("both partitions are named", || named() == stopped).await;
+    assert!(bus.status().stalled_partitions.iter().all(|stalled| stalled.topic == topic));
+    until("both are counted", || page.value("sources_stalled") == 2.0).await;
+
+    recovered.store(true, SeqCst);
+    ground.settled("g", &[&topic]).await;
+    let notes = seen.all();
+    for key in partitions.keys() {
+        assert_eq!(super::seen::numbers_of(&notes, key), (0..EACH).collect::<Vec<_>>(), "{key}");
+    }
+    until("nothing waits any more", || bus.status().stalled_partitions.is_empty()).await;
+    ground.end_clean(&bus).await;
+}
+
+/// Handlers panic while the pool has more than it can hold: everything is handled, in order.
+pub async fn t4_panics_in_a_full_pool_lose_nothing(ground: Ground) {
+    // SPEC: T4, P3, P7
+    const KEYS: usize = 40;
+    const EACH: usize = 50;
+    let (orders, raw) = (ground.topic("orders"), ground.topic("raw"));
+    let (bus, seen) = (ground.bus_of(ground.sized("g", 4, 10)).await, Seen::<Note>::new());
+    let into = Arc::clone(&seen);
+    let on_order = move |event: Event| {
+        let into = Arc::clone(&into);
+        async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let note = Note::from(&event);
+            // Not with `panic!`: the hook would print a line for each.
+            if note.number() % 10 == 3 && note.attempt == 1 {
+                std::panic::resume_unwind(Box::new("injected"));
+            }
+            into.push(note);
+        }
+    };
+    let raws = Arc::new(Count::default());
+    let counted = Arc::clone(&raws);
+    let on_raw = now(move |message: Message| {
+        counted.add();
+        if message.offset % 10 == 3 {
+            std::panic::resume_unwind(Box::new("injected"));
+        }
+    });
+    bus.subscribe_envelopes(&orders, on_order).await.expect("subscribes");
+    bus.subscribe(&raw, on_raw).await.expect("subscribes");
+    let envelopes: Vec<_> = (0..KEYS * EACH).map(|n| envelope(&format!("a{}", n % KEYS), n / KEYS)).collect();
+    let records = (0..KEYS * EACH).map(|n| Record::new(n.to_string())).collect();
+    bus.publish_batch(&raw, records).await.expect("taken");
+    publish(&bus, &orders, &envelopes).await;
+    until("the pool is full", || !ground.journal.saying("reading stopped: no room").is_empty()).await;
+    ground.settled("g", &[&orders, &raw]).await;
+    let notes = seen.all();
+    for key in 0..KEYS {
+        assert_eq!(super::seen::numbers_of(&notes, &format!("a{key}")), (0..EACH).collect::<Vec<_>>(), "a{key}");
+    }
+    assert_eq!(raws.get(), KEYS * EACH, "a regular message has one attempt");
+    super::kit::idle(&bus).await;
+    assert!(bus.pool_stats().panics >= (KEYS * EACH / 10) as u64);
+    ground.end_clean(&bus).await;
+}
+
 /// As many messages as one partition holds, all of one key, and a group that has not read them.
-async fn full(ground: &Ground, timeout: Duration) -> (EventBus, Page, Topic, usize) {
+async fn full(ground: &Ground, timeout: Duration) -> (EventBus, &Page, Topic, usize) {
     let topic = ground.topic("orders");
     let capacity = ground.can.capacity.expect("a capacity, or the scenario is listed as unmet");
     let mut config = ground.config("g");

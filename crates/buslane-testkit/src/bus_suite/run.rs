@@ -1,6 +1,6 @@
 //! Runs one scenario, then looks for what it left behind. SPEC: T3
 
-use super::{BusFixture, Ground, Journal, PoolKind};
+use super::{BusFixture, Ground, Journal, PoolKind, page::Page};
 use crate::leak;
 use std::{
     sync::{
@@ -27,11 +27,16 @@ pub fn run<Fut: Future<Output = ()>>(
     let journal = Journal::default();
     let log = Dispatch::new(journal.clone());
     let _logged_here = dispatcher::set_default(&log);
+    let (page, recorder) = Page::new(pool);
+    let _recorded_here = metrics::set_default_local_recorder(recorder);
     let told = TellOnPanic(journal.clone());
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name(&tag)
-        .on_thread_start(move || std::mem::forget(dispatcher::set_default(&log)))
+        .on_thread_start(move || {
+            std::mem::forget(dispatcher::set_default(&log));
+            std::mem::forget(metrics::set_default_local_recorder(recorder));
+        })
         .enable_all()
         .build()
         .expect("a runtime for the test");
@@ -42,8 +47,9 @@ pub fn run<Fut: Future<Output = ()>>(
             eprintln!("unmet: {name}: {reason}");
             return;
         }
-        let limit = can.patience * 6;
-        let ended = tokio::time::timeout(limit, scenario(Ground::new(fixture, can, pool, journal))).await;
+        // For what hangs: the longest does a hundred runs, beside many others on few cores, and each of their steps has a limit.
+        let limit = can.patience * 12;
+        let ended = tokio::time::timeout(limit, scenario(Ground::new(fixture, can, pool, journal, page))).await;
         assert!(ended.is_ok(), "{name} did not end within {limit:?}");
         leak::no_more_tasks_than(0).await;
     });
@@ -61,7 +67,7 @@ fn no_thread_left(tag: &str) {
             return;
         }
         assert!(Instant::now() < deadline, "{left} threads were left behind");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -197,6 +197,8 @@ macro_rules! bus_suite {
                 p3_regular_messages_wait_for_room_too,
                 p3_a_full_lane_leaves_other_sources_alone,
                 p3_the_byte_budget_bounds_what_is_open,
+                d4_too_many_blocked_messages_stop_their_own_partitions_alone,
+                t4_panics_in_a_full_pool_lose_nothing,
                 b6_a_publish_waits_and_then_times_out,
                 b6_a_waiting_publish_goes_on_when_there_is_room,
                 b6_a_cancelled_publish_leaves_the_others_alone,
@@ -212,6 +214,59 @@ macro_rules! bus_suite {
                 b7_bad_options_are_typed_errors,
                 b7_handlers_come_in_many_forms,
             }
+            rates {
+                b8_a_limited_topic_leaves_the_others_alone,
+                b8_the_limit_of_the_bus_changes_while_it_holds,
+                b8_a_subscriptions_own_rate_can_be_changed,
+                b8_a_limited_publisher_leaves_other_topics_alone,
+                b8_publishers_wait_in_order,
+                b8_a_publish_that_waits_too_long_is_refused,
+                b8_configured_limits_hold,
+                b8_bad_limits_are_refused,
+            }
+            backlog {
+                l1_a_backlog_of_messages_is_told_of_and_goes,
+                l1_an_old_message_is_a_backlog,
+                l1_without_limits_nothing_is_a_backlog,
+                l1_a_backlog_goes_with_its_subscription,
+                l2_records_that_pile_up_are_told_of,
+                l2_slow_answers_are_told_of,
+            }
+            recovery {
+                l3_what_waits_at_the_start_is_drained_in_recovery_mode,
+                l3_a_backlog_that_comes_up_later_begins_it,
+                l3_always_and_never,
+                l3_active_keys_are_limited,
+                l3_a_blocked_key_does_not_keep_it_on,
+                l3_by_hand_it_is_told_of_and_left,
+                l3_its_limits_can_be_changed,
+            }
+            keys {
+                l4_keys_without_messages_are_remembered_up_to_a_number,
+                l4_keys_without_messages_are_forgotten_after_a_while,
+                l4_a_key_with_messages_is_never_forgotten,
+            }
+            health {
+                o3_a_bus_that_is_well_is_healthy,
+                o3_a_stuck_handler_is_named,
+                o3_a_blocked_key_is_named,
+                o3_a_full_pool_is_named,
+                o3_a_restart_storm_is_named,
+                o3_an_actor_that_cools_down_is_named,
+                o3_dead_letters_that_cannot_be_written_are_named,
+                o3_the_memory_ceiling_is_named,
+                o3_a_dead_partition_is_named,
+                o3_a_broker_that_is_away_is_named,
+            }
+            pauses {
+                o3_a_pause_that_is_too_long_is_a_warning,
+                o3_a_paused_subscription_loses_nothing,
+            }
+            probes {
+                o4_a_stuck_publisher_is_named,
+                o4_probes_that_do_not_come_back_are_named,
+                o4_every_member_of_a_group_is_well,
+            }
             configuration {
                 s1_the_environment_chooses_the_pool,
                 s1_the_default_is_the_keyed_pool,
@@ -219,6 +274,25 @@ macro_rules! bus_suite {
                 s1_unreadable_values_are_errors,
                 s1_a_broken_rule_is_an_error_at_the_start,
                 s2_the_other_pool_stays_ready,
+            }
+            rollout {
+                s3_a_key_stays_on_its_side,
+                s4_fifty_moves_under_load_lose_nothing,
+                s4_waiting_and_blocked_messages_move,
+                s4_closing_while_keys_move_loses_nothing,
+                s4_a_subscription_may_end_while_its_keys_move,
+                s6_a_slot_whose_handler_does_not_end_stays_and_is_named,
+            }
+            shadow {
+                s7_every_message_is_settled_once_while_all_have_shadows,
+                s7_a_twin_that_fails_is_counted_and_changes_nothing,
+                s7_a_failure_and_a_panic_are_the_same,
+                s7_twins_that_never_end_hold_up_nothing,
+                s7_a_twin_has_the_timeout_of_its_subscription,
+                s7_a_share_is_exact,
+                s7_keys_may_change_pools_while_all_have_shadows,
+                s7_shadows_go_with_their_subscription,
+                s7_a_share_that_is_none_is_refused,
             }
             load {
                 p9_poisoned_keys_do_not_hold_up_the_healthy,
@@ -245,8 +319,18 @@ macro_rules! bus_suite {
             metrics {
                 o1_the_page_equals_the_traffic,
                 o1_attempts_are_messages_and_retries,
+                o1_the_page_is_the_catalogue,
                 o1_gauges_return_to_zero,
                 o1_gauges_return_to_zero_after_a_crash,
+            }
+            traces {
+                o5_a_publish_in_a_handler_continues_the_trace,
+                o5_a_scope_and_a_record_name_their_trace,
+                o5_a_trace_context_that_cannot_be_read_loses_nothing,
+                o5_retries_and_dead_letters_keep_the_trace,
+                o5_each_delivery_has_a_span,
+                o5_a_delivery_that_is_tried_again_has_one_span,
+                o5_a_tracer_names_the_contexts,
             }
         }
     };

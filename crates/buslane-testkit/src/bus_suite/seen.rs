@@ -4,7 +4,7 @@ use crate::{
     deadline::{LIMIT, within},
     signal::Gate,
 };
-use buslane::EventBus;
+use buslane::{BusEvent, EventBus};
 use buslane_core::{Envelope, Event, Handler, Kind, Message, Topic};
 use std::{
     collections::BTreeSet,
@@ -82,6 +82,15 @@ impl<T: Clone + fmt::Debug> Seen<T> {
             Err(_) => panic!("waited for {what}; {} came: {:?}", self.len(), self.all()),
         }
     }
+}
+
+/// What a bus tells of its condition from now on.
+#[must_use]
+pub fn events_of(bus: &EventBus) -> Arc<Seen<BusEvent>> {
+    let events = Seen::new();
+    let into = Arc::clone(&events);
+    bus.on_event(move |event| into.push(event.clone()));
+    events
 }
 
 /// One attempt, as its handler saw it.

@@ -206,7 +206,7 @@ pub async fn b3_dropping_other_futures_leaves_nothing_half_done(ground: Ground) 
     let start = std::time::Instant::now();
     while bus.status().held_topics != std::slice::from_ref(&announced) {
         assert!(start.elapsed() < ground.can.patience, "{:?}", bus.status());
-        tokio::task::yield_now().await;
+        crate::deadline::turn().await;
     }
     publish_numbers(&bus, &announced, "a", 0..3).await;
     bus.subscribe_envelopes(&announced, notes_events(&seen)).await.expect("subscribes");

@@ -68,7 +68,9 @@ async fn mixed_load(fixture: &dyn PoolFixture, options: PoolOptions) {
     assert_eq!((recorder.handled(), recorder.violations()), (KEYS * EACH, 0));
     assert_eq!(ledger.by_token().len() as u64, KEYS * EACH);
     let stats = pool.stats();
-    assert_eq!(stats.restarts == 0, !fixture.is_supervised(), "{stats:?}");
+    if fixture.is_one_pool() {
+        assert_eq!(stats.restarts == 0, !fixture.is_supervised(), "{stats:?}");
+    }
 }
 
 /// A thousand keys, a lane each.

@@ -2,7 +2,7 @@
 
 use super::{
     PoolFixture, PoolOptions,
-    kit::{again, done, job, scripted, stop_well, submit_all, try_one},
+    kit::{again, done, job, message, scripted, stop_well, submit_all, try_one},
 };
 use crate::{
     deadline::{LIMIT, until, within},
@@ -10,9 +10,15 @@ use crate::{
     recorder::key_and_sequence,
     signal::{Barrier, Count, Gate},
 };
-use buslane_core::{Job, Kind, Message, SubmitError, erase};
+use buslane_core::{Job, Kind, Message, Source, SubmitError, erase};
 use buslane_lanes::Bounds;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 /// The first message of each key runs and ends well; those of the even keys behind it are dropped. Also those that
 /// a worker has taken already.
@@ -76,4 +82,40 @@ pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) 
     submit_all(&*pool, (1..20).map(|key| job(&ledger, key, 1))).await;
     stop_well(&*pool).await;
     assert_eq!(ledger.count(|end| *end == End::Ok), 19);
+}
+
+/// Somebody else may have taken over in silence: what runs ends as it does, what is queued or waits for a retry is abandoned.
+pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
+    const KEYS: u64 = 4;
+    const FIRST: usize = 4;
+    let (gate, entered, held) =
+        (Arc::new(Gate::default()), Arc::new(Count::default()), Arc::new(AtomicBool::new(true)));
+    let (waits, counts) = (Arc::clone(&gate), Arc::clone(&entered));
+    let handler = scripted(Kind::Envelope, move |attempt| {
+        let (counts, waits) = (Arc::clone(&counts), Arc::clone(&waits));
+        async move {
+            counts.add();
+            waits.wait().await;
+            // Each key's first message is tried again, but for the last key's.
+            let (key, _) = key_and_sequence(&attempt.message);
+            if key + 1 < KEYS { again(Duration::from_millis(1), false, None) } else { done() }
+        }
+    });
+    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let (ledger, is_held) = (Ledger::new(), Arc::clone(&held));
+    let topic = message(0, 0).source.topic.clone();
+    let source = Arc::new(Source::new(topic, 0).held_while(move || is_held.load(SeqCst)));
+    let of_source = |n: u64| {
+        let mut job = job(&ledger, n % KEYS, n / KEYS);
+        job.message.source = Arc::clone(&source);
+        job
+    };
+    submit_all(&*pool, (0..40).map(of_source)).await;
+    within(LIMIT, "one of each key runs", entered.reached(FIRST)).await;
+    held.store(false, SeqCst);
+    gate.open();
+    until("nothing is open", || pool.stats().open == 0).await;
+    assert_eq!(entered.get(), FIRST, "nothing else has started");
+    assert_eq!((ledger.count(|end| *end == End::Ok), ledger.count(|end| *end == End::Abandoned)), (1, 39));
+    stop_well(&*pool).await;
 }

@@ -21,6 +21,14 @@ pub(crate) struct Sequence {
     pub(crate) aggregate: Bytes,
 }
 
+impl Sequence {
+    /// A copy that does not keep the message alive which it is a part of.
+    fn to_keep(&self) -> Self {
+        let [run, aggregate] = [&self.run, &self.aggregate].map(|bytes| Bytes::copy_from_slice(bytes));
+        Self { run, topic: self.topic.clone(), aggregate }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -30,8 +38,19 @@ pub(crate) enum End {
     Open,
 }
 
+/// How a message began that should not have; `latest` is the highest number of its sequence that had begun before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disorder {
+    /// Another one of its sequence was running.
+    Beside { latest: u64 },
+    /// A later one had begun, and it was not over.
+    Late { latest: u64 },
+}
+
 /// All sequences.
 pub(crate) struct Checker {
+    /// Whether all messages begin here, and none with another process.
+    sees_all: bool,
     shards: [Mutex<HashMap<Sequence, State>>; 64],
     hasher: RandomState,
 }
@@ -44,20 +63,27 @@ struct State {
 }
 
 impl Checker {
-    pub(crate) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+    pub(crate) fn new(sees_all: bool) -> Self {
+        Self { sees_all, shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
     }
 
-    /// A handler begins with message `seq`; whether that is in order. Out of order is a message that begins beside
-    /// another of its sequence, or after a later one. One that is over already and comes again is a duplicate, and
-    /// not out of order.
-    pub(crate) fn begin(&self, sequence: &Sequence, seq: u64) -> bool {
+    /// A handler begins with message `seq`. Out of order is a message that begins beside another of its sequence, or after a
+    /// later one. One that is over already and comes again is a duplicate, and not out of order; who does not see all of
+    /// them cannot know what another process has finished, and does not judge what comes late.
+    pub(crate) fn begin(&self, sequence: &Sequence, seq: u64) -> Result<(), Disorder> {
         self.with(sequence, |state| {
             let beside = state.running > 0;
-            let behind = seq < state.latest && !state.over.contains(seq);
-            state.latest = state.latest.max(seq);
+            let latest = state.latest;
+            state.latest = latest.max(seq);
             state.running += 1;
-            sequence.aggregate.is_empty() || !(beside || behind)
+            if sequence.aggregate.is_empty() {
+                return Ok(());
+            }
+            if beside {
+                return Err(Disorder::Beside { latest });
+            }
+            let is_late = self.sees_all && seq < latest && !state.over.contains(seq);
+            if is_late { Err(Disorder::Late { latest }) } else { Ok(()) }
         })
     }
 
@@ -65,13 +91,18 @@ impl Checker {
     pub(crate) fn end(&self, sequence: &Sequence, seq: u64, end: End) -> bool {
         self.with(sequence, |state| {
             state.running -= 1;
-            end == End::Over && state.over.insert(seq)
+            end == End::Over && state.over.insert(seq, self.most_ranges())
         })
     }
 
     /// The dead letter of message `seq` was read; whether the message was not over before.
     pub(crate) fn bury(&self, sequence: &Sequence, seq: u64) -> bool {
-        self.with(sequence, |state| state.over.insert(seq))
+        self.with(sequence, |state| state.over.insert(seq, self.most_ranges()))
+    }
+
+    /// Ranges of numbers that are over, kept for each sequence: where others handle some too, there are gaps without end.
+    const fn most_ranges(&self) -> usize {
+        if self.sees_all { usize::MAX } else { 16 }
     }
 
     fn with<T>(&self, sequence: &Sequence, look: impl FnOnce(&mut State) -> T) -> T {
@@ -81,7 +112,7 @@ impl Checker {
         if let Some(state) = states.get_mut(sequence) {
             return look(state);
         }
-        look(states.entry(sequence.clone()).or_default())
+        look(states.entry(sequence.to_keep()).or_default())
     }
 }
 
@@ -95,8 +126,8 @@ impl Numbers {
         after > 0 && number <= self.0[after - 1].1
     }
 
-    /// Whether it was not there before.
-    fn insert(&mut self, number: u64) -> bool {
+    /// Whether it was not there before. With more than `most` ranges the first gap is closed.
+    fn insert(&mut self, number: u64, most: usize) -> bool {
         let after = self.0.partition_point(|(first, _)| *first <= number);
         if after > 0 && number <= self.0[after - 1].1 {
             return false;
@@ -108,6 +139,9 @@ impl Numbers {
             (true, false) => self.0[after - 1].1 = number,
             (false, true) => self.0[after].0 = number,
             (false, false) => self.0.insert(after, (number, number)),
+        }
+        if self.0.len() > most {
+            self.0[0].1 = self.0.remove(1).1;
         }
         true
     }

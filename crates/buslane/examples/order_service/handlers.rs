@@ -2,6 +2,7 @@
 
 use crate::{
     faults::Fault,
+    injection::Illness,
     ledger::Outcome,
     service::{Attempt, Note, Service},
     tally::Tally,
@@ -9,10 +10,11 @@ use crate::{
 };
 use buslane::{BusError, Envelope, Event, EventBus, Handler, Message, Topic, Verdict, core::broker::header};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Where envelopes go that are given up.
 pub(crate) const DEAD_LETTERS: &str = "order-service.dead-letters";
+const A_WHILE: Duration = Duration::from_millis(5);
 /// How the panics of this program begin.
 const INJECTED: &str = "injected:";
 
@@ -42,8 +44,17 @@ impl Handler<Event> for OnEvent {
         let Some(sequence) = self.0.sequence(&event.message, event.message.topic().clone(), aggregate) else {
             return Verdict::Done;
         };
+        let illness = self
+            .0
+            .patients
+            .as_ref()
+            .and_then(|patients| patients.event(event.message.topic().as_str(), &sequence.aggregate));
         let attempt = Attempt::begin(&self.0, &event.message, sequence, note);
-        work(&self.0).await;
+        work(&self.0, illness).await;
+        if let Some(Illness::Errors(_)) = illness {
+            attempt.ended(Outcome::Rejected);
+            return Verdict::reject("injected");
+        }
         match note.fault {
             Some(Fault::Panic) if attempt.is_first() => panic!("{INJECTED} the handler of an event"),
             Some(Fault::Once) if attempt.is_first() => {
@@ -76,9 +87,12 @@ impl Handler<Message> for OnInvalidation {
         let note: Note = serde_json::from_slice(&message.payload)?;
         let key = message.key.clone().unwrap_or_default();
         let Some(sequence) = self.0.sequence(&message, message.topic().clone(), key) else { return Ok(()) };
+        let patients = self.0.patients.as_ref();
+        let illness = patients.and_then(|patients| patients.regular(message.topic().as_str(), &sequence.aggregate));
         let attempt = Attempt::begin(&self.0, &message, sequence, note);
-        work(&self.0).await;
-        assert!(note.fault.is_none(), "{INJECTED} the handler of a regular message");
+        work(&self.0, illness).await;
+        let panics = note.fault.is_some() || illness == Some(Illness::Restart);
+        assert!(!panics, "{INJECTED} the handler of a regular message");
         attempt.ended(Outcome::Done);
         Ok(())
     }
@@ -112,9 +126,14 @@ fn original(message: &Message) -> Option<(Topic, Bytes, Note)> {
     Some((Topic::new(topic).ok()?, envelope.aggregate_id.into_bytes(), note))
 }
 
-async fn work(service: &Service) {
-    if !service.work.is_zero() {
-        tokio::time::sleep(service.work).await;
+/// A handler that is slow takes so much longer, and a while where it usually takes no time.
+async fn work(service: &Service, illness: Option<Illness>) {
+    let time = match illness {
+        Some(Illness::Slow(percent)) => service.work.max(A_WHILE) * (100 + percent) / 100,
+        _ => service.work,
+    };
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 

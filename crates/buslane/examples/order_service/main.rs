@@ -1,21 +1,27 @@
 //! An order service on a bus: publishes orders, handles them, and checks by itself what the bus promises.
 //!
-//! Exit code 0: nothing lost, no order violated. 1: something was, or the run could not go on. 2: it was told
+//! Exit code 0: nothing lost, no order violated, and a rollout went as asked. 1: not so, or the run could not go on. 2: it was told
 //! something that it cannot do, and did nothing.
 
 mod checker;
 mod clock;
 mod faults;
 mod handlers;
+#[cfg(feature = "http")]
+mod http;
+mod injection;
 mod ledger;
 mod options;
 mod progress;
 mod publish;
+mod recovery;
 mod replay;
 mod report;
 mod run;
 mod service;
+mod show;
 mod signals;
+mod story;
 mod tally;
 mod workload;
 
@@ -24,13 +30,18 @@ use clap::Parser;
 use options::{Options, Role};
 use std::{fmt::Display, process::ExitCode, sync::Arc};
 
+/// Gives back what a backlog has taken once it is worked off; with the usual one of Linux it would stay.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Told something that it cannot do.
 const USAGE: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    match start(&options).await {
+    // Large, because it holds all of the configuration.
+    match Box::pin(start(&options)).await {
         Ok(code) => code,
         Err((code, error)) => {
             eprintln!("error: {error}");
@@ -42,8 +53,17 @@ async fn main() -> ExitCode {
 /// Puts the parts together; everything that can be refused is refused before anything is published.
 async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     options.check_files().map_err(usage)?;
+    options.check_http().map_err(usage)?;
     let plan = Arc::new(workload::Plan::new(options).map_err(usage)?);
-    let config = Config::load().map_err(usage)?;
+    options.check_backlog(plan.messages()).map_err(usage)?;
+    options.check_rollout().map_err(usage)?;
+    let mut config = Config::load().map_err(usage)?;
+    if options.backlog.is_some() {
+        recovery::hasten(&mut config);
+    }
+    if options.rollout.is_some() {
+        show::hasten(&mut config, options.inject);
+    }
     if config.backend() == Backend::Memory && options.role != Role::All {
         let role = options.role.as_str();
         return Err(usage(format!(
@@ -55,15 +75,29 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     let clock = clock::Clock::start();
     let ledger =
         options.ledger.as_deref().map(|path| ledger::Ledger::create(path, clock)).transpose().map_err(usage)?;
-    let display = progress::Display::new(plan.messages(), options.role);
+    let display = progress::Display::new(plan.messages(), options);
     progress::install_log(&display, options.verbose);
     handlers::quieten_injected_panics();
+    #[cfg(feature = "http")]
+    let page = options.http.map(|_| http::record()).transpose().map_err(|error| (1, error))?;
     let bus = EventBus::connect(config).await.map_err(|error| match error {
         BusError::Config(_) | BusError::Backend { .. } => usage(error),
         error => (1, error.to_string()),
     })?;
-    let service = Arc::new(service::Service::new(options, clock, ledger));
+    #[cfg(unix)]
+    bus.reload_on_sighup().map_err(|error| (1, format!("SIGHUP: {error}")))?;
+    #[cfg(feature = "http")]
+    let window = match options.http.zip(page) {
+        Some((listen, page)) => Some(http::Window::open(&bus, page, listen, options.http_public).await.map_err(usage)?),
+        None => None,
+    };
+    let patients = options.rollout.as_ref().map(|_| Arc::new(injection::Patients::new(&bus, options.inject)));
+    let service = Arc::new(service::Service::new(options, clock, ledger, patients));
     let ended = run::run(&bus, &service, options, &plan, display).await.map_err(|error| (1, error))?;
+    #[cfg(feature = "http")]
+    if let Some(window) = window {
+        window.close().await;
+    }
     ended.report.print(&ended.notes);
     if let Some(file) = report {
         ended.report.write(file).map_err(|error| (1, error))?;

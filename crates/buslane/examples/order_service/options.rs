@@ -1,7 +1,10 @@
 //! What the command line says.
 
+use crate::injection::Injection;
+use buslane::rollout::Plan;
 use clap::{Parser, ValueEnum};
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,6 +30,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value = "5", value_parser = up_to_1000)]
     pub(crate) topics: u64,
 
+    /// Partitions of each topic
+    ///
+    /// With 0, topics have what the broker gives them: on NATS no partitions, so that several consumers share the
+    /// messages of each topic, and an aggregate has its order within each consumer alone.
+    #[arg(long, value_name = "COUNT", default_value = "8")]
+    pub(crate) partitions: u32,
+
     /// Orders; each is an aggregate with a lane of its own
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = positive)]
     pub(crate) aggregates: u64,
@@ -34,6 +44,37 @@ pub(crate) struct Options {
     /// Envelopes to publish; one regular message comes with every ten
     #[arg(long, value_name = "COUNT", default_value = "200000", value_parser = positive)]
     pub(crate) events: u64,
+
+    /// Publishes so many of the messages before anything is subscribed to
+    ///
+    /// The service then starts behind, in recovery mode: it drains what waits at a limited rate, while the rest is
+    /// published, and leaves the mode by itself. Where nothing else is configured, at 20,000 messages a second,
+    /// with a look every second and a ramp of 5 seconds.
+    #[arg(long, value_name = "COUNT", value_parser = positive, conflicts_with = "replay")]
+    pub(crate) backlog: Option<u64>,
+
+    /// Messages a second [default: as fast as it goes; with --rollout 1500]
+    #[arg(long, value_name = "COUNT", value_parser = positive, conflicts_with = "replay")]
+    pub(crate) rate: Option<u64>,
+
+    /// Moves the keys to the actor pool by these stages, such as 10,50,100
+    ///
+    /// A time may stand with a stage: `10 for 20s, 50 for 20s, 100`. It begins after 5 seconds of messages from
+    /// 0 %, goes on by itself when the guard has nothing against it, and ends the run. Nothing fails by itself
+    /// unless it is asked for. Where nothing else is configured under `rollout`, it is in fast motion: `window` 6 s,
+    /// `min_messages` 300, `check_interval` 500 ms, `advance_p99_increase` 0.15, and `memory_patience` 3 s with
+    /// --inject leak.
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["replay", "backlog"])]
+    pub(crate) rollout: Option<Plan>,
+
+    /// Makes the actor side ill from a stage on, so that the guard rolls back: slow@50, restart@P, errors@P or leak@P
+    ///
+    /// slow: a handler takes 300 % longer; slow:30@P, 30 % (of --handler-ms). restart: regular messages with a key panic
+    /// (there are more of them: one for every two envelopes). errors: 10 % of the envelopes are rejected; errors:2@P,
+    /// 2 %. leak: 256 KiB for each envelope. The run is good when the guard rolled back for that reason, and no more
+    /// than the stage's share of the keys was touched.
+    #[arg(long, value_name = "WHAT@PERCENT", requires = "rollout")]
+    pub(crate) inject: Option<Injection>,
 
     /// Which events and faults are made up: the same seed, the same run
     #[arg(long, value_name = "NUMBER", default_value = "1")]
@@ -45,16 +86,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MILLISECONDS", default_value = "10")]
     pub(crate) handler_ms: u64,
 
-    /// Share of the envelopes whose first attempt fails [default: 1, with --replay 0]
+    /// Share of the envelopes whose first attempt fails [default: 1, with --replay or --rollout 0]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(crate) fail_once: Option<f64>,
 
     /// Envelopes that fail for good; every fourth is rejected at its first attempt
-    /// [default: 20, at most one in a hundred events; with --replay 0]
+    /// [default: 20, at most one in a hundred events; with --replay or --rollout 0]
     #[arg(long, value_name = "COUNT", verbatim_doc_comment)]
     pub(crate) poison: Option<u64>,
 
-    /// Nothing fails and nothing panics
+    /// Nothing fails and nothing panics by itself
     #[arg(long, conflicts_with_all = ["fail_once", "poison"])]
     pub(crate) no_faults: bool,
 
@@ -82,12 +123,63 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Option<PathBuf>,
 
+    /// Shows health and metrics over HTTP: /livez, /readyz, /startupz, /metrics, /status and /rollout
+    ///
+    /// Port 0 is any that is free; a line on stderr says which. Needs the cargo feature http.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// Lets other machines ask too; without it the address must be a loopback address
+    #[arg(long, requires = "http")]
+    pub(crate) http_public: bool,
+
     /// Shows the bus's log lines on stderr, failures of single messages too
     #[arg(long, short)]
     pub(crate) verbose: bool,
 }
 
 impl Options {
+    /// A backlog is published and handled by one process, and there must be enough messages for it.
+    pub(crate) fn check_backlog(&self, messages: u64) -> Result<(), String> {
+        match self.backlog {
+            Some(_) if self.role != Role::All => Err(format!(
+                "--backlog: needs --role all, found --role {}: a consumer that starts behind needs no option",
+                self.role.as_str()
+            )),
+            Some(backlog) if backlog > messages => {
+                Err(format!("--backlog: must be at most the number of messages ({messages}), found {backlog}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A rollout is judged by the process that publishes, and there must be a stage that what is injected begins with.
+    pub(crate) fn check_rollout(&self) -> Result<(), String> {
+        let Some(plan) = &self.rollout else { return Ok(()) };
+        if self.role != Role::All {
+            return Err(format!("--rollout: needs --role all, found --role {}", self.role.as_str()));
+        }
+        match self.inject {
+            Some(inject) if plan.stages().iter().all(|stage| stage.percent < inject.from) => {
+                Err(format!("--inject {inject}: the plan {plan} has no such stage"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A build without the server cannot listen.
+    pub(crate) fn check_http(&self) -> Result<(), String> {
+        match self.http {
+            Some(_) if !cfg!(feature = "http") => {
+                Err("--http: is not part of this build: build it with the cargo feature http".to_owned())
+            }
+            Some(listen) if !self.http_public && !listen.ip().to_canonical().is_loopback() => {
+                Err(format!("--http: must be a loopback address unless --http-public is given, found {listen}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Two options that name the same file would destroy it.
     pub(crate) fn check_files(&self) -> Result<(), String> {
         let files = [("--replay", &self.replay), ("--report", &self.report), ("--ledger", &self.ledger)];
@@ -117,8 +209,8 @@ failed regular message; with --role consume it cannot be known here and is 0: co
 
 Ctrl-C stops publishing, drains and reports; a second one leaves at once.
 
-Exit code: 0 when nothing was lost and no order violated, 1 when something was or the run could not go
-on, 2 when it was told something that it cannot do.";
+Exit code: 0 when nothing was lost, no order violated and a rollout went as asked, 1 when not or the run
+could not go on, 2 when it was told something that it cannot do.";
 
 /// Which half of the service runs in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

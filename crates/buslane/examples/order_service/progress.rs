@@ -1,7 +1,8 @@
 //! What is shown while it runs: a live display on a terminal, else a plain line a second. All of it on stderr.
 
 use crate::{
-    options::Role,
+    options::{Options, Role},
+    show,
     tally::{Counts, Tally, percentile_ms},
 };
 use buslane::EventBus;
@@ -23,6 +24,7 @@ pub(crate) struct Display {
     bar: ProgressBar,
     is_terminal: bool,
     role: Role,
+    has_rollout: bool,
     total: u64,
     started: Instant,
     last_line: Instant,
@@ -31,7 +33,8 @@ pub(crate) struct Display {
 }
 
 impl Display {
-    pub(crate) fn new(total: u64, role: Role) -> Self {
+    pub(crate) fn new(total: u64, options: &Options) -> Self {
+        let (role, has_rollout) = (options.role, options.rollout.is_some());
         let is_terminal = io::stderr().is_terminal();
         let target = if is_terminal { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
         let (bar, template) = if role.publishes() {
@@ -43,7 +46,17 @@ impl Display {
         bar.set_draw_target(target);
         bar.set_style(style);
         let now = Instant::now();
-        Self { bar, is_terminal, role, total, started: now, last_line: now, recent: VecDeque::new(), p99_ms: 0.0 }
+        Self {
+            bar,
+            is_terminal,
+            role,
+            has_rollout,
+            total,
+            started: now,
+            last_line: now,
+            recent: VecDeque::new(),
+            p99_ms: 0.0,
+        }
     }
 
     /// Shows the present figures.
@@ -85,14 +98,20 @@ impl Display {
         [
             format!("{}{of} messages  {}/s  p99 {:.1} ms", HumanCount(progress), HumanCount(rate), self.p99_ms),
             format!(
-                "in flight {}  retries {}  dead letters {}  restarts {}  {} pool",
+                "in flight {}  retries {}  dead letters {}  restarts {}  {} pool{}",
                 HumanCount(in_flight),
                 HumanCount(stats.retried),
                 counts.dead_lettered,
                 stats.restarts,
-                bus.pool_name()
+                bus.pool_name(),
+                if self.has_rollout { format!("\n{}", show::line(bus)) } else { recovery(bus) }
             ),
         ]
+    }
+
+    /// Who says something while this is shown.
+    pub(crate) fn teller(&self) -> Teller {
+        Teller(self.bar.clone())
     }
 
     /// Says something that stays.
@@ -105,6 +124,24 @@ impl Display {
         if self.is_terminal {
             self.bar.abandon();
         }
+    }
+}
+
+/// Says something above the display.
+pub(crate) struct Teller(ProgressBar);
+
+impl Teller {
+    pub(crate) fn say(&self, text: &str) {
+        self.0.suspend(|| eprintln!("{text}"));
+    }
+}
+
+/// What recovery mode lets through, while it is on.
+fn recovery(bus: &EventBus) -> String {
+    let status = bus.status().recovery;
+    match status.per_second {
+        Some(per_second) => format!("  recovery {}, {}/s", status.phase, HumanCount(per_second.into())),
+        None => String::new(),
     }
 }
 

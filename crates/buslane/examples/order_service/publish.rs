@@ -8,19 +8,50 @@ use buslane::{Envelope, EventBus, Headers, PublishError, RawJson, Receipt, Recor
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use time::OffsetDateTime;
 use tokio::{
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-const PUBLISHERS: u64 = 4;
+pub(crate) const PUBLISHERS: u64 = 4;
 /// Messages of one batch.
 const BATCH: usize = 64;
+
+/// Messages that are due at the same time, at a rate: so many a second.
+const BATCHES: u64 = 40;
+
+/// A rate of messages.
+pub(crate) struct Rate {
+    pub(crate) per_second: u64,
+    /// Messages that have been sent.
+    pub(crate) sent: AtomicU64,
+}
+
+impl Rate {
+    pub(crate) const fn new(per_second: u64) -> Self {
+        Self { per_second, sent: AtomicU64::new(0) }
+    }
+
+    /// When so many more messages are due. Who is behind is not waited for: what was held up comes as fast as it goes.
+    fn due(&self, started: Instant, messages: u64) -> Instant {
+        let before = self.sent.fetch_add(messages, Relaxed);
+        let nanos = u128::from(before) * 1_000_000_000 / u128::from(self.per_second);
+        started + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn batch(&self) -> usize {
+        usize::try_from(self.per_second / BATCHES).unwrap_or(BATCH).clamp(1, BATCH)
+    }
+}
 
 /// When recorded events are due.
 #[derive(Debug, Clone, Copy)]
@@ -43,20 +74,52 @@ pub(crate) struct Publishing {
     pub(crate) service: Arc<Service>,
     pub(crate) topics: Vec<String>,
     pub(crate) pace: Option<Pace>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) started: Instant,
     /// Messages that may be in flight.
     pub(crate) window: usize,
+    /// What is published before anybody handles it.
+    pub(crate) backlog: Option<Backlog>,
     /// Stops publishing.
     pub(crate) stop: CancellationToken,
+}
+
+/// Messages that are published first, and then everything waits.
+pub(crate) struct Backlog {
+    /// So many are still to come.
+    left: AtomicU64,
+    /// A permit for each publisher that waits, or has ended.
+    pub(crate) published: Semaphore,
+    /// Cancelled when the rest may be published.
+    pub(crate) go_on: CancellationToken,
+}
+
+impl Backlog {
+    pub(crate) fn new(messages: u64) -> Self {
+        Self { left: AtomicU64::new(messages), published: Semaphore::new(0), go_on: CancellationToken::new() }
+    }
+
+    /// Whether these belong to it.
+    fn claim(&self, messages: u64) -> bool {
+        self.left.fetch_update(Relaxed, Relaxed, |left| (left > 0).then(|| left.saturating_sub(messages))).is_ok()
+    }
 }
 
 impl Publishing {
     /// Publishes the whole plan. The first error stops all publishers.
     pub(crate) async fn run(self: Arc<Self>, plan: Arc<Plan>) -> Result<(), String> {
-        let started = Instant::now();
+        let started = self.started;
         let mut publishers = JoinSet::new();
         for index in 0..PUBLISHERS {
             let (this, plan) = (Arc::clone(&self), Arc::clone(&plan));
-            publishers.spawn(async move { this.publish(&plan, index, started).await });
+            publishers.spawn(async move {
+                let mut is_waiting = this.backlog.is_none();
+                let result = this.publish(&plan, index, started, &mut is_waiting).await;
+                if let Some(backlog) = this.backlog.as_ref().filter(|_| !is_waiting) {
+                    backlog.published.add_permits(1);
+                }
+                result
+            });
         }
         let mut result = Ok(());
         while let Some(ended) = publishers.join_next().await {
@@ -69,8 +132,14 @@ impl Publishing {
         result
     }
 
-    async fn publish(&self, plan: &Arc<Plan>, index: u64, started: Instant) -> Result<(), String> {
-        let size = BATCH.min(self.window);
+    async fn publish(
+        &self,
+        plan: &Arc<Plan>,
+        index: u64,
+        started: Instant,
+        has_waited: &mut bool,
+    ) -> Result<(), String> {
+        let size = self.rate.as_ref().map_or(BATCH, Rate::batch).min(self.window);
         let mut batch = Vec::with_capacity(size);
         // A log is read here without leaving the runtime: small pieces from a file that was read just before.
         for planned in plan.share(index, PUBLISHERS).map_err(|error| error.to_string())? {
@@ -78,7 +147,7 @@ impl Publishing {
             if let (Some(pace), Planned::Envelope { timestamp: Some(at), .. }) = (&self.pace, &planned) {
                 let due = pace.due(started, *at);
                 if due > Instant::now() {
-                    self.send(&mut batch).await?;
+                    self.send(&mut batch, has_waited).await?;
                     tokio::select! {
                         () = sleep_until(due) => {}
                         () = self.stop.cancelled() => return Ok(()),
@@ -87,18 +156,35 @@ impl Publishing {
             }
             batch.push(planned);
             if batch.len() == size {
-                self.send(&mut batch).await?;
+                self.send(&mut batch, has_waited).await?;
             }
             if self.stop.is_cancelled() {
                 return Ok(());
             }
         }
-        self.send(&mut batch).await
+        self.send(&mut batch, has_waited).await
     }
 
     /// Publishes a batch, one call per topic; nothing of it when publishing was stopped.
-    async fn send(&self, batch: &mut Vec<Planned>) -> Result<(), String> {
-        if let Some(window) = &self.service.window {
+    async fn send(&self, batch: &mut Vec<Planned>, has_waited: &mut bool) -> Result<(), String> {
+        let waits = self.backlog.as_ref().filter(|_| !*has_waited);
+        if let Some(backlog) = waits.filter(|backlog| !backlog.claim(batch.len() as u64)) {
+            *has_waited = true;
+            backlog.published.add_permits(1);
+            tokio::select! {
+                () = backlog.go_on.cancelled() => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+        }
+        if let Some(rate) = self.rate.as_ref().filter(|_| !batch.is_empty()) {
+            tokio::select! {
+                () = sleep_until(rate.due(self.started, batch.len() as u64)) => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+        }
+        if !*has_waited {
+            self.service.waiting.fetch_add(batch.len() as u64, Relaxed);
+        } else if let Some(window) = &self.service.window {
             let places = window.acquire_many(u32::try_from(batch.len()).unwrap_or(u32::MAX));
             tokio::select! {
                 places = places => if let Ok(places) = places { places.forget() },

@@ -2,6 +2,8 @@
 
 use crate::{
     options::Role,
+    recovery::Summary,
+    story::Story,
     tally::{Counts, Tally, percentile_ms},
 };
 use buslane::EventBus;
@@ -25,6 +27,9 @@ pub(crate) struct Report {
     seconds: f64,
     throughput_per_second: f64,
     latency_ms: Latency,
+    recovery: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<Story>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,7 +60,14 @@ pub(crate) fn create(path: &Path) -> Result<File, String> {
 
 impl Report {
     #[allow(clippy::cast_precision_loss, reason = "no run has 2^53 messages")]
-    pub(crate) fn new(bus: &EventBus, tally: &Tally, counts: &Counts, role: Role) -> Self {
+    pub(crate) fn new(
+        bus: &EventBus,
+        tally: &Tally,
+        counts: &Counts,
+        role: Role,
+        recovery: Summary,
+        rollout: Option<Story>,
+    ) -> Self {
         let latencies = tally.latencies();
         let work = if role.consumes() { counts.handled } else { counts.published };
         let lost = if role == Role::All { counts.published.saturating_sub(counts.ended()) } else { 0 };
@@ -77,6 +89,8 @@ impl Report {
                 p99: percentile_ms(&latencies, 0.99),
                 p999: percentile_ms(&latencies, 0.999),
             },
+            recovery,
+            rollout,
         }
     }
 
@@ -105,9 +119,14 @@ impl Report {
             ("throughput", format!("{:.0} messages/s", self.throughput_per_second)),
             ("latency p50 / p99 / p99.9", format!("{p50:.1} / {p99:.1} / {p999:.1} ms")),
         ];
+        let Summary { entered, left, seconds } = self.recovery;
+        if entered > 0 {
+            rows.push(("recovery mode", format!("entered {entered}, left {left}, on for {seconds:.1} s")));
+        }
         if notes.foreign > 0 {
             rows.push(("of other runs, ignored", count(notes.foreign)));
         }
+        rows.extend(self.rollout.iter().flat_map(Story::rows));
         println!("\n{}\n", notes.title);
         for (name, value) in rows {
             println!("  {name:<26} {value}");

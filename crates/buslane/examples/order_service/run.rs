@@ -4,9 +4,11 @@ use crate::{
     handlers,
     options::{Options, Role},
     progress::Display,
-    publish::{Pace, Publishing},
+    publish::{Backlog, PUBLISHERS, Pace, Publishing, Rate},
+    recovery::Recoveries,
     report::{Notes, Report},
     service::Service,
+    show::Show,
     signals::Interrupts,
     workload::{self, CACHE, Plan},
 };
@@ -18,14 +20,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// Messages a second of a rollout.
+const ROLLOUT_RATE: u64 = 1_500;
 const TICK: Duration = Duration::from_millis(100);
-const PARTITIONS: u32 = 8;
 
 /// What a run came to.
 pub(crate) struct Ended {
     pub(crate) report: Report,
     pub(crate) notes: Notes,
-    /// Publishing or the ledger failed.
+    /// Publishing, the ledger or the rollout failed.
     failed: bool,
 }
 
@@ -54,8 +57,13 @@ pub(crate) async fn run(
     mut display: Display,
 ) -> Result<Ended, String> {
     let topics = workload::topics(options.topics);
-    let interrupts = Interrupts::listen().map_err(|error| format!("signals: {error}"))?;
-    prepare(bus, service, options.role, &topics).await.map_err(|error| error.to_string())?;
+    let mut interrupts = Interrupts::listen().map_err(|error| format!("signals: {error}"))?;
+    let recoveries = Recoveries::of(bus);
+    prepare(bus, &topics, options.partitions).await.map_err(|error| error.to_string())?;
+    if options.role.consumes() && options.backlog.is_none() {
+        handlers::subscribe(bus, service, &topics).await.map_err(|error| error.to_string())?;
+    }
+    let consumed = topics.clone();
     let stop = CancellationToken::new();
     let publishing = options.role.publishes().then(|| {
         let pace = match (&**plan, options.speed) {
@@ -64,21 +72,44 @@ pub(crate) async fn run(
         };
         let window = usize::try_from(options.in_flight).unwrap_or(usize::MAX);
         let (bus, service, stop) = (bus.clone(), Arc::clone(service), stop.clone());
-        let publishing = Publishing { bus, service, topics, pace, window, stop };
-        tokio::spawn(Arc::new(publishing).run(Arc::clone(plan)))
+        let backlog = options.backlog.map(Backlog::new);
+        let rate = options.rate.or(options.rollout.as_ref().map(|_| ROLLOUT_RATE)).map(Rate::new);
+        let started = Instant::now();
+        Arc::new(Publishing { bus, service, topics, pace, rate, started, window, backlog, stop })
+    });
+    let publishers = publishing.clone();
+    let publishing = publishing.map(|publishing| tokio::spawn(publishing.run(Arc::clone(plan))));
+    let backlog = publishers.as_ref().and_then(|publishers| publishers.backlog.as_ref());
+    if let Some(backlog) = backlog {
+        tokio::select! {
+            _ = backlog.published.acquire_many(u32::try_from(PUBLISHERS).unwrap_or(1)) => {}
+            () = interrupts.next() => stop.cancel(),
+        }
+        display.say(&format!("{} messages wait, and the service starts", service.tally.counts().published));
+        handlers::subscribe(bus, service, &consumed).await.map_err(|error| error.to_string())?;
+        backlog.go_on.cancel();
+    }
+    let show = options.rollout.as_ref().zip(service.patients.as_ref()).map(|(plan, patients)| {
+        Show::begin(bus, plan.clone(), options.inject, patients, display.teller(), stop.clone())
     });
     let mut waiting = Waiting { bus, service, options, stop, publishing, failure: None, hurry: false };
     let end = waiting.wait(interrupts, &mut display).await;
     let deadline = if waiting.hurry { Duration::ZERO } else { bus.config().shutdown_deadline };
     let failure = waiting.end_publishing().await;
+    let story = match show {
+        Some(show) => show.ended().await,
+        None => None,
+    };
     let shutdown = bus.shutdown(deadline).await.map_err(|error| error.to_string())?;
     display.tick(bus, &service.tally);
     display.finish();
 
     let counts = service.tally.counts();
-    let report = Report::new(bus, &service.tally, &counts, options.role);
+    let problems: Vec<String> = story.iter().flat_map(|story| story.problems.clone()).collect();
+    let report = Report::new(bus, &service.tally, &counts, options.role, recoveries.summary(), story);
     let mut remarks: Vec<String> = failure.into_iter().collect();
     remarks.extend(service.ledger.as_ref().and_then(|ledger| ledger.check().err()));
+    remarks.extend(problems);
     let failed = !remarks.is_empty();
     if shutdown.abandoned > 0 {
         remarks.push(format!("{} messages were left for redelivery", shutdown.abandoned));
@@ -98,15 +129,18 @@ pub(crate) async fn run(
     Ok(Ended { report, notes, failed })
 }
 
-/// Makes the topics and subscribes.
-async fn prepare(bus: &EventBus, service: &Arc<Service>, role: Role, topics: &[String]) -> Result<(), BusError> {
+/// Makes the topics.
+async fn prepare(bus: &EventBus, topics: &[String], partitions: u32) -> Result<(), BusError> {
     let others = [CACHE, handlers::DEAD_LETTERS];
     // Room for several consumers on a shared broker.
-    let settings = TopicSettings { partitions: Some(PARTITIONS), ..TopicSettings::default() };
+    // A stream has as many copies as it is created with; Kafka has a default of its own.
+    let replication = bus.config().nats.stream.replication;
+    let partitions = (partitions > 0).then_some(partitions);
+    let settings = TopicSettings { partitions, replication, ..TopicSettings::default() };
     for topic in topics.iter().map(String::as_str).chain(others) {
         bus.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await?;
     }
-    if role.consumes() { handlers::subscribe(bus, service, topics).await } else { Ok(()) }
+    Ok(())
 }
 
 struct Waiting<'a> {
@@ -151,11 +185,13 @@ impl Waiting<'_> {
             if now != last_ns || self.bus.pool_stats().open > 0 {
                 (last_ns, idle_since) = (now, Instant::now());
             }
-            let is_complete = self.publishing.is_none() && self.is_over();
+            // Who asked for a backlog wants to see the end of it.
+            let is_catching_up = self.options.backlog.is_some() && self.bus.is_in_recovery_mode();
+            let is_complete = self.publishing.is_none() && self.is_over() && !is_catching_up;
             match interrupted_at {
                 Some(at) if is_complete || self.has_drained(at) => return End::Interrupted,
                 None if is_complete => return End::Complete,
-                None if self.is_idle(idle_since) => return End::Idle,
+                None if self.is_idle(idle_since) && !is_catching_up => return End::Idle,
                 _ => {}
             }
         }

@@ -4,6 +4,7 @@ use crate::{
     checker::{Checker, End, Sequence},
     clock::Clock,
     faults::Fault,
+    injection::Patients,
     ledger::{Entry, Ledger, Outcome},
     options::{Options, Role},
     tally::Tally,
@@ -14,8 +15,15 @@ use buslane::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::sync::Semaphore;
+use tracing::error;
 
 /// What this program writes into each payload.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -34,26 +42,37 @@ pub(crate) struct Service {
     pub(crate) ledger: Option<Ledger>,
     /// Places of messages in flight, where both halves run here.
     pub(crate) window: Option<Semaphore>,
+    /// Messages in flight that have no place there: they were published to wait.
+    pub(crate) waiting: AtomicU64,
     /// How long a handler waits.
     pub(crate) work: Duration,
     /// Correlation id of what this process publishes.
     pub(crate) run: Bytes,
+    /// Who may fall ill, where keys are moved to the actor pool.
+    pub(crate) patients: Option<Arc<Patients>>,
     /// Whether messages of other runs are none of its business.
     own_run_alone: bool,
 }
 
 impl Service {
-    pub(crate) fn new(options: &Options, clock: Clock, ledger: Option<Ledger>) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        clock: Clock,
+        ledger: Option<Ledger>,
+        patients: Option<Arc<Patients>>,
+    ) -> Self {
         let both = options.role == Role::All;
         let places = usize::try_from(options.in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {
             clock,
-            checker: Checker::new(),
+            checker: Checker::new(options.role.publishes()),
             tally: Tally::new(),
             ledger,
             window: both.then(|| Semaphore::new(places)),
+            waiting: AtomicU64::new(0),
             work: Duration::from_millis(options.handler_ms),
             run: format!("run-{:x}-{:x}", clock.now_ns(), std::process::id()).into(),
+            patients,
             own_run_alone: both,
         }
     }
@@ -69,9 +88,10 @@ impl Service {
         Some(Sequence { run, topic, aggregate })
     }
 
-    /// A message is over: its place in the window is free.
+    /// A message is over: its place in the window is free, if it had one.
     pub(crate) fn free_place(&self) {
-        if let Some(window) = &self.window {
+        let had_none = self.waiting.fetch_update(Relaxed, Relaxed, |waiting| waiting.checked_sub(1)).is_ok();
+        if let Some(window) = self.window.as_ref().filter(|_| !had_none) {
             window.add_permits(1);
         }
     }
@@ -94,8 +114,10 @@ impl<'a> Attempt<'a> {
     pub(crate) fn begin(service: &'a Service, message: &Message, sequence: Sequence, note: Note) -> Self {
         let start_ns = service.clock.now_ns();
         service.tally.happened(start_ns);
-        if !service.checker.begin(&sequence, note.seq) {
+        if let Err(disorder) = service.checker.begin(&sequence, note.seq) {
             Tally::add(&service.tally.violations);
+            let aggregate = String::from_utf8_lossy(&sequence.aggregate);
+            error!(topic = %sequence.topic, %aggregate, seq = note.seq, offset = message.offset, ?disorder, "out of order");
         }
         Self {
             service,

@@ -2,6 +2,7 @@
 
 use crate::{
     faults::{Fault, Faults, Stream, mix},
+    injection::Illness,
     options::Options,
     replay::{Log, ReplayError, Row},
 };
@@ -12,8 +13,9 @@ use time::OffsetDateTime;
 
 /// Topic of the regular messages.
 pub(crate) const CACHE: &str = "cache.invalidate";
-/// One regular message for this many envelopes.
+/// One regular message for this many envelopes, and where their panics are to be seen.
 const REGULAR_EVERY: u64 = 10;
+const REGULAR_OFTEN: u64 = 2;
 const NAMES: [&str; 5] = ["orders", "payments", "stock", "shipping", "invoices"];
 const TYPES: [&str; 4] = ["Placed", "Changed", "Confirmed", "Closed"];
 
@@ -59,15 +61,17 @@ impl Plan {
     pub(crate) fn new(options: &Options) -> Result<Self, String> {
         let log = options.replay.as_deref().map(Log::open).transpose().map_err(|error| error.to_string())?;
         let events = log.as_ref().map_or(options.events, Log::events);
-        let usual = if log.is_some() { 0 } else { 1 };
-        let faults = if options.no_faults {
+        let is_calm = log.is_some() || options.rollout.is_some();
+        let usual = if is_calm { 0 } else { 1 };
+        let none_asked = options.rollout.is_some() && options.fail_once.is_none() && options.poison.is_none();
+        let faults = if options.no_faults || none_asked {
             Faults { events, ..Faults::default() }
         } else {
             Faults {
                 seed: options.seed,
                 events,
                 poison: options.poison.unwrap_or(usual * 20.min(events / 100)),
-                fail_once: options.fail_once.unwrap_or(if log.is_some() { 0.0 } else { 1.0 }),
+                fail_once: options.fail_once.unwrap_or(if is_calm { 0.0 } else { 1.0 }),
                 ..Faults::default()
             }
         };
@@ -130,6 +134,7 @@ pub(crate) struct Orders {
     events: u64,
     aggregates: u64,
     topics: u64,
+    regular_every: u64,
     faults: Faults,
     /// The regular message whose handler panics.
     panic_at: Option<u64>,
@@ -141,8 +146,10 @@ type Sequences = HashMap<(u64, u64), u64>;
 impl Orders {
     fn new(options: &Options, faults: Faults) -> Self {
         let Options { seed, events, aggregates, topics, .. } = *options;
-        let mut orders = Self { seed, events, aggregates, topics, faults, panic_at: None };
-        if !options.no_faults {
+        let has_panics = options.inject.is_some_and(|inject| inject.illness == Illness::Restart);
+        let regular_every = if has_panics { REGULAR_OFTEN } else { REGULAR_EVERY };
+        let mut orders = Self { seed, events, aggregates, topics, regular_every, faults, panic_at: None };
+        if !options.no_faults && options.rollout.is_none() {
             let poisoned = orders.faults.poisonous().map(|event| name(orders.aggregate(event)));
             orders.faults.spared = poisoned.collect();
             let may_panic = |event: &u64| !orders.faults.spared.contains(&name(orders.aggregate(*event)));
@@ -153,7 +160,7 @@ impl Orders {
     }
 
     const fn regular(&self) -> u64 {
-        self.events / REGULAR_EVERY
+        self.events / self.regular_every
     }
 
     const fn messages(&self) -> u64 {
@@ -164,11 +171,10 @@ impl Orders {
         mix(self.seed, Stream::Aggregate, event) % self.aggregates
     }
 
-    /// Message `number`, when publisher `index` of `publishers` owns it: every eleventh is a regular one.
+    /// Message `number`, when publisher `index` of `publishers` owns it: the last of each round is a regular one.
     fn message(&self, number: u64, index: u64, publishers: u64, sequences: &mut Sequences) -> Option<Planned> {
-        const ROUND: u64 = REGULAR_EVERY + 1;
-        let (round, place) = (number / ROUND, number % ROUND);
-        if place == REGULAR_EVERY {
+        let (round, place) = (number / (self.regular_every + 1), number % (self.regular_every + 1));
+        if place == self.regular_every {
             return self.invalidation(round, index, publishers, sequences);
         }
         let event = number - round;

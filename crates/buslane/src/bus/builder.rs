@@ -1,14 +1,14 @@
 //! A subscription in the making: every option, and the rules they keep.
 
-use super::{EventBus, Subscription};
+use super::{EventBus, ShadowedSubscription, Subscription};
 use crate::{
     BusError, Class, Classifier, Retry, Terminal, classify,
-    config::DeadLetterFormat,
-    flow::{Erased, Extractor, Limits, Policy, Services, Subscribed, erase_envelopes, erase_regular},
+    config::{DeadLetterFormat, RateLimit},
+    flow::{Erased, Extractor, Pause, Policy, Services, Shadow, Subscribed, erase_envelopes, erase_regular, places},
 };
-use buslane_core::{Event, Handler, HandlerError, Headers, Kind, Message, SubscribeOptions, Topic};
+use buslane_core::{Backend, Event, Handler, HandlerError, Headers, Kind, Message, SubscribeOptions, Topic};
 use bytes::Bytes;
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker;
 
 /// The terminal policy as chosen; topic names are checked when the subscription begins.
@@ -40,16 +40,16 @@ impl TerminalChoice {
 /// A subscription in the making. Options are checked when it begins.
 #[must_use = "a builder subscribes by `messages` or `envelopes`"]
 pub struct SubscriptionBuilder {
-    bus: EventBus,
+    pub(super) bus: EventBus,
     topic: String,
     retry: Retry,
     terminal: TerminalChoice,
     classifier: Classifier,
     extractor: Option<Extractor>,
     ordered: bool,
-    rate: Option<(u32, u32)>,
+    rate: Option<RateLimit>,
     concurrency: Option<usize>,
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     options: SubscribeOptions,
     /// The option chosen last that has a meaning for envelopes alone.
     for_envelopes: Option<&'static str>,
@@ -133,9 +133,10 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// At most this many messages a second, and bursts of at most `burst`. Default: no limit. Both at least 1.
+    /// At most this many messages a second, 1 to 10,000,000, and bursts of at most `burst`, at least 1. Default: the
+    /// configured limit of the topic, or none. [`EventBus::set_subscribe_limit_of`] changes it later.
     pub const fn rate(mut self, per_second: u32, burst: u32) -> Self {
-        self.rate = Some((per_second, burst));
+        self.rate = Some(RateLimit::new(per_second, burst));
         self
     }
 
@@ -158,12 +159,38 @@ impl SubscriptionBuilder {
         self
     }
 
+    /// A message that nothing else gives a key has the last token of its subject as key. Of a partition's subject, only a token
+    /// behind the partition's number. NATS only. Default: no.
+    pub const fn key_from_subject(mut self) -> Self {
+        self.options.subject_key = true;
+        self
+    }
+
+    /// Runs `percent` of the messages, 1 to 100 and evenly spread, a second time: by `twin` in place of the handler, on the kind of pool
+    /// that does not run their key at that moment. Whether both succeeded, and how long they took, is compared: see
+    /// [`RolloutStatus::shadow`](crate::rollout::RolloutStatus::shadow), the metrics `shadow_messages_total` and
+    /// `shadow_latency_seconds`, and the log line `twin differs from its handler`. The last option.
+    ///
+    /// The twin must have no side effects: what it does, it does in addition. Nothing follows from how it ends: it is not settled, not
+    /// tried again, not given up. It has the subscription's [`timeout`](SubscriptionBuilder::timeout), and should have one: a twin that
+    /// never ends keeps its worker until the bus is shut down, and where no worker is left the others are dropped and counted.
+    ///
+    /// Twins run in pools of their own with the sizes and bounds that the configuration gives to the others, made for the first of
+    /// them; messages never wait for them, and they are in no figure of the pools. They use the same executor, memory up to the same
+    /// bounds, and what handlers share.
+    ///
+    /// # Drop behaviour
+    /// A message that is left for redelivery takes its twin along; a shutdown drops all twins at once.
+    pub fn shadow<T>(self, percent: u8, twin: T) -> ShadowedSubscription<T> {
+        ShadowedSubscription::new(self, percent, twin)
+    }
+
     /// Begins a subscription to regular messages.
     ///
     /// # Errors
     /// An option that breaks a rule; else as [`EventBus::subscribe`].
     pub async fn messages(self, handler: impl Handler<Message>) -> Result<Subscription, BusError> {
-        self.begin(Kind::Regular, |policy, services| erase_regular(handler, policy, services)).await
+        self.begin_messages(handler, None).await
     }
 
     /// Begins a subscription to envelopes.
@@ -171,13 +198,30 @@ impl SubscriptionBuilder {
     /// # Errors
     /// An option that breaks a rule; else as [`EventBus::subscribe`].
     pub async fn envelopes(self, handler: impl Handler<Event>) -> Result<Subscription, BusError> {
-        self.begin(Kind::Envelope, |policy, services| erase_envelopes(handler, policy, services)).await
+        self.begin_envelopes(handler, None).await
+    }
+
+    pub(super) async fn begin_messages(
+        self,
+        handler: impl Handler<Message>,
+        shadow: Option<Shadow>,
+    ) -> Result<Subscription, BusError> {
+        self.begin(Kind::Regular, |policy, services| erase_regular(handler, policy, services), shadow).await
+    }
+
+    pub(super) async fn begin_envelopes(
+        self,
+        handler: impl Handler<Event>,
+        shadow: Option<Shadow>,
+    ) -> Result<Subscription, BusError> {
+        self.begin(Kind::Envelope, |policy, services| erase_envelopes(handler, policy, services), shadow).await
     }
 
     async fn begin(
         self,
         kind: Kind,
         erase: impl FnOnce(Policy, Arc<Services>) -> Arc<Erased>,
+        shadow: Option<Shadow>,
     ) -> Result<Subscription, BusError> {
         let inner = self.bus.open()?;
         let topic = inner.topics.get(&self.topic)?;
@@ -197,8 +241,14 @@ impl SubscriptionBuilder {
         if self.timeout == Some(Duration::ZERO) {
             return refuse("timeout", "must be more than zero");
         }
+        if shadow.as_ref().is_some_and(|shadow| !(1..=100).contains(&shadow.percent())) {
+            return refuse("shadow.percent", "must be from 1 to 100");
+        }
         if self.options.settle_first && kind == Kind::Envelope {
             return refuse("settle_first", "is for regular messages: envelopes are delivered at least once");
+        }
+        if self.options.subject_key && inner.broker.backend() != Backend::Nats {
+            return refuse("key_from_subject", "is for NATS: messages of other brokers have no subject");
         }
         if let Some(option) = self.for_envelopes.filter(|_| kind == Kind::Regular) {
             return refuse(option, "is for envelopes: the failure of a regular message is final");
@@ -207,17 +257,35 @@ impl SubscriptionBuilder {
         if kind == Kind::Envelope && matches!(&terminal, Terminal::DeadLetter { topic: to, .. } if *to == topic) {
             return refuse("dead_letter", "must be another topic than the one that is read");
         }
-        let rate = match self.rate.map(|(rate, burst)| (NonZeroU32::new(rate), NonZeroU32::new(burst))) {
-            None => None,
-            Some((Some(rate), Some(burst))) => Some((rate, burst)),
-            Some(_) => return refuse("rate", "rate and burst must be at least 1"),
+        let rate = match self.rate {
+            None => inner.flow.rate_of(&topic),
+            Some(limit) if limit.per_second == 0 || limit.per_second > RateLimit::MOST => {
+                return refuse("rate.per_second", "must be from 1 to 10000000");
+            }
+            Some(RateLimit { burst: 0, .. }) => return refuse("rate.burst", "must be at least 1"),
+            limit => Arc::new(inner.flow.rate(limit)),
         };
         let policy = Policy { retry: self.retry, terminal, classifier: self.classifier, timeout: self.timeout };
         let handler = erase(policy, Arc::clone(&inner.flow.services));
-        let limits = Limits::new(rate, self.concurrency);
-        let (extractor, ordered, options) = (self.extractor, self.ordered, self.options);
+        let places = places(self.concurrency);
+        // Envelopes must survive their broker.
+        let options = SubscribeOptions { ephemeral: kind == Kind::Regular, ..self.options };
+        let (extractor, ordered) = (self.extractor, self.ordered);
         let bus = self.bus.clone();
         let readers = TaskTracker::new();
-        bus.begin(Subscribed { topic, kind, handler, extractor, ordered, limits, options, readers }).await
+        bus.begin(Subscribed {
+            topic,
+            kind,
+            handler,
+            shadow,
+            extractor,
+            ordered,
+            rate,
+            places,
+            options,
+            pause: Pause::default(),
+            readers,
+        })
+        .await
     }
 }

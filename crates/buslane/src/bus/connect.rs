@@ -1,20 +1,26 @@
 //! From a configuration to a running bus.
 
-use super::{EventBus, Inner, ReconnectCallback, alive, shutdown::Closing, topics::Topics};
+use super::{
+    EventBus, Inner, Outgoing, ReconnectCallback, alive, outgoing::PublishLimits, shutdown::Closing, topics::Topics,
+};
 use crate::{
     BusError, Config, PoolChoice,
-    config::LaneMode,
-    flow::{Flow, Registry, Services, Suspects, pump},
-    metrics::BusMetrics,
+    config::{self, LaneMode},
+    flow::{Flow, Registry, Services, Sources, Stalls, Suspects, Throttle, Troubles, pump},
+    health::{Alive, Watch, watcher},
+    metrics::{BusMetrics, Limited},
+    operations::{Operations, monitor},
+    rollout::{Controller, LazyPool, SplitPool, boundary, mover},
 };
 use buslane_actor::{ActorPool, ActorPoolConfig};
-use buslane_core::{Backend, Broker, BrokerEvent, Pool};
+use buslane_core::{Backend, Broker, BrokerEvent, Pool, Topic};
 use buslane_keyed::{Bounds, KeyedPool, KeyedPoolConfig, Mode};
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
 use parking_lot::Mutex;
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -23,7 +29,7 @@ impl EventBus {
     /// Connects to the broker that the configuration names, and starts the pool it chooses.
     ///
     /// `memory://` is an embedded broker of this bus alone; [`EventBus::with_broker`] shares one. `kafka://` needs the
-    /// cargo feature `kafka`.
+    /// cargo feature `kafka`, `nats://` the feature `nats`.
     ///
     /// # Errors
     /// A rule that the configuration breaks, a broker that this build does not contain, or why the broker did not
@@ -60,8 +66,14 @@ impl EventBus {
             Backend::Kafka => {
                 Err(BusError::Backend { scheme: "kafka", hint: "build buslane with the cargo feature kafka" })
             }
-            other => {
-                Err(BusError::Backend { scheme: other.as_str(), hint: "this release has memory:// and kafka:// alone" })
+            #[cfg(feature = "nats")]
+            Backend::Nats => {
+                let broker = super::nats::connect(&config).await?;
+                Self::with_broker(config, Arc::new(broker)).await
+            }
+            #[cfg(not(feature = "nats"))]
+            Backend::Nats => {
+                Err(BusError::Backend { scheme: "nats", hint: "build buslane with the cargo feature nats" })
             }
         }
     }
@@ -78,28 +90,64 @@ impl EventBus {
     pub async fn with_broker(config: Config, broker: Arc<dyn Broker>) -> Result<Self, BusError> {
         config.validate_for(broker.backend())?;
         let choice = config.pools_for(broker.backend());
-        let pool = make_pool(&choice, broker.backend());
-        info!(pool = pool.name(), chosen_by = %choice.chosen_by, "pool chosen");
+        let percent = choice.percent;
+        let split = Arc::new(make_pools(&choice, boundary(percent), broker.backend()));
+        let pool: Arc<dyn Pool> = Arc::clone(&split) as _;
+        info!(pool = pool.name(), chosen_by = %choice.chosen_by, percent, percent_by = %choice.percent_by, "pool chosen");
         let reading = CancellationToken::new();
+        let metrics = BusMetrics::bind(broker.backend());
+        let (operations, events) = Operations::new(&config, &pool, &metrics);
+        let waits = || metrics.rate_limit_waits(Limited::Subscribe);
+        let rate = Throttle::new(config.limits.subscribe, waits());
+        let mut topic_rates = HashMap::new();
+        for (topic, limits) in &config.limits.topics {
+            topic_rates.insert(Topic::new(topic)?, Arc::new(Throttle::new(limits.subscribe, waits())));
+        }
+        let publish_limits = PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
+        let held = metrics.publishes_held();
+        let set_by = choice.percent_by.to_string();
+        let rollout = Controller::new(split, percent, &set_by, &config, &metrics);
         let services = Arc::new(Services {
             broker: Arc::clone(&broker),
-            metrics: BusMetrics::bind(broker.backend()),
+            metrics,
             suspects: Suspects::default(),
+            group: config.group.clone(),
+            tracer: OnceLock::new(),
+            troubles: Troubles::default(),
         });
         let flow = Arc::new(Flow {
             pool,
             registry: Registry::new(),
             services,
             round_robin: 0.into(),
-            recovery: false.into(),
+            operations,
+            rate,
+            topic_rates: Mutex::new(topic_rates),
             lane_scope: config.lane_scope,
+            stalls: Stalls::default(),
+            sources: Sources::default(),
+            watch: Watch::new(&config.health, broker.backend()),
+            rollout,
             reading: reading.clone(),
         });
         let on_reconnect = Arc::default();
         let tasks = TaskTracker::new();
         tasks.spawn(serve(Arc::clone(&flow), Arc::clone(&broker), Arc::clone(&on_reconnect), tasks.clone()));
-        let announced = config.topics.clone();
+        let outgoing =
+            Arc::new(Outgoing::new(config.publish_fast_path, config.publish_timeout, move || held.increment(1)));
+        let (closing, on_event) = (Closing::new(), Arc::default());
+        tasks.spawn({
+            let (outgoing, ended) = (Arc::clone(&outgoing), closing.ended());
+            async move { ended.run_until_cancelled(outgoing.watch()).await }
+        });
+        let interval = config.backlog.check_interval;
+        let watching = monitor(Arc::clone(&flow), Arc::clone(&outgoing), interval, events, Arc::clone(&on_event));
+        tasks.spawn(watching);
+        tasks.spawn(watcher(Arc::clone(&flow), config.health.clone()));
+        tasks.spawn(mover(Arc::clone(&flow), config.rollout.clone()));
+        let (announced, probe) = (config.topics.clone(), config.health.probe.clone());
         let bus = Self(Arc::new(Inner {
+            running: Mutex::new(config.clone()),
             config,
             flow,
             broker,
@@ -108,53 +156,74 @@ impl EventBus {
             joining: tokio::sync::Mutex::default(),
             tasks,
             on_reconnect,
-            closing: Closing::new(),
+            on_event,
+            outgoing,
+            publish_limits,
+            closing,
             _alive: alive(&reading),
         }));
+        if let Some(plan) = choice.plan {
+            // Nobody has the bus yet.
+            let _ = bus.0.flow.rollout.configure(choice.percent, Some(plan), &set_by);
+        }
         bus.announce(announced).await?;
+        bus.begin_probes(probe).await?;
         Ok(bus)
     }
 }
 
-/// Makes the chosen pool.
-fn make_pool(choice: &PoolChoice, backend: Backend) -> Arc<dyn Pool> {
-    if choice.use_actor {
-        let pool = &choice.actor;
-        Arc::new(ActorPool::new(ActorPoolConfig {
-            actors: pool.pool_size,
-            max_restarts: pool.max_restarts as usize,
-            restart_window: pool.restart_window,
-            cool_down: pool.cool_down,
-            wait_timeout: pool.wait_timeout,
-            bounds: Bounds {
-                messages: pool.pool_size * pool.inbox_size,
-                bytes: pool.max_bytes,
-                lane_messages: pool.lane_limit,
-                parked_messages: pool.parked_messages,
-                parked_bytes: pool.parked_bytes,
-            },
-            backend: backend.as_str(),
-            ..ActorPoolConfig::default()
-        }))
-    } else {
-        let pool = &choice.keyed;
-        Arc::new(KeyedPool::new(KeyedPoolConfig {
-            workers: pool.worker_count,
-            wait_timeout: pool.wait_timeout,
-            mode: match pool.mode {
-                LaneMode::Exclusive => Mode::Exclusive,
-                LaneMode::Fixed => Mode::Fixed(pool.worker_count as u64),
-            },
-            bounds: Bounds {
-                messages: pool.worker_count * pool.queue_size,
-                bytes: pool.max_bytes,
-                lane_messages: pool.lane_limit,
-                parked_messages: pool.parked_messages,
-                parked_bytes: pool.parked_bytes,
-            },
-            default_handler: None,
-            backend: backend.as_str(),
-        }))
+/// Makes both pools, of which one is started when it gets its first slot.
+fn make_pools(choice: &PoolChoice, boundary: usize, backend: Backend) -> SplitPool {
+    let (keyed, actor) = (keyed_pool(&choice.keyed, backend), actor_pool(&choice.actor, backend));
+    let most_held = keyed.bounds.messages.min(actor.bounds.messages);
+    SplitPool::new(
+        LazyPool::new(keyed.wait_timeout, move || Arc::new(KeyedPool::new(keyed.clone()))),
+        LazyPool::new(actor.wait_timeout, move || Arc::new(ActorPool::new(actor.clone()))),
+        boundary,
+        most_held,
+    )
+}
+
+fn actor_pool(pool: &config::ActorPoolConfig, backend: Backend) -> ActorPoolConfig {
+    ActorPoolConfig {
+        actors: pool.pool_size,
+        max_restarts: pool.max_restarts as usize,
+        restart_window: pool.restart_window,
+        cool_down: pool.cool_down,
+        wait_timeout: pool.wait_timeout,
+        bounds: Bounds {
+            messages: pool.pool_size * pool.inbox_size,
+            bytes: pool.max_bytes,
+            lane_messages: pool.lane_limit,
+            parked_messages: pool.parked_messages,
+            parked_bytes: pool.parked_bytes,
+            keys: pool.max_processors,
+            key_idle: pool.processor_idle,
+        },
+        backend: backend.as_str(),
+        ..ActorPoolConfig::default()
+    }
+}
+
+fn keyed_pool(pool: &config::KeyedPoolConfig, backend: Backend) -> KeyedPoolConfig {
+    KeyedPoolConfig {
+        workers: pool.worker_count,
+        wait_timeout: pool.wait_timeout,
+        mode: match pool.mode {
+            LaneMode::Exclusive => Mode::Exclusive,
+            LaneMode::Fixed => Mode::Fixed(pool.worker_count as u64),
+        },
+        bounds: Bounds {
+            messages: pool.worker_count * pool.queue_size,
+            bytes: pool.max_bytes,
+            lane_messages: pool.lane_limit,
+            parked_messages: pool.parked_messages,
+            parked_bytes: pool.parked_bytes,
+            keys: pool.max_processors,
+            key_idle: pool.processor_idle,
+        },
+        default_handler: None,
+        backend: backend.as_str(),
     }
 }
 
@@ -165,6 +234,7 @@ async fn serve(
     on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
     tasks: TaskTracker,
 ) {
+    let _alive = Alive::new(&flow);
     loop {
         let event = tokio::select! {
             event = broker.next_event() => event,
@@ -180,12 +250,17 @@ async fn serve(
                     reading.run_until_cancelled_owned(pump(flow, intake)).await
                 });
             }
-            Some(BrokerEvent::Disconnected { reason }) => warn!(backend = %broker.backend(), reason, "broker lost"),
+            Some(BrokerEvent::Disconnected { reason }) => {
+                warn!(backend = %broker.backend(), reason, "broker lost");
+                flow.watch.lost(&reason);
+            }
             Some(BrokerEvent::Failed(error)) => {
-                error!(backend = %broker.backend(), %error, "broker failed, reading ended")
+                error!(backend = %broker.backend(), %error, "broker failed, reading ended");
+                flow.watch.failed(error.to_string());
             }
             Some(BrokerEvent::Reconnected) => {
                 info!(backend = %broker.backend(), "broker is back");
+                flow.watch.found();
                 let callbacks = on_reconnect.lock().clone();
                 for callback in callbacks {
                     if catch_unwind(AssertUnwindSafe(|| callback())).is_err() {

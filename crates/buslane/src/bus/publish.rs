@@ -5,7 +5,6 @@ use crate::BusError;
 use buslane_core::{Answer, BoxFuture, Envelope, PublishError, Receipt, Record, Topic};
 use bytes::BytesMut;
 use std::borrow::Borrow;
-use tokio::time::{Instant, timeout_at};
 
 impl EventBus {
     /// Publishes a regular message, and returns after the broker's acknowledgement.
@@ -83,9 +82,24 @@ impl EventBus {
 }
 
 impl Inner {
-    async fn send(&self, topic: &Topic, records: Vec<Record>) -> Vec<Result<Receipt, PublishError>> {
+    async fn send(&self, topic: &Topic, mut records: Vec<Record>) -> Vec<Result<Receipt, PublishError>> {
         let count = records.len();
-        let receipts = match self.broker.publish(topic, records) {
+        if let Some(context) = self.flow.services.trace() {
+            for record in records.iter_mut().filter(|record| !record.has_trace()) {
+                *record = std::mem::take(record).with_trace(&context);
+            }
+        }
+        let turn = match self.publish_limits.get() {
+            None => None,
+            Some(limits) => match Box::pin(limits.pass(topic, count, self.config.publish_timeout)).await {
+                Ok(turn) => Some(turn),
+                Err(error) => return vec![Err(error); count],
+            },
+        };
+        let answer = self.broker.publish(topic, records);
+        // Those who came later come after.
+        drop(turn);
+        let receipts = match answer {
             Answer::Now(receipts) => receipts,
             Answer::Later(waiting) => self.wait_for_receipts(topic, count, waiting).await,
         };
@@ -94,26 +108,16 @@ impl Inner {
         receipts
     }
 
-    /// Counts a publish that is not answered within the fast path, and goes on waiting.
+    /// Waits for the broker, which may keep silent.
     async fn wait_for_receipts(
         &self,
         topic: &Topic,
         count: usize,
-        mut waiting: BoxFuture<'_, Vec<Result<Receipt, PublishError>>>,
+        waiting: BoxFuture<'_, Vec<Result<Receipt, PublishError>>>,
     ) -> Vec<Result<Receipt, PublishError>> {
-        let (fast, most) = (self.config.publish_fast_path, self.config.publish_timeout);
-        let begun = Instant::now();
-        let soon = timeout_at(begun + fast, &mut waiting).await;
-        if begun.elapsed() >= fast {
-            self.flow.services.metrics.publish_held();
-        }
-        if let Ok(receipts) = soon {
-            return receipts;
-        }
-        // A broker that keeps its own timeout answers first, and knows what it waited for.
-        timeout_at(begun + most, waiting).await.unwrap_or_else(|_| {
-            let detail = "the broker has not answered".to_owned();
-            vec![Err(PublishError::Timeout { topic: topic.clone(), waited: most, detail }); count]
+        self.outgoing.within(count, waiting).await.unwrap_or_else(|_| {
+            let (waited, detail) = (self.config.publish_timeout, "the broker has not answered".to_owned());
+            vec![Err(PublishError::Timeout { topic: topic.clone(), waited, detail }); count]
         })
     }
 }

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 /// What a shutdown came to.
@@ -37,11 +38,23 @@ pub(super) struct Closing {
     /// Lanes are drained; nothing is published any more.
     drained: AtomicBool,
     answer: Mutex<Option<Answer>>,
+    /// Nothing waits for an answer of the broker any more; or the bus was dropped.
+    ended: DropGuard,
 }
 
 impl Closing {
-    pub(super) const fn new() -> Self {
-        Self { begun: AtomicBool::new(false), drained: AtomicBool::new(false), answer: Mutex::new(None) }
+    pub(super) fn new() -> Self {
+        Self {
+            begun: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
+            answer: Mutex::new(None),
+            ended: CancellationToken::new().drop_guard(),
+        }
+    }
+
+    /// Cancelled at the end.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.token().clone()
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -107,6 +120,7 @@ impl Inner {
         self.closing.drained.store(true, Relaxed);
         self.flow.registry.clear();
         let closed = self.broker.close(left().max(Duration::from_secs(1))).await;
+        self.closing.ended().cancel();
         self.tasks.close();
         self.tasks.wait().await;
         let after = self.flow.pool.stats();

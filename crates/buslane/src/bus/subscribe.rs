@@ -33,6 +33,26 @@ impl Subscription {
     }
 }
 
+impl Subscription {
+    /// Starts no more messages of the topic, until [`Subscription::resume`]. What is in the lanes already goes on, and what waits stays with
+    /// the broker. Other subscriptions are not disturbed, and the member stays in its group. A pause is healthy; one that is longer than
+    /// [`pause_limit`](crate::config::HealthConfig::pause_limit) is a warning.
+    pub fn pause(&self) {
+        self.subscribed.pause.set(true);
+    }
+
+    /// Goes on after [`Subscription::pause`].
+    pub fn resume(&self) {
+        self.subscribed.pause.set(false);
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.subscribed.pause.is_on()
+    }
+}
+
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscription").field("topic", self.topic()).finish_non_exhaustive()
@@ -127,8 +147,9 @@ impl EventBus {
             let joining = inner.joining.lock().await;
             let topics = [(subscribed.topic.clone(), subscribed.options)];
             let joined = inner.joined.lock().contains(&subscribed.topic);
-            if joined && subscribed.options.settle_first {
-                // Before there is a handler: none of the messages that were held may reach it unsettled.
+            let options = subscribed.options;
+            if joined && (options.settle_first || options.subject_key) {
+                // Before there is a handler: none of the messages that were held may reach it unsettled, or without its key.
                 inner.broker.subscribe(&topics).await?;
             }
             inner.flow.registry.insert(Arc::clone(&subscribed))?;

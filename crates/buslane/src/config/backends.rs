@@ -1,4 +1,4 @@
-//! Settings of the embedded broker and of NATS. Those of the backends that the URL does not name are checked and unused.
+//! Settings of the embedded broker. Those of the backends that the URL does not name are checked and unused.
 
 use super::{ActorPoolConfig, KeyedPoolConfig};
 use serde::{Deserialize, Serialize};
@@ -31,15 +31,4 @@ impl Default for MemoryConfig {
             actor_pool: ActorPoolConfig::default(),
         }
     }
-}
-
-/// Settings of the pools of a bus on NATS.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct NatsConfig {
-    /// The keyed-worker pool.
-    pub keyed_pool: KeyedPoolConfig,
-    /// The actor pool.
-    pub actor_pool: ActorPoolConfig,
 }

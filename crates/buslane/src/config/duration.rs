@@ -16,7 +16,7 @@ const UNITS: [(&str, u64); 6] = [
 const RULE: &str = "must be a whole number and a unit of h, m, s, ms, us or ns, such as 500ms or 30s";
 
 /// Reads `500ms`; the error is the rule.
-fn parse(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| RULE)?;
@@ -26,7 +26,7 @@ fn parse(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// Writes a duration with the longest unit that leaves no fraction.
-pub(super) fn show(duration: Duration) -> String {
+pub(crate) fn show(duration: Duration) -> String {
     let total = duration.as_nanos();
     if total == 0 {
         return "0s".to_owned();
@@ -95,5 +95,23 @@ mod tests {
             assert_eq!(show(parse(text).unwrap()), text);
         }
         assert_eq!(show(Duration::from_secs(7200)), "2h");
+    }
+}
+
+/// As a list.
+pub(super) mod list {
+    use super::{parse, show};
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use std::time::Duration;
+
+    pub(in super::super) fn serialize<S: Serializer>(list: &[Duration], target: S) -> Result<S::Ok, S::Error> {
+        target.collect_seq(list.iter().map(|time| show(*time)))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Duration>, D::Error> {
+        let texts = Vec::<String>::deserialize(source)?;
+        let read =
+            |text: &String| parse(text).map_err(|rule| de::Error::custom(format_args!("{rule}, found {text:?}")));
+        texts.iter().map(read).collect()
     }
 }

@@ -3,16 +3,27 @@
 //! A variable with a backend's prefix wins over the same one with `BUSLANE_` for that backend. One that cannot
 //! be read is an error as soon as its backend is the one in use.
 
-use super::{ActorPoolConfig, ChosenBy, Config, ConfigError, Variables, rules, url};
+use super::{ActorPoolConfig, ChosenBy, Config, ConfigError, RateLimit, RecoveryStart, Variables, rules, url};
+use crate::rollout::{Advance, Plan};
 use buslane_core::Backend;
 use std::ffi::OsString;
 
 pub(super) const URL: &str = "BUSLANE_URL";
 pub(super) const CONFIG: &str = "BUSLANE_CONFIG";
+pub(super) const RECOVERY_AT_START: &str = "BUSLANE_RECOVERY_AT_START";
+pub(super) const RECOVERY_ON_BACKLOG: &str = "BUSLANE_RECOVERY_ON_BACKLOG";
+pub(super) const RECOVERY_RATE: &str = "BUSLANE_RECOVERY_RATE";
+pub(super) const HEALTH_MEMORY: &str = "BUSLANE_HEALTH_MEMORY";
+pub(super) const HEALTH_PROBE: &str = "BUSLANE_HEALTH_PROBE";
+pub(super) const ROLLOUT_PLAN: &str = "BUSLANE_ROLLOUT_PLAN";
+pub(super) const ROLLOUT_ADVANCE: &str = "BUSLANE_ROLLOUT_ADVANCE";
+pub(super) const ROLLOUT_TOKEN: &str = "BUSLANE_ROLLOUT_TOKEN";
+pub(super) const RECOVERY_KEYS: &str = "BUSLANE_RECOVERY_KEYS";
 
-/// Names of the four variables of a prefix.
+/// Names of the variables of a prefix.
 pub(super) struct PoolVariables {
     pub(super) use_actor: &'static str,
+    pub(super) percent: &'static str,
     pub(super) size: &'static str,
     pub(super) inbox: &'static str,
     pub(super) restarts: &'static str,
@@ -22,6 +33,7 @@ macro_rules! pool_variables {
     ($prefix:literal) => {
         PoolVariables {
             use_actor: concat!($prefix, "_USE_ACTOR_POOL"),
+            percent: concat!($prefix, "_ACTOR_POOL_PERCENT"),
             size: concat!($prefix, "_ACTOR_POOL_SIZE"),
             inbox: concat!($prefix, "_ACTOR_INBOX_SIZE"),
             restarts: concat!($prefix, "_ACTOR_MAX_RESTARTS"),
@@ -39,50 +51,6 @@ pub(super) const OWN: [(Backend, PoolVariables); 3] = [
     (Backend::Nats, pool_variables!("NATS")),
 ];
 
-/// What file and environment said of the switch, and variables of a backend that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Origins {
-    memory: Origin,
-    kafka: Origin,
-    nats: Origin,
-    unreadable: Vec<(Backend, ConfigError)>,
-}
-
-/// The switch as it was read: a value that differs from it was set by code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Origin {
-    value: bool,
-    by: ChosenBy,
-}
-
-impl Origins {
-    pub(super) fn record(&mut self, backend: Backend, value: bool, by: ChosenBy) {
-        let origin = match backend {
-            Backend::Memory => &mut self.memory,
-            Backend::Kafka => &mut self.kafka,
-            Backend::Nats => &mut self.nats,
-        };
-        *origin = Origin { value, by };
-    }
-
-    pub(super) fn chosen_by(&self, backend: Backend, value: bool) -> ChosenBy {
-        let origin = match backend {
-            Backend::Memory => self.memory,
-            Backend::Kafka => self.kafka,
-            Backend::Nats => self.nats,
-        };
-        if origin.value == value { origin.by } else { ChosenBy::Code }
-    }
-
-    /// Refuses a variable of `backend` that could not be read.
-    pub(super) fn check(&self, backend: Backend) -> Result<(), ConfigError> {
-        match self.unreadable.iter().find(|(of, _)| *of == backend) {
-            Some((_, error)) => Err(error.clone()),
-            None => Ok(()),
-        }
-    }
-}
-
 /// The file that `BUSLANE_CONFIG` names. Its name need not be Unicode.
 pub(super) fn config_file(variables: Variables<'_>) -> Result<Option<OsString>, ConfigError> {
     match variables(CONFIG) {
@@ -96,12 +64,13 @@ pub(super) fn apply(config: &mut Config, variables: Variables<'_>) -> Result<(),
     if let Some(text) = lookup(variables, URL)? {
         config.url = url::parse(&text).map_err(|rule| refused(URL, &rule, &url::hide(&text)))?;
     }
+    operations(config, variables)?;
+    rollout(config, variables)?;
     let mut any = Vec::new();
     read(variables, &ANY, &mut any, &mut |error| Err(error))?;
-    config.origins.unreadable.clear();
+    let mut unreadable = Vec::new();
     for (backend, names) in &OWN {
         let mut settings = any.clone();
-        let unreadable = &mut config.origins.unreadable;
         read(variables, names, &mut settings, &mut |error| {
             unreadable.push((*backend, error));
             Ok(())
@@ -112,11 +81,65 @@ pub(super) fn apply(config: &mut Config, variables: Variables<'_>) -> Result<(),
             Backend::Nats => &mut config.nats.actor_pool,
         };
         for setting in settings {
-            if let Setting::UseActor(name, value) = setting {
-                config.origins.record(*backend, value, ChosenBy::Environment(name));
+            match setting {
+                Setting::UseActor(name, value) => {
+                    config.origins.record_enabled(*backend, value, ChosenBy::Environment(name));
+                }
+                Setting::Percent(name, value) => {
+                    config.origins.record_percent(*backend, value, ChosenBy::Environment(name));
+                }
+                _ => {}
             }
             setting.store(pool);
         }
+    }
+    config.origins.set_unreadable(unreadable);
+    Ok(())
+}
+
+fn operations(config: &mut Config, variables: Variables<'_>) -> Result<(), ConfigError> {
+    if let Some(text) = lookup(variables, RECOVERY_AT_START)? {
+        config.recovery.at_start = match &*text {
+            "auto" => RecoveryStart::Auto,
+            "always" => RecoveryStart::Always,
+            "never" => RecoveryStart::Never,
+            other => return Err(refused(RECOVERY_AT_START, "must be auto, always or never", other)),
+        };
+    }
+    if let Some(on_backlog) = switch(variables, RECOVERY_ON_BACKLOG)? {
+        config.recovery.on_backlog = on_backlog;
+    }
+    if let Some(rate) = number(variables, RECOVERY_RATE, 1, RateLimit::MOST)? {
+        config.recovery.rate.per_second = rate;
+    }
+    if let Some(keys) = number(variables, RECOVERY_KEYS, 1, rules::MAX_CAPACITY)? {
+        config.recovery.keys = keys;
+    }
+    if let Some(memory) = number(variables, HEALTH_MEMORY, 0, u64::MAX)? {
+        config.health.memory = memory;
+    }
+    if let Some(enabled) = switch(variables, HEALTH_PROBE)? {
+        config.health.probe.enabled = enabled;
+    }
+    Ok(())
+}
+
+fn rollout(config: &mut Config, variables: Variables<'_>) -> Result<(), ConfigError> {
+    let rollout = &mut config.rollout;
+    if let Some(plan) = lookup(variables, ROLLOUT_PLAN)? {
+        plan.parse::<Plan>().map_err(|error| refused(ROLLOUT_PLAN, &error.to_string(), &plan))?;
+        config.origins.record_plan(&plan, ChosenBy::Environment(ROLLOUT_PLAN));
+        rollout.plan = Some(plan);
+    }
+    if let Some(text) = lookup(variables, ROLLOUT_ADVANCE)? {
+        rollout.advance = match &*text {
+            "manual" => Advance::Manual,
+            "automatic" => Advance::Automatic,
+            other => return Err(refused(ROLLOUT_ADVANCE, "must be manual or automatic", other)),
+        };
+    }
+    if let Some(token) = lookup(variables, ROLLOUT_TOKEN)? {
+        rollout.token = Some(token.into());
     }
     Ok(())
 }
@@ -125,6 +148,7 @@ pub(super) fn apply(config: &mut Config, variables: Variables<'_>) -> Result<(),
 #[derive(Clone, Copy)]
 enum Setting {
     UseActor(&'static str, bool),
+    Percent(&'static str, u8),
     Size(usize),
     Inbox(usize),
     Restarts(u32),
@@ -134,6 +158,7 @@ impl Setting {
     const fn store(self, pool: &mut ActorPoolConfig) {
         match self {
             Self::UseActor(_, value) => pool.enabled = value,
+            Self::Percent(_, value) => pool.percent = Some(value),
             Self::Size(value) => pool.pool_size = value,
             Self::Inbox(value) => pool.inbox_size = value,
             Self::Restarts(value) => pool.max_restarts = value,
@@ -150,6 +175,8 @@ fn read(
 ) -> Result<(), ConfigError> {
     let results = [
         switch(variables, names.use_actor).map(|value| value.map(|value| Setting::UseActor(names.use_actor, value))),
+        number(variables, names.percent, 0, rules::ALL)
+            .map(|value| value.map(|value| Setting::Percent(names.percent, value))),
         number(variables, names.size, 1, rules::MAX_WORKERS).map(|value| value.map(Setting::Size)),
         number(variables, names.inbox, 1, rules::MAX_CAPACITY).map(|value| value.map(Setting::Inbox)),
         number(variables, names.restarts, 0, u32::MAX).map(|value| value.map(Setting::Restarts)),

@@ -44,19 +44,32 @@ fn overlay(
         [(Backend::Memory, switches.memory), (Backend::Kafka, switches.kafka), (Backend::Nats, switches.nats)]
     {
         if let Some(value) = section.actor_pool.enabled {
-            config.origins.record(backend, value, ChosenBy::File);
+            config.origins.record_enabled(backend, value, ChosenBy::File);
         }
+        if let Some(value) = section.actor_pool.percent {
+            config.origins.record_percent(backend, value, ChosenBy::File);
+        }
+    }
+    if let Some(plan) = &switches.rollout.plan {
+        config.origins.record_plan(plan, ChosenBy::File);
     }
     Ok(config)
 }
 
-/// The switch of each backend, and whether the text sets it at all.
+/// The switches of each backend, and whether the text sets them at all.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Switches {
     memory: Section,
     kafka: Section,
     nats: Section,
+    rollout: Begin,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Begin {
+    plan: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -69,6 +82,7 @@ struct Section {
 #[serde(default)]
 struct Switch {
     enabled: Option<bool>,
+    percent: Option<u8>,
 }
 
 /// What a parser met.
@@ -81,13 +95,12 @@ struct Problem {
 
 impl Problem {
     fn named(self, source_name: &str) -> ConfigError {
-        let reason = if self.key.ends_with("actor_pool.percent") {
-            "percentages are not available yet: leave percent out and set enabled".to_owned()
-        } else if let Some(instead) = kafka::replacement(&self.key).filter(|_| self.reason.contains("unknown field")) {
-            instead.to_owned()
-        } else {
-            wording::plain(&self.key, &self.reason)
-        };
+        let reason =
+            if let Some(instead) = kafka::replacement(&self.key).filter(|_| self.reason.contains("unknown field")) {
+                instead.to_owned()
+            } else {
+                wording::plain(&self.key, &self.reason)
+            };
         ConfigError::Text {
             source_name: source_name.to_owned(),
             line: self.line,

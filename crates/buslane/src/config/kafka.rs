@@ -18,6 +18,7 @@ pub use security::{KafkaLoginConfig, KafkaMechanism, KafkaSecurityConfig, KafkaT
 pub(crate) use adapter::{refused, settings};
 
 use super::{ActorPoolConfig, KeyedPoolConfig, Secret, duration, optional};
+use buslane_core::TopicCompression;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -90,23 +91,5 @@ pub struct KafkaTopicConfig {
     pub retention_bytes: Option<u64>,
     /// How records are stored. Default: none, the brokers' own, which is as the producer has sent them.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
-    pub compression: Option<KafkaTopicCompression>,
-}
-
-/// How a topic stores records, whatever their producers do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KafkaTopicCompression {
-    /// As the producer has sent them.
-    Producer,
-    /// Not compressed.
-    None,
-    /// gzip.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4.
-    Lz4,
-    /// Zstandard.
-    Zstd,
+    pub compression: Option<TopicCompression>,
 }

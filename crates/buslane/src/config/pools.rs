@@ -1,6 +1,7 @@
 //! Settings of the two pools, and which of them runs the lanes.
 
-use super::duration;
+use super::{duration, optional};
+use crate::rollout::Plan;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
@@ -39,6 +40,12 @@ pub struct KeyedPoolConfig {
     pub parked_messages: usize,
     /// Most bytes that wait behind failing keys, counted apart; at least 1. Default: `67108864` (64 MiB).
     pub parked_bytes: usize,
+    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one is forgotten. 0 for none
+    /// that is idle. Default: `10000`.
+    pub max_processors: usize,
+    /// Longest time for which the state of a key without messages is kept; more than zero. Default: `5m`.
+    #[serde(with = "duration")]
+    pub processor_idle: Duration,
     /// How keys are placed in lanes. Default: `exclusive`.
     pub mode: LaneMode,
 }
@@ -53,6 +60,8 @@ impl Default for KeyedPoolConfig {
             max_bytes: 192 * MIB,
             parked_messages: 64_000,
             parked_bytes: 64 * MIB,
+            max_processors: 10_000,
+            processor_idle: Duration::from_secs(300),
             mode: LaneMode::default(),
         }
     }
@@ -65,6 +74,10 @@ impl Default for KeyedPoolConfig {
 pub struct ActorPoolConfig {
     /// Whether this pool runs the lanes instead of the keyed pool. Default: `false`.
     pub enabled: bool,
+    /// Share of the keys that this pool runs when it is enabled, the keyed pool having the others; 0 to 100. 0 keeps it away
+    /// until the share is raised at run time. Default: none, which is 100 when it is enabled, else 0.
+    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
     /// Actors, each of which runs one handler at a time; 1 to 65,536. Default: `256`.
     pub pool_size: usize,
     /// Messages per actor: the pool holds `pool_size` x `inbox_size` open messages; at least 1. Default: `1000`.
@@ -89,12 +102,19 @@ pub struct ActorPoolConfig {
     pub parked_messages: usize,
     /// Most bytes that wait behind failing keys, counted apart; at least 1. Default: `67108864` (64 MiB).
     pub parked_bytes: usize,
+    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one is forgotten. 0 for none
+    /// that is idle. Default: `10000`.
+    pub max_processors: usize,
+    /// Longest time for which the state of a key without messages is kept; more than zero. Default: `5m`.
+    #[serde(with = "duration")]
+    pub processor_idle: Duration,
 }
 
 impl Default for ActorPoolConfig {
     fn default() -> Self {
         Self {
             enabled: false,
+            percent: None,
             pool_size: 256,
             inbox_size: 1000,
             max_restarts: 3,
@@ -105,11 +125,25 @@ impl Default for ActorPoolConfig {
             max_bytes: 192 * MIB,
             parked_messages: 64_000,
             parked_bytes: 64 * MIB,
+            max_processors: 10_000,
+            processor_idle: Duration::from_secs(300),
         }
     }
 }
 
-/// Who decided which pool runs the lanes.
+impl ActorPoolConfig {
+    /// Share of the keys that this pool runs at the start.
+    #[must_use]
+    pub const fn share(&self) -> u8 {
+        match (self.percent, self.enabled) {
+            (Some(percent), _) => percent,
+            (None, true) => 100,
+            (None, false) => 0,
+        }
+    }
+}
+
+/// Who decided which pool runs the lanes, or how many of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ChosenBy {
@@ -135,14 +169,20 @@ impl fmt::Display for ChosenBy {
     }
 }
 
-/// Which pool runs the lanes, and the settings of both.
+/// Which pool runs the lanes at the start, and the settings of both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolChoice {
-    /// Whether the actor pool runs the lanes.
+    /// Whether the actor pool runs lanes.
     pub use_actor: bool,
     /// Who decided it.
     pub chosen_by: ChosenBy,
+    /// Share of the keys that it runs, 0 to 100; 0 when `use_actor` is false.
+    pub percent: u8,
+    /// Who decided that share. Where nobody named one, who decided `use_actor`.
+    pub percent_by: ChosenBy,
+    /// The plan that begins then, at that share.
+    pub plan: Option<Plan>,
     /// Settings of the keyed pool.
     pub keyed: KeyedPoolConfig,
     /// Settings of the actor pool.

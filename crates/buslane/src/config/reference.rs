@@ -2,9 +2,17 @@
 //!
 //! Tests hold the list against the structs: same keys, same defaults.
 
+mod health;
 mod kafka;
+mod nats;
+mod operations;
+mod pools;
+mod rollout;
 
-use super::environment::{ANY, CONFIG, OWN, PoolVariables, URL};
+use super::environment::{
+    ANY, CONFIG, HEALTH_MEMORY, HEALTH_PROBE, OWN, PoolVariables, RECOVERY_AT_START, RECOVERY_KEYS,
+    RECOVERY_ON_BACKLOG, RECOVERY_RATE, ROLLOUT_ADVANCE, ROLLOUT_PLAN, ROLLOUT_TOKEN, URL,
+};
 use std::fmt::Write as _;
 
 /// One key that a file may set.
@@ -100,73 +108,36 @@ const MEMORY: &[Row] = &[
     ("max_bytes", BYTES, "67108864", "Most bytes that a partition holds; a larger message is refused; at least 1."),
 ];
 
-const KEYED_POOL: &[Row] = &[
-    ("worker_count", COUNT, "256", "Handlers that run at the same time; 1 to 65536."),
-    (
-        "queue_size",
-        COUNT,
-        "1000",
-        "Messages per worker: the pool holds `worker_count` x `queue_size` open messages; at least 1.",
-    ),
-    WAIT_TIMEOUT,
-    LANE_LIMIT,
-    MAX_BYTES,
-    PARKED_MESSAGES,
-    PARKED_BYTES,
-    (
-        "mode",
-        "`exclusive` or `fixed`",
-        "exclusive",
-        "A lane of its own for each key with work, or as many lanes as workers, chosen by hash.",
-    ),
-];
-
-const ACTOR_POOL: &[Row] = &[
-    ("enabled", "`true` or `false`", "false", "Whether this pool runs the lanes instead of the keyed pool."),
-    ("pool_size", COUNT, "256", "Actors, each of which runs one handler at a time; 1 to 65536."),
-    (
-        "inbox_size",
-        COUNT,
-        "1000",
-        "Messages per actor: the pool holds `pool_size` x `inbox_size` open messages; at least 1.",
-    ),
-    ("max_restarts", COUNT, "3", "Restarts that one actor is given within `restart_window`; 0 means none."),
-    ("restart_window", DURATION, "1m", "Window in which restarts are counted; above zero."),
-    (
-        "cool_down",
-        DURATION,
-        "30s",
-        "How long an actor that used up its restarts stays out before it is tried again; above zero.",
-    ),
-    WAIT_TIMEOUT,
-    LANE_LIMIT,
-    MAX_BYTES,
-    PARKED_MESSAGES,
-    PARKED_BYTES,
-];
-
-const WAIT_TIMEOUT: Row = (
-    "wait_timeout",
-    DURATION,
-    "500ms",
-    "How long a submission waits for room before the broker is told to stop reading.",
-);
-const LANE_LIMIT: Row = ("lane_limit", COUNT, "1000", "Most open messages of one lane; at least 1.");
-const MAX_BYTES: Row =
-    ("max_bytes", BYTES, "201326592", "Most bytes of all open messages that are not parked; at least 1.");
-const PARKED_MESSAGES: Row =
-    ("parked_messages", COUNT, "64000", "Most messages that wait behind failing keys, counted apart; at least 1.");
-const PARKED_BYTES: Row =
-    ("parked_bytes", BYTES, "67108864", "Most bytes that wait behind failing keys, counted apart; at least 1.");
-
 type VariableName = fn(&PoolVariables) -> &'static str;
 
 /// The variables that set a key of an actor pool, with what they may hold.
-const VARIABLES: [(&str, VariableName, &str); 4] = [
+const VARIABLES: [(&str, VariableName, &str); 5] = [
     ("enabled", |names| names.use_actor, "`true`, `false`, `1` or `0`"),
+    ("percent", |names| names.percent, "0 to 100"),
     ("pool_size", |names| names.size, "1 to 65536"),
     ("inbox_size", |names| names.inbox, "1 or more"),
     ("max_restarts", |names| names.restarts, "0 or more"),
+];
+
+/// Those that set a key of recovery mode.
+const RECOVERY: [(&str, &str, &str); 4] = [
+    ("recovery.at_start", RECOVERY_AT_START, "`auto`, `always` or `never`"),
+    ("recovery.on_backlog", RECOVERY_ON_BACKLOG, "`true`, `false`, `1` or `0`"),
+    ("recovery.rate.per_second", RECOVERY_RATE, "1 to 10000000"),
+    ("recovery.keys", RECOVERY_KEYS, "1 or more"),
+];
+
+/// Those that set a key of health.
+const HEALTH: [(&str, &str, &str); 2] = [
+    ("health.memory", HEALTH_MEMORY, "0 or more, bytes"),
+    ("health.probe.enabled", HEALTH_PROBE, "`true`, `false`, `1` or `0`"),
+];
+
+/// Those that set a key of the rollout.
+const ROLLOUT: [(&str, &str, &str); 3] = [
+    ("rollout.plan", ROLLOUT_PLAN, "stages such as `10 for 1h, 50 for 1h, 100`"),
+    ("rollout.advance", ROLLOUT_ADVANCE, "`manual` or `automatic`"),
+    ("rollout.token", ROLLOUT_TOKEN, "16 to 512 visible ASCII characters"),
 ];
 
 pub(super) fn keys() -> Vec<KeyReference> {
@@ -175,11 +146,24 @@ pub(super) fn keys() -> Vec<KeyReference> {
         let variables = if row.0 == "url" { vec![URL] } else { Vec::new() };
         keys.push(reference("", row, variables));
     }
+    for row in operations::OPERATIONS {
+        let variable = RECOVERY.iter().find(|(key, ..)| *key == row.0);
+        keys.push(reference("", row, variable.map_or(Vec::new(), |(_, name, _)| vec![name])));
+    }
+    keys.extend(health::HEALTH.iter().map(|row| {
+        let variable = HEALTH.iter().find(|(key, ..)| key.strip_prefix("health.") == Some(row.0));
+        reference("health.", row, variable.map_or(Vec::new(), |(_, name, _)| vec![name]))
+    }));
+    keys.extend(rollout::ROLLOUT.iter().map(|row| {
+        let variable = ROLLOUT.iter().find(|(key, ..)| key.strip_prefix("rollout.") == Some(row.0));
+        reference("rollout.", row, variable.map_or(Vec::new(), |(_, name, _)| vec![name]))
+    }));
     keys.extend(MEMORY.iter().map(|row| reference("memory.", row, Vec::new())));
     keys.extend(kafka::KAFKA.iter().map(|row| reference("kafka.", row, Vec::new())));
+    keys.extend(nats::NATS.iter().map(|row| reference("nats.", row, Vec::new())));
     for (backend, own) in &OWN {
-        keys.extend(KEYED_POOL.iter().map(|row| reference(&format!("{backend}.keyed_pool."), row, Vec::new())));
-        keys.extend(ACTOR_POOL.iter().map(|row| {
+        keys.extend(pools::KEYED.iter().map(|row| reference(&format!("{backend}.keyed_pool."), row, Vec::new())));
+        keys.extend(pools::ACTOR.iter().map(|row| {
             let variable = VARIABLES.iter().find(|(key, ..)| *key == row.0);
             let variables = variable.map_or(Vec::new(), |(_, name, _)| vec![name(own), name(&ANY)]);
             reference(&format!("{backend}.actor_pool."), row, variables)
@@ -198,6 +182,9 @@ pub(super) fn variables() -> Vec<VariableReference> {
         VariableReference { name: CONFIG, kind: "path of a file", sets: "the file that is read first".to_owned() },
         VariableReference { name: URL, kind: BUS[0].1, sets: "`url`".to_owned() },
     ];
+    for (key, name, kind) in RECOVERY.into_iter().chain(HEALTH).chain(ROLLOUT) {
+        list.push(VariableReference { name, kind, sets: format!("`{key}`") });
+    }
     for (key, name, kind) in VARIABLES {
         let sets = format!("`actor_pool.{key}` of every backend");
         list.push(VariableReference { name: name(&ANY), kind, sets });
@@ -252,16 +239,22 @@ memory.actor_pool.enabled = true
 const POOLS: &str = "
 `BACKEND` is `memory`, `kafka` or `nats`; the settings of the backend that the URL names are the ones in use. Both
 pools are configured at all times, so that the switch alone decides which of them runs the lanes. The actor pool
-runs them when `BACKEND.actor_pool.enabled` is true; the bus logs the choice, and who made it, once at its start.
+runs them when `BACKEND.actor_pool.enabled` is true, those of `BACKEND.actor_pool.percent` of the keys; the bus logs the
+choice, and who made it, once at its start. Which keys these are depends on their hash alone, and the keys of a smaller share
+are among those of a larger one. A `percent` above 0 while `enabled` is false is an error.
 ";
 
 pub(super) fn markdown() -> String {
     let mut page = HEAD.to_owned();
     table(&mut page, "The bus", "", "", BUS);
+    table(&mut page, "Flow control, backlog and recovery", operations::NOTES, "", operations::OPERATIONS);
+    table(&mut page, "Health", health::NOTES, "health.", health::HEALTH);
+    table(&mut page, "Rollout", rollout::NOTES, "rollout.", rollout::ROLLOUT);
     table(&mut page, "The embedded broker", "", "memory.", MEMORY);
     table(&mut page, "Kafka", kafka::NOTES, "kafka.", kafka::KAFKA);
-    table(&mut page, "The keyed-worker pool", POOLS, "BACKEND.keyed_pool.", KEYED_POOL);
-    table(&mut page, "The actor pool", "", "BACKEND.actor_pool.", ACTOR_POOL);
+    table(&mut page, "NATS", nats::NOTES, "nats.", nats::NATS);
+    table(&mut page, "The keyed-worker pool", POOLS, "BACKEND.keyed_pool.", pools::KEYED);
+    table(&mut page, "The actor pool", "", "BACKEND.actor_pool.", pools::ACTOR);
     page.push_str("\n## Environment\n\n");
     page.push_str("A variable with a backend's prefix wins over the one with `BUSLANE_` for that backend.\n\n");
     page.push_str("| Variable | Value | Sets |\n|---|---|---|\n");

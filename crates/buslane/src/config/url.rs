@@ -25,7 +25,6 @@ impl BusUrl {
     }
 
     /// What stands behind the scheme.
-    #[cfg(feature = "kafka")]
     pub(super) fn hosts(&self) -> &str {
         self.text.split_once("://").map_or("", |(_, hosts)| hosts)
     }

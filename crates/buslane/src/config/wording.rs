@@ -5,14 +5,18 @@
 use super::url;
 
 const WHOLE: &str = "must be a whole number, 0 or more";
+/// Shares are the only bytes.
+const PERCENT: &str = "must be a whole number from 0 to 100";
 const TABLE: &str = "must be a table of keys and values";
 const TABLE_KIND: &str = "a table of keys and values";
 
 /// Where a value of the wrong kind may be a secret that stands a line too high.
-const SECRETS: [&str; 2] = ["kafka.security", "kafka.properties"];
+const SECRETS: [&str; 3] = ["kafka.security", "kafka.properties", "rollout.token"];
 
 /// A parser's text that begins as on the left is replaced by the right.
-const BEGINNINGS: [(&str, &str); 12] = [
+const BEGINNINGS: [(&str, &str); 14] = [
+    ("invalid floating point", "must be a number"),
+    ("invalid u8", PERCENT),
     ("invalid u64", WHOLE),
     ("invalid u32", WHOLE),
     ("invalid u16", WHOLE),
@@ -28,7 +32,9 @@ const BEGINNINGS: [(&str, &str); 12] = [
 ];
 
 /// What a parser expected, as it says it, and as we do.
-const EXPECTED: [(&str, &str); 8] = [
+const EXPECTED: [(&str, &str); 10] = [
+    ("f64", "a number"),
+    ("u8", "a whole number from 0 to 100"),
     ("usize", "a whole number, 0 or more"),
     ("u64", "a whole number, 0 or more"),
     ("u32", "a whole number, 0 or more"),

@@ -1,13 +1,18 @@
 //! What attempts of both kinds share: the policy, the services, and the erased handler.
 
 use super::suspects::Suspects;
-use crate::{Classifier, Retry, Terminal, metrics::BusMetrics};
+use crate::{
+    Classifier, Retry, Terminal,
+    metrics::BusMetrics,
+    trace::{self, Tracer},
+};
 use buslane_core::{
     AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, Kind, Message, Outcome, Step,
-    Verdict, judge,
+    TraceContext, Verdict, judge,
 };
+use parking_lot::Mutex;
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -17,6 +22,27 @@ pub(crate) struct Services {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) metrics: BusMetrics,
     pub(crate) suspects: Suspects,
+    /// What this process reads as.
+    pub(crate) group: String,
+    /// Set once, if ever.
+    pub(crate) tracer: OnceLock<Box<dyn Tracer>>,
+    pub(crate) troubles: Troubles,
+}
+
+impl Services {
+    /// The context that something belongs to that is published now.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.tracer.get().and_then(|tracer| tracer.current()).or_else(trace::current)
+    }
+}
+
+/// What went wrong last, for whoever asks for health. Of no meaning while no key is blocked.
+#[derive(Default)]
+pub(crate) struct Troubles {
+    /// Which message was blocked, and why.
+    pub(crate) blocked: Mutex<Option<String>>,
+    /// Why a dead letter was not written; none once one was.
+    pub(crate) unwritable: Mutex<Option<String>>,
 }
 
 /// How a subscription's messages are tried.

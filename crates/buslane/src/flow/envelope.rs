@@ -6,6 +6,7 @@
 use super::{
     attempt::{Erased, Policy, Services, Shared},
     dead_letter::{self, History},
+    follow::{Follow, Followed},
     route::{Parsed, aggregate_header},
 };
 use crate::{Class, Terminal};
@@ -32,11 +33,20 @@ enum State {
     Dead(History, HandlerError),
 }
 
+/// What a job of envelopes keeps between attempts.
+struct Kept {
+    state: State,
+    /// Put here when the attempt that goes before has ended.
+    followed: Option<Box<Followed>>,
+}
+
 struct Input {
     message: Message,
     lane: u64,
+    /// The broker delivers it no more.
+    is_last: bool,
     /// Boxed, because it is rare and large.
-    state: Option<Box<State>>,
+    state: Option<Box<Kept>>,
 }
 
 /// The state of a job whose body was parsed to route it.
@@ -45,7 +55,14 @@ pub(super) fn parsed_state(parsed: Parsed) -> Box<JobState> {
 }
 
 fn boxed(state: State) -> Box<JobState> {
-    Box::new(Box::new(state))
+    Box::new(Box::new(Kept { state, followed: None }))
+}
+
+/// Keeps a delivery that is tried again.
+fn keep(again: &mut Again, followed: Box<Followed>) {
+    if let Some(kept) = again.state.as_mut().and_then(|state| (**state).downcast_mut::<Kept>()) {
+        kept.followed = Some(followed);
+    }
 }
 
 impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
@@ -54,9 +71,18 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        let state = job.state.take().and_then(|state| (*state).downcast::<State>().ok());
-        let input = Input { message: job.message.clone(), lane: job.lane, state };
-        slot.start(&self.0, input, attempt);
+        let mut state = job.state.take().and_then(|state| (*state).downcast::<Kept>().ok());
+        let followed = state.as_mut().and_then(|kept| kept.followed.take());
+        let followed = followed.or_else(|| Followed::begin(&self.0.services, &job.message));
+        if let Some(followed) = &followed
+            && !matches!(state.as_deref(), Some(Kept { state: State::Dead(..), .. }))
+        {
+            followed.attempt(job.message.attempt);
+        }
+        let input = Input { message: job.message.clone(), lane: job.lane, is_last: job.settlement.is_last(), state };
+        slot.start(&self.0, (input, followed), |shared, (input, followed)| {
+            Follow::new(followed, keep, attempt(shared, input))
+        });
     }
 
     /// A classifier or an error's own text panicked: a failed attempt like another. What the attempts before knew is
@@ -65,24 +91,21 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
         let message = &job.message;
         let before = message.attempt.checked_sub(1).filter(|attempts| *attempts > 0);
         let history = before.map(|attempts| History { attempts, ..History::after(None, String::new()) });
-        let place = Place::of(message, job.lane);
+        let place = Place::of(message, job.lane, job.settlement.is_last());
         let failure = Failure { panic: Some(text.clone()), ..Failure::transient(HandlerPanicked(text).into()) };
         failed(&self.0, &place, failure, Layout::read(&message.payload), history)
     }
 }
 
 async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> Step {
-    let Input { mut message, lane, state } = input;
-    let (parsed, history) = match state.map(|state| *state) {
+    let Input { mut message, lane, is_last, state } = input;
+    let (parsed, history) = match state.map(|kept| kept.state) {
         None => (Layout::read(&message.payload), None),
         Some(State::Parsed(parsed, history)) => (parsed, history),
         Some(State::Dead(history, cause)) => return Box::pin(bury(&shared, &message, lane, history, cause)).await,
     };
-    let place = Place::of(&message, lane);
-    let read = parsed.and_then(|layout| {
-        let envelope = layout.envelope(&message.payload);
-        same_aggregate(&message, &envelope).map(|()| (layout, envelope))
-    });
+    let place = Place::of(&message, lane, is_last);
+    let read = parsed.and_then(|layout| open(&message, layout));
     let (kept, envelope) = match read {
         Ok(read) => read,
         Err(error) => {
@@ -109,6 +132,17 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
     }
 }
 
+fn open(message: &Message, layout: Layout) -> Result<(Layout, Envelope), EnvelopeError> {
+    let envelope = layout.envelope(&message.payload);
+    same_aggregate(message, &envelope).map(|()| (layout, envelope))
+}
+
+/// What a handler of envelopes gets of a message that was routed.
+pub(super) fn event_of(message: Message) -> Result<Event, HandlerError> {
+    let (_, envelope) = Layout::read(&message.payload).and_then(|layout| open(&message, layout))?;
+    Ok(Event { envelope, message })
+}
+
 /// A header that names an aggregate must name that of the body: one that routes would give an aggregate two lanes.
 /// Where an extractor has named the lane, headers are its own affair.
 fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
@@ -131,14 +165,16 @@ struct Place {
     lane: u64,
     /// Whether the lane is that of a key, not of this message alone.
     has_key: bool,
+    /// Whether nobody gets it any more if it is not given up here.
+    is_last: bool,
     offset: u64,
     source: Arc<buslane_core::Source>,
 }
 
 impl Place {
-    fn of(message: &Message, lane: u64) -> Self {
+    fn of(message: &Message, lane: u64, is_last: bool) -> Self {
         let has_key = !matches!(message.route, Route::RoundRobin(_));
-        Self { lane, has_key, offset: message.offset, source: Arc::clone(&message.source) }
+        Self { lane, has_key, is_last, offset: message.offset, source: Arc::clone(&message.source) }
     }
 }
 
@@ -169,7 +205,8 @@ fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed
     let (attempt, panicked) = (history.attempts, panic.is_some());
     warn!(kind = "envelope", topic, partition, offset, attempt, panicked, %error, "envelope failed");
 
-    let attempts = if services.suspects.contains(place.lane) { 1 } else { policy.retry.attempts };
+    let has_one = place.is_last || services.suspects.contains(place.lane);
+    let attempts = if has_one { 1 } else { policy.retry.attempts };
     let again = |delay, blocked, state| {
         let outcome = panic.clone().map_or_else(|| Outcome::Failed(history.error.clone().into()), Outcome::Panicked);
         Step::Again(Box::new(Again { delay, outcome, blocked, state: Some(boxed(state)) }))
@@ -183,6 +220,7 @@ fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed
         Terminal::Block => {
             error!(kind = "envelope", topic, partition, offset, attempt, %error, "key blocked");
             services.metrics.retry();
+            *services.troubles.blocked.lock() = Some(format!("{topic}/{partition} offset {offset}: {error}"));
             again(policy.retry.max, true, State::Parsed(parsed, Some(history.clone())))
         }
         Terminal::Skip => {
@@ -210,6 +248,7 @@ async fn bury<H>(shared: &Shared<H>, message: &Message, lane: u64, history: Hist
         Some(Ok(_)) => {
             error!(kind = "envelope", topic, partition, offset, attempt, %dead_letters, error = %cause, "dead letter written");
             services.metrics.dead_letter();
+            services.troubles.unwritable.lock().take();
             if !matches!(message.route, Route::RoundRobin(_)) {
                 services.suspects.add(lane);
             }
@@ -218,6 +257,8 @@ async fn bury<H>(shared: &Shared<H>, message: &Message, lane: u64, history: Hist
         refused => {
             let reason = refused.and_then(Result::err).map(|error| error.to_string()).unwrap_or_default();
             error!(kind = "envelope", topic, partition, offset, attempt, %dead_letters, %reason, "dead letter not written, key blocked");
+            *services.troubles.blocked.lock() = Some(format!("{topic}/{partition} offset {offset}: {cause}"));
+            *services.troubles.unwritable.lock() = Some(format!("{dead_letters}: {reason}"));
             let outcome = Outcome::Failed(reason.into());
             let state = Some(boxed(State::Dead(history, cause)));
             Step::Again(Box::new(Again { delay: shared.policy.retry.max, outcome, blocked: true, state }))

@@ -3,14 +3,22 @@
 //! Because each source has a task of its own, waiting for room is waiting alone: other sources go on, and the
 //! thread that polls the broker never waits.
 
-use super::{Flow, Subscribed, envelope::parsed_state, route::route};
+use super::{
+    Flow, Subscribed,
+    envelope::parsed_state,
+    gate::{Admitted, Gate},
+    route::route,
+    sources::Watched,
+};
 use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError};
+use metrics::Gauge;
 use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
 };
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Messages read at a time.
@@ -19,8 +27,11 @@ const BATCH: usize = 256;
 /// Runs until the source is over. What it had queued is dropped then, unless the whole bus is draining.
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
-    while let Some(subscribed) = handler_of(&flow, &mut *intake).await {
-        if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed).await {
+    let reading = flow.sources.begin(&source);
+    while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.watched).await
+        && is_looked_at(&flow, &mut *intake).await
+    {
+        if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed, &reading.watched).await {
             break;
         }
     }
@@ -36,12 +47,13 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
 }
 
 /// Waits until the topic of the intake has a handler. Its messages are held meanwhile: not read, not settled.
-async fn handler_of(flow: &Flow, intake: &mut dyn Intake) -> Option<Arc<Subscribed>> {
+async fn handler_of(flow: &Flow, intake: &mut dyn Intake, watched: &Watched) -> Option<Arc<Subscribed>> {
     let topic = intake.source().topic.clone();
+    watched.waits(false);
     if let Some(subscribed) = flow.registry.get(&topic) {
         return Some(subscribed);
     }
-    let _held = Held::new(flow, &topic);
+    let _held = Held::new(flow, &topic, watched);
     tokio::select! {
         biased;
         () = poll_fn(|cx| intake.poll_end(cx)) => None,
@@ -49,20 +61,33 @@ async fn handler_of(flow: &Flow, intake: &mut dyn Intake) -> Option<Arc<Subscrib
     }
 }
 
+/// Waits until it is known whether the source is behind: recovery mode must be on before its first message is handled.
+/// `false` when the source is over.
+async fn is_looked_at(flow: &Flow, intake: &mut dyn Intake) -> bool {
+    let source = Arc::clone(intake.source());
+    tokio::select! {
+        biased;
+        () = poll_fn(|cx| intake.poll_end(cx)) => false,
+        () = flow.operations.look_at(&source) => true,
+    }
+}
+
 /// Counts a source that waits for its handler.
-struct Held<'a>(&'a Flow);
+struct Held<'a>(&'a Flow, &'a Watched);
 
 impl<'a> Held<'a> {
-    fn new(flow: &'a Flow, topic: &str) -> Self {
+    fn new(flow: &'a Flow, topic: &str, watched: &'a Watched) -> Self {
         info!(topic, "messages held: no handler");
         flow.services.metrics.held(true);
-        Self(flow)
+        watched.hold(true);
+        Self(flow, watched)
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.services.metrics.held(false);
+        self.1.hold(false);
     }
 }
 
@@ -84,13 +109,15 @@ async fn stop(intake: &mut dyn Intake, unsubscribed: Pin<&mut impl Future<Output
 }
 
 /// Reads for one subscription until there is a reason to stop.
-async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>) -> Stop {
+async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>, watched: &Watched) -> Stop {
     // Dropped last: who waits for the readers knows that nothing is in their hands any more.
     let _reading = subscribed.readers.token();
     let mut deliveries = Vec::with_capacity(BATCH);
     let mut jobs = VecDeque::with_capacity(BATCH);
     let mut unsubscribed = pin!(flow.registry.wait_until_gone(subscribed));
+    let mut gate = Gate::default();
     loop {
+        watched.waits(true);
         tokio::select! {
             biased;
             () = &mut unsubscribed => return Stop::Unsubscribed,
@@ -100,28 +127,38 @@ async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>
                 }
             }
         }
-        flow.services.metrics.consumed(deliveries.len() as u64);
+        let messages = deliveries.len() as u64;
+        watched.took(messages);
+        flow.services.metrics.consumed(messages);
+        if subscribed.pause.is_on() {
+            // What was taken meanwhile waits here.
+            tokio::select! {
+                biased;
+                stop = stop(intake, unsubscribed.as_mut()) => return stop,
+                () = subscribed.pause.over() => {}
+            }
+        }
         if subscribed.options.settle_first {
             // A topic that was announced before is read without this option.
             for delivery in &mut deliveries {
                 std::mem::replace(&mut delivery.settlement, Settlement::ignored()).settle(Outcome::Ok);
             }
         }
-        if subscribed.limits.any() {
-            for delivery in deliveries.drain(..) {
-                let Delivery { message, settlement } = delivery;
-                let settlement = tokio::select! {
+        while !deliveries.is_empty() {
+            if Gate::is_open(flow, subscribed) {
+                make_jobs(flow, subscribed, deliveries.drain(..), &mut jobs);
+            } else {
+                let mut admitted: Admitted = tokio::select! {
                     biased;
                     stop = stop(intake, unsubscribed.as_mut()) => return stop,
-                    settlement = subscribed.limits.admit(settlement) => settlement,
+                    admitted = gate.admit(flow, subscribed, deliveries.len()) => admitted,
                 };
-                make_jobs(flow, subscribed, [Delivery { message, settlement }], &mut jobs);
-                if let Err(stop) = submit(flow, intake, unsubscribed.as_mut(), &mut jobs).await {
-                    return stop;
-                }
+                let held = deliveries.drain(..admitted.count).map(|Delivery { message, settlement }| Delivery {
+                    message,
+                    settlement: admitted.hold(settlement),
+                });
+                make_jobs(flow, subscribed, held, &mut jobs);
             }
-        } else {
-            make_jobs(flow, subscribed, deliveries.drain(..), &mut jobs);
             if let Err(stop) = submit(flow, intake, unsubscribed.as_mut(), &mut jobs).await {
                 return stop;
             }
@@ -140,7 +177,12 @@ fn make_jobs(
     let handler = subscribed.handler.for_batch();
     jobs.extend(deliveries.into_iter().map(|Delivery { mut message, settlement }| {
         let (lane, parsed) = route(flow, subscribed, &mut message);
-        let mut job = Job::new(lane, message, settlement).with_handler(Arc::clone(&handler));
+        let handler = Arc::clone(&handler);
+        let handler = match &subscribed.shadow {
+            None => handler,
+            Some(shadow) => shadow.begin(&flow.rollout, lane, &message, handler),
+        };
+        let mut job = Job::new(lane, message, settlement).with_handler(handler);
         job.state = parsed.map(parsed_state);
         job
     }));
@@ -153,7 +195,7 @@ async fn submit(
     mut unsubscribed: Pin<&mut impl Future<Output = ()>>,
     jobs: &mut VecDeque<Job>,
 ) -> Result<(), Stop> {
-    let mut stalled = None;
+    let (begun, mut stalled) = (Instant::now(), None);
     while !jobs.is_empty() {
         let result = tokio::select! {
             biased;
@@ -166,7 +208,7 @@ async fn submit(
         match result {
             Ok(()) => {}
             Err(error) if error.is_temporary() => {
-                stalled.get_or_insert_with(|| Stalled::new(flow, intake.source(), error));
+                stalled.get_or_insert_with(|| Stalled::new(flow, intake.source(), begun, error)).tell();
             }
             Err(error) => {
                 if error != SubmitError::Stopped {
@@ -181,18 +223,32 @@ async fn submit(
 }
 
 /// Counts a source that has waited too long. Not reading it is what tells its broker to stop.
-struct Stalled<'a>(&'a Flow);
+struct Stalled<'a> {
+    flow: &'a Flow,
+    source: Arc<Source>,
+    since: Instant,
+    seconds: Gauge,
+}
 
 impl<'a> Stalled<'a> {
-    fn new(flow: &'a Flow, source: &Source, reason: SubmitError) -> Self {
+    fn new(flow: &'a Flow, source: &Arc<Source>, since: Instant, reason: SubmitError) -> Self {
         warn!(topic = source.topic.as_str(), partition = source.partition, %reason, "reading stopped: no room");
         flow.services.metrics.stalled(true);
-        Self(flow)
+        flow.stalls.begin(source, reason);
+        let seconds = flow.services.metrics.stall_of(source);
+        Self { flow, source: Arc::clone(source), since, seconds }
+    }
+
+    /// Says how long it has waited. Called each time the wait timeout has passed.
+    fn tell(&self) {
+        self.seconds.set(self.since.elapsed().as_secs_f64());
     }
 }
 
 impl Drop for Stalled<'_> {
     fn drop(&mut self) {
-        self.0.services.metrics.stalled(false);
+        self.flow.services.metrics.stalled(false);
+        self.seconds.set(0.0);
+        self.flow.stalls.end(&self.source);
     }
 }

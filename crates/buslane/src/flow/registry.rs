@@ -1,11 +1,11 @@
 //! Who handles which topic: a snapshot that readers load without a lock.
 
-use super::{Erased, Extractor, Limits};
-use crate::BusError;
+use super::{Erased, Extractor, Shadow, Throttle};
+use crate::{BusError, clock};
 use arc_swap::ArcSwap;
 use buslane_core::{Kind, SubscribeOptions, Topic};
-use std::{collections::HashMap, sync::Arc};
-use tokio::sync::watch;
+use std::{collections::HashMap, sync::Arc, time::Instant};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 /// One subscription, as the flow uses it.
@@ -13,13 +13,49 @@ pub(crate) struct Subscribed {
     pub(crate) topic: Topic,
     pub(crate) kind: Kind,
     pub(crate) handler: Arc<Erased>,
+    /// Runs some of its messages a second time.
+    pub(crate) shadow: Option<Shadow>,
     pub(crate) extractor: Option<Extractor>,
     /// Whether messages of a key keep their order; else they go round-robin.
     pub(crate) ordered: bool,
-    pub(crate) limits: Limits,
+    /// How much of it is handled.
+    pub(crate) rate: Arc<Throttle>,
+    /// Places of messages that are admitted and have not ended; `None` for any number.
+    pub(crate) places: Option<Arc<Semaphore>>,
     pub(crate) options: SubscribeOptions,
+    pub(crate) pause: Pause,
     /// Sources that are being read for it.
     pub(crate) readers: TaskTracker,
+}
+
+/// Whether the messages of a subscription wait.
+pub(crate) struct Pause(watch::Sender<Option<Instant>>);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl Pause {
+    /// Pauses, or lets go on. What is paused already keeps its time.
+    pub(crate) fn set(&self, is_on: bool) {
+        let now = clock::now();
+        self.0.send_modify(|since| *since = is_on.then(|| since.unwrap_or(now)));
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.since().is_some()
+    }
+
+    pub(crate) fn since(&self) -> Option<Instant> {
+        *self.0.borrow()
+    }
+
+    /// Waits until it goes on.
+    pub(crate) async fn over(&self) {
+        let _ = self.0.subscribe().wait_for(Option::is_none).await;
+    }
 }
 
 type Snapshot = HashMap<Topic, Arc<Subscribed>>;
@@ -38,6 +74,11 @@ impl Registry {
 
     pub(crate) fn get(&self, topic: &Topic) -> Option<Arc<Subscribed>> {
         self.snapshot.load().get(topic).cloned()
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Subscribed>> {
+        self.snapshot.load().values().cloned().collect()
     }
 
     pub(crate) fn insert(&self, subscribed: Arc<Subscribed>) -> Result<(), BusError> {

@@ -1,7 +1,10 @@
 //! Regular messages: one attempt, settled whatever it comes to.
 
-use super::attempt::{Erased, Policy, Services, Shared, take_message};
-use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Message, Outcome, Step, Verdict};
+use super::{
+    attempt::{Erased, Policy, Services, Shared, take_message},
+    follow::{Follow, Followed},
+};
+use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Local, Message, Outcome, Step, Verdict};
 use std::sync::Arc;
 use tracing::error;
 
@@ -12,18 +15,27 @@ pub(crate) fn erase_regular<H: Handler<Message>>(handler: H, policy: Policy, ser
 
 struct Regular<H>(Arc<Shared<H>>);
 
+async fn attempt<H: Handler<Message>>(shared: Local<Shared<H>>, message: Message) -> Step {
+    let offset = message.offset;
+    Step::Done(match shared.judge(message, offset).await {
+        Verdict::Done => Outcome::Ok,
+        Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => Outcome::Failed(error),
+    })
+}
+
 impl<H: Handler<Message>> ErasedHandler for Regular<H> {
     fn kind(&self) -> Kind {
         Kind::Regular
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        slot.start(&self.0, take_message(job), |shared, message| async move {
-            let offset = message.offset;
-            Step::Done(match shared.judge(message, offset).await {
-                Verdict::Done => Outcome::Ok,
-                Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => Outcome::Failed(error),
-            })
+        let followed = Followed::begin(&self.0.services, &job.message);
+        if let Some(followed) = &followed {
+            followed.attempt(job.message.attempt);
+        }
+        slot.start(&self.0, (take_message(job), followed), |shared, (message, followed)| {
+            // It has a single attempt.
+            Follow::new(followed, |_, _| {}, attempt(shared, message))
         });
     }
 

@@ -3,7 +3,8 @@
 use super::{Flow, Subscribed};
 use crate::config::LaneScope;
 use buslane_core::{
-    EnvelopeError, Headers, Kind, Layout, Message, Route, broker::header, check_aggregate_id, panic_text, stable_hash,
+    EnvelopeError, Headers, Kind, Layout, Message, Route, Topic, broker::header, check_aggregate_id, panic_text,
+    stable_hash,
 };
 use bytes::Bytes;
 use std::{
@@ -23,18 +24,24 @@ pub(super) type Parsed = Result<Layout, EnvelopeError>;
 /// here, which is not the thread that polls the broker, and not again later.
 pub(super) fn route(flow: &Flow, subscribed: &Subscribed, message: &mut Message) -> (u64, Option<Parsed>) {
     message.kind = subscribed.kind;
-    let keyed = subscribed.ordered || flow.recovery.load(Relaxed);
+    let keyed = subscribed.ordered || flow.operations.is_recovering();
     let mut parsed = None;
     let found = if keyed { find_key(subscribed, message, &mut parsed) } else { None };
     message.route = found.unwrap_or_else(|| Route::RoundRobin(flow.round_robin.fetch_add(1, Relaxed)));
     let lane = match (&message.route, message.routing_key()) {
-        (Route::RoundRobin(n), _) => stable_hash(&n.to_le_bytes()),
-        (_, Some(key)) => stable_hash(key),
-        (_, None) => 0,
+        (Route::RoundRobin(n), _) => flow.lane_scope.lane(message.topic(), &n.to_le_bytes()),
+        (_, key) => flow.lane_scope.lane(message.topic(), key.unwrap_or_default()),
     };
-    match flow.lane_scope {
-        LaneScope::Topic => (lane ^ stable_hash(message.topic().as_bytes()), parsed),
-        LaneScope::Key => (lane, parsed),
+    (lane, parsed)
+}
+
+impl LaneScope {
+    /// The lane of a topic's messages with this key.
+    pub(crate) fn lane(self, topic: &Topic, key: &[u8]) -> u64 {
+        match self {
+            Self::Topic => stable_hash(key) ^ stable_hash(topic.as_bytes()),
+            Self::Key => stable_hash(key),
+        }
     }
 }
 

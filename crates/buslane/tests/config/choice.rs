@@ -1,7 +1,7 @@
 //! Which pool runs the lanes, and who decided it.
 
 use crate::{NONE, table};
-use buslane::config::{ChosenBy, Config};
+use buslane::config::{ChosenBy, Config, ConfigError};
 use std::{ffi::OsString, path::PathBuf};
 
 const ON: &str = "memory: {actor_pool: {enabled: true}}";
@@ -92,4 +92,124 @@ fn s2_the_other_pool_stays_ready() {
         assert_eq!(pools.actor.enabled, pools.use_actor);
     }
     assert_eq!(before.keyed, on.keyed);
+}
+
+/// As [`Config::load`], from a file of this name with this text.
+fn load(name: &str, text: &str, list: &'static [&'static str]) -> Result<Config, ConfigError> {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    let variables = table(list);
+    Config::load_with(&|name| if name == "BUSLANE_CONFIG" { Some(path.clone().into()) } else { variables(name) })
+}
+
+fn share(config: &Config) -> (u8, String) {
+    let pools = config.pools();
+    (pools.percent, pools.percent_by.to_string())
+}
+
+#[test]
+fn s3_a_pool_that_is_enabled_has_every_key_unless_it_is_told_otherwise() {
+    assert_eq!(share(&Config::default()), (0, "default".into()));
+    for (file, list, expected) in [
+        (ON, &[][..], (100, "file")),
+        (OFF, &[], (0, "file")),
+        ("", &["MEMORY_USE_ACTOR_POOL=true"], (100, "environment MEMORY_USE_ACTOR_POOL")),
+        ("memory: {actor_pool: {enabled: true, percent: 10}}", &[], (10, "file")),
+        ("memory: {actor_pool: {enabled: true, percent: 0}}", &[], (0, "file")),
+        ("memory: {actor_pool: {percent: 0}}", &[], (0, "file")),
+        (ON, &["BUSLANE_ACTOR_POOL_PERCENT=50"], (50, "environment BUSLANE_ACTOR_POOL_PERCENT")),
+        (
+            "memory: {actor_pool: {enabled: true, percent: 10}}",
+            &["BUSLANE_ACTOR_POOL_PERCENT=50", "MEMORY_ACTOR_POOL_PERCENT=0"],
+            (0, "environment MEMORY_ACTOR_POOL_PERCENT"),
+        ),
+        (
+            "memory: {actor_pool: {percent: 50}}",
+            &["MEMORY_USE_ACTOR_POOL=true", "KAFKA_ACTOR_POOL_PERCENT=7"],
+            (50, "file"),
+        ),
+    ] {
+        let mut config = load("share.yaml", file, list).unwrap();
+        assert_eq!(share(&config), (expected.0, expected.1.into()), "{file:?} {list:?}");
+        assert_eq!(config.memory.actor_pool.share(), expected.0);
+        config.memory.actor_pool.enabled = true;
+        config.memory.actor_pool.percent = Some(33);
+        assert_eq!(share(&config), (33, "code".into()));
+    }
+    let toml =
+        Config::parse_toml("kafka.actor_pool = { enabled = true, percent = 100 }\nurl = \"kafka://h:9092\"").unwrap();
+    assert_eq!(share(&toml), (100, "file".into()));
+}
+
+#[test]
+fn s3_a_share_for_a_pool_that_is_not_enabled_is_refused_by_both_names() {
+    for (file, list, expected) in [
+        (
+            "memory: {actor_pool: {percent: 10}}",
+            &[][..],
+            "memory.actor_pool.percent: must be 0 while memory.actor_pool.enabled is false, found 10",
+        ),
+        // Of a backend that is not in use, too, as every rule of a file.
+        (
+            "nats: {actor_pool: {enabled: false, percent: 1}}",
+            &[],
+            "nats.actor_pool.percent: must be 0 while nats.actor_pool.enabled is false, found 1",
+        ),
+        (
+            "memory: {actor_pool: {enabled: true, percent: 10}}",
+            &["BUSLANE_USE_ACTOR_POOL=false"],
+            "memory.actor_pool.percent: must be 0 while BUSLANE_USE_ACTOR_POOL sets memory.actor_pool.enabled to false, found 10",
+        ),
+        (
+            OFF,
+            &["MEMORY_ACTOR_POOL_PERCENT=50"],
+            "environment variable MEMORY_ACTOR_POOL_PERCENT: must be 0 while memory.actor_pool.enabled is false, found \"50\"",
+        ),
+        (
+            "",
+            &["MEMORY_ACTOR_POOL_PERCENT=50", "MEMORY_USE_ACTOR_POOL=false"],
+            "environment variable MEMORY_ACTOR_POOL_PERCENT: must be 0 while MEMORY_USE_ACTOR_POOL sets memory.actor_pool.enabled to false, found \"50\"",
+        ),
+    ] {
+        let error = load("refused_share.yaml", file, list).unwrap_err().to_string();
+        assert_eq!(error, expected, "{file:?} {list:?}");
+    }
+    // What a variable makes of another backend waits until that one is used.
+    let list = &["BUSLANE_ACTOR_POOL_PERCENT=50", "KAFKA_USE_ACTOR_POOL=true"];
+    let config = Config::new("kafka://h:9092").unwrap().with_variables(&table(list)).unwrap();
+    assert_eq!(share(&config), (50, "environment BUSLANE_ACTOR_POOL_PERCENT".into()));
+    let error = Config::default().with_variables(&table(list)).unwrap_err().to_string();
+    assert!(error.starts_with("environment variable BUSLANE_ACTOR_POOL_PERCENT: must be 0 while memory"), "{error}");
+    let mut config = Config::default();
+    config.memory.actor_pool.percent = Some(1);
+    assert!(config.validate().is_err());
+}
+
+#[test]
+fn s3_a_share_is_a_whole_number_of_percent() {
+    for (yaml, toml) in [("101", "101"), ("255", "255")] {
+        let expected = format!("memory.actor_pool.percent: must be from 0 to 100, found {yaml}");
+        let text = format!("memory: {{actor_pool: {{enabled: true, percent: {yaml}}}}}");
+        assert_eq!(Config::parse_yaml(&text).unwrap_err().to_string(), expected);
+        let text = format!("memory.actor_pool = {{ enabled = true, percent = {toml} }}");
+        assert_eq!(Config::parse_toml(&text).unwrap_err().to_string(), expected);
+    }
+    for value in ["300", "-1", "0.5", "ten", ""] {
+        let text = format!("memory: {{actor_pool: {{enabled: true, percent: {value}}}}}");
+        let error = Config::parse_yaml(&text).unwrap_err().to_string();
+        assert!(error.contains("actor_pool.percent: "), "{value:?}: {error}");
+        assert!(error.ends_with(" a whole number from 0 to 100"), "{value:?}: {error}");
+    }
+    for value in ["300", "-1", "0.5", "\"10\""] {
+        let text = format!("memory.actor_pool = {{ enabled = true, percent = {value} }}");
+        let error = Config::parse_toml(&text).unwrap_err().to_string();
+        assert!(error.ends_with(" a whole number from 0 to 100"), "{value:?}: {error}");
+    }
+    for list in
+        [&["MEMORY_ACTOR_POOL_PERCENT=101"][..], &["MEMORY_ACTOR_POOL_PERCENT=-1"], &["MEMORY_ACTOR_POOL_PERCENT="]]
+    {
+        let error = Config::default().with_variables(&table(list)).unwrap_err().to_string();
+        let rule = "environment variable MEMORY_ACTOR_POOL_PERCENT: must be a whole number from 0 to 100, found";
+        assert!(error.starts_with(rule), "{error}");
+    }
 }

@@ -205,12 +205,6 @@ fn s1_unknown_keys_are_refused_at_every_level() {
             assert!(text.contains(&format!("{path}: unknown field `colour`, expected one of")), "{text}");
         }
     }
-    // Percentages come with the staged rollout.
-    let later = "kafka.actor_pool.percent: percentages are not available yet: leave percent out and set enabled";
-    let text = Config::parse_yaml("kafka: {actor_pool: {percent: 10}}").unwrap_err().to_string();
-    assert_eq!(text, format!("YAML line 1, column 22: {later}"));
-    let text = Config::parse_toml("kafka.actor_pool.percent = 10").unwrap_err().to_string();
-    assert!(text.ends_with(later), "{text}");
 }
 
 #[test]

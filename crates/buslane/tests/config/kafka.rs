@@ -1,8 +1,9 @@
 //! The section of Kafka.
 
+use buslane::TopicCompression;
 use buslane::config::{
     Config, ConfigError, KafkaAssignment, KafkaCompression, KafkaIsolation, KafkaLoginConfig, KafkaMechanism,
-    KafkaOffsetReset, KafkaPartitioner, KafkaTlsConfig, KafkaTopicCompression, KafkaTopicConfig,
+    KafkaOffsetReset, KafkaPartitioner, KafkaTlsConfig, KafkaTopicConfig,
 };
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ fn k5_yaml_and_toml_say_the_same_of_kafka() {
     topic.replication = Some(3);
     topic.retention = Some(Duration::from_secs(3600));
     topic.retention_bytes = Some(4096);
-    topic.compression = Some(KafkaTopicCompression::Zstd);
+    topic.compression = Some(TopicCompression::Zstd);
     kafka.create_missing = Some(topic);
     kafka.properties.insert("socket.keepalive.enable".to_owned(), "true".into());
     kafka.properties.insert("sasl.oauthbearer.client.secret".to_owned(), "hidden-too".into());
@@ -194,7 +195,7 @@ fn k5_a_key_without_a_value_is_not_the_default() {
     let login = "{ mechanism: plain, user: a, password: 0123 }";
     let config = Config::parse_yaml(&format!("kafka: {{ security: {{ login: {login} }}, properties: {{ a: true }} }}"));
     let config = config.unwrap().kafka;
-    assert_eq!(config.security.login.unwrap().password.expose(), "0123", "a text needs no quotes in YAML");
+    assert_eq!(config.security.login.unwrap().password.unwrap().expose(), "0123", "a text needs no quotes in YAML");
     assert_eq!(config.properties["a"].expose(), "true");
     for text in ["consumer: { instance_id: }", "security: { tls: { ca_file: } }", "security: { login: }"] {
         refused(&format!("kafka: {{ {text} }}"));
@@ -208,7 +209,7 @@ fn k5_secrets_of_kafka_are_never_printed() {
         + &serde_json::to_string(&config).unwrap()
         + &toml::to_string(&config).unwrap();
     assert!(!printed.contains("hidden") && printed.contains("***"), "{printed}");
-    assert_eq!(config.kafka.security.login.unwrap().password.expose(), "hidden-word");
+    assert_eq!(config.kafka.security.login.unwrap().password.unwrap().expose(), "hidden-word");
 
     // Where a value of the wrong kind stands, or a secret in the wrong place.
     for text in [
@@ -290,6 +291,26 @@ fn k5_rules_name_the_key_of_kafka() {
             "producer.max_message_bytes: must be from 1000 to 1000000000, found 999",
         ),
         ("security: { tls: { key_file: k } }", "security.tls.key_file: needs certificate_file beside it, found none"),
+        (
+            "security: { login: { mechanism: plain, user: a } }",
+            "security.login.password: is needed for this mechanism, found none",
+        ),
+        (
+            "security: { login: { mechanism: oauthbearer } }",
+            "security.login.token_file: is needed for this mechanism, found none",
+        ),
+        (
+            "security: { login: { mechanism: oauthbearer, token_file: f, password: hidden } }",
+            "security.login.password: must be left out for this mechanism, found one",
+        ),
+        (
+            "security: { login: { mechanism: plain, user: a, password: hidden, token_file: f } }",
+            "security.login.token_file: must be left out for this mechanism, found one",
+        ),
+        (
+            "security: { login: { mechanism: oauthbearer, token_file: ' ' } }",
+            "security.login.token_file: must not be blank, found \" \"",
+        ),
         ("create_missing: { partitions: 0 }", "create_missing.partitions: must be at least 1, found 0"),
         ("create_missing: { replication: 40000 }", "create_missing.replication: must be at most 32767, found 40000"),
         ("create_missing: { retention: 0s }", "create_missing.retention: must be at least 1ms, found 0s"),

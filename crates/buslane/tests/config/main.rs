@@ -4,8 +4,12 @@
 
 mod choice;
 mod files;
+mod health;
 mod kafka;
+mod nats;
+mod operations;
 mod reference;
+mod rollout;
 mod secrets;
 mod variables;
 

@@ -33,7 +33,17 @@ fn s1_reference_lists_exactly_the_keys_and_defaults_of_the_code() {
     let mut full = BTreeMap::new();
     let kafka = Config::parse_yaml(crate::kafka::YAML).unwrap().kafka;
     leaves("kafka.", &serde_json::to_value(&kafka).unwrap(), &mut full);
-    full.retain(|key, _| !key.starts_with("kafka.properties."));
+    real.remove("nats.security");
+    let nats = Config::parse_yaml(crate::nats::YAML).unwrap().nats;
+    leaves("nats.", &serde_json::to_value(&nats).unwrap(), &mut full);
+    full.extend(crate::nats::KEYS.map(|key| (key.to_owned(), String::new())));
+    full.extend(["rollout.plan", "rollout.token"].map(|key| (key.to_owned(), String::new())));
+    full.extend(["memory", "kafka", "nats"].map(|backend| (format!("{backend}.actor_pool.percent"), String::new())));
+    let limits = Config::parse_yaml(crate::operations::YAML).unwrap().limits;
+    leaves("limits.", &serde_json::to_value(&limits).unwrap(), &mut full);
+    // The login that the full section does not have.
+    full.insert("kafka.security.login.token_file".to_owned(), String::new());
+    full.retain(|key, _| !key.starts_with("kafka.properties.") && !key.starts_with("limits.topics."));
     for key in full.into_keys() {
         real.entry(key).or_default();
     }
@@ -71,6 +81,13 @@ fn s1_field_comments_say_the_real_defaults() {
     let prefixes = [
         ("Config", ""),
         ("RetryConfig", "retry."),
+        ("LimitsConfig", "limits."),
+        ("RateLimit", "recovery.rate."),
+        ("BacklogConfig", "backlog."),
+        ("RecoveryConfig", "recovery."),
+        ("HealthConfig", "health."),
+        ("ProbeConfig", "health.probe."),
+        ("RolloutConfig", "rollout."),
         ("MemoryConfig", "memory."),
         ("KafkaConfig", "kafka."),
         ("KafkaTopicConfig", "kafka.create_missing."),
@@ -78,6 +95,12 @@ fn s1_field_comments_say_the_real_defaults() {
         ("KafkaProducerConfig", "kafka.producer."),
         ("KafkaTlsConfig", "kafka.security.tls."),
         ("KafkaLoginConfig", "kafka.security.login."),
+        ("NatsConfig", "nats."),
+        ("NatsConsumerConfig", "nats.consumer."),
+        ("NatsPublisherConfig", "nats.publisher."),
+        ("NatsStreamConfig", "nats.stream."),
+        ("NatsTlsConfig", "nats.security.tls."),
+        ("NatsLoginConfig", "nats.security.login."),
         ("KeyedPoolConfig", "memory.keyed_pool."),
         ("ActorPoolConfig", "memory.actor_pool."),
     ];
@@ -87,11 +110,17 @@ fn s1_field_comments_say_the_real_defaults() {
         "config.rs",
         "config/backends.rs",
         "config/delivery.rs",
+        "config/health.rs",
         "config/kafka.rs",
         "config/kafka/consumer.rs",
         "config/kafka/producer.rs",
         "config/kafka/security.rs",
+        "config/nats.rs",
+        "config/nats/consumer.rs",
+        "config/nats/security.rs",
+        "config/operations.rs",
         "config/pools.rs",
+        "config/rollout.rs",
     ] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(source)).unwrap();
         let (mut prefix, mut comment) = (None, String::new());
@@ -117,7 +146,15 @@ fn s1_field_comments_say_the_real_defaults() {
             }
         }
     }
-    let tables = ["kafka.keyed_pool.", "kafka.actor_pool.", "nats.", "terminal."];
+    let tables = [
+        "kafka.keyed_pool.",
+        "kafka.actor_pool.",
+        "nats.keyed_pool.",
+        "nats.actor_pool.",
+        "terminal.",
+        "limits.publish.",
+        "limits.subscribe.",
+    ];
     let expected = listed.keys().filter(|key| !tables.iter().any(|table| key.starts_with(table))).count();
     assert_eq!(checked, expected, "every key has a field with a comment");
 }

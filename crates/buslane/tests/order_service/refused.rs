@@ -26,6 +26,9 @@ fn bad_arguments_are_named_with_their_rule() {
         (&["--idle", "NaN"], "'--idle <SECONDS>': must be a number of seconds above 0"),
         (&["--fail-once", "101"], "'--fail-once <PERCENT>': must be a number from 0 to 100"),
         (&["--poison", "11", "--events", "10"], "--poison: must be at most the number of events (10), found 11"),
+        (&["--backlog", "0"], "'--backlog <COUNT>': must be a whole number of at least 1"),
+        (&["--backlog", "12", "--events", "10"], "--backlog: must be at most the number of messages (11), found 12"),
+        (&["--backlog", "1", "--role", "consume"], "--backlog: needs --role all, found --role consume"),
         (&["--poison", "1", "--no-faults"], "'--poison <COUNT>' cannot be used with '--no-faults'"),
         (&["--speed", "2"], "--replay <FILE>"),
         (&["--speed", "0", "--replay", "x"], "'--speed <N>': must be a number above 0"),
@@ -36,9 +39,33 @@ fn bad_arguments_are_named_with_their_rule() {
         (&["--report", "both", "--ledger", "both"], "--report and --ledger must not name the same file, found both"),
         (&["--report", "no/such/folder"], "--report no/such/folder: cannot be written"),
         (&["--ledger", "no/such/folder"], "--ledger no/such/folder: cannot be written"),
+        (&["--http", "9000"], "'9000' for '--http <ADDRESS:PORT>'"),
+        (&["--http-public"], "--http <ADDRESS:PORT>"),
+        (&["--rate", "0"], "'--rate <COUNT>': must be a whole number of at least 1"),
+        (&["--rollout", "50,10"], "the percentages of a plan must rise, found 10 after 50"),
+        (&["--rollout", "101"], "must be a whole number from 1 to 100"),
+        (&["--inject", "slow@50"], "--rollout <PLAN>"),
+        (&["--rollout", "10", "--inject", "slow"], "must be slow, slow:1 to slow:10000, errors, errors:1"),
+        (&["--rollout", "10", "--inject", "slow:0@10"], "must be slow, slow:1 to slow:10000, errors, errors:1"),
+        (&["--rollout", "10", "--inject", "leak:5@10"], "must be slow, slow:1 to slow:10000, errors, errors:1"),
+        (&["--rollout", "10", "--inject", "errors:101@10"], "must be slow, slow:1 to slow:10000, errors, errors:1"),
+        (&["--rollout", "10", "--inject", "fast@10"], "must be slow, slow:1 to slow:10000"),
+        (&["--rollout", "10", "--inject", "leak@0"], "and a percentage from 1 to 100"),
+        (&["--rollout", "10,50", "--inject", "slow@51"], "--inject slow:300@51: the plan 10, 50 has no such stage"),
+        (&["--rollout", "10", "--role", "publish"], "--rollout: needs --role all, found --role publish"),
+        (&["--rollout", "10", "--backlog", "5"], "cannot be used with '--backlog"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
     ] {
         refused("arguments", arguments, None, expected);
+    }
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn o3_a_public_address_needs_leave() {
+    for address in ["0.0.0.0:9000", "[::]:0", "192.0.2.1:80"] {
+        let expected = format!("--http: must be a loopback address unless --http-public is given, found {address}");
+        refused("public", &["--events", "1", "--http", address], None, &expected);
     }
 }
 

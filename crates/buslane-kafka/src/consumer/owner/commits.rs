@@ -1,10 +1,8 @@
 //! Commits: what is sent, what the broker answers, and what that lets go on.
 
-use super::{super::membership::Commit, Owner, partition_number};
-use crate::{
-    consumer::context::Context,
-    native::{CommitAnswer, Fetched},
-};
+use super::{super::membership::Commit, Owner, partition_number, rebalance::place};
+use crate::{consumer::context::Context, native::CommitAnswer};
+use buslane_core::SymptomKind;
 use rdkafka::{Offset, TopicPartitionList, consumer::BaseConsumer, error::RDKafkaErrorCode};
 use std::{
     collections::HashMap,
@@ -56,6 +54,7 @@ impl Owner {
             return;
         };
         self.commit_sent = None;
+        self.heard_of_commit(error, &partitions);
         let refused: HashMap<(String, i32), RDKafkaErrorCode> =
             partitions.into_iter().filter_map(|(topic, partition, error)| Some(((topic, partition), error?))).collect();
         let too_large = refused.values().any(|error| *error == RDKafkaErrorCode::OffsetMetadataTooLarge);
@@ -70,12 +69,28 @@ impl Owner {
         self.membership
             .answered(|place| everything || refused.contains_key(&(place.topic.to_string(), partition_number(place))));
         for (generation, reading) in &mut self.readings {
-            let last = reading.staged.last().map(Fetched::offset);
+            let last = reading.staged.last().map(|message| message.offset);
             if let (Some(last), Some(low)) = (last, self.membership.committed(*generation))
                 && low > last
             {
                 reading.assignment.put(reading.staged.drain(..));
             }
+        }
+    }
+
+    /// Notes for whoever asks what the broker refuses, and what it takes.
+    fn heard_of_commit(&self, error: Option<RDKafkaErrorCode>, partitions: &[(String, i32, Option<RDKafkaErrorCode>)]) {
+        let kind = SymptomKind::SettlementRefused;
+        for (topic, partition, own) in partitions {
+            let Some(place) = place(topic, *partition).map(|place| (place.topic, place.partition)) else { continue };
+            match own.or(error) {
+                Some(error) => self.symptoms.note(kind, Some(place), error.to_string()),
+                None => self.symptoms.clear(kind, Some(place)),
+            }
+        }
+        match error.filter(|_| partitions.is_empty()) {
+            Some(error) => self.symptoms.note(kind, None, error.to_string()),
+            None => self.symptoms.clear(kind, None),
         }
     }
 

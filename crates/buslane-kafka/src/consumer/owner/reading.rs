@@ -19,8 +19,8 @@ use tracing::warn;
 impl Owner {
     pub(super) fn read(&mut self, client: &BaseConsumer<Context>, now: Instant) -> bool {
         let mut has_read = false;
-        let (membership, fetched) = (&mut self.membership, &mut self.fetched);
-        for (generation, reading) in &mut self.readings {
+        let Self { membership, fetched, copier, readings, .. } = self;
+        for (generation, reading) in readings {
             let Some(queue) = &reading.queue else { continue };
             if let Some((from, at)) = reading.reread
                 && now >= at
@@ -37,10 +37,11 @@ impl Owner {
                     continue;
                 }
                 has_read = true;
-                let place = &reading.place;
-                reading.waiting.extend(fetched.drain(..).filter(|message| is_message(place, message)));
+                let (place, source) = (&reading.place, &reading.assignment.source);
+                let messages = fetched.drain(..).filter(|message| is_message(place, message));
+                reading.waiting.extend(messages.map(|message| copier.message(source, &message)));
                 if let Some(first) = reading.waiting.front() {
-                    reading.ages.add(first.offset(), first.timestamp_ms());
+                    reading.ages.add(first.offset, first.timestamp_ms);
                 }
             }
             reading.hand_out(*generation, membership);
@@ -61,7 +62,7 @@ impl Reading {
         let Self { waiting, staged, assignment, settle_first, .. } = self;
         let runs = std::iter::from_fn(|| {
             loop {
-                match membership.arrived(generation, waiting.front()?.offset()) {
+                match membership.arrived(generation, waiting.front()?.offset) {
                     Arrival::Wait => return None,
                     Arrival::Skip => drop(waiting.pop_front()),
                     Arrival::Run => return waiting.pop_front(),
@@ -74,7 +75,7 @@ impl Reading {
         }
         staged.extend(runs);
         for message in staged {
-            membership.settle_first(generation, message.offset());
+            membership.settle_first(generation, message.offset);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     consumer::{ages::Ages, assignment::Assignment, context::Context, intake::KafkaIntake, membership::Place},
     native::PartitionQueue,
 };
-use buslane_core::{BrokerEvent, Source, Topic};
+use buslane_core::{BrokerEvent, Source, SymptomKind, Topic};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -51,7 +51,7 @@ impl Owner {
             }
             let settle_first = self.settle_first.contains(&place.topic);
             let source = Source::new(place.topic.clone(), place.partition);
-            let assignment = Assignment::new(source, assigned.generation, settle_first, &self.mail, &self.client);
+            let assignment = Assignment::new(source, assigned.generation, settle_first, &self.mail);
             let queue = PartitionQueue::new(client, &topic, partition, &self.mail.wake);
             if self.stopped {
                 assignment.end();
@@ -100,6 +100,8 @@ impl Owner {
         for generation in generations {
             if let Some(reading) = self.readings.remove(generation) {
                 reading.assignment.release();
+                let place = (reading.place.topic, reading.place.partition);
+                self.symptoms.clear(SymptomKind::SettlementRefused, Some(place));
             }
         }
         let stragglers = self.membership.release(generations);
@@ -109,6 +111,6 @@ impl Owner {
     }
 }
 
-fn place(topic: &str, partition: i32) -> Option<Place> {
+pub(super) fn place(topic: &str, partition: i32) -> Option<Place> {
     Some(Place { topic: Topic::new(topic).ok()?, partition: u32::try_from(partition).ok()? })
 }

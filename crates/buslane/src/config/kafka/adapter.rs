@@ -3,9 +3,9 @@
 use super::{
     super::{Config, ConfigError},
     KafkaAssignment, KafkaCompression, KafkaConfig, KafkaIsolation, KafkaMechanism, KafkaOffsetReset, KafkaPartitioner,
-    KafkaSecurityConfig, KafkaTopicCompression,
+    KafkaSecurityConfig,
 };
-use buslane_core::{TopicCompression, TopicSettings};
+use buslane_core::TopicSettings;
 use buslane_kafka as kafka;
 use buslane_kafka::KafkaConfigError;
 
@@ -28,7 +28,7 @@ pub(crate) fn settings(config: &Config) -> Result<kafka::KafkaConfig, ConfigErro
             replication: topic.replication,
             retention: topic.retention,
             retention_bytes: topic.retention_bytes,
-            compression: topic.compression.map(topic_compression),
+            compression: topic.compression,
             ..TopicSettings::default()
         }),
         connect_timeout: own.connect_timeout,
@@ -37,21 +37,10 @@ pub(crate) fn settings(config: &Config) -> Result<kafka::KafkaConfig, ConfigErro
     })
 }
 
-const fn topic_compression(compression: KafkaTopicCompression) -> TopicCompression {
-    match compression {
-        KafkaTopicCompression::Producer => TopicCompression::Producer,
-        KafkaTopicCompression::None => TopicCompression::None,
-        KafkaTopicCompression::Gzip => TopicCompression::Gzip,
-        KafkaTopicCompression::Snappy => TopicCompression::Snappy,
-        KafkaTopicCompression::Lz4 => TopicCompression::Lz4,
-        KafkaTopicCompression::Zstd => TopicCompression::Zstd,
-    }
-}
-
 /// Refuses here what librdkafka would refuse with the password in its text.
 fn contained(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
-    let scram = security.login.as_ref().is_some_and(|login| login.mechanism != KafkaMechanism::Plain);
-    let key = match (&security.tls, scram) {
+    let hashed = security.login.as_ref().is_some_and(|login| login.mechanism != KafkaMechanism::Plain);
+    let key = match (&security.tls, hashed) {
         (Some(_), _) => "kafka.security.tls",
         (None, true) => "kafka.security.login.mechanism",
         (None, false) => return Ok(()),
@@ -59,8 +48,13 @@ fn contained(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
     if cfg!(feature = "kafka-tls") {
         return Ok(());
     }
+    let found = match security.login.as_ref().map(|login| login.mechanism) {
+        _ if security.tls.is_some() => "TLS",
+        Some(KafkaMechanism::OAuthBearer) => "OAUTHBEARER",
+        _ => "SCRAM",
+    };
     let rule = "is not part of this build: build buslane with the cargo feature kafka-tls".to_owned();
-    Err(ConfigError::Rule { key: key.to_owned(), rule, found: if scram { "SCRAM" } else { "TLS" }.to_owned() })
+    Err(ConfigError::Rule { key: key.to_owned(), rule, found: found.to_owned() })
 }
 
 fn consumer(own: &KafkaConfig) -> kafka::ConsumerConfig {
@@ -127,14 +121,20 @@ fn security(own: &KafkaSecurityConfig) -> kafka::Security {
             ca_file: tls.ca_file.clone(),
             certificate_file: tls.certificate_file.clone(),
             key_file: tls.key_file.clone(),
-            key_password: tls.key_password.as_ref().map(|password| password.expose().into()),
+            key_password: tls.key_password.clone(),
         }),
         login: own.login.as_ref().map(|login| {
-            let (user, password) = (login.user.clone(), login.password.expose().into());
+            // The rules have seen to it that what the mechanism needs is there.
+            let user = login.user.clone().unwrap_or_default();
+            let password = login.password.clone().unwrap_or_default();
             match login.mechanism {
                 KafkaMechanism::Plain => kafka::Login::Plain { user, password },
                 KafkaMechanism::ScramSha256 => kafka::Login::ScramSha256 { user, password },
                 KafkaMechanism::ScramSha512 => kafka::Login::ScramSha512 { user, password },
+                KafkaMechanism::OAuthBearer => {
+                    let file = login.token_file.clone().unwrap_or_default();
+                    kafka::Login::OAuthBearer(kafka::Tokens::from_file(file))
+                }
             }
         }),
     }

@@ -72,14 +72,15 @@ pub struct KafkaConsumerConfig {
     /// Bytes that a broker collects before it answers, unless `fetch_max_wait` passes; 1 to 100,000,000.
     /// Default: `1`.
     pub fetch_min_bytes: u32,
-    /// How long a broker collects; up to 5 min. Default: `500ms`.
+    /// How long a broker waits until it has that much; up to 5 min. A busy partition beside idle ones may wait as long.
+    /// Default: `50ms`.
     #[serde(with = "duration")]
     pub fetch_max_wait: Duration,
     /// Bytes of one answer; 1 to 2,147,483,135. Default: `52428800` (50 MiB).
     pub fetch_max_bytes: u32,
     /// Bytes of one partition in an answer; 1 to 1,000,000,000. Default: `1048576` (1 MiB).
     pub fetch_partition_bytes: u32,
-    /// Messages that are fetched ahead of each partition; 1 to 10,000,000. Default: `5000`.
+    /// Messages that are fetched ahead of each partition; 1 to 10,000,000. Default: `2000`.
     pub prefetch_messages: u32,
     /// KiB that are fetched ahead of each partition; 1 to 2,097,151. Default: `16384`.
     pub prefetch_kib: u32,
@@ -107,10 +108,10 @@ impl Default for KafkaConsumerConfig {
             max_poll_interval: Duration::from_secs(300),
             isolation: KafkaIsolation::default(),
             fetch_min_bytes: 1,
-            fetch_max_wait: Duration::from_millis(500),
+            fetch_max_wait: Duration::from_millis(50),
             fetch_max_bytes: 50 << 20,
             fetch_partition_bytes: 1 << 20,
-            prefetch_messages: 5_000,
+            prefetch_messages: 2_000,
             prefetch_kib: 16_384,
             drain_deadline: Duration::from_secs(10),
             commit_interval: Duration::from_secs(1),

@@ -8,7 +8,7 @@ use super::{
         duration::show,
         rules::{at_least_one, broken},
     },
-    KafkaAssignment, KafkaConfig, KafkaSecurityConfig,
+    KafkaAssignment, KafkaConfig, KafkaLoginConfig, KafkaMechanism, KafkaSecurityConfig,
 };
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ fn texts(kafka: &KafkaConfig) -> Result<(), ConfigError> {
     for (key, text) in [
         ("client_id", Some(&kafka.client_id)),
         ("consumer.instance_id", kafka.consumer.instance_id.as_ref()),
-        ("security.login.user", login.map(|login| &login.user)),
+        ("security.login.user", login.and_then(|login| login.user.as_ref())),
+        ("security.login.token_file", login.and_then(|login| login.token_file.as_ref())),
         ("security.tls.ca_file", tls.ca_file.as_ref()),
         ("security.tls.certificate_file", tls.certificate_file.as_ref()),
         ("security.tls.key_file", tls.key_file.as_ref()),
@@ -112,6 +113,7 @@ fn counts(kafka: &KafkaConfig) -> Result<(), ConfigError> {
 }
 
 fn security(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
+    security.login.as_ref().map_or(Ok(()), login)?;
     let Some(tls) = &security.tls else {
         return Ok(());
     };
@@ -122,6 +124,24 @@ fn security(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
     ] {
         if there && needed {
             return broken(format!("kafka.security.tls.{key}"), format!("needs {other} beside it"), "none");
+        }
+    }
+    Ok(())
+}
+
+/// A login has what its mechanism needs, and nothing else.
+fn login(login: &KafkaLoginConfig) -> Result<(), ConfigError> {
+    let by_token = login.mechanism == KafkaMechanism::OAuthBearer;
+    for (key, there, needed) in [
+        ("user", login.user.is_some(), !by_token),
+        ("password", login.password.is_some(), !by_token),
+        ("token_file", login.token_file.is_some(), by_token),
+    ] {
+        let key = format!("kafka.security.login.{key}");
+        match (there, needed) {
+            (false, true) => return broken(key, "is needed for this mechanism", "none"),
+            (true, false) => return broken(key, "must be left out for this mechanism", "one"),
+            _ => {}
         }
     }
     Ok(())

@@ -79,7 +79,12 @@ pub(super) const KAFKA: &[Row] = &[
         "1",
         "What a broker collects before it answers, unless `fetch_max_wait` passes; 1 to 100000000.",
     ),
-    ("consumer.fetch_max_wait", DURATION, "500ms", "How long a broker collects; up to 5 min."),
+    (
+        "consumer.fetch_max_wait",
+        DURATION,
+        "50ms",
+        "How long a broker waits until it has that much; up to 5 min. A busy partition beside idle ones may wait as long.",
+    ),
     (
         "consumer.fetch_max_bytes",
         BYTES,
@@ -87,7 +92,7 @@ pub(super) const KAFKA: &[Row] = &[
         "One answer, at least `producer.max_message_bytes`; 1000000 to 2147483135.",
     ),
     ("consumer.fetch_partition_bytes", BYTES, "1048576", "One partition in an answer; 1 to 1000000000."),
-    ("consumer.prefetch_messages", COUNT, "5000", "Messages that are fetched ahead of each partition; 1 to 10000000."),
+    ("consumer.prefetch_messages", COUNT, "2000", "Messages that are fetched ahead of each partition; 1 to 10000000."),
     ("consumer.prefetch_kib", "integer, KiB", "16384", "What is fetched ahead of each partition; 1 to 2097151."),
     (
         "consumer.drain_deadline",
@@ -147,17 +152,23 @@ pub(super) const KAFKA: &[Row] = &[
     ("security.tls.key_password", SECRET, "", "What the key is encrypted with."),
     (
         "security.login.mechanism",
-        "`plain`, `scram_sha_256` or `scram_sha_512`",
+        "`plain`, `scram_sha_256`, `scram_sha_512` or `oauthbearer`",
         "",
-        "How the user proves who it is; required with `login`. `plain` is safe over TLS alone.",
+        "How the user proves who it is; required with `login`. `plain` and `oauthbearer` are safe over TLS alone.",
     ),
-    ("security.login.user", TEXT, "", "The user; required with `login`."),
-    ("security.login.password", SECRET, "", "The password; required with `login`."),
+    ("security.login.user", TEXT, "", "The user; needed but for `oauthbearer`."),
+    ("security.login.password", SECRET, "", "The password; needed but for `oauthbearer`."),
+    (
+        "security.login.token_file",
+        FILE,
+        "",
+        "A JSON Web Token, needed for `oauthbearer`; read again when four fifths of its time are over.",
+    ),
 ];
 
 pub(super) const NOTES: &str = "
-`kafka://` needs the cargo feature `kafka`; `security.tls` and the SCRAM logins need `kafka-tls`. Brokers, consumer group
-and publish timeout are `url`, `group` and `publish_timeout`. Every publish waits for all in-sync replicas, and the
+`kafka://` needs the cargo feature `kafka`; `security.tls` and the SCRAM and OAUTHBEARER logins need `kafka-tls`. Brokers,
+consumer group and publish timeout are `url`, `group` and `publish_timeout`. Every publish waits for all in-sync replicas, and the
 producer is idempotent; neither can be changed. Times are whole milliseconds.
 
 The URL takes no user and no password: they are `security.login`. `security.tls` encrypts as soon as the key is there,

@@ -1,0 +1,166 @@
+//! Lanes, pools and the bus on the embedded broker.
+
+use buslane_benches::{
+    Body, BusLoad, Cost, Figures, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, Target, actor_pool, handler_alone,
+    keyed_pool, noop, two_threads, waiting,
+};
+use buslane_core::{Envelope, Kind, Record};
+use buslane_keyed::Mode;
+use bytes::BytesMut;
+use serde_json::json;
+use std::{hint::black_box, sync::Arc, time::Duration};
+use tokio::runtime::Runtime;
+
+/// Turns a figure; its value is the median.
+const TURNS: usize = 9;
+/// Turns of a figure that swings.
+const MANY_TURNS: usize = 25;
+
+const POOLS: [(&str, &MakePool); 2] = [("keyed", &keyed_pool), ("actor", &actor_pool)];
+
+/// Whether all figures are good.
+pub(super) fn measure(chosen: Vec<String>) -> bool {
+    let mut figures = Figures::new(chosen);
+    let runtime = two_threads();
+    lanes(&mut figures, &runtime);
+    for (pool, make) in POOLS {
+        hops(&mut figures, &runtime, pool, make);
+        hot_key(&mut figures, &runtime, pool, make);
+        waiting_handlers(&mut figures, &runtime, pool, make);
+        slow_key(&mut figures, &runtime, pool, make);
+    }
+    for (pool, actors) in [("keyed", false), ("actor", true)] {
+        whole_bus(&mut figures, &runtime, pool, actors);
+        recorded_bus(&mut figures, &runtime, pool, actors);
+    }
+    figures.all_good()
+}
+
+/// The limit of raw messages is the pool alone, that of envelopes the codec alone on two threads.
+fn whole_bus(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bool) {
+    let load = |body| BusLoad { messages: 1_000_000, keys: 1_000, body };
+    figures.figure(TURNS, &format!("{pool} bus: raw messages a second"), Target::ValueAtLeast(3e6), || {
+        let alone = PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
+        let make: &MakePool = if actors { &actor_pool } else { &keyed_pool };
+        (load(Body::Raw).run(runtime, actors).rate(), alone.run(runtime, make, Mode::Exclusive).rate())
+    });
+    figures.figure(TURNS, &format!("{pool} bus: envelopes a second"), Target::ValueAtLeast(1.5e6), || {
+        (load(Body::Envelope).run(runtime, actors).rate(), 2.0 * codec_alone(200_000).rate())
+    });
+}
+
+/// Turns of two sides that differ by less than the machine's noise.
+const PAIRS: usize = 61;
+
+/// The limit is the same load without a recorder.
+fn recorded_bus(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bool) {
+    for (what, body) in [("raw messages", Body::Raw), ("envelopes", Body::Envelope)] {
+        let load = BusLoad { messages: 500_000, keys: 1_000, body };
+        let name = format!("{pool} bus: {what} a second, metrics kept");
+        let mut recorded_first = false;
+        figures.figure(PAIRS, &name, Target::RatioAtLeast(0.95), || {
+            recorded_first = !recorded_first;
+            let recorded = || load.run_recorded(runtime, actors).rate();
+            let silent = || load.run(runtime, actors).rate();
+            if recorded_first {
+                (recorded(), silent())
+            } else {
+                let limit = silent();
+                (recorded(), limit)
+            }
+        });
+    }
+}
+
+/// Writing and reading envelopes on one thread, and nothing else.
+fn codec_alone(messages: u64) -> Cost {
+    let payload = json!({ "total": 1990, "currency": "EUR", "sku": "sku-7" });
+    let envelope = Envelope::new("order-42", "OrderPlaced", &payload).expect("JSON");
+    let mut arena = BytesMut::new();
+    let run = || {
+        for _ in 0..messages {
+            let record = Record::from_envelope(&envelope, &mut arena).expect("a valid envelope");
+            black_box(Envelope::decode(&record.payload).expect("a valid envelope"));
+        }
+    };
+    Cost::of(messages, run).0
+}
+
+/// The limit is a map of queues on one thread, which hands nothing over.
+fn lanes(figures: &mut Figures, runtime: &Runtime) {
+    for (name, keys) in [("1,000 keys", 1_000), ("1,000,000 keys", 1_000_000)] {
+        let load = LaneLoad { messages: 2_000_000, keys, batch: 256, mode: Mode::Exclusive };
+        figures.figure(TURNS, &format!("lanes: CPU us a message, {name}"), Target::ValueAtMost(0.2), || {
+            (load.run(runtime).cpu_us(), load.run_map_of_queues().cpu_us())
+        });
+    }
+}
+
+/// The limit is a bare bounded channel for each of 256 tasks.
+fn hops(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let load = PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
+    for (name, mode, most) in [("exclusive lanes", Mode::Exclusive, 2.0), ("fixed slots", Mode::Fixed(256), 1.2)] {
+        type Measure = fn(&Cost) -> f64;
+        let measures: [(&str, Measure); 2] = [("CPU us", Cost::cpu_us), ("time in us", |cost| 1e6 / cost.rate())];
+        for (what, measure) in measures {
+            figures.figure(TURNS, &format!("{pool} pool: {what} a job, {name}"), Target::RatioAtMost(most), || {
+                let channels = load.run_channels(runtime);
+                (measure(&load.run(runtime, make, mode)), measure(&channels))
+            });
+        }
+    }
+}
+
+/// The limit is the handler alone in a loop, on the jobs of one thread.
+fn hot_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let load = PoolLoad { messages: 1_000_000, keys: Keys::InTurn(1), batch: 256, seed: 1 };
+    figures.figure(TURNS, &format!("{pool} pool: jobs a second, one hot key"), Target::ValueAtLeast(3e6), || {
+        (load.run(runtime, make, Mode::Exclusive).rate(), handler_alone(load.messages).rate())
+    });
+}
+
+/// The limit is 256 workers / the time that handlers were measured to take.
+fn waiting_handlers(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let load = PoolLoad { messages: 100_000, keys: Keys::InTurn(1_000), batch: 256, seed: 1 };
+    figures.figure(TURNS, &format!("{pool} pool: jobs a second, 5 ms handlers"), Target::RatioAtLeast(0.95), || {
+        let (handler, clock) = waiting(Duration::from_millis(5));
+        let rate = load.run_with(runtime, make, Mode::Exclusive, Some(handler)).rate();
+        (rate, 256.0 / clock.mean().as_secs_f64())
+    });
+}
+
+/// The limit is the same load without the slow key.
+fn slow_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let p99_us = |slow| {
+        let load = PacedLoad {
+            every: Duration::from_millis(1),
+            bursts: 600,
+            burst: 20,
+            keys: 1_000,
+            handlers: vec![noop(Kind::Regular)],
+            slow,
+            seed: 1,
+        };
+        let pool = {
+            let _inside = runtime.enter();
+            make(Mode::Exclusive)
+        };
+        let run = Arc::clone(&pool);
+        let mut times = runtime.block_on(runtime.spawn(async move { load.run(&*run).await })).expect("the load ends");
+        runtime.block_on(async { pool.stop(Duration::ZERO).await });
+        times.sort_unstable();
+        Duration::from_nanos(times[times.len() * 99 / 100]).as_secs_f64() * 1e6
+    };
+    let name = format!("{pool} pool: p99 us beside a key of 2 s a message");
+    let mut slow_first = false;
+    figures.figure(MANY_TURNS, &name, Target::RatioAtMost(1.2), || {
+        let slow = || Some(waiting(Duration::from_secs(2)).0);
+        slow_first = !slow_first;
+        if slow_first {
+            (p99_us(slow()), p99_us(None))
+        } else {
+            let limit = p99_us(None);
+            (p99_us(slow()), limit)
+        }
+    });
+}

@@ -1,0 +1,115 @@
+//! Runs a load on a real broker without failing aggregates and with them, each in a process of its own, and judges what became of
+//! the healthy ones.
+
+use buslane_benches::{
+    broker::{Policy, Steady},
+    median,
+};
+use clap::ValueEnum;
+use serde_json::Value;
+use std::process::{Command, ExitCode, Stdio};
+
+/// The share of the rate without failing aggregates that must be left with them.
+const LEAST: f64 = 0.9;
+/// The share of a rate that counts as holding it: starting and ending take their time.
+const HELD: f64 = 0.97;
+
+/// Turns of a run without a rate; its value is the median.
+const TURNS: usize = 3;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    run: Steady,
+    /// Run it once, in this process
+    #[arg(long, hide = true)]
+    once: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> ExitCode {
+        let Self { run, once } = self;
+        if once {
+            println!("{}", run.run());
+            return ExitCode::SUCCESS;
+        }
+        let mut wrong = Vec::new();
+        // A full topic is over within seconds, and a machine has moods.
+        let turns = if run.rate > 0 { 1 } else { TURNS };
+        let left: Vec<f64> = (0..turns).filter_map(|_| turn(&run, &mut wrong)).collect();
+        if !left.is_empty() {
+            let left = median(left);
+            println!("{}", serde_json::json!({ "run": "rate left", "share": left, "least": LEAST }));
+            if left < LEAST {
+                wrong.push(format!("{left:.3} of the rate is left"));
+            }
+        }
+        for line in &wrong {
+            println!("wrong: {line}");
+        }
+        if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Runs it without failing aggregates and with them, if there are any; returns the share of the rate that is left.
+fn turn(run: &Steady, wrong: &mut Vec<String>) -> Option<f64> {
+    let healthy = told("without failing aggregates", &Steady { poison: 0, ..run.clone() });
+    wrong.extend(faults(run, &healthy));
+    if run.rate > 0 && number(&healthy, "rate") < HELD * run.rate as f64 {
+        wrong.push(format!("the rate was not held: {:.0} a second", number(&healthy, "rate")));
+    }
+    if run.poison == 0 {
+        return None;
+    }
+    let poisoned = told("with failing aggregates", run);
+    wrong.extend(faults(run, &poisoned));
+    // The healthy ones are fewer, so a steady rate is compared with their share of it.
+    let share = if run.rate > 0 { number(&poisoned, "healthy") / number(&poisoned, "messages") } else { 1.0 };
+    Some(number(&poisoned, "rate") / (number(&healthy, "rate") * share))
+}
+
+fn number(told: &Value, name: &str) -> f64 {
+    told[name].as_f64().unwrap_or_else(|| panic!("no {name} in {told}"))
+}
+
+/// Runs it in a process of its own and shows what it says.
+fn told(name: &str, run: &Steady) -> Value {
+    let value =
+        |choice: &dyn Fn() -> Option<clap::builder::PossibleValue>| choice().expect("a choice").get_name().to_owned();
+    let words = [
+        ("--broker", value(&|| run.broker.to_possible_value())),
+        ("--rate", run.rate.to_string()),
+        ("--messages", run.messages.to_string()),
+        ("--keys", run.keys.to_string()),
+        ("--poison", run.poison.to_string()),
+        ("--policy", value(&|| run.policy.to_possible_value())),
+        ("--pool", value(&|| run.pool.to_possible_value())),
+    ];
+    let mut side = Command::new(std::env::current_exe().expect("this program has a path"));
+    side.args(["load", "--once"]).args(words.iter().flat_map(|(name, value)| [*name, value]));
+    let output = side.stderr(Stdio::inherit()).output().expect("this program starts again");
+    assert!(output.status.success(), "{name}: {}", output.status);
+    let mut told: Value = serde_json::from_slice(&output.stdout).expect("a side prints JSON");
+    told["run"] = name.into();
+    println!("{told}");
+    told
+}
+
+/// What became of messages that must not.
+fn faults(run: &Steady, told: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut must = |name: &str, expected: f64| {
+        if (number(told, name) - expected).abs() > 0.5 {
+            wrong.push(format!("{}: {name} is {}, not {expected}", told["run"], told[name]));
+        }
+    };
+    must("handled", number(told, "healthy"));
+    must("again", 0.0);
+    must("violations", 0.0);
+    if run.policy == Policy::DeadLetter {
+        must("dead_letters", number(told, "failing"));
+        must("dead_letters_again", 0.0);
+        must("open", 0.0);
+    }
+    wrong
+}

@@ -1,0 +1,64 @@
+//! What lies in a topic before it is read: envelopes of about 247 bytes with four headers, their keys drawn at random.
+
+use crate::SplitMix64;
+use buslane::{Envelope, Record};
+use bytes::BytesMut;
+use serde_json::json;
+
+const SEED: u64 = 1;
+
+/// A number of messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// How many.
+    pub messages: u64,
+    /// How many aggregates they are of.
+    pub keys: u64,
+    /// How many partitions their topic has, on Kafka.
+    pub partitions: u32,
+}
+
+impl Load {
+    /// The records, one after the other.
+    ///
+    /// # Panics
+    /// Never: the envelopes are valid.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let payload = json!({ "total": 1990, "currency": "EUR", "sku": "sku-7", "customer": "c-123" });
+        let mut arena = BytesMut::new();
+        self.numbers().map(move |number| {
+            let envelope = Envelope::new(key(number), "OrderPlaced", &payload).expect("JSON");
+            Record::from_envelope(&envelope, &mut arena).expect("a valid envelope")
+        })
+    }
+
+    /// How many messages the key has that has most of them.
+    #[must_use]
+    pub fn hottest(&self) -> u64 {
+        self.counts().into_iter().max().unwrap_or(0)
+    }
+
+    /// The key that has fewest messages, and how many. When it gets stuck, all of them fit in its lane.
+    #[must_use]
+    pub fn coldest(&self) -> (String, u64) {
+        let (number, count) = (0..).zip(self.counts()).min_by_key(|(_, count)| *count).unwrap_or((0, 0));
+        (key(number), count)
+    }
+
+    fn counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; usize::try_from(self.keys).unwrap_or(0)];
+        for number in self.numbers() {
+            counts[usize::try_from(number).unwrap_or(0)] += 1;
+        }
+        counts
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
+        let (mut random, keys) = (SplitMix64(SEED), self.keys);
+        (0..self.messages).map(move |_| random.below(keys))
+    }
+}
+
+fn key(number: u64) -> String {
+    format!("order-{number}")
+}

@@ -1,0 +1,106 @@
+//! One side of a comparison, run in a process of its own: this program again, told which side it is.
+
+use super::{BusSide, Floor, Form, Pool, Reader, idle};
+use crate::{Cost, peak_rss_bytes, two_threads};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Which work a process does.
+#[allow(missing_docs, reason = "the words of a command line that only `measure` writes")]
+#[derive(Debug, Subcommand)]
+pub enum Side {
+    /// The bare client takes a topic
+    Poll {
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        messages: u64,
+    },
+    /// A bus handles a topic
+    Read {
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        messages: u64,
+        #[arg(long)]
+        pool: Pool,
+        #[arg(long, default_value_t = WORKERS)]
+        workers: usize,
+        #[arg(long)]
+        reader: Reader,
+        #[arg(long, default_value_t = 0)]
+        wait_ms: u64,
+        /// The key that gets stuck
+        #[arg(long, default_value = "")]
+        stuck: String,
+    },
+    /// Records are published; by the bare client when no pool is named
+    Publish {
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        messages: u64,
+        #[arg(long)]
+        pool: Option<Pool>,
+        #[arg(long)]
+        form: Form,
+    },
+    /// One message now and then, on a bus and on the bare client
+    Idle {
+        /// The bus's topic
+        #[arg(long)]
+        ours: String,
+        /// The bare client's
+        #[arg(long)]
+        theirs: String,
+        #[arg(long)]
+        messages: usize,
+        #[arg(long)]
+        pool: Pool,
+    },
+}
+
+const WORKERS: usize = 256;
+
+impl Side {
+    /// Does the work on a broker and says what it was like.
+    #[must_use]
+    pub fn run(&self, floor: &dyn Floor) -> Value {
+        let runtime = two_threads();
+        match self {
+            Self::Poll { topic, messages } => cost_line(floor.read(&runtime, topic, *messages), Duration::ZERO),
+            Self::Read { topic, messages, pool, workers, reader, wait_ms, stuck } => {
+                let bus = BusSide { pool: *pool, workers: *workers };
+                let wait = Duration::from_millis(*wait_ms);
+                let (measured, in_handler) = bus.read(&runtime, floor, topic, *reader, wait, stuck, *messages);
+                cost_line(measured, in_handler)
+            }
+            Self::Publish { topic, messages, pool, form } => {
+                let measured = match pool {
+                    Some(pool) => {
+                        BusSide { pool: *pool, workers: WORKERS }.publish(&runtime, floor, topic, *form, *messages)
+                    }
+                    None => floor.publish(&runtime, topic, *form, *messages),
+                };
+                cost_line(measured, Duration::ZERO)
+            }
+            Self::Idle { ours, theirs, messages, pool } => {
+                let bus = BusSide { pool: *pool, workers: WORKERS };
+                let (bus, bare) = idle(&runtime, bus, floor, [ours, theirs], *messages);
+                json!({ "p50_us": bus.0, "p99_us": bus.1, "bare_p50_us": bare.0, "bare_p99_us": bare.1 })
+            }
+        }
+    }
+}
+
+/// What a side prints that has handled or published messages.
+#[must_use]
+pub fn cost_line(cost: Cost, in_handler: Duration) -> Value {
+    json!({
+        "rate": cost.rate(),
+        "cpu_us": cost.cpu_us(),
+        "rss_mb": Duration::from_micros(peak_rss_bytes()).as_secs_f64(),
+        "handler_s": in_handler.as_secs_f64(),
+    })
+}

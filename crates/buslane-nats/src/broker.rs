@@ -1,0 +1,296 @@
+//! NATS as a bus sees it: durable consumers and a publisher on one connection.
+
+use crate::{
+    ConnectError,
+    config::NatsConfig,
+    consumers::Consumer,
+    lease::{Keeper, Wanted},
+    link::Link,
+    names,
+    publisher::Publisher,
+    readers::{How, Place, Readers},
+    source::Plan,
+    topics::Topics,
+};
+use buslane_core::{
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, EventQueue, Lag, PublishError, Receipt, Record,
+    SubscribeOptions, Symptom, Topic, TopicSettings, TopicStorage, TopicStrategy,
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::OnceCell;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A connection to NATS JetStream; see the crate's own documentation.
+///
+/// # Drop behaviour
+/// Dropping it without [`Broker::close`] is a crash: what is open is delivered again once the server has waited for it.
+pub struct NatsBroker {
+    config: NatsConfig,
+    settings: Arc<crate::ConsumerConfig>,
+    link: Arc<Link>,
+    topics: Arc<Topics>,
+    publisher: Arc<Publisher>,
+    readers: Arc<Readers>,
+    keeper: Arc<Keeper>,
+    events: Arc<EventQueue>,
+    subscribed: tokio::sync::Mutex<HashMap<Topic, Option<Place>>>,
+    tasks: TaskTracker,
+    alive: CancellationToken,
+    closing: AtomicBool,
+    end: OnceCell<Result<(), BrokerError>>,
+}
+
+impl std::fmt::Debug for NatsBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsBroker")
+            .field("servers", &self.config.servers)
+            .field("group", &self.config.group)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long the last words may take beyond the deadline of a close.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long a subscription waits for a server that is away, or for a cluster to choose its leaders.
+const AWAY: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl NatsBroker {
+    /// Connects, and looks at the server: its version and whether JetStream is there.
+    ///
+    /// # Errors
+    /// A rule that the configuration breaks, a file that cannot be used, a server that does not answer or refuses the
+    /// login, or one that cannot do what is asked for.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn connect(config: NatsConfig) -> Result<Self, ConnectError> {
+        config.validate()?;
+        let events = Arc::new(EventQueue::default());
+        // The client's own future is large.
+        let link = Arc::new(Box::pin(Link::connect(&config, Arc::clone(&events))).await?);
+        let topics = Arc::new(Topics::new(Arc::clone(&link), &config));
+        let publisher = Arc::new(Publisher::new(Arc::clone(&link), Arc::clone(&topics), &config.publisher));
+        let (tasks, alive) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(alive.clone().run_until_cancelled_owned(publisher.listen().await?));
+        let settings = Arc::new(config.consumer.clone());
+        let readers =
+            Readers::new(Arc::clone(&link), Arc::clone(&events), Arc::clone(&settings), tasks.clone(), alive.clone());
+        let readers = Arc::new(readers);
+        let keeper = Arc::new(Keeper::new(
+            Arc::clone(&link),
+            Arc::clone(&topics),
+            Arc::clone(&readers),
+            Arc::clone(&settings),
+            &config.group,
+            config.create_missing.as_ref().and_then(|settings| settings.replication).map_or(1, usize::from),
+        ));
+        tasks.spawn(alive.clone().run_until_cancelled_owned(Arc::clone(&keeper).run()));
+        Ok(Self {
+            config,
+            settings,
+            link,
+            topics,
+            publisher,
+            readers,
+            keeper,
+            events,
+            subscribed: tokio::sync::Mutex::default(),
+            tasks,
+            alive,
+            closing: AtomicBool::new(false),
+            end: OnceCell::new(),
+        })
+    }
+
+    fn open(&self) -> Result<(), BrokerError> {
+        if self.closing.load(Ordering::Acquire) { Err(BrokerError::Closed) } else { Ok(()) }
+    }
+
+    /// Begins to read a topic; answers with its one place, if it has no partitions.
+    async fn subscribe_one(&self, topic: &Topic, options: SubscribeOptions) -> Result<Option<Place>, BrokerError> {
+        let storage = if options.ephemeral { TopicStorage::Memory } else { TopicStorage::File };
+        let known = self.topics.ensure(topic, storage).await?;
+        let Some(stream) = &known.stream else {
+            let place = (topic.clone(), None);
+            self.readers.start(place.clone(), How::Listening(names::token(&self.config.group)));
+            return Ok(Some(place));
+        };
+        if !options.ephemeral && known.in_memory {
+            tracing::warn!(
+                topic = topic.as_str(),
+                stream = &**stream,
+                "envelopes in memory: they are gone with the server"
+            );
+        }
+        if let Some(partitions) = known.partitions {
+            let wanted = Wanted { partitions, stream: stream.to_string() };
+            return self.keeper.want(topic, wanted).await.map(|()| None);
+        }
+        let consumer = Consumer::new(&self.topics, &self.settings, &self.config.group, topic, None, stream)?;
+        consumer.ensure(&self.link, 0).await?;
+        let plan = Plan { consumer, lease: None };
+        let place = (topic.clone(), None);
+        self.readers.start(place.clone(), How::Durable(plan));
+        Ok(Some(place))
+    }
+
+    /// As [`Self::subscribe_one`], again and again while the server cannot answer.
+    async fn subscribe_patiently(
+        &self,
+        topic: &Topic,
+        options: SubscribeOptions,
+    ) -> Result<Option<Place>, BrokerError> {
+        let (until, mut is_told) = (Instant::now() + AWAY, false);
+        loop {
+            let answer = self.subscribe_one(topic, options).await;
+            match &answer {
+                Err(BrokerError::Unreachable { reason }) if Instant::now() < until => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(topic = topic.as_str(), reason, "cannot subscribe yet");
+                    }
+                }
+                _ => return answer,
+            }
+            self.open()?;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn end(&self, patience: Duration) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + patience;
+        self.events.close();
+        self.keeper.leave(Some(deadline));
+        self.readers.end_all(Some(deadline));
+        self.publisher.close(patience.max(LAST_WORDS)).await;
+        self.tasks.close();
+        let last = tokio::time::Instant::from_std(deadline) + LAST_WORDS;
+        let is_over = tokio::time::timeout_at(last, self.tasks.wait()).await.is_ok();
+        self.alive.cancel();
+        self.tasks.wait().await;
+        if tokio::time::timeout(LAST_WORDS, self.link.client.drain()).await.is_err() {
+            tracing::warn!("the connection does not end in order");
+        }
+        match self.readers.left() {
+            0 if is_over => Ok(()),
+            open => Err(BrokerError::Timeout {
+                what: format!("{open} open messages of group {}", self.config.group),
+                deadline: patience,
+            }),
+        }
+    }
+}
+
+impl Drop for NatsBroker {
+    fn drop(&mut self) {
+        self.events.close();
+        self.alive.cancel();
+    }
+}
+
+impl Broker for NatsBroker {
+    fn backend(&self) -> Backend {
+        Backend::Nats
+    }
+
+    fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
+        if records.is_empty() {
+            return Answer::Now(Vec::new());
+        }
+        Answer::Later(Box::pin(self.publisher.publish(topic, records)))
+    }
+
+    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            for (topic, options) in topics {
+                self.open()?;
+                let mut subscribed = self.subscribed.lock().await;
+                if !subscribed.contains_key(topic) {
+                    self.readers.forget(topic);
+                }
+                self.readers.set(topic, *options);
+                if !subscribed.contains_key(topic) {
+                    let places = self.subscribe_patiently(topic, *options).await?;
+                    subscribed.insert(topic.clone(), places);
+                }
+            }
+            self.open()
+        })
+    }
+
+    fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            self.open()?;
+            let deadline = Instant::now() + self.settings.drain_deadline;
+            match self.subscribed.lock().await.remove(topic) {
+                None => {}
+                Some(None) => self.keeper.drop_topic(topic).await,
+                Some(Some(place)) => drop(self.readers.end(&place, Some(deadline))),
+            }
+            Ok(())
+        })
+    }
+
+    fn next_event(&self) -> BoxFuture<'_, Option<BrokerEvent>> {
+        Box::pin(self.events.next())
+    }
+
+    fn configure_topic<'a>(
+        &'a self,
+        topic: &'a Topic,
+        settings: &'a TopicSettings,
+        strategy: TopicStrategy,
+    ) -> BoxFuture<'a, Result<TopicSettings, BrokerError>> {
+        Box::pin(async move {
+            self.open()?;
+            let stands = self.topics.configure(topic, settings, strategy).await?;
+            if let Some(partitions) = stands.partitions {
+                self.keeper.grow(topic, partitions).await?;
+            }
+            Ok(stands)
+        })
+    }
+
+    fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
+        Box::pin(async move {
+            self.open()?;
+            self.topics.settings(topic).await
+        })
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>> {
+        Box::pin(async move {
+            self.open()?;
+            self.readers.lag().await
+        })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(self.link.ping())
+    }
+
+    fn symptoms(&self) -> Vec<Symptom> {
+        self.link.symptoms.all()
+    }
+
+    fn stop_reading(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.keeper.leave(None);
+            self.readers.end_all(None);
+        })
+    }
+
+    fn close(&self, deadline: Duration) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            self.closing.store(true, Ordering::Release);
+            self.end.get_or_init(|| self.end(deadline)).await.clone()
+        })
+    }
+}

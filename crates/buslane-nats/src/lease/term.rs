@@ -1,0 +1,81 @@
+//! Until when this member may act for its partitions. Whoever acts looks first: a process that was stopped for long may
+//! wake up when others have taken over.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// A lease that grows with each sign of life. Once somebody has seen it end it stays over: what was not begun in its time
+/// goes back, and nothing behind that may be begun under it.
+#[derive(Debug, Clone)]
+pub(crate) struct Lease(Arc<Term>);
+
+#[derive(Debug)]
+struct Term {
+    since: Instant,
+    /// Nanoseconds from `since` to its end; 0: over.
+    length: AtomicU64,
+}
+
+impl Lease {
+    pub(super) fn new(since: Instant, length: Duration) -> Self {
+        Self(Arc::new(Term { since, length: AtomicU64::new(nanos(length)) }))
+    }
+
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        let passed = self.passed(now);
+        let end = |length| (length != 0 && passed >= length).then_some(0);
+        match self.0.length.fetch_update(Ordering::AcqRel, Ordering::Acquire, end) {
+            Ok(_) | Err(0) => false,
+            Err(_) => true,
+        }
+    }
+
+    /// Lets it end later, unless it is over; then it says so.
+    pub(super) fn extend(&self, until: Instant, now: Instant) -> bool {
+        if !self.is_valid(now) {
+            return false;
+        }
+        let to = self.passed(until);
+        let longer = |length: u64| (length != 0).then(|| length.max(to));
+        self.0.length.fetch_update(Ordering::AcqRel, Ordering::Acquire, longer).is_ok()
+    }
+
+    /// As [`Lease::is_valid`], and nobody has seen it.
+    #[cfg(test)]
+    pub(super) fn would_be_valid(&self, now: Instant) -> bool {
+        self.passed(now) < self.0.length.load(Ordering::Acquire)
+    }
+
+    fn passed(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.0.since))
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n5_a_lease_that_was_seen_over_stays_over() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let lease = Lease::new(start, Duration::from_secs(10));
+        assert!(lease.is_valid(start) && lease.is_valid(at(9)));
+        assert!(lease.extend(at(15), at(9)));
+        assert!(lease.extend(at(12), at(9)), "an old answer takes nothing away");
+        assert!(lease.is_valid(at(14)) && lease.would_be_valid(at(14)) && !lease.would_be_valid(at(15)));
+        // One sees it end; a sign of life that comes a little later, and looked before, is too late.
+        let seen_by_another = lease.clone();
+        assert!(!seen_by_another.is_valid(at(15)));
+        assert!(!lease.extend(at(25), at(14)) && !lease.is_valid(at(14)));
+    }
+}

@@ -1,0 +1,68 @@
+//! What members write into the bucket. A member's key holds the topics that it reads by partition; a partition's key holds
+//! its owner, or nothing.
+
+use crate::names::token;
+use buslane_core::Topic;
+use std::collections::BTreeSet;
+
+/// What a key says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Word {
+    /// A member, and what it reads; `None` when it has left.
+    Member(String, Option<BTreeSet<String>>),
+    /// The owner of a partition of a topic, by the topic's token.
+    Place(String, u32, Option<String>),
+}
+
+pub(super) fn member_key(group: &str, member: &str) -> String {
+    format!("{}.m.{member}", token(group))
+}
+
+pub(super) fn place_key(group: &str, topic: &Topic, partition: u32) -> String {
+    format!("{}.p.{}.{partition}", token(group), token(topic))
+}
+
+/// All keys of a group.
+pub(super) fn all_keys(group: &str) -> String {
+    format!("{}.>", token(group))
+}
+
+pub(super) fn topics_value<'a>(topics: impl Iterator<Item = &'a Topic>) -> String {
+    topics.map(|topic| token(topic)).collect::<Vec<_>>().join(" ")
+}
+
+/// Reads a key and its value, `None` where it was deleted. Keys of somebody else are nothing.
+pub(super) fn read(key: &str, value: Option<&str>) -> Option<Word> {
+    let parts: Vec<&str> = key.split('.').collect();
+    match parts.as_slice() {
+        [_, "m", member] => {
+            let topics = value.map(|value| value.split_whitespace().map(str::to_owned).collect());
+            Some(Word::Member((*member).to_owned(), topics))
+        }
+        [_, "p", topic, partition] => {
+            let owner = value.filter(|owner| !owner.is_empty()).map(str::to_owned);
+            Some(Word::Place((*topic).to_owned(), partition.parse().ok()?, owner))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n5_keys_are_read_back() {
+        let topic = Topic::new("a.b").unwrap();
+        let key = place_key("my.group", &topic, 7);
+        assert_eq!(read(&key, Some("me")), Some(Word::Place("a=b".to_owned(), 7, Some("me".to_owned()))));
+        assert_eq!(read(&key, Some("")), Some(Word::Place("a=b".to_owned(), 7, None)));
+        let value = topics_value([&topic, &Topic::new("c").unwrap()].into_iter());
+        let topics = BTreeSet::from(["a=b".to_owned(), "c".to_owned()]);
+        let key = member_key("my.group", "me");
+        assert_eq!(read(&key, Some(&value)), Some(Word::Member("me".to_owned(), Some(topics))));
+        assert_eq!(read(&key, None), Some(Word::Member("me".to_owned(), None)));
+        assert_eq!(read("other", Some("x")), None);
+        assert!(key.starts_with(all_keys("my.group").trim_end_matches('>')));
+    }
+}

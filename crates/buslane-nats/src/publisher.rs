@@ -1,0 +1,274 @@
+//! The publisher: many records on their way, each answered by the server's own acknowledgement.
+//!
+//! Acknowledgements come to one inbox; a record's ticket is the last token of the subject. A record is sent again when the
+//! connection came back before its answer: the server knows its message id, and stores it once.
+
+mod failure;
+mod tickets;
+
+use crate::{
+    config::PublisherConfig,
+    link::Link,
+    topics::{Known, Topics},
+    wire,
+};
+use async_nats::Subject;
+use buslane_core::{BrokerError, PublishError, Receipt, Record, Topic, TopicStorage, Waits, partition_for};
+use failure::Failure;
+use futures_util::StreamExt;
+use std::{
+    fmt::Write as _,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tickets::{Batch, Progress, Stored, Tickets};
+use tokio::{sync::Semaphore, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+/// Most records on their way: the client drops what its inbox has no room for, which holds 65,536.
+pub(crate) const MOST: u32 = 50_000;
+
+pub(crate) struct Publisher {
+    link: Arc<Link>,
+    topics: Arc<Topics>,
+    tickets: Arc<Tickets>,
+    inbox: String,
+    /// One permit a record on its way.
+    room: Semaphore,
+    most: u32,
+    waits: Arc<Waits>,
+    publish_timeout: Duration,
+    closed: CancellationToken,
+    /// Spreads records without a key over partitions.
+    round_robin: AtomicU32,
+}
+
+type Answers = Vec<Result<Receipt, PublishError>>;
+
+impl Publisher {
+    pub(crate) fn new(link: Arc<Link>, topics: Arc<Topics>, config: &PublisherConfig) -> Self {
+        let inbox = link.client.new_inbox();
+        Self {
+            link,
+            topics,
+            tickets: Arc::new(Tickets::default()),
+            inbox,
+            room: Semaphore::new(config.max_in_flight as usize),
+            most: config.max_in_flight,
+            waits: Arc::new(Waits::new(config.publish_timeout)),
+            publish_timeout: config.publish_timeout,
+            closed: CancellationToken::new(),
+            round_robin: AtomicU32::new(0),
+        }
+    }
+
+    /// Subscribes to the acknowledgements; the future hears them until the publisher has closed, and ends what waits too long.
+    pub(crate) async fn listen(&self) -> Result<impl Future<Output = ()> + Send + use<>, BrokerError> {
+        let subscribed = self.link.client.subscribe(format!("{}.*", self.inbox)).await;
+        let mut acks = subscribed.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        let (tickets, closed, mut epoch) = (Arc::clone(&self.tickets), self.closed.clone(), self.link.epoch.clone());
+        let waits = Arc::clone(&self.waits);
+        epoch.mark_unchanged();
+        Ok(async move {
+            let hear = async {
+                while let Some(message) = acks.next().await {
+                    if let Some(ticket) = ticket(&message.subject) {
+                        tickets.hear(ticket, &message);
+                    }
+                }
+            };
+            let watch = async {
+                while epoch.changed().await.is_ok() {
+                    tickets.connected_anew();
+                }
+                std::future::pending().await
+            };
+            tokio::select! { biased; () = hear => {}, () = watch => {}, () = waits.watch(sleep) => {}, () = closed.cancelled() => {} }
+        })
+    }
+
+    /// Publishes in order, and answers for each record. Dropping the future leaves it open which were stored.
+    pub(crate) async fn publish(&self, topic: &Topic, records: Vec<Record>) -> Answers {
+        if self.room.is_closed() {
+            return vec![Err(PublishError::Closed); records.len()];
+        }
+        // What is rare lies in boxes: the future of a call is made for each record, and stays small.
+        let known = match self.topics.known(topic) {
+            Some(known) => known,
+            None => match Box::pin(self.find(topic, &records)).await {
+                Ok(known) => known,
+                Err(error) => return vec![Err(error); records.len()],
+            },
+        };
+        if known.stream.is_none() {
+            return Box::pin(self.publish_nowhere(topic, &known, records)).await;
+        }
+        let mut answers = self.publish_stored(&known, &records).await;
+        // A stream that is gone is found again, or created again, once.
+        let gone = answers.iter().filter(|(_, answer)| matches!(answer, Err(Failure::NoStream))).count();
+        if gone > 0 && gone == records.len() {
+            self.topics.forget(topic);
+            match Box::pin(self.find(topic, &records)).await {
+                Ok(known) => answers = Box::pin(self.publish_stored(&known, &records)).await,
+                Err(error) => return vec![Err(error); records.len()],
+            }
+        }
+        let receipt = |partition, stored: Stored| Receipt {
+            topic: topic.clone(),
+            partition,
+            offset: stored.sequence,
+            duplicate: stored.is_duplicate,
+        };
+        let answer = |(place, answer): (u32, Result<Stored, Failure>)| match answer {
+            Ok(stored) => Ok(receipt(place, stored)),
+            Err(failure) => Err(failure.explain(topic)),
+        };
+        answers.into_iter().map(answer).collect()
+    }
+
+    /// Looks where a topic is stored, and creates its stream where none covers it.
+    async fn find(&self, topic: &Topic, records: &[Record]) -> Result<Known, PublishError> {
+        let is_envelope = records.iter().any(|record| wire::event_id(record).is_some());
+        let storage = if is_envelope { TopicStorage::File } else { TopicStorage::Memory };
+        let wait = self.topics.ensure(topic, storage);
+        match tokio::time::timeout(self.publish_timeout, wait).await {
+            Ok(Ok(known)) => Ok(known),
+            Ok(Err(BrokerError::Unreachable { reason })) => Err(PublishError::Unreachable { reason }),
+            Ok(Err(other)) => Err(PublishError::Refused { topic: topic.clone(), reason: other.to_string() }),
+            Err(_) => Err(self.timed_out(topic, "the server has not said where the topic is stored")),
+        }
+    }
+
+    async fn publish_stored(&self, known: &Known, records: &[Record]) -> Vec<(u32, Result<Stored, Failure>)> {
+        let call =
+            Call { tickets: &self.tickets, batch: Batch::new(records.iter().map(|record| self.place(known, record))) };
+        let end = match self.waits.within(self.send_all(&call.batch, known, records)).await {
+            Ok(()) => Failure::Closed,
+            Err(_) => self.slow(),
+        };
+        self.tickets.settle(&call.batch, &end)
+    }
+
+    /// Returns when each record has its answer, or the publisher is closed.
+    async fn send_all(&self, batch: &Arc<Batch>, known: &Known, records: &[Record]) {
+        // A batch that is larger than the room goes in parts.
+        let most = self.most as usize;
+        for from in (0..records.len()).step_by(most) {
+            let to = records.len().min(from + most);
+            let count = u32::try_from(to - from).unwrap_or(self.most);
+            let Ok(_permits) = self.room.acquire_many(count).await else { return };
+            self.tickets.issue(batch, from..to);
+            self.send_open(batch, known, records, from..to).await;
+            while let Progress::Anew = batch.progress(to).await {
+                // Whatever the server may not have got, it gets once more, in order.
+                Box::pin(self.send_open(batch, known, records, from..to)).await;
+            }
+        }
+    }
+
+    async fn send_open(&self, batch: &Batch, known: &Known, records: &[Record], range: Range<usize>) {
+        for at in range {
+            if let Some((place, ticket)) = batch.open(at) {
+                self.send(known.subjects[place].clone(), ticket, &records[at]).await;
+            }
+        }
+    }
+
+    async fn send(&self, subject: Subject, ticket: u64, record: &Record) {
+        let reply = reply(&self.inbox, ticket);
+        let (headers, payload) = (wire::to_stream(record, &reply), record.payload.clone());
+        let client = &self.link.client;
+        tokio::select! {
+            biased;
+            sent = client.publish_with_reply_and_headers(subject, reply, headers, payload) => if let Err(error) = sent {
+                self.tickets.answer(ticket, Err(Failure::unsent(&error)));
+            },
+            // Without a connection, the client takes no more than its commands have room for.
+            () = self.closed.cancelled() => {}
+        }
+    }
+
+    /// Core NATS: the answer says that the server has it, no more.
+    async fn publish_nowhere(&self, topic: &Topic, known: &Known, records: Vec<Record>) -> Answers {
+        let client = &self.link.client;
+        let send = async {
+            let mut answers = Vec::with_capacity(records.len());
+            for record in &records {
+                let (subject, headers) = (known.subjects[0].clone(), wire::to_nats(record).unwrap_or_default());
+                answers.push(match client.publish_with_headers(subject, headers, record.payload.clone()).await {
+                    Ok(()) => Ok(Receipt { topic: topic.clone(), partition: 0, offset: 0, duplicate: false }),
+                    Err(error) => Err(Failure::unsent(&error).explain(topic)),
+                });
+            }
+            if let Err(error) = client.flush().await {
+                return vec![Err(PublishError::Unreachable { reason: error.to_string() }); records.len()];
+            }
+            answers
+        };
+        match tokio::time::timeout(self.publish_timeout, send).await {
+            Ok(answers) => answers,
+            Err(_) => vec![Err(self.timed_out(topic, "the server does not answer")); records.len()],
+        }
+    }
+
+    /// Which of the topic's subjects a record goes to.
+    fn place(&self, known: &Known, record: &Record) -> u32 {
+        match (known.partitions, &record.key) {
+            (None, _) => 0,
+            (Some(count), Some(key)) => partition_for(key, count),
+            (Some(count), None) => self.round_robin.fetch_add(1, Ordering::Relaxed) % count,
+        }
+    }
+
+    fn slow(&self) -> Failure {
+        let detail = match self.link.client.connection_state() {
+            async_nats::connection::State::Connected => "the server's acknowledgements",
+            _ => "the connection",
+        };
+        Failure::Timeout(self.publish_timeout, detail)
+    }
+
+    fn timed_out(&self, topic: &Topic, detail: &str) -> PublishError {
+        PublishError::Timeout { topic: topic.clone(), waited: self.publish_timeout, detail: detail.to_owned() }
+    }
+
+    /// Waits for the answers to what is on its way, then takes nothing more.
+    pub(crate) async fn close(&self, patience: Duration) {
+        let all = tokio::time::timeout(patience, self.room.acquire_many(self.most)).await;
+        if all.is_err() {
+            tracing::warn!("records are not acknowledged at the close");
+        }
+        self.room.close();
+        self.tickets.close();
+        self.closed.cancel();
+    }
+}
+
+/// A call, which may be dropped before its end.
+struct Call<'a> {
+    tickets: &'a Tickets,
+    batch: Arc<Batch>,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        drop(self.tickets.settle(&self.batch, &Failure::Closed));
+    }
+}
+
+/// Digits of a ticket in a reply subject: of one length, so that the text is allocated once.
+const DIGITS: usize = 16;
+
+fn reply(inbox: &str, ticket: u64) -> String {
+    let mut reply = String::with_capacity(inbox.len() + 1 + DIGITS);
+    let _ = write!(reply, "{inbox}.{ticket:0DIGITS$x}");
+    reply
+}
+
+fn ticket(reply: &str) -> Option<u64> {
+    reply.rsplit_once('.').and_then(|(_, digits)| u64::from_str_radix(digits, 16).ok())
+}

@@ -1,0 +1,246 @@
+//! Records on their way: who waits for which answer.
+
+use super::failure::Failure;
+use async_nats::{Message, StatusCode};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    ops::Range,
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+/// What the server says of a record.
+#[derive(Debug, Deserialize)]
+struct Ack {
+    #[serde(default)]
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+    error: Option<AckError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AckError {
+    #[serde(default)]
+    description: String,
+}
+
+/// Where a record is stored in its stream, and whether it was before.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) sequence: u64,
+    pub(super) is_duplicate: bool,
+}
+
+type Answer = Result<Stored, Failure>;
+
+/// The records of one call.
+pub(super) struct Batch(Mutex<State>);
+
+struct State {
+    records: Vec<Open>,
+    answered: usize,
+    /// So many answers are waited for.
+    goal: usize,
+    /// Whether the connection was made anew, and the call does not know it yet.
+    is_anew: bool,
+    waiting: Option<Waker>,
+}
+
+struct Open {
+    /// The subject, by its number.
+    place: u32,
+    ticket: Option<u64>,
+    answer: Option<Answer>,
+}
+
+/// What a call waits for.
+pub(super) enum Progress {
+    /// The answers are there.
+    Answered,
+    /// The connection was made anew: what is open may be lost.
+    Anew,
+}
+
+impl Batch {
+    pub(super) fn new(places: impl Iterator<Item = u32>) -> Arc<Self> {
+        let records: Vec<_> = places.map(|place| Open { place, ticket: None, answer: None }).collect();
+        let goal = records.len();
+        Arc::new(Self(Mutex::new(State { records, answered: 0, goal, is_anew: false, waiting: None })))
+    }
+
+    /// The subject and the ticket of a record that was given one and is not answered.
+    pub(super) fn open(&self, at: usize) -> Option<(usize, u64)> {
+        let state = self.0.lock();
+        let record = &state.records[at];
+        record.ticket.filter(|_| record.answer.is_none()).map(|ticket| (record.place as usize, ticket))
+    }
+
+    /// Waits until so many records have their answer, or the connection was made anew.
+    pub(super) async fn progress(&self, goal: usize) -> Progress {
+        poll_fn(|cx| {
+            let mut state = self.0.lock();
+            state.goal = goal;
+            if state.answered >= goal {
+                return Poll::Ready(Progress::Answered);
+            }
+            if std::mem::take(&mut state.is_anew) {
+                return Poll::Ready(Progress::Anew);
+            }
+            state.waiting = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Takes the answer to one record, unless the call has ended.
+    fn answer(&self, at: usize, answer: Answer) {
+        let mut state = self.0.lock();
+        let Some(record) = state.records.get_mut(at) else { return };
+        record.answer = Some(answer);
+        state.answered += 1;
+        let waiting = if state.answered >= state.goal { state.waiting.take() } else { None };
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn connected_anew(&self) {
+        let mut state = self.0.lock();
+        state.is_anew = true;
+        let waiting = state.waiting.take();
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The tickets that are out. A record's ticket is taken back with its answer, so that only the first counts.
+#[derive(Default)]
+pub(super) struct Tickets(Mutex<Out>);
+
+#[derive(Default)]
+struct Out {
+    next: u64,
+    open: HashMap<u64, (Arc<Batch>, usize), foldhash::fast::FixedState>,
+    is_closed: bool,
+}
+
+impl Tickets {
+    /// Gives tickets to some records of a call, or the answer that the publisher is closed.
+    pub(super) fn issue(&self, batch: &Arc<Batch>, range: Range<usize>) {
+        let mut out = self.0.lock();
+        if out.is_closed {
+            drop(out);
+            return range.for_each(|at| batch.answer(at, Err(Failure::Closed)));
+        }
+        let mut state = batch.0.lock();
+        for at in range {
+            let ticket = out.next;
+            out.next += 1;
+            out.open.insert(ticket, (Arc::clone(batch), at));
+            state.records[at].ticket = Some(ticket);
+        }
+    }
+
+    /// What the server says to a ticket.
+    pub(super) fn hear(&self, ticket: u64, message: &Message) {
+        let answer = if message.status == Some(StatusCode::NO_RESPONDERS) {
+            Err(Failure::NoStream)
+        } else {
+            match serde_json::from_slice::<Ack>(&message.payload) {
+                Ok(Ack { error: Some(error), .. }) => Err(Failure::Refused(error.description)),
+                Ok(Ack { seq, duplicate, .. }) => Ok(Stored { sequence: seq, is_duplicate: duplicate }),
+                Err(error) => Err(Failure::Refused(format!("the acknowledgement cannot be read: {error}"))),
+            }
+        };
+        self.answer(ticket, answer);
+    }
+
+    pub(super) fn answer(&self, ticket: u64, answer: Answer) {
+        let taken = self.0.lock().open.remove(&ticket);
+        if let Some((batch, at)) = taken {
+            batch.answer(at, answer);
+        }
+    }
+
+    /// The connection was made anew: the server may not have got what is open.
+    pub(super) fn connected_anew(&self) {
+        let open: Vec<Arc<Batch>> = self.0.lock().open.values().map(|(batch, _)| Arc::clone(batch)).collect();
+        open.iter().for_each(|batch| batch.connected_anew());
+    }
+
+    /// Nothing is heard any more.
+    pub(super) fn close(&self) {
+        let mut out = self.0.lock();
+        out.is_closed = true;
+        let open = std::mem::take(&mut out.open);
+        drop(out);
+        open.into_values().for_each(|(batch, at)| batch.answer(at, Err(Failure::Closed)));
+    }
+
+    /// Ends a call: its answers with the subjects of its records, and `failure` for those that have none. What comes later is
+    /// not heard.
+    pub(super) fn settle(&self, batch: &Batch, failure: &Failure) -> Vec<(u32, Answer)> {
+        let records = std::mem::take(&mut batch.0.lock().records);
+        let mut open =
+            records.iter().filter(|record| record.answer.is_none()).filter_map(|record| record.ticket).peekable();
+        if open.peek().is_some() {
+            let mut out = self.0.lock();
+            open.for_each(|ticket| drop(out.open.remove(&ticket)));
+        }
+        let answer = |record: Open| (record.place, record.answer.unwrap_or_else(|| Err(failure.clone())));
+        records.into_iter().map(answer).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{pin::pin, task::Context};
+
+    fn stored(sequence: u64) -> Answer {
+        Ok(Stored { sequence, is_duplicate: false })
+    }
+
+    fn poll(batch: &Batch, goal: usize) -> Poll<Progress> {
+        pin!(batch.progress(goal)).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn b6_a_call_gets_its_own_answers_and_leaves_no_ticket() {
+        let tickets = Tickets::default();
+        let (one, other) = (Batch::new([0, 3].into_iter()), Batch::new([0].into_iter()));
+        tickets.issue(&one, 0..2);
+        tickets.issue(&other, 0..1);
+        assert!(poll(&one, 1).is_pending());
+        let (place, ticket) = one.open(1).unwrap();
+        assert_eq!(place, 3);
+        tickets.answer(ticket, stored(7));
+        tickets.answer(ticket, stored(8));
+        assert!(one.open(1).is_none());
+        assert!(matches!(poll(&one, 1), Poll::Ready(Progress::Answered)));
+        let answers = tickets.settle(&one, &Failure::NoStream);
+        let [(0, Err(Failure::NoStream)), (3, Ok(Stored { sequence: 7, is_duplicate: false }))] = &answers[..] else {
+            panic!("{answers:?}")
+        };
+        assert_eq!(tickets.0.lock().open.len(), 1, "the other's");
+        assert!(other.open(0).is_some());
+    }
+
+    #[test]
+    fn b9_nobody_waits_once_it_is_closed() {
+        let (tickets, early, late) = (Tickets::default(), Batch::new([0].into_iter()), Batch::new([0].into_iter()));
+        tickets.issue(&early, 0..1);
+        tickets.connected_anew();
+        assert!(matches!(poll(&early, 1), Poll::Ready(Progress::Anew)));
+        assert!(poll(&early, 1).is_pending());
+        tickets.close();
+        tickets.issue(&late, 0..1);
+        for batch in [early, late] {
+            assert!(matches!(poll(&batch, 1), Poll::Ready(Progress::Answered)));
+            assert!(matches!(&tickets.settle(&batch, &Failure::NoStream)[..], [(0, Err(Failure::Closed))]));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Reads an ephemeral topic: core NATS, where nothing is stored, settled or delivered again.
+//!
+//! While it is not read, messages wait in the client, up to the bound that the client has; then it drops them and says so.
+
+use super::{End, Ready, Shared};
+use crate::{link::Link, wire};
+use buslane_core::{Message, Route};
+use futures_util::StreamExt;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Messages that wait here, beside those in the client.
+const READY: usize = 1_000;
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub(crate) struct Listener {
+    client: async_nats::Client,
+    shared: Arc<Shared>,
+    group: String,
+    received: u64,
+}
+
+impl Listener {
+    pub(crate) fn new(link: &Link, shared: Arc<Shared>, group: String) -> Self {
+        Self { client: link.client.clone(), shared, group, received: 0 }
+    }
+
+    /// Listens until the source ends. Nothing is ever open.
+    pub(crate) async fn run(mut self) -> usize {
+        let subject = self.shared.source.topic.to_string();
+        while !self.shared.has_ended() {
+            match self.client.queue_subscribe(subject.clone(), self.group.clone()).await {
+                Ok(subscriber) => self.listen(subscriber).await,
+                Err(error) => {
+                    tracing::warn!(topic = subject, %error, "cannot listen");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        0
+    }
+
+    async fn listen(&mut self, mut subscriber: async_nats::Subscriber) {
+        loop {
+            let (end, has_room) = {
+                let state = self.shared.state.lock();
+                (state.end, state.ready.len() < READY)
+            };
+            if end != End::Open {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = self.shared.work.notified() => {}
+                message = subscriber.next(), if has_room => match message {
+                    Some(message) => self.hand_on(message),
+                    None => return,
+                }
+            }
+        }
+    }
+
+    fn hand_on(&mut self, received: async_nats::Message) {
+        let (key, headers) = wire::from_nats(received.headers.as_ref());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.received += 1;
+        let message = Message {
+            source: Arc::clone(&self.shared.source),
+            offset: self.received,
+            timestamp_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            key,
+            headers,
+            payload: received.payload,
+            route: Route::None,
+            kind: Default::default(),
+            attempt: 0,
+        };
+        let mut state = self.shared.state.lock();
+        // Nothing is promised of it beyond this process, so it may be tried here as often as any other.
+        state.ready.push_back(Ready { message, subject: received.subject, slot: None, is_last: false });
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The open messages of one source: what was delivered and is not answered for. Pure: no client, no clock.
+//!
+//! A message has a slot from its arrival until its answer is handed to the client. Slots, not sequences, are what
+//! settlements name, because a message that is delivered again while it is still open has another subject for its answer.
+
+use async_nats::Subject;
+use buslane_core::Outcome;
+use std::{collections::HashMap, time::Instant};
+
+/// How the server is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Done: never again.
+    Done,
+    /// Given up by policy: never again, and the server says so to whoever listens.
+    Given,
+    /// Not done: again, to whoever comes next.
+    Back,
+}
+
+impl Fate {
+    pub(crate) const fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Ok => Self::Done,
+            Outcome::Failed(_) | Outcome::Panicked(_) => Self::Given,
+            Outcome::Abandoned => Self::Back,
+        }
+    }
+}
+
+/// An answer that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) sequence: u64,
+    /// How often the message was delivered.
+    pub(crate) deliveries: u64,
+    /// When the stream took the message, in milliseconds since the Unix epoch.
+    pub(crate) timestamp_ms: i64,
+    pub(crate) reply: Subject,
+    pub(crate) fate: Fate,
+}
+
+struct Slot {
+    sequence: u64,
+    deliveries: u64,
+    reply: Subject,
+    timestamp_ms: i64,
+    /// When the server last heard of it.
+    heard: Instant,
+    is_used: bool,
+}
+
+pub(crate) struct Window {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    open: HashMap<u64, u32, foldhash::fast::FixedState>,
+    settled: Vec<(u32, Fate)>,
+    capacity: usize,
+}
+
+impl Window {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), open: HashMap::default(), settled: Vec::new(), capacity }
+    }
+
+    /// Messages that have a slot.
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Messages that there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.open.len())
+    }
+
+    pub(crate) fn contains(&self, sequence: u64) -> bool {
+        self.open.contains_key(&sequence)
+    }
+
+    /// Gives a message a slot; `None` when it has one already: then the answer will go to the newer subject.
+    pub(crate) fn open(
+        &mut self,
+        sequence: u64,
+        deliveries: u64,
+        timestamp_ms: i64,
+        reply: Subject,
+        now: Instant,
+    ) -> Option<u32> {
+        if let Some(&at) = self.open.get(&sequence) {
+            let slot = &mut self.slots[at as usize];
+            (slot.reply, slot.deliveries, slot.heard) = (reply, deliveries, now);
+            return None;
+        }
+        let slot = Slot { sequence, deliveries, reply, timestamp_ms, heard: now, is_used: true };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at as usize] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        self.open.insert(sequence, at);
+        Some(at)
+    }
+
+    /// Notes how a message ended; true when it is the first one since the last [`Window::answers`].
+    pub(crate) fn settle(&mut self, slot: u32, fate: Fate) -> bool {
+        self.settled.push((slot, fate));
+        self.settled.len() == 1
+    }
+
+    pub(crate) fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
+    /// Takes what has ended, and frees its slots.
+    pub(crate) fn answers(&mut self, out: &mut Vec<Answer>) {
+        for (at, fate) in self.settled.drain(..) {
+            let slot = &mut self.slots[at as usize];
+            slot.is_used = false;
+            let reply = std::mem::replace(&mut slot.reply, Subject::from_static(""));
+            let Slot { sequence, deliveries, timestamp_ms, .. } = *slot;
+            out.push(Answer { sequence, deliveries, timestamp_ms, reply, fate });
+            self.open.remove(&slot.sequence);
+            self.free.push(at);
+        }
+    }
+
+    /// What would give back every message that is open and not settled. The slots stay: their settlements may come.
+    pub(crate) fn abandon(&mut self) -> Vec<Answer> {
+        let settled: Vec<u32> = self.settled.iter().map(|(slot, _)| *slot).collect();
+        let open = self.open.values().filter(|at| !settled.contains(at)).map(|at| &self.slots[*at as usize]);
+        open.map(|slot| Answer {
+            sequence: slot.sequence,
+            deliveries: slot.deliveries,
+            timestamp_ms: slot.timestamp_ms,
+            reply: slot.reply.clone(),
+            fate: Fate::Back,
+        })
+        .collect()
+    }
+
+    /// The subjects of open messages that the server has not heard of since `before`; it hears of them `now`.
+    pub(crate) fn silent_since(&mut self, before: Instant, now: Instant, out: &mut Vec<Subject>) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_used && slot.heard <= before) {
+            slot.heard = now;
+            out.push(slot.reply.clone());
+        }
+    }
+
+    /// When the stream took the oldest open message, in milliseconds since the Unix epoch.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        self.slots.iter().filter(|slot| slot.is_used).map(|slot| slot.timestamp_ms).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        time::Duration,
+    };
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Arrive(u64),
+        Settle(usize, bool),
+        Answer,
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let event = prop_oneof![
+            (0..20_u64).prop_map(Event::Arrive),
+            (0..20_usize, any::<bool>()).prop_map(|(at, back)| Event::Settle(at, back)),
+            Just(Event::Answer),
+        ];
+        prop::collection::vec(event, 0..100)
+    }
+
+    proptest! {
+        /// Each message that arrived is answered once for each time it was opened, with the newest subject.
+        #[test]
+        fn d2_each_open_message_gets_exactly_its_own_answer(events in events()) {
+            let (mut window, now) = (Window::new(10), Instant::now());
+            let (mut open, mut settled) = (BTreeMap::new(), BTreeMap::new());
+            let mut newest = BTreeMap::new();
+            for (n, event) in events.into_iter().enumerate() {
+                match event {
+                    Event::Arrive(sequence) => {
+                        let reply = format!("r{n}");
+                        let slot = window.open(sequence, 1, 0, reply.clone().into(), now);
+                        newest.insert(sequence, reply);
+                        let known = open.contains_key(&sequence) || settled.contains_key(&sequence);
+                        prop_assert_eq!(slot.is_none(), known);
+                        if let Some(slot) = slot {
+                            open.insert(sequence, slot);
+                        }
+                    }
+                    Event::Settle(at, back) => {
+                        let Some((&sequence, &slot)) = open.iter().nth(at % open.len().max(1)) else { continue };
+                        let fate = if back { Fate::Back } else { Fate::Done };
+                        prop_assert_eq!(window.settle(slot, fate), settled.is_empty());
+                        open.remove(&sequence);
+                        settled.insert(sequence, fate);
+                    }
+                    Event::Answer => {
+                        let mut answers = Vec::new();
+                        window.answers(&mut answers);
+                        for answer in &answers {
+                            prop_assert_eq!(settled.remove(&answer.sequence), Some(answer.fate));
+                            prop_assert_eq!(answer.reply.as_str(), &newest[&answer.sequence]);
+                        }
+                        prop_assert!(settled.is_empty());
+                    }
+                }
+                prop_assert_eq!(window.len(), open.len() + settled.len());
+                prop_assert_eq!(window.room(), 10_usize.saturating_sub(window.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn n1_only_what_was_silent_is_beaten() {
+        let (mut window, start) = (Window::new(10), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for sequence in 0..3 {
+            window.open(sequence, 1, 0, format!("r{sequence}").into(), at(sequence)).unwrap();
+        }
+        let mut silent = |before, now| {
+            let mut out = Vec::new();
+            window.silent_since(at(before), at(now), &mut out);
+            out.iter().map(|subject| subject.to_string()).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(silent(1, 5), ["r0".to_owned(), "r1".to_owned()].into());
+        assert_eq!(silent(2, 6), ["r2".to_owned()].into());
+        assert_eq!(silent(5, 9), ["r0".to_owned(), "r1".to_owned()].into());
+    }
+}

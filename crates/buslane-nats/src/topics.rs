@@ -1,0 +1,264 @@
+//! Topics and their streams: found, created once, and remembered.
+//!
+//! A stream that covers a topic's subject is used, whoever made it. What is known costs publishers no question.
+
+mod settings;
+
+use crate::{NatsConfig, error::is_temporary, link::Link, names, version};
+use async_nats::jetstream::{
+    ErrorCode,
+    response::Response,
+    stream::{Config, Info, StorageType},
+};
+use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+pub(crate) struct Topics {
+    link: Arc<Link>,
+    create_missing: Option<TopicSettings>,
+    duplicate_window: Duration,
+    ephemeral: RwLock<HashSet<Topic>>,
+    known: RwLock<HashMap<Topic, Known>>,
+    /// One look-up or creation at a time: the second finds what the first made.
+    preparing: tokio::sync::Mutex<()>,
+}
+
+/// Where a topic's records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The stream; `None` where nothing is stored.
+    pub(crate) stream: Option<Arc<str>>,
+    /// The subject; of each partition, where there are partitions.
+    pub(crate) subjects: Arc<[async_nats::Subject]>,
+    /// How many partitions, if the topic is partitioned.
+    pub(crate) partitions: Option<u32>,
+    /// Whether the stream is gone with the server's process.
+    pub(crate) in_memory: bool,
+}
+
+impl Known {
+    fn nowhere(topic: &Topic) -> Self {
+        Self { stream: None, subjects: [names::subject(topic, None).into()].into(), partitions: None, in_memory: false }
+    }
+
+    fn stored(topic: &Topic, found: &Found) -> Self {
+        let (partitions, config) = (found.partitions, &found.info.config);
+        let subjects = match partitions {
+            Some(count) => (0..count).map(|partition| names::subject(topic, Some(partition)).into()).collect(),
+            None => [names::subject(topic, None).into()].into(),
+        };
+        let in_memory = config.storage == StorageType::Memory;
+        Self { stream: Some(config.name.as_str().into()), subjects, partitions, in_memory }
+    }
+}
+
+/// A stream that holds a topic.
+pub(super) struct Found {
+    pub(super) info: Info,
+    pub(super) partitions: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Filter<'a> {
+    subject: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Names {
+    #[serde(default)]
+    streams: Option<Vec<String>>,
+}
+
+impl Topics {
+    pub(crate) fn new(link: Arc<Link>, config: &NatsConfig) -> Self {
+        Self {
+            link,
+            create_missing: config.create_missing.clone(),
+            duplicate_window: config.publisher.duplicate_window,
+            ephemeral: RwLock::new(config.ephemeral.iter().filter_map(|name| Topic::new(name).ok()).collect()),
+            known: RwLock::default(),
+            preparing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Where to publish, if that is known.
+    pub(crate) fn known(&self, topic: &Topic) -> Option<Known> {
+        self.known.read().get(topic).cloned()
+    }
+
+    /// What was known of a topic is no longer so.
+    pub(crate) fn forget(&self, topic: &Topic) {
+        self.known.write().remove(topic);
+    }
+
+    pub(crate) fn is_ephemeral(&self, topic: &Topic) -> bool {
+        self.ephemeral.read().contains(topic)
+    }
+
+    /// Finds the stream of a topic, or creates it where that is wanted. `storage` is what a new one gets that no
+    /// setting says more of.
+    ///
+    /// # Errors
+    /// A topic that is no subject, no stream and none wanted, or what the server refuses.
+    pub(crate) async fn ensure(&self, topic: &Topic, storage: TopicStorage) -> Result<Known, BrokerError> {
+        names::check(topic)?;
+        let _one = self.preparing.lock().await;
+        if let Some(known) = self.known(topic) {
+            return Ok(known);
+        }
+        let known = if self.is_ephemeral(topic) {
+            Known::nowhere(topic)
+        } else {
+            let found = match (self.find(topic).await?, &self.create_missing) {
+                (Some(found), _) => found,
+                (None, Some(settings)) => {
+                    let settings = TopicSettings { storage: settings.storage.or(Some(storage)), ..settings.clone() };
+                    match self.create(topic, &settings).await {
+                        Ok(found) => found,
+                        // Another member may have been quicker, and may have wanted other settings.
+                        Err(error) => self.find(topic).await?.ok_or(error)?,
+                    }
+                }
+                (None, None) => return Err(BrokerError::UnknownTopic { topic: topic.clone() }),
+            };
+            Known::stored(topic, &found)
+        };
+        self.known.write().insert(topic.clone(), known.clone());
+        Ok(known)
+    }
+
+    /// Makes sure that the stream of a topic that was read is there; returns its last sequence.
+    ///
+    /// # Errors
+    /// As [`Topics::ensure`].
+    pub(crate) async fn restore(&self, topic: &Topic) -> Result<u64, BrokerError> {
+        self.forget(topic);
+        self.ensure(topic, TopicStorage::File).await?;
+        Ok(self.find(topic).await?.map_or(0, |found| found.info.state.last_sequence))
+    }
+
+    /// How many partitions a topic has now; publishers learn of it too.
+    ///
+    /// # Errors
+    /// No answer.
+    pub(crate) async fn count(&self, topic: &Topic) -> Result<u32, BrokerError> {
+        let Some(found) = self.find(topic).await? else { return Ok(0) };
+        let known = Known::stored(topic, &found);
+        let count = known.partitions.unwrap_or(0);
+        if self.known(topic).is_some_and(|before| before != known) {
+            self.known.write().insert(topic.clone(), known);
+        }
+        Ok(count)
+    }
+
+    /// The stream whose subjects cover the topic, or its first partition.
+    pub(super) async fn find(&self, topic: &Topic) -> Result<Option<Found>, BrokerError> {
+        for subject in [names::subject(topic, None), names::subject(topic, Some(0))] {
+            let names: Names = self
+                .ask(topic, "STREAM.NAMES", &Filter { subject: &subject })
+                .await?
+                .unwrap_or(Names { streams: None });
+            for name in names.streams.unwrap_or_default() {
+                let info: Option<Info> = self.ask(topic, &format!("STREAM.INFO.{name}"), &()).await?;
+                if let Some(info) = info
+                    && let Some(partitions) = names::partitions(topic, &info.config.subjects)
+                {
+                    return Ok(Some(Found { info, partitions }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Creates the stream of a topic.
+    pub(super) async fn create(&self, topic: &Topic, settings: &TopicSettings) -> Result<Found, BrokerError> {
+        self.check(topic, settings)?;
+        let config = Config {
+            name: names::stream(topic),
+            subjects: names::subjects(topic, settings.partitions),
+            storage: storage_type(settings.storage.unwrap_or(TopicStorage::File)),
+            num_replicas: settings.replication.map_or(1, usize::from),
+            max_age: settings.retention.unwrap_or_default(),
+            max_bytes: settings.retention_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_message_size: -1,
+            max_consumers: -1,
+            duplicate_window: match settings.retention {
+                Some(age) if !age.is_zero() => self.duplicate_window.min(age),
+                _ => self.duplicate_window,
+            },
+            ..Config::default()
+        };
+        let subject = format!("STREAM.CREATE.{}", config.name);
+        let info: Option<Info> = self.ask(topic, &subject, &config).await?;
+        let info = info.ok_or_else(|| self.refused(topic, "stream", "the server has no answer".to_owned()))?;
+        tracing::info!(topic = topic.as_str(), stream = info.config.name, "stream created");
+        Ok(Found { info, partitions: settings.partitions })
+    }
+
+    /// A question to JetStream; `None` when what it is about does not exist.
+    pub(super) async fn ask<Q: Serialize, A: serde::de::DeserializeOwned>(
+        &self,
+        topic: &Topic,
+        subject: &str,
+        question: &Q,
+    ) -> Result<Option<A>, BrokerError> {
+        match self.link.jetstream().request::<_, _, Response<A>>(subject.to_owned(), question).await {
+            Ok(Response::Ok(answer)) => Ok(Some(answer)),
+            Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+            Ok(Response::Err { error }) if is_temporary(&error) => {
+                Err(BrokerError::Unreachable { reason: error.to_string() })
+            }
+            Ok(Response::Err { error }) => Err(self.refused(topic, "stream", error.to_string())),
+            Err(error) => Err(BrokerError::Unreachable { reason: error.to_string() }),
+        }
+    }
+
+    /// Refuses what cannot be, before anything is asked of the server.
+    pub(super) fn check(&self, topic: &Topic, settings: &TopicSettings) -> Result<(), BrokerError> {
+        names::check(topic)?;
+        let most = names::MOST_PARTITIONS;
+        if let Some(count) = settings.partitions {
+            if !(1..=most).contains(&count) {
+                return Err(self.refused(topic, "partitions", format!("must be 1 to {most}, found {count}")));
+            }
+            if self.link.version < version::PARTITIONS {
+                let (needed, present) = (version::PARTITIONS, self.link.version);
+                let rule = format!("need nats-server {needed} or later; this one is {present}");
+                return Err(self.refused(topic, "partitions", rule));
+            }
+        }
+        if settings.replication == Some(0) {
+            return Err(self.refused(topic, "replication", "must be at least 1, found 0".to_owned()));
+        }
+        if settings.compression.is_some() {
+            let rule = "is Kafka's alone; a stream is compressed by the server's own settings".to_owned();
+            return Err(self.refused(topic, "compression", rule));
+        }
+        if settings.retention == Some(Duration::ZERO) || settings.retention_bytes == Some(0) {
+            return Err(self.refused(topic, "retention", "must be more than nothing".to_owned()));
+        }
+        if settings.storage == Some(TopicStorage::Nowhere) && settings.partitions.is_some() {
+            return Err(self.refused(topic, "storage", "nothing is stored, so there are no partitions".to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn refused(&self, topic: &Topic, setting: &'static str, rule: String) -> BrokerError {
+        BrokerError::Setting { topic: topic.clone(), setting, rule }
+    }
+}
+
+const fn storage_type(storage: TopicStorage) -> StorageType {
+    match storage {
+        TopicStorage::File | TopicStorage::Nowhere => StorageType::File,
+        TopicStorage::Memory => StorageType::Memory,
+    }
+}

@@ -1,0 +1,165 @@
+//! The settings of a topic: what stands, what is wanted, and how one becomes the other.
+
+use super::{Found, Topics};
+use crate::names;
+use async_nats::jetstream::stream::{Config, Info, StorageType};
+use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage, TopicStrategy};
+
+impl Topics {
+    /// What stands for the topic, or `None` when no stream covers it.
+    pub(crate) async fn settings(&self, topic: &Topic) -> Result<Option<TopicSettings>, BrokerError> {
+        if self.is_ephemeral(topic) {
+            return Ok(Some(nowhere()));
+        }
+        names::check(topic)?;
+        Ok(self.find(topic).await?.map(|found| stands(&found)))
+    }
+
+    pub(crate) async fn configure(
+        &self,
+        topic: &Topic,
+        wanted: &TopicSettings,
+        strategy: TopicStrategy,
+    ) -> Result<TopicSettings, BrokerError> {
+        self.check(topic, wanted)?;
+        let _one = self.preparing.lock().await;
+        let found = self.find(topic).await?;
+        if strategy == TopicStrategy::Skip {
+            return Ok(found.map(|found| stands(&found)).unwrap_or_default());
+        }
+        if wanted.storage == Some(TopicStorage::Nowhere) {
+            return self.store_nothing(topic, found.is_some(), strategy);
+        }
+        let found = match (found, strategy) {
+            (None, TopicStrategy::ValidateOnly) => return Err(BrokerError::UnknownTopic { topic: topic.clone() }),
+            (None, _) => {
+                self.ephemeral.write().remove(topic);
+                self.forget(topic);
+                return Ok(stands(&self.create(topic, wanted).await?));
+            }
+            (Some(found), TopicStrategy::CreateOnly) => return Ok(stands(&found)),
+            (Some(found), _) => found,
+        };
+        let present = stands(&found);
+        if strategy == TopicStrategy::ValidateOnly {
+            return self.validate(topic, wanted, &present).map(|()| present);
+        }
+        let config = self.updated(topic, wanted, &present, found)?;
+        self.forget(topic);
+        let partitions = names::partitions(topic, &config.subjects).flatten();
+        let info: Option<Info> = self.ask(topic, &format!("STREAM.UPDATE.{}", config.name), &config).await?;
+        let info = info.ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() })?;
+        Ok(stands(&Found { info, partitions }))
+    }
+
+    /// The topic lives in core NATS from now on, for this publisher and its readers.
+    fn store_nothing(
+        &self,
+        topic: &Topic,
+        has_stream: bool,
+        strategy: TopicStrategy,
+    ) -> Result<TopicSettings, BrokerError> {
+        if has_stream {
+            return Err(self.refused(topic, "storage", "a stream covers the topic, so it is stored".to_owned()));
+        }
+        if strategy == TopicStrategy::ValidateOnly && !self.is_ephemeral(topic) {
+            return Err(BrokerError::UnknownTopic { topic: topic.clone() });
+        }
+        self.ephemeral.write().insert(topic.clone());
+        self.forget(topic);
+        Ok(nowhere())
+    }
+
+    fn updated(
+        &self,
+        topic: &Topic,
+        wanted: &TopicSettings,
+        present: &TopicSettings,
+        found: Found,
+    ) -> Result<Config, BrokerError> {
+        let refuse = |setting, rule: String| Err(self.refused(topic, setting, rule));
+        let mut config = found.info.config;
+        match (present.partitions, wanted.partitions) {
+            (None, Some(_)) => {
+                return refuse(
+                    "partitions",
+                    "a topic without partitions cannot be given some: keys would move".to_owned(),
+                );
+            }
+            (Some(stand), Some(more)) if more < stand => {
+                return refuse("partitions", format!("a topic never shrinks: {stand} stand, {more} are wanted"));
+            }
+            (Some(stand), Some(more)) if more > stand => {
+                if !wanted.expand {
+                    return refuse(
+                        "partitions",
+                        format!("{stand} stand, {more} are wanted; keys move, so say `expand` too"),
+                    );
+                }
+                config.subjects.extend((stand..more).flat_map(|partition| names::filters(topic, Some(partition))));
+            }
+            _ => {}
+        }
+        if let Some(storage) = wanted.storage
+            && Some(storage) != present.storage
+        {
+            return refuse("storage", "the server cannot move a stream between file and memory".to_owned());
+        }
+        if let Some(replication) = wanted.replication {
+            config.num_replicas = replication.into();
+        }
+        if let Some(retention) = wanted.retention {
+            config.max_age = retention;
+            config.duplicate_window = config.duplicate_window.min(retention);
+        }
+        if let Some(bytes) = wanted.retention_bytes {
+            config.max_bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        }
+        Ok(config)
+    }
+
+    /// Names every setting that differs.
+    fn validate(&self, topic: &Topic, wanted: &TopicSettings, present: &TopicSettings) -> Result<(), BrokerError> {
+        let mut rules: Vec<(&'static str, String)> = Vec::new();
+        differs(&mut rules, "partitions", wanted.partitions, present.partitions);
+        differs(&mut rules, "replication", wanted.replication, present.replication);
+        differs(&mut rules, "retention", wanted.retention, present.retention);
+        differs(&mut rules, "retention_bytes", wanted.retention_bytes, present.retention_bytes);
+        differs(&mut rules, "storage", wanted.storage, present.storage);
+        let Some((setting, _)) = rules.first() else { return Ok(()) };
+        let text: Vec<&str> = rules.iter().map(|(_, rule)| rule.as_str()).collect();
+        Err(self.refused(topic, setting, text.join("; ")))
+    }
+}
+
+fn differs<T: PartialEq + std::fmt::Debug>(
+    rules: &mut Vec<(&'static str, String)>,
+    setting: &'static str,
+    wanted: Option<T>,
+    present: Option<T>,
+) {
+    if wanted.is_some() && wanted != present {
+        rules.push((setting, format!("{setting} is {present:?}, wanted {wanted:?}")));
+    }
+}
+
+/// A topic of which nothing is stored.
+fn nowhere() -> TopicSettings {
+    TopicSettings { storage: Some(TopicStorage::Nowhere), ..TopicSettings::default() }
+}
+
+/// The settings of a stream, in the words of all brokers.
+fn stands(found: &Found) -> TopicSettings {
+    let config = &found.info.config;
+    TopicSettings {
+        partitions: found.partitions,
+        replication: u16::try_from(config.num_replicas).ok(),
+        retention: Some(config.max_age).filter(|age| !age.is_zero()),
+        retention_bytes: u64::try_from(config.max_bytes).ok().filter(|bytes| *bytes > 0),
+        storage: Some(match config.storage {
+            StorageType::File => TopicStorage::File,
+            StorageType::Memory => TopicStorage::Memory,
+        }),
+        ..TopicSettings::default()
+    }
+}

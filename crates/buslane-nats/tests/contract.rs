@@ -1,0 +1,59 @@
+//! NATS keeps the contract of all brokers, on a real server: without partitions, where members share a topic.
+
+mod kit;
+
+use buslane_core::{Broker, TopicSettings};
+use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, PublisherConfig};
+use buslane_testkit::{
+    broker_suite::{BrokerFixture, Capabilities, MemberSpec},
+    server,
+};
+use std::{sync::Arc, time::Duration};
+
+const UNMET: [(&str, &str); 12] = [
+    ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
+    ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
+    ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
+    ("k8_lag_counts_from_the_lowest_open_message", "messages are acknowledged one by one; tests/lag.rs has what holds"),
+    ("e4_a_key_chooses_its_partition_by_fnv1a", NO_PARTITIONS),
+    ("m1_members_share_the_partitions_and_each_message_comes_once", NO_PARTITIONS),
+    ("k3_a_partition_moves_after_its_open_messages_are_settled", NO_PARTITIONS),
+    ("k4_an_unread_partition_leaves_the_others_flowing", NO_PARTITIONS),
+    ("k6_a_topic_is_created_with_its_settings", NO_PARTITIONS),
+    ("k6_an_update_adds_partitions_only_when_told", NO_PARTITIONS),
+    ("k6_validation_names_each_difference_and_changes_nothing", NO_PARTITIONS),
+    ("k6_an_update_changes_what_it_names_and_never_shrinks", NO_PARTITIONS),
+];
+const NEVER_FULL: &str =
+    "a stream has no bound that makes publishers wait; tests/publish.rs fills the publisher instead";
+const NO_PARTITIONS: &str = "tests/partitions.rs runs it with partitions";
+
+struct Nats(String);
+
+impl BrokerFixture for Nats {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { partitions: None, patience: Duration::from_secs(20), unmet: &UNMET, ..Capabilities::default() }
+    }
+
+    async fn member(&self, spec: MemberSpec) -> Arc<dyn Broker> {
+        let config = NatsConfig {
+            servers: kit::servers(),
+            group: spec.group,
+            consumer: ConsumerConfig {
+                ack_wait: Duration::from_secs(1),
+                drain_deadline: spec.drain_deadline,
+                ..ConsumerConfig::default()
+            },
+            publisher: PublisherConfig { publish_timeout: spec.publish_timeout, ..PublisherConfig::default() },
+            create_missing: Some(TopicSettings::default()),
+            ..NatsConfig::default()
+        };
+        Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{what}-{}", self.0)
+    }
+}
+
+buslane_testkit::broker_suite!(Nats(server::unique("t")));

@@ -1,0 +1,60 @@
+//! What the tests on a real server have in common.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use buslane_core::{Broker, Record, Topic};
+use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig};
+use buslane_testkit::{
+    broker_suite::{Feed, record},
+    server,
+};
+use std::{ops::Range, sync::Arc, time::Duration};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `host:port` of the tests' server.
+pub(crate) fn servers() -> String {
+    server::address("NATS_URL").replace("nats://", "")
+}
+
+/// A member of `group` that misses others soon.
+pub(crate) fn config(group: &str) -> NatsConfig {
+    NatsConfig {
+        servers: servers(),
+        group: group.to_owned(),
+        consumer: ConsumerConfig { ack_wait: Duration::from_secs(1), ..ConsumerConfig::default() },
+        ..NatsConfig::default()
+    }
+}
+
+pub(crate) async fn connect(config: NatsConfig) -> Feed {
+    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(config).await.expect("a server that answers"));
+    Feed::new(broker, PATIENCE)
+}
+
+/// A member that reads `topic`.
+pub(crate) async fn member(config: NatsConfig, topic: &Topic) -> Feed {
+    let feed = connect(config).await;
+    feed.subscribe(topic).await;
+    feed
+}
+
+pub(crate) fn name(what: &str) -> Topic {
+    Topic::new(&server::unique(what)).expect("a good name")
+}
+
+/// A bare client, for a look past the bus.
+pub(crate) async fn bare() -> async_nats::jetstream::Context {
+    let client = async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
+    async_nats::jetstream::new(client)
+}
+
+/// Records with their number as body.
+pub(crate) fn numbers(range: Range<usize>) -> Vec<Record> {
+    range.map(|n| record(&format!("k{}", n % 7), n.to_string())).collect()
+}
+
+/// The numbers as bodies.
+pub(crate) fn texts(range: Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}

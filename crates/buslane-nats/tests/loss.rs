@@ -1,0 +1,80 @@
+//! The server is lost and comes back while a member reads and another publishes.
+
+mod kit;
+
+use buslane_core::{Broker, SubscribeOptions, TopicSettings};
+use buslane_nats::{NatsBroker, NatsConfig, PublisherConfig};
+use buslane_testkit::{
+    broker_suite::{Feed, publish, settle},
+    loss::{Again, Loss},
+    own_server::OwnServer,
+    server::unique,
+};
+use std::{sync::Arc, time::Duration};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn config(server: &OwnServer, partitions: Option<u32>) -> NatsConfig {
+    let mut config = kit::config(&unique("g"));
+    config.consumer.lease = Duration::from_secs(2);
+    NatsConfig {
+        servers: server.address.replace("nats://", ""),
+        // A server that stands still is noticed after two of these.
+        ping_interval: Duration::from_millis(500),
+        request_timeout: Duration::from_secs(2),
+        publisher: PublisherConfig { publish_timeout: PATIENCE, ..PublisherConfig::default() },
+        create_missing: Some(TopicSettings { partitions, ..TopicSettings::default() }),
+        ..config
+    }
+}
+
+async fn resumes(partitions: Option<u32>, lose: fn(&mut OwnServer), mend: fn(&mut OwnServer)) {
+    let server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
+    let topic = kit::name("lossy");
+    let connected = NatsBroker::connect(config(&server, partitions)).await;
+    let publisher = Arc::new(connected.expect("a server that answers"));
+    let member = kit::member(config(&server, partitions), &topic).await;
+    let loss = Loss { server, lose, mend, publisher, member, topic, again: Again::Never, patience: PATIENCE };
+    loss.is_survived().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n6_a_server_that_stands_still_and_goes_on_loses_nothing() {
+    resumes(None, OwnServer::pause, OwnServer::resume).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n6_a_server_that_is_killed_and_started_again_loses_nothing() {
+    resumes(None, OwnServer::kill, OwnServer::start_again).await;
+}
+
+/// The leases end while it is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n6_partitions_come_back_with_the_server() {
+    resumes(Some(4), OwnServer::kill, OwnServer::start_again).await;
+}
+
+/// It answers nothing for longer than a request may take, as a cluster that chooses its leaders does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n6_subscribing_waits_for_a_server_that_answers() {
+    let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
+    for partitions in [None, Some(2)] {
+        let request_timeout = Duration::from_millis(200);
+        let config = NatsConfig { request_timeout, ..config(&server, partitions) };
+        let broker = Arc::new(NatsBroker::connect(config).await.expect("a server that answers"));
+        let topic = kit::name("late");
+        tokio::task::block_in_place(|| server.pause());
+        let (asking, topics) = (Arc::clone(&broker), [(topic.clone(), SubscribeOptions::default())]);
+        let subscribed = tokio::spawn(async move { asking.subscribe(&topics).await });
+        tokio::time::sleep(request_timeout * 3).await;
+        assert!(!subscribed.is_finished(), "it waits");
+        tokio::task::block_in_place(|| server.resume());
+        subscribed.await.expect("no panic").expect("it is subscribed in the end");
+        let mut member = Feed::new(broker as Arc<dyn Broker>, PATIENCE);
+        publish(&member.broker, &topic, kit::numbers(0..5)).await;
+        let got = member.take(5).await;
+        assert_eq!(got.len(), 5);
+        settle(got);
+        member.close().await;
+    }
+}

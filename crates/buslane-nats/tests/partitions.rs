@@ -1,0 +1,52 @@
+//! NATS keeps the contract of all brokers with partitions too, which members hold by lease. SPEC: N5
+
+mod kit;
+
+use buslane_core::{Broker, TopicSettings};
+use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, PublisherConfig};
+use buslane_testkit::{
+    broker_suite::{BrokerFixture, Capabilities, MemberSpec},
+    server,
+};
+use std::{sync::Arc, time::Duration};
+
+const UNMET: [(&str, &str); 4] = [
+    ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
+    ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
+    ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
+    ("k8_lag_counts_from_the_lowest_open_message", "messages are acknowledged one by one; tests/lag.rs has what holds"),
+];
+const NEVER_FULL: &str =
+    "a stream has no bound that makes publishers wait; tests/publish.rs fills the publisher instead";
+
+struct Nats(String);
+
+impl BrokerFixture for Nats {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { patience: Duration::from_secs(20), unmet: &UNMET, ..Capabilities::default() }
+    }
+
+    async fn member(&self, spec: MemberSpec) -> Arc<dyn Broker> {
+        let config = NatsConfig {
+            servers: kit::servers(),
+            group: spec.group,
+            consumer: ConsumerConfig {
+                // Long, so that nothing here can wait for it.
+                ack_wait: Duration::from_secs(60),
+                drain_deadline: spec.drain_deadline,
+                lease: Duration::from_secs(2),
+                ..ConsumerConfig::default()
+            },
+            publisher: PublisherConfig { publish_timeout: spec.publish_timeout, ..PublisherConfig::default() },
+            create_missing: Some(TopicSettings { partitions: Some(8), ..TopicSettings::default() }),
+            ..NatsConfig::default()
+        };
+        Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{what}-{}", self.0)
+    }
+}
+
+buslane_testkit::broker_suite!(Nats(server::unique("p")));

@@ -1,0 +1,115 @@
+//! The longest runs of many: how long they are together, and which they are. Counted by length, because many are of few
+//! lengths, and because it is asked for several numbers of them.
+
+/// Runs of this length or longer are kept one by one.
+const LONG: u32 = 4_096;
+
+pub(super) struct Longest<'a> {
+    /// Where done begins and where it ends, in turn.
+    bounds: &'a [u32],
+    /// How many runs have this length.
+    counts: Vec<u32>,
+    /// The lengths of the others, the longest first.
+    long: Vec<u32>,
+}
+
+/// What is kept: runs longer than `length`, and `ties` of this length.
+struct Kept {
+    length: u32,
+    ties: usize,
+    named: u64,
+}
+
+impl<'a> Longest<'a> {
+    pub(super) fn of(bounds: &'a [u32]) -> Self {
+        let mut counts = vec![0; LONG as usize];
+        let mut long = Vec::new();
+        for run in bounds.chunks_exact(2) {
+            match counts.get_mut((run[1] - run[0]) as usize) {
+                Some(count) => *count += 1,
+                None => long.push(run[1] - run[0]),
+            }
+        }
+        long.sort_unstable_by(|a, b| b.cmp(a));
+        Self { bounds, counts, long }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.bounds.len() / 2
+    }
+
+    /// How many offsets the longest `count` runs hold.
+    pub(super) fn named(&self, count: usize) -> u64 {
+        self.kept(count).named
+    }
+
+    /// The bounds of the longest `count` runs, in their order; of runs as long as the shortest of them the first ones.
+    pub(super) fn bounds(&self, count: usize) -> Vec<u32> {
+        if count >= self.len() {
+            return self.bounds.to_vec();
+        }
+        let Kept { length: shortest, mut ties, .. } = self.kept(count);
+        let mut kept = Vec::with_capacity(count * 2);
+        for run in self.bounds.chunks_exact(2) {
+            let length = run[1] - run[0];
+            if length > shortest || (length == shortest && ties > 0) {
+                ties -= usize::from(length == shortest);
+                kept.extend_from_slice(run);
+            }
+        }
+        kept
+    }
+
+    fn kept(&self, count: usize) -> Kept {
+        if let Some(&length) = self.long.get(count) {
+            let longer = self.long[..count].iter();
+            let ties = longer.clone().filter(|other| **other == length).count();
+            return Kept { length, ties, named: longer.map(|other| u64::from(*other)).sum() };
+        }
+        let mut left = count - self.long.len();
+        let mut named = self.long.iter().map(|length| u64::from(*length)).sum();
+        for (length, &runs) in (0..LONG).zip(&self.counts).rev() {
+            let taken = left.min(runs as usize);
+            named += u64::from(length) * taken as u64;
+            left -= taken;
+            if taken < runs as usize {
+                return Kept { length, ties: taken, named };
+            }
+        }
+        Kept { length: 0, ties: 0, named }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONG, Longest};
+
+    /// The same by sorting all of them.
+    fn sorted(bounds: &[u32], count: usize) -> (u64, Vec<u32>) {
+        let mut runs: Vec<&[u32]> = bounds.chunks_exact(2).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run[1] - run[0]));
+        runs.truncate(count);
+        runs.sort_by_key(|run| run[0]);
+        (runs.iter().map(|run| u64::from(run[1] - run[0])).sum(), runs.concat())
+    }
+
+    #[test]
+    fn the_longest_are_those_that_sorting_finds() {
+        for lengths in [&[3, 1, 3, 2, 3, 1][..], &[LONG, LONG - 1, 5, LONG + 7, LONG, LONG + 7], &[9; 20], &[1]] {
+            let mut at = 0;
+            let mut bounds = Vec::new();
+            for length in lengths {
+                bounds.extend([at + 2, at + 2 + length]);
+                at += 2 + length;
+            }
+            let longest = Longest::of(&bounds);
+            for count in 0..=lengths.len() {
+                assert_eq!(
+                    (longest.named(count), longest.bounds(count)),
+                    sorted(&bounds, count),
+                    "{lengths:?} {count}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! A rate that holds for everybody who shares it, and may be changed while they wait for it.
+//!
+//! Those who wait get their turn in the order in which they came, so that one caller's publishes keep theirs.
+
+use crate::config::RateLimit;
+use arc_swap::ArcSwapOption;
+use governor::{
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+use metrics::Counter;
+use std::{num::NonZeroU32, sync::Arc, time::Instant};
+use tokio::{
+    select,
+    sync::{Mutex, Notify, OwnedMutexGuard},
+    time::sleep,
+};
+
+/// A rate limit, or none.
+pub(crate) struct Throttle {
+    limiter: ArcSwapOption<Limiter>,
+    changed: Notify,
+    /// Times that somebody had to wait.
+    waits: Counter,
+}
+
+struct Limiter {
+    limit: RateLimit,
+    bucket: RateLimiter<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Instant>>,
+    turn: Arc<Mutex<()>>,
+}
+
+/// The clock that the runtime sleeps by, so that a test can pause it.
+#[derive(Debug, Clone, Copy)]
+struct RuntimeClock;
+
+impl Clock for RuntimeClock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        crate::clock::now()
+    }
+}
+
+/// What a throttle lets through.
+pub(crate) struct Passed {
+    /// Messages that may go now.
+    pub(crate) count: usize,
+    /// Whoever waits behind waits until this is dropped; `None` where there is no limit.
+    pub(crate) turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Throttle {
+    /// The limit has been checked: a bucket without room would let nothing through.
+    pub(crate) fn new(limit: Option<RateLimit>, waits: Counter) -> Self {
+        let limiter = limit.and_then(Limiter::new);
+        Self { limiter: ArcSwapOption::new(limiter), changed: Notify::new(), waits }
+    }
+
+    /// Replaces the limit; who waits for the old one asks the new one. Nothing changes where it is the same.
+    pub(crate) fn set(&self, limit: Option<RateLimit>) {
+        if self.limit() != limit {
+            self.limiter.store(limit.and_then(Limiter::new));
+            self.changed.notify_waiters();
+        }
+    }
+
+    pub(crate) fn limit(&self) -> Option<RateLimit> {
+        self.limiter.load().as_ref().map(|limiter| limiter.limit)
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.limiter.load().is_some()
+    }
+
+    /// Waits until `least` messages may go, and lets as many through as may then, `most` at most.
+    ///
+    /// # Cancel safety
+    /// What a cancelled wait was granted is lost for the others, until time has brought it back.
+    pub(crate) async fn pass(&self, least: usize, most: usize) -> Passed {
+        let (mut count, mut has_waited) = (0, false);
+        loop {
+            // Made before the look at the limiter: a change after the look wakes it.
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            let Some(limiter) = self.limiter.load_full() else { return Passed { count: most, turn: None } };
+            let turn = select! {
+                biased;
+                turn = Arc::clone(&limiter.turn).lock_owned() => turn,
+                () = &mut changed => continue,
+            };
+            loop {
+                let early = loop {
+                    if count == most {
+                        return Passed { count, turn: Some(turn) };
+                    }
+                    match limiter.bucket.check() {
+                        Ok(()) => count += 1,
+                        Err(early) => break early,
+                    }
+                };
+                if count >= least {
+                    return Passed { count, turn: Some(turn) };
+                }
+                if !std::mem::replace(&mut has_waited, true) {
+                    self.waits.increment(1);
+                }
+                select! {
+                    biased;
+                    () = &mut changed => break,
+                    () = sleep(early.wait_time_from(RuntimeClock.now())) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Limiter {
+    fn new(limit: RateLimit) -> Option<Arc<Self>> {
+        let (rate, burst) = (NonZeroU32::new(limit.per_second)?, NonZeroU32::new(limit.burst)?);
+        let quota = Quota::per_second(rate).allow_burst(burst);
+        let bucket = RateLimiter::direct_with_clock(quota, RuntimeClock);
+        Some(Arc::new(Self { limit, bucket, turn: Arc::default() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{future::Future, time::Duration};
+
+    fn throttle(per_second: u32, burst: u32) -> Arc<Throttle> {
+        Arc::new(Throttle::new(Some(RateLimit::new(per_second, burst)), Counter::noop()))
+    }
+
+    /// Runs on paused time; how long it took.
+    fn timed<F: Future<Output = ()>>(run: impl FnOnce() -> F) -> Duration {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let start = tokio::time::Instant::now();
+            run().await;
+            start.elapsed()
+        })
+    }
+
+    #[test]
+    fn b8_a_burst_goes_at_once_and_the_rest_at_the_rate() {
+        for (per_second, burst, messages, expected) in
+            [(10, 5, 5, 0), (10, 5, 25, 2_000), (1_000, 100, 2_100, 2_000), (1, 1, 4, 3_000)]
+        {
+            let took = timed(|| async move {
+                assert_eq!(throttle(per_second, burst).pass(messages, messages).await.count, messages);
+            });
+            let expected = Duration::from_millis(expected);
+            // Timers of the runtime tick in milliseconds.
+            assert!(took >= expected && took <= expected + Duration::from_millis(5), "{took:?} for {messages}");
+        }
+    }
+
+    #[test]
+    fn b8_without_a_limit_everything_goes_and_with_one_as_much_as_may() {
+        timed(|| async {
+            let throttle = throttle(10, 5);
+            assert_eq!(throttle.pass(1, 3).await.count, 3);
+            assert_eq!(throttle.pass(1, 100).await.count, 2);
+            assert_eq!(throttle.pass(1, 100).await.count, 1, "after a wait");
+            throttle.set(None);
+            let Passed { count, turn } = throttle.pass(1, 100).await;
+            assert!((count, turn.is_none()) == (100, true) && !throttle.is_on());
+        });
+    }
+
+    #[test]
+    fn b8_a_change_counts_for_those_who_wait() {
+        let took = timed(|| async {
+            let throttle = throttle(1, 1);
+            throttle.pass(1, 1).await;
+            let first = tokio::spawn({
+                let throttle = Arc::clone(&throttle);
+                async move { throttle.pass(1_000, 1_000).await.count }
+            });
+            let second = tokio::spawn({
+                let throttle = Arc::clone(&throttle);
+                async move { throttle.pass(1_000, 1_000).await.count }
+            });
+            sleep(Duration::from_millis(1)).await;
+            throttle.set(Some(RateLimit::new(1_000_000, 1_000_000)));
+            assert_eq!((first.await.unwrap(), second.await.unwrap()), (1_000, 1_000));
+        });
+        assert!(took < Duration::from_millis(10), "{took:?}");
+    }
+
+    #[test]
+    fn b8_who_came_first_goes_first_however_much_it_is() {
+        timed(|| async {
+            let throttle = throttle(1_000, 10);
+            let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
+            let mut waiting = Vec::new();
+            for (number, messages) in [50, 1, 30, 1].into_iter().enumerate() {
+                let (throttle, order) = (Arc::clone(&throttle), Arc::clone(&order));
+                waiting.push(tokio::spawn(async move {
+                    let passed = throttle.pass(messages, messages).await;
+                    order.lock().push(number);
+                    drop(passed);
+                }));
+                tokio::task::yield_now().await;
+            }
+            for waiting in waiting {
+                waiting.await.unwrap();
+            }
+            assert_eq!(*order.lock(), [0, 1, 2, 3]);
+        });
+    }
+
+    #[test]
+    fn b8_waits_are_counted_once_each() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let waits = metrics::with_local_recorder(&recorder, || metrics::counter!("waits"));
+        let page = recorder.handle();
+        timed(|| async move {
+            let throttle = Throttle::new(Some(RateLimit::new(10, 5)), waits);
+            throttle.pass(5, 5).await;
+            throttle.pass(3, 3).await;
+            throttle.pass(1, 1).await;
+        });
+        assert!(page.render().contains("waits 2"), "{}", page.render());
+    }
+}

@@ -1,0 +1,75 @@
+//! The task that looks at the clock and asks the broker whether it is there. It decides nothing: that is for the judge.
+
+use crate::{
+    asked::{Asked, answer},
+    clock::now,
+    config::HealthConfig,
+    flow::Flow,
+};
+use buslane_core::Lag;
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Held by a task that must not end while the bus is open.
+pub(crate) struct Alive(Arc<Flow>);
+
+impl Alive {
+    pub(crate) fn new(flow: &Arc<Flow>) -> Self {
+        Self(Arc::clone(flow))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if !self.0.reading.is_cancelled() {
+            self.0.watch.tasks_ended.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Watches over the health of a bus until nothing is read any more.
+pub(crate) async fn watcher(flow: Arc<Flow>, config: HealthConfig) {
+    let _alive = Alive::new(&flow);
+    let (watch, broker) = (&flow.watch, &flow.services.broker);
+    let mut ticks = interval(config.check_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let pause = config.check_interval.max(config.partition_limit / 2);
+    let mut ping: Asked<'_, ()> = None;
+    let mut lag: Asked<'_, Vec<Lag>> = None;
+    let (mut asked, mut lag_asked, mut lag_at) = (now(), now(), now());
+    loop {
+        tokio::select! {
+            biased;
+            () = flow.reading.cancelled() => break,
+            answer = answer(&mut ping) => {
+                ping = None;
+                match answer {
+                    Ok(()) => watch.answered(asked),
+                    Err(_) => watch.unanswered(asked),
+                }
+            }
+            answer = answer(&mut lag) => {
+                lag = None;
+                // What is not known is neither good nor bad.
+                watch.lags(&flow, &answer.unwrap_or_default(), lag_asked);
+            }
+            _ = ticks.tick() => {
+                let now: Instant = now();
+                if ping.is_none() {
+                    (asked, ping) = (now, Some(broker.ping()));
+                } else if now.saturating_duration_since(asked) >= config.check_interval {
+                    watch.unanswered(asked);
+                }
+                if lag.is_none() && now >= lag_at {
+                    (lag_asked, lag_at, lag) = (now, now + pause, Some(broker.lag()));
+                }
+                watch.look(&flow);
+            }
+        }
+    }
+    // A bus that ends has no faults.
+    watch.look(&flow);
+}

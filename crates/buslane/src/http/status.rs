@@ -1,0 +1,87 @@
+//! What `/status` says: the health of a bus, and what it is doing.
+
+use crate::{EventBus, Health};
+use serde::Serialize;
+
+/// As JSON.
+#[derive(Serialize)]
+pub(super) struct Report {
+    health: Health,
+    backend: &'static str,
+    group: String,
+    pool: &'static str,
+    closed: bool,
+    held_topics: Vec<String>,
+    stalled_partitions: Vec<Stalled>,
+    backlog: Vec<Behind>,
+    publish_backlog: Publishing,
+    recovery: Recovery,
+}
+
+#[derive(Serialize)]
+struct Stalled {
+    topic: String,
+    partition: u32,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Behind {
+    topic: String,
+    partition: u32,
+    messages: u64,
+    seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Publishing {
+    severity: &'static str,
+    depth: u64,
+    latency_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Recovery {
+    phase: &'static str,
+    cause: Option<&'static str>,
+    per_second: Option<u32>,
+    keys: Option<usize>,
+}
+
+impl Report {
+    pub(super) fn of(bus: &EventBus) -> Self {
+        let status = bus.status();
+        let stalled = status.stalled_partitions.into_iter().map(|stalled| Stalled {
+            topic: stalled.topic.to_string(),
+            partition: stalled.partition,
+            reason: stalled.reason,
+        });
+        let behind = status.backlog.into_iter().map(|behind| Behind {
+            topic: behind.topic.to_string(),
+            partition: behind.partition,
+            messages: behind.messages,
+            seconds: behind.age.map(|age| age.as_secs_f64()),
+        });
+        Self {
+            health: bus.health(),
+            backend: bus.backend().as_str(),
+            group: bus.config().group.clone(),
+            pool: status.pool,
+            closed: status.closed,
+            held_topics: status.held_topics.iter().map(ToString::to_string).collect(),
+            stalled_partitions: stalled.collect(),
+            backlog: behind.collect(),
+            publish_backlog: Publishing {
+                severity: status.publish_backlog.severity.as_str(),
+                depth: status.publish_backlog.depth,
+                latency_seconds: status.publish_backlog.latency.as_secs_f64(),
+            },
+            recovery: Recovery {
+                phase: status.recovery.phase.as_str(),
+                cause: status.recovery.cause.map(|cause| cause.as_str()),
+                per_second: status.recovery.per_second,
+                keys: status.recovery.keys,
+            },
+        }
+    }
+}

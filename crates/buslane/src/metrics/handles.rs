@@ -1,0 +1,256 @@
+//! Metrics of a bus: handles bound once. Names: `{backend}_eventbus_{what}`.
+
+use super::catalogue::{self as metric};
+use crate::rollout::Trigger;
+use buslane_core::{Backend, Binder, Kind, Lag, Source, Topic};
+use metrics::{Counter, Gauge, Histogram};
+use std::time::Duration;
+
+/// The metric handles of one bus.
+///
+/// Those of partitions are bound as they are needed: when lag is told of one for the first time, and when one begins to wait
+/// for room.
+pub(crate) struct BusMetrics {
+    published: Counter,
+    publishes_held: Counter,
+    consumed: Counter,
+    processing: Histogram,
+    errors_regular: Counter,
+    errors_envelope: Counter,
+    dead_letters: Counter,
+    skipped: Counter,
+    retries: Counter,
+    held: Gauge,
+    stalled: Gauge,
+    publish_waits: Counter,
+    subscribe_waits: Counter,
+    recovery_waits: Counter,
+    binder: Binder,
+}
+
+/// What a rate limit holds back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limited {
+    Publish,
+    Subscribe,
+    Recovery,
+}
+
+impl BusMetrics {
+    pub(crate) fn bind(backend: Backend) -> Self {
+        let binder = Binder::bus(backend.as_str());
+        Self {
+            published: binder.counter(&metric::PUBLISHED),
+            publishes_held: binder.counter(&metric::PUBLISHES_HELD),
+            consumed: binder.counter(&metric::CONSUMED),
+            processing: binder.histogram(&metric::PROCESSING),
+            errors_regular: binder.counter_of(&metric::ERRORS, Kind::Regular.as_str()),
+            errors_envelope: binder.counter_of(&metric::ERRORS, Kind::Envelope.as_str()),
+            dead_letters: binder.counter(&metric::DEAD_LETTERS),
+            skipped: binder.counter(&metric::SKIPPED),
+            retries: binder.counter(&metric::RETRIES),
+            held: binder.gauge(&metric::HELD),
+            stalled: binder.gauge(&metric::STALLED),
+            publish_waits: binder.counter_of(&metric::RATE_WAITS, "publish"),
+            subscribe_waits: binder.counter_of(&metric::RATE_WAITS, "subscribe"),
+            recovery_waits: binder.counter_of(&metric::RATE_WAITS, "recovery"),
+            binder,
+        }
+    }
+
+    /// Records that the broker has acknowledged.
+    pub(crate) fn published(&self, records: u64) {
+        self.published.increment(records);
+    }
+
+    /// Counts the publishes that waited longer than the fast path.
+    pub(crate) fn publishes_held(&self) -> Counter {
+        self.publishes_held.clone()
+    }
+
+    /// Messages read from the broker and routed.
+    pub(crate) fn consumed(&self, messages: u64) {
+        self.consumed.increment(messages);
+    }
+
+    /// Time of one attempt in its handler; sampled.
+    pub(crate) fn processing(&self, time: Duration) {
+        self.processing.record(time.as_secs_f64());
+    }
+
+    /// An attempt failed.
+    pub(crate) fn error(&self, kind: Kind) {
+        match kind {
+            Kind::Regular => self.errors_regular.increment(1),
+            Kind::Envelope => self.errors_envelope.increment(1),
+        }
+    }
+
+    /// A dead letter was written.
+    pub(crate) fn dead_letter(&self) {
+        self.dead_letters.increment(1);
+    }
+
+    /// An envelope was given up by the policy `skip`.
+    pub(crate) fn skipped(&self) {
+        self.skipped.increment(1);
+    }
+
+    /// A failed attempt is followed by another.
+    pub(crate) fn retry(&self) {
+        self.retries.increment(1);
+    }
+
+    /// A source waits for its handler, or does not any more.
+    pub(crate) fn held(&self, held: bool) {
+        step(&self.held, held);
+    }
+
+    /// A source waits for room longer than the wait timeout, or does not any more.
+    pub(crate) fn stalled(&self, stalled: bool) {
+        step(&self.stalled, stalled);
+    }
+
+    /// How long a partition has waited for room, in seconds.
+    pub(crate) fn stall_of(&self, source: &Source) -> Gauge {
+        self.binder.gauge_at(&metric::STALL, &source.topic, source.partition)
+    }
+
+    /// Counts those who had to wait for a rate limit.
+    pub(crate) fn rate_limit_waits(&self, limited: Limited) -> Counter {
+        match limited {
+            Limited::Publish => self.publish_waits.clone(),
+            Limited::Subscribe => self.subscribe_waits.clone(),
+            Limited::Recovery => self.recovery_waits.clone(),
+        }
+    }
+
+    /// Those of the rollout.
+    pub(crate) fn rollout(&self) -> RolloutMetrics {
+        RolloutMetrics {
+            percent: self.binder.gauge(&metric::ROLLOUT_PERCENT),
+            moving: self.binder.gauge(&metric::ROLLOUT_MOVING),
+            stuck: self.binder.gauge(&metric::ROLLOUT_STUCK),
+            roll_backs: ["latency", "restarts", "errors", "memory", "by_hand"]
+                .map(|trigger| (trigger, self.binder.counter_of(&metric::ROLL_BACKS, trigger))),
+        }
+    }
+
+    /// Those of shadows.
+    pub(crate) fn shadows(&self) -> ShadowMetrics {
+        let messages = |result| self.binder.counter_of(&metric::SHADOW_MESSAGES, result);
+        let latency = |role| self.binder.histogram_of(&metric::SHADOW_LATENCY, role);
+        ShadowMetrics {
+            same: messages("same"),
+            different: messages("different"),
+            dropped: messages("dropped"),
+            handler: latency("handler"),
+            twin: latency("twin"),
+        }
+    }
+
+    /// The gauges of the condition of the bus.
+    pub(crate) fn condition(&self) -> ConditionGauges {
+        ConditionGauges {
+            backlog: self.binder.gauge_of(&metric::BACKLOG, "subscriber"),
+            publish_backlog: self.binder.gauge_of(&metric::BACKLOG, "publisher"),
+            depth: self.binder.gauge(&metric::PUBLISH_DEPTH),
+            latency: self.binder.gauge(&metric::PUBLISH_LATENCY),
+            recovery: self.binder.gauge(&metric::RECOVERY),
+            binder: self.binder.clone(),
+        }
+    }
+}
+
+/// What the condition of a bus looks like from outside.
+pub(crate) struct ConditionGauges {
+    pub(crate) backlog: Gauge,
+    pub(crate) publish_backlog: Gauge,
+    pub(crate) depth: Gauge,
+    pub(crate) latency: Gauge,
+    pub(crate) recovery: Gauge,
+    binder: Binder,
+}
+
+impl ConditionGauges {
+    /// Those of one partition.
+    pub(crate) fn lag_of(&self, topic: &Topic, partition: u32) -> PartitionLag {
+        PartitionLag {
+            messages: self.binder.gauge_at(&metric::LAG, topic, partition),
+            seconds: self.binder.gauge_at(&metric::LAG_SECONDS, topic, partition),
+        }
+    }
+}
+
+/// What a rollout looks like from outside.
+pub(crate) struct RolloutMetrics {
+    percent: Gauge,
+    moving: Gauge,
+    stuck: Gauge,
+    roll_backs: [(&'static str, Counter); 5],
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+impl RolloutMetrics {
+    pub(crate) fn percent(&self, percent: u8) {
+        self.percent.set(f64::from(percent));
+    }
+
+    pub(crate) fn moving(&self, slots: usize) {
+        self.moving.set(slots as f64);
+    }
+
+    pub(crate) fn stuck(&self, slots: usize) {
+        self.stuck.set(slots as f64);
+    }
+
+    /// None: by hand.
+    pub(crate) fn rolled_back(&self, trigger: Option<Trigger>) {
+        let name = trigger.map_or_else(|| "by_hand".to_owned(), |trigger| trigger.to_string());
+        for (_, counter) in self.roll_backs.iter().filter(|(known, _)| *known == name) {
+            counter.increment(1);
+        }
+    }
+}
+
+impl Drop for RolloutMetrics {
+    fn drop(&mut self) {
+        [&self.percent, &self.moving, &self.stuck].into_iter().for_each(|gauge| gauge.set(0.0));
+    }
+}
+
+/// What comparing handlers with their twins came to.
+pub(crate) struct ShadowMetrics {
+    pub(crate) same: Counter,
+    pub(crate) different: Counter,
+    pub(crate) dropped: Counter,
+    pub(crate) handler: Histogram,
+    pub(crate) twin: Histogram,
+}
+
+/// How far a bus is behind in one partition.
+pub(crate) struct PartitionLag {
+    messages: Gauge,
+    seconds: Gauge,
+}
+
+impl PartitionLag {
+    #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub(crate) fn set(&self, lag: &Lag) {
+        self.messages.set(lag.open as f64);
+        self.seconds.set(lag.age.map_or(0.0, |age| age.as_secs_f64()));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.messages.set(0.0);
+        self.seconds.set(0.0);
+    }
+}
+
+fn step(gauge: &Gauge, up: bool) {
+    if up {
+        gauge.increment(1);
+    } else {
+        gauge.decrement(1);
+    }
+}

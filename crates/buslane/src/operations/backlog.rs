@@ -1,0 +1,180 @@
+//! Which partitions are behind. Pure: samples of the lag go in, changes come out.
+
+use super::event::{BusEvent, PartitionBacklog};
+use crate::config::BacklogConfig;
+use buslane_core::{Lag, Topic};
+use std::{collections::BTreeMap, time::Duration};
+
+/// The partitions that are behind.
+pub(crate) struct Backlog {
+    /// 0 for no limit.
+    messages: u64,
+    /// Zero for no limit.
+    age: Duration,
+    behind: BTreeMap<(Topic, u32), PartitionBacklog>,
+    /// Messages that are not settled, of all partitions.
+    open: u64,
+}
+
+impl Backlog {
+    pub(crate) const fn new(config: &BacklogConfig) -> Self {
+        Self { messages: config.messages, age: config.age, behind: BTreeMap::new(), open: 0 }
+    }
+
+    /// A look at all partitions that this bus reads: who has come to be behind, and who is not any more.
+    pub(crate) fn observe(&mut self, lags: &[Lag]) -> Vec<BusEvent> {
+        let mut before = std::mem::take(&mut self.behind);
+        let mut events = Vec::new();
+        self.open = lags.iter().map(|lag| lag.open).sum();
+        for lag in lags {
+            if !self.has_many(lag.open) && !self.is_old(lag.age) {
+                continue;
+            }
+            let key = (lag.topic.clone(), lag.partition);
+            let (topic, partition) = key.clone();
+            let now = PartitionBacklog { topic, partition, messages: lag.open, age: lag.age };
+            if before.remove(&key).is_none() {
+                events.push(BusEvent::BacklogEntered(now.clone()));
+            }
+            self.behind.insert(key, now);
+        }
+        events.extend(before.into_values().map(BusEvent::BacklogLeft));
+        events
+    }
+
+    /// Those that are behind, by topic and number.
+    pub(crate) fn all(&self) -> Vec<PartitionBacklog> {
+        self.behind.values().cloned().collect()
+    }
+
+    /// Whether this one is.
+    pub(crate) fn has(&self, topic: &Topic, partition: u32) -> bool {
+        self.behind.contains_key(&(topic.clone(), partition))
+    }
+
+    pub(crate) fn is_any(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// Messages that were not settled at the last look.
+    pub(crate) const fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// Whether there is something that recovery mode would mend. The `failing` messages, which wait behind failing keys, are
+    /// not: one such key would keep the whole bus in it. So they do not count, and while there are some no age does, because
+    /// the oldest message may be one of them.
+    pub(crate) fn needs_recovery(&self, failing: u64) -> bool {
+        let many = self.behind.values().filter(|behind| self.has_many(behind.messages));
+        let many: u64 = many.map(|behind| behind.messages).sum();
+        let is_old = failing == 0 && self.behind.values().any(|behind| self.is_old(behind.age));
+        self.has_many(many.saturating_sub(failing)) || is_old
+    }
+
+    const fn has_many(&self, messages: u64) -> bool {
+        self.messages > 0 && messages > self.messages
+    }
+
+    fn is_old(&self, age: Option<Duration>) -> bool {
+        !self.age.is_zero() && age.is_some_and(|age| age > self.age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: (u64, u64) = (100, 60);
+
+    fn backlog((messages, seconds): (u64, u64)) -> Backlog {
+        Backlog::new(&BacklogConfig { messages, age: Duration::from_secs(seconds), ..BacklogConfig::default() })
+    }
+
+    fn lag(partition: u32, open: u64, seconds: u64) -> Lag {
+        let age = (open > 0).then_some(Duration::from_secs(seconds));
+        Lag { topic: Topic::new("orders").unwrap(), partition, messages: open, open, unread: None, age }
+    }
+
+    /// Partitions that were entered, and left.
+    fn partitions(events: &[BusEvent]) -> (Vec<u32>, Vec<u32>) {
+        let (mut entered, mut left) = (Vec::new(), Vec::new());
+        for event in events {
+            match event {
+                BusEvent::BacklogEntered(behind) => entered.push(behind.partition),
+                BusEvent::BacklogLeft(behind) => left.push(behind.partition),
+                other => panic!("{other:?}"),
+            }
+        }
+        (entered, left)
+    }
+
+    #[test]
+    fn l1_a_partition_is_behind_beyond_either_limit() {
+        // Limits, open messages, age in seconds, whether that is behind.
+        for (limits, open, age, is) in [
+            (LIMITS, 0, 0, false),
+            (LIMITS, 100, 60, false),
+            (LIMITS, 101, 0, true),
+            (LIMITS, 1, 61, true),
+            ((0, 60), 1_000_000, 60, false),
+            ((0, 60), 1, 61, true),
+            ((100, 0), 1, 1_000_000, false),
+            ((100, 0), 101, 0, true),
+            ((0, 0), u64::MAX, u64::MAX, false),
+        ] {
+            let mut backlog = backlog(limits);
+            let (entered, left) = partitions(&backlog.observe(&[lag(3, open, age)]));
+            assert_eq!(
+                (entered.len(), left.len(), backlog.is_any()),
+                (usize::from(is), 0, is),
+                "{limits:?} {open} {age}"
+            );
+            assert_eq!(backlog.needs_recovery(0), is);
+        }
+    }
+
+    #[test]
+    fn l1_each_change_is_told_once_and_a_partition_that_goes_leaves() {
+        let mut backlog = backlog(LIMITS);
+        let mut look = |lags: &[Lag]| partitions(&backlog.observe(lags));
+        assert_eq!(look(&[lag(0, 500, 0), lag(1, 5, 0)]), (vec![0], vec![]));
+        assert_eq!(look(&[lag(0, 400, 0), lag(1, 5, 90)]), (vec![1], vec![]));
+        assert_eq!(look(&[lag(0, 300, 0), lag(1, 5, 99)]), (vec![], vec![]));
+        assert_eq!(look(&[lag(0, 10, 0)]), (vec![], vec![0, 1]));
+        assert_eq!(look(&[]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn l3_what_waits_behind_failing_keys_is_nothing_to_recover_from() {
+        let mut backlog = backlog(LIMITS);
+        backlog.observe(&[lag(0, 150, 0), lag(1, 150, 90), lag(2, 50, 0)]);
+        for (failing, needs) in [(0, true), (199, true), (200, false), (1_000, false)] {
+            assert_eq!(backlog.needs_recovery(failing), needs, "{failing}");
+        }
+        assert!(backlog.is_any());
+        backlog.observe(&[lag(0, 50, 90)]);
+        assert!(backlog.needs_recovery(0));
+        assert!(!backlog.needs_recovery(1), "the old one may be the one that fails");
+    }
+
+    proptest! {
+        /// Entered and left take turns for each partition, and what is entered and not left is what is behind.
+        #[test]
+        fn l1_events_tell_the_whole_state(
+            looks in prop::collection::vec(prop::collection::btree_map(0..4_u32, (0..200_u64, 0..120_u64), 0..4), 0..30)
+        ) {
+            let mut backlog = backlog(LIMITS);
+            let mut known = std::collections::BTreeSet::new();
+            for look in looks {
+                let lags: Vec<_> = look.iter().map(|(at, (open, age))| lag(*at, *open, *age)).collect();
+                let (entered, left) = partitions(&backlog.observe(&lags));
+                prop_assert!(left.into_iter().all(|at| known.remove(&at)));
+                prop_assert!(entered.into_iter().all(|at| known.insert(at)));
+                let behind: Vec<_> = backlog.all().iter().map(|behind| behind.partition).collect();
+                prop_assert_eq!(behind, known.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(backlog.open(), lags.iter().map(|lag| lag.open).sum::<u64>());
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The task that looks at the clock and asks the broker. It decides nothing: that is for the rules.
+
+use super::BusEvent;
+use crate::{
+    asked::{Asked, answer},
+    bus::Outgoing,
+    clock::now,
+    flow::Flow,
+    health::Alive,
+};
+use buslane_core::Lag;
+use parking_lot::Mutex;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+use tracing::{error, warn};
+
+/// Time between two looks at new sources, as long as the broker does not know them.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Called with each event.
+pub(crate) type EventCallback = Arc<dyn Fn(&BusEvent) + Send + Sync>;
+
+/// Watches over a bus until nothing is read any more.
+pub(crate) async fn monitor(
+    flow: Arc<Flow>,
+    outgoing: Arc<Outgoing>,
+    interval: Duration,
+    mut events: mpsc::Receiver<BusEvent>,
+    callbacks: Arc<Mutex<Vec<EventCallback>>>,
+) {
+    let _alive = Alive::new(&flow);
+    let (operations, broker) = (&flow.operations, &flow.services.broker);
+    let mut checks = interval_at(Instant::now() + interval, interval);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asking: Asked<'_, Vec<Lag>> = None;
+    let (mut is_check, mut is_known, mut look_at) = (false, true, None);
+    loop {
+        let ramp = operations.next_tick().map(Instant::from_std);
+        let patience = operations.arrivals.patience();
+        tokio::select! {
+            biased;
+            () = flow.reading.cancelled() => break,
+            Some(event) = events.recv() => call(&callbacks, &event),
+            () = until(ramp) => operations.tick(now()),
+            () = operations.retimed.notified() => {}
+            () = until(patience) => operations.arrivals.give_up(Instant::now()),
+            lags = answer(&mut asking) => {
+                asking = None;
+                let is_check = std::mem::take(&mut is_check);
+                let was_known = std::mem::replace(&mut is_known, lags.is_ok());
+                match lags {
+                    Ok(lags) => operations.observe(&lags, is_check, now()),
+                    // A check without an answer says nothing, neither good nor bad.
+                    Err(error) if was_known => warn!(backend = %broker.backend(), %error, "lag not known"),
+                    Err(_) => {}
+                }
+                look_at = operations.arrivals.patience().map(|_| Instant::now() + LOOK_AGAIN);
+            }
+            _ = checks.tick() => {
+                let (depth, latency) = outgoing.look();
+                operations.observe_publishing(depth, latency);
+                is_check = true;
+                asking.get_or_insert_with(|| broker.lag());
+            }
+            () = operations.arrivals.more.notified() => look_at = Some(Instant::now()),
+            () = until(look_at), if asking.is_none() => {
+                look_at = None;
+                asking = Some(broker.lag());
+            }
+        }
+    }
+    operations.arrivals.close();
+    // What has happened until now is told.
+    while let Ok(event) = events.try_recv() {
+        call(&callbacks, &event);
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn call(callbacks: &Mutex<Vec<EventCallback>>, event: &BusEvent) {
+    let callbacks = callbacks.lock().clone();
+    for callback in callbacks {
+        if catch_unwind(AssertUnwindSafe(|| callback(event))).is_err() {
+            error!(?event, "event callback panicked");
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Who owns how the rollout stands: the percentage, the plan, the guard. It decides nothing by itself.
+
+use super::{
+    ACTOR, Comparison, KEYED, RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus, SplitPool,
+    guard::{Breach, Decision, Guard, Rules, Sample, SideFigures},
+    plan::{Plan, Progress, Step},
+    status::{PlanStatus, SlotStatus, StuckSlot},
+};
+use crate::{
+    Config,
+    clock::now,
+    config::{LaneScope, RolloutConfig},
+    metrics::{BusMetrics, RolloutMetrics},
+};
+use buslane_core::{Job, Latencies, PoolStats, Topic};
+use buslane_lanes::SLOTS;
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, broadcast, watch};
+use tracing::{error, info, warn};
+
+/// Events that a reader may be late by.
+const EVENTS: usize = 256;
+
+/// The rollout of one bus.
+pub(crate) struct Controller {
+    pub(super) pool: Arc<SplitPool>,
+    state: Mutex<State>,
+    events: broadcast::Sender<RolloutEvent>,
+    /// Slots are to be moved.
+    pub(super) aimed: Notify,
+    /// Whether slots are on their way.
+    is_moving: watch::Sender<bool>,
+    is_closed: AtomicBool,
+    metrics: RolloutMetrics,
+    comparison: Arc<Comparison>,
+    lane_scope: LaneScope,
+}
+
+struct State {
+    percent: u8,
+    set_by: String,
+    /// Who decided is the configuration; nobody has done so at run time.
+    is_configured: bool,
+    /// It was not the same all the time.
+    has_changed: bool,
+    run: Option<Progress>,
+    guard: Guard,
+    /// Slots that stay for now, and when they were asked to move.
+    stuck: BTreeMap<usize, Instant>,
+    /// When slots were asked to move, and how many were elsewhere.
+    aimed: Option<(Instant, usize)>,
+    roll_backs: u64,
+    last_roll_back: Option<RollBack>,
+}
+
+/// Slots of the actor pool at this percentage.
+pub(crate) const fn boundary(percent: u8) -> usize {
+    SLOTS * percent as usize / 100
+}
+
+impl Controller {
+    pub(crate) fn new(
+        pool: Arc<SplitPool>,
+        percent: u8,
+        set_by: &str,
+        config: &Config,
+        metrics: &BusMetrics,
+    ) -> Arc<Self> {
+        let comparison = Arc::new(Comparison::new(metrics.shadows()));
+        let metrics = metrics.rollout();
+        metrics.percent(percent);
+        let state = State {
+            percent,
+            set_by: set_by.to_owned(),
+            is_configured: true,
+            has_changed: false,
+            run: None,
+            guard: Guard::new(rules(&config.rollout)),
+            stuck: BTreeMap::new(),
+            aimed: None,
+            roll_backs: 0,
+            last_roll_back: None,
+        };
+        Arc::new(Self {
+            pool,
+            state: Mutex::new(state),
+            events: broadcast::Sender::new(EVENTS),
+            aimed: Notify::new(),
+            is_moving: watch::Sender::new(false),
+            is_closed: AtomicBool::new(false),
+            metrics,
+            comparison,
+            lane_scope: config.lane_scope,
+        })
+    }
+
+    pub(super) fn status(&self) -> RolloutStatus {
+        let (state, counts, now) = (self.state.lock(), self.pool.counts(), now());
+        RolloutStatus {
+            percent: state.percent,
+            set_by: state.set_by.clone(),
+            slots: SlotStatus { total: SLOTS, on_actor: counts.at[ACTOR], moving: counts.moving },
+            stuck: (state.stuck.iter())
+                .map(|(slot, since)| StuckSlot { slot: *slot, seconds: (now - *since).as_secs() })
+                .collect(),
+            plan: state.run.as_ref().map(|run| PlanStatus {
+                stages: run.plan().to_string(),
+                advance: run.plan().advance(),
+                stage: run.place(),
+                seconds: run.lasted(now).as_secs(),
+                advice: run.advice().to_string(),
+            }),
+            window: state.guard.status().cloned(),
+            roll_backs: state.roll_backs,
+            last_roll_back: state.last_roll_back.clone(),
+            shadow: self.comparison.status(),
+        }
+    }
+
+    /// Where handlers are compared with their twins.
+    pub(crate) fn comparison(&self) -> &Arc<Comparison> {
+        &self.comparison
+    }
+
+    /// As [`SplitPool::try_beside`].
+    pub(crate) fn try_beside(&self, job: Job) -> bool {
+        self.pool.try_beside(job)
+    }
+
+    pub(super) fn pool_of(&self, topic: &Topic, key: &[u8]) -> &'static str {
+        if self.pool.runs_at(self.lane_scope.lane(topic, key)) == ACTOR { "actor" } else { "keyed" }
+    }
+
+    pub(super) fn watch(&self) -> RolloutEvents {
+        RolloutEvents(self.events.subscribe())
+    }
+
+    pub(super) async fn settled(&self) {
+        // The sender lives as long as this.
+        let _ = self.is_moving.subscribe().wait_for(|is_moving| !is_moving).await;
+    }
+
+    /// The bus ends: nothing is changed any more.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Relaxed);
+        self.is_moving.send_replace(false);
+    }
+
+    fn check_open(&self) -> Result<(), RolloutError> {
+        if self.is_closed.load(Relaxed) { Err(RolloutError::Closed) } else { Ok(()) }
+    }
+
+    pub(super) fn set_percent(&self, percent: u8, by: &str) -> Result<(), RolloutError> {
+        self.check_open()?;
+        if percent > 100 {
+            return Err(RolloutError::Percent(percent));
+        }
+        let mut state = self.state.lock();
+        state.run = None;
+        self.go_to(&mut state, percent, by);
+        Ok(())
+    }
+
+    pub(super) fn begin(&self, plan: Plan, by: &str) -> Result<(), RolloutError> {
+        self.check_open()?;
+        self.begin_in(&mut self.state.lock(), plan, by);
+        Ok(())
+    }
+
+    /// As the configuration wants it: a plan, or else this share of the keys. Nothing happens when somebody has decided at run
+    /// time: who that is.
+    pub(crate) fn configure(&self, percent: u8, plan: Option<Plan>, by: &str) -> Result<Option<String>, RolloutError> {
+        self.check_open()?;
+        let mut state = self.state.lock();
+        if !state.is_configured {
+            return Ok(Some(state.set_by.clone()));
+        }
+        match plan {
+            Some(plan) => self.begin_in(&mut state, plan, by),
+            None => {
+                state.run = None;
+                self.go_to(&mut state, percent, by);
+            }
+        }
+        state.is_configured = true;
+        Ok(None)
+    }
+
+    /// Who has decided at run time; none while the configuration holds.
+    pub(crate) fn overridden_by(&self) -> Option<String> {
+        let state = self.state.lock();
+        (!state.is_configured).then(|| state.set_by.clone())
+    }
+
+    fn begin_in(&self, state: &mut State, plan: Plan, by: &str) {
+        let run = Progress::new(plan, now());
+        let percent = run.stage().percent;
+        info!(plan = %run.plan(), by, "rollout plan begun");
+        state.run = Some(run);
+        self.go_to(state, percent, by);
+    }
+
+    pub(super) fn advance(&self, by: &str) -> Result<(), RolloutError> {
+        self.check_open()?;
+        self.advance_in(&mut self.state.lock(), by)
+    }
+
+    fn advance_in(&self, state: &mut State, by: &str) -> Result<(), RolloutError> {
+        let run = state.run.as_mut().ok_or(RolloutError::NoPlan)?;
+        let percent = run.advance(now()).ok_or(RolloutError::LastStage)?.percent;
+        self.advanced(state, percent, by);
+        Ok(())
+    }
+
+    fn advanced(&self, state: &mut State, percent: u8, by: &str) {
+        let stage = state.run.as_ref().map_or(0, Progress::place);
+        self.tell(RolloutEvent::Advanced { stage, by: by.to_owned() });
+        self.go_to(state, percent, by);
+    }
+
+    pub(super) fn roll_back_by(&self, by: &str) {
+        self.roll_back(&mut self.state.lock(), None, by);
+    }
+
+    fn roll_back(&self, state: &mut State, breach: Option<Breach>, by: &str) {
+        let counts = self.pool.counts();
+        let back = RollBack {
+            by: by.to_owned(),
+            percent: state.percent,
+            slots: counts.at[ACTOR] + counts.moving,
+            at: OffsetDateTime::now_utc(),
+            breach,
+        };
+        state.run = None;
+        state.roll_backs += 1;
+        match &back.breach {
+            Some(breach) => {
+                error!(from_percent = back.percent, slots = back.slots, %breach, "rolled back to the keyed pool")
+            }
+            None => warn!(from_percent = back.percent, slots = back.slots, by, "rolled back to the keyed pool"),
+        }
+        self.metrics.rolled_back(back.breach.as_ref().map(|breach| breach.trigger));
+        state.last_roll_back = Some(back.clone());
+        self.go_to(state, 0, by);
+        self.tell(RolloutEvent::RolledBack(back));
+    }
+
+    /// The share of the keys is another one from now on.
+    fn go_to(&self, state: &mut State, percent: u8, by: &str) {
+        let from = std::mem::replace(&mut state.percent, percent);
+        by.clone_into(&mut state.set_by);
+        state.is_configured = false;
+        state.stuck.clear();
+        state.has_changed |= from != percent;
+        state.guard.begin_stage(self.sample(percent));
+        self.metrics.percent(percent);
+        if from != percent {
+            info!(from, to = percent, by, "rollout percentage changed");
+            self.tell(RolloutEvent::PercentChanged { from, to: percent, by: by.to_owned() });
+        }
+        self.aim(state);
+    }
+
+    fn aim(&self, state: &mut State) {
+        self.pool.aim(boundary(state.percent));
+        let moving = self.pool.counts().moving;
+        if moving > 0 {
+            state.aimed = Some((now(), moving));
+            self.is_moving.send_replace(true);
+        }
+        self.aimed.notify_one();
+    }
+
+    /// Asks the slots that have stayed to move again.
+    pub(super) fn retry_stuck(&self) {
+        let mut state = self.state.lock();
+        if !state.stuck.is_empty() {
+            self.aim(&mut state);
+        }
+    }
+
+    /// Slots stay where they are for now.
+    pub(super) fn gave_up(&self, slots: &[usize], since: impl Fn(usize) -> Instant) {
+        let mut state = self.state.lock();
+        for slot in slots {
+            if state.stuck.insert(*slot, since(*slot)).is_none() {
+                warn!(slot, "rollout slot stays for now: a handler of it does not end");
+                self.tell(RolloutEvent::SlotStuck { slot: *slot });
+            }
+        }
+        self.metrics.stuck(state.stuck.len());
+    }
+
+    /// Some slots have arrived; `moving` are still on their way, and these were waited for in vain.
+    pub(super) fn moved(&self, moving: usize) {
+        self.metrics.moving(moving);
+        if moving > 0 {
+            return;
+        }
+        let mut state = self.state.lock();
+        // Something may have been asked for meanwhile.
+        if self.pool.counts().moving > 0 {
+            return;
+        }
+        let is_there = |slot: &usize| self.pool.is_at_home(*slot);
+        state.stuck.retain(|slot, _| !is_there(slot));
+        self.metrics.stuck(state.stuck.len());
+        if let Some((since, slots)) = state.aimed.take() {
+            let (percent, took) = (state.percent, now() - since);
+            let slots = slots.saturating_sub(state.stuck.len());
+            info!(percent, slots, ?took, stuck = state.stuck.len(), "rollout slots moved");
+            self.tell(RolloutEvent::Moved { percent, slots, took });
+        }
+        self.is_moving.send_replace(false);
+    }
+
+    /// Compares both sides, and does what follows from it.
+    pub(super) fn look(&self) {
+        let mut state = self.state.lock();
+        if state.percent == 100 && !state.has_changed && state.run.is_none() {
+            // The pool that was configured: there is nothing to go back to by itself.
+            return;
+        }
+        let sample = self.sample(state.percent);
+        let decision = state.guard.observe(sample);
+        let step = state.run.as_mut().map_or(Step::Stay, |run| run.decided(&decision, now()));
+        match step {
+            Step::Stay | Step::RolledBack => {}
+            Step::Advanced(stage) => {
+                // It goes on as whoever gave it wants it to.
+                let is_configured = state.is_configured;
+                self.advanced(&mut state, stage.percent, "plan");
+                state.is_configured = is_configured;
+            }
+            Step::MayAdvance => {
+                let stage = state.run.as_ref().map_or(0, Progress::place);
+                info!(stage, "rollout may advance");
+                self.tell(RolloutEvent::MayAdvance { stage });
+            }
+            Step::Done => {
+                state.run = None;
+                info!(percent = state.percent, "rollout plan ended");
+                self.tell(RolloutEvent::PlanEnded);
+            }
+        }
+        if let Decision::RollBack(breach) = decision {
+            self.roll_back(&mut state, Some(breach), "guard");
+        }
+    }
+
+    fn sample(&self, percent: u8) -> Sample {
+        let side = |side| self.pool.side(side).map(|(stats, latencies)| figures(stats, latencies)).unwrap_or_default();
+        Sample { at: now(), percent, keyed: side(KEYED), actor: side(ACTOR), resident_bytes: crate::health::resident() }
+    }
+
+    /// An event that nobody watches for goes nowhere.
+    fn tell(&self, event: RolloutEvent) {
+        let _ = self.events.send(event);
+    }
+}
+
+const fn rules(config: &RolloutConfig) -> Rules {
+    Rules {
+        window: config.window,
+        min_messages: config.min_messages,
+        max_p99_increase: config.max_p99_increase,
+        max_restart_share: config.max_restart_share,
+        max_error_increase: config.max_error_increase,
+        max_memory_growth: config.max_memory_growth,
+        memory_patience: config.memory_patience,
+        advance_p99_increase: config.advance_p99_increase,
+        advance_restart_share: config.advance_restart_share,
+    }
+}
+
+fn figures(stats: PoolStats, latencies: Latencies) -> SideFigures {
+    let errors = stats.failed + stats.panicked + stats.retried;
+    SideFigures {
+        attempts: stats.ok + errors,
+        errors,
+        ended: stats.ok + stats.failed + stats.panicked,
+        restarts: stats.restarts,
+        latencies,
+    }
+}

@@ -1,0 +1,157 @@
+//! The contract of pools, kept by both as one: at rest as exactly as by each of them, and while slots change sides all the
+//! time wherever that does not speak of bounds.
+
+use super::{LazyPool, SplitPool};
+use buslane_actor::{ActorPool, ActorPoolConfig};
+use buslane_core::{BoxFuture, Job, LaneState, Pool, PoolStats, RunningJob, StopReport, SubmitError};
+use buslane_keyed::{KeyedPool, KeyedPoolConfig};
+use buslane_testkit::pool_suite::{PoolFixture, PoolOptions};
+use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
+
+fn both(options: &PoolOptions, boundary: usize) -> SplitPool {
+    let PoolOptions { workers, bounds, wait_timeout, mode, max_restarts, restart_window, cool_down, .. } =
+        options.clone();
+    let (own, other) = (options.default_handler.clone(), options.default_handler.clone());
+    let keyed = KeyedPoolConfig { workers, wait_timeout, mode, bounds, default_handler: own, ..Default::default() };
+    let actor = ActorPoolConfig {
+        actors: workers,
+        wait_timeout,
+        mode,
+        bounds,
+        default_handler: other,
+        max_restarts,
+        restart_window,
+        cool_down,
+        ..Default::default()
+    };
+    SplitPool::new(
+        LazyPool::new(wait_timeout, move || Arc::new(KeyedPool::new(keyed.clone()))),
+        LazyPool::new(wait_timeout, move || Arc::new(ActorPool::new(actor.clone()))),
+        boundary,
+        bounds.messages,
+    )
+}
+
+/// Every slot at one side.
+struct AtRest(usize);
+
+impl PoolFixture for AtRest {
+    fn pool(&self, options: PoolOptions) -> Arc<dyn Pool> {
+        Arc::new(both(&options, self.0))
+    }
+
+    fn is_supervised(&self) -> bool {
+        self.0 > 0
+    }
+}
+
+buslane_testkit::pool_suite!(keyed_at_rest, AtRest(0));
+buslane_testkit::pool_suite!(actor_at_rest, AtRest(1_024));
+
+/// A pool whose slots are always on their way, until it is stopped.
+struct Restless(Arc<SplitPool>);
+
+impl Restless {
+    fn new(options: &PoolOptions) -> Self {
+        let pool = Arc::new(both(options, 512));
+        let (moved, runtime) = (Arc::downgrade(&pool), tokio::runtime::Handle::current());
+        thread::spawn(move || {
+            let _runtime = runtime.enter();
+            for boundary in [1_024, 100, 0, 512, 1_024, 0, 700].into_iter().cycle() {
+                let Some(pool) = moved.upgrade() else { return };
+                pool.aim(boundary);
+                for _ in 0..3 {
+                    pool.step();
+                    thread::sleep(Duration::from_micros(100));
+                }
+            }
+        });
+        Self(pool)
+    }
+}
+
+impl Pool for Restless {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn try_submit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError> {
+        self.0.try_submit(batch)
+    }
+    fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>) -> BoxFuture<'a, Result<(), SubmitError>> {
+        self.0.submit(batch)
+    }
+    fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize {
+        self.0.purge(matches)
+    }
+    fn limit_keys(&self, most: Option<usize>) {
+        self.0.limit_keys(most);
+    }
+    fn lane(&self, lane: u64) -> Option<LaneState> {
+        self.0.lane(lane)
+    }
+    fn running(&self) -> Vec<RunningJob> {
+        self.0.running()
+    }
+    fn stats(&self) -> PoolStats {
+        self.0.stats()
+    }
+    fn stop(&self, deadline: Duration) -> BoxFuture<'_, StopReport> {
+        self.0.stop(deadline)
+    }
+}
+
+struct OnTheWay;
+
+impl PoolFixture for OnTheWay {
+    fn pool(&self, options: PoolOptions) -> Arc<dyn Pool> {
+        Arc::new(Restless::new(&options))
+    }
+
+    fn is_one_pool(&self) -> bool {
+        false
+    }
+
+    fn is_supervised(&self) -> bool {
+        true
+    }
+}
+
+mod on_the_way {
+    use super::OnTheWay;
+
+    buslane_testkit::pool_suite!(@ run OnTheWay, order: [
+        p11_order_holds_under_mixed_load
+        p11_order_holds_under_mixed_load_in_fixed_slots
+        p11_order_holds_under_mixed_load_in_a_small_pool
+        p11_order_holds_for_one_hot_key
+    ]);
+    buslane_testkit::pool_suite!(@ run OnTheWay, retry: [
+        d3_retry_keeps_the_order_of_its_key
+        d3_attempts_count_up_and_keep_their_state
+        p10_waiting_retry_is_abandoned_at_stop
+    ]);
+    buslane_testkit::pool_suite!(@ run OnTheWay, handlers: [
+        p4_own_handler_goes_before_the_default
+        p5_every_job_settles_exactly_once
+        p5_dropping_the_pool_abandons_what_is_open
+        p11_handler_sees_the_same_message
+        p11_same_script_gives_the_same_record
+        t3_pools_leave_no_task_behind
+    ]);
+    buslane_testkit::pool_suite!(@ run OnTheWay, panics: [
+        p7_envelope_panic_is_reported_and_the_worker_goes_on
+        p7_panicked_attempt_may_be_retried
+        p7_panics_of_some_keys_leave_the_others_alone
+    ]);
+    buslane_testkit::pool_suite!(@ run OnTheWay, purge: [
+        p5_what_is_not_held_does_not_start
+    ]);
+    buslane_testkit::pool_suite!(@ run OnTheWay, stop: [
+        p10_stop_runs_what_is_queued
+        p10_running_handler_is_waited_for
+        p10_concurrent_stops_get_the_same_answer
+        p10_cancelled_stop_goes_on
+        p10_stopped_pool_refuses_work
+        p10_stop_while_submitting_loses_nothing
+    ]);
+}

@@ -1,0 +1,49 @@
+//! The lag of each partition on the page. Alone in its process: these handles are bound as partitions come, by a task of
+//! the bus, and only a recorder of the whole process is there too. SPEC: O1, L1
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use buslane::{Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy};
+use buslane_testkit::{deadline::until, signal::Gate};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::{sync::Arc, time::Duration};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o1_the_lag_of_each_partition_is_on_the_page() {
+    let page = PrometheusBuilder::new().install_recorder().unwrap();
+    let value = |series: &str| {
+        let text = page.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
+        line.map(|value| value.parse::<f64>().unwrap())
+    };
+    let mut config = Config::default();
+    config.backlog.check_interval = Duration::from_millis(5);
+    let bus = EventBus::connect(config).await.unwrap();
+    let settings = TopicSettings { partitions: Some(2), ..TopicSettings::default() };
+    bus.configure_topic("orders", &settings, TopicStrategy::CreateOnly).await.unwrap();
+    let gate = Arc::new(Gate::default());
+    let opened = Arc::clone(&gate);
+    let handler = move |_: Event| {
+        let gate = Arc::clone(&opened);
+        async move { gate.wait().await }
+    };
+    bus.subscribe_envelopes("orders", handler).await.unwrap();
+    let mut of = [0.0, 0.0];
+    for n in 0..20 {
+        let receipt = bus.publish_envelope("orders", Envelope::new(format!("a{n}"), "Placed", &n).unwrap()).await;
+        of[receipt.unwrap().partition as usize] += 1.0;
+    }
+    let lag = |what: &str, partition: usize| {
+        value(&format!("memory_eventbus_consumer_lag{what}{{topic=\"orders\",partition=\"{partition}\"}}"))
+    };
+    for (partition, messages) in of.into_iter().enumerate() {
+        assert!(messages > 0.0, "{of:?}");
+        until("the lag is there", || lag("", partition) == Some(messages)).await;
+        until("it grows old", || lag("_seconds", partition).is_some_and(|seconds| seconds > 0.0)).await;
+    }
+    gate.open();
+    for partition in [0, 1] {
+        until("it is gone", || lag("", partition) == Some(0.0) && lag("_seconds", partition) == Some(0.0)).await;
+    }
+    let closed = bus.clone();
+    closed.shutdown(Duration::from_secs(10)).await.unwrap();
+}

@@ -1,0 +1,92 @@
+//! A rollout in fast motion: it goes to its end, or an ill actor side makes the guard roll back. SPEC: S3, S4, S5
+
+use super::{Ledger, file, program::Program};
+use serde_json::Value;
+
+/// Runs it with these arguments, and what came of it.
+fn run(name: &str, arguments: &[&str]) -> (Value, Ledger) {
+    let (report, ledger) = (file(&format!("{name}.json")), file(&format!("{name}.csv")));
+    let files = ["--report", report.to_str().unwrap(), "--ledger", ledger.to_str().unwrap()];
+    let run = Program::new(name, &[arguments, &files].concat()).run();
+    assert_eq!(run.code, Some(0), "{run}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    for key in ["lost", "order_violations", "duplicates"] {
+        assert_eq!(report[key], 0, "{key}\n{run}");
+    }
+    assert!(run.out.contains("stages") && run.err.contains("% of the keys on actors"), "{run}");
+    let ledger = Ledger::read(&ledger);
+    ledger.check();
+    (report, ledger)
+}
+
+fn percentages(rollout: &Value) -> Vec<u64> {
+    rollout["stages"].as_array().unwrap().iter().map(|stage| stage["percent"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn s5_a_healthy_plan_goes_to_its_end_by_itself() {
+    let (report, _) = run("healthy", &["--rollout", "10,50,100"]);
+    let rollout = &report["rollout"];
+    assert_eq!(percentages(rollout), [10, 50, 100], "{rollout}");
+    assert_eq!((&rollout["ended"], &rollout["problems"]), (&true.into(), &Value::Array(vec![])));
+    assert_eq!(report["pool"], "actor");
+}
+
+/// The roll-back that an illness causes, at the stage that it begins with.
+fn rolls_back(illness: &str, from: u64, trigger: &str) {
+    let inject = format!("{illness}@{from}");
+    let (report, _) = run(illness, &["--rollout", "10,50", "--inject", &inject]);
+    let rollout = &report["rollout"];
+    let stages: Vec<u64> = [10, 50, 0].into_iter().filter(|percent| *percent <= from).collect();
+    assert_eq!(percentages(rollout), stages, "{rollout}");
+    assert_eq!(rollout["rollbacks"].as_array().unwrap().len(), 1, "{rollout}");
+    let back = &rollout["rollbacks"][0];
+    assert_eq!((back["breach"]["trigger"].as_str(), back["percent"].as_u64()), (Some(trigger), Some(from)), "{back}");
+    assert!(back["breach"]["actor"].as_f64() > back["breach"]["limit"].as_f64(), "{back}");
+    assert!(rollout["keys_touched"].as_u64() > Some(0) && rollout["seconds_to_settle"].is_number(), "{rollout}");
+    assert_eq!(report["pool"], "keyed");
+}
+
+#[test]
+fn s5_slow_actors_are_rolled_back() {
+    rolls_back("slow", 50, "latency");
+}
+
+#[test]
+fn s5_actors_that_restart_are_rolled_back() {
+    rolls_back("restart", 50, "restarts");
+}
+
+#[test]
+fn s5_actors_that_fail_are_rolled_back() {
+    rolls_back("errors", 10, "errors");
+}
+
+#[test]
+fn s5_actors_that_leak_are_rolled_back() {
+    rolls_back("leak", 10, "memory");
+}
+
+/// Without the guard nothing rolls back, and that is not what was asked for.
+#[test]
+fn s5_a_story_that_did_not_happen_is_not_a_success() {
+    let config = file("unguarded.yaml");
+    std::fs::write(&config, "rollout: { guard: false }\n").unwrap();
+    let arguments = ["--rollout", "10", "--inject", "slow@10", "--events", "10000", "--report"];
+    let report = file("unguarded.json");
+    let program = Program::new("unguarded", &[&arguments[..], &[report.to_str().unwrap()]].concat());
+    let run = program.env(("BUSLANE_CONFIG", config.to_str().unwrap())).run();
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.out.contains("no roll-back, although there was slow:300@10"), "{run}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    assert_eq!((&report["lost"], report["rollout"]["problems"].as_array().unwrap().len()), (&0.into(), 1));
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let start = std::time::Instant::now();
+    let (report, _) = super::good("rate", super::KEYED, &["--events", "1000", "--rate", "550", "--no-faults"]);
+    // 1,100 messages; the last batch is due a little before the end of the second second.
+    assert_eq!(report["published"], 1_100);
+    assert!(start.elapsed().as_secs_f64() > 1.9, "{:?}", start.elapsed());
+}

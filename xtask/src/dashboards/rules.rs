@@ -1,0 +1,88 @@
+//! The rules of `deploy/prometheus`, as far as they have to be looked at. Whether they are well-formed is for promtool to say.
+
+use serde::Deserialize;
+
+use crate::process::Result;
+
+#[derive(Deserialize)]
+pub(super) struct Rules {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    rules: Vec<Rule>,
+}
+
+/// A rule that records a series, or one that alerts.
+#[derive(Deserialize)]
+pub(super) struct Rule {
+    pub(super) alert: Option<String>,
+    pub(super) expr: String,
+}
+
+impl Rules {
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        Ok(serde_saphyr::from_str(text)?)
+    }
+
+    pub(super) fn alerts(&self) -> impl Iterator<Item = &Rule> {
+        self.all().filter(|rule| rule.alert.is_some())
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Rule> {
+        self.groups.iter().flat_map(|group| &group.rules)
+    }
+}
+
+impl Rule {
+    /// What an alert looks at, without what it compares that with: `a > 1 and b < 2` looks at `a` and at `b`. All of a rule that
+    /// only records.
+    pub(super) fn operands(&self) -> Vec<&str> {
+        if self.alert.is_none() {
+            return vec![self.expr.trim()];
+        }
+        let both = self.expr.split(" and ").map(|part| {
+            let part = part.strip_prefix("on ").and_then(|rest| rest.split_once(") ")).map_or(part, |(_, rest)| rest);
+            [" > ", " >= ", " == "].iter().find_map(|sign| part.split_once(sign)).map_or(part, |(left, _)| left)
+        });
+        both.map(str::trim).collect()
+    }
+}
+
+/// The rules without their waiting times: what is seen once is an alarm.
+pub(super) fn without_waiting(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("for: ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rule, Rules, without_waiting};
+
+    const TEXT: &str = "groups:
+  - name: a
+    rules:
+      - record: x
+        expr: 'sum(y > 1)'
+      - alert: Z
+        expr: x > 1
+        for: 5m
+";
+
+    #[test]
+    fn rules_are_read_from_their_file() {
+        let rules = Rules::parse(TEXT).expect("valid");
+        assert_eq!(rules.all().map(Rule::operands).collect::<Vec<_>>(), [["sum(y > 1)"], ["x"]]);
+        assert_eq!(rules.alerts().count(), 1);
+        let hasty = without_waiting(TEXT);
+        assert!(!hasty.contains("for:") && Rules::parse(&hasty).is_ok());
+    }
+
+    #[test]
+    fn an_alert_is_taken_apart_at_its_comparisons() {
+        let of = |expr: &str| Rule { alert: Some("A".to_owned()), expr: expr.to_owned() }.operands().join(";");
+        assert_eq!(of("deriv(a[1m]) > 0 and a > 1000"), "deriv(a[1m]);a");
+        assert_eq!(of("up == 0 and on (job, instance) count by (job) (a)"), "up;count by (job) (a)");
+        assert_eq!(of("a{b=\"c\"} >= 1"), "a{b=\"c\"}");
+    }
+}

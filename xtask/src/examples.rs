@@ -1,0 +1,34 @@
+//! Builds the examples that other commands run as programs of their own.
+
+use std::path::PathBuf;
+
+use crate::process::{Result, cargo, run};
+use crate::tools;
+use crate::workspace::Metadata;
+
+/// With which profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// All of them, as the tests build them: right after these nothing is left to be built.
+    Dev,
+    /// Only the order service, for long runs and figures.
+    Release,
+}
+
+/// Returns the folder of the programs.
+pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
+    tools::openssl()?;
+    let (what, folder): (&[&str], _) = match profile {
+        Profile::Dev => (&["--workspace", "--all-features", "--examples"], "debug"),
+        Profile::Release => {
+            (&["--release", "-p", "buslane", "--features", "kafka,nats,http", "--example", "order_service"], "release")
+        }
+    };
+    run(cargo(["build"]).args(what))?;
+    Ok(Metadata::of_workspace()?.target_directory.join(folder).join("examples"))
+}
+
+/// Builds them and returns the order service.
+pub(crate) fn order_service(profile: Profile) -> Result<PathBuf> {
+    Ok(build(profile)?.join(format!("order_service{}", std::env::consts::EXE_SUFFIX)))
+}

@@ -1,0 +1,81 @@
+//! What differs between the brokers that suffer.
+
+use std::time::Duration;
+
+use crate::brokers::Kind;
+use crate::ledger::Numbering;
+
+/// One broker, as the rounds see it.
+#[derive(Clone, Copy)]
+pub(crate) struct Backend {
+    pub(crate) kind: Kind,
+    pub(crate) numbering: Numbering,
+    /// How far back the broker may not know what a killed process has done.
+    pub(crate) unsettled: Duration,
+    /// How long members may be without their group after an outage.
+    pub(crate) regrouping: Duration,
+    /// Silence after which others take over what a member had.
+    pub(crate) silence: Duration,
+    /// Whether the messages of an aggregate may go to several members at a time.
+    pub(crate) is_shared: bool,
+    pub(crate) nodes: u16,
+}
+
+impl Backend {
+    /// A commit interval of a second, and a session of six, for which a rebalance may wait for another member that has died;
+    /// commits wait behind it. After an outage a session and a rebalance.
+    pub(crate) const fn kafka(nodes: u16) -> Self {
+        Self {
+            kind: Kind::Kafka,
+            numbering: Numbering::OfPartitions,
+            unsettled: Duration::from_millis(7_500),
+            regrouping: Duration::from_secs(20),
+            silence: Duration::from_secs(6),
+            is_shared: false,
+            nodes,
+        }
+    }
+
+    /// Acknowledgements are sent as handlers end. After an outage a lease, and what waits for its acknowledgement.
+    pub(crate) const fn nats(nodes: u16) -> Self {
+        Self {
+            kind: Kind::Nats,
+            numbering: Numbering::OfTopics,
+            unsettled: Duration::from_secs(1),
+            regrouping: Duration::from_secs(20),
+            silence: Duration::from_secs(6),
+            is_shared: false,
+            nodes,
+        }
+    }
+
+    /// The configuration of all processes. Members are missed soon; publishers outlive a broker's restart.
+    pub(crate) fn config(&self, address: &str) -> String {
+        let silence = self.silence.as_secs();
+        let own = match self.kind {
+            Kind::Kafka => {
+                format!("kafka:\n  consumer:\n    session_timeout: {silence}s\n    heartbeat_interval: 1s\n")
+            }
+            Kind::Nats => format!(
+                "nats:\n  consumer:\n    ack_wait: {silence}s\n    lease: {silence}s\n  stream:\n    replication: {}\n",
+                self.nodes
+            ),
+        };
+        let servers = address.replace("nats://", "");
+        // Who comes back is behind, and is to show how fast it catches up.
+        let recovery = "recovery: { at_start: never, on_backlog: false }\n";
+        format!("url: {}://{servers}\ngroup: chaos\npublish_timeout: 3m\n{recovery}{own}", self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Backend;
+
+    #[test]
+    fn a_url_names_all_nodes_once() {
+        let text = Backend::nats(3).config("nats://a:1,nats://b:2");
+        assert!(text.starts_with("url: nats://a:1,b:2\n") && text.contains("replication: 3"), "{text}");
+        assert!(Backend::kafka(1).config("a:1").starts_with("url: kafka://a:1\n"));
+    }
+}

@@ -1,0 +1,380 @@
+//! What became of every message: which are over, in which order, and which were done more than once and why.
+//!
+//! Lines are judged in the order in which handlers began, so they wait until none that began earlier can still come. What is
+//! kept does not grow with the number of messages.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+
+use super::line::Line;
+use super::ranges::Ranges;
+
+/// Who has done a message is forgotten after so long: whatever redelivers it does so long before.
+const REMEMBERED_NS: u64 = 600_000_000_000;
+/// So many of the lines that broke a promise are kept, to be looked at.
+const FINDINGS: usize = 100;
+
+/// A time in which redeliveries are to be expected: of one process, or of all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Excuse {
+    pub(crate) process: Option<u32>,
+    pub(crate) from_ns: u64,
+    pub(crate) to_ns: u64,
+}
+
+/// What became of messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) handled: u64,
+    pub(crate) lost: u64,
+    pub(crate) order_violations: u64,
+    /// Handled again, as a crash or an outage explains.
+    pub(crate) redelivered: u64,
+    /// Handled again without such a reason.
+    pub(crate) duplicates: u64,
+    /// Two handlers of one aggregate at once: the old owner had not ended when the new one began.
+    pub(crate) stragglers: u64,
+}
+
+impl Verdict {
+    /// Stragglers have a reason when something was killed or cut off; where members share topics, they are no wonder, nor is
+    /// another order.
+    pub(crate) fn is_good(&self, has_excuses: bool, is_shared: bool) -> bool {
+        self.lost + self.duplicates == 0
+            && (is_shared || (self.order_violations == 0 && (has_excuses || self.stragglers == 0)))
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.handled += other.handled;
+        self.lost += other.lost;
+        self.order_violations += other.order_violations;
+        self.redelivered += other.redelivered;
+        self.duplicates += other.duplicates;
+        self.stragglers += other.stragglers;
+    }
+}
+
+/// How a broker counts messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    /// From 0, in each partition.
+    OfPartitions,
+    /// From 1, over all partitions of a topic.
+    OfTopics,
+}
+
+impl Numbering {
+    const fn first(self) -> u64 {
+        match self {
+            Self::OfPartitions => 0,
+            Self::OfTopics => 1,
+        }
+    }
+
+    /// What is numbered together.
+    fn place(self, line: &Line) -> Place {
+        let partition = if self == Self::OfPartitions { line.partition } else { 0 };
+        (line.topic.clone(), partition)
+    }
+}
+
+/// A topic and a partition of it.
+type Place = (String, u32);
+/// A topic and an aggregate: partitions of two topics may belong to two processes.
+type Lane = (String, String);
+
+/// When a line's handler began and ended: the order of judgement.
+type Turn = (u64, u64, u64);
+
+/// Everything that was handled.
+pub(crate) struct Books {
+    numbering: Numbering,
+    /// Offsets that are over, as soon as they are read.
+    seen: BTreeMap<Place, Ranges>,
+    waiting: BinaryHeap<Reverse<(Turn, usize)>>,
+    lines: HashMap<usize, Line>,
+    noted: usize,
+    /// Offsets that are over, of what was judged.
+    over: BTreeMap<Place, Ranges>,
+    highest: HashMap<Lane, u64>,
+    /// When the last handler ended, and whose it was.
+    running: HashMap<Lane, (u64, u32)>,
+    done_by: HashMap<(Place, u64), Doer>,
+    done: VecDeque<(u64, (Place, u64))>,
+    judged_ns: u64,
+    late: u64,
+    verdict: Verdict,
+    published: u64,
+    panics: HashMap<u32, u64>,
+    findings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Doer {
+    process: u32,
+    end_ns: u64,
+}
+
+impl Books {
+    pub(crate) fn new(numbering: Numbering) -> Self {
+        Self {
+            numbering,
+            seen: BTreeMap::new(),
+            waiting: BinaryHeap::new(),
+            lines: HashMap::new(),
+            noted: 0,
+            over: BTreeMap::new(),
+            highest: HashMap::new(),
+            running: HashMap::new(),
+            done_by: HashMap::new(),
+            done: VecDeque::new(),
+            judged_ns: 0,
+            late: 0,
+            verdict: Verdict::default(),
+            published: 0,
+            panics: HashMap::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Takes in a line, to be judged later.
+    pub(super) fn note(&mut self, line: Line) {
+        if line.is_over() {
+            self.seen.entry(self.numbering.place(&line)).or_default().insert(line.offset);
+        }
+        if line.costs_an_actor() {
+            *self.panics.entry(line.process).or_default() += 1;
+        }
+        if line.start_ns < self.judged_ns {
+            self.late += 1;
+        }
+        self.noted += 1;
+        self.waiting.push(Reverse(((line.start_ns, line.end_ns, line.offset), self.noted)));
+        self.lines.insert(self.noted, line);
+    }
+
+    /// Messages that are over, judged or not.
+    pub(crate) fn over(&self) -> u64 {
+        self.seen.values().map(Ranges::count).sum()
+    }
+
+    /// Messages that are not over, although later ones of their partition are.
+    pub(crate) fn open(&self) -> u64 {
+        missing(&self.seen, self.numbering.first())
+    }
+
+    /// Panics of this process after which an actor had to be restarted, if an actor it was.
+    pub(crate) fn panics_of(&self, process: u32) -> u64 {
+        self.panics.get(&process).copied().unwrap_or(0)
+    }
+
+    /// Lines that came after their time: others that began later had been judged.
+    pub(crate) const fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// The first lines that broke a promise.
+    pub(crate) fn findings(&self) -> &[String] {
+        &self.findings
+    }
+
+    /// Judges what began before this time.
+    pub(crate) fn judge_until(&mut self, until_ns: u64, excuses: &[Excuse]) {
+        while self.waiting.peek().is_some_and(|Reverse((turn, _))| turn.0 < until_ns) {
+            let Some(line) = self.waiting.pop().and_then(|Reverse((_, at))| self.lines.remove(&at)) else { continue };
+            self.judge(&line, excuses);
+        }
+        self.judged_ns = self.judged_ns.max(until_ns);
+        let forgotten = self.judged_ns.saturating_sub(REMEMBERED_NS);
+        while self.done.front().is_some_and(|(end_ns, _)| *end_ns < forgotten) {
+            if let Some((_, message)) = self.done.pop_front() {
+                self.done_by.remove(&message);
+            }
+        }
+    }
+
+    /// What became of what was judged since the last close. Nothing is lost before everything is closed.
+    pub(crate) const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Judges all lines. So many more messages were published, and nothing more will come of them.
+    pub(crate) fn close(&mut self, published: u64, excuses: &[Excuse]) -> Verdict {
+        self.judge_until(u64::MAX, excuses);
+        self.judged_ns = 0;
+        self.published += published;
+        let over = self.over.values().map(Ranges::count).sum();
+        let lost = missing(&self.over, self.numbering.first()).max(self.published.saturating_sub(over));
+        Verdict { lost, ..std::mem::take(&mut self.verdict) }
+    }
+
+    fn judge(&mut self, line: &Line, excuses: &[Excuse]) {
+        let lane = (line.topic.clone(), line.aggregate.clone());
+        if !line.aggregate.is_empty() {
+            let last = self.running.entry(lane.clone()).or_insert((0, line.process));
+            let is_straggler = line.start_ns < last.0 && line.process != last.1;
+            if line.end_ns > last.0 {
+                *last = (line.end_ns, line.process);
+            }
+            if is_straggler {
+                self.verdict.stragglers += 1;
+            }
+        }
+        if !line.is_over() {
+            return;
+        }
+        let place = self.numbering.place(line);
+        let message = (place.clone(), line.offset);
+        if !self.over.entry(place).or_default().insert(line.offset) {
+            let first = self.done_by.get(&message).copied();
+            if first.is_some_and(|first| excuses.iter().any(|excuse| excuse.covers(first, line.doer()))) {
+                self.verdict.redelivered += 1;
+            } else {
+                self.verdict.duplicates += 1;
+                self.find(format!("done again: {line:?}, first by {first:?}"));
+            }
+            return;
+        }
+        self.verdict.handled += 1;
+        if !line.aggregate.is_empty() {
+            let highest = self.highest.entry(lane).or_default();
+            let is_behind = line.offset < *highest;
+            *highest = line.offset.max(*highest);
+            if is_behind {
+                self.verdict.order_violations += 1;
+                self.find(format!("after a later message of its aggregate: {line:?}"));
+            }
+        }
+        self.done.push_back((line.end_ns, message.clone()));
+        self.done_by.insert(message, line.doer());
+    }
+
+    fn find(&mut self, finding: String) {
+        if self.findings.len() < FINDINGS {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// Gaps between offsets.
+fn missing(places: &BTreeMap<Place, Ranges>, first: u64) -> u64 {
+    places.values().map(|offsets| offsets.missing_from(first)).sum()
+}
+
+impl Line {
+    const fn doer(&self) -> Doer {
+        Doer { process: self.process, end_ns: self.end_ns }
+    }
+}
+
+impl Excuse {
+    /// Whether it is why a message that `first` had done was done once more: the first time was not settled, or whoever
+    /// repeats it does not know yet that it has lost it.
+    fn covers(&self, first: Doer, again: Doer) -> bool {
+        [first, again].into_iter().any(|doer| {
+            self.process.is_none_or(|process| process == doer.process)
+                && (self.from_ns..=self.to_ns).contains(&doer.end_ns)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Books, Excuse, Numbering, Verdict};
+    use crate::ledger::line::Line;
+
+    fn books(numbering: Numbering, lines: &[&str]) -> Books {
+        let mut books = Books::new(numbering);
+        lines.iter().for_each(|line| books.note(Line::parse(line).expect("a line")));
+        books
+    }
+
+    fn judge(published: u64, lines: &[&str], excuses: &[Excuse]) -> Verdict {
+        books(Numbering::OfPartitions, lines).close(published, excuses)
+    }
+
+    #[test]
+    fn in_order_and_complete_is_good() {
+        let lines = ["orders,0,0,a,1,1,failed,1,2,7", "orders,0,0,a,1,2,done,3,4,7", "orders,0,1,a,2,1,done,5,6,8"];
+        let verdict = judge(2, &lines, &[]);
+        assert_eq!(verdict, Verdict { handled: 2, ..Verdict::default() });
+        assert!(verdict.is_good(false, false));
+    }
+
+    #[test]
+    fn a_gap_and_a_missing_end_are_lost() {
+        assert_eq!(judge(2, &["orders,0,1,a,2,1,done,5,6,8"], &[]).lost, 1);
+        assert_eq!(judge(3, &["orders,0,0,a,1,1,done,5,6,8"], &[]).lost, 2);
+    }
+
+    #[test]
+    fn a_topic_numbers_its_messages_over_all_partitions() {
+        let lines = ["orders,0,1,a,1,1,done,1,2,7", "orders,5,2,b,1,1,done,3,4,7", "orders,0,4,a,2,1,done,5,6,7"];
+        let verdict = books(Numbering::OfTopics, &lines).close(3, &[]);
+        assert_eq!((verdict.handled, verdict.lost), (3, 1));
+    }
+
+    #[test]
+    fn a_later_message_done_first_is_a_violation() {
+        let lines = ["orders,0,1,a,2,1,done,1,2,7", "orders,0,0,a,1,1,done,3,4,7"];
+        let verdict = judge(2, &lines, &[]);
+        assert_eq!((verdict.order_violations, verdict.lost), (1, 0));
+        assert!(!verdict.is_good(true, false) && verdict.is_good(true, true));
+    }
+
+    #[test]
+    fn a_second_time_needs_an_excuse() {
+        let lines = ["orders,0,0,a,1,1,done,1,2,7", "orders,0,0,a,1,1,done,30,40,8"];
+        assert_eq!(judge(1, &lines, &[]).duplicates, 1);
+        let excuse = |process, to_ns| [Excuse { process, from_ns: 0, to_ns }];
+        assert_eq!(judge(1, &lines, &excuse(Some(7), 10)).redelivered, 1);
+        assert_eq!(judge(1, &lines, &excuse(None, 10)).redelivered, 1);
+        assert_eq!(judge(1, &lines, &excuse(Some(8), 10)).duplicates, 1);
+        assert_eq!(judge(1, &lines, &excuse(Some(7), 1)).duplicates, 1);
+    }
+
+    #[test]
+    fn two_processes_at_once_are_a_straggler() {
+        let lines = ["orders,0,0,a,1,1,done,1,9,7", "orders,0,1,a,2,1,done,5,10,8"];
+        let verdict = judge(2, &lines, &[]);
+        assert_eq!(verdict.stragglers, 1);
+        assert!(!verdict.is_good(false, false) && verdict.is_good(true, false));
+    }
+
+    #[test]
+    fn lines_wait_for_those_that_began_earlier() {
+        let mut books = books(Numbering::OfPartitions, &["orders,0,1,a,2,1,done,30,40,7"]);
+        books.judge_until(20, &[]);
+        books.note(Line::parse("orders,0,0,a,1,1,done,25,50,8").expect("a line"));
+        assert_eq!((books.over(), books.open(), books.late(), books.verdict().handled), (2, 0, 0, 0));
+        let verdict = books.close(2, &[]);
+        assert_eq!((verdict.handled, verdict.order_violations, verdict.stragglers), (2, 0, 1));
+    }
+
+    #[test]
+    fn a_long_run_needs_no_more_memory_than_a_short_one() {
+        let mut books = Books::new(Numbering::OfPartitions);
+        for number in 0..10_000_u64 {
+            let ns = number * 1_000_000_000;
+            books.note(Line::parse(&format!("orders,0,{number},a,1,1,done,{ns},{},7", ns + 1)).expect("a line"));
+            books.judge_until(ns, &[]);
+        }
+        assert!(books.done_by.len() < 700 && books.done.len() < 700 && books.lines.len() < 2, "{}", books.done.len());
+        assert_eq!(books.close(10_000, &[]).lost, 0);
+    }
+
+    #[test]
+    fn what_broke_a_promise_is_shown() {
+        let again = "orders,0,0,a,1,1,done,30,40,8";
+        let mut books = books(Numbering::OfPartitions, &["orders,0,0,a,1,1,done,1,2,7", again]);
+        books.close(1, &[]);
+        assert!(matches!(books.findings(), [finding] if finding.contains("done again")), "{:?}", books.findings());
+    }
+
+    #[test]
+    fn panics_that_cost_an_actor_are_counted_for_each_process() {
+        let lines = ["cache.invalidate,0,0,,1,1,panicked,1,2,7", "orders,0,0,a,1,1,panicked,1,2,7"];
+        let books = books(Numbering::OfPartitions, &lines);
+        assert_eq!((books.panics_of(7), books.panics_of(8)), (1, 0));
+    }
+}
