@@ -4,6 +4,11 @@
 use crate::done::DoneMap;
 use crate::ring::{Ring, low_bits};
 
+/// How many words are looked at together: mostly they are all alike.
+const AT_ONCE: usize = 8;
+/// How many bits of a word are expected.
+const FORESEEN: usize = 4;
+
 /// Positions are relative to `low`.
 pub(crate) struct Picture<'a> {
     pub(crate) ring: &'a Ring,
@@ -33,25 +38,31 @@ impl Picture<'_> {
     /// The done runs from the front, `most` at most: where done begins and ends, in turn.
     pub(crate) fn runs(&self, most: usize) -> Vec<u32> {
         let most = most * 2;
-        let mut bounds = Vec::with_capacity(most.min(self.expected_bounds()));
-        let mut was_open = 1;
-        let mut at = self.low;
-        for open in self.ring.words_from(self.low) {
-            if at >= self.known || bounds.len() >= most {
+        // Each open offset begins and ends a run at most; a few more are written than there are.
+        let mut bounds = vec![0; most.min(self.expected_bounds()) + 64 * AT_ONCE];
+        let mut end = 0;
+        // What stands before the commit point counts as open.
+        let (mut at, mut hidden) = (self.low - self.low % 64, (1 << (self.low % 64)) - 1);
+        let mut before = u64::MAX;
+        let words = self.ring.words_of(self.low, self.known).into_iter().flat_map(|words| words.chunks(AT_ONCE));
+        for words in words {
+            if end >= most {
                 break;
             }
-            // A bit of `turns` says that this offset and the one before it differ.
-            let mut turns = open ^ (open << 1 | was_open);
-            if turns != 0 {
-                turns &= low_bits((self.known - at).min(64));
+            if words.iter().fold(0, |other, word| other | (word ^ before)) == 0 {
+                at += 64 * words.len() as u64;
+                continue;
             }
-            while turns != 0 {
-                bounds.push(self.position(at + u64::from(turns.trailing_zeros())));
-                turns &= turns - 1;
+            for word in words {
+                let open = word | std::mem::take(&mut hidden);
+                // A bit of `turns` says that this offset and the one before it differ.
+                let turns = (open ^ (open << 1 | before & 1)) & low_bits((self.known - at).min(64));
+                end += places(turns, self.position(at), &mut bounds[end..]);
+                before = 0_u64.wrapping_sub(open >> 63);
+                at += 64;
             }
-            was_open = open >> 63;
-            at += 64;
         }
+        bounds.truncate(end);
         if bounds.len() % 2 == 1 {
             bounds.push(self.position(self.known));
         }
@@ -106,8 +117,24 @@ impl Picture<'_> {
         reason = "a picture spans less than 2^31 offsets: see Limits and Builder"
     )]
     const fn position(&self, offset: u64) -> u32 {
-        (offset - self.low) as u32
+        offset.wrapping_sub(self.low) as u32
     }
+}
+
+/// Writes the places of the bits that are set, counted from `first`, and says how many they are. A few are written in any case:
+/// whether there are any is what a processor cannot foresee.
+fn places(mut bits: u64, first: u32, into: &mut [u32]) -> usize {
+    let count = bits.count_ones() as usize;
+    for places in into.as_chunks_mut::<FORESEEN>().0 {
+        for place in places {
+            *place = first.wrapping_add(bits.trailing_zeros());
+            bits &= bits.wrapping_sub(1);
+        }
+        if bits == 0 {
+            break;
+        }
+    }
+    count
 }
 
 fn ones(bytes: &[u8]) -> u64 {

@@ -54,6 +54,20 @@ impl Ring {
         self.words[at] >> shift | self.words[(at + 1) & (self.words.len() - 1)] << (WORD - shift)
     }
 
+    /// The words that hold `from..to`, in their order: up to the end of the ring, and on from its beginning. The first and the
+    /// last may hold other offsets too; of a full window they may be the same word.
+    pub(crate) fn words_of(&self, from: u64, to: u64) -> [&[u64]; 2] {
+        if from == to {
+            return [&[], &[]];
+        }
+        let count = usize::try_from((to - 1) / WORD - from / WORD + 1).unwrap_or(usize::MAX);
+        let ahead = &self.words[self.index(from)..];
+        match count.checked_sub(ahead.len()) {
+            Some(again) => [ahead, &self.words[..again]],
+            None => [&ahead[..count], &[]],
+        }
+    }
+
     /// The bits of all offsets from this one on, 64 at a time; for as long as they are asked for.
     #[inline]
     pub(crate) fn words_from(&self, offset: u64) -> impl Iterator<Item = u64> + '_ {
@@ -125,5 +139,17 @@ mod tests {
         ring.clear(71);
         ring.resize(64, 70, 134);
         assert_eq!((ring.capacity(), ring.count(70, 134), ring.get(70)), (64, 2, true));
+    }
+
+    #[test]
+    fn the_words_of_a_window_go_on_at_the_beginning() {
+        let ring = Ring { words: vec![0, 1, 2, 3] };
+        let words = |from, to| ring.words_of(from, to).concat();
+        assert_eq!(words(70, 70), [0; 0]);
+        assert_eq!(words(64, 65), [1]);
+        assert_eq!(words(70, 192), [1, 2]);
+        assert_eq!(words(70, 193), [1, 2, 3]);
+        assert_eq!(words(192, 320), [3, 0]);
+        assert_eq!(words(70, 70 + 256), [1, 2, 3, 0, 1]);
     }
 }

@@ -115,7 +115,7 @@ impl Tracker {
             return Delivery::Full;
         }
         let follows_open = (self.open > 0) & (offset == self.next) & self.ring.get(offset.wrapping_sub(1));
-        let is_done = self.restored.contains(offset);
+        let is_done = !self.restored.is_empty() && self.restored.contains(offset);
         let before = self.next;
         self.low = low;
         self.next = offset.saturating_add(1);
@@ -151,15 +151,23 @@ impl Tracker {
         }
         self.finished = self.finished.max(offset + 1);
         self.desk.changed();
-        if self.open == 0 {
-            self.low = self.next;
-            if !self.restored.is_empty() {
-                self.skip_restored();
-            }
-        } else if offset == self.low {
-            self.low = self.ring.next_set(offset + 1);
+        if offset == self.low {
+            self.advance();
         }
         true
+    }
+
+    /// The lowest open offset has ended.
+    #[inline(never)]
+    fn advance(&mut self) {
+        if self.open > 0 {
+            self.low = self.ring.next_set(self.low + 1);
+            return;
+        }
+        self.low = self.next;
+        if !self.restored.is_empty() {
+            self.skip_restored();
+        }
     }
 
     /// Nobody handles this open message any more. It stays open, and [`Tracker::deliver`] answers [`Delivery::New`] when it
@@ -239,6 +247,7 @@ impl Tracker {
         }
     }
 
+    #[cold]
     fn start_over(&mut self, offset: u64) {
         self.restored = DoneMap::empty(offset);
         (self.start, self.low, self.next, self.finished) = (offset, offset, offset, offset);

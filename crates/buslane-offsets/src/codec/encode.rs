@@ -8,7 +8,7 @@ use crate::picture::Picture;
 /// Below this many bytes zstd is not tried: it costs more time than it saves characters.
 const SMALL: usize = 200;
 /// How many done runs are looked at. Far more than fit, and few enough for the walk to stay short on a torn picture.
-const MAX_RUNS: usize = 8_192;
+const MAX_RUNS: usize = 4_096;
 /// How often zstd is tried for a format, after a first look at what fits without.
 const TRIES: usize = 2;
 /// How many times more may fit next than was packed.

@@ -7,9 +7,9 @@ const LONG: u32 = 4_096;
 pub(super) struct Longest<'a> {
     /// Where done begins and where it ends, in turn.
     bounds: &'a [u32],
-    /// How many runs have this length.
-    counts: Vec<u32>,
-    /// The lengths of the others, the longest first.
+    /// The runs of each length or longer, `LONG` the last: how many, and how many offsets they hold.
+    from: Vec<(usize, u64)>,
+    /// The lengths of the longer ones, the longest first.
     long: Vec<u32>,
 }
 
@@ -22,16 +22,24 @@ struct Kept {
 
 impl<'a> Longest<'a> {
     pub(super) fn of(bounds: &'a [u32]) -> Self {
-        let mut counts = vec![0; LONG as usize];
+        let mut from = vec![(0, 0); LONG as usize + 1];
         let mut long = Vec::new();
-        for run in bounds.chunks_exact(2) {
-            match counts.get_mut((run[1] - run[0]) as usize) {
-                Some(count) => *count += 1,
-                None => long.push(run[1] - run[0]),
+        for run in bounds.as_chunks::<2>().0 {
+            let length = run[1] - run[0];
+            from[length.min(LONG) as usize].0 += 1;
+            from[length.min(LONG) as usize].1 += u64::from(length);
+            if length >= LONG {
+                long.push(length);
             }
         }
         long.sort_unstable_by(|a, b| b.cmp(a));
-        Self { bounds, counts, long }
+        let (mut runs, mut offsets) = (0, 0);
+        for sum in from.iter_mut().rev() {
+            runs += sum.0;
+            offsets += sum.1;
+            *sum = (runs, offsets);
+        }
+        Self { bounds, from, long }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -49,15 +57,17 @@ impl<'a> Longest<'a> {
             return self.bounds.to_vec();
         }
         let Kept { length: shortest, mut ties, .. } = self.kept(count);
-        let mut kept = Vec::with_capacity(count * 2);
-        for run in self.bounds.chunks_exact(2) {
+        let (mut kept, mut end) = (vec![[0; 2]; count + 1], 0);
+        for run in self.bounds.as_chunks::<2>().0 {
             let length = run[1] - run[0];
-            if length > shortest || (length == shortest && ties > 0) {
-                ties -= usize::from(length == shortest);
-                kept.extend_from_slice(run);
-            }
+            let is_tie = length == shortest && ties > 0;
+            // Written in any case: which runs are the long ones is what a processor cannot foresee.
+            kept[end] = *run;
+            end += usize::from(length > shortest || is_tie);
+            ties -= usize::from(is_tie);
         }
-        kept
+        kept.truncate(count);
+        kept.into_flattened()
     }
 
     fn kept(&self, count: usize) -> Kept {
@@ -66,17 +76,13 @@ impl<'a> Longest<'a> {
             let ties = longer.clone().filter(|other| **other == length).count();
             return Kept { length, ties, named: longer.map(|other| u64::from(*other)).sum() };
         }
-        let mut left = count - self.long.len();
-        let mut named = self.long.iter().map(|length| u64::from(*length)).sum();
-        for (length, &runs) in (0..LONG).zip(&self.counts).rev() {
-            let taken = left.min(runs as usize);
-            named += u64::from(length) * taken as u64;
-            left -= taken;
-            if taken < runs as usize {
-                return Kept { length, ties: taken, named };
-            }
-        }
-        Kept { length: 0, ties: 0, named }
+        let more = self.from.partition_point(|(runs, _)| *runs > count);
+        let Some(length) = more.checked_sub(1) else {
+            return Kept { length: 0, ties: 0, named: self.from[0].1 };
+        };
+        let (longer, offsets) = self.from[more];
+        let ties = count - longer;
+        Kept { length: u32::try_from(length).unwrap_or(LONG), ties, named: offsets + (length * ties) as u64 }
     }
 }
 
