@@ -31,6 +31,7 @@ mod tools;
 mod workspace;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
@@ -79,6 +80,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    LazyLock::force(&process::PROGRAM);
     let result = match Cli::parse().command {
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),

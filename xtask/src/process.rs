@@ -6,9 +6,15 @@ use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 /// The result of everything here: the text of the error is what the person at the keyboard reads.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Where this program lies. To be looked at before anything is built: a build may put a new one in its place, and of one that was
+/// replaced the system tells no path that can be used.
+pub(crate) static PROGRAM: LazyLock<std::result::Result<PathBuf, String>> =
+    LazyLock::new(|| std::env::current_exe().map_err(|error| format!("this program's path: {error}")));
 
 /// The repository root: the folder above this package.
 pub(crate) fn root() -> PathBuf {

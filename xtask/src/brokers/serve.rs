@@ -5,11 +5,11 @@ use std::io::Write;
 
 use super::hold::{self, Held};
 use super::{Folder, Only, ServeArgs, kafka, nats};
-use crate::process::Result;
+use crate::process::{PROGRAM, Result};
 
 /// The variable that names this program to tests.
 pub(crate) fn variable() -> Result<(&'static str, String)> {
-    Ok(("BUSLANE_TEST_XTASK", std::env::current_exe()?.display().to_string()))
+    Ok(("BUSLANE_TEST_XTASK", PROGRAM.as_ref().map_err(String::as_str)?.display().to_string()))
 }
 
 pub(super) fn run(folder: &Folder, args: &ServeArgs) -> Result<()> {
