@@ -124,7 +124,8 @@ fn jobs_1000(mut input: PoolInput) -> PoolInput {
 
 /// A bus on one thread that has run before, and what it publishes.
 fn bus(body: Body) -> (Runtime, EventBus, Batches) {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime of one thread");
+    let runtime =
+        Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime of one thread");
     let bus = noop_bus(&runtime, false, body);
     let batches = Batches::new(BusLoad { messages: BATCH, keys: 100, body });
     for _ in 0..4 {

@@ -93,9 +93,16 @@ fn ratio(new: u64, old: u64) -> f64 {
     new as f64 / (old.max(1)) as f64
 }
 
+/// From which size on the C library copies and clears by an instruction that repeats itself differs from processor to processor, and
+/// the counts with it: never.
+const COPIES: &str =
+    "--envs=GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824";
+
 /// Runs the bench. gungraun prints one JSON object a line and bench.
 fn measure(runner: &Path) -> Result<Counts> {
-    let mut bench = cargo(["bench", "-p", "buslane-benches", "--bench", "instructions", "--", "--output-format=json"]);
+    const BENCH: [&str; 5] = ["bench", "-p", "buslane-benches", "--bench", "instructions"];
+    let mut bench = cargo(BENCH);
+    bench.args(["--", "--output-format=json", COPIES]);
     let mut counts = Counts::new();
     let mut unreadable = None;
     each_line(bench.env("GUNGRAUN_RUNNER", runner), |line| {
