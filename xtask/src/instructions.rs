@@ -100,9 +100,8 @@ const COPIES: &str =
 
 /// Runs the bench. gungraun prints one JSON object a line and bench.
 fn measure(runner: &Path) -> Result<Counts> {
-    const BENCH: [&str; 5] = ["bench", "-p", "buslane-benches", "--bench", "instructions"];
-    let mut bench = cargo(BENCH);
-    bench.args(["--", "--output-format=json", COPIES]);
+    let mut bench =
+        cargo(["bench", "-p", "buslane-benches", "--bench", "instructions", "--", "--output-format=json", COPIES]);
     let mut counts = Counts::new();
     let mut unreadable = None;
     each_line(bench.env("GUNGRAUN_RUNNER", runner), |line| {

@@ -115,7 +115,7 @@ impl Tracker {
             return Delivery::Full;
         }
         let follows_open = (self.open > 0) & (offset == self.next) & self.ring.get(offset.wrapping_sub(1));
-        let is_done = !self.restored.is_empty() && self.restored.contains(offset);
+        let is_done = self.restored.contains(offset);
         let before = self.next;
         self.low = low;
         self.next = offset.saturating_add(1);
@@ -158,7 +158,6 @@ impl Tracker {
     }
 
     /// The lowest open offset has ended.
-    #[inline(never)]
     fn advance(&mut self) {
         if self.open > 0 {
             self.low = self.ring.next_set(self.low + 1);

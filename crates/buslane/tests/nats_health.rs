@@ -5,18 +5,14 @@
 
 use buslane::{Config, Event, EventBus, Fault, Topic, config::NatsLoginConfig};
 use buslane_testkit::{
-    bus_suite::health::{named, well},
+    bus_suite::health::{named, named_while_it_lasts, well},
     deadline::within,
     nats_login::Credentials,
     own_server::OwnServer,
     server::unique,
     signal::Count,
 };
-use std::{
-    future::ready,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::ready, sync::Arc, time::Duration};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(300);
@@ -52,19 +48,12 @@ async fn publish(bus: &EventBus, topic: &Topic, count: &Count, more: usize) {
     within(PATIENCE, "they are handled", count.reached(until)).await;
 }
 
-/// With the limits that a bus has by default. How long it took stands in the output.
+/// With the limits that a bus has by default.
 async fn is_named(fault: Fault, lose: fn(&mut OwnServer), mend: fn(&mut OwnServer)) {
     let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
     let (bus, topic, count) = reads(watchful(&server.address)).await;
     publish(&bus, &topic, &count, 5).await;
-    well(&bus).await;
-    tokio::task::block_in_place(|| lose(&mut server));
-    let start = Instant::now();
-    named(&bus, fault).await;
-    eprintln!("{fault} was named after {:?}", start.elapsed());
-    assert!(!bus.health().ready && bus.health().live);
-    tokio::task::block_in_place(|| mend(&mut server));
-    well(&bus).await;
+    named_while_it_lasts(&bus, &mut server, fault, lose, mend).await;
     publish(&bus, &topic, &count, 5).await;
     bus.shutdown(PATIENCE).await.expect("it reports");
 }

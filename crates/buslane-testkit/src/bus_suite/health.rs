@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     deadline::{LIMIT, until},
+    own_server::OwnServer,
     signal::{Barrier, Gate},
 };
 use buslane::{Condition, Config, EventBus, Fault, FaultReport, Health};
@@ -15,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub(super) const SOON: Duration = Duration::from_millis(50);
@@ -56,6 +57,28 @@ fn boom() {
 /// When that takes too long.
 pub async fn well(bus: &EventBus) {
     until_health("healthy", bus, |health| health.overall == Condition::Healthy && health.ready).await;
+}
+
+/// What becomes of a bus's server is named while it lasts, and is over when it is mended. How long the naming took stands in the
+/// output. For runtimes of several threads.
+///
+/// # Panics
+/// When the bus is not well before or after, has another fault meanwhile, or is not live but unready.
+pub async fn named_while_it_lasts(
+    bus: &EventBus,
+    server: &mut OwnServer,
+    fault: Fault,
+    lose: fn(&mut OwnServer),
+    mend: fn(&mut OwnServer),
+) {
+    well(bus).await;
+    tokio::task::block_in_place(|| lose(server));
+    let start = Instant::now();
+    named(bus, fault).await;
+    eprintln!("{fault} was named after {:?}", start.elapsed());
+    assert!(!bus.health().ready && bus.health().live);
+    tokio::task::block_in_place(|| mend(server));
+    well(bus).await;
 }
 
 /// Looks again and again, with a rest between: other processes may have to do something.

@@ -6,7 +6,7 @@ use buslane::{EventBus, Fault, Topic};
 use buslane_core::{Broker, SubscribeOptions, TopicSettings};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, Login, Security, Tls, Token, Tokens};
 use buslane_testkit::{
-    bus_suite::health::{named, well},
+    bus_suite::health::{named, named_while_it_lasts, well},
     deadline::within,
     own_server::OwnServer,
     server::{address, unique},
@@ -54,20 +54,13 @@ async fn reads(bus: &EventBus) -> (Topic, Arc<Count>) {
     (topic, count)
 }
 
-/// With the limits that a bus has by default. How long it took stands in the output.
+/// With the limits that a bus has by default.
 async fn is_named(fault: Fault, lose: fn(&mut OwnServer), mend: fn(&mut OwnServer)) {
     let _one = ONE_SERVER.lock().await;
     let mut server = tokio::task::spawn_blocking(OwnServer::start).await.expect("a server");
     let bus = bus_of(watchful(), config(&server.address)).await;
     let (topic, count) = reads(&bus).await;
-    well(&bus).await;
-    tokio::task::block_in_place(|| lose(&mut server));
-    let start = Instant::now();
-    named(&bus, fault).await;
-    eprintln!("{fault} was named after {:?}", start.elapsed());
-    assert!(!bus.health().ready && bus.health().live);
-    tokio::task::block_in_place(|| mend(&mut server));
-    well(&bus).await;
+    named_while_it_lasts(&bus, &mut server, fault, lose, mend).await;
     publish(&bus, &topic, 5..10).await;
     within(PATIENCE, "ten messages", count.reached(10)).await;
     bus.shutdown(PATIENCE).await.expect("it reports");
