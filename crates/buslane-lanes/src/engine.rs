@@ -6,11 +6,8 @@
 //! [`Worker`]: crate::Worker
 
 use crate::{
-    Bounds, Mode, PoolMetrics, Refusal, Scheduler, Tick,
-    parcel::{Boxes, Parcel},
-    recorder::Recorder,
-    report::Report,
-    seats::Seats,
+    Bounds, Mode, PoolMetrics, Refusal, Scheduler, Tick, boxes::Boxes, parcel::Parcel, recorder::Recorder,
+    report::Report, seats::Seats,
 };
 use buslane_core::{
     ErasedHandler, Job, Kind, LaneState, Latencies, Moved, PoolStats, RunningJob, SubmitError, Taken, Want,
@@ -125,7 +122,7 @@ impl Engine {
     }
 
     fn admit(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitError> {
-        self.scheduler.submit_as(batch, self.boxes.packer()).map_err(|refusal| match refusal {
+        self.scheduler.submit_as(batch, self.boxes.packer(self.now())).map_err(|refusal| match refusal {
             Refusal::LaneFull => SubmitError::LaneFull { limit: self.bounds.lane_messages },
             Refusal::Full => {
                 let (lanes, _) = self.scheduler.stats();
@@ -226,7 +223,7 @@ impl Engine {
     /// As [`PoolSide::put`](buslane_core::PoolSide::put).
     pub fn put(&self, jobs: Vec<Moved>) {
         let parcels = {
-            let mut pack = self.boxes.packer();
+            let mut pack = self.boxes.packer(self.now());
             jobs.into_iter().map(|Moved { item, parked }| Moved { item: pack(item), parked }).collect()
         };
         drop(self.scheduler.put(parcels));

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bounds;
+mod boxes;
 mod count;
 mod engine;
 mod lanes;

@@ -3,7 +3,7 @@
 //! A job is moved about ten times between a submission and its handler. In a box the moves are those of a pointer;
 //! the boxes go round, so there is no allocation a message.
 
-use crate::{Item, sync::Mutex};
+use crate::Item;
 use buslane_core::Job;
 
 /// A job on its way, or an empty box.
@@ -19,6 +19,11 @@ impl Parcel {
     /// As [`Parcel::job`], to look at.
     pub(crate) fn as_job(&self) -> Option<&Job> {
         self.0.as_ref().as_ref()
+    }
+
+    /// Puts a job in.
+    pub(crate) fn put(&mut self, job: Job) {
+        *self.0 = Some(job);
     }
 
     /// Takes the job out.
@@ -49,43 +54,5 @@ impl Item for Job {
 
     fn bytes(&self) -> usize {
         Self::bytes(self)
-    }
-}
-
-/// Empty boxes that are kept at most, on either side. The rest goes back to the allocator.
-const KEPT: usize = 8_192;
-
-/// Empty boxes on their way back from the workers to the submitters.
-///
-/// Order of locks: `stash`, then that of the scheduler, then `returned`.
-#[derive(Default)]
-pub(crate) struct Boxes {
-    /// The submitters'.
-    stash: Mutex<Vec<Parcel>>,
-    /// What workers gave back since.
-    returned: Mutex<Vec<Parcel>>,
-}
-
-impl Boxes {
-    /// What packs jobs into boxes. Submitters take turns.
-    pub(crate) fn packer(&self) -> impl FnMut(Job) -> Parcel {
-        let mut stash = self.stash.lock();
-        move |job| {
-            if stash.is_empty() {
-                std::mem::swap(&mut *stash, &mut *self.returned.lock());
-            }
-            let mut parcel = stash.pop().unwrap_or_default();
-            *parcel.0 = Some(job);
-            parcel
-        }
-    }
-
-    /// Takes empty boxes back.
-    pub(crate) fn put(&self, boxes: &mut Vec<Parcel>) {
-        let mut returned = self.returned.lock();
-        let room = KEPT.saturating_sub(returned.len()).min(boxes.len());
-        returned.extend(boxes.drain(..room));
-        drop(returned);
-        boxes.clear();
     }
 }

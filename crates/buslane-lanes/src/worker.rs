@@ -83,6 +83,7 @@ impl Worker {
                 let next = self.engine.scheduler.poll_next(self.index, cx, &mut self.ended);
                 if next.is_pending() && !std::mem::replace(&mut idle, true) {
                     self.slot.rest();
+                    self.engine.boxes.put(&mut self.boxes);
                 }
                 next
             })

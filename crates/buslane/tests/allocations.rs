@@ -4,9 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests may unwrap and print as tests do")]
 
-use buslane::{Config, Envelope, Event, EventBus, Message, Record};
+use buslane::{
+    Config, Envelope, Event, EventBus, Message, Record,
+    core::{ErasedHandler, Job, Kind, Pool, Settlement, Topic, erase},
+};
+use buslane_actor::{ActorPool, ActorPoolConfig};
+use buslane_keyed::{KeyedPool, KeyedPoolConfig};
+use buslane_testkit::pool_suite::kit::{lane, submit_all};
 use bytes::Bytes;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 
 const BATCH: u64 = 256;
@@ -77,4 +83,47 @@ fn t3_envelopes_take_at_most_one_allocation() {
     });
     assert!(counted <= 1.0, "{counted} allocations a message");
     runtime.block_on(bus.shutdown(Duration::from_secs(5))).unwrap();
+}
+
+/// Bytes that a pool holds after a burst and half a minute of little traffic, beyond those that it held before.
+fn kept_after_a_burst(pool: impl FnOnce(Arc<dyn ErasedHandler>) -> Arc<dyn Pool>) -> i64 {
+    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let handler = erase(Kind::Regular, async |_: Message| tokio::time::sleep(Duration::from_millis(5)).await);
+    let topic = Topic::new("orders").unwrap();
+    let pool = runtime.block_on(async { pool(handler) });
+    let handle = async |jobs: u64| {
+        let end = pool.stats().ok + jobs;
+        let job = |n| Job::new(lane(n % 500), Message::new(topic.clone(), Vec::new()), Settlement::ignored());
+        submit_all(&*pool, (0..jobs).map(job)).await;
+        while pool.stats().ok < end {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    runtime.block_on(handle(500));
+    let counted = allocation_counter::measure(|| {
+        runtime.block_on(async {
+            handle(8_000).await;
+            for _ in 0..30 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                handle(10).await;
+            }
+        });
+    });
+    println!("{} bytes are kept", counted.bytes_current);
+    runtime.block_on(async { pool.stop(Duration::from_secs(5)).await });
+    counted.bytes_current
+}
+
+#[test]
+fn t5_what_a_burst_needed_is_given_back() {
+    let keyed = kept_after_a_burst(|default_handler| {
+        let default_handler = Some(default_handler);
+        Arc::new(KeyedPool::new(KeyedPoolConfig { workers: 256, default_handler, ..Default::default() }))
+    });
+    let actor = kept_after_a_burst(|default_handler| {
+        let default_handler = Some(default_handler);
+        Arc::new(ActorPool::new(ActorPoolConfig { actors: 256, default_handler, ..Default::default() }))
+    });
+    // A job's box has more than 200 bytes: the burst took 1.6 MB, beside a queue of 16 bytes each that stays.
+    assert!(keyed.max(actor) < 128_000, "{keyed} bytes by the keyed pool, {actor} by the actor pool");
 }

@@ -30,10 +30,6 @@ use clap::Parser;
 use options::{Options, Role};
 use std::{fmt::Display, process::ExitCode, sync::Arc};
 
-/// Gives back what a backlog has taken once it is worked off; with the usual one of Linux it would stay.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Told something that it cannot do.
 const USAGE: u8 = 2;
 
