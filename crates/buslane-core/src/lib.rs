@@ -12,6 +12,7 @@ mod latency;
 pub mod message;
 pub mod metric;
 pub mod pool;
+mod room;
 mod secret;
 pub mod settlement;
 pub mod topic;
@@ -34,6 +35,7 @@ pub use metric::{Binder, Label, Metric, MetricKind, MetricScope, MetricUnit};
 pub use pool::{
     BoxFuture, LaneState, Moved, Parked, Pool, PoolSide, PoolStats, RunningJob, StopReport, SubmitError, Taken, Want,
 };
+pub use room::room_after;
 pub use secret::Secret;
 pub use settlement::{HandlerPanicked, Outcome, Settle, Settlement};
 pub use topic::{Topic, TopicCompression, TopicError, TopicSettings, TopicStorage, TopicStrategy};

@@ -4,8 +4,10 @@
 //! at a time and in the order of their submission, whatever the pool is made of.
 
 mod moved;
+mod stats;
 
 pub use moved::{Moved, Parked, Taken, Want};
+pub use stats::PoolStats;
 
 use crate::{Job, Latencies};
 use std::{
@@ -166,49 +168,6 @@ pub struct RunningJob {
     pub source: u64,
     /// Offset of its message.
     pub offset: u64,
-}
-
-/// Figures of a pool. Counts since start; gauges of the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PoolStats {
-    /// Jobs taken.
-    pub accepted: u64,
-    /// Jobs that ended well.
-    pub ok: u64,
-    /// Jobs that ended in a failure.
-    pub failed: u64,
-    /// Jobs that ended in a panic.
-    pub panicked: u64,
-    /// Jobs dropped before they ended.
-    pub abandoned: u64,
-    /// Jobs that another pool went on with.
-    pub moved: u64,
-    /// Attempts that failed and are followed by another.
-    pub retried: u64,
-    /// Panics of handlers, of every attempt.
-    pub panics: u64,
-    /// Workers restarted by a supervisor.
-    pub restarts: u64,
-    /// Jobs taken and not ended.
-    pub open: usize,
-    /// Bytes of the open jobs.
-    pub open_bytes: usize,
-    /// Open jobs that wait behind a failing key.
-    pub parked: usize,
-    /// Lanes that wait for a retry.
-    pub parked_lanes: usize,
-    /// Of these, lanes whose key is blocked: out of attempts.
-    pub blocked_lanes: usize,
-    /// Lanes with work.
-    pub lanes: usize,
-    /// Lanes without, whose state is kept.
-    pub idle_lanes: usize,
-    /// Jobs the pool can hold besides the parked ones.
-    pub capacity: usize,
-    /// Workers.
-    pub workers: usize,
-    /// Workers that cool down after too many restarts.
-    pub workers_down: usize,
 }
 
 /// What stopping a pool came to.

@@ -1,9 +1,13 @@
 //! Queues of many lanes in one vector: nodes linked by index, freed nodes reused first.
 //!
-//! A `VecDeque` per lane would keep its capacity for every key that was ever busy.
+//! A `VecDeque` per lane would keep its capacity for every key that was ever busy. What a burst needed goes by halves, each time
+//! that nothing is queued.
 
 /// The index that means "none".
 pub(crate) const NONE: u32 = u32::MAX;
+
+/// Nodes that are always kept.
+const LEAST: usize = 1_024;
 
 struct Node<T> {
     item: Option<T>,
@@ -33,11 +37,13 @@ impl Queue {
 pub(crate) struct Slab<T> {
     nodes: Vec<Node<T>>,
     free: u32,
+    /// Items in all queues.
+    len: usize,
 }
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { nodes: Vec::new(), free: NONE }
+        Self { nodes: Vec::new(), free: NONE, len: 0 }
     }
 
     pub(crate) fn push_back(&mut self, queue: &mut Queue, item: T) {
@@ -76,6 +82,13 @@ impl<T> Slab<T> {
         if queue.is_empty() {
             *queue = Queue::EMPTY;
         }
+        self.len -= 1;
+        if self.len == 0 && self.nodes.len() > LEAST {
+            // No queue has a place any more.
+            self.nodes.clear();
+            self.nodes.shrink_to(LEAST.max(self.nodes.capacity() / 2));
+            self.free = NONE;
+        }
         item
     }
 
@@ -92,6 +105,7 @@ impl<T> Slab<T> {
     }
 
     fn insert(&mut self, item: T, next: u32) -> u32 {
+        self.len += 1;
         if self.free == NONE {
             let index = u32::try_from(self.nodes.len()).unwrap_or(NONE);
             assert!(index != NONE, "a scheduler holds fewer than 2^32 - 1 messages");
@@ -103,5 +117,35 @@ impl<T> Slab<T> {
         self.free = node.next;
         *node = Node { item: Some(item), next };
         index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LEAST, Queue, Slab};
+
+    #[test]
+    fn what_a_burst_needed_goes_by_halves_once_nothing_is_queued() {
+        let mut slab = Slab::new();
+        let (mut one, mut two) = (Queue::EMPTY, Queue::EMPTY);
+        for n in 0..20_000_u32 {
+            slab.push_back(if n % 2 == 0 { &mut one } else { &mut two }, n);
+        }
+        let burst = slab.nodes.capacity();
+        while slab.pop_front(&mut one).is_some() {}
+        assert_eq!((slab.nodes.capacity(), slab.front(&two)), (burst, Some(&1)), "one queue is left");
+        for n in (1..20_000).step_by(2) {
+            assert_eq!(slab.pop_front(&mut two), Some(n));
+        }
+        assert_eq!(slab.nodes.capacity(), burst / 2);
+        for n in 0..8 {
+            for _ in 0..=LEAST {
+                slab.push_back(&mut one, n);
+            }
+            while slab.pop_front(&mut one).is_some() {}
+        }
+        assert!(slab.nodes.capacity() <= 2 * LEAST, "room for {}", slab.nodes.capacity());
+        slab.push_front(&mut one, 7);
+        assert_eq!((slab.pop_front(&mut one), slab.pop_front(&mut one)), (Some(7), None));
     }
 }

@@ -3,16 +3,18 @@
 //! A handler's future is polled once where it was taken. Most return at once, and then nothing but the lane was
 //! touched. Only one that waits makes the worker give back what else it holds.
 
+mod pace;
+
 use crate::parcel::Parcel;
 use crate::{End, Ended, Engine, Item, LaneRef, Next};
 use buslane_core::{AttemptSlot, ErasedHandler, Job, Kind, Outcome, Retry, Settlement, Step, panic_text};
+use pace::Pace;
 use std::{
     any::Any,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::Poll,
-    time::{Duration, Instant},
 };
 
 /// A panic's payload, to be resumed by whoever stands for the worker.
@@ -254,44 +256,6 @@ fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
         }
     } else if let Some(handler) = &engine.default_handler {
         handler.start(job, slot);
-    }
-}
-
-/// Lets the executor run something else now and then, so that timers and sockets are served beside handlers that
-/// never wait.
-struct Pace {
-    since: Option<Instant>,
-    /// Messages until the next look at the clock.
-    until_look: u32,
-    /// Messages between two looks: few after slow ones, many after quick ones.
-    stride: u32,
-}
-
-/// Longest time between two yields, as far as handlers allow.
-const SLICE: Duration = Duration::from_micros(200);
-
-impl Pace {
-    const fn new() -> Self {
-        Self { since: None, until_look: 0, stride: 1 }
-    }
-
-    fn is_due(&mut self, rested: bool, now: impl FnOnce() -> Instant) -> bool {
-        if rested {
-            *self = Self::new();
-        }
-        if self.until_look > 0 {
-            self.until_look -= 1;
-            return false;
-        }
-        let now = now();
-        let elapsed = self.since.map_or(Duration::ZERO, |since| now - since);
-        let due = elapsed > SLICE;
-        self.stride = if due { 1.max(self.stride / 2) } else { 64.min(self.stride * 2) };
-        self.until_look = self.stride;
-        if due || self.since.is_none() {
-            self.since = Some(now);
-        }
-        due
     }
 }
 

@@ -2,7 +2,7 @@
 //! share of it.
 
 use crate::wake::Wake;
-use buslane_core::{Message, Outcome, Settle, Source};
+use buslane_core::{Message, Outcome, Settle, Source, room_after};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -116,12 +116,15 @@ impl Assignment {
         if inbox.ended {
             return Read::Ended;
         }
-        let count = inbox.messages.len().min(max);
+        let came = inbox.messages.len();
+        let count = came.min(max);
         if count == 0 {
             inbox.reader = Some(task.waker().clone());
             return Read::Nothing;
         }
         let messages: Vec<_> = inbox.messages.drain(..count).collect();
+        let room = room_after(inbox.messages.capacity(), came);
+        inbox.messages.shrink_to(room);
         inbox.bytes -= messages.iter().map(Message::bytes).sum::<usize>();
         let settled = inbox.settle_first;
         let wake = inbox.full && inbox.messages.len() <= READ_AHEAD / 2;

@@ -30,6 +30,11 @@ use clap::Parser;
 use options::{Options, Role};
 use std::{fmt::Display, process::ExitCode, sync::Arc};
 
+/// Gives back what a backlog has taken once it is worked off; with the usual one of Linux some of it would stay.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Told something that it cannot do.
 const USAGE: u8 = 2;
 

@@ -10,7 +10,7 @@ use super::{
     route::route,
     sources::Watched,
 };
-use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError};
+use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError, room_after};
 use metrics::Gauge;
 use std::{
     collections::VecDeque,
@@ -112,8 +112,7 @@ async fn stop(intake: &mut dyn Intake, unsubscribed: Pin<&mut impl Future<Output
 async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>, watched: &Watched) -> Stop {
     // Dropped last: who waits for the readers knows that nothing is in their hands any more.
     let _reading = subscribed.readers.token();
-    let mut deliveries = Vec::with_capacity(BATCH);
-    let mut jobs = VecDeque::with_capacity(BATCH);
+    let (mut deliveries, mut jobs) = (Vec::new(), VecDeque::new());
     let mut unsubscribed = pin!(flow.registry.wait_until_gone(subscribed));
     let mut gate = Gate::default();
     loop {
@@ -127,9 +126,9 @@ async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>
                 }
             }
         }
-        let messages = deliveries.len() as u64;
-        watched.took(messages);
-        flow.services.metrics.consumed(messages);
+        let count = deliveries.len();
+        watched.took(count as u64);
+        flow.services.metrics.consumed(count as u64);
         if subscribed.pause.is_on() {
             // What was taken meanwhile waits here.
             tokio::select! {
@@ -163,6 +162,8 @@ async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>
                 return stop;
             }
         }
+        deliveries.shrink_to(room_after(deliveries.capacity(), count));
+        jobs.shrink_to(room_after(jobs.capacity(), count));
         // A worker that was woken from here is queued behind this task until it yields.
         tokio::task::yield_now().await;
     }

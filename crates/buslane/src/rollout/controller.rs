@@ -1,18 +1,20 @@
 //! Who owns how the rollout stands: the percentage, the plan, the guard. It decides nothing by itself.
 
+mod moves;
+
 use super::{
     ACTOR, Comparison, KEYED, RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus, SplitPool,
-    guard::{Breach, Decision, Guard, Rules, Sample, SideFigures},
+    guard::{Breach, Decision, Guard, Sample, SideFigures},
     plan::{Plan, Progress, Step},
     status::{PlanStatus, SlotStatus, StuckSlot},
 };
 use crate::{
     Config,
     clock::now,
-    config::{LaneScope, RolloutConfig},
+    config::LaneScope,
     metrics::{BusMetrics, RolloutMetrics},
 };
-use buslane_core::{Job, Latencies, PoolStats, Topic};
+use buslane_core::{Job, Topic};
 use buslane_lanes::SLOTS;
 use parking_lot::Mutex;
 use std::{
@@ -84,7 +86,7 @@ impl Controller {
             is_configured: true,
             has_changed: false,
             run: None,
-            guard: Guard::new(rules(&config.rollout)),
+            guard: Guard::new((&config.rollout).into()),
             stuck: BTreeMap::new(),
             aimed: None,
             roll_backs: 0,
@@ -270,59 +272,6 @@ impl Controller {
         self.aim(state);
     }
 
-    fn aim(&self, state: &mut State) {
-        self.pool.aim(boundary(state.percent));
-        let moving = self.pool.counts().moving;
-        if moving > 0 {
-            state.aimed = Some((now(), moving));
-            self.is_moving.send_replace(true);
-        }
-        self.aimed.notify_one();
-    }
-
-    /// Asks the slots that have stayed to move again.
-    pub(super) fn retry_stuck(&self) {
-        let mut state = self.state.lock();
-        if !state.stuck.is_empty() {
-            self.aim(&mut state);
-        }
-    }
-
-    /// Slots stay where they are for now.
-    pub(super) fn gave_up(&self, slots: &[usize], since: impl Fn(usize) -> Instant) {
-        let mut state = self.state.lock();
-        for slot in slots {
-            if state.stuck.insert(*slot, since(*slot)).is_none() {
-                warn!(slot, "rollout slot stays for now: a handler of it does not end");
-                self.tell(RolloutEvent::SlotStuck { slot: *slot });
-            }
-        }
-        self.metrics.stuck(state.stuck.len());
-    }
-
-    /// Some slots have arrived; `moving` are still on their way, and these were waited for in vain.
-    pub(super) fn moved(&self, moving: usize) {
-        self.metrics.moving(moving);
-        if moving > 0 {
-            return;
-        }
-        let mut state = self.state.lock();
-        // Something may have been asked for meanwhile.
-        if self.pool.counts().moving > 0 {
-            return;
-        }
-        let is_there = |slot: &usize| self.pool.is_at_home(*slot);
-        state.stuck.retain(|slot, _| !is_there(slot));
-        self.metrics.stuck(state.stuck.len());
-        if let Some((since, slots)) = state.aimed.take() {
-            let (percent, took) = (state.percent, now() - since);
-            let slots = slots.saturating_sub(state.stuck.len());
-            info!(percent, slots, ?took, stuck = state.stuck.len(), "rollout slots moved");
-            self.tell(RolloutEvent::Moved { percent, slots, took });
-        }
-        self.is_moving.send_replace(false);
-    }
-
     /// Compares both sides, and does what follows from it.
     pub(super) fn look(&self) {
         let mut state = self.state.lock();
@@ -358,37 +307,12 @@ impl Controller {
     }
 
     fn sample(&self, percent: u8) -> Sample {
-        let side = |side| self.pool.side(side).map(|(stats, latencies)| figures(stats, latencies)).unwrap_or_default();
+        let side = |side| self.pool.side(side).map(SideFigures::from).unwrap_or_default();
         Sample { at: now(), percent, keyed: side(KEYED), actor: side(ACTOR), resident_bytes: crate::health::resident() }
     }
 
     /// An event that nobody watches for goes nowhere.
     fn tell(&self, event: RolloutEvent) {
         let _ = self.events.send(event);
-    }
-}
-
-const fn rules(config: &RolloutConfig) -> Rules {
-    Rules {
-        window: config.window,
-        min_messages: config.min_messages,
-        max_p99_increase: config.max_p99_increase,
-        max_restart_share: config.max_restart_share,
-        max_error_increase: config.max_error_increase,
-        max_memory_growth: config.max_memory_growth,
-        memory_patience: config.memory_patience,
-        advance_p99_increase: config.advance_p99_increase,
-        advance_restart_share: config.advance_restart_share,
-    }
-}
-
-fn figures(stats: PoolStats, latencies: Latencies) -> SideFigures {
-    let errors = stats.failed + stats.panicked + stats.retried;
-    SideFigures {
-        attempts: stats.ok + errors,
-        errors,
-        ended: stats.ok + stats.failed + stats.panicked,
-        restarts: stats.restarts,
-        latencies,
     }
 }

@@ -17,6 +17,7 @@ pub use comparison::{WindowSide, WindowStatus};
 
 pub(crate) use figures::{Sample, SideFigures};
 
+use crate::config::RolloutConfig;
 use chance::Chance;
 use comparison::Comparison;
 use history::History;
@@ -62,6 +63,22 @@ impl Default for Rules {
             memory_patience: Duration::from_secs(30 * 60),
             advance_p99_increase: 0.05,
             advance_restart_share: 0.01,
+        }
+    }
+}
+
+impl From<&RolloutConfig> for Rules {
+    fn from(config: &RolloutConfig) -> Self {
+        Self {
+            window: config.window,
+            min_messages: config.min_messages,
+            max_p99_increase: config.max_p99_increase,
+            max_restart_share: config.max_restart_share,
+            max_error_increase: config.max_error_increase,
+            max_memory_growth: config.max_memory_growth,
+            memory_patience: config.memory_patience,
+            advance_p99_increase: config.advance_p99_increase,
+            advance_restart_share: config.advance_restart_share,
         }
     }
 }

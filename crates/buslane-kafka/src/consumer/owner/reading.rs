@@ -8,6 +8,7 @@ use crate::{
     },
     native::Fetched,
 };
+use buslane_core::room_after;
 use rdkafka::{
     Offset,
     consumer::{BaseConsumer, Consumer},
@@ -40,6 +41,7 @@ impl Owner {
                 let (place, source) = (&reading.place, &reading.assignment.source);
                 let messages = fetched.drain(..).filter(|message| is_message(place, message));
                 reading.waiting.extend(messages.map(|message| copier.message(source, &message)));
+                reading.waiting.shrink_to(room_after(reading.waiting.capacity(), reading.waiting.len()));
                 if let Some(first) = reading.waiting.front() {
                     reading.ages.add(first.offset, first.timestamp_ms);
                 }

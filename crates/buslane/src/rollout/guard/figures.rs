@@ -1,6 +1,6 @@
 //! What is counted on each side, and what that is worth between two looks. Pure counts: nobody is asked here.
 
-use buslane_core::Latencies;
+use buslane_core::{Latencies, PoolStats};
 use std::time::Instant;
 
 /// Figures of one side: counts since its start, or what came between two looks.
@@ -16,6 +16,19 @@ pub(crate) struct SideFigures {
     pub(crate) restarts: u64,
     /// From accepted to outcome, for each message that has ended.
     pub(crate) latencies: Latencies,
+}
+
+impl From<(PoolStats, Latencies)> for SideFigures {
+    fn from((stats, latencies): (PoolStats, Latencies)) -> Self {
+        let errors = stats.failed + stats.panicked + stats.retried;
+        Self {
+            attempts: stats.ok + errors,
+            errors,
+            ended: stats.ok + stats.failed + stats.panicked,
+            restarts: stats.restarts,
+            latencies,
+        }
+    }
 }
 
 impl SideFigures {
