@@ -84,12 +84,17 @@ impl<T> Slab<T> {
         }
         self.len -= 1;
         if self.len == 0 && self.nodes.len() > LEAST {
-            // No queue has a place any more.
-            self.nodes.clear();
-            self.nodes.shrink_to(LEAST.max(self.nodes.capacity() / 2));
-            self.free = NONE;
+            self.let_go();
         }
         item
+    }
+
+    /// Nothing is queued, so no queue has a place.
+    #[cold]
+    fn let_go(&mut self) {
+        self.nodes.clear();
+        self.nodes.shrink_to(LEAST.max(self.nodes.capacity() / 2));
+        self.free = NONE;
     }
 
     /// Removes the items that `matches`, keeping the order of the others.
