@@ -124,6 +124,6 @@ fn t5_what_a_burst_needed_is_given_back() {
         let default_handler = Some(default_handler);
         Arc::new(ActorPool::new(ActorPoolConfig { actors: 256, default_handler, ..Default::default() }))
     });
-    // A job's box has more than 200 bytes: the burst took 1.6 MB, beside a queue of 16 bytes each that stays.
+    // A job's box has more than 200 bytes: the burst took 1.6 MB, beside a queue of 16 bytes each.
     assert!(keyed.max(actor) < 128_000, "{keyed} bytes by the keyed pool, {actor} by the actor pool");
 }
