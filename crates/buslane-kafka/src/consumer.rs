@@ -11,6 +11,7 @@ mod intake;
 mod membership;
 mod owner;
 mod polling;
+mod subscribed;
 
 use crate::{
     ConnectError, KafkaConfigError, Token,

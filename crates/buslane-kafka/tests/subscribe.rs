@@ -73,3 +73,30 @@ async fn k1_a_topic_that_is_added_later_ends_no_intake() {
         member.close().await;
     }
 }
+
+/// A client joins a removal and a return that come in one rebalance to no change at all, and the partitions whose intakes
+/// have ended would stay as they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k1_a_topic_that_goes_and_comes_back_in_one_rebalance_is_read() {
+    for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
+        let topics = topics(3).await;
+        let [other, back, _] = &topics[..] else { unreachable!("there are three") };
+        let mut member = kit::connect(config(assignment)).await;
+        let wanted: Vec<_> = topics.iter().map(|topic| (topic.clone(), SubscribeOptions::default())).collect();
+        member.broker.subscribe(&wanted).await.expect("topics that exist");
+        all_are_read(&mut member, &topics).await;
+        for _ in 0..3 {
+            let broker = &member.broker;
+            // Polled in this order, and none of them waits for the group.
+            let (first, second, third, fourth) = tokio::join!(
+                broker.unsubscribe(other),
+                broker.unsubscribe(back),
+                broker.subscribe(&wanted[1..2]),
+                broker.subscribe(&wanted[..1]),
+            );
+            first.and(second).and(third).and(fourth).expect("each is taken");
+            all_are_read(&mut member, &topics).await;
+        }
+        member.close().await;
+    }
+}

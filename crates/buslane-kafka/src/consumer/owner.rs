@@ -19,7 +19,7 @@ use crate::{
 use buslane_core::{EventQueue, Message, Symptoms, Topic};
 use rdkafka::consumer::BaseConsumer;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -184,6 +184,12 @@ impl Owner {
         let generations: Vec<_> =
             self.readings.iter().filter(|(_, reading)| reading.place.topic == *topic).map(|(at, _)| *at).collect();
         self.end(&generations);
+    }
+
+    /// Topics whose intakes have ended while the group still counts the partitions as this member's.
+    pub(super) fn ending_topics(&self) -> BTreeSet<Topic> {
+        let ended = self.readings.values().filter(|reading| reading.queue.is_none());
+        ended.map(|reading| reading.place.topic.clone()).collect()
     }
 
     /// Ends all intakes, those of later assignments too.

@@ -1,10 +1,9 @@
 //! The thread that polls the client.
 
-use super::context::Context;
+use super::{context::Context, subscribed::Subscribed};
 use crate::{
     KafkaConfig, Token,
     bootstrap::{ANY_TOPIC, Bootstrap},
-    native::has_joined,
     wake::Wake,
 };
 use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, SubscribeOptions, SymptomKind, Topic};
@@ -14,8 +13,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -75,9 +73,7 @@ pub(super) struct Polling {
     events: Arc<EventQueue>,
     wake: Arc<Wake>,
     group: String,
-    topics: BTreeSet<Topic>,
-    /// It reads nothing any more, and leaves its group once it has joined it.
-    leaves: bool,
+    subscribed: Subscribed,
     bootstrap: Bootstrap,
     /// When to look next whether there is a broker to ask.
     probe_at: Instant,
@@ -100,8 +96,7 @@ impl Polling {
             events,
             wake,
             group: config.group.clone(),
-            topics: BTreeSet::new(),
-            leaves: false,
+            subscribed: Subscribed::default(),
             bootstrap: Bootstrap::new(&config.brokers),
             probe_at: Instant::now() + PROBE_PAUSE,
             is_lost: false,
@@ -139,9 +134,7 @@ impl Polling {
     /// Serves the client once. Returns whether there was something to read.
     fn round(&mut self) -> bool {
         let has_read = self.client.context().owner.lock().turn(&self.client);
-        if self.leaves {
-            self.leave_group();
-        }
+        self.subscribed.follow(&self.client);
         for _ in 0..EVENTS {
             match self.client.poll(Duration::ZERO) {
                 None => break,
@@ -165,10 +158,10 @@ impl Polling {
                 Err(TryRecvError::Empty) => return None,
                 Err(TryRecvError::Disconnected) | Ok(Command::Abandon) => return Some(End::Abandoned),
                 Ok(Command::Subscribe { topics, answer }) => {
-                    let _ = answer.send(self.subscribe(topics));
+                    let _ = answer.send(self.subscribed.add(topics, &self.client));
                 }
                 Ok(Command::Unsubscribe { topic, answer }) => {
-                    let _ = answer.send(self.unsubscribe(&topic));
+                    let _ = answer.send(self.subscribed.remove(&topic, &self.client));
                 }
                 Ok(Command::Lag { answer }) => {
                     let _ = answer.send(self.client.context().owner.lock().lag(&self.client));
@@ -183,51 +176,6 @@ impl Polling {
                 }
                 Ok(Command::Close { until, deadline, answer }) => return Some(End::Closed { until, deadline, answer }),
             }
-        }
-    }
-
-    fn subscribe(&mut self, topics: Vec<(Topic, SubscribeOptions)>) -> Result<(), BrokerError> {
-        let before = self.topics.len();
-        {
-            let mut owner = self.client.context().owner.lock();
-            for (topic, options) in topics {
-                if options.settle_first {
-                    owner.settle_first(&topic);
-                }
-                self.topics.insert(topic);
-            }
-        }
-        if self.topics.len() == before { Ok(()) } else { self.send_topics() }
-    }
-
-    fn unsubscribe(&mut self, topic: &Topic) -> Result<(), BrokerError> {
-        if !self.topics.remove(topic) {
-            return Ok(());
-        }
-        self.client.context().owner.lock().end_topic(topic);
-        self.send_topics()
-    }
-
-    fn send_topics(&mut self) -> Result<(), BrokerError> {
-        self.leaves = self.topics.is_empty();
-        let context = self.client.context();
-        context.is_member.store(!self.leaves, Ordering::Relaxed);
-        if self.leaves {
-            context.rests();
-            self.leave_group();
-            return Ok(());
-        }
-        context.waits("it has not got its share of the topics that it reads now");
-        let topics: Vec<&str> = self.topics.iter().map(Topic::as_str).collect();
-        self.client.subscribe(&topics).map_err(|error| BrokerError::Unreachable { reason: error.to_string() })
-    }
-
-    /// A client that leaves a group of the new protocol while the broker answers its first heartbeat drops what it was
-    /// given, and is not given it again when it comes back: the broker believes that it has it.
-    fn leave_group(&mut self) {
-        if self.client.context().is_barrier || has_joined(self.client.client()) {
-            self.client.unsubscribe();
-            self.leaves = false;
         }
     }
 

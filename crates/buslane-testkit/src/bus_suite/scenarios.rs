@@ -178,6 +178,7 @@ macro_rules! bus_suite {
                 b3_dropping_a_future_or_a_handle_ends_nothing,
                 b3_dropping_other_futures_leaves_nothing_half_done,
                 b3_a_handler_may_end_its_own_subscription,
+                b3_a_topic_that_comes_back_in_a_rebalance_is_read,
                 b3_many_topics_come_and_go_at_once,
             }
             publishing {

@@ -237,6 +237,28 @@ pub async fn b3_a_handler_may_end_its_own_subscription(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
+/// A topic that ends and comes back while the group is still busy with another one's end is read on.
+pub async fn b3_a_topic_that_comes_back_in_a_rebalance_is_read(ground: Ground) {
+    let [gone, back, kept] = ["gone", "back", "kept"].map(|name| ground.topic(name));
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    for topic in [&gone, &back, &kept] {
+        bus.subscribe_envelopes(topic, notes_events(&seen)).await.expect("subscribes");
+        publish_numbers(&bus, topic, topic, 0..3).await;
+    }
+    ground.settled("g", &[&gone, &back, &kept]).await;
+    bus.unsubscribe(&gone).await.expect("unsubscribes");
+    bus.unsubscribe(&back).await.expect("unsubscribes");
+    bus.subscribe_envelopes(&back, notes_events(&seen)).await.expect("subscribes");
+    publish_numbers(&bus, &back, &back, 3..6).await;
+    publish_numbers(&bus, &kept, &kept, 3..6).await;
+    seen.reached(15).await;
+    ground.settled("g", &[&back, &kept]).await;
+    for (topic, count) in [(&gone, 3), (&back, 6), (&kept, 6)] {
+        assert_eq!(super::seen::numbers_of(&seen.all(), topic), (0..count).collect::<Vec<_>>());
+    }
+    ground.end_clean(&bus).await;
+}
+
 /// Twenty topics are subscribed at once, used, and ended at once.
 pub async fn b3_many_topics_come_and_go_at_once(ground: Ground) {
     let (bus, seen) = (ground.bus("g").await, Seen::new());
