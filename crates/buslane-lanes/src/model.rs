@@ -135,7 +135,7 @@ impl World {
                 message.work = Work::Fail(times - 1);
                 self.leave(&message, false);
                 let until = self.epoch + Duration::from_secs(u64::from(times));
-                self.scheduler.park(worker, lane, message, until, times == 1);
+                self.scheduler.park(worker, lane, message, until, times == 1, true);
                 return None;
             }
             Work::Fail(_) => {}

@@ -200,13 +200,13 @@ impl Worker {
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end: End::Abandoned });
             }
             Step::Again(retry) => {
-                let Retry { delay, outcome, blocked, state } = *retry;
+                let Retry { delay, is_retry, outcome, blocked, state } = *retry;
                 if matches!(outcome, Outcome::Panicked(_)) {
                     self.engine.panicked(kind);
                 }
                 job.state = state;
                 let until = self.engine.now() + delay;
-                self.woke = self.engine.scheduler.park(self.index, lane, parcel, until, blocked);
+                self.woke = self.engine.scheduler.park(self.index, lane, parcel, until, blocked, is_retry);
             }
         }
         panic.filter(|_| kind == Kind::Regular)

@@ -15,8 +15,11 @@ pub enum Step {
 
 /// Why and when a job runs again.
 pub struct Retry {
-    /// Time until the next attempt.
+    /// Time until then.
     pub delay: Duration,
+    /// Whether the handler is asked again, which makes this attempt one that was retried. Otherwise only the end of the
+    /// job is left to do, such as to write its dead letter.
+    pub is_retry: bool,
     /// What this attempt came to; counted, not settled.
     pub outcome: Outcome,
     /// Whether the key is blocked: out of attempts, and tried again only in case the cause went away.
@@ -29,6 +32,7 @@ impl fmt::Debug for Retry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("delay", &self.delay)
+            .field("is_retry", &self.is_retry)
             .field("outcome", &self.outcome)
             .field("blocked", &self.blocked)
             .finish_non_exhaustive()

@@ -18,10 +18,10 @@ pub enum Tick {
 impl<T: Item> Scheduler<T> {
     /// Puts the running message back to the front of its lane, and lets the lane wait until `until`. While the
     /// scheduler closes nobody waits for a retry: the message is abandoned instead, and with it what stands behind
-    /// it and would overtake it. Tells whether to yield before the next message, as [`Next::Run`] does.
+    /// it and would overtake it. What is no retry waits alike, and is not counted as one. Tells whether to yield before the next message, as [`Next::Run`] does.
     ///
     /// [`Next::Run`]: crate::Next::Run
-    pub fn park(&self, worker: usize, lane: LaneRef, item: T, until: Instant, blocked: bool) -> bool {
+    pub fn park(&self, worker: usize, lane: LaneRef, item: T, until: Instant, blocked: bool, is_retry: bool) -> bool {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
         let sooner = core.lanes.next_due().is_none_or(|due| until < due);
@@ -41,7 +41,7 @@ impl<T: Item> Scheduler<T> {
         let mut gone = Vec::new();
         if core.open {
             core.lanes.park(lane, item, until, blocked);
-            core.count(Counts { retried: 1, ..Counts::ZERO });
+            core.count(Counts { retried: is_retry.into(), ..Counts::ZERO });
             wakers.extend(core.timer.take_if(|_| sooner));
             self.wake_waiters(&mut core, &mut wakers);
         } else {

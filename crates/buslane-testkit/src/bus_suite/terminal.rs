@@ -22,6 +22,9 @@ pub async fn d4_dead_letter_takes_it_and_the_key_goes_on(ground: Ground) {
     ground.settled("g", &[&topic, &dead]).await;
     assert_eq!(super::seen::bodies(&seen.all()), ["0", "1", "1", "1", "2", "3"]);
     assert_eq!(letters.len(), 1);
+    super::kit::idle(&bus).await;
+    let stats = bus.pool_stats();
+    assert_eq!((stats.ok, stats.failed, stats.retried), (4, 1, 2), "each attempt counts once: {stats:?}");
     ground.end_clean(&bus).await;
 }
 
@@ -123,6 +126,8 @@ pub async fn d4_a_dead_letter_that_cannot_be_written_blocks(ground: Ground) {
     super::kit::idle(&bus).await;
     let bad = seen.all().into_iter().filter(|note| note.label == "bad").count();
     assert_eq!(bad, 3, "no attempt beyond the last one");
+    let stats = bus.pool_stats();
+    assert_eq!((stats.failed, stats.retried), (1, 2), "to write it again is no attempt: {stats:?}");
     assert_eq!(bus.pool_stats().blocked_lanes, 0);
     ground.end_clean(&bus).await;
 }

@@ -164,7 +164,7 @@ where
 /// The step of an attempt that is followed by another.
 #[must_use]
 pub fn again(delay: Duration, blocked: bool, state: Option<Box<JobState>>) -> Step {
-    Step::Again(Box::new(Retry { delay, outcome: Outcome::Failed("not yet".into()), blocked, state }))
+    Step::Again(Box::new(Retry { delay, is_retry: true, outcome: Outcome::Failed("not yet".into()), blocked, state }))
 }
 
 /// The step of an attempt that succeeds.

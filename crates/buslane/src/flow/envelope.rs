@@ -209,7 +209,8 @@ fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed
     let attempts = if has_one { 1 } else { policy.retry.attempts };
     let again = |delay, blocked, state| {
         let outcome = panic.clone().map_or_else(|| Outcome::Failed(history.error.clone().into()), Outcome::Panicked);
-        Step::Again(Box::new(Again { delay, outcome, blocked, state: Some(boxed(state)) }))
+        let is_retry = matches!(state, State::Parsed(..));
+        Step::Again(Box::new(Again { delay, is_retry, outcome, blocked, state: Some(boxed(state)) }))
     };
     if class == Class::Transient && history.attempts < attempts {
         services.metrics.retry();
@@ -261,7 +262,13 @@ async fn bury<H>(shared: &Shared<H>, message: &Message, lane: u64, history: Hist
             *services.troubles.unwritable.lock() = Some(format!("{dead_letters}: {reason}"));
             let outcome = Outcome::Failed(reason.into());
             let state = Some(boxed(State::Dead(history, cause)));
-            Step::Again(Box::new(Again { delay: shared.policy.retry.max, outcome, blocked: true, state }))
+            Step::Again(Box::new(Again {
+                delay: shared.policy.retry.max,
+                is_retry: false,
+                outcome,
+                blocked: true,
+                state,
+            }))
         }
     }
 }
