@@ -18,7 +18,8 @@ pub enum Tick {
 impl<T: Item> Scheduler<T> {
     /// Puts the running message back to the front of its lane, and lets the lane wait until `until`. While the
     /// scheduler closes nobody waits for a retry: the message is abandoned instead, and with it what stands behind
-    /// it and would overtake it. What is no retry waits alike, and is not counted as one. Tells whether to yield before the next message, as [`Next::Run`] does.
+    /// it and would overtake it. What is no retry waits alike, and is not counted as one. Tells whether to yield before
+    /// the next message, as [`Next::Run`] does.
     ///
     /// [`Next::Run`]: crate::Next::Run
     pub fn park(&self, worker: usize, lane: LaneRef, item: T, until: Instant, blocked: bool, is_retry: bool) -> bool {
