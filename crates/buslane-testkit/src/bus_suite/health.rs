@@ -82,7 +82,10 @@ pub async fn named_while_it_lasts(
 }
 
 /// Looks again and again, with a rest between: other processes may have to do something.
-async fn until_health(what: &str, bus: &EventBus, is_so: impl Fn(&Health) -> bool) {
+///
+/// # Panics
+/// When it does not come about in time.
+pub async fn until_health(what: &str, bus: &EventBus, is_so: impl Fn(&Health) -> bool) {
     let wait = async {
         while !is_so(&bus.health()) {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -2,11 +2,11 @@
 
 use crate::{PATIENCE, bus_of, counts, publish, watchful};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use buslane::{EventBus, Fault, Topic};
+use buslane::{EventBus, Fault, Health, Topic};
 use buslane_core::{Broker, SubscribeOptions, TopicSettings};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, Login, Security, Tls, Token, Tokens};
 use buslane_testkit::{
-    bus_suite::health::{named, named_while_it_lasts, well},
+    bus_suite::health::{named, named_while_it_lasts, until_health, well},
     deadline::within,
     own_server::OwnServer,
     server::{address, unique},
@@ -170,12 +170,10 @@ async fn o3_a_credential_that_is_over_is_named() {
     well(&bus).await;
     is_shut.store(true, SeqCst);
     // The broker ends the login at the same moment, and the client says so as well: who is heard last is chance.
-    within(PATIENCE, "the issuer is named", async {
-        while !named(&bus, Fault::CredentialExpired).await.detail.contains("the token is over: the issuer is closed") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    let names_issuer =
+        |health: &Health| health.faults().any(|fault| fault.detail.contains("the token is over: the issuer is closed"));
+    named(&bus, Fault::CredentialExpired).await;
+    within(PATIENCE, "the issuer is named", until_health("named", &bus, names_issuer)).await;
     is_shut.store(false, SeqCst);
     well(&bus).await;
     bus.shutdown(PATIENCE).await.expect("it reports");
