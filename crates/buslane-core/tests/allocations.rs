@@ -51,13 +51,36 @@ fn an_attempt_reuses_the_memory_of_the_last_one() {
         }
     });
     assert_eq!(counted, 0);
-    // After a rest the handler is held anew; its memory is still there.
+    // After a rest the handler is held anew, in memory of its own.
     let counted = allocations(|| {
         slot.rest();
         handlers[0].start(&mut job, &mut slot);
         poll(&mut slot);
     });
-    assert_eq!(counted, 1);
+    assert_eq!(counted, 2);
+}
+
+#[test]
+fn t5_a_slot_at_rest_keeps_next_to_nothing() {
+    let mut slot = AttemptSlot::new();
+    let handler = erase(Kind::Envelope, async |message: Message| {
+        let body = [message.payload.len(); 512];
+        std::future::ready(()).await;
+        std::hint::black_box(body);
+    });
+    let mut job = Job::new(1, Message::new(Topic::new("orders").unwrap(), "body"), Settlement::ignored());
+    let mut kept_after = |rests: bool| {
+        let used = measure(|| {
+            handler.start(&mut job, &mut slot);
+            poll(&mut slot);
+            if rests {
+                slot.rest();
+            }
+        });
+        used.bytes_current
+    };
+    assert!(kept_after(false) > 4_096);
+    assert!(kept_after(true) < -4_096);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The memory of running attempts, reused from message to message.
 //!
-//! A boxed future per message is an allocation per message. A worker owns one slot; the slot keeps a box per
-//! handler type it has met and puts the next attempt where the last one was.
+//! A boxed future per message is an allocation per message. A worker owns one slot; while there is work, the slot keeps a
+//! box per handler type it has met and puts the next attempt where the last one was.
 
 use super::Step;
 use pin_project_lite::pin_project;
@@ -57,7 +57,7 @@ impl AttemptSlot {
         };
         let local = Local::new(handler);
         let future = Some(make(local.clone(), input));
-        let fresh = Box::pin(Reused { handler: Some(local), make, future, input: std::marker::PhantomData });
+        let fresh = Box::pin(Reused { handler: local, make, future, input: std::marker::PhantomData });
         if kept < KEPT {
             self.current = kept;
             self.boxes.push(fresh);
@@ -82,12 +82,11 @@ impl AttemptSlot {
         }
     }
 
-    /// Lets go of the handlers while the worker is idle, so that an ended subscription's handler is dropped. Keeps
-    /// the memory.
+    /// Gives back all that does not run, while the worker is idle: an ended subscription's handler is dropped, and
+    /// workers that only a burst has needed keep no memory of it.
     pub fn rest(&mut self) {
-        for kept in &mut self.boxes {
-            kept.as_mut().rest();
-        }
+        self.boxes.retain(|kept| kept.is_running());
+        self.current = 0;
     }
 }
 
@@ -121,14 +120,14 @@ impl<H> Deref for Local<H> {
 trait Attempt: Send {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step>;
     fn clear(self: Pin<&mut Self>);
-    fn rest(self: Pin<&mut Self>);
+    fn is_running(&self) -> bool;
     /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, when all types are its own.
     fn restart(self: Pin<&mut Self>, handler: &dyn Any, offer: &mut dyn Any) -> bool;
 }
 
 pin_project! {
     struct Reused<H, I, F, Fut> {
-        handler: Option<Local<H>>,
+        handler: Local<H>,
         make: F,
         #[pin]
         future: Option<Fut>,
@@ -159,8 +158,8 @@ where
         self.project().future.set(None);
     }
 
-    fn rest(self: Pin<&mut Self>) {
-        *self.project().handler = None;
+    fn is_running(&self) -> bool {
+        self.future.is_some()
     }
 
     fn restart(self: Pin<&mut Self>, handler: &dyn Any, offer: &mut dyn Any) -> bool {
@@ -174,12 +173,11 @@ where
         let (Some(input), Some(make)) = (input.take(), make.take()) else {
             return false;
         };
-        if !this.handler.as_ref().is_some_and(|local| Arc::ptr_eq(&*local.0, handler)) {
-            *this.handler = None;
+        if !Arc::ptr_eq(&*this.handler.0, handler) {
+            *this.handler = Local::new(handler);
         }
-        let local = this.handler.get_or_insert_with(|| Local::new(handler)).clone();
         *this.make = make;
-        this.future.set(Some((this.make)(local, input)));
+        this.future.set(Some((this.make)(this.handler.clone(), input)));
         true
     }
 }
