@@ -114,7 +114,7 @@ impl Readers {
             if let Some(options) = self.options.lock().get(&place.0) {
                 shared.set(started.possible(*options));
             }
-            let before = running.insert(place, started);
+            let before = running.insert(place.clone(), started);
             (shared, before)
         };
         let readers = Arc::clone(self);
@@ -125,13 +125,23 @@ impl Readers {
             if !shared.has_ended() {
                 readers.events.push(BrokerEvent::Assigned(Box::new(NatsIntake(Arc::clone(&shared)))));
             }
+            let reading = Arc::clone(&shared);
             let open = match how {
-                How::Durable(plan) => Reader::new(Arc::clone(&readers.link), shared, plan).run().await,
-                How::Listening(group) => Listener::new(&readers.link, shared, group).run().await,
+                How::Durable(plan) => Reader::new(Arc::clone(&readers.link), reading, plan).run().await,
+                How::Listening(group) => Listener::new(&readers.link, reading, group).run().await,
             };
             readers.left.fetch_add(open, Ordering::AcqRel);
+            readers.remove(&place, &shared);
             ended.send_replace(true);
         }));
+    }
+
+    /// A reader has ended; the one behind it, if there is one, stays.
+    fn remove(&self, place: &Place, shared: &Arc<Shared>) {
+        let mut running = self.running.lock();
+        if running.get(place).is_some_and(|running| Arc::ptr_eq(&running.shared, shared)) {
+            running.remove(place);
+        }
     }
 
     /// Ends a source; what is open is awaited until the deadline. The answer says when it has ended; none when nothing

@@ -10,7 +10,7 @@ use super::{
     window::{Answer, Fate},
 };
 use async_nats::{Client, Subject};
-use buslane_core::BoxFuture;
+use buslane_core::{BoxFuture, room_after};
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -76,6 +76,11 @@ impl Answers {
         (answer.deliveries > 1 && is_on_its_way()) || self.past.contains(answer, now)
     }
 
+    /// The server has said something.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.past.heard(now);
+    }
+
     /// A message has come.
     pub(super) fn arrived(&mut self, sequence: u64) {
         if !self.returned.is_empty() {
@@ -102,8 +107,12 @@ impl Answers {
                 state.window.answers(&mut buffer);
             }
         }
+        let count = buffer.len();
         for answer in buffer.drain(..) {
             self.answer(answer, now).await;
+        }
+        if count > 0 {
+            buffer.shrink_to(room_after(buffer.capacity(), count));
         }
         self.buffer = buffer;
         if self.back_due.is_some_and(|due| due <= now) {
@@ -198,7 +207,9 @@ impl Answers {
         let count = *count;
         self.question = None;
         if has_arrived {
+            let had = self.unconfirmed.len();
             self.unconfirmed.drain(..count);
+            self.unconfirmed.shrink_to(room_after(self.unconfirmed.capacity(), had));
         } else {
             self.last = self.last.take().or_else(|| self.unconfirmed.back().map(|answer| answer.reply.clone()));
         }

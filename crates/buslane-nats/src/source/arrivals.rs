@@ -40,6 +40,7 @@ impl Reader {
         };
         let now = Instant::now();
         self.heard = now;
+        self.answers.heard(now);
         let (mut turn, mut arrived) = (Turn::On, Vec::with_capacity(messages.len()));
         for message in messages {
             match word(message.status, message.description.as_deref(), message.headers.as_ref()) {

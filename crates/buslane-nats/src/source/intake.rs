@@ -2,7 +2,7 @@
 
 use super::{End, Ready, Shared};
 use crate::names;
-use buslane_core::{Delivery, Intake, Settle, Settlement, Source};
+use buslane_core::{Delivery, Intake, Settle, Settlement, Source, room_after};
 use bytes::Bytes;
 use std::{
     sync::Arc,
@@ -22,13 +22,14 @@ impl Intake for NatsIntake {
             return Poll::Ready(None);
         }
         // Without a lease it waits: either the lease comes back, or the end does.
-        let count = if self.0.is_ours() { max.min(state.ready.len()) } else { 0 };
+        let came = state.ready.len();
+        let count = if self.0.is_ours() { max.min(came) } else { 0 };
         if count == 0 {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let has_subject_key = state.options.subject_key;
-        let was_low = state.ready.len() < state.low;
+        let was_low = came < state.low;
         let sink: Arc<dyn Settle> = Arc::clone(&self.0) as _;
         out.extend(state.ready.drain(..count).map(|Ready { mut message, subject, slot, is_last }| {
             if has_subject_key && message.key.is_none() {
@@ -41,6 +42,8 @@ impl Intake for NatsIntake {
             };
             Delivery { message, settlement: settlement.last(is_last) }
         }));
+        let room = room_after(state.ready.capacity(), came);
+        state.ready.shrink_to(room);
         let is_low = state.ready.len() < state.low;
         drop(state);
         if is_low && !was_low {

@@ -4,7 +4,7 @@
 //! settlements name, because a message that is delivered again while it is still open has another subject for its answer.
 
 use async_nats::Subject;
-use buslane_core::Outcome;
+use buslane_core::{Outcome, room_after};
 use std::{collections::HashMap, time::Instant};
 
 /// How the server is answered.
@@ -127,6 +127,20 @@ impl Window {
             self.open.remove(&slot.sequence);
             self.free.push(at);
         }
+        if self.open.is_empty() {
+            self.let_go();
+        }
+    }
+
+    /// Nothing is open, so nobody has a slot: room that was not needed since the last time goes back.
+    fn let_go(&mut self) {
+        let used = self.slots.len();
+        self.slots.clear();
+        self.free.clear();
+        self.slots.shrink_to(room_after(self.slots.capacity(), used));
+        self.free.shrink_to(room_after(self.free.capacity(), used));
+        self.open.shrink_to(room_after(self.open.capacity(), used));
+        self.settled.shrink_to(room_after(self.settled.capacity(), used));
     }
 
     /// What would give back every message that is open and not settled. The slots stay: their settlements may come.
@@ -222,6 +236,22 @@ mod tests {
                 prop_assert_eq!(window.room(), 10_usize.saturating_sub(window.len()));
             }
         }
+    }
+
+    #[test]
+    fn t5_what_a_burst_needed_goes() {
+        let (mut window, now, mut answers) = (Window::new(1_000), Instant::now(), Vec::new());
+        for count in std::iter::once(1_000).chain([1; 10]) {
+            let slots: Vec<_> =
+                (0..count).map(|sequence| window.open(sequence, 1, 0, "r".into(), now).unwrap()).collect();
+            for slot in slots {
+                window.settle(slot, Fate::Done);
+            }
+            window.answers(&mut answers);
+        }
+        assert_eq!(answers.len(), 1_010);
+        let room = [window.slots.capacity(), window.free.capacity(), window.open.capacity(), window.settled.capacity()];
+        assert!(room.iter().all(|room| *room <= 32), "room for {room:?}");
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! Groups, members and subscriptions.
 
 use super::{BrokerFixture, Ground, bodies, publish, record, settle};
-use std::{collections::BTreeSet, time::Duration};
+use crate::deadline::{LIMIT, within};
+use buslane_core::Source;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 /// Two members, all partitions, each message once.
 pub async fn m1_members_share_the_partitions_and_each_message_comes_once<F: BrokerFixture>(ground: Ground<F>) {
@@ -146,6 +152,30 @@ pub async fn b3_ending_one_subscription_leaves_the_others<F: BrokerFixture>(grou
     let got = feed.take(1).await;
     assert_eq!(bodies(&got), ["read"]);
     settle(got);
+    feed.close().await;
+}
+
+/// Nor the messages that nobody has read.
+pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>(ground: Ground<F>) {
+    let (orders, mails) = (ground.topic("orders"), ground.topic("mails"));
+    let mut feed = ground.reader("g", &orders).await;
+    feed.subscribe(&mails).await;
+    feed.until_assigned(ground.sources() * 2).await;
+    publish(&feed.broker, &orders, (0..200).map(|n| record(&n.to_string(), "x")).collect()).await;
+    let got = feed.take(20).await;
+    let sources = feed.intakes.iter().map(|intake| intake.source()).filter(|source| source.topic == orders);
+    let sources: Vec<Weak<Source>> = sources.map(Arc::downgrade).collect();
+    feed.broker.unsubscribe(&orders).await.expect("unsubscribes");
+    feed.until_assigned(ground.sources()).await;
+    settle(got);
+    feed.ended.clear();
+    let gone = async {
+        while sources.iter().any(|source| source.strong_count() > 0) {
+            // Some brokers do their work while they are asked for events.
+            feed.take_for(Duration::from_millis(5)).await;
+        }
+    };
+    within(LIMIT, "nothing holds a source that has ended", gone).await;
     feed.close().await;
 }
 

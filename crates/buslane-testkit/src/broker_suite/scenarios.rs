@@ -33,6 +33,7 @@ macro_rules! broker_suite {
                 k3_a_partition_moves_after_its_open_messages_are_settled,
                 k3_a_settlement_after_the_deadline_is_ignored,
                 b3_ending_one_subscription_leaves_the_others,
+                t5_an_ended_subscription_leaves_nothing_in_memory,
                 b3_subscribing_later_leaves_the_others_running,
                 b3_subscribing_again_continues,
                 b3_subscribing_twice_changes_nothing,
