@@ -1,7 +1,8 @@
 //! Checks the promises on order while handlers run. Knows nothing of the bus.
 //!
 //! Per sequence (the messages of one run, topic and aggregate) it keeps the highest number that has begun, how many
-//! handlers run, and which numbers are over. Sequences are spread over shards, so handlers hardly ever meet.
+//! handlers run, and which numbers are over. Sequences are spread over shards, so handlers hardly ever meet. Where others handle
+//! some too, a sequence may have gone to them for good: one of which nothing was seen for a while is forgotten.
 
 use buslane::Topic;
 use bytes::Bytes;
@@ -9,7 +10,11 @@ use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
+    time::{Duration, Instant},
 };
+
+/// Sequences are remembered for so long, and at most for twice as long.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// Names a sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,8 +56,40 @@ pub(crate) enum Disorder {
 pub(crate) struct Checker {
     /// Whether all messages begin here, and none with another process.
     sees_all: bool,
-    shards: [Mutex<HashMap<Sequence, State>>; 64],
+    shards: [Mutex<Shard>; 64],
     hasher: RandomState,
+}
+
+struct Shard {
+    /// Those that were seen since.
+    recent: HashMap<Sequence, State>,
+    /// Those that were seen before that, and not again.
+    older: HashMap<Sequence, State>,
+    since: Instant,
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self { recent: HashMap::new(), older: HashMap::new(), since: Instant::now() }
+    }
+
+    fn state(&mut self, sequence: &Sequence) -> &mut State {
+        if !self.recent.contains_key(sequence) {
+            let known = self.older.remove_entry(sequence);
+            let (sequence, state) = known.unwrap_or_else(|| (sequence.to_keep(), State::default()));
+            self.recent.insert(sequence, state);
+        }
+        self.recent.get_mut(sequence).expect("it was put there")
+    }
+
+    fn forget(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) < KEPT {
+            return;
+        }
+        self.since = now;
+        let forgotten = std::mem::replace(&mut self.older, std::mem::take(&mut self.recent));
+        self.recent.extend(forgotten.into_iter().filter(|(_, state)| state.running > 0));
+    }
 }
 
 #[derive(Default)]
@@ -64,7 +101,7 @@ struct State {
 
 impl Checker {
     pub(crate) fn new(sees_all: bool) -> Self {
-        Self { sees_all, shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+        Self { sees_all, shards: std::array::from_fn(|_| Mutex::new(Shard::new())), hasher: RandomState::new() }
     }
 
     /// A handler begins with message `seq`. Out of order is a message that begins beside another of its sequence, or after a
@@ -109,11 +146,11 @@ impl Checker {
     fn with<T>(&self, sequence: &Sequence, look: impl FnOnce(&mut State) -> T) -> T {
         let hash = self.hasher.hash_one(sequence);
         let shard = hash >> 58; // the top 6 bits: one of 64
-        let mut states = self.shards[usize::try_from(shard).unwrap_or(0)].lock();
-        if let Some(state) = states.get_mut(sequence) {
-            return look(state);
+        let mut shard = self.shards[usize::try_from(shard).unwrap_or(0)].lock();
+        if !self.sees_all {
+            shard.forget(Instant::now());
         }
-        look(states.entry(sequence.to_keep()).or_default())
+        look(shard.state(sequence))
     }
 }
 
