@@ -57,7 +57,7 @@ impl AttemptSlot {
         };
         let local = Local::new(handler);
         let future = Some(make(local.clone(), input));
-        let fresh = Box::pin(Reused { handler: local, make, future, input: std::marker::PhantomData });
+        let fresh = Box::pin(Reused { handler: Some(local), make, future, input: std::marker::PhantomData });
         if kept < KEPT {
             self.current = kept;
             self.boxes.push(fresh);
@@ -85,7 +85,7 @@ impl AttemptSlot {
     /// Gives back all that does not run, while the worker is idle: an ended subscription's handler is dropped, and
     /// workers that only a burst has needed keep no memory of it.
     pub fn rest(&mut self) {
-        self.boxes.retain(|kept| kept.is_running());
+        self.boxes.retain_mut(|kept| kept.as_mut().rest());
         self.current = 0;
     }
 }
@@ -120,14 +120,15 @@ impl<H> Deref for Local<H> {
 trait Attempt: Send {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step>;
     fn clear(self: Pin<&mut Self>);
-    fn is_running(&self) -> bool;
+    /// Lets go of the handler; whether an attempt still runs.
+    fn rest(self: Pin<&mut Self>) -> bool;
     /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, when all types are its own.
     fn restart(self: Pin<&mut Self>, handler: &dyn Any, offer: &mut dyn Any) -> bool;
 }
 
 pin_project! {
     struct Reused<H, I, F, Fut> {
-        handler: Local<H>,
+        handler: Option<Local<H>>,
         make: F,
         #[pin]
         future: Option<Fut>,
@@ -158,8 +159,10 @@ where
         self.project().future.set(None);
     }
 
-    fn is_running(&self) -> bool {
-        self.future.is_some()
+    fn rest(self: Pin<&mut Self>) -> bool {
+        let this = self.project();
+        *this.handler = None;
+        this.future.is_some()
     }
 
     fn restart(self: Pin<&mut Self>, handler: &dyn Any, offer: &mut dyn Any) -> bool {
@@ -173,11 +176,12 @@ where
         let (Some(input), Some(make)) = (input.take(), make.take()) else {
             return false;
         };
-        if !Arc::ptr_eq(&*this.handler.0, handler) {
-            *this.handler = Local::new(handler);
+        if !this.handler.as_ref().is_some_and(|local| Arc::ptr_eq(&*local.0, handler)) {
+            *this.handler = None;
         }
+        let local = this.handler.get_or_insert_with(|| Local::new(handler)).clone();
         *this.make = make;
-        this.future.set(Some((this.make)(this.handler.clone(), input)));
+        this.future.set(Some((this.make)(local, input)));
         true
     }
 }
