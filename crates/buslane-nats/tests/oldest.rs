@@ -41,6 +41,27 @@ async fn n4_the_oldest_server_keeps_its_promises() {
     }
 }
 
+/// A server up to 2.10.13 that looks at a message which came back, while the only requests are those of a reader that is
+/// gone, forgets the message until its time is over and delivers a settled one once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n4_what_goes_back_does_not_turn_the_oldest_server_back() {
+    let (server, config) = server().await;
+    let client = async_nats::connect(server.address.clone()).await.expect("a server that answers");
+    for round in 1..=10 {
+        let mut feed = kit::member(config.clone(), &topic()).await;
+        publish(&feed.broker, &topic(), kit::numbers(0..10)).await;
+        let mut got = feed.take(if round == 1 { 10 } else { 13 }).await;
+        let back = got.split_off(got.len() - 3);
+        settle(got);
+        drop(back);
+        feed.close().await;
+        let stream = async_nats::jetstream::new(client.clone()).get_stream_no_info("orders").await.expect("a handle");
+        let info = stream.consumer_info("g@orders").await.expect("a consumer");
+        assert_eq!(info.delivered.stream_sequence, round * 10, "{info:?}");
+        assert_eq!((info.ack_floor.stream_sequence, info.num_ack_pending), (round * 10 - 3, 3), "{info:?}");
+    }
+}
+
 /// Every setting of a consumer that it knows is seen on it, so that none is ignored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_the_oldest_server_shows_every_setting() {
