@@ -132,7 +132,7 @@ impl Answers {
             Fate::Done | Fate::Given => {
                 self.last = Some(answer.reply.clone());
                 self.publish(answer.reply.clone(), body(answer.fate)).await;
-                self.past.add(&answer);
+                self.past.add(&answer, now);
                 self.unconfirmed.push_back(answer);
             }
         }
