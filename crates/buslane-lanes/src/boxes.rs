@@ -1,7 +1,7 @@
 //! Empty boxes on their way back from the workers to the submitters.
 //!
 //! A burst needs as many as it has messages, and what comes after it a few: boxes that nobody needed for a while go back to the
-//! allocator, half of them at a time. Without traffic nobody asks, and they stay.
+//! allocator, half of them at a time.
 
 use crate::{parcel::Parcel, sync::Mutex};
 use buslane_core::Job;
@@ -25,7 +25,7 @@ impl Boxes {
     /// What packs jobs into boxes. Submitters take turns.
     pub(crate) fn packer(&self, now: Instant) -> impl FnMut(Job) -> Parcel {
         let mut stash = self.stash.lock();
-        stash.let_go(now);
+        stash.let_go(now, || self.take_returned());
         move |job| {
             if stash.boxes.is_empty() {
                 stash.fill(&mut self.returned.lock());
@@ -47,6 +47,15 @@ impl Boxes {
         drop(returned);
         boxes.clear();
     }
+
+    /// Gives back what is not needed. Submitters do it on their way; this is for times without any.
+    pub(crate) fn let_go(&self, now: Instant) {
+        self.stash.lock().let_go(now, || self.take_returned());
+    }
+
+    fn take_returned(&self) -> Vec<Parcel> {
+        std::mem::take(&mut *self.returned.lock())
+    }
 }
 
 struct Stash {
@@ -54,12 +63,14 @@ struct Stash {
     boxes: Vec<Parcel>,
     /// How few there were of all boxes when the stash was filled since the last look.
     fewest: usize,
+    /// How many were left at the last look.
+    left: usize,
     looked: Option<Instant>,
 }
 
 impl Default for Stash {
     fn default() -> Self {
-        Self { boxes: Vec::new(), fewest: usize::MAX, looked: None }
+        Self { boxes: Vec::new(), fewest: usize::MAX, left: 0, looked: None }
     }
 }
 
@@ -69,15 +80,20 @@ impl Stash {
         self.fewest = self.fewest.min(self.boxes.len());
     }
 
-    fn let_go(&mut self, now: Instant) {
+    fn let_go(&mut self, now: Instant, returned: impl FnOnce() -> Vec<Parcel>) {
         let looked = *self.looked.get_or_insert(now);
         if now.saturating_duration_since(looked) < UNUSED {
             return;
         }
         self.looked = Some(now);
+        let was_used = self.fewest != usize::MAX || self.boxes.len() < self.left;
+        if !was_used {
+            self.boxes.append(&mut returned());
+        }
         let unused = std::mem::replace(&mut self.fewest, usize::MAX).min(self.boxes.len());
         self.boxes.truncate(self.boxes.len() - unused.div_ceil(2));
         self.boxes.shrink_to(self.boxes.len() * 2);
+        self.left = self.boxes.len();
     }
 }
 
@@ -89,7 +105,7 @@ mod tests {
     /// A second in which so many boxes were out at the same time, and came back.
     fn a_second(stash: &mut Stash, returned: &mut Vec<Parcel>, now: &mut Instant, most: usize) {
         *now += UNUSED;
-        stash.let_go(*now);
+        stash.let_go(*now, || std::mem::take(returned));
         let out: Vec<_> = (0..most)
             .map(|_| {
                 if stash.boxes.is_empty() {
@@ -121,7 +137,7 @@ mod tests {
         for _ in 0..10 {
             for _ in 0..50 {
                 now += UNUSED / 50;
-                stash.let_go(now);
+                stash.let_go(now, || std::mem::take(&mut returned));
                 let mut out = Vec::new();
                 for _ in 0..1_000 {
                     if stash.boxes.is_empty() {
@@ -133,5 +149,15 @@ mod tests {
             }
             assert_eq!(stash.boxes.len() + returned.len(), 1_000);
         }
+    }
+
+    #[test]
+    fn t5_without_traffic_all_go() {
+        let (mut stash, mut returned, mut now) = (Stash::default(), Vec::new(), Instant::now());
+        a_second(&mut stash, &mut returned, &mut now, 5_000);
+        for _ in 0..16 {
+            a_second(&mut stash, &mut returned, &mut now, 0);
+        }
+        assert_eq!([stash.boxes.capacity(), returned.capacity()], [0, 0]);
     }
 }

@@ -19,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    task::Poll,
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -121,7 +121,7 @@ impl Engine {
         loop {
             let mut due = None;
             let mut sleep = pin!(None::<S>);
-            let closed = poll_fn(|cx| match self.scheduler.tick(cx, self.now()) {
+            let closed = poll_fn(|cx| match self.tick(cx) {
                 Tick::Closed => Poll::Ready(true),
                 Tick::Nothing => Poll::Pending,
                 Tick::Due(at) => {
@@ -140,6 +140,13 @@ impl Engine {
                 return;
             }
         }
+    }
+
+    /// What the time has brought: lanes that go on, or go, and boxes that nobody needs.
+    fn tick(&self, cx: &Context<'_>) -> Tick {
+        let now = self.now();
+        self.boxes.let_go(now);
+        self.scheduler.tick(cx, now)
     }
 
     /// Drops the queued jobs that `matches`; returns how many.

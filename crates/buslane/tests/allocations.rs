@@ -85,45 +85,67 @@ fn t3_envelopes_take_at_most_one_allocation() {
     runtime.block_on(bus.shutdown(Duration::from_secs(5))).unwrap();
 }
 
-/// Bytes that a pool holds after a burst and half a minute of little traffic, beyond those that it held before.
-fn kept_after_a_burst(pool: impl FnOnce(Arc<dyn ErasedHandler>) -> Arc<dyn Pool>) -> i64 {
-    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let handler = erase(Kind::Regular, async |_: Message| tokio::time::sleep(Duration::from_millis(5)).await);
-    let topic = Topic::new("orders").unwrap();
-    let pool = runtime.block_on(async { pool(handler) });
-    let handle = async |jobs: u64| {
-        let end = pool.stats().ok + jobs;
-        let job = |n| Job::new(lane(n % 500), Message::new(topic.clone(), Vec::new()), Settlement::ignored());
-        submit_all(&*pool, (0..jobs).map(job)).await;
-        while pool.stats().ok < end {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    runtime.block_on(handle(500));
-    let counted = allocation_counter::measure(|| {
-        runtime.block_on(async {
-            handle(8_000).await;
-            for _ in 0..30 {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                handle(10).await;
+/// A burst of 8,000 jobs of so many keys, and so many seconds of so many jobs behind it.
+struct Burst {
+    keys: u64,
+    seconds: u64,
+    jobs: u64,
+}
+
+impl Burst {
+    /// Bytes that a pool holds at the end of it, beyond those that it held before.
+    fn kept_by(&self, pool: impl FnOnce(Arc<dyn ErasedHandler>) -> Arc<dyn Pool>) -> i64 {
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let handler = erase(Kind::Regular, async |_: Message| tokio::time::sleep(Duration::from_millis(5)).await);
+        let topic = Topic::new("orders").unwrap();
+        let pool = runtime.block_on(async { pool(handler) });
+        let handle = async |jobs: u64| {
+            let end = pool.stats().ok + jobs;
+            let job = |n| Job::new(lane(n % self.keys), Message::new(topic.clone(), Vec::new()), Settlement::ignored());
+            submit_all(&*pool, (0..jobs).map(job)).await;
+            while pool.stats().ok < end {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
+        };
+        runtime.block_on(handle(500));
+        let counted = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                handle(8_000).await;
+                for _ in 0..self.seconds {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    handle(self.jobs).await;
+                }
+            });
         });
-    });
-    println!("{} bytes are kept", counted.bytes_current);
-    runtime.block_on(async { pool.stop(Duration::from_secs(5)).await });
-    counted.bytes_current
+        println!("{} bytes are kept", counted.bytes_current);
+        runtime.block_on(async { pool.stop(Duration::from_secs(5)).await });
+        counted.bytes_current
+    }
+
+    /// By the keyed pool and by the actor pool.
+    fn kept(&self) -> [i64; 2] {
+        let keyed = self.kept_by(|default_handler| {
+            let default_handler = Some(default_handler);
+            Arc::new(KeyedPool::new(KeyedPoolConfig { workers: 256, default_handler, ..Default::default() }))
+        });
+        let actor = self.kept_by(|default_handler| {
+            let default_handler = Some(default_handler);
+            Arc::new(ActorPool::new(ActorPoolConfig { actors: 256, default_handler, ..Default::default() }))
+        });
+        [keyed, actor]
+    }
 }
 
 #[test]
 fn t5_what_a_burst_needed_is_given_back() {
-    let keyed = kept_after_a_burst(|default_handler| {
-        let default_handler = Some(default_handler);
-        Arc::new(KeyedPool::new(KeyedPoolConfig { workers: 256, default_handler, ..Default::default() }))
-    });
-    let actor = kept_after_a_burst(|default_handler| {
-        let default_handler = Some(default_handler);
-        Arc::new(ActorPool::new(ActorPoolConfig { actors: 256, default_handler, ..Default::default() }))
-    });
+    let kept = Burst { keys: 500, seconds: 30, jobs: 10 }.kept();
     // A job's box has more than 200 bytes: the burst took 1.6 MB, beside a queue of 16 bytes each.
-    assert!(keyed.max(actor) < 128_000, "{keyed} bytes by the keyed pool, {actor} by the actor pool");
+    assert!(kept.into_iter().all(|bytes| bytes < 128_000), "{kept:?} bytes");
+}
+
+/// As a pool that all traffic was moved away from.
+#[test]
+fn t5_a_pool_without_traffic_keeps_nothing_of_a_burst() {
+    let kept = Burst { keys: 8_000, seconds: 600, jobs: 0 }.kept();
+    assert!(kept.into_iter().all(|bytes| bytes < 16_000), "{kept:?} bytes");
 }

@@ -8,7 +8,7 @@ use super::{
     Lanes,
     table::{State, Table},
 };
-use crate::slab::NONE;
+use crate::slab::{NONE, Slab};
 use std::time::{Duration, Instant};
 
 /// Steps after which an idle lane goes. It was idle for the last seven and a part of the first.
@@ -120,7 +120,16 @@ impl<T> Lanes<T> {
             }
         }
         self.idle.due = None;
+        if self.table.len() == 0 {
+            self.let_go();
+        }
         None
+    }
+
+    /// There is no lane, so no place of one is known to anybody: what the busiest time needed goes.
+    fn let_go(&mut self) {
+        (self.table, self.items) = (Table::new(), Slab::new());
+        self.parking.forget_timers();
     }
 
     /// Whether there are idle lanes, and [`Lanes::sweep`] has not been asked when they go.

@@ -25,6 +25,11 @@ impl Parking {
     pub(super) fn timers(&self) -> impl Iterator<Item = &Reverse<(Instant, u64, u32)>> {
         self.timers.iter()
     }
+
+    /// No lane is parked, so all of them were left behind.
+    pub(super) fn forget_timers(&mut self) {
+        self.timers = BinaryHeap::new();
+    }
 }
 
 impl<T> Lanes<T> {
