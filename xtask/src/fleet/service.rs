@@ -73,7 +73,7 @@ impl Site {
         let actors = if self.started.is_multiple_of(2) { "true" } else { "false" };
         service.env("BUSLANE_CONFIG", &self.config).env("BUSLANE_USE_ACTOR_POOL", actors);
         // As in `deploy`.
-        service.env("MALLOC_ARENA_MAX", "2");
+        service.env("MALLOC_ARENA_MAX", "2").env("_RJEM_MALLOC_CONF", "narenas:2");
         service.envs(["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"].map(|name| (name, "131072")));
         if self.is_shared {
             service.args(["--partitions", "0"]);
