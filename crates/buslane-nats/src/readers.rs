@@ -126,9 +126,10 @@ impl Readers {
                 readers.events.push(BrokerEvent::Assigned(Box::new(NatsIntake(Arc::clone(&shared)))));
             }
             let reading = Arc::clone(&shared);
+            // Boxed: all that is around it, up to the executor, would have room for it, and some of that twice.
             let open = match how {
-                How::Durable(plan) => Reader::new(Arc::clone(&readers.link), reading, plan).run().await,
-                How::Listening(group) => Listener::new(&readers.link, reading, group).run().await,
+                How::Durable(plan) => Box::pin(Reader::new(Arc::clone(&readers.link), reading, plan).run()).await,
+                How::Listening(group) => Box::pin(Listener::new(&readers.link, reading, group).run()).await,
             };
             readers.left.fetch_add(open, Ordering::AcqRel);
             readers.remove(&place, &shared);

@@ -88,7 +88,7 @@ impl Reader {
     }
 
     /// Reads until the source ends, then until what is open has ended or its deadline passes. Returns how many messages
-    /// were open then.
+    /// were open then. What it does seldom is boxed: there may be many readers, and most of them just read.
     pub(crate) async fn run(mut self) -> usize {
         let mut is_fresh = true;
         loop {
@@ -96,10 +96,10 @@ impl Reader {
                 for kind in [SymptomKind::PartitionDead, SymptomKind::SettlementRefused] {
                     self.link.symptoms.clear(kind, self.shared.place());
                 }
-                return self.finish().await;
+                return Box::pin(self.finish()).await;
             }
             if is_fresh {
-                match self.begin().await {
+                match Box::pin(self.begin()).await {
                     Ok(()) => {
                         (is_fresh, self.failures) = (false, 0);
                         self.link.symptoms.clear(SymptomKind::PartitionDead, self.shared.place());

@@ -1,8 +1,9 @@
 //! Checks the promises on order while handlers run. Knows nothing of the bus.
 //!
 //! Per sequence (the messages of one run, topic and aggregate) it keeps the highest number that has begun, how many
-//! handlers run, and which numbers are over. Sequences are spread over shards, so handlers hardly ever meet. Where others handle
-//! some too, a sequence may have gone to them for good: one of which nothing was seen for a while is forgotten.
+//! handlers run, and which numbers are over. Sequences are spread over shards, so handlers hardly ever meet, and known by 64 bits
+//! of a hash: of a million sequences, two share them in one of 37 million runs. Where others handle some too, a sequence may have
+//! gone to them for good: one of which nothing was seen for a while is forgotten.
 
 use buslane::Topic;
 use bytes::Bytes;
@@ -24,14 +25,6 @@ pub(crate) struct Sequence {
     pub(crate) topic: Topic,
     /// Empty for messages without a key, whose order is not promised.
     pub(crate) aggregate: Bytes,
-}
-
-impl Sequence {
-    /// A copy that does not keep the message alive which it is a part of.
-    fn to_keep(&self) -> Self {
-        let [run, aggregate] = [&self.run, &self.aggregate].map(|bytes| Bytes::copy_from_slice(bytes));
-        Self { run, topic: self.topic.clone(), aggregate }
-    }
 }
 
 /// How an attempt ended.
@@ -62,9 +55,9 @@ pub(crate) struct Checker {
 
 struct Shard {
     /// Those that were seen since.
-    recent: HashMap<Sequence, State>,
+    recent: HashMap<u64, State>,
     /// Those that were seen before that, and not again.
-    older: HashMap<Sequence, State>,
+    older: HashMap<u64, State>,
     since: Instant,
 }
 
@@ -73,13 +66,9 @@ impl Shard {
         Self { recent: HashMap::new(), older: HashMap::new(), since: Instant::now() }
     }
 
-    fn state(&mut self, sequence: &Sequence) -> &mut State {
-        if !self.recent.contains_key(sequence) {
-            let known = self.older.remove_entry(sequence);
-            let (sequence, state) = known.unwrap_or_else(|| (sequence.to_keep(), State::default()));
-            self.recent.insert(sequence, state);
-        }
-        self.recent.get_mut(sequence).expect("it was put there")
+    fn state(&mut self, sequence: u64) -> &mut State {
+        let older = &mut self.older;
+        self.recent.entry(sequence).or_insert_with(|| older.remove(&sequence).unwrap_or_default())
     }
 
     fn forget(&mut self, now: Instant) {
@@ -150,7 +139,7 @@ impl Checker {
         if !self.sees_all {
             shard.forget(Instant::now());
         }
-        look(shard.state(sequence))
+        look(shard.state(hash))
     }
 }
 
