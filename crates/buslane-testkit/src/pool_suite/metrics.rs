@@ -54,6 +54,8 @@ pub async fn page_equals_traffic(pool: &dyn Pool, prefix: &str, restarts: u32, p
     submit_all(pool, jobs).await;
     ledger.settled(80).await;
     until("the page has heard of it", || value("inbox_depth") == Some(0.0)).await;
+    // A worker is restarted behind its message's settlement, and a pool that stops restarts nobody.
+    until("they are back", || value("actor_restarted_total").unwrap_or(0.0) >= f64::from(restarts)).await;
     // 4 more wait, so that the gauges have something to say, and end badly: the pool stops without them.
     submit_all(pool, (0..4).map(|n| job(&ledger, n, n).with_handler(Arc::clone(&waiting)))).await;
     within(LIMIT, "they have begun", entered.reached(1)).await;
