@@ -50,9 +50,36 @@ impl Dice {
     }
 }
 
+/// Faults in random order, each as often as the others: all of them before one comes again. With dice alone a fleet may be small
+/// for the first half of a run and large for the second, and what a process needs for twice the work looks like a leak, or hides
+/// one.
+pub(crate) struct Deck {
+    kinds: Vec<Fault>,
+    left: Vec<Fault>,
+}
+
+impl Deck {
+    pub(crate) fn new(kinds: &[Fault]) -> Self {
+        Self { kinds: kinds.to_vec(), left: Vec::new() }
+    }
+
+    /// The next one; none if there are none at all.
+    pub(crate) fn draw(&mut self, dice: &mut Dice) -> Option<Fault> {
+        if self.left.is_empty() {
+            self.left.clone_from(&self.kinds);
+        }
+        if self.left.is_empty() {
+            return None;
+        }
+        let at = usize::try_from(dice.below(self.left.len() as u64)).unwrap_or(0);
+        Some(self.left.swap_remove(at))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Dice;
+    use super::{Deck, Dice, Fault};
+    use clap::ValueEnum;
 
     #[test]
     fn a_seed_repeats_its_numbers_and_reaches_all_of_them() {
@@ -63,5 +90,22 @@ mod tests {
         assert_eq!(roll(7), roll(7));
         assert_ne!(roll(7), roll(8));
         assert!((0..6).all(|side| roll(1).contains(&side)));
+    }
+    #[test]
+    fn every_fault_comes_once_before_one_comes_again() {
+        let kinds = Fault::value_variants();
+        let draw = |seed, count| {
+            let (mut dice, mut deck) = (Dice::new(seed), Deck::new(kinds));
+            (0..count).map(|_| deck.draw(&mut dice).expect("a fault")).collect::<Vec<_>>()
+        };
+        let faults = draw(7, 10 * kinds.len());
+        for round in faults.chunks(kinds.len()) {
+            assert!(kinds.iter().all(|kind| round.contains(kind)), "{round:?}");
+        }
+        let orders: Vec<_> = faults.chunks(kinds.len()).collect();
+        assert!(orders.windows(2).any(|two| two[0] != two[1]), "the order changes");
+        assert_eq!(faults, draw(7, faults.len()));
+        assert_ne!(faults, draw(8, faults.len()));
+        assert_eq!(Deck::new(&[]).draw(&mut Dice::new(1)), None);
     }
 }

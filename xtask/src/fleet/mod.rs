@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use backend::Backend;
-pub(crate) use faults::{Dice, Fault};
+pub(crate) use faults::{Deck, Dice, Fault};
 pub(crate) use service::{Consumer, Publisher, Site, now_ns};
 
 use crate::brokers::Held;

@@ -73,7 +73,7 @@ pub(crate) struct Args {
     /// Seconds from one fault to the next, on average
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..))]
     fault_seconds: u64,
-    /// Which faults to choose from
+    /// Which faults come, each as often as the others, in random order
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Fault::value_variants().to_vec())]
     faults: Vec<Fault>,
     /// Folder for report.json and soak.svg, written every minute and at the end [default: soak/BROKER of the target folder]

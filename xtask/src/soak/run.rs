@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Args;
 use super::observer::{Observer, Seat, Seen};
 use super::record::Series;
-use crate::fleet::{Backend, Consumer, Fleet, Publisher, now_ns};
+use crate::fleet::{Backend, Consumer, Deck, Fleet, Publisher, now_ns};
 use crate::ledger::{Books, Ledgers, Verdict};
 use crate::process::Result;
 
@@ -57,6 +57,7 @@ pub(super) type Show<'a> = dyn FnMut(&dyn Fn() -> State, &str) -> Result<()> + '
 pub(super) struct Soak<'a> {
     args: &'a Args,
     fleet: Fleet,
+    faults: Deck,
     books: Books,
     ledgers: Ledgers,
     observer: Observer,
@@ -73,6 +74,7 @@ impl<'a> Soak<'a> {
         Self {
             args,
             fleet,
+            faults: Deck::new(&args.faults),
             books: Books::new(backend.numbering),
             ledgers: Ledgers::default(),
             observer,
@@ -141,7 +143,7 @@ impl<'a> Soak<'a> {
     }
 
     fn inject(&mut self) {
-        let Some(fault) = self.fleet.dice.one_of(&self.args.faults) else { return };
+        let Some(fault) = self.faults.draw(&mut self.fleet.dice) else { return };
         self.marks.push(Mark { at: self.begun.elapsed().as_secs_f64(), fault: fault.name() });
         if let Err(error) = self.fleet.inject(fault) {
             self.fail(format!("{}: {error}", fault.name()));
