@@ -8,6 +8,10 @@ use buslane_testkit::{
     broker_suite::{Feed, publish, record, settle},
     server::unique,
 };
+use rdkafka::{
+    admin::AdminOptions,
+    consumer::{BaseConsumer, Consumer},
+};
 use std::collections::BTreeSet;
 
 const TOPICS: usize = 20;
@@ -99,4 +103,57 @@ async fn k1_a_topic_that_goes_and_comes_back_in_one_rebalance_is_read() {
         }
         member.close().await;
     }
+}
+
+/// A client that is told of a topic it has never heard of, while it joins a group that it has left before, ends the whole process:
+/// librdkafka asserts that it does not join then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k1_a_member_that_had_left_joins_with_topics_one_by_one() {
+    let group: BaseConsumer = kit::foreign(&[]);
+    for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
+        let config = config(assignment);
+        let name = config.group.clone();
+        let mut member = kit::connect(config).await;
+        for topics in topics(9).await.chunks(3) {
+            let [first, second, third] = topics else { unreachable!("there are three") };
+            let broker = &member.broker;
+            let new = |topic: &Topic| [(topic.clone(), SubscribeOptions::default())];
+            let (one, two, three) = (new(first), new(second), new(third));
+            // Polled in this order: the second and the third come while the first is asked for.
+            let told = tokio::join!(broker.subscribe(&one), broker.subscribe(&two), broker.subscribe(&three));
+            told.0.and(told.1).and(told.2).expect("each is taken");
+            all_are_read(&mut member, topics).await;
+            for topic in topics {
+                member.broker.unsubscribe(topic).await.expect("it is read");
+            }
+            kit::until("it has left its group", || {
+                let groups = group.fetch_group_list(Some(&name), kit::PATIENCE).expect("an answer");
+                groups.groups().iter().all(|group| group.members().is_empty())
+            });
+        }
+        member.close().await;
+    }
+}
+
+/// A topic that nobody knows any more waits by itself: new ones are read meanwhile, and it is read again once it is back. With the
+/// eager protocol its return would end the other intakes too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k1_a_topic_that_was_deleted_holds_up_no_other_and_comes_back() {
+    let topics = topics(3).await;
+    let [kept, deleted, new] = &topics[..] else { unreachable!("there are three") };
+    let mut member = kit::member(config(Assignment::CooperativeSticky), kept).await;
+    member.subscribe(deleted).await;
+    all_are_read(&mut member, &topics[..2]).await;
+    let admin = kit::admin();
+    let gone = admin.delete_topics(&[deleted], &AdminOptions::new().operation_timeout(Some(kit::PATIENCE))).await;
+    gone.expect("an answer").remove(0).expect("it was there");
+    kit::until("nobody knows it", || {
+        let known = admin.inner().fetch_metadata(Some(deleted), kit::PATIENCE).expect("an answer");
+        known.topics().iter().all(|topic| topic.error().is_some())
+    });
+    member.subscribe(new).await;
+    all_are_read(&mut member, &[kept.clone(), new.clone()]).await;
+    kit::create(deleted, 1, &[]).await;
+    all_are_read(&mut member, &topics).await;
+    member.close().await;
 }

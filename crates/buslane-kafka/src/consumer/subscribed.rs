@@ -1,17 +1,32 @@
 //! The topics that this member reads, and what the client is told of them.
 
 use super::context::Context;
-use crate::native::has_joined;
+use crate::native::{has_joined, named};
 use buslane_core::{BrokerError, SubscribeOptions, Topic};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 use tracing::warn;
+
+/// How long the brokers may take to name topics: nothing else is served meanwhile.
+const NAMING: Duration = Duration::from_secs(1);
+/// Time between two such questions.
+const NAMING_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Subscribed {
     topics: BTreeSet<Topic>,
     /// Those of them that had ended before, and that the group has yet to take away.
     returning: BTreeSet<Topic>,
+    /// What the client was told last; nothing when it has left its group.
+    told: BTreeSet<Topic>,
+    /// Those of `topics` that no broker knew when they were asked.
+    unnamed: BTreeSet<Topic>,
+    /// When to ask for them again, or for all when no broker has answered.
+    ask_at: Option<Instant>,
     /// It reads nothing any more, and leaves its group once it has joined it.
     leaves: bool,
 }
@@ -48,11 +63,14 @@ impl Subscribed {
         if self.leaves {
             self.leave_group(client);
         }
-        if self.returning.is_empty() || self.returning.is_subset(&client.context().owner.lock().ending_topics()) {
+        let asks = self.ask_at.is_some_and(|at| Instant::now() >= at);
+        if !asks
+            && (self.returning.is_empty() || self.returning.is_subset(&client.context().owner.lock().ending_topics()))
+        {
             return;
         }
         if let Err(error) = self.send(client) {
-            warn!(%error, "topics could not be joined again");
+            warn!(%error, "topics could not be joined");
         }
     }
 
@@ -68,13 +86,50 @@ impl Subscribed {
         } else {
             context.waits("it has not got its share of the topics that it reads now");
         }
-        let topics: Vec<_> = self.topics.difference(&ending).map(Topic::as_str).collect();
-        self.leaves = topics.is_empty();
+        let had_asked = self.ask_at.take().is_some();
+        let wanted: BTreeSet<Topic> = self.topics.difference(&ending).cloned().collect();
+        let asks = context.is_barrier && !self.told.is_empty() && !wanted.is_empty();
+        let wanted = if asks { self.named(&wanted, client) } else { wanted };
+        self.leaves = wanted.is_empty();
         if self.leaves {
             self.leave_group(client);
             return Ok(());
         }
-        client.subscribe(&topics).map_err(|error| BrokerError::Unreachable { reason: error.to_string() })
+        if wanted == self.told {
+            if had_asked && self.ask_at.is_none() {
+                // What it waited for is not wanted any more, and no change of the group will say that it has its share.
+                context.rests();
+            }
+            return Ok(());
+        }
+        let topics: Vec<_> = wanted.iter().map(Topic::as_str).collect();
+        client.subscribe(&topics).map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        self.told = wanted;
+        Ok(())
+    }
+
+    /// Those of `wanted` that the brokers know; what the client was told last when none of them answers. A client whose list
+    /// changes to topics that it has never heard of, while it joins a group that it had left or was thrown out of, ends the
+    /// process by an assertion (`rd_kafka_cgrp_modify_subscription` of librdkafka 2.12, not mended in any release so far).
+    /// Who has asked has heard. With the `consumer` protocol there is no such assertion, and a client that has heard may send two
+    /// heartbeats at once when it comes back, which the broker refuses for good.
+    fn named(&mut self, wanted: &BTreeSet<Topic>, client: &BaseConsumer<Context>) -> BTreeSet<Topic> {
+        let again = Some(Instant::now() + NAMING_PAUSE);
+        let named = match named(client.client(), wanted, NAMING) {
+            Ok(named) => named,
+            Err(error) => {
+                warn!(%error, "no broker has said which topics there are: what is read stays as it is until one does");
+                self.ask_at = again;
+                return self.told.clone();
+            }
+        };
+        let unnamed: BTreeSet<Topic> = wanted.difference(&named).cloned().collect();
+        if !unnamed.is_subset(&self.unnamed) {
+            warn!(topics = ?unnamed, "no broker knows these topics: they are read once one does");
+        }
+        self.ask_at = again.filter(|_| !unnamed.is_empty());
+        self.unnamed = unnamed;
+        named
     }
 
     /// A client that leaves a group of the new protocol while the broker answers its first heartbeat drops what it was
@@ -83,6 +138,7 @@ impl Subscribed {
         if client.context().is_barrier || has_joined(client.client()) {
             client.unsubscribe();
             self.leaves = false;
+            self.told.clear();
         }
     }
 }

@@ -60,7 +60,13 @@ pub(crate) fn name(what: &str) -> Topic {
 /// A new topic with settings that the bus has no word for.
 pub(crate) async fn topic(what: &str, partitions: i32, settings: &[(&str, &str)]) -> Topic {
     let topic = name(what);
-    let mut new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+    create(&topic, partitions, settings).await;
+    topic
+}
+
+/// The same with a name that is known.
+pub(crate) async fn create(topic: &Topic, partitions: i32, settings: &[(&str, &str)]) {
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     for (name, value) in settings {
         new = new.set(name, value);
     }
@@ -69,12 +75,11 @@ pub(crate) async fn topic(what: &str, partitions: i32, settings: &[(&str, &str)]
     made.expect("an answer").remove(0).expect("a new topic");
     // The controller answers a moment before the broker knows.
     until("the broker knows the topic", || {
-        let known = admin.inner().fetch_metadata(Some(&topic), PATIENCE).expect("an answer");
+        let known = admin.inner().fetch_metadata(Some(topic), PATIENCE).expect("an answer");
         let partitions =
             known.topics().iter().find(|known| known.name() == topic.as_str()).map(|topic| topic.partitions());
         partitions.is_some_and(|known| !known.is_empty() && known.iter().all(|partition| partition.leader() >= 0))
     });
-    topic
 }
 
 pub(crate) fn admin() -> AdminClient<DefaultClientContext> {
