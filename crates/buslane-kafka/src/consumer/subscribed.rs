@@ -3,7 +3,7 @@
 use super::context::Context;
 use crate::native::{has_joined, named};
 use buslane_core::{BrokerError, SubscribeOptions, Topic};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use std::{
     collections::BTreeSet,
     sync::atomic::Ordering,
@@ -88,8 +88,8 @@ impl Subscribed {
         }
         let had_asked = self.ask_at.take().is_some();
         let wanted: BTreeSet<Topic> = self.topics.difference(&ending).cloned().collect();
-        let asks = context.is_barrier && !self.told.is_empty() && !wanted.is_empty();
-        let wanted = if asks { self.named(&wanted, client) } else { wanted };
+        let changes = !self.told.is_empty() && !wanted.is_empty();
+        let wanted = if changes && must_name(client) { self.named(&wanted, client) } else { wanted };
         self.leaves = wanted.is_empty();
         if self.leaves {
             self.leave_group(client);
@@ -108,11 +108,7 @@ impl Subscribed {
         Ok(())
     }
 
-    /// Those of `wanted` that the brokers know; what the client was told last when none of them answers. A client whose list
-    /// changes to topics that it has never heard of, while it joins a group that it had left or was thrown out of, ends the
-    /// process by an assertion (`rd_kafka_cgrp_modify_subscription` of librdkafka 2.12, not mended in any release so far).
-    /// Who has asked has heard. With the `consumer` protocol there is no such assertion, and a client that has heard may send two
-    /// heartbeats at once when it comes back, which the broker refuses for good.
+    /// Those of `wanted` that the brokers know; what the client was told last when none of them answers.
     fn named(&mut self, wanted: &BTreeSet<Topic>, client: &BaseConsumer<Context>) -> BTreeSet<Topic> {
         let again = Some(Instant::now() + NAMING_PAUSE);
         let named = match named(client.client(), wanted, NAMING) {
@@ -141,4 +137,14 @@ impl Subscribed {
             self.told.clear();
         }
     }
+}
+
+/// Whether a change of the client's list waits until brokers have named its topics. A client whose list changes to topics that it
+/// has never heard of, while it joins a group that it had left or was thrown out of, ends the process by an assertion, where
+/// rebalances take a part (`rd_kafka_cgrp_modify_subscription` of librdkafka 2.12, not mended in any release so far). Who has asked
+/// has heard. Not before the first group: then all that comes one by one is joined at once, because the client has to ask itself.
+/// With the `consumer` protocol nothing is asserted, and a client that has heard may send two heartbeats at once when it comes
+/// back, which the broker refuses for good.
+fn must_name(client: &BaseConsumer<Context>) -> bool {
+    client.context().is_barrier && matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative)
 }
