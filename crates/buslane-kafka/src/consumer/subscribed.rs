@@ -143,8 +143,8 @@ impl Subscribed {
 /// has never heard of, while it joins a group that it had left or was thrown out of, ends the process by an assertion, where
 /// rebalances take a part (`rd_kafka_cgrp_modify_subscription` of librdkafka 2.12, not mended in any release so far). Who has asked
 /// has heard. Not before the first group: then all that comes one by one is joined at once, because the client has to ask itself.
-/// With the `consumer` protocol nothing is asserted, and a client that has heard may send two heartbeats at once when it comes
-/// back, which the broker refuses for good.
+/// With the `consumer` protocol nothing is asserted, and a client that had heard was seen to come back with a heartbeat that the
+/// broker calls invalid, which is fatal.
 fn must_name(client: &BaseConsumer<Context>) -> bool {
     client.context().is_barrier && matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative)
 }
