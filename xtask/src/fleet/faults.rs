@@ -91,6 +91,7 @@ mod tests {
         assert_ne!(roll(7), roll(8));
         assert!((0..6).all(|side| roll(1).contains(&side)));
     }
+
     #[test]
     fn every_fault_comes_once_before_one_comes_again() {
         let kinds = Fault::value_variants();
