@@ -36,7 +36,8 @@ pub struct KafkaConfig {
     pub connect_timeout: Duration,
     /// How long a request may take that has no time of its own. Default: 30 s.
     pub request_timeout: Duration,
-    /// Properties of librdkafka that have no field here, passed through to consumer and producer. Default: none.
+    /// Properties of librdkafka that have no field here, passed through to consumer and producer. What `debug` asks for
+    /// is told at level debug. Default: none.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -78,7 +79,8 @@ pub enum Assignment {
     /// One partition after the other; every rebalance stops all members.
     RoundRobin,
     /// The protocol in which the brokers decide (KIP-848, Kafka 4.0 or later). Session and heartbeat times are the
-    /// broker's then.
+    /// broker's then. A member whose last subscription has ended stays in its group without a partition until it is closed;
+    /// with the others it leaves.
     Broker,
 }
 

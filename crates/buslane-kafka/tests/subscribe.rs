@@ -105,12 +105,12 @@ async fn k1_a_topic_that_goes_and_comes_back_in_one_rebalance_is_read() {
     }
 }
 
-/// A client that is told of a topic it has never heard of, while it joins a group that it has left before, ends the whole process:
-/// librdkafka asserts that it does not join then. The `consumer` protocol has no such assertion.
+/// While a client joins a group that it had left, a topic it has never heard of ends the whole process: librdkafka asserts that it does
+/// not join then. Where the broker shares out, one that leaves while it gives something back never reads again, or fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn k1_a_member_that_had_left_joins_with_topics_one_by_one() {
+async fn k1_a_member_that_read_nothing_joins_with_topics_one_by_one() {
     let group: BaseConsumer = kit::foreign(&[]);
-    for assignment in [Assignment::Range, Assignment::CooperativeSticky] {
+    for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
         let config = config(assignment);
         let name = config.group.clone();
         let mut member = kit::connect(config).await;
@@ -126,11 +126,59 @@ async fn k1_a_member_that_had_left_joins_with_topics_one_by_one() {
             for topic in topics {
                 member.broker.unsubscribe(topic).await.expect("it is read");
             }
-            kit::until("it has left its group", || {
-                let groups = group.fetch_group_list(Some(&name), kit::PATIENCE).expect("an answer");
-                groups.groups().iter().all(|group| group.members().is_empty())
-            });
+            if assignment != Assignment::Broker {
+                kit::until("it has left its group", || {
+                    let groups = group.fetch_group_list(Some(&name), kit::PATIENCE).expect("an answer");
+                    groups.groups().iter().all(|group| group.members().is_empty())
+                });
+            }
         }
+        member.close().await;
+    }
+}
+
+/// Whether it leaves the group for that or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k3_a_member_that_reads_nothing_keeps_no_partition() {
+    for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
+        let topic = kit::topic("shared", 2, &[]).await;
+        let config = config(assignment);
+        let mut stays = kit::member(config.clone(), &topic).await;
+        let mut goes = kit::member(config, &topic).await;
+        for round in 0..3 {
+            goes.until_assigned(1).await;
+            goes.broker.unsubscribe(&topic).await.expect("it is read");
+            goes.until_assigned(0).await;
+            let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+            publish(&goes.broker, &topic, keys.map(|key| record(key, format!("{round}"))).to_vec()).await;
+            let mut read = BTreeSet::new();
+            while read.len() < keys.len() {
+                // Settled one by one: what is open when the partitions are shared out anew comes twice.
+                let got = stays.take(1).await;
+                read.extend(got.iter().map(|delivery| (delivery.message.source.partition, delivery.message.offset)));
+                settle(got);
+            }
+            let partitions: BTreeSet<_> = read.iter().map(|(partition, _)| *partition).collect();
+            assert_eq!(partitions.len(), 2, "{assignment:?}: both partitions have some of the keys");
+            goes.subscribe(&topic).await;
+        }
+        goes.until_assigned(1).await;
+        goes.close().await;
+        stays.close().await;
+    }
+}
+
+/// Each line of a client is an event between its rebalances.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k1_a_client_that_tells_everything_reads_all_the_same() {
+    for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
+        let mut config = config(assignment);
+        config.properties.insert("debug".to_owned(), "all".to_owned());
+        let topics = topics(3).await;
+        let mut member = kit::member(config, &topics[0]).await;
+        member.subscribe(&topics[1]).await;
+        member.subscribe(&topics[2]).await;
+        all_are_read(&mut member, &topics).await;
         member.close().await;
     }
 }

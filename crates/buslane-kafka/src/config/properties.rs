@@ -87,7 +87,8 @@ impl KafkaConfig {
             .set("socket.nagle.disable", "true");
         self.security.set(&mut client);
         // The binding takes its level from the crate `log`, which may be off while `tracing` is on.
-        client.set_log_level(RDKafkaLogLevel::Info);
+        let tells_all = self.properties.contains_key("debug");
+        client.set_log_level(if tells_all { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         client
     }
 

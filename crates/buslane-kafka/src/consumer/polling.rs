@@ -4,6 +4,7 @@ use super::{context::Context, subscribed::Subscribed};
 use crate::{
     KafkaConfig, Token,
     bootstrap::{ANY_TOPIC, Bootstrap},
+    native::has_events,
     wake::Wake,
 };
 use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, SubscribeOptions, SymptomKind, Topic};
@@ -131,13 +132,19 @@ impl Polling {
         }
     }
 
-    /// Serves the client once. Returns whether there was something to read.
+    /// Serves the client once. Returns whether there may be more to do at once.
     fn round(&mut self) -> bool {
         let has_read = self.client.context().owner.lock().turn(&self.client);
         self.subscribed.follow(&self.client);
+        let mut has_more = true;
         for _ in 0..EVENTS {
             match self.client.poll(Duration::ZERO) {
-                None => break,
+                None => {
+                    has_more = has_events(self.client.client());
+                    if !has_more {
+                        break;
+                    }
+                }
                 Some(Ok(message)) => {
                     // Partitions have queues of their own; a message here would go lost.
                     warn!(message = ?message, "message outside of its partition's queue");
@@ -149,7 +156,7 @@ impl Polling {
             self.found();
         }
         self.probe();
-        has_read
+        has_read || has_more
     }
 
     fn obey(&mut self) -> Option<End> {

@@ -1,9 +1,12 @@
 //! The topics that this member reads, and what the client is told of them.
 
 use super::context::Context;
-use crate::native::{has_joined, named};
+use crate::native::named;
 use buslane_core::{BrokerError, SubscribeOptions, Topic};
-use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer, RebalanceProtocol},
+    error::KafkaResult,
+};
 use std::{
     collections::BTreeSet,
     sync::atomic::Ordering,
@@ -15,20 +18,20 @@ use tracing::warn;
 const NAMING: Duration = Duration::from_secs(1);
 /// Time between two such questions.
 const NAMING_PAUSE: Duration = Duration::from_secs(1);
+/// A pattern that no name of a topic fits: names have no blank.
+const NO_TOPIC: &str = "^ $";
 
 #[derive(Default)]
 pub(super) struct Subscribed {
     topics: BTreeSet<Topic>,
     /// Those of them that had ended before, and that the group has yet to take away.
     returning: BTreeSet<Topic>,
-    /// What the client was told last; nothing when it has left its group.
+    /// What the client was told last.
     told: BTreeSet<Topic>,
     /// Those of `topics` that no broker knew when they were asked.
     unnamed: BTreeSet<Topic>,
     /// When to ask for them again, or for all when no broker has answered.
     ask_at: Option<Instant>,
-    /// It reads nothing any more, and leaves its group once it has joined it.
-    leaves: bool,
 }
 
 impl Subscribed {
@@ -60,9 +63,6 @@ impl Subscribed {
 
     /// Does what had to wait for the group.
     pub(super) fn follow(&mut self, client: &BaseConsumer<Context>) {
-        if self.leaves {
-            self.leave_group(client);
-        }
         let asks = self.ask_at.is_some_and(|at| Instant::now() >= at);
         if !asks
             && (self.returning.is_empty() || self.returning.is_subset(&client.context().owner.lock().ending_topics()))
@@ -90,11 +90,6 @@ impl Subscribed {
         let wanted: BTreeSet<Topic> = self.topics.difference(&ending).cloned().collect();
         let changes = !self.told.is_empty() && !wanted.is_empty();
         let wanted = if changes && must_name(client) { self.named(&wanted, client) } else { wanted };
-        self.leaves = wanted.is_empty();
-        if self.leaves {
-            self.leave_group(client);
-            return Ok(());
-        }
         if wanted == self.told {
             if had_asked && self.ask_at.is_none() {
                 // What it waited for is not wanted any more, and no change of the group will say that it has its share.
@@ -102,8 +97,9 @@ impl Subscribed {
             }
             return Ok(());
         }
-        let topics: Vec<_> = wanted.iter().map(Topic::as_str).collect();
-        client.subscribe(&topics).map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        if let Err(error) = tell(client, &wanted) {
+            return Err(BrokerError::Unreachable { reason: error.to_string() });
+        }
         self.told = wanted;
         Ok(())
     }
@@ -127,24 +123,27 @@ impl Subscribed {
         self.unnamed = unnamed;
         named
     }
+}
 
-    /// A client that leaves a group of the new protocol while the broker answers its first heartbeat drops what it was
-    /// given, and is not given it again when it comes back: the broker believes that it has it.
-    fn leave_group(&mut self, client: &BaseConsumer<Context>) {
-        if client.context().is_barrier || has_joined(client.client()) {
-            client.unsubscribe();
-            self.leaves = false;
-            self.told.clear();
-        }
+/// A member that reads nothing leaves its group. Where the broker shares out, it stays without a topic: librdkafka 2.12 does not find
+/// back if a rebalance was on its way when it left (it takes itself for a member, and waits for ever or sends a heartbeat that the
+/// broker calls invalid, which is fatal).
+fn tell(client: &BaseConsumer<Context>, topics: &BTreeSet<Topic>) -> KafkaResult<()> {
+    if !topics.is_empty() {
+        return client.subscribe(&topics.iter().map(Topic::as_str).collect::<Vec<_>>());
     }
+    if client.context().is_barrier {
+        client.unsubscribe();
+        return Ok(());
+    }
+    client.subscribe(&[NO_TOPIC])
 }
 
 /// Whether a change of the client's list waits until brokers have named its topics. A client whose list changes to topics that it
 /// has never heard of, while it joins a group that it had left or was thrown out of, ends the process by an assertion, where
 /// rebalances take a part (`rd_kafka_cgrp_modify_subscription` of librdkafka 2.12, not mended in any release so far). Who has asked
 /// has heard. Not before the first group: then all that comes one by one is joined at once, because the client has to ask itself.
-/// With the `consumer` protocol nothing is asserted, and a client that had heard was seen to come back with a heartbeat that the
-/// broker calls invalid, which is fatal.
+/// Where the broker shares out nothing is asserted.
 fn must_name(client: &BaseConsumer<Context>) -> bool {
     client.context().is_barrier && matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative)
 }

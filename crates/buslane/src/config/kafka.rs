@@ -47,7 +47,7 @@ pub struct KafkaConfig {
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub create_missing: Option<KafkaTopicConfig>,
     /// Properties of librdkafka that have no key here, by their own names. Some are secrets, so none is ever printed.
-    /// Default: none.
+    /// What `debug` asks for is logged at level debug. Default: none.
     pub properties: BTreeMap<String, Secret>,
     /// The keyed-worker pool.
     pub keyed_pool: KeyedPoolConfig,

@@ -29,7 +29,7 @@ pub enum KafkaAssignment {
     /// One partition after the other; every rebalance stops all members.
     RoundRobin,
     /// The protocol in which the brokers decide (KIP-848, Kafka 4.0 or later). Session and heartbeat times are theirs
-    /// then.
+    /// then. A member whose last subscription has ended stays in its group without a partition until it is closed.
     Broker,
 }
 

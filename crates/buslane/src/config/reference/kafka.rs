@@ -14,7 +14,7 @@ pub(super) const KAFKA: &[Row] = &[
         "properties",
         "table of texts, never shown",
         "{}",
-        "Properties of librdkafka that have no key here, by their own names, in TOML in quotes; one that the bus controls is refused.",
+        "Properties of librdkafka that have no key here, by their own names, in TOML in quotes; one that the bus controls is refused. What `debug` asks for is logged at level debug.",
     ),
     (
         "create_missing.partitions",
@@ -41,7 +41,7 @@ pub(super) const KAFKA: &[Row] = &[
         "consumer.assignment",
         "`cooperative_sticky`, `range`, `round_robin` or `broker`",
         "cooperative_sticky",
-        "How the members of a group share its partitions. With `range` and `round_robin` every rebalance stops all members; `broker` is the protocol of Kafka 4.0 in which the brokers decide.",
+        "How the members of a group share its partitions. With `range` and `round_robin` every rebalance stops all members; `broker` is the protocol of Kafka 4.0 in which the brokers decide; a member whose last subscription has ended stays in its group there, without a partition.",
     ),
     (
         "consumer.instance_id",
