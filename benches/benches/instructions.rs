@@ -7,7 +7,7 @@ use buslane::EventBus;
 use buslane_benches::{BATCH, Batches, Body, BusLoad, Jobs, Keys, MakePool, Small, actor_pool, keyed_pool, noop_bus};
 use buslane_core::{Envelope, Job, Outcome, Pool, RawJson, Settle, Settlement};
 use buslane_keyed::Mode;
-use buslane_lanes::{Bounds, LaneRef, Lanes};
+use buslane_lanes::{Bounds, LaneKind, LaneRef, Lanes};
 use bytes::{Bytes, BytesMut};
 use gungraun::prelude::*;
 use std::{
@@ -35,7 +35,7 @@ fn lanes(keys: u64) -> (Lanes<Small>, Vec<Small>) {
 
 fn admit_take_finish(lanes: &mut Lanes<Small>, messages: &Vec<Small>) {
     for small in messages {
-        let _ = lanes.admit(small.lane, 16, || *small);
+        let _ = lanes.admit(small.lane, LaneKind::Keyed, 16, || *small);
     }
     let mut ended: Vec<(LaneRef, usize)> = Vec::with_capacity(messages.len());
     while lanes.take(16, |lane, small| {

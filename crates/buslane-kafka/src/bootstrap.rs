@@ -48,13 +48,6 @@ impl Bootstrap {
     }
 }
 
-/// For a client that is used now and then: tells it of its brokers at once if it has nobody to ask. Does not wait.
-pub(crate) fn ensure<C: ClientContext>(client: &Client<C>, brokers: &str) {
-    if has_nobody(&client.fetch_metadata(Some(ANY_TOPIC), Duration::ZERO)) {
-        add_brokers(client, brokers);
-    }
-}
-
 fn has_nobody<T>(answer: &KafkaResult<T>) -> bool {
     let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
     code == Some(RDKafkaErrorCode::BrokerTransportFailure)

@@ -2,29 +2,28 @@
 //!
 //! Blocking calls of the client run on tokio's threads for blocking work.
 
+mod admin;
 mod settings;
 
 use crate::{
-    bootstrap,
     keeper::Current,
     producer::{Producer, Target},
 };
+use admin::Admin;
 use buslane_core::{BrokerError, Topic, TopicSettings};
 use parking_lot::RwLock;
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
-    config::FromClientConfig,
+    admin::{AdminOptions, NewTopic, TopicReplication},
     error::{KafkaError, RDKafkaErrorCode},
 };
 use settings::{check, compression_name};
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::OnceCell,
+    sync::Mutex,
     task::spawn_blocking,
     time::{Instant as Moment, sleep},
 };
@@ -42,13 +41,14 @@ pub(crate) struct Topics {
     config: rdkafka::ClientConfig,
     patience: Duration,
     create_missing: Option<TopicSettings>,
-    admin: OnceCell<Arc<AdminClient<DefaultClientContext>>>,
+    /// Of whoever does something to a topic now.
+    admin: Mutex<Weak<Admin>>,
     producer: Arc<Producer>,
     token: Option<Current>,
     /// May be published to.
     prepared: RwLock<HashMap<Topic, Arc<Target>>>,
     /// One look-up or creation at a time: the second finds what the first made.
-    preparing: tokio::sync::Mutex<()>,
+    preparing: Mutex<()>,
 }
 
 /// What the brokers say of a topic.
@@ -72,11 +72,11 @@ impl Topics {
             config,
             patience,
             create_missing,
-            admin: OnceCell::new(),
+            admin: Mutex::default(),
             producer,
             token,
             prepared: RwLock::default(),
-            preparing: tokio::sync::Mutex::default(),
+            preparing: Mutex::default(),
         }
     }
 
@@ -209,22 +209,22 @@ impl Topics {
         }
     }
 
-    async fn admin(&self) -> Result<Arc<AdminClient<DefaultClientContext>>, BrokerError> {
-        let make = || async {
-            let config = self.config.clone();
-            let made = spawn_blocking(move || AdminClient::from_config(&config)).await;
-            match made {
-                Ok(Ok(admin)) => Ok(Arc::new(admin)),
-                Ok(Err(error)) => Err(self.error(&error)),
-                Err(error) => Err(BrokerError::Unreachable { reason: error.to_string() }),
-            }
+    /// The client is everybody's until the last one lets go of it.
+    async fn admin(&self) -> Result<Arc<Admin>, BrokerError> {
+        let mut present = self.admin.lock().await;
+        if let Some(admin) = present.upgrade() {
+            return Ok(admin);
+        }
+        let config = self.config.clone();
+        let admin = match spawn_blocking(move || Admin::new(&config)).await {
+            Ok(Ok(admin)) => Arc::new(admin),
+            Ok(Err(error)) => return Err(self.error(&error)),
+            Err(error) => return Err(BrokerError::Unreachable { reason: error.to_string() }),
         };
-        let admin = self.admin.get_or_try_init(make).await.cloned()?;
         if let Some(token) = &self.token {
-            // It connects when it is used, which is seldom: a token of long ago would be refused.
             token.get().hand_to(admin.inner()).map_err(|reason| BrokerError::Unreachable { reason })?;
         }
-        bootstrap::ensure(admin.inner(), self.config.get("bootstrap.servers").unwrap_or_default());
+        *present = Arc::downgrade(&admin);
         Ok(admin)
     }
 
@@ -234,5 +234,40 @@ impl Topics {
 
     fn error(&self, error: &KafkaError) -> BrokerError {
         BrokerError::Unreachable { reason: self.producer.explain(error) }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::Topics;
+    use crate::{KafkaConfig, producer::Producer};
+    use rdkafka::mocking::MockCluster;
+    use std::{fs, sync::Arc, time::Duration};
+    use tokio::time::{Instant, sleep};
+
+    /// Threads that rdkafka runs for an admin client; the name is cut by the system.
+    fn admin_threads() -> usize {
+        let threads = fs::read_dir("/proc/self/task").expect("a process has threads");
+        let names = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("admin client")).count()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn t5_at_rest_there_is_no_admin_client() {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        let config = KafkaConfig { brokers: cluster.bootstrap_servers(), ..KafkaConfig::default() };
+        let producer = Arc::new(Producer::start(&config).expect("a producer"));
+        let topics = Topics::new(config.client(), Duration::from_secs(1), None, producer, None);
+        let one = topics.admin().await.expect("a client");
+        let two = topics.admin().await.expect("a client");
+        assert!(Arc::ptr_eq(&one, &two), "two at a time use the same");
+        assert_eq!(admin_threads(), 1);
+        drop((one, two));
+        let begin = Instant::now();
+        while admin_threads() > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(30), "the client lives on");
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert!(topics.admin().await.is_ok(), "and the next change makes one");
     }
 }

@@ -1,7 +1,7 @@
 //! The lanes themselves: which message may run next. Pure: no clock, no lock, no thread.
 //!
-//! A lane with open messages exists; one without is kept for a while, and the number of those is bounded, so keys that
-//! were busy once cost nothing. It is in exactly one state:
+//! A lane with open messages exists; that of a key is kept for a while without any, and the number of those is bounded, so
+//! keys that were busy once cost nothing. It is in exactly one state:
 //!
 //! ```text
 //!            admit                take                 finish, nothing queued         sweep, too many
@@ -30,6 +30,7 @@ use buslane_core::LaneState;
 use idle::Idle;
 use parking::Parking;
 use ready::Ready;
+pub use table::LaneKind;
 use table::{State, Table};
 
 /// A taken lane, by its place. Valid until everything taken from it is finished or given back.
@@ -88,16 +89,16 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Puts a message of `bytes` behind the others of lane `id`; `item` is called only when there is room.
-    /// Returns whether the lane has become ready by it.
+    /// Puts a message of `bytes` behind the others of lane `id`, a new one of this `kind` if there is none; `item` is called only
+    /// when there is room. Returns whether the lane has become ready by it.
     ///
     /// # Errors
     /// The bound that has no room.
-    pub fn admit(&mut self, id: u64, bytes: usize, item: impl FnOnce() -> T) -> Result<bool, Refusal> {
+    pub fn admit(&mut self, id: u64, kind: LaneKind, bytes: usize, item: impl FnOnce() -> T) -> Result<bool, Refusal> {
         let known = self.table.find(id);
         self.charge(known, bytes)?;
         let (at, begins) = match known {
-            None => (self.table.add(id, bytes), true),
+            None => (self.table.add(id, kind, bytes), true),
             Some(at) => (at, matches!(self.table[at].state, State::Idle { .. })),
         };
         self.items.push_back(&mut self.table[at].queue, item());

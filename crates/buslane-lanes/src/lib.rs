@@ -24,7 +24,7 @@ mod worker;
 pub use bounds::{Bounds, Refusal};
 pub use count::{Counts, End, Observer};
 pub use engine::{Engine, EngineConfig};
-pub use lanes::{LaneRef, LaneStats, Lanes};
+pub use lanes::{LaneKind, LaneRef, LaneStats, Lanes};
 pub use metrics::{POOL_METRICS, PoolMetrics};
 pub use recorder::Recorder;
 pub use scheduler::{Item, Mode, Next, Scheduler, Tick};

@@ -3,8 +3,8 @@
 //! A job is moved about ten times between a submission and its handler. In a box the moves are those of a pointer;
 //! the boxes go round, so there is no allocation a message.
 
-use crate::Item;
-use buslane_core::Job;
+use crate::{Item, LaneKind};
+use buslane_core::{Job, Route};
 
 /// A job on its way, or an empty box.
 #[derive(Default)]
@@ -45,6 +45,10 @@ impl Item for Parcel {
     fn bytes(&self) -> usize {
         self.as_job().map_or(0, Job::bytes)
     }
+
+    fn kind(&self) -> LaneKind {
+        self.as_job().map_or_else(LaneKind::default, Job::kind)
+    }
 }
 
 impl Item for Job {
@@ -54,5 +58,12 @@ impl Item for Job {
 
     fn bytes(&self) -> usize {
         Self::bytes(self)
+    }
+
+    fn kind(&self) -> LaneKind {
+        match self.message.route {
+            Route::RoundRobin(_) => LaneKind::Keyless,
+            _ => LaneKind::Keyed,
+        }
     }
 }

@@ -21,7 +21,7 @@ mod workers;
 use crate::{
     bounds::Bounds,
     count::{Counts, Observer},
-    lanes::{LaneRef, LaneStats, Lanes},
+    lanes::{LaneKind, LaneRef, LaneStats, Lanes},
     sync::{Mutex, MutexGuard},
     tray::Tray,
     waiters::Waiters,
@@ -38,6 +38,10 @@ pub trait Item: Send {
     fn lane(&self) -> u64;
     /// Bytes it counts for; must not change.
     fn bytes(&self) -> usize;
+    /// Whether its lane is that of a key. Default: it is.
+    fn kind(&self) -> LaneKind {
+        LaneKind::Keyed
+    }
 }
 
 /// How messages find their lane.
@@ -56,6 +60,14 @@ impl Mode {
             Self::Exclusive => id,
             Self::Fixed(0) => 0,
             Self::Fixed(slots) => id % slots,
+        }
+    }
+
+    /// Messages without a key share the lanes of fixed slots with keys.
+    fn kind(self, item: &impl Item) -> LaneKind {
+        match self {
+            Self::Exclusive => item.kind(),
+            Self::Fixed(_) => LaneKind::Keyed,
         }
     }
 }

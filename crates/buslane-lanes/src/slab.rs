@@ -1,7 +1,9 @@
 //! Queues of many lanes in one vector: nodes linked by index, freed nodes reused first.
 //!
 //! A `VecDeque` per lane would keep its capacity for every key that was ever busy. What a burst needed goes by halves, each time
-//! that nothing is queued.
+//! that nothing is queued and little of it was used since the last time.
+
+use buslane_core::room_after;
 
 /// The index that means "none".
 pub(crate) const NONE: u32 = u32::MAX;
@@ -83,7 +85,7 @@ impl<T> Slab<T> {
             *queue = Queue::EMPTY;
         }
         self.len -= 1;
-        if self.len == 0 && self.nodes.len() > LEAST {
+        if self.len == 0 && self.nodes.capacity() > LEAST {
             self.let_go();
         }
         item
@@ -92,8 +94,9 @@ impl<T> Slab<T> {
     /// Nothing is queued, so no queue has a place.
     #[cold]
     fn let_go(&mut self) {
+        let room = LEAST.max(room_after(self.nodes.capacity(), self.nodes.len()));
         self.nodes.clear();
-        self.nodes.shrink_to(LEAST.max(self.nodes.capacity() / 2));
+        self.nodes.shrink_to(room);
         self.free = NONE;
     }
 
@@ -142,14 +145,13 @@ mod tests {
         for n in (1..20_000).step_by(2) {
             assert_eq!(slab.pop_front(&mut two), Some(n));
         }
-        assert_eq!(slab.nodes.capacity(), burst / 2);
-        for n in 0..8 {
-            for _ in 0..=LEAST {
-                slab.push_back(&mut one, n);
-            }
-            while slab.pop_front(&mut one).is_some() {}
+        assert_eq!(slab.nodes.capacity(), burst, "all of it was used");
+        for n in 1..8 {
+            slab.push_back(&mut one, n);
+            assert_eq!(slab.pop_front(&mut one), Some(n));
+            assert_eq!(slab.nodes.capacity(), LEAST.max(burst >> n));
         }
-        assert!(slab.nodes.capacity() <= 2 * LEAST, "room for {}", slab.nodes.capacity());
+        assert_eq!(slab.nodes.capacity(), LEAST);
         slab.push_front(&mut one, 7);
         assert_eq!((slab.pop_front(&mut one), slab.pop_front(&mut one)), (Some(7), None));
     }

@@ -129,7 +129,7 @@ impl<T> Tray<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Bounds, Lanes};
+    use crate::{Bounds, LaneKind, Lanes};
     use proptest::prelude::*;
 
     /// A tray with so many messages of each lane, each message its number.
@@ -137,7 +137,7 @@ mod tests {
         let (mut lanes, mut tray, mut places) = (Lanes::new(Bounds::default()), Tray::new(), Vec::new());
         for (id, &length) in (0..).zip(lengths) {
             for _ in 0..length {
-                lanes.admit(id, 0, || ()).unwrap();
+                lanes.admit(id, LaneKind::Keyed, 0, || ()).unwrap();
             }
         }
         let mut number = 0..;

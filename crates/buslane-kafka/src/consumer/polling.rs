@@ -136,15 +136,20 @@ impl Polling {
     fn round(&mut self) -> bool {
         let has_read = self.client.context().owner.lock().turn(&self.client);
         self.subscribed.follow(&self.client);
-        let mut has_more = true;
+        let has_more = self.serve();
+        if has_read && self.is_lost {
+            self.found();
+        }
+        self.probe();
+        has_read || has_more
+    }
+
+    /// Serves the events that wait. Returns whether there may be more.
+    fn serve(&mut self) -> bool {
         for _ in 0..EVENTS {
             match self.client.poll(Duration::ZERO) {
-                None => {
-                    has_more = has_events(self.client.client());
-                    if !has_more {
-                        break;
-                    }
-                }
+                None if !has_events(self.client.client()) => return false,
+                None => {}
                 Some(Ok(message)) => {
                     // Partitions have queues of their own; a message here would go lost.
                     warn!(message = ?message, "message outside of its partition's queue");
@@ -152,11 +157,7 @@ impl Polling {
                 Some(Err(error)) => self.trouble(&error),
             }
         }
-        if has_read && self.is_lost {
-            self.found();
-        }
-        self.probe();
-        has_read || has_more
+        true
     }
 
     fn obey(&mut self) -> Option<End> {

@@ -97,9 +97,7 @@ impl Subscribed {
             }
             return Ok(());
         }
-        if let Err(error) = tell(client, &wanted) {
-            return Err(BrokerError::Unreachable { reason: error.to_string() });
-        }
+        tell(client, &wanted).map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
         self.told = wanted;
         Ok(())
     }

@@ -46,6 +46,8 @@ impl Topics {
         strategy: TopicStrategy,
     ) -> Result<TopicSettings, BrokerError> {
         check(topic, wanted)?;
+        // One client for all that is done here.
+        let _admin = self.admin().await?;
         let stands = self.settings(topic).await?;
         let stands = match (stands, strategy) {
             (stands, TopicStrategy::Skip) => return Ok(stands.unwrap_or_default()),

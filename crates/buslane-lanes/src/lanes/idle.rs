@@ -6,7 +6,7 @@
 
 use super::{
     Lanes,
-    table::{State, Table},
+    table::{LaneKind, State, Table},
 };
 use crate::slab::{NONE, Slab};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(super) struct Idle {
     head: u32,
     tail: u32,
     len: usize,
-    /// Lanes that there may be, those with work among them, before an idle one goes.
+    /// Lanes of keys that there may be, those with work among them, before an idle one goes.
     most: usize,
     step: u32,
     length: Duration,
@@ -79,15 +79,19 @@ impl Idle {
 impl<T> Lanes<T> {
     /// A lane has no message any more.
     pub(super) fn rest(&mut self, at: u32) {
+        if self.table[at].kind == LaneKind::Keyless {
+            self.drop_lane(at);
+            return;
+        }
         // Nothing of it is charged to either account.
         self.table[at].charged_parked = false;
         self.idle.push_back(&mut self.table, at);
         self.make_room();
     }
 
-    /// Lets the longest idle lanes go while there are more lanes than are kept.
+    /// Lets the longest idle lanes go while there are more of keys than are kept.
     pub(super) fn make_room(&mut self) {
-        while self.table.len() > self.idle.most {
+        while self.table.keyed() > self.idle.most {
             let Some((at, _)) = self.idle.oldest(&self.table) else { return };
             self.forget(at);
         }
@@ -95,7 +99,15 @@ impl<T> Lanes<T> {
 
     fn forget(&mut self, at: u32) {
         self.idle.unlink(&mut self.table, at);
+        self.drop_lane(at);
+    }
+
+    /// The lane has no message, and nothing more is known of it.
+    fn drop_lane(&mut self, at: u32) {
         self.table.remove(at);
+        if self.table.let_go() {
+            self.parking.forget_timers();
+        }
     }
 
     /// Forgets the lanes that have been idle for as long as they are kept, and returns when to ask again; `None` while
@@ -142,5 +154,32 @@ impl<T> Lanes<T> {
     pub fn keep_none(&mut self) {
         self.idle.most = 0;
         self.make_room();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LaneKind, Lanes};
+    use crate::Bounds;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn t5_a_retry_that_was_taken_out_leaves_nothing_behind() {
+        let (mut lanes, now) = (Lanes::new(Bounds::default()), Instant::now());
+        for id in 0..3_000 {
+            lanes.admit(id, LaneKind::Keyless, 0, || ()).unwrap();
+        }
+        let mut taken = Vec::new();
+        while lanes.take(1, |lane, ()| taken.push(lane)) {}
+        for lane in taken.drain(..) {
+            lanes.park(lane, (), now + Duration::from_secs(1), false);
+        }
+        lanes.purge(&|()| true, &|()| 0, &mut |()| ());
+        for id in 0..3 {
+            lanes.admit(id, LaneKind::Keyless, 0, || ()).unwrap();
+            assert!(lanes.take(1, |lane, ()| taken.push(lane)));
+            lanes.finish(taken.remove(0), 1, 0);
+            assert_eq!((lanes.next_due(), lanes.wake_due(now + Duration::from_secs(2))), (None, 0));
+        }
     }
 }

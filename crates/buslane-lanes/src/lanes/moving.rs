@@ -1,6 +1,6 @@
 //! Messages that another scheduler goes on with, and those of another that this one goes on with.
 
-use super::{Lanes, table::State};
+use super::{LaneKind, Lanes, table::State};
 use buslane_core::Parked;
 use std::{cmp::Reverse, collections::HashMap, time::Instant};
 
@@ -54,11 +54,11 @@ impl<T> Lanes<T> {
 
     /// Puts a message of `bytes` behind the others of lane `id`, whatever the bounds say. In a lane of no others it waits as
     /// it did where it comes from. Returns whether the lane has become ready by it.
-    pub fn adopt(&mut self, id: u64, bytes: usize, item: T, parked: Option<Parked>) -> bool {
+    pub fn adopt(&mut self, id: u64, kind: LaneKind, bytes: usize, item: T, parked: Option<Parked>) -> bool {
         let known = self.table.find(id);
         self.charge_always(known, bytes);
         let (at, begins) = match known {
-            None => (self.table.add(id, bytes), true),
+            None => (self.table.add(id, kind, bytes), true),
             Some(at) => (at, matches!(self.table[at].state, State::Idle { .. })),
         };
         self.items.push_back(&mut self.table[at].queue, item);

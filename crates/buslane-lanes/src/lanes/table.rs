@@ -1,8 +1,22 @@
 //! The lanes that exist, by place and by id. Knows nothing of what may run.
 
 use crate::slab::{NONE, Queue};
+use buslane_core::room_after;
 use hashbrown::HashTable;
 use std::ops::{Index, IndexMut};
+
+/// Places that are always kept.
+const LEAST: usize = 1_024;
+
+/// Whose lane it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LaneKind {
+    /// A key's: what is known of it is kept for a while when it has no message.
+    #[default]
+    Keyed,
+    /// That of a message without a key: nobody comes back to it, so it goes with its last message.
+    Keyless,
+}
 
 /// Where a lane stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +33,7 @@ pub(super) enum State {
 
 pub(super) struct Lane {
     id: u64,
+    pub(super) kind: LaneKind,
     pub(super) queue: Queue,
     /// Messages taken and not finished.
     pub(super) taken: u32,
@@ -48,15 +63,22 @@ pub(super) struct Table {
     lanes: Vec<Lane>,
     free: u32,
     by_id: HashTable<u32>,
+    /// Lanes of keys.
+    keyed: usize,
 }
 
 impl Table {
     pub(super) const fn new() -> Self {
-        Self { lanes: Vec::new(), free: NONE, by_id: HashTable::new() }
+        Self { lanes: Vec::new(), free: NONE, by_id: HashTable::new(), keyed: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Lanes of keys.
+    pub(super) const fn keyed(&self) -> usize {
+        self.keyed
     }
 
     pub(super) fn places(&self) -> Vec<u32> {
@@ -68,9 +90,10 @@ impl Table {
     }
 
     /// Adds a lane of no messages that is charged with `bytes`. There must be none of this id.
-    pub(super) fn add(&mut self, id: u64, bytes: usize) -> u32 {
+    pub(super) fn add(&mut self, id: u64, kind: LaneKind, bytes: usize) -> u32 {
         let lane = Lane {
             id,
+            kind,
             queue: Queue::EMPTY,
             taken: 0,
             bytes,
@@ -91,6 +114,7 @@ impl Table {
             self.free = std::mem::replace(&mut self[at], lane).next;
             at
         };
+        self.keyed += usize::from(kind == LaneKind::Keyed);
         let lanes = &self.lanes;
         self.by_id.insert_unique(spread(id), at, |at| spread(lanes[*at as usize].id));
         at
@@ -105,6 +129,22 @@ impl Table {
         let lane = &mut self[at];
         lane.state = State::Taken;
         lane.next = free;
+        self.keyed -= usize::from(lane.kind == LaneKind::Keyed);
+    }
+
+    /// When there is no lane, half of the room goes if little of it was used since the last time. Returns whether there is no
+    /// place any more that somebody may have known.
+    pub(super) fn let_go(&mut self) -> bool {
+        let is_large = self.len() == 0 && self.lanes.capacity() > LEAST;
+        if is_large {
+            let room = LEAST.max(room_after(self.lanes.capacity(), self.lanes.len()));
+            self.lanes.clear();
+            self.lanes.shrink_to(room);
+            self.free = NONE;
+            // There is none to be hashed again.
+            self.by_id.shrink_to(room, |_| 0);
+        }
+        is_large
     }
 }
 
@@ -124,4 +164,28 @@ impl IndexMut<u32> for Table {
 /// Lane ids are good hashes, or small numbers in fixed-slot mode: the multiplication serves the latter.
 const fn spread(id: u64) -> u64 {
     id.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LEAST, LaneKind, Table};
+
+    #[test]
+    fn t5_what_a_burst_needed_goes_by_halves() {
+        let mut table = Table::new();
+        for lanes in [20_000, 1, 1, 1, 1, 1, 1] {
+            for id in 0..lanes {
+                table.add(id, LaneKind::Keyless, 0);
+            }
+            let room = table.lanes.capacity();
+            for at in table.places() {
+                table.remove(at);
+                table.let_go();
+            }
+            let is_burst = lanes > 1;
+            assert_eq!(table.lanes.capacity(), if is_burst { room } else { LEAST.max(room / 2) });
+        }
+        assert_eq!(table.lanes.capacity(), LEAST);
+        assert!(table.by_id.capacity() <= 2 * LEAST, "room for {}", table.by_id.capacity());
+    }
 }

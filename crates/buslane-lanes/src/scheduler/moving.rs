@@ -45,7 +45,7 @@ impl<T: Item> Scheduler<T> {
         }
         core.count(Counts { accepted: messages.len() as u64, ..Counts::ZERO });
         for Moved { item, parked } in messages {
-            core.lanes.adopt(self.mode.lane(item.lane()), item.bytes(), item, parked);
+            core.lanes.adopt(self.mode.lane(item.lane()), self.mode.kind(&item), item.bytes(), item, parked);
         }
         // Some of them may be due before what it waits for.
         wakers.extend(core.timer.take());

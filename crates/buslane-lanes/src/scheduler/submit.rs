@@ -35,9 +35,9 @@ impl<T: Item> Scheduler<T> {
         let mut looked = false;
         let before = batch.len();
         while let Some(first) = batch.front() {
-            let (lane, bytes) = (self.mode.lane(first.lane()), first.bytes());
+            let (lane, kind, bytes) = (self.mode.lane(first.lane()), self.mode.kind(first), first.bytes());
             let next = || form(batch.pop_front().expect("the batch has a first message"));
-            if let Err(refusal) = core.lanes.admit(lane, bytes, next) {
+            if let Err(refusal) = core.lanes.admit(lane, kind, bytes, next) {
                 // What has ended may still lie in a tray.
                 if std::mem::replace(&mut looked, true) || !self.report_all(&mut core, &mut wakers) {
                     refused = Some(refusal);

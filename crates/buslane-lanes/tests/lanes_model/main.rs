@@ -4,7 +4,7 @@
 
 mod model;
 
-use buslane_lanes::{Bounds, Lanes, Refusal};
+use buslane_lanes::{Bounds, LaneKind, Lanes, Refusal};
 use model::{Pair, op};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ proptest! {
         let bounds = Bounds { messages: 8, lane_messages: 8, parked_messages, ..Bounds::default() };
         let (mut lanes, now) = (Lanes::new(bounds), Instant::now());
         for id in 0..keys {
-            lanes.admit(id, 1, || id).unwrap();
+            lanes.admit(id, LaneKind::Keyed, 1, || id).unwrap();
         }
         let mut taken = Vec::new();
         while lanes.take(1, |lane, id| taken.push((lane, id))) {}
@@ -51,12 +51,12 @@ proptest! {
         }
         for round in 0..rounds {
             for id in 0..keys {
-                if let Err(refusal) = lanes.admit(id, 1, || id) {
+                if let Err(refusal) = lanes.admit(id, LaneKind::Keyed, 1, || id) {
                     prop_assert!(matches!(refusal, Refusal::ParkedFull | Refusal::LaneFull));
                 }
             }
             let healthy = 100 + round as u64;
-            prop_assert_eq!(lanes.admit(healthy, 1, || healthy), Ok(true));
+            prop_assert_eq!(lanes.admit(healthy, LaneKind::Keyed, 1, || healthy), Ok(true));
             let mut taken = None;
             prop_assert!(lanes.take(1, |lane, id| taken = Some((lane, id))));
             let (lane, id) = taken.unwrap();

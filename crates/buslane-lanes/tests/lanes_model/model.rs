@@ -1,7 +1,7 @@
 //! A naive twin of `Lanes`: every figure is counted anew from plain queues, and every answer is compared.
 
 use buslane_core::LaneState;
-use buslane_lanes::{Bounds, LaneRef, LaneStats, Lanes, Refusal};
+use buslane_lanes::{Bounds, LaneKind, LaneRef, LaneStats, Lanes, Refusal};
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -72,6 +72,11 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::PurgeParked),
         1 => prop::option::of(0..5_usize).prop_map(|most| Op::Limit { most }),
     ]
+}
+
+/// Two of the six lanes are those of messages without a key.
+fn kind(id: u64) -> LaneKind {
+    if id < 4 { LaneKind::Keyed } else { LaneKind::Keyless }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +228,7 @@ impl Pair {
         }
         let item = Item { id, seq: self.seq, bytes };
         let is_new = !self.lanes.contains_key(&id);
-        assert_eq!(self.real.admit(id, bytes, || item), expected.map(|_| is_new));
+        assert_eq!(self.real.admit(id, kind(id), bytes, || item), expected.map(|_| is_new));
         let Ok(parked) = expected else { return };
         self.seq += 1;
         self.accepted += 1;
@@ -304,6 +309,9 @@ impl Pair {
         }
         if lane.queue.is_empty() {
             self.lanes.remove(&id);
+            if kind(id) == LaneKind::Keyless {
+                return;
+            }
             self.idle.push_back((id, self.now));
             self.make_room();
             return;
@@ -368,7 +376,8 @@ impl Pair {
 
     /// The longest idle go while more are remembered than may be.
     fn make_room(&mut self) {
-        while self.lanes.len() + self.idle.len() > self.bounds.keys && self.idle.pop_front().is_some() {}
+        let keyed = self.lanes.keys().filter(|id| kind(**id) == LaneKind::Keyed).count();
+        while keyed + self.idle.len() > self.bounds.keys && self.idle.pop_front().is_some() {}
     }
 
     /// Time has passed: who has been idle for as long as keys are remembered is forgotten, and nobody much sooner.

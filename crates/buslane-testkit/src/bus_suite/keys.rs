@@ -3,7 +3,7 @@
 use super::{Ground, Seen, each_pool, envelope, fails, kit::idle, notes_events, page::bus_with_page, publish};
 use crate::{deadline::until, signal::Gate};
 use buslane::{Config, LaneState};
-use buslane_core::Event;
+use buslane_core::{Event, Message};
 use std::{
     sync::{
         Arc,
@@ -107,5 +107,26 @@ pub async fn l4_a_key_with_messages_is_never_forgotten(ground: Ground) {
     let mut once = good.clone();
     once.dedup();
     assert_eq!(once, [0, 1, 2, 3, 4], "{good:?}");
+    ground.end_clean(&bus).await;
+}
+
+/// However many they are: nobody comes back to their lanes, so none is kept.
+pub async fn l4_messages_without_a_key_push_no_key_out(ground: Ground) {
+    let (orders, notes) = (ground.topic("orders"), ground.topic("notes"));
+    let bus = ground.bus_of(keeping(ground.config("g"), 10, Duration::from_secs(3_600))).await;
+    let seen = Seen::new();
+    bus.subscribe_envelopes(&orders, notes_events(&seen)).await.expect("subscribes");
+    bus.subscribe(&notes, async |_: Message| ()).await.expect("subscribes");
+    publish(&bus, &orders, &(0..5).map(|n| envelope(&format!("a{n}"), 0)).collect::<Vec<_>>()).await;
+    seen.reached(5).await;
+    for _ in 0..100 {
+        bus.publish(&notes, "x").await.expect("published");
+    }
+    until("all are handled", || bus.pool_stats().ok == 105).await;
+    for n in 0..5 {
+        assert_eq!(bus.key_state(&orders, format!("a{n}")).expect("a good topic"), Some(LaneState::default()), "a{n}");
+    }
+    assert_eq!((bus.pool_stats().lanes, bus.pool_stats().idle_lanes), (0, 5));
+    ground.settled("g", &[&orders, &notes]).await;
     ground.end_clean(&bus).await;
 }

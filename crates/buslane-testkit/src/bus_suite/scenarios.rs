@@ -246,6 +246,7 @@ macro_rules! bus_suite {
                 l4_keys_without_messages_are_remembered_up_to_a_number,
                 l4_keys_without_messages_are_forgotten_after_a_while,
                 l4_a_key_with_messages_is_never_forgotten,
+                l4_messages_without_a_key_push_no_key_out,
             }
             health {
                 o3_a_bus_that_is_well_is_healthy,
