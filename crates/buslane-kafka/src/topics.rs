@@ -245,11 +245,19 @@ mod tests {
     use std::{fs, sync::Arc, time::Duration};
     use tokio::time::{Instant, sleep};
 
-    /// Threads that rdkafka runs for an admin client; the name is cut by the system.
+    /// Threads that rdkafka runs for an admin client; the system cuts the name, which a thread gives itself as it begins.
     fn admin_threads() -> usize {
         let threads = fs::read_dir("/proc/self/task").expect("a process has threads");
         let names = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
         names.filter(|name| name.starts_with("admin client")).count()
+    }
+
+    async fn until_threads(count: usize) {
+        let begin = Instant::now();
+        while admin_threads() != count {
+            assert!(begin.elapsed() < Duration::from_secs(30), "{} threads instead of {count}", admin_threads());
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -261,13 +269,9 @@ mod tests {
         let one = topics.admin().await.expect("a client");
         let two = topics.admin().await.expect("a client");
         assert!(Arc::ptr_eq(&one, &two), "two at a time use the same");
-        assert_eq!(admin_threads(), 1);
+        until_threads(1).await;
         drop((one, two));
-        let begin = Instant::now();
-        while admin_threads() > 0 {
-            assert!(begin.elapsed() < Duration::from_secs(30), "the client lives on");
-            sleep(Duration::from_millis(10)).await;
-        }
+        until_threads(0).await;
         assert!(topics.admin().await.is_ok(), "and the next change makes one");
     }
 }
