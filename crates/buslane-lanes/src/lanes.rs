@@ -97,21 +97,27 @@ impl<T> Lanes<T> {
     pub fn admit(&mut self, id: u64, kind: LaneKind, bytes: usize, item: impl FnOnce() -> T) -> Result<bool, Refusal> {
         let known = self.table.find(id);
         self.charge(known, bytes)?;
-        let (at, begins) = match known {
-            None => (self.table.add(id, kind, bytes), true),
-            Some(at) => (at, matches!(self.table[at].state, State::Idle { .. })),
+        let Some(at) = known else {
+            self.begin(id, kind, bytes, item());
+            return Ok(true);
         };
+        let rests = matches!(self.table[at].state, State::Idle { .. });
         self.items.push_back(&mut self.table[at].queue, item());
-        if begins {
-            if known.is_some() {
-                self.idle.unlink(&mut self.table, at);
-            }
+        if rests {
+            self.idle.unlink(&mut self.table, at);
             self.ready.push_back(&mut self.table, at);
-            if known.is_none() {
-                self.make_room();
-            }
         }
-        Ok(begins)
+        Ok(rests)
+    }
+
+    /// A new lane, of one message.
+    // Apart from the usual way, which is of a lane that exists and is the shorter for it.
+    #[inline(never)]
+    fn begin(&mut self, id: u64, kind: LaneKind, bytes: usize, item: T) {
+        let at = self.table.add(id, kind, bytes);
+        self.items.push_back(&mut self.table[at].queue, item);
+        self.ready.push_back(&mut self.table, at);
+        self.make_room();
     }
 
     /// Takes the lane that has been ready longest and hands up to `quantum` of its messages to `each`, in order.
