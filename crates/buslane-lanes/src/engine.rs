@@ -91,10 +91,10 @@ impl Engine {
     pub fn take_out(&self, matches: &dyn Fn(u64) -> bool) -> Taken {
         let Taken { moved, running } = self.scheduler.take(matches);
         let mut boxes = Vec::with_capacity(moved.len());
-        let moved = moved.into_iter().filter_map(|Moved { item: mut parcel, parked }| {
+        let moved = moved.into_iter().filter_map(|Moved { item: mut parcel, failures, parked }| {
             let item = parcel.take()?;
             boxes.push(parcel);
-            Some(Moved { item, parked })
+            Some(Moved { item, failures, parked })
         });
         let moved = moved.collect();
         self.boxes.put(&mut boxes);
@@ -105,7 +105,9 @@ impl Engine {
     pub fn put(&self, jobs: Vec<Moved>) {
         let parcels = {
             let mut pack = self.boxes.packer(self.now());
-            jobs.into_iter().map(|Moved { item, parked }| Moved { item: pack(item), parked }).collect()
+            jobs.into_iter()
+                .map(|Moved { item, failures, parked }| Moved { item: pack(item), failures, parked })
+                .collect()
         };
         drop(self.scheduler.put(parcels));
     }

@@ -8,7 +8,9 @@ use std::time::Instant;
 pub struct Moved<T = Job> {
     /// The job.
     pub item: T,
-    /// How it waits for its next attempt, if it has failed and is the first of its lane.
+    /// How often it has failed, if it is the first of its lane; zero otherwise.
+    pub failures: u32,
+    /// How it waits for its next attempt, if it does. One that has failed and does not wait is about to be tried again.
     pub parked: Option<Parked>,
 }
 
@@ -19,8 +21,6 @@ pub struct Parked {
     pub until: Instant,
     /// Whether its attempts are used up.
     pub is_blocked: bool,
-    /// How often it has failed.
-    pub failures: u32,
 }
 
 /// What was taken out of a pool.

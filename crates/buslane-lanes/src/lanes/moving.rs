@@ -1,45 +1,50 @@
 //! Messages that another scheduler goes on with, and those of another that this one goes on with.
 
 use super::{LaneKind, Lanes, table::State};
-use buslane_core::Parked;
+use buslane_core::{Moved, Parked};
 use std::{cmp::Reverse, collections::HashMap, time::Instant};
 
 impl<T> Lanes<T> {
-    /// Removes the queued messages that `matches`, those of one lane in their order, and hands them to `each`, with how the
-    /// first one of a parked lane waits. `bytes` weighs a message as it was admitted.
+    /// Removes the queued messages that `matches`, those of one lane in their order, and hands them to `each`, the first one
+    /// of a lane with what the lane knows of its failures. `bytes` weighs a message as it was admitted.
     pub fn extract(
         &mut self,
         matches: &dyn Fn(&T) -> bool,
         bytes: &dyn Fn(&T) -> usize,
-        each: &mut dyn FnMut(T, Option<Parked>),
+        each: &mut dyn FnMut(Moved<T>),
     ) {
         let due = self.due_times();
         let ready = self.ready.detach(&self.table);
         let mut freed = Vec::new();
         for at in self.table.places() {
             let lane = &self.table[at];
-            let mut parked = match lane.state {
+            let waits_until = match lane.state {
                 State::Idle { .. } => continue,
-                State::Parked { blocked } if self.items.front(&lane.queue).is_some_and(matches) => due
-                    .get(&lane.parked_as)
-                    .map(|until| Parked { until: *until, is_blocked: blocked, failures: lane.failures }),
-                _ => None,
+                State::Parked { .. } => due.get(&lane.parked_as).copied(),
+                State::Ready | State::Taken => None,
             };
-            let head_goes = parked.is_some();
+            // What a lane knows is of its first message, which stays where it runs.
+            let is_known = lane.taken == 0 && self.items.front(&lane.queue).is_some_and(matches);
+            let failures = if is_known { lane.failures } else { 0 };
+            let is_blocked = matches!(lane.state, State::Parked { blocked: true });
+            let mut first =
+                Some((failures, waits_until.filter(|_| is_known).map(|until| Parked { until, is_blocked })));
             let open = lane.open();
             let mut gone = 0;
             self.purge_lane(at, matches, bytes, &mut |item| {
                 gone += 1;
-                each(item, parked.take());
+                let (failures, parked) = first.take().unwrap_or_default();
+                each(Moved { item, failures, parked });
             });
             // Keys that share the lane do not wait for what has gone.
-            if head_goes && gone < open {
-                self.unpark(at);
+            if failures > 0 && gone < open {
+                if self.unpark(at) {
+                    freed.push(at);
+                }
                 self.table[at].failures = 0;
                 if self.table[at].charged_parked {
                     self.charge_to_runnable(at);
                 }
-                freed.push(at);
             }
         }
         for at in ready {
@@ -52,9 +57,10 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Puts a message of `bytes` behind the others of lane `id`, whatever the bounds say. In a lane of no others it waits as
-    /// it did where it comes from. Returns whether the lane has become ready by it.
-    pub fn adopt(&mut self, id: u64, kind: LaneKind, bytes: usize, item: T, parked: Option<Parked>) -> bool {
+    /// Puts a message of `bytes` behind the others of lane `id`, whatever the bounds say. In a lane of no others its failures
+    /// count, and it waits, as where it comes from. Returns whether the lane has become ready by it.
+    pub fn adopt(&mut self, id: u64, kind: LaneKind, bytes: usize, moved: Moved<T>) -> bool {
+        let Moved { item, failures, parked } = moved;
         let known = self.table.find(id);
         self.charge_always(known, bytes);
         let (at, begins) = match known {
@@ -68,12 +74,15 @@ impl<T> Lanes<T> {
         if known.is_some() {
             self.idle.unlink(&mut self.table, at);
         }
+        self.table[at].failures = failures;
         match parked {
-            Some(Parked { until, is_blocked, failures }) => {
-                self.table[at].failures = failures;
-                self.begin_parking(at, until, is_blocked);
+            Some(Parked { until, is_blocked }) => self.begin_parking(at, until, is_blocked),
+            None => {
+                if failures > 0 {
+                    self.charge_to_parked(at);
+                }
+                self.ready.push_back(&mut self.table, at);
             }
-            None => self.ready.push_back(&mut self.table, at),
         }
         if known.is_none() {
             self.make_room();
@@ -87,5 +96,99 @@ impl<T> Lanes<T> {
             return HashMap::new();
         }
         self.parking.timers().map(|Reverse((until, parked_as, _))| (*parked_as, *until)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LaneKind, Lanes, Moved};
+    use crate::Bounds;
+    use std::time::{Duration, Instant};
+
+    const MESSAGE: usize = 10;
+
+    /// Three messages of one lane, the first of which has failed so often and is due in a second.
+    fn failing(failures: u32, now: Instant) -> Lanes<u64> {
+        let mut lanes = Lanes::new(Bounds::default());
+        for number in 0..3 {
+            lanes.admit(7, LaneKind::Keyed, MESSAGE, || number).unwrap();
+        }
+        for _ in 0..failures {
+            lanes.wake_due(now);
+            let mut taken = None;
+            lanes.take(1, |lane, number| taken = Some((lane, number)));
+            let (lane, number) = taken.expect("it is due");
+            lanes.park(lane, number, now, failures > 2);
+        }
+        lanes
+    }
+
+    fn moved(from: &mut Lanes<u64>, matches: &dyn Fn(&u64) -> bool) -> Lanes<u64> {
+        let mut to = Lanes::new(Bounds::default());
+        let mut messages = Vec::new();
+        from.extract(matches, &|_| MESSAGE, &mut |moved| messages.push(moved));
+        for moved in messages {
+            to.adopt(7, LaneKind::Keyed, MESSAGE, moved);
+        }
+        to
+    }
+
+    #[test]
+    fn s4_a_lane_goes_as_it_stands() {
+        let now = Instant::now();
+        for failures in [0, 1, 3] {
+            for is_woken in [false, true] {
+                let mut from = failing(failures, now);
+                if is_woken {
+                    from.wake_due(now);
+                }
+                let (lane, stats, due) = (from.lane(7), from.stats(), from.next_due());
+                let mut to = moved(&mut from, &|_| true);
+                assert_eq!((to.lane(7), to.stats(), to.next_due()), (lane, stats, due), "{failures} {is_woken}");
+                assert!(from.is_empty() && from.lane(7).is_none() && from.next_due().is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn s4_what_is_known_of_a_message_goes_with_it_alone() {
+        let now = Instant::now();
+        for is_woken in [false, true] {
+            let mut from = failing(3, now);
+            if is_woken {
+                from.wake_due(now);
+            }
+            let behind = moved(&mut from, &|number| *number > 0).lane(7).expect("two messages");
+            assert_eq!((behind.open, behind.failures, behind.is_waiting), (2, 0, false));
+            let stays = from.lane(7).expect("one message");
+            assert_eq!((stays.open, stays.failures, stays.is_waiting), (1, 3, !is_woken));
+
+            let mut from = failing(3, now);
+            if is_woken {
+                from.wake_due(now);
+            }
+            let first = moved(&mut from, &|number| *number == 0).lane(7).expect("one message");
+            assert_eq!((first.open, first.failures, first.is_waiting), (1, 3, !is_woken));
+            let stays = from.lane(7).expect("two messages");
+            assert_eq!((stays.open, stays.failures, stays.is_waiting), (2, 0, false));
+            assert_eq!((from.ready(), from.stats().parked), (1, 0), "they do not wait for what has gone");
+        }
+    }
+
+    #[test]
+    fn s4_what_runs_keeps_what_is_known_of_it() {
+        let now = Instant::now();
+        let mut from = failing(1, now);
+        from.wake_due(now);
+        let mut taken = None;
+        from.take(1, |lane, number| taken = Some((lane, number)));
+        let behind = moved(&mut from, &|_| true).lane(7).expect("two messages");
+        assert_eq!((behind.open, behind.failures), (2, 0));
+        let (lane, number) = taken.expect("it runs");
+        from.park(lane, number, now + Duration::from_secs(1), false);
+        assert_eq!(from.lane(7).map(|lane| (lane.open, lane.failures)), Some((1, 2)));
+        let mut all = Vec::new();
+        from.extract(&|_| true, &|_| MESSAGE, &mut |moved| all.push(moved));
+        assert!(matches!(all[..], [Moved { item: 0, failures: 2, parked: Some(_) }]), "{all:?}");
     }
 }

@@ -102,12 +102,13 @@ impl<T> Lanes<T> {
         matches!(lane.state, State::Parked { .. }) && lane.parked_as == parked_as
     }
 
-    pub(super) fn unpark(&mut self, at: u32) {
+    /// Returns whether the lane was parked.
+    pub(super) fn unpark(&mut self, at: u32) -> bool {
         let lane = &mut self.table[at];
-        if let State::Parked { blocked } = lane.state {
-            self.parking.lanes -= 1;
-            self.parking.blocked -= usize::from(blocked);
-            lane.state = State::Taken;
-        }
+        let State::Parked { blocked } = lane.state else { return false };
+        self.parking.lanes -= 1;
+        self.parking.blocked -= usize::from(blocked);
+        lane.state = State::Taken;
+        true
     }
 }

@@ -25,9 +25,7 @@ impl<T: Item> Scheduler<T> {
                 core.lanes.give_back(lane, item);
             }
         }
-        core.lanes.extract(&|item| matches(item.lane()), &|item| item.bytes(), &mut |item, parked| {
-            taken.moved.push(Moved { item, parked });
-        });
+        core.lanes.extract(&|item| matches(item.lane()), &|item| item.bytes(), &mut |moved| taken.moved.push(moved));
         core.count(Counts { moved: taken.moved.len() as u64, ..Counts::ZERO });
         self.after_finish(&mut core, &mut wakers);
         self.rouse_worker(&mut core, &mut wakers);
@@ -44,8 +42,9 @@ impl<T: Item> Scheduler<T> {
             return messages;
         }
         core.count(Counts { accepted: messages.len() as u64, ..Counts::ZERO });
-        for Moved { item, parked } in messages {
-            core.lanes.adopt(self.mode.lane(item.lane()), self.mode.kind(&item), item.bytes(), item, parked);
+        for moved in messages {
+            let item = &moved.item;
+            core.lanes.adopt(self.mode.lane(item.lane()), self.mode.kind(item), item.bytes(), moved);
         }
         // Some of them may be due before what it waits for.
         wakers.extend(core.timer.take());

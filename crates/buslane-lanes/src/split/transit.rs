@@ -102,7 +102,7 @@ impl<T: Item> Transit<T> {
     pub(super) fn arrive(&mut self, slot: usize) -> Option<(usize, Vec<Moved<T>>)> {
         let journey = self.journeys.remove(&slot)?;
         self.came -= journey.came.len();
-        let came = journey.came.into_iter().map(|item| Moved { item, parked: None });
+        let came = journey.came.into_iter().map(|item| Moved { item, failures: 0, parked: None });
         Some((journey.to, journey.taken.into_iter().rev().flatten().chain(came).collect()))
     }
 
