@@ -1,6 +1,9 @@
 //! Messages that another scheduler goes on with, and those of another that this one goes on with.
 
-use super::{LaneKind, Lanes, table::State};
+use super::{
+    LaneKind, Lanes,
+    table::{Lane, State},
+};
 use buslane_core::{Moved, Parked};
 use std::{cmp::Reverse, collections::HashMap, time::Instant};
 
@@ -14,32 +17,27 @@ impl<T> Lanes<T> {
         each: &mut dyn FnMut(Moved<T>),
     ) {
         let due = self.due_times();
-        let ready = self.ready.detach(&self.table);
-        let mut freed = Vec::new();
+        let mut ready = self.ready.detach(&self.table);
         for at in self.table.places() {
             let lane = &self.table[at];
-            let waits_until = match lane.state {
-                State::Idle { .. } => continue,
-                State::Parked { .. } => due.get(&lane.parked_as).copied(),
-                State::Ready | State::Taken => None,
-            };
+            if let State::Idle { .. } = lane.state {
+                continue;
+            }
             // What a lane knows is of its first message, which stays where it runs.
-            let is_known = lane.taken == 0 && self.items.front(&lane.queue).is_some_and(matches);
-            let failures = if is_known { lane.failures } else { 0 };
-            let is_blocked = matches!(lane.state, State::Parked { blocked: true });
-            let mut first =
-                Some((failures, waits_until.filter(|_| is_known).map(|until| Parked { until, is_blocked })));
+            let first_goes = lane.taken == 0 && self.items.front(&lane.queue).is_some_and(matches);
+            let mut known = first_goes.then(|| (lane.failures, waits(lane, &due)));
+            let was_failing = known.is_some_and(|(failures, _)| failures > 0);
             let open = lane.open();
             let mut gone = 0;
             self.purge_lane(at, matches, bytes, &mut |item| {
                 gone += 1;
-                let (failures, parked) = first.take().unwrap_or_default();
+                let (failures, parked) = known.take().unwrap_or_default();
                 each(Moved { item, failures, parked });
             });
             // Keys that share the lane do not wait for what has gone.
-            if failures > 0 && gone < open {
+            if was_failing && gone < open {
                 if self.unpark(at) {
-                    freed.push(at);
+                    ready.push(at);
                 }
                 self.table[at].failures = 0;
                 if self.table[at].charged_parked {
@@ -51,9 +49,6 @@ impl<T> Lanes<T> {
             if self.table[at].open() > 0 {
                 self.ready.push_back(&mut self.table, at);
             }
-        }
-        for at in freed {
-            self.ready.push_back(&mut self.table, at);
         }
     }
 
@@ -99,26 +94,39 @@ impl<T> Lanes<T> {
     }
 }
 
+/// How a parked lane waits.
+fn waits(lane: &Lane, due: &HashMap<u64, Instant>) -> Option<Parked> {
+    let State::Parked { blocked: is_blocked } = lane.state else { return None };
+    due.get(&lane.parked_as).map(|until| Parked { until: *until, is_blocked })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{LaneKind, Lanes, Moved};
-    use crate::Bounds;
+    use crate::{Bounds, LaneRef};
     use std::time::{Duration, Instant};
 
     const MESSAGE: usize = 10;
 
-    /// Three messages of one lane, the first of which has failed so often and is due in a second.
-    fn failing(failures: u32, now: Instant) -> Lanes<u64> {
+    fn take_first(lanes: &mut Lanes<u64>) -> (LaneRef, u64) {
+        let mut taken = None;
+        lanes.take(1, |lane, number| taken = Some((lane, number)));
+        taken.expect("it is ready")
+    }
+
+    /// Three messages of one lane, the first of which has failed so often. It is due, and woken or not.
+    fn failing(failures: u32, is_woken: bool, now: Instant) -> Lanes<u64> {
         let mut lanes = Lanes::new(Bounds::default());
         for number in 0..3 {
             lanes.admit(7, LaneKind::Keyed, MESSAGE, || number).unwrap();
         }
         for _ in 0..failures {
             lanes.wake_due(now);
-            let mut taken = None;
-            lanes.take(1, |lane, number| taken = Some((lane, number)));
-            let (lane, number) = taken.expect("it is due");
+            let (lane, number) = take_first(&mut lanes);
             lanes.park(lane, number, now, failures > 2);
+        }
+        if is_woken {
+            lanes.wake_due(now);
         }
         lanes
     }
@@ -138,10 +146,7 @@ mod tests {
         let now = Instant::now();
         for failures in [0, 1, 3] {
             for is_woken in [false, true] {
-                let mut from = failing(failures, now);
-                if is_woken {
-                    from.wake_due(now);
-                }
+                let mut from = failing(failures, is_woken, now);
                 let (lane, stats, due) = (from.lane(7), from.stats(), from.next_due());
                 let mut to = moved(&mut from, &|_| true);
                 assert_eq!((to.lane(7), to.stats(), to.next_due()), (lane, stats, due), "{failures} {is_woken}");
@@ -154,19 +159,13 @@ mod tests {
     fn s4_what_is_known_of_a_message_goes_with_it_alone() {
         let now = Instant::now();
         for is_woken in [false, true] {
-            let mut from = failing(3, now);
-            if is_woken {
-                from.wake_due(now);
-            }
+            let mut from = failing(3, is_woken, now);
             let behind = moved(&mut from, &|number| *number > 0).lane(7).expect("two messages");
             assert_eq!((behind.open, behind.failures, behind.is_waiting), (2, 0, false));
             let stays = from.lane(7).expect("one message");
             assert_eq!((stays.open, stays.failures, stays.is_waiting), (1, 3, !is_woken));
 
-            let mut from = failing(3, now);
-            if is_woken {
-                from.wake_due(now);
-            }
+            let mut from = failing(3, is_woken, now);
             let first = moved(&mut from, &|number| *number == 0).lane(7).expect("one message");
             assert_eq!((first.open, first.failures, first.is_waiting), (1, 3, !is_woken));
             let stays = from.lane(7).expect("two messages");
@@ -178,13 +177,10 @@ mod tests {
     #[test]
     fn s4_what_runs_keeps_what_is_known_of_it() {
         let now = Instant::now();
-        let mut from = failing(1, now);
-        from.wake_due(now);
-        let mut taken = None;
-        from.take(1, |lane, number| taken = Some((lane, number)));
+        let mut from = failing(1, true, now);
+        let (lane, number) = take_first(&mut from);
         let behind = moved(&mut from, &|_| true).lane(7).expect("two messages");
         assert_eq!((behind.open, behind.failures), (2, 0));
-        let (lane, number) = taken.expect("it runs");
         from.park(lane, number, now + Duration::from_secs(1), false);
         assert_eq!(from.lane(7).map(|lane| (lane.open, lane.failures)), Some((1, 2)));
         let mut all = Vec::new();
