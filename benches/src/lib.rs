@@ -15,6 +15,7 @@ pub mod nats;
 mod paced;
 mod pools;
 mod random;
+mod waiting;
 
 pub use bus::{BATCH, Batches, Body, BusLoad, noop_bus};
 pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
@@ -25,6 +26,7 @@ pub use moves::Moves;
 pub use paced::PacedLoad;
 pub use pools::{MakePool, PoolLoad, actor_pool, keyed_pool};
 pub use random::SplitMix64;
+pub use waiting::WaitingLoad;
 
 use tokio::runtime::{Builder, Runtime};
 

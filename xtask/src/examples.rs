@@ -32,3 +32,8 @@ pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
 pub(crate) fn order_service(profile: Profile) -> Result<PathBuf> {
     Ok(build(profile)?.join(format!("order_service{}", std::env::consts::EXE_SUFFIX)))
 }
+
+/// Builds them and returns the one that publishes hostile input. No figure is taken from it, so it needs no release build.
+pub(crate) fn hostile() -> Result<PathBuf> {
+    Ok(build(Profile::Dev)?.join(format!("hostile{}", std::env::consts::EXE_SUFFIX)))
+}

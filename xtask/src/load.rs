@@ -30,7 +30,9 @@ pub(crate) struct Args {
     /// Aggregates, of 1,000, that fail for ever
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(..1_000))]
     poison: u64,
-    /// What becomes of their messages: `dead-letter` or `block`
+    /// What becomes of their messages: `dead-letter` or `block`. With `block` a second run has room
+    /// in a lane for all messages of an aggregate, and that one is judged: with the pool's default
+    /// their partitions stop
     #[arg(long, default_value = "dead-letter", value_parser = ["dead-letter", "block"])]
     policy: String,
     /// Which pool runs the handlers: `keyed` or `actor`
@@ -39,7 +41,7 @@ pub(crate) struct Args {
 }
 
 /// The keys of a run, in the order of the table.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "run",
     "healthy",
     "handled",
@@ -47,6 +49,7 @@ const KEYS: [&str; 12] = [
     "violations",
     "dead_letters",
     "blocked_keys",
+    "held_partitions",
     "seconds",
     "rate",
     "p50_ms",

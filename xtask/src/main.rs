@@ -14,6 +14,7 @@ mod deny;
 mod deploy;
 mod examples;
 mod fleet;
+mod hostile;
 mod http;
 mod instructions;
 mod ledger;
@@ -60,6 +61,9 @@ enum Command {
     /// Kill, stop and replace processes and brokers while messages flow, and check what became of each message
     #[command(subcommand)]
     Chaos(chaos::Command),
+    /// Publish random headers, keys and bodies past a bus that is restarted, and check that each message is accounted for
+    #[command(subcommand)]
+    Hostile(hostile::Command),
     /// Let order services run for hours on a broker, with faults and moving stages, and check what became of each message (SPEC T5)
     #[command(subcommand)]
     Soak(soak::Command),
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args, &mut test::Tally::default()),
         Command::Brokers(command) => brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),
+        Command::Hostile(command) => hostile::run(&command),
         Command::Soak(command) => soak::run(&command),
         Command::Load(command) => load::run(&command),
         Command::BenchMoves(command) => moves::run(&command),

@@ -1,12 +1,13 @@
 //! Smoke runs: each example that a reader is told to start is started once, and what it reports is looked at.
 //!
 //! Not a test of the product's rules (the suites do that): it finds an example that no longer runs, or whose report has lost a key, and
-//! ends with short rounds of `chaos`.
+//! ends with short rounds of `chaos` and `hostile`.
 
 use serde_json::Value;
 
 use crate::chaos;
 use crate::examples::{self, Profile};
+use crate::hostile;
 use crate::process::{Result, command, run as run_command};
 use crate::workspace::Metadata;
 
@@ -32,7 +33,8 @@ const LATENCY_KEYS: [&str; 3] = ["p50", "p99", "p999"];
 /// Runs every smoke run.
 pub(crate) fn run() -> Result<()> {
     order_service_smoke()?;
-    chaos::short()
+    chaos::short()?;
+    hostile::short()
 }
 
 /// Runs the order service with each pool.

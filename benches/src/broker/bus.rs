@@ -42,6 +42,8 @@ pub struct BusSide {
     pub pool: Pool,
     /// Handlers that it runs at a time.
     pub workers: usize,
+    /// Whether recovery mode is as it is by default; else it is off.
+    pub recovery: bool,
 }
 
 impl BusSide {
@@ -49,9 +51,10 @@ impl BusSide {
     pub(super) fn config(self, floor: &dyn Floor) -> Config {
         let mut config = Config::new(&floor.url()).expect("a good URL");
         config.group = buslane_testkit::server::unique("bus");
-        // What is measured is a topic that waits, read at full speed.
-        config.recovery.at_start = RecoveryStart::Never;
-        config.recovery.on_backlog = false;
+        if !self.recovery {
+            config.recovery.at_start = RecoveryStart::Never;
+            config.recovery.on_backlog = false;
+        }
         let (keyed, actor) = floor.pools(&mut config);
         keyed.worker_count = self.workers;
         actor.pool_size = self.workers;
@@ -92,6 +95,7 @@ impl BusSide {
                 tokio::time::sleep(LOOK).await;
             }
             let cost = probe.cost(messages);
+            assert_eq!(bus.is_in_recovery_mode(), self.recovery, "what waits begins the mode, where it is not off");
             gate.close();
             bus.shutdown(DEADLINE).await.expect("a bus shuts down");
             (cost, probe.clock().mean())

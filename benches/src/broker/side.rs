@@ -34,6 +34,9 @@ pub enum Side {
         /// The key that gets stuck
         #[arg(long, default_value = "")]
         stuck: String,
+        /// With recovery mode as it is by default
+        #[arg(long)]
+        recovery: bool,
     },
     /// Records are published; by the bare client when no pool is named
     Publish {
@@ -70,28 +73,30 @@ impl Side {
         let runtime = two_threads();
         match self {
             Self::Poll { topic, messages } => cost_line(floor.read(&runtime, topic, *messages), Duration::ZERO),
-            Self::Read { topic, messages, pool, workers, reader, wait_ms, stuck } => {
-                let bus = BusSide { pool: *pool, workers: *workers };
+            Self::Read { topic, messages, pool, workers, reader, wait_ms, stuck, recovery } => {
+                let bus = BusSide { pool: *pool, workers: *workers, recovery: *recovery };
                 let wait = Duration::from_millis(*wait_ms);
                 let (measured, in_handler) = bus.read(&runtime, floor, topic, *reader, wait, stuck, *messages);
                 cost_line(measured, in_handler)
             }
             Self::Publish { topic, messages, pool, form } => {
                 let measured = match pool {
-                    Some(pool) => {
-                        BusSide { pool: *pool, workers: WORKERS }.publish(&runtime, floor, topic, *form, *messages)
-                    }
+                    Some(pool) => publisher(*pool).publish(&runtime, floor, topic, *form, *messages),
                     None => floor.publish(&runtime, topic, *form, *messages),
                 };
                 cost_line(measured, Duration::ZERO)
             }
             Self::Idle { ours, theirs, messages, pool } => {
-                let bus = BusSide { pool: *pool, workers: WORKERS };
-                let (bus, bare) = idle(&runtime, bus, floor, [ours, theirs], *messages);
+                let (bus, bare) = idle(&runtime, publisher(*pool), floor, [ours, theirs], *messages);
                 json!({ "p50_us": bus.0, "p99_us": bus.1, "bare_p50_us": bare.0, "bare_p99_us": bare.1 })
             }
         }
     }
+}
+
+/// A bus for messages that do not wait.
+const fn publisher(pool: Pool) -> BusSide {
+    BusSide { pool, workers: WORKERS, recovery: false }
 }
 
 /// What a side prints that has handled or published messages.

@@ -7,7 +7,7 @@ mod source;
 use super::{BrokerKind, BusSide, FilledTopic, Floor, Load, Pool};
 use crate::{peak_rss_bytes, two_threads};
 use books::Books;
-use buslane::{Event, EventBus};
+use buslane::{Event, EventBus, config::KeyedPoolConfig};
 use serde_json::{Value, json};
 use std::{
     sync::Arc,
@@ -55,9 +55,20 @@ pub struct Steady {
     /// Which pool runs the handlers
     #[arg(long, value_enum, default_value = "keyed")]
     pub pool: Pool,
+    /// Messages that a lane holds; the pool's default where it is not given
+    #[arg(long)]
+    pub lane_limit: Option<usize>,
 }
 
 impl Steady {
+    /// Room in a lane for all messages of a key that waits: they are drawn at random, and twice the
+    /// mean is more than any has. `None` where the default has it.
+    #[must_use]
+    pub fn roomy_lane(&self) -> Option<usize> {
+        let room = usize::try_from(self.messages / self.keys * 2).unwrap_or(usize::MAX);
+        (room > KeyedPoolConfig::default().lane_limit).then_some(room)
+    }
+
     /// Runs it.
     ///
     /// # Panics
@@ -71,33 +82,35 @@ impl Steady {
             source::fill(self, &runtime, &*floor, topic.name());
         }
         let books = Arc::new(Books::new(self));
-        let (seconds, open, blocked) = runtime.block_on(async {
+        let (seconds, open, blocked, held) = runtime.block_on(async {
             let bus = self.connect(&*floor).await;
             self.subscribe(&bus, topic.name(), dead.name(), &books).await;
             let publishing = (self.rate > 0)
                 .then(|| tokio::spawn(source::publish(self.clone(), bus.clone(), topic.name().to_owned())));
             let begun = Instant::now();
-            self.wait(&bus, &books).await;
+            let idle = self.wait(&bus, &books).await;
             // Measured from the first call to publish, or from the first message that came.
-            let seconds = if self.rate > 0 { begun.elapsed() } else { books.since_first() };
+            let seconds = if self.rate > 0 { begun.elapsed() } else { books.since_first() }.saturating_sub(idle);
             if let Some(publishing) = publishing {
                 publishing.await.expect("a publisher without panics");
             }
-            let stats = bus.pool_stats();
+            let (stats, held) = (bus.pool_stats(), bus.status().stalled_partitions.len());
             // Blocked messages are left open, which is their policy.
             let deadline = if self.policy == Policy::Block { Duration::from_secs(1) } else { DEADLINE };
             bus.shutdown(deadline).await.expect("a report");
-            (seconds, stats.open, stats.blocked_lanes)
+            (seconds, stats.open, stats.blocked_lanes, held)
         });
         let letters = match self.policy {
             Policy::DeadLetter => floor.stored(&runtime, dead.name(), PARTITIONS),
             Policy::Block => Vec::new(),
         };
         let letters = letters.iter().map(|body| books::number(body)).collect();
-        self.told(&books, seconds, open, blocked, letters)
+        let mut told = self.told(&books, seconds, letters);
+        (told["open"], told["blocked_keys"], told["held_partitions"]) = (open.into(), blocked.into(), held.into());
+        told
     }
 
-    fn told(&self, books: &Books, time: Duration, open: usize, blocked: usize, letters: Vec<u64>) -> Value {
+    fn told(&self, books: &Books, time: Duration, letters: Vec<u64>) -> Value {
         let healthy = self.healthy();
         let of_all = letters.len();
         let mut letters = letters;
@@ -115,8 +128,6 @@ impl Steady {
             "rate": books.handled() as f64 / seconds,
             "p50_ms": books.latency_ms(0.5),
             "p99_ms": books.latency_ms(0.99),
-            "open": open,
-            "blocked_keys": blocked,
             "failing": expected,
             "dead_letters": letters.len(),
             "dead_letters_again": of_all - letters.len(),
@@ -130,13 +141,12 @@ impl Steady {
     }
 
     async fn connect(&self, floor: &dyn Floor) -> EventBus {
-        let side = BusSide { pool: self.pool, workers: WORKERS };
+        let side = BusSide { pool: self.pool, workers: WORKERS, recovery: false };
         let mut config = side.config(floor);
-        // Room for all messages of a key that waits: one in a thousand, drawn at random.
-        let lane = usize::try_from(self.messages / self.keys * 2).unwrap_or(usize::MAX).max(1_000);
-        let (keyed, actor) = floor.pools(&mut config);
-        keyed.lane_limit = lane;
-        actor.lane_limit = lane;
+        if let Some(limit) = self.lane_limit {
+            let (keyed, actor) = floor.pools(&mut config);
+            (keyed.lane_limit, actor.lane_limit) = (limit, limit);
+        }
         EventBus::connect(config).await.expect("a bus connects")
     }
 
@@ -151,8 +161,9 @@ impl Steady {
         subscription.envelopes(handler).await.expect("a bus subscribes");
     }
 
-    /// Waits until everything is over that can be.
-    async fn wait(&self, bus: &EventBus, books: &Books) {
+    /// Waits until everything is over that can be. Returns for how long nothing has come any more,
+    /// where something is missing.
+    async fn wait(&self, bus: &EventBus, books: &Books) -> Duration {
         let healthy = self.healthy();
         let (mut last, mut progress) = (0, Instant::now());
         loop {
@@ -166,8 +177,11 @@ impl Steady {
                 Policy::Block => books.handled() >= healthy,
                 Policy::DeadLetter => stats.ok >= self.messages || books.handled() >= healthy && over >= self.messages,
             };
-            if is_complete || progress.elapsed() > STALLED {
-                return;
+            if is_complete {
+                return Duration::ZERO;
+            }
+            if progress.elapsed() > STALLED {
+                return progress.elapsed();
             }
         }
     }

@@ -120,6 +120,28 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// A topic that waits, handled with recovery mode as it is by default; the limit is the same with the mode off. They
+    /// differ by less than the machine's noise, so each begins every other turn.
+    pub fn recovery(&mut self, load: Load) {
+        for pool in POOLS {
+            let name = format!("recovery {pool}: messages a second, {} keys", load.keys);
+            if !self.figures.wants(&name) {
+                continue;
+            }
+            let topic = self.filled(load);
+            let side = format!("read --pool {pool} --reader raw --topic {} --messages {}", topic.name(), load.messages);
+            let rate = |mode: &str| self.measure(&format!("{side}{mode}")).get("rate");
+            let mut on_first = false;
+            let turns = turns(MANY_TURNS, &name, || {
+                on_first = !on_first;
+                let first = on_first.then(|| rate(" --recovery"));
+                let off = rate("");
+                (first.unwrap_or_else(|| rate(" --recovery")), off)
+            });
+            self.figures.judge(&name, Target::RatioAtLeast(0.95), &turns);
+        }
+    }
+
     /// Publishing in these forms, each with its words, its number of records and its target; the limit is the bare client
     /// as it fits the form. No pool is concerned.
     pub fn publishing(&mut self, load: Load, forms: &[(&str, &str, u64, Target)]) {

@@ -7,6 +7,7 @@ use crate::{
     restarts::{Remedy, Restarts},
     seat::{Place, Rest, Seat},
 };
+use buslane_core::excerpt;
 use buslane_lanes::Engine;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{
@@ -129,21 +130,29 @@ impl Seats {
         error: &(dyn Display + Sync),
     ) -> Result<(), ActorProcessingErr> {
         let Some(index) = self.by_actor.remove(&actor.get_id()) else { return Ok(()) };
+        let error = excerpt::error(error);
         for last in self.plan.tasks.take_seat(index) {
             // The actor has told of its failure, which is the last thing it does, and its worker has ended before.
             let _ = last.await;
         }
-        let Plan { engine, max_restarts, restart_window, cool_down, drained, .. } = &self.plan;
+        let Plan { engine, actors, max_restarts, restart_window, cool_down, drained, .. } = &self.plan;
         let now = Instant::now().into_std();
-        let rest = match self.restarts[index].failed(now, *restart_window, *max_restarts) {
+        // Half of the actors stay in service: with all of them at rest no message would be handled, of no key.
+        let may_rest = 2 * (engine.workers_down() + 1) <= *actors;
+        let rest = match self.restarts[index].failed(now, *restart_window, *max_restarts, may_rest) {
             Remedy::Restart => {
                 engine.restarted();
-                warn!(seat = index, error = %error, "actor failed and is restarted");
+                warn!(seat = index, %error, "actor failed and is restarted");
+                None
+            }
+            Remedy::RestartAnyway => {
+                engine.restarted();
+                error!(seat = index, error = %error, "actor failed too often and is restarted: half of them cool down");
                 None
             }
             Remedy::CoolDown => {
                 let seconds = cool_down.as_secs_f64();
-                error!(seat = index, error = %error, seconds, "actor failed too often and cools down");
+                error!(seat = index, %error, seconds, "actor failed too often and cools down");
                 Some(Rest::new(Arc::clone(engine), *cool_down, drained.clone()))
             }
         };

@@ -4,11 +4,13 @@
 
 mod error;
 mod events;
+mod progress;
 mod record;
 mod symptoms;
 
 pub use error::{BrokerError, PublishError};
 pub use events::EventQueue;
+pub use progress::Progress;
 pub use record::{Receipt, Record, header};
 pub use symptoms::{Symptom, SymptomKind, Symptoms};
 
@@ -164,6 +166,16 @@ pub trait Broker: Send + Sync + 'static {
     /// Dropping a waiting answer leaves it open which of the records were published.
     fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>>;
 
+    /// Makes sure that records for a topic would be stored: it exists, or is created where missing topics are; and, where the
+    /// server tells it without a record, this client may write to it. The default asks nothing.
+    ///
+    /// # Cancel safety
+    /// Cancelling leaves a topic that was created.
+    fn ensure_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
+        let _ = topic;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Adds topics to what this member reads, in one change of the group's membership. Topics that it reads
     /// already are left alone, but for [`SubscribeOptions::settle_first`] and [`SubscribeOptions::subject_key`], which may
     /// count from now on. Sources arrive as [`BrokerEvent::Assigned`].
@@ -193,6 +205,14 @@ pub trait Broker: Send + Sync + 'static {
     /// the broker knows.
     fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>>;
 
+    /// How far the group has come in each partition of `topics`, whichever member reads it: also in partitions that this
+    /// member has not got, or not yet. The topics are ones that this member subscribes to; others are left out. Asks the
+    /// server, so that `end` covers every record whose publish was answered before the call.
+    ///
+    /// # Cancel safety
+    /// Cancelling changes nothing.
+    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>>;
+
     /// Asks the server whether it is there: a small question without effect. The default says that it is.
     ///
     /// # Cancel safety
@@ -204,6 +224,20 @@ pub trait Broker: Send + Sync + 'static {
     /// What is wrong, as far as it has noticed by itself. Asks nobody. The default is nothing.
     fn symptoms(&self) -> Vec<Symptom> {
         Vec::new()
+    }
+
+    /// Why the same partition of two of these topics may belong to two members of the group, and
+    /// which setting keeps them together; `None` where it cannot happen, or is not known to. Asks
+    /// nobody. The default is none.
+    fn scatters(&self, topics: &[&Topic]) -> Option<String> {
+        let _ = topics;
+        None
+    }
+
+    /// How many messages it has handed on although their headers cannot be read. The default is
+    /// none.
+    fn unreadable(&self) -> u64 {
+        0
     }
 
     /// Ends all intakes; nothing more is read. Settlements are still taken.

@@ -64,6 +64,12 @@ impl Headers {
         self.find(name).map(|span| &self.0[span])
     }
 
+    /// The last value of `name`: of a dead letter, that of the newest failure.
+    #[must_use]
+    pub fn last(&self, name: &str) -> Option<&[u8]> {
+        self.iter().filter(|(found, _)| *found == name).last().map(|(_, value)| value)
+    }
+
     /// The values of every header of this name, whatever the case of its letters.
     ///
     /// Looked for in each message that is handled: a name of another length costs a comparison.
@@ -204,6 +210,8 @@ mod tests {
             for (name, _) in &list {
                 let first = list.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_slice());
                 prop_assert_eq!(headers.get(name), first);
+                let last = list.iter().rfind(|(other, _)| other == name).map(|(_, value)| value.as_slice());
+                prop_assert_eq!(headers.last(name), last);
             }
             prop_assert_eq!(headers.is_empty(), list.is_empty());
         }

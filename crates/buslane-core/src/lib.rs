@@ -4,11 +4,13 @@
 
 pub mod broker;
 pub mod envelope;
+pub mod excerpt;
 pub mod handler;
 pub mod headers;
 pub mod job;
 pub mod key;
 mod latency;
+mod layered;
 pub mod message;
 pub mod metric;
 pub mod pool;
@@ -21,8 +23,8 @@ pub mod verdict;
 mod waits;
 
 pub use broker::{
-    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, EventQueue, Intake, Lag, PublishError, Receipt,
-    Record, SubscribeOptions, Symptom, SymptomKind, Symptoms,
+    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, EventQueue, Intake, Lag, Progress, PublishError,
+    Receipt, Record, SubscribeOptions, Symptom, SymptomKind, Symptoms,
 };
 pub use envelope::{Envelope, EnvelopeError, Layout, RawJson};
 pub use handler::{AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, Retry, Step, erase, judge, panic_text};
@@ -30,6 +32,7 @@ pub use headers::{Headers, HeadersBuilder};
 pub use job::{Job, JobState};
 pub use key::{AggregateIdError, check_aggregate_id, partition_for, stable_hash};
 pub use latency::Latencies;
+pub use layered::Layered;
 pub use message::{Event, Kind, Message, Route, Source};
 pub use metric::{Binder, Label, Metric, MetricKind, MetricScope, MetricUnit};
 pub use pool::{

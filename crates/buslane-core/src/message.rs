@@ -1,6 +1,9 @@
 //! A message as handlers see it, and where it came from.
 
-use crate::{Envelope, Headers, Topic};
+use crate::{
+    Envelope, Headers, Topic,
+    excerpt::{self, Excerpt, Lossy},
+};
 use bytes::Bytes;
 use std::{
     fmt,
@@ -144,6 +147,9 @@ pub struct Message {
     pub headers: Headers,
     /// The body.
     pub payload: Bytes,
+    /// It has no body at all, which on Kafka is not the same as an empty one: a tombstone.
+    /// `payload` is empty then.
+    pub is_null: bool,
     /// Which part of the message named its lane.
     pub route: Route,
     /// Which promise it has.
@@ -163,6 +169,7 @@ impl Message {
             key: None,
             headers: Headers::new(),
             payload: payload.into(),
+            is_null: false,
             route: Route::None,
             kind: Kind::Regular,
             attempt: 0,
@@ -202,17 +209,33 @@ impl Message {
     /// The routing key for people: the key, or `rr-N` for the n-th message without one.
     #[must_use]
     pub fn routing_label(&self) -> String {
-        match (&self.route, self.routing_key()) {
-            (Route::RoundRobin(n), _) => format!("rr-{n}"),
-            (_, Some(key)) => String::from_utf8_lossy(key).into_owned(),
-            (_, None) => String::new(),
-        }
+        RoutingLabel(self).to_string()
+    }
+
+    /// The routing label as log lines show it: escaped and cut.
+    #[must_use]
+    pub const fn label_excerpt(&self) -> Excerpt<RoutingLabel<'_>> {
+        Excerpt::new(RoutingLabel(self), excerpt::KEY_BYTES)
     }
 
     /// Bytes that the message occupies: key, headers and payload.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.payload.len() + self.headers.bytes() + self.key.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// Shows the routing key of a message, or `rr-N`.
+#[derive(Clone, Copy)]
+pub struct RoutingLabel<'a>(&'a Message);
+
+impl fmt::Display for RoutingLabel<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.route, self.0.routing_key()) {
+            (Route::RoundRobin(n), _) => write!(f, "rr-{n}"),
+            (_, Some(key)) => Lossy(key).fmt(f),
+            (_, None) => Ok(()),
+        }
     }
 }
 

@@ -55,9 +55,6 @@ pub enum SubmitError {
         /// The limit.
         keys: usize,
     },
-    /// No worker is left to run it, for the moment: see [`PoolStats::workers_down`].
-    #[error("no worker of the pool is able to run: all are cooling down after panics")]
-    NoWorker,
     /// The pool is stopping or has stopped.
     #[error("pool is stopped")]
     Stopped,

@@ -121,8 +121,8 @@ pub enum TopicStorage {
 /// Settings of a topic. `None` leaves the broker's own default, or the present value, untouched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicSettings {
-    /// Number of partitions, at least 1. On NATS a topic without this number has none: members of a group share it, and
-    /// only one that is alone keeps the order of keys. Grows only with [`TopicSettings::expand`], never shrinks.
+    /// Number of partitions, at least 1; `None` on NATS where a topic has none. Grows only with [`TopicSettings::expand`],
+    /// never shrinks; on NATS a topic without partitions gets some in place.
     pub partitions: Option<u32>,
     /// Copies of each partition; 1 on the memory broker.
     pub replication: Option<u16>,

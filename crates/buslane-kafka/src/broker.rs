@@ -6,12 +6,13 @@ use crate::{
     keeper::{Current, Keeper},
     leaders::Leaders,
     producer::Producer,
+    progress::progress,
     token::Tokens,
     topics::Topics,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, PublishError, Receipt, Record, SubscribeOptions,
-    Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError, Receipt, Record,
+    SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
 };
 use std::{
     sync::{
@@ -203,12 +204,19 @@ impl Broker for KafkaBroker {
                     let error = match error {
                         BrokerError::Closed => PublishError::Closed,
                         BrokerError::Unreachable { reason } => PublishError::Unreachable { reason },
+                        slow @ BrokerError::Timeout { .. } => {
+                            PublishError::Unavailable { topic: topic.clone(), reason: slow.to_string() }
+                        }
                         other => PublishError::Refused { topic: topic.clone(), reason: other.to_string() },
                     };
                     vec![Err(error); records.len()]
                 }
             }
         }))
+    }
+
+    fn ensure_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move { self.topics()?.prepare(topic).await.map(drop) })
     }
 
     fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
@@ -251,6 +259,17 @@ impl Broker for KafkaBroker {
         Box::pin(self.consumer.lag())
     }
 
+    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
+        Box::pin(async move {
+            let own = self.consumer.standings().await?;
+            let producer = self.producer.clone().filter(|_| !self.closing.load(Ordering::Acquire));
+            let (producer, config) = (producer.ok_or(BrokerError::Closed)?, self.config.clone());
+            let topics = topics.to_vec();
+            let answer = spawn_blocking(move || progress(&producer, &config, &topics, &own)).await;
+            answer.unwrap_or_else(|error| Err(error.to_string())).map_err(|reason| BrokerError::Unreachable { reason })
+        })
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let producer = self.producer.clone().filter(|_| !self.closing.load(Ordering::Acquire));
@@ -262,6 +281,10 @@ impl Broker for KafkaBroker {
 
     fn symptoms(&self) -> Vec<Symptom> {
         self.symptoms.all()
+    }
+
+    fn scatters(&self, topics: &[&Topic]) -> Option<String> {
+        self.topics.as_ref()?.scatter(self.config.consumer.assignment, topics)
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

@@ -101,9 +101,12 @@ pub struct ConsumerConfig {
     pub offset_reset: OffsetReset,
     /// How partitions are shared. Default: cooperative-sticky.
     pub assignment: Assignment,
-    /// A name that stays over restarts, so that one within the session timeout moves no partition. Default: none.
+    /// A name that stays over restarts: the process that comes back with it takes the partitions of
+    /// the one that was killed at once, and a restart within the session timeout moves none. No two
+    /// processes of a group may have the same: the older one ends. Default: none.
     pub instance_id: Option<String>,
-    /// Silence after which the group takes the member for dead. Default: 45 s.
+    /// Silence after which the group takes the member for dead: so long nothing of a killed member
+    /// is handled. Default: 10 s. Longer where a machine may starve the process for that time.
     pub session_timeout: Duration,
     /// Time between two signs of life. Default: 3 s; less than a third of the session timeout.
     pub heartbeat_interval: Duration,
@@ -141,7 +144,7 @@ impl Default for ConsumerConfig {
             offset_reset: OffsetReset::default(),
             assignment: Assignment::default(),
             instance_id: None,
-            session_timeout: Duration::from_secs(45),
+            session_timeout: Duration::from_secs(10),
             heartbeat_interval: Duration::from_secs(3),
             max_poll_interval: Duration::from_secs(300),
             isolation: Isolation::default(),

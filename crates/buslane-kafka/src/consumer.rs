@@ -25,6 +25,7 @@ use context::Context;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use membership::CommitRules;
 use owner::Owner;
+pub(crate) use owner::Standing;
 use parking_lot::Mutex;
 use polling::{Command, Polling};
 use rdkafka::consumer::BaseConsumer;
@@ -90,6 +91,10 @@ impl Consumer {
 
     pub(crate) async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
         self.ask(|answer| Command::Lag { answer }).await
+    }
+
+    pub(crate) async fn standings(&self) -> Result<Vec<Standing>, BrokerError> {
+        self.ask(|answer| Command::Standings { answer }).await
     }
 
     /// Hands the member the token of its next login.

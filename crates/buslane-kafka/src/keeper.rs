@@ -5,7 +5,7 @@
 //! that is slow would hold up the group member, and the admin client, which nobody polls, would never get one.
 
 use crate::{Token, Tokens};
-use buslane_core::{SymptomKind, Symptoms};
+use buslane_core::{SymptomKind, Symptoms, excerpt};
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::sleep};
@@ -55,7 +55,7 @@ impl Keeper {
                         Ok(token) => break token,
                         Err(error) => {
                             let left = current.get().left();
-                            warn!(error, still_good_for = ?left, "the token of the login was not renewed");
+                            warn!(error = %excerpt::error(&error), still_good_seconds = left.as_secs_f64(), "the token of the login was not renewed");
                             if left.is_zero() {
                                 symptoms.note(SymptomKind::LoginRefused, None, format!("the token is over: {error}"));
                             }

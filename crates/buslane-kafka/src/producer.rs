@@ -12,7 +12,7 @@ use rdkafka::{
     client::{Client, ClientContext},
     config::RDKafkaLogLevel,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
-    message::DeliveryResult,
+    message::{BorrowedMessage, DeliveryResult, Headers, Message},
     metadata::Metadata,
     producer::{Producer as _, ProducerContext, ThreadedProducer},
 };
@@ -29,6 +29,7 @@ pub(crate) struct Producer {
     client: ThreadedProducer<Deliveries>,
     bootstrap: Bootstrap,
     publish_timeout: Duration,
+    max_message_bytes: u32,
     closed: AtomicBool,
 }
 
@@ -54,10 +55,9 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        use rdkafka::Message;
         ticket.answer(|batch| match result {
             Ok(message) => receipt(batch.target(), message.partition(), message.offset()),
-            Err((error, _)) => Err(self.failure(batch, error)),
+            Err((error, message)) => Err(self.failure(batch, error, || size(message))),
         });
         if self.waiting.load(Ordering::SeqCst) {
             self.room.notify_waiters();
@@ -84,10 +84,37 @@ fn receipt(target: &Target, partition: i32, offset: i64) -> Result<Receipt, Publ
     }
 }
 
+/// What a broker compares a record with. It does not say how much that is.
+const TOPIC_LIMIT: &str = "the topic's max.message.bytes";
+
+/// Bytes of key, headers and body, as [`Record::bytes`] counts them.
+fn size(message: &BorrowedMessage<'_>) -> usize {
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers: usize = headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
+    message.key_len() + headers + message.payload_len()
+}
+
+fn too_large(batch: &Batch, bytes: usize, limit: String) -> PublishError {
+    PublishError::TooLarge { topic: batch.target().topic().clone(), bytes, limit }
+}
+
 impl Deliveries {
-    fn failure(&self, batch: &Batch, error: &KafkaError) -> PublishError {
+    fn failure(&self, batch: &Batch, error: &KafkaError, size: impl FnOnce() -> usize) -> PublishError {
         let topic = batch.target().topic();
         match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge) => {
+                too_large(batch, size(), TOPIC_LIMIT.to_owned())
+            }
+            Some(
+                RDKafkaErrorCode::NotEnoughReplicas
+                | RDKafkaErrorCode::NotEnoughReplicasAfterAppend
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::ReplicaNotAvailable
+                | RDKafkaErrorCode::KafkaStorageError
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::ThrottlingQuotaExceeded,
+            ) => PublishError::Unavailable { topic: topic.clone(), reason: self.reasons.explain(error) },
             Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::QueueFull) => PublishError::Timeout {
                 topic: topic.clone(),
                 waited: batch.waited(),
@@ -109,7 +136,14 @@ impl Producer {
         let context = Deliveries { reasons: Arc::default(), room: Notify::new(), waiting: AtomicBool::new(false) };
         let client = config.producer().create_with_context(context)?;
         let bootstrap = Bootstrap::new(&config.brokers);
-        Ok(Self { client, bootstrap, publish_timeout: config.producer.publish_timeout, closed: AtomicBool::new(false) })
+        let own = &config.producer;
+        Ok(Self {
+            client,
+            bootstrap,
+            publish_timeout: own.publish_timeout,
+            max_message_bytes: own.max_message_bytes,
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Asks any broker about a topic. Blocks.
@@ -156,9 +190,13 @@ impl Producer {
                     ticket.give_back();
                     return at;
                 }
+                Err((RDKafkaErrorCode::MessageSizeTooLarge, ticket)) => {
+                    let limit = format!("producer.max_message_bytes, {}", self.max_message_bytes);
+                    ticket.answer(|batch| Err(too_large(batch, record.bytes(), limit)));
+                }
                 Err((code, ticket)) => {
                     let error = KafkaError::MessageProduction(code);
-                    ticket.answer(|batch| Err(self.client.context().failure(batch, &error)));
+                    ticket.answer(|batch| Err(self.client.context().failure(batch, &error, || record.bytes())));
                 }
             }
         }

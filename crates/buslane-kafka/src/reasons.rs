@@ -1,29 +1,29 @@
 //! What librdkafka says of its troubles. A failed call names a code alone; why a login was refused stands only in the
 //! log.
 
+use crate::repeats::Repeats;
+use buslane_core::excerpt;
 use parking_lot::Mutex;
 use rdkafka::{
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
 };
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tracing::{debug, error, info, warn};
 
 /// What it means, mostly, when the first question of all is answered by closing the connection.
 const TLS_HINT: &str = "; that is what a port for TLS does to plain text";
 
-/// The same error within this time is told only to those who debug: a client that looks for a broker finds it ten times a second.
-const REPEATED: Duration = Duration::from_secs(10);
-
 /// The last trouble of one client.
 #[derive(Default)]
 pub(crate) struct Reasons {
     last: Mutex<Option<String>>,
-    told: Mutex<Option<(String, Instant)>>,
+    repeats: Repeats,
 }
 
 impl Reasons {
     pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = &*excerpt::error(message).to_string();
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -31,10 +31,12 @@ impl Reasons {
             | RDKafkaLogLevel::Error
             | RDKafkaLogLevel::Warning => {
                 *self.last.lock() = Some(message.to_owned());
-                if level as i32 <= RDKafkaLogLevel::Error as i32 {
-                    error!(facility, message, "kafka client");
-                } else {
-                    warn!(facility, message, "kafka client");
+                match self.is_due(message) {
+                    Some(suppressed) if level as i32 <= RDKafkaLogLevel::Error as i32 => {
+                        error!(facility, message, suppressed, "kafka client");
+                    }
+                    Some(suppressed) => warn!(facility, message, suppressed, "kafka client"),
+                    None => debug!(facility, message, "kafka client"),
                 }
             }
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
@@ -43,7 +45,10 @@ impl Reasons {
                     let hint = if message.contains("APIVERSION_QUERY") { TLS_HINT } else { "" };
                     *self.last.lock() = Some(format!("{message}{hint}"));
                 }
-                info!(facility, message, "kafka client");
+                match self.is_due(message) {
+                    Some(suppressed) => info!(facility, message, suppressed, "kafka client"),
+                    None => debug!(facility, message, "kafka client"),
+                }
             }
             RDKafkaLogLevel::Debug => debug!(facility, message, "kafka client"),
         }
@@ -51,10 +56,11 @@ impl Reasons {
 
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
         let text = if reason.is_empty() { error.to_string() } else { format!("{error}: {reason}") };
-        if self.is_repeated(&text) {
-            debug!(error = text, "kafka client");
-        } else {
-            warn!(error = text, "kafka client");
+        let text = excerpt::error(&text).to_string();
+        // A failure that the client has logged before it reports it is told once.
+        match self.is_due(if reason.is_empty() { &text } else { reason }) {
+            Some(suppressed) => warn!(error = text, suppressed, "kafka client"),
+            None => debug!(error = text, "kafka client"),
         }
         let mut last = self.last.lock();
         // That all brokers are down follows from what was said before it, and says less.
@@ -71,12 +77,9 @@ impl Reasons {
         }
     }
 
-    fn is_repeated(&self, text: &str) -> bool {
-        let (mut told, now) = (self.told.lock(), Instant::now());
-        if told.as_ref().is_some_and(|(last, at)| last == text && now.duration_since(*at) < REPEATED) {
-            return true;
-        }
-        *told = Some((text.to_owned(), now));
-        false
+    /// How many lines like this one were left out since the last one; `None` when it is told to
+    /// those who debug alone.
+    pub(crate) fn is_due(&self, text: &str) -> Option<u64> {
+        self.repeats.tell(text, Instant::now())
     }
 }

@@ -3,9 +3,11 @@
 //! Blocking calls of the client run on tokio's threads for blocking work.
 
 mod admin;
+mod scatter;
 mod settings;
 
 use crate::{
+    config::Assignment,
     keeper::Current,
     producer::{Producer, Target},
 };
@@ -15,6 +17,8 @@ use parking_lot::RwLock;
 use rdkafka::{
     admin::{AdminOptions, NewTopic, TopicReplication},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataPartition,
+    types::RDKafkaRespErr,
 };
 use settings::{check, compression_name};
 use std::{
@@ -31,8 +35,7 @@ use tokio::{
 const RETENTION: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const COMPRESSION: &str = "compression.type";
-/// How long a new topic may take until every broker knows it.
-const SPREAD_PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two looks for a new topic, which every broker is to know within the request timeout.
 const SPREAD_PAUSE: Duration = Duration::from_millis(20);
 /// How long the first record of a topic waits until all partitions have a leader that serves.
 const LEADER_PATIENCE: Duration = Duration::from_secs(5);
@@ -47,6 +50,8 @@ pub(crate) struct Topics {
     token: Option<Current>,
     /// May be published to.
     prepared: RwLock<HashMap<Topic, Arc<Target>>>,
+    /// Partitions of the topics that are read, as they were when that began.
+    read: RwLock<HashMap<Topic, u32>>,
     /// One look-up or creation at a time: the second finds what the first made.
     preparing: Mutex<()>,
 }
@@ -76,6 +81,7 @@ impl Topics {
             producer,
             token,
             prepared: RwLock::default(),
+            read: RwLock::default(),
             preparing: Mutex::default(),
         }
     }
@@ -98,10 +104,19 @@ impl Topics {
         Ok(target)
     }
 
-    /// Makes sure that the topic exists, and creates it where that is wanted.
+    /// Makes sure that a topic to be read exists, and creates it where that is wanted.
     pub(crate) async fn ensure(&self, topic: &Topic) -> Result<(), BrokerError> {
         let _one = self.preparing.lock().await;
-        self.find_or_create(topic).await.map(drop)
+        let partitions = self.find_or_create(topic).await?;
+        self.read.write().insert(topic.clone(), partitions);
+        Ok(())
+    }
+
+    /// See [`Broker::scatters`](buslane_core::Broker::scatters).
+    pub(crate) fn scatter(&self, assignment: Assignment, topics: &[&Topic]) -> Option<String> {
+        let read = self.read.read();
+        let partitions: Vec<_> = topics.iter().filter_map(|topic| Some((*topic, *read.get(*topic)?))).collect();
+        scatter::scatter(assignment, &partitions)
     }
 
     async fn find_or_create(&self, topic: &Topic) -> Result<u32, BrokerError> {
@@ -147,7 +162,7 @@ impl Topics {
 
     /// Waits until the brokers answer with at least so many partitions that have a leader; returns how many there are.
     async fn until_spread(&self, topic: &Topic, partitions: u32) -> Result<u32, BrokerError> {
-        let deadline = Moment::now() + SPREAD_PATIENCE;
+        let deadline = Moment::now() + self.patience;
         loop {
             if let Some(found) = self.find(topic).await?
                 && found.is_led
@@ -157,7 +172,7 @@ impl Topics {
             }
             if Moment::now() >= deadline {
                 let what = format!("the creation of {partitions} partitions of topic {topic}");
-                return Err(BrokerError::Timeout { what, deadline: SPREAD_PATIENCE });
+                return Err(BrokerError::Timeout { what, deadline: self.patience });
             }
             sleep(SPREAD_PAUSE).await;
         }
@@ -191,20 +206,26 @@ impl Topics {
         let (producer, topic, patience) = (Arc::clone(&self.producer), topic.clone(), self.patience);
         let answer = spawn_blocking(move || {
             let metadata = producer.ask(&topic, patience);
-            metadata.map_err(|error| producer.explain(&error)).map(|metadata| {
-                let known = metadata.topics().iter().find(|known| known.name() == topic.as_str())?;
-                let partitions = known.partitions();
-                let first = partitions.first().filter(|_| known.error().is_none())?;
+            let metadata = metadata.map_err(|error| BrokerError::Unreachable { reason: producer.explain(&error) })?;
+            let Some(known) = metadata.topics().iter().find(|known| known.name() == topic.as_str()) else {
+                return Ok(None);
+            };
+            if known.error() == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+                let rule = "this client has no right to it: TOPIC_AUTHORIZATION_FAILED".to_owned();
+                return Err(BrokerError::Setting { topic, setting: "permission", rule });
+            }
+            let partitions = known.partitions();
+            let found = |first: &MetadataPartition| {
                 Some(Found {
                     partitions: u32::try_from(partitions.len()).ok()?,
                     replicas: u16::try_from(first.replicas().len()).unwrap_or(u16::MAX),
                     is_led: partitions.iter().all(|partition| partition.leader() >= 0),
                 })
-            })
+            };
+            Ok(partitions.first().filter(|_| known.error().is_none()).and_then(found))
         });
         match answer.await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(reason)) => Err(BrokerError::Unreachable { reason }),
+            Ok(found) => found,
             Err(error) => Err(BrokerError::Unreachable { reason: error.to_string() }),
         }
     }
@@ -241,7 +262,8 @@ impl Topics {
 mod tests {
     use super::Topics;
     use crate::{KafkaConfig, producer::Producer};
-    use rdkafka::mocking::MockCluster;
+    use buslane_core::{BrokerError, Topic};
+    use rdkafka::{mocking::MockCluster, types::RDKafkaRespErr};
     use std::{fs, sync::Arc, time::Duration};
     use tokio::time::{Instant, sleep};
 
@@ -258,6 +280,23 @@ mod tests {
             assert!(begin.elapsed() < Duration::from_secs(30), "{} threads instead of {count}", admin_threads());
             sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn k6_a_topic_without_a_right_to_it_is_refused_by_name() {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        let (topic, denied) =
+            (Topic::new("denied").expect("a good name"), RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+        cluster.create_topic(&topic, 1, 1).expect("a topic");
+        cluster.topic_error(&topic, denied).expect("refused from now on");
+        let config = KafkaConfig { brokers: cluster.bootstrap_servers(), ..KafkaConfig::default() };
+        let producer = Arc::new(Producer::start(&config).expect("a producer"));
+        let topics = Topics::new(config.client(), Duration::from_secs(10), None, producer, None);
+        let error = topics.prepare(&topic).await.map(drop).expect_err("no right");
+        assert!(
+            matches!(error, BrokerError::Setting { .. }) && error.to_string().contains("denied: permission"),
+            "{error}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]

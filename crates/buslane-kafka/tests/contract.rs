@@ -4,6 +4,7 @@ use buslane_core::{Broker, TopicSettings};
 use buslane_kafka::{ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{
     broker_suite::{BrokerFixture, Capabilities, MemberSpec},
+    deadline::{LIMIT, SILENCE},
     server,
 };
 use std::{sync::Arc, time::Duration};
@@ -34,7 +35,7 @@ impl Kafka {
 
 impl BrokerFixture for Kafka {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { patience: Duration::from_secs(20), unmet: &UNMET, ..Capabilities::default() }
+        Capabilities { unmet: &UNMET, ..Capabilities::default() }
     }
 
     async fn member(&self, spec: MemberSpec) -> Arc<dyn Broker> {
@@ -43,7 +44,7 @@ impl BrokerFixture for Kafka {
             group: spec.group,
             consumer: ConsumerConfig {
                 drain_deadline: spec.drain_deadline,
-                session_timeout: Duration::from_secs(6),
+                session_timeout: SILENCE,
                 heartbeat_interval: Duration::from_millis(500),
                 ..ConsumerConfig::default()
             },
@@ -53,6 +54,8 @@ impl BrokerFixture for Kafka {
                 ..ProducerConfig::default()
             },
             create_missing: Some(TopicSettings { partitions: Some(8), ..TopicSettings::default() }),
+            connect_timeout: LIMIT,
+            request_timeout: LIMIT,
             ..KafkaConfig::default()
         };
         Arc::new(KafkaBroker::connect(config).await.expect("a broker that answers"))

@@ -111,6 +111,8 @@ async fn k5_records_of_other_programs_are_delivered_as_they_are() {
         (Some(b"k"), &[0xff, 0x00, 0xfe]),
     ];
     assert_eq!(found, expected);
+    let null: Vec<_> = got.iter().map(|delivery| delivery.message.is_null).collect();
+    assert_eq!(null, [false, true, true, false, false]);
     let headers: Vec<_> = got[4].message.headers.iter().collect();
     let expected: [(&str, &[u8]); 5] =
         [("none", b""), ("empty", b""), ("bytes", &[0xff, 0x00, 0xfe]), ("", b"without a name"), ("bytes", b"again")];
@@ -151,16 +153,22 @@ async fn k5_records_of_two_megabytes_go_both_ways() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_record_that_is_too_large_is_refused_alone() {
     for (client, broker) in [(1_000_000, "4194304"), (3 << 20, "1000000")] {
+        let is_refused_here = client < LARGE;
         let topic = kit::topic("too-large", 1, &[("max.message.bytes", broker)]).await;
-        let mut member = large_member(&topic, client).await;
+        let mut member = large_member(&topic, client.try_into().expect("small")).await;
         let mut answers = Vec::new();
         for record in [record("k", "before"), large(0), record("k", "after")] {
             answers.extend(member.broker.publish(&topic, vec![record]).get().await);
         }
         assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
         let error = answers.remove(1).expect_err("too large");
-        assert!(matches!(error, PublishError::Refused { .. }), "{error:?}");
-        assert!(error.to_string().contains(topic.as_str()) && error.to_string().contains("size"), "{error}");
+        assert!(matches!(error, PublishError::TooLarge { bytes, .. } if bytes == LARGE + 1), "{error:?}");
+        assert!(error.is_permanent(), "{error:?}");
+        let limit = if is_refused_here { "max_message_bytes, 1000000" } else { "max.message.bytes" };
+        // The key has one byte.
+        for part in [topic.as_str(), "size", &(LARGE + 1).to_string(), limit] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
         let got = member.take(2).await;
         assert_eq!(bodies(&got), ["before", "after"]);
         settle(got);

@@ -12,8 +12,7 @@ use buslane_testkit::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
-/// Longer than a broker takes to start beside a build.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 /// Two at once would take each other's time, and memory.
 static ONE_SERVER: Mutex<()> = Mutex::const_new(());
 

@@ -1,6 +1,6 @@
 //! Publishing to a real broker.
 
-use buslane_core::{Broker, PublishError, Record, Topic, TopicSettings};
+use buslane_core::{Broker, BrokerError, PublishError, Record, Topic, TopicSettings};
 use buslane_kafka::{KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{broker_suite::record, server};
 use rdkafka::{
@@ -9,7 +9,7 @@ use rdkafka::{
 };
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 const PARTITIONS: u32 = 8;
 
 async fn broker(producer: ProducerConfig) -> Arc<dyn Broker> {
@@ -79,6 +79,16 @@ async fn b6_a_full_queue_makes_the_publisher_wait() {
     broker.close(PATIENCE).await.expect("nothing is open");
 }
 
+/// What is missing is made where missing topics are, before a record needs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k6_a_topic_is_made_sure_of() {
+    let (broker, topic) = (broker(ProducerConfig::default()).await, topic());
+    assert_eq!(broker.ensure_topic(&topic).await, Ok(()));
+    let settings = broker.topic_settings(&topic).await.expect("an answer").expect("a topic");
+    assert_eq!(settings.partitions, Some(PARTITIONS));
+    broker.close(PATIENCE).await.expect("nothing is open");
+}
+
 /// A topic that nobody makes: the error names it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k6_an_unknown_topic_is_refused() {
@@ -89,9 +99,15 @@ async fn k6_an_unknown_topic_is_refused() {
     };
     let broker = KafkaBroker::connect(config).await.expect("a broker that answers");
     let topic = topic();
+    assert_eq!(broker.ensure_topic(&topic).await, Err(BrokerError::UnknownTopic { topic: topic.clone() }));
     for answer in broker.publish(&topic, records(2)).get().await {
         let error = answer.expect_err("no such topic");
-        assert!(matches!(error, PublishError::Refused { .. }) && error.to_string().contains(topic.as_str()), "{error}");
+        assert!(
+            error.is_permanent()
+                && matches!(error, PublishError::Refused { .. })
+                && error.to_string().contains(topic.as_str()),
+            "{error}"
+        );
     }
     broker.close(PATIENCE).await.expect("nothing is open");
 }

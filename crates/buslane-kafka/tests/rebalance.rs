@@ -1,43 +1,50 @@
 //! Partitions change hands on a real broker: nothing runs twice that was done, and nobody gets a message that another
 //! one is handling.
 
-use buslane_core::{Broker, TopicSettings};
+use buslane_core::{Broker, BrokerEvent, SubscribeOptions, Topic, TopicSettings, TopicStrategy};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig};
 use buslane_testkit::{
     broker_suite::{Feed, bodies, publish, record, settle},
+    deadline::within,
     server,
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 /// A group on the real broker; its topic has four partitions.
 struct Group {
     name: String,
-    topic: buslane_core::Topic,
+    topic: Topic,
     assignment: Assignment,
 }
 
 impl Group {
     fn new(assignment: Assignment) -> Self {
-        let topic = buslane_core::Topic::new(&server::unique("orders")).expect("a good name");
+        let topic = Topic::new(&server::unique("orders")).expect("a good name");
         Self { name: server::unique("g"), topic, assignment }
     }
 
-    async fn member(&self) -> Feed {
-        let config = KafkaConfig {
+    fn config(&self) -> KafkaConfig {
+        KafkaConfig {
             brokers: server::address("KAFKA_BOOTSTRAP_SERVERS"),
             group: self.name.clone(),
             consumer: ConsumerConfig {
                 assignment: self.assignment,
-                session_timeout: Duration::from_secs(6),
+                session_timeout: buslane_testkit::deadline::SILENCE,
                 heartbeat_interval: Duration::from_millis(500),
                 ..ConsumerConfig::default()
             },
             create_missing: Some(TopicSettings { partitions: Some(4), ..TopicSettings::default() }),
+            connect_timeout: PATIENCE,
+            request_timeout: PATIENCE,
             ..KafkaConfig::default()
-        };
-        let broker: Arc<dyn Broker> = Arc::new(KafkaBroker::connect(config).await.expect("a broker that answers"));
+        }
+    }
+
+    async fn member(&self) -> Feed {
+        let broker: Arc<dyn Broker> =
+            Arc::new(KafkaBroker::connect(self.config()).await.expect("a broker that answers"));
         let feed = Feed::new(broker, PATIENCE);
         feed.subscribe(&self.topic).await;
         feed
@@ -114,4 +121,106 @@ each_assignment! {
     k3_a_member_that_comes_takes_its_share_cooperative: shares CooperativeSticky;
     k3_a_member_that_comes_takes_its_share_eager: shares Range;
     k3_a_member_that_comes_takes_its_share_broker: shares Broker;
+}
+
+/// Two topics with these numbers of partitions, and two members of one group that read both, once
+/// each has its share: whether a partition number of both topics is with two members, and what the
+/// first member says of that.
+async fn shares_of(assignment: Assignment, partitions: [u32; 2]) -> (bool, Option<String>) {
+    let topics = partitions.map(|_| Topic::new(&server::unique("orders")).expect("a good name"));
+    let group = Group::new(assignment);
+    let mut members = Vec::new();
+    for _ in 0..2 {
+        let broker: Arc<dyn Broker> = Arc::new(KafkaBroker::connect(group.config()).await.expect("an answer"));
+        if members.is_empty() {
+            for (topic, partitions) in topics.iter().zip(partitions) {
+                let settings = TopicSettings { partitions: Some(partitions), ..TopicSettings::default() };
+                let made = broker.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await;
+                made.expect("a new topic");
+            }
+        }
+        let options = topics.clone().map(|topic| (topic, SubscribeOptions::default()));
+        broker.subscribe(&options).await.expect("subscribes");
+        members.push(Feed::new(broker, PATIENCE));
+    }
+    let [first, second] = &mut members[..] else { unreachable!("two members") };
+    let all = (partitions[0] + partitions[1]) as usize;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while first.intakes.is_empty() || second.intakes.is_empty() || first.intakes.len() + second.intakes.len() != all {
+        assert!(tokio::time::Instant::now() < deadline, "{first:?}, {second:?}");
+        for member in [&mut *first, &mut *second] {
+            assert!(member.take_for(Duration::from_millis(20)).await.is_empty(), "nothing is published");
+        }
+    }
+    let owners = |feed: &Feed, topic: &Topic| -> BTreeSet<u32> {
+        let sources = feed.intakes.iter().map(|intake| intake.source());
+        sources.filter(|source| source.topic == *topic).map(|source| source.partition).collect()
+    };
+    let [one, other] = &topics;
+    let scattered = !owners(first, one).is_disjoint(&owners(second, other))
+        || !owners(second, one).is_disjoint(&owners(first, other));
+    let said = first.broker.scatters(&[one, other]);
+    for member in members {
+        member.close().await;
+    }
+    (scattered, said)
+}
+
+/// With ranges, a partition number of topics with equally many partitions has one member in all of
+/// them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k3_ranges_keep_equal_topics_together() {
+    for partitions in [[8, 8], [7, 7]] {
+        assert_eq!(shares_of(Assignment::Range, partitions).await, (false, None), "{partitions:?}");
+    }
+}
+
+/// Where they do not, the member says so. SPEC: K3
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k3_topics_that_are_scattered_are_told_of() {
+    // Of 8 and 4, the first member has the lower half each: 2 and 3 of the second topic are with
+    // the other.
+    let (scattered, said) = shares_of(Assignment::Range, [8, 4]).await;
+    assert!(scattered && said.is_some_and(|reason| reason.contains("equally many partitions")));
+    for assignment in [Assignment::CooperativeSticky, Assignment::RoundRobin, Assignment::Broker] {
+        // That they were scattered here says nothing of the next time.
+        let (_, said) = shares_of(assignment, [7, 7]).await;
+        assert!(said.is_some_and(|reason| reason.contains("`range`")), "{assignment:?}");
+    }
+}
+
+/// Of two members with one instance id, the older one ends its reading and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k5_of_two_members_with_one_instance_id_the_older_ends() {
+    let group = Group::new(Assignment::CooperativeSticky);
+    let mut config = group.config();
+    config.consumer.instance_id = Some("one".to_owned());
+    let topics = [(group.topic.clone(), SubscribeOptions::default())];
+    let old = KafkaBroker::connect(config.clone()).await.expect("a broker that answers");
+    old.subscribe(&topics).await.expect("subscribes");
+    let mut intakes = Vec::new();
+    while intakes.len() < 4 {
+        match within(PATIENCE, "four partitions", old.next_event()).await {
+            Some(BrokerEvent::Assigned(intake)) => intakes.push(intake),
+            other => panic!("{other:?}"),
+        }
+    }
+    let new = KafkaBroker::connect(config).await.expect("a broker that answers");
+    new.subscribe(&topics).await.expect("subscribes");
+    let failed = async {
+        loop {
+            match old.next_event().await {
+                Some(BrokerEvent::Failed(error)) => return error.to_string(),
+                Some(_) => {}
+                None => panic!("closed without a reason"),
+            }
+        }
+    };
+    let reason = within(PATIENCE, "the end of the older one", failed).await;
+    assert!(reason.contains("FencedInstanceId"), "{reason}");
+    drop(intakes);
+    for member in [old, new] {
+        // A member that was put out of its group has nothing to commit to.
+        let _ = member.close(PATIENCE).await;
+    }
 }

@@ -23,7 +23,7 @@ const PARTITIONS: i32 = 3;
 const KEYS: usize = 12;
 const ROUND: usize = 3_000;
 /// Compiling, starting and joining take some seconds, beside a build more.
-const JAVA_PATIENCE: Duration = Duration::from_secs(120);
+const JAVA_PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 /// Partition and offset.
 type Place = (u32, u64);

@@ -11,7 +11,7 @@ use crate::{
     Bounds, Mode, PoolMetrics, Scheduler, Tick, boxes::Boxes, parcel::Parcel, recorder::Recorder, report::Report,
     seats::Seats,
 };
-use buslane_core::{ErasedHandler, Job, Kind, LaneState, Latencies, Moved, PoolStats, RunningJob, Taken};
+use buslane_core::{ErasedHandler, Job, Kind, LaneState, Latencies, Moved, Outcome, PoolStats, RunningJob, Taken};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -158,7 +158,18 @@ impl Engine {
 
     /// Takes no more work, and abandons the jobs that wait for a retry.
     pub fn close(&self) {
-        drop(self.scheduler.close());
+        self.abandon(self.scheduler.close());
+    }
+
+    /// Drops what a stop leaves, after its handlers were told.
+    fn abandon(&self, left: Vec<Parcel>) {
+        for parcel in &left {
+            if let Some(job) = parcel.as_job()
+                && let Some(handler) = job.handler.as_ref().or(self.default_handler.as_ref())
+            {
+                handler.ended(job, &Outcome::Abandoned);
+            }
+        }
     }
 
     /// Waits until everything has ended after [`Engine::close`], or `timeout`; then abandons what is queued.
@@ -170,7 +181,7 @@ impl Engine {
             },
         )
         .await;
-        self.purge(&|_| true);
+        self.abandon(self.scheduler.purge(&|_| true));
     }
 
     /// Takes jobs of so many keys at the same time; `None` for any number.
@@ -214,7 +225,7 @@ impl Engine {
             idle_lanes: lanes.idle_lanes,
             capacity: self.bounds.messages,
             workers: self.workers,
-            workers_down: self.down.load(Relaxed),
+            workers_down: self.workers_down(),
         }
     }
 
@@ -231,6 +242,12 @@ impl Engine {
         } else {
             self.down.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// Workers that cool down.
+    #[must_use]
+    pub fn workers_down(&self) -> usize {
+        self.down.load(Relaxed)
     }
 
     pub(crate) fn now(&self) -> Instant {

@@ -200,7 +200,10 @@ impl Worker {
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end: End::Abandoned });
             }
             Step::Again(retry) => {
-                let Retry { delay, is_retry, outcome, blocked, state } = *retry;
+                let Retry { delay, is_retry, outcome, blocked, mut state } = *retry;
+                if blocked && let Some(handler) = handler_of(&self.engine, job) {
+                    handler.blocked(&job.message, &mut state);
+                }
                 if matches!(outcome, Outcome::Panicked(_)) {
                     self.engine.panicked(kind);
                 }

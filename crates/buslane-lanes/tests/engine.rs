@@ -65,7 +65,7 @@ impl Count {
     fn wait_for(&self, least: usize) {
         let count = self.0.lock().unwrap();
         let (count, timeout) =
-            self.1.wait_timeout_while(count, Duration::from_secs(20), |count| *count < least).unwrap();
+            self.1.wait_timeout_while(count, Duration::from_secs(180), |count| *count < least).unwrap();
         assert!(!timeout.timed_out(), "{} of {least}", *count);
     }
 }

@@ -105,9 +105,8 @@ impl Batch {
         part.left.start += 1;
     }
 
-    pub(crate) fn refuse(&mut self, at: usize, part: &mut Part, bytes: usize, most: usize) {
-        let reason = format!("{bytes} bytes, a partition holds {most}");
-        self.answers[at] = Err(PublishError::Refused { topic: self.topic.clone(), reason });
+    pub(crate) fn refuse(&mut self, at: usize, part: &mut Part, bytes: usize, limit: String) {
+        self.answers[at] = Err(PublishError::TooLarge { topic: self.topic.clone(), bytes, limit });
         part.left.start += 1;
     }
 

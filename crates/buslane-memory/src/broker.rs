@@ -53,7 +53,7 @@ impl MemoryBroker {
     /// Names of the topics, sorted.
     #[must_use]
     pub fn topics(&self) -> Vec<Topic> {
-        let mut names: Vec<_> = self.0.topics().keys().cloned().collect();
+        let mut names: Vec<_> = self.0.topics().iter().map(|topic| topic.name.clone()).collect();
         names.sort();
         names
     }

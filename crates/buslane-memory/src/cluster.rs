@@ -10,7 +10,7 @@ use crate::{
     topic::{self, TopicState},
 };
 use arc_swap::ArcSwap;
-use buslane_core::{BrokerError, Topic, TopicSettings, TopicStrategy};
+use buslane_core::{BrokerError, Layered, Topic, TopicSettings, TopicStrategy};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ pub(crate) struct Cluster {
     pub(crate) config: MemoryConfig,
     pub(crate) connection: Arc<Connection>,
     /// A snapshot, so that publishing looks a topic up without a lock.
-    topics: ArcSwap<HashMap<Topic, Arc<TopicState>>>,
+    topics: ArcSwap<Layered<Topic, Arc<TopicState>>>,
     /// Held while topics or groups are added; also numbers the groups.
     groups: Mutex<Groups>,
 }
@@ -38,8 +38,20 @@ impl Cluster {
         self.topics.load().get(name).cloned()
     }
 
+    /// The topic, created with the defaults when it is new and that is allowed.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`].
+    pub(crate) fn topic(&self, name: &Topic) -> Result<Arc<TopicState>, BrokerError> {
+        match self.find(name) {
+            Some(topic) => Ok(topic),
+            None if self.config.create_missing => Ok(self.find_or_create(name)),
+            None => Err(BrokerError::UnknownTopic { topic: name.clone() }),
+        }
+    }
+
     /// The topic, created with the defaults when it is new.
-    pub(crate) fn topic(&self, name: &Topic) -> Arc<TopicState> {
+    pub(crate) fn find_or_create(&self, name: &Topic) -> Arc<TopicState> {
         self.find(name).unwrap_or_else(|| self.create(name, &TopicSettings::default()).0)
     }
 
@@ -50,14 +62,14 @@ impl Cluster {
             return (topic, false);
         }
         let topic = Arc::new(TopicState::new(name.clone(), &self.config, wanted));
-        let mut topics = HashMap::clone(&self.topics.load());
+        let mut topics = Layered::clone(&self.topics.load());
         topics.insert(name.clone(), Arc::clone(&topic));
         self.topics.store(Arc::new(topics));
         (topic, true)
     }
 
-    pub(crate) fn topics(&self) -> Arc<HashMap<Topic, Arc<TopicState>>> {
-        self.topics.load_full()
+    pub(crate) fn topics(&self) -> Vec<Arc<TopicState>> {
+        self.topics.load().iter().map(|(_, topic)| Arc::clone(topic)).collect()
     }
 
     /// A new member of a group, which is created when it is new.
@@ -96,7 +108,7 @@ impl Cluster {
         }
         let Some(group) = groups.by_name.remove(name) else { return false };
         drop(groups);
-        for topic in self.topics().values() {
+        for topic in self.topics() {
             topic.partitions().iter().for_each(|partition| partition.remove_cursor(group.parts.group));
         }
         true
@@ -132,7 +144,7 @@ impl Cluster {
         if !self.connection.set(cut) {
             return;
         }
-        for topic in self.topics().values() {
+        for topic in self.topics() {
             topic.partitions().iter().for_each(|partition| partition.wake_all());
         }
         self.groups().iter().for_each(|group| group.parts.signal.notify());

@@ -13,23 +13,36 @@ pub const MAX_PARTITIONS: u32 = 4_096;
 pub struct MemoryConfig {
     /// Partitions of a topic that is created by its first use. Default: 8. At least 1, at most 4,096.
     pub partitions: u32,
-    /// Records that a partition holds: those that a group has not settled, or, while no group reads the topic, the
-    /// newest. Default: 65,536. At least 1.
+    /// Records that a partition holds: those that a group has not settled, or, while no group reads the topic, all. When it is
+    /// full, publishers wait. Default: 65,536. At least 1.
     pub max_messages: usize,
     /// Bytes of keys, headers and payloads that a partition holds; a larger record is refused. Default: 64 MiB. At
     /// least 1.
     pub max_bytes: usize,
+    /// Bytes of key, headers and payload of one record; a larger one is refused. Default: 1,048,588, which is what a broker of
+    /// Kafka takes. At least 1.
+    pub max_message_bytes: usize,
+    /// Whether the first use of a topic creates it. Default: yes. Otherwise a publish to a topic that does not exist is refused, and
+    /// so is a subscription.
+    pub create_missing: bool,
     /// Deliveries of a partition that are handed out and not settled; then its intake waits. Default: 65,536.
     /// Rounded up to a power of two, at least 64. Out-of-order settlements can lower what is free by at most 63.
     pub max_open: usize,
-    /// Seconds that a record of a topic which no group reads is kept. Default: none, only `max_messages` and
-    /// `max_bytes` count. What a group has still to settle is never dropped by age.
+    /// Seconds that a record of a topic which no group reads is kept; an older one makes room. Default: none, all are kept. What a group has still to settle is never dropped by age.
     pub retention_seconds: Option<u64>,
 }
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        Self { partitions: 8, max_messages: 65_536, max_bytes: 64 << 20, max_open: 65_536, retention_seconds: None }
+        Self {
+            partitions: 8,
+            max_messages: 65_536,
+            max_bytes: 64 << 20,
+            max_message_bytes: 1_048_588,
+            create_missing: true,
+            max_open: 65_536,
+            retention_seconds: None,
+        }
     }
 }
 
@@ -66,6 +79,7 @@ impl MemoryConfig {
             ("partitions", self.partitions as usize),
             ("max_messages", self.max_messages),
             ("max_bytes", self.max_bytes),
+            ("max_message_bytes", self.max_message_bytes),
             ("max_open", self.max_open),
             ("retention_seconds", self.retention_seconds.map_or(1, |seconds| usize::from(seconds > 0))),
         ];
@@ -127,10 +141,14 @@ mod tests {
     #[test]
     fn m1_configuration_rules() {
         assert_eq!(MemoryConfig::default().validate(), Ok(()));
-        let broken: [(MemoryConfig, &str); 6] = [
+        let broken: [(MemoryConfig, &str); 7] = [
             (MemoryConfig { partitions: 0, ..Default::default() }, "memory.partitions must be at least 1, found 0"),
             (MemoryConfig { max_messages: 0, ..Default::default() }, "memory.max_messages must be at least 1, found 0"),
             (MemoryConfig { max_bytes: 0, ..Default::default() }, "memory.max_bytes must be at least 1, found 0"),
+            (
+                MemoryConfig { max_message_bytes: 0, ..Default::default() },
+                "memory.max_message_bytes must be at least 1, found 0",
+            ),
             (MemoryConfig { max_open: 0, ..Default::default() }, "memory.max_open must be at least 1, found 0"),
             (
                 MemoryConfig { retention_seconds: Some(0), ..Default::default() },

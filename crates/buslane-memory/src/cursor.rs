@@ -114,11 +114,14 @@ impl Cursor {
         let Some(assignment) = self.assignment.clone() else { return 0 };
         let limit = log.end().min(assignment.window.end(self.tracker.first_word()));
         let plain = script.is_none() && !assignment.settle_first && self.returned.is_empty() && self.copies.is_empty();
-        if plain && self.tracker.is_open_from(self.next) {
+        let before = self.next;
+        let given = if plain && self.tracker.is_open_from(self.next) {
             self.hand_out_run(log, &assignment, limit, max, out)
         } else {
             self.hand_out_each(log, &assignment, limit, script, max, out)
-        }
+        };
+        assignment.window.prepare(before / WORD..self.next.div_ceil(WORD));
+        given
     }
 
     /// The usual case: the next messages of the log, none of which is done.

@@ -26,17 +26,17 @@ impl Faults {
 
     /// The settlement of the `nth` delivery gets lost: the message is delivered again although it was handled.
     pub fn lose_ack(&self, topic: &Topic, nth: u64) {
-        self.cluster.topic(topic).script(|script| script.lose_ack(nth));
+        self.cluster.find_or_create(topic).script(|script| script.lose_ack(nth));
     }
 
     /// The `nth` delivery comes twice, one behind the other. What becomes of the second one counts for nothing.
     pub fn duplicate(&self, topic: &Topic, nth: u64) {
-        self.cluster.topic(topic).script(|script| script.duplicate(nth));
+        self.cluster.find_or_create(topic).script(|script| script.duplicate(nth));
     }
 
     /// No delivery of the topic is handed out for `length` (tokio's time, which tests can pause).
     pub fn delay(&self, topic: &Topic, length: Duration) {
-        self.cluster.topic(topic).script(|script| script.hold(Instant::now(), length));
+        self.cluster.find_or_create(topic).script(|script| script.hold(Instant::now(), length));
     }
 
     /// Cuts the connection of all members. Each is told by an event; nothing is delivered, and a publish waits for
@@ -60,11 +60,11 @@ impl Faults {
 
     /// Every publish to the topic is refused, for this reason: a dead-letter topic that cannot be written, say.
     pub fn refuse_publish(&self, topic: &Topic, reason: &str) {
-        self.cluster.topic(topic).set_refusal(Some(reason.to_owned()));
+        self.cluster.find_or_create(topic).set_refusal(Some(reason.to_owned()));
     }
 
     /// Ends [`Faults::refuse_publish`].
     pub fn accept_publish(&self, topic: &Topic) {
-        self.cluster.topic(topic).set_refusal(None);
+        self.cluster.find_or_create(topic).set_refusal(None);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 use buslane_core::Topic;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -34,6 +34,8 @@ struct State {
     /// In the order in which they joined.
     members: BTreeMap<MemberId, Member>,
     topics: BTreeMap<Topic, Table>,
+    /// Topics of which a partition may be on its way from one member to another.
+    moving: BTreeSet<Topic>,
     /// To be woken once the lock is free.
     wakes: Wakes,
 }
@@ -46,6 +48,25 @@ struct Member {
     stopped: bool,
     /// Assigned, not yet taken. At most one live intake a partition.
     inbox: VecDeque<MemoryIntake>,
+    /// The length at which the inbox is cleared of intakes that have ended.
+    full_at: usize,
+}
+
+/// Intakes that an inbox holds at least before it is cleared.
+const INBOX: usize = 64;
+
+impl Member {
+    fn give(&mut self, intake: MemoryIntake) {
+        if self.inbox.len() >= self.full_at {
+            self.inbox.retain(|intake| !intake.assignment.is_ended());
+            self.full_at = INBOX.max(2 * self.inbox.len());
+        }
+        self.inbox.push_back(intake);
+    }
+
+    fn take(&mut self) -> Option<MemoryIntake> {
+        std::iter::from_fn(|| self.inbox.pop_front()).find(|intake| !intake.assignment.is_ended())
+    }
 }
 
 struct Table {
@@ -67,6 +88,7 @@ impl State {
     /// Shares a topic's partitions anew, and revokes what moves.
     fn rebalance(&mut self, parts: &Parts, name: &Topic, now: Instant) {
         let Some(table) = self.topics.get_mut(name) else { return };
+        self.moving.insert(name.clone());
         table.grow(parts);
         let reads = |member: &Member| member.topics.contains_key(name);
         let readers: Vec<MemberId> =
@@ -95,24 +117,39 @@ impl State {
     /// Hands on what is free; when the next deadline passes, and whether anything was handed on.
     fn advance(&mut self, parts: &Parts, now: Instant) -> (Option<Instant>, bool) {
         let (mut next, mut moved) = (None, false);
-        for (name, table) in &mut self.topics {
-            let partitions = table.topic.partitions();
+        self.moving.retain(|name| {
+            let Some(table) = self.topics.get_mut(name) else { return false };
+            let (partitions, mut is_moving) = (table.topic.partitions(), false);
             for (place, partition) in table.places.iter_mut().zip(partitions.iter()) {
                 match place.drain(parts.group, partition, now, &mut self.wakes) {
                     Drain::Kept => {}
-                    Drain::Until(until) => next = Some(next.map_or(until, |next: Instant| next.min(until))),
+                    Drain::Until(until) => {
+                        is_moving = true;
+                        next = Some(next.map_or(until, |next: Instant| next.min(until)));
+                    }
                     Drain::Free => {
                         let Some(id) = place.wanted else { continue };
                         let Some(member) = self.members.get_mut(&id) else { continue };
                         let settle_first = member.topics.get(name).copied().unwrap_or_default();
-                        member.inbox.retain(|intake| !intake.assignment.is_ended());
-                        member.inbox.push_back(place.assign(id, settle_first, parts, &table.topic, partition));
+                        member.give(place.assign(id, settle_first, parts, &table.topic, partition));
                         moved = true;
                     }
                 }
             }
-        }
+            is_moving
+        });
         (next, moved)
+    }
+
+    /// Takes every partition from a member.
+    fn revoke_of(&mut self, member: MemberId, deadline: Instant) {
+        for (name, table) in &mut self.topics {
+            let held = table.places.iter_mut().filter(|place| place.owner() == Some(member));
+            let revoked = held.map(|place| place.revoke(deadline, &mut self.wakes)).count();
+            if revoked > 0 {
+                self.moving.insert(name.clone());
+            }
+        }
     }
 
     fn open_of(&self, parts: &Parts, member: MemberId) -> u64 {
@@ -145,7 +182,8 @@ impl Group {
         let mut state = self.state.lock();
         let id = state.next_member;
         state.next_member += 1;
-        let member = Member { topics: HashMap::new(), drain_deadline, stopped: false, inbox: VecDeque::new() };
+        let (topics, inbox) = (HashMap::new(), VecDeque::new());
+        let member = Member { topics, drain_deadline, stopped: false, inbox, full_at: INBOX };
         state.members.insert(id, member);
         id
     }
@@ -213,8 +251,7 @@ impl Group {
     pub(crate) fn leave(&self, id: MemberId, deadline: Instant) {
         self.change(|state, parts, now| {
             let Some(member) = state.members.remove(&id) else { return };
-            let places = state.topics.values_mut().flat_map(|table| &mut table.places);
-            places.filter(|place| place.owner() == Some(id)).for_each(|place| place.revoke(deadline, &mut state.wakes));
+            state.revoke_of(id, deadline);
             for topic in member.topics.keys() {
                 state.rebalance(parts, topic, now);
             }
@@ -230,8 +267,7 @@ impl Group {
     pub(crate) fn expel(&self, id: MemberId) -> u64 {
         self.change(|state, parts, now| {
             let open = state.open_of(parts, id);
-            let places = state.topics.values_mut().flat_map(|table| &mut table.places);
-            places.filter(|place| place.owner() == Some(id)).for_each(|place| place.revoke(now, &mut state.wakes));
+            state.revoke_of(id, now);
             open
         })
     }
@@ -242,10 +278,7 @@ impl Group {
         let (next, moved) = state.advance(&self.parts, Instant::now());
         let look = match state.members.get_mut(&id) {
             None => Look::Gone,
-            Some(member) => {
-                member.inbox.retain(|intake| !intake.assignment.is_ended());
-                member.inbox.pop_front().map_or(Look::Nothing(next), Look::Assigned)
-            }
+            Some(member) => member.take().map_or(Look::Nothing(next), Look::Assigned),
         };
         let wakes = std::mem::take(&mut state.wakes);
         drop(state);
@@ -265,6 +298,7 @@ impl Group {
     /// only one.
     pub(crate) fn revoke_all(&self) {
         self.change(|state, _, now| {
+            state.moving.extend(state.topics.keys().cloned());
             for (name, table) in &mut state.topics {
                 let readers: Vec<(MemberId, Duration)> = (state.members.iter())
                     .filter(|(_, member)| member.topics.contains_key(name) && !member.stopped)
@@ -284,3 +318,6 @@ impl Group {
         self.state.lock().members.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

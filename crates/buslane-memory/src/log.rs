@@ -24,6 +24,7 @@ impl Stored {
             key: self.record.key.clone(),
             headers: self.record.headers.clone(),
             payload: self.record.payload.clone(),
+            is_null: self.record.is_null,
             route: Route::None,
             kind: Kind::Regular,
             attempt: 0,
@@ -36,8 +37,12 @@ impl Stored {
 pub(crate) struct Limits {
     pub(crate) max_messages: usize,
     pub(crate) max_bytes: usize,
-    /// For records that no group reads.
+    /// Of one record.
+    pub(crate) max_message_bytes: usize,
+    /// For records that no group reads: older ones make room.
     pub(crate) retention_ms: Option<i64>,
+    /// Whether, where no group reads, the oldest records make room for the bytes of new ones.
+    pub(crate) keeps_newest_bytes: bool,
 }
 
 #[derive(Debug)]
@@ -98,9 +103,10 @@ impl Log {
         self.base > before
     }
 
-    /// Drops the oldest records until one of `bytes` fits and none is older than the retention.
+    /// Drops what its topic's retention gives up, as far as a record of `bytes` needs it. Without a retention that is nothing.
     pub(crate) fn make_room(&mut self, bytes: usize, now_ms: i64) {
-        while !self.fits(bytes) && self.drop_oldest() {}
+        let is_beyond = |log: &Self| log.bytes + bytes > log.limits.max_bytes;
+        while self.limits.keeps_newest_bytes && is_beyond(self) && self.drop_oldest() {}
         if let Some(retention) = self.limits.retention_ms {
             let oldest_kept = now_ms.saturating_sub(retention);
             while self.records.front().is_some_and(|stored| stored.timestamp_ms < oldest_kept) && self.drop_oldest() {}
@@ -119,27 +125,37 @@ impl Log {
 mod tests {
     use super::*;
 
-    fn log(max_messages: usize, max_bytes: usize, retention_ms: Option<i64>) -> Log {
-        Log::new(Limits { max_messages, max_bytes, retention_ms })
-    }
+    const LIMITS: Limits =
+        Limits { max_messages: 3, max_bytes: 10, max_message_bytes: 10, retention_ms: None, keeps_newest_bytes: false };
 
     #[test]
     fn m1_a_log_keeps_its_bounds_of_count_and_bytes() {
-        let mut log = log(3, 10, None);
-        for n in 0..5 {
+        let mut log = Log::new(LIMITS);
+        for n in 0..3 {
             log.make_room(2, 0);
+            assert!(log.fits(2));
             assert_eq!(log.push(Record::new(vec![n; 2]), 2, 0), u64::from(n));
         }
-        assert_eq!((log.start(), log.end()), (2, 5));
-        assert!(!log.fits(1));
+        log.make_room(1, i64::MAX);
+        assert_eq!((log.start(), log.end(), log.fits(1)), (0, 3, false), "nothing makes room by itself");
+    }
+
+    #[test]
+    fn m1_a_log_with_a_retention_in_bytes_drops_its_oldest() {
+        let mut log = Log::new(Limits { keeps_newest_bytes: true, max_messages: 100, ..LIMITS });
+        for n in 0..7 {
+            log.make_room(2, 0);
+            log.push(Record::new(vec![n; 2]), 2, 0);
+        }
+        assert_eq!((log.start(), log.end()), (2, 7));
         log.make_room(9, 0);
-        assert_eq!((log.start(), log.end()), (5, 5), "bytes push out as many as they need");
-        assert!(log.fits(10) && log.get(4).is_none() && log.get(5).is_none());
+        assert_eq!((log.start(), log.end()), (7, 7), "bytes push out as many as they need");
+        assert!(log.fits(10) && log.get(6).is_none() && log.get(7).is_none());
     }
 
     #[test]
     fn m1_a_log_drops_what_is_too_old_and_what_it_is_told_to() {
-        let mut log = log(100, 100, Some(50));
+        let mut log = Log::new(Limits { retention_ms: Some(50), max_messages: 100, max_bytes: 100, ..LIMITS });
         for n in 0..4 {
             log.push(Record::new("x"), 1, n * 30);
         }

@@ -8,8 +8,8 @@ use crate::{
     share::MemberId,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, PublishError, Receipt, Record, SubscribeOptions,
-    Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError, Receipt, Record,
+    SubscribeOptions, Topic, TopicSettings, TopicStrategy,
 };
 use parking_lot::Mutex;
 use std::{
@@ -152,13 +152,27 @@ impl Broker for MemoryMember {
         self.publish_batch(topic, records)
     }
 
+    fn ensure_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            if self.is_closing() {
+                return Err(BrokerError::Closed);
+            }
+            match self.cluster.topic(topic)?.refusal() {
+                None => Ok(()),
+                Some(rule) => Err(BrokerError::Setting { topic: topic.clone(), setting: "publish", rule }),
+            }
+        })
+    }
+
     fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
             if self.is_closing() {
                 return Err(BrokerError::Closed);
             }
-            let topics =
-                topics.iter().map(|(topic, options)| (self.cluster.topic(topic), options.settle_first)).collect();
+            let found = |(topic, options): &(Topic, SubscribeOptions)| {
+                self.cluster.topic(topic).map(|topic| (topic, options.settle_first))
+            };
+            let topics = topics.iter().map(found).collect::<Result<_, _>>()?;
             let is_member = self.group.subscribe(self.id, topics, self.options.offset_reset);
             if is_member { Ok(()) } else { Err(BrokerError::Closed) }
         })
@@ -207,6 +221,16 @@ impl Broker for MemoryMember {
                 return Err(BrokerError::Closed);
             }
             Ok(self.group.lag_of(self.id, now_ms()))
+        })
+    }
+
+    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
+        Box::pin(async move {
+            // A bus that is closing asks what it leaves.
+            if self.is_closed() {
+                return Err(BrokerError::Closed);
+            }
+            Ok(self.group.progress(topics))
         })
     }
 

@@ -129,8 +129,11 @@ impl Partition {
         if state.queue.is_turn(part.ticket) {
             let before = state.log.end();
             while let Some((at, bytes)) = batch.peek(part) {
-                if bytes > state.log.limits.max_bytes {
-                    batch.refuse(at, part, bytes, state.log.limits.max_bytes);
+                let limits = &state.log.limits;
+                if bytes > limits.max_message_bytes {
+                    batch.refuse(at, part, bytes, format!("memory.max_message_bytes, {}", limits.max_message_bytes));
+                } else if bytes > limits.max_bytes {
+                    batch.refuse(at, part, bytes, format!("max_bytes of a partition, {}", limits.max_bytes));
                 } else if state.room_for(bytes, batch.timestamp_ms) {
                     let offset = state.log.push(batch.take(at), bytes, batch.timestamp_ms);
                     batch.stored(at, part, self.index, offset);

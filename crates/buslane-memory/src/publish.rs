@@ -9,6 +9,7 @@ use buslane_core::{Answer, PublishError, Receipt, Record, Topic};
 use std::{
     future::poll_fn,
     pin::pin,
+    sync::Arc,
     task::{Context, Poll},
     time::SystemTime,
 };
@@ -29,7 +30,7 @@ fn all(count: usize, error: &PublishError) -> Answers {
 fn store(batch: &mut Batch, topic: &TopicState) -> Vec<Part> {
     let mut waiting = Vec::new();
     batch.split(topic, |batch, mut part| {
-        let partition = std::sync::Arc::clone(&part.partition);
+        let partition = Arc::clone(&part.partition);
         if !partition.append(batch, &mut part, None) {
             waiting.push(part);
         }
@@ -40,7 +41,7 @@ fn store(batch: &mut Batch, topic: &TopicState) -> Vec<Part> {
 /// Goes on with what is left, each partition at its own pace.
 fn poll_store(batch: &mut Batch, waiting: &mut Vec<Part>, cx: &mut Context<'_>) -> Poll<()> {
     waiting.retain_mut(|part| {
-        let partition = std::sync::Arc::clone(&part.partition);
+        let partition = Arc::clone(&part.partition);
         !partition.append(batch, part, Some(cx.waker()))
     });
     if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
@@ -57,10 +58,10 @@ impl MemoryMember {
         if !self.cluster.connection.is_up() {
             return Answer::Later(Box::pin(self.publish_connected(topic, records)));
         }
-        let state = self.cluster.topic(topic);
-        if let Some(reason) = state.refusal() {
-            return Answer::Now(all(records.len(), &PublishError::Refused { topic: topic.clone(), reason }));
-        }
+        let state = match self.writable(topic) {
+            Ok(state) => state,
+            Err(error) => return Answer::Now(all(records.len(), &error)),
+        };
         let mut batch = Batch::new(topic.clone(), records, now_ms());
         let waiting = store(&mut batch, &state);
         if waiting.is_empty() {
@@ -68,6 +69,13 @@ impl MemoryMember {
         }
         let deadline = Instant::now() + self.options.publish_timeout;
         Answer::Later(Box::pin(self.publish_rest(batch, waiting, deadline)))
+    }
+
+    /// The topic, if it exists or may be created, and takes records.
+    fn writable(&self, topic: &Topic) -> Result<Arc<TopicState>, PublishError> {
+        let refused = |reason| PublishError::Refused { topic: topic.clone(), reason };
+        let state = self.cluster.topic(topic).map_err(|error| refused(error.to_string()))?;
+        state.refusal().map_or(Ok(state), |reason| Err(refused(reason)))
     }
 
     /// Waits for the connection first.
@@ -93,10 +101,10 @@ impl MemoryMember {
                 }
             }
         }
-        let state = self.cluster.topic(topic);
-        if let Some(reason) = state.refusal() {
-            return all(records.len(), &PublishError::Refused { topic: topic.clone(), reason });
-        }
+        let state = match self.writable(topic) {
+            Ok(state) => state,
+            Err(error) => return all(records.len(), &error),
+        };
         let mut batch = Batch::new(topic.clone(), records, now_ms());
         let waiting = store(&mut batch, &state);
         self.publish_rest(batch, waiting, deadline).await

@@ -19,6 +19,9 @@ pub(crate) struct TopicState {
     /// What stands: every setting present but the retention, which may be none.
     settings: Mutex<TopicSettings>,
     max_messages: usize,
+    max_message_bytes: usize,
+    /// Whether its retention in bytes was asked for: then the oldest records make room where no group reads.
+    keeps_newest_bytes: AtomicBool,
     /// Whether the script has anything left: a look that costs readers nothing.
     scripted: AtomicBool,
     script: Mutex<Script>,
@@ -38,17 +41,32 @@ impl TopicState {
             storage: None,
             expand: false,
         };
-        let limits = limits(&settings, config.max_messages);
         let count = settings.partitions.unwrap_or(1);
-        Self {
+        let new = Self {
             name,
-            partitions: ArcSwap::from_pointee((0..count).map(|index| Partition::new(index, limits)).collect()),
+            partitions: ArcSwap::default(),
             turn: AtomicU64::new(0),
             settings: Mutex::new(settings),
             max_messages: config.max_messages,
+            max_message_bytes: config.max_message_bytes,
+            keeps_newest_bytes: AtomicBool::new(wanted.retention_bytes.is_some()),
             scripted: AtomicBool::new(false),
             script: Mutex::new(Script::default()),
             refusal: ArcSwapOption::empty(),
+        };
+        let limits = new.limits(&new.settings.lock());
+        new.partitions.store(Arc::new((0..count).map(|index| Partition::new(index, limits)).collect()));
+        new
+    }
+
+    fn limits(&self, settings: &TopicSettings) -> Limits {
+        let bytes = settings.retention_bytes;
+        Limits {
+            max_messages: self.max_messages,
+            max_message_bytes: self.max_message_bytes,
+            max_bytes: bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            retention_ms: settings.retention.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
+            keeps_newest_bytes: self.keeps_newest_bytes.load(Ordering::Relaxed),
         }
     }
 
@@ -80,7 +98,8 @@ impl TopicState {
         settings.partitions = Some(want);
         settings.retention = wanted.retention.or(settings.retention);
         settings.retention_bytes = wanted.retention_bytes.or(settings.retention_bytes);
-        let limits = limits(&settings, self.max_messages);
+        self.keeps_newest_bytes.fetch_or(wanted.retention_bytes.is_some(), Ordering::Relaxed);
+        let limits = self.limits(&settings);
         let mut partitions = Vec::clone(&self.partitions.load());
         partitions.iter().for_each(|partition| partition.set_limits(limits));
         partitions.extend((have..want).map(|index| Partition::new(index, limits)));
@@ -138,14 +157,6 @@ impl TopicState {
 
     pub(crate) fn set_refusal(&self, reason: Option<String>) {
         self.refusal.store(reason.map(Arc::new));
-    }
-}
-
-fn limits(settings: &TopicSettings, max_messages: usize) -> Limits {
-    Limits {
-        max_messages,
-        max_bytes: settings.retention_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-        retention_ms: settings.retention.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
     }
 }
 

@@ -1,35 +1,68 @@
 //! Where settlements are left: two rings of atomic words, one bit an offset, collected by whoever next looks.
 //!
+//! A ring is made of chunks that come when they are needed: a partition that has little to do holds little.
+//!
 //! Not the tracker: a settlement takes no lock, it sets a bit; the tracker learns of it under the partition's lock.
 //! Sealing sets the bits of all that is open, so that a settlement that comes later finds its bit taken and knows that it is late.
 
 use crate::tracker::WORD;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+/// Words of a chunk.
+const CHUNK: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Window {
-    done: Box<[AtomicU64]>,
+    words: usize,
+    done: Ring,
     /// Deliveries that were given back without being done.
-    back: Box<[AtomicU64]>,
+    back: Ring,
     /// Whether `back` is worth a look.
     any_back: AtomicBool,
 }
 
-fn ring(words: usize) -> Box<[AtomicU64]> {
-    (0..words).map(|_| AtomicU64::new(0)).collect()
+#[derive(Debug)]
+struct Ring(Box<[OnceLock<Box<[AtomicU64; CHUNK]>>]>);
+
+impl Ring {
+    fn new(words: usize) -> Self {
+        Self((0..words.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect())
+    }
+
+    #[inline]
+    fn word(&self, slot: usize) -> &AtomicU64 {
+        let chunk = self.0[slot / CHUNK].get_or_init(|| Box::new([const { AtomicU64::new(0) }; CHUNK]));
+        &chunk[slot % CHUNK]
+    }
+
+    /// Whether there is nothing to take.
+    fn is_empty_at(&self, slot: usize) -> bool {
+        self.0[slot / CHUNK].get().is_none_or(|chunk| chunk[slot % CHUNK].load(Ordering::SeqCst) == 0)
+    }
 }
 
 impl Window {
     /// A window of at least `span` offsets; rounded up to a power of two, at least one word.
     pub(crate) fn new(span: usize) -> Self {
         let words = span.div_ceil(64).next_power_of_two();
-        Self { done: ring(words), back: ring(words), any_back: AtomicBool::new(false) }
+        Self { words, done: Ring::new(words), back: Ring::new(words), any_back: AtomicBool::new(false) }
+    }
+
+    /// Makes the chunks of `words`. Before their deliveries are handed out, and under the lock under which they are collected: so
+    /// that who collects sees the chunk of each settlement.
+    pub(crate) fn prepare(&self, words: std::ops::Range<u64>) {
+        for word in words.clone().step_by(CHUNK).chain(words.end.checked_sub(1)) {
+            self.done.word(self.slot(word));
+        }
     }
 
     /// First offset that must not be handed out while `first_word` is the tracker's first word: its bit would be
     /// that of an open one.
     pub(crate) fn end(&self, first_word: u64) -> u64 {
-        (first_word + self.done.len() as u64) * WORD
+        (first_word + self.words as u64) * WORD
     }
 
     /// Leaves word that `offset` is done; `false` when the window is sealed.
@@ -37,13 +70,13 @@ impl Window {
     pub(crate) fn done(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
         // SeqCst: the look at the attention flag that follows must not come before this (see `Assignment::settle`).
-        self.done[self.slot(offset / WORD)].fetch_or(bit, Ordering::SeqCst) & bit == 0
+        self.done.word(self.slot(offset / WORD)).fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 
     /// Leaves word that `offset` was given back; `false` when the window is sealed.
     pub(crate) fn back(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
-        let fresh = self.back[self.slot(offset / WORD)].fetch_or(bit, Ordering::SeqCst) & bit == 0;
+        let fresh = self.back.word(self.slot(offset / WORD)).fetch_or(bit, Ordering::SeqCst) & bit == 0;
         self.any_back.store(true, Ordering::SeqCst);
         fresh
     }
@@ -61,12 +94,12 @@ impl Window {
     fn take(&self, words: std::ops::Range<u64>, leave: u64, back_too: bool, mut each: impl FnMut(u64, u64, u64)) {
         for word in words {
             let slot = self.slot(word);
-            let take = |ring: &[AtomicU64]| {
+            let take = |ring: &Ring| {
                 // A plain look first: most words have nothing new, and a look leaves the line shared.
-                if leave == 0 && ring[slot].load(Ordering::SeqCst) == 0 {
+                if leave == 0 && ring.is_empty_at(slot) {
                     return 0;
                 }
-                ring[slot].swap(leave, Ordering::SeqCst)
+                ring.word(slot).swap(leave, Ordering::SeqCst)
             };
             let done = take(&self.done);
             let back = if back_too { take(&self.back) } else { 0 };
@@ -78,7 +111,7 @@ impl Window {
 
     #[expect(clippy::cast_possible_truncation, reason = "masked to the length of the ring")]
     fn slot(&self, word: u64) -> usize {
-        word as usize & (self.done.len() - 1)
+        word as usize & (self.words - 1)
     }
 }
 

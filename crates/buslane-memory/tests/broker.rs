@@ -1,6 +1,6 @@
 //! What the memory broker says of itself, what it keeps, and how it behaves under load.
 
-use buslane_core::{Broker, Outcome, PublishError, Record, SubscribeOptions, Topic};
+use buslane_core::{Broker, BrokerError, Outcome, PublishError, Record, SubscribeOptions, Topic};
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig, OffsetReset, Position};
 use buslane_testkit::broker_suite::{Feed, bodies, publish, record, settle};
 use std::{
@@ -49,17 +49,75 @@ async fn m1_positions_lag_and_records_can_be_looked_at() {
     drop(got);
 }
 
-#[tokio::test]
-async fn m1_a_topic_that_nobody_reads_keeps_its_newest_records() {
+#[tokio::test(start_paused = true)]
+async fn b6_a_topic_that_nobody_reads_makes_publishers_wait() {
     let broker = small(MemoryConfig { max_messages: 3, ..Default::default() });
-    let member: Arc<dyn Broker> = Arc::new(broker.member(MemberOptions::new("g")));
-    publish(&member, &orders(), numbered(0..10)).await;
+    let options = MemberOptions { publish_timeout: Duration::from_secs(2), ..MemberOptions::new("g") };
+    let member: Arc<dyn Broker> = Arc::new(broker.member(options));
+    let topic = orders();
+    let (begin, answers) = (Instant::now(), member.publish(&topic, numbered(0..5)).get().await);
+    assert_eq!(begin.elapsed(), Duration::from_secs(2));
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
+    assert_eq!(
+        answers[4].as_ref().unwrap_err().to_string(),
+        "publish to orders timed out after 2s: partition 0 is full with 3 records of at most 3, 67108864 bytes; no group reads it, \
+         so nothing makes room: subscribe to it, or give it a retention"
+    );
     let held: Vec<_> = broker.read("orders").into_iter().map(|message| message.payload).collect();
-    assert_eq!(held, ["7", "8", "9"]);
+    assert_eq!(held, ["0", "1", "2"], "nothing is overwritten");
     let mut feed = reader(&broker, MemberOptions::new("g")).await;
+    let waiting = tokio::spawn({
+        let member = Arc::clone(&member);
+        async move { publish(&member, &orders(), numbered(5..6)).await }
+    });
     let got = feed.take(3).await;
-    assert_eq!(bodies(&got), ["7", "8", "9"], "earliest is the oldest that is held");
+    assert_eq!(bodies(&got), ["0", "1", "2"]);
     settle(got);
+    assert_eq!(bodies(&feed.take(1).await), ["5"], "a reader makes room");
+    assert_eq!(waiting.await.unwrap()[0].offset, 3);
+}
+
+#[tokio::test]
+async fn m1_a_retention_that_was_asked_for_makes_room_where_nobody_reads() {
+    let broker = small(MemoryConfig::default());
+    let settings = buslane_core::TopicSettings { retention_bytes: Some(30), ..Default::default() };
+    broker.configure_topic(&orders(), &settings, buslane_core::TopicStrategy::CreateOrUpdate).unwrap();
+    let member: Arc<dyn Broker> = Arc::new(broker.member(MemberOptions::new("g")));
+    let record = |n: usize| Record::new(format!("{n:010}"));
+    publish(&member, &orders(), (0..10).map(record).collect()).await;
+    let held: Vec<_> = broker.read("orders").iter().map(|message| message.offset).collect();
+    assert_eq!(held, [7, 8, 9]);
+}
+
+#[tokio::test]
+async fn m1_a_strict_broker_refuses_missing_topics_and_large_records() {
+    let config = MemoryConfig { create_missing: false, max_message_bytes: 10, ..Default::default() };
+    let broker = MemoryBroker::new(config).expect("a valid configuration");
+    let member: Arc<dyn Broker> = Arc::new(broker.member(MemberOptions::new("g")));
+    let topic = orders();
+    let answers = member.publish(&topic, vec![Record::new("x")]).get().await;
+    let missing = PublishError::Refused { topic: orders(), reason: "topic orders does not exist".to_owned() };
+    assert_eq!(answers, [Err(missing)]);
+    let subscribed = member.subscribe(&[(orders(), SubscribeOptions::default())]).await;
+    assert_eq!(subscribed, Err(BrokerError::UnknownTopic { topic: orders() }));
+    assert!(broker.topics().is_empty(), "asking creates nothing");
+    broker.configure_topic(&orders(), &Default::default(), buslane_core::TopicStrategy::CreateOnly).unwrap();
+    member.subscribe(&[(orders(), SubscribeOptions::default())]).await.unwrap();
+    let answers =
+        member.publish(&topic, vec![Record::new("0123456789"), Record::new("0123456789").with_key("k")]).get().await;
+    assert_eq!(answers[0].as_ref().map(|receipt| receipt.offset), Ok(0));
+    let limit = "memory.max_message_bytes, 10".to_owned();
+    assert_eq!(answers[1], Err(PublishError::TooLarge { topic: orders(), bytes: 11, limit }));
+}
+
+#[tokio::test]
+async fn m1_the_limit_of_a_record_is_that_of_kafka_unless_told_otherwise() {
+    let broker = MemoryBroker::default();
+    let member: Arc<dyn Broker> = Arc::new(broker.member(MemberOptions::new("g")));
+    let topic = orders();
+    let sized = |bytes: usize| Record::new(vec![0; bytes]);
+    let answers = member.publish(&topic, vec![sized(1_048_588), sized(1_048_589)]).get().await;
+    assert!(answers[0].is_ok() && matches!(answers[1], Err(PublishError::TooLarge { .. })), "{answers:?}");
 }
 
 #[tokio::test]
@@ -112,12 +170,19 @@ async fn p3_a_partition_keeps_its_bound_of_bytes() {
     let topic = orders();
     let answers = feed.broker.publish(&topic, sized(401)).get().await;
     let Err(PublishError::Timeout { detail, .. }) = &answers[0] else { panic!("{answers:?}") };
-    assert_eq!(detail, "partition 0 is full with 1 records; group g has not settled offset 0, 0 open");
+    assert_eq!(
+        detail,
+        "partition 0 is full with 1 records of at most 65536, 1000 bytes; group g has not settled offset 0, 0 open"
+    );
     publish(&feed.broker, &orders(), sized(400)).await;
     let answers = feed.broker.publish(&topic, sized(1_001)).get().await;
     assert_eq!(
         answers,
-        [Err(PublishError::Refused { topic: orders(), reason: "1001 bytes, a partition holds 1000".to_owned() })]
+        [Err(PublishError::TooLarge {
+            topic: orders(),
+            bytes: 1001,
+            limit: "max_bytes of a partition, 1000".to_owned()
+        })]
     );
     settle(feed.take(2).await);
 }

@@ -176,8 +176,11 @@ async fn m2_a_topic_that_refuses_says_why_and_accepts_again() {
     broker.faults().refuse_publish(&topic, "disk full");
     let answers = feed.broker.publish(&topic, vec![record("k", "0")]).get().await;
     assert_eq!(answers, [Err(PublishError::Refused { topic: topic.clone(), reason: "disk full".to_owned() })]);
+    let error = feed.broker.ensure_topic(&topic).await.unwrap_err().to_string();
+    assert!(error.contains(topic.as_str()) && error.contains("disk full"), "{error}");
     let other = Topic::new("other").unwrap();
     numbers(&feed, &other, 0..1).await;
     broker.faults().accept_publish(&topic);
+    assert_eq!(feed.broker.ensure_topic(&topic).await, Ok(()));
     numbers(&feed, &topic, 0..1).await;
 }

@@ -2,19 +2,20 @@
 
 use crate::{
     ConnectError,
-    config::NatsConfig,
+    config::{NatsConfig, Partitions},
     consumers::Consumer,
-    lease::{Keeper, Wanted},
+    lease::Keeper,
     link::Link,
     names,
     publisher::Publisher,
     readers::{How, Place, Readers},
     source::Plan,
     topics::Topics,
+    version,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, EventQueue, Lag, PublishError, Receipt, Record,
-    SubscribeOptions, Symptom, Topic, TopicSettings, TopicStorage, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, EventQueue, Lag, Progress, PublishError, Receipt,
+    Record, SubscribeOptions, Symptom, Topic, TopicSettings, TopicStorage, TopicStrategy, excerpt,
 };
 use std::{
     collections::HashMap,
@@ -26,6 +27,10 @@ use std::{
 };
 use tokio::sync::OnceCell;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Members take leases topic by topic: nothing ties a partition of one topic to that of another.
+const SCATTERED: &str = "NATS shares out the partitions of each topic on its own: a key of several topics needs one \
+                         process, or handlers that allow it (`lane_scope: topic`)";
 
 /// A connection to NATS JetStream; see the crate's own documentation.
 ///
@@ -42,6 +47,8 @@ pub struct NatsBroker {
     events: Arc<EventQueue>,
     subscribed: tokio::sync::Mutex<HashMap<Topic, Option<Place>>>,
     tasks: TaskTracker,
+    /// What all others need until their end.
+    keeping: TaskTracker,
     alive: CancellationToken,
     closing: AtomicBool,
     end: OnceCell<Result<(), BrokerError>>,
@@ -79,6 +86,8 @@ impl NatsBroker {
         let topics = Arc::new(Topics::new(Arc::clone(&link), &config));
         let publisher = Arc::new(Publisher::new(Arc::clone(&link), Arc::clone(&topics), &config.publisher));
         let (tasks, alive) = (TaskTracker::new(), CancellationToken::new());
+        let keeping = TaskTracker::new();
+        keeping.spawn(alive.clone().run_until_cancelled_owned(Arc::clone(&link).keep()));
         tasks.spawn(alive.clone().run_until_cancelled_owned(publisher.listen().await?));
         let settings = Arc::new(config.consumer.clone());
         let readers =
@@ -104,6 +113,7 @@ impl NatsBroker {
             events,
             subscribed: tokio::sync::Mutex::default(),
             tasks,
+            keeping,
             alive,
             closing: AtomicBool::new(false),
             end: OnceCell::new(),
@@ -114,7 +124,7 @@ impl NatsBroker {
         if self.closing.load(Ordering::Acquire) { Err(BrokerError::Closed) } else { Ok(()) }
     }
 
-    /// Begins to read a topic; answers with its one place, if it has no partitions.
+    /// Begins to read a topic; answers with its one place, if that is not held by lease.
     async fn subscribe_one(&self, topic: &Topic, options: SubscribeOptions) -> Result<Option<Place>, BrokerError> {
         let storage = if options.ephemeral { TopicStorage::Memory } else { TopicStorage::File };
         let known = self.topics.ensure(topic, storage).await?;
@@ -130,9 +140,29 @@ impl NatsBroker {
                 "envelopes in memory: they are gone with the server"
             );
         }
-        if let Some(partitions) = known.partitions {
-            let wanted = Wanted { partitions, stream: stream.to_string() };
-            return self.keeper.want(topic, wanted).await.map(|()| None);
+        let has_leases = self.link.version >= version::PARTITIONS;
+        let is_meant = options.ephemeral || self.config.partitions == Partitions::Shared;
+        let is_shared = known.partitions.is_none() && (is_meant || !has_leases);
+        if is_shared && !is_meant {
+            let (needed, present) = (version::PARTITIONS.to_string(), self.link.version.to_string());
+            tracing::warn!(
+                topic = topic.as_str(),
+                needed,
+                present,
+                "keys have no order across processes: server too old"
+            );
+        }
+        if !is_shared {
+            if known.partitions.is_none() {
+                let more = "configure_topic with partitions and `expand` lets several read it, in order";
+                tracing::info!(
+                    topic = topic.as_str(),
+                    stream = &**stream,
+                    more,
+                    "topic without partitions: one member of the group reads it at a time"
+                );
+            }
+            return self.keeper.read(topic, stream, known.partitions).await.map(|()| None);
         }
         let consumer = Consumer::new(&self.topics, &self.settings, &self.config.group, topic, None, stream)?;
         consumer.ensure(&self.link, 0).await?;
@@ -154,7 +184,7 @@ impl NatsBroker {
             match &answer {
                 Err(BrokerError::Unreachable { reason }) if Instant::now() < until => {
                     if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(topic = topic.as_str(), reason, "cannot subscribe yet");
+                        tracing::warn!(topic = topic.as_str(), reason = %excerpt::error(&reason), "cannot subscribe yet");
                     }
                 }
                 _ => return answer,
@@ -175,7 +205,9 @@ impl NatsBroker {
         let is_over = tokio::time::timeout_at(last, self.tasks.wait()).await.is_ok();
         self.alive.cancel();
         self.tasks.wait().await;
-        if tokio::time::timeout(LAST_WORDS, self.link.client.drain()).await.is_err() {
+        self.keeping.close();
+        self.keeping.wait().await;
+        if tokio::time::timeout(LAST_WORDS, self.link.client().drain()).await.is_err() {
             tracing::warn!("the connection does not end in order");
         }
         match self.readers.left() {
@@ -205,6 +237,19 @@ impl Broker for NatsBroker {
             return Answer::Now(Vec::new());
         }
         Answer::Later(Box::pin(self.publisher.publish(topic, records)))
+    }
+
+    fn ensure_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            self.open()?;
+            match self.topics.ensure(topic, TopicStorage::File).await?.stream {
+                Some(_) => Ok(()),
+                None => {
+                    let rule = "the topic is ephemeral: nothing is stored".to_owned();
+                    Err(BrokerError::Setting { topic: topic.clone(), setting: "storage", rule })
+                }
+            }
+        })
     }
 
     fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
@@ -251,9 +296,7 @@ impl Broker for NatsBroker {
         Box::pin(async move {
             self.open()?;
             let stands = self.topics.configure(topic, settings, strategy).await?;
-            if let Some(partitions) = stands.partitions {
-                self.keeper.grow(topic, partitions).await?;
-            }
+            self.keeper.adapt(topic).await?;
             Ok(stands)
         })
     }
@@ -272,12 +315,42 @@ impl Broker for NatsBroker {
         })
     }
 
+    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
+        Box::pin(async move {
+            self.open()?;
+            let mut all = Vec::new();
+            for topic in topics {
+                let known = match self.topics.known(topic) {
+                    Some(known) => known,
+                    None => self.topics.ensure(topic, TopicStorage::File).await?,
+                };
+                // Core NATS keeps nothing.
+                let Some(stream) = &known.stream else { continue };
+                let partitions = known.partitions.map_or_else(|| vec![None], |count| (0..count).map(Some).collect());
+                for partition in partitions {
+                    let group = &self.config.group;
+                    let consumer = Consumer::new(&self.topics, &self.settings, group, topic, partition, stream)?;
+                    all.extend(consumer.progress(&self.link).await?);
+                }
+            }
+            Ok(all)
+        })
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(self.link.ping())
     }
 
     fn symptoms(&self) -> Vec<Symptom> {
         self.link.symptoms.all()
+    }
+
+    fn scatters(&self, topics: &[&Topic]) -> Option<String> {
+        (topics.len() > 1).then(|| SCATTERED.to_owned())
+    }
+
+    fn unreadable(&self) -> u64 {
+        self.link.unreadable.load(Ordering::Relaxed)
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

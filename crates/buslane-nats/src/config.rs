@@ -26,7 +26,10 @@ pub struct NatsConfig {
     pub security: Security,
     /// Creates the stream of a topic with these settings when it is subscribed or published to and no stream covers
     /// it. Default: `Some`, with the server's defaults; `None`: a missing stream is an error.
+    /// Their partitions are those of [`NatsConfig::partitions`].
     pub create_missing: Option<TopicSettings>,
+    /// How the keys of a topic are shared out to the members of a group. Default: [`Partitions::Auto`].
+    pub partitions: Partitions,
     /// Topics that live in core NATS alone: nothing is stored, and only who listens gets a message. Default: none.
     pub ephemeral: Vec<String>,
     /// How long establishing a connection may take. Default: 10 s.
@@ -47,12 +50,34 @@ impl Default for NatsConfig {
             publisher: PublisherConfig::default(),
             security: Security::default(),
             create_missing: Some(TopicSettings::default()),
+            partitions: Partitions::default(),
             ephemeral: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(20),
         }
     }
+}
+
+/// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the partitions it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Partitions {
+    /// A stream that is created for envelopes has [`Partitions::DEFAULT`] of them, one for regular messages has none. One
+    /// member at a time reads a partition, or a topic of envelopes that has none; on servers before 2.10, which have no
+    /// leases, as [`Partitions::Shared`], with a warning. The default.
+    #[default]
+    Auto,
+    /// As [`Partitions::Auto`], and a stream that is created has so many, 1 to 1,024. A topic of envelopes whose stream has
+    /// another number, or none, is refused.
+    Exactly(u32),
+    /// A stream that is created has none, and the members of a group share a topic that has none: a key's messages may
+    /// be at several members at once, in any order.
+    Shared,
+}
+
+impl Partitions {
+    /// Partitions of a stream that is created for envelopes.
+    pub const DEFAULT: u32 = 8;
 }
 
 /// Where a durable consumer begins that is new.

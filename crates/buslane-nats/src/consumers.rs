@@ -114,9 +114,9 @@ impl Consumer {
     }
 
     /// What the server says of it; `None` when it does not exist.
-    async fn find(&self, link: &Link) -> Result<Option<Info>, BrokerError> {
+    pub(crate) async fn find(&self, link: &Link) -> Result<Option<Info>, BrokerError> {
         let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.durable);
-        let answer = link.client.request(subject, Bytes::new()).await;
+        let answer = link.client().request(subject, Bytes::new()).await;
         let answer = answer.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
         match serde_json::from_slice(&answer.payload) {
             Ok(Response::Ok(info)) => Ok(Some(info)),
@@ -141,6 +141,26 @@ impl Consumer {
         self.find(link)
             .await?
             .ok_or_else(|| self.refused(format!("the durable consumer {} does not exist", self.durable)))
+    }
+
+    /// Whether it is there.
+    ///
+    /// # Errors
+    /// No answer.
+    pub(crate) async fn exists(&self, link: &Link) -> Result<bool, BrokerError> {
+        Ok(self.find(link).await?.is_some())
+    }
+
+    /// Whether everything up to a sequence is settled. One that does not exist has settled nothing.
+    ///
+    /// # Errors
+    /// No answer.
+    pub(crate) async fn has_settled(&self, link: &Link, last: u64) -> Result<bool, BrokerError> {
+        let is_over = |info: Info| {
+            let is_read = info.num_ack_pending == 0 && info.delivered.stream_sequence >= last;
+            is_read || info.ack_floor.stream_sequence >= last
+        };
+        Ok(self.find(link).await?.is_some_and(is_over))
     }
 
     /// When the stream took the first message behind `floor` that the consumer reads, in milliseconds since the Unix epoch.

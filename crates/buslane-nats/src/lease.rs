@@ -12,5 +12,5 @@ mod term;
 mod watcher;
 mod words;
 
-pub(crate) use keeper::{Keeper, Wanted};
+pub(crate) use keeper::Keeper;
 pub(crate) use term::Lease;

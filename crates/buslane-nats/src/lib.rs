@@ -9,6 +9,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod block;
 mod broker;
 mod config;
 mod consumers;
@@ -16,13 +17,17 @@ mod error;
 mod lease;
 mod link;
 mod names;
+mod progress;
 mod publisher;
 mod readers;
 mod source;
+mod stored;
 mod topics;
 mod version;
 mod wire;
 
 pub use broker::NatsBroker;
-pub use config::{ConsumerConfig, Login, NatsConfig, NatsConfigError, PublisherConfig, Security, Start, Tls};
+pub use config::{
+    ConsumerConfig, Login, NatsConfig, NatsConfigError, Partitions, PublisherConfig, Security, Start, Tls,
+};
 pub use error::ConnectError;

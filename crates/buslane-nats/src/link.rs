@@ -1,20 +1,33 @@
 //! The connection: made, told of, and counted. What goes over it is not decided here.
 
+mod losses;
+mod remake;
+
 use crate::{
     ConnectError, NatsConfig, NatsConfigError,
     config::{Login, Tls},
     version::Version,
 };
+use arc_swap::ArcSwap;
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event,
     jetstream::{self, response::Response},
 };
 use buslane_core::{BrokerError, BrokerEvent, EventQueue, SymptomKind, Symptoms};
 use bytes::Bytes;
+use losses::Losses;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The oldest server that has what every reader needs: heartbeats of pull requests.
 const OLDEST: Version = Version(2, 9, 0);
@@ -23,29 +36,50 @@ const COMMANDS: usize = 16_384;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Link {
-    pub(crate) client: Client,
+    client: ArcSwap<Client>,
+    /// Cancelled when the task of the client has ended.
+    ended: Mutex<CancellationToken>,
     pub(crate) version: Version,
     pub(crate) request_timeout: Duration,
     pub(crate) symptoms: Arc<Symptoms>,
-    /// Counts the connections that were made.
+    /// Counts the connections that were made in place of another.
     pub(crate) epoch: watch::Receiver<u64>,
+    /// Messages that were taken although the client cannot read their headers.
+    pub(crate) unreadable: AtomicU64,
+    /// Whether a task has that the broker needs.
+    has_panicked: Arc<AtomicBool>,
+    config: NatsConfig,
+    news: News,
 }
+
+/// What each client tells of its connection.
+#[derive(Clone)]
+struct News {
+    events: Arc<EventQueue>,
+    symptoms: Arc<Symptoms>,
+    connected: Arc<watch::Sender<u64>>,
+    losses: Arc<Mutex<Losses>>,
+    /// Whether the server lets no one listen for what this client needs to know of messages that
+    /// were given back.
+    is_deaf: Arc<AtomicBool>,
+}
+
+/// A client, and what is cancelled when its task has ended.
+type Made = (Client, CancellationToken);
 
 impl Link {
     /// Connects, and looks at the server.
     pub(crate) async fn connect(config: &NatsConfig, events: Arc<EventQueue>) -> Result<Self, ConnectError> {
         let (connected, epoch) = watch::channel(0);
         let symptoms = Arc::<Symptoms>::default();
-        let options = options(config, events, Arc::clone(&symptoms), connected).await?;
-        let servers: Vec<String> = config.servers.split(',').map(|server| format!("nats://{server}")).collect();
-        let unreachable = |reason: String| {
-            ConnectError::Broker(BrokerError::Unreachable { reason: format!("{}: {reason}", config.servers) })
+        let news = News {
+            events,
+            symptoms: Arc::clone(&symptoms),
+            connected: Arc::new(connected),
+            losses: Arc::default(),
+            is_deaf: Arc::default(),
         };
-        let client = match tokio::time::timeout(config.connect_timeout, options.connect(servers)).await {
-            Err(_) => return Err(unreachable(format!("no answer within {:?}", config.connect_timeout))),
-            Ok(Err(error)) => return Err(unreachable(explain(&error))),
-            Ok(Ok(client)) => client,
-        };
+        let (client, ended) = make(config, &news).await?;
         let text = client.server_info().version;
         let version = Version::read(&text).unwrap_or_default();
         let refused = |reason: String| {
@@ -54,17 +88,44 @@ impl Link {
         if version < OLDEST {
             return refused(format!("is older than {OLDEST}, which has what readers need"));
         }
-        let link = Self { client, version, request_timeout: config.request_timeout, symptoms, epoch };
+        let link = Self {
+            client: ArcSwap::from_pointee(client),
+            ended: Mutex::new(ended),
+            version,
+            request_timeout: config.request_timeout,
+            symptoms,
+            epoch,
+            unreadable: AtomicU64::new(0),
+            has_panicked: Arc::default(),
+            config: config.clone(),
+            news,
+        };
         if let Err(reason) = link.find_jetstream().await {
             return refused(format!("JetStream does not answer, start the server with -js and allow it: {reason}"));
         }
         Ok(link)
     }
 
+    /// The client as of now. It is another one when its task has ended, and the epoch counts that.
+    pub(crate) fn client(&self) -> Arc<Client> {
+        self.client.load_full()
+    }
+
+    /// How many places of a stream a source looks at, for messages that may have ended the
+    /// connection.
+    pub(crate) fn depth(&self) -> usize {
+        self.news.losses.lock().depth()
+    }
+
+    /// Whether the server refuses what tells which messages are open.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.news.is_deaf.load(Ordering::Acquire)
+    }
+
     /// Whether JetStream is there. What it says of itself is left unread: older servers say less than the client library
     /// insists on.
     async fn find_jetstream(&self) -> Result<(), String> {
-        let answer = self.client.request("$JS.API.INFO", Bytes::new()).await.map_err(|error| error.to_string())?;
+        let answer = self.client().request("$JS.API.INFO", Bytes::new()).await.map_err(|error| error.to_string())?;
         match serde_json::from_slice::<Response<IgnoredAny>>(&answer.payload) {
             Ok(Response::Ok(_)) => Ok(()),
             Ok(Response::Err { error }) => Err(error.to_string()),
@@ -79,17 +140,28 @@ impl Link {
 
     /// A handle for questions to JetStream. It has a task of its own, which ends with it: keep it no longer than needed.
     pub(crate) fn jetstream(&self) -> jetstream::Context {
-        jetstream::ContextBuilder::new().timeout(self.request_timeout).build(self.client.clone())
+        jetstream::ContextBuilder::new().timeout(self.request_timeout).build(Client::clone(&self.client()))
     }
 }
 
-async fn options(
-    config: &NatsConfig,
-    events: Arc<EventQueue>,
-    symptoms: Arc<Symptoms>,
-    connected: watch::Sender<u64>,
-) -> Result<ConnectOptions, NatsConfigError> {
-    let last_error = Arc::new(Mutex::new(None));
+async fn make(config: &NatsConfig, news: &News) -> Result<Made, ConnectError> {
+    let ended = CancellationToken::new();
+    let options = options(config, news.clone(), ended.clone()).await?;
+    let servers: Vec<String> = config.servers.split(',').map(|server| format!("nats://{server}")).collect();
+    let unreachable = |reason: String| {
+        ConnectError::Broker(BrokerError::Unreachable { reason: format!("{}: {reason}", config.servers) })
+    };
+    match tokio::time::timeout(config.connect_timeout, options.connect(servers)).await {
+        Err(_) => Err(unreachable(format!("no answer within {:?}", config.connect_timeout))),
+        Ok(Err(error)) => Err(unreachable(explain(&error))),
+        Ok(Ok(client)) => Ok((client, ended)),
+    }
+}
+
+async fn options(config: &NatsConfig, news: News, ended: CancellationToken) -> Result<ConnectOptions, NatsConfigError> {
+    let (last_error, has_connected) = (Arc::new(Mutex::new(None)), AtomicBool::new(false));
+    // The client drops what it calls with its task, also when that panics.
+    let ended = ended.drop_guard();
     let mut options = ConnectOptions::new()
         .name(&config.client_name)
         .connection_timeout(config.connect_timeout)
@@ -102,8 +174,12 @@ async fn options(
             if attempt <= 1 { Duration::ZERO } else { doubled.min(LONGEST_PAUSE) }
         })
         .event_callback(move |event| {
-            heard_of_login(&event, &symptoms);
-            heard(&event, &events, &connected, &last_error);
+            let _alive = &ended;
+            heard_of_login(&event, &news.symptoms);
+            // The first connection of a client is known to who has made it.
+            if !matches!(event, Event::Connected) || has_connected.swap(true, Ordering::AcqRel) {
+                heard(&event, &news, &last_error);
+            }
             std::future::ready(())
         });
     if let Some(tls) = &config.security.tls {
@@ -180,23 +256,24 @@ fn heard_of_login(event: &Event, symptoms: &Symptoms) {
     }
 }
 
-fn heard(event: &Event, events: &EventQueue, connected: &watch::Sender<u64>, last_error: &Mutex<Option<String>>) {
+fn heard(event: &Event, news: &News, last_error: &Mutex<Option<String>>) {
     match event {
         Event::Connected => {
-            let mut is_first = false;
-            connected.send_modify(|epoch| {
-                is_first = *epoch == 0;
-                *epoch += 1;
-            });
-            if !is_first {
-                events.push(BrokerEvent::Reconnected);
-            }
+            news.connected.send_modify(|epoch| *epoch += 1);
+            news.events.push(BrokerEvent::Reconnected);
         }
         Event::Disconnected => {
+            news.losses.lock().add(false, Instant::now());
             let reason = last_error.lock().take().unwrap_or_else(|| "the connection ended".to_owned());
-            events.push(BrokerEvent::Disconnected { reason });
+            news.events.push(BrokerEvent::Disconnected { reason });
         }
-        Event::ServerError(error) => *last_error.lock() = Some(error.to_string()),
+        Event::ServerError(error) => {
+            let text = error.to_string();
+            if text.to_lowercase().contains("permissions violation for subscription") && text.contains("MSG_NAKED") {
+                news.is_deaf.store(true, Ordering::Release);
+            }
+            *last_error.lock() = Some(text);
+        }
         Event::ClientError(error) => *last_error.lock() = Some(error.to_string()),
         Event::SlowConsumer(_) => tracing::error!("the client has dropped messages: they come again"),
         Event::LameDuckMode | Event::Draining | Event::Closed => {}

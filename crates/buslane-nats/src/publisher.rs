@@ -12,8 +12,10 @@ use crate::{
     topics::{Known, Topics},
     wire,
 };
-use async_nats::Subject;
-use buslane_core::{BrokerError, PublishError, Receipt, Record, Topic, TopicStorage, Waits, partition_for};
+use async_nats::{Client, Subject, client::PublishErrorKind};
+use buslane_core::{
+    BrokerError, PublishError, Receipt, Record, Topic, TopicStorage, Waits, broker::header, partition_for,
+};
 use failure::Failure;
 use futures_util::StreamExt;
 use std::{
@@ -31,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Most records on their way: the client drops what its inbox has no room for, which holds 65,536.
 pub(crate) const MOST: u32 = 50_000;
+/// Between two looks for a client in place of one whose task has ended.
+const PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) struct Publisher {
     link: Arc<Link>,
@@ -51,7 +55,7 @@ type Answers = Vec<Result<Receipt, PublishError>>;
 
 impl Publisher {
     pub(crate) fn new(link: Arc<Link>, topics: Arc<Topics>, config: &PublisherConfig) -> Self {
-        let inbox = link.client.new_inbox();
+        let inbox = link.client().new_inbox();
         Self {
             link,
             topics,
@@ -68,16 +72,26 @@ impl Publisher {
 
     /// Subscribes to the acknowledgements; the future hears them until the publisher has closed, and ends what waits too long.
     pub(crate) async fn listen(&self) -> Result<impl Future<Output = ()> + Send + use<>, BrokerError> {
-        let subscribed = self.link.client.subscribe(format!("{}.*", self.inbox)).await;
+        let (link, subject) = (Arc::clone(&self.link), format!("{}.*", self.inbox));
+        let subscribed = link.client().subscribe(subject.clone()).await;
         let mut acks = subscribed.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
         let (tickets, closed, mut epoch) = (Arc::clone(&self.tickets), self.closed.clone(), self.link.epoch.clone());
         let waits = Arc::clone(&self.waits);
         epoch.mark_unchanged();
         Ok(async move {
+            let _vital = link.vital("the task that hears acknowledgements");
             let hear = async {
-                while let Some(message) = acks.next().await {
-                    if let Some(ticket) = ticket(&message.subject) {
-                        tickets.hear(ticket, &message);
+                loop {
+                    while let Some(message) = acks.next().await {
+                        if let Some(ticket) = ticket(&message.subject) {
+                            tickets.hear(ticket, &message);
+                        }
+                    }
+                    // The client's task has ended: another client is made.
+                    sleep(PAUSE).await;
+                    if let Ok(again) = link.client().subscribe(subject.clone()).await {
+                        acks = again;
+                        tickets.connected_anew();
                     }
                 }
             };
@@ -107,13 +121,13 @@ impl Publisher {
         if known.stream.is_none() {
             return Box::pin(self.publish_nowhere(topic, &known, records)).await;
         }
-        let mut answers = self.publish_stored(&known, &records).await;
+        let mut answers = self.publish_stored(topic, &known, &records).await;
         // A stream that is gone is found again, or created again, once.
         let gone = answers.iter().filter(|(_, answer)| matches!(answer, Err(Failure::NoStream))).count();
         if gone > 0 && gone == records.len() {
             self.topics.forget(topic);
             match Box::pin(self.find(topic, &records)).await {
-                Ok(known) => answers = Box::pin(self.publish_stored(&known, &records)).await,
+                Ok(known) => answers = Box::pin(self.publish_stored(topic, &known, &records)).await,
                 Err(error) => return vec![Err(error); records.len()],
             }
         }
@@ -123,17 +137,19 @@ impl Publisher {
             offset: stored.sequence,
             duplicate: stored.is_duplicate,
         };
-        let answer = |(place, answer): (u32, Result<Stored, Failure>)| match answer {
+        let answer = |(record, (place, answer)): (&Record, (u32, Result<Stored, Failure>))| match answer {
             Ok(stored) => Ok(receipt(place, stored)),
-            Err(failure) => Err(failure.explain(topic)),
+            Err(failure) => Err(failure.explain(topic, record)),
         };
-        answers.into_iter().map(answer).collect()
+        records.iter().zip(answers).map(answer).collect()
     }
 
     /// Looks where a topic is stored, and creates its stream where none covers it.
     async fn find(&self, topic: &Topic, records: &[Record]) -> Result<Known, PublishError> {
-        let is_envelope = records.iter().any(|record| wire::event_id(record).is_some());
-        let storage = if is_envelope { TopicStorage::File } else { TopicStorage::Memory };
+        // A dead letter is kept as its envelope was, also when nothing else of that can be read.
+        let is_kept =
+            |record: &Record| wire::event_id(record).is_some() || record.headers.get(header::ORIGINAL_TOPIC).is_some();
+        let storage = if records.iter().any(is_kept) { TopicStorage::File } else { TopicStorage::Memory };
         let wait = self.topics.ensure(topic, storage);
         match tokio::time::timeout(self.publish_timeout, wait).await {
             Ok(Ok(known)) => Ok(known),
@@ -143,10 +159,15 @@ impl Publisher {
         }
     }
 
-    async fn publish_stored(&self, known: &Known, records: &[Record]) -> Vec<(u32, Result<Stored, Failure>)> {
+    async fn publish_stored(
+        &self,
+        topic: &Topic,
+        known: &Known,
+        records: &[Record],
+    ) -> Vec<(u32, Result<Stored, Failure>)> {
         let call =
             Call { tickets: &self.tickets, batch: Batch::new(records.iter().map(|record| self.place(known, record))) };
-        let end = match self.waits.within(self.send_all(&call.batch, known, records)).await {
+        let end = match self.waits.within(self.send_all(&call.batch, topic, known, records)).await {
             Ok(()) => Failure::Closed,
             Err(_) => self.slow(),
         };
@@ -154,7 +175,7 @@ impl Publisher {
     }
 
     /// Returns when each record has its answer, or the publisher is closed.
-    async fn send_all(&self, batch: &Arc<Batch>, known: &Known, records: &[Record]) {
+    async fn send_all(&self, batch: &Arc<Batch>, topic: &Topic, known: &Known, records: &[Record]) {
         // A batch that is larger than the room goes in parts.
         let most = self.most as usize;
         for from in (0..records.len()).step_by(most) {
@@ -162,30 +183,41 @@ impl Publisher {
             let count = u32::try_from(to - from).unwrap_or(self.most);
             let Ok(_permits) = self.room.acquire_many(count).await else { return };
             self.tickets.issue(batch, from..to);
-            self.send_open(batch, known, records, from..to).await;
+            self.send_open(batch, topic, known, records, from..to).await;
             while let Progress::Anew = batch.progress(to).await {
                 // Whatever the server may not have got, it gets once more, in order.
-                Box::pin(self.send_open(batch, known, records, from..to)).await;
+                Box::pin(self.send_open(batch, topic, known, records, from..to)).await;
             }
         }
     }
 
-    async fn send_open(&self, batch: &Batch, known: &Known, records: &[Record], range: Range<usize>) {
-        for at in range {
-            if let Some((place, ticket)) = batch.open(at) {
-                self.send(known.subjects[place].clone(), ticket, &records[at]).await;
+    async fn send_open(&self, batch: &Batch, topic: &Topic, known: &Known, records: &[Record], range: Range<usize>) {
+        let mut client = self.link.client();
+        loop {
+            for at in range.clone() {
+                if let Some((place, ticket)) = batch.open(at) {
+                    self.send(&client, topic, known.subjects[place].clone(), ticket, &records[at]).await;
+                }
+            }
+            // One that was replaced meanwhile may have taken nothing.
+            let before = std::mem::replace(&mut client, self.link.client());
+            if Arc::ptr_eq(&before, &client) {
+                return;
             }
         }
     }
 
-    async fn send(&self, subject: Subject, ticket: u64, record: &Record) {
+    async fn send(&self, client: &Client, topic: &Topic, subject: Subject, ticket: u64, record: &Record) {
         let reply = reply(&self.inbox, ticket);
-        let (headers, payload) = (wire::to_stream(record, &reply), record.payload.clone());
-        let client = &self.link.client;
+        let (headers, payload) = (wire::to_stream(record, topic, &reply), record.payload.clone());
         tokio::select! {
             biased;
-            sent = client.publish_with_reply_and_headers(subject, reply, headers, payload) => if let Err(error) = sent {
-                self.tickets.answer(ticket, Err(Failure::unsent(&error)));
+            sent = client.publish_with_reply_and_headers(subject, reply, headers, payload) => match sent {
+                Ok(()) => {}
+                // The client's task has ended: the record goes to the one that is made in its
+                // place.
+                Err(error) if error.kind() == PublishErrorKind::Send => {}
+                Err(error) => self.tickets.answer(ticket, Err(self.unsent(&error))),
             },
             // Without a connection, the client takes no more than its commands have room for.
             () = self.closed.cancelled() => {}
@@ -194,14 +226,23 @@ impl Publisher {
 
     /// Core NATS: the answer says that the server has it, no more.
     async fn publish_nowhere(&self, topic: &Topic, known: &Known, records: Vec<Record>) -> Answers {
-        let client = &self.link.client;
+        let mut client = self.link.client();
         let send = async {
             let mut answers = Vec::with_capacity(records.len());
             for record in &records {
-                let (subject, headers) = (known.subjects[0].clone(), wire::to_nats(record).unwrap_or_default());
-                answers.push(match client.publish_with_headers(subject, headers, record.payload.clone()).await {
+                let sent = loop {
+                    let (subject, headers) =
+                        (known.subjects[0].clone(), wire::to_nats(record, topic).unwrap_or_default());
+                    match client.publish_with_headers(subject, headers, record.payload.clone()).await {
+                        // The client's task has ended: another client is made.
+                        Err(error) if error.kind() == PublishErrorKind::Send => sleep(PAUSE).await,
+                        sent => break sent,
+                    }
+                    client = self.link.client();
+                };
+                answers.push(match sent {
                     Ok(()) => Ok(Receipt { topic: topic.clone(), partition: 0, offset: 0, duplicate: false }),
-                    Err(error) => Err(Failure::unsent(&error).explain(topic)),
+                    Err(error) => Err(self.unsent(&error).explain(topic, record)),
                 });
             }
             if let Err(error) = client.flush().await {
@@ -224,8 +265,19 @@ impl Publisher {
         }
     }
 
+    /// The client did not take it.
+    fn unsent(&self, error: &async_nats::PublishError) -> Failure {
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => {
+                let most = self.link.client().server_info().max_payload;
+                Failure::TooLarge(format!("max_payload of the server, {most} with headers"))
+            }
+            _ => Failure::Refused(error.to_string()),
+        }
+    }
+
     fn slow(&self) -> Failure {
-        let detail = match self.link.client.connection_state() {
+        let detail = match self.link.client().connection_state() {
             async_nats::connection::State::Connected => "the server's acknowledgements",
             _ => "the connection",
         };

@@ -119,6 +119,7 @@ impl Readers {
         };
         let readers = Arc::clone(self);
         self.tasks.spawn(self.alive.clone().run_until_cancelled_owned(async move {
+            let _vital = readers.link.vital("the task of a source");
             if let Some(mut before) = before {
                 let _ = before.done.wait_for(|done| *done).await;
             }
@@ -129,7 +130,7 @@ impl Readers {
             // Boxed: all that is around it, up to the executor, would have room for it, and some of that twice.
             let open = match how {
                 How::Durable(plan) => Box::pin(Reader::new(Arc::clone(&readers.link), reading, plan).run()).await,
-                How::Listening(group) => Box::pin(Listener::new(&readers.link, reading, group).run()).await,
+                How::Listening(group) => Box::pin(Listener::new(Arc::clone(&readers.link), reading, group).run()).await,
             };
             readers.left.fetch_add(open, Ordering::AcqRel);
             readers.remove(&place, &shared);

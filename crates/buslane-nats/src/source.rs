@@ -14,6 +14,7 @@ mod pull;
 mod reader;
 mod recovery;
 mod reply;
+mod unreadable;
 mod window;
 
 pub(crate) use intake::NatsIntake;

@@ -4,11 +4,11 @@
 
 mod settings;
 
-use crate::{NatsConfig, error::is_temporary, link::Link, names, version};
+use crate::{NatsConfig, Partitions, error::is_temporary, link::Link, names, version};
 use async_nats::jetstream::{
     ErrorCode,
     response::Response,
-    stream::{Config, Info, StorageType},
+    stream::{Config, Info, LastRawMessageErrorKind, StorageType},
 };
 use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage};
 use parking_lot::RwLock;
@@ -22,6 +22,9 @@ use std::{
 pub(crate) struct Topics {
     link: Arc<Link>,
     create_missing: Option<TopicSettings>,
+    partitions: Partitions,
+    /// Topics whose partitions a call has settled, whatever the configuration says.
+    settled: RwLock<HashSet<Topic>>,
     duplicate_window: Duration,
     ephemeral: RwLock<HashSet<Topic>>,
     known: RwLock<HashMap<Topic, Known>>,
@@ -80,6 +83,8 @@ impl Topics {
         Self {
             link,
             create_missing: config.create_missing.clone(),
+            partitions: config.partitions,
+            settled: RwLock::default(),
             duplicate_window: config.publisher.duplicate_window,
             ephemeral: RwLock::new(config.ephemeral.iter().filter_map(|name| Topic::new(name).ok()).collect()),
             known: RwLock::default(),
@@ -102,15 +107,15 @@ impl Topics {
     }
 
     /// Finds the stream of a topic, or creates it where that is wanted. `storage` is what a new one gets that no
-    /// setting says more of.
+    /// setting says more of: files are for envelopes.
     ///
     /// # Errors
-    /// A topic that is no subject, no stream and none wanted, or what the server refuses.
+    /// A topic that is no subject, no stream and none wanted, other partitions than configured, or what the server refuses.
     pub(crate) async fn ensure(&self, topic: &Topic, storage: TopicStorage) -> Result<Known, BrokerError> {
         names::check(topic)?;
         let _one = self.preparing.lock().await;
         if let Some(known) = self.known(topic) {
-            return Ok(known);
+            return self.in_force(topic, &known, storage).map(|()| known);
         }
         let known = if self.is_ephemeral(topic) {
             Known::nowhere(topic)
@@ -118,7 +123,9 @@ impl Topics {
             let found = match (self.find(topic).await?, &self.create_missing) {
                 (Some(found), _) => found,
                 (None, Some(settings)) => {
-                    let settings = TopicSettings { storage: settings.storage.or(Some(storage)), ..settings.clone() };
+                    let partitions = self.partitions_of_new(storage);
+                    let storage = settings.storage.or(Some(storage));
+                    let settings = TopicSettings { storage, partitions, ..settings.clone() };
                     match self.create(topic, &settings).await {
                         Ok(found) => found,
                         // Another member may have been quicker, and may have wanted other settings.
@@ -129,11 +136,12 @@ impl Topics {
             };
             Known::stored(topic, &found)
         };
+        self.in_force(topic, &known, storage)?;
         self.known.write().insert(topic.clone(), known.clone());
         Ok(known)
     }
 
-    /// Makes sure that the stream of a topic that was read is there; returns its last sequence.
+    /// Makes sure that the stream of a topic that was read is there, as it was; returns its last sequence.
     ///
     /// # Errors
     /// As [`Topics::ensure`].
@@ -143,18 +151,63 @@ impl Topics {
         Ok(self.find(topic).await?.map_or(0, |found| found.info.state.last_sequence))
     }
 
-    /// How many partitions a topic has now; publishers learn of it too.
+    /// Where a topic is stored now, `None` when no stream covers it; publishers learn of it too.
     ///
     /// # Errors
     /// No answer.
-    pub(crate) async fn count(&self, topic: &Topic) -> Result<u32, BrokerError> {
-        let Some(found) = self.find(topic).await? else { return Ok(0) };
+    pub(crate) async fn look(&self, topic: &Topic) -> Result<Option<Known>, BrokerError> {
+        let Some(found) = self.find(topic).await? else { return Ok(None) };
         let known = Known::stored(topic, &found);
-        let count = known.partitions.unwrap_or(0);
         if self.known(topic).is_some_and(|before| before != known) {
-            self.known.write().insert(topic.clone(), known);
+            self.known.write().insert(topic.clone(), known.clone());
         }
-        Ok(count)
+        Ok(Some(known))
+    }
+
+    /// Sequence of the last message of a topic that was stored before it had partitions; 0 when there is none.
+    ///
+    /// # Errors
+    /// No answer.
+    pub(crate) async fn last_without_partition(&self, topic: &Topic, stream: &str) -> Result<u64, BrokerError> {
+        let unreachable = |reason: String| BrokerError::Unreachable { reason };
+        let stream = self.link.jetstream().get_stream_no_info(stream).await;
+        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
+        match stream.get_last_raw_message_by_subject(topic).await {
+            Ok(message) => Ok(message.sequence),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
+            Err(error) => Err(unreachable(error.to_string())),
+        }
+    }
+
+    /// Partitions of a stream that is created, for a topic of which no setting says more.
+    fn partitions_of_new(&self, storage: TopicStorage) -> Option<u32> {
+        match self.partitions {
+            Partitions::Exactly(count) => Some(count),
+            // An older server has no consumers of several subjects.
+            Partitions::Auto if storage == TopicStorage::File && self.link.version >= version::PARTITIONS => {
+                Some(Partitions::DEFAULT)
+            }
+            Partitions::Auto | Partitions::Shared => None,
+        }
+    }
+
+    /// Refuses a stream of envelopes that has not the configured partitions: keys would be shared out otherwise than is
+    /// believed. Regular messages have no order across members, so a line of the log is enough.
+    fn in_force(&self, topic: &Topic, known: &Known, storage: TopicStorage) -> Result<(), BrokerError> {
+        let (Partitions::Exactly(wanted), Some(stream)) = (self.partitions, &known.stream) else { return Ok(()) };
+        if known.partitions == Some(wanted) || self.settled.read().contains(topic) {
+            return Ok(());
+        }
+        let stands = known.partitions.map_or_else(|| "none".to_owned(), |count| count.to_string());
+        let rule = format!(
+            "nats.stream.partitions is {wanted} and not in force: stream {stream} has {stands}; give it {wanted} with \
+             configure_topic and `expand`, or set nats.stream.partitions to what it has, or to auto"
+        );
+        if storage == TopicStorage::File {
+            return Err(self.refused(topic, "partitions", rule));
+        }
+        tracing::warn!(topic = topic.as_str(), rule, "partitions not as configured");
+        Ok(())
     }
 
     /// The stream whose subjects cover the topic, or its first partition.

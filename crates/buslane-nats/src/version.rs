@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
-/// From this release on a consumer can have several filters, which partitions need.
+/// From this release on a consumer can have several filters, which partitions and the watch of leases need.
 pub(crate) const PARTITIONS: Version = Version(2, 10, 0);
 
 impl Version {

@@ -5,7 +5,7 @@
 //! readers find every header that NATS can carry, and a bus gets exactly what was sent.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
-use buslane_core::{Headers, Record, broker::header};
+use buslane_core::{Headers, Record, Topic, broker::header};
 use bytes::Bytes;
 use std::{borrow::Cow, str::FromStr};
 
@@ -33,22 +33,30 @@ pub(crate) fn event_id(record: &Record) -> Option<&str> {
     text(record.headers.get(header::EVENT_ID)?).filter(|id| !id.is_empty() && is_plain(header::EVENT_ID, id))
 }
 
-/// The message id for the server's duplicate window: the event id. A dead letter, or one that is published again, has the place
-/// where it failed behind it: it is no repetition of the event.
-fn message_id(record: &Record) -> Option<String> {
+/// Where a dead letter comes from: what tells it from every other one of the same event. The time tells a stream from an
+/// earlier one of its name, which has counted to the same sequence.
+const ORIGIN: [&str; 5] = [
+    header::ORIGINAL_TOPIC,
+    header::ORIGINAL_PARTITION,
+    header::ORIGINAL_OFFSET,
+    header::ORIGINAL_TIMESTAMP,
+    header::ORIGINAL_GROUP,
+];
+
+/// The message id for the server's duplicate window: the event id. A dead letter, or one that is published again, is no
+/// repetition of the event: it has behind it the place of its newest failure, and the topic that it goes to, because a stream
+/// may hold both. Of what a second try to write it changes, nothing is in it.
+fn message_id(record: &Record, to: &Topic) -> Option<String> {
     let id = event_id(record)?;
-    let part = |name| record.headers.get(name).and_then(text).map_or_else(String::new, |part| escape(part.as_bytes()));
-    Some(match record.headers.get(header::ORIGINAL_TOPIC) {
-        None => id.to_owned(),
-        Some(_) => {
-            let places = [header::ORIGINAL_TOPIC, header::ORIGINAL_PARTITION, header::ORIGINAL_OFFSET].map(part);
-            format!("{id}@{}", places.join("/"))
-        }
-    })
+    if record.headers.get(header::ORIGINAL_TOPIC).is_none() {
+        return Some(id.to_owned());
+    }
+    let origin = ORIGIN.map(|name| record.headers.last(name).map_or_else(String::new, escape));
+    Some(format!("{id}@{}>{to}", origin.join("|")))
 }
 
-/// The headers of a record.
-pub(crate) fn to_nats(record: &Record) -> Option<HeaderMap> {
+/// The headers of a record for a topic.
+pub(crate) fn to_nats(record: &Record, to: &Topic) -> Option<HeaderMap> {
     if record.headers.is_empty() && record.key.is_none() {
         return None;
     }
@@ -65,7 +73,7 @@ pub(crate) fn to_nats(record: &Record) -> Option<HeaderMap> {
     if !exact {
         map.insert(EXACT, escape_all(&record.headers));
     }
-    if let Some(id) = message_id(record) {
+    if let Some(id) = message_id(record, to) {
         map.insert(MESSAGE_ID, id);
     }
     if record.key.as_deref() != record.headers.get(header::AGGREGATE_ID) {
@@ -76,8 +84,8 @@ pub(crate) fn to_nats(record: &Record) -> Option<HeaderMap> {
 
 /// The headers of a record for a stream. One without an event id is known to the server by `otherwise`, so that it can be
 /// sent again and is stored once.
-pub(crate) fn to_stream(record: &Record, otherwise: &str) -> HeaderMap {
-    let mut map = to_nats(record).unwrap_or_default();
+pub(crate) fn to_stream(record: &Record, to: &Topic, otherwise: &str) -> HeaderMap {
+    let mut map = to_nats(record, to).unwrap_or_default();
     if map.get(MESSAGE_ID).is_none() {
         map.insert(MESSAGE_ID, otherwise);
     }
@@ -237,6 +245,49 @@ mod tests {
     use bytes::BytesMut;
     use proptest::prelude::*;
 
+    fn orders() -> Topic {
+        Topic::new("orders").unwrap()
+    }
+
+    /// A dead letter of one event, with these headers behind its own.
+    fn letter_id(headers: &[(&str, &str)], to: &str) -> String {
+        let mut list = Headers::builder();
+        list.push(header::EVENT_ID, "e1");
+        for (name, value) in headers {
+            list.push(name, value);
+        }
+        let record = Record::new("x").with_headers(list.build());
+        message_id(&record, &Topic::new(to).unwrap()).unwrap()
+    }
+
+    fn with<'a>(origin: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+        ORIGIN.into_iter().zip(origin.iter().copied()).collect()
+    }
+
+    #[test]
+    fn d6_a_letter_has_one_message_id_and_no_other_has_it() {
+        let origin = ["orders", "0", "5", "1700000000000", "billing"];
+        let letter = with(&origin);
+        let id = letter_id(&letter, "dead");
+        assert_eq!(id, "e1@orders|0|5|1700000000000|billing>dead");
+        // Written again after a crash: the attempts and their times are others.
+        let tried = [&letter[..], &[(header::ATTEMPTS, "9"), (header::LAST_FAILURE, "later")]].concat();
+        assert_eq!(letter_id(&tried, "dead"), id);
+        // The newest failure counts.
+        let again = [&with(&["first", "1", "1", "1", "other"])[..], &letter].concat();
+        assert_eq!(letter_id(&again, "dead"), id);
+        let mut ids = vec![id, letter_id(&letter, "orders")];
+        for at in 0..origin.len() {
+            let mut other = origin;
+            other[at] = "7";
+            ids.push(letter_id(&with(&other), "dead"));
+        }
+        ids.push(letter_id(&with(&["orders|0", "5", "1700000000000", "billing"]), "dead"));
+        ids.push(letter_id(&with(&origin[..2]), "dead"));
+        let different: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(different.len(), ids.len(), "{ids:?}");
+    }
+
     proptest! {
         #[test]
         fn e6_key_and_headers_make_the_round_trip(
@@ -244,8 +295,8 @@ mod tests {
             list in prop::collection::vec(("(X-Event-ID|X-Aggregate-ID|Nats-Msg-Id|Buslane-Key|[ -~é]{0,8})", prop::collection::vec(any::<u8>(), 0..6)), 0..6),
         ) {
             let headers: Headers = list.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-            let record = Record { key: key.map(Bytes::from), headers, payload: Bytes::new() };
-            let map = to_nats(&record);
+            let record = Record { key: key.map(Bytes::from), headers, ..Record::default() };
+            let map = to_nats(&record, &orders());
             let (key, headers) = from_nats(map.as_ref());
             prop_assert_eq!((key, headers), (record.key, record.headers));
         }
@@ -255,7 +306,7 @@ mod tests {
     fn e4_an_envelope_has_its_headers_and_its_message_id_and_no_more() {
         let envelope = Envelope::new("order-42", "OrderPlaced", &1).unwrap();
         let record = Record::from_envelope(&envelope, &mut BytesMut::new()).unwrap();
-        let map = to_nats(&record).unwrap();
+        let map = to_nats(&record, &orders()).unwrap();
         let mut names: Vec<&str> = map.iter().map(|(name, _)| name.as_ref()).collect();
         names.sort_unstable();
         assert_eq!(names, ["Nats-Msg-Id", "X-Aggregate-ID", "X-Event-ID", "X-Event-Type", "X-Event-Version"]);

@@ -250,12 +250,27 @@ async fn n2_topics_that_cannot_be_are_refused() {
     let missing = kit::name("missing");
     let error = broker.subscribe(&[(missing.clone(), ENVELOPES)]).await.unwrap_err();
     assert_eq!(error, BrokerError::UnknownTopic { topic: missing.clone() });
+    assert_eq!(broker.ensure_topic(&missing).await, Err(error));
     let answer = broker.publish(&missing, vec![record("k", "x")]).get().await.remove(0);
     let Err(PublishError::Refused { topic, reason }) = answer else { panic!("{answer:?}") };
     assert!(topic == missing && reason.contains("does not exist"), "{reason}");
     let odd = Topic::new("a..b").expect("a topic elsewhere");
     let error = broker.subscribe(&[(odd, ENVELOPES)]).await.unwrap_err().to_string();
     assert!(error.contains("a..b") && error.contains("dots"), "{error}");
+    broker.close(kit::PATIENCE).await.expect("closes");
+}
+
+/// What must be stored gets a stream in files, and what is never stored is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n2_a_topic_is_made_sure_of() {
+    let (missing, ephemeral) = (kit::name("missing"), kit::name("ephemeral"));
+    let config = NatsConfig { ephemeral: vec![ephemeral.to_string()], ..kit::config("g") };
+    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(config).await.expect("connected"));
+    assert_eq!(broker.ensure_topic(&missing).await, Ok(()));
+    let settings = broker.topic_settings(&missing).await.expect("an answer").expect("a topic");
+    assert_eq!(settings.storage, Some(TopicStorage::File));
+    let error = broker.ensure_topic(&ephemeral).await.unwrap_err().to_string();
+    assert!(error.contains(ephemeral.as_str()) && error.contains("nothing is stored"), "{error}");
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
@@ -275,8 +290,9 @@ async fn n2_a_stream_at_its_limits_refuses_by_name() {
     let stored = answers.iter().filter(|answer| answer.is_ok()).count();
     assert_eq!(stored, 2, "{answers:?}");
     for answer in &answers[2..] {
-        let Err(PublishError::Refused { topic: named, reason }) = answer else { panic!("{answer:?}") };
+        let Err(PublishError::Unavailable { topic: named, reason }) = answer else { panic!("{answer:?}") };
         assert!(*named == topic && reason.contains("maximum messages"), "{reason}");
+        assert!(answer.as_ref().is_err_and(|error| !error.is_permanent()), "there may be room again");
     }
     broker.close(kit::PATIENCE).await.expect("closes");
 }
@@ -289,7 +305,23 @@ async fn n2_a_record_that_is_too_large_is_refused_alone() {
     let records = vec![record("k", "a"), Record::new(vec![b'x'; 9 << 20]), record("k", "b")];
     let answers = broker.publish(&topic, records).get().await;
     assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
-    let Err(PublishError::Refused { reason, .. }) = &answers[1] else { panic!("{answers:?}") };
-    assert!(reason.contains("max_payload"), "{reason}");
+    let Err(PublishError::TooLarge { bytes, limit, .. }) = &answers[1] else { panic!("{answers:?}") };
+    assert!(*bytes == 9 << 20 && limit.starts_with("max_payload of the server, "), "{limit}");
+    // The stream has a limit of its own, and the server one of headers.
+    let config = StreamConfig {
+        name: format!("{topic}-small"),
+        subjects: vec![format!("{topic}-small")],
+        max_message_size: 1_000,
+        ..StreamConfig::default()
+    };
+    kit::bare().await.create_stream(config).await.expect("a stream");
+    let small = Topic::new(&format!("{topic}-small")).expect("a good name");
+    let headers = [("long", &[b'h'; 70_000][..])].into_iter().collect();
+    for (topic, record) in [(&small, Record::new(vec![b'x'; 1_000])), (&topic, Record::new("x").with_headers(headers))]
+    {
+        let answers = broker.publish(topic, vec![record]).get().await;
+        let Err(error @ PublishError::TooLarge { .. }) = &answers[0] else { panic!("{answers:?}") };
+        assert!(error.is_permanent() && error.to_string().contains("exceeds"), "{error}");
+    }
     broker.close(kit::PATIENCE).await.expect("closes");
 }

@@ -1,14 +1,15 @@
-//! NATS keeps the contract of all brokers, on a real server: without partitions, where members share a topic.
+//! NATS keeps the contract of all brokers where members share topics without partitions: what can be kept there.
 
 mod kit;
 
-use buslane_core::{Broker, TopicSettings};
-use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, PublisherConfig};
+use buslane_core::Broker;
+use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions, PublisherConfig};
 use buslane_testkit::{
     broker_suite::{BrokerFixture, Capabilities, MemberSpec},
+    deadline::SILENCE,
     server,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 const UNMET: [(&str, &str); 12] = [
     ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
@@ -32,7 +33,7 @@ struct Nats(String);
 
 impl BrokerFixture for Nats {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { partitions: None, patience: Duration::from_secs(20), unmet: &UNMET, ..Capabilities::default() }
+        Capabilities { partitions: None, unmet: &UNMET, ..Capabilities::default() }
     }
 
     async fn member(&self, spec: MemberSpec) -> Arc<dyn Broker> {
@@ -40,12 +41,15 @@ impl BrokerFixture for Nats {
             servers: kit::servers(),
             group: spec.group,
             consumer: ConsumerConfig {
-                ack_wait: Duration::from_secs(1),
+                // What a crashed member had open comes after this time.
+                ack_wait: SILENCE / 3,
                 drain_deadline: spec.drain_deadline,
                 ..ConsumerConfig::default()
             },
+            connect_timeout: kit::PATIENCE,
+            request_timeout: SILENCE,
             publisher: PublisherConfig { publish_timeout: spec.publish_timeout, ..PublisherConfig::default() },
-            create_missing: Some(TopicSettings::default()),
+            partitions: Partitions::Shared,
             ..NatsConfig::default()
         };
         Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))

@@ -4,7 +4,7 @@ mod kit;
 
 use async_nats::{HeaderMap, jetstream::stream::Config as StreamConfig};
 use buslane_core::{Broker, TopicSettings, TopicStrategy};
-use buslane_nats::{NatsBroker, NatsConfig};
+use buslane_nats::{NatsBroker, NatsConfig, Partitions};
 use buslane_testkit::{
     broker_suite::{bodies, publish, record, settle},
     deadline::within,
@@ -118,7 +118,7 @@ async fn n5_the_servers_subject_mapping_may_choose_the_partition() {
     let server = tokio::task::spawn_blocking(|| OwnServer::nats(config)).await.expect("a server");
     let mut own = kit::config("g");
     own.servers = server.address.replace("nats://", "");
-    own.create_missing = Some(TopicSettings { partitions: Some(4), ..TopicSettings::default() });
+    own.partitions = Partitions::Exactly(4);
     let topic = buslane_core::Topic::new("orders").expect("a name");
     let mut member = kit::member(own, &topic).await;
     member.until_assigned(4).await;

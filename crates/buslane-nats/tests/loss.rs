@@ -2,8 +2,8 @@
 
 mod kit;
 
-use buslane_core::{Broker, SubscribeOptions, TopicSettings};
-use buslane_nats::{NatsBroker, NatsConfig, PublisherConfig};
+use buslane_core::{Broker, SubscribeOptions};
+use buslane_nats::{NatsBroker, NatsConfig, Partitions, PublisherConfig};
 use buslane_testkit::{
     broker_suite::{Feed, publish, settle},
     loss::{Again, Loss},
@@ -12,9 +12,9 @@ use buslane_testkit::{
 };
 use std::{sync::Arc, time::Duration};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
-fn config(server: &OwnServer, partitions: Option<u32>) -> NatsConfig {
+fn config(server: &OwnServer, partitions: Partitions) -> NatsConfig {
     let mut config = kit::config(&unique("g"));
     config.consumer.lease = Duration::from_secs(2);
     NatsConfig {
@@ -23,12 +23,12 @@ fn config(server: &OwnServer, partitions: Option<u32>) -> NatsConfig {
         ping_interval: Duration::from_millis(500),
         request_timeout: Duration::from_secs(2),
         publisher: PublisherConfig { publish_timeout: PATIENCE, ..PublisherConfig::default() },
-        create_missing: Some(TopicSettings { partitions, ..TopicSettings::default() }),
+        partitions,
         ..config
     }
 }
 
-async fn resumes(partitions: Option<u32>, lose: fn(&mut OwnServer), mend: fn(&mut OwnServer)) {
+async fn resumes(partitions: Partitions, lose: fn(&mut OwnServer), mend: fn(&mut OwnServer)) {
     let server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
     let topic = kit::name("lossy");
     let connected = NatsBroker::connect(config(&server, partitions)).await;
@@ -40,25 +40,25 @@ async fn resumes(partitions: Option<u32>, lose: fn(&mut OwnServer), mend: fn(&mu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_a_server_that_stands_still_and_goes_on_loses_nothing() {
-    resumes(None, OwnServer::pause, OwnServer::resume).await;
+    resumes(Partitions::Shared, OwnServer::pause, OwnServer::resume).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_a_server_that_is_killed_and_started_again_loses_nothing() {
-    resumes(None, OwnServer::kill, OwnServer::start_again).await;
+    resumes(Partitions::Shared, OwnServer::kill, OwnServer::start_again).await;
 }
 
 /// The leases end while it is away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_partitions_come_back_with_the_server() {
-    resumes(Some(4), OwnServer::kill, OwnServer::start_again).await;
+    resumes(Partitions::Auto, OwnServer::kill, OwnServer::start_again).await;
 }
 
 /// It answers nothing for longer than a request may take, as a cluster that chooses its leaders does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_subscribing_waits_for_a_server_that_answers() {
     let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
-    for partitions in [None, Some(2)] {
+    for partitions in [Partitions::Shared, Partitions::Auto] {
         let request_timeout = Duration::from_millis(200);
         let config = NatsConfig { request_timeout, ..config(&server, partitions) };
         let broker = Arc::new(NatsBroker::connect(config).await.expect("a server that answers"));

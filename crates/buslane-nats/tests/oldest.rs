@@ -3,7 +3,7 @@
 mod kit;
 
 use buslane_core::{Broker, BrokerError, Topic, TopicSettings, TopicStrategy};
-use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Start};
+use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions, Start};
 use buslane_testkit::{
     broker_suite::{Feed, bodies, publish, settle},
     own_server::OwnServer,
@@ -84,12 +84,28 @@ async fn n3_the_oldest_server_shows_every_setting() {
     feed.close().await;
 }
 
+/// It has no leases: members share a topic by default too, as a warning says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n5_the_oldest_server_has_topics_shared() {
+    let (_server, mut config) = server().await;
+    config.partitions = Partitions::Auto;
+    let mut members = [kit::member(config.clone(), &topic()).await, kit::member(config, &topic()).await];
+    publish(&members[0].broker, &topic(), kit::numbers(0..10)).await;
+    for member in &mut members {
+        member.until_assigned(1).await;
+    }
+    for mut member in members {
+        settle(member.take_for(Duration::from_millis(100)).await);
+        member.close().await;
+    }
+}
+
 /// Partitions need filters that it would ignore.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_the_oldest_server_is_asked_for_nothing_that_it_ignores() {
     let (_server, config) = server().await;
     let four = TopicSettings { partitions: Some(4), ..TopicSettings::default() };
-    let config = NatsConfig { create_missing: Some(four.clone()), ..config };
+    let config = NatsConfig { partitions: Partitions::Exactly(4), ..config };
     let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(config).await.expect("it is taken"));
     let asked = broker.configure_topic(&topic(), &four, TopicStrategy::CreateOnly).await.map(drop);
     let subscribed = broker.subscribe(&[(topic(), Default::default())]).await;

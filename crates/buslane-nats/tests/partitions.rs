@@ -1,14 +1,15 @@
-//! NATS keeps the contract of all brokers with partitions too, which members hold by lease. SPEC: N5
+//! NATS keeps the contract of all brokers with its default settings: partitions that members hold by lease. SPEC: N5
 
 mod kit;
 
-use buslane_core::{Broker, TopicSettings};
+use buslane_core::Broker;
 use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, PublisherConfig};
 use buslane_testkit::{
     broker_suite::{BrokerFixture, Capabilities, MemberSpec},
+    deadline::{LIMIT, SILENCE},
     server,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 const UNMET: [(&str, &str); 4] = [
     ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
@@ -23,7 +24,7 @@ struct Nats(String);
 
 impl BrokerFixture for Nats {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { patience: Duration::from_secs(20), unmet: &UNMET, ..Capabilities::default() }
+        Capabilities { unmet: &UNMET, ..Capabilities::default() }
     }
 
     async fn member(&self, spec: MemberSpec) -> Arc<dyn Broker> {
@@ -32,13 +33,14 @@ impl BrokerFixture for Nats {
             group: spec.group,
             consumer: ConsumerConfig {
                 // Long, so that nothing here can wait for it.
-                ack_wait: Duration::from_secs(60),
+                ack_wait: LIMIT,
                 drain_deadline: spec.drain_deadline,
-                lease: Duration::from_secs(2),
+                lease: SILENCE,
                 ..ConsumerConfig::default()
             },
+            connect_timeout: kit::PATIENCE,
+            request_timeout: SILENCE,
             publisher: PublisherConfig { publish_timeout: spec.publish_timeout, ..PublisherConfig::default() },
-            create_missing: Some(TopicSettings { partitions: Some(8), ..TopicSettings::default() }),
             ..NatsConfig::default()
         };
         Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))

@@ -18,7 +18,7 @@ pub mod topics;
 
 pub use feed::{Feed, bodies, publish, record, settle};
 
-use crate::deadline::turn;
+use crate::deadline::{DRAIN, LIMIT, turn};
 use buslane_core::{Broker, SubscribeOptions, Topic};
 use std::{
     sync::Arc,
@@ -32,7 +32,7 @@ pub struct Capabilities {
     pub partitions: Option<u32>,
     /// Records that a partition holds before publishers wait; `None` where nothing makes them wait. Default: none.
     pub capacity: Option<usize>,
-    /// How long a step of a scenario may take. Default: 10 s.
+    /// How long a step of a scenario may take. Default: [`LIMIT`].
     pub patience: Duration,
     /// Scenarios that the backend cannot meet, each with the reason. Default: none.
     pub unmet: &'static [(&'static str, &'static str)],
@@ -40,7 +40,7 @@ pub struct Capabilities {
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { partitions: Some(8), capacity: None, patience: Duration::from_secs(10), unmet: &[] }
+        Self { partitions: Some(8), capacity: None, patience: LIMIT, unmet: &[] }
     }
 }
 
@@ -89,11 +89,7 @@ impl<F: BrokerFixture> Ground<F> {
 
     /// What a member of `group` is made of, at its defaults.
     pub fn spec(&self, group: &str) -> MemberSpec {
-        MemberSpec {
-            group: self.fixture.name(group),
-            drain_deadline: Duration::from_secs(10),
-            publish_timeout: Duration::from_secs(10),
-        }
+        MemberSpec { group: self.fixture.name(group), drain_deadline: DRAIN, publish_timeout: LIMIT }
     }
 
     /// A member of `group`.
@@ -152,10 +148,11 @@ where
             eprintln!("unmet: {name}: {reason}");
             return;
         }
-        let limit = can.patience * 6;
+        // For what hangs: each step has a limit of its own.
+        let limit = can.patience * 3;
         let ended = tokio::time::timeout(limit, scenario(Ground { fixture, can })).await;
         assert!(ended.is_ok(), "{name} did not end within {limit:?}");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + LIMIT;
         let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         while alive() > 0 {
             assert!(Instant::now() < deadline, "{name} left {} tasks behind", alive());

@@ -9,11 +9,13 @@
 
 pub mod backlog;
 pub mod basics;
+pub mod blocked;
 pub mod classes;
 pub mod configuration;
 mod crowd;
 pub mod dead_letters;
 pub mod delivery;
+pub mod drained;
 pub mod draining;
 pub mod envelopes;
 pub mod faults;
@@ -24,6 +26,7 @@ mod journal;
 pub mod keys;
 mod kit;
 pub mod lanes;
+pub mod letter_topics;
 pub mod lifecycle;
 pub mod limits;
 pub mod load;
@@ -41,6 +44,8 @@ pub mod publishing;
 pub mod rates;
 pub mod recovery;
 pub mod redelivery;
+pub mod redriven;
+pub mod reduced;
 pub mod retries;
 pub mod rollout;
 pub mod routing;
@@ -65,7 +70,7 @@ pub use seen::{
 };
 pub use spans::SpanSeen;
 
-use crate::broker_suite::MemberSpec;
+use crate::{broker_suite::MemberSpec, deadline::LIMIT};
 use buslane::Config;
 use buslane_core::{BoxFuture, Broker, Topic};
 use std::{sync::Arc, time::Duration};
@@ -95,7 +100,7 @@ impl PoolKind {
 pub struct Capabilities {
     /// Records that a partition holds before publishers wait; `None` where nothing makes them wait. Default: none.
     pub capacity: Option<usize>,
-    /// How long a step of a scenario may take. Default: 20 s.
+    /// How long a step of a scenario may take. Default: [`LIMIT`].
     pub patience: Duration,
     /// Scenarios that the backend cannot meet, each with the reason. Default: none.
     pub unmet: &'static [(&'static str, &'static str)],
@@ -103,7 +108,7 @@ pub struct Capabilities {
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { capacity: None, patience: Duration::from_secs(20), unmet: &[] }
+        Self { capacity: None, patience: LIMIT, unmet: &[] }
     }
 }
 

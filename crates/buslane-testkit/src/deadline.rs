@@ -7,8 +7,16 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Long enough for a loaded machine; only a failing test waits as long.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// Bounds a hang, and nothing else: long enough for a machine whose cores all do something else. Only a failing test waits as
+/// long. Timeouts of configurations that a test does not try are as long too.
+pub const LIMIT: Duration = Duration::from_secs(180);
+
+/// How long a member of a test may be starved before others take over what it has. A scenario in which one dies without a word
+/// waits as long, so it is no longer than it must be.
+pub const SILENCE: Duration = Duration::from_secs(12);
+
+/// What open deliveries of a partition are given before it moves, in a test that settles them.
+pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// Waits for `future`.
 ///

@@ -186,7 +186,7 @@ macro_rules! pool_suite {
             ]);
             $crate::pool_suite!(@ run_paused $fixture, supervision: [
                 p8_failing_seat_cools_down_and_others_take_over
-                p8_pool_with_no_seat_left_refuses_and_comes_back
+                p8_storm_of_panics_leaves_workers_in_service
                 p8_restarts_outside_of_the_window_are_forgotten
                 p8_stop_does_not_wait_for_a_cool_down
                 p8_stop_ends_a_cool_down_at_the_deadline

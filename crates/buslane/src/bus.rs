@@ -2,6 +2,7 @@
 
 mod builder;
 mod connect;
+mod drained;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod limits;
@@ -10,12 +11,14 @@ mod nats;
 mod outgoing;
 mod publish;
 mod reload;
+mod scatter;
 mod shadow;
 mod shutdown;
 mod subscribe;
 mod topics;
 
 pub use builder::SubscriptionBuilder;
+pub use drained::{Drained, Undrained};
 pub(crate) use outgoing::Outgoing;
 pub use reload::{ReloadRefusal, ReloadReport};
 pub use shadow::ShadowedSubscription;
@@ -24,13 +27,14 @@ pub use subscribe::Subscription;
 
 use crate::{
     BusError, Config,
-    flow::{Flow, StalledPartition},
+    flow::{BlockedKey, Flow, StalledPartition},
     operations::{BusEvent, EventCallback, PartitionBacklog, PublishBacklog, RecoveryStatus},
     trace::Tracer,
 };
 use buslane_core::{Backend, Broker, LaneState, PoolStats, Topic};
 use outgoing::PublishLimits;
 use parking_lot::Mutex;
+use scatter::Scatter;
 use shutdown::Closing;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tokio_util::{
@@ -67,6 +71,7 @@ struct Inner {
     outgoing: Arc<Outgoing>,
     publish_limits: PublishLimits,
     closing: Closing,
+    scatter: Scatter,
     /// Ends the bus's tasks when the last clone goes.
     _alive: DropGuard,
 }
@@ -86,6 +91,10 @@ pub struct Status {
     /// Partitions that wait for room: behind a full lane, a full pool, or more blocked messages than there may be. What is
     /// named here for long holds a key that fails, or has one that is too busy.
     pub stalled_partitions: Vec<StalledPartition>,
+    /// Keys that are out of attempts and wait, those blocked longest first: 1,000 at most.
+    pub blocked: Vec<BlockedKey>,
+    /// All keys that are blocked.
+    pub blocked_keys: usize,
     /// Partitions that are behind, as of the last look.
     pub backlog: Vec<PartitionBacklog>,
     /// What this bus publishes and the broker has not answered, as of the last look.
@@ -116,11 +125,14 @@ impl EventBus {
     pub fn status(&self) -> Status {
         let joined = self.0.joined.lock().clone();
         let flow = &self.0.flow;
+        let blocked = &flow.services.troubles.blocked;
         Status {
             pool: flow.pool.name(),
             lanes: flow.pool.stats(),
             held_topics: joined.into_iter().filter(|topic| flow.registry.get(topic).is_none()).collect(),
             stalled_partitions: flow.stalls.all(),
+            blocked: blocked.all(),
+            blocked_keys: blocked.count(),
             backlog: flow.operations.backlog(),
             publish_backlog: flow.operations.publish_backlog(),
             recovery_mode: flow.operations.is_recovering(),

@@ -14,11 +14,13 @@ mod error;
 mod file;
 mod health;
 mod kafka;
+mod names;
 mod nats;
 mod operations;
 mod optional;
 mod origins;
 mod pools;
+mod program;
 mod reference;
 mod rollout;
 mod rules;
@@ -36,8 +38,8 @@ pub use kafka::{
     KafkaTopicConfig,
 };
 pub use nats::{
-    NatsConfig, NatsConsumerConfig, NatsLoginConfig, NatsPublisherConfig, NatsSecurityConfig, NatsStart, NatsStorage,
-    NatsStreamConfig, NatsTlsConfig,
+    NatsConfig, NatsConsumerConfig, NatsLoginConfig, NatsPartitions, NatsPublisherConfig, NatsSecurityConfig,
+    NatsStart, NatsStorage, NatsStreamConfig, NatsTlsConfig,
 };
 pub use operations::{BacklogConfig, LimitsConfig, RateLimit, RecoveryConfig, RecoveryStart, TopicLimitsConfig};
 pub(crate) use origins::InFile;
@@ -72,7 +74,9 @@ pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 pub struct Config {
     /// The broker: `memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`. Default: `memory://`.
     pub url: BusUrl,
-    /// Consumer group, or durable consumer, that this process reads as. Default: `buslane`.
+    /// Consumer group, or durable consumer, that this process reads as. Default: none that is fixed, but the
+    /// name of the program's file, in which everything but ASCII letters, digits, `.`, `_` and `-` becomes `-`; `buslane` where
+    /// there is no such name.
     pub group: String,
     /// Topics announced before their handlers; their messages are held until one subscribes. Default: none.
     pub topics: Vec<String>,
@@ -116,7 +120,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             url: BusUrl::default(),
-            group: "buslane".to_owned(),
+            group: program::group(),
             topics: Vec::new(),
             publish_timeout: Duration::from_secs(10),
             publish_fast_path: Duration::from_millis(100),
@@ -149,20 +153,24 @@ impl Config {
     /// Reads the file that the variable `BUSLANE_CONFIG` names, when it is set, then the environment.
     ///
     /// # Errors
-    /// The first key or variable that cannot be read or breaks a rule, or why the file cannot be read.
+    /// The first key or variable that cannot be read or breaks a rule, a variable that begins with `BUSLANE_` and is not known, or
+    /// why the file cannot be read.
     pub fn load() -> Result<Self, ConfigError> {
+        names::check(process_variables())?;
         Self::load_with(&process_environment)
     }
 
     /// Defaults, then the environment; no file.
     ///
     /// # Errors
-    /// The first variable that cannot be read or breaks a rule.
+    /// The first variable that cannot be read, breaks a rule, or begins with `BUSLANE_` and is not known.
     pub fn from_env() -> Result<Self, ConfigError> {
+        names::check(process_variables())?;
         Self::default().with_variables(&process_environment)
     }
 
-    /// As [`Config::load`], with variables from elsewhere than the process environment.
+    /// As [`Config::load`], with variables from elsewhere than the process environment. Which other variables there are is not
+    /// known here, so none is refused as unknown.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -278,4 +286,9 @@ impl Config {
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn process_environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn process_variables() -> impl Iterator<Item = OsString> {
+    std::env::vars_os().map(|(name, _)| name)
 }

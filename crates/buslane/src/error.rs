@@ -36,6 +36,20 @@ pub enum BusError {
         /// The rule.
         rule: &'static str,
     },
+    /// The dead letters of a subscription could not be written, so it does not begin.
+    #[error(
+        "subscription to {topic}: dead letter topic {dead_letters} cannot be written: {reason}; \
+         create it, or choose one that exists and that this client may write to"
+    )]
+    DeadLetterTopic {
+        /// The topic to read.
+        topic: Topic,
+        /// Where its dead letters go.
+        dead_letters: Topic,
+        /// The broker's reason.
+        #[source]
+        reason: BrokerError,
+    },
     /// The URL names a broker that this build does not contain.
     #[error("{scheme}:// is not part of this build: {hint}")]
     Backend {

@@ -4,10 +4,12 @@
 //! the pool; the adapter gets its settlement when the job ends.
 
 mod attempt;
+mod blocked;
 mod dead_letter;
 mod envelope;
 mod follow;
 mod gate;
+mod left;
 mod pump;
 mod registry;
 mod regular;
@@ -20,8 +22,11 @@ mod throttle;
 
 pub use attempt::HandlerTimedOut;
 pub(crate) use attempt::{Erased, Policy, Services, Troubles};
+pub use blocked::BlockedKey;
+pub(crate) use blocked::{BlockedKeys, Snapshot as Blocked};
 pub(crate) use envelope::erase_envelopes;
 pub(crate) use gate::places;
+pub(crate) use left::Left;
 pub(crate) use pump::pump;
 pub(crate) use registry::{Pause, Registry, Subscribed};
 pub(crate) use regular::erase_regular;
@@ -29,7 +34,7 @@ pub use route::Extractor;
 pub(crate) use shadow::Shadow;
 pub(crate) use sources::Sources;
 pub use stalls::StalledPartition;
-pub(crate) use stalls::Stalls;
+pub(crate) use stalls::{Stalls, Waiting};
 pub(crate) use throttle::Throttle;
 
 use crate::{

@@ -14,7 +14,7 @@ mod report;
 mod watcher;
 
 pub use fault::{Component, Condition, Fault};
-pub use report::{ComponentHealth, FaultReport, Health, HealthMetrics};
+pub use report::{ComponentHealth, FaultReport, Health, HealthMetrics, NotReady};
 pub(crate) use watcher::{Alive, watcher};
 
 use crate::{EventBus, clock::now, config::HealthConfig, flow::Flow};
@@ -35,6 +35,9 @@ use std::{
 };
 use time::OffsetDateTime;
 use tracing::{info, warn};
+
+/// Blocked keys that health names; it counts the others. The status names more of them.
+const BLOCKED_NAMED: usize = 20;
 
 /// What is known of the health of one bus.
 pub(crate) struct Watch {
@@ -105,14 +108,14 @@ impl Watch {
             probe.lags(lags, asked);
         }
         let sources = flow.sources.all();
+        let mut reading: HashMap<_, Vec<_>> = HashMap::new();
+        for watched in sources.iter().filter(|watched| !watched.source.has_ended()) {
+            reading.entry((&watched.source.topic, watched.source.partition)).or_default().push(watched);
+        }
         let mut behind = Vec::new();
         for lag in lags {
             let Some(unread) = lag.unread.filter(|unread| *unread > 0) else { continue };
-            let own = sources.iter().filter(|watched| {
-                (&watched.source.topic, watched.source.partition) == (&lag.topic, lag.partition)
-                    && !watched.source.has_ended()
-            });
-            let own: Vec<_> = own.collect();
+            let own = reading.get(&(&lag.topic, lag.partition)).map_or(&[][..], Vec::as_slice);
             // A partition that is read by nobody is behind as well.
             if own.iter().all(|watched| watched.is_waiting()) {
                 let taken = own.iter().map(|watched| watched.taken()).sum();
@@ -139,22 +142,19 @@ impl Watch {
             stats: flow.pool.stats(),
             running: running.map(|job| Running { job, place: places.get(&job.source).cloned() }).collect(),
             stalls: stalls
-                .map(|((topic, partition), reason, since)| Stall {
-                    place: format!("{topic}/{partition}"),
-                    reason,
-                    since,
-                })
+                .map(|((topic, partition), waiting)| Stall { place: format!("{topic}/{partition}"), waiting })
                 .collect(),
             behind: facts.behind.clone(),
             paused: paused.collect(),
             held: held.into_iter().collect(),
-            blocked: troubles.blocked.lock().clone(),
+            blocked: troubles.blocked.look(BLOCKED_NAMED),
             unwritable: troubles.unwritable.lock().clone(),
             memory: memory::resident(),
             lost: facts.lost.clone(),
             unanswered: facts.unanswered,
             has_answered: facts.has_answered,
             symptoms: flow.services.broker.symptoms(),
+            has_sources: !sources.is_empty(),
             probes: self.probe.as_ref().map(|probe| probe.look(flow)),
             failed: facts.failed.clone(),
             tasks_ended: self.tasks_ended.load(Relaxed),
@@ -166,15 +166,17 @@ impl Watch {
     /// Looks, judges, and says so in the log and in the metrics.
     fn look(&self, flow: &Flow) -> Health {
         let look = self.observe(flow);
+        flow.services.metrics.unreadable(flow.services.broker.unreadable());
         let backlog = flow.operations.backlog().iter().map(|behind| behind.messages).sum();
-        let figures = Figures::new(&look.stats, backlog, flow.operations.is_recovering(), look.memory);
+        let figures =
+            Figures::new(&look.stats, look.blocked.count, backlog, flow.operations.is_recovering(), look.memory);
         let mut judge = self.judge.lock();
         let now = now();
         for change in judge.observe(&look, now) {
             let (fault, subject, detail) = (change.fault.as_str(), change.subject, change.detail);
             match change.is_on {
-                true => warn!(fault, subject, detail, "health fault"),
-                false => info!(fault, subject, "health fault is over"),
+                true => warn!(fault, %subject, %detail, "health fault"),
+                false => info!(fault, %subject, "health fault is over"),
             }
         }
         let health = Health::new(&judge, figures, now, OffsetDateTime::now_utc());

@@ -28,10 +28,13 @@
 //! Not here: anything else that changes the bus, and any kind of login. So [`serve`] listens where the machine itself can reach
 //! it, unless it is told otherwise. The token goes over the wire as it is: let nobody listen there.
 
+mod connections;
+mod limits;
 mod rollout;
 mod server;
 mod status;
 
+pub use limits::ServerLimits;
 pub use server::{HttpError, Listen, Server, serve};
 
 use crate::{EventBus, Health};

@@ -18,8 +18,8 @@ mod terminal;
 pub mod trace;
 
 pub use bus::{
-    EventBus, ReloadRefusal, ReloadReport, ShadowedSubscription, ShutdownReport, Status, Subscription,
-    SubscriptionBuilder,
+    Drained, EventBus, ReloadRefusal, ReloadReport, ShadowedSubscription, ShutdownReport, Status, Subscription,
+    SubscriptionBuilder, Undrained,
 };
 pub use buslane_core as core;
 pub use buslane_core::{
@@ -30,8 +30,8 @@ pub use buslane_core::{
 pub use classify::{Class, Classifier, classify};
 pub use config::{Config, ConfigError, PoolChoice, RateLimit};
 pub use error::BusError;
-pub use flow::{Extractor, HandlerTimedOut, StalledPartition};
-pub use health::{Component, ComponentHealth, Condition, Fault, FaultReport, Health, HealthMetrics};
+pub use flow::{BlockedKey, Extractor, HandlerTimedOut, StalledPartition};
+pub use health::{Component, ComponentHealth, Condition, Fault, FaultReport, Health, HealthMetrics, NotReady};
 pub use operations::{
     BusEvent, PartitionBacklog, PublishBacklog, RecoveryCause, RecoveryPhase, RecoveryStatus, Severity,
 };

@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use publishing::Publishing;
 use recovery::{Look, Recovery, Through};
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -105,7 +106,7 @@ impl Operations {
     }
 
     /// Changes what recovery mode lets through.
-    pub(crate) fn set_recovery_limits(&self, rate: RateLimit, keys: usize) {
+    pub(crate) fn set_recovery_limits(&self, rate: Option<RateLimit>, keys: usize) {
         self.change(|state| state.recovery.set_through(Through { rate, keys }));
     }
 
@@ -126,6 +127,11 @@ impl Operations {
 
     pub(crate) fn recovery(&self) -> RecoveryStatus {
         self.state.lock().recovery.status()
+    }
+
+    /// The broker has said how far behind this bus is, between two checks: only the metrics follow.
+    pub(crate) fn tell_lags(&self, lags: &[Lag]) {
+        self.state.lock().gauges.lags(lags);
     }
 
     /// The broker has said how far behind this bus is. `is_check` tells a regular look from one at new sources.
@@ -151,7 +157,13 @@ impl Operations {
                 None
             }
         });
-        self.arrivals.looked(lags);
+        if !self.arrivals.is_empty() {
+            let state = self.state.lock();
+            let told = lags.iter().filter(|lag| state.backlog.is_told(lag));
+            let told: HashSet<_> = told.map(|lag| (&lag.topic, lag.partition)).collect();
+            drop(state);
+            self.arrivals.looked(&told);
+        }
     }
 
     /// So many records are on their way to the broker, and answers took so long.
@@ -178,7 +190,7 @@ impl Operations {
         let Some(event) = change(&mut state) else { return };
         let limits = state.recovery.limits();
         self.is_recovering.store(limits.is_some(), Relaxed);
-        self.recovery_rate.set(limits.map(|through| through.rate));
+        self.recovery_rate.set(limits.and_then(|through| through.rate));
         self.pool.limit_keys(limits.map(|through| through.keys));
         state.gauges.recovery(limits.is_some());
         self.tell(event);
@@ -189,7 +201,7 @@ impl Operations {
     fn tell(&self, event: BusEvent) {
         event.log();
         if let Err(mpsc::error::TrySendError::Full(event)) = self.news.try_send(event) {
-            error!(?event, "event lost: callbacks are too slow");
+            error!(event = event.name(), "event lost: callbacks are too slow");
         }
     }
 }
@@ -201,8 +213,8 @@ impl State {
         match (was_behind, behind.is_empty()) {
             (false, false) => {
                 let messages: u64 = behind.iter().map(|behind| behind.messages).sum();
-                let age = behind.iter().filter_map(|behind| behind.age).max();
-                warn!(partitions = behind.len(), messages, ?age, "backlog entered");
+                let age_seconds = behind.iter().filter_map(|behind| behind.age).max().map(|age| age.as_secs_f64());
+                warn!(partitions = behind.len(), messages, age_seconds, "backlog entered");
             }
             (true, true) => info!("backlog left"),
             _ => {}

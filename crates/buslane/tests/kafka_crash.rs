@@ -18,7 +18,7 @@ const DONE: usize = 100_000;
 const REDELIVERED: usize = DONE / 100;
 /// Long after the last commit, which comes every second.
 const AFTER_THE_LAST: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 const STUCK: &str = "stuck";
 /// Tells the process that it is the one to be killed: its topic, which is its group too.
 const MEMBER: &str = "BUSLANE_TEST_MEMBER_OF";

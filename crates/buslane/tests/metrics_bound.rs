@@ -92,5 +92,5 @@ async fn publish_and_settle(bus: &EventBus, ended: u64) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), all_ended).await.unwrap();
+    tokio::time::timeout(buslane_testkit::deadline::LIMIT, all_ended).await.unwrap();
 }

@@ -1,32 +1,34 @@
-//! The bus on a real NATS keeps the promises with both pools: where a group shares a topic, and with partitions.
+//! The bus on a real NATS keeps the promises with both pools and default settings; and those that hold where a group shares
+//! its topics.
 
 use async_nats::jetstream::{consumer::Info, stream::Stream};
 use buslane::{Config, Topic};
-use buslane_core::{BoxFuture, Broker, BrokerEvent, SubscribeOptions, TopicSettings};
-use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, PublisherConfig};
+use buslane_core::{BoxFuture, Broker, BrokerEvent, SubscribeOptions};
+use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions, PublisherConfig};
 use buslane_testkit::{
     broker_suite::MemberSpec,
     bus_suite::{BusFixture, Capabilities, Fault},
+    deadline::SILENCE,
     server,
 };
 use futures_util::TryStreamExt;
 use std::{sync::Arc, time::Duration};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 struct Nats {
     /// Of this fixture alone: all share one server.
     tag: String,
-    partitions: Option<u32>,
+    partitions: Partitions,
 }
 
 impl Nats {
-    fn new(partitions: Option<u32>) -> Self {
+    fn new(partitions: Partitions) -> Self {
         Self { tag: server::unique("t"), partitions }
     }
 }
 
-const UNMET: [(&str, &str); 14] = [
+const UNMET: [(&str, &str); 8] = [
     ("b6_a_publish_waits_and_then_times_out", NEVER_FULL),
     ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
@@ -35,25 +37,19 @@ const UNMET: [(&str, &str); 14] = [
     ("o3_a_broker_that_is_away_is_named", NO_FAULT),
     ("b1_on_reconnect_is_called_and_everything_goes_on", NO_FAULT),
     ("d3_a_waiting_retry_moves_with_its_partition", NOT_THAT_ONE),
-    // With partitions these are met.
-    ("k3_rebalances_lose_nothing", SHARED),
-    ("k3_a_rebalance_of_a_single_bus_loses_nothing", SHARED),
-    ("d2_everything_at_once_loses_nothing", SHARED),
-    ("k3_a_failure_in_a_rebalance_keeps_the_order", SHARED),
-    ("k3_two_buses_share_and_hand_over", SHARED),
-    ("d4_too_many_blocked_messages_stop_their_own_partitions_alone", ONE_SOURCE),
 ];
-const MET_WITH_PARTITIONS: usize = 6;
 const NEVER_FULL: &str = "a stream has no bound; buslane-nats/tests/publish.rs fills the publisher instead";
 const NO_FAULT: &str = "a server has no such switch; buslane-nats/tests/loss.rs stops, kills and starts one instead";
 const NOT_THAT_ONE: &str = "a member that joins takes a part of the partitions, which may not be that one";
-const ONE_SOURCE: &str = "a topic without partitions stops as a whole";
-const SHARED: &str = "a topic without partitions is shared: no order over several members is promised";
+const UNMET_WHERE_SHARED: [(&str, &str); 2] = [
+    ("k3_two_buses_of_a_group_keep_each_keys_order", "the order of a key over several members is given up"),
+    ("d4_too_many_blocked_messages_stop_their_own_partitions_alone", "a topic without partitions stops as a whole"),
+];
 
 impl BusFixture for Nats {
     fn capabilities(&self) -> Capabilities {
-        let unmet = if self.partitions.is_some() { &UNMET[..UNMET.len() - MET_WITH_PARTITIONS] } else { &UNMET[..] };
-        Capabilities { patience: PATIENCE, unmet, ..Capabilities::default() }
+        let unmet = if self.partitions == Partitions::Shared { &UNMET_WHERE_SHARED[..] } else { &UNMET[..] };
+        Capabilities { unmet, ..Capabilities::default() }
     }
 
     fn config(&self) -> Config {
@@ -74,13 +70,14 @@ impl BusFixture for Nats {
     /// A member that joins, waits for its share, reads nothing of it and leaves.
     fn fault(&self, fault: Fault) -> BoxFuture<'_, bool> {
         let Fault::Rebalance(group) = fault else { return Box::pin(async { false }) };
-        if self.partitions.is_none() {
+        if self.partitions == Partitions::Shared {
             return Box::pin(async { false });
         }
         Box::pin(async move {
             let mut topics = Vec::new();
             for topic in self.topics().await {
-                if !consumers(&topic, &group).await.is_empty() {
+                // Of others there is nothing to share out.
+                if consumers(&topic, &group).await.len() > 1 {
                     topics.push((topic, SubscribeOptions::default()));
                 }
             }
@@ -97,7 +94,7 @@ impl BusFixture for Nats {
     fn unsettled<'a>(&'a self, group: &'a str, topic: &'a Topic) -> BoxFuture<'a, u64> {
         Box::pin(async move {
             let consumers = consumers(topic, group).await;
-            if consumers.len() < self.partitions.unwrap_or(1) as usize {
+            if consumers.len() < partitions(topic).await {
                 // A source that nobody has begun to read has settled nothing.
                 return stored(topic).await;
             }
@@ -119,13 +116,16 @@ impl Nats {
             servers: server::address("NATS_URL").replace("nats://", ""),
             group: spec.group,
             consumer: ConsumerConfig {
-                ack_wait: Duration::from_secs(2),
+                // What a crashed member had open comes after this time, where members share a topic.
+                ack_wait: SILENCE / 3,
                 drain_deadline: spec.drain_deadline,
-                lease: Duration::from_secs(3),
+                lease: SILENCE,
                 ..ConsumerConfig::default()
             },
+            connect_timeout: PATIENCE,
+            request_timeout: SILENCE,
             publisher: PublisherConfig { publish_timeout: spec.publish_timeout, ..PublisherConfig::default() },
-            create_missing: Some(TopicSettings { partitions: self.partitions, ..TopicSettings::default() }),
+            partitions: self.partitions,
             ..NatsConfig::default()
         }
     }
@@ -153,6 +153,15 @@ async fn stored(topic: &Topic) -> u64 {
     bare().await.get_stream(topic.as_str()).await.map_or(0, |stream| stream.cached_info().state.messages)
 }
 
+/// How many consumers a group has when it reads a topic: one for each partition, which has two subjects.
+async fn partitions(topic: &Topic) -> usize {
+    bare()
+        .await
+        .get_stream(topic.as_str())
+        .await
+        .map_or(1, |stream| stream.cached_info().config.subjects.len().div_ceil(2))
+}
+
 /// Sequence of the last message that a consumer's filters let through, 0 when there is none. A partition has two.
 async fn newest(stream: &Stream, consumer: &Info) -> u64 {
     let config = &consumer.config;
@@ -171,5 +180,59 @@ async fn consumers(topic: &Topic, group: &str) -> Vec<Info> {
     all.into_iter().filter(|info| info.name.starts_with(&format!("{group}@"))).collect()
 }
 
-// The one with a shared topic, the other with partitions that are held by lease.
-buslane_testkit::bus_suite!(Nats::new(None), Nats::new(Some(4)));
+buslane_testkit::bus_suite!(Nats::new(Partitions::Auto));
+
+/// What it may change that a group shares a topic.
+mod shared {
+    use super::*;
+
+    buslane_testkit::bus_suite! {
+        @tests Keyed Nats::new(Partitions::Shared);
+        order {
+            r3_versions_of_an_aggregate_are_handled_in_order,
+            r3_order_holds_while_handlers_wait,
+            d3_order_is_kept_across_a_failed_attempt,
+            r3_a_slow_key_does_not_delay_the_others,
+            r3_envelopes_and_regular_messages_go_together,
+        }
+        delivery {
+            d2_a_later_message_never_settles_an_earlier_one,
+        }
+        redelivery {
+            d1_what_a_shutdown_leaves_comes_again,
+            d1_a_crash_loses_nothing,
+            d1_settle_first_is_at_most_once,
+            d1_a_restart_continues_and_does_not_replay,
+            d2_a_failing_message_comes_again_after_a_restart,
+        }
+        draining {
+            b9_shutdown_drains_what_is_queued,
+            b9_a_running_handler_is_awaited_and_not_repeated,
+            d3_a_failure_while_the_bus_drains_keeps_the_order,
+        }
+        groups {
+            k3_two_buses_of_a_group_keep_each_keys_order,
+            d1_another_bus_takes_over_after_a_crash,
+            k3_buses_of_other_groups_are_not_disturbed,
+        }
+        turmoil {
+            b3_a_failure_as_its_subscription_ends_keeps_the_order,
+        }
+        subscriptions {
+            b3_ending_one_subscription_leaves_the_others,
+            b3_coming_and_going_loses_and_doubles_nothing,
+            b3_subscribing_again_continues,
+        }
+        publishing {
+            b1_a_receipt_says_where_it_is_stored,
+        }
+        pressure {
+            p3_a_full_pool_makes_the_sources_wait,
+            p3_a_full_lane_leaves_other_sources_alone,
+            d4_too_many_blocked_messages_stop_their_own_partitions_alone,
+        }
+        probes {
+            o4_every_member_of_a_group_is_well,
+        }
+    }
+}

@@ -14,7 +14,7 @@ use buslane_testkit::{
 };
 use std::{future::ready, sync::Arc, time::Duration};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 const SOON: Duration = Duration::from_millis(300);
 
 /// A bus that is looked at often.
@@ -113,7 +113,6 @@ async fn o3_a_group_that_cannot_settle_its_leases_is_named() {
     let (_server, address) = denies("$KV.>").await;
     let mut config = watchful(&address);
     config.health.group_limit = SOON;
-    config.nats.stream.partitions = Some(2);
     let (bus, ..) = reads(config).await;
     let found = named(&bus, Fault::GroupNotStable).await;
     assert!(found.detail.contains("bucket of leases") || found.detail.contains("does not take"), "{found:?}");

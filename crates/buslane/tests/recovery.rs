@@ -58,7 +58,7 @@ async fn publish(bus: &EventBus, topic: &str, messages: u64) {
 /// What `config` says, looking often, with a short ramp.
 fn quick(mut config: Config) -> Config {
     config.group = server::unique("recovery");
-    config.recovery.rate = RateLimit::new(RATE, 2_000);
+    config.recovery.rate = Some(RateLimit::new(RATE, 2_000));
     config.recovery.keys = 500;
     // The look at a new source is what begins it, and nothing else.
     config.recovery.on_backlog = false;

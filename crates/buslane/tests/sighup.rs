@@ -37,7 +37,7 @@ async fn hang_up(journal: &Journal, count: usize) -> Vec<Line> {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), told).await.unwrap()
+    tokio::time::timeout(buslane_testkit::deadline::LIMIT, told).await.unwrap()
 }
 
 #[test]

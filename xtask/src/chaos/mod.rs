@@ -1,6 +1,7 @@
 //! `cargo xtask chaos kafka` and `chaos nats`: order services in processes of their own on a real broker, while consumers are killed and replaced
-//! and brokers stop, die and come back. What the processes say of themselves is not believed: their ledgers are merged and checked.
+//! and brokers stop, die and come back; with `--replay`, a recorded log with default settings. What the processes say of themselves is not believed: their ledgers are merged and checked.
 
+mod replay;
 mod round;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::ledger::{Books, Verdict};
 use crate::process::{Result, write_file};
 use crate::table;
 use crate::workspace::Metadata;
+use replay::Replay;
 use round::Outcome;
 
 #[derive(Subcommand)]
@@ -76,6 +78,8 @@ pub(crate) struct Args {
     /// Write the table as JSON
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    replay: Replay,
 }
 
 impl Args {
@@ -93,18 +97,25 @@ impl Args {
             faults_per_round: 2,
             faults: vec![Fault::Kill, Fault::Restart],
             report: None,
+            replay: Replay::none(),
         }
     }
 }
 
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Kafka(Kafka { kafka_nodes, args }) => {
-            rounds(&Backend::kafka(kafka_nodes.parse()?), args, Profile::Release)
-        }
+        Command::Kafka(Kafka { kafka_nodes, args }) => asked(&Backend::kafka(kafka_nodes.parse()?), args),
         Command::Nats(Nats { nats_nodes, shared, args }) => {
-            rounds(&Backend { is_shared: *shared, ..Backend::nats(nats_nodes.parse()?) }, args, Profile::Release)
+            asked(&Backend { is_shared: *shared, ..Backend::nats(nats_nodes.parse()?) }, args)
         }
+    }
+}
+
+fn asked(backend: &Backend, args: &Args) -> Result<()> {
+    match &args.replay.replay {
+        // No figure is taken from it, so it needs no release build.
+        Some(log) => replay::run(backend, args, log, Profile::Dev),
+        None => rounds(backend, args, Profile::Release),
     }
 }
 
@@ -116,13 +127,18 @@ pub(crate) fn short() -> Result<()> {
     Ok(())
 }
 
-/// Runs the rounds; an error when one of them lost something, broke an order, or handled something again for no reason.
-fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
+/// Consumers of the order service on a broker of their own; none has started yet.
+fn fleet(backend: &Backend, args: &Args, profile: Profile) -> Result<Fleet> {
     let program = examples::order_service(profile)?;
     let broker = brokers::of_our_own(backend.kind, backend.nodes)?;
     let folder = Metadata::of_workspace()?.target_directory.join("chaos");
     let site = Site::new(program, folder, backend, &broker.address(), args.handler_ms)?;
-    let mut fleet = Fleet::new(site, *backend, broker, args.seed);
+    Ok(Fleet::new(site, *backend, broker, args.seed))
+}
+
+/// Runs the rounds; an error when one of them lost something, broke an order, or handled something again for no reason.
+fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
+    let mut fleet = fleet(backend, args, profile)?;
     let mut books = Books::new(backend.numbering);
     let mut outcomes = Vec::new();
     for number in 1..=args.rounds {

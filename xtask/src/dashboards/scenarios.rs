@@ -13,7 +13,7 @@ const fn scenario(name: &'static str, alerts: &'static [&'static str]) -> Scenar
 /// Fires for the scenario whose process is killed.
 pub(super) const NO_SCRAPE: &str = "BuslaneScrapeFailed";
 
-pub(super) const ALL: [Scenario; 21] = [
+pub(super) const ALL: [Scenario; 22] = [
     scenario("broker_gone", &["BuslaneBrokerGone"]),
     scenario("broker_silent", &["BuslaneBrokerSilent"]),
     scenario("credential_expired", &["BuslaneCredentialExpired"]),
@@ -27,6 +27,8 @@ pub(super) const ALL: [Scenario; 21] = [
     scenario("paused_too_long", &["BuslanePausedTooLong"]),
     scenario("stuck_handler", &["BuslaneStuckHandler"]),
     scenario("blocked_key", &["BuslaneBlockedKey"]),
+    // The key that holds it is blocked.
+    scenario("partition_held", &["BuslanePartitionHeld", "BuslaneBlockedKey"]),
     scenario("pool_full", &["BuslanePoolFull", "BuslaneInboxFull"]),
     scenario("restart_storm", &["BuslaneRestartStorm", "BuslaneHandlerPanics", "BuslaneAttemptsFail"]),
     scenario("memory_ceiling", &["BuslaneMemoryCeiling"]),

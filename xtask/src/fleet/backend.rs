@@ -18,6 +18,8 @@ pub(crate) struct Backend {
     pub(crate) silence: Duration,
     /// Whether the messages of an aggregate may go to several members at a time.
     pub(crate) is_shared: bool,
+    /// Whether nothing is configured but the broker's address and the group.
+    pub(crate) has_defaults: bool,
     pub(crate) nodes: u16,
 }
 
@@ -32,6 +34,7 @@ impl Backend {
             regrouping: Duration::from_secs(20),
             silence: Duration::from_secs(6),
             is_shared: false,
+            has_defaults: false,
             nodes,
         }
     }
@@ -45,8 +48,18 @@ impl Backend {
             regrouping: Duration::from_secs(20),
             silence: Duration::from_secs(6),
             is_shared: false,
+            has_defaults: false,
             nodes,
         }
+    }
+
+    /// With nothing configured. A dead member is missed after the longest session by default, and commits may wait behind it.
+    pub(crate) const fn with_defaults(self) -> Self {
+        let unsettled = match self.kind {
+            Kind::Kafka => Duration::from_millis(11_500),
+            Kind::Nats => self.unsettled,
+        };
+        Self { unsettled, has_defaults: true, ..self }
     }
 
     /// The configuration of all processes. Members are missed soon; publishers outlive a broker's restart.
@@ -57,11 +70,15 @@ impl Backend {
                 format!("kafka:\n  consumer:\n    session_timeout: {silence}s\n    heartbeat_interval: 1s\n")
             }
             Kind::Nats => format!(
-                "nats:\n  consumer:\n    ack_wait: {silence}s\n    lease: {silence}s\n  stream:\n    replication: {}\n",
-                self.nodes
+                "nats:\n  consumer:\n    ack_wait: {silence}s\n    lease: {silence}s\n  stream:\n    replication: {}\n{}",
+                self.nodes,
+                if self.is_shared { "    partitions: shared\n" } else { "" }
             ),
         };
         let servers = address.replace("nats://", "");
+        if self.has_defaults {
+            return format!("url: {}://{servers}\ngroup: chaos\n", self.kind);
+        }
         // Who comes back is behind, and is to show how fast it catches up.
         let recovery = "recovery: { at_start: never, on_backlog: false }\n";
         format!("url: {}://{servers}\ngroup: chaos\npublish_timeout: 3m\n{recovery}{own}", self.kind)
@@ -76,6 +93,15 @@ mod tests {
     fn a_url_names_all_nodes_once() {
         let text = Backend::nats(3).config("nats://a:1,nats://b:2");
         assert!(text.starts_with("url: nats://a:1,b:2\n") && text.contains("replication: 3"), "{text}");
+        assert!(!text.contains("partitions"), "the default holds: {text}");
+        let shared = Backend { is_shared: true, ..Backend::nats(1) }.config("a:1");
+        assert!(shared.contains("replication: 1\n    partitions: shared\n"), "{shared}");
         assert!(Backend::kafka(1).config("a:1").starts_with("url: kafka://a:1\n"));
+    }
+
+    #[test]
+    fn defaults_are_left_alone() {
+        let text = Backend::nats(1).with_defaults().config("nats://a:1");
+        assert_eq!(text, "url: nats://a:1\ngroup: chaos\n");
     }
 }

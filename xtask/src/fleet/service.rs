@@ -17,7 +17,8 @@ pub(crate) struct Site {
     pub(crate) program: PathBuf,
     pub(crate) folder: PathBuf,
     config: PathBuf,
-    is_shared: bool,
+    /// Whether the bus chooses its pool.
+    has_defaults: bool,
     /// How long a handler waits, in milliseconds.
     handler_ms: u64,
     /// Who knows this token may change the rollout over HTTP; none for no HTTP at all.
@@ -55,7 +56,8 @@ impl Site {
         }
         let config = folder.join("config.yaml");
         write_file(&config, &backend.config(address))?;
-        Ok(Self { program, folder, config, is_shared: backend.is_shared, handler_ms, token: None, started: 0 })
+        let has_defaults = backend.has_defaults;
+        Ok(Self { program, folder, config, has_defaults, handler_ms, token: None, started: 0 })
     }
 
     /// Its processes listen on HTTP, and this token allows to change their rollout.
@@ -69,15 +71,15 @@ impl Site {
         let (log, file) = (self.folder.join(format!("{name}.log")), self.folder.join(name));
         let output = File::create(&log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let mut service = command(&self.program);
-        // Both pools, in turns.
-        let actors = if self.started.is_multiple_of(2) { "true" } else { "false" };
-        service.env("BUSLANE_CONFIG", &self.config).env("BUSLANE_USE_ACTOR_POOL", actors);
+        service.env("BUSLANE_CONFIG", &self.config).env_remove("BUSLANE_USE_ACTOR_POOL");
+        if !self.has_defaults {
+            // Both pools, in turns.
+            let actors = if self.started.is_multiple_of(2) { "true" } else { "false" };
+            service.env("BUSLANE_USE_ACTOR_POOL", actors);
+        }
         // As in `deploy`.
         service.env("MALLOC_ARENA_MAX", "2").env("_RJEM_MALLOC_CONF", "narenas:2");
         service.envs(["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"].map(|name| (name, "131072")));
-        if self.is_shared {
-            service.args(["--partitions", "0"]);
-        }
         if let Some(token) = &self.token {
             service.args(["--http", "127.0.0.1:0"]).env("BUSLANE_ROLLOUT_TOKEN", token);
         }
@@ -100,11 +102,24 @@ impl Site {
         seed: u64,
         rate: Option<u64>,
     ) -> Result<Publisher> {
+        let [events, aggregates, seed] = [events, aggregates, seed].map(|number| number.to_string());
+        self.publishing(rate, |service| {
+            service.args(["--events", &events, "--aggregates", &aggregates, "--seed", &seed, "--poison", "0"]);
+        })
+    }
+
+    /// One that publishes a recorded log, so many events a second.
+    pub(crate) fn replayer(&mut self, log: &Path, rate: u64) -> Result<Publisher> {
+        self.publishing(Some(rate), |service| {
+            service.arg("--replay").arg(log);
+        })
+    }
+
+    fn publishing(&mut self, rate: Option<u64>, what: impl FnOnce(&mut Command)) -> Result<Publisher> {
         let (mut service, file, log) = self.service("publish")?;
         let report = file.with_extension("json");
-        let [events, aggregates, seed] = [events, aggregates, seed].map(|number| number.to_string());
-        service.args(["--events", &events, "--aggregates", &aggregates, "--seed", &seed, "--poison", "0", "--report"]);
-        service.arg(&report);
+        what(&mut service);
+        service.arg("--report").arg(&report);
         if let Some(rate) = rate {
             service.args(["--rate", &rate.to_string()]);
         }

@@ -105,6 +105,7 @@ pub(crate) struct Books {
     late: u64,
     verdict: Verdict,
     published: u64,
+    attempts: HashMap<u32, u64>,
     panics: HashMap<u32, u64>,
     findings: Vec<String>,
 }
@@ -132,6 +133,7 @@ impl Books {
             late: 0,
             verdict: Verdict::default(),
             published: 0,
+            attempts: HashMap::new(),
             panics: HashMap::new(),
             findings: Vec::new(),
         }
@@ -142,6 +144,7 @@ impl Books {
         if line.is_over() {
             self.seen.entry(self.numbering.place(&line)).or_default().insert(line.offset);
         }
+        *self.attempts.entry(line.process).or_default() += 1;
         if line.costs_an_actor() {
             *self.panics.entry(line.process).or_default() += 1;
         }
@@ -161,6 +164,11 @@ impl Books {
     /// Messages that are not over, although later ones of their partition are.
     pub(crate) fn open(&self) -> u64 {
         missing(&self.seen, self.numbering.first())
+    }
+
+    /// Attempts of this process.
+    pub(crate) fn attempts_of(&self, process: u32) -> u64 {
+        self.attempts.get(&process).copied().unwrap_or(0)
     }
 
     /// Panics of this process after which an actor had to be restarted, if an actor it was.
@@ -376,5 +384,6 @@ mod tests {
         let lines = ["cache.invalidate,0,0,,1,1,panicked,1,2,7", "orders,0,0,a,1,1,panicked,1,2,7"];
         let books = books(Numbering::OfPartitions, &lines);
         assert_eq!((books.panics_of(7), books.panics_of(8)), (1, 0));
+        assert_eq!((books.attempts_of(7), books.attempts_of(8)), (2, 0));
     }
 }

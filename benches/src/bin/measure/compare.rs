@@ -115,7 +115,7 @@ fn bus(side: Side, floor: &dyn Floor, topic: &str, runtime: &Runtime) -> (Cost, 
         Side::Keyed => BusPool::Keyed,
         Side::Actor => BusPool::Actor,
     };
-    BusSide { pool, workers: 256 }.compare(runtime, floor, topic, MESSAGES)
+    BusSide { pool, workers: 256, recovery: false }.compare(runtime, floor, topic, MESSAGES)
 }
 
 impl Args {

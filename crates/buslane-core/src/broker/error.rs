@@ -18,7 +18,25 @@ pub enum PublishError {
         /// What it waited for.
         detail: String,
     },
-    /// The broker refused the record.
+    /// The record is larger than something on its way lets through.
+    #[error("{topic} refused the record: its size of {bytes} bytes exceeds {limit}")]
+    TooLarge {
+        /// Where to.
+        topic: Topic,
+        /// Size of the record: key, headers and body.
+        bytes: usize,
+        /// What limits it, with the figure where the broker tells it.
+        limit: String,
+    },
+    /// The broker cannot store records of this topic now: no room, no leader, too few replicas.
+    #[error("{topic} cannot store the record now: {reason}")]
+    Unavailable {
+        /// Where to.
+        topic: Topic,
+        /// The broker's reason.
+        reason: String,
+    },
+    /// The broker refused the record for another reason than its size: no such topic, no permission, a rule of the topic.
     #[error("{topic} refused the record: {reason}")]
     Refused {
         /// Where to.
@@ -35,6 +53,15 @@ pub enum PublishError {
     /// The bus or the broker is closed.
     #[error("eventbus is closed")]
     Closed,
+}
+
+impl PublishError {
+    /// Whether the same record is refused until the record, the topic or the client's rights change. Other errors are outages,
+    /// which pass by themselves.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Refused { .. })
+    }
 }
 
 /// Why a broker did not do what was asked.

@@ -26,6 +26,8 @@ pub mod header {
     /// Where an aggregate id is looked for, in this order.
     pub const AGGREGATE_ID_SPELLINGS: [&str; 5] =
         [AGGREGATE_ID, "x-aggregate-id", "Aggregate-ID", "aggregate-id", "aggregateID"];
+    /// The whole block of headers, byte by byte, of a message whose headers cannot be read.
+    pub const RAW_HEADERS: &str = "X-Raw-Headers";
     /// Dead letters: topic the message came from.
     pub const ORIGINAL_TOPIC: &str = "X-Original-Topic";
     /// Dead letters: partition it came from.
@@ -34,6 +36,8 @@ pub mod header {
     pub const ORIGINAL_OFFSET: &str = "X-Original-Offset";
     /// Dead letters: its timestamp in milliseconds since the Unix epoch.
     pub const ORIGINAL_TIMESTAMP: &str = "X-Original-Timestamp";
+    /// Dead letters: the group that gave it up.
+    pub const ORIGINAL_GROUP: &str = "X-Original-Group";
     /// Dead letters: the last error.
     pub const ERROR_MESSAGE: &str = "X-Error-Message";
     /// Dead letters: attempts made.
@@ -42,6 +46,8 @@ pub mod header {
     pub const FIRST_FAILURE: &str = "X-First-Failure";
     /// Dead letters: RFC 3339 time of the last failure.
     pub const LAST_FAILURE: &str = "X-Last-Failure";
+    /// Dead letters that were cut: which parts, each with the size that is left and the size that it had.
+    pub const TRUNCATED: &str = "X-Truncated";
 }
 
 /// One record to publish.
@@ -53,6 +59,9 @@ pub struct Record {
     pub headers: Headers,
     /// The body.
     pub payload: Bytes,
+    /// It has no body at all, which on Kafka is not the same as an empty one: a tombstone.
+    /// `payload` is empty then. NATS stores an empty body.
+    pub is_null: bool,
 }
 
 /// Bytes of a chunk that the records of a batch are cut from. A record that waits long keeps its chunk alive, so
@@ -63,7 +72,13 @@ impl Record {
     /// A record of bytes alone.
     #[must_use]
     pub fn new(payload: impl Into<Bytes>) -> Self {
-        Self { key: None, headers: Headers::new(), payload: payload.into() }
+        Self { key: None, headers: Headers::new(), payload: payload.into(), is_null: false }
+    }
+
+    /// A record without a body.
+    #[must_use]
+    pub fn null() -> Self {
+        Self { is_null: true, ..Self::default() }
     }
 
     /// The same record with a key.
@@ -112,7 +127,7 @@ impl Record {
         let (headers, rest) = headers.build_and_return();
         *arena = rest;
         let key = headers.find(header::AGGREGATE_ID).map(|range| headers.slice(range));
-        Ok(Self { key, headers, payload })
+        Ok(Self { key, headers, payload, is_null: false })
     }
 
     /// Bytes of key, headers and payload.
@@ -144,7 +159,7 @@ pub struct Receipt {
     /// Offset in the partition, or sequence in the stream; 0 for a duplicate on Kafka, which does not say where the
     /// first one stands.
     pub offset: u64,
-    /// The broker had this record already and stored nothing new: NATS by the event id, Kafka when the client repeated
-    /// a request whose answer was lost.
+    /// The broker had this record already and stored nothing new: NATS by the event id and, for a dead letter, its origin;
+    /// Kafka when the client repeated a request whose answer was lost.
     pub duplicate: bool,
 }

@@ -21,6 +21,8 @@ pub enum SymptomKind {
     LoginRefused,
     /// A partition cannot be read.
     PartitionDead,
+    /// A task of the client has ended, and none has taken its place.
+    ClientEnded,
 }
 
 /// Something that is wrong.

@@ -43,10 +43,21 @@ pub enum EnvelopeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The message came with headers that cannot be read.
+    #[error("headers cannot be read: their bytes are in X-Raw-Headers")]
+    UnreadableHeaders,
+    /// The header that names the aggregate holds no aggregate id.
+    #[error("header {name}: {error}")]
+    AggregateIdHeader {
+        /// Name of the header.
+        name: &'static str,
+        /// The rule that its value breaks.
+        error: AggregateIdError,
+    },
     /// The header and the body name different aggregates.
-    #[error("aggregate_id differs: header says {header:?}, body says {body:?}")]
+    #[error("aggregate_id differs: header says \"{header}\", body says \"{body}\"")]
     AggregateIdMismatch {
-        /// Aggregate id of the header that routed the message.
+        /// Aggregate id of the header that routed the message: an [excerpt](crate::excerpt) of it.
         header: String,
         /// Aggregate id of the parsed body.
         body: String,

@@ -59,5 +59,5 @@ impl RawJson {
 }
 
 fn not_json(error: serde_json::Error) -> EnvelopeError {
-    EnvelopeError::PayloadNotJson { reason: error.to_string() }
+    EnvelopeError::PayloadNotJson { reason: crate::excerpt::error(&error).to_string() }
 }

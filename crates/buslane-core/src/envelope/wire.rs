@@ -3,6 +3,7 @@
 //! Field names, order and omissions are those of the Go services (`encoding/json`, `RFC3339Nano`).
 
 use super::{Envelope, EnvelopeError, Layout, RawJson, check, rfc3339, scan};
+use crate::excerpt;
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use serde::{Deserialize, Deserializer};
@@ -98,8 +99,8 @@ fn not_an_envelope(body: &str, error: &serde_json::Error) -> EnvelopeError {
         })
     };
     let reason = match TYPED_FIELDS.iter().find(misfit) {
-        Some(name) => format!("{name}: {error}"),
-        None => error.to_string(),
+        Some(name) => format!("{name}: {}", excerpt::error(error)),
+        None => excerpt::error(error).to_string(),
     };
     EnvelopeError::NotAnEnvelope { reason }
 }
@@ -180,8 +181,9 @@ impl Fields<'_> {
     /// Checks the rules of the format, and gives the timestamp.
     pub(super) fn check(&self) -> Result<OffsetDateTime, EnvelopeError> {
         check(self.event_id, self.aggregate_id, self.event_type, self.event_version, self.payload.is_empty())?;
-        rfc3339::parse(self.timestamp)
-            .map_err(|error| EnvelopeError::Timestamp { reason: format!("{:?}: {error}", self.timestamp) })
+        rfc3339::parse(self.timestamp).map_err(|error| EnvelopeError::Timestamp {
+            reason: format!("\"{}\": {error}", excerpt::field(self.timestamp.as_bytes())),
+        })
     }
 
     /// The envelope with texts of its own; the payload shares `body`.

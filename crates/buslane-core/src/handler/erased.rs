@@ -53,6 +53,12 @@ pub trait ErasedHandler: Send + Sync + 'static {
         let _ = (job, outcome);
     }
 
+    /// Told that the key of a message is blocked, before the message waits for its next attempt;
+    /// `state` is what that attempt finds in [`Job::state`]. Must not panic.
+    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
+        let _ = (message, state);
+    }
+
     /// What becomes of a job whose attempt panicked outside of the handler's own care.
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         let _ = job;

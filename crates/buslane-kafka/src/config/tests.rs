@@ -78,7 +78,7 @@ fn k5_a_conflict_names_both_settings() {
             c.consumer.session_timeout = Duration::from_secs(6);
         }),
         (["consumer.session_timeout", "consumer.max_poll_interval"], |c| {
-            c.consumer.max_poll_interval = Duration::from_secs(44);
+            c.consumer.max_poll_interval = Duration::from_secs(9);
         }),
         (["consumer.drain_deadline", "consumer.max_poll_interval"], |c| {
             c.consumer.drain_deadline = Duration::from_secs(300);

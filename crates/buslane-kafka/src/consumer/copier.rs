@@ -35,6 +35,7 @@ impl Copier {
             key,
             headers,
             payload,
+            is_null: fetched.is_null(),
             route: Route::None,
             kind: Default::default(),
             attempt: 0,

@@ -5,6 +5,8 @@ mod lag;
 mod reading;
 mod rebalance;
 
+pub(crate) use lag::Standing;
+
 use super::{
     ages::Ages,
     assignment::{Assignment, Mail, Settled},

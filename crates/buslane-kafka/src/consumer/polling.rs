@@ -1,15 +1,16 @@
 //! The thread that polls the client.
 
-use super::{context::Context, subscribed::Subscribed};
+use super::{context::Context, owner::Standing, subscribed::Subscribed};
 use crate::{
     KafkaConfig, Token,
     bootstrap::{ANY_TOPIC, Bootstrap},
     native::has_events,
     wake::Wake,
 };
-use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, SubscribeOptions, SymptomKind, Topic};
+use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, SubscribeOptions, SymptomKind, Topic, excerpt};
 use crossbeam_channel::{Receiver, TryRecvError};
 use rdkafka::{
+    Message as _,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
 };
@@ -32,6 +33,9 @@ pub(super) enum Command {
     },
     Lag {
         answer: oneshot::Sender<Vec<Lag>>,
+    },
+    Standings {
+        answer: oneshot::Sender<Vec<Standing>>,
     },
     Token {
         token: Token,
@@ -61,8 +65,6 @@ const EVENTS: usize = 64;
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// How long it may take when nobody has waited for a close.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long leaving the group may take.
-const LEAVING: Duration = Duration::from_secs(5);
 /// Time between two looks whether there is a broker.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// How long such a look may take: nothing else is served meanwhile.
@@ -137,9 +139,6 @@ impl Polling {
         let has_read = self.client.context().owner.lock().turn(&self.client);
         self.subscribed.follow(&self.client);
         let has_more = self.serve();
-        if has_read && self.is_lost {
-            self.found();
-        }
         self.probe();
         has_read || has_more
     }
@@ -152,7 +151,8 @@ impl Polling {
                 None => {}
                 Some(Ok(message)) => {
                     // Partitions have queues of their own; a message here would go lost.
-                    warn!(message = ?message, "message outside of its partition's queue");
+                    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+                    warn!(topic, partition, offset, "message outside of its partition's queue");
                 }
                 Some(Err(error)) => self.trouble(&error),
             }
@@ -173,6 +173,9 @@ impl Polling {
                 }
                 Ok(Command::Lag { answer }) => {
                     let _ = answer.send(self.client.context().owner.lock().lag(&self.client));
+                }
+                Ok(Command::Standings { answer }) => {
+                    let _ = answer.send(self.client.context().owner.lock().standings());
                 }
                 Ok(Command::Token { token, answer }) => {
                     let handed = token.hand_to(self.client.client());
@@ -210,7 +213,7 @@ impl Polling {
                     self.events.push(BrokerEvent::Disconnected { reason: self.explain(error) });
                 }
             }
-            _ => warn!(%error, "kafka client"),
+            _ => warn!(error = %excerpt::error(error), "kafka client"),
         }
     }
 
@@ -263,19 +266,9 @@ impl Polling {
         Err(BrokerError::Timeout { what: format!("{open} open deliveries of group {}", self.group), deadline })
     }
 
-    /// Leaves the group. The client is dropped here, on this thread.
+    /// Leaves the group. Dropping the client, on this thread, closes it and waits for that; one
+    /// that was closed before would call the second close an error.
     fn leave(self) {
-        let Self { client, .. } = self;
-        let until = Instant::now() + LEAVING;
-        match client.close_queue() {
-            Ok(()) => {
-                while !client.closed() && Instant::now() < until {
-                    if let Some(Err(error)) = client.poll(Duration::from_millis(20)) {
-                        tracing::debug!(%error, "leaving the group");
-                    }
-                }
-            }
-            Err(error) => warn!(%error, "group was not left"),
-        }
+        drop(self.client);
     }
 }

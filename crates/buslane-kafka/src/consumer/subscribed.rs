@@ -108,14 +108,17 @@ impl Subscribed {
         let named = match named(client.client(), wanted, NAMING) {
             Ok(named) => named,
             Err(error) => {
-                warn!(%error, "no broker has said which topics there are: what is read stays as it is until one does");
+                let line = "no broker has said which topics there are: what is read stays as it is until one does";
+                if let Some(suppressed) = client.context().reasons.is_due(line) {
+                    warn!(%error, suppressed, "{line}");
+                }
                 self.ask_at = again;
                 return self.told.clone();
             }
         };
         let unnamed: BTreeSet<Topic> = wanted.difference(&named).cloned().collect();
         if !unnamed.is_subset(&self.unnamed) {
-            warn!(topics = ?unnamed, "no broker knows these topics: they are read once one does");
+            warn!(topics = %unnamed.iter().map(Topic::as_str).collect::<Vec<_>>().join(", "), "no broker knows these topics: they are read once one does");
         }
         self.ask_at = again.filter(|_| !unnamed.is_empty());
         self.unnamed = unnamed;

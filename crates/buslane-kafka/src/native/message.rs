@@ -52,6 +52,11 @@ impl Fetched {
         unsafe { bytes(raw.payload.cast(), raw.len) }
     }
 
+    /// It has no body, not even an empty one.
+    pub(crate) fn is_null(&self) -> bool {
+        self.raw().payload.is_null()
+    }
+
     /// Milliseconds since the Unix epoch.
     pub(crate) fn timestamp_ms(&self) -> i64 {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;

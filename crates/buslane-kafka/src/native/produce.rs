@@ -19,6 +19,8 @@ pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
     ticket: T,
 ) -> Result<(), (RDKafkaErrorCode, T)> {
     let (key, key_len) = record.key.as_ref().map_or((ptr::null(), 0), |key| (key.as_ptr(), key.len()));
+    // An empty body has an address, and none at all has none.
+    let payload = if record.is_null { ptr::null() } else { record.payload.as_ptr() };
     let headers = list(&record.headers);
     let ticket = ticket.into_ptr();
     // SAFETY: all parts are alive during the call, which copies them; each word is followed by what librdkafka expects of
@@ -31,7 +33,7 @@ pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
             sys::RD_KAFKA_MSG_F_COPY,
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE,
-            record.payload.as_ptr(),
+            payload,
             record.payload.len(),
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY,
             key,

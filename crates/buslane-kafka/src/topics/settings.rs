@@ -1,6 +1,6 @@
 //! The settings of a topic: what stands, what is wanted, and how one becomes the other.
 
-use super::{COMPRESSION, RETENTION, RETENTION_BYTES, SPREAD_PATIENCE, SPREAD_PAUSE, Topics};
+use super::{COMPRESSION, RETENTION, RETENTION_BYTES, SPREAD_PAUSE, Topics};
 use crate::native;
 use buslane_core::{BrokerError, Topic, TopicCompression, TopicSettings, TopicStrategy};
 use rdkafka::{
@@ -122,7 +122,7 @@ impl Topics {
 
     /// Waits until the brokers answer with the settings that they have taken.
     async fn until_set(&self, topic: &Topic, wanted: &TopicSettings) -> Result<(), BrokerError> {
-        let deadline = Instant::now() + SPREAD_PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             let stands = self.settings(topic).await?.unwrap_or_default();
             let is_set = (wanted.retention.is_none() || wanted.retention == stands.retention)
@@ -133,7 +133,7 @@ impl Topics {
             }
             if Instant::now() >= deadline {
                 let what = format!("the change of topic {topic}");
-                return Err(BrokerError::Timeout { what, deadline: SPREAD_PATIENCE });
+                return Err(BrokerError::Timeout { what, deadline: self.patience });
             }
             sleep(SPREAD_PAUSE).await;
         }

@@ -6,6 +6,7 @@ use buslane_core::{Broker, Record, Topic};
 use buslane_kafka::{ConsumerConfig, KafkaBroker, KafkaConfig};
 use buslane_testkit::{
     broker_suite::{Feed, record},
+    deadline::SILENCE,
     server,
 };
 use rdkafka::{
@@ -21,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 pub(crate) fn servers() -> String {
     server::address("KAFKA_BOOTSTRAP_SERVERS")
@@ -33,10 +34,12 @@ pub(crate) fn config(group: &str) -> KafkaConfig {
         brokers: servers(),
         group: group.to_owned(),
         consumer: ConsumerConfig {
-            session_timeout: Duration::from_secs(6),
+            session_timeout: SILENCE,
             heartbeat_interval: Duration::from_millis(500),
             ..ConsumerConfig::default()
         },
+        connect_timeout: PATIENCE,
+        request_timeout: PATIENCE,
         ..KafkaConfig::default()
     }
 }

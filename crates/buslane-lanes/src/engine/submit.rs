@@ -26,9 +26,6 @@ impl Engine {
         if batch.is_empty() {
             return Ok(true);
         }
-        if self.down.load(Relaxed) == self.workers && self.scheduler.is_open() {
-            return Err(SubmitError::NoWorker);
-        }
         let now = Instant::now();
         let mut orphan = None;
         for (at, job) in batch.iter_mut().enumerate() {
@@ -120,8 +117,6 @@ impl Engine {
     pub fn poll_ready(&self, cx: &Context<'_>, want: Want, ticket: &mut Option<u64>) -> Poll<()> {
         match want {
             Want::Turn => self.scheduler.poll_turn(cx, ticket),
-            // Where no worker is able to run, room is of no use: only time helps.
-            Want::Room { .. } if self.down.load(Relaxed) == self.workers => Poll::Pending,
             Want::Room { lane, bytes } => self.scheduler.poll_room(cx, lane, bytes, ticket),
         }
     }

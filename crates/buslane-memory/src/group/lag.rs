@@ -1,8 +1,8 @@
-//! How far a member of a group is behind.
+//! How far a member of a group is behind, and how far the group has come.
 
 use super::Group;
 use crate::{partition::Partition, share::MemberId};
-use buslane_core::{Lag, Topic};
+use buslane_core::{Lag, Progress, Topic};
 use std::time::Duration;
 
 impl Group {
@@ -15,6 +15,25 @@ impl Group {
             lags.extend(held.filter_map(|(_, partition)| self.lag_in(topic, partition, now_ms)));
         }
         lags
+    }
+
+    /// How far the group has come in all partitions of the topics that it reads.
+    pub(crate) fn progress(&self, topics: &[Topic]) -> Vec<Progress> {
+        let state = self.state.lock();
+        let read = topics.iter().filter_map(|topic| state.topics.get_key_value(topic));
+        let mut all = Vec::new();
+        for (topic, table) in read {
+            for position in table.topic.partitions().iter().filter_map(|one| one.position(self.parts.group)) {
+                all.push(Progress {
+                    topic: topic.clone(),
+                    partition: position.partition,
+                    end: position.end,
+                    settled: position.committed,
+                    open: position.lag() - position.done_ahead,
+                });
+            }
+        }
+        all
     }
 
     fn lag_in(&self, topic: &Topic, partition: &Partition, now_ms: i64) -> Option<Lag> {

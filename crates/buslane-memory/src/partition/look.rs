@@ -1,7 +1,7 @@
 //! Looking at a partition: for tests, for operators, and for the text of an error. Settles nothing.
 
 use super::Partition;
-use crate::log::Stored;
+use crate::log::{Limits, Stored};
 
 /// Where a group stands in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Partition {
         state.collect();
         let held = state.log.end() - state.log.start();
         let slowest = state.cursors.iter().min_by_key(|cursor| cursor.committed()).map_or_else(
-            || "no group reads it".to_owned(),
+            || "no group reads it, so nothing makes room: subscribe to it, or give it a retention".to_owned(),
             |cursor| {
                 format!(
                     "group {} has not settled offset {}, {} open",
@@ -74,6 +74,10 @@ impl Partition {
                 )
             },
         );
-        format!("partition {} is full with {held} records; {slowest}", self.index)
+        let Limits { max_messages, max_bytes, .. } = state.log.limits;
+        format!(
+            "partition {} is full with {held} records of at most {max_messages}, {max_bytes} bytes; {slowest}",
+            self.index
+        )
     }
 }

@@ -1,6 +1,7 @@
 //! The rules that settings must keep.
 
-use super::{NatsConfig, Security};
+use super::{NatsConfig, Partitions, Security};
+use crate::names;
 use std::{fmt::Debug, time::Duration};
 use thiserror::Error;
 
@@ -52,6 +53,11 @@ impl NatsConfig {
         for topic in &self.ephemeral {
             check("ephemeral", "must name topics", topic, buslane_core::Topic::new(topic).is_ok())?;
         }
+        if let Partitions::Exactly(count) = self.partitions {
+            check("stream.partitions", "must be 1 to 1,024", &count, (1..=names::MOST_PARTITIONS).contains(&count))?;
+        }
+        let doubled = self.create_missing.as_ref().and_then(|settings| settings.partitions);
+        check("create_missing.partitions", "must be left out: `partitions` has them", &doubled, doubled.is_none())?;
         let time = |setting, value: Duration, from: Duration, to: Duration, rule| {
             check(setting, rule, &value, (from..=to).contains(&value))
         };

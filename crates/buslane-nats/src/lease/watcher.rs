@@ -6,9 +6,9 @@ use super::{
     machine::{Action, Machine, Place},
     words::{self, Word},
 };
-use crate::{names, readers::How, source::Plan};
+use crate::{readers::How, source::Plan};
 use async_nats::jetstream::kv::{self, Operation, Store, Watch};
-use buslane_core::{BoxFuture, SymptomKind, Topic};
+use buslane_core::{BoxFuture, BrokerError, SymptomKind, Topic, excerpt};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
     collections::BTreeMap,
@@ -26,8 +26,8 @@ enum News {
     Drained(Place),
     /// Sent then; its revision, if it has arrived.
     Renewed(Instant, Option<u64>),
-    /// How many partitions a topic has now.
-    Counted(Topic, u32),
+    /// A topic's partitions were looked at.
+    Looked(Topic, Result<(), BrokerError>),
 }
 
 /// What the task knows.
@@ -43,7 +43,7 @@ pub(super) struct Watcher {
     names: BTreeMap<String, (Topic, Wanted)>,
     work: FuturesUnordered<BoxFuture<'static, News>>,
     renew_at: Instant,
-    count_at: Instant,
+    look_at: Instant,
     /// What the last sign of life said.
     said: Option<String>,
 }
@@ -51,7 +51,7 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn new(keeper: Arc<Keeper>, store: Store, orders: watch::Receiver<Orders>) -> Self {
         let now = Instant::now();
-        let inbox = keeper.link.client.new_inbox();
+        let inbox = keeper.link.client().new_inbox();
         let me = inbox.rsplit('.').next().unwrap_or(&inbox).to_owned();
         let machine = Machine::new(me.clone(), keeper.settings.lease, now);
         Self {
@@ -64,7 +64,7 @@ impl Watcher {
             names: BTreeMap::new(),
             work: FuturesUnordered::new(),
             renew_at: now,
-            count_at: now,
+            look_at: now,
             said: None,
         }
     }
@@ -75,9 +75,15 @@ impl Watcher {
         let tick = (self.keeper.settings.lease / 20).max(Duration::from_millis(10));
         loop {
             if watch.is_none() {
-                let opening = self.store.watch_with_history(words::all_keys(&self.keeper.group));
-                watch = tokio::time::timeout(PAUSE, opening).await.ok().and_then(Result::ok);
-                if watch.is_some() {
+                let keys = words::all_keys(&self.keeper.group);
+                // The handle of before may be one of a client that has ended.
+                let opening = async {
+                    let store = self.keeper.find_bucket().await.ok()?;
+                    let watch = store.watch_with_history(keys).await.ok()?;
+                    Some((store, watch))
+                };
+                if let Some((store, opened)) = tokio::time::timeout(PAUSE, opening).await.ok().flatten() {
+                    (self.store, watch) = (store, Some(opened));
                     self.machine.reopened(Instant::now());
                 }
             }
@@ -112,9 +118,9 @@ impl Watcher {
         self.version = orders.version;
         // A topic that is read no more is needed until its partitions are given up.
         for (topic, wanted) in &orders.wants {
-            self.names.insert(names::token(topic), (topic.clone(), wanted.clone()));
+            self.names.insert(wanted.token(topic), (topic.clone(), wanted.clone()));
         }
-        let counts = orders.wants.iter().map(|(topic, wanted)| (names::token(topic), wanted.partitions));
+        let counts = orders.wants.iter().map(|(topic, wanted)| (wanted.token(topic), wanted.places()));
         self.machine.want(counts.collect());
         self.renew_at = Instant::now();
     }
@@ -125,9 +131,9 @@ impl Watcher {
         if now >= self.renew_at {
             self.renew(now);
         }
-        if now >= self.count_at {
-            self.count_at = now + self.keeper.settings.lease;
-            self.count();
+        if now >= self.look_at {
+            self.look_at = now + self.keeper.settings.lease;
+            self.look();
         }
         for action in self.machine.step(now) {
             self.carry_out(action, now, leaving.flatten());
@@ -136,22 +142,17 @@ impl Watcher {
     }
 
     fn carry_out(&mut self, action: Action, now: Instant, deadline: Option<Instant>) {
-        let group = self.keeper.group.clone();
-        let key = |place: &Place, names: &BTreeMap<String, (Topic, Wanted)>| {
-            names.get(&place.0).map(|(topic, _)| words::place_key(&group, topic, place.1))
-        };
+        let key = |place: &Place| words::place_key(&self.keeper.group, &place.0, place.1);
         match action {
             Action::Claim(place, revision) => {
-                let Some(key) = key(&place, &self.names) else { return self.machine.claimed(place, None) };
-                let (store, me) = (self.store.clone(), self.me.clone());
+                let (key, store, me) = (key(&place), self.store.clone(), self.me.clone());
                 self.work.push(Box::pin(async move {
                     let revision = store.update(key, me.into(), revision).await.ok();
                     News::Claimed(place, revision)
                 }));
             }
             Action::Release(place, revision) => {
-                let Some(key) = key(&place, &self.names) else { return self.machine.released(&place, None) };
-                let store = self.store.clone();
+                let (key, store) = (key(&place), self.store.clone());
                 self.work.push(Box::pin(async move {
                     let revision = store.update(key, bytes::Bytes::new(), revision).await.ok();
                     News::Released(place, revision)
@@ -159,9 +160,9 @@ impl Watcher {
             }
             Action::Start(place) => self.start(&place),
             Action::Revoke(place) => {
-                let Some((topic, _)) = self.names.get(&place.0) else { return self.machine.drained(&place) };
+                let Some((topic, wanted)) = self.names.get(&place.0) else { return self.machine.drained(&place) };
                 let deadline = deadline.unwrap_or(now + self.keeper.settings.drain_deadline);
-                let done = self.keeper.readers.end(&(topic.clone(), Some(place.1)), Some(deadline));
+                let done = self.keeper.readers.end(&(topic.clone(), wanted.partition(place.1)), Some(deadline));
                 self.work.push(Box::pin(async move {
                     if let Some(mut done) = done {
                         let _ = done.wait_for(|done| *done).await;
@@ -170,25 +171,27 @@ impl Watcher {
                 }));
             }
             Action::Lose(place) => {
-                let Some((topic, _)) = self.names.get(&place.0) else { return };
+                let Some((topic, wanted)) = self.names.get(&place.0) else { return };
                 tracing::warn!(
                     topic = topic.as_str(),
                     partition = place.1,
                     "lease lost: what runs belongs to another member"
                 );
-                self.keeper.readers.lose(&(topic.clone(), Some(place.1)));
+                self.keeper.readers.lose(&(topic.clone(), wanted.partition(place.1)));
             }
         }
     }
 
     fn start(&mut self, place: &Place) {
         let Some((topic, wanted)) = self.names.get(&place.0) else { return };
-        match self.keeper.consumer(topic, place.1, &wanted.stream) {
+        match self.keeper.consumer(topic, place.1, wanted) {
             Ok(consumer) => {
                 let plan = Plan { consumer, lease: Some(self.machine.lease().clone()) };
-                self.keeper.readers.start((topic.clone(), Some(place.1)), How::Durable(plan));
+                self.keeper.readers.start((topic.clone(), wanted.partition(place.1)), How::Durable(plan));
             }
-            Err(error) => tracing::error!(topic = topic.as_str(), partition = place.1, %error, "partition not read"),
+            Err(error) => {
+                tracing::error!(topic = topic.as_str(), partition = place.1, error = %excerpt::error(&error), "partition not read")
+            }
         }
     }
 
@@ -196,7 +199,7 @@ impl Watcher {
     fn renew(&mut self, now: Instant) {
         self.renew_at = now + self.keeper.settings.lease / 3;
         let orders = self.orders.borrow();
-        let value = words::topics_value(orders.wants.keys());
+        let value = words::topics_value(orders.wants.iter().map(|(topic, wanted)| wanted.token(topic)));
         drop(orders);
         self.said = Some(value.clone());
         let (store, key) = (self.store.clone(), words::member_key(&self.keeper.group, &self.me));
@@ -207,13 +210,13 @@ impl Watcher {
         }));
     }
 
-    /// Asks how many partitions the topics have.
-    fn count(&mut self) {
+    /// Looks for partitions that the topics have got.
+    fn look(&mut self) {
         for topic in self.orders.borrow().wants.keys() {
-            let (topics, topic) = (Arc::clone(&self.keeper.topics), topic.clone());
+            let (keeper, topic) = (Arc::clone(&self.keeper), topic.clone());
             self.work.push(Box::pin(async move {
-                let count = topics.count(&topic).await.unwrap_or(0);
-                News::Counted(topic, count)
+                let answer = keeper.adapt(&topic).await;
+                News::Looked(topic, answer)
             }));
         }
     }
@@ -232,19 +235,9 @@ impl Watcher {
                 self.keeper.link.symptoms.note(SymptomKind::GroupUnsettled, None, reason);
                 self.renew_at = self.renew_at.min(Instant::now() + PAUSE);
             }
-            News::Counted(topic, count) => {
-                let wanted = self.orders.borrow().wants.get(&topic).cloned();
-                if let Some(wanted) = wanted
-                    && count > wanted.partitions
-                {
-                    let keeper = Arc::clone(&self.keeper);
-                    self.work.push(Box::pin(async move {
-                        if let Err(error) = keeper.grow(&topic, count).await {
-                            tracing::warn!(topic = topic.as_str(), %error, "new partitions are not read yet");
-                        }
-                        News::Counted(topic, 0)
-                    }));
-                }
+            News::Looked(_, Ok(()) | Err(BrokerError::Unreachable { .. })) => {}
+            News::Looked(topic, Err(error)) => {
+                tracing::warn!(topic = topic.as_str(), error = %excerpt::error(&error), "new partitions are not read yet");
             }
         }
     }

@@ -18,8 +18,13 @@ pub(super) fn member_key(group: &str, member: &str) -> String {
     format!("{}.m.{member}", token(group))
 }
 
-pub(super) fn place_key(group: &str, topic: &Topic, partition: u32) -> String {
-    format!("{}.p.{}.{partition}", token(group), token(topic))
+/// What a topic is called here. One without partitions has a `=` more: it is another thing to hold than a partition 0.
+pub(super) fn topic_token(topic: &Topic, is_partitioned: bool) -> String {
+    if is_partitioned { token(topic) } else { token(topic) + "=" }
+}
+
+pub(super) fn place_key(group: &str, topic: &str, partition: u32) -> String {
+    format!("{}.p.{topic}.{partition}", token(group))
 }
 
 /// All keys of a group.
@@ -27,8 +32,8 @@ pub(super) fn all_keys(group: &str) -> String {
     format!("{}.>", token(group))
 }
 
-pub(super) fn topics_value<'a>(topics: impl Iterator<Item = &'a Topic>) -> String {
-    topics.map(|topic| token(topic)).collect::<Vec<_>>().join(" ")
+pub(super) fn topics_value(tokens: impl Iterator<Item = String>) -> String {
+    tokens.collect::<Vec<_>>().join(" ")
 }
 
 /// Reads a key and its value, `None` where it was deleted. Keys of somebody else are nothing.
@@ -54,11 +59,11 @@ mod tests {
     #[test]
     fn n5_keys_are_read_back() {
         let topic = Topic::new("a.b").unwrap();
-        let key = place_key("my.group", &topic, 7);
+        let key = place_key("my.group", &topic_token(&topic, true), 7);
         assert_eq!(read(&key, Some("me")), Some(Word::Place("a=b".to_owned(), 7, Some("me".to_owned()))));
         assert_eq!(read(&key, Some("")), Some(Word::Place("a=b".to_owned(), 7, None)));
-        let value = topics_value([&topic, &Topic::new("c").unwrap()].into_iter());
-        let topics = BTreeSet::from(["a=b".to_owned(), "c".to_owned()]);
+        let value = topics_value([topic_token(&topic, true), topic_token(&topic, false)].into_iter());
+        let topics = BTreeSet::from(["a=b".to_owned(), "a=b=".to_owned()]);
         let key = member_key("my.group", "me");
         assert_eq!(read(&key, Some(&value)), Some(Word::Member("me".to_owned(), Some(topics))));
         assert_eq!(read(&key, None), Some(Word::Member("me".to_owned(), None)));

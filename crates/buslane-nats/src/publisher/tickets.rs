@@ -1,6 +1,6 @@
 //! Records on their way: who waits for which answer.
 
-use super::failure::Failure;
+use super::failure::{AckError, Failure};
 use async_nats::{Message, StatusCode};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -20,12 +20,6 @@ struct Ack {
     #[serde(default)]
     duplicate: bool,
     error: Option<AckError>,
-}
-
-#[derive(Debug, Deserialize)]
-struct AckError {
-    #[serde(default)]
-    description: String,
 }
 
 /// Where a record is stored in its stream, and whether it was before.
@@ -150,7 +144,7 @@ impl Tickets {
             Err(Failure::NoStream)
         } else {
             match serde_json::from_slice::<Ack>(&message.payload) {
-                Ok(Ack { error: Some(error), .. }) => Err(Failure::Refused(error.description)),
+                Ok(Ack { error: Some(error), .. }) => Err(error.into()),
                 Ok(Ack { seq, duplicate, .. }) => Ok(Stored { sequence: seq, is_duplicate: duplicate }),
                 Err(error) => Err(Failure::Refused(format!("the acknowledgement cannot be read: {error}"))),
             }

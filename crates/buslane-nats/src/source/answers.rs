@@ -14,6 +14,7 @@ use buslane_core::{BoxFuture, room_after};
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,7 +30,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
 
 pub(super) struct Answers {
-    client: Client,
+    /// As of the last connection.
+    pub(super) client: Arc<Client>,
     /// How often the server delivers a message, if not without end.
     max_deliver: Option<u32>,
     /// Sent, and not shown to have arrived. Not what was given back: the server waits for it in any case.
@@ -49,7 +51,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(client: Client, max_deliver: Option<u32>) -> Self {
+    pub(super) fn new(client: Arc<Client>, max_deliver: Option<u32>) -> Self {
         Self {
             client,
             max_deliver,
@@ -186,7 +188,7 @@ impl Answers {
             return;
         }
         let Some(subject) = self.last.take() else { return };
-        let client = self.client.clone();
+        let client = Arc::clone(&self.client);
         let question = async move {
             let has_arrived = client.request(subject, BEAT).await.is_ok();
             if !has_arrived {

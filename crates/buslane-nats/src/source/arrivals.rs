@@ -43,7 +43,10 @@ impl Reader {
         self.answers.heard(now);
         let (mut turn, mut arrived) = (Turn::On, Vec::with_capacity(messages.len()));
         for message in messages {
-            match word(message.status, message.description.as_deref(), message.headers.as_ref()) {
+            // What is delivered asks for an answer, whatever the status that its publisher has put
+            // into it.
+            let status = message.status.filter(|_| message.reply.is_none());
+            match word(status, message.description.as_deref(), message.headers.as_ref()) {
                 Some(Word::Heartbeat) => {}
                 Some(Word::Over(left)) => self.wanted = self.wanted.saturating_sub(left.unwrap_or(usize::MAX)),
                 Some(Word::Gone(reason)) => {
@@ -83,6 +86,7 @@ impl Reader {
                 key,
                 headers,
                 payload: self.pages.payload(message.payload),
+                is_null: false,
                 route: Route::None,
                 kind: Default::default(),
                 attempt: 0,

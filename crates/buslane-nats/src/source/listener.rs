@@ -4,37 +4,41 @@
 
 use super::{End, Ready, Shared};
 use crate::{link::Link, wire};
-use buslane_core::{Message, Route};
+use buslane_core::{Message, Route, excerpt};
 use futures_util::StreamExt;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tokio::sync::watch;
 
 /// Messages that wait here, beside those in the client.
 const READY: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) struct Listener {
-    client: async_nats::Client,
+    link: Arc<Link>,
     shared: Arc<Shared>,
     group: String,
+    epoch: watch::Receiver<u64>,
     received: u64,
 }
 
 impl Listener {
-    pub(crate) fn new(link: &Link, shared: Arc<Shared>, group: String) -> Self {
-        Self { client: link.client.clone(), shared, group, received: 0 }
+    pub(crate) fn new(link: Arc<Link>, shared: Arc<Shared>, group: String) -> Self {
+        let epoch = link.epoch.clone();
+        Self { link, shared, group, epoch, received: 0 }
     }
 
     /// Listens until the source ends. Nothing is ever open.
     pub(crate) async fn run(mut self) -> usize {
         let subject = self.shared.source.topic.to_string();
         while !self.shared.has_ended() {
-            match self.client.queue_subscribe(subject.clone(), self.group.clone()).await {
+            match self.link.client().queue_subscribe(subject.clone(), self.group.clone()).await {
                 Ok(subscriber) => self.listen(subscriber).await,
+                // The client's task has ended, and another client is made.
                 Err(error) => {
-                    tracing::warn!(topic = subject, %error, "cannot listen");
+                    tracing::debug!(topic = subject, error = %excerpt::error(&error), "cannot listen");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -54,6 +58,10 @@ impl Listener {
             tokio::select! {
                 biased;
                 () = self.shared.work.notified() => {}
+                Ok(()) = self.epoch.changed() => {
+                    let topic = self.shared.source.topic.as_str();
+                    tracing::warn!(topic, "listening was interrupted: what was published meanwhile is lost");
+                }
                 message = subscriber.next(), if has_room => match message {
                     Some(message) => self.hand_on(message),
                     None => return,
@@ -73,6 +81,7 @@ impl Listener {
             key,
             headers,
             payload: received.payload,
+            is_null: false,
             route: Route::None,
             kind: Default::default(),
             attempt: 0,

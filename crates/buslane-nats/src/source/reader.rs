@@ -2,10 +2,10 @@
 //!
 //! What stands at the server when it begins, or begins again after a lost connection, is [`recovery`](super::recovery)'s.
 
-use super::{End, Ready, Shared, answers::Answers, arrivals::next, pages::Pages, pull::Request};
+use super::{End, Ready, Shared, answers::Answers, arrivals::next, pages::Pages, pull::Request, unreadable::Looked};
 use crate::{consumers::Consumer, lease::Lease, link::Link};
 use async_nats::Subscriber;
-use buslane_core::SymptomKind;
+use buslane_core::{SymptomKind, excerpt};
 use std::{
     collections::BTreeMap,
     pin::Pin,
@@ -49,6 +49,7 @@ pub(crate) struct Reader {
     pub(super) expected: Option<u64>,
     /// Behind the last message that came for the first time.
     pub(super) next_sequence: u64,
+    pub(super) looked: Looked,
     failures: u32,
 }
 
@@ -66,7 +67,7 @@ pub(super) enum Turn {
 impl Reader {
     pub(crate) fn new(link: Arc<Link>, shared: Arc<Shared>, plan: Plan) -> Self {
         let (epoch, now) = (link.epoch.clone(), Instant::now());
-        let answers = Answers::new(link.client.clone(), plan.consumer.settings.max_deliver);
+        let answers = Answers::new(link.client(), plan.consumer.settings.max_deliver);
         Self {
             link,
             shared,
@@ -83,6 +84,7 @@ impl Reader {
             held: None,
             expected: None,
             next_sequence: 0,
+            looked: Looked::default(),
             failures: 0,
         }
     }
@@ -121,9 +123,11 @@ impl Reader {
         self.shared.looks_back.store(true, Ordering::Relaxed);
         self.read_to_the_end().await;
         self.wanted = 0;
-        self.address = self.link.client.new_inbox();
-        let inbox = self.link.client.subscribe(self.address.clone()).await.map_err(|error| error.to_string())?;
+        let client = self.link.client();
+        self.address = client.new_inbox();
+        let inbox = client.subscribe(self.address.clone()).await.map_err(|error| error.to_string())?;
         self.inbox = Some(inbox);
+        self.answers.client = client;
         self.answers.send_again().await;
         self.recover().await
     }
@@ -131,14 +135,12 @@ impl Reader {
     async fn pause(&mut self, reason: &str) {
         let source = &self.shared.source;
         self.failures += 1;
-        if self.failures >= 3 {
-            self.link.symptoms.note(SymptomKind::PartitionDead, self.shared.place(), reason);
-        }
+        self.link.symptoms.note(SymptomKind::PartitionDead, self.shared.place(), reason);
         if self.failures == 3 {
             tracing::warn!(
                 topic = source.topic.as_str(),
                 partition = source.partition,
-                reason,
+                reason = %excerpt::error(&reason),
                 "reading is interrupted"
             );
         }
@@ -167,7 +169,8 @@ impl Reader {
 
     pub(super) async fn request(&mut self, count: usize, request: Request) {
         let subject = self.plan.consumer.next_subject();
-        let asked = self.link.client.publish_with_reply(subject, self.address.clone(), request.payload()).await;
+        let client = self.link.client();
+        let asked = client.publish_with_reply(subject, self.address.clone(), request.payload()).await;
         if asked.is_ok() {
             if self.wanted == 0 {
                 self.heard = Instant::now();

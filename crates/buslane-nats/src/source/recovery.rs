@@ -28,7 +28,7 @@ impl Reader {
     pub(super) async fn recover(&mut self) -> Result<(), String> {
         self.held.get_or_insert_with(BTreeMap::new);
         let until = Instant::now() + self.plan.consumer.settings.patience().0 + SLACK;
-        let (mut is_asked, mut pause) = (false, FIRST_PAUSE);
+        let (mut has_looked, mut is_asked, mut pause) = (false, false, FIRST_PAUSE);
         loop {
             self.answers.send(&self.shared, Instant::now()).await;
             self.answers.give_back().await;
@@ -40,7 +40,11 @@ impl Reader {
             } else if !is_confirmed {
                 return Err("answers are not confirmed".to_owned());
             }
-            let missing = info.num_ack_pending.saturating_sub(self.shared.open());
+            let mut missing = info.num_ack_pending.saturating_sub(self.shared.open());
+            if missing > 0 && !std::mem::replace(&mut has_looked, true) {
+                Box::pin(self.look_for_unreadable(&info)).await?;
+                missing = info.num_ack_pending.saturating_sub(self.shared.open());
+            }
             let (is_late, is_alone) = (Instant::now() >= until, self.is_alone(&info, missing));
             if missing == 0 || (!is_alone && info.num_waiting > 0) {
                 self.end_recovery(&info);
@@ -110,7 +114,7 @@ impl Reader {
         Ok(())
     }
 
-    async fn turn_or_fail(&mut self, until: Instant) -> Result<(), String> {
+    pub(super) async fn turn_or_fail(&mut self, until: Instant) -> Result<(), String> {
         match self.turn(until).await {
             Turn::On => Ok(()),
             Turn::Ended => Err("ended".to_owned()),
@@ -132,11 +136,11 @@ impl Reader {
         let error = |error: async_nats::PublishError| error.to_string();
         let back = Bytes::from_static(b"-NAK");
         for sequence in lost {
-            self.link.client.publish(subject(sequence), back.clone()).await.map_err(error)?;
+            self.link.client().publish(subject(sequence), back.clone()).await.map_err(error)?;
         }
-        self.link.client.publish(subject(final_one), back).await.map_err(error)?;
+        self.link.client().publish(subject(final_one), back).await.map_err(error)?;
         // The server has done all of it when it answers a question that came behind.
-        let asked = self.link.client.request(subject(final_one), BEAT).await;
+        let asked = self.link.client().request(subject(final_one), BEAT).await;
         asked.map(drop).map_err(|error| error.to_string())
     }
 }

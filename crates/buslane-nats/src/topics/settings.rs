@@ -27,6 +27,9 @@ impl Topics {
         if strategy == TopicStrategy::Skip {
             return Ok(found.map(|found| stands(&found)).unwrap_or_default());
         }
+        if wanted.partitions.is_some() {
+            self.settled.write().insert(topic.clone());
+        }
         if wanted.storage == Some(TopicStorage::Nowhere) {
             return self.store_nothing(topic, found.is_some(), strategy);
         }
@@ -35,7 +38,10 @@ impl Topics {
             (None, _) => {
                 self.ephemeral.write().remove(topic);
                 self.forget(topic);
-                return Ok(stands(&self.create(topic, wanted).await?));
+                let kind = wanted.storage.unwrap_or(TopicStorage::File);
+                let partitions = wanted.partitions.or_else(|| self.partitions_of_new(kind));
+                let wanted = TopicSettings { partitions, ..wanted.clone() };
+                return Ok(stands(&self.create(topic, &wanted).await?));
             }
             (Some(found), TopicStrategy::CreateOnly) => return Ok(stands(&found)),
             (Some(found), _) => found,
@@ -80,11 +86,22 @@ impl Topics {
         let refuse = |setting, rule: String| Err(self.refused(topic, setting, rule));
         let mut config = found.info.config;
         match (present.partitions, wanted.partitions) {
-            (None, Some(_)) => {
-                return refuse(
-                    "partitions",
-                    "a topic without partitions cannot be given some: keys would move".to_owned(),
-                );
+            (None, Some(count)) => {
+                let plain = names::subject(topic, None);
+                if !wanted.expand {
+                    return refuse(
+                        "partitions",
+                        format!("none stand, {count} are wanted; keys move, so say `expand` too"),
+                    );
+                }
+                if !config.subjects.contains(&plain) {
+                    let rule = "none stand, and a wildcard among the stream's subjects covers the topic: give it a stream \
+                                of its own first";
+                    return refuse("partitions", rule.to_owned());
+                }
+                // From one moment on nothing comes without a partition, so what is there can be read to its end.
+                config.subjects.retain(|subject| *subject != plain);
+                config.subjects.extend(names::subjects(topic, Some(count)));
             }
             (Some(stand), Some(more)) if more < stand => {
                 return refuse("partitions", format!("a topic never shrinks: {stand} stand, {more} are wanted"));

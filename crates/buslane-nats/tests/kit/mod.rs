@@ -3,26 +3,31 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use buslane_core::{Broker, Record, Topic};
-use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig};
+use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions};
 use buslane_testkit::{
     broker_suite::{Feed, record},
+    deadline::SILENCE,
     server,
 };
 use std::{ops::Range, sync::Arc, time::Duration};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 /// `host:port` of the tests' server.
 pub(crate) fn servers() -> String {
     server::address("NATS_URL").replace("nats://", "")
 }
 
-/// A member of `group` that misses others soon.
+/// A member of `group` that misses others soon. A topic has one consumer, whose figures tests look at: the suites have
+/// partitions.
 pub(crate) fn config(group: &str) -> NatsConfig {
     NatsConfig {
         servers: servers(),
         group: group.to_owned(),
+        connect_timeout: PATIENCE,
+        request_timeout: SILENCE,
         consumer: ConsumerConfig { ack_wait: Duration::from_secs(1), ..ConsumerConfig::default() },
+        partitions: Partitions::Shared,
         ..NatsConfig::default()
     }
 }

@@ -112,13 +112,13 @@ pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFix
 pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(ground: Ground<F>) {
     let partitions = ground.can.partitions.expect("list this scenario as unmet where there are no partitions");
     let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+    let feed = ground.reader("g", &topic).await;
     let keys: Vec<String> = (0..50).map(|n| format!("order-{n}")).collect();
-    let receipts = publish(&member, &topic, keys.iter().map(|key| record(key, "x")).collect()).await;
+    let receipts = publish(&feed.broker, &topic, keys.iter().map(|key| record(key, "x")).collect()).await;
     for (key, receipt) in keys.iter().zip(receipts) {
         assert_eq!(receipt.partition, partition_for(key.as_bytes(), partitions), "{key}");
     }
-    ground.feed(member).close().await;
+    feed.close().await;
 }
 
 /// No key is no reason to be lost.

@@ -3,6 +3,7 @@
 use super::{BrokerFixture, Feed, Ground, publish, record, settle};
 use crate::deadline::turn;
 use buslane_core::{BrokerError, Lag};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Asks until the sum of all partitions is `messages`: a broker may learn of its end with the next fetch.
@@ -31,6 +32,10 @@ fn sum(lags: &[Lag]) -> u64 {
     lags.iter().map(|lag| lag.messages).sum()
 }
 
+fn oldest(lags: &[Lag]) -> Option<Duration> {
+    lags.iter().filter_map(|lag| lag.age).max()
+}
+
 fn open(lags: &[Lag]) -> u64 {
     lags.iter().map(|lag| lag.open).sum()
 }
@@ -50,7 +55,14 @@ pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(ground
     until(&ground, &feed, 6).await;
     // What is done above an open one is not the end of the lag, although only the one is left to do.
     settle(got.drain(1..));
-    until_lag(&ground, &feed, "6 messages behind, 1 of them open", |lags| (sum(lags), open(lags)) == (6, 1)).await;
+    let lags =
+        until_lag(&ground, &feed, "6 messages behind, 1 of them open", |lags| (sum(lags), open(lags)) == (6, 1)).await;
+    // The age is that one's, and grows with it while younger ones come and go.
+    let before = oldest(&lags);
+    publish(&feed.broker, &topic, (10..15).map(|n| record("k", n.to_string())).collect()).await;
+    settle(feed.take(5).await);
+    let lags = until_lag(&ground, &feed, "11 behind, 1 of them open", |lags| (sum(lags), open(lags)) == (11, 1)).await;
+    assert!(before.is_some() && oldest(&lags) >= before, "{before:?}, {lags:?}");
     settle(got);
     assert!(until(&ground, &feed, 0).await.iter().all(|lag| lag.age.is_none()));
     feed.close().await;

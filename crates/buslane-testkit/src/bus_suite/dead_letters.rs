@@ -2,7 +2,7 @@
 
 use super::{Ground, Seen, fails, notes_events, publish_numbers};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use buslane_core::{Headers, Message, Record, broker::header};
+use buslane_core::{Backend, Headers, Message, Record, broker::header};
 use std::time::SystemTime;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -12,7 +12,7 @@ fn time_of(letter: &Message, name: &str) -> OffsetDateTime {
     OffsetDateTime::parse(&text, &Rfc3339).expect("RFC 3339")
 }
 
-/// Payload, key and headers untouched, duplicates in order; behind them the eight headers of the format.
+/// Payload, key and headers untouched, duplicates in order; behind them the nine headers of the format.
 pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
@@ -36,6 +36,7 @@ pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(ground: Ground) {
         header::ORIGINAL_PARTITION,
         header::ORIGINAL_OFFSET,
         header::ORIGINAL_TIMESTAMP,
+        header::ORIGINAL_GROUP,
         header::ERROR_MESSAGE,
         header::ATTEMPTS,
         header::FIRST_FAILURE,
@@ -49,7 +50,7 @@ pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(ground: Ground) {
         + std::time::Duration::from_millis(texts[3].parse().expect("milliseconds"));
     let second = time::Duration::SECOND;
     assert!(stamped > before - second && stamped < after + second, "{stamped}");
-    assert_eq!((&*texts[4], &*texts[5]), ("no to 7", "3"));
+    assert_eq!((&*texts[4], &*texts[5], &*texts[6]), (&*ground.fixture.name("g"), "no to 7", "3"));
     let (first, last) = (time_of(&letter, header::FIRST_FAILURE), time_of(&letter, header::LAST_FAILURE));
     assert!(before <= first && first < last && last <= after, "{before} {first} {last} {after}");
     // Two waits of 5 and 10 ms lie between them.
@@ -90,6 +91,20 @@ pub async fn d6_a_dead_letter_document_is_exact(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
+/// What has no body leaves a dead letter without one, where the broker tells it from an empty body.
+pub async fn d6_the_dead_letter_of_a_message_without_a_body_has_none(ground: Ground) {
+    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    bus.subscription(&topic).dead_letter(&dead).envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+    for record in [Record::null(), Record::new("")] {
+        bus.publish(&topic, record.with_key("k")).await.expect("published");
+    }
+    let letters = ground.audit(&dead, 2).await;
+    let found: Vec<_> = letters.iter().map(|letter| (letter.is_null, letter.payload.len())).collect();
+    assert_eq!(found, [(bus.backend() != Backend::Nats, 0), (false, 0)]);
+    ground.end_clean(&bus).await;
+}
+
 /// Retries are counted in the document: attempts but the first.
 pub async fn d6_a_document_counts_the_retries(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
@@ -116,7 +131,8 @@ pub async fn d6_dead_letters_can_be_replayed(ground: Ground) {
     let seen = Seen::new();
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     for letter in letters {
-        let record = Record { key: letter.key, headers: letter.headers, payload: letter.payload };
+        let record =
+            Record { key: letter.key, headers: letter.headers, payload: letter.payload, is_null: letter.is_null };
         bus.publish(&topic, record).await.expect("published");
     }
     let numbers: Vec<_> = seen.reached(10).await.iter().map(super::Note::number).collect();

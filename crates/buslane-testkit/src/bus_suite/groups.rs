@@ -43,6 +43,31 @@ pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
     ground.end_clean(&two).await;
 }
 
+/// Two buses of a group read while it is published to, until each has had a good part of it: no key is at both at once, none
+/// is out of order.
+pub async fn k3_two_buses_of_a_group_keep_each_keys_order(ground: Ground) {
+    const KEYS: usize = 40;
+    let topic = ground.topic("orders");
+    let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
+    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+    one.subscribe_envelopes(&topic, busy(&seen, &keys, "one")).await.expect("subscribes");
+    two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
+    let by = |who| seen.all().iter().filter(|(name, _)| *name == who).count();
+    let mut rounds = 0;
+    // A group takes its time until both are members.
+    within(LIMIT, "both have a good part", async {
+        while rounds < 150 || by("one").min(by("two")) < 1_000 {
+            publish_round(if rounds % 2 == 0 { &one } else { &two }, &topic, KEYS, rounds..rounds + 1).await;
+            rounds += 1;
+        }
+    })
+    .await;
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(check_order(&plain(&seen), KEYS, rounds), 0, "each once");
+    ground.end_clean(&one).await;
+    ground.end_clean(&two).await;
+}
+
 /// One of two crashes: the other takes over what was open.
 pub async fn d1_another_bus_takes_over_after_a_crash(ground: Ground) {
     let topic = ground.topic("orders");

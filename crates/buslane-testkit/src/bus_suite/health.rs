@@ -12,10 +12,7 @@ use crate::{
 use buslane::{Condition, Config, EventBus, Fault, FaultReport, Health};
 use buslane_core::{Message, Record};
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -146,24 +143,6 @@ pub async fn o3_a_stuck_handler_is_named(ground: Ground) {
     let line = ground.journal.saying("health fault").remove(0);
     assert_eq!(line.field("fault"), "stuck_handler");
     ground.settled("g", &[&waits, &blocks]).await;
-    ground.end_clean(&bus).await;
-}
-
-/// At once: nothing more is tried for it but at the longest backoff.
-pub async fn o3_a_blocked_key_is_named(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, mended) = (ground.bus_of(watchful(ground.config("g"))).await, Arc::new(AtomicBool::new(false)));
-    let (seen, is_mended) = (Seen::new(), Arc::clone(&mended));
-    let handler = fails(&seen, move |note| note.label == "bad" && !is_mended.load(SeqCst));
-    bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
-    publish_numbers(&bus, &topic, "good", 0..5).await;
-    publish_numbers(&bus, &topic, "bad", 0..2).await;
-    let found = named(&bus, Fault::BlockedKey).await;
-    assert!(found.detail.contains(topic.as_str()) && found.detail.contains("no to 0"), "{found:?}");
-    assert!(bus.health().ready || !bus.health().started, "others are still served");
-    mended.store(true, SeqCst);
-    well(&bus).await;
-    ground.settled("g", &[&topic]).await;
     ground.end_clean(&bus).await;
 }
 

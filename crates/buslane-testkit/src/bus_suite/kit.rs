@@ -3,7 +3,7 @@
 use super::{BusFixture, Capabilities, Fault, Journal, Meddler, PoolKind, page::Page};
 use crate::{
     broker_suite::{Feed, MemberSpec, settle},
-    deadline::{turn, until, within},
+    deadline::{DRAIN, LIMIT, turn, until, within},
 };
 use buslane::{
     BusError, Config, EventBus, ShutdownReport, Topic,
@@ -62,6 +62,7 @@ impl Ground {
     pub fn config(&self, group: &str) -> Config {
         let mut config = self.fixture.config();
         config.group = self.fixture.name(group);
+        config.publish_timeout = LIMIT;
         config.retry.attempts = 3;
         config.retry.initial = Duration::from_millis(5);
         config.retry.max = Duration::from_millis(40);
@@ -91,11 +92,8 @@ impl Ground {
 
     /// The connection of a bus with this configuration.
     pub async fn broker(&self, config: &Config) -> Arc<dyn Broker> {
-        let spec = MemberSpec {
-            group: config.group.clone(),
-            drain_deadline: Duration::from_secs(10),
-            publish_timeout: config.publish_timeout,
-        };
+        let spec =
+            MemberSpec { group: config.group.clone(), drain_deadline: DRAIN, publish_timeout: config.publish_timeout };
         self.fixture.broker(spec).await
     }
 

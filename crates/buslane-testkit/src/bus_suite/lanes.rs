@@ -1,6 +1,6 @@
 //! What shares a lane, a key or a pool, and what does not.
 
-use super::{Ground, Note, Seen, envelope, notes_events, now, publish_numbers};
+use super::{Ground, Note, Seen, envelope, notes_events, notes_messages, now, publish_numbers};
 use crate::signal::Gate;
 use buslane::config::LaneScope;
 use buslane_core::{Envelope, Event, Message};
@@ -106,6 +106,32 @@ pub async fn r3_lane_scope_topic_keeps_topics_apart(ground: Ground) {
     assert_eq!(seen.reached(5).await.len(), 5);
     gate.open();
     ground.end_clean(&bus).await;
+}
+
+/// Where members may share two topics out differently, that is told once, and only to those whose
+/// keys go through several topics of envelopes.
+pub async fn r3_keys_that_two_processes_may_have_at_once_are_told_of(ground: Ground) {
+    let told = || ground.journal.saying("a key may be handled in two processes at once").len();
+    let topics = ["one", "two", "three"].map(|name| ground.topic(name));
+    for (scope, scatters, expected) in
+        [(LaneScope::Key, true, [0, 1, 1]), (LaneScope::Topic, true, [1; 3]), (LaneScope::Key, false, [1; 3])]
+    {
+        let mut config = ground.config("g");
+        config.lane_scope = scope;
+        let (bus, meddler) = ground.meddled(config).await;
+        if scatters {
+            meddler.scatter();
+        }
+        let raw = ground.topic("raw");
+        bus.subscribe(&raw, notes_messages(&Seen::new())).await.expect("subscribes");
+        let mut found = [0; 3];
+        for (topic, found) in topics.iter().zip(&mut found) {
+            bus.subscribe_envelopes(topic, notes_events(&Seen::new())).await.expect("subscribes");
+            *found = told();
+        }
+        assert_eq!(found, expected, "{scope:?}, {scatters}");
+        ground.end_clean(&bus).await;
+    }
 }
 
 /// A message that is retried keeps its key's messages of every topic waiting, and no other key's.

@@ -1,9 +1,11 @@
 //! Log lines that operators search for: fixed texts, with the kind and the place of the message. SPEC: D7
 
 use super::{
-    Ground, Line, PoolKind, Seen, envelope, fails, notes_events, notes_messages, now, publish, publish_numbers,
+    Ground, Line, Note, PoolKind, Seen, envelope, fails, notes_events, notes_messages, now, publish, publish_numbers,
 };
-use buslane_core::{Message, Receipt, Record, Topic};
+use crate::deadline::until;
+use buslane::config::LaneScope;
+use buslane_core::{Event, Headers, Message, Receipt, Record, Topic};
 use tracing::Level;
 
 fn is_at(line: &Line, topic: &Topic, receipt: &Receipt) -> bool {
@@ -72,6 +74,84 @@ pub async fn d7_a_failed_regular_message_is_named(ground: Ground) {
         assert_eq!((line.field("kind"), line.field("error"), line.field("panicked")), ("regular", error, panic));
     }
     ground.end_clean(&bus).await;
+}
+
+/// Keys, errors and fields of messages in any length: each log line, span, fault and status names
+/// them escaped and cut.
+pub async fn d7_what_comes_from_outside_is_escaped_and_cut(ground: Ground) {
+    // SPEC: D7, O3, O5
+    let (blocks, buries, raw) = (ground.topic("blocks"), ground.topic("buries"), ground.topic("raw"));
+    let mut config = ground.config("g");
+    // What is blocked in one topic must not hold the other.
+    config.lane_scope = LaneScope::Topic;
+    let bus = ground.bus_of(config).await;
+    ground.journal.follow_spans();
+    let hostile = |_: &Note| Err::<(), _>(format!("no\nERROR forged \u{1b}[2J{}", "e".repeat(50_000)));
+    let on_event = move || now(move |event: Event| hostile(&Note::from(&event)));
+    bus.subscription(&blocks).block_failed().envelopes(on_event()).await.expect("subscribes");
+    bus.subscription(&buries).skip_failed().envelopes(on_event()).await.expect("subscribes");
+    bus.subscribe(&raw, now(move |message: Message| hostile(&Note::from(&message)))).await.expect("subscribes");
+    let long = "k".repeat(5_000);
+    let body = |timestamp: &str| {
+        format!(
+            r#"{{"event_id":"1","aggregate_id":"b","event_type":"x","event_version":1,"timestamp":"{timestamp}","payload":1}}"#
+        )
+    };
+    let wrong_type = format!(r#"{{"event_version":"{long}"}}"#);
+    for topic in [&blocks, &buries] {
+        publish_numbers(&bus, topic, "a", 0..1).await;
+        let headers = [("X-Aggregate-ID", "c"), ("X-Event-ID", &long), ("X-Correlation-ID", &long)];
+        let headers = Headers::from_iter(headers.map(|(name, value)| (name, value.as_bytes())));
+        let records = [
+            Record::new("torn").with_key(long.clone()),
+            Record::new(body(&format!("{long}\\nERROR forged"))),
+            Record::new(wrong_type.clone()),
+            Record::new(body("2026-01-01T00:00:00Z")).with_headers(headers),
+        ];
+        for record in records {
+            bus.publish(topic, record).await.expect("published");
+        }
+    }
+    bus.publish(&raw, Record::new("x").with_key(long.clone())).await.expect("published");
+    until("all of one topic are blocked", || bus.status().blocked_keys == 5).await;
+    ground.settled("g", &[&buries, &raw]).await;
+
+    let is_good = |text: &str| text.len() < 1_200 && !text.contains(char::is_control);
+    let lines = ground.journal.lines();
+    for line in &lines {
+        assert!(line.fields.values().all(|value| is_good(value)) && is_good(&line.text), "{line:.2000}");
+    }
+    let failures = lines.iter().filter(|line| line.field("error").starts_with("no\\nERROR forged \\u{1b}[2Je")).count();
+    assert!(failures >= 3, "the beginning of an error is there");
+    for span in ground.journal.spans() {
+        assert!(span.fields.values().all(|value| is_good(value)), "{span:.2000?}");
+    }
+    let health = bus.health();
+    assert_eq!(health.faults().count(), 5, "{health:#?}");
+    assert!(health.faults().all(|fault| is_good(&fault.subject) && is_good(&fault.detail)), "{health:#?}");
+    let status = bus.status();
+    assert!(status.blocked.iter().all(|blocked| is_good(&blocked.key) && is_good(&blocked.error)), "{status:#?}");
+    ground.end(&bus).await;
+}
+
+/// The end of a bus that has nothing left to do is one line, and so is the end of a subscription
+/// before it.
+pub async fn d7_a_clean_end_says_so_and_nothing_else(ground: Ground) {
+    // SPEC: D7, B9
+    let (first, second) = (ground.topic("first"), ground.topic("second"));
+    let (bus, seen) = (ground.bus("g").await, Seen::new());
+    for topic in [&first, &second] {
+        bus.subscribe_envelopes(topic, notes_events(&seen)).await.expect("subscribes");
+        publish_numbers(&bus, topic, "a", 0..5).await;
+    }
+    seen.reached(10).await;
+    ground.settled("g", &[&first, &second]).await;
+    let before = ground.journal.len();
+    bus.unsubscribe(&first).await.expect("unsubscribed");
+    ground.end_clean(&bus).await;
+    let lines = ground.journal.lines().split_off(before);
+    let texts: Vec<_> = lines.iter().map(|line| &*line.text).collect();
+    assert_eq!(texts, ["bus closed"], "{lines:?}");
 }
 
 /// The pool is named once at the start, with who chose it.

@@ -2,13 +2,13 @@
 //! goes through.
 
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, PublishError, Receipt, Record,
-    Source, SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, Progress, PublishError,
+    Receipt, Record, Source, SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
 };
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -21,6 +21,10 @@ pub struct Meddler {
     broker: Arc<dyn Broker>,
     /// Topics that cannot be written.
     refused: Mutex<HashSet<Topic>>,
+    /// Most bytes of a record, by topic.
+    limits: Mutex<HashMap<Topic, usize>>,
+    /// What it says when it is asked to make sure of a topic.
+    lacks: Mutex<HashMap<Topic, BrokerError>>,
     /// Topics whose publish is never answered.
     silent: Mutex<HashSet<Topic>>,
     /// Topics whose subscribe waits.
@@ -33,6 +37,7 @@ pub struct Meddler {
     lags: watch::Sender<usize>,
     /// Nobody is told whether the broker is there.
     is_deaf: AtomicBool,
+    scatters: AtomicBool,
     /// What it says beside what the broker says.
     symptoms: Symptoms,
 }
@@ -44,6 +49,8 @@ impl Meddler {
         Self {
             broker,
             refused: Mutex::default(),
+            limits: Mutex::default(),
+            lacks: Mutex::default(),
             silent: Mutex::default(),
             stuck: watch::Sender::default(),
             arrived: watch::Sender::default(),
@@ -51,7 +58,13 @@ impl Meddler {
             lags: watch::Sender::default(),
             is_deaf: AtomicBool::new(false),
             symptoms: Symptoms::default(),
+            scatters: AtomicBool::new(false),
         }
+    }
+
+    /// From now on each topic that it reads may have another member for the same partition.
+    pub fn scatter(&self) {
+        self.scatters.store(true, Relaxed);
     }
 
     /// Answers no question whether the broker is there from now on.
@@ -68,6 +81,16 @@ impl Meddler {
     /// Refuses every record for the topic from now on, or takes them again.
     pub fn refuse(&self, topic: &Topic, refuse: bool) {
         set(&self.refused, topic, refuse);
+    }
+
+    /// Refuses records for the topic from now on that are larger.
+    pub fn limit(&self, topic: &Topic, bytes: usize) {
+        lock(&self.limits).insert(topic.clone(), bytes);
+    }
+
+    /// Answers so from now on when it is asked to make sure of the topic.
+    pub fn lack(&self, topic: &Topic, error: BrokerError) {
+        lock(&self.lacks).insert(topic.clone(), error);
     }
 
     /// Never answers a publish to the topic from now on.
@@ -115,7 +138,7 @@ impl Meddler {
 }
 
 fn set(topics: &Mutex<HashSet<Topic>>, topic: &Topic, listed: bool) {
-    let mut topics = topics.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut topics = lock(topics);
     if listed {
         topics.insert(topic.clone());
     } else {
@@ -124,7 +147,11 @@ fn set(topics: &Mutex<HashSet<Topic>>, topic: &Topic, listed: bool) {
 }
 
 fn is_in(topics: &Mutex<HashSet<Topic>>, topic: &Topic) -> bool {
-    topics.lock().unwrap_or_else(PoisonError::into_inner).contains(topic)
+    lock(topics).contains(topic)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An intake whose messages may not come.
@@ -187,7 +214,19 @@ impl Broker for Meddler {
             let error = PublishError::Refused { topic: topic.clone(), reason: "read only".to_owned() };
             return Answer::Now(vec![Err(error); records.len()]);
         }
+        let most = lock(&self.limits).get(topic).copied().unwrap_or(usize::MAX);
+        if let Some(bytes) = records.iter().map(Record::bytes).find(|bytes| *bytes > most) {
+            let error = PublishError::TooLarge { topic: topic.clone(), bytes, limit: format!("the meddler's {most}") };
+            return Answer::Now(vec![Err(error); records.len()]);
+        }
         self.broker.publish(topic, records)
+    }
+
+    fn ensure_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
+        match lock(&self.lacks).get(topic) {
+            Some(error) => Box::pin(std::future::ready(Err(error.clone()))),
+            None => self.broker.ensure_topic(topic),
+        }
     }
 
     fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
@@ -235,6 +274,10 @@ impl Broker for Meddler {
         self.broker.lag()
     }
 
+    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
+        self.broker.progress(topics)
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         if self.is_deaf.load(Relaxed) { Box::pin(std::future::pending()) } else { self.broker.ping() }
     }
@@ -243,6 +286,12 @@ impl Broker for Meddler {
         let mut all = self.broker.symptoms();
         all.extend(self.symptoms.all());
         all
+    }
+
+    fn scatters(&self, topics: &[&Topic]) -> Option<String> {
+        // What the broker says of itself depends on how it was configured.
+        let _ = topics;
+        self.scatters.load(Relaxed).then(|| "they are scattered".to_owned())
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

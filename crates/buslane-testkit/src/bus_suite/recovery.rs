@@ -113,7 +113,7 @@ pub async fn drain(ground: &Ground, waiting: usize) {
     // Nothing may wait for its turn any more when it is left: then the subscription is unordered again.
     let mut config = quick(ground.sized("g", 64, 1_000), 1);
     let rate = RateLimit::new(u32::try_from(waiting).expect("not many") * 2, 500);
-    (config.recovery.rate, config.recovery.keys) = (rate, 20);
+    (config.recovery.rate, config.recovery.keys) = (Some(rate), 20);
     // The look at a new source is what begins it, and nothing else.
     config.recovery.on_backlog = false;
     let (bus, page) = bus_with_page(ground, config).await;
@@ -157,6 +157,32 @@ pub async fn l3_what_waits_at_the_start_is_drained_in_recovery_mode(ground: Grou
     Box::pin(drain(&ground, 3_000)).await;
 }
 
+/// A few old messages are enough to begin it, and by default they are not slowed down: no source waits for a rate.
+pub async fn l3_old_messages_are_not_slowed_down(ground: Ground) {
+    let topic = ground.topic("orders");
+    let before = ground.bus("g").await;
+    publish_numbers(&before, &topic, "a", 0..300).await;
+    ground.end_clean(&before).await;
+    let mut config = quick(ground.config("g"), 0);
+    config.backlog.age = Duration::from_millis(1);
+    config.recovery.on_backlog = false;
+    let (bus, page) = bus_with_page(&ground, config).await;
+    let (events, seen) = (events_of(&bus), Seen::new());
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    let numbers: Vec<_> = seen.reached(300).await.iter().map(Note::number).collect();
+    assert_eq!(numbers, (0..300).collect::<Vec<_>>());
+    let told = left(&events).await;
+    assert_eq!(turns(&told), [(Off, On), (On, Ramping), (Ramping, Off)], "{told:?}");
+    let limits = told.iter().find_map(|event| match event {
+        BusEvent::Recovery { now, .. } => Some((now.cause, now.per_second, now.keys)),
+        _ => None,
+    });
+    assert_eq!(limits, Some((Some(RecoveryCause::Start), None, Some(1_000))));
+    assert_eq!(page.value("rate_limit_waits_total{side=\"recovery\"}"), 0.0);
+    ground.settled("g", &[&topic]).await;
+    ground.end_clean(&bus).await;
+}
+
 /// On a backlog that comes up while it runs, and not where that is switched off.
 pub async fn l3_a_backlog_that_comes_up_later_begins_it(ground: Ground) {
     let topic = ground.topic("orders");
@@ -173,7 +199,7 @@ pub async fn l3_a_backlog_that_comes_up_later_begins_it(ground: Ground) {
             assert_eq!(cause(&all), Some(RecoveryCause::Backlog));
             let recovery = bus.status().recovery;
             assert!(bus.is_in_recovery_mode() && page.value("recovery_mode_active") == 1.0);
-            assert_eq!((recovery.phase, recovery.per_second, recovery.keys), (On, Some(1_000), Some(1_000)));
+            assert_eq!((recovery.phase, recovery.per_second, recovery.keys), (On, None, Some(1_000)));
         }
         gate.open();
         if on_backlog {
@@ -284,7 +310,7 @@ pub async fn l3_by_hand_it_is_told_of_and_left(ground: Ground) {
 pub async fn l3_its_limits_can_be_changed(ground: Ground) {
     let topic = ground.topic("orders");
     let mut config = ground.config("g");
-    config.recovery.rate = RateLimit::new(1, 1);
+    config.recovery.rate = Some(RateLimit::new(1, 1));
     let (bus, page) = bus_with_page(&ground, config).await;
     let (events, seen) = (events_of(&bus), Seen::new());
     bus.set_recovery_mode(true);
@@ -295,8 +321,8 @@ pub async fn l3_its_limits_can_be_changed(ground: Ground) {
     assert_eq!(seen.reached(300).await.len(), 300);
     let status = bus.status().recovery;
     assert_eq!((status.phase, status.per_second, status.keys), (On, Some(1_000_000), Some(7)));
-    let all = events.reached(2).await;
-    assert!(matches!(&all[1], BusEvent::Recovery { before: On, now } if *now == status), "{all:?}");
+    let is_told = |event: &BusEvent| matches!(event, BusEvent::Recovery { before: On, now } if *now == status);
+    events.until("the limits are told", |events| events.iter().any(is_told)).await;
     bus.set_recovery_mode(false);
     ground.settled("g", &[&topic]).await;
     ground.end_clean(&bus).await;

@@ -181,7 +181,7 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
     let after = failures();
     assert!(before.iter().zip(&after).all(|(before, after)| before <= after), "{before:?}, then {after:?}");
     until("every key is blocked", || bus.pool_stats().blocked_lanes == 8).await;
-    assert_eq!(bus.pool_stats().open, 24);
+    assert_eq!((bus.pool_stats().open, bus.status().blocked_keys), (24, 8));
     assert_eq!(bus.pool_name(), if to == 100 { "actor" } else { "keyed" });
     assert!(seen.all().iter().all(|note| note.number() == 0), "nothing overtakes");
     heals.store(true, SeqCst);
@@ -193,6 +193,7 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
         let after: Vec<_> = notes[attempts.len()..].iter().map(Note::number).collect();
         assert_eq!(after, [1, 2], "{key}");
     }
+    assert_eq!(bus.status().blocked_keys, 0);
     ground.end_clean(&bus).await;
 }
 

@@ -37,7 +37,7 @@ pub async fn r1_every_header_spelling_names_the_key_in_its_priority(ground: Grou
     ground.end_clean(&bus).await;
 }
 
-/// A header that is no aggregate id is passed over.
+/// A header of a regular message that is no aggregate id is passed over.
 pub async fn r1_a_header_that_is_no_aggregate_id_is_passed_over(ground: Ground) {
     let topic = ground.topic("raw");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
@@ -57,6 +57,40 @@ pub async fn r1_a_header_that_is_no_aggregate_id_is_passed_over(ground: Ground) 
     labels.sort();
     assert_eq!(labels, [("0".into(), "good".into()), ("1".into(), "good".into()), ("2".into(), "key".to_owned())]);
     ground.end_clean(&bus).await;
+}
+
+/// An envelope whose header is no aggregate id is invalid, at once, with a typed error, whatever its body or a later header
+/// says. It is given up in the lane of its body's aggregate.
+pub async fn r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid(ground: Ground) {
+    for (what, ordered) in [("ordered", true), ("unordered", false)] {
+        let (topic, dead) = (ground.topic(what), ground.topic(&format!("{what}.dead")));
+        let (bus, seen) = (ground.bus("g").await, Seen::new());
+        let subscription = bus.subscription(&topic).ordered(ordered).dead_letter(&dead);
+        subscription.envelopes(notes_events(&seen)).await.expect("subscribes");
+        let blank = "header X-Aggregate-ID: aggregate_id is required";
+        let space = "header aggregate-id: invalid aggregate_id: byte 0x20 at index 3";
+        let cases = [
+            (&[("X-Aggregate-ID", "")][..], blank),
+            (&[("X-Aggregate-ID", ""), ("aggregate-id", "body")], blank),
+            (&[("aggregate-id", "not allowed")], space),
+        ];
+        for (list, _) in cases {
+            bus.publish(&topic, bare("body", 1).with_headers(headers(list))).await.expect("published");
+        }
+        let mut errors = Vec::new();
+        for letter in ground.audit(&dead, cases.len()).await {
+            assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"1"[..]));
+            errors.push(
+                String::from_utf8_lossy(letter.headers.get(header::ERROR_MESSAGE).unwrap_or_default()).into_owned(),
+            );
+        }
+        errors.sort();
+        assert!(errors[0].starts_with(blank) && errors[1] == errors[0] && errors[2].starts_with(space), "{errors:?}");
+        assert!(seen.is_empty());
+        bus.publish(&topic, bare("body", 2)).await.expect("published");
+        assert_eq!(seen.reached(1).await[0].number(), 2);
+        ground.end_clean(&bus).await;
+    }
 }
 
 /// Envelopes: the body. Regular messages: the record key, and never the body.

@@ -1,7 +1,7 @@
 //! Runs one scenario, then looks for what it left behind. SPEC: T3
 
 use super::{BusFixture, Ground, Journal, PoolKind, page::Page};
-use crate::leak;
+use crate::{deadline::LIMIT, leak};
 use std::{
     sync::{
         Arc,
@@ -48,7 +48,7 @@ pub fn run<Fut: Future<Output = ()>>(
             return;
         }
         // For what hangs: the longest does a hundred runs, beside many others on few cores, and each of their steps has a limit.
-        let limit = can.patience * 12;
+        let limit = can.patience * 4;
         let ended = tokio::time::timeout(limit, scenario(Ground::new(fixture, can, pool, journal, page))).await;
         assert!(ended.is_ok(), "{name} did not end within {limit:?}");
         leak::no_more_tasks_than(0).await;
@@ -60,7 +60,7 @@ pub fn run<Fut: Future<Output = ()>>(
 
 /// A thread that nobody named has the name of the one that started it, so the tag finds those too.
 fn no_thread_left(tag: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + LIMIT;
     loop {
         let left = threads(tag);
         if left == 0 {

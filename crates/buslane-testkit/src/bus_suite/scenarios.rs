@@ -48,6 +48,7 @@ macro_rules! bus_suite {
                 r1_a_header_that_is_no_aggregate_id_is_passed_over,
                 r1_without_a_header_the_body_or_the_record_key_names_the_key,
                 r1_header_and_body_that_differ_are_invalid,
+                r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid,
                 r1_a_subscription_can_bring_its_own_extractor,
                 r1_an_extractor_that_panics_loses_nothing,
             }
@@ -55,6 +56,7 @@ macro_rules! bus_suite {
                 r2_messages_without_a_key_go_round_robin,
                 r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic,
                 r3_lane_scope_topic_keeps_topics_apart,
+                r3_keys_that_two_processes_may_have_at_once_are_told_of,
                 r3_a_retried_message_holds_its_key_in_every_topic,
                 r4_all_topics_share_one_pool,
             }
@@ -101,6 +103,11 @@ macro_rules! bus_suite {
                 b2_closing_while_publishing_answers_everybody,
                 b2_closing_while_subscribing_answers_everybody,
             }
+            drained {
+                b9_drained_waits_for_everything_published,
+                b9_drained_says_what_a_blocked_key_leaves,
+                b9_drained_waits_for_the_other_members,
+            }
             retries {
                 d3_attempts_are_as_many_as_configured,
                 d3_a_subscription_has_its_own_retries,
@@ -135,8 +142,25 @@ macro_rules! bus_suite {
             dead_letters {
                 d6_a_dead_letter_keeps_the_original_and_says_why,
                 d6_a_dead_letter_document_is_exact,
+                d6_the_dead_letter_of_a_message_without_a_body_has_none,
                 d6_a_document_counts_the_retries,
                 d6_dead_letters_can_be_replayed,
+            }
+            redriven {
+                d6_a_republished_letter_that_fails_again_leaves_another,
+                d6_each_group_leaves_its_own_letter,
+                d6_each_topic_leaves_its_own_letter,
+            }
+            reduced {
+                d6_a_letter_with_too_large_a_body_says_what_was_cut,
+                d6_a_letter_with_too_large_headers_or_key_is_cut_too,
+                d6_a_long_error_is_cut,
+                d6_a_document_that_is_too_large_says_what_was_cut,
+                d4_a_letter_that_is_refused_in_every_form_blocks,
+            }
+            letter_topics {
+                d4_a_missing_dead_letter_topic_is_named_at_subscribe,
+                d4_a_broker_that_is_away_does_not_fail_the_look_for_the_letters,
             }
             panics {
                 p7_an_envelope_that_panics_once_is_tried_again,
@@ -151,6 +175,8 @@ macro_rules! bus_suite {
                 d7_good_messages_leave_no_line,
                 d7_a_failed_envelope_is_named,
                 d7_a_failed_regular_message_is_named,
+                d7_what_comes_from_outside_is_escaped_and_cut,
+                d7_a_clean_end_says_so_and_nothing_else,
                 d7_the_pool_is_named_once,
                 d7_recovery_mode_is_told_of,
             }
@@ -235,6 +261,7 @@ macro_rules! bus_suite {
             }
             recovery {
                 l3_what_waits_at_the_start_is_drained_in_recovery_mode,
+                l3_old_messages_are_not_slowed_down,
                 l3_a_backlog_that_comes_up_later_begins_it,
                 l3_always_and_never,
                 l3_active_keys_are_limited,
@@ -251,7 +278,6 @@ macro_rules! bus_suite {
             health {
                 o3_a_bus_that_is_well_is_healthy,
                 o3_a_stuck_handler_is_named,
-                o3_a_blocked_key_is_named,
                 o3_a_full_pool_is_named,
                 o3_a_restart_storm_is_named,
                 o3_an_actor_that_cools_down_is_named,
@@ -259,6 +285,10 @@ macro_rules! bus_suite {
                 o3_the_memory_ceiling_is_named,
                 o3_a_dead_partition_is_named,
                 o3_a_broker_that_is_away_is_named,
+            }
+            blocked {
+                o3_each_blocked_key_is_named,
+                d4_a_partition_that_a_failing_key_holds_is_named_with_the_key,
             }
             pauses {
                 o3_a_pause_that_is_too_long_is_a_warning,
@@ -310,6 +340,7 @@ macro_rules! bus_suite {
             }
             groups {
                 k3_two_buses_share_and_hand_over,
+                k3_two_buses_of_a_group_keep_each_keys_order,
                 d1_another_bus_takes_over_after_a_crash,
                 k3_buses_of_other_groups_are_not_disturbed,
             }

@@ -160,4 +160,7 @@ pub async fn d4_an_undecodable_message_blocks_its_key_alone(ground: Ground) {
     assert!(seen.all().iter().all(|note| note.label == "good"), "{:?}", seen.all());
     let report = ground.end(&bus).await;
     assert_eq!(report.abandoned, 3, "{report:?}");
+    let line = ground.journal.saying("bus closed with work left for redelivery").remove(0);
+    let left = line.field("left");
+    assert!(left.starts_with(&format!("{topic}/")) && left.ends_with(" key bad"), "{line}");
 }

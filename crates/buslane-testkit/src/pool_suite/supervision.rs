@@ -9,10 +9,10 @@ use super::{
 use crate::{
     deadline::until,
     ledger::{End, Ledger},
-    recorder::key_and_sequence,
+    recorder::{Recorder, key_and_sequence},
     signal::{Count, Gate},
 };
-use buslane_core::{ErasedHandler, Job, Kind, Message, Pool, SubmitError, erase};
+use buslane_core::{ErasedHandler, Kind, Message, Pool, SubmitError, erase};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -83,61 +83,83 @@ pub async fn p8_failing_seat_cools_down_and_others_take_over(fixture: &dyn PoolF
     assert_eq!(ledger.by_token().iter().filter(|end| **end == End::Ok).count(), 31);
 }
 
-/// With every seat at rest submitters hear of it, and what was taken before runs after the cool-down.
-pub async fn p8_pool_with_no_seat_left_refuses_and_comes_back(fixture: &dyn PoolFixture) {
-    let pool = fixture.pool(options(1, brittle(&Arc::default(), &Arc::default())));
-    let ledger = Ledger::new();
-    let started = Instant::now();
-    submit_all(&*pool, (6..15).map(|n| job(&ledger, 1, n))).await;
-    settled_down(&*pool, fixture, 3, 1).await;
-    if fixture.is_supervised() {
-        let mut batch: VecDeque<Job> = (15..18).map(|n| job(&ledger, 1, n)).collect();
-        assert_eq!(pool.try_submit(&mut batch), Err(SubmitError::NoWorker));
-        let asked = Instant::now();
-        let refused = pool.submit(&mut batch).await;
-        assert_eq!(refused, Err(SubmitError::NoWorker));
-        assert!(refused.is_err_and(|error| error.is_temporary()));
-        assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
-        assert_eq!((batch.len(), pool.stats().open), (3, 5));
-        // One that waits while the seat comes back gets through.
-        while started.elapsed() < COOL_DOWN - Duration::from_millis(200) {
-            sleep(Duration::from_millis(100)).await;
+/// A storm of panics, each of a key of its own, far more than all seats have restarts: half of the seats stay in
+/// service, healthy keys are handled all the while, and nothing waits for a cool-down.
+pub async fn p8_storm_of_panics_leaves_workers_in_service(fixture: &dyn PoolFixture) {
+    const STORM: u64 = 500;
+    const HEALTHY: u64 = 50;
+    for workers in [1, 2, 7, 8] {
+        let recorder = Arc::new(Recorder::new(1_000));
+        let seen = Arc::clone(&recorder);
+        let handler = erase(Kind::Regular, move |message: Message| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let _visit = seen.visit(&message);
+                assert!(key_and_sequence(&message).0 < HEALTHY, "a storm");
+            }
+        });
+        let pool = fixture.pool(options(workers, handler));
+        let ledger = Ledger::new();
+        let began = Instant::now();
+        for n in 0..STORM {
+            let (healthy, sequence) = (n % HEALTHY, n / HEALTHY + 1);
+            submit_all(&*pool, [job(&ledger, HEALTHY + n, 1), job(&ledger, healthy, sequence)]).await;
+            if n % 50 == 49 {
+                let so_far = usize::try_from(2 * (n + 1)).expect("not many");
+                ledger.settled(so_far).await;
+            }
         }
-        assert_eq!(pool.submit(&mut batch).await, Ok(()));
-        assert!(started.elapsed() >= COOL_DOWN);
-    } else {
-        submit_all(&*pool, (15..18).map(|n| job(&ledger, 1, n))).await;
+        assert!(began.elapsed() < COOL_DOWN / 2, "{workers} workers: {:?}", began.elapsed());
+        let ends = ledger.by_token();
+        assert!(ends.iter().step_by(2).all(|end| matches!(end, End::Panicked(_))), "{ends:?}");
+        assert!(ends.iter().skip(1).step_by(2).all(|end| *end == End::Ok), "{ends:?}");
+        assert_eq!((recorder.handled(), recorder.violations()), (2 * STORM, 0));
+        let at_rest = workers / 2;
+        settled_down(&*pool, fixture, STORM - at_rest as u64, at_rest).await;
+        assert_eq!((pool.stats().panics, pool.stats().panicked), (STORM, STORM));
+        // Those at rest come back, and may fail again.
+        sleep(COOL_DOWN + Duration::from_secs(1)).await;
+        settled_down(&*pool, fixture, STORM, 0).await;
+        stop_well(&*pool).await;
     }
-    ledger.settled(12).await;
-    let ends = ledger.by_token();
-    assert!(ends[..4].iter().all(|end| matches!(end, End::Panicked(_))), "{ends:?}");
-    assert_eq!(ends[4..], vec![End::Ok; 8]);
-    let order: Vec<u64> = ledger.ends().iter().map(|(token, _)| *token).collect();
-    assert_eq!(order, (0..12).collect::<Vec<_>>(), "in order, across restarts and the cool-down");
-    settled_down(&*pool, fixture, 4, 0).await;
-    stop_well(&*pool).await;
+}
+
+/// A pool of two workers: one waits at the gate, the other one is at rest.
+async fn half_at_rest(fixture: &dyn PoolFixture, ledger: &Arc<Ledger>, gate: &Arc<Gate>) -> Arc<dyn Pool> {
+    let entered = Arc::new(Count::default());
+    let pool = fixture.pool(options(2, brittle(&entered, gate)));
+    submit_all(&*pool, [job(ledger, 0, 1)]).await;
+    until("one worker is busy", || entered.get() == 1).await;
+    submit_all(&*pool, (6..10).map(|n| job(ledger, 1, n))).await;
+    settled_down(&*pool, fixture, 3, 1).await;
+    ledger.settled(4).await;
+    pool
 }
 
 /// Three failures a minute for an hour are no reason to rest.
 pub async fn p8_restarts_outside_of_the_window_are_forgotten(fixture: &dyn PoolFixture) {
-    let pool = fixture.pool(options(1, brittle(&Arc::default(), &Arc::default())));
+    let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
+    let pool = fixture.pool(options(2, brittle(&entered, &gate)));
     let ledger = Ledger::new();
+    // One worker is kept busy, so that all panics meet the other one.
+    submit_all(&*pool, [job(&ledger, 0, 1)]).await;
+    until("one worker is busy", || entered.get() == 1).await;
     for round in 1..=60 {
         submit_all(&*pool, (7..12).map(|n| job(&ledger, 1, n))).await;
         settled_down(&*pool, fixture, 3 * round, 0).await;
         sleep(WINDOW).await;
     }
     assert_eq!((pool.stats().panicked, pool.stats().ok), (180, 120));
+    gate.open();
     stop_well(&*pool).await;
 }
 
 /// Where nothing is open, a seat at rest holds up no stop.
 pub async fn p8_stop_does_not_wait_for_a_cool_down(fixture: &dyn PoolFixture) {
-    let pool = fixture.pool(options(1, brittle(&Arc::default(), &Arc::default())));
-    let ledger = Ledger::new();
-    submit_all(&*pool, (6..10).map(|n| job(&ledger, 1, n))).await;
-    settled_down(&*pool, fixture, 3, 1).await;
-    ledger.settled(4).await;
+    let (ledger, gate) = (Ledger::new(), Arc::new(Gate::default()));
+    let pool = half_at_rest(fixture, &ledger, &gate).await;
+    gate.open();
+    ledger.settled(5).await;
     let asked = Instant::now();
     stop_well(&*pool).await;
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
@@ -145,15 +167,15 @@ pub async fn p8_stop_does_not_wait_for_a_cool_down(fixture: &dyn PoolFixture) {
     assert_eq!(pool.try_submit(&mut VecDeque::from([job(&ledger, 1, 10)])), Err(SubmitError::Stopped));
 }
 
-/// Queued work waits for the cool-down while the pool stops, and no longer than the deadline.
+/// Queued work that no other worker is free for waits for the cool-down while the pool stops, and no longer than the
+/// deadline.
 pub async fn p8_stop_ends_a_cool_down_at_the_deadline(fixture: &dyn PoolFixture) {
-    for (deadline, abandoned) in [(Duration::from_secs(10), 5), (2 * COOL_DOWN, 0)] {
-        let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
-        let pool = fixture.pool(options(1, brittle(&entered, &gate)));
-        let ledger = Ledger::new();
-        submit_all(&*pool, (6..15).map(|n| job(&ledger, 1, n))).await;
-        settled_down(&*pool, fixture, 3, 1).await;
-        let abandoned = if fixture.is_supervised() { abandoned } else { 0 };
+    for (deadline, abandoned) in [(Duration::from_secs(10), 6), (2 * COOL_DOWN, 1)] {
+        let (ledger, gate) = (Ledger::new(), Arc::new(Gate::default()));
+        let pool = half_at_rest(fixture, &ledger, &gate).await;
+        submit_all(&*pool, (10..15).map(|n| job(&ledger, 1, n))).await;
+        // The handler at the gate never ends.
+        let abandoned = if fixture.is_supervised() { abandoned } else { 1 };
         let asked = Instant::now();
         let mut stopping = pool.stop(deadline);
         is_waiting(&mut stopping).await;

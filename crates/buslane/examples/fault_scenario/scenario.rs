@@ -48,6 +48,8 @@ pub(crate) enum Scenario {
     StuckHandler,
     /// A handler refuses a message, and its key waits
     BlockedKey,
+    /// A key whose messages fail has more of them than its lane holds
+    PartitionHeld,
     /// Handlers are slow, and the pool is small
     PoolFull,
     /// Actors panic
@@ -104,6 +106,10 @@ impl Scenario {
             Self::BlockedKey => {
                 bus.subscription(ORDERS).block_failed().retry(once()).envelopes(refuses).await?;
                 envelopes(&bus, 1).await?;
+            }
+            Self::PartitionHeld => {
+                bus.subscription(ORDERS).block_failed().retry(once()).envelopes(refuses).await?;
+                envelopes(&bus, 300).await?;
             }
             Self::PoolFull => {
                 bus.subscribe_envelopes(ORDERS, async |_: Event| pending::<()>().await).await?;
@@ -189,6 +195,11 @@ impl Scenario {
                 (health.probe.interval, health.probe.limit) = (SOON, 10 * SOON);
                 // Else it is the partition of the probes that is named.
                 health.partition_limit = NEVER;
+            }
+            Self::PartitionHeld => {
+                let pool = &mut config.memory.keyed_pool;
+                (pool.lane_limit, pool.wait_timeout) = (5, SOON);
+                health.pool_limit = SOON;
             }
             Self::PoolFull => {
                 let pool = &mut config.memory.keyed_pool;

@@ -34,8 +34,9 @@ impl Window {
     ) -> Result<Self, String> {
         let rendered = page.clone();
         let router = router_with_metrics(bus, move || rendered.render());
-        let server =
-            serve(router, Listen { listen, allow_public }).await.map_err(|error| format!("--http: {error}"))?;
+        let server = serve(router, Listen { allow_public, ..Listen::on(listen) })
+            .await
+            .map_err(|error| format!("--http: {error}"))?;
         eprintln!("http://{}: /livez /readyz /startupz /metrics /status /rollout", server.address());
         let upkeep = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(UPKEEP);

@@ -30,12 +30,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value = "5", value_parser = up_to_1000)]
     pub(crate) topics: u64,
 
-    /// Partitions of each topic
-    ///
-    /// With 0, topics have what the broker gives them: on NATS no partitions, so that several consumers share the
-    /// messages of each topic, and an aggregate has its order within each consumer alone.
-    #[arg(long, value_name = "COUNT", default_value = "8")]
-    pub(crate) partitions: u32,
+    /// Partitions of a topic that does not exist; 0 for what the broker's settings say [default: 8 on Kafka, elsewhere 0]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) partitions: Option<u32>,
 
     /// Orders; each is an aggregate with a lane of its own
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = positive)]
@@ -54,7 +51,7 @@ pub(crate) struct Options {
     pub(crate) backlog: Option<u64>,
 
     /// Messages a second [default: as fast as it goes; with --rollout 1500]
-    #[arg(long, value_name = "COUNT", value_parser = positive, conflicts_with = "replay")]
+    #[arg(long, value_name = "COUNT", value_parser = positive, conflicts_with = "speed")]
     pub(crate) rate: Option<u64>,
 
     /// Moves the keys to the actor pool by these stages, such as 10,50,100

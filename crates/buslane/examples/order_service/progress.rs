@@ -139,9 +139,12 @@ impl Teller {
 /// What recovery mode lets through, while it is on.
 fn recovery(bus: &EventBus) -> String {
     let status = bus.status().recovery;
-    match status.per_second {
-        Some(per_second) => format!("  recovery {}, {}/s", status.phase, HumanCount(per_second.into())),
-        None => String::new(),
+    match (status.keys, status.per_second) {
+        (None, _) => String::new(),
+        (Some(_), None) => format!("  recovery {}", status.phase),
+        (Some(_), Some(per_second)) => {
+            format!("  recovery {}, {}/s", status.phase, HumanCount(per_second.into()))
+        }
     }
 }
 

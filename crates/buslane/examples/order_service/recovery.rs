@@ -58,7 +58,7 @@ impl Recoveries {
 /// Where nobody has configured it: 20,000 messages a second, a look every second, a ramp of 5 seconds.
 pub(crate) fn hasten(config: &mut Config) {
     if config.recovery == RecoveryConfig::default() && config.backlog == BacklogConfig::default() {
-        config.recovery.rate = RateLimit::new(20_000, 2_000);
+        config.recovery.rate = Some(RateLimit::new(20_000, 2_000));
         config.recovery.ramp = Duration::from_secs(5);
         config.backlog.check_interval = Duration::from_secs(1);
         // What is spread over many partitions is a backlog too.

@@ -12,7 +12,7 @@ use crate::{
     signals::Interrupts,
     workload::{self, CACHE, Plan},
 };
-use buslane::{BusError, EventBus, TopicSettings, TopicStrategy};
+use buslane::{BusError, EventBus, TopicSettings, TopicStrategy, core::Backend};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::JoinHandle,
@@ -130,12 +130,13 @@ pub(crate) async fn run(
 }
 
 /// Makes the topics.
-async fn prepare(bus: &EventBus, topics: &[String], partitions: u32) -> Result<(), BusError> {
+async fn prepare(bus: &EventBus, topics: &[String], partitions: Option<u32>) -> Result<(), BusError> {
     let others = [CACHE, handlers::DEAD_LETTERS];
-    // Room for several consumers on a shared broker.
+    // Room for several consumers: a Kafka broker's own default is one partition.
+    let partitions = partitions.or_else(|| (bus.config().backend() == Backend::Kafka).then_some(8));
+    let partitions = partitions.filter(|count| *count > 0);
     // A stream has as many copies as it is created with; Kafka has a default of its own.
     let replication = bus.config().nats.stream.replication;
-    let partitions = (partitions > 0).then_some(partitions);
     let settings = TopicSettings { partitions, replication, ..TopicSettings::default() };
     for topic in topics.iter().map(String::as_str).chain(others) {
         bus.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await?;

@@ -9,7 +9,7 @@ use crate::{
 use buslane_core::{Backend, Event, Handler, HandlerError, Headers, Kind, Message, SubscribeOptions, Topic};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The terminal policy as chosen; topic names are checked when the subscription begins.
 enum TerminalChoice {
@@ -265,6 +265,11 @@ impl SubscriptionBuilder {
             Some(RateLimit { burst: 0, .. }) => return refuse("rate.burst", "must be at least 1"),
             limit => Arc::new(inner.flow.rate(limit)),
         };
+        if kind == Kind::Envelope
+            && let Terminal::DeadLetter { topic: dead_letters, .. } = &terminal
+        {
+            self.bus.ensure_dead_letters(&topic, dead_letters).await?;
+        }
         let policy = Policy { retry: self.retry, terminal, classifier: self.classifier, timeout: self.timeout };
         let handler = erase(policy, Arc::clone(&inner.flow.services));
         let places = places(self.concurrency);
@@ -285,6 +290,7 @@ impl SubscriptionBuilder {
             options,
             pause: Pause::default(),
             readers,
+            gone: CancellationToken::new(),
         })
         .await
     }

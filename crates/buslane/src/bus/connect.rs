@@ -1,19 +1,20 @@
 //! From a configuration to a running bus.
 
 use super::{
-    EventBus, Inner, Outgoing, ReconnectCallback, alive, outgoing::PublishLimits, shutdown::Closing, topics::Topics,
+    EventBus, Inner, Outgoing, ReconnectCallback, alive, outgoing::PublishLimits, scatter::Scatter, shutdown::Closing,
+    topics::Topics,
 };
 use crate::{
     BusError, Config, PoolChoice,
     config::{self, LaneMode},
-    flow::{Flow, Registry, Services, Sources, Stalls, Suspects, Throttle, Troubles, pump},
+    flow::{BlockedKeys, Flow, Left, Registry, Services, Sources, Stalls, Suspects, Throttle, Troubles, pump},
     health::{Alive, Watch, watcher},
     metrics::{BusMetrics, Limited},
     operations::{Operations, monitor},
     rollout::{Controller, LazyPool, SplitPool, boundary, mover},
 };
 use buslane_actor::{ActorPool, ActorPoolConfig};
-use buslane_core::{Backend, Broker, BrokerEvent, Pool, Topic};
+use buslane_core::{Backend, Broker, BrokerEvent, Pool, Topic, TopicSettings, TopicStrategy, excerpt};
 use buslane_keyed::{Bounds, KeyedPool, KeyedPoolConfig, Mode};
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
 use parking_lot::Mutex;
@@ -45,6 +46,8 @@ impl EventBus {
                     partitions: config.memory.partitions,
                     max_messages: config.memory.max_messages,
                     max_bytes: config.memory.max_bytes,
+                    max_message_bytes: config.memory.max_message_bytes,
+                    create_missing: config.memory.create_missing,
                     ..MemoryConfig::default()
                 };
                 let broker = MemoryBroker::new(memory).map_err(|error| crate::ConfigError::Rule {
@@ -52,6 +55,12 @@ impl EventBus {
                     rule: error.to_string(),
                     found: String::new(),
                 })?;
+                // They would be missing for ever: nothing outside of this process can create them.
+                let probe = Some(&config.health.probe).filter(|probe| probe.enabled).map(|probe| &probe.topic);
+                for topic in config.topics.iter().chain(probe) {
+                    let settings = TopicSettings::default();
+                    broker.configure_topic(&Topic::new(topic)?, &settings, TopicStrategy::CreateOnly)?;
+                }
                 let mut member = MemberOptions::new(&*config.group);
                 member.publish_timeout = config.publish_timeout;
                 let member = broker.member(member);
@@ -59,7 +68,7 @@ impl EventBus {
             }
             #[cfg(feature = "kafka")]
             Backend::Kafka => {
-                let broker = super::kafka::connect(&config).await?;
+                let broker = Box::pin(super::kafka::connect(&config)).await?;
                 Self::with_broker(config, Arc::new(broker)).await
             }
             #[cfg(not(feature = "kafka"))]
@@ -68,7 +77,7 @@ impl EventBus {
             }
             #[cfg(feature = "nats")]
             Backend::Nats => {
-                let broker = super::nats::connect(&config).await?;
+                let broker = Box::pin(super::nats::connect(&config)).await?;
                 Self::with_broker(config, Arc::new(broker)).await
             }
             #[cfg(not(feature = "nats"))]
@@ -94,6 +103,7 @@ impl EventBus {
         let split = Arc::new(make_pools(&choice, boundary(percent), broker.backend()));
         let pool: Arc<dyn Pool> = Arc::clone(&split) as _;
         info!(pool = pool.name(), chosen_by = %choice.chosen_by, percent, percent_by = %choice.percent_by, "pool chosen");
+        info!(group = config.group, backend = %broker.backend(), "reading as group");
         let reading = CancellationToken::new();
         let metrics = BusMetrics::bind(broker.backend());
         let (operations, events) = Operations::new(&config, &pool, &metrics);
@@ -107,13 +117,15 @@ impl EventBus {
         let held = metrics.publishes_held();
         let set_by = choice.percent_by.to_string();
         let rollout = Controller::new(split, percent, &set_by, &config, &metrics);
+        let blocked = BlockedKeys::new(metrics.blocked_keys());
         let services = Arc::new(Services {
             broker: Arc::clone(&broker),
             metrics,
             suspects: Suspects::default(),
             group: config.group.clone(),
             tracer: OnceLock::new(),
-            troubles: Troubles::default(),
+            troubles: Troubles { blocked, unwritable: Mutex::default() },
+            left: Left::default(),
         });
         let flow = Arc::new(Flow {
             pool,
@@ -160,6 +172,7 @@ impl EventBus {
             outgoing,
             publish_limits,
             closing,
+            scatter: Scatter::default(),
             _alive: alive(&reading),
         }));
         if let Some(plan) = choice.plan {
@@ -167,7 +180,8 @@ impl EventBus {
             let _ = bus.0.flow.rollout.configure(choice.percent, Some(plan), &set_by);
         }
         bus.announce(announced).await?;
-        bus.begin_probes(probe).await?;
+        // Boxed: every future that starts a bus would hold room for it.
+        Box::pin(bus.begin_probes(probe)).await?;
         Ok(bus)
     }
 }
@@ -251,11 +265,11 @@ async fn serve(
                 });
             }
             Some(BrokerEvent::Disconnected { reason }) => {
-                warn!(backend = %broker.backend(), reason, "broker lost");
+                warn!(backend = %broker.backend(), reason = %excerpt::error(&reason), "broker lost");
                 flow.watch.lost(&reason);
             }
             Some(BrokerEvent::Failed(error)) => {
-                error!(backend = %broker.backend(), %error, "broker failed, reading ended");
+                error!(backend = %broker.backend(), error = %excerpt::error(&error), "broker failed, reading ended");
                 flow.watch.failed(error.to_string());
             }
             Some(BrokerEvent::Reconnected) => {

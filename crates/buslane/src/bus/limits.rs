@@ -58,12 +58,14 @@ impl EventBus {
         Ok(())
     }
 
-    /// Lets so much through in recovery mode from now on: now if it is on, else when it is entered.
+    /// Lets so much through in recovery mode from now on: now if it is on, else when it is entered. Without a `rate`,
+    /// which is the default, it lets through as much as handlers take, of so many `keys` at a time.
     ///
     /// # Errors
     /// As [`EventBus::set_publish_limit`]; `keys` must be at least 1.
-    pub fn set_recovery_limits(&self, rate: RateLimit, keys: usize) -> Result<(), BusError> {
-        check_rate("recovery limit", Some(rate))?;
+    pub fn set_recovery_limits(&self, rate: impl Into<Option<RateLimit>>, keys: usize) -> Result<(), BusError> {
+        let rate = rate.into();
+        check_rate("recovery limit", rate)?;
         if keys == 0 {
             let (key, rule) = ("recovery limit.keys".to_owned(), "must be at least 1".to_owned());
             return Err(ConfigError::Rule { key, rule, found: keys.to_string() }.into());

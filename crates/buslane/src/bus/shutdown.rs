@@ -2,7 +2,7 @@
 
 use super::{EventBus, Inner};
 use crate::BusError;
-use buslane_core::PoolStats;
+use buslane_core::{Backend, PoolStats, excerpt};
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{info, warn};
+use tracing::{field::display, info, warn};
 
 /// What a shutdown came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub struct ShutdownReport {
     pub finished: u64,
     /// Messages that were left for redelivery.
     pub abandoned: u64,
+    /// Messages that the memory broker held for the topics of this bus and that its group had not settled, those in `abandoned`
+    /// included: they are gone with the process. 0 on Kafka and NATS, which keep them for the next member.
+    /// [`EventBus::drained`] before the shutdown waits for them.
+    pub unhandled: u64,
     /// Handlers that did not come back, not even from being cancelled: they block their thread.
     pub stragglers: usize,
     /// Why the broker did not close in order, if it did not.
@@ -71,6 +75,15 @@ impl EventBus {
     /// joins every task. What is left then is delivered again later. Handlers may publish until the lanes are
     /// drained.
     ///
+    /// It does not wait for messages that the broker holds and no pump has read yet:
+    /// [`EventBus::drained`] does. Kafka and NATS keep them for the next member of the group; with
+    /// `memory://` they end with the process, and [`ShutdownReport::unhandled`] counts them.
+    ///
+    /// The deadline is kept by tasks of the runtime, like everything here. Handlers that block all
+    /// of its threads, such as with `std::thread::sleep`, keep it from passing: this call does not
+    /// return before one of them gives its thread back. Work that blocks belongs on
+    /// `tokio::task::spawn_blocking`.
+    ///
     /// Later and concurrent calls, also of [`EventBus::close`], wait for the first one and get its answer.
     ///
     /// # Errors
@@ -111,6 +124,15 @@ impl EventBus {
 }
 
 impl Inner {
+    /// What is gone when this bus ends: the messages of a memory broker.
+    async fn unhandled(&self) -> u64 {
+        if self.broker.backend() != Backend::Memory {
+            return 0;
+        }
+        let progress = self.broker.progress(&self.subscribed()).await;
+        progress.map_or(0, |all| all.iter().map(|of| of.open).sum())
+    }
+
     async fn shut_down(self: Arc<Self>, started: Instant, before: PoolStats, deadline: Duration) -> ShutdownReport {
         let left = || deadline.saturating_sub(started.elapsed());
         // First the token: a source that ends without it is a revoked one, whose queued messages are dropped.
@@ -118,6 +140,7 @@ impl Inner {
         self.broker.stop_reading().await;
         let pool = self.flow.pool.stop(left()).await;
         self.closing.drained.store(true, Relaxed);
+        let unhandled = self.unhandled().await;
         self.flow.registry.clear();
         let closed = self.broker.close(left().max(Duration::from_secs(1))).await;
         self.closing.ended().cancel();
@@ -127,14 +150,24 @@ impl Inner {
         let report = ShutdownReport {
             finished: (after.ok + after.failed + after.panicked) - (before.ok + before.failed + before.panicked),
             abandoned: after.abandoned - before.abandoned,
+            unhandled,
             stragglers: pool.stragglers,
             broker_error: closed.err().map(|error| error.to_string()),
             elapsed: started.elapsed(),
         };
+        if report.unhandled > 0 {
+            warn!(
+                messages = report.unhandled,
+                "messages of the memory broker are not handled and end with the process"
+            );
+        }
         if report.abandoned == 0 && report.stragglers == 0 && report.broker_error.is_none() {
-            info!(finished = report.finished, elapsed = ?report.elapsed, "bus closed");
+            info!(finished = report.finished, seconds = report.elapsed.as_secs_f64(), "bus closed");
         } else {
-            warn!(?report, "bus closed with work left for redelivery");
+            let ShutdownReport { finished, abandoned, stragglers, broker_error, elapsed, .. } = &report;
+            let (seconds, left) = (elapsed.as_secs_f64(), &self.flow.services.left);
+            let broker_error = broker_error.as_ref().map(|error| display(excerpt::error(error)));
+            warn!(finished, abandoned, %left, stragglers, broker_error, seconds, "bus closed with work left for redelivery");
         }
         report
     }

@@ -2,8 +2,9 @@
 
 use super::{EventBus, SubscriptionBuilder};
 use crate::{BusError, flow::Subscribed};
-use buslane_core::{Event, Handler, Message, Topic};
+use buslane_core::{BrokerError, Event, Handler, Message, Topic, excerpt};
 use std::sync::Arc;
+use tracing::warn;
 
 /// A running subscription.
 ///
@@ -63,7 +64,8 @@ impl EventBus {
     /// Handles the regular messages of a topic. A failure is final.
     ///
     /// # Errors
-    /// [`BusError::AlreadySubscribed`], a topic name that breaks a rule, a closed bus, or the broker's reason.
+    /// [`BusError::AlreadySubscribed`], a topic name that breaks a rule, a closed bus, or the broker's reason; for envelopes also
+    /// [`BusError::DeadLetterTopic`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves either no subscription or a whole one that goes on.
@@ -136,6 +138,25 @@ impl EventBus {
         inner.tasks.spawn(change).await.ok().flatten().unwrap_or(Err(BusError::Closed))
     }
 
+    /// Looks whether the dead letters of a topic could be written, before a message needs it. A broker that is away is no
+    /// answer: subscribing itself knows how long to wait for it.
+    pub(super) async fn ensure_dead_letters(&self, topic: &Topic, dead_letters: &Topic) -> Result<(), BusError> {
+        let (bus, topic, dead_letters) = (self.clone(), topic.clone(), dead_letters.clone());
+        self.change_membership(async move {
+            match bus.open()?.broker.ensure_topic(&dead_letters).await {
+                Ok(()) => Ok(()),
+                Err(BrokerError::Closed) => Err(BusError::Closed),
+                Err(error @ (BrokerError::Unreachable { .. } | BrokerError::Timeout { .. })) => {
+                    let error = excerpt::error(&error);
+                    warn!(%topic, %dead_letters, %error, "dead letter topic not checked");
+                    Ok(())
+                }
+                Err(reason) => Err(BusError::DeadLetterTopic { topic, dead_letters, reason }),
+            }
+        })
+        .await
+    }
+
     pub(super) async fn begin(&self, subscribed: Subscribed) -> Result<Subscription, BusError> {
         let bus = self.clone();
         self.change_membership(async move {
@@ -161,6 +182,7 @@ impl EventBus {
                 inner.joined.lock().insert(subscribed.topic.clone());
             }
             drop(joining);
+            inner.scatter.look(&inner.flow, &*inner.broker);
             Ok(Subscription { bus: bus.clone(), subscribed })
         })
         .await

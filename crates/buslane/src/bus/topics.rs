@@ -3,14 +3,14 @@
 use super::EventBus;
 use crate::BusError;
 use arc_swap::ArcSwap;
-use buslane_core::{Lag, SubscribeOptions, Topic, TopicSettings, TopicStrategy};
-use std::{collections::HashSet, sync::Arc};
+use buslane_core::{Lag, Layered, SubscribeOptions, Topic, TopicSettings, TopicStrategy};
+use std::sync::Arc;
 
 /// Names remembered. Beyond this a name is checked and copied at each use.
 const LIMIT: usize = 10_000;
 
 /// Checked names, to be had without a lock or an allocation.
-pub(super) struct Topics(ArcSwap<HashSet<Topic>>);
+pub(super) struct Topics(ArcSwap<Layered<Topic, ()>>);
 
 impl Topics {
     pub(super) fn new() -> Self {
@@ -20,14 +20,14 @@ impl Topics {
     /// The checked form of a name.
     pub(super) fn get(&self, name: &str) -> Result<Topic, BusError> {
         let known = self.0.load();
-        if let Some(topic) = known.get(name) {
+        if let Some((topic, ())) = known.get_key_value(name) {
             return Ok(topic.clone());
         }
         let topic = Topic::new(name)?;
         if known.len() < LIMIT {
             self.0.rcu(|known| {
-                let mut next = HashSet::clone(known);
-                next.insert(topic.clone());
+                let mut next = Layered::clone(known);
+                next.insert(topic.clone(), ());
                 Arc::new(next)
             });
         }

@@ -9,6 +9,7 @@ use buslane_core::Backend;
 use std::ffi::OsString;
 
 pub(super) const URL: &str = "BUSLANE_URL";
+pub(super) const GROUP: &str = "BUSLANE_GROUP";
 pub(super) const CONFIG: &str = "BUSLANE_CONFIG";
 pub(super) const RECOVERY_AT_START: &str = "BUSLANE_RECOVERY_AT_START";
 pub(super) const RECOVERY_ON_BACKLOG: &str = "BUSLANE_RECOVERY_ON_BACKLOG";
@@ -64,6 +65,12 @@ pub(super) fn apply(config: &mut Config, variables: Variables<'_>) -> Result<(),
     if let Some(text) = lookup(variables, URL)? {
         config.url = url::parse(&text).map_err(|rule| refused(URL, &rule, &url::hide(&text)))?;
     }
+    if let Some(group) = lookup(variables, GROUP)? {
+        if group.trim().is_empty() {
+            return Err(refused(GROUP, "must not be blank", &group));
+        }
+        config.group = group;
+    }
     operations(config, variables)?;
     rollout(config, variables)?;
     let mut any = Vec::new();
@@ -110,7 +117,7 @@ fn operations(config: &mut Config, variables: Variables<'_>) -> Result<(), Confi
         config.recovery.on_backlog = on_backlog;
     }
     if let Some(rate) = number(variables, RECOVERY_RATE, 1, RateLimit::MOST)? {
-        config.recovery.rate.per_second = rate;
+        config.recovery.rate.get_or_insert_default().per_second = rate;
     }
     if let Some(keys) = number(variables, RECOVERY_KEYS, 1, rules::MAX_CAPACITY)? {
         config.recovery.keys = keys;

@@ -56,6 +56,14 @@ pub enum ConfigError {
         /// The value, in quotes.
         found: String,
     },
+    /// A variable begins with `BUSLANE_` and is none of those that are read.
+    #[error("environment variable {name} is not known; the nearest name that is: {nearest}")]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The known name that differs least.
+        nearest: &'static str,
+    },
 }
 
 struct Place(u64, u64);

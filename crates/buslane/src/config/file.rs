@@ -8,6 +8,10 @@ use buslane_core::Backend;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::path::Path;
 
+/// The terminal policy that has settings of its own, as each format has it.
+const IN_YAML: &str = "`terminal: { dead_letter: { topic: orders.dlq } }`";
+const IN_TOML: &str = "`terminal.dead_letter.topic = \"orders.dlq\"`";
+
 /// Reads a file by its extension; rules are not checked.
 pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
     let name = path.display().to_string();
@@ -24,12 +28,30 @@ pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
 
 /// Reads YAML; rules are not checked.
 pub(super) fn yaml(text: &str, file: Option<&str>) -> Result<Config, ConfigError> {
-    overlay(text, &|problem| problem.named(file.unwrap_or("YAML")), from_yaml, from_yaml)
+    let name = |problem| explain_dead_letter(problem, text, IN_YAML).named(file.unwrap_or("YAML"));
+    overlay(text, &name, from_yaml, from_yaml)
 }
 
 /// Reads TOML; rules are not checked.
 pub(super) fn toml(text: &str, file: Option<&str>) -> Result<Config, ConfigError> {
-    overlay(text, &|problem| problem.named(file.unwrap_or("TOML")), from_toml, from_toml)
+    let name = |problem| explain_dead_letter(problem, text, IN_TOML).named(file.unwrap_or("TOML"));
+    overlay(text, &name, from_toml, from_toml)
+}
+
+/// Says how a dead-letter topic is given, where what stands there is not a table that names one: the parser's own place is the end
+/// of the value, or of the text.
+fn explain_dead_letter(problem: Problem, text: &str, example: &str) -> Problem {
+    let what = match wording::plain(&problem.key, &problem.reason) {
+        _ if !["terminal", "terminal.dead_letter"].contains(&&*problem.key) => return problem,
+        reason if reason.contains("missing field `topic`") => "missing field `topic`",
+        reason if reason.contains(wording::TABLE_KIND) => "must be a table that names the topic",
+        _ => return problem,
+    };
+    let starts = |line: &&str| line.trim_start_matches(['[', ' ', '"']).starts_with("terminal");
+    let section = text.lines().take_while(|line| !starts(line)).map(|line| line.len() + 1).sum::<usize>();
+    let Some(at) = text.get(section..).and_then(|text| text.find("dead_letter")) else { return problem };
+    let (line, column) = place(text, section + at);
+    Problem { line, column, key: "terminal.dead_letter".to_owned(), reason: format!("{what}, such as {example}") }
 }
 
 fn overlay(

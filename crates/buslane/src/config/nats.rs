@@ -3,11 +3,13 @@
 #[cfg(feature = "nats")]
 mod adapter;
 mod consumer;
+mod partitions;
 mod rules;
 mod security;
 mod servers;
 
 pub use consumer::{NatsConsumerConfig, NatsStart};
+pub use partitions::NatsPartitions;
 pub(super) use rules::check;
 pub use security::{NatsLoginConfig, NatsSecurityConfig, NatsTlsConfig};
 
@@ -104,10 +106,8 @@ pub enum NatsStorage {
 pub struct NatsStreamConfig {
     /// Whether one is created; else a topic without a stream is an error. Default: `true`.
     pub create: bool,
-    /// Partitions, each of which one member of a group reads at a time; 1 to 1,024. Default: none, a group shares the
-    /// topic.
-    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
-    pub partitions: Option<u32>,
+    /// How the keys of a topic are shared out to the members of a group. Default: `auto`, 8 partitions for envelopes.
+    pub partitions: NatsPartitions,
     /// Copies; 1 to 5. Default: none, one.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub replication: Option<u16>,
@@ -126,7 +126,7 @@ impl Default for NatsStreamConfig {
     fn default() -> Self {
         Self {
             create: true,
-            partitions: None,
+            partitions: NatsPartitions::default(),
             replication: None,
             retention: None,
             retention_bytes: None,

@@ -126,8 +126,9 @@ pub struct RecoveryConfig {
     pub at_start: RecoveryStart,
     /// Whether a backlog that comes up later begins it too. Default: `true`.
     pub on_backlog: bool,
-    /// How much is handled while it is on. Default: 1,000 a second, 100 at once.
-    pub rate: RateLimit,
+    /// How much is handled while it is on. Default: none, as much as handlers take.
+    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateLimit>,
     /// Keys with work at the same time while it is on; at least 1. Default: `1000`.
     pub keys: usize,
     /// Looks in a row without a backlog after which it ends; at least 1. Default: `3`.
@@ -142,7 +143,7 @@ impl Default for RecoveryConfig {
         Self {
             at_start: RecoveryStart::default(),
             on_backlog: true,
-            rate: RateLimit::default(),
+            rate: None,
             keys: 1_000,
             clean_checks: 3,
             ramp: Duration::from_secs(60),

@@ -10,7 +10,7 @@ mod pools;
 mod rollout;
 
 use super::environment::{
-    ANY, CONFIG, HEALTH_MEMORY, HEALTH_PROBE, OWN, PoolVariables, RECOVERY_AT_START, RECOVERY_KEYS,
+    ANY, CONFIG, GROUP, HEALTH_MEMORY, HEALTH_PROBE, OWN, PoolVariables, RECOVERY_AT_START, RECOVERY_KEYS,
     RECOVERY_ON_BACKLOG, RECOVERY_RATE, ROLLOUT_ADVANCE, ROLLOUT_PLAN, ROLLOUT_TOKEN, URL,
 };
 use std::fmt::Write as _;
@@ -52,7 +52,12 @@ const BYTES: &str = "integer, bytes";
 
 const BUS: &[Row] = &[
     ("url", "`memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`", "memory://", "The broker."),
-    ("group", "text", "buslane", "Consumer group, or durable consumer, that this process reads as."),
+    (
+        "group",
+        "text",
+        "",
+        "Consumer group, or durable consumer, that this process reads as. Default: the name of the program's file, in which everything but ASCII letters, digits, `.`, `_` and `-` becomes `-`.",
+    ),
     (
         "topics",
         "list of topic names",
@@ -103,9 +108,21 @@ const MEMORY: &[Row] = &[
         "max_messages",
         COUNT,
         "65536",
-        "Most messages that a partition holds; when they are unsettled, publishers wait; at least 1.",
+        "Most messages that a partition holds; when it is full, publishers wait, also where nothing reads the topic; at least 1.",
     ),
     ("max_bytes", BYTES, "67108864", "Most bytes that a partition holds; a larger message is refused; at least 1."),
+    (
+        "max_message_bytes",
+        BYTES,
+        "1048588",
+        "Most bytes of one message, key and headers included; a larger one is refused; at least 1. The default is that of a Kafka broker.",
+    ),
+    (
+        "create_missing",
+        "`true` or `false`",
+        "true",
+        "Whether the first use of a topic creates it. Otherwise publishing to one that does not exist is refused, and so is subscribing; those under `topics` exist.",
+    ),
 ];
 
 type VariableName = fn(&PoolVariables) -> &'static str;
@@ -143,7 +160,11 @@ const ROLLOUT: [(&str, &str, &str); 3] = [
 pub(super) fn keys() -> Vec<KeyReference> {
     let mut keys = Vec::new();
     for row in BUS {
-        let variables = if row.0 == "url" { vec![URL] } else { Vec::new() };
+        let variables = match row.0 {
+            "url" => vec![URL],
+            "group" => vec![GROUP],
+            _ => Vec::new(),
+        };
         keys.push(reference("", row, variables));
     }
     for row in operations::OPERATIONS {
@@ -181,6 +202,7 @@ pub(super) fn variables() -> Vec<VariableReference> {
     let mut list = vec![
         VariableReference { name: CONFIG, kind: "path of a file", sets: "the file that is read first".to_owned() },
         VariableReference { name: URL, kind: BUS[0].1, sets: "`url`".to_owned() },
+        VariableReference { name: GROUP, kind: BUS[1].1, sets: "`group`".to_owned() },
     ];
     for (key, name, kind) in RECOVERY.into_iter().chain(HEALTH).chain(ROLLOUT) {
         list.push(VariableReference { name, kind, sets: format!("`{key}`") });
@@ -206,8 +228,9 @@ A value comes from the default, then the file, then the environment, then code; 
 environment; `Config::from_env()` reads the environment alone. Nothing else reads it.
 
 An unknown key, a value of the wrong kind and a variable that cannot be read are errors at start that name the key
-or the variable; nothing falls back to a default in silence. A variable of a backend that the URL does not name is
-an error only when the URL comes to name it.
+or the variable; nothing falls back to a default in silence. A variable that begins with `BUSLANE_` and is not listed
+here is an error too; `KAFKA_`, `NATS_` and `MEMORY_` are shared with other software, so unknown ones are left alone. A
+variable of a backend that the URL does not name is an error only when the URL comes to name it.
 
 A duration is a whole number and a unit of `h`, `m`, `s`, `ms`, `us` or `ns`, such as `500ms` or `30s`. Sizes are
 whole numbers. User, password, token and query of the URL are never printed, nor are other secrets.

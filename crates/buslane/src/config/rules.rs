@@ -46,6 +46,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     range("memory.partitions", config.memory.partitions as usize, MAX_PARTITIONS)?;
     at_least_one("memory.max_messages", config.memory.max_messages)?;
     at_least_one("memory.max_bytes", config.memory.max_bytes)?;
+    at_least_one("memory.max_message_bytes", config.memory.max_message_bytes)?;
     kafka::check(config)?;
     nats::check(config)?;
     for (backend, keyed, actor) in [
@@ -87,7 +88,7 @@ fn operations(config: &Config) -> Result<(), ConfigError> {
         return broken("backlog.check_interval", "must be from 1ms to 1h", duration::show(interval));
     }
     let recovery = &config.recovery;
-    rate("recovery.rate", Some(recovery.rate))?;
+    rate("recovery.rate", recovery.rate)?;
     at_least_one("recovery.keys", recovery.keys)?;
     at_least_one("recovery.clean_checks", recovery.clean_checks as usize)?;
     if recovery.ramp > DAY {

@@ -8,7 +8,7 @@ const WHOLE: &str = "must be a whole number, 0 or more";
 /// Shares are the only bytes.
 const PERCENT: &str = "must be a whole number from 0 to 100";
 const TABLE: &str = "must be a table of keys and values";
-const TABLE_KIND: &str = "a table of keys and values";
+pub(super) const TABLE_KIND: &str = "a table of keys and values";
 
 /// Where a value of the wrong kind may be a secret that stands a line too high.
 const SECRETS: [&str; 3] = ["kafka.security", "kafka.properties", "rollout.token"];

@@ -1,14 +1,14 @@
 //! What attempts of both kinds share: the policy, the services, and the erased handler.
 
-use super::suspects::Suspects;
+use super::{blocked::BlockedKeys, left::Left, suspects::Suspects};
 use crate::{
     Classifier, Retry, Terminal,
     metrics::BusMetrics,
     trace::{self, Tracer},
 };
 use buslane_core::{
-    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, Kind, Message, Outcome, Step,
-    TraceContext, Verdict, judge,
+    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, JobState, Kind, Message, Outcome,
+    Step, TraceContext, Verdict, judge,
 };
 use parking_lot::Mutex;
 use std::{
@@ -27,6 +27,8 @@ pub(crate) struct Services {
     /// Set once, if ever.
     pub(crate) tracer: OnceLock<Box<dyn Tracer>>,
     pub(crate) troubles: Troubles,
+    /// What the shutdown has left.
+    pub(crate) left: Left,
 }
 
 impl Services {
@@ -36,12 +38,10 @@ impl Services {
     }
 }
 
-/// What went wrong last, for whoever asks for health. Of no meaning while no key is blocked.
-#[derive(Default)]
+/// What is wrong, for whoever asks for health.
 pub(crate) struct Troubles {
-    /// Which message was blocked, and why.
-    pub(crate) blocked: Mutex<Option<String>>,
-    /// Why a dead letter was not written; none once one was.
+    pub(crate) blocked: Arc<BlockedKeys>,
+    /// Why a dead letter was not written; none once one was. Of no meaning while no key is blocked.
     pub(crate) unwritable: Mutex<Option<String>>,
 }
 
@@ -126,6 +126,10 @@ impl ErasedHandler for Erased {
         self.0.ended(job, outcome);
     }
 
+    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
+        self.0.blocked(message, state);
+    }
+
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         self.0.panicked(job, text)
     }
@@ -141,6 +145,7 @@ pub(super) fn take_message(job: &mut Job) -> Message {
         key: left.key.take(),
         headers: std::mem::take(&mut left.headers),
         payload: std::mem::take(&mut left.payload),
+        is_null: left.is_null,
         route: std::mem::take(&mut left.route),
         kind: left.kind,
         attempt: left.attempt,

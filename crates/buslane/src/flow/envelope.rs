@@ -5,14 +5,15 @@
 
 use super::{
     attempt::{Erased, Policy, Services, Shared},
-    dead_letter::{self, History},
+    blocked::Entry,
+    dead_letter::{self, History, Letter},
     follow::{Follow, Followed},
     route::{Parsed, aggregate_header},
 };
 use crate::{Class, Terminal};
 use buslane_core::{
     AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError, HandlerPanicked, Job, JobState,
-    Kind, Layout, Local, Message, Outcome, Retry as Again, Route, Step, Verdict,
+    Kind, Layout, Local, Message, Outcome, Retry as Again, Route, Step, Verdict, broker::header, excerpt,
 };
 use std::{sync::Arc, time::Duration};
 use tracing::{error, warn};
@@ -73,8 +74,8 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
         let mut state = job.state.take().and_then(|state| (*state).downcast::<Kept>().ok());
         let followed = state.as_mut().and_then(|kept| kept.followed.take());
-        let followed = followed.or_else(|| Followed::begin(&self.0.services, &job.message));
-        if let Some(followed) = &followed
+        let mut followed = followed.or_else(|| Followed::begin(&self.0.services, &job.message));
+        if let Some(followed) = &mut followed
             && !matches!(state.as_deref(), Some(Kept { state: State::Dead(..), .. }))
         {
             followed.attempt(job.message.attempt);
@@ -83,6 +84,28 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
         slot.start(&self.0, (input, followed), |shared, (input, followed)| {
             Follow::new(followed, keep, attempt(shared, input))
         });
+    }
+
+    fn ended(&self, job: &Job, outcome: &Outcome) {
+        if let Outcome::Abandoned = outcome {
+            self.0.services.left.note(&job.message);
+        }
+    }
+
+    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
+        let Some(Kept { state, followed }) = state.as_mut().and_then(|state| (**state).downcast_mut()) else { return };
+        // The line of a dead letter that was not written has been said.
+        let is_said = matches!(state, State::Dead(..));
+        let (State::Parsed(_, Some(history)) | State::Dead(history, _)) = state else { return };
+        let keys = &self.0.services.troubles.blocked;
+        let entry = history.blocked.get_or_insert_with(|| Arc::new(Entry::new(keys)));
+        entry.tell(message, history.attempts, &history.error);
+        if !is_said {
+            let _entered = followed.as_ref().map(|followed| followed.enter());
+            let (topic, partition, offset) = (message.topic().as_str(), message.partition(), message.offset);
+            let (key, attempt, error) = (message.label_excerpt(), history.attempts, excerpt::error(&history.error));
+            error!(kind = "envelope", topic, partition, offset, %key, attempt, %error, "key blocked");
+        }
     }
 
     /// A classifier or an error's own text panicked: a failed attempt like another. What the attempts before knew is
@@ -133,6 +156,9 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
 }
 
 fn open(message: &Message, layout: Layout) -> Result<(Layout, Envelope), EnvelopeError> {
+    if message.headers.find(header::RAW_HEADERS).is_some() {
+        return Err(EnvelopeError::UnreadableHeaders);
+    }
     let envelope = layout.envelope(&message.payload);
     same_aggregate(message, &envelope).map(|()| (layout, envelope))
 }
@@ -148,12 +174,12 @@ pub(super) fn event_of(message: Message) -> Result<Event, HandlerError> {
 fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
     let header = match &message.route {
         Route::Header { .. } => message.routing_key(),
-        Route::RoundRobin(_) => aggregate_header(&message.headers).map(|range| message.headers.at(range)),
+        Route::RoundRobin(_) => aggregate_header(&message.headers)?.map(|range| message.headers.at(range)),
         _ => None,
     };
     match header {
         Some(header) if header != envelope.aggregate_id.as_bytes() => Err(EnvelopeError::AggregateIdMismatch {
-            header: String::from_utf8_lossy(header).into_owned(),
+            header: excerpt::field(header).to_string(),
             body: envelope.aggregate_id.to_string(),
         }),
         _ => Ok(()),
@@ -203,7 +229,8 @@ fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed
     services.metrics.error(Kind::Envelope);
     let (topic, partition, offset) = (place.source.topic.as_str(), place.source.partition, place.offset);
     let (attempt, panicked) = (history.attempts, panic.is_some());
-    warn!(kind = "envelope", topic, partition, offset, attempt, panicked, %error, "envelope failed");
+    let shown = excerpt::error(&history.error);
+    warn!(kind = "envelope", topic, partition, offset, attempt, panicked, error = %shown, "envelope failed");
 
     let has_one = place.is_last || services.suspects.contains(place.lane);
     let attempts = if has_one { 1 } else { policy.retry.attempts };
@@ -219,13 +246,11 @@ fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed
     }
     match &policy.terminal {
         Terminal::Block => {
-            error!(kind = "envelope", topic, partition, offset, attempt, %error, "key blocked");
             services.metrics.retry();
-            *services.troubles.blocked.lock() = Some(format!("{topic}/{partition} offset {offset}: {error}"));
             again(policy.retry.max, true, State::Parsed(parsed, Some(history.clone())))
         }
         Terminal::Skip => {
-            error!(kind = "envelope", topic, partition, offset, attempt, %error, "envelope skipped");
+            error!(kind = "envelope", topic, partition, offset, attempt, error = %shown, "envelope skipped");
             services.metrics.skipped();
             if place.has_key {
                 services.suspects.add(place.lane);
@@ -243,11 +268,12 @@ async fn bury<H>(shared: &Shared<H>, message: &Message, lane: u64, history: Hist
     };
     let (services, attempt) = (&shared.services, history.attempts);
     let (topic, partition, offset) = (message.topic().as_str(), message.partition(), message.offset);
-    let record = dead_letter::record(message, &history, *format);
-    let written = services.broker.publish(dead_letters, vec![record]).get().await;
-    match written.into_iter().next() {
-        Some(Ok(_)) => {
-            error!(kind = "envelope", topic, partition, offset, attempt, %dead_letters, error = %cause, "dead letter written");
+    let key = message.label_excerpt();
+    let letter = Letter { message, history: &history, group: &services.group, format: *format };
+    match dead_letter::write(&*services.broker, dead_letters, &letter).await {
+        Ok(()) => {
+            let error = excerpt::error(&cause);
+            error!(kind = "envelope", topic, partition, offset, %key, attempt, %dead_letters, %error, "dead letter written");
             services.metrics.dead_letter();
             services.troubles.unwritable.lock().take();
             if !matches!(message.route, Route::RoundRobin(_)) {
@@ -255,10 +281,9 @@ async fn bury<H>(shared: &Shared<H>, message: &Message, lane: u64, history: Hist
             }
             Step::Done(Outcome::Failed(cause))
         }
-        refused => {
-            let reason = refused.and_then(Result::err).map(|error| error.to_string()).unwrap_or_default();
-            error!(kind = "envelope", topic, partition, offset, attempt, %dead_letters, %reason, "dead letter not written, key blocked");
-            *services.troubles.blocked.lock() = Some(format!("{topic}/{partition} offset {offset}: {cause}"));
+        Err(reason) => {
+            let shown = excerpt::error(&reason);
+            error!(kind = "envelope", topic, partition, offset, %key, attempt, %dead_letters, reason = %shown, "dead letter not written, key blocked");
             *services.troubles.unwritable.lock() = Some(format!("{dead_letters}: {reason}"));
             let outcome = Outcome::Failed(reason.into());
             let state = Some(boxed(State::Dead(history, cause)));

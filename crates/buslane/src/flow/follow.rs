@@ -4,7 +4,7 @@
 
 use super::Services;
 use crate::trace::within;
-use buslane_core::{Backend, Message, Outcome, Retry, Step, TraceContext, broker::header};
+use buslane_core::{Backend, Message, Outcome, Retry, Step, TraceContext, broker::header, excerpt};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
@@ -13,7 +13,9 @@ use std::{
 use tracing::{
     Level, Span,
     field::{self, Empty},
-    info_span, span_enabled,
+    info_span,
+    span::Entered,
+    span_enabled,
 };
 
 /// What filters call the spans of deliveries.
@@ -23,6 +25,9 @@ const TARGET: &str = "buslane::delivery";
 pub(super) struct Followed {
     span: Span,
     context: Option<TraceContext>,
+    /// Its last attempt so far. Recorded at the end: a value that is recorded again is one more in
+    /// the line of some subscribers.
+    attempt: u32,
     /// What it came to, if it ends now.
     outcome: &'static str,
 }
@@ -41,12 +46,17 @@ impl Followed {
         if let Some(tracer) = services.tracer.get().filter(|_| !span.is_disabled()) {
             tracer.delivered(&span, context.as_ref());
         }
-        Self { span, context, outcome: "abandoned" }
+        Self { span, context, attempt: message.attempt, outcome: "abandoned" }
     }
 
     /// Which attempt comes now.
-    pub(super) fn attempt(&self, attempt: u32) {
-        self.span.record("buslane.attempt", attempt);
+    pub(super) const fn attempt(&mut self, attempt: u32) {
+        self.attempt = attempt;
+    }
+
+    /// Enters its span between two attempts.
+    pub(super) fn enter(&self) -> Entered<'_> {
+        self.span.enter()
     }
 
     /// Goes on with its attempt.
@@ -71,6 +81,7 @@ impl Followed {
 
 impl Drop for Followed {
     fn drop(&mut self) {
+        self.span.record("buslane.attempt", self.attempt);
         self.span.record("buslane.outcome", self.outcome);
         if self.outcome != "ok" {
             self.span.record("error.type", self.outcome);
@@ -86,7 +97,7 @@ fn span_of(services: &Services, message: &Message, producer: Option<&TraceContex
         return Span::none();
     }
     let backend = services.broker.backend();
-    let text = |name: &str| message.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
+    let text = |name: &str| message.headers.get(name).map(|value| field::display(excerpt::field(value)));
     info_span!(
         target: TARGET,
         parent: None,
@@ -104,7 +115,7 @@ fn span_of(services: &Services, message: &Message, producer: Option<&TraceContex
         messaging.kafka.offset = (backend == Backend::Kafka).then_some(message.offset),
         buslane.offset = message.offset,
         buslane.kind = message.kind.as_str(),
-        buslane.key = message.routing_label(),
+        buslane.key = %message.label_excerpt(),
         buslane.attempt = Empty,
         buslane.outcome = Empty,
         trace_id = producer.map(|context| field::display(format!("{:032x}", context.trace_id()))),

@@ -9,6 +9,7 @@ use super::{
     gate::{Admitted, Gate},
     route::route,
     sources::Watched,
+    stalls::Waiting,
 };
 use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError, room_after};
 use metrics::Gauge;
@@ -19,7 +20,7 @@ use std::{
     sync::Arc,
 };
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{field::display, info, warn};
 
 /// Messages read at a time.
 const BATCH: usize = 256;
@@ -28,12 +29,14 @@ const BATCH: usize = 256;
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
     let reading = flow.sources.begin(&source);
-    while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.watched).await
+    let mut had_one = false;
+    while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.watched, had_one).await
         && is_looked_at(&flow, &mut *intake).await
     {
         if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed, &reading.watched).await {
             break;
         }
+        had_one = true;
     }
     drop(intake);
     if !flow.reading.is_cancelled() {
@@ -46,14 +49,19 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     }
 }
 
-/// Waits until the topic of the intake has a handler. Its messages are held meanwhile: not read, not settled.
-async fn handler_of(flow: &Flow, intake: &mut dyn Intake, watched: &Watched) -> Option<Arc<Subscribed>> {
+/// Waits until the topic of the intake has a handler. Its messages are held meanwhile: not read,
+/// not settled. No line says so where it `had_one`: the subscription has ended, and the broker
+/// takes the source back in a moment.
+async fn handler_of(flow: &Flow, intake: &mut dyn Intake, watched: &Watched, had_one: bool) -> Option<Arc<Subscribed>> {
     let topic = intake.source().topic.clone();
     watched.waits(false);
     if let Some(subscribed) = flow.registry.get(&topic) {
         return Some(subscribed);
     }
-    let _held = Held::new(flow, &topic, watched);
+    if !had_one {
+        info!(topic = topic.as_str(), "messages held: no handler");
+    }
+    let _held = Held::new(flow, watched);
     tokio::select! {
         biased;
         () = poll_fn(|cx| intake.poll_end(cx)) => None,
@@ -76,8 +84,7 @@ async fn is_looked_at(flow: &Flow, intake: &mut dyn Intake) -> bool {
 struct Held<'a>(&'a Flow, &'a Watched);
 
 impl<'a> Held<'a> {
-    fn new(flow: &'a Flow, topic: &str, watched: &'a Watched) -> Self {
-        info!(topic, "messages held: no handler");
+    fn new(flow: &'a Flow, watched: &'a Watched) -> Self {
         flow.services.metrics.held(true);
         watched.hold(true);
         Self(flow, watched)
@@ -113,7 +120,7 @@ async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>
     // Dropped last: who waits for the readers knows that nothing is in their hands any more.
     let _reading = subscribed.readers.token();
     let (mut deliveries, mut jobs) = (Vec::new(), VecDeque::new());
-    let mut unsubscribed = pin!(flow.registry.wait_until_gone(subscribed));
+    let mut unsubscribed = pin!(subscribed.gone.cancelled());
     let mut gate = Gate::default();
     loop {
         watched.waits(true);
@@ -209,7 +216,11 @@ async fn submit(
         match result {
             Ok(()) => {}
             Err(error) if error.is_temporary() => {
-                stalled.get_or_insert_with(|| Stalled::new(flow, intake.source(), begun, error)).tell();
+                let waiting = Waiting::new(error, jobs.front());
+                match &stalled {
+                    Some(stalled) => Stalled::tell(stalled, waiting),
+                    None => stalled = Some(Stalled::new(flow, intake.source(), begun, waiting)),
+                }
             }
             Err(error) => {
                 if error != SubmitError::Stopped {
@@ -220,6 +231,7 @@ async fn submit(
             }
         }
     }
+    stalled.iter().for_each(Stalled::over);
     Ok(())
 }
 
@@ -232,17 +244,26 @@ struct Stalled<'a> {
 }
 
 impl<'a> Stalled<'a> {
-    fn new(flow: &'a Flow, source: &Arc<Source>, since: Instant, reason: SubmitError) -> Self {
-        warn!(topic = source.topic.as_str(), partition = source.partition, %reason, "reading stopped: no room");
+    fn new(flow: &'a Flow, source: &Arc<Source>, since: Instant, waiting: Waiting) -> Self {
+        let (topic, partition, key) = (source.topic.as_str(), source.partition, waiting.key.as_ref().map(display));
+        warn!(topic, partition, key, reason = %waiting.reason, "reading stopped: no room");
         flow.services.metrics.stalled(true);
-        flow.stalls.begin(source, reason);
         let seconds = flow.services.metrics.stall_of(source);
-        Self { flow, source: Arc::clone(source), since, seconds }
+        let stalled = Self { flow, source: Arc::clone(source), since, seconds };
+        stalled.tell(waiting);
+        stalled
     }
 
-    /// Says how long it has waited. Called each time the wait timeout has passed.
-    fn tell(&self) {
+    /// Says why, and how long it has waited. Called each time the wait timeout has passed.
+    fn tell(&self, waiting: Waiting) {
+        self.flow.stalls.waits(&self.source, waiting);
         self.seconds.set(self.since.elapsed().as_secs_f64());
+    }
+
+    /// There was room.
+    fn over(&self) {
+        let (topic, partition) = (self.source.topic.as_str(), self.source.partition);
+        info!(topic, partition, seconds = self.since.elapsed().as_secs_f64(), "reading goes on");
     }
 }
 

@@ -3,10 +3,11 @@
 use super::{Erased, Extractor, Shadow, Throttle};
 use crate::{BusError, clock};
 use arc_swap::ArcSwap;
-use buslane_core::{Kind, SubscribeOptions, Topic};
+use buslane_core::{Kind, Layered, SubscribeOptions, Topic};
+use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Instant};
-use tokio::sync::{Semaphore, watch};
-use tokio_util::task::TaskTracker;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// One subscription, as the flow uses it.
 pub(crate) struct Subscribed {
@@ -26,6 +27,8 @@ pub(crate) struct Subscribed {
     pub(crate) pause: Pause,
     /// Sources that are being read for it.
     pub(crate) readers: TaskTracker,
+    /// Cancelled when it is not the subscription of its topic any more.
+    pub(crate) gone: CancellationToken,
 }
 
 /// Whether the messages of a subscription wait.
@@ -58,18 +61,18 @@ impl Pause {
     }
 }
 
-type Snapshot = HashMap<Topic, Arc<Subscribed>>;
+type Snapshot = Layered<Topic, Arc<Subscribed>>;
 
 /// The subscriptions of a bus.
 pub(crate) struct Registry {
     snapshot: ArcSwap<Snapshot>,
-    /// Counts changes, for those who wait for a topic's handler; also the writers' lock.
-    changes: watch::Sender<u64>,
+    /// Those who wait for a topic's handler, told topic by topic: a change wakes nobody else. Also the writers' lock.
+    waiting: Mutex<HashMap<Topic, Vec<oneshot::Sender<Arc<Subscribed>>>>>,
 }
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { snapshot: ArcSwap::default(), changes: watch::Sender::new(0) }
+        Self { snapshot: ArcSwap::default(), waiting: Mutex::default() }
     }
 
     pub(crate) fn get(&self, topic: &Topic) -> Option<Arc<Subscribed>> {
@@ -78,65 +81,57 @@ impl Registry {
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Subscribed>> {
-        self.snapshot.load().values().cloned().collect()
+        self.snapshot.load().iter().map(|(_, subscribed)| Arc::clone(subscribed)).collect()
     }
 
     pub(crate) fn insert(&self, subscribed: Arc<Subscribed>) -> Result<(), BusError> {
-        let mut result = Ok(());
-        self.change(|snapshot| {
-            if snapshot.contains_key(&subscribed.topic) {
-                result = Err(BusError::AlreadySubscribed(subscribed.topic.clone()));
-            } else {
-                snapshot.insert(subscribed.topic.clone(), Arc::clone(&subscribed));
-            }
-        });
-        result
+        let mut waiting = self.waiting.lock();
+        let mut next = Snapshot::clone(&self.snapshot.load());
+        if next.get(&subscribed.topic).is_some() {
+            return Err(BusError::AlreadySubscribed(subscribed.topic.clone()));
+        }
+        next.insert(subscribed.topic.clone(), Arc::clone(&subscribed));
+        self.snapshot.store(Arc::new(next));
+        for waits in waiting.remove(&subscribed.topic).into_iter().flatten() {
+            let _ = waits.send(Arc::clone(&subscribed));
+        }
+        Ok(())
     }
 
     /// Removes the subscription of a topic; of this very one when it is given. Returns what was removed.
     pub(crate) fn remove(&self, topic: &Topic, only: Option<&Arc<Subscribed>>) -> Option<Arc<Subscribed>> {
-        let mut removed = None;
-        self.change(|snapshot| {
-            let is_meant = |found: &Arc<Subscribed>| only.is_none_or(|only| Arc::ptr_eq(only, found));
-            removed = if snapshot.get(topic).is_some_and(is_meant) { snapshot.remove(topic) } else { None };
-        });
-        removed
+        let _one_at_a_time = self.waiting.lock();
+        let mut next = Snapshot::clone(&self.snapshot.load());
+        next.get(topic).filter(|found| only.is_none_or(|only| Arc::ptr_eq(only, found)))?;
+        let removed = next.remove(topic)?;
+        self.snapshot.store(Arc::new(next));
+        removed.gone.cancel();
+        Some(removed)
     }
 
     pub(crate) fn clear(&self) {
-        self.change(Snapshot::clear);
+        let _one_at_a_time = self.waiting.lock();
+        let all = self.snapshot.swap(Arc::default());
+        all.iter().for_each(|(_, subscribed)| subscribed.gone.cancel());
     }
 
     /// Waits until the topic has a handler.
     pub(crate) async fn wait_for(&self, topic: &Topic) -> Arc<Subscribed> {
-        let mut changes = self.changes.subscribe();
-        loop {
+        let coming = {
+            let mut waiting = self.waiting.lock();
             if let Some(subscribed) = self.get(topic) {
                 return subscribed;
             }
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            let (told, coming) = oneshot::channel();
+            let waiting = waiting.entry(topic.clone()).or_default();
+            // Sources that have ended do not wait any more.
+            waiting.retain(|waits| !waits.is_closed());
+            waiting.push(told);
+            coming
+        };
+        match coming.await {
+            Ok(subscribed) => subscribed,
+            Err(_) => std::future::pending().await,
         }
-    }
-
-    /// Waits until `subscribed` is not the subscription of its topic any more.
-    pub(crate) async fn wait_until_gone(&self, subscribed: &Arc<Subscribed>) {
-        let mut changes = self.changes.subscribe();
-        while self.get(&subscribed.topic).is_some_and(|now| Arc::ptr_eq(&now, subscribed)) {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Writers are serialised by the watch channel's own lock; readers see the old or the new snapshot.
-    fn change(&self, change: impl FnOnce(&mut Snapshot)) {
-        self.changes.send_modify(|version| {
-            let mut next = Snapshot::clone(&self.snapshot.load());
-            change(&mut next);
-            self.snapshot.store(Arc::new(next));
-            *version += 1;
-        });
     }
 }

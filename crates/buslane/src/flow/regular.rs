@@ -4,7 +4,7 @@ use super::{
     attempt::{Erased, Policy, Services, Shared, take_message},
     follow::{Follow, Followed},
 };
-use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Local, Message, Outcome, Step, Verdict};
+use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Local, Message, Outcome, Step, Verdict, excerpt};
 use std::sync::Arc;
 use tracing::error;
 
@@ -30,9 +30,6 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
         let followed = Followed::begin(&self.0.services, &job.message);
-        if let Some(followed) = &followed {
-            followed.attempt(job.message.attempt);
-        }
         slot.start(&self.0, (take_message(job), followed), |shared, (message, followed)| {
             // It has a single attempt.
             Follow::new(followed, |_, _| {}, attempt(shared, message))
@@ -41,10 +38,12 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
 
     fn ended(&self, job: &Job, outcome: &Outcome) {
         let (error, panicked): (&dyn std::fmt::Display, bool) = match outcome {
-            Outcome::Ok | Outcome::Abandoned => return,
+            Outcome::Ok => return,
+            Outcome::Abandoned => return self.0.services.left.note(&job.message),
             Outcome::Failed(error) => (error, false),
             Outcome::Panicked(text) => (text, true),
         };
+        let error = excerpt::error(error);
         self.0.services.metrics.error(Kind::Regular);
         let message = &job.message;
         let (topic, partition, offset) = (message.topic().as_str(), message.partition(), message.offset);

@@ -3,8 +3,8 @@
 use super::{Flow, Subscribed};
 use crate::config::LaneScope;
 use buslane_core::{
-    EnvelopeError, Headers, Kind, Layout, Message, Route, Topic, broker::header, check_aggregate_id, panic_text,
-    stable_hash,
+    EnvelopeError, Headers, Kind, Layout, Message, Route, Topic, broker::header, check_aggregate_id, excerpt,
+    panic_text, stable_hash,
 };
 use bytes::Bytes;
 use std::{
@@ -52,14 +52,21 @@ fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Pars
             Err(payload) => extractor_panicked(message, &panic_text(&*payload)),
         }
     }
-    if let Some(route) = header_route(&message.headers) {
+    let header = match subscribed.kind {
+        Kind::Envelope => aggregate_header(&message.headers),
+        Kind::Regular => Ok(any_aggregate_header(&message.headers)),
+    };
+    if let Ok(Some(range)) = &header
+        && let Some(route) = header_route(range)
+    {
         return Some(route);
     }
     match subscribed.kind {
         Kind::Envelope => {
             let body = Layout::read(&message.payload);
             let key = body.as_ref().ok().map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
-            *parsed = Some(body);
+            // It is given up in the lane of the aggregate that its body names.
+            *parsed = Some(header.and(body));
             // A body that cannot be read still keeps its record key's order.
             key.map(|key| Route::Key(Box::new(key))).or_else(|| record_key(message))
         }
@@ -67,24 +74,37 @@ fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Pars
     }
 }
 
-/// Where the value of the first header lies, in the order of the spellings, that is an aggregate id.
-pub(super) fn aggregate_header(headers: &Headers) -> Option<Range<usize>> {
-    if headers.is_empty() {
-        return None;
+/// Where the value of the header lies that names an envelope's aggregate: the first there is, in the order of the spellings.
+///
+/// # Errors
+/// It holds no aggregate id.
+pub(super) fn aggregate_header(headers: &Headers) -> Result<Option<Range<usize>>, EnvelopeError> {
+    let found = spelled(headers).next();
+    match found.as_ref().map(|(name, range)| (name, check_aggregate_id(headers.at(range.clone())))) {
+        Some((name, Err(error))) => Err(EnvelopeError::AggregateIdHeader { name, error }),
+        _ => Ok(found.map(|(_, range)| range)),
     }
-    let is_id = |range: &Range<usize>| check_aggregate_id(headers.at(range.clone())).is_ok();
-    header::AGGREGATE_ID_SPELLINGS.iter().find_map(|name| headers.find(name).filter(is_id))
+}
+
+/// The same for a regular message: the first header that holds an aggregate id.
+fn any_aggregate_header(headers: &Headers) -> Option<Range<usize>> {
+    let mut ranges = spelled(headers).map(|(_, range)| range);
+    ranges.find(|range| check_aggregate_id(headers.at(range.clone())).is_ok())
+}
+
+fn spelled(headers: &Headers) -> impl Iterator<Item = (&'static str, Range<usize>)> {
+    let spellings = if headers.is_empty() { &[][..] } else { &header::AGGREGATE_ID_SPELLINGS[..] };
+    spellings.iter().filter_map(|name| Some((*name, headers.find(name)?)))
 }
 
 /// The message goes on with the key that it has without an extractor: the source must not end by it.
 #[cold]
 fn extractor_panicked(message: &Message, panic: &str) {
     let (kind, topic, partition) = (message.kind.as_str(), message.topic().as_str(), message.partition());
-    error!(kind, topic, partition, offset = message.offset, error = panic, "key extractor panicked");
+    error!(kind, topic, partition, offset = message.offset, error = %excerpt::error(panic), "key extractor panicked");
 }
 
-fn header_route(headers: &Headers) -> Option<Route> {
-    let range = aggregate_header(headers)?;
+fn header_route(range: &Range<usize>) -> Option<Route> {
     let (start, len) = (u32::try_from(range.start).ok()?, u32::try_from(range.len()).ok()?);
     Some(Route::Header { start, len })
 }

@@ -12,7 +12,7 @@ use crate::{
     rollout::{Comparison, Controller, Ended},
 };
 use buslane_core::{
-    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, Kind, Local, Message, Outcome,
+    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind, Local, Message, Outcome,
     Settlement, Source, Step, Verdict, judge,
 };
 use parking_lot::Mutex;
@@ -163,6 +163,10 @@ impl ErasedHandler for Noted {
             self.pair.ended(self.role, ended);
         }
         self.handler.ended(job, outcome);
+    }
+
+    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
+        self.handler.blocked(message, state);
     }
 
     fn panicked(&self, job: &mut Job, text: String) -> Step {

@@ -1,6 +1,6 @@
 //! Which partitions wait for room, by name. Not how many: that is a metric.
 
-use buslane_core::{Source, SubmitError, Topic};
+use buslane_core::{Job, Source, SubmitError, Topic};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, time::Instant};
 
@@ -12,18 +12,41 @@ pub struct StalledPartition {
     pub topic: Topic,
     /// Its number.
     pub partition: u32,
-    /// What was full when it began to wait.
+    /// What is full.
     pub reason: String,
+    /// The key of the message that it waits with, escaped and cut, where that key alone has no
+    /// room.
+    pub key: Option<String>,
+}
+
+/// Why a partition waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) reason: SubmitError,
+    /// The key of its next message, where that key alone has no room.
+    pub(crate) key: Option<String>,
+    pub(crate) since: Instant,
+}
+
+impl Waiting {
+    /// The source cannot hand over `next`.
+    pub(super) fn new(reason: SubmitError, next: Option<&Job>) -> Self {
+        let is_of_key = matches!(reason, SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. });
+        let key = next.filter(|_| is_of_key).map(|job| job.message.label_excerpt().to_string());
+        Self { reason, key, since: crate::clock::now() }
+    }
 }
 
 /// Those of a bus. Looked at and changed only when something waits, never for each message.
 #[derive(Default)]
-pub(crate) struct Stalls(Mutex<BTreeMap<(Topic, u32), (SubmitError, Instant)>>);
+pub(crate) struct Stalls(Mutex<BTreeMap<(Topic, u32), Waiting>>);
 
 impl Stalls {
-    pub(crate) fn begin(&self, source: &Source, reason: SubmitError) {
-        let since = crate::clock::now();
-        self.0.lock().insert((source.topic.clone(), source.partition), (reason, since));
+    /// A source waits, or still waits: since when is that of the beginning.
+    pub(super) fn waits(&self, source: &Source, waiting: Waiting) {
+        let mut stalls = self.0.lock();
+        let known = stalls.entry((source.topic.clone(), source.partition)).or_insert_with(|| waiting.clone());
+        *known = Waiting { since: known.since, ..waiting };
     }
 
     pub(crate) fn end(&self, source: &Source) {
@@ -33,17 +56,17 @@ impl Stalls {
     /// All of them, by topic and number.
     pub(crate) fn all(&self) -> Vec<StalledPartition> {
         let stalls = self.0.lock();
-        let named = stalls.iter().map(|((topic, partition), (reason, _))| StalledPartition {
+        let named = stalls.iter().map(|((topic, partition), waiting)| StalledPartition {
             topic: topic.clone(),
             partition: *partition,
-            reason: reason.to_string(),
+            reason: waiting.reason.to_string(),
+            key: waiting.key.clone(),
         });
         named.collect()
     }
 
     /// All of them, with why and since when.
-    pub(crate) fn timed(&self) -> Vec<((Topic, u32), SubmitError, Instant)> {
-        let stalls = self.0.lock();
-        stalls.iter().map(|(place, (reason, since))| (place.clone(), *reason, *since)).collect()
+    pub(crate) fn timed(&self) -> Vec<((Topic, u32), Waiting)> {
+        self.0.lock().iter().map(|(place, waiting)| (place.clone(), waiting.clone())).collect()
     }
 }

@@ -114,6 +114,8 @@ faults! {
     BrokerSilent "broker_silent" Broker Unhealthy,
     /// The broker refuses the login.
     CredentialExpired "credential_expired" Broker Unhealthy,
+    /// A task of the client has ended, and none has taken its place.
+    ClientEnded "client_ended" Broker Unhealthy,
     /// The group does not come to rest, and this member has no share that it can rely on.
     GroupNotStable "group_not_stable" Broker Degraded,
     /// What the bus publishes to itself is not acknowledged.
@@ -134,6 +136,9 @@ faults! {
     StuckHandler "stuck_handler" Handlers Degraded,
     /// Keys are out of attempts and wait.
     BlockedKey "blocked_key" Handlers Degraded,
+    /// A partition is not read, because the key of its next message has no room: it fails, or has
+    /// too many messages.
+    PartitionHeld "partition_held" Handlers Degraded,
     /// A source finds no room in the pool.
     PoolFull "pool_full" Pool Degraded,
     /// Actors are restarted again and again.
@@ -147,7 +152,7 @@ faults! {
 impl Fault {
     /// Whether only a new process mends it.
     pub(super) const fn is_deadly(self) -> bool {
-        matches!(self, Self::ReadingEnded | Self::TaskEnded)
+        matches!(self, Self::ClientEnded | Self::ReadingEnded | Self::TaskEnded)
     }
 
     /// Whether nothing should be sent to this process until it is over.

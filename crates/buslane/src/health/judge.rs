@@ -8,6 +8,7 @@ use super::{
     observation::{Observation, Sign, sign},
 };
 use crate::config::HealthConfig;
+use buslane_core::excerpt;
 use std::{
     collections::{HashMap, VecDeque},
     time::{Duration, Instant},
@@ -37,6 +38,22 @@ pub(crate) struct Found {
     pub(super) since: Instant,
 }
 
+/// What keeps a bus from being ready: a fault, its beginning or its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Obstacle {
+    pub(super) name: &'static str,
+    pub(super) subject: String,
+    pub(super) detail: String,
+    /// Unknown before the first look.
+    pub(super) since: Option<Instant>,
+}
+
+impl Obstacle {
+    fn new(name: &'static str, detail: &str, since: Option<Instant>) -> Self {
+        Self { name, subject: String::new(), detail: detail.to_owned(), since }
+    }
+}
+
 struct Seen {
     since: Instant,
     detail: String,
@@ -50,7 +67,10 @@ pub(crate) struct Judge {
     restarts: VecDeque<Instant>,
     restarted: u64,
     has_started: bool,
-    is_closing: bool,
+    /// It has had a share of its group, once.
+    has_shared: bool,
+    /// Where it is in its life, until it has begun to work and once it ends.
+    phase: Option<Obstacle>,
 }
 
 impl Judge {
@@ -61,7 +81,8 @@ impl Judge {
             restarts: VecDeque::new(),
             restarted: 0,
             has_started: false,
-            is_closing: false,
+            has_shared: false,
+            phase: Some(Obstacle::new("starting", "waiting for the first look at the bus", None)),
         }
     }
 
@@ -72,6 +93,7 @@ impl Judge {
         let mut before = std::mem::take(&mut self.seen);
         let mut changes = Vec::new();
         for Sign { fault, subject, mark, since, detail } in signs {
+            let detail = excerpt::error(&detail).to_string();
             let key = (fault, subject, mark);
             let known = before.remove(&key);
             let first = known.as_ref().map_or(now, |known| known.since);
@@ -85,8 +107,20 @@ impl Judge {
         let gone = before.into_iter().filter(|(_, seen)| seen.is_fault);
         changes.extend(gone.map(|(key, seen)| change(&key, &seen.detail, false)));
         changes.sort_by(|one, other| (one.fault, &one.subject).cmp(&(other.fault, &other.subject)));
-        self.is_closing = look.is_closing;
         self.has_started |= look.has_answered && look.is_settled() && look.tasks_ended == 0;
+        self.has_shared |= look.has_sources && look.is_settled();
+        // A bus may be asked before it reads anything. What it waits for then is its first share.
+        let is_starting = !self.has_started || !(self.has_shared || look.is_settled());
+        let begun = |name| self.phase.as_ref().filter(|phase| phase.name == name).and_then(|phase| phase.since);
+        self.phase = if look.is_closing {
+            let since = begun("shutting_down").unwrap_or(now);
+            Some(Obstacle::new("shutting_down", "the bus is shut down, or shutting down", Some(since)))
+        } else if is_starting {
+            let (detail, since) = look.awaited();
+            Some(Obstacle::new("starting", &detail, Some(since.or(begun("starting")).unwrap_or(now))))
+        } else {
+            None
+        };
         changes
     }
 
@@ -115,7 +149,20 @@ impl Judge {
 
     /// Whether it can do what it is there for.
     pub(crate) fn is_ready(&self) -> bool {
-        self.has_started && !self.is_closing && !self.has(Fault::is_in_the_way)
+        self.obstacles().is_empty()
+    }
+
+    /// Why it is not ready. It is ready exactly when nothing stands here, so it is never without a
+    /// reason.
+    pub(crate) fn obstacles(&self) -> Vec<Obstacle> {
+        let in_the_way = self.faults().into_iter().filter(|found| found.fault.is_in_the_way());
+        let of_fault = |Found { fault, subject, detail, since }| Obstacle {
+            name: Fault::as_str(fault),
+            subject,
+            detail,
+            since: Some(since),
+        };
+        self.phase.iter().cloned().chain(in_the_way.map(of_fault)).collect()
     }
 
     fn has(&self, which: impl Fn(Fault) -> bool) -> bool {
@@ -125,14 +172,14 @@ impl Judge {
     const fn limit(&self, fault: Fault) -> Duration {
         let limits = &self.limits;
         match fault {
-            Fault::BrokerGone | Fault::BrokerSilent => limits.broker_limit,
+            Fault::BrokerGone | Fault::BrokerSilent | Fault::ClientEnded => limits.broker_limit,
             Fault::GroupNotStable => limits.group_limit,
             Fault::PublisherStuck | Fault::ProbesLost => limits.probe.limit,
             Fault::DeadPartition => limits.partition_limit,
             Fault::CommitRefused => limits.settlement_limit,
             Fault::PausedTooLong => limits.pause_limit,
             Fault::StuckHandler => limits.handler_limit,
-            Fault::PoolFull => limits.pool_limit,
+            Fault::PoolFull | Fault::PartitionHeld => limits.pool_limit,
             Fault::CredentialExpired
             | Fault::DeadLetterUnwritable
             | Fault::ReadingEnded

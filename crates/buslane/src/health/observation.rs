@@ -1,6 +1,7 @@
 //! What a look at the bus has found, and which signs of a fault are in it. Pure: nothing is asked here, and no clock.
 
 use super::Fault;
+use crate::flow::{Blocked, BlockedKey, Waiting};
 use buslane_core::{PoolStats, RunningJob, SubmitError, Symptom, SymptomKind, Topic};
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,7 @@ pub(crate) struct Running {
 #[derive(Debug, Clone)]
 pub(crate) struct Stall {
     pub(crate) place: String,
-    pub(crate) reason: SubmitError,
-    pub(crate) since: Instant,
+    pub(crate) waiting: Waiting,
 }
 
 /// A source whose pump waits for messages although the broker has some for it.
@@ -64,8 +64,8 @@ pub(crate) struct Observation {
     pub(crate) paused: Vec<(Topic, Instant)>,
     /// Topics that are read and have no handler.
     pub(crate) held: Vec<Topic>,
-    /// The last message that was blocked, and why.
-    pub(crate) blocked: Option<String>,
+    /// Keys that are blocked.
+    pub(crate) blocked: Blocked,
     /// Why the last dead letter was not written.
     pub(crate) unwritable: Option<String>,
     /// Resident memory in bytes, where it is known.
@@ -77,6 +77,8 @@ pub(crate) struct Observation {
     /// Whether it has ever answered.
     pub(crate) has_answered: bool,
     pub(crate) symptoms: Vec<Symptom>,
+    /// Partitions are assigned to it.
+    pub(crate) has_sources: bool,
     pub(crate) probes: Option<Probes>,
     /// Why reading has ended for good.
     pub(crate) failed: Option<String>,
@@ -95,6 +97,19 @@ impl Observation {
     /// Whether the group has come to rest.
     pub(super) fn is_settled(&self) -> bool {
         self.symptoms.iter().all(|symptom| symptom.kind != SymptomKind::GroupUnsettled)
+    }
+
+    /// What a bus that has not begun to work waits for, and since when, where that was noted.
+    pub(super) fn awaited(&self) -> (String, Option<Instant>) {
+        let unsettled = self.symptoms.iter().find(|symptom| symptom.kind == SymptomKind::GroupUnsettled);
+        if let Some((since, reason)) = &self.lost {
+            return (format!("waiting for the broker: {reason}"), Some(*since));
+        }
+        match unsettled {
+            _ if !self.has_answered => ("waiting for the broker's first answer".to_owned(), self.unanswered),
+            Some(symptom) => (format!("waiting for a share of the group: {}", symptom.reason), Some(symptom.since)),
+            None => (format!("{} tasks of the bus have ended", self.tasks_ended), None),
+        }
     }
 
     /// Everything that is a fault if it lasts. A bus that shuts down on purpose has none.
@@ -134,6 +149,7 @@ impl Observation {
                 SymptomKind::GroupUnsettled => Fault::GroupNotStable,
                 SymptomKind::LoginRefused => Fault::CredentialExpired,
                 SymptomKind::PartitionDead => Fault::DeadPartition,
+                SymptomKind::ClientEnded => Fault::ClientEnded,
                 _ => continue,
             };
             // A broker that is away confirms nothing and moves no group either.
@@ -173,15 +189,15 @@ impl Observation {
         for topic in &self.held {
             signs.push(sign(Fault::PausedTooLong, topic, "it has no handler: its messages are held"));
         }
-        for Stall { place, reason, since } in &self.stalls {
-            let is_full = matches!(
-                reason,
-                SubmitError::PoolFull { .. } | SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. }
-            );
-            if is_full {
-                let detail = reason.to_string();
-                signs.push(Sign { since: Some(*since), ..sign(Fault::PoolFull, place, &detail) });
-            }
+        for Stall { place, waiting: Waiting { reason, key, since } } in &self.stalls {
+            let found = match (reason, key) {
+                (SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. }, Some(key)) => {
+                    sign(Fault::PartitionHeld, place, &format!("key {key}: {reason}"))
+                }
+                (SubmitError::PoolFull { .. }, _) => sign(Fault::PoolFull, place, &reason.to_string()),
+                _ => continue,
+            };
+            signs.push(Sign { since: Some(*since), ..found });
         }
         if let Some(reason) = &self.failed {
             signs.push(sign(Fault::ReadingEnded, "", reason));
@@ -196,13 +212,18 @@ impl Observation {
             // A worker runs one attempt at a time.
             signs.push(Sign { mark: job.attempt, ..sign(Fault::StuckHandler, &subject, &detail) });
         }
-        let blocked = self.stats.blocked_lanes;
-        if blocked > 0 {
-            let last = self.blocked.as_deref().unwrap_or("unknown");
-            signs.push(sign(Fault::BlockedKey, "", &format!("{blocked} keys are blocked; the last: {last}")));
-            if let Some(reason) = &self.unwritable {
-                signs.push(sign(Fault::DeadLetterUnwritable, "", reason));
-            }
+        for (blocked, since) in &self.blocked.named {
+            let BlockedKey { key, topic, partition, offset, error, .. } = blocked;
+            let subject = format!("{topic}/{partition} offset {offset} key {key}");
+            signs.push(Sign { since: Some(*since), ..sign(Fault::BlockedKey, &subject, error) });
+        }
+        match self.blocked.count - self.blocked.named.len() {
+            0 => {}
+            1 => signs.push(sign(Fault::BlockedKey, "", "1 more key is blocked")),
+            more => signs.push(sign(Fault::BlockedKey, "", &format!("{more} more keys are blocked"))),
+        }
+        if let Some(reason) = self.unwritable.as_ref().filter(|_| self.blocked.count > 0) {
+            signs.push(sign(Fault::DeadLetterUnwritable, "", reason));
         }
         if self.stats.workers_down > 0 {
             let detail = format!("{} of {} actors cool down", self.stats.workers_down, self.stats.workers);

@@ -1,6 +1,9 @@
 //! What health looks like from outside: plain values, and their JSON.
 
-use super::{Component, Condition, Fault, judge::Judge};
+use super::{
+    Component, Condition, Fault,
+    judge::{Judge, Obstacle},
+};
 use buslane_core::PoolStats;
 use serde::Serialize;
 use std::time::Instant;
@@ -17,6 +20,8 @@ pub struct Health {
     /// Whether it can do its work now: the broker answers, the group is settled, it is not shutting down. Blocked keys and
     /// full pools do not count: nobody else would do better.
     pub ready: bool,
+    /// Why it is not ready; empty exactly when it is.
+    pub not_ready: Vec<NotReady>,
     /// Whether it was ready to work once.
     pub started: bool,
     /// When the bus was looked at.
@@ -26,6 +31,20 @@ pub struct Health {
     pub components: Vec<ComponentHealth>,
     /// Figures of the moment.
     pub metrics: HealthMetrics,
+}
+
+/// A reason for which a bus is not ready.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct NotReady {
+    /// `starting`, `shutting_down`, or the name of a [`Fault`].
+    pub name: &'static str,
+    /// What has it; empty for the bus as a whole.
+    pub subject: String,
+    /// What it waits for, or what was seen.
+    pub detail: String,
+    /// For how long.
+    pub seconds: f64,
 }
 
 /// How a part of a bus is.
@@ -48,9 +67,9 @@ pub struct FaultReport {
     pub name: Fault,
     /// How bad it is.
     pub condition: Condition,
-    /// What has it: a topic, a partition, a message; empty for the bus as a whole.
+    /// What has it: a topic, a partition, a message with its key; empty for the bus as a whole.
     pub subject: String,
-    /// What was seen.
+    /// What was seen, escaped and cut.
     pub detail: String,
     /// For how long.
     pub seconds: f64,
@@ -85,12 +104,18 @@ pub struct HealthMetrics {
 }
 
 impl HealthMetrics {
-    pub(super) const fn new(stats: &PoolStats, backlog: u64, recovery_mode: bool, memory: Option<u64>) -> Self {
+    pub(super) const fn new(
+        stats: &PoolStats,
+        blocked_keys: usize,
+        backlog: u64,
+        recovery_mode: bool,
+        memory: Option<u64>,
+    ) -> Self {
         Self {
             processed: stats.ok + stats.failed + stats.panicked,
             open: stats.open,
             parked: stats.parked,
-            blocked_keys: stats.blocked_lanes,
+            blocked_keys,
             capacity: stats.capacity,
             workers: stats.workers,
             workers_down: stats.workers_down,
@@ -122,10 +147,19 @@ impl Health {
                 ComponentHealth { name, condition, faults }
             })
             .collect();
+        let obstacles = judge.obstacles().into_iter();
         Self {
             overall: components.iter().map(|component| component.condition).max().unwrap_or_default(),
             live: judge.is_live(),
             ready: judge.is_ready(),
+            not_ready: obstacles
+                .map(|Obstacle { name, subject, detail, since }| NotReady {
+                    name,
+                    subject,
+                    detail,
+                    seconds: since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64()),
+                })
+                .collect(),
             started: judge.has_started(),
             last_check,
             components,

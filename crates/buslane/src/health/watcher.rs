@@ -53,6 +53,9 @@ pub(crate) async fn watcher(flow: Arc<Flow>, config: HealthConfig) {
             }
             answer = answer(&mut lag) => {
                 lag = None;
+                if let Ok(lags) = &answer {
+                    flow.operations.tell_lags(lags);
+                }
                 // What is not known is neither good nor bad.
                 watch.lags(&flow, &answer.unwrap_or_default(), lag_asked);
             }

@@ -1,14 +1,12 @@
 //! A small server of its own, for applications that have none.
 
+use super::{ServerLimits, connections::accept};
 use axum::Router;
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 use thiserror::Error;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{error, info};
-
-/// How long a close waits for requests that run.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+use tracing::info;
 
 /// Where a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,19 +15,28 @@ pub struct Listen {
     pub listen: SocketAddr,
     /// Whether it may be an address that other machines reach. Nobody has to log in. Default: no.
     pub allow_public: bool,
+    /// How many clients it keeps, and for how long it waits for one.
+    pub limits: ServerLimits,
 }
 
 impl Listen {
     /// This address, which must be a loopback address.
     #[must_use]
-    pub const fn on(listen: SocketAddr) -> Self {
-        Self { listen, allow_public: false }
+    pub fn on(listen: SocketAddr) -> Self {
+        Self { listen, allow_public: false, limits: ServerLimits::default() }
     }
 
     /// An address that other machines may reach.
     #[must_use]
-    pub const fn public(listen: SocketAddr) -> Self {
-        Self { listen, allow_public: true }
+    pub fn public(listen: SocketAddr) -> Self {
+        Self { allow_public: true, ..Self::on(listen) }
+    }
+
+    /// With these limits.
+    #[must_use]
+    pub const fn limits(mut self, limits: ServerLimits) -> Self {
+        self.limits = limits;
+        self
     }
 }
 
@@ -40,6 +47,16 @@ pub enum HttpError {
     /// Other machines could reach it, and nobody has said that they may.
     #[error("listen: must be a loopback address unless allow_public is set, found {0}")]
     Public(SocketAddr),
+    /// A limit breaks a rule.
+    #[error("limits.{name}: {rule}, found {found}")]
+    Limit {
+        /// Which.
+        name: &'static str,
+        /// The rule.
+        rule: String,
+        /// What was found.
+        found: String,
+    },
     /// The address cannot be used.
     #[error("listen: {address}: {error}")]
     Address {
@@ -68,25 +85,24 @@ impl Server {
         self.address
     }
 
-    /// Ends it, and waits until what runs is answered; not for long for somebody who has not asked to the end. Shut the bus
-    /// down first: then a probe hears that it is not ready.
-    pub async fn close(mut self) {
+    /// Ends it, and waits until what runs is answered, for 3 s at most; then no connection is open. Shut the bus down
+    /// first: then a probe hears that it is not ready.
+    pub async fn close(self) {
         drop(self.stop);
-        if timeout(LAST_WORDS, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
+        let _ = self.task.await;
     }
 }
 
 /// Serves a router.
 ///
 /// # Errors
-/// A public address without leave, or one that cannot be used.
+/// A public address without leave, one that cannot be used, or a limit that breaks a rule.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
 pub async fn serve(router: Router, listen: Listen) -> Result<Server, HttpError> {
-    let Listen { listen: address, allow_public } = listen;
+    let Listen { listen: address, allow_public, limits } = listen;
+    let limits = limits.check()?;
     if !allow_public && !address.ip().to_canonical().is_loopback() {
         return Err(HttpError::Public(address));
     }
@@ -94,15 +110,7 @@ pub async fn serve(router: Router, listen: Listen) -> Result<Server, HttpError> 
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     let stop = CancellationToken::new();
-    let stopped = stop.clone().cancelled_owned();
-    let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(stopped)
-            .await
-        {
-            error!(%address, %error, "http server ended");
-        }
-    });
+    let task = tokio::spawn(accept(listener, router, limits, stop.clone()));
     info!(%address, "http server listens");
     Ok(Server { address, task, stop: stop.drop_guard() })
 }

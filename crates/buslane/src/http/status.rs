@@ -2,6 +2,7 @@
 
 use crate::{EventBus, Health};
 use serde::Serialize;
+use time::OffsetDateTime;
 
 /// As JSON.
 #[derive(Serialize)]
@@ -13,6 +14,8 @@ pub(super) struct Report {
     closed: bool,
     held_topics: Vec<String>,
     stalled_partitions: Vec<Stalled>,
+    blocked: Vec<Blocked>,
+    blocked_keys: usize,
     backlog: Vec<Behind>,
     publish_backlog: Publishing,
     recovery: Recovery,
@@ -23,6 +26,19 @@ struct Stalled {
     topic: String,
     partition: u32,
     reason: String,
+    key: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Blocked {
+    key: String,
+    topic: String,
+    partition: u32,
+    offset: u64,
+    attempts: u32,
+    #[serde(with = "time::serde::rfc3339")]
+    since: OffsetDateTime,
+    error: String,
 }
 
 #[derive(Serialize)]
@@ -55,6 +71,16 @@ impl Report {
             topic: stalled.topic.to_string(),
             partition: stalled.partition,
             reason: stalled.reason,
+            key: stalled.key,
+        });
+        let blocked = status.blocked.into_iter().map(|blocked| Blocked {
+            key: blocked.key,
+            topic: blocked.topic.to_string(),
+            partition: blocked.partition,
+            offset: blocked.offset,
+            attempts: blocked.attempts,
+            since: blocked.since,
+            error: blocked.error,
         });
         let behind = status.backlog.into_iter().map(|behind| Behind {
             topic: behind.topic.to_string(),
@@ -70,6 +96,8 @@ impl Report {
             closed: status.closed,
             held_topics: status.held_topics.iter().map(ToString::to_string).collect(),
             stalled_partitions: stalled.collect(),
+            blocked: blocked.collect(),
+            blocked_keys: status.blocked_keys,
             backlog: behind.collect(),
             publish_backlog: Publishing {
                 severity: status.publish_backlog.severity.as_str(),

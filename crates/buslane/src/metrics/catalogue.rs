@@ -56,6 +56,18 @@ pub(super) const DEAD_LETTERS: Metric = Metric::bus(
 );
 pub(super) const SKIPPED: Metric =
     Metric::bus("skipped_messages_total", Counter, Count("messages"), "Envelopes given up by the policy `skip`.");
+pub(super) const BLOCKED_KEYS: Metric = Metric::bus(
+    "blocked_keys",
+    Gauge,
+    Count("keys"),
+    "Keys whose first message is out of attempts: it is tried again at the longest backoff, and the others wait behind it.",
+);
+pub(super) const UNREADABLE: Metric = Metric::bus(
+    "unreadable_headers_total",
+    Counter,
+    Count("messages"),
+    "Messages handed on although their headers cannot be read, as of the last check; on NATS alone.",
+);
 pub(super) const RATE_WAITS: Metric = Metric::bus(
     "rate_limit_waits_total",
     Counter,
@@ -78,14 +90,14 @@ pub(super) const LAG: Metric = Metric::bus(
     "consumer_lag",
     Gauge,
     Count("messages"),
-    "Messages that are not settled, as of the last check. What is settled above an open message does not count.",
+    "Messages that are not settled, as of the last look, seconds ago. What is settled above an open message does not count.",
 )
 .labelled(PARTITION);
 pub(super) const LAG_SECONDS: Metric = Metric::bus(
     "consumer_lag_seconds",
     Gauge,
     Seconds,
-    "Age of the oldest message that is not settled, as of the last check.",
+    "Age of the oldest message that is not settled, as of the last look, seconds ago.",
 )
 .labelled(PARTITION);
 pub(super) const BACKLOG: Metric = Metric::bus(
@@ -161,6 +173,8 @@ const BUS_METRICS: &[Metric] = &[
     RETRIES,
     DEAD_LETTERS,
     SKIPPED,
+    BLOCKED_KEYS,
+    UNREADABLE,
     RATE_WAITS,
     HELD,
     STALLED,

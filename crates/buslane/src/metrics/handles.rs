@@ -4,7 +4,10 @@ use super::catalogue::{self as metric};
 use crate::rollout::Trigger;
 use buslane_core::{Backend, Binder, Kind, Lag, Source, Topic};
 use metrics::{Counter, Gauge, Histogram};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 /// The metric handles of one bus.
 ///
@@ -19,6 +22,9 @@ pub(crate) struct BusMetrics {
     errors_envelope: Counter,
     dead_letters: Counter,
     skipped: Counter,
+    unreadable: Counter,
+    /// How many of them are counted.
+    unreadable_told: AtomicU64,
     retries: Counter,
     held: Gauge,
     stalled: Gauge,
@@ -48,6 +54,8 @@ impl BusMetrics {
             errors_envelope: binder.counter_of(&metric::ERRORS, Kind::Envelope.as_str()),
             dead_letters: binder.counter(&metric::DEAD_LETTERS),
             skipped: binder.counter(&metric::SKIPPED),
+            unreadable: binder.counter(&metric::UNREADABLE),
+            unreadable_told: AtomicU64::new(0),
             retries: binder.counter(&metric::RETRIES),
             held: binder.gauge(&metric::HELD),
             stalled: binder.gauge(&metric::STALLED),
@@ -96,9 +104,20 @@ impl BusMetrics {
         self.skipped.increment(1);
     }
 
+    /// So many messages had headers that cannot be read, from the start.
+    pub(crate) fn unreadable(&self, messages: u64) {
+        let before = self.unreadable_told.fetch_max(messages, Relaxed);
+        self.unreadable.increment(messages.saturating_sub(before));
+    }
+
     /// A failed attempt is followed by another.
     pub(crate) fn retry(&self) {
         self.retries.increment(1);
+    }
+
+    /// How many keys are blocked.
+    pub(crate) fn blocked_keys(&self) -> Gauge {
+        self.binder.gauge(&metric::BLOCKED_KEYS)
     }
 
     /// A source waits for its handler, or does not any more.

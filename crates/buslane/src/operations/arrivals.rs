@@ -1,8 +1,8 @@
 //! Sources that are new to this bus, and wait until somebody has looked how far behind they are.
 
-use buslane_core::{Lag, Source, Topic};
+use buslane_core::{Source, Topic};
 use parking_lot::Mutex;
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -55,12 +55,15 @@ impl Arrivals {
         self.waiting.lock().iter().flatten().any(|arrival| is(&arrival.topic, arrival.partition))
     }
 
-    /// Lets those go on that were looked at.
-    pub(super) fn looked(&self, lags: &[Lag]) {
-        let known =
-            |arrival: &Arrival| lags.iter().any(|lag| lag.topic == arrival.topic && lag.partition == arrival.partition);
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.lock().as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// Lets those go on of which a look has told enough.
+    pub(super) fn looked(&self, told: &HashSet<(&Topic, u32)>) {
         if let Some(waiting) = &mut *self.waiting.lock() {
-            waiting.retain(|arrival| !known(arrival));
+            waiting.retain(|arrival| !told.contains(&(&arrival.topic, arrival.partition)));
         }
     }
 
@@ -78,8 +81,8 @@ impl Arrivals {
         }
     }
 
-    /// When the first of them has waited for too long; `None` when nobody waits.
+    /// When the first of them has waited for too long; `None` when nobody waits. They stand in the order in which they came.
     pub(super) fn patience(&self) -> Option<Instant> {
-        self.waiting.lock().as_ref()?.iter().map(|arrival| arrival.until).min()
+        self.waiting.lock().as_ref()?.first().map(|arrival| arrival.until)
     }
 }

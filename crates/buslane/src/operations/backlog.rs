@@ -71,6 +71,12 @@ impl Backlog {
         self.has_many(many.saturating_sub(failing)) || is_old
     }
 
+    /// Whether a look tells what the limits ask of a partition. A client that has not read a partition's first message yet
+    /// does not know its age.
+    pub(super) fn is_told(&self, lag: &Lag) -> bool {
+        lag.messages == 0 || lag.age.is_some() || self.age.is_zero() || self.has_many(lag.open)
+    }
+
     const fn has_many(&self, messages: u64) -> bool {
         self.messages > 0 && messages > self.messages
     }
@@ -107,6 +113,20 @@ mod tests {
             }
         }
         (entered, left)
+    }
+
+    #[test]
+    fn l3_a_look_without_the_age_it_is_asked_for_tells_nothing() {
+        let unread = |open| Lag { age: None, ..lag(3, open, 0) };
+        for (limits, lag, is_told) in [
+            (LIMITS, lag(3, 0, 0), true),
+            (LIMITS, lag(3, 1, 1), true),
+            (LIMITS, unread(1), false),
+            (LIMITS, unread(101), true),
+            ((100, 0), unread(1), true),
+        ] {
+            assert_eq!(backlog(limits).is_told(&lag), is_told, "{limits:?} {lag:?}");
+        }
     }
 
     #[test]

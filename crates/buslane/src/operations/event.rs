@@ -155,18 +155,29 @@ pub struct RecoveryStatus {
     pub phase: RecoveryPhase,
     /// Why it was entered; `None` when it is off.
     pub cause: Option<RecoveryCause>,
-    /// Messages a second that it lets through; `None` when it is off.
+    /// Messages a second that it lets through; `None` when it is off, and where no rate is set.
     pub per_second: Option<u32>,
     /// Keys that may have work at the same time; `None` when it is off.
     pub keys: Option<usize>,
 }
 
 impl BusEvent {
+    /// What log lines call it.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::BacklogEntered(_) => "backlog_entered",
+            Self::BacklogLeft(_) => "backlog_left",
+            Self::PublishBacklog { .. } => "publish_backlog",
+            Self::Recovery { .. } => "recovery",
+        }
+    }
+
     /// Writes it to the log, in the fixed texts that operators look for.
     pub(super) fn log(&self) {
         match self {
             Self::BacklogEntered(PartitionBacklog { topic, partition, messages, age }) => {
-                debug!(topic = topic.as_str(), partition, messages, ?age, "partition is behind");
+                let age_seconds = age.map(|age| age.as_secs_f64());
+                debug!(topic = topic.as_str(), partition, messages, age_seconds, "partition is behind");
             }
             Self::BacklogLeft(PartitionBacklog { topic, partition, .. }) => {
                 debug!(topic = topic.as_str(), partition, "partition is not behind any more");
@@ -175,7 +186,7 @@ impl BusEvent {
                 info!("publish backlog left");
             }
             Self::PublishBacklog { now: PublishBacklog { severity, depth, latency }, .. } => {
-                warn!(%severity, depth, ?latency, "publish backlog");
+                warn!(%severity, depth, latency_seconds = latency.as_secs_f64(), "publish backlog");
             }
             Self::Recovery { before, now: RecoveryStatus { phase, cause, per_second, keys } } => {
                 let cause = cause.map(RecoveryCause::as_str);

@@ -3,7 +3,7 @@
 use super::{PublishBacklog, Severity};
 use crate::metrics::{BusMetrics, ConditionGauges, PartitionLag};
 use buslane_core::{Lag, Topic};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The gauges of one bus.
 pub(super) struct Gauges {
@@ -21,7 +21,9 @@ impl Gauges {
 
     /// Partitions that are not named are not read by this bus any more.
     pub(super) fn lags(&mut self, lags: &[Lag]) {
-        self.lags.values().for_each(PartitionLag::clear);
+        let named: HashSet<_> = lags.iter().map(|lag| (&lag.topic, lag.partition)).collect();
+        let gone = self.lags.iter().filter(|((topic, partition), _)| !named.contains(&(topic, *partition)));
+        gone.for_each(|(_, gauges)| gauges.clear());
         for lag in lags {
             let gauges = &self.gauges;
             let of_partition = self.lags.entry((lag.topic.clone(), lag.partition));

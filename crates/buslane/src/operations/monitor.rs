@@ -8,7 +8,7 @@ use crate::{
     flow::Flow,
     health::Alive,
 };
-use buslane_core::Lag;
+use buslane_core::{Lag, excerpt};
 use parking_lot::Mutex;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,6 +23,10 @@ use tracing::{error, warn};
 
 /// Time between two looks at new sources, as long as the broker does not know them.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// So much longer than the last look took does the next one at new sources wait: while thousands of them come, looking at all that
+/// are there takes a small share of the time.
+const REST: u32 = 4;
 
 /// Called with each event.
 pub(crate) type EventCallback = Arc<dyn Fn(&BusEvent) + Send + Sync>;
@@ -41,6 +45,7 @@ pub(crate) async fn monitor(
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asking: Asked<'_, Vec<Lag>> = None;
     let (mut is_check, mut is_known, mut look_at) = (false, true, None);
+    let (mut asked, mut rested) = (Instant::now(), Instant::now());
     loop {
         let ramp = operations.next_tick().map(Instant::from_std);
         let patience = operations.arrivals.patience();
@@ -58,20 +63,25 @@ pub(crate) async fn monitor(
                 match lags {
                     Ok(lags) => operations.observe(&lags, is_check, now()),
                     // A check without an answer says nothing, neither good nor bad.
-                    Err(error) if was_known => warn!(backend = %broker.backend(), %error, "lag not known"),
+                    Err(error) if was_known => warn!(backend = %broker.backend(), error = %excerpt::error(&error), "lag not known"),
                     Err(_) => {}
                 }
-                look_at = operations.arrivals.patience().map(|_| Instant::now() + LOOK_AGAIN);
+                rested = Instant::now() + REST * asked.elapsed();
+                look_at = operations.arrivals.patience().map(|_| rested.max(Instant::now() + LOOK_AGAIN));
             }
             _ = checks.tick() => {
                 let (depth, latency) = outgoing.look();
                 operations.observe_publishing(depth, latency);
                 is_check = true;
-                asking.get_or_insert_with(|| broker.lag());
+                if asking.is_none() {
+                    asked = Instant::now();
+                    asking = Some(broker.lag());
+                }
             }
-            () = operations.arrivals.more.notified() => look_at = Some(Instant::now()),
+            () = operations.arrivals.more.notified() => look_at = Some(rested.max(Instant::now())),
             () = until(look_at), if asking.is_none() => {
                 look_at = None;
+                asked = Instant::now();
                 asking = Some(broker.lag());
             }
         }
@@ -94,7 +104,7 @@ fn call(callbacks: &Mutex<Vec<EventCallback>>, event: &BusEvent) {
     let callbacks = callbacks.lock().clone();
     for callback in callbacks {
         if catch_unwind(AssertUnwindSafe(|| callback(event))).is_err() {
-            error!(?event, "event callback panicked");
+            error!(event = event.name(), "event callback panicked");
         }
     }
 }

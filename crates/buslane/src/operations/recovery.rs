@@ -13,7 +13,7 @@ use super::event::{BusEvent, RecoveryCause, RecoveryPhase, RecoveryStatus};
 use crate::config::{RateLimit, RecoveryConfig};
 use std::time::{Duration, Instant};
 
-/// Steps of the ramp. Each doubles what is let through, so the last lets a thousand times as much through as the mode did.
+/// Steps of the ramp. Each doubles the limits there are, so the last lets a thousand times as much through as the mode did.
 const STEPS: u32 = 10;
 
 /// What a look has found.
@@ -30,7 +30,8 @@ pub(crate) struct Look {
 /// What is let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Through {
-    pub(crate) rate: RateLimit,
+    /// `None` for as much as handlers take.
+    pub(crate) rate: Option<RateLimit>,
     pub(crate) keys: usize,
 }
 
@@ -133,9 +134,9 @@ impl Recovery {
     }
 
     /// Whether it would never end: for as many looks as a clean end takes, the backlog has not shrunk, and that was by
-    /// these limits. Where handlers are the slower, more would not help them.
+    /// its rate. Where handlers are the slower, more would not help them, so without a rate there is nothing to raise.
     fn is_in_vain(&mut self, look: Look, now: Instant) -> bool {
-        let per_second = self.through().rate.per_second;
+        let Some(RateLimit { per_second, .. }) = self.through().rate else { return false };
         #[allow(clippy::cast_precision_loss, reason = "a share of a count needs no more than 52 bits")]
         let is_vain = self.headway.last.replace((now, look.open)).is_some_and(|(then, open)| {
             let most = f64::from(per_second) * (now - then).as_secs_f64();
@@ -182,7 +183,7 @@ impl Recovery {
                 Phase::Ramping { .. } => RecoveryPhase::Ramping,
             },
             cause: limits.map(|_| self.cause),
-            per_second: limits.map(|limits| limits.rate.per_second),
+            per_second: limits.and_then(|limits| limits.rate).map(|rate| rate.per_second),
             keys: limits.map(|limits| limits.keys),
         }
     }
@@ -190,14 +191,11 @@ impl Recovery {
     fn through(&self) -> Through {
         let steps = if let Phase::Ramping { step, .. } = self.phase { step + 1 } else { 0 };
         let doublings = (self.doublings + steps).min(31);
-        let RateLimit { per_second, burst } = self.through.rate;
-        Through {
-            rate: RateLimit::new(
-                per_second.saturating_mul(1 << doublings).min(RateLimit::MOST),
-                burst.saturating_mul(1 << doublings),
-            ),
-            keys: self.through.keys.saturating_mul(1 << doublings),
-        }
+        let raised = |RateLimit { per_second, burst }: RateLimit| {
+            let per_second = per_second.saturating_mul(1 << doublings).min(RateLimit::MOST);
+            RateLimit::new(per_second, burst.saturating_mul(1 << doublings))
+        };
+        Through { rate: self.through.rate.map(raised), keys: self.through.keys.saturating_mul(1 << doublings) }
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Self)) -> Option<BusEvent> {

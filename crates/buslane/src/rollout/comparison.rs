@@ -2,7 +2,7 @@
 
 use super::status::ShadowStatus;
 use crate::{clock::now, metrics::ShadowMetrics};
-use buslane_core::{Outcome, Source};
+use buslane_core::{Outcome, Source, excerpt};
 use buslane_lanes::Recorder;
 use parking_lot::Mutex;
 use std::{
@@ -105,6 +105,7 @@ impl Comparison {
             std::mem::take(&mut told.untold)
         };
         let (topic, partition) = (source.topic.as_str(), source.partition);
+        let [handler, twin] = [handler, twin].map(excerpt::error);
         warn!(topic, partition, offset, %handler, %twin, untold, "twin differs from its handler");
     }
 

@@ -139,6 +139,7 @@ fn s1_files_that_cannot_be_read_are_named() {
 fn s1_bad_yaml_is_refused_with_key_and_reason() {
     const DURATION: &str = "must be a whole number and a unit of h, m, s, ms, us or ns, such as 500ms or 30s";
     const WHOLE: &str = "must be a whole number, 0 or more";
+    const DEAD_LETTER: &str = "such as `terminal: { dead_letter: { topic: orders.dlq } }`";
     for (text, expected) in [
         ("memory: {keyed_pool: {worker_count: -1}}", format!("37: memory.keyed_pool.worker_count: {WHOLE}")),
         ("memory: {keyed_pool: {queue_size: many}}", format!("35: memory.keyed_pool.queue_size: {WHOLE}")),
@@ -149,7 +150,15 @@ fn s1_bad_yaml_is_refused_with_key_and_reason() {
         ("topics: orders", "9: topics: must be a list".into()),
         ("- a", "1: must be a table of keys and values".into()),
         ("lane_scope: both", "13: lane_scope: unknown variant `both`, expected one of key, topic".into()),
-        ("terminal: {dead_letter: {}}", "25: terminal.dead_letter: missing field `topic`".into()),
+        ("terminal: {dead_letter: {}}", format!("12: terminal.dead_letter: missing field `topic`, {DEAD_LETTER}")),
+        (
+            "terminal: dead_letter",
+            format!("11: terminal.dead_letter: must be a table that names the topic, {DEAD_LETTER}"),
+        ),
+        (
+            "terminal: { dead_letter: orders.dlq }",
+            format!("13: terminal.dead_letter: must be a table that names the topic, {DEAD_LETTER}"),
+        ),
         ("terminal: {skip: {}}", "18: terminal.skip: takes no settings of its own".into()),
         ("publish_timeout: 10", format!("18: publish_timeout: {DURATION}, found 10 without a unit")),
         ("publish_timeout: -10", format!("18: publish_timeout: {DURATION}, found -10 without a unit")),
@@ -165,6 +174,9 @@ fn s1_bad_yaml_is_refused_with_key_and_reason() {
         assert_eq!(error.to_string(), format!("YAML line 1, column {expected}"), "{text:?}");
         assert!(matches!(error, ConfigError::Text { line: 1, .. }), "{error:?}");
     }
+    let inside =
+        Config::parse_yaml("group: a\nterminal: dead_letter\nretry:\n  attempts: 3\n").unwrap_err().to_string();
+    assert!(inside.starts_with("YAML line 2, column 11: terminal.dead_letter: must be a table"), "{inside}");
     let twice = Config::parse_yaml("group: a\ngroup: b").unwrap_err().to_string();
     assert_eq!(twice, "YAML line 2, column 1: group is set twice");
     let two = Config::parse_yaml("group: a\n---\ngroup: b").unwrap_err().to_string();
@@ -188,7 +200,7 @@ fn s1_bad_toml_is_refused_with_key_and_reason() {
         ),
         (
             "terminal = \"dead_letter\"",
-            "TOML line 1, column 12: terminal.dead_letter: must be a table of keys and values",
+            "TOML line 1, column 13: terminal.dead_letter: must be a table that names the topic, such as `terminal.dead_letter.topic = \"orders.dlq\"`",
         ),
         ("group = \"a\"\ngroup = \"b\"", "TOML line 2, column 1: duplicate key"),
     ] {

@@ -1,6 +1,6 @@
 //! The section of NATS.
 
-use buslane::config::{Config, NatsStart, NatsStorage};
+use buslane::config::{Config, NatsPartitions, NatsStart, NatsStorage};
 use std::time::Duration;
 
 pub(crate) const YAML: &str = "
@@ -74,7 +74,7 @@ fn n3_every_key_is_read_from_yaml_and_toml() {
     assert_eq!((nats.client_name.as_str(), nats.ephemeral.as_slice()), ("billing-1", &["ticks".to_owned()][..]));
     assert_eq!((nats.consumer.start, nats.consumer.max_deliver), (NatsStart::Latest, Some(9)));
     assert_eq!(nats.consumer.backoff, [Duration::from_secs(1), Duration::from_secs(5)]);
-    assert_eq!((nats.stream.partitions, nats.stream.storage), (Some(6), Some(NatsStorage::Memory)));
+    assert_eq!((nats.stream.partitions, nats.stream.storage), (NatsPartitions::Exactly(6), Some(NatsStorage::Memory)));
     assert_eq!(nats.security.login.as_ref().unwrap().password.as_ref().unwrap().expose(), "hidden-word");
     let printed = format!("{config:?}") + &serde_json::to_string(&config).unwrap();
     assert!(!printed.contains("hidden"), "{printed}");
@@ -101,6 +101,7 @@ fn n3_rules_name_the_key_of_nats() {
             "keyed_pool.parked_messages: must be less than nine tenths of nats.consumer.max_ack_pending (63000), found 64000",
         ),
         ("stream: { partitions: 0 }", "stream.partitions: must be from 1 to 1024, found 0"),
+        ("stream: { partitions: 1025 }", "stream.partitions: must be from 1 to 1024, found 1025"),
         ("stream: { retention_bytes: 0 }", "stream.retention_bytes: must be at least 1, found 0"),
         ("security: { tls: { key_file: k } }", "security.tls.key_file: needs certificate_file beside it, found none"),
         ("security: { login: { user: u } }", "security.login.user: needs password beside it, found none"),

@@ -61,7 +61,7 @@ fn b8_limits_are_read_from_yaml_and_toml() {
     let recovery = &config.recovery;
     assert_eq!((recovery.at_start, recovery.on_backlog), (RecoveryStart::Never, false));
     assert_eq!((recovery.keys, recovery.clean_checks, recovery.ramp), (12, 1, Duration::ZERO));
-    assert_eq!(recovery.rate, RateLimit::new(10_000_000, u32::MAX));
+    assert_eq!(recovery.rate, Some(RateLimit::new(10_000_000, u32::MAX)));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn b8_by_default_nothing_is_limited() {
     assert_eq!(config.backlog.check_interval, Duration::from_secs(30));
     let recovery = &config.recovery;
     assert_eq!((recovery.at_start, recovery.on_backlog), (RecoveryStart::Auto, true));
-    assert_eq!((recovery.rate.per_second, recovery.keys, recovery.clean_checks), (1_000, 1_000, 3));
+    assert_eq!((recovery.rate, recovery.keys, recovery.clean_checks), (None, 1_000, 3));
     assert_eq!(recovery.ramp, Duration::from_secs(60));
     for (processors, idle) in [
         (config.kafka.actor_pool.max_processors, config.kafka.actor_pool.processor_idle),
@@ -160,7 +160,7 @@ fn l3_variables_set_recovery_mode() {
     }
     let config =
         set(&["BUSLANE_RECOVERY_RATE=25", "BUSLANE_RECOVERY_KEYS=3", "BUSLANE_RECOVERY_ON_BACKLOG=false"]).unwrap();
-    assert_eq!((config.recovery.rate, config.recovery.keys), (RateLimit::new(25, 100), 3));
+    assert_eq!((config.recovery.rate, config.recovery.keys), (Some(RateLimit::new(25, 100)), 3));
     assert!(!config.recovery.on_backlog);
     for (list, expected) in [
         (

@@ -123,3 +123,18 @@ fn s1_the_url_of_the_environment_wins_and_names_the_backend() {
     let error = with("nats://h", &["BUSLANE_URL=memory://", "MEMORY_USE_ACTOR_POOL=2"]).unwrap_err();
     assert!(matches!(error, ConfigError::Variable { name: "MEMORY_USE_ACTOR_POOL", .. }), "{error}");
 }
+
+#[test]
+fn s1_the_group_has_a_variable_and_the_programs_name_is_its_default() {
+    let program = std::env::current_exe().unwrap();
+    let name = program.file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(Config::default().group, name.trim_end_matches(std::env::consts::EXE_SUFFIX));
+    assert_eq!(with("memory://", &["BUSLANE_GROUP=billing"]).unwrap().group, "billing");
+    let file = Config::parse_yaml("group: shipping").unwrap();
+    assert_eq!(file.clone().with_variables(&table(&[])).unwrap().group, "shipping");
+    assert_eq!(file.with_variables(&table(&["BUSLANE_GROUP=billing"])).unwrap().group, "billing");
+    for blank in [&["BUSLANE_GROUP="], &["BUSLANE_GROUP= "]] {
+        let error = with("memory://", blank).unwrap_err().to_string();
+        assert!(error.starts_with("environment variable BUSLANE_GROUP: must not be blank, found "), "{error}");
+    }
+}

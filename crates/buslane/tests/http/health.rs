@@ -55,12 +55,17 @@ async fn o3_a_fault_stands_in_the_answer_by_its_name() {
             }
         }
     };
-    let (code, json) = tokio::time::timeout(Duration::from_secs(60), named).await.unwrap();
+    let (code, json) = tokio::time::timeout(buslane_testkit::deadline::LIMIT, named).await.unwrap();
     assert_eq!(code, 200, "other keys are served");
     let handlers = &json["components"][3];
     assert_eq!((&handlers["name"], &handlers["condition"]), (&"handlers".into(), &"degraded".into()));
     assert_eq!(handlers["faults"][0]["name"], "blocked_key");
-    assert!(handlers["faults"][0]["detail"].as_str().unwrap().contains("not today"), "{json}");
+    let fault = &handlers["faults"][0];
+    assert!(fault["subject"].as_str().unwrap().ends_with(" key a") && fault["detail"] == "not today", "{json}");
+    let status = ask(server.address(), "GET", "/status").await.json();
+    let blocked = &status["blocked"][0];
+    assert_eq!((&status["blocked_keys"], &blocked["key"]), (&1.into(), &"a".into()), "{status}");
+    assert_eq!((&blocked["topic"], &blocked["error"]), (&"orders".into(), &"not today".into()), "{status}");
     bus.shutdown(Duration::ZERO).await.unwrap();
     server.close().await;
 }

@@ -60,5 +60,5 @@ pub(crate) async fn served(bus: &EventBus) -> Server {
 
 pub(crate) async fn until_ready(address: SocketAddr) {
     let ready = async { while ask(address, "GET", "/readyz").await.code != 200 {} };
-    tokio::time::timeout(Duration::from_secs(60), ready).await.unwrap();
+    tokio::time::timeout(buslane_testkit::deadline::LIMIT, ready).await.unwrap();
 }

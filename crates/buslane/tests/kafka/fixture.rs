@@ -6,6 +6,7 @@ use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, Produc
 use buslane_testkit::{
     broker_suite::MemberSpec,
     bus_suite::{BusFixture, Capabilities, Fault},
+    deadline::SILENCE,
 };
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -17,7 +18,7 @@ use std::{
 };
 
 const PARTITIONS: u32 = 8;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 /// Where the topics of a cluster come from that makes none by itself.
 pub(crate) type MakeTopic = Box<dyn Fn(&str, u32) + Send + Sync>;
@@ -34,7 +35,7 @@ pub(crate) struct Kafka {
 
 impl BusFixture for Kafka {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { patience: PATIENCE, unmet: self.unmet, ..Capabilities::default() }
+        Capabilities { unmet: self.unmet, ..Capabilities::default() }
     }
 
     fn config(&self) -> Config {
@@ -48,11 +49,13 @@ impl BusFixture for Kafka {
             consumer: ConsumerConfig {
                 assignment: self.assignment,
                 drain_deadline: spec.drain_deadline,
-                session_timeout: Duration::from_secs(6),
+                session_timeout: SILENCE,
                 heartbeat_interval: Duration::from_millis(500),
                 commit_interval: Duration::from_millis(100),
                 ..ConsumerConfig::default()
             },
+            connect_timeout: PATIENCE,
+            request_timeout: PATIENCE,
             producer: ProducerConfig {
                 publish_timeout: spec.publish_timeout,
                 max_message_bytes: 4_000_000,

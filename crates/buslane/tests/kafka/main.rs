@@ -1,6 +1,10 @@
 //! The bus on a real Kafka keeps the promises with both pools.
 
+#[cfg(feature = "kafka")]
+mod across;
 mod fixture;
+#[cfg(feature = "kafka")]
+mod letters;
 #[cfg(feature = "kafka")]
 mod traces;
 

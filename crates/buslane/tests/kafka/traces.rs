@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const STATE: &str = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 fn client() -> ClientConfig {
     let mut client = ClientConfig::new();

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 const SOON: Duration = Duration::from_millis(200);
 
 /// A bus that is looked at often.

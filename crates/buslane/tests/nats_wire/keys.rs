@@ -2,6 +2,7 @@
 
 use crate::kit::{PATIENCE, Taken, bare, bus, collected, config, name};
 use async_nats::HeaderMap;
+use buslane::config::NatsPartitions;
 use buslane::{BusError, Config, EventBus, Message, Topic};
 use buslane_testkit::{deadline::within, signal::Count};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ async fn send(subject: String, headers: &[(&str, &str)], body: &'static str) {
 
 fn partitioned() -> Config {
     let mut config = config();
-    config.nats.stream.partitions = Some(2);
+    config.nats.stream.partitions = NatsPartitions::Exactly(2);
     config
 }
 

@@ -1,7 +1,7 @@
 //! A bus on a real NATS, and the server's own figures.
 
 use async_nats::jetstream::{self, consumer::Info};
-use buslane::{Config, Envelope, EventBus, Message, Topic};
+use buslane::{Config, Envelope, EventBus, Message, Topic, config::NatsPartitions};
 use buslane_testkit::{deadline::within, server, signal::Count};
 use parking_lot::Mutex;
 use std::{
@@ -10,12 +10,14 @@ use std::{
     time::Duration,
 };
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 pub(crate) const GROUP: &str = "wire";
 
 pub(crate) fn config() -> Config {
     let mut config = Config::new(&server::address("NATS_URL")).expect("a URL");
     GROUP.clone_into(&mut config.group);
+    // One consumer for a topic, whose figures the tests look at.
+    config.nats.stream.partitions = NatsPartitions::Shared;
     config.nats.consumer.ack_wait = Duration::from_secs(1);
     config
 }

@@ -4,5 +4,6 @@
 mod deliveries;
 mod keys;
 mod kit;
+mod letters;
 mod stopped;
 mod traces;

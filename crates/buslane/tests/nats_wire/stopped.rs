@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "lines on its output are how the member says what it has done")]
 
 use crate::kit::{PATIENCE, bus, config, name};
+use buslane::config::NatsPartitions;
 use buslane::{Config, Envelope, Event, EventBus, Topic};
 use buslane_testkit::{
     deadline::within,
@@ -21,7 +22,7 @@ const EACH: usize = 5;
 
 fn one_partition() -> Config {
     let mut config = config();
-    config.nats.stream.partitions = Some(1);
+    config.nats.stream.partitions = NatsPartitions::Exactly(1);
     config.nats.consumer.lease = Duration::from_secs(1);
     config
 }

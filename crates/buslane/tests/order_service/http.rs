@@ -4,7 +4,7 @@ use super::program::{Program, file};
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Code and body of an answer.
@@ -24,7 +24,7 @@ fn o3_health_and_metrics_are_shown_while_it_runs() {
     running.until_it_says("http://");
     let said = std::fs::read_to_string(file("http.err")).unwrap();
     let address = said.split_once("http://").and_then(|(_, rest)| rest.split_once(": /livez")).expect("an address").0;
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + buslane_testkit::deadline::LIMIT;
     while get(address, "/readyz").0 != 200 {
         assert!(Instant::now() < deadline, "{:?}", get(address, "/readyz"));
     }

@@ -173,6 +173,19 @@ fn replay_at_a_multiple_of_the_recorded_speed() {
 }
 
 #[test]
+fn replay_at_a_rate() {
+    let log = log::plain("rated-log.csv", &log::text());
+    let rate = log::EVENTS as f64;
+    let arguments = ["--replay", log.to_str().unwrap(), "--handler-ms", "0", "--rate", &rate.to_string()];
+    let start = std::time::Instant::now();
+    let (report, _) = good("rated", KEYED, &arguments);
+    let seconds = start.elapsed().as_secs_f64();
+    assert_eq!(report["published"], log::EVENTS);
+    // The last batch of each publisher is due a little before the end of the second.
+    assert!(seconds >= 0.5, "{seconds}");
+}
+
+#[test]
 fn without_a_terminal_there_are_plain_lines() {
     let run = Program::new("lines", &["--events", "100", "--fail-once", "0", "--poison", "1"]).run();
     assert_eq!(run.code, Some(0), "{run}");

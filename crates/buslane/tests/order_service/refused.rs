@@ -41,6 +41,7 @@ fn bad_arguments_are_named_with_their_rule() {
         (&["--ledger", "no/such/folder"], "--ledger no/such/folder: cannot be written"),
         (&["--http", "9000"], "'9000' for '--http <ADDRESS:PORT>'"),
         (&["--http-public"], "--http <ADDRESS:PORT>"),
+        (&["--rate", "5", "--replay", "x", "--speed", "1"], "'--rate <COUNT>' cannot be used with '--speed <N>'"),
         (&["--rate", "0"], "'--rate <COUNT>': must be a whole number of at least 1"),
         (&["--rollout", "50,10"], "the percentages of a plan must rise, found 10 after 50"),
         (&["--rollout", "101"], "must be a whole number from 1 to 100"),

@@ -14,6 +14,9 @@ pub(super) fn measure(bench: &mut Bench<'_>, messages: u64) {
     bench.idle(&[("p50_us", 1.2), ("p99_us", 1.5)]);
     publishing(bench);
     stuck_key(bench, messages);
+    for keys in [1_000, 4_000] {
+        bench.recovery(Load { messages, keys, partitions: 8 });
+    }
 }
 
 /// The limit is a loop that polls the bare client.

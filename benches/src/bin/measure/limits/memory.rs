@@ -1,8 +1,8 @@
 //! Lanes, pools and the bus on the embedded broker.
 
 use buslane_benches::{
-    Body, BusLoad, Cost, Figures, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, Target, actor_pool, handler_alone,
-    keyed_pool, noop, two_threads, waiting,
+    Body, BusLoad, Cost, Figures, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, Target, WaitingLoad, actor_pool,
+    handler_alone, keyed_pool, noop, two_threads, waiting,
 };
 use buslane_core::{Envelope, Kind, Record};
 use buslane_keyed::Mode;
@@ -32,6 +32,9 @@ pub(super) fn measure(chosen: Vec<String>) -> bool {
     for (pool, actors) in [("keyed", false), ("actor", true)] {
         whole_bus(&mut figures, &runtime, pool, actors);
         recorded_bus(&mut figures, &runtime, pool, actors);
+        for keys in [1_000, 4_000] {
+            recovery(&mut figures, &runtime, pool, actors, keys);
+        }
     }
     figures.all_good()
 }
@@ -70,6 +73,21 @@ fn recorded_bus(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bo
             }
         });
     }
+}
+
+/// The limit is the same load with recovery mode off. They differ by less than the machine's noise, so each begins every
+/// other turn.
+fn recovery(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bool, keys: u64) {
+    let load = WaitingLoad { messages: 1_000_000, keys };
+    let mut on_first = false;
+    let name = format!("recovery {pool}: messages a second, {keys} keys");
+    figures.figure(TURNS, &name, Target::RatioAtLeast(0.95), || {
+        on_first = !on_first;
+        let rate = |recovery| load.run(runtime, actors, recovery).rate();
+        let first = on_first.then(|| rate(true));
+        let off = rate(false);
+        (first.unwrap_or_else(|| rate(true)), off)
+    });
 }
 
 /// Writing and reading envelopes on one thread, and nothing else.

@@ -15,6 +15,9 @@ pub(super) fn measure(bench: &mut Bench<'_>, messages: u64) {
     slow_handlers(bench);
     bench.idle(&[("p50_us", 1.2)]);
     publishing(bench, messages);
+    for keys in [1_000, 4_000] {
+        bench.recovery(Load { messages, keys, partitions: 1 });
+    }
 }
 
 /// A handler that does nothing, and one that waits 2 ms, on the same topic. The limit is a loop that pulls with the bare

@@ -1,12 +1,34 @@
 //! How far this member is behind, by what the client knows already: nobody is asked.
 
-use super::{Owner, partition_number};
+use super::{Owner, Place, Reading, partition_number};
 use crate::{consumer::context::Context, native};
-use buslane_core::Lag;
+use buslane_core::{Lag, Topic};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where this member stands in a partition of which it knows something.
+pub(crate) struct Standing {
+    pub(crate) topic: Topic,
+    pub(crate) partition: u32,
+    /// The lowest offset that is not settled.
+    pub(crate) low: u64,
+    /// Offsets below `next` that are not settled.
+    pub(crate) open: u64,
+    pub(crate) next: u64,
+}
 
 impl Owner {
+    /// Where this member stands, every settlement so far counted.
+    pub(in crate::consumer) fn standings(&mut self) -> Vec<Standing> {
+        self.collect_settlements(Instant::now());
+        let standing = |(generation, reading): (&u64, &Reading)| {
+            let (low, (open, next)) = (self.membership.low(*generation)?, self.membership.open(*generation)?);
+            let Place { topic, partition } = reading.place.clone();
+            Some(Standing { topic, partition, low, open, next })
+        };
+        self.readings.iter().filter_map(standing).collect()
+    }
+
     pub(in crate::consumer) fn lag(&mut self, client: &BaseConsumer<Context>) -> Vec<Lag> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut lags = Vec::new();

@@ -54,10 +54,13 @@ pub struct KafkaConsumerConfig {
     pub offset_reset: KafkaOffsetReset,
     /// How partitions are shared. Default: `cooperative_sticky`.
     pub assignment: KafkaAssignment,
-    /// A name that stays over restarts, so that one within the session timeout moves no partition. Default: none.
+    /// A name that stays over restarts: the process that comes back with it takes the partitions of
+    /// the one that was killed at once, but with the assignment `broker`. Each process of a group
+    /// needs its own: of two with the same, the older one ends. Default: none.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// Silence after which the group takes the member for dead; up to 1 h and to `max_poll_interval`. Default: `45s`.
+    /// Silence after which the group takes the member for dead: so long nothing of a killed process
+    /// is handled. Up to 1 h and to `max_poll_interval`. Default: `10s`.
     #[serde(with = "duration")]
     pub session_timeout: Duration,
     /// Time between two signs of life; at most a third of `session_timeout`. Default: `3s`.
@@ -103,7 +106,7 @@ impl Default for KafkaConsumerConfig {
             offset_reset: KafkaOffsetReset::default(),
             assignment: KafkaAssignment::default(),
             instance_id: None,
-            session_timeout: Duration::from_secs(45),
+            session_timeout: Duration::from_secs(10),
             heartbeat_interval: Duration::from_secs(3),
             max_poll_interval: Duration::from_secs(300),
             isolation: KafkaIsolation::default(),

@@ -2,7 +2,7 @@
 
 use super::{
     super::{Config, ConfigError},
-    NatsLoginConfig, NatsStart, NatsStorage,
+    NatsLoginConfig, NatsPartitions, NatsStart, NatsStorage,
     servers::{self, UrlLogin},
 };
 use buslane_core::{TopicSettings, TopicStorage};
@@ -44,7 +44,6 @@ pub(crate) fn settings(config: &Config) -> Result<nats::NatsConfig, ConfigError>
             login,
         },
         create_missing: stream.create.then(|| TopicSettings {
-            partitions: stream.partitions,
             replication: stream.replication,
             retention: stream.retention,
             retention_bytes: stream.retention_bytes,
@@ -54,6 +53,11 @@ pub(crate) fn settings(config: &Config) -> Result<nats::NatsConfig, ConfigError>
             }),
             ..TopicSettings::default()
         }),
+        partitions: match stream.partitions {
+            NatsPartitions::Auto => nats::Partitions::Auto,
+            NatsPartitions::Exactly(count) => nats::Partitions::Exactly(count),
+            NatsPartitions::Shared => nats::Partitions::Shared,
+        },
         ephemeral: own.ephemeral.clone(),
         connect_timeout: own.connect_timeout,
         request_timeout: own.request_timeout,

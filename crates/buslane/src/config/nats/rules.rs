@@ -6,7 +6,7 @@ use super::{
         duration::show,
         rules::{at_least_one, broken, topic_name},
     },
-    NatsConfig, NatsLoginConfig, servers,
+    NatsConfig, NatsLoginConfig, NatsPartitions, servers,
 };
 use buslane_core::Backend;
 use std::time::Duration;
@@ -80,13 +80,17 @@ fn times(nats: &NatsConfig) -> Result<(), ConfigError> {
 
 fn counts(nats: &NatsConfig) -> Result<(), ConfigError> {
     let (consumer, stream) = (&nats.consumer, &nats.stream);
+    let partitions = match stream.partitions {
+        NatsPartitions::Exactly(count) => Some(count),
+        NatsPartitions::Auto | NatsPartitions::Shared => None,
+    };
     for (key, count, most) in [
         ("consumer.max_deliver", consumer.max_deliver, u32::MAX),
         ("consumer.max_ack_pending", Some(consumer.max_ack_pending), 10_000_000),
         ("consumer.replicas", consumer.replicas.map(u32::from), 5),
         ("consumer.prefetch", Some(consumer.prefetch), 50_000),
         ("publisher.max_in_flight", Some(nats.publisher.max_in_flight), 50_000),
-        ("stream.partitions", stream.partitions, 1_024),
+        ("stream.partitions", partitions, 1_024),
         ("stream.replication", stream.replication.map(u32::from), 5),
     ] {
         if let Some(count) = count.filter(|count| *count < 1 || *count > most) {

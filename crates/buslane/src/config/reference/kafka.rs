@@ -47,13 +47,13 @@ pub(super) const KAFKA: &[Row] = &[
         "consumer.instance_id",
         TEXT,
         "",
-        "A name that stays over restarts, so that one within the session timeout moves no partition.",
+        "A name that stays over restarts: the process that comes back with it takes the partitions of the one that was killed at once, but with `assignment: broker`. Each process of a group needs its own: of two with the same, the older one ends.",
     ),
     (
         "consumer.session_timeout",
         DURATION,
-        "45s",
-        "Silence after which the group takes the member for dead; up to 1 h and to `max_poll_interval`; the brokers' own with `assignment: broker`.",
+        "10s",
+        "Silence after which the group takes the member for dead: so long nothing of a killed process is handled. Up to 1 h and to `max_poll_interval`; the brokers' own with `assignment: broker`.",
     ),
     (
         "consumer.heartbeat_interval",

@@ -79,9 +79,9 @@ pub(super) const NATS: &[Row] = &[
     ("stream.create", "`true` or `false`", "true", "Whether a stream is created for a topic that none covers."),
     (
         "stream.partitions",
-        COUNT,
-        "",
-        "Its partitions, each of which one member of a group reads at a time; 1 to 1024. Without it a group shares the topic.",
+        "integer, `auto` or `shared`",
+        "auto",
+        "Partitions of a stream that is created, each of which one member of a group reads at a time. `auto`: 8 for envelopes, none for regular messages. A number, 1 to 1024: so many, and envelopes of a topic whose stream has another number are refused. `shared`: none, and members share a topic that has none: **a key's order across processes is given up**.",
     ),
     ("stream.replication", COUNT, "", "Its copies; 1 to 5. Without it one."),
     ("stream.retention", DURATION, "", "How long it keeps messages; at least 100 ms. Without it for ever."),
@@ -103,12 +103,13 @@ pub(super) const NATS: &[Row] = &[
 ];
 
 pub(super) const NOTES: &str = "
-`nats://` needs the cargo feature `nats`, and a server of 2.9 or later with JetStream; partitions need 2.10. Servers, the
-first part of the durable consumers' names and the publish timeout are `url`, `group` and `publish_timeout`.
+`nats://` needs the cargo feature `nats`, and a server of 2.9 or later with JetStream; partitions and leases need 2.10:
+with an older one `auto` is `shared`, and a line of the log warns. Servers, the first part of the durable consumers' names and the publish timeout are `url`, `group` and `publish_timeout`.
 
 The URL may hold a login (`nats://USER:PASSWORD@HOST` or `nats://TOKEN@HOST`), or `security.login` has one, in one of its
 four ways. `security.tls` encrypts as soon as the key is there, even when it is empty (`tls: {}`).
 
-A topic without partitions is shared by the members of a group, and keeps the order of keys while one member reads it. With
-`stream.partitions` each partition belongs to one member at a time, and so does each key.
+A partition belongs to one member of a group at a time, and so does each key. A topic of envelopes without partitions (its
+stream was there before) belongs to one member as a whole; [operations.md](operations.md#partitions-on-nats)
+has how it gets some. A topic of regular messages without partitions is shared by the members of the group.
 ";

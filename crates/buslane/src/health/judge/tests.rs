@@ -1,6 +1,7 @@
 //! Simulated days, and every fault on its own. No clock runs here.
 
 use super::*;
+use crate::flow::Waiting;
 use crate::health::observation::{Behind, Probes, Running, Stall};
 use buslane_core::{RunningJob, SubmitError, Symptom, SymptomKind, Topic};
 use proptest::prelude::*;
@@ -13,7 +14,7 @@ fn topic() -> Topic {
 
 /// A bus that is well.
 fn well() -> Observation {
-    Observation { has_answered: true, ..Observation::default() }
+    Observation { has_answered: true, has_sources: true, ..Observation::default() }
 }
 
 fn symptom(kind: SymptomKind, since: Instant) -> Vec<Symptom> {
@@ -25,6 +26,10 @@ fn running(attempt: u64) -> Vec<Running> {
     vec![Running { job, place: Some("orders/3".to_owned()) }]
 }
 
+fn stalls(reason: SubmitError, key: Option<String>, since: Instant) -> Vec<Stall> {
+    vec![Stall { place: "orders/3".to_owned(), waiting: Waiting { reason, key, since } }]
+}
+
 /// Makes a bus have this fault since then, as a look at the time `now` sees it.
 fn break_it(fault: Fault, look: &mut Observation, since: Instant, now: Instant) {
     let behind = || vec![Behind { place: "orders/3".to_owned(), unread: 5, taken: 9 }];
@@ -34,20 +39,24 @@ fn break_it(fault: Fault, look: &mut Observation, since: Instant, now: Instant) 
     match fault {
         Fault::BrokerGone => look.lost = Some((since, "reset".to_owned())),
         Fault::BrokerSilent => look.unanswered = Some(since),
+        Fault::ClientEnded => look.symptoms = symptom(SymptomKind::ClientEnded, since),
         Fault::CredentialExpired => look.symptoms = symptom(SymptomKind::LoginRefused, since),
         Fault::GroupNotStable => look.symptoms = symptom(SymptomKind::GroupUnsettled, since),
         Fault::CommitRefused => look.symptoms = symptom(SymptomKind::SettlementRefused, since),
         Fault::PublisherStuck => look.probes = probes(since, now),
         Fault::ProbesLost => look.probes = probes(now, since),
-        Fault::DeadLetterUnwritable => (look.stats.blocked_lanes, look.unwritable) = (1, Some("read only".to_owned())),
+        Fault::DeadLetterUnwritable => (look.blocked.count, look.unwritable) = (1, Some("read only".to_owned())),
         Fault::DeadPartition => look.behind = behind(),
         Fault::PausedTooLong => look.paused = vec![(topic(), since)],
         Fault::ReadingEnded => look.failed = Some("fenced".to_owned()),
         Fault::StuckHandler => look.running = running(4),
-        Fault::BlockedKey => look.stats.blocked_lanes = 1,
+        Fault::BlockedKey => look.blocked.count = 1,
         Fault::PoolFull => {
             let reason = SubmitError::PoolFull { messages: 10, bytes: 10 };
-            look.stalls = vec![Stall { place: "orders/3".to_owned(), reason, since }];
+            look.stalls = stalls(reason, None, since);
+        }
+        Fault::PartitionHeld => {
+            look.stalls = stalls(SubmitError::LaneFull { limit: 10 }, Some("order-42".to_owned()), since);
         }
         Fault::RestartStorm => look.stats.workers_down = 1,
         Fault::MemoryCeiling => (look.memory, look.ceiling) = (Some(11), 10),
@@ -94,6 +103,27 @@ fn o3_each_fault_is_named_and_nothing_else_is() {
         assert!(changes.iter().all(|change| !change.is_on) && changes.len() == expected.len(), "{fault}");
         assert_eq!((names(&judge), judge.is_ready()), (vec![], true));
     }
+}
+
+#[test]
+fn o3_blocked_keys_beyond_the_names_are_counted() {
+    let (mut judge, now) = (Judge::new(&HealthConfig::default()), Instant::now());
+    for (count, detail) in [(1, "1 more key is blocked"), (2, "2 more keys are blocked")] {
+        let mut look = well();
+        look.blocked.count = count;
+        judge.observe(&look, now);
+        let found: Vec<_> = judge.faults().iter().map(|found| (found.fault, found.detail.clone())).collect();
+        assert_eq!(found, [(Fault::BlockedKey, detail.to_owned())]);
+    }
+}
+
+#[test]
+fn o3_a_reason_is_escaped_and_cut() {
+    let (mut judge, mut look) = (Judge::new(&HealthConfig::default()), well());
+    look.failed = Some(format!("fenced\nERROR forged{}", "x".repeat(10_000)));
+    let changes = judge.observe(&look, Instant::now());
+    assert!(changes[0].detail.starts_with("fenced\\nERROR forged") && changes[0].detail.len() < 1_100, "{changes:?}");
+    assert_eq!(judge.faults()[0].detail, changes[0].detail);
 }
 
 #[test]
@@ -178,6 +208,61 @@ fn o3_a_bus_that_starts_or_ends_has_no_faults() {
     assert!(judge.has_started() && judge.is_live() && !judge.is_ready());
 }
 
+/// A look at a bus in any state: a bit for each part of it, and one for each fault.
+fn look_of(bits: u64, since: Instant, now: Instant) -> Observation {
+    let is = |bit: usize| bits >> bit & 1 == 1;
+    let mut look = Observation { has_answered: is(0), is_closing: is(1), has_sources: is(2), ..Observation::default() };
+    let mut symptoms = Vec::new();
+    for (at, fault) in Fault::ALL.iter().enumerate().filter(|(at, _)| is(at + 3)) {
+        break_it(*fault, &mut look, if at % 2 == 0 { since } else { now }, now);
+        symptoms.append(&mut look.symptoms);
+    }
+    look.symptoms = symptoms;
+    look
+}
+
+#[test]
+fn o3_a_bus_that_begins_says_what_it_waits_for() {
+    let start = Instant::now();
+    let reason = |change: fn(&mut Observation, Instant)| {
+        let mut judge = Judge::new(&HealthConfig::default());
+        let mut look = Observation::default();
+        change(&mut look, start);
+        judge.observe(&look, start);
+        judge.observe(&look, start + SECOND * 3);
+        let found = judge.obstacles();
+        let [Obstacle { name: "starting", detail, since: Some(since), .. }] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(*since, start, "since the first look");
+        detail.clone()
+    };
+    assert_eq!(reason(|_, _| {}), "waiting for the broker's first answer");
+    assert_eq!(reason(|look, start| break_it(Fault::BrokerGone, look, start, start)), "waiting for the broker: reset");
+    let unsettled = |look: &mut Observation, start| {
+        look.has_answered = true;
+        break_it(Fault::GroupNotStable, look, start, start);
+    };
+    assert_eq!(reason(unsettled), "waiting for a share of the group: no");
+    let judge = Judge::new(&HealthConfig::default());
+    assert_eq!(judge.obstacles()[0].detail, "waiting for the first look at the bus");
+}
+
+/// A bus that was asked before it read anything waits for its first share all the same. Later ones
+/// are no reason.
+#[test]
+fn o3_a_bus_waits_for_its_first_share() {
+    let (mut judge, start) = (Judge::new(&HealthConfig::default()), Instant::now());
+    let look = |has_sources, is_settled| {
+        let symptoms = if is_settled { Vec::new() } else { symptom(SymptomKind::GroupUnsettled, start) };
+        Observation { has_answered: true, has_sources, symptoms, ..Observation::default() }
+    };
+    let mut ready = Vec::new();
+    for (second, look) in (1..).zip([look(false, true), look(false, false), look(true, true), look(true, false)]) {
+        judge.observe(&look, start + SECOND * second);
+        ready.push((judge.is_ready(), judge.has_started()));
+    }
+    assert_eq!(ready, [(true, true), (false, true), (true, true), (true, true)]);
+}
+
 /// What a bus goes through without being ill, for so many seconds.
 #[derive(Debug, Clone)]
 enum Scene {
@@ -237,7 +322,7 @@ fn look_into(scene: &Scene, at: u64, begin: Instant, probes: Option<Probes>) -> 
         Scene::Rebalance => look.symptoms = symptom(SymptomKind::GroupUnsettled, begin),
         Scene::Pressed { seconds } => {
             let reason = SubmitError::PoolFull { messages: 10, bytes: 10 };
-            look.stalls = vec![Stall { place: "orders/3".to_owned(), reason, since: of(*seconds).1 }];
+            look.stalls = stalls(reason, None, of(*seconds).1);
         }
     }
     look
@@ -245,6 +330,30 @@ fn look_into(scene: &Scene, at: u64, begin: Instant, probes: Option<Probes>) -> 
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    /// Whatever happens to a bus, for however long: it is ready exactly when it has no reason not
+    /// to be, and a reason has a name and says what was seen.
+    #[test]
+    fn o3_a_bus_that_is_not_ready_says_why(looks in proptest::collection::vec((any::<[u64; 3]>(), 0..60_u32), 1..20)) {
+        let mut judge = Judge::new(&HealthConfig::default());
+        let (start, mut now) = (Instant::now(), Instant::now());
+        for ([one, two, three], seconds) in looks {
+            now += SECOND * seconds;
+            // An eighth of the bits, so that a bus is well now and then.
+            let look = look_of(one & two & three, start, now);
+            judge.observe(&look, now);
+            let reasons = judge.obstacles();
+            prop_assert_eq!(judge.is_ready(), reasons.is_empty(), "{:?}", look);
+            let is_kept = !judge.has_started()
+                || look.is_closing
+                || judge.faults().iter().any(|found| found.fault.is_in_the_way());
+            prop_assert!(!(is_kept && judge.is_ready()), "{:?}", look);
+            for reason in reasons {
+                prop_assert!(!reason.name.is_empty() && !reason.detail.is_empty(), "{:?}", reason);
+                prop_assert!(reason.since.is_some_and(|since| since <= now), "{:?}", reason);
+            }
+        }
+    }
 
     /// A day of idling, work, pauses and maintenance, a look each second and a probe every thirty: no alarm.
     #[test]

@@ -12,6 +12,14 @@ fn recovery(change: impl FnOnce(&mut RecoveryConfig)) -> Recovery {
     Recovery::new(&config)
 }
 
+/// As [`recovery`], with a rate of 1,000 a second.
+fn recovery_with_rate(change: impl FnOnce(&mut RecoveryConfig)) -> Recovery {
+    recovery(|config| {
+        config.rate = Some(RateLimit::new(1_000, 100));
+        change(config);
+    })
+}
+
 const fn look(is_behind: bool) -> Look {
     Look { is_behind, open: if is_behind { 50_000 } else { 0 }, passed: 0 }
 }
@@ -26,12 +34,12 @@ fn phases(event: Option<BusEvent>) -> Option<(RecoveryPhase, RecoveryPhase)> {
 
 #[test]
 fn l3_three_clean_looks_in_a_row_begin_the_ramp() {
-    let (mut mode, now) = (recovery(|_| {}), Instant::now());
+    let (mut mode, now) = (recovery_with_rate(|_| {}), Instant::now());
     assert_eq!(mode.limits(), None);
     assert_eq!(phases(mode.looked(look(false), now)), None);
     assert_eq!(phases(mode.looked(look(true), now)), Some((Off, On)));
     assert_eq!(mode.status().cause, Some(RecoveryCause::Backlog));
-    assert_eq!(mode.limits(), Some(Through { rate: RateLimit::new(1_000, 100), keys: 1_000 }));
+    assert_eq!(mode.limits(), Some(Through { rate: Some(RateLimit::new(1_000, 100)), keys: 1_000 }));
     for is_behind in [false, false, true, false, false] {
         assert_eq!(phases(mode.looked(look(is_behind), now)), None);
     }
@@ -41,7 +49,7 @@ fn l3_three_clean_looks_in_a_row_begin_the_ramp() {
 
 #[test]
 fn l3_the_ramp_doubles_ten_times_and_ends() {
-    let (mut mode, start) = (recovery(|config| config.clean_checks = 1), Instant::now());
+    let (mut mode, start) = (recovery_with_rate(|config| config.clean_checks = 1), Instant::now());
     mode.begin(RecoveryCause::Start);
     mode.looked(look(false), start);
     let mut rates = vec![mode.status().per_second];
@@ -60,7 +68,7 @@ fn l3_the_ramp_doubles_ten_times_and_ends() {
 
 #[test]
 fn l3_a_late_tick_skips_steps_and_no_ramp_is_no_ramp() {
-    let (mut mode, start) = (recovery(|config| config.clean_checks = 1), Instant::now());
+    let (mut mode, start) = (recovery_with_rate(|config| config.clean_checks = 1), Instant::now());
     mode.begin(RecoveryCause::ByHand);
     mode.looked(look(false), start);
     assert_eq!(phases(mode.tick(start + 20 * SECOND)), Some((Ramping, Ramping)));
@@ -75,7 +83,7 @@ fn l3_a_late_tick_skips_steps_and_no_ramp_is_no_ramp() {
 fn l3_a_backlog_in_the_ramp_brings_it_back() {
     for on_backlog in [true, false] {
         let start = Instant::now();
-        let mut mode = recovery(|config| (config.clean_checks, config.on_backlog) = (1, on_backlog));
+        let mut mode = recovery_with_rate(|config| (config.clean_checks, config.on_backlog) = (1, on_backlog));
         mode.begin(RecoveryCause::Start);
         mode.looked(look(false), start);
         mode.tick(start + 30 * SECOND);
@@ -100,7 +108,7 @@ fn l3_by_hand_it_is_entered_once_and_left_at_once() {
 /// More comes in than is let through, for three looks: the limits are doubled, again and again.
 #[test]
 fn l3_limits_that_would_never_end_are_raised() {
-    let (mut mode, mut now) = (recovery(|_| {}), Instant::now());
+    let (mut mode, mut now) = (recovery_with_rate(|_| {}), Instant::now());
     mode.begin(RecoveryCause::Start);
     let mut rates = Vec::new();
     for (open, passed) in [
@@ -126,8 +134,31 @@ fn l3_limits_that_would_never_end_are_raised() {
     }
     assert_eq!(rates, [1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 4, 4, 4]);
     assert_eq!(mode.status().keys, Some(4_000));
-    mode.set_through(Through { rate: RateLimit::new(50, 5), keys: 7 });
+    mode.set_through(Through { rate: Some(RateLimit::new(50, 5)), keys: 7 });
     assert_eq!((mode.status().per_second, mode.status().keys), (Some(50), Some(7)));
+}
+
+/// With the defaults only the number of keys is limited: it is what the ramp doubles, and a backlog that grows is no
+/// reason to raise it.
+#[test]
+fn l3_by_default_no_rate_holds_and_the_ramp_raises_the_number_of_keys() {
+    let (mut mode, mut now) = (recovery(|config| config.clean_checks = 1), Instant::now());
+    mode.begin(RecoveryCause::Start);
+    assert_eq!(mode.limits(), Some(Through { rate: None, keys: 1_000 }));
+    for grown in 1..=10 {
+        now += 30 * SECOND;
+        let behind = Look { is_behind: true, open: grown * 50_000, passed: 30_000_000 };
+        assert_eq!(mode.looked(behind, now), None);
+    }
+    mode.looked(look(false), now);
+    let mut keys = vec![mode.status().keys];
+    while let Some(next) = mode.next_tick() {
+        assert_eq!(mode.status().per_second, None);
+        mode.tick(next);
+        keys.push(mode.status().keys);
+    }
+    let doubled = (1..=10).map(|n| Some(1_000 << n)).chain([None]);
+    assert_eq!(keys, doubled.collect::<Vec<_>>());
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -151,8 +182,11 @@ proptest! {
     /// Limits stand exactly while it is on, they are never tighter than configured, each event names what was and what
     /// is, and from whatever state clean looks and time lead out.
     #[test]
-    fn l3_every_history_is_told_and_ends(ops in prop::collection::vec(op(), 0..60), ramp in 0..200_u32) {
-        let (mut mode, mut now) = (recovery(|config| config.ramp = SECOND * ramp), Instant::now());
+    fn l3_every_history_is_told_and_ends(
+        ops in prop::collection::vec(op(), 0..60), ramp in 0..200_u32, has_rate in any::<bool>()
+    ) {
+        let rate = has_rate.then_some(RateLimit::new(1_000, 100));
+        let (mut mode, mut now) = (recovery(|config| (config.rate, config.ramp) = (rate, SECOND * ramp)), Instant::now());
         let mut phase = Off;
         let mut clean = 0;
         let mut hear = |mode: &Recovery, event: Option<BusEvent>| {
@@ -165,7 +199,10 @@ proptest! {
             assert_eq!(mode.limits().is_some(), phase != Off);
             assert_eq!(mode.next_tick().is_some(), phase == Ramping);
             if let Some(Through { rate, keys }) = mode.limits() {
-                assert!((1_000..=RateLimit::MOST).contains(&rate.per_second) && rate.burst >= 100 && keys >= 1_000);
+                let is_kept =
+                    |rate: RateLimit| (1_000..=RateLimit::MOST).contains(&rate.per_second) && rate.burst >= 100;
+                assert_eq!((rate.is_some(), rate.is_none_or(is_kept)), (has_rate, true));
+                assert!(keys >= 1_000);
             }
         };
         for op in ops {

@@ -1,0 +1,58 @@
+//! How far the group has come, in partitions of other members too: what this member has settled, or else what the group has
+//! committed, up to where the brokers say that a partition ends.
+
+use crate::{
+    config::{KafkaConfig, OffsetReset},
+    consumer::Standing,
+    native::committed,
+    producer::Producer,
+};
+use buslane_core::{Progress, Topic};
+use std::collections::HashMap;
+
+/// How far the group has come in the partitions of `topics`. Blocks.
+///
+/// # Errors
+/// Why the brokers did not answer.
+pub(crate) fn progress(
+    producer: &Producer,
+    config: &KafkaConfig,
+    topics: &[Topic],
+    own: &[Standing],
+) -> Result<Vec<Progress>, String> {
+    let (patience, client) = (config.request_timeout, producer.client());
+    let mut ends = Vec::new();
+    for topic in topics {
+        let metadata = producer.ask(topic, patience).map_err(|error| producer.explain(&error))?;
+        let known = metadata.topics().iter().find(|known| known.name() == topic.as_str());
+        for partition in known.iter().flat_map(|known| known.partitions()) {
+            let marks = client.fetch_watermarks(topic, partition.id(), patience);
+            let (start, end) = marks.map_err(|error| producer.explain(&error))?;
+            let Ok(number) = u32::try_from(partition.id()) else { continue };
+            ends.push((topic, number, u64::try_from(start).unwrap_or(0), u64::try_from(end).unwrap_or(0)));
+        }
+    }
+    let own: HashMap<_, _> = own.iter().map(|standing| ((&standing.topic, standing.partition), standing)).collect();
+    let others =
+        ends.iter().filter(|(topic, partition, start, end)| start < end && !own.contains_key(&(*topic, *partition)));
+    let others: Vec<_> = others
+        .map(|(topic, partition, ..)| (topic.to_string(), i32::try_from(*partition).unwrap_or(i32::MAX)))
+        .collect();
+    let committed =
+        if others.is_empty() { HashMap::new() } else { committed(client, &config.group, &others, patience)? };
+    let begins_at_end = config.consumer.offset_reset == OffsetReset::Latest;
+    let place = |(topic, partition, start, end): (&Topic, u32, u64, u64)| {
+        let (settled, open) = match own.get(&(topic, partition)) {
+            Some(own) => (own.low, own.open + end.saturating_sub(own.next.max(start))),
+            None => {
+                let begin = if begins_at_end { end } else { start };
+                let number = i32::try_from(partition).unwrap_or(i32::MAX);
+                (committed.get(&(topic.to_string(), number)).copied().unwrap_or(begin), u64::MAX)
+            }
+        };
+        // What the brokers have deleted is not open any more.
+        let settled = settled.max(start).min(end);
+        Progress { topic: topic.clone(), partition, end, settled, open: open.min(end - settled) }
+    };
+    Ok(ends.into_iter().map(place).collect())
+}

@@ -1,0 +1,99 @@
+//! A client whose task has ended is replaced: it panics at some messages, and would answer nothing
+//! ever after.
+
+use super::{Link, Made, make};
+use buslane_core::{BrokerEvent, SymptomKind, Symptoms};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Held by a task without which the broker is of no use. Where it panics, only a new process helps.
+pub(crate) struct Vital {
+    symptoms: Arc<Symptoms>,
+    has_panicked: Arc<AtomicBool>,
+    what: &'static str,
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.has_panicked.store(true, Ordering::Release);
+            self.symptoms.note(SymptomKind::ClientEnded, None, format!("{} has panicked", self.what));
+        }
+    }
+}
+
+impl Link {
+    /// For a task, by its name.
+    pub(crate) fn vital(&self, what: &'static str) -> Vital {
+        Vital { symptoms: Arc::clone(&self.symptoms), has_panicked: Arc::clone(&self.has_panicked), what }
+    }
+
+    /// Replaces the client each time its task has ended. What used the one before sees a new
+    /// connection.
+    pub(crate) async fn keep(self: Arc<Self>) {
+        let _vital = self.vital("the task that replaces clients");
+        loop {
+            let ended = self.ended.lock().clone();
+            ended.cancelled().await;
+            let reason = "the client's task has ended, as it does at a message whose headers it cannot read";
+            tracing::error!(reason, "connecting with a new client");
+            self.symptoms.note(SymptomKind::ClientEnded, None, reason);
+            self.news.losses.lock().add(true, Instant::now());
+            self.news.events.push(BrokerEvent::Disconnected { reason: reason.to_owned() });
+            let (client, ended) = self.make_again().await;
+            self.client.store(Arc::new(client));
+            *self.ended.lock() = ended;
+            // A client does not bring back a task of the adapter.
+            if !self.has_panicked.load(Ordering::Acquire) {
+                self.symptoms.clear(SymptomKind::ClientEnded, None);
+            }
+            self.news.connected.send_modify(|epoch| *epoch += 1);
+            self.news.events.push(BrokerEvent::Reconnected);
+        }
+    }
+
+    async fn make_again(&self) -> Made {
+        let mut pause = PAUSE;
+        loop {
+            match Box::pin(make(&self.config, &self.news)).await {
+                Ok(made) => return made,
+                Err(error) => {
+                    let reason = format!("no client could be made in place of one whose task has ended: {error}");
+                    self.symptoms.note(SymptomKind::ClientEnded, None, reason);
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o3_only_a_task_that_panics_is_missed() {
+        let vital = || Vital { symptoms: Arc::default(), has_panicked: Arc::default(), what: "a task" };
+        let (ends, panics) = (vital(), vital());
+        let (well, ill) = (Arc::clone(&ends.symptoms), Arc::clone(&panics.symptoms));
+        drop(ends);
+        assert!(well.all().is_empty());
+        let task = std::thread::spawn(move || {
+            let _vital = panics;
+            panic!("on purpose");
+        });
+        task.join().unwrap_err();
+        let noted = ill.all();
+        assert_eq!((noted.len(), noted[0].kind), (1, SymptomKind::ClientEnded));
+        assert!(noted[0].reason.contains("a task has panicked"), "{noted:?}");
+    }
+}

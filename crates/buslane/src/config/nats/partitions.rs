@@ -1,0 +1,69 @@
+//! How the keys of a topic on NATS are shared out to the members of a group: a number, or a word.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+
+/// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the partitions it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum NatsPartitions {
+    /// `auto`: a stream that is created for envelopes has 8 partitions, one for regular messages has none. One member at a
+    /// time reads a partition, or a topic of envelopes that has none; on servers before 2.10 as `shared`, with a warning.
+    /// The default.
+    #[default]
+    Auto,
+    /// A number, 1 to 1,024: as `auto`, and a stream that is created has so many. A topic of envelopes whose stream has
+    /// another number, or none, is refused.
+    Exactly(u32),
+    /// `shared`: a stream that is created has none, and the members of a group share a topic that has none. A key's
+    /// messages may be at several members at once, in any order.
+    Shared,
+}
+
+const AUTO: &str = "auto";
+const SHARED: &str = "shared";
+
+impl Serialize for NatsPartitions {
+    fn serialize<S: Serializer>(&self, target: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => target.serialize_str(AUTO),
+            Self::Exactly(count) => target.serialize_u32(*count),
+            Self::Shared => target.serialize_str(SHARED),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NatsPartitions {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_any(Reader)
+    }
+}
+
+struct Reader;
+
+impl de::Visitor<'_> for Reader {
+    type Value = NatsPartitions;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number, `auto` or `shared`")
+    }
+
+    fn visit_u64<E: de::Error>(self, count: u64) -> Result<Self::Value, E> {
+        // A number that is too large breaks the rule, not the format.
+        Ok(NatsPartitions::Exactly(u32::try_from(count).unwrap_or(u32::MAX)))
+    }
+
+    fn visit_i64<E: de::Error>(self, count: i64) -> Result<Self::Value, E> {
+        u64::try_from(count)
+            .map_err(|_| E::invalid_value(de::Unexpected::Signed(count), &self))
+            .and_then(|count| self.visit_u64(count))
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+        match word {
+            AUTO => Ok(NatsPartitions::Auto),
+            SHARED => Ok(NatsPartitions::Shared),
+            _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! How much of a message its dead letter holds, and what is cut from one that does not fit.
+
+use buslane_core::{Headers, Message};
+use bytes::Bytes;
+use std::fmt::Write as _;
+
+/// Most bytes of each part of a message.
+pub(super) struct Room {
+    body: usize,
+    /// Of the message's own headers: one that does not fit any more is left out.
+    headers: usize,
+    key: usize,
+    error: usize,
+}
+
+/// Longest error text of any dead letter.
+const ERROR: usize = 4 << 10;
+/// Longest key that the smallest letter keeps: every aggregate id fits.
+const KEY: usize = 256;
+
+/// From the whole message to the smallest letter, which still says where the original is. An error's text has a bound in each:
+/// it may quote the message. Headers are cut first: JetStream bounds them apart from the body.
+pub(super) const ROOMS: [Room; 6] = [
+    Room { body: usize::MAX, headers: usize::MAX, key: usize::MAX, error: ERROR },
+    Room { body: usize::MAX, headers: 4 << 10, key: usize::MAX, error: ERROR },
+    Room { body: 16 << 10, headers: usize::MAX, key: usize::MAX, error: ERROR },
+    Room { body: 16 << 10, headers: 4 << 10, key: usize::MAX, error: ERROR },
+    Room { body: 1 << 10, headers: 1 << 10, key: usize::MAX, error: 1 << 10 },
+    Room { body: 0, headers: 0, key: KEY, error: 256 },
+];
+
+/// What a letter keeps of a message.
+pub(super) struct Kept<'a> {
+    pub(super) body: Bytes,
+    pub(super) headers: Headers,
+    pub(super) key: Option<Bytes>,
+    pub(super) error: &'a str,
+    /// The parts that were cut, such as `body 16384 of 999800, headers 2 of 3`; empty when everything is there.
+    pub(super) cut: String,
+}
+
+impl<'a> Kept<'a> {
+    pub(super) fn of(message: &Message, error: &'a str, room: &Room) -> Self {
+        Self::with(message, &message.headers, error, room)
+    }
+
+    /// For a form of letters that has no place for headers.
+    pub(super) fn without_headers(message: &Message, error: &'a str, room: &Room) -> Self {
+        Self::with(message, &Headers::new(), error, room)
+    }
+
+    fn with(message: &Message, headers: &Headers, error: &'a str, room: &Room) -> Self {
+        let shorten = |bytes: &Bytes, most: usize| bytes.slice(..bytes.len().min(most));
+        let kept = Self {
+            body: shorten(&message.payload, room.body),
+            headers: fitting(headers, room.headers),
+            key: message.key.as_ref().map(|key| shorten(key, room.key)),
+            error: &error[..error.floor_char_boundary(room.error)],
+            cut: String::new(),
+        };
+        let length = |key: &Option<Bytes>| key.as_ref().map_or(0, Bytes::len);
+        let mut cut = String::new();
+        for (part, left, before) in [
+            ("body", kept.body.len(), message.payload.len()),
+            ("headers", kept.headers.iter().count(), headers.iter().count()),
+            ("key", length(&kept.key), length(&message.key)),
+            ("error", kept.error.len(), error.len()),
+        ] {
+            if left < before {
+                let comma = if cut.is_empty() { "" } else { ", " };
+                let _ = write!(cut, "{comma}{part} {left} of {before}");
+            }
+        }
+        Self { cut, ..kept }
+    }
+}
+
+/// The headers that fit, in their order.
+fn fitting(headers: &Headers, most: usize) -> Headers {
+    if headers.bytes() <= most {
+        return headers.clone();
+    }
+    let mut left = most;
+    let fits = |(name, value): &(&str, &[u8])| match left.checked_sub(name.len() + value.len()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    headers.iter().filter(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use buslane_core::Topic;
+
+    fn message(body: usize, headers: &[(&str, usize)], key: usize) -> Message {
+        let values: Vec<_> = headers.iter().map(|(name, length)| (*name, vec![b'h'; *length])).collect();
+        Message {
+            headers: values.iter().map(|(name, value)| (*name, &value[..])).collect(),
+            key: Some(vec![b'k'; key].into()),
+            ..Message::new(Topic::new("orders").unwrap(), vec![b'x'; body])
+        }
+    }
+
+    #[test]
+    fn d6_each_room_holds_less_and_the_last_is_bounded() {
+        let (message, error) =
+            (message(1 << 20, &[("a", 3_000), ("b", 3_000), ("c", 700)], 1 << 20), "e".repeat(1 << 20));
+        let sizes: Vec<_> = ROOMS
+            .iter()
+            .map(|room| {
+                let kept = Kept::of(&message, &error, room);
+                let key = kept.key.map_or(0, |key| key.len());
+                (kept.body.len(), kept.headers.iter().count(), key, kept.error.len())
+            })
+            .collect();
+        let large = 1 << 20;
+        let expected = [
+            (large, 3, large, 4096),
+            (large, 2, large, 4096),
+            (16_384, 3, large, 4096),
+            (16_384, 2, large, 4096),
+            (1024, 1, large, 1024),
+            (0, 0, 256, 256),
+        ];
+        assert_eq!(sizes, expected);
+    }
+
+    #[test]
+    fn d6_a_letter_says_what_was_cut_and_nothing_else() {
+        let whole = message(100, &[("a", 10)], 10);
+        for room in &ROOMS[..5] {
+            assert_eq!(Kept::of(&whole, "no", room).cut, "");
+        }
+        let cut = |message: &Message, error: &str, at: usize| Kept::of(message, error, &ROOMS[at]).cut;
+        assert_eq!(cut(&message(20_000, &[], 10), "no", 2), "body 16384 of 20000");
+        assert_eq!(
+            cut(&message(20_000, &[("a", 9_000), ("b", 1)], 300), "no", 5),
+            "body 0 of 20000, headers 0 of 2, key 256 of 300"
+        );
+        assert_eq!(cut(&whole, &"\u{fc}".repeat(2_049), 0), "error 4096 of 4098");
+        assert_eq!(Kept::of(&whole, &format!("x{}", "\u{fc}".repeat(2_049)), &ROOMS[0]).error.len(), 4_095);
+    }
+}
