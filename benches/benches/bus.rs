@@ -1,5 +1,5 @@
-//! The whole bus on the embedded broker: publish to settled, publishing with one and many callers, and the look-up
-//! of a handler beside the bare snapshot that it is.
+//! The whole bus on the embedded broker: publish to settled, publishing with one and many callers,
+//! and the look-up of a handler beside the bare snapshot that it is.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use buslane_benches::{BATCH, Body, BusLoad, noop_bus, two_threads};
@@ -18,7 +18,8 @@ fn flow(criterion: &mut Criterion) {
         for (pool, actors) in [("keyed", false), ("actor", true)] {
             let load = BusLoad { messages, keys: 1_000, body };
             group.bench_function(BenchmarkId::new(name, pool), |bencher| {
-                bencher.iter_custom(|turns| (0..turns).map(|_| load.run(&runtime, actors).wall).sum());
+                bencher
+                    .iter_custom(|turns| (0..turns).map(|_| load.run(&runtime, actors).wall).sum());
             });
         }
     }
@@ -56,14 +57,17 @@ fn publish(criterion: &mut Criterion) {
     runtime.block_on(bus.shutdown(Duration::from_secs(5))).expect("a bus shuts down");
 }
 
-/// A topic's name is looked up on every publish, its handler on every change: both are loads of a snapshot.
+/// A topic's name is looked up on every publish, its handler on every change: both are loads of a
+/// snapshot.
 fn look_up(criterion: &mut Criterion) {
     let runtime = two_threads();
     let bus = noop_bus(&runtime, false, Body::Raw);
     let snapshot = arc_swap::ArcSwap::from_pointee(0_u64);
     let mut group = criterion.benchmark_group("look-up");
     group.bench_function("bare ArcSwap load", |bencher| bencher.iter(|| **snapshot.load()));
-    group.bench_function("is a topic handled", |bencher| bencher.iter(|| bus.is_subscribed("orders")));
+    group.bench_function("is a topic handled", |bencher| {
+        bencher.iter(|| bus.is_subscribed("orders"))
+    });
     group.finish();
     runtime.block_on(bus.shutdown(Duration::from_secs(5))).expect("a bus shuts down");
     drop(Arc::new(snapshot));

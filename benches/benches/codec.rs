@@ -22,7 +22,9 @@ fn codec(criterion: &mut Criterion) {
     group.bench_function("record with headers", |bencher| {
         bencher.iter(|| Record::from_envelope(black_box(&envelope), &mut arena));
     });
-    group.bench_function("serde_json from a value", |bencher| bencher.iter(|| serde_json::to_vec(black_box(&value))));
+    group.bench_function("serde_json from a value", |bencher| {
+        bencher.iter(|| serde_json::to_vec(black_box(&value)))
+    });
     group.finish();
 }
 

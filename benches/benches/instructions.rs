@@ -1,10 +1,13 @@
-//! Instructions of 1,000 messages, counted by valgrind: exact on a noisy machine, blind to waiting, locks and caches.
+//! Instructions of 1,000 messages, counted by valgrind: exact on a noisy machine, blind to waiting,
+//! locks and caches.
 //!
 //! `cargo xtask instructions` compares them with the counts in `instructions.json`.
 #![allow(missing_docs, reason = "gungraun's macros make undocumented items")]
 
 use buslane::EventBus;
-use buslane_benches::{BATCH, Batches, Body, BusLoad, Jobs, Keys, MakePool, Small, actor_pool, keyed_pool, noop_bus};
+use buslane_benches::{
+    BATCH, Batches, Body, BusLoad, Jobs, Keys, MakePool, Small, actor_pool, keyed_pool, noop_bus,
+};
 use buslane_core::{Envelope, Job, Outcome, Pool, RawJson, Settle, Settlement};
 use buslane_keyed::Mode;
 use buslane_lanes::{Bounds, LaneKind, LaneRef, Lanes};
@@ -61,7 +64,8 @@ fn admit_take_finish_1000(input: (Lanes<Small>, Vec<Small>)) -> Lanes<Small> {
     lanes
 }
 
-/// A pool on one thread that has run before, and jobs for it. Time stands still: workers give way by the clock.
+/// A pool on one thread that has run before, and jobs for it. Time stands still: workers give way
+/// by the clock.
 struct PoolInput {
     runtime: Runtime,
     pool: Arc<dyn Pool>,
@@ -85,8 +89,11 @@ impl Settle for Done {
 }
 
 fn pool(make: &MakePool, mode: Mode) -> PoolInput {
-    let runtime =
-        Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime of one thread");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime of one thread");
     let pool = {
         let _inside = runtime.enter();
         make(mode)
@@ -124,8 +131,11 @@ fn jobs_1000(mut input: PoolInput) -> PoolInput {
 
 /// A bus on one thread that has run before, and what it publishes.
 fn bus(body: Body) -> (Runtime, EventBus, Batches) {
-    let runtime =
-        Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime of one thread");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime of one thread");
     let bus = noop_bus(&runtime, false, body);
     let batches = Batches::new(BusLoad { messages: BATCH, keys: 100, body });
     for _ in 0..4 {
@@ -154,11 +164,13 @@ fn publish_to_settled_256(input: (Runtime, EventBus, Batches)) -> (Runtime, Even
 }
 
 fn envelope() -> Envelope {
-    let payload = RawJson::encode(&["the", "payload", "of", "an", "order", "of", "usual", "size"]).expect("JSON");
+    let payload = RawJson::encode(&["the", "payload", "of", "an", "order", "of", "usual", "size"])
+        .expect("JSON");
     let mut envelope = Envelope::with_payload("order-42", "OrderPlaced", payload);
     // An id and a time of fixed lengths.
     envelope.event_id = "01890a5d-ac96-774b-bcce-b302099a8057".into();
-    envelope.timestamp = envelope.timestamp.replace_nanosecond(123_456_789).expect("below a second");
+    envelope.timestamp =
+        envelope.timestamp.replace_nanosecond(123_456_789).expect("below a second");
     envelope
 }
 

@@ -19,7 +19,9 @@ fn lanes(criterion: &mut Criterion) {
         ("1,000 keys, batches of 1", 1_000, 1, Mode::Exclusive),
     ] {
         let load = LaneLoad { messages: MESSAGES, keys, batch, mode };
-        group.bench_function(BenchmarkId::new("scheduler", name), |bencher| bencher.iter(|| load.run(&runtime)));
+        group.bench_function(BenchmarkId::new("scheduler", name), |bencher| {
+            bencher.iter(|| load.run(&runtime))
+        });
         group.bench_function(BenchmarkId::new("map of queues", name), |bencher| {
             bencher.iter(|| load.run_map_of_queues());
         });

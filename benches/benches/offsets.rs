@@ -18,12 +18,14 @@ fn deliver(tracker: &mut Tracker, offset: u64) {
     assert_eq!(tracker.deliver(offset), Delivery::New);
 }
 
-/// Which message ends as each further one arrives: a random one of those that are open. Made beforehand, because drawing
-/// from 100,000 costs a good part of what is measured.
+/// Which message ends as each further one arrives: a random one of those that are open. Made
+/// beforehand, because drawing from 100,000 costs a good part of what is measured.
 fn endings(window: u64) -> Vec<u64> {
     let mut open: Vec<u64> = (0..window).collect();
     let place = |number| usize::try_from(mixed(number) % window).unwrap_or(0);
-    (0..MESSAGES).map(|number| std::mem::replace(&mut open[place(number)], window + number)).collect()
+    (0..MESSAGES)
+        .map(|number| std::mem::replace(&mut open[place(number)], window + number))
+        .collect()
 }
 
 /// A message arrives and another one ends, again and again.
@@ -52,7 +54,9 @@ fn messages(criterion: &mut Criterion) {
     });
     for size in [1_000, 10_000, 100_000] {
         let endings = endings(size);
-        group.bench_function(BenchmarkId::new("random, open", size), |bencher| bencher.iter(|| window(&endings, size)));
+        group.bench_function(BenchmarkId::new("random, open", size), |bencher| {
+            bencher.iter(|| window(&endings, size))
+        });
     }
     group.finish();
 }
@@ -61,7 +65,9 @@ fn messages(criterion: &mut Criterion) {
 fn torn(is_open: impl Fn(u64) -> bool) -> Tracker {
     let mut tracker = Tracker::new(0, Limits::default());
     (0..SPAN).for_each(|offset| deliver(&mut tracker, offset));
-    (1..SPAN).filter(|offset| !is_open(*offset)).for_each(|offset| assert!(tracker.complete(offset)));
+    (1..SPAN)
+        .filter(|offset| !is_open(*offset))
+        .for_each(|offset| assert!(tracker.complete(offset)));
     tracker
 }
 
@@ -78,7 +84,11 @@ fn commits(criterion: &mut Criterion) {
     ] {
         group.bench_function(BenchmarkId::new("offer", name), |bencher| {
             let fresh = || tracker.clone();
-            bencher.iter_batched_ref(fresh, |tracker| black_box(tracker.offer(METADATA_LIMIT)), BatchSize::LargeInput);
+            bencher.iter_batched_ref(
+                fresh,
+                |tracker| black_box(tracker.offer(METADATA_LIMIT)),
+                BatchSize::LargeInput,
+            );
         });
         if let Some(offer) = tracker.clone().offer(METADATA_LIMIT) {
             group.bench_function(BenchmarkId::new("decode", name), |bencher| {

@@ -1,4 +1,5 @@
-//! Submission to done of jobs whose handler does nothing, beside a bare bounded channel for each of 256 tasks.
+//! Submission to done of jobs whose handler does nothing, beside a bare bounded channel for each of
+//! 256 tasks.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use buslane_benches::{Keys, MakePool, PoolLoad, actor_pool, keyed_pool, two_threads};
@@ -12,18 +13,24 @@ fn pools(criterion: &mut Criterion) {
     let runtime = two_threads();
     let mut group = criterion.benchmark_group("pools");
     group.throughput(Throughput::Elements(MESSAGES)).sample_size(20);
-    for (name, keys, batch) in
-        [("1 key", 1, 256), ("1,000 keys", 1_000, 256), ("1,000,000 keys", 1_000_000, 256), ("batches of 1", 1_000, 1)]
-    {
+    for (name, keys, batch) in [
+        ("1 key", 1, 256),
+        ("1,000 keys", 1_000, 256),
+        ("1,000,000 keys", 1_000_000, 256),
+        ("batches of 1", 1_000, 1),
+    ] {
         let load = PoolLoad { messages: MESSAGES, keys: Keys::Random(keys), batch, seed: 1 };
         group.bench_function(BenchmarkId::new("bare channels", name), |bencher| {
             bencher.iter(|| load.run_channels(&runtime));
         });
         for (pool, make) in POOLS {
             for (mode_name, mode) in [("exclusive", Mode::Exclusive), ("fixed", Mode::Fixed(256))] {
-                group.bench_function(BenchmarkId::new(format!("{pool} {mode_name}"), name), |bencher| {
-                    bencher.iter(|| load.run(&runtime, make, mode));
-                });
+                group.bench_function(
+                    BenchmarkId::new(format!("{pool} {mode_name}"), name),
+                    |bencher| {
+                        bencher.iter(|| load.run(&runtime, make, mode));
+                    },
+                );
             }
         }
     }

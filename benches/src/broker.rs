@@ -1,5 +1,5 @@
-//! Loads on a real broker. Each side of a comparison runs in a process of its own, so that its processor time and its memory
-//! are its own.
+//! Loads on a real broker. Each side of a comparison runs in a process of its own, so that its
+//! processor time and its memory are its own.
 //!
 //! What is measured is the same on every broker. What differs, the client alone, is a [`Floor`].
 

@@ -21,7 +21,8 @@ pub enum Body {
 pub const BATCH: u64 = 256;
 /// Envelopes made beforehand and published again and again.
 const MADE: u64 = 16 * BATCH;
-/// Records that a partition holds: what is published runs ahead of what is handled by so much at most.
+/// Records that a partition holds: what is published runs ahead of what is handled by so much at
+/// most.
 const AHEAD: usize = 1_024;
 const TOPIC: &str = "orders";
 
@@ -57,7 +58,8 @@ pub fn noop_bus(runtime: &Runtime, actors: bool, body: Body) -> EventBus {
 }
 
 impl BusLoad {
-    /// Publishes everything and waits until the last message is settled; the bus is shut down after.
+    /// Publishes everything and waits until the last message is settled; the bus is shut down
+    /// after.
     ///
     /// # Panics
     /// When the bus refuses a message.
@@ -85,8 +87,8 @@ impl BusLoad {
 }
 
 impl BusLoad {
-    /// As [`BusLoad::run`], with a recorder that keeps what the bus records, and a page rendered at the end, which is a part of
-    /// the time.
+    /// As [`BusLoad::run`], with a recorder that keeps what the bus records, and a page rendered at
+    /// the end, which is a part of the time.
     ///
     /// # Panics
     /// When the bus refuses a message, or the page says another number of messages.
@@ -132,7 +134,8 @@ impl Batches {
                     records.push(batch_of(first).map(record).collect());
                 }
                 Body::Envelope => {
-                    let envelope = |number| Envelope::new(key(number), "OrderPlaced", &payload).expect("JSON");
+                    let envelope =
+                        |number| Envelope::new(key(number), "OrderPlaced", &payload).expect("JSON");
                     envelopes.push(batch_of(first).map(envelope).collect());
                 }
             }
@@ -150,6 +153,9 @@ impl Batches {
             Some(records) => bus.publish_batch(TOPIC, records.clone()).await,
             None => bus.publish_envelopes(TOPIC, &self.envelopes[at]).await,
         };
-        receipts.expect("the bus is open").into_iter().for_each(|receipt| drop(receipt.expect("it is stored")));
+        receipts
+            .expect("the bus is open")
+            .into_iter()
+            .for_each(|receipt| drop(receipt.expect("it is stored")));
     }
 }

@@ -39,7 +39,8 @@ impl Cost {
     }
 }
 
-/// Time that the living threads of this process have run, to the nanosecond. Threads that ended are not in it.
+/// Time that the living threads of this process have run, to the nanosecond. Threads that ended are
+/// not in it.
 #[must_use]
 pub fn cpu_time() -> Duration {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
@@ -56,8 +57,12 @@ pub fn cpu_time() -> Duration {
 #[must_use]
 pub fn peak_rss_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("a Linux kernel");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM in /proc/self/status");
-    let kilobytes = line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number of kB");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("VmHWM in /proc/self/status");
+    let kilobytes =
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number of kB");
     kilobytes * 1024
 }
 

@@ -50,15 +50,21 @@ impl Figures {
     }
 
     /// Measures `(value, limit)` in turns, if the figure was chosen, and judges it.
-    pub fn figure(&mut self, turns: usize, name: &str, target: Target, turn: impl FnMut() -> (f64, f64)) {
+    pub fn figure(
+        &mut self,
+        turns: usize,
+        name: &str,
+        target: Target,
+        turn: impl FnMut() -> (f64, f64),
+    ) {
         if self.wants(name) {
             let turns: Vec<(f64, f64)> = std::iter::repeat_with(turn).take(turns).collect();
             self.judge(name, target, &turns);
         }
     }
 
-    /// Prints the medians of `(value, limit)`, if the figure was chosen. The ratio is the median of the ratios of the
-    /// turns.
+    /// Prints the medians of `(value, limit)`, if the figure was chosen. The ratio is the median of
+    /// the ratios of the turns.
     pub fn judge(&mut self, name: &str, target: Target, turns: &[(f64, f64)]) {
         if !self.wants(name) {
             return;

@@ -1,7 +1,9 @@
 //! Jobs as a bus would make them, as far as a pool can tell, and handlers for them.
 
 use crate::{Cost, SplitMix64};
-use buslane_core::{AttemptSlot, ErasedHandler, Job, Kind, Message, Settlement, Step, Topic, erase};
+use buslane_core::{
+    AttemptSlot, ErasedHandler, Job, Kind, Message, Settlement, Step, Topic, erase,
+};
 use bytes::Bytes;
 use std::{
     sync::{
@@ -64,7 +66,8 @@ pub fn waiting(time: Duration) -> (Arc<dyn ErasedHandler>, Arc<HandlerClock>) {
 /// What a handler that does nothing costs alone: jobs are made, handled and dropped in one loop.
 #[must_use]
 pub fn handler_alone(messages: u64) -> Cost {
-    let (handler, mut slot, mut jobs) = (noop(Kind::Regular), AttemptSlot::new(), Jobs::new(Keys::InTurn(1), 1));
+    let (handler, mut slot, mut jobs) =
+        (noop(Kind::Regular), AttemptSlot::new(), Jobs::new(Keys::InTurn(1), 1));
     let mut cx = Context::from_waker(Waker::noop());
     let run = || {
         for _ in 0..messages {
@@ -103,7 +106,8 @@ impl Jobs {
     /// Never: the topic's name is good.
     #[must_use]
     pub fn new(keys: Keys, seed: u64) -> Self {
-        let mut template = Message::new(Topic::new("orders").expect("a good name"), Bytes::from_static(&[7; 100]));
+        let mut template =
+            Message::new(Topic::new("orders").expect("a good name"), Bytes::from_static(&[7; 100]));
         template.key = Some(Bytes::from_static(b"order-42"));
         Self { template, keys, random: SplitMix64(seed), offset: 0 }
     }

@@ -51,8 +51,10 @@ impl LaneLoad {
     /// When a worker does.
     #[must_use]
     pub fn run(&self, runtime: &Runtime) -> Cost {
-        let scheduler = Arc::new(Scheduler::<Small>::new(256, 2, self.mode, 16, Bounds::default(), ()));
-        let workers: Vec<_> = (0..256).map(|index| runtime.spawn(work(Arc::clone(&scheduler), index))).collect();
+        let scheduler =
+            Arc::new(Scheduler::<Small>::new(256, 2, self.mode, 16, Bounds::default(), ()));
+        let workers: Vec<_> =
+            (0..256).map(|index| runtime.spawn(work(Arc::clone(&scheduler), index))).collect();
         let submit = submit(*self, scheduler);
         let run = || {
             runtime.block_on(async {
@@ -65,7 +67,8 @@ impl LaneLoad {
         Cost::of(self.messages, run).0
     }
 
-    /// The least that keeps the order of each key: a map of queues on one thread, filled and emptied in batches.
+    /// The least that keeps the order of each key: a map of queues on one thread, filled and
+    /// emptied in batches.
     #[must_use]
     pub fn run_map_of_queues(&self) -> Cost {
         let (mut queues, mut order) =
@@ -123,7 +126,8 @@ async fn submit(load: LaneLoad, scheduler: Arc<Scheduler<Small>>) {
 
 async fn work(scheduler: Arc<Scheduler<Small>>, index: usize) {
     let (mut ended, mut sum, mut until_yield) = (None, 0_u64, SLICE);
-    while let Next::Run { lane, item, yield_first, .. } = poll_fn(|cx| scheduler.poll_next(index, cx, &mut ended)).await
+    while let Next::Run { lane, item, yield_first, .. } =
+        poll_fn(|cx| scheduler.poll_next(index, cx, &mut ended)).await
     {
         until_yield -= 1;
         if yield_first || until_yield == 0 {

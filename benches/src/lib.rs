@@ -1,7 +1,7 @@
 //! Loads that the benches and the measuring programs share. Not a part of the product.
 //!
-//! A load runs some work once and says what it cost. What is compared, how often and by which limit is decided by
-//! the programs in `src/bin` and the benches in `benches`.
+//! A load runs some work once and says what it cost. What is compared, how often and by which limit
+//! is decided by the programs in `src/bin` and the benches in `benches`.
 
 pub mod broker;
 mod bus;
@@ -36,5 +36,9 @@ use tokio::runtime::{Builder, Runtime};
 /// When the machine refuses threads.
 #[must_use]
 pub fn two_threads() -> Runtime {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime of two threads")
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime of two threads")
 }

@@ -1,8 +1,10 @@
-//! A bus at full load whose keys change pools again and again: what became of each message, and how long messages take while
-//! slots are on their way and while none is.
+//! A bus at full load whose keys change pools again and again: what became of each message, and how
+//! long messages take while slots are on their way and while none is.
 
 use crate::{SplitMix64, broker::BrokerKind};
-use buslane::{Config, Event, EventBus, TopicSettings, TopicStrategy, config::RecoveryStart, core::Backend};
+use buslane::{
+    Config, Event, EventBus, TopicSettings, TopicStrategy, config::RecoveryStart, core::Backend,
+};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::{
@@ -18,7 +20,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 const PUBLISHERS: u64 = 4;
 /// Messages that a publisher sends at a time.
 const BATCH: u64 = 128;
-/// Messages that are published and not handled: what makes the load full, and keeps it from growing.
+/// Messages that are published and not handled: what makes the load full, and keeps it from
+/// growing.
 const OUTSTANDING: u32 = 4_096;
 const WORKERS: usize = 256;
 /// Where topics have them.
@@ -84,7 +87,9 @@ impl Books {
             std::cmp::Ordering::Greater => drop(self.violations.fetch_add(1, Relaxed)),
         }
         let into = if self.is_moving.load(Relaxed) { &self.moving } else { &self.at_rest };
-        into.lock().expect("no panics").saturating_record(self.now_us().saturating_sub(sent).max(1));
+        into.lock()
+            .expect("no panics")
+            .saturating_record(self.now_us().saturating_sub(sent).max(1));
     }
 }
 
@@ -112,16 +117,28 @@ impl Moves {
             at_rest: histogram(),
             moving: histogram(),
         });
-        let (bus, topic, room) = (self.connect().await, buslane_testkit::server::unique("moves"), semaphore());
+        let (bus, topic, room) =
+            (self.connect().await, buslane_testkit::server::unique("moves"), semaphore());
         let settings = TopicSettings { partitions: Some(PARTITIONS), ..TopicSettings::default() };
-        bus.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await.expect("a new topic");
+        bus.configure_topic(&topic, &settings, TopicStrategy::CreateOnly)
+            .await
+            .expect("a new topic");
         self.subscribe(&bus, &topic, &books, &room).await;
         let is_over = Arc::new(AtomicBool::new(false));
         let begun = Instant::now();
         let mut publishers = JoinSet::new();
         for own in 0..PUBLISHERS {
-            let (bus, topic, room, is_over) = (bus.clone(), topic.clone(), Arc::clone(&room), Arc::clone(&is_over));
-            publishers.spawn(publish(bus, topic, self.keys, own, room, is_over, Arc::clone(&books)));
+            let (bus, topic, room, is_over) =
+                (bus.clone(), topic.clone(), Arc::clone(&room), Arc::clone(&is_over));
+            publishers.spawn(publish(
+                bus,
+                topic,
+                self.keys,
+                own,
+                room,
+                is_over,
+                Arc::clone(&books),
+            ));
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
         let (rollout, mut took) = (bus.rollout(), Vec::new());
@@ -142,7 +159,9 @@ impl Moves {
         assert!(all.is_ok(), "{lost} of {published} messages have not come");
         bus.shutdown(PATIENCE).await.expect("a report");
         took.sort_unstable();
-        let p99 = |of: &Mutex<Histogram<u64>>| of.lock().expect("no panics").value_at_quantile(0.99) as f64 / 1e3;
+        let p99 = |of: &Mutex<Histogram<u64>>| {
+            of.lock().expect("no panics").value_at_quantile(0.99) as f64 / 1e3
+        };
         let (at_rest, moving) = (p99(&books.at_rest), p99(&books.moving));
         json!({
             "broker": bus.backend().as_str(),
@@ -179,13 +198,22 @@ impl Moves {
         EventBus::connect(config).await.expect("a bus connects")
     }
 
-    async fn subscribe(&self, bus: &EventBus, topic: &str, books: &Arc<Books>, room: &Arc<Semaphore>) {
-        let (books, room, wait) = (Arc::clone(books), Arc::clone(room), Duration::from_micros(self.wait_us));
+    async fn subscribe(
+        &self,
+        bus: &EventBus,
+        topic: &str,
+        books: &Arc<Books>,
+        room: &Arc<Semaphore>,
+    ) {
+        let (books, room, wait) =
+            (Arc::clone(books), Arc::clone(room), Duration::from_micros(self.wait_us));
         let handler = move |event: Event| {
             let (books, room) = (Arc::clone(&books), Arc::clone(&room));
             async move {
-                let key: usize = event.aggregate_id["key-".len()..].parse().expect("a key of this program");
-                let (number, sent): (u64, u64) = event.payload.parse().expect("a payload of this program");
+                let key: usize =
+                    event.aggregate_id["key-".len()..].parse().expect("a key of this program");
+                let (number, sent): (u64, u64) =
+                    event.payload.parse().expect("a payload of this program");
                 books.begin(key);
                 if number.is_multiple_of(8) {
                     tokio::time::sleep(wait).await;
@@ -215,7 +243,10 @@ async fn publish(
     let (mut random, mut published) = (SplitMix64(own), 0);
     let mut next = vec![0_u64; usize::try_from(keys).expect("keys that fit")];
     while !is_over.load(Relaxed) {
-        room.acquire_many(u32::try_from(BATCH).expect("a small batch")).await.expect("an open semaphore").forget();
+        room.acquire_many(u32::try_from(BATCH).expect("a small batch"))
+            .await
+            .expect("an open semaphore")
+            .forget();
         let sent = books.now_us();
         let batch: Vec<_> = (0..BATCH)
             .map(|_| {

@@ -1,4 +1,5 @@
-//! An open loop: jobs arrive at a fixed rate, whatever becomes of them. What counts is how long each takes.
+//! An open loop: jobs arrive at a fixed rate, whatever becomes of them. What counts is how long
+//! each takes.
 
 use crate::{Jobs, Keys};
 use buslane_core::{ErasedHandler, Outcome, Pool, Settle, Settlement};
@@ -53,7 +54,8 @@ impl Settle for Log {
 }
 
 impl PacedLoad {
-    /// Runs it and returns how long each job took, from its submission to its settlement, in nanoseconds.
+    /// Runs it and returns how long each job took, from its submission to its settlement, in
+    /// nanoseconds.
     ///
     /// # Panics
     /// When the pool refuses a job.
@@ -62,7 +64,8 @@ impl PacedLoad {
         let times = (0..count).map(|_| AtomicU64::new(0)).collect();
         let log = Arc::new(Log { epoch: Instant::now(), times, done: AtomicUsize::new(0) });
         let sink: Arc<dyn Settle> = Arc::clone(&log) as Arc<dyn Settle>;
-        let (mut jobs, mut batch) = (Jobs::new(Keys::Random(self.keys), self.seed), VecDeque::new());
+        let (mut jobs, mut batch) =
+            (Jobs::new(Keys::Random(self.keys), self.seed), VecDeque::new());
         let mut clock = interval(self.every);
         clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
         for burst in 0..self.bursts {
@@ -75,7 +78,9 @@ impl PacedLoad {
                 batch.push_back(job);
             }
             for number in burst * self.burst..(burst + 1) * self.burst {
-                let mut job = jobs.job().with_handler(Arc::clone(&self.handlers[number % self.handlers.len()]));
+                let mut job = jobs
+                    .job()
+                    .with_handler(Arc::clone(&self.handlers[number % self.handlers.len()]));
                 job.settlement = Settlement::new(Arc::clone(&sink), number as u64);
                 log.times[number].store(log.now(), Relaxed);
                 batch.push_back(job);

@@ -1,4 +1,5 @@
-//! Jobs through a pool, and through the least that could do the same: a bounded channel for each of 256 tasks.
+//! Jobs through a pool, and through the least that could do the same: a bounded channel for each of
+//! 256 tasks.
 
 use crate::{Cost, Jobs, Keys, noop};
 use buslane_actor::{ActorPool, ActorPoolConfig};
@@ -14,14 +15,22 @@ pub type MakePool = dyn Fn(Mode) -> Arc<dyn Pool>;
 #[must_use]
 pub fn keyed_pool(mode: Mode) -> Arc<dyn Pool> {
     let default_handler = Some(noop(Kind::Regular));
-    Arc::new(KeyedPool::new(KeyedPoolConfig { mode, default_handler, ..KeyedPoolConfig::default() }))
+    Arc::new(KeyedPool::new(KeyedPoolConfig {
+        mode,
+        default_handler,
+        ..KeyedPoolConfig::default()
+    }))
 }
 
 /// The actor pool, with a default handler that does nothing.
 #[must_use]
 pub fn actor_pool(mode: Mode) -> Arc<dyn Pool> {
     let default_handler = Some(noop(Kind::Regular));
-    Arc::new(ActorPool::new(ActorPoolConfig { mode, default_handler, ..ActorPoolConfig::default() }))
+    Arc::new(ActorPool::new(ActorPoolConfig {
+        mode,
+        default_handler,
+        ..ActorPoolConfig::default()
+    }))
 }
 
 /// What goes through a pool.

@@ -21,8 +21,8 @@ pub struct WaitingLoad {
 }
 
 impl WaitingLoad {
-    /// Fills a broker of its own, and handles what waits there, measured from the first message on. With recovery mode
-    /// as it is by default, or off.
+    /// Fills a broker of its own, and handles what waits there, measured from the first message on.
+    /// With recovery mode as it is by default, or off.
     ///
     /// # Panics
     /// When a bus refuses, or what waits does not begin the mode.
@@ -53,7 +53,11 @@ impl WaitingLoad {
                 tokio::time::sleep(LOOK).await;
             }
             let cost = probe.cost(messages);
-            assert_eq!(bus.is_in_recovery_mode(), recovery, "what waits begins the mode, where it is not off");
+            assert_eq!(
+                bus.is_in_recovery_mode(),
+                recovery,
+                "what waits begins the mode, where it is not off"
+            );
             bus.shutdown(DEADLINE).await.expect("a bus shuts down");
             cost
         })
@@ -62,7 +66,9 @@ impl WaitingLoad {
     async fn fill(self, broker: &MemoryBroker, messages: u64) {
         let bus = connect(broker, "publishers", Config::default()).await;
         let settings = TopicSettings { partitions: Some(8), ..TopicSettings::default() };
-        bus.configure_topic(TOPIC, &settings, TopicStrategy::CreateOnly).await.expect("a new topic");
+        bus.configure_topic(TOPIC, &settings, TopicStrategy::CreateOnly)
+            .await
+            .expect("a new topic");
         let batches = Batches::new(BusLoad { messages, keys: self.keys, body: Body::Raw });
         for number in 0..messages / BATCH {
             batches.publish(&bus, number).await;

@@ -1,4 +1,5 @@
-//! `cargo xtask ci`: every check in order, as the build server runs them. The first failure ends the run.
+//! `cargo xtask ci`: every check in order, as the build server runs them. The first failure ends
+//! the run.
 //!
 //! The steps are the project's other commands and plain `cargo` calls; no check lives here.
 
@@ -37,15 +38,26 @@ const STEPS: [Step; 9] = [
     Step {
         name: "doc",
         run: |_| {
-            run_command(cargo(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"))
+            run_command(
+                cargo(["doc", "--workspace", "--no-deps", "--all-features"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            )
         },
     },
     Step {
         name: "test",
-        run: |tally| test::run(&test::Args { filter: None, kafka: test::When::Auto, nats: test::When::Auto }, tally),
+        run: |tally| {
+            test::run(
+                &test::Args { filter: None, kafka: test::When::Auto, nats: test::When::Auto },
+                tally,
+            )
+        },
     },
     Step { name: "dashboards", run: |_| dashboards::run(&dashboards::Args { picture: None }) },
-    Step { name: "instructions", run: |_| instructions::run(&instructions::Args { update: false }) },
+    Step {
+        name: "instructions",
+        run: |_| instructions::run(&instructions::Args { update: false }),
+    },
 ];
 
 /// Runs the steps and prints what each took; the last line is the sum of the tests.
@@ -62,8 +74,16 @@ pub(crate) fn run() -> Result<()> {
         let start = Instant::now();
         let result = (step.run)(&mut tally);
         let elapsed = in_seconds(start.elapsed());
-        println!("<== {} {} after {elapsed}", step.name, if result.is_ok() { "passed" } else { "failed" });
-        rows.push(vec![step.name.to_owned(), if result.is_ok() { "ok" } else { "FAILED" }.to_owned(), elapsed]);
+        println!(
+            "<== {} {} after {elapsed}",
+            step.name,
+            if result.is_ok() { "passed" } else { "failed" }
+        );
+        rows.push(vec![
+            step.name.to_owned(),
+            if result.is_ok() { "ok" } else { "FAILED" }.to_owned(),
+            elapsed,
+        ]);
         failure = result.err().map(|error| format!("{}: {error}", step.name));
     }
     println!("\n{}", table::render(&["step", "result", "time"], &rows));

@@ -1,7 +1,9 @@
-//! `cargo xtask deny`: licences, sources and bans of the dependencies, judged by cargo-deny from the lists in `deny.toml`.
+//! `cargo xtask deny`: licences, sources and bans of the dependencies, judged by cargo-deny from
+//! the lists in `deny.toml`.
 //!
-//! Leaves out what needs a database from the network (advisories, yanked versions): the workflow asks cargo-deny for those, so
-//! that a check at the desk does not fail because the world has changed.
+//! Leaves out what needs a database from the network (advisories, yanked versions): the workflow
+//! asks cargo-deny for those, so that a check at the desk does not fail because the world has
+//! changed.
 
 use crate::process::{Result, command, run as run_command};
 use crate::tools::cargo_tool;
@@ -25,9 +27,11 @@ pub(crate) fn run() -> Result<()> {
 /// Checks the licences of another workspace's dependencies, by the same list.
 pub(crate) fn licenses_of(manifest: &str) -> Result<()> {
     let program = cargo_tool("cargo-deny", VERSION, &Metadata::of_workspace()?.target_directory)?;
-    run_command(command(program).args(["--manifest-path", manifest, "--config", "deny.toml"]).args([
-        "check",
-        "--hide-inclusion-graph",
-        "licenses",
-    ]))
+    run_command(
+        command(program).args(["--manifest-path", manifest, "--config", "deny.toml"]).args([
+            "check",
+            "--hide-inclusion-graph",
+            "licenses",
+        ]),
+    )
 }

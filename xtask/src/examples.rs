@@ -20,9 +20,18 @@ pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     tools::openssl()?;
     let (what, folder): (&[&str], _) = match profile {
         Profile::Dev => (&["--workspace", "--all-features", "--examples"], "debug"),
-        Profile::Release => {
-            (&["--release", "-p", "buslane", "--features", "kafka,nats,http", "--example", "order_service"], "release")
-        }
+        Profile::Release => (
+            &[
+                "--release",
+                "-p",
+                "buslane",
+                "--features",
+                "kafka,nats,http",
+                "--example",
+                "order_service",
+            ],
+            "release",
+        ),
     };
     run(cargo(["build"]).args(what))?;
     Ok(Metadata::of_workspace()?.target_directory.join(folder).join("examples"))
@@ -33,7 +42,8 @@ pub(crate) fn order_service(profile: Profile) -> Result<PathBuf> {
     Ok(build(profile)?.join(format!("order_service{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// Builds them and returns the one that publishes hostile input. No figure is taken from it, so it needs no release build.
+/// Builds them and returns the one that publishes hostile input. No figure is taken from it, so it
+/// needs no release build.
 pub(crate) fn hostile() -> Result<PathBuf> {
     Ok(build(Profile::Dev)?.join(format!("hostile{}", std::env::consts::EXE_SUFFIX)))
 }

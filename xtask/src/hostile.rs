@@ -1,5 +1,6 @@
-//! `cargo xtask hostile kafka` and `hostile nats`: a raw client publishes random headers, keys and bodies to a broker of their own,
-//! while a bus consumes them and is restarted. The example `hostile` does it and judges it; this starts the broker.
+//! `cargo xtask hostile kafka` and `hostile nats`: a raw client publishes random headers, keys and
+//! bodies to a broker of their own, while a bus consumes them and is restarted. The example
+//! `hostile` does it and judges it; this starts the broker.
 
 use std::path::PathBuf;
 
@@ -56,14 +57,25 @@ fn attack(kind: Kind, args: &Args) -> Result<()> {
     let program = examples::hostile()?;
     let broker = brokers::of_our_own(kind, 1)?;
     let url = format!("{kind}://{}", broker.address().replace("nats://", ""));
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the option is checked")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the option is checked"
+    )]
     let seconds = (args.minutes * 60.0).ceil() as u64;
     let rate = args.rate.unwrap_or(match kind {
         Kind::Kafka => 500,
         Kind::Nats => 100,
     });
     let mut attack = command(program);
-    attack.args(["--url", &url, "--seconds", &seconds.to_string(), "--seed", &args.seed.to_string()]);
+    attack.args([
+        "--url",
+        &url,
+        "--seconds",
+        &seconds.to_string(),
+        "--seed",
+        &args.seed.to_string(),
+    ]);
     attack.args(["--rate", &rate.to_string(), "--restart-every", &args.restart_every.to_string()]);
     if let Some(report) = &args.report {
         // A relative path starts at the caller's working directory.
@@ -74,7 +86,8 @@ fn attack(kind: Kind, args: &Args) -> Result<()> {
 
 /// A time that is at least a second, and no longer than a year.
 fn minutes(text: &str) -> std::result::Result<f64, &'static str> {
-    let minutes = text.parse().ok().filter(|minutes: &f64| (1.0 / 60.0..=525_600.0).contains(minutes));
+    let minutes =
+        text.parse().ok().filter(|minutes: &f64| (1.0 / 60.0..=525_600.0).contains(minutes));
     minutes.ok_or("must be a number of minutes, at least a second")
 }
 

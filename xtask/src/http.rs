@@ -1,4 +1,5 @@
-//! The smallest HTTP client that can ask a Prometheus or an order service on this machine. No TLS, no redirects, no chunks: HTTP/1.0.
+//! The smallest HTTP client that can ask a Prometheus or an order service on this machine. No TLS,
+//! no redirects, no chunks: HTTP/1.0.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,9 +10,14 @@ use crate::process::Result;
 const PATIENCE: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(2);
 
-/// The body of what a server on this port of the loopback address answers; an error unless it is a 200.
+/// The body of what a server on this port of the loopback address answers; an error unless it is a
+/// 200.
 pub(crate) fn get(port: u16, path: &str) -> Result<String> {
-    ask((Ipv4Addr::LOCALHOST, port).into(), PATIENCE, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
+    ask(
+        (Ipv4Addr::LOCALHOST, port).into(),
+        PATIENCE,
+        &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"),
+    )
 }
 
 /// As [`get`], with less patience and from any address.
@@ -39,7 +45,10 @@ fn ask(address: SocketAddr, patience: Duration, request: &str) -> Result<String>
     let asked = request.lines().next().unwrap_or_default();
     match head.split(' ').nth(1) {
         Some("200") => Ok(body.to_owned()),
-        _ => Err(format!("{asked}: {}: {}", head.lines().next().unwrap_or_default(), body.trim()).into()),
+        _ => {
+            Err(format!("{asked}: {}: {}", head.lines().next().unwrap_or_default(), body.trim())
+                .into())
+        }
     }
 }
 

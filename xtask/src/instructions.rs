@@ -1,7 +1,9 @@
-//! `cargo xtask instructions`: instruction counts per message, compared with the counts kept in `benches/instructions.json`.
+//! `cargo xtask instructions`: instruction counts per message, compared with the counts kept in
+//! `benches/instructions.json`.
 //!
-//! valgrind counts instructions, so the figures are the same on a quiet and on a noisy machine; they say nothing of waiting,
-//! locks or caches (the criterion benches do). The bench itself lives in the package `buslane-benches`.
+//! valgrind counts instructions, so the figures are the same on a quiet and on a noisy machine;
+//! they say nothing of waiting, locks or caches (the criterion benches do). The bench itself lives
+//! in the package `buslane-benches`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +27,8 @@ pub(crate) struct Args {
     pub(crate) update: bool,
 }
 
-/// Measures, prints the table, and fails when a count has grown too much or the file does not name the same benches.
+/// Measures, prints the table, and fails when a count has grown too much or the file does not name
+/// the same benches.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let metadata = Metadata::of_workspace()?;
     if !metadata.has_target("bench", "instructions") {
@@ -35,7 +38,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     tools::valgrind()?;
     // The runner and the library must be of the same version: the lock file names it.
-    let runner = tools::cargo_tool("gungraun-runner", &locked_version("gungraun")?, &metadata.target_directory)?;
+    let runner = tools::cargo_tool(
+        "gungraun-runner",
+        &locked_version("gungraun")?,
+        &metadata.target_directory,
+    )?;
     let measured = measure(&runner)?;
     let file = root().join(COUNTS_FILE);
     if args.update {
@@ -43,16 +50,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{COUNTS_FILE}: {} counts written", measured.len());
         return Ok(());
     }
-    let kept = std::fs::read_to_string(&file)
-        .map_err(|error| format!("{COUNTS_FILE}: {error}: run `cargo xtask instructions --update`"))?;
-    let kept: Counts = serde_json::from_str(&kept).map_err(|error| format!("{COUNTS_FILE}: {error}"))?;
+    let kept = std::fs::read_to_string(&file).map_err(|error| {
+        format!("{COUNTS_FILE}: {error}: run `cargo xtask instructions --update`")
+    })?;
+    let kept: Counts =
+        serde_json::from_str(&kept).map_err(|error| format!("{COUNTS_FILE}: {error}"))?;
     let (rows, failures) = compare(&kept, &measured);
     println!("{}", table::render(&["bench", "kept", "measured", "change", "result"], &rows));
     if failures.is_empty() {
         return Ok(());
     }
-    let advice =
-        "make the code cheaper, or say in the commit why it costs more and run `cargo xtask instructions --update`";
+    let advice = "make the code cheaper, or say in the commit why it costs more and run `cargo xtask instructions --update`";
     Err(format!("{}: {advice}", failures.join("; ")).into())
 }
 
@@ -66,7 +74,8 @@ fn compare(kept: &Counts, measured: &Counts) -> (Vec<Vec<String>>, Vec<String>) 
         let (change, verdict) = match (kept.get(name), measured.get(name)) {
             (Some(&old), Some(&new)) => {
                 let growth = ratio(new, old) - 1.0;
-                // Compared as a ratio: 105 of 100 must pass, and 1.05 - 1.0 is a little more than 0.05.
+                // Compared as a ratio: 105 of 100 must pass, and 1.05 - 1.0 is a little more than
+                // 0.05.
                 let is_too_much = ratio(new, old) > 1.0 + ALLOWED_GROWTH;
                 if is_too_much {
                     failures.push(format!("{name} grew by {:.1} %", growth * 100.0));
@@ -83,7 +92,13 @@ fn compare(kept: &Counts, measured: &Counts) -> (Vec<Vec<String>>, Vec<String>) 
                 (String::new(), "GONE")
             }
         };
-        rows.push(vec![name.clone(), shown(kept.get(name)), shown(measured.get(name)), change, verdict.to_owned()]);
+        rows.push(vec![
+            name.clone(),
+            shown(kept.get(name)),
+            shown(measured.get(name)),
+            change,
+            verdict.to_owned(),
+        ]);
     }
     (rows, failures)
 }
@@ -93,15 +108,22 @@ fn ratio(new: u64, old: u64) -> f64 {
     new as f64 / (old.max(1)) as f64
 }
 
-/// From which size on the C library copies and clears by an instruction that repeats itself differs from processor to processor, and
-/// the counts with it: never.
-const COPIES: &str =
-    "--envs=GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824";
+/// From which size on the C library copies and clears by an instruction that repeats itself differs
+/// from processor to processor, and the counts with it: never.
+const COPIES: &str = "--envs=GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824";
 
 /// Runs the bench. gungraun prints one JSON object a line and bench.
 fn measure(runner: &Path) -> Result<Counts> {
-    let mut bench =
-        cargo(["bench", "-p", "buslane-benches", "--bench", "instructions", "--", "--output-format=json", COPIES]);
+    let mut bench = cargo([
+        "bench",
+        "-p",
+        "buslane-benches",
+        "--bench",
+        "instructions",
+        "--",
+        "--output-format=json",
+        COPIES,
+    ]);
     let mut counts = Counts::new();
     let mut unreadable = None;
     each_line(bench.env("GUNGRAUN_RUNNER", runner), |line| {
@@ -116,7 +138,9 @@ fn measure(runner: &Path) -> Result<Counts> {
         }
     })?;
     match unreadable {
-        Some(line) => Err(format!("cannot read the count in this line of gungraun: {line:.300}").into()),
+        Some(line) => {
+            Err(format!("cannot read the count in this line of gungraun: {line:.300}").into())
+        }
         None if counts.is_empty() => Err("the bench `instructions` has measured nothing".into()),
         None => Ok(counts),
     }
@@ -125,11 +149,13 @@ fn measure(runner: &Path) -> Result<Counts> {
 /// Name and instruction count of one line: `group::function` or `group::function/id`.
 fn count_of(line: &str) -> Option<(String, u64)> {
     let summary: Value = serde_json::from_str(line).ok()?;
-    let mut name = format!("{}::{}", summary["group"].as_str()?, summary["function_name"].as_str()?);
+    let mut name =
+        format!("{}::{}", summary["group"].as_str()?, summary["function_name"].as_str()?);
     if let Some(id) = summary["id"].as_str() {
         name = format!("{name}/{id}");
     }
-    let profile = summary["profiles"].as_array()?.iter().find(|profile| profile["tool"] == "Callgrind")?;
+    let profile =
+        summary["profiles"].as_array()?.iter().find(|profile| profile["tool"] == "Callgrind")?;
     let count = profile["data"]["total"]["metrics"]["Ir"]["values"]["new"].as_u64()?;
     Some((name, count))
 }
@@ -148,7 +174,10 @@ mod tests {
             compare(&counts(&[("a", 100), ("b", 100)]), &counts(&[("a", 105), ("b", 40)])).1,
             Vec::<String>::new()
         );
-        assert_eq!(compare(&counts(&[("a", 1000)]), &counts(&[("a", 1051)])).1, ["a grew by 5.1 %"]);
+        assert_eq!(
+            compare(&counts(&[("a", 1000)]), &counts(&[("a", 1051)])).1,
+            ["a grew by 5.1 %"]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! `cargo xtask load`: a bus under load on a real broker, first as it is, then with aggregates that fail for ever. It fails
-//! when a message went lost, ran out of order, or the healthy aggregates lost more than a tenth of their rate.
+//! `cargo xtask load`: a bus under load on a real broker, first as it is, then with aggregates that
+//! fail for ever. It fails when a message went lost, ran out of order, or the healthy aggregates
+//! lost more than a tenth of their rate.
 
 use serde_json::Value;
 
@@ -10,7 +11,8 @@ use crate::table;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// On Apache Kafka, started for the time of the command unless KAFKA_BOOTSTRAP_SERVERS names one
+    /// On Apache Kafka, started for the time of the command unless KAFKA_BOOTSTRAP_SERVERS names
+    /// one
     Kafka(Args),
     /// On NATS JetStream, started for the time of the command unless NATS_URL names one
     Nats(Args),
@@ -18,7 +20,8 @@ pub(crate) enum Command {
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Messages a second; 0 publishes all of them before the bus begins, to be handled as fast as it goes
+    /// Messages a second; 0 publishes all of them before the bus begins, to be handled as fast as
+    /// it goes
     #[arg(long, default_value_t = 20_000)]
     rate: u64,
     /// How long they are published
@@ -65,10 +68,15 @@ pub(crate) fn run(on: &Command) -> Result<()> {
         Command::Kafka(args) => ("kafka", args, brokers::kafka_for_figures()?),
         Command::Nats(args) => ("nats", args, brokers::nats_for_tests()?),
     };
-    worker.args(["load", "--broker", broker]).args(args.words()).envs(held.iter().flat_map(brokers::Held::variables));
+    worker
+        .args(["load", "--broker", broker])
+        .args(args.words())
+        .envs(held.iter().flat_map(brokers::Held::variables));
     let (mut rows, mut words) = (Vec::new(), Vec::new());
     let ended = each_line(&mut worker, |line| match serde_json::from_str::<Value>(line) {
-        Ok(told) if told.get("share").is_some() => words.push(format!("rate left: {}", told["share"])),
+        Ok(told) if told.get("share").is_some() => {
+            words.push(format!("rate left: {}", told["share"]))
+        }
         Ok(told) => rows.push(KEYS.map(|key| shown(&told[key])).to_vec()),
         Err(_) => words.push(line.to_owned()),
     });
@@ -79,7 +87,11 @@ pub(crate) fn run(on: &Command) -> Result<()> {
 
 impl Args {
     fn words(&self) -> Vec<String> {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of messages")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of messages"
+        )]
         let of_rate = (self.rate as f64 * self.minutes * 60.0) as u64;
         let messages = self.messages.unwrap_or(if self.rate == 0 { FULL_TOPIC } else { of_rate });
         [

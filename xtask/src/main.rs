@@ -1,7 +1,9 @@
-//! The project's own commands, run as `cargo xtask NAME`: what a developer types and what the build server runs are the same.
+//! The project's own commands, run as `cargo xtask NAME`: what a developer types and what the build
+//! server runs are the same.
 //!
-//! One file (or folder) holds one command. This program checks, tests and measures the workspace from outside: it depends on no
-//! crate of the product, so that it still runs when the product does not compile. It is no build system: `cargo` builds.
+//! One file (or folder) holds one command. This program checks, tests and measures the workspace
+//! from outside: it depends on no crate of the product, so that it still runs when the product does
+//! not compile. It is no build system: `cargo` builds.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 mod bench;
@@ -58,22 +60,27 @@ enum Command {
     /// Start, stop and show a Kafka and a NATS on this machine
     #[command(subcommand)]
     Brokers(brokers::Command),
-    /// Kill, stop and replace processes and brokers while messages flow, and check what became of each message
+    /// Kill, stop and replace processes and brokers while messages flow, and check what became of
+    /// each message
     #[command(subcommand)]
     Chaos(chaos::Command),
-    /// Publish random headers, keys and bodies past a bus that is restarted, and check that each message is accounted for
+    /// Publish random headers, keys and bodies past a bus that is restarted, and check that each
+    /// message is accounted for
     #[command(subcommand)]
     Hostile(hostile::Command),
-    /// Let order services run for hours on a broker, with faults and moving stages, and check what became of each message (SPEC T5)
+    /// Let order services run for hours on a broker, with faults and moving stages, and check what
+    /// became of each message (SPEC T5)
     #[command(subcommand)]
     Soak(soak::Command),
-    /// Load a bus, without and with aggregates that fail for ever, and check what became of each message
+    /// Load a bus, without and with aggregates that fail for ever, and check what became of each
+    /// message
     #[command(subcommand)]
     Load(load::Command),
     /// Move keys between the pools at full load, and measure what that costs
     #[command(subcommand)]
     BenchMoves(moves::Command),
-    /// Try the dashboard and the alerts of deploy/ on a Prometheus that scrapes order services and buses with faults
+    /// Try the dashboard and the alerts of deploy/ on a Prometheus that scrapes order services and
+    /// buses with faults
     Dashboards(dashboards::Args),
     /// Compare instruction counts with those in benches/instructions.json
     Instructions(instructions::Args),

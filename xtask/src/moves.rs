@@ -1,5 +1,6 @@
-//! `cargo xtask bench-moves`: keys change pools at full load. It fails when a message went lost, ran twice, out of order or beside
-//! another of its key, or when the 99th percentile is more than twice as long meanwhile.
+//! `cargo xtask bench-moves`: keys change pools at full load. It fails when a message went lost,
+//! ran twice, out of order or beside another of its key, or when the 99th percentile is more than
+//! twice as long meanwhile.
 
 use serde_json::Value;
 
@@ -12,7 +13,8 @@ use crate::table;
 pub(crate) enum Command {
     /// In memory
     Memory(Args),
-    /// On Apache Kafka, started for the time of the command unless KAFKA_BOOTSTRAP_SERVERS names one
+    /// On Apache Kafka, started for the time of the command unless KAFKA_BOOTSTRAP_SERVERS names
+    /// one
     Kafka(Args),
     /// On NATS JetStream, started for the time of the command unless NATS_URL names one
     Nats(Args),
@@ -48,11 +50,15 @@ pub(crate) fn run(on: &Command) -> Result<()> {
         Command::Kafka(args) => (Some("kafka"), args, brokers::kafka_for_figures()?),
         Command::Nats(args) => (Some("nats"), args, brokers::nats_for_tests()?),
     };
-    worker.args(["moves", "--moves", &args.moves.to_string()]).envs(held.iter().flat_map(brokers::Held::variables));
+    worker
+        .args(["moves", "--moves", &args.moves.to_string()])
+        .envs(held.iter().flat_map(brokers::Held::variables));
     worker.args(broker.iter().flat_map(|broker| ["--broker", broker]));
     let (mut rows, mut words) = (Vec::new(), Vec::new());
     let ended = each_line(&mut worker, |line| match serde_json::from_str::<Value>(line) {
-        Ok(told) if told.get("ratio").is_some() => rows.push(KEYS.map(|key| shown(&told[key])).to_vec()),
+        Ok(told) if told.get("ratio").is_some() => {
+            rows.push(KEYS.map(|key| shown(&told[key])).to_vec())
+        }
         _ => words.push(line.to_owned()),
     });
     println!("\n{}", table::render(&KEYS, &rows));

@@ -42,7 +42,8 @@ pub(crate) struct Line {
 
 /// Draws the panels, of so many seconds each.
 pub(crate) fn render(panels: &[Panel<'_>], seconds: f64) -> Result<String> {
-    let (width, height) = (WIDTH * COLUMNS as f64, HEIGHT * panels.len().div_ceil(COLUMNS) as f64 + 24.0);
+    let (width, height) =
+        (WIDTH * COLUMNS as f64, HEIGHT * panels.len().div_ceil(COLUMNS) as f64 + 24.0);
     let mut svg = String::new();
     writeln!(
         svg,
@@ -61,7 +62,11 @@ pub(crate) fn render(panels: &[Panel<'_>], seconds: f64) -> Result<String> {
 
 fn panel(svg: &mut String, panel: &Panel<'_>, seconds: f64) -> Result<()> {
     let Panel { title, unit, lines, marks } = panel;
-    writeln!(svg, r#"<text x="{LEFT}" y="18" font-size="14" font-weight="bold">{}</text>"#, escape(title))?;
+    writeln!(
+        svg,
+        r#"<text x="{LEFT}" y="18" font-size="14" font-weight="bold">{}</text>"#,
+        escape(title)
+    )?;
     let values = lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
     let most = ceiling(values.fold(0.0, f64::max));
     for share in [0.0, 0.5, 1.0] {
@@ -82,11 +87,19 @@ fn panel(svg: &mut String, panel: &Panel<'_>, seconds: f64) -> Result<()> {
             continue;
         }
         last = at;
-        writeln!(svg, r##"<path d="M{at:.1} {TOP}V{BOTTOM}" stroke="#d33" stroke-opacity="0.35"/>"##)?;
+        writeln!(
+            svg,
+            r##"<path d="M{at:.1} {TOP}V{BOTTOM}" stroke="#d33" stroke-opacity="0.35"/>"##
+        )?;
     }
     for (share, anchor) in [(0.0, "start"), (0.5, "middle"), (1.0, "end")] {
         let (at, label) = (LEFT + share * (RIGHT - LEFT), share * seconds);
-        writeln!(svg, r#"<text x="{at:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#, BOTTOM + 16.0, time(label))?;
+        writeln!(
+            svg,
+            r#"<text x="{at:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#,
+            BOTTOM + 16.0,
+            time(label)
+        )?;
     }
     let mut legend_at = LEFT;
     for (number, (line, (color, dash))) in lines.iter().zip(STYLES.iter().cycle()).enumerate() {
@@ -117,7 +130,11 @@ fn ceiling(value: f64) -> f64 {
         return 1.0;
     }
     let power = 10_f64.powf(value.log10().floor());
-    [1.0, 2.0, 5.0].into_iter().map(|step| step * power).find(|step| *step >= value).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0]
+        .into_iter()
+        .map(|step| step * power)
+        .find(|step| *step >= value)
+        .unwrap_or(10.0 * power)
 }
 
 fn time(seconds: f64) -> String {
@@ -151,7 +168,12 @@ mod tests {
             assert!((ceiling(value) - end).abs() < 1e-12, "{value}");
         }
         assert_eq!(
-            [shown(0.25, "s"), shown(0.000_05, "percentunit"), shown(0.5, "percentunit"), shown(400.0, "short")],
+            [
+                shown(0.25, "s"),
+                shown(0.000_05, "percentunit"),
+                shown(0.5, "percentunit"),
+                shown(400.0, "short")
+            ],
             ["250 ms", "0.005 %", "50 %", "400"]
         );
         assert_eq!([shown(40.0, "MiB"), shown(50.0, "%")], ["40 MiB", "50 %"]);
@@ -163,7 +185,11 @@ mod tests {
         let rate = Panel { title: "Rate", unit: "short", lines: vec![line], marks: &[5.0] };
         let nothing = Panel { title: "Nothing", unit: "s", lines: vec![], marks: &[] };
         let svg = render(&[rate, nothing], 10.0).expect("drawn");
-        assert!(svg.contains(">keyed</text>") && svg.contains("M64.0 114.0L430.0 56.0") && svg.ends_with("</svg>\n"));
+        assert!(
+            svg.contains(">keyed</text>")
+                && svg.contains("M64.0 114.0L430.0 56.0")
+                && svg.ends_with("</svg>\n")
+        );
         assert!(svg.contains("M247.0 56V172"), "{svg}");
     }
 }

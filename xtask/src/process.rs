@@ -1,6 +1,8 @@
-//! Child processes, started the same way by every command: from the repository root, without standard input.
+//! Child processes, started the same way by every command: from the repository root, without
+//! standard input.
 //!
-//! Not a shell: no pipes, no globbing. A child that ends with an error becomes an `Err` that shows the command line.
+//! Not a shell: no pipes, no globbing. A child that ends with an error becomes an `Err` that shows
+//! the command line.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -11,10 +13,11 @@ use std::sync::LazyLock;
 /// The result of everything here: the text of the error is what the person at the keyboard reads.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Where this program lies. To be looked at before anything is built: a build may put a new one in its place, and of one that was
-/// replaced the system tells no path that can be used.
-pub(crate) static PROGRAM: LazyLock<std::result::Result<PathBuf, String>> =
-    LazyLock::new(|| std::env::current_exe().map_err(|error| format!("this program's path: {error}")));
+/// Where this program lies. To be looked at before anything is built: a build may put a new one in
+/// its place, and of one that was replaced the system tells no path that can be used.
+pub(crate) static PROGRAM: LazyLock<std::result::Result<PathBuf, String>> = LazyLock::new(|| {
+    std::env::current_exe().map_err(|error| format!("this program's path: {error}"))
+});
 
 /// The repository root: the folder above this package.
 pub(crate) fn root() -> PathBuf {
@@ -22,8 +25,9 @@ pub(crate) fn root() -> PathBuf {
     package.parent().unwrap_or(package).to_path_buf()
 }
 
-/// A command that starts in the repository root. What `cargo run` told this program about itself is taken out of its
-/// environment: a build script that watches such a variable would otherwise run again.
+/// A command that starts in the repository root. What `cargo run` told this program about itself is
+/// taken out of its environment: a build script that watches such a variable would otherwise run
+/// again.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).stdin(Stdio::null());
@@ -52,7 +56,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs the command and returns its standard output; its standard error is shown.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| cannot_start(command, &error))?;
+    let output =
+        command.stderr(Stdio::inherit()).output().map_err(|error| cannot_start(command, &error))?;
     if output.status.success() {
         Ok(String::from_utf8(output.stdout)?)
     } else {
@@ -60,10 +65,12 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     }
 }
 
-/// Runs the command, hands each line of its standard output to `on_line` as it comes, and says how the child ended.
+/// Runs the command, hands each line of its standard output to `on_line` as it comes, and says how
+/// the child ended.
 pub(crate) fn each_line(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<()> {
     println!("$ {}", line_of(command));
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_start(command, &error))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_start(command, &error))?;
     if let Some(output) = child.stdout.take() {
         let mut lines = BufReader::new(output);
         let mut line = Vec::new();
@@ -86,7 +93,8 @@ pub(crate) fn is_installed(program: impl AsRef<std::ffi::OsStr>) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Writes a file whose folder may not exist yet; a relative path starts at the caller's working directory.
+/// Writes a file whose folder may not exist yet; a relative path starts at the caller's working
+/// directory.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
     let written = match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, text)),
@@ -97,7 +105,8 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
 
 fn line_of(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut line = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let mut line =
+        program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     for arg in command.get_args() {
         line.push(' ');
         line.push_str(&arg.to_string_lossy());

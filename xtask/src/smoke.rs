@@ -1,7 +1,8 @@
-//! Smoke runs: each example that a reader is told to start is started once, and what it reports is looked at.
+//! Smoke runs: each example that a reader is told to start is started once, and what it reports is
+//! looked at.
 //!
-//! Not a test of the product's rules (the suites do that): it finds an example that no longer runs, or whose report has lost a key, and
-//! ends with short rounds of `chaos` and `hostile`.
+//! Not a test of the product's rules (the suites do that): it finds an example that no longer runs,
+//! or whose report has lost a key, and ends with short rounds of `chaos` and `hostile`.
 
 use serde_json::Value;
 
@@ -54,8 +55,10 @@ fn order_service_smoke() -> Result<()> {
 }
 
 fn judge_report(text: &str, pool: &str) -> Result<()> {
-    let report: Value = serde_json::from_str(text).map_err(|error| format!("the report is not JSON: {error}"))?;
-    let missing = REPORT_KEYS.iter().filter(|key| report.get(key).is_none()).map(|key| (*key).to_owned());
+    let report: Value =
+        serde_json::from_str(text).map_err(|error| format!("the report is not JSON: {error}"))?;
+    let missing =
+        REPORT_KEYS.iter().filter(|key| report.get(key).is_none()).map(|key| (*key).to_owned());
     let missing_latency = LATENCY_KEYS
         .iter()
         .filter(|key| report["latency_ms"].get(key).is_none())
@@ -70,7 +73,11 @@ fn judge_report(text: &str, pool: &str) -> Result<()> {
         }
     }
     let used = report["pool"].as_str().unwrap_or_default();
-    if used.contains(pool) { Ok(()) } else { Err(format!("the report says pool = {used:?}").into()) }
+    if used.contains(pool) {
+        Ok(())
+    } else {
+        Err(format!("the report says pool = {used:?}").into())
+    }
 }
 
 #[cfg(test)]

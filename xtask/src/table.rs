@@ -1,4 +1,5 @@
-//! Tables for people: columns as wide as their widest cell, numbers to the right. Not a layout engine.
+//! Tables for people: columns as wide as their widest cell, numbers to the right. Not a layout
+//! engine.
 
 /// Writes rows under a header; the first column is left-aligned, all others right-aligned.
 pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
@@ -42,7 +43,10 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["fmt".to_owned(), "1.0 s".to_owned()], vec!["clippy".to_owned(), "12.5 s".to_owned()]];
+        let rows = [
+            vec!["fmt".to_owned(), "1.0 s".to_owned()],
+            vec!["clippy".to_owned(), "12.5 s".to_owned()],
+        ];
         assert_eq!(
             render(&["step", "time"], &rows),
             "step      time\n------  ------\nfmt      1.0 s\nclippy  12.5 s\n"

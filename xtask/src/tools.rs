@@ -1,19 +1,22 @@
-//! Programs that a check needs and that a fresh machine may lack: each is installed once, in the version the project names.
+//! Programs that a check needs and that a fresh machine may lack: each is installed once, in the
+//! version the project names.
 //!
-//! What cargo can build goes below the target folder and touches nothing outside it. valgrind, Prometheus, Java, Maven and Go come
-//! from the system's packages.
+//! What cargo can build goes below the target folder and touches nothing outside it. valgrind,
+//! Prometheus, Java, Maven and Go come from the system's packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::process::{Result, capture, cargo, command, is_installed, run as run_command};
 
-/// A program built by `cargo install`: the one on the search path when its version is the right one, else a copy of its own.
+/// A program built by `cargo install`: the one on the search path when its version is the right
+/// one, else a copy of its own.
 pub(crate) fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<PathBuf> {
     let is_right = |program: &Path| {
         let mut ask = command(program);
         is_installed(program)
-            && capture(ask.arg("--version")).is_ok_and(|text| text.split_whitespace().nth(1) == Some(version))
+            && capture(ask.arg("--version"))
+                .is_ok_and(|text| text.split_whitespace().nth(1) == Some(version))
     };
     if is_right(Path::new(name)) {
         return Ok(PathBuf::from(name));
@@ -21,11 +24,17 @@ pub(crate) fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<Pat
     let folder = target.join("tools").join(format!("{name}-{version}"));
     let program = folder.join("bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if !program.exists() {
-        println!("{name} {version} is not installed: building it once, which takes a minute or two");
-        let mut install = cargo(["install", "--quiet", "--locked", name, "--version", version, "--root"]);
+        println!(
+            "{name} {version} is not installed: building it once, which takes a minute or two"
+        );
+        let mut install =
+            cargo(["install", "--quiet", "--locked", name, "--version", version, "--root"]);
         install.arg(&folder);
-        // It runs for seconds: what its own release profile would still make faster takes longer to build.
-        for (setting, value) in [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "false")] {
+        // It runs for seconds: what its own release profile would still make faster takes longer to
+        // build.
+        for (setting, value) in
+            [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "false")]
+        {
             install.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
         }
         run_command(&mut install)?;
@@ -35,10 +44,15 @@ pub(crate) fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<Pat
 
 /// valgrind, from the system's packages.
 pub(crate) fn valgrind() -> Result<()> {
-    if is_installed("valgrind") { Ok(()) } else { system_package("valgrind", "valgrind", &["valgrind"]) }
+    if is_installed("valgrind") {
+        Ok(())
+    } else {
+        system_package("valgrind", "valgrind", &["valgrind"])
+    }
 }
 
-/// OpenSSL's headers and what finds them, from the system's packages: the TLS of the Kafka client is built with them.
+/// OpenSSL's headers and what finds them, from the system's packages: the TLS of the Kafka client
+/// is built with them.
 pub(crate) fn openssl() -> Result<()> {
     if !is_installed("pkg-config") {
         system_package("pkg-config", "pkg-config", &["pkg-config"])?;
@@ -57,15 +71,17 @@ pub(crate) fn prometheus() -> Result<()> {
     system_package("Prometheus", "prometheus", &["prometheus"])
 }
 
-/// Installs the first of these packages that the system has, where this may be done without asking: as root, on a system with
-/// apt. `what` is needed, `program` is what it is called. All output goes to standard error.
+/// Installs the first of these packages that the system has, where this may be done without asking:
+/// as root, on a system with apt. `what` is needed, `program` is what it is called. All output goes
+/// to standard error.
 pub(crate) fn system_package(what: &str, program: &str, packages: &[&str]) -> Result<()> {
     let is_root = capture(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if !is_root || !is_installed("apt-get") {
         let debian = packages.join("` or `sudo apt-get install ");
-        return Err(
-            format!("{what} is missing (`{program}`): install it (Debian: `sudo apt-get install {debian}`)").into()
-        );
+        return Err(format!(
+            "{what} is missing (`{program}`): install it (Debian: `sudo apt-get install {debian}`)"
+        )
+        .into());
     }
     let apt = |args: &[&str]| {
         eprintln!("$ apt-get {}", args.join(" "));
@@ -77,5 +93,9 @@ pub(crate) fn system_package(what: &str, program: &str, packages: &[&str]) -> Re
     if install() || (apt(&["update", "-q"]) && install()) {
         return Ok(());
     }
-    Err(format!("{what} is missing (`{program}`), and apt-get cannot install {}", packages.join(" or ")).into())
+    Err(format!(
+        "{what} is missing (`{program}`), and apt-get cannot install {}",
+        packages.join(" or ")
+    )
+    .into())
 }

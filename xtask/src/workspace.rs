@@ -37,10 +37,16 @@ pub(crate) struct Target {
 impl Metadata {
     /// The packages of this workspace alone, without the rest of the graph.
     pub(crate) fn of_workspace() -> Result<Self> {
-        Ok(serde_json::from_str(&capture(&mut cargo(["metadata", "--format-version", "1", "--no-deps"]))?)?)
+        Ok(serde_json::from_str(&capture(&mut cargo([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+        ]))?)?)
     }
 
-    /// Whether a package of the workspace has a target of this kind (`bin`, `bench`, `example`) and name.
+    /// Whether a package of the workspace has a target of this kind (`bin`, `bench`, `example`) and
+    /// name.
     pub(crate) fn has_target(&self, kind: &str, name: &str) -> bool {
         let mut targets = self.packages.iter().flat_map(|package| &package.targets);
         targets.any(|target| target.name == name && target.kind.iter().any(|k| k == kind))
@@ -49,21 +55,32 @@ impl Metadata {
 
 /// Where a release binary of this workspace ends up.
 pub(crate) fn release_binary(metadata: &Metadata, name: &str) -> PathBuf {
-    metadata.target_directory.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    metadata
+        .target_directory
+        .join("release")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// The minimum Rust version that the root manifest states.
 pub(crate) fn rust_version() -> Result<String> {
     let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml"))?.parse()?;
-    let version = manifest.get("workspace").and_then(|t| t.get("package")).and_then(|t| t.get("rust-version"));
-    Ok(version.and_then(toml::Value::as_str).ok_or("Cargo.toml: [workspace.package] has no rust-version")?.to_owned())
+    let version = manifest
+        .get("workspace")
+        .and_then(|t| t.get("package"))
+        .and_then(|t| t.get("rust-version"));
+    Ok(version
+        .and_then(toml::Value::as_str)
+        .ok_or("Cargo.toml: [workspace.package] has no rust-version")?
+        .to_owned())
 }
 
 /// The version of a package in `Cargo.lock`.
 pub(crate) fn locked_version(package: &str) -> Result<String> {
     let lock: toml::Table = std::fs::read_to_string(root().join("Cargo.lock"))?.parse()?;
-    let packages = lock.get("package").and_then(toml::Value::as_array).ok_or("Cargo.lock: no packages")?;
-    let found = packages.iter().find(|p| p.get("name").and_then(toml::Value::as_str) == Some(package));
+    let packages =
+        lock.get("package").and_then(toml::Value::as_array).ok_or("Cargo.lock: no packages")?;
+    let found =
+        packages.iter().find(|p| p.get("name").and_then(toml::Value::as_str) == Some(package));
     let version = found.and_then(|p| p.get("version")).and_then(toml::Value::as_str);
     Ok(version.ok_or_else(|| format!("Cargo.lock names no package {package}"))?.to_owned())
 }

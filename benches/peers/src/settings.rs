@@ -12,8 +12,8 @@ pub(crate) fn broker() -> KafkaBroker {
 }
 
 pub(crate) trait Tuned {
-    /// A topic read from its start by a group of its own. Without the shorter backoff the client stops fetching for a second
-    /// whenever its queue is full.
+    /// A topic read from its start by a group of its own. Without the shorter backoff the client
+    /// stops fetching for a second whenever its queue is full.
     fn tuned(name: &str) -> Self;
 }
 

@@ -1,4 +1,5 @@
-//! How long single messages take: published one after the other, the next one after the one before has come.
+//! How long single messages take: published one after the other, the next one after the one before
+//! has come.
 
 use std::{
     sync::{
@@ -25,7 +26,10 @@ impl Arrivals {
     /// Of so many messages, after those of the warm-up.
     #[must_use]
     pub fn new(messages: usize) -> Arc<Self> {
-        Arc::new(Self { epoch: Instant::now(), times: (0..messages + WARM_UP).map(|_| Default::default()).collect() })
+        Arc::new(Self {
+            epoch: Instant::now(),
+            times: (0..messages + WARM_UP).map(|_| Default::default()).collect(),
+        })
     }
 
     fn now(&self) -> u64 {
@@ -50,7 +54,9 @@ impl Arrivals {
     pub fn arrive(&self, body: &[u8]) {
         let number = body.first_chunk().map_or(u64::MAX, |number| u64::from_le_bytes(*number));
         let now = self.now();
-        if let Some((_, arrived)) = usize::try_from(number).ok().and_then(|number| self.times.get(number)) {
+        if let Some((_, arrived)) =
+            usize::try_from(number).ok().and_then(|number| self.times.get(number))
+        {
             arrived.store(now, Relaxed);
         }
     }
@@ -71,9 +77,12 @@ impl Arrivals {
     #[must_use]
     pub fn percentiles(&self) -> (f64, f64) {
         let times = &self.times[WARM_UP..];
-        let mut sorted: Vec<u64> = times.iter().map(|(begin, end)| end.load(Relaxed) - begin.load(Relaxed)).collect();
+        let mut sorted: Vec<u64> =
+            times.iter().map(|(begin, end)| end.load(Relaxed) - begin.load(Relaxed)).collect();
         sorted.sort_unstable();
-        let at = |percent| Duration::from_nanos(sorted[sorted.len() * percent / 100]).as_secs_f64() * 1e6;
+        let at = |percent| {
+            Duration::from_nanos(sorted[sorted.len() * percent / 100]).as_secs_f64() * 1e6
+        };
         (at(50), at(99))
     }
 }

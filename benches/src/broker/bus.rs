@@ -71,7 +71,8 @@ impl BusSide {
         async { EventBus::connect(config).await.expect("a bus connects") }
     }
 
-    /// Handles `messages` messages of a topic, measured from the first one, and the mean time in a handler that waits.
+    /// Handles `messages` messages of a topic, measured from the first one, and the mean time in a
+    /// handler that waits.
     ///
     /// # Panics
     /// When the bus refuses.
@@ -95,7 +96,11 @@ impl BusSide {
                 tokio::time::sleep(LOOK).await;
             }
             let cost = probe.cost(messages);
-            assert_eq!(bus.is_in_recovery_mode(), self.recovery, "what waits begins the mode, where it is not off");
+            assert_eq!(
+                bus.is_in_recovery_mode(),
+                self.recovery,
+                "what waits begins the mode, where it is not off"
+            );
             gate.close();
             bus.shutdown(DEADLINE).await.expect("a bus shuts down");
             (cost, probe.clock().mean())

@@ -1,4 +1,5 @@
-//! One pool on a real broker: how much it handles, how long a message takes, and what memory a backlog takes.
+//! One pool on a real broker: how much it handles, how long a message takes, and what memory a
+//! backlog takes.
 
 use super::{BusSide, FilledTopic, Floor, Load, Reader};
 use crate::Cost;
@@ -31,15 +32,26 @@ const HASTE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl BusSide {
-    /// Handles a topic that holds `messages`, as fast as it can; then messages at a fixed rate, whose times from the call
-    /// that publishes them to their handler it returns in nanoseconds; then a backlog behind handlers that wait.
+    /// Handles a topic that holds `messages`, as fast as it can; then messages at a fixed rate,
+    /// whose times from the call that publishes them to their handler it returns in nanoseconds;
+    /// then a backlog behind handlers that wait.
     ///
     /// # Panics
     /// When the bus refuses, or messages do not come.
     #[must_use]
-    pub fn compare(self, runtime: &Runtime, floor: &dyn Floor, topic: &str, messages: u64) -> (Cost, Vec<u64>) {
+    pub fn compare(
+        self,
+        runtime: &Runtime,
+        floor: &dyn Floor,
+        topic: &str,
+        messages: u64,
+    ) -> (Cost, Vec<u64>) {
         let (cost, _) = self.read(runtime, floor, topic, Reader::Raw, Duration::ZERO, "", messages);
-        let empty = FilledTopic::empty(runtime, floor, Load { messages: 0, keys: KEYS, partitions: PARTITIONS });
+        let empty = FilledTopic::empty(
+            runtime,
+            floor,
+            Load { messages: 0, keys: KEYS, partitions: PARTITIONS },
+        );
         let times = runtime
             .block_on(runtime.spawn(open_loop(self.connect(floor), empty.name().to_owned())))
             .expect("the loop ends");
@@ -60,7 +72,8 @@ async fn open_loop(bus: impl Future<Output = EventBus>, topic: String) -> Vec<u6
     let now = move || u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let (log, done) = (Arc::clone(&times), Arc::clone(&handled));
     let handler = move |message: Message| {
-        let number = message.payload.first_chunk().map_or(u64::MAX, |number| u64::from_le_bytes(*number));
+        let number =
+            message.payload.first_chunk().map_or(u64::MAX, |number| u64::from_le_bytes(*number));
         if let Some(time) = usize::try_from(number).ok().and_then(|number| log.get(number)) {
             time.store(now() - time.load(Relaxed), Relaxed);
             done.fetch_add(1, Relaxed);
@@ -73,12 +86,20 @@ async fn open_loop(bus: impl Future<Output = EventBus>, topic: String) -> Vec<u6
     let mut receipts = Vec::new();
     for burst in 0..WARM_UP + BURSTS {
         clock.tick().await;
-        let batch = (burst * BURST..(burst + 1) * BURST).map(|number| record(number, &times, now())).collect();
+        let batch = (burst * BURST..(burst + 1) * BURST)
+            .map(|number| record(number, &times, now()))
+            .collect();
         let (bus, topic) = (bus.clone(), topic.clone());
-        receipts.push(tokio::spawn(async move { bus.publish_batch(&topic, batch).await.expect("an open bus") }));
+        receipts.push(tokio::spawn(async move {
+            bus.publish_batch(&topic, batch).await.expect("an open bus")
+        }));
     }
     for batch in receipts {
-        batch.await.expect("a batch ends").into_iter().for_each(|receipt| drop(receipt.expect("a receipt")));
+        batch
+            .await
+            .expect("a batch ends")
+            .into_iter()
+            .for_each(|receipt| drop(receipt.expect("a receipt")));
     }
     wait_until("the open loop", || handled.load(Relaxed) == times.len()).await;
     bus.shutdown(PATIENCE).await.expect("a bus shuts down");

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use std::{fmt::Debug, sync::Arc};
 use tokio::runtime::Runtime;
 
-/// The client of one broker, with the settings that the bus gives it where they decide how fast it is.
+/// The client of one broker, with the settings that the bus gives it where they decide how fast it
+/// is.
 ///
 /// # Panics
 /// All of it panics when the broker refuses, or messages do not come.
@@ -20,7 +21,10 @@ pub trait Floor: Debug {
     fn url(&self) -> String;
 
     /// The settings of the pools of a bus on this broker.
-    fn pools<'a>(&self, config: &'a mut Config) -> (&'a mut KeyedPoolConfig, &'a mut ActorPoolConfig);
+    fn pools<'a>(
+        &self,
+        config: &'a mut Config,
+    ) -> (&'a mut KeyedPoolConfig, &'a mut ActorPoolConfig);
 
     /// Makes a topic.
     fn create(&self, runtime: &Runtime, topic: &str, partitions: u32);
@@ -28,17 +32,19 @@ pub trait Floor: Debug {
     /// Publishes records to a topic and waits for all acknowledgements.
     fn fill(&self, runtime: &Runtime, topic: &str, records: &mut dyn Iterator<Item = Record>);
 
-    /// Deletes a topic. The broker may be the user's own; what is left there is a pity and no reason to fail.
+    /// Deletes a topic. The broker may be the user's own; what is left there is a pity and no
+    /// reason to fail.
     fn delete(&self, runtime: &Runtime, topic: &str);
 
-    /// Takes `messages` messages of a topic, and settles them where that is done one by one; measured from the first one.
+    /// Takes `messages` messages of a topic, and settles them where that is done one by one;
+    /// measured from the first one.
     fn read(&self, runtime: &Runtime, topic: &str, messages: u64) -> Cost;
 
     /// The bodies of all messages that a topic holds.
     fn stored(&self, runtime: &Runtime, topic: &str, partitions: u32) -> Vec<Bytes>;
 
-    /// How many different records the publishing of `messages` takes, one more included: a broker that knows event ids
-    /// stores each once.
+    /// How many different records the publishing of `messages` takes, one more included: a broker
+    /// that knows event ids stores each once.
     fn different(&self, messages: u64) -> u64;
 
     /// Publishes `messages` records.

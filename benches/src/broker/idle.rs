@@ -1,6 +1,8 @@
-//! One message now and then: how long it takes from the call that publishes it to the handler that gets it.
+//! One message now and then: how long it takes from the call that publishes it to the handler that
+//! gets it.
 //!
-//! The bus and the bare client take turns, message by message, so that both meet the same moments of the machine.
+//! The bus and the bare client take turns, message by message, so that both meet the same moments
+//! of the machine.
 
 use super::{Arrivals, BusSide, Floor};
 use buslane::{EventBus, Message, Record};
@@ -40,7 +42,9 @@ pub fn idle(
             for number in ours.numbers() {
                 clock.tick().await;
                 let body = Bytes::from(ours.publish(number));
-                bus.publish(&topic, Record::new(body).with_key("order-1")).await.expect("a receipt");
+                bus.publish(&topic, Record::new(body).with_key("order-1"))
+                    .await
+                    .expect("a receipt");
                 ours.wait_for(number).await;
                 clock.tick().await;
                 publish(theirs.publish(number)).await;

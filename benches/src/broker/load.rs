@@ -1,4 +1,5 @@
-//! What lies in a topic before it is read: envelopes of about 247 bytes with four headers, their keys drawn at random.
+//! What lies in a topic before it is read: envelopes of about 247 bytes with four headers, their
+//! keys drawn at random.
 
 use crate::SplitMix64;
 use buslane::{Envelope, Record};
@@ -24,7 +25,8 @@ impl Load {
     /// # Panics
     /// Never: the envelopes are valid.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        let payload = json!({ "total": 1990, "currency": "EUR", "sku": "sku-7", "customer": "c-123" });
+        let payload =
+            json!({ "total": 1990, "currency": "EUR", "sku": "sku-7", "customer": "c-123" });
         let mut arena = BytesMut::new();
         self.numbers().map(move |number| {
             let envelope = Envelope::new(key(number), "OrderPlaced", &payload).expect("JSON");
@@ -38,10 +40,12 @@ impl Load {
         self.counts().into_iter().max().unwrap_or(0)
     }
 
-    /// The key that has fewest messages, and how many. When it gets stuck, all of them fit in its lane.
+    /// The key that has fewest messages, and how many. When it gets stuck, all of them fit in its
+    /// lane.
     #[must_use]
     pub fn coldest(&self) -> (String, u64) {
-        let (number, count) = (0..).zip(self.counts()).min_by_key(|(_, count)| *count).unwrap_or((0, 0));
+        let (number, count) =
+            (0..).zip(self.counts()).min_by_key(|(_, count)| *count).unwrap_or((0, 0));
         (key(number), count)
     }
 

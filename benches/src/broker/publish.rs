@@ -55,7 +55,14 @@ impl BusSide {
     /// # Panics
     /// When the bus refuses one.
     #[must_use]
-    pub fn publish(self, runtime: &Runtime, floor: &dyn Floor, topic: &str, form: Form, messages: u64) -> Cost {
+    pub fn publish(
+        self,
+        runtime: &Runtime,
+        floor: &dyn Floor,
+        topic: &str,
+        form: Form,
+        messages: u64,
+    ) -> Cost {
         let bus = runtime.block_on(self.connect(floor));
         let (made, topic): (_, Arc<str>) = (Made::new(floor.different(messages)), topic.into());
         let publisher = |numbers| {
@@ -82,14 +89,22 @@ async fn one_by_one(bus: &EventBus, topic: &str, made: &Made, numbers: Range<u64
 
 async fn batches(bus: &EventBus, topic: &str, made: &Made, numbers: Range<u64>) {
     for begin in numbers.clone().step_by(usize::try_from(BATCH).unwrap_or(1)) {
-        let batch = (begin..numbers.end.min(begin + BATCH)).map(|number| made.nth(number).clone()).collect();
+        let batch = (begin..numbers.end.min(begin + BATCH))
+            .map(|number| made.nth(number).clone())
+            .collect();
         let receipts = bus.publish_batch(topic, batch).await.expect("an open bus");
         receipts.into_iter().for_each(|receipt| drop(receipt.expect("a receipt")));
     }
 }
 
-/// Runs as many publishers as the form has, each with its own numbers, after one record that makes the connection.
-pub(crate) fn publish<F>(runtime: &Runtime, form: Form, messages: u64, publisher: impl Fn(Range<u64>) -> F) -> Cost
+/// Runs as many publishers as the form has, each with its own numbers, after one record that makes
+/// the connection.
+pub(crate) fn publish<F>(
+    runtime: &Runtime,
+    form: Form,
+    messages: u64,
+    publisher: impl Fn(Range<u64>) -> F,
+) -> Cost
 where
     F: Future<Output = ()> + Send + 'static,
 {

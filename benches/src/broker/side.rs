@@ -1,4 +1,5 @@
-//! One side of a comparison, run in a process of its own: this program again, told which side it is.
+//! One side of a comparison, run in a process of its own: this program again, told which side it
+//! is.
 
 use super::{BusSide, Floor, Form, Pool, Reader, idle};
 use crate::{Cost, peak_rss_bytes, two_threads};
@@ -72,22 +73,28 @@ impl Side {
     pub fn run(&self, floor: &dyn Floor) -> Value {
         let runtime = two_threads();
         match self {
-            Self::Poll { topic, messages } => cost_line(floor.read(&runtime, topic, *messages), Duration::ZERO),
+            Self::Poll { topic, messages } => {
+                cost_line(floor.read(&runtime, topic, *messages), Duration::ZERO)
+            }
             Self::Read { topic, messages, pool, workers, reader, wait_ms, stuck, recovery } => {
                 let bus = BusSide { pool: *pool, workers: *workers, recovery: *recovery };
                 let wait = Duration::from_millis(*wait_ms);
-                let (measured, in_handler) = bus.read(&runtime, floor, topic, *reader, wait, stuck, *messages);
+                let (measured, in_handler) =
+                    bus.read(&runtime, floor, topic, *reader, wait, stuck, *messages);
                 cost_line(measured, in_handler)
             }
             Self::Publish { topic, messages, pool, form } => {
                 let measured = match pool {
-                    Some(pool) => publisher(*pool).publish(&runtime, floor, topic, *form, *messages),
+                    Some(pool) => {
+                        publisher(*pool).publish(&runtime, floor, topic, *form, *messages)
+                    }
                     None => floor.publish(&runtime, topic, *form, *messages),
                 };
                 cost_line(measured, Duration::ZERO)
             }
             Self::Idle { ours, theirs, messages, pool } => {
-                let (bus, bare) = idle(&runtime, publisher(*pool), floor, [ours, theirs], *messages);
+                let (bus, bare) =
+                    idle(&runtime, publisher(*pool), floor, [ours, theirs], *messages);
                 json!({ "p50_us": bus.0, "p99_us": bus.1, "bare_p50_us": bare.0, "bare_p99_us": bare.1 })
             }
         }

@@ -1,5 +1,6 @@
-//! A bus that publishes at a steady rate, or finds a full topic, and handles all of it, while some aggregates fail
-//! for ever. It says what became of every message; whether that is good enough is decided by the program.
+//! A bus that publishes at a steady rate, or finds a full topic, and handles all of it, while some
+//! aggregates fail for ever. It says what became of every message; whether that is good enough is
+//! decided by the program.
 
 mod books;
 mod source;
@@ -85,18 +86,21 @@ impl Steady {
         let (seconds, open, blocked, held) = runtime.block_on(async {
             let bus = self.connect(&*floor).await;
             self.subscribe(&bus, topic.name(), dead.name(), &books).await;
-            let publishing = (self.rate > 0)
-                .then(|| tokio::spawn(source::publish(self.clone(), bus.clone(), topic.name().to_owned())));
+            let publishing = (self.rate > 0).then(|| {
+                tokio::spawn(source::publish(self.clone(), bus.clone(), topic.name().to_owned()))
+            });
             let begun = Instant::now();
             let idle = self.wait(&bus, &books).await;
             // Measured from the first call to publish, or from the first message that came.
-            let seconds = if self.rate > 0 { begun.elapsed() } else { books.since_first() }.saturating_sub(idle);
+            let seconds = if self.rate > 0 { begun.elapsed() } else { books.since_first() }
+                .saturating_sub(idle);
             if let Some(publishing) = publishing {
                 publishing.await.expect("a publisher without panics");
             }
             let (stats, held) = (bus.pool_stats(), bus.status().stalled_partitions.len());
             // Blocked messages are left open, which is their policy.
-            let deadline = if self.policy == Policy::Block { Duration::from_secs(1) } else { DEADLINE };
+            let deadline =
+                if self.policy == Policy::Block { Duration::from_secs(1) } else { DEADLINE };
             bus.shutdown(deadline).await.expect("a report");
             (seconds, stats.open, stats.blocked_lanes, held)
         });
@@ -106,7 +110,8 @@ impl Steady {
         };
         let letters = letters.iter().map(|body| books::number(body)).collect();
         let mut told = self.told(&books, seconds, letters);
-        (told["open"], told["blocked_keys"], told["held_partitions"]) = (open.into(), blocked.into(), held.into());
+        (told["open"], told["blocked_keys"], told["held_partitions"]) =
+            (open.into(), blocked.into(), held.into());
         told
     }
 
@@ -175,7 +180,9 @@ impl Steady {
             }
             let is_complete = match self.policy {
                 Policy::Block => books.handled() >= healthy,
-                Policy::DeadLetter => stats.ok >= self.messages || books.handled() >= healthy && over >= self.messages,
+                Policy::DeadLetter => {
+                    stats.ok >= self.messages || books.handled() >= healthy && over >= self.messages
+                }
             };
             if is_complete {
                 return Duration::ZERO;

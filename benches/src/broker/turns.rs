@@ -1,4 +1,5 @@
-//! Figures that all brokers have, and how a figure is measured: in turns, each side in a process of its own.
+//! Figures that all brokers have, and how a figure is measured: in turns, each side in a process of
+//! its own.
 #![allow(clippy::print_stderr, reason = "says how far it is")]
 
 use super::{BrokerKind, FilledTopic, Floor, Load, Measured, Program};
@@ -30,8 +31,8 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Measures the figures whose names begin with one of `chosen`, beside those of the program of benches/peers, if there is
-    /// one. Whether all are good.
+    /// Measures the figures whose names begin with one of `chosen`, beside those of the program of
+    /// benches/peers, if there is one. Whether all are good.
     ///
     /// # Panics
     /// When a side fails; it has said why.
@@ -43,7 +44,8 @@ impl<'a> Bench<'a> {
     ) -> bool {
         let (runtime, floor, peer) = (two_threads(), broker.floor(), peer.map(Program::at));
         let this = Program::this(broker);
-        let mut bench = Bench { figures: Figures::new(chosen), floor: &*floor, runtime: &runtime, this, peer };
+        let mut bench =
+            Bench { figures: Figures::new(chosen), floor: &*floor, runtime: &runtime, this, peer };
         measure(&mut bench);
         bench.figures.all_good()
     }
@@ -85,14 +87,15 @@ impl<'a> Bench<'a> {
         turns: impl Iterator<Item = (f64, Option<&'m Measured>)>,
         value: &str,
     ) {
-        let pairs: Option<Vec<(f64, f64)>> = turns.map(|(ours, peer)| Some((ours, peer?.get(value)))).collect();
+        let pairs: Option<Vec<(f64, f64)>> =
+            turns.map(|(ours, peer)| Some((ours, peer?.get(value)))).collect();
         if let Some(pairs) = pairs {
             self.figures.judge(&format!("{name}, beside RustStream"), target, &pairs);
         }
     }
 
-    /// One message now and then; the limit is the bare client, message by message beside the bus. The peer has a process
-    /// and a topic of its own.
+    /// One message now and then; the limit is the bare client, message by message beside the bus.
+    /// The peer has a process and a topic of its own.
     pub fn idle(&mut self, values: &[(&str, f64)]) {
         let load = Load { messages: 0, keys: 1, partitions: 1 };
         for pool in POOLS {
@@ -107,12 +110,20 @@ impl<'a> Bench<'a> {
                     ours.name(),
                     theirs.name()
                 ));
-                (bus, self.measure_peer(&format!("idle --topic {} --messages {IDLE_MESSAGES}", peers.name())))
+                (
+                    bus,
+                    self.measure_peer(&format!(
+                        "idle --topic {} --messages {IDLE_MESSAGES}",
+                        peers.name()
+                    )),
+                )
             });
             for &(value, most) in values {
                 let name = format!("{group}: {} us, idle", &value[..3]);
-                let pairs: Vec<(f64, f64)> =
-                    turns.iter().map(|(bus, _)| (bus.get(value), bus.get(&format!("bare_{value}")))).collect();
+                let pairs: Vec<(f64, f64)> = turns
+                    .iter()
+                    .map(|(bus, _)| (bus.get(value), bus.get(&format!("bare_{value}"))))
+                    .collect();
                 self.figures.judge(&name, Target::RatioAtMost(most), &pairs);
                 let beside_peer = turns.iter().map(|(bus, peer)| (bus.get(value), peer.as_ref()));
                 self.judge_peer(&name, Target::RatioAtMost(1.1), beside_peer, value);
@@ -120,8 +131,9 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// A topic that waits, handled with recovery mode as it is by default; the limit is the same with the mode off. They
-    /// differ by less than the machine's noise, so each begins every other turn.
+    /// A topic that waits, handled with recovery mode as it is by default; the limit is the same
+    /// with the mode off. They differ by less than the machine's noise, so each begins every other
+    /// turn.
     pub fn recovery(&mut self, load: Load) {
         for pool in POOLS {
             let name = format!("recovery {pool}: messages a second, {} keys", load.keys);
@@ -129,7 +141,11 @@ impl<'a> Bench<'a> {
                 continue;
             }
             let topic = self.filled(load);
-            let side = format!("read --pool {pool} --reader raw --topic {} --messages {}", topic.name(), load.messages);
+            let side = format!(
+                "read --pool {pool} --reader raw --topic {} --messages {}",
+                topic.name(),
+                load.messages
+            );
             let rate = |mode: &str| self.measure(&format!("{side}{mode}")).get("rate");
             let mut on_first = false;
             let turns = turns(MANY_TURNS, &name, || {
@@ -142,12 +158,13 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Publishing in these forms, each with its words, its number of records and its target; the limit is the bare client
-    /// as it fits the form. No pool is concerned.
+    /// Publishing in these forms, each with its words, its number of records and its target; the
+    /// limit is the bare client as it fits the form. No pool is concerned.
     pub fn publishing(&mut self, load: Load, forms: &[(&str, &str, u64, Target)]) {
         for &(form, what, messages, target) in forms {
             let is_time = matches!(target, Target::RatioAtMost(_));
-            let name = format!("publish: {what}, {}", if is_time { "us" } else { "records a second" });
+            let name =
+                format!("publish: {what}, {}", if is_time { "us" } else { "records a second" });
             if !self.figures.wants(&name) {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! The client alone, which is the limit. It has the settings that the bus gives it, where they decide how fast it is.
+//! The client alone, which is the limit. It has the settings that the bus gives it, where they
+//! decide how fast it is.
 
 use super::publish::MADE;
 use crate::{
@@ -56,7 +57,10 @@ impl Bare {
 
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
-        config.set("enable.idempotence", "true").set("linger.ms", "0").set("partitioner", "fnv1a_random");
+        config
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "0")
+            .set("partitioner", "fnv1a_random");
         config
     }
 
@@ -87,11 +91,20 @@ impl Bare {
     ///
     /// # Panics
     /// When Kafka refuses one.
-    pub(super) fn send_all(&self, producer: &BaseProducer, topic: &str, records: impl Iterator<Item = Record>) {
+    pub(super) fn send_all(
+        &self,
+        producer: &BaseProducer,
+        topic: &str,
+        records: impl Iterator<Item = Record>,
+    ) {
         for record in records {
             let mut message = bare_record(topic, &record);
             while let Err((error, back)) = producer.send(message) {
-                assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{topic}: {error}");
+                assert_eq!(
+                    error.rdkafka_error_code(),
+                    Some(RDKafkaErrorCode::QueueFull),
+                    "{topic}: {error}"
+                );
                 producer.poll(Duration::from_millis(10));
                 message = back;
             }
@@ -106,7 +119,10 @@ impl Floor for Bare {
         format!("kafka://{}", self.server)
     }
 
-    fn pools<'a>(&self, config: &'a mut Config) -> (&'a mut KeyedPoolConfig, &'a mut ActorPoolConfig) {
+    fn pools<'a>(
+        &self,
+        config: &'a mut Config,
+    ) -> (&'a mut KeyedPoolConfig, &'a mut ActorPoolConfig) {
         (&mut config.kafka.keyed_pool, &mut config.kafka.actor_pool)
     }
 
@@ -114,7 +130,9 @@ impl Floor for Bare {
         let _inside = runtime.enter();
         let partitions = i32::try_from(partitions).expect("a number of partitions");
         let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let made = runtime.block_on(self.admin().create_topics([&topic], &AdminOptions::new())).expect("an answer");
+        let made = runtime
+            .block_on(self.admin().create_topics([&topic], &AdminOptions::new()))
+            .expect("an answer");
         made.into_iter().for_each(|topic| drop(topic.expect("a topic")));
     }
 
@@ -173,5 +191,8 @@ fn bare_record<'a>(topic: &'a str, record: &'a Record) -> BaseRecord<'a, [u8], [
 pub(super) fn headers(record: &Record) -> OwnedHeaders {
     let count = record.headers.iter().count();
     let headers = OwnedHeaders::new_with_capacity(count);
-    record.headers.iter().fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) }))
+    record
+        .headers
+        .iter()
+        .fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) }))
 }

@@ -1,4 +1,5 @@
-//! Publishing with the client alone: batches with `BaseProducer`, single records with `FutureProducer`.
+//! Publishing with the client alone: batches with `BaseProducer`, single records with
+//! `FutureProducer`.
 
 use super::{Bare, bare::headers};
 use crate::{
@@ -16,7 +17,13 @@ use tokio::runtime::Runtime;
 pub(super) const MADE: u64 = 4_096;
 
 impl Bare {
-    pub(super) fn publish_records(&self, runtime: &Runtime, topic: &str, form: Form, messages: u64) -> Cost {
+    pub(super) fn publish_records(
+        &self,
+        runtime: &Runtime,
+        topic: &str,
+        form: Form,
+        messages: u64,
+    ) -> Cost {
         let made = Made::new(MADE);
         if form == Form::Batch {
             let producer = self.base_producer(topic);
@@ -31,8 +38,10 @@ impl Bare {
                 for number in numbers {
                     let record = made.nth(number);
                     let key = record.key.as_deref().unwrap_or_default();
-                    let message =
-                        FutureRecord::to(&topic).payload(&record.payload[..]).key(key).headers(headers(record));
+                    let message = FutureRecord::to(&topic)
+                        .payload(&record.payload[..])
+                        .key(key)
+                        .headers(headers(record));
                     producer.send(message, Timeout::Never).await.expect("an acknowledgement");
                 }
             }

@@ -24,7 +24,9 @@ impl Bare {
         let (mut bodies, mut ends) = (Vec::new(), 0);
         while ends < partitions {
             match client.poll(PATIENCE).expect("messages, or the end of a partition") {
-                Ok(message) => bodies.push(Bytes::copy_from_slice(message.payload().unwrap_or_default())),
+                Ok(message) => {
+                    bodies.push(Bytes::copy_from_slice(message.payload().unwrap_or_default()))
+                }
                 Err(KafkaError::PartitionEOF(_)) => ends += 1,
                 Err(error) => panic!("{error}"),
             }

@@ -1,4 +1,5 @@
-//! The client alone, which is the limit. It has the settings that the bus gives it, where they decide how fast it is.
+//! The client alone, which is the limit. It has the settings that the bus gives it, where they
+//! decide how fast it is.
 
 use crate::{
     Cost,
@@ -33,8 +34,10 @@ impl Bare {
     }
 
     pub(super) async fn connect(&self) -> Context {
-        let servers: Vec<String> = self.servers.split(',').map(|server| format!("nats://{server}")).collect();
-        let client = ConnectOptions::new().client_capacity(16_384).connect(servers).await.expect("a server");
+        let servers: Vec<String> =
+            self.servers.split(',').map(|server| format!("nats://{server}")).collect();
+        let client =
+            ConnectOptions::new().client_capacity(16_384).connect(servers).await.expect("a server");
         jetstream::new(client)
     }
 }
@@ -44,7 +47,10 @@ impl Floor for Bare {
         format!("nats://{}", self.servers)
     }
 
-    fn pools<'a>(&self, config: &'a mut Config) -> (&'a mut KeyedPoolConfig, &'a mut ActorPoolConfig) {
+    fn pools<'a>(
+        &self,
+        config: &'a mut Config,
+    ) -> (&'a mut KeyedPoolConfig, &'a mut ActorPoolConfig) {
         (&mut config.nats.keyed_pool, &mut config.nats.actor_pool)
     }
 
@@ -56,11 +62,14 @@ impl Floor for Bare {
             duplicate_window: Duration::from_secs(120),
             ..stream::Config::default()
         };
-        runtime.block_on(async { self.connect().await.create_stream(config).await }).expect("a stream");
+        runtime
+            .block_on(async { self.connect().await.create_stream(config).await })
+            .expect("a stream");
     }
 
     fn fill(&self, runtime: &Runtime, topic: &str, records: &mut dyn Iterator<Item = Record>) {
-        runtime.block_on(async { super::publish::all(&self.connect().await, topic, records).await });
+        runtime
+            .block_on(async { super::publish::all(&self.connect().await, topic, records).await });
     }
 
     fn delete(&self, runtime: &Runtime, topic: &str) {

@@ -17,14 +17,21 @@ use tokio::runtime::Runtime;
 const WINDOW: usize = 1_000;
 
 impl Bare {
-    pub(super) fn publish_records(&self, runtime: &Runtime, topic: &str, form: Form, messages: u64) -> Cost {
+    pub(super) fn publish_records(
+        &self,
+        runtime: &Runtime,
+        topic: &str,
+        form: Form,
+        messages: u64,
+    ) -> Cost {
         let (context, made) = (runtime.block_on(self.connect()), Made::new(messages + 1));
         let topic: Arc<str> = topic.into();
         let publisher = |numbers: Range<u64>| {
             let (context, topic, made) = (context.clone(), Arc::clone(&topic), made.clone());
             async move {
                 if form == Form::Batch {
-                    return all(&context, &topic, numbers.map(|number| made.nth(number).clone())).await;
+                    return all(&context, &topic, numbers.map(|number| made.nth(number).clone()))
+                        .await;
                 }
                 for number in numbers {
                     stored(send(&context, &topic, made.nth(number)).await).await;
@@ -52,7 +59,9 @@ pub(super) async fn all(context: &Context, topic: &str, records: impl Iterator<I
 }
 
 async fn send(context: &Context, topic: &str, record: &Record) -> PublishAckFuture {
-    let sent = context.publish_with_headers(topic.to_owned(), headers(record), record.payload.clone()).await;
+    let sent = context
+        .publish_with_headers(topic.to_owned(), headers(record), record.payload.clone())
+        .await;
     sent.expect("a connection")
 }
 

@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 pub struct ActorPoolConfig {
     /// Actors: handlers that run or wait at the same time. Default: 256. At least 1.
     pub actors: usize,
-    /// Restarts of one actor within [`restart_window`](Self::restart_window) before it cools down; 0 lets it cool
-    /// down after its first failure. Default: 3.
+    /// Restarts of one actor within [`restart_window`](Self::restart_window) before it cools down;
+    /// 0 lets it cool down after its first failure. Default: 3.
     pub max_restarts: usize,
     /// How long a restart is remembered. Default: 60 s.
     pub restart_window: Duration,
@@ -20,7 +20,8 @@ pub struct ActorPoolConfig {
     pub wait_timeout: Duration,
     /// A lane per key, or a fixed number of slots. Default: a lane per key.
     pub mode: Mode,
-    /// How much may be open. Default: 256,000 messages, 1,000 a lane. See [`inbox_size`](Self::inbox_size).
+    /// How much may be open. Default: 256,000 messages, 1,000 a lane. See
+    /// [`inbox_size`](Self::inbox_size).
     pub bounds: Bounds,
     /// Handles jobs that bring no handler. Default: none.
     pub default_handler: Option<Arc<dyn ErasedHandler>>,
@@ -29,8 +30,8 @@ pub struct ActorPoolConfig {
 }
 
 impl ActorPoolConfig {
-    /// Bounds the open messages to `inbox_size` for each actor. Actors share their lanes, so this is a figure of
-    /// the pool: any lane may use what others leave, up to its own bound.
+    /// Bounds the open messages to `inbox_size` for each actor. Actors share their lanes, so this
+    /// is a figure of the pool: any lane may use what others leave, up to its own bound.
     #[must_use]
     pub const fn inbox_size(mut self, inbox_size: usize) -> Self {
         self.bounds.messages = self.actors.saturating_mul(inbox_size);

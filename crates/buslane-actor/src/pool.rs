@@ -5,8 +5,8 @@ use crate::{
     supervisor::{Plan, SeatTasks, Supervisor, join},
 };
 use buslane_core::{
-    BoxFuture, Job, LaneState, Latencies, Moved, Pool, PoolSide, PoolStats, RunningJob, StopReport, SubmitError, Taken,
-    Want,
+    BoxFuture, Job, LaneState, Latencies, Moved, Pool, PoolSide, PoolStats, RunningJob, StopReport,
+    SubmitError, Taken, Want,
 };
 use buslane_lanes::{Engine, EngineConfig, PoolMetrics, Stopping};
 use ractor::{ActorRef, ActorRuntime, SpawnErr};
@@ -24,11 +24,13 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A pool of supervised ractor actors that run lanes.
 ///
 /// # Mailboxes
-/// ractor's mailboxes have no bound. No job ever goes through one: each actor gets one message, which tells it to
-/// begin, and the supervisor gets the events of its actors. What is submitted lies in the lanes, which have bounds.
+/// ractor's mailboxes have no bound. No job ever goes through one: each actor gets one message,
+/// which tells it to begin, and the supervisor gets the events of its actors. What is submitted
+/// lies in the lanes, which have bounds.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Pool::stop`] kills its actors at their next `.await`; what was open is abandoned.
+/// Dropping it without [`Pool::stop`] kills its actors at their next `.await`; what was open is
+/// abandoned.
 pub struct ActorPool {
     engine: Arc<Engine>,
     wait_timeout: Duration,
@@ -78,12 +80,17 @@ impl ActorPool {
             drained: until_drained,
             tasks: seats.clone(),
         };
-        let (supervisor, start) =
-            ActorRuntime::spawn_instant(None, Supervisor, plan).expect("an actor without a name can always be made");
+        let (supervisor, start) = ActorRuntime::spawn_instant(None, Supervisor, plan)
+            .expect("an actor without a name can always be made");
         let clock = Arc::clone(&engine);
-        let timer = tokio::spawn(async move { clock.run_timer(|at| time::sleep_until(at.into())).await });
+        let timer =
+            tokio::spawn(async move { clock.run_timer(|at| time::sleep_until(at.into())).await });
         let crew = Crew { supervisor, start, seats, timer, drained };
-        Self { engine, wait_timeout: config.wait_timeout, state: Mutex::new(State::Running(Some(crew))) }
+        Self {
+            engine,
+            wait_timeout: config.wait_timeout,
+            state: Mutex::new(State::Running(Some(crew))),
+        }
     }
 }
 
@@ -97,7 +104,8 @@ impl Crew {
                 let _ = supervision.await;
             }
         });
-        // The actors end by themselves when nothing is open, and the supervisor after the last of them.
+        // The actors end by themselves when nothing is open, and the supervisor after the last of
+        // them.
         let patience = if engine.stats().open == 0 { GRACE } else { Duration::ZERO };
         if time::timeout(patience, &mut supervision).await.is_err() {
             supervisor.kill();
@@ -134,7 +142,10 @@ impl Pool for ActorPool {
         self.engine.try_submit(batch)
     }
 
-    fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>) -> BoxFuture<'a, Result<(), SubmitError>> {
+    fn submit<'a>(
+        &'a self,
+        batch: &'a mut VecDeque<Job>,
+    ) -> BoxFuture<'a, Result<(), SubmitError>> {
         Box::pin(self.engine.submit(batch, time::sleep(self.wait_timeout)))
     }
 
@@ -167,16 +178,22 @@ impl Pool for ActorPool {
                 if let Some(crew) = crew.take() {
                     let stopping = Stopping::begin(&self.engine);
                     let stopped = crew.stop(Arc::clone(&self.engine), stopping, deadline);
-                    // In a task of its own, so that a caller who gives up does not leave the pool half stopped.
+                    // In a task of its own, so that a caller who gives up does not leave the pool
+                    // half stopped.
                     tokio::spawn(async move { done.send(Some(stopped.await)) });
                 }
                 *state = State::Stopping(answer.clone());
                 answer
             }
         };
-        Box::pin(
-            async move { answer.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default() },
-        )
+        Box::pin(async move {
+            answer
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|report| *report)
+                .unwrap_or_default()
+        })
     }
 }
 

@@ -21,10 +21,21 @@ pub(crate) enum Remedy {
 pub(crate) struct Restarts(VecDeque<Instant>);
 
 impl Restarts {
-    /// Notes a failure, and says what is to be done about it. After a cool-down the window is empty; a seat that
-    /// may not rest keeps its newest `max` restarts, so that it rests as soon as it may and fails again.
-    pub(crate) fn failed(&mut self, now: Instant, window: Duration, max: usize, may_rest: bool) -> Remedy {
-        while self.0.front().is_some_and(|restart| now.saturating_duration_since(*restart) >= window) {
+    /// Notes a failure, and says what is to be done about it. After a cool-down the window is
+    /// empty; a seat that may not rest keeps its newest `max` restarts, so that it rests as soon as
+    /// it may and fails again.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        window: Duration,
+        max: usize,
+        may_rest: bool,
+    ) -> Remedy {
+        while self
+            .0
+            .front()
+            .is_some_and(|restart| now.saturating_duration_since(*restart) >= window)
+        {
             self.0.pop_front();
         }
         if self.0.len() < max {
@@ -48,20 +59,32 @@ mod tests {
     #[test]
     fn p8_restarts_are_counted_within_a_sliding_window() {
         let start = Instant::now();
-        let failures = [(0, Remedy::Restart), (20, Remedy::Restart), (40, Remedy::Restart), (59, Remedy::CoolDown)];
+        let failures = [
+            (0, Remedy::Restart),
+            (20, Remedy::Restart),
+            (40, Remedy::Restart),
+            (59, Remedy::CoolDown),
+        ];
         let after_cool_down = [(90, Remedy::Restart), (91, Remedy::Restart), (92, Remedy::Restart)];
         let sliding = [(150, Remedy::Restart), (150, Remedy::CoolDown)];
         let mut restarts = Restarts::default();
         for (second, remedy) in failures.into_iter().chain(after_cool_down).chain(sliding) {
             let now = start + Duration::from_secs(second);
-            assert_eq!(restarts.failed(now, Duration::from_secs(60), 3, true), remedy, "at second {second}");
+            assert_eq!(
+                restarts.failed(now, Duration::from_secs(60), 3, true),
+                remedy,
+                "at second {second}"
+            );
         }
     }
 
     #[test]
     fn p8_no_restart_at_all() {
         for (may_rest, remedy) in [(true, Remedy::CoolDown), (false, Remedy::RestartAnyway)] {
-            assert_eq!(Restarts::default().failed(Instant::now(), Duration::from_secs(60), 0, may_rest), remedy);
+            assert_eq!(
+                Restarts::default().failed(Instant::now(), Duration::from_secs(60), 0, may_rest),
+                remedy
+            );
         }
     }
 
@@ -79,7 +102,11 @@ mod tests {
             (62, true, Remedy::Restart),
         ] {
             let now = start + Duration::from_secs(second);
-            assert_eq!(restarts.failed(now, Duration::from_secs(60), 3, may_rest), remedy, "at second {second}");
+            assert_eq!(
+                restarts.failed(now, Duration::from_secs(60), 3, may_rest),
+                remedy,
+                "at second {second}"
+            );
         }
     }
 }

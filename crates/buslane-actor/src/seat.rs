@@ -1,10 +1,12 @@
-//! One worker actor: it has a seat in the pool, and runs lanes there until it fails or there is nothing left to do.
+//! One worker actor: it has a seat in the pool, and runs lanes there until it fails or there is
+//! nothing left to do.
 //!
-//! It keeps no work in its mailbox. A ractor mailbox has no bound, and what lies in it is lost when the actor fails;
-//! the lanes have bounds, and keep what they hold.
+//! It keeps no work in its mailbox. A ractor mailbox has no bound, and what lies in it is lost when
+//! the actor fails; the lanes have bounds, and keep what they hold.
 //!
-//! What it runs has a task of its own, which fails when the actor's worker fails and ends when the actor is killed.
-//! Inside of the actor's task, ractor would look at its four ports each time a handler goes on.
+//! What it runs has a task of its own, which fails when the actor's worker fails and ends when the
+//! actor is killed. Inside of the actor's task, ractor would look at its four ports each time a
+//! handler goes on.
 
 use crate::supervisor::SeatTasks;
 use buslane_lanes::{Engine, OnPanic, Worker};
@@ -40,20 +42,29 @@ impl Actor for Seat {
         Ok(place)
     }
 
-    async fn post_start(&self, myself: ActorRef<Run>, _: &mut Place) -> Result<(), ActorProcessingErr> {
+    async fn post_start(
+        &self,
+        myself: ActorRef<Run>,
+        _: &mut Place,
+    ) -> Result<(), ActorProcessingErr> {
         myself.cast(Run)?;
         Ok(())
     }
 
-    async fn handle(&self, myself: ActorRef<Run>, _: Run, place: &mut Place) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Run>,
+        _: Run,
+        place: &mut Place,
+    ) -> Result<(), ActorProcessingErr> {
         if let Some(rest) = place.rest.take()
             && rest.over().await
         {
             place.engine.restarted();
             info!(seat = place.index, "actor is tried again after its cool-down");
         }
-        // Starting has woken the supervisor, which an executor may have queued behind this task: a handler that
-        // computes must not keep it from its work.
+        // Starting has woken the supervisor, which an executor may have queued behind this task: a
+        // handler that computes must not keep it from its work.
         requeue().await;
         if let Err(payload) = place.run().await? {
             resume_unwind(payload);
@@ -72,7 +83,8 @@ impl Place {
         let (tell, ended) = oneshot::channel();
         let worker = Worker::new(Arc::clone(&self.engine), self.index);
         let task = tokio::spawn(async move {
-            // The worker gives its lanes back when it is dropped, so it goes before anybody hears of its end.
+            // The worker gives its lanes back when it is dropped, so it goes before anybody hears
+            // of its end.
             let end = { worker }.run(OnPanic::Fail).await;
             // Nobody listens any more when the actor was killed.
             let _ = tell.send(end);
@@ -122,7 +134,8 @@ impl Rest {
         Self { engine, time, drained }
     }
 
-    /// Waits until it is over; tells whether there may be work again. There is none when the pool has ended.
+    /// Waits until it is over; tells whether there may be work again. There is none when the pool
+    /// has ended.
     async fn over(mut self) -> bool {
         time::timeout(self.time, self.drained.wait_for(|drained| *drained)).await.is_err()
     }

@@ -1,7 +1,8 @@
 //! The supervisor actor: it fills the seats, and fills them again when their actors fail.
 //!
-//! Nothing but supervision events goes through its mailbox. Those are few: at most one failure a seat is under way,
-//! because the next actor of a seat starts only after the failure of the last was handled.
+//! Nothing but supervision events goes through its mailbox. Those are few: at most one failure a
+//! seat is under way, because the next actor of a seat starts only after the failure of the last
+//! was handled.
 
 use crate::{
     restarts::{Remedy, Restarts},
@@ -74,7 +75,11 @@ impl Actor for Supervisor {
     type State = Seats;
     type Arguments = Plan;
 
-    async fn pre_start(&self, myself: ActorRef<()>, plan: Plan) -> Result<Seats, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<()>,
+        plan: Plan,
+    ) -> Result<Seats, ActorProcessingErr> {
         let actors = plan.actors;
         let mut seats = Seats {
             plan,
@@ -94,12 +99,16 @@ impl Actor for Supervisor {
         seats: &mut Seats,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorFailed(actor, error) => seats.failed(&myself, &actor, &error).await?,
+            SupervisionEvent::ActorFailed(actor, error) => {
+                seats.failed(&myself, &actor, &error).await?
+            }
             // An actor that ended by itself brings its state along: nothing is left to do.
             SupervisionEvent::ActorTerminated(actor, Some(_), _) => {
                 seats.by_actor.remove(&actor.get_id());
             }
-            SupervisionEvent::ActorTerminated(actor, None, _) => seats.failed(&myself, &actor, &"killed").await?,
+            SupervisionEvent::ActorTerminated(actor, None, _) => {
+                seats.failed(&myself, &actor, &"killed").await?
+            }
             _ => {}
         }
         if seats.by_actor.is_empty() {
@@ -116,7 +125,12 @@ impl Seats {
         index: usize,
         rest: Option<Rest>,
     ) -> Result<(), ActorProcessingErr> {
-        let place = Place { engine: Arc::clone(&self.plan.engine), index, rest, tasks: self.plan.tasks.clone() };
+        let place = Place {
+            engine: Arc::clone(&self.plan.engine),
+            index,
+            rest,
+            tasks: self.plan.tasks.clone(),
+        };
         let (actor, task) = Actor::spawn_linked(None, Seat, place, myself.get_cell()).await?;
         self.by_actor.insert(actor.get_id(), index);
         self.plan.tasks.add(index, task);
@@ -132,14 +146,18 @@ impl Seats {
         let Some(index) = self.by_actor.remove(&actor.get_id()) else { return Ok(()) };
         let error = excerpt::error(error);
         for last in self.plan.tasks.take_seat(index) {
-            // The actor has told of its failure, which is the last thing it does, and its worker has ended before.
+            // The actor has told of its failure, which is the last thing it does, and its worker
+            // has ended before.
             let _ = last.await;
         }
-        let Plan { engine, actors, max_restarts, restart_window, cool_down, drained, .. } = &self.plan;
+        let Plan { engine, actors, max_restarts, restart_window, cool_down, drained, .. } =
+            &self.plan;
         let now = Instant::now().into_std();
-        // Half of the actors stay in service: with all of them at rest no message would be handled, of no key.
+        // Half of the actors stay in service: with all of them at rest no message would be handled,
+        // of no key.
         let may_rest = 2 * (engine.workers_down() + 1) <= *actors;
-        let rest = match self.restarts[index].failed(now, *restart_window, *max_restarts, may_rest) {
+        let rest = match self.restarts[index].failed(now, *restart_window, *max_restarts, may_rest)
+        {
             Remedy::Restart => {
                 engine.restarted();
                 warn!(seat = index, %error, "actor failed and is restarted");

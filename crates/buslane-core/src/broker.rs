@@ -1,6 +1,7 @@
 //! The contract of a broker: it hands out deliveries, takes settlements and publishes records.
 //!
-//! A broker knows no pool and no handler. "Commit" and "acknowledge" are words of the implementations.
+//! A broker knows no pool and no handler. "Commit" and "acknowledge" are words of the
+//! implementations.
 
 mod error;
 mod events;
@@ -62,18 +63,25 @@ pub struct Delivery {
 
 /// Messages of one source, in order: one partition while it is assigned, or one subscription.
 ///
-/// Who holds it reads when there is room, and not reading is the back-pressure: an intake holds a bounded number
-/// of messages and then stops reading its source, without disturbing other sources or a group membership.
+/// Who holds it reads when there is room, and not reading is the back-pressure: an intake holds a
+/// bounded number of messages and then stops reading its source, without disturbing other sources
+/// or a group membership.
 ///
-/// Each assignment has its own [`Source`] value, also when a partition comes back to the same member.
+/// Each assignment has its own [`Source`] value, also when a partition comes back to the same
+/// member.
 pub trait Intake: Send {
     /// Where the messages come from.
     fn source(&self) -> &Arc<Source>;
 
-    /// Appends up to `max` deliveries to `out` and returns how many, at least one; `None` when the source is over:
-    /// revoked, unsubscribed or closed. Deliveries handed out before stay valid to settle. Wakes the task that
-    /// polled last, by this method or by [`Intake::poll_end`].
-    fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>>;
+    /// Appends up to `max` deliveries to `out` and returns how many, at least one; `None` when the
+    /// source is over: revoked, unsubscribed or closed. Deliveries handed out before stay valid to
+    /// settle. Wakes the task that polled last, by this method or by [`Intake::poll_end`].
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> Poll<Option<usize>>;
 
     /// Ready when the source is over, without reading from it: for a reader that waits for room.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()>;
@@ -91,7 +99,8 @@ pub enum BrokerEvent {
     },
     /// The connection is back.
     Reconnected,
-    /// Reading has ended for good: a fenced member, a refused authorisation, a client that cannot go on.
+    /// Reading has ended for good: a fenced member, a refused authorisation, a client that cannot
+    /// go on.
     Failed(BrokerError),
 }
 
@@ -99,7 +108,9 @@ impl fmt::Debug for BrokerEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Assigned(intake) => f.debug_tuple("Assigned").field(intake.source()).finish(),
-            Self::Disconnected { reason } => f.debug_struct("Disconnected").field("reason", reason).finish(),
+            Self::Disconnected { reason } => {
+                f.debug_struct("Disconnected").field("reason", reason).finish()
+            }
             Self::Reconnected => f.write_str("Reconnected"),
             Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
         }
@@ -129,9 +140,11 @@ impl<T> Answer<'_, T> {
 pub struct SubscribeOptions {
     /// Settle each message before its handler runs: strict at-most-once.
     pub settle_first: bool,
-    /// Messages need not outlive the broker's processes: a stream that is created for them on NATS lives in memory.
+    /// Messages need not outlive the broker's processes: a stream that is created for them on NATS
+    /// lives in memory.
     pub ephemeral: bool,
-    /// A message without a key has the last token of its subject as key. NATS alone: elsewhere nothing has a subject.
+    /// A message without a key has the last token of its subject as key. NATS alone: elsewhere
+    /// nothing has a subject.
     pub subject_key: bool,
 }
 
@@ -142,14 +155,16 @@ pub struct Lag {
     pub topic: Topic,
     /// The partition.
     pub partition: u32,
-    /// Messages from the lowest one that is not settled to the end. Settled ones above it count too.
+    /// Messages from the lowest one that is not settled to the end. Settled ones above it count
+    /// too.
     pub messages: u64,
     /// Of these, messages that are not settled: what is still to be done.
     pub open: u64,
-    /// Of these, messages that could be handed out and were not; `None` where the broker cannot tell.
+    /// Of these, messages that could be handed out and were not; `None` where the broker cannot
+    /// tell.
     pub unread: Option<u64>,
-    /// Time since that lowest one was published, where it is known: `None` when nothing is behind, or nothing of the
-    /// partition was read yet.
+    /// Time since that lowest one was published, where it is known: `None` when nothing is behind,
+    /// or nothing of the partition was read yet.
     pub age: Option<Duration>,
 }
 
@@ -158,16 +173,21 @@ pub trait Broker: Send + Sync + 'static {
     /// Which backend it is.
     fn backend(&self) -> Backend;
 
-    /// Publishes records to a topic, in order per key. The answer has one entry a record, in their order, given
-    /// after the broker's own acknowledgement. Two calls keep their order when the first was answered before the
-    /// second.
+    /// Publishes records to a topic, in order per key. The answer has one entry a record, in their
+    /// order, given after the broker's own acknowledgement. Two calls keep their order when the
+    /// first was answered before the second.
     ///
     /// # Cancel safety
     /// Dropping a waiting answer leaves it open which of the records were published.
-    fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>>;
+    fn publish<'a>(
+        &'a self,
+        topic: &'a Topic,
+        records: Vec<Record>,
+    ) -> Answer<'a, Vec<Result<Receipt, PublishError>>>;
 
-    /// Makes sure that records for a topic would be stored: it exists, or is created where missing topics are; and, where the
-    /// server tells it without a record, this client may write to it. The default asks nothing.
+    /// Makes sure that records for a topic would be stored: it exists, or is created where missing
+    /// topics are; and, where the server tells it without a record, this client may write to it.
+    /// The default asks nothing.
     ///
     /// # Cancel safety
     /// Cancelling leaves a topic that was created.
@@ -176,12 +196,17 @@ pub trait Broker: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Adds topics to what this member reads, in one change of the group's membership. Topics that it reads
-    /// already are left alone, but for [`SubscribeOptions::settle_first`] and [`SubscribeOptions::subject_key`], which may
-    /// count from now on. Sources arrive as [`BrokerEvent::Assigned`].
-    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>>;
+    /// Adds topics to what this member reads, in one change of the group's membership. Topics that
+    /// it reads already are left alone, but for [`SubscribeOptions::settle_first`] and
+    /// [`SubscribeOptions::subject_key`], which may count from now on. Sources arrive as
+    /// [`BrokerEvent::Assigned`].
+    fn subscribe<'a>(
+        &'a self,
+        topics: &'a [(Topic, SubscribeOptions)],
+    ) -> BoxFuture<'a, Result<(), BrokerError>>;
 
-    /// Takes a topic out of what this member reads; its intakes end. Other topics are not disturbed.
+    /// Takes a topic out of what this member reads; its intakes end. Other topics are not
+    /// disturbed.
     fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>>;
 
     /// The next event, or `None` after [`Broker::close`]. One caller at a time.
@@ -199,21 +224,29 @@ pub trait Broker: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<TopicSettings, BrokerError>>;
 
     /// The settings of a topic, or `None` when there is no such topic.
-    fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>>;
+    fn topic_settings<'a>(
+        &'a self,
+        topic: &'a Topic,
+    ) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>>;
 
-    /// What this member's sources hold that is not settled: an entry for each partition that is assigned to it, as soon as
-    /// the broker knows.
+    /// What this member's sources hold that is not settled: an entry for each partition that is
+    /// assigned to it, as soon as the broker knows.
     fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>>;
 
-    /// How far the group has come in each partition of `topics`, whichever member reads it: also in partitions that this
-    /// member has not got, or not yet. The topics are ones that this member subscribes to; others are left out. Asks the
-    /// server, so that `end` covers every record whose publish was answered before the call.
+    /// How far the group has come in each partition of `topics`, whichever member reads it: also in
+    /// partitions that this member has not got, or not yet. The topics are ones that this member
+    /// subscribes to; others are left out. Asks the server, so that `end` covers every record whose
+    /// publish was answered before the call.
     ///
     /// # Cancel safety
     /// Cancelling changes nothing.
-    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>>;
+    fn progress<'a>(
+        &'a self,
+        topics: &'a [Topic],
+    ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>>;
 
-    /// Asks the server whether it is there: a small question without effect. The default says that it is.
+    /// Asks the server whether it is there: a small question without effect. The default says that
+    /// it is.
     ///
     /// # Cancel safety
     /// Cancelling changes nothing.
@@ -243,7 +276,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Ends all intakes; nothing more is read. Settlements are still taken.
     fn stop_reading(&self) -> BoxFuture<'_, ()>;
 
-    /// Sends settlements and records that are on their way, leaves the group and closes, within `deadline`.
-    /// What was handed out and not settled is delivered again to whoever comes next. Idempotent.
+    /// Sends settlements and records that are on their way, leaves the group and closes, within
+    /// `deadline`. What was handed out and not settled is delivered again to whoever comes next.
+    /// Idempotent.
     fn close(&self, deadline: Duration) -> BoxFuture<'_, Result<(), BrokerError>>;
 }

@@ -1,6 +1,7 @@
 //! The envelope: one event of one aggregate, and the rules it must keep.
 //!
-//! Not a message: where an event came from and how often it was tried is in [`Message`](crate::Message).
+//! Not a message: where an event came from and how often it was tried is in
+//! [`Message`](crate::Message).
 
 mod error;
 mod layout;
@@ -30,9 +31,11 @@ pub struct Envelope {
     pub aggregate_id: ByteString,
     /// What happened. Not blank.
     pub event_type: ByteString,
-    /// Version of the event's schema or of the aggregate, as the application counts. Above 0; 1 by default.
+    /// Version of the event's schema or of the aggregate, as the application counts. Above 0; 1 by
+    /// default.
     pub event_version: i64,
-    /// When it happened. Nanoseconds are kept, and so is the offset. The time of creation by default.
+    /// When it happened. Nanoseconds are kept, and so is the offset. The time of creation by
+    /// default.
     pub timestamp: OffsetDateTime,
     /// Trace that the event belongs to; left out on the wire when empty.
     pub trace_id: ByteString,
@@ -48,8 +51,8 @@ impl Envelope {
     /// An envelope with a new id (UUID version 7), version 1 and the present time.
     ///
     /// # Errors
-    /// [`EnvelopeError::PayloadNotJson`] when `payload` does not serialise. The other rules are checked on
-    /// publishing, or now by [`Envelope::validate`].
+    /// [`EnvelopeError::PayloadNotJson`] when `payload` does not serialise. The other rules are
+    /// checked on publishing, or now by [`Envelope::validate`].
     pub fn new(
         aggregate_id: impl Into<ByteString>,
         event_type: impl Into<ByteString>,
@@ -116,7 +119,8 @@ fn check(
 
 fn is_blank(text: &str) -> bool {
     // Nearly every text starts with a letter or a digit.
-    !text.bytes().next().is_some_and(|byte| byte.is_ascii_graphic()) && text.chars().all(char::is_whitespace)
+    !text.bytes().next().is_some_and(|byte| byte.is_ascii_graphic())
+        && text.chars().all(char::is_whitespace)
 }
 
 fn new_event_id() -> ByteString {

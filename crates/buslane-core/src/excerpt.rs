@@ -105,7 +105,8 @@ impl Write for Cut<'_, '_> {
         let mut plain = 0;
         for (at, character) in text.char_indices() {
             let is_plain = !can_deceive(character);
-            let length = if is_plain { character.len_utf8() } else { character.escape_default().len() };
+            let length =
+                if is_plain { character.len_utf8() } else { character.escape_default().len() };
             let Some(room) = self.room.checked_sub(length) else {
                 self.left_out = text.len() - at;
                 return self.out.write_str(&text[plain..at]);
@@ -153,10 +154,17 @@ mod tests {
         assert_eq!(Excerpt::new("0123", 4).to_string(), "0123");
         assert_eq!(Excerpt::new("01234", 4).to_string(), "0123… +1 bytes");
         assert_eq!(Excerpt::new("世界", 5).to_string(), "世… +3 bytes", "never within a character");
-        assert_eq!(Excerpt::new("abc\n\n", 6).to_string(), "abc\\n… +1 bytes", "nor within an escape");
+        assert_eq!(
+            Excerpt::new("abc\n\n", 6).to_string(),
+            "abc\\n… +1 bytes",
+            "nor within an escape"
+        );
         assert_eq!(Excerpt::new("x", 0).to_string(), "… +1 bytes");
         let long = "k".repeat(900_000);
-        assert_eq!(key(long.as_bytes()).to_string(), format!("{}… +899744 bytes", &long[..KEY_BYTES]));
+        assert_eq!(
+            key(long.as_bytes()).to_string(),
+            format!("{}… +899744 bytes", &long[..KEY_BYTES])
+        );
         assert_eq!(field(&[0xff; 1_000]).to_string().matches('\u{fffd}').count(), FIELD_BYTES / 3);
         assert!(error(&"\n".repeat(900_000)).to_string().len() < ERROR_BYTES + 32);
     }

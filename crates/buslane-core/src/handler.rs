@@ -11,11 +11,12 @@ use std::future::Future;
 
 /// Something that handles messages: an async function, a closure, or a type of your own.
 ///
-/// Closures are `Fn(M) -> impl Future + Send`. A type names what it returns and implements the one method as
-/// `async fn handle`.
+/// Closures are `Fn(M) -> impl Future + Send`. A type names what it returns and implements the one
+/// method as `async fn handle`.
 ///
 /// # Cancel safety
-/// The future is dropped when a handler timeout or a shutdown deadline passes: at an `.await`, never between.
+/// The future is dropped when a handler timeout or a shutdown deadline passes: at an `.await`,
+/// never between.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle `{M}`",
     note = "a handler is an async function or a closure `Fn({M}) -> impl Future + Send`; one that captures clones into an `async move` block"

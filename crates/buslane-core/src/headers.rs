@@ -1,15 +1,15 @@
 //! Ordered headers that may repeat, packed into one buffer.
 //!
-//! Not a map: order and duplicates are kept, look-up is a scan (messages carry a handful). Cloning shares the
-//! buffer, so a header costs no allocation of its own.
+//! Not a map: order and duplicates are kept, look-up is a scan (messages carry a handful). Cloning
+//! shares the buffer, so a header costs no allocation of its own.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::{fmt, ops::Range};
 
 /// The headers of one message, in order, duplicates kept. Empty by default.
 ///
-/// Layout of the buffer, private to this type: for each header the name's length (`u16`), the value's length
-/// (`u32`), both little endian, then name and value.
+/// Layout of the buffer, private to this type: for each header the name's length (`u16`), the
+/// value's length (`u32`), both little endian, then name and value.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Bytes);
 
@@ -35,7 +35,8 @@ impl Headers {
         HeadersBuilder { buffer: BytesMut::with_capacity(bytes) }
     }
 
-    /// Starts a list whose bytes are cut from the front of `arena`, so that many messages share one allocation.
+    /// Starts a list whose bytes are cut from the front of `arena`, so that many messages share one
+    /// allocation.
     #[must_use]
     pub fn builder_in(arena: BytesMut) -> HeadersBuilder {
         HeadersBuilder { buffer: arena }
@@ -80,7 +81,8 @@ impl Headers {
                 let (&[n1, n2, v1, v2, v3, v4], list) = rest.split_first_chunk::<PREFIX>()?;
                 let name_len = usize::from(u16::from_le_bytes([n1, n2]));
                 let header;
-                (header, rest) = list.split_at_checked(name_len + u32::from_le_bytes([v1, v2, v3, v4]) as usize)?;
+                (header, rest) = list
+                    .split_at_checked(name_len + u32::from_le_bytes([v1, v2, v3, v4]) as usize)?;
                 if name_len == name.len()
                     && let Some((found, value)) = header.split_at_checked(name_len)
                     && found.eq_ignore_ascii_case(name.as_bytes())
@@ -124,7 +126,8 @@ impl Headers {
         std::iter::from_fn(move || {
             let prefix = self.0.get(at..at + PREFIX)?;
             let name_len = usize::from(u16::from_le_bytes([prefix[0], prefix[1]]));
-            let value_len = u32::from_le_bytes([prefix[2], prefix[3], prefix[4], prefix[5]]) as usize;
+            let value_len =
+                u32::from_le_bytes([prefix[2], prefix[3], prefix[4], prefix[5]]) as usize;
             let name = at + PREFIX..at + PREFIX + name_len;
             let value = name.end..name.end + value_len;
             at = value.end;
@@ -135,7 +138,9 @@ impl Headers {
 
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value)))).finish()
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
+            .finish()
     }
 }
 
@@ -163,8 +168,10 @@ impl HeadersBuilder {
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         let value = value.as_ref();
         self.buffer.reserve(PREFIX + name.len() + value.len());
-        let [n1, n2] = u16::try_from(name.len()).expect("a header name fits in 65,535 bytes").to_le_bytes();
-        let [v1, v2, v3, v4] = u32::try_from(value.len()).expect("a header value fits in 4 GiB").to_le_bytes();
+        let [n1, n2] =
+            u16::try_from(name.len()).expect("a header name fits in 65,535 bytes").to_le_bytes();
+        let [v1, v2, v3, v4] =
+            u32::try_from(value.len()).expect("a header value fits in 4 GiB").to_le_bytes();
         self.buffer.put_slice(&[n1, n2, v1, v2, v3, v4]);
         self.buffer.put_slice(name.as_bytes());
         self.buffer.put_slice(value);

@@ -42,7 +42,8 @@ impl Job {
         self
     }
 
-    /// Bytes of key, headers and payload when the job was made: what it counts for in a byte budget.
+    /// Bytes of key, headers and payload when the job was made: what it counts for in a byte
+    /// budget.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes

@@ -20,7 +20,9 @@ pub enum AggregateIdError {
         length: usize,
     },
     /// Holds a byte outside `A-Z a-z 0-9 : _ - . /`.
-    #[error("invalid aggregate_id: byte {byte:#04x} at index {index}, allowed are A-Z a-z 0-9 : _ - . /")]
+    #[error(
+        "invalid aggregate_id: byte {byte:#04x} at index {index}, allowed are A-Z a-z 0-9 : _ - . /"
+    )]
     Character {
         /// The byte that is not allowed.
         byte: u8,
@@ -51,7 +53,8 @@ const ALLOWED: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        allowed[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-' | b'.' | b'/');
+        allowed[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-' | b'.' | b'/');
         byte += 1;
     }
     allowed
@@ -65,8 +68,8 @@ pub fn stable_hash(key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key)
 }
 
-/// The partition of a key, as the Go producers (sarama's hash partitioner, librdkafka's `fnv1a_random`)
-/// choose it: FNV-1a of 32 bits, read as signed, absolute, modulo `partitions`.
+/// The partition of a key, as the Go producers (sarama's hash partitioner, librdkafka's
+/// `fnv1a_random`) choose it: FNV-1a of 32 bits, read as signed, absolute, modulo `partitions`.
 ///
 /// # Panics
 /// When `partitions` is 0.
@@ -88,10 +91,16 @@ mod tests {
         assert_eq!(check_aggregate_id(b"order-42:eu_1/a.b"), Ok(()));
         assert_eq!(check_aggregate_id("a".repeat(256).as_bytes()), Ok(()));
         assert_eq!(check_aggregate_id(b" \t"), Err(AggregateIdError::Blank));
-        assert_eq!(check_aggregate_id("a".repeat(257).as_bytes()), Err(AggregateIdError::TooLong { length: 257 }));
+        assert_eq!(
+            check_aggregate_id("a".repeat(257).as_bytes()),
+            Err(AggregateIdError::TooLong { length: 257 })
+        );
         for (id, index) in [("a b", 1), ("é", 0), ("a\0", 1), ("order#1", 5), ("a*", 1)] {
             let error = check_aggregate_id(id.as_bytes()).unwrap_err();
-            assert!(matches!(error, AggregateIdError::Character { index: at, .. } if at == index), "{id:?}: {error}");
+            assert!(
+                matches!(error, AggregateIdError::Character { index: at, .. } if at == index),
+                "{id:?}: {error}"
+            );
         }
     }
 

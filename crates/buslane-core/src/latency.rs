@@ -1,7 +1,8 @@
-//! How long things took, as counts in buckets: what was recorded, what came since, and quantiles of it. Pure: no clock.
+//! How long things took, as counts in buckets: what was recorded, what came since, and quantiles of
+//! it. Pure: no clock.
 //!
-//! Not a list of durations and not a moving average: only counts that grow, so that two snapshots of the same
-//! recorder tell what happened between them.
+//! Not a list of durations and not a moving average: only counts that grow, so that two snapshots
+//! of the same recorder tell what happened between them.
 
 use std::{fmt, time::Duration};
 
@@ -14,9 +15,10 @@ const LAST: u32 = 36;
 
 /// Counts of durations in log-linear buckets of about 3 % width, from 1 us to 68 s.
 ///
-/// What is shorter than 1,024 ns is in the first bucket, what is longer than 68.7 s in the last. The counts are
-/// of one recorder since its start and never go down; [`Latencies::since`] makes a window of two of them. A
-/// recorder of its own can count in atomics by [`Latencies::bucket`] and hand them over by [`Latencies::from_counts`].
+/// What is shorter than 1,024 ns is in the first bucket, what is longer than 68.7 s in the last.
+/// The counts are of one recorder since its start and never go down; [`Latencies::since`] makes a
+/// window of two of them. A recorder of its own can count in atomics by [`Latencies::bucket`] and
+/// hand them over by [`Latencies::from_counts`].
 ///
 /// 6.7 kB on the heap, whatever was recorded. The default is empty.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,7 +27,8 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Number of buckets: the one below 1 us, 32 for each doubling, and the one for all that is longer.
+    /// Number of buckets: the one below 1 us, 32 for each doubling, and the one for all that is
+    /// longer.
     pub const BUCKETS: usize = (LAST - FIRST) as usize * STEPS + 2;
 
     /// From counts of the buckets, such as those of an atomic recorder.
@@ -54,10 +57,15 @@ impl Latencies {
         1 + (doubling - FIRST) as usize * STEPS + steps - STEPS
     }
 
-    /// The end of a bucket, which is no longer in it. The last one has none: [`Duration::MAX`], also for what is no bucket.
+    /// The end of a bucket, which is no longer in it. The last one has none: [`Duration::MAX`],
+    /// also for what is no bucket.
     #[must_use]
     pub fn upper(bucket: usize) -> Duration {
-        if bucket < Self::BUCKETS - 1 { Duration::from_nanos(lower(bucket + 1)) } else { Duration::MAX }
+        if bucket < Self::BUCKETS - 1 {
+            Duration::from_nanos(lower(bucket + 1))
+        } else {
+            Duration::MAX
+        }
     }
 
     /// Counts one duration.
@@ -65,7 +73,8 @@ impl Latencies {
         self.counts[Self::bucket(duration)] += 1;
     }
 
-    /// What came since an `earlier` snapshot of the same recorder. A bucket that is lower now counts as nothing.
+    /// What came since an `earlier` snapshot of the same recorder. A bucket that is lower now
+    /// counts as nothing.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut new = self.clone();
@@ -81,9 +90,9 @@ impl Latencies {
         self.counts.iter().sum()
     }
 
-    /// The duration that the share `q` of all does not exceed, interpolated in its bucket: at most the width of the bucket
-    /// away from the recorded one. `q` is held within 0 and 1. In the last bucket it is that bucket's beginning,
-    /// 68.7 s. `None` when there are no durations.
+    /// The duration that the share `q` of all does not exceed, interpolated in its bucket: at most
+    /// the width of the bucket away from the recorded one. `q` is held within 0 and 1. In the last
+    /// bucket it is that bucket's beginning, 68.7 s. `None` when there are no durations.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let total = self.count();
@@ -100,8 +109,9 @@ impl Latencies {
         self.counts.iter().rposition(|count| *count > 0).map(|bucket| within(bucket, 1.0))
     }
 
-    /// How many are longer than `limit`: all of the buckets above, and of its own bucket the share that lies above it, as
-    /// if the bucket were evenly filled. All of the last bucket are longer than any limit.
+    /// How many are longer than `limit`: all of the buckets above, and of its own bucket the share
+    /// that lies above it, as if the bucket were evenly filled. All of the last bucket are longer
+    /// than any limit.
     #[must_use]
     pub fn above(&self, limit: Duration) -> u64 {
         let bucket = Self::bucket(limit);
@@ -188,7 +198,10 @@ mod tests {
     #[test]
     fn s5_nothing_recorded_has_no_quantile() {
         let empty = Latencies::default();
-        assert_eq!((empty.count(), empty.above(Duration::ZERO), empty.quantile(0.99)), (0, 0, None));
+        assert_eq!(
+            (empty.count(), empty.above(Duration::ZERO), empty.quantile(0.99)),
+            (0, 0, None)
+        );
     }
 
     #[test]

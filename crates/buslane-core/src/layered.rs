@@ -7,8 +7,8 @@ use std::{borrow::Borrow, collections::HashMap, hash::Hash, sync::Arc};
 /// Changes kept apart at least before they are merged.
 const APART: usize = 64;
 
-/// A map whose clones share all but the latest changes. To add `n` entries by as many copies takes about `n * sqrt(n)` steps in
-/// place of the `n * n` of a plain map.
+/// A map whose clones share all but the latest changes. To add `n` entries by as many copies takes
+/// about `n * sqrt(n)` steps in place of the `n * n` of a plain map.
 #[derive(Debug, Clone)]
 pub struct Layered<K, V> {
     base: Arc<HashMap<K, V>>,
@@ -58,7 +58,8 @@ impl<K: Eq + Hash + Clone, V: Clone> Layered<K, V> {
     where
         K: Borrow<Q>,
     {
-        let (key, value) = self.get_key_value(key).map(|(key, value)| (key.clone(), value.clone()))?;
+        let (key, value) =
+            self.get_key_value(key).map(|(key, value)| (key.clone(), value.clone()))?;
         self.len -= 1;
         self.changes.insert(key, None);
         self.merge();

@@ -23,11 +23,13 @@ pub mod verdict;
 mod waits;
 
 pub use broker::{
-    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, EventQueue, Intake, Lag, Progress, PublishError,
-    Receipt, Record, SubscribeOptions, Symptom, SymptomKind, Symptoms,
+    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, EventQueue, Intake, Lag, Progress,
+    PublishError, Receipt, Record, SubscribeOptions, Symptom, SymptomKind, Symptoms,
 };
 pub use envelope::{Envelope, EnvelopeError, Layout, RawJson};
-pub use handler::{AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, Retry, Step, erase, judge, panic_text};
+pub use handler::{
+    AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, Retry, Step, erase, judge, panic_text,
+};
 pub use headers::{Headers, HeadersBuilder};
 pub use job::{Job, JobState};
 pub use key::{AggregateIdError, check_aggregate_id, partition_for, stable_hash};
@@ -36,7 +38,8 @@ pub use layered::Layered;
 pub use message::{Event, Kind, Message, Route, Source};
 pub use metric::{Binder, Label, Metric, MetricKind, MetricScope, MetricUnit};
 pub use pool::{
-    BoxFuture, LaneState, Moved, Parked, Pool, PoolSide, PoolStats, RunningJob, StopReport, SubmitError, Taken, Want,
+    BoxFuture, LaneState, Moved, Parked, Pool, PoolSide, PoolStats, RunningJob, StopReport,
+    SubmitError, Taken, Want,
 };
 pub use room::room_after;
 pub use secret::Secret;

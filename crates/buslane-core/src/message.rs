@@ -42,8 +42,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A place that messages come from: one partition, for as long as it is assigned to this process. A partition that
-/// comes back is a new source.
+/// A place that messages come from: one partition, for as long as it is assigned to this process. A
+/// partition that comes back is a new source.
 pub struct Source {
     /// The topic.
     pub topic: Topic,
@@ -69,9 +69,9 @@ impl Source {
         self.id
     }
 
-    /// The same source, of which an attempt may start only while `is_held` says so: where others take over in silence when
-    /// this process was stopped for long. Asked before each attempt, on the thread that runs it: it must be quick and must not
-    /// panic.
+    /// The same source, of which an attempt may start only while `is_held` says so: where others
+    /// take over in silence when this process was stopped for long. Asked before each attempt, on
+    /// the thread that runs it: it must be quick and must not panic.
     #[must_use]
     pub fn held_while(self, is_held: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { is_held: Some(Box::new(is_held)), ..self }
@@ -83,7 +83,8 @@ impl Source {
         self.is_held.as_ref().is_none_or(|is_held| is_held())
     }
 
-    /// Says that it is revoked: what has not started belongs to somebody else, and what fails is not tried again.
+    /// Says that it is revoked: what has not started belongs to somebody else, and what fails is
+    /// not tried again.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }
@@ -98,7 +99,11 @@ impl Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { topic, partition, id: _, ended, is_held: _ } = self;
-        f.debug_struct("Source").field("topic", topic).field("partition", partition).field("ended", ended).finish()
+        f.debug_struct("Source")
+            .field("topic", topic)
+            .field("partition", partition)
+            .field("ended", ended)
+            .finish()
     }
 }
 
@@ -120,7 +125,8 @@ pub enum Route {
     },
     /// The record's own key.
     RecordKey,
-    /// Bytes that an extractor or the parsed body gave. Boxed, because it is rare and messages are moved a lot.
+    /// Bytes that an extractor or the parsed body gave. Boxed, because it is rare and messages are
+    /// moved a lot.
     Key(Box<Bytes>),
     /// No key: the n-th message that goes round-robin.
     RoundRobin(u64),
@@ -131,8 +137,9 @@ pub enum Route {
 
 /// One message with everything that is known of it. Cloning shares all buffers.
 ///
-/// Small messages are cut from pages that they share: 4 KiB on Kafka and NATS. Who keeps a part of many messages for long, such as
-/// their keys in a map, copies it (`Bytes::copy_from_slice`), or each may keep its whole page.
+/// Small messages are cut from pages that they share: 4 KiB on Kafka and NATS. Who keeps a part of
+/// many messages for long, such as their keys in a map, copies it (`Bytes::copy_from_slice`), or
+/// each may keep its whole page.
 #[derive(Debug, Clone)]
 pub struct Message {
     /// Topic and partition.
@@ -192,14 +199,20 @@ impl Message {
     #[must_use]
     pub fn timestamp(&self) -> SystemTime {
         let distance = Duration::from_millis(self.timestamp_ms.unsigned_abs());
-        if self.timestamp_ms < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
+        if self.timestamp_ms < 0 {
+            SystemTime::UNIX_EPOCH - distance
+        } else {
+            SystemTime::UNIX_EPOCH + distance
+        }
     }
 
     /// The bytes of the routing key, or `None` for a message that goes round-robin.
     #[must_use]
     pub fn routing_key(&self) -> Option<&[u8]> {
         match &self.route {
-            Route::Header { start, len } => Some(self.headers.at(*start as usize..(*start + *len) as usize)),
+            Route::Header { start, len } => {
+                Some(self.headers.at(*start as usize..(*start + *len) as usize))
+            }
             Route::RecordKey => self.key.as_deref(),
             Route::Key(bytes) => Some(bytes),
             Route::RoundRobin(_) | Route::None => None,

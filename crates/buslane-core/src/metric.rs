@@ -1,7 +1,7 @@
 //! A metric in words: what a page of documentation says of it is what its handle is bound with.
 //!
-//! Not a registry and not an exporter: values go through the [`metrics`] facade to the recorder that the application has
-//! installed.
+//! Not a registry and not an exporter: values go through the [`metrics`] facade to the recorder
+//! that the application has installed.
 
 mod binder;
 
@@ -23,7 +23,8 @@ pub struct Metric {
     pub labels: &'static [Label],
     /// What it means, in one sentence.
     pub help: &'static str,
-    /// The name that OpenTelemetry's conventions for messaging give to the same thing, where there is one.
+    /// The name that OpenTelemetry's conventions for messaging give to the same thing, where there
+    /// is one.
     pub otel: Option<&'static str>,
 }
 
@@ -94,13 +95,23 @@ pub enum Label {
 impl Metric {
     /// A metric of the bus without labels.
     #[must_use]
-    pub const fn bus(name: &'static str, kind: MetricKind, unit: MetricUnit, help: &'static str) -> Self {
+    pub const fn bus(
+        name: &'static str,
+        kind: MetricKind,
+        unit: MetricUnit,
+        help: &'static str,
+    ) -> Self {
         Self { name, scope: MetricScope::Bus, kind, unit, labels: &[], help, otel: None }
     }
 
     /// A metric of a pool without labels.
     #[must_use]
-    pub const fn pool(name: &'static str, kind: MetricKind, unit: MetricUnit, help: &'static str) -> Self {
+    pub const fn pool(
+        name: &'static str,
+        kind: MetricKind,
+        unit: MetricUnit,
+        help: &'static str,
+    ) -> Self {
         Self { scope: MetricScope::Pool, ..Self::bus(name, kind, unit, help) }
     }
 
@@ -122,7 +133,8 @@ impl Metric {
         self.labels.contains(&Label::Partition)
     }
 
-    /// The most series of it: for each partition, where it [is per partition](Metric::is_per_partition), else in all.
+    /// The most series of it: for each partition, where it [is per
+    /// partition](Metric::is_per_partition), else in all.
     #[must_use]
     pub fn series(&self) -> usize {
         let values = |label: &Label| match label {

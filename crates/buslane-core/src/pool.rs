@@ -1,7 +1,7 @@
 //! The contract of a pool: it answers where and in what order jobs run, and nothing else.
 //!
-//! A pool knows no topic, no broker and no retry policy. It keeps its promises in lanes: jobs of one lane run one
-//! at a time and in the order of their submission, whatever the pool is made of.
+//! A pool knows no topic, no broker and no retry policy. It keeps its promises in lanes: jobs of
+//! one lane run one at a time and in the order of their submission, whatever the pool is made of.
 
 mod moved;
 mod stats;
@@ -40,7 +40,8 @@ pub enum SubmitError {
         /// Their bytes.
         bytes: usize,
     },
-    /// What waits behind failing keys has used up its own bound, and this job belongs to such a key.
+    /// What waits behind failing keys has used up its own bound, and this job belongs to such a
+    /// key.
     #[error("{messages} messages wait behind failing keys, which is the bound")]
     ParkedFull {
         /// Messages that wait.
@@ -86,19 +87,23 @@ pub trait Pool: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Cancelling leaves the jobs that were not taken in `batch`.
-    fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>) -> BoxFuture<'a, Result<(), SubmitError>>;
+    fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>)
+    -> BoxFuture<'a, Result<(), SubmitError>>;
 
-    /// Drops every queued job that `matches`, which settles it as abandoned: those that wait for a retry too,
-    /// running ones not. A running job that fails after its source has ended is abandoned instead of tried again.
-    /// Returns how many were dropped. Walks through all queued jobs under the pool's lock.
+    /// Drops every queued job that `matches`, which settles it as abandoned: those that wait for a
+    /// retry too, running ones not. A running job that fails after its source has ended is
+    /// abandoned instead of tried again. Returns how many were dropped. Walks through all queued
+    /// jobs under the pool's lock.
     fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize;
 
-    /// Takes jobs of so many keys at the same time; `None` for any number, which is the beginning. Keys that wait for a
-    /// retry do not count, so that failing keys cannot keep the others out; when they go on there can be more for a while.
-    /// In a pool of fixed slots a slot counts, not a key.
+    /// Takes jobs of so many keys at the same time; `None` for any number, which is the beginning.
+    /// Keys that wait for a retry do not count, so that failing keys cannot keep the others out;
+    /// when they go on there can be more for a while. In a pool of fixed slots a slot counts, not a
+    /// key.
     fn limit_keys(&self, most: Option<usize>);
 
-    /// What is known of the key of a lane, which is a key hash: one with jobs, or one that had some not long ago.
+    /// What is known of the key of a lane, which is a key hash: one with jobs, or one that had some
+    /// not long ago.
     fn lane(&self, lane: u64) -> Option<LaneState>;
 
     /// What the workers are running at this moment, in no order. The default is nothing.
@@ -109,8 +114,8 @@ pub trait Pool: Send + Sync + 'static {
     /// Figures of this moment.
     fn stats(&self) -> PoolStats;
 
-    /// Takes no more work, runs what is queued until `deadline` has passed, abandons the rest, and joins every
-    /// worker. Jobs that wait for a retry are abandoned at once.
+    /// Takes no more work, runs what is queued until `deadline` has passed, abandons the rest, and
+    /// joins every worker. Jobs that wait for a retry are abandoned at once.
     ///
     /// Idempotent: later and concurrent calls wait for the first one and get its answer.
     ///
@@ -121,23 +126,26 @@ pub trait Pool: Send + Sync + 'static {
 
 /// A pool whose jobs can be handed to another one, and that takes over those of another.
 pub trait PoolSide: Pool {
-    /// Ready when there is what is wanted, or the pool stops. `ticket` names the waiter between polls; hand it to
-    /// [`PoolSide::forget`] when the wait is given up. Nothing is promised: whoever submits may find that others were first.
+    /// Ready when there is what is wanted, or the pool stops. `ticket` names the waiter between
+    /// polls; hand it to [`PoolSide::forget`] when the wait is given up. Nothing is promised:
+    /// whoever submits may find that others were first.
     fn poll_ready(&self, cx: &Context<'_>, want: Want, ticket: &mut Option<u64>) -> Poll<()>;
 
     /// Takes a waiter off the list.
     fn forget(&self, ticket: u64);
 
-    /// Takes out every job whose key hash `matches` and that is not running, for another pool to go on with. They count as
-    /// accepted by both, and as moved by this one. Walks through all lanes under the pool's lock.
+    /// Takes out every job whose key hash `matches` and that is not running, for another pool to go
+    /// on with. They count as accepted by both, and as moved by this one. Walks through all lanes
+    /// under the pool's lock.
     fn take(&self, matches: &dyn Fn(u64) -> bool) -> Taken;
 
-    /// Takes jobs over, whether there is room or not: their room was granted by the pool that they come from. They stand behind
-    /// what it has of their keys. A pool that has stopped abandons them.
+    /// Takes jobs over, whether there is room or not: their room was granted by the pool that they
+    /// come from. They stand behind what it has of their keys. A pool that has stopped abandons
+    /// them.
     fn put(&self, jobs: Vec<Moved>);
 
-    /// From acceptance to outcome, of all jobs so far that were timed: at least the first of each batch that a worker takes,
-    /// and each whose handler waits.
+    /// From acceptance to outcome, of all jobs so far that were timed: at least the first of each
+    /// batch that a worker takes, and each whose handler waits.
     fn latencies(&self) -> Latencies;
 }
 
@@ -154,7 +162,8 @@ pub struct LaneState {
     pub is_blocked: bool,
 }
 
-/// An attempt that has begun and not ended. The same worker with the same number is the same attempt.
+/// An attempt that has begun and not ended. The same worker with the same number is the same
+/// attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunningJob {
     /// Which worker.
@@ -174,7 +183,8 @@ pub struct StopReport {
     pub finished: u64,
     /// Jobs that were abandoned.
     pub abandoned: u64,
-    /// Workers whose handler did not come back, not even from being cancelled: it blocks its thread.
+    /// Workers whose handler did not come back, not even from being cancelled: it blocks its
+    /// thread.
     pub stragglers: usize,
     /// Time it took.
     pub elapsed: Duration,

@@ -3,10 +3,11 @@
 /// Items that there is always room for.
 const LEAST: usize = 16;
 
-/// The capacity for a buffer that was just used for `used` items: half of it when that was less than an eighth.
+/// The capacity for a buffer that was just used for `used` items: half of it when that was less
+/// than an eighth.
 ///
-/// A burst would otherwise stay in the memory of every partition that has ever had one. Half at a time, so that room that is needed
-/// now and then is not made anew each time.
+/// A burst would otherwise stay in the memory of every partition that has ever had one. Half at a
+/// time, so that room that is needed now and then is not made anew each time.
 #[must_use]
 pub const fn room_after(capacity: usize, used: usize) -> usize {
     if capacity <= LEAST || used >= capacity / 8 {

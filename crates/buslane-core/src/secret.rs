@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// A text that is neither printed nor serialised: `***` stands in its place. [`Secret::expose`] gives it.
+/// A text that is neither printed nor serialised: `***` stands in its place. [`Secret::expose`]
+/// gives it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 

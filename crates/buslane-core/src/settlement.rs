@@ -30,7 +30,8 @@ impl Outcome {
 #[error("handler panicked: {0}")]
 pub struct HandlerPanicked(pub String);
 
-/// Where outcomes go: the adapter that handed the deliveries out, or a pool user's own book-keeping.
+/// Where outcomes go: the adapter that handed the deliveries out, or a pool user's own
+/// book-keeping.
 ///
 /// Called on the thread that ran the handler, once per token. Must not block and must not panic.
 pub trait Settle: Send + Sync + 'static {
@@ -47,9 +48,9 @@ impl<F: Fn(u64, Outcome) + Send + Sync + 'static> Settle for F {
 /// Settles one delivery. A value that is used up once.
 ///
 /// # Drop behaviour
-/// Dropping it means "not done": the sink hears [`Outcome::Abandoned`], and the broker delivers again. So a
-/// panic, a cancelled task or a shutdown cannot lose a message silently. The [last](Settlement::is_last) delivery of a
-/// message is the exception: it does not come again.
+/// Dropping it means "not done": the sink hears [`Outcome::Abandoned`], and the broker delivers
+/// again. So a panic, a cancelled task or a shutdown cannot lose a message silently. The
+/// [last](Settlement::is_last) delivery of a message is the exception: it does not come again.
 pub struct Settlement {
     sink: Option<Arc<dyn Settle>>,
     token: u64,
@@ -76,7 +77,8 @@ impl Settlement {
         self
     }
 
-    /// Whether the broker delivers the message no more, however this ends: a failure has to be final.
+    /// Whether the broker delivers the message no more, however this ends: a failure has to be
+    /// final.
     #[must_use]
     pub const fn is_last(&self) -> bool {
         self.is_last
@@ -113,8 +115,9 @@ mod tests {
     fn d1_settlement_is_used_once_and_dropping_means_not_done() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
-        let sink: Arc<dyn Settle> =
-            Arc::new(move |token, outcome: Outcome| log.lock().unwrap().push((token, outcome.is_final())));
+        let sink: Arc<dyn Settle> = Arc::new(move |token, outcome: Outcome| {
+            log.lock().unwrap().push((token, outcome.is_final()))
+        });
         Settlement::new(Arc::clone(&sink), 1).settle(Outcome::Ok);
         drop(Settlement::new(Arc::clone(&sink), 2));
         let lost = Settlement::new(sink, 3);

@@ -7,7 +7,8 @@ use thiserror::Error;
 /// Longest topic name in bytes (Kafka's limit).
 pub const MAX_TOPIC_BYTES: usize = 249;
 
-/// A topic's name: 1 to 249 characters of `A-Z a-z 0-9 . _ -`, not `.` and not `..`. Cloning is cheap.
+/// A topic's name: 1 to 249 characters of `A-Z a-z 0-9 . _ -`, not `.` and not `..`. Cloning is
+/// cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
 
@@ -37,7 +38,10 @@ impl Topic {
         if name == "." || name == ".." {
             return refused("\".\" and \"..\" are reserved");
         }
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+        if !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        {
             return refused("allowed are A-Z a-z 0-9 . _ -");
         }
         Ok(Self(name.into()))
@@ -81,7 +85,8 @@ pub enum TopicStrategy {
     /// Create it when it is missing; leave an existing one alone. The default.
     #[default]
     CreateOnly,
-    /// Create it when it is missing; change the settings of an existing one that differ, never shrink it.
+    /// Create it when it is missing; change the settings of an existing one that differ, never
+    /// shrink it.
     CreateOrUpdate,
     /// Change nothing; an error names each setting that differs, or the missing topic.
     ValidateOnly,
@@ -121,8 +126,9 @@ pub enum TopicStorage {
 /// Settings of a topic. `None` leaves the broker's own default, or the present value, untouched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicSettings {
-    /// Number of partitions, at least 1; `None` on NATS where a topic has none. Grows only with [`TopicSettings::expand`],
-    /// never shrinks; on NATS a topic without partitions gets some in place.
+    /// Number of partitions, at least 1; `None` on NATS where a topic has none. Grows only with
+    /// [`TopicSettings::expand`], never shrinks; on NATS a topic without partitions gets some in
+    /// place.
     pub partitions: Option<u32>,
     /// Copies of each partition; 1 on the memory broker.
     pub replication: Option<u16>,
@@ -134,7 +140,8 @@ pub struct TopicSettings {
     pub compression: Option<TopicCompression>,
     /// Where records are kept. NATS alone; elsewhere it is refused.
     pub storage: Option<TopicStorage>,
-    /// Whether an update may add partitions. Keys change their partition then, so it is off by default.
+    /// Whether an update may add partitions. Keys change their partition then, so it is off by
+    /// default.
     pub expand: bool,
 }
 

@@ -35,7 +35,12 @@ impl TraceContext {
     #[must_use]
     pub fn new(trace_id: u128, span_id: u64, is_sampled: bool) -> Option<Self> {
         let (trace_id, span_id) = (NonZeroU128::new(trace_id)?, NonZeroU64::new(span_id)?);
-        Some(Self { trace_id, span_id, flags: if is_sampled { SAMPLED } else { 0 }, state: Bytes::new() })
+        Some(Self {
+            trace_id,
+            span_id,
+            flags: if is_sampled { SAMPLED } else { 0 },
+            state: Bytes::new(),
+        })
     }
 
     /// A new trace, for callers without a tracer: sampled, with ids that nobody else has.
@@ -66,10 +71,12 @@ impl TraceContext {
         Ok(Self { state, ..self })
     }
 
-    /// The context that headers carry. Names are read in any case, because Go's header types change it.
+    /// The context that headers carry. Names are read in any case, because Go's header types change
+    /// it.
     ///
-    /// What breaks a rule is as good as not there, as the standard wants it: a `traceparent` that cannot be read, or two of
-    /// them, is no context, and a `tracestate` that cannot be read is none. Several of these are one list.
+    /// What breaks a rule is as good as not there, as the standard wants it: a `traceparent` that
+    /// cannot be read, or two of them, is no context, and a `tracestate` that cannot be read is
+    /// none. Several of these are one list.
     #[must_use]
     pub fn of(headers: &Headers) -> Option<Self> {
         let mut parents = headers.values_in_any_case(header::TRACEPARENT);
@@ -80,7 +87,8 @@ impl TraceContext {
     #[cold]
     fn read(parent: &[u8], headers: &Headers) -> Option<Self> {
         let context = Self::parse(parent).ok()?;
-        let mut states = headers.values_in_any_case(header::TRACESTATE).filter(|state| !state.is_empty());
+        let mut states =
+            headers.values_in_any_case(header::TRACESTATE).filter(|state| !state.is_empty());
         let Some(first) = states.next() else { return Some(context) };
         let mut list = first.to_vec();
         for state in states {
@@ -131,8 +139,11 @@ impl Record {
     /// The same record as a part of a trace, in place of one that it was a part of.
     #[must_use]
     pub fn with_trace(self, context: &TraceContext) -> Self {
-        let is_of_trace =
-            |name: &str| [header::TRACEPARENT, header::TRACESTATE].iter().any(|known| name.eq_ignore_ascii_case(known));
+        let is_of_trace = |name: &str| {
+            [header::TRACEPARENT, header::TRACESTATE]
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
+        };
         let mut headers = Headers::builder();
         if self.has_trace() {
             for (name, value) in self.headers.iter().filter(|(name, _)| !is_of_trace(name)) {

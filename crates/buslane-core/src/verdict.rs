@@ -10,7 +10,8 @@ pub type HandlerError = Box<dyn Error + Send + Sync + 'static>;
 pub enum Verdict {
     /// Handled.
     Done,
-    /// Failed; the error classifier of the subscription decides whether another attempt makes sense.
+    /// Failed; the error classifier of the subscription decides whether another attempt makes
+    /// sense.
     Failed(HandlerError),
     /// Failed; try again, whatever the classifier says.
     Retry(HandlerError),

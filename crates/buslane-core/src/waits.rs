@@ -1,8 +1,9 @@
 //! Many waits that may all last equally long, without a timer for each.
 //!
-//! Nearly all waits end long before their time. A timer for each would still cost a lock to set it, a lock to drop it, and often
-//! a call to the system to wake the thread that keeps time. Here a wait is an entry in a list; one task looks through the
-//! list now and then, as long as something waits.
+//! Nearly all waits end long before their time. A timer for each would still cost a lock to set it,
+//! a lock to drop it, and often a call to the system to wake the thread that keeps time. Here a
+//! wait is an entry in a list; one task looks through the list now and then, as long as something
+//! waits.
 
 use pin_project_lite::pin_project;
 use std::{
@@ -17,7 +18,8 @@ use thiserror::Error;
 
 /// Shortest and longest time between two looks.
 const PACE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
-/// Looks in a row that find nothing before they end: the next wait may be near, and beginning again costs a wake-up.
+/// Looks in a row that find nothing before they end: the next wait may be near, and beginning again
+/// costs a wake-up.
 const VAIN_LOOKS: u32 = 16;
 
 /// A wait was given up.
@@ -27,8 +29,8 @@ pub struct TooLong;
 
 /// Waits of the same length, all of which [`Waits::watch`] watches.
 ///
-/// A wait ends at its time or up to a hundredth of it later, but no more than 100 ms: for promises that something ends,
-/// not for keeping time.
+/// A wait ends at its time or up to a hundredth of it later, but no more than 100 ms: for promises
+/// that something ends, not for keeping time.
 pub struct Waits {
     most: Duration,
     note: Option<Note>,
@@ -63,15 +65,15 @@ impl Waits {
         Self { most, note: None, list: Mutex::new(list) }
     }
 
-    /// Calls `call` once for each wait that lasts longer than `after`: while it waits, or at the latest when it ends.
-    /// It is called with a lock held that every wait takes.
+    /// Calls `call` once for each wait that lasts longer than `after`: while it waits, or at the
+    /// latest when it ends. It is called with a lock held that every wait takes.
     #[must_use]
     pub fn noting(self, after: Duration, call: impl Fn() + Send + Sync + 'static) -> Self {
         Self { note: Some(Note { after, call: Box::new(call) }), ..self }
     }
 
-    /// Waits for `wait`, for as long as these waits may last. Nothing ends it too early; without [`Waits::watch`] nothing
-    /// ends it at all.
+    /// Waits for `wait`, for as long as these waits may last. Nothing ends it too early; without
+    /// [`Waits::watch`] nothing ends it at all.
     ///
     /// # Errors
     /// [`TooLong`]; then `wait` is dropped with the future.
@@ -181,7 +183,12 @@ impl Ticket<'_> {
         let mut list = self.waits.list();
         let Some(entry) = self.at.and_then(|at| list.entries[at].as_mut()) else {
             let begun = Instant::now();
-            self.at = Some(list.add(Entry { begun, waker: waker.clone(), is_noted: false, is_over: false }));
+            self.at = Some(list.add(Entry {
+                begun,
+                waker: waker.clone(),
+                is_noted: false,
+                is_over: false,
+            }));
             return true;
         };
         entry.waker.clone_from(waker);
@@ -247,7 +254,10 @@ mod tests {
     #[test]
     fn b6_a_wait_that_ends_at_once_is_never_listed() {
         let (waits, (_, waker)) = (Waits::new(MOST), waker());
-        assert_eq!(pin!(waits.within(ready(7))).poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(7)));
+        assert_eq!(
+            pin!(waits.within(ready(7))).poll(&mut Context::from_waker(&waker)),
+            Poll::Ready(Ok(7))
+        );
         assert!(waits.list().entries.is_empty());
     }
 
@@ -282,7 +292,8 @@ mod tests {
         });
         let (_, waker) = waker();
         let mut cx = Context::from_waker(&waker);
-        let (mut seen, mut unseen) = (Box::pin(waits.within(pending::<()>())), Box::pin(waits.within(pending::<()>())));
+        let (mut seen, mut unseen) =
+            (Box::pin(waits.within(pending::<()>())), Box::pin(waits.within(pending::<()>())));
         assert!(seen.as_mut().poll(&mut cx).is_pending());
         waits.look(Instant::now());
         waits.look(Instant::now());
@@ -300,7 +311,9 @@ mod tests {
         assert!(watching.as_mut().poll(&mut cx).is_pending());
         let (mut first, mut second) =
             (Box::pin(waits.within(pending::<()>())), Box::pin(waits.within(pending::<()>())));
-        assert!(first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending());
+        assert!(
+            first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending()
+        );
         assert_eq!(wakes.0.load(SeqCst), 1);
     }
 }

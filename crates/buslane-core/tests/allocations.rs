@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use allocation_counter::measure;
-use buslane_core::{AttemptSlot, Envelope, Job, Kind, Message, RawJson, Record, Settlement, Step, Topic, erase};
+use buslane_core::{
+    AttemptSlot, Envelope, Job, Kind, Message, RawJson, Record, Settlement, Step, Topic, erase,
+};
 use bytes::{Bytes, BytesMut};
 use std::{
     sync::Arc,
@@ -20,7 +22,11 @@ fn poll(slot: &mut AttemptSlot) {
 }
 
 fn envelope() -> Envelope {
-    let mut envelope = Envelope::with_payload("order-42", "OrderPlaced", RawJson::from_bytes(r#"{"a":1}"#).unwrap());
+    let mut envelope = Envelope::with_payload(
+        "order-42",
+        "OrderPlaced",
+        RawJson::from_bytes(r#"{"a":1}"#).unwrap(),
+    );
     envelope.trace_id = "trace".into();
     envelope.tenant_id = 7;
     envelope
@@ -37,7 +43,8 @@ fn an_attempt_reuses_the_memory_of_the_last_one() {
             std::future::ready(()).await;
         }),
     ];
-    let mut job = Job::new(1, Message::new(Topic::new("orders").unwrap(), "body"), Settlement::ignored());
+    let mut job =
+        Job::new(1, Message::new(Topic::new("orders").unwrap(), "body"), Settlement::ignored());
     for handler in &handlers {
         handler.start(&mut job, &mut slot);
         poll(&mut slot);
@@ -68,7 +75,8 @@ fn t5_a_slot_at_rest_keeps_next_to_nothing() {
         std::future::ready(()).await;
         std::hint::black_box(body);
     });
-    let mut job = Job::new(1, Message::new(Topic::new("orders").unwrap(), "body"), Settlement::ignored());
+    let mut job =
+        Job::new(1, Message::new(Topic::new("orders").unwrap(), "body"), Settlement::ignored());
     let mut kept_after = |rests: bool| {
         let used = measure(|| {
             handler.start(&mut job, &mut slot);

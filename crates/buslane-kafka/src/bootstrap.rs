@@ -1,8 +1,9 @@
 //! Names the brokers to a client once more when it knows of none that it could ask.
 //!
-//! A broker that has only just started may answer that its cluster has no brokers. librdkafka, from 2.10 on, then forgets all that
-//! it knows, those of its configuration too, and never asks anybody again: confluentinc/librdkafka#5301. Nothing would be read or
-//! published until the process is started anew.
+//! A broker that has only just started may answer that its cluster has no brokers. librdkafka, from
+//! 2.10 on, then forgets all that it knows, those of its configuration too, and never asks anybody
+//! again: confluentinc/librdkafka#5301. Nothing would be read or published until the process is
+//! started anew.
 
 use crate::native::add_brokers;
 use parking_lot::Mutex;
@@ -31,8 +32,8 @@ impl Bootstrap {
         Self { brokers: brokers.to_owned(), silence: Mutex::new(Silence(None)) }
     }
 
-    /// Asks any broker about a topic, and names the brokers to the client when there has been nobody to ask for long. Blocks for
-    /// at most `patience`.
+    /// Asks any broker about a topic, and names the brokers to the client when there has been
+    /// nobody to ask for long. Blocks for at most `patience`.
     pub(crate) fn ask<C: ClientContext>(
         &self,
         client: &Client<C>,
@@ -42,7 +43,11 @@ impl Bootstrap {
         let answer = client.fetch_metadata(Some(topic), patience);
         if self.silence.lock().is_due(has_nobody(&answer), Instant::now()) {
             let known = add_brokers(client, &self.brokers);
-            tracing::info!(brokers = self.brokers, known, "the client has no broker to ask: it is told of them again");
+            tracing::info!(
+                brokers = self.brokers,
+                known,
+                "the client has no broker to ask: it is told of them again"
+            );
         }
         answer
     }

@@ -11,8 +11,8 @@ use crate::{
     topics::Topics,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError, Receipt, Record,
-    SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError,
+    Receipt, Record, SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
 };
 use std::{
     sync::{
@@ -27,8 +27,8 @@ use tracing::warn;
 /// A connection to Apache Kafka; see the crate's own documentation.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] commits what is settled and leaves the group; what is open is not awaited and
-/// delivered again. All of it happens on threads of its own.
+/// Dropping it without [`Broker::close`] commits what is settled and leaves the group; what is open
+/// is not awaited and delivered again. All of it happens on threads of its own.
 pub struct KafkaBroker {
     config: KafkaConfig,
     consumer: Arc<Consumer>,
@@ -57,8 +57,8 @@ impl KafkaBroker {
     /// Makes the clients and waits until a broker has answered.
     ///
     /// # Errors
-    /// A rule that the configuration breaks, or why no broker has answered within the connect timeout: a refused
-    /// login and an untrusted certificate are named.
+    /// A rule that the configuration breaks, or why no broker has answered within the connect
+    /// timeout: a refused login and an untrusted certificate are named.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -66,7 +66,9 @@ impl KafkaBroker {
         config.validate()?;
         let producer = Arc::new(Producer::start(&config)?);
         let login = match &config.security.login {
-            Some(Login::OAuthBearer(tokens)) => Some((tokens.clone(), first_token(&config, tokens, &producer).await?)),
+            Some(Login::OAuthBearer(tokens)) => {
+                Some((tokens.clone(), first_token(&config, tokens, &producer).await?))
+            }
             _ => None,
         };
         let (asked, patience) = (Arc::clone(&producer), config.connect_timeout);
@@ -76,7 +78,10 @@ impl KafkaBroker {
         });
         if let Err(reason) = answer.await.unwrap_or_else(|error| Err(error.to_string())) {
             spawn_blocking(move || drop(producer));
-            return Err(BrokerError::Unreachable { reason: format!("{}: {reason}", config.brokers) }.into());
+            return Err(BrokerError::Unreachable {
+                reason: format!("{}: {reason}", config.brokers),
+            }
+            .into());
         }
         let symptoms = Arc::<Symptoms>::default();
         let consumer = Arc::new(Consumer::start(&config, &symptoms)?);
@@ -91,7 +96,8 @@ impl KafkaBroker {
             Arc::clone(&producer),
             token,
         );
-        let keeper = login.map(|(tokens, current)| renew(tokens, current, &producer, &consumer, &symptoms));
+        let keeper =
+            login.map(|(tokens, current)| renew(tokens, current, &producer, &consumer, &symptoms));
         let config_patience = config.request_timeout;
         Ok(Self {
             config,
@@ -135,8 +141,10 @@ async fn first_token(
     producer: &Arc<Producer>,
 ) -> Result<Current, crate::ConnectError> {
     let fetched = tokio::time::timeout(config.connect_timeout, tokens.fetch()).await;
-    let token = fetched.unwrap_or_else(|_| Err(format!("no answer within {:?}", config.connect_timeout)));
-    let handed = token.and_then(|token| token.hand_to(producer.client()).map(|()| Current::new(token)));
+    let token =
+        fetched.unwrap_or_else(|_| Err(format!("no answer within {:?}", config.connect_timeout)));
+    let handed =
+        token.and_then(|token| token.hand_to(producer.client()).map(|()| Current::new(token)));
     handed.map_err(|reason| {
         let reason = format!("{}: no token for the login: {reason}", config.brokers);
         BrokerError::Unreachable { reason }.into()
@@ -156,7 +164,9 @@ fn renew(
         let (producer, consumer) = (Weak::clone(&producer), Weak::clone(&consumer));
         let copy = token.clone();
         // The last one to drop a client waits for its threads.
-        let produces = spawn_blocking(move || producer.upgrade().map_or(Ok(()), |one| copy.hand_to(one.client())));
+        let produces = spawn_blocking(move || {
+            producer.upgrade().map_or(Ok(()), |one| copy.hand_to(one.client()))
+        });
         async move {
             if let Ok(Err(error)) = produces.await {
                 warn!(error, "the producer has not taken a new token");
@@ -174,10 +184,11 @@ impl Drop for KafkaBroker {
     fn drop(&mut self) {
         let (topics, producer) = (self.topics.take(), self.producer.take());
         // Dropping a client waits for its threads, so that happens where waiting harms nobody.
-        let clean = std::thread::Builder::new().name("buslane-kafka-end".to_owned()).spawn(move || {
-            drop(topics);
-            drop(producer);
-        });
+        let clean =
+            std::thread::Builder::new().name("buslane-kafka-end".to_owned()).spawn(move || {
+                drop(topics);
+                drop(producer);
+            });
         drop(clean);
     }
 }
@@ -187,7 +198,11 @@ impl Broker for KafkaBroker {
         Backend::Kafka
     }
 
-    fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a Topic,
+        records: Vec<Record>,
+    ) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
         let (Some(producer), Some(topics)) = (&self.producer, &self.topics) else {
             return Answer::Now(vec![Err(PublishError::Closed); records.len()]);
         };
@@ -204,10 +219,14 @@ impl Broker for KafkaBroker {
                     let error = match error {
                         BrokerError::Closed => PublishError::Closed,
                         BrokerError::Unreachable { reason } => PublishError::Unreachable { reason },
-                        slow @ BrokerError::Timeout { .. } => {
-                            PublishError::Unavailable { topic: topic.clone(), reason: slow.to_string() }
-                        }
-                        other => PublishError::Refused { topic: topic.clone(), reason: other.to_string() },
+                        slow @ BrokerError::Timeout { .. } => PublishError::Unavailable {
+                            topic: topic.clone(),
+                            reason: slow.to_string(),
+                        },
+                        other => PublishError::Refused {
+                            topic: topic.clone(),
+                            reason: other.to_string(),
+                        },
                     };
                     vec![Err(error); records.len()]
                 }
@@ -219,7 +238,10 @@ impl Broker for KafkaBroker {
         Box::pin(async move { self.topics()?.prepare(topic).await.map(drop) })
     }
 
-    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
+    fn subscribe<'a>(
+        &'a self,
+        topics: &'a [(Topic, SubscribeOptions)],
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
             for (topic, _) in topics {
                 self.topics()?.ensure(topic).await?;
@@ -251,7 +273,10 @@ impl Broker for KafkaBroker {
         Box::pin(async move { self.topics()?.configure(topic, settings, strategy).await })
     }
 
-    fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
+    fn topic_settings<'a>(
+        &'a self,
+        topic: &'a Topic,
+    ) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
         Box::pin(async move { self.topics()?.settings(topic).await })
     }
 
@@ -259,23 +284,31 @@ impl Broker for KafkaBroker {
         Box::pin(self.consumer.lag())
     }
 
-    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
+    fn progress<'a>(
+        &'a self,
+        topics: &'a [Topic],
+    ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
         Box::pin(async move {
             let own = self.consumer.standings().await?;
             let producer = self.producer.clone().filter(|_| !self.closing.load(Ordering::Acquire));
             let (producer, config) = (producer.ok_or(BrokerError::Closed)?, self.config.clone());
             let topics = topics.to_vec();
             let answer = spawn_blocking(move || progress(&producer, &config, &topics, &own)).await;
-            answer.unwrap_or_else(|error| Err(error.to_string())).map_err(|reason| BrokerError::Unreachable { reason })
+            answer
+                .unwrap_or_else(|error| Err(error.to_string()))
+                .map_err(|reason| BrokerError::Unreachable { reason })
         })
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let producer = self.producer.clone().filter(|_| !self.closing.load(Ordering::Acquire));
-            let (producer, leaders) = (producer.ok_or(BrokerError::Closed)?, Arc::clone(&self.leaders));
+            let (producer, leaders) =
+                (producer.ok_or(BrokerError::Closed)?, Arc::clone(&self.leaders));
             let answer = spawn_blocking(move || leaders.ask(&producer)).await;
-            answer.unwrap_or_else(|error| Err(error.to_string())).map_err(|reason| BrokerError::Unreachable { reason })
+            answer
+                .unwrap_or_else(|error| Err(error.to_string()))
+                .map_err(|reason| BrokerError::Unreachable { reason })
         })
     }
 

@@ -1,7 +1,8 @@
 //! Settings of a Kafka client, and what becomes of them: the properties of librdkafka.
 //!
-//! Every field has a default and an effect. What has no field here can be passed through by its librdkafka name;
-//! a name that the bus controls is refused with the name of the field to use instead.
+//! Every field has a default and an effect. What has no field here can be passed through by its
+//! librdkafka name; a name that the bus controls is refused with the name of the field to use
+//! instead.
 
 mod properties;
 mod rules;
@@ -29,15 +30,15 @@ pub struct KafkaConfig {
     pub producer: ProducerConfig,
     /// How it proves who it is. Default: plain text without a login.
     pub security: Security,
-    /// Creates a topic with these settings when it is subscribed or published to and missing. Default: `None`, a
-    /// missing topic is an error.
+    /// Creates a topic with these settings when it is subscribed or published to and missing.
+    /// Default: `None`, a missing topic is an error.
     pub create_missing: Option<TopicSettings>,
     /// How long establishing a connection may take. Default: 10 s.
     pub connect_timeout: Duration,
     /// How long a request may take that has no time of its own. Default: 30 s.
     pub request_timeout: Duration,
-    /// Properties of librdkafka that have no field here, passed through to consumer and producer. What `debug` asks for
-    /// is told at level debug. Default: none.
+    /// Properties of librdkafka that have no field here, passed through to consumer and producer.
+    /// What `debug` asks for is told at level debug. Default: none.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -78,9 +79,9 @@ pub enum Assignment {
     Range,
     /// One partition after the other; every rebalance stops all members.
     RoundRobin,
-    /// The protocol in which the brokers decide (KIP-848, Kafka 4.0 or later). Session and heartbeat times are the
-    /// broker's then. A member whose last subscription has ended stays in its group without a partition until it is closed;
-    /// with the others it leaves.
+    /// The protocol in which the brokers decide (KIP-848, Kafka 4.0 or later). Session and
+    /// heartbeat times are the broker's then. A member whose last subscription has ended stays in
+    /// its group without a partition until it is closed; with the others it leaves.
     Broker,
 }
 
@@ -110,14 +111,16 @@ pub struct ConsumerConfig {
     pub session_timeout: Duration,
     /// Time between two signs of life. Default: 3 s; less than a third of the session timeout.
     pub heartbeat_interval: Duration,
-    /// How long the polling thread may be busy before the group takes the member for stuck. Default: 5 min.
+    /// How long the polling thread may be busy before the group takes the member for stuck.
+    /// Default: 5 min.
     pub max_poll_interval: Duration,
     /// Which records are read. Default: committed ones.
     pub isolation: Isolation,
     /// Bytes that a broker collects before it answers, unless `fetch_max_wait` passes. Default: 1.
     pub fetch_min_bytes: u32,
-    /// How long a broker waits until it has that much. Default: 50 ms, because the client asks one question at a time:
-    /// while one about idle partitions waits, a busy one whose messages were read meanwhile waits too.
+    /// How long a broker waits until it has that much. Default: 50 ms, because the client asks one
+    /// question at a time: while one about idle partitions waits, a busy one whose messages were
+    /// read meanwhile waits too.
     pub fetch_max_wait: Duration,
     /// Bytes of one answer. Default: 50 MiB.
     pub fetch_max_bytes: u32,
@@ -127,14 +130,15 @@ pub struct ConsumerConfig {
     pub prefetch_messages: u32,
     /// KiB that the client fetches ahead of each partition. Default: 16,384.
     pub prefetch_kib: u32,
-    /// How long started messages of a revoked partition are awaited. Default: 10 s; less than the max poll interval.
+    /// How long started messages of a revoked partition are awaited. Default: 10 s; less than the
+    /// max poll interval.
     pub drain_deadline: Duration,
     /// Time between two commits. Default: 1 s.
     pub commit_interval: Duration,
     /// Settled messages after which a commit is made sooner. Default: 10,000.
     pub commit_every: u64,
-    /// Characters of metadata that a commit carries; the brokers' `offset.metadata.max.bytes`. Default: 4,096; 0 for
-    /// none.
+    /// Characters of metadata that a commit carries; the brokers' `offset.metadata.max.bytes`.
+    /// Default: 4,096; 0 for none.
     pub metadata_limit: usize,
 }
 
@@ -188,7 +192,8 @@ pub enum Partitioner {
     Murmur2,
 }
 
-/// Settings of the producer. It is idempotent and waits for all in-sync replicas; neither can be changed.
+/// Settings of the producer. It is idempotent and waits for all in-sync replicas; neither can be
+/// changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerConfig {
     /// How batches are compressed. Default: none.

@@ -1,7 +1,8 @@
-//! One group member: a thread that polls the client and owns all that belongs to it, and the handle to that thread.
+//! One group member: a thread that polls the client and owns all that belongs to it, and the handle
+//! to that thread.
 //!
-//! The thread never waits for anybody but the broker: readers take messages out of bounded boxes, settlements come in
-//! through lists, and commands through a bounded channel.
+//! The thread never waits for anybody but the broker: readers take messages out of bounded boxes,
+//! settlements come in through lists, and commands through a bounded channel.
 
 mod ages;
 mod assignment;
@@ -42,7 +43,8 @@ const COMMANDS: usize = 64;
 /// The handle to the polling thread.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Consumer::close`] ends the thread after a last commit; what is open is not awaited.
+/// Dropping it without [`Consumer::close`] ends the thread after a last commit; what is open is not
+/// awaited.
 pub(crate) struct Consumer {
     commands: Sender<Command>,
     wake: Arc<Wake>,
@@ -51,7 +53,10 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// Makes the client and starts its thread. Does not connect yet.
-    pub(crate) fn start(config: &KafkaConfig, symptoms: &Arc<Symptoms>) -> Result<Self, ConnectError> {
+    pub(crate) fn start(
+        config: &KafkaConfig,
+        symptoms: &Arc<Symptoms>,
+    ) -> Result<Self, ConnectError> {
         let events = Arc::new(EventQueue::default());
         let mail = Arc::new(Mail::default());
         let wake = Arc::clone(&mail.wake);
@@ -63,11 +68,20 @@ impl Consumer {
             metadata_limit: consumer.metadata_limit,
         };
         let begins_at_end = consumer.offset_reset == OffsetReset::Latest;
-        let owner = Owner::new(rules, consumer.drain_deadline, begins_at_end, &mail, &events, &reasons, symptoms);
+        let owner = Owner::new(
+            rules,
+            consumer.drain_deadline,
+            begins_at_end,
+            &mail,
+            &events,
+            &reasons,
+            symptoms,
+        );
         // A group whose broker shares out never waits for all of its members.
         let is_barrier = consumer.assignment != Assignment::Broker;
         let (owner, symptoms) = (Mutex::new(owner), Arc::clone(symptoms));
-        let context = Context { owner, reasons, symptoms, is_barrier, is_member: AtomicBool::new(false) };
+        let context =
+            Context { owner, reasons, symptoms, is_barrier, is_member: AtomicBool::new(false) };
         let mut client: BaseConsumer<Context> =
             config.consumer().create_with_context(context).map_err(KafkaConfigError::from)?;
         let bell = Arc::clone(&wake);
@@ -81,7 +95,10 @@ impl Consumer {
         Ok(Self { commands, wake, events })
     }
 
-    pub(crate) async fn subscribe(&self, topics: Vec<(Topic, SubscribeOptions)>) -> Result<(), BrokerError> {
+    pub(crate) async fn subscribe(
+        &self,
+        topics: Vec<(Topic, SubscribeOptions)>,
+    ) -> Result<(), BrokerError> {
         self.ask(|answer| Command::Subscribe { topics, answer }).await?
     }
 
@@ -113,7 +130,10 @@ impl Consumer {
     }
 
     /// Sends a command and waits for its answer.
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, BrokerError> {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, BrokerError> {
         let (answer, answered) = oneshot::channel();
         let mut command = command(answer);
         loop {

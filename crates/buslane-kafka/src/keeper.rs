@@ -1,8 +1,10 @@
-//! Renews the token of a login before it ends. It knows neither how a token is made nor when a client logs in: librdkafka
-//! does that, again and again on a connection that lives longer than its token.
+//! Renews the token of a login before it ends. It knows neither how a token is made nor when a
+//! client logs in: librdkafka does that, again and again on a connection that lives longer than its
+//! token.
 //!
-//! One task for all clients of a bus. librdkafka would ask for each of them, on the thread that polls it; a token server
-//! that is slow would hold up the group member, and the admin client, which nobody polls, would never get one.
+//! One task for all clients of a bus. librdkafka would ask for each of them, on the thread that
+//! polls it; a token server that is slow would hold up the group member, and the admin client,
+//! which nobody polls, would never get one.
 
 use crate::{Token, Tokens};
 use buslane_core::{SymptomKind, Symptoms, excerpt};
@@ -11,7 +13,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::sleep};
 use tracing::warn;
 
-/// Time until a failed renewal is tried again; half of what the token is still good for when that is less.
+/// Time until a failed renewal is tried again; half of what the token is still good for when that
+/// is less.
 const RETRY: Duration = Duration::from_secs(5);
 /// Shorter pauses would ask the source without end when it gives tokens that are nearly over.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -57,7 +60,11 @@ impl Keeper {
                             let left = current.get().left();
                             warn!(error = %excerpt::error(&error), still_good_seconds = left.as_secs_f64(), "the token of the login was not renewed");
                             if left.is_zero() {
-                                symptoms.note(SymptomKind::LoginRefused, None, format!("the token is over: {error}"));
+                                symptoms.note(
+                                    SymptomKind::LoginRefused,
+                                    None,
+                                    format!("the token is over: {error}"),
+                                );
                             }
                             let half = if left.is_zero() { RETRY } else { left / 2 };
                             sleep(half.clamp(SHORTEST, RETRY)).await;

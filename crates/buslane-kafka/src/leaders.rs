@@ -1,4 +1,5 @@
-//! Whether the brokers answer, and whether the partitions that are read have leaders: one question for both.
+//! Whether the brokers answer, and whether the partitions that are read have leaders: one question
+//! for both.
 
 use crate::{bootstrap::ANY_TOPIC, producer::Producer};
 use buslane_core::{SymptomKind, Symptoms, Topic};
@@ -20,7 +21,11 @@ pub(crate) struct Leaders {
 
 impl Leaders {
     pub(crate) fn new(symptoms: &Arc<Symptoms>, request_timeout: Duration) -> Self {
-        Self { topics: Mutex::default(), symptoms: Arc::clone(symptoms), patience: request_timeout.min(PATIENCE) }
+        Self {
+            topics: Mutex::default(),
+            symptoms: Arc::clone(symptoms),
+            patience: request_timeout.min(PATIENCE),
+        }
     }
 
     pub(crate) fn add<'a>(&self, topics: impl Iterator<Item = &'a Topic>) {
@@ -34,7 +39,11 @@ impl Leaders {
 
     pub(crate) fn remove(&self, topic: &Topic) {
         self.topics.lock().retain(|known| known != topic);
-        let noted = self.symptoms.all().into_iter().filter(|symptom| symptom.kind == SymptomKind::PartitionDead);
+        let noted = self
+            .symptoms
+            .all()
+            .into_iter()
+            .filter(|symptom| symptom.kind == SymptomKind::PartitionDead);
         for place in noted.filter_map(|symptom| symptom.place).filter(|(of, _)| of == topic) {
             self.symptoms.clear(SymptomKind::PartitionDead, Some(place));
         }
@@ -61,7 +70,10 @@ impl Leaders {
             let known = metadata.topics().iter().find(|known| known.name() == topic.as_str());
             // Unless it was left meanwhile.
             if self.topics.lock().contains(&topic) {
-                known.iter().flat_map(|known| known.partitions()).for_each(|partition| self.found(&topic, partition));
+                known
+                    .iter()
+                    .flat_map(|known| known.partitions())
+                    .for_each(|partition| self.found(&topic, partition));
             }
         }
         Ok(())

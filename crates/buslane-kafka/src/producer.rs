@@ -5,7 +5,9 @@ mod target;
 
 pub(crate) use target::Target;
 
-use crate::{KafkaConfigError, bootstrap::Bootstrap, config::KafkaConfig, native::produce, reasons::Reasons};
+use crate::{
+    KafkaConfigError, bootstrap::Bootstrap, config::KafkaConfig, native::produce, reasons::Reasons,
+};
 use batch::{Answers, Batch, Ticket};
 use buslane_core::{Answer, PublishError, Receipt, Record};
 use rdkafka::{
@@ -65,7 +67,8 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// The broker took a record, at `offset`; a negative one means that it called the record a repetition.
+/// The broker took a record, at `offset`; a negative one means that it called the record a
+/// repetition.
 fn receipt(target: &Target, partition: i32, offset: i64) -> Result<Receipt, PublishError> {
     let partition = u32::try_from(partition).unwrap_or(0);
     let topic = target.topic().clone();
@@ -74,7 +77,9 @@ fn receipt(target: &Target, partition: i32, offset: i64) -> Result<Receipt, Publ
             target.mark_acked(partition);
             Ok(Receipt { topic, partition, offset, duplicate: false })
         }
-        Err(_) if target.has_acked(partition) => Ok(Receipt { topic, partition, offset: 0, duplicate: true }),
+        Err(_) if target.has_acked(partition) => {
+            Ok(Receipt { topic, partition, offset: 0, duplicate: true })
+        }
         Err(_) => {
             let reason = format!(
                 "partition {partition} calls the first record that it was sent a repetition, so it may not be stored"
@@ -90,7 +95,8 @@ const TOPIC_LIMIT: &str = "the topic's max.message.bytes";
 /// Bytes of key, headers and body, as [`Record::bytes`] counts them.
 fn size(message: &BorrowedMessage<'_>) -> usize {
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-    let headers: usize = headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
+    let headers: usize =
+        headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
     message.key_len() + headers + message.payload_len()
 }
 
@@ -99,12 +105,17 @@ fn too_large(batch: &Batch, bytes: usize, limit: String) -> PublishError {
 }
 
 impl Deliveries {
-    fn failure(&self, batch: &Batch, error: &KafkaError, size: impl FnOnce() -> usize) -> PublishError {
+    fn failure(
+        &self,
+        batch: &Batch,
+        error: &KafkaError,
+        size: impl FnOnce() -> usize,
+    ) -> PublishError {
         let topic = batch.target().topic();
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge) => {
-                too_large(batch, size(), TOPIC_LIMIT.to_owned())
-            }
+            Some(
+                RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge,
+            ) => too_large(batch, size(), TOPIC_LIMIT.to_owned()),
             Some(
                 RDKafkaErrorCode::NotEnoughReplicas
                 | RDKafkaErrorCode::NotEnoughReplicasAfterAppend
@@ -114,18 +125,25 @@ impl Deliveries {
                 | RDKafkaErrorCode::KafkaStorageError
                 | RDKafkaErrorCode::RequestTimedOut
                 | RDKafkaErrorCode::ThrottlingQuotaExceeded,
-            ) => PublishError::Unavailable { topic: topic.clone(), reason: self.reasons.explain(error) },
-            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::QueueFull) => PublishError::Timeout {
+            ) => PublishError::Unavailable {
                 topic: topic.clone(),
-                waited: batch.waited(),
-                detail: self.reasons.explain(error),
+                reason: self.reasons.explain(error),
             },
+            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::QueueFull) => {
+                PublishError::Timeout {
+                    topic: topic.clone(),
+                    waited: batch.waited(),
+                    detail: self.reasons.explain(error),
+                }
+            }
             Some(
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::Authentication,
             ) => PublishError::Unreachable { reason: self.reasons.explain(error) },
-            Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => PublishError::Closed,
+            Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
+                PublishError::Closed
+            }
             _ => PublishError::Refused { topic: topic.clone(), reason: error.to_string() },
         }
     }
@@ -133,7 +151,11 @@ impl Deliveries {
 
 impl Producer {
     pub(crate) fn start(config: &KafkaConfig) -> Result<Self, KafkaConfigError> {
-        let context = Deliveries { reasons: Arc::default(), room: Notify::new(), waiting: AtomicBool::new(false) };
+        let context = Deliveries {
+            reasons: Arc::default(),
+            room: Notify::new(),
+            waiting: AtomicBool::new(false),
+        };
         let client = config.producer().create_with_context(context)?;
         let bootstrap = Bootstrap::new(&config.brokers);
         let own = &config.producer;
@@ -180,7 +202,8 @@ impl Producer {
         }))
     }
 
-    /// Hands records to the client until its queue is full; returns how many it has taken or refused for good.
+    /// Hands records to the client until its queue is full; returns how many it has taken or
+    /// refused for good.
     fn send(&self, batch: &Arc<Batch>, records: &[Record], from: usize) -> usize {
         let (client, name) = (self.client.client(), batch.target().name());
         for (at, record) in records.iter().enumerate().skip(from) {
@@ -196,7 +219,9 @@ impl Producer {
                 }
                 Err((code, ticket)) => {
                     let error = KafkaError::MessageProduction(code);
-                    ticket.answer(|batch| Err(self.client.context().failure(batch, &error, || record.bytes())));
+                    ticket.answer(|batch| {
+                        Err(self.client.context().failure(batch, &error, || record.bytes()))
+                    });
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! How far the group has come, in partitions of other members too: what this member has settled, or else what the group has
-//! committed, up to where the brokers say that a partition ends.
+//! How far the group has come, in partitions of other members too: what this member has settled, or
+//! else what the group has committed, up to where the brokers say that a partition ends.
 
 use crate::{
     config::{KafkaConfig, OffsetReset},
@@ -29,17 +29,29 @@ pub(crate) fn progress(
             let marks = client.fetch_watermarks(topic, partition.id(), patience);
             let (start, end) = marks.map_err(|error| producer.explain(&error))?;
             let Ok(number) = u32::try_from(partition.id()) else { continue };
-            ends.push((topic, number, u64::try_from(start).unwrap_or(0), u64::try_from(end).unwrap_or(0)));
+            ends.push((
+                topic,
+                number,
+                u64::try_from(start).unwrap_or(0),
+                u64::try_from(end).unwrap_or(0),
+            ));
         }
     }
-    let own: HashMap<_, _> = own.iter().map(|standing| ((&standing.topic, standing.partition), standing)).collect();
-    let others =
-        ends.iter().filter(|(topic, partition, start, end)| start < end && !own.contains_key(&(*topic, *partition)));
+    let own: HashMap<_, _> =
+        own.iter().map(|standing| ((&standing.topic, standing.partition), standing)).collect();
+    let others = ends.iter().filter(|(topic, partition, start, end)| {
+        start < end && !own.contains_key(&(*topic, *partition))
+    });
     let others: Vec<_> = others
-        .map(|(topic, partition, ..)| (topic.to_string(), i32::try_from(*partition).unwrap_or(i32::MAX)))
+        .map(|(topic, partition, ..)| {
+            (topic.to_string(), i32::try_from(*partition).unwrap_or(i32::MAX))
+        })
         .collect();
-    let committed =
-        if others.is_empty() { HashMap::new() } else { committed(client, &config.group, &others, patience)? };
+    let committed = if others.is_empty() {
+        HashMap::new()
+    } else {
+        committed(client, &config.group, &others, patience)?
+    };
     let begins_at_end = config.consumer.offset_reset == OffsetReset::Latest;
     let place = |(topic, partition, start, end): (&Topic, u32, u64, u64)| {
         let (settled, open) = match own.get(&(topic, partition)) {

@@ -1,5 +1,5 @@
-//! What librdkafka says of its troubles. A failed call names a code alone; why a login was refused stands only in the
-//! log.
+//! What librdkafka says of its troubles. A failed call names a code alone; why a login was refused
+//! stands only in the log.
 
 use crate::repeats::Repeats;
 use buslane_core::excerpt;
@@ -40,7 +40,8 @@ impl Reasons {
                 }
             }
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                // A connection that the other side has closed is told no louder, and may have been refused.
+                // A connection that the other side has closed is told no louder, and may have been
+                // refused.
                 if facility == "FAIL" {
                     let hint = if message.contains("APIVERSION_QUERY") { TLS_HINT } else { "" };
                     *self.last.lock() = Some(format!("{message}{hint}"));

@@ -1,4 +1,5 @@
-//! Tokens for SASL OAUTHBEARER: what they are and where they come from. Not when they are renewed: see `keeper`.
+//! Tokens for SASL OAUTHBEARER: what they are and where they come from. Not when they are renewed:
+//! see `keeper`.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use buslane_core::{BoxFuture, Secret};
@@ -39,19 +40,27 @@ impl Token {
     /// Reads a JSON Web Token. Its signature is the brokers' business and not checked.
     ///
     /// # Errors
-    /// It has not three parts, or its claims are no JSON with a time `exp`. The token does not stand in the text.
+    /// It has not three parts, or its claims are no JSON with a time `exp`. The token does not
+    /// stand in the text.
     pub fn from_jwt(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let parts: Vec<_> = text.split('.').collect();
         let [_, claims, _] = parts[..] else {
-            return Err(format!("a JSON Web Token has 3 parts with a dot between, this text has {}", parts.len()));
+            return Err(format!(
+                "a JSON Web Token has 3 parts with a dot between, this text has {}",
+                parts.len()
+            ));
         };
-        // Where the text is wrong is said by position alone: the words of an error could hold a part of it.
-        let claims =
-            URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).map_err(|_| "its claims are not base64url")?;
-        let claims: Claims = serde_json::from_slice(&claims)
-            .map_err(|error| format!("its claims are no JSON with a number `exp` (column {})", error.column()))?;
-        let expires_at = Duration::try_from_secs_f64(claims.exp).ok().and_then(|at| UNIX_EPOCH.checked_add(at));
+        // Where the text is wrong is said by position alone: the words of an error could hold a
+        // part of it.
+        let claims = URL_SAFE_NO_PAD
+            .decode(claims.trim_end_matches('='))
+            .map_err(|_| "its claims are not base64url")?;
+        let claims: Claims = serde_json::from_slice(&claims).map_err(|error| {
+            format!("its claims are no JSON with a number `exp` (column {})", error.column())
+        })?;
+        let expires_at =
+            Duration::try_from_secs_f64(claims.exp).ok().and_then(|at| UNIX_EPOCH.checked_add(at));
         Ok(Self {
             value: text.into(),
             principal: claims.sub,
@@ -74,14 +83,14 @@ impl Token {
 
 /// Where tokens come from: a function of yours, or a file that somebody else renews.
 ///
-/// It is asked when the bus connects, and again when four fifths of a token's time are over. Two are equal when one is
-/// a clone of the other.
+/// It is asked when the bus connects, and again when four fifths of a token's time are over. Two
+/// are equal when one is a clone of the other.
 #[derive(Clone)]
 pub struct Tokens(Arc<dyn Fn() -> BoxFuture<'static, Answer> + Send + Sync>);
 
 impl Tokens {
-    /// Asks `fetch`, on the tokio runtime of the connection. It may take its time: the old token is used meanwhile.
-    /// When it fails, it is asked again after 5 s.
+    /// Asks `fetch`, on the tokio runtime of the connection. It may take its time: the old token is
+    /// used meanwhile. When it fails, it is asked again after 5 s.
     ///
     /// # Panics
     /// A panic of `fetch` ends the renewal: the connection is lost when the last token ends.
@@ -96,7 +105,8 @@ impl Tokens {
         }))
     }
 
-    /// Reads a JSON Web Token from a file, each time anew. The time that it is good for is its claim `exp`.
+    /// Reads a JSON Web Token from a file, each time anew. The time that it is good for is its
+    /// claim `exp`.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         let path = Arc::new(path.into());
         Self::new(move || {
@@ -117,7 +127,9 @@ impl Tokens {
 async fn read(path: &Path) -> Result<Token, String> {
     let wrong = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
     let file = path.to_owned();
-    let text = spawn_blocking(move || std::fs::read_to_string(file)).await.map_err(|error| wrong(&error))?;
+    let text = spawn_blocking(move || std::fs::read_to_string(file))
+        .await
+        .map_err(|error| wrong(&error))?;
     Token::from_jwt(&text.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
 }
 
@@ -141,7 +153,11 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     fn jwt(claims: &str) -> String {
-        format!("{}.{}.sig", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
+        format!(
+            "{}.{}.sig",
+            URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
+            URL_SAFE_NO_PAD.encode(claims)
+        )
     }
 
     #[test]

@@ -35,7 +35,8 @@ use tokio::{
 const RETENTION: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const COMPRESSION: &str = "compression.type";
-/// Time between two looks for a new topic, which every broker is to know within the request timeout.
+/// Time between two looks for a new topic, which every broker is to know within the request
+/// timeout.
 const SPREAD_PAUSE: Duration = Duration::from_millis(20);
 /// How long the first record of a topic waits until all partitions have a leader that serves.
 const LEADER_PATIENCE: Duration = Duration::from_secs(5);
@@ -91,7 +92,8 @@ impl Topics {
         self.prepared.read().get(topic).cloned()
     }
 
-    /// Makes sure that the topic exists and that its leaders serve: see [`Target`] for what happens otherwise.
+    /// Makes sure that the topic exists and that its leaders serve: see [`Target`] for what happens
+    /// otherwise.
     pub(crate) async fn prepare(&self, topic: &Topic) -> Result<Arc<Target>, BrokerError> {
         let _one = self.preparing.lock().await;
         if let Some(prepared) = self.prepared(topic) {
@@ -115,7 +117,8 @@ impl Topics {
     /// See [`Broker::scatters`](buslane_core::Broker::scatters).
     pub(crate) fn scatter(&self, assignment: Assignment, topics: &[&Topic]) -> Option<String> {
         let read = self.read.read();
-        let partitions: Vec<_> = topics.iter().filter_map(|topic| Some((*topic, *read.get(*topic)?))).collect();
+        let partitions: Vec<_> =
+            topics.iter().filter_map(|topic| Some((*topic, *read.get(*topic)?))).collect();
         scatter::scatter(assignment, &partitions)
     }
 
@@ -131,20 +134,27 @@ impl Topics {
     async fn create(&self, topic: &Topic, settings: &TopicSettings) -> Result<u32, BrokerError> {
         check(topic, settings)?;
         let admin = self.admin().await?;
-        let partitions = settings.partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
+        let partitions =
+            settings.partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
         let replication = settings.replication.map_or(-1, i32::from);
         let (retention, bytes) = (
             settings.retention.map(|time| time.as_millis().to_string()),
             settings.retention_bytes.map(|bytes| bytes.to_string()),
         );
-        let compression = settings.compression.map(|compression| compression_name(compression).to_owned());
+        let compression =
+            settings.compression.map(|compression| compression_name(compression).to_owned());
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
-        for (name, value) in [(RETENTION, &retention), (RETENTION_BYTES, &bytes), (COMPRESSION, &compression)] {
+        for (name, value) in
+            [(RETENTION, &retention), (RETENTION_BYTES, &bytes), (COMPRESSION, &compression)]
+        {
             if let Some(value) = value {
                 new = new.set(name, value);
             }
         }
-        let answers = admin.create_topics(&[new], &self.options()).await.map_err(|error| self.error(&error))?;
+        let answers = admin
+            .create_topics(&[new], &self.options())
+            .await
+            .map_err(|error| self.error(&error))?;
         match answers.into_iter().next() {
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => {}
             Some(Err((_, error))) => {
@@ -154,13 +164,18 @@ impl Topics {
                     RDKafkaErrorCode::InvalidConfig => "retention",
                     _ => "topic",
                 };
-                return Err(BrokerError::Setting { topic: topic.clone(), setting, rule: error.to_string() });
+                return Err(BrokerError::Setting {
+                    topic: topic.clone(),
+                    setting,
+                    rule: error.to_string(),
+                });
             }
         }
         self.until_spread(topic, settings.partitions.unwrap_or(1)).await
     }
 
-    /// Waits until the brokers answer with at least so many partitions that have a leader; returns how many there are.
+    /// Waits until the brokers answer with at least so many partitions that have a leader; returns
+    /// how many there are.
     async fn until_spread(&self, topic: &Topic, partitions: u32) -> Result<u32, BrokerError> {
         let deadline = Moment::now() + self.patience;
         loop {
@@ -178,8 +193,8 @@ impl Topics {
         }
     }
 
-    /// Waits until the leader of each partition answers as one: a broker may be named the leader before it knows. A
-    /// partition that is without one for longer does not hold up the others.
+    /// Waits until the leader of each partition answers as one: a broker may be named the leader
+    /// before it knows. A partition that is without one for longer does not hold up the others.
     async fn until_served(&self, topic: &Topic, partitions: u32) {
         let (producer, topic) = (Arc::clone(&self.producer), topic.clone());
         let ask = move || {
@@ -203,11 +218,14 @@ impl Topics {
 
     /// `None` when there is no such topic.
     async fn find(&self, topic: &Topic) -> Result<Option<Found>, BrokerError> {
-        let (producer, topic, patience) = (Arc::clone(&self.producer), topic.clone(), self.patience);
+        let (producer, topic, patience) =
+            (Arc::clone(&self.producer), topic.clone(), self.patience);
         let answer = spawn_blocking(move || {
             let metadata = producer.ask(&topic, patience);
-            let metadata = metadata.map_err(|error| BrokerError::Unreachable { reason: producer.explain(&error) })?;
-            let Some(known) = metadata.topics().iter().find(|known| known.name() == topic.as_str()) else {
+            let metadata = metadata
+                .map_err(|error| BrokerError::Unreachable { reason: producer.explain(&error) })?;
+            let Some(known) = metadata.topics().iter().find(|known| known.name() == topic.as_str())
+            else {
                 return Ok(None);
             };
             if known.error() == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
@@ -243,14 +261,19 @@ impl Topics {
             Err(error) => return Err(BrokerError::Unreachable { reason: error.to_string() }),
         };
         if let Some(token) = &self.token {
-            token.get().hand_to(admin.inner()).map_err(|reason| BrokerError::Unreachable { reason })?;
+            token
+                .get()
+                .hand_to(admin.inner())
+                .map_err(|reason| BrokerError::Unreachable { reason })?;
         }
         *present = Arc::downgrade(&admin);
         Ok(admin)
     }
 
     fn options(&self) -> AdminOptions {
-        AdminOptions::new().request_timeout(Some(self.patience)).operation_timeout(Some(self.patience))
+        AdminOptions::new()
+            .request_timeout(Some(self.patience))
+            .operation_timeout(Some(self.patience))
     }
 
     fn error(&self, error: &KafkaError) -> BrokerError {
@@ -267,17 +290,24 @@ mod tests {
     use std::{fs, sync::Arc, time::Duration};
     use tokio::time::{Instant, sleep};
 
-    /// Threads that rdkafka runs for an admin client; the system cuts the name, which a thread gives itself as it begins.
+    /// Threads that rdkafka runs for an admin client; the system cuts the name, which a thread
+    /// gives itself as it begins.
     fn admin_threads() -> usize {
         let threads = fs::read_dir("/proc/self/task").expect("a process has threads");
-        let names = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+        let names = threads
+            .flatten()
+            .filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
         names.filter(|name| name.starts_with("admin client")).count()
     }
 
     async fn until_threads(count: usize) {
         let begin = Instant::now();
         while admin_threads() != count {
-            assert!(begin.elapsed() < Duration::from_secs(30), "{} threads instead of {count}", admin_threads());
+            assert!(
+                begin.elapsed() < Duration::from_secs(30),
+                "{} threads instead of {count}",
+                admin_threads()
+            );
             sleep(Duration::from_millis(10)).await;
         }
     }
@@ -285,8 +315,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn k6_a_topic_without_a_right_to_it_is_refused_by_name() {
         let cluster = MockCluster::new(1).expect("a mock cluster");
-        let (topic, denied) =
-            (Topic::new("denied").expect("a good name"), RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+        let (topic, denied) = (
+            Topic::new("denied").expect("a good name"),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        );
         cluster.create_topic(&topic, 1, 1).expect("a topic");
         cluster.topic_error(&topic, denied).expect("refused from now on");
         let config = KafkaConfig { brokers: cluster.bootstrap_servers(), ..KafkaConfig::default() };
@@ -294,7 +326,8 @@ mod tests {
         let topics = Topics::new(config.client(), Duration::from_secs(10), None, producer, None);
         let error = topics.prepare(&topic).await.map(drop).expect_err("no right");
         assert!(
-            matches!(error, BrokerError::Setting { .. }) && error.to_string().contains("denied: permission"),
+            matches!(error, BrokerError::Setting { .. })
+                && error.to_string().contains("denied: permission"),
             "{error}"
         );
     }

@@ -1,4 +1,5 @@
-//! Wakes the polling thread: messages, settlements, commands and answers to commits all end its rest.
+//! Wakes the polling thread: messages, settlements, commands and answers to commits all end its
+//! rest.
 
 use std::{
     sync::{

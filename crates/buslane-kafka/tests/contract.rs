@@ -18,7 +18,8 @@ const UNMET: [(&str, &str); 4] = [
         "a member leaves with all its partitions at once; tests/rebalance.rs has what holds instead",
     ),
 ];
-const NEVER_FULL: &str = "a partition has no bound; tests/publish.rs fills the producer's queue instead";
+const NEVER_FULL: &str =
+    "a partition has no bound; tests/publish.rs fills the producer's queue instead";
 const LARGE: u32 = 2 << 20;
 
 struct Kafka {

@@ -1,5 +1,5 @@
-//! Records and settings that a member did not ask for: each is delivered or refused as the README of the crate says, and
-//! the next good record goes its way.
+//! Records and settings that a member did not ask for: each is delivered or refused as the README
+//! of the crate says, and the next good record goes its way.
 
 mod kit;
 
@@ -19,8 +19,14 @@ use std::{net::TcpListener, time::Duration};
 const LARGE: usize = 2 << 20;
 
 async fn no_connection(brokers: String) -> String {
-    let config = KafkaConfig { brokers, connect_timeout: Duration::from_secs(2), ..kit::config(&unique("g")) };
-    let answer = within(kit::PATIENCE, "an answer within the connect timeout", KafkaBroker::connect(config)).await;
+    let config = KafkaConfig {
+        brokers,
+        connect_timeout: Duration::from_secs(2),
+        ..kit::config(&unique("g"))
+    };
+    let answer =
+        within(kit::PATIENCE, "an answer within the connect timeout", KafkaBroker::connect(config))
+            .await;
     let error = answer.expect_err("nobody is there");
     assert!(matches!(error, ConnectError::Broker(BrokerError::Unreachable { .. })), "{error:?}");
     error.to_string()
@@ -55,7 +61,10 @@ async fn k5_an_unknown_property_is_refused() {
     let mut config = kit::config(&unique("g"));
     config.properties.insert("no.such.property".to_owned(), "1".to_owned());
     let error = KafkaBroker::connect(config).await.expect_err("no such property");
-    assert!(matches!(error, ConnectError::Config(_)) && error.to_string().contains("no.such.property"), "{error}");
+    assert!(
+        matches!(error, ConnectError::Config(_)) && error.to_string().contains("no.such.property"),
+        "{error}"
+    );
 }
 
 /// A topic that nobody makes: the error names it, and the other topics are read all the same.
@@ -81,7 +90,8 @@ fn send(producer: &BaseProducer, record: BaseRecord<'_, str, [u8]>) {
     producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
 }
 
-/// Records as other programs write them: without key, without value, with headers without value and with bytes that are no text.
+/// Records as other programs write them: without key, without value, with headers without value and
+/// with bytes that are no text.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_records_of_other_programs_are_delivered_as_they_are() {
     let topic = kit::topic("foreign", 1, &[]).await;
@@ -96,13 +106,18 @@ async fn k5_records_of_other_programs_are_delivered_as_they_are() {
     send(&producer, BaseRecord::to(&topic).key("tombstone"));
     send(&producer, BaseRecord::to(&topic));
     send(&producer, BaseRecord::to(&topic).key("").payload(b"an empty key".as_slice()));
-    send(&producer, BaseRecord::to(&topic).key("k").payload([0xff, 0x00, 0xfe].as_slice()).headers(odd));
+    send(
+        &producer,
+        BaseRecord::to(&topic).key("k").payload([0xff, 0x00, 0xfe].as_slice()).headers(odd),
+    );
     producer.flush(kit::PATIENCE).expect("records are stored");
 
     let mut member = kit::member(kit::config(&unique("g")), &topic).await;
     let got = member.take(5).await;
-    let found: Vec<_> =
-        got.iter().map(|delivery| (delivery.message.key.as_deref(), &delivery.message.payload[..])).collect();
+    let found: Vec<_> = got
+        .iter()
+        .map(|delivery| (delivery.message.key.as_deref(), &delivery.message.payload[..]))
+        .collect();
     let expected: [(Option<&[u8]>, &[u8]); 5] = [
         (None, b"without a key"),
         (Some(b"tombstone"), b""),
@@ -114,8 +129,13 @@ async fn k5_records_of_other_programs_are_delivered_as_they_are() {
     let null: Vec<_> = got.iter().map(|delivery| delivery.message.is_null).collect();
     assert_eq!(null, [false, true, true, false, false]);
     let headers: Vec<_> = got[4].message.headers.iter().collect();
-    let expected: [(&str, &[u8]); 5] =
-        [("none", b""), ("empty", b""), ("bytes", &[0xff, 0x00, 0xfe]), ("", b"without a name"), ("bytes", b"again")];
+    let expected: [(&str, &[u8]); 5] = [
+        ("none", b""),
+        ("empty", b""),
+        ("bytes", &[0xff, 0x00, 0xfe]),
+        ("", b"without a name"),
+        ("bytes", b"again"),
+    ];
     assert_eq!(headers, expected);
     settle(got);
     still_reads(&mut member, &topic).await;
@@ -143,7 +163,10 @@ async fn k5_records_of_two_megabytes_go_both_ways() {
     // A member that could not publish them reads them all the same.
     let mut other = kit::member(kit::config(&unique("g")), &topic).await;
     let got = other.take(3).await;
-    assert_eq!(got.iter().map(|delivery| delivery.message.payload.len()).collect::<Vec<_>>(), sizes);
+    assert_eq!(
+        got.iter().map(|delivery| delivery.message.payload.len()).collect::<Vec<_>>(),
+        sizes
+    );
     settle(got);
     member.close().await;
     other.close().await;
@@ -162,9 +185,13 @@ async fn k5_a_record_that_is_too_large_is_refused_alone() {
         }
         assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
         let error = answers.remove(1).expect_err("too large");
-        assert!(matches!(error, PublishError::TooLarge { bytes, .. } if bytes == LARGE + 1), "{error:?}");
+        assert!(
+            matches!(error, PublishError::TooLarge { bytes, .. } if bytes == LARGE + 1),
+            "{error:?}"
+        );
         assert!(error.is_permanent(), "{error:?}");
-        let limit = if is_refused_here { "max_message_bytes, 1000000" } else { "max.message.bytes" };
+        let limit =
+            if is_refused_here { "max_message_bytes, 1000000" } else { "max.message.bytes" };
         // The key has one byte.
         for part in [topic.as_str(), "size", &(LARGE + 1).to_string(), limit] {
             assert!(error.to_string().contains(part), "{part}: {error}");

@@ -31,9 +31,19 @@ async fn resumes(lose: fn(&mut OwnServer), mend: fn(&mut OwnServer)) {
     let _one = ONE_SERVER.lock().await;
     let server = tokio::task::spawn_blocking(OwnServer::start).await.expect("a server");
     let topic = kit::name("lossy");
-    let publisher = Arc::new(KafkaBroker::connect(config(&server)).await.expect("a broker that answers"));
+    let publisher =
+        Arc::new(KafkaBroker::connect(config(&server)).await.expect("a broker that answers"));
     let member = kit::member(config(&server), &topic).await;
-    let loss = Loss { server, lose, mend, publisher, member, topic, again: Again::Allowed, patience: PATIENCE };
+    let loss = Loss {
+        server,
+        lose,
+        mend,
+        publisher,
+        member,
+        topic,
+        again: Again::Allowed,
+        patience: PATIENCE,
+    };
     loss.is_survived().await;
 }
 

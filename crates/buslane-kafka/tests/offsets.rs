@@ -53,7 +53,9 @@ async fn k2_the_next_member_gets_only_what_was_open_below_999_done_ones() {
 /// Interval and count are each enough for a commit; the other one is out of reach.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_commits_are_made_after_so_many_completions_and_after_so_much_time() {
-    for (interval, every) in [(Duration::from_hours(1), 100), (Duration::from_millis(100), u64::MAX)] {
+    for (interval, every) in
+        [(Duration::from_hours(1), 100), (Duration::from_millis(100), u64::MAX)]
+    {
         let (topic, group) = (kit::topic("commits", 1, &[]).await, unique("g"));
         let mut config = kit::config(&group);
         config.consumer.commit_interval = interval;
@@ -74,7 +76,8 @@ async fn k2_commits_are_made_after_so_many_completions_and_after_so_much_time() 
     }
 }
 
-/// What other programs write into a commit is understood or ignored, and nothing is lost in either case.
+/// What other programs write into a commit is understood or ignored, and nothing is lost in either
+/// case.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_foreign_commit_metadata_is_understood_or_ignored() {
     let topic = kit::topic("metadata", 1, &[]).await;
@@ -93,9 +96,19 @@ async fn k2_foreign_commit_metadata_is_understood_or_ignored() {
         "ZQAAAAIAAAAD",
         "cCi1L/0AWEEAAAAAAAIAAAAD",
     ];
-    let ignored = ["", "hello", "bwAAAA==", "bgACAA==", "//////////8=", "{\"host\":\"worker-1\"}", "\u{1f68c} §"];
-    for (metadata, expected) in
-        understood.map(|text| (text, &without_gaps)).into_iter().chain(ignored.map(|text| (text, &everything)))
+    let ignored = [
+        "",
+        "hello",
+        "bwAAAA==",
+        "bgACAA==",
+        "//////////8=",
+        "{\"host\":\"worker-1\"}",
+        "\u{1f68c} §",
+    ];
+    for (metadata, expected) in understood
+        .map(|text| (text, &without_gaps))
+        .into_iter()
+        .chain(ignored.map(|text| (text, &everything)))
     {
         let group = unique("g");
         commit_as_a_stranger(&group, &topic, 100, metadata);
@@ -121,8 +134,8 @@ fn commit_as_a_stranger(group: &str, topic: &Topic, offset: i64, metadata: &str)
 const KEYS: usize = 21;
 const ROUNDS: usize = 150;
 
-/// Open offsets that compaction has removed are nobody's: the next member gets those that still exist, and commits to
-/// the end.
+/// Open offsets that compaction has removed are nobody's: the next member gets those that still
+/// exist, and commits to the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_compaction_leaves_gaps_that_stall_nothing() {
     let segments = [("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0.01")];
@@ -138,7 +151,8 @@ async fn k2_compaction_leaves_gaps_that_stall_nothing() {
     close_and_give_back(member, open).await;
     assert_eq!(kit::committed(&group, &topic), Some(0));
 
-    let mut change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("cleanup.policy", "compact");
+    let mut change =
+        AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("cleanup.policy", "compact");
     for (name, value) in segments {
         change = change.set(name, value);
     }
@@ -154,8 +168,11 @@ async fn k2_compaction_leaves_gaps_that_stall_nothing() {
         settle([delivery]);
     }
     assert!(got.iter().all(|offset| offset % 2 == 0), "what was done does not run again: {got:?}");
-    let still_open: Vec<_> =
-        kit::stored(&topic).into_iter().filter_map(|at| u64::try_from(at).ok()).filter(|at| at % 2 == 0).collect();
+    let still_open: Vec<_> = kit::stored(&topic)
+        .into_iter()
+        .filter_map(|at| u64::try_from(at).ok())
+        .filter(|at| at % 2 == 0)
+        .collect();
     assert!(still_open.iter().all(|at| got.contains(at)), "{still_open:?} stand, {got:?} came");
     assert!(got.len() < count / 2, "nothing was missing");
     kit::until_committed(&group, &topic, i64::try_from(count).expect("a number"));

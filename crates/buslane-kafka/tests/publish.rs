@@ -17,7 +17,10 @@ async fn broker(producer: ProducerConfig) -> Arc<dyn Broker> {
         brokers: server::address("KAFKA_BOOTSTRAP_SERVERS"),
         group: server::unique("g"),
         producer,
-        create_missing: Some(TopicSettings { partitions: Some(PARTITIONS), ..TopicSettings::default() }),
+        create_missing: Some(TopicSettings {
+            partitions: Some(PARTITIONS),
+            ..TopicSettings::default()
+        }),
         ..KafkaConfig::default()
     };
     Arc::new(KafkaBroker::connect(config).await.expect("a broker that answers"))
@@ -40,27 +43,41 @@ fn stored(topic: &Topic) -> u64 {
     (0..PARTITIONS)
         .map(|partition| {
             let partition = i32::try_from(partition).expect("few partitions");
-            let (low, high) = client.fetch_watermarks(topic, partition, PATIENCE).expect("an answer");
+            let (low, high) =
+                client.fetch_watermarks(topic, partition, PATIENCE).expect("an answer");
             u64::try_from(high - low).expect("in order")
         })
         .sum()
 }
 
-/// The leader of a new partition may not serve it yet when it is named. What is published then must not be taken for a
-/// repetition of itself.
+/// The leader of a new partition may not serve it yet when it is named. What is published then must
+/// not be taken for a repetition of itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_the_first_records_of_a_new_topic_are_stored() {
-    let (one, two) = (broker(ProducerConfig::default()).await, broker(ProducerConfig::default()).await);
+    let (one, two) =
+        (broker(ProducerConfig::default()).await, broker(ProducerConfig::default()).await);
     for _ in 0..20 {
         let topic = topic();
-        let (first, second) =
-            tokio::join!(one.publish(&topic, records(500)).get(), two.publish(&topic, records(500)).get());
-        let receipts: Vec<_> =
-            first.into_iter().chain(second).map(|answer| answer.expect("the broker takes it")).collect();
-        let places: HashSet<_> = receipts.iter().map(|receipt| (receipt.partition, receipt.offset)).collect();
-        assert_eq!((places.len(), receipts.iter().filter(|receipt| receipt.duplicate).count()), (1_000, 0));
+        let (first, second) = tokio::join!(
+            one.publish(&topic, records(500)).get(),
+            two.publish(&topic, records(500)).get()
+        );
+        let receipts: Vec<_> = first
+            .into_iter()
+            .chain(second)
+            .map(|answer| answer.expect("the broker takes it"))
+            .collect();
+        let places: HashSet<_> =
+            receipts.iter().map(|receipt| (receipt.partition, receipt.offset)).collect();
+        assert_eq!(
+            (places.len(), receipts.iter().filter(|receipt| receipt.duplicate).count()),
+            (1_000, 0)
+        );
         let asked = topic.clone();
-        assert_eq!(tokio::task::spawn_blocking(move || stored(&asked)).await.expect("no panic"), 1_000);
+        assert_eq!(
+            tokio::task::spawn_blocking(move || stored(&asked)).await.expect("no panic"),
+            1_000
+        );
     }
     for broker in [one, two] {
         broker.close(PATIENCE).await.expect("nothing is open");
@@ -73,7 +90,11 @@ async fn b6_a_full_queue_makes_the_publisher_wait() {
     let broker = broker(ProducerConfig { queue_messages: 100, ..ProducerConfig::default() }).await;
     let topic = topic();
     let answers = broker.publish(&topic, records(5_000)).get().await;
-    assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
+    assert!(
+        answers.iter().all(Result::is_ok),
+        "{:?}",
+        answers.iter().find(|answer| answer.is_err())
+    );
     let asked = topic.clone();
     assert_eq!(tokio::task::spawn_blocking(move || stored(&asked)).await.expect("no panic"), 5_000);
     broker.close(PATIENCE).await.expect("nothing is open");
@@ -99,7 +120,10 @@ async fn k6_an_unknown_topic_is_refused() {
     };
     let broker = KafkaBroker::connect(config).await.expect("a broker that answers");
     let topic = topic();
-    assert_eq!(broker.ensure_topic(&topic).await, Err(BrokerError::UnknownTopic { topic: topic.clone() }));
+    assert_eq!(
+        broker.ensure_topic(&topic).await,
+        Err(BrokerError::UnknownTopic { topic: topic.clone() })
+    );
     for answer in broker.publish(&topic, records(2)).get().await {
         let error = answer.expect_err("no such topic");
         assert!(

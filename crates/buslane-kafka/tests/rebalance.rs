@@ -1,5 +1,5 @@
-//! Partitions change hands on a real broker: nothing runs twice that was done, and nobody gets a message that another
-//! one is handling.
+//! Partitions change hands on a real broker: nothing runs twice that was done, and nobody gets a
+//! message that another one is handling.
 
 use buslane_core::{Broker, BrokerEvent, SubscribeOptions, Topic, TopicSettings, TopicStrategy};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig};
@@ -51,7 +51,8 @@ impl Group {
     }
 }
 
-/// A member leaves with an open message: the next one gets nothing of it until that is settled, and not that one.
+/// A member leaves with an open message: the next one gets nothing of it until that is settled, and
+/// not that one.
 async fn hands_over(assignment: Assignment) {
     let group = Group::new(assignment);
     let mut old = group.member().await;
@@ -85,8 +86,14 @@ async fn shares(assignment: Assignment) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while first.intakes.len() != 2 || second.intakes.len() != 2 {
             assert!(tokio::time::Instant::now() < deadline, "{first:?}, {second:?}");
-            assert!(first.take_for(Duration::from_millis(20)).await.is_empty(), "nothing is published yet");
-            assert!(second.take_for(Duration::from_millis(20)).await.is_empty(), "nothing is published yet");
+            assert!(
+                first.take_for(Duration::from_millis(20)).await.is_empty(),
+                "nothing is published yet"
+            );
+            assert!(
+                second.take_for(Duration::from_millis(20)).await.is_empty(),
+                "nothing is published yet"
+            );
         }
     };
     both.await;
@@ -131,11 +138,14 @@ async fn shares_of(assignment: Assignment, partitions: [u32; 2]) -> (bool, Optio
     let group = Group::new(assignment);
     let mut members = Vec::new();
     for _ in 0..2 {
-        let broker: Arc<dyn Broker> = Arc::new(KafkaBroker::connect(group.config()).await.expect("an answer"));
+        let broker: Arc<dyn Broker> =
+            Arc::new(KafkaBroker::connect(group.config()).await.expect("an answer"));
         if members.is_empty() {
             for (topic, partitions) in topics.iter().zip(partitions) {
-                let settings = TopicSettings { partitions: Some(partitions), ..TopicSettings::default() };
-                let made = broker.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await;
+                let settings =
+                    TopicSettings { partitions: Some(partitions), ..TopicSettings::default() };
+                let made =
+                    broker.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await;
                 made.expect("a new topic");
             }
         }
@@ -146,10 +156,16 @@ async fn shares_of(assignment: Assignment, partitions: [u32; 2]) -> (bool, Optio
     let [first, second] = &mut members[..] else { unreachable!("two members") };
     let all = (partitions[0] + partitions[1]) as usize;
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while first.intakes.is_empty() || second.intakes.is_empty() || first.intakes.len() + second.intakes.len() != all {
+    while first.intakes.is_empty()
+        || second.intakes.is_empty()
+        || first.intakes.len() + second.intakes.len() != all
+    {
         assert!(tokio::time::Instant::now() < deadline, "{first:?}, {second:?}");
         for member in [&mut *first, &mut *second] {
-            assert!(member.take_for(Duration::from_millis(20)).await.is_empty(), "nothing is published");
+            assert!(
+                member.take_for(Duration::from_millis(20)).await.is_empty(),
+                "nothing is published"
+            );
         }
     }
     let owners = |feed: &Feed, topic: &Topic| -> BTreeSet<u32> {

@@ -44,11 +44,19 @@ fn tls() -> Tls {
 
 /// TLS with the certificate of a client: `client`, whom the broker knows, or `stranger`.
 fn mutual(name: &str) -> Tls {
-    Tls { certificate_file: file(&format!("{name}.pem")), key_file: file(&format!("{name}.key")), ..tls() }
+    Tls {
+        certificate_file: file(&format!("{name}.pem")),
+        key_file: file(&format!("{name}.key")),
+        ..tls()
+    }
 }
 
 fn config(listener: &str, tls: Option<Tls>, login: Option<Login>) -> KafkaConfig {
-    KafkaConfig { brokers: address(listener), security: Security { tls, login }, ..kit::config(&unique("g")) }
+    KafkaConfig {
+        brokers: address(listener),
+        security: Security { tls, login },
+        ..kit::config(&unique("g"))
+    }
 }
 
 /// Publishes a record and reads it, on the listener that `config` names.
@@ -66,7 +74,9 @@ async fn goes_round(config: KafkaConfig) {
 async fn is_refused(config: KafkaConfig, reason: &str) {
     let config = KafkaConfig { connect_timeout: Duration::from_secs(3), ..config };
     let address = config.brokers.clone();
-    let answer = within(kit::PATIENCE, "an answer within the connect timeout", KafkaBroker::connect(config)).await;
+    let answer =
+        within(kit::PATIENCE, "an answer within the connect timeout", KafkaBroker::connect(config))
+            .await;
     let error = answer.expect_err("a refusal");
     let text = error.to_string();
     assert!(text.contains(reason), "{reason} does not stand in: {text}");
@@ -89,7 +99,12 @@ async fn k5_messages_go_round_over_tls_with_a_client_certificate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_messages_go_round_after_each_login() {
     for mechanism in MECHANISMS {
-        goes_round(config("BUSLANE_TEST_KAFKA_SASL_SSL", Some(tls()), Some(mechanism.login(USER, PASSWORD)))).await;
+        goes_round(config(
+            "BUSLANE_TEST_KAFKA_SASL_SSL",
+            Some(tls()),
+            Some(mechanism.login(USER, PASSWORD)),
+        ))
+        .await;
     }
 }
 
@@ -97,7 +112,11 @@ async fn k5_messages_go_round_after_each_login() {
 async fn k5_a_wrong_password_is_named() {
     for mechanism in MECHANISMS {
         let login = mechanism.login(USER, WRONG_PASSWORD);
-        is_refused(config("BUSLANE_TEST_KAFKA_SASL_SSL", Some(tls()), Some(login)), "Authentication failed").await;
+        is_refused(
+            config("BUSLANE_TEST_KAFKA_SASL_SSL", Some(tls()), Some(login)),
+            "Authentication failed",
+        )
+        .await;
     }
 }
 
@@ -105,14 +124,19 @@ async fn k5_a_wrong_password_is_named() {
 async fn k5_an_unknown_user_is_named() {
     for mechanism in MECHANISMS {
         let login = mechanism.login("mallory", PASSWORD);
-        is_refused(config("BUSLANE_TEST_KAFKA_SASL_SSL", Some(tls()), Some(login)), "Authentication failed").await;
+        is_refused(
+            config("BUSLANE_TEST_KAFKA_SASL_SSL", Some(tls()), Some(login)),
+            "Authentication failed",
+        )
+        .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_server_of_an_unknown_authority_is_named() {
     let tls = Tls { ca_file: file("stranger.pem"), ..Tls::default() };
-    is_refused(config("BUSLANE_TEST_KAFKA_TLS", Some(tls), None), "certificate verify failed").await;
+    is_refused(config("BUSLANE_TEST_KAFKA_TLS", Some(tls), None), "certificate verify failed")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,7 +146,8 @@ async fn k5_a_missing_client_certificate_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_client_certificate_of_an_unknown_authority_is_named() {
-    is_refused(config("BUSLANE_TEST_KAFKA_SSL", Some(mutual("stranger")), None), "certificate").await;
+    is_refused(config("BUSLANE_TEST_KAFKA_SSL", Some(mutual("stranger")), None), "certificate")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,12 +164,18 @@ async fn k5_tls_to_a_plain_port_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_missing_file_is_named() {
     for (setting, tls) in [
-        ("security.tls.ca_file", Tls { ca_file: Some("no-such-file.pem".to_owned()), ..Tls::default() }),
+        (
+            "security.tls.ca_file",
+            Tls { ca_file: Some("no-such-file.pem".to_owned()), ..Tls::default() },
+        ),
         (
             "security.tls.certificate_file",
             Tls { certificate_file: Some("no-such-file.pem".to_owned()), ..mutual("client") },
         ),
-        ("security.tls.key_file", Tls { key_file: Some("no-such-file.pem".to_owned()), ..mutual("client") }),
+        (
+            "security.tls.key_file",
+            Tls { key_file: Some("no-such-file.pem".to_owned()), ..mutual("client") },
+        ),
     ] {
         let config = config("BUSLANE_TEST_KAFKA_SSL", Some(tls), None);
         let text = KafkaBroker::connect(config).await.expect_err("no such file").to_string();

@@ -36,22 +36,26 @@ async fn all_are_read(member: &mut Feed, topics: &[Topic]) {
         publish(&member.broker, topic, vec![record("k", "hello")]).await;
     }
     let got = member.take(topics.len()).await;
-    let read: BTreeSet<_> = got.iter().map(|delivery| delivery.message.source.topic.clone()).collect();
+    let read: BTreeSet<_> =
+        got.iter().map(|delivery| delivery.message.source.topic.clone()).collect();
     assert_eq!(read, topics.iter().cloned().collect());
     settle(got);
 }
 
-/// With the eager protocol each change of the membership ends the intakes of all members: the one that was there first
-/// counts them.
+/// With the eager protocol each change of the membership ends the intakes of all members: the one
+/// that was there first counts them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_twenty_topics_in_one_call_are_one_change_of_membership() {
-    for (assignment, changes) in [(Assignment::Range, 1), (Assignment::CooperativeSticky, 0), (Assignment::Broker, 0)] {
+    for (assignment, changes) in
+        [(Assignment::Range, 1), (Assignment::CooperativeSticky, 0), (Assignment::Broker, 0)]
+    {
         let (own, topics) = (topics(1).await, topics(TOPICS).await);
         let config = config(assignment);
         let mut first = kit::member(config.clone(), &own[0]).await;
         first.until_assigned(1).await;
         let mut member = kit::connect(config).await;
-        let wanted: Vec<_> = topics.iter().map(|topic| (topic.clone(), SubscribeOptions::default())).collect();
+        let wanted: Vec<_> =
+            topics.iter().map(|topic| (topic.clone(), SubscribeOptions::default())).collect();
         member.broker.subscribe(&wanted).await.expect("topics that exist");
         member.until_assigned(TOPICS).await;
         all_are_read(&mut member, &topics).await;
@@ -78,15 +82,16 @@ async fn k1_a_topic_that_is_added_later_ends_no_intake() {
     }
 }
 
-/// A client joins a removal and a return that come in one rebalance to no change at all, and the partitions whose intakes
-/// have ended would stay as they are.
+/// A client joins a removal and a return that come in one rebalance to no change at all, and the
+/// partitions whose intakes have ended would stay as they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_topic_that_goes_and_comes_back_in_one_rebalance_is_read() {
     for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
         let topics = topics(3).await;
         let [other, back, _] = &topics[..] else { unreachable!("there are three") };
         let mut member = kit::connect(config(assignment)).await;
-        let wanted: Vec<_> = topics.iter().map(|topic| (topic.clone(), SubscribeOptions::default())).collect();
+        let wanted: Vec<_> =
+            topics.iter().map(|topic| (topic.clone(), SubscribeOptions::default())).collect();
         member.broker.subscribe(&wanted).await.expect("topics that exist");
         all_are_read(&mut member, &topics).await;
         for _ in 0..3 {
@@ -105,8 +110,9 @@ async fn k1_a_topic_that_goes_and_comes_back_in_one_rebalance_is_read() {
     }
 }
 
-/// While a client joins a group that it had left, a topic it has never heard of ends the whole process: librdkafka asserts that it does
-/// not join then. Where the broker shares out, one that leaves while it gives something back never reads again, or fails.
+/// While a client joins a group that it had left, a topic it has never heard of ends the whole
+/// process: librdkafka asserts that it does not join then. Where the broker shares out, one that
+/// leaves while it gives something back never reads again, or fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_member_that_read_nothing_joins_with_topics_one_by_one() {
     let group: BaseConsumer = kit::foreign(&[]);
@@ -120,7 +126,11 @@ async fn k1_a_member_that_read_nothing_joins_with_topics_one_by_one() {
             let new = |topic: &Topic| [(topic.clone(), SubscribeOptions::default())];
             let (one, two, three) = (new(first), new(second), new(third));
             // Polled in this order: the second and the third come while the first is asked for.
-            let told = tokio::join!(broker.subscribe(&one), broker.subscribe(&two), broker.subscribe(&three));
+            let told = tokio::join!(
+                broker.subscribe(&one),
+                broker.subscribe(&two),
+                broker.subscribe(&three)
+            );
             told.0.and(told.1).and(told.2).expect("each is taken");
             all_are_read(&mut member, topics).await;
             for topic in topics {
@@ -128,7 +138,8 @@ async fn k1_a_member_that_read_nothing_joins_with_topics_one_by_one() {
             }
             if assignment != Assignment::Broker {
                 kit::until("it has left its group", || {
-                    let groups = group.fetch_group_list(Some(&name), kit::PATIENCE).expect("an answer");
+                    let groups =
+                        group.fetch_group_list(Some(&name), kit::PATIENCE).expect("an answer");
                     groups.groups().iter().all(|group| group.members().is_empty())
                 });
             }
@@ -150,16 +161,26 @@ async fn k3_a_member_that_reads_nothing_keeps_no_partition() {
             goes.broker.unsubscribe(&topic).await.expect("it is read");
             goes.until_assigned(0).await;
             let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
-            publish(&goes.broker, &topic, keys.map(|key| record(key, format!("{round}"))).to_vec()).await;
+            publish(&goes.broker, &topic, keys.map(|key| record(key, format!("{round}"))).to_vec())
+                .await;
             let mut read = BTreeSet::new();
             while read.len() < keys.len() {
-                // Settled one by one: what is open when the partitions are shared out anew comes twice.
+                // Settled one by one: what is open when the partitions are shared out anew comes
+                // twice.
                 let got = stays.take(1).await;
-                read.extend(got.iter().map(|delivery| (delivery.message.source.partition, delivery.message.offset)));
+                read.extend(
+                    got.iter().map(|delivery| {
+                        (delivery.message.source.partition, delivery.message.offset)
+                    }),
+                );
                 settle(got);
             }
             let partitions: BTreeSet<_> = read.iter().map(|(partition, _)| *partition).collect();
-            assert_eq!(partitions.len(), 2, "{assignment:?}: both partitions have some of the keys");
+            assert_eq!(
+                partitions.len(),
+                2,
+                "{assignment:?}: both partitions have some of the keys"
+            );
             goes.subscribe(&topic).await;
         }
         goes.until_assigned(1).await;
@@ -183,8 +204,8 @@ async fn k1_a_client_that_tells_everything_reads_all_the_same() {
     }
 }
 
-/// A topic that nobody knows any more waits by itself: new ones are read meanwhile, and it is read again once it is back. With the
-/// eager protocol its return would end the other intakes too.
+/// A topic that nobody knows any more waits by itself: new ones are read meanwhile, and it is read
+/// again once it is back. With the eager protocol its return would end the other intakes too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_topic_that_was_deleted_holds_up_no_other_and_comes_back() {
     let topics = topics(3).await;
@@ -193,7 +214,9 @@ async fn k1_a_topic_that_was_deleted_holds_up_no_other_and_comes_back() {
     member.subscribe(deleted).await;
     all_are_read(&mut member, &topics[..2]).await;
     let admin = kit::admin();
-    let gone = admin.delete_topics(&[deleted], &AdminOptions::new().operation_timeout(Some(kit::PATIENCE))).await;
+    let gone = admin
+        .delete_topics(&[deleted], &AdminOptions::new().operation_timeout(Some(kit::PATIENCE)))
+        .await;
     gone.expect("an answer").remove(0).expect("it was there");
     kit::until("nobody knows it", || {
         let known = admin.inner().fetch_metadata(Some(deleted), kit::PATIENCE).expect("an answer");

@@ -1,5 +1,5 @@
-//! Confluent's Parallel Consumer, as published, takes a group over and gives it back, with gaps open each time: nothing runs
-//! twice that either side had finished.
+//! Confluent's Parallel Consumer, as published, takes a group over and gives it back, with gaps
+//! open each time: nothing runs twice that either side had finished.
 
 mod kit;
 
@@ -93,13 +93,16 @@ impl Theirs {
         let (said, lines) = sync_channel(1_000);
         let output = BufReader::new(child.stdout.take().expect("piped"));
         // It ends with the output, or with whoever listens.
-        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
+        });
         Self { child, lines, done: Vec::new(), failed: BTreeSet::new() }
     }
 
     /// Reads a line; false at the last one.
     fn hear(&mut self) -> bool {
-        let line = self.lines.recv_timeout(JAVA_PATIENCE).expect("a word now and then, and a last one");
+        let line =
+            self.lines.recv_timeout(JAVA_PATIENCE).expect("a word now and then, and a last one");
         if line == "closed" {
             return false;
         }
@@ -132,7 +135,8 @@ async fn k2_parallel_consumer_takes_a_group_over_and_gives_it_back() {
     // First here: keys 1 and 2 stay open.
     let mut member = kit::member(kit::config(&group), &topic).await;
     let first = round(&member, &topic).await;
-    let (open, done): (Vec<_>, Vec<_>) = member.take(ROUND).await.into_iter().partition(|one| is_of(one, &[1, 2]));
+    let (open, done): (Vec<_>, Vec<_>) =
+        member.take(ROUND).await.into_iter().partition(|one| is_of(one, &[1, 2]));
     assert_eq!(done.iter().map(place).collect::<BTreeSet<_>>(), all_but(&first, &[1, 2]));
     settle(done);
     leave(member, open).await;
@@ -141,7 +145,8 @@ async fn k2_parallel_consumer_takes_a_group_over_and_gives_it_back() {
     let publisher = kit::connect(kit::config(&unique("g"))).await;
     let second = round(&publisher, &topic).await;
     publisher.close().await;
-    let expected: BTreeSet<_> = of(&first, &[1]).union(&all_but(&second, &[2, 3])).copied().collect();
+    let expected: BTreeSet<_> =
+        of(&first, &[1]).union(&all_but(&second, &[2, 3])).copied().collect();
     let (theirs, count) = (Theirs::join(&group, &topic, &[2, 3]), expected.len());
     let (done, failed) = tokio::task::block_in_place(|| theirs.done_after(count));
     assert_eq!(done.len(), count, "something ran twice");
@@ -162,6 +167,10 @@ async fn k2_parallel_consumer_takes_a_group_over_and_gives_it_back() {
     settle(got);
     member.close().await;
     for (partition, end) in kit::ends(&topic, PARTITIONS) {
-        assert_eq!(kit::committed_of(&group, &topic, partition), Some(end), "partition {partition}");
+        assert_eq!(
+            kit::committed_of(&group, &topic, partition),
+            Some(end),
+            "partition {partition}"
+        );
     }
 }

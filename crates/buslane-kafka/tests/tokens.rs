@@ -1,4 +1,5 @@
-//! Logins by token against a real broker, which takes unsigned ones: none is good for more than this listener.
+//! Logins by token against a real broker, which takes unsigned ones: none is good for more than
+//! this listener.
 
 mod kit;
 
@@ -27,14 +28,21 @@ fn jwt(lasts: Duration) -> String {
         "iat": now.as_secs(),
         "exp": (now + lasts).as_secs_f64(),
     });
-    format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims.to_string()))
+    format!(
+        "{}.{}.",
+        URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    )
 }
 
 fn config(tokens: Tokens) -> KafkaConfig {
     let ca_file = Some(format!("{}/ca.pem", address("BUSLANE_TEST_KAFKA_CERTS")));
     KafkaConfig {
         brokers: address("BUSLANE_TEST_KAFKA_SASL_SSL"),
-        security: Security { tls: Some(Tls { ca_file, ..Tls::default() }), login: Some(Login::OAuthBearer(tokens)) },
+        security: Security {
+            tls: Some(Tls { ca_file, ..Tls::default() }),
+            login: Some(Login::OAuthBearer(tokens)),
+        },
         connect_timeout: Duration::from_secs(5),
         ..kit::config(&unique("g"))
     }
@@ -52,7 +60,11 @@ fn counted(lasts: Duration) -> (Tokens, Arc<AtomicUsize>) {
 }
 
 async fn refusal(tokens: Tokens) -> String {
-    let answer = within(kit::PATIENCE, "an answer within the connect timeout", KafkaBroker::connect(config(tokens)));
+    let answer = within(
+        kit::PATIENCE,
+        "an answer within the connect timeout",
+        KafkaBroker::connect(config(tokens)),
+    );
     answer.await.expect_err("a refusal").to_string()
 }
 
@@ -69,7 +81,8 @@ async fn k5_messages_go_round_with_a_token() {
     assert_eq!(asked.load(Ordering::SeqCst), 1, "all clients of a bus share a token");
 }
 
-/// The broker ends a connection when its token does, so that messages go on coming proves that new ones are used.
+/// The broker ends a connection when its token does, so that messages go on coming proves that new
+/// ones are used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_token_is_renewed_before_it_ends() {
     let (tokens, asked) = counted(Duration::from_secs(3));
@@ -86,10 +99,18 @@ async fn k5_a_token_is_renewed_before_it_ends() {
         let waited = started.elapsed().expect("a clock");
         assert!(waited < kit::PATIENCE, "{} tokens in {waited:?}", asked.load(Ordering::SeqCst));
     }
-    assert!(started.elapsed().expect("a clock") > Duration::from_secs(3), "longer than the first token");
+    assert!(
+        started.elapsed().expect("a clock") > Duration::from_secs(3),
+        "longer than the first token"
+    );
     // The admin client logs in for the first time now, when the first token is long over.
-    let settings = TopicSettings { retention: Some(Duration::from_secs(60)), ..TopicSettings::default() };
-    member.broker.configure_topic(&topic, &settings, TopicStrategy::CreateOrUpdate).await.expect("a changed topic");
+    let settings =
+        TopicSettings { retention: Some(Duration::from_secs(60)), ..TopicSettings::default() };
+    member
+        .broker
+        .configure_topic(&topic, &settings, TopicStrategy::CreateOrUpdate)
+        .await
+        .expect("a changed topic");
     member.close().await;
 }
 
@@ -137,7 +158,8 @@ async fn k5_a_token_comes_from_a_file_and_is_read_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_token_that_the_broker_does_not_take_is_named() {
-    // Signed by nobody, and not for this time: the client believes the time that it is told, the broker looks.
+    // Signed by nobody, and not for this time: the client believes the time that it is told, the
+    // broker looks.
     let over = Token {
         expires_at: SystemTime::now() + Duration::from_secs(60),
         ..Token::from_jwt(&jwt(Duration::ZERO)).expect("a token")

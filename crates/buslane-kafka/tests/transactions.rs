@@ -18,7 +18,9 @@ fn write(topic: &Topic) {
         producer.begin_transaction().expect("a transaction");
         for n in 0..10 {
             let body = format!("{name}{n}");
-            producer.send(BaseRecord::to(topic).key("k").payload(&body)).expect("room in the queue");
+            producer
+                .send(BaseRecord::to(topic).key("k").payload(&body))
+                .expect("room in the queue");
         }
         producer.flush(kit::PATIENCE).expect("records are stored");
         if commits {

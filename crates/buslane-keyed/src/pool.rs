@@ -2,8 +2,8 @@
 
 use crate::KeyedPoolConfig;
 use buslane_core::{
-    BoxFuture, Job, LaneState, Latencies, Moved, Pool, PoolSide, PoolStats, RunningJob, StopReport, SubmitError, Taken,
-    Want,
+    BoxFuture, Job, LaneState, Latencies, Moved, Pool, PoolSide, PoolStats, RunningJob, StopReport,
+    SubmitError, Taken, Want,
 };
 use buslane_lanes::{Engine, EngineConfig, OnPanic, PoolMetrics, Stopping, Worker};
 use std::{
@@ -20,7 +20,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A pool of tokio tasks that run lanes.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Pool::stop`] cancels its tasks at their next `.await`; what was open is abandoned.
+/// Dropping it without [`Pool::stop`] cancels its tasks at their next `.await`; what was open is
+/// abandoned.
 pub struct KeyedPool {
     engine: Arc<Engine>,
     wait_timeout: Duration,
@@ -68,7 +69,10 @@ impl KeyedPool {
         deadline: Duration,
     ) -> StopReport {
         engine.drain(time::sleep(deadline)).await;
-        let joined = time::timeout(if engine.stats().open == 0 { GRACE } else { Duration::ZERO }, join_all(&mut tasks));
+        let joined = time::timeout(
+            if engine.stats().open == 0 { GRACE } else { Duration::ZERO },
+            join_all(&mut tasks),
+        );
         if joined.await.is_err() {
             tasks.abort_all();
             let _ = time::timeout(GRACE, join_all(&mut tasks)).await;
@@ -100,7 +104,10 @@ impl Pool for KeyedPool {
         self.engine.try_submit(batch)
     }
 
-    fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>) -> BoxFuture<'a, Result<(), SubmitError>> {
+    fn submit<'a>(
+        &'a self,
+        batch: &'a mut VecDeque<Job>,
+    ) -> BoxFuture<'a, Result<(), SubmitError>> {
         Box::pin(self.engine.submit(batch, time::sleep(self.wait_timeout)))
     }
 
@@ -131,16 +138,27 @@ impl Pool for KeyedPool {
             State::Running(tasks) => {
                 let (done, answer) = watch::channel(None);
                 let stopping = Stopping::begin(&self.engine);
-                let stopped = Self::stop_once(Arc::clone(&self.engine), std::mem::take(tasks), stopping, deadline);
-                // In a task of its own, so that a caller who gives up does not leave the pool half stopped.
+                let stopped = Self::stop_once(
+                    Arc::clone(&self.engine),
+                    std::mem::take(tasks),
+                    stopping,
+                    deadline,
+                );
+                // In a task of its own, so that a caller who gives up does not leave the pool half
+                // stopped.
                 tokio::spawn(async move { done.send(Some(stopped.await)) });
                 *state = State::Stopping(answer.clone());
                 answer
             }
         };
-        Box::pin(
-            async move { answer.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default() },
-        )
+        Box::pin(async move {
+            answer
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|report| *report)
+                .unwrap_or_default()
+        })
     }
 }
 

@@ -10,7 +10,14 @@ struct Keyed;
 impl PoolFixture for Keyed {
     fn pool(&self, options: PoolOptions) -> Arc<dyn Pool> {
         let PoolOptions { workers, bounds, wait_timeout, mode, default_handler, .. } = options;
-        let config = KeyedPoolConfig { workers, wait_timeout, mode, bounds, default_handler, ..Default::default() };
+        let config = KeyedPoolConfig {
+            workers,
+            wait_timeout,
+            mode,
+            bounds,
+            default_handler,
+            ..Default::default()
+        };
         Arc::new(KeyedPool::new(config))
     }
 

@@ -1,7 +1,7 @@
 //! How much may be open, and the two accounts that what is open is charged to.
 //!
-//! Work that can run and work that waits behind a failing key are charged apart. With one account, failing keys
-//! would fill it in the end and close the intake for the healthy ones.
+//! Work that can run and work that waits behind a failing key are charged apart. With one account,
+//! failing keys would fill it in the end and close the intake for the healthy ones.
 
 use std::time::Duration;
 
@@ -22,10 +22,12 @@ pub struct Bounds {
     pub parked_messages: usize,
     /// Their bytes. Default: 64 MiB.
     pub parked_bytes: usize,
-    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one is forgotten. A key with
-    /// a message is never forgotten, however many there are. Default: 10,000.
+    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one
+    /// is forgotten. A key with a message is never forgotten, however many there are. Default:
+    /// 10,000.
     pub keys: usize,
-    /// Longest time for which the state of a key without messages is kept; it goes in the last eighth of it. Default: 5 min.
+    /// Longest time for which the state of a key without messages is kept; it goes in the last
+    /// eighth of it. Default: 5 min.
     pub key_idle: Duration,
 }
 
@@ -78,7 +80,8 @@ impl Account {
 
     pub(crate) const fn fits(&self, messages: usize, bytes: usize) -> bool {
         let is_alone = self.messages == 0 && messages == 1;
-        self.messages + messages <= self.max_messages && (self.bytes + bytes <= self.max_bytes || is_alone)
+        self.messages + messages <= self.max_messages
+            && (self.bytes + bytes <= self.max_bytes || is_alone)
     }
 
     pub(crate) const fn charge(&mut self, messages: usize, bytes: usize) {

@@ -1,7 +1,7 @@
 //! Empty boxes on their way back from the workers to the submitters.
 //!
-//! A burst needs as many as it has messages, and what comes after it a few: boxes that nobody needed for a while go back to the
-//! allocator, half of them at a time.
+//! A burst needs as many as it has messages, and what comes after it a few: boxes that nobody
+//! needed for a while go back to the allocator, half of them at a time.
 
 use crate::{parcel::Parcel, sync::Mutex};
 use buslane_core::Job;

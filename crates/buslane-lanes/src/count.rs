@@ -67,10 +67,11 @@ impl AddAssign for Counts {
     }
 }
 
-/// Hears of changes, outside of every lock. For metrics: called once a batch, on the threads that do the work.
+/// Hears of changes, outside of every lock. For metrics: called once a batch, on the threads that
+/// do the work.
 pub trait Observer: Send + Sync + 'static {
-    /// `change` has happened, and this is how the lanes stood then. Calls of several threads can overtake each
-    /// other: the one with the highest `number` has the latest state.
+    /// `change` has happened, and this is how the lanes stood then. Calls of several threads can
+    /// overtake each other: the one with the highest `number` has the latest state.
     fn changed(&self, number: u64, change: Counts, lanes: LaneStats);
 }
 

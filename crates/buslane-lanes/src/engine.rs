@@ -1,17 +1,20 @@
 //! What the pools have in common: jobs in a scheduler, with metrics and a default handler.
 //!
-//! Not a pool: it has no task, no thread and no clock of its own. A pool brings those: it runs one [`Worker`] a
-//! task or actor, drives the timer, and hands in sleeps where something may take only so long.
+//! Not a pool: it has no task, no thread and no clock of its own. A pool brings those: it runs one
+//! [`Worker`] a task or actor, drives the timer, and hands in sleeps where something may take only
+//! so long.
 //!
 //! [`Worker`]: crate::Worker
 
 mod submit;
 
 use crate::{
-    Bounds, Mode, PoolMetrics, Scheduler, Tick, boxes::Boxes, parcel::Parcel, recorder::Recorder, report::Report,
-    seats::Seats,
+    Bounds, Mode, PoolMetrics, Scheduler, Tick, boxes::Boxes, parcel::Parcel, recorder::Recorder,
+    report::Report, seats::Seats,
 };
-use buslane_core::{ErasedHandler, Job, Kind, LaneState, Latencies, Moved, Outcome, PoolStats, RunningJob, Taken};
+use buslane_core::{
+    ErasedHandler, Job, Kind, LaneState, Latencies, Moved, Outcome, PoolStats, RunningJob, Taken,
+};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -37,8 +40,8 @@ pub struct EngineConfig {
     pub default_handler: Option<Arc<dyn ErasedHandler>>,
     /// Metric handles.
     pub metrics: PoolMetrics,
-    /// Tells the time that retries wait by, and how long a worker has run on: the executor's, so that a test can
-    /// pause it.
+    /// Tells the time that retries wait by, and how long a worker has run on: the executor's, so
+    /// that a test can pause it.
     pub clock: fn() -> Instant,
 }
 
@@ -66,7 +69,8 @@ impl Engine {
     /// An engine without workers yet.
     #[must_use]
     pub fn new(config: EngineConfig) -> Arc<Self> {
-        let EngineConfig { workers, parallelism, mode, bounds, default_handler, metrics, clock } = config;
+        let EngineConfig { workers, parallelism, mode, bounds, default_handler, metrics, clock } =
+            config;
         let metrics = Arc::new(metrics);
         let report = Report::new(&metrics, bounds.messages);
         Arc::new(Self {
@@ -106,7 +110,11 @@ impl Engine {
         let parcels = {
             let mut pack = self.boxes.packer(self.now());
             jobs.into_iter()
-                .map(|Moved { item, failures, parked }| Moved { item: pack(item), failures, parked })
+                .map(|Moved { item, failures, parked }| Moved {
+                    item: pack(item),
+                    failures,
+                    parked,
+                })
                 .collect()
         };
         drop(self.scheduler.put(parcels));
@@ -172,14 +180,17 @@ impl Engine {
         }
     }
 
-    /// Waits until everything has ended after [`Engine::close`], or `timeout`; then abandons what is queued.
+    /// Waits until everything has ended after [`Engine::close`], or `timeout`; then abandons what
+    /// is queued.
     pub async fn drain(&self, timeout: impl Future<Output = ()>) {
         let mut timeout = pin!(timeout);
-        poll_fn(
-            |cx| {
-                if self.scheduler.poll_drained(cx).is_ready() { Poll::Ready(()) } else { timeout.as_mut().poll(cx) }
-            },
-        )
+        poll_fn(|cx| {
+            if self.scheduler.poll_drained(cx).is_ready() {
+                Poll::Ready(())
+            } else {
+                timeout.as_mut().poll(cx)
+            }
+        })
         .await;
         self.abandon(self.scheduler.purge(&|_| true));
     }

@@ -1,7 +1,7 @@
 //! The lanes themselves: which message may run next. Pure: no clock, no lock, no thread.
 //!
-//! A lane with open messages exists; that of a key is kept for a while without any, and the number of those is bounded, so
-//! keys that were busy once cost nothing. It is in exactly one state:
+//! A lane with open messages exists; that of a key is kept for a while without any, and the number
+//! of those is bounded, so keys that were busy once cost nothing. It is in exactly one state:
 //!
 //! ```text
 //!            admit                take                 finish, nothing queued         sweep, too many
@@ -13,8 +13,9 @@
 //!                      └────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Who takes a lane has it alone until everything taken is finished, given back or parked: that is "one at a time".
-//! Messages leave a lane from the front and come back to the front: that is "in order".
+//! Who takes a lane has it alone until everything taken is finished, given back or parked: that is
+//! "one at a time". Messages leave a lane from the front and come back to the front: that is "in
+//! order".
 
 mod idle;
 mod moving;
@@ -89,12 +90,19 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Puts a message of `bytes` behind the others of lane `id`, a new one of this `kind` if there is none; `item` is called only
-    /// when there is room. Returns whether the lane has become ready by it.
+    /// Puts a message of `bytes` behind the others of lane `id`, a new one of this `kind` if there
+    /// is none; `item` is called only when there is room. Returns whether the lane has become ready
+    /// by it.
     ///
     /// # Errors
     /// The bound that has no room.
-    pub fn admit(&mut self, id: u64, kind: LaneKind, bytes: usize, item: impl FnOnce() -> T) -> Result<bool, Refusal> {
+    pub fn admit(
+        &mut self,
+        id: u64,
+        kind: LaneKind,
+        bytes: usize,
+        item: impl FnOnce() -> T,
+    ) -> Result<bool, Refusal> {
         let known = self.table.find(id);
         self.charge(known, bytes)?;
         let Some(at) = known else {
@@ -120,7 +128,8 @@ impl<T> Lanes<T> {
         self.make_room();
     }
 
-    /// Takes the lane that has been ready longest and hands up to `quantum` of its messages to `each`, in order.
+    /// Takes the lane that has been ready longest and hands up to `quantum` of its messages to
+    /// `each`, in order.
     pub fn take(&mut self, quantum: usize, mut each: impl FnMut(LaneRef, T)) -> bool {
         let Some(at) = self.ready.pop(&mut self.table) else { return false };
         let lane = &mut self.table[at];
@@ -132,8 +141,8 @@ impl<T> Lanes<T> {
         true
     }
 
-    /// Says that `messages` of a taken lane, of `bytes` together, have ended. When nothing of the lane is taken
-    /// any more it becomes ready again, or idle.
+    /// Says that `messages` of a taken lane, of `bytes` together, have ended. When nothing of the
+    /// lane is taken any more it becomes ready again, or idle.
     pub fn finish(&mut self, lane: LaneRef, messages: usize, bytes: usize) {
         let entry = &mut self.table[lane.0];
         entry.taken -= u32::try_from(messages).unwrap_or(entry.taken);
@@ -146,7 +155,8 @@ impl<T> Lanes<T> {
         self.settle_state(lane.0, false);
     }
 
-    /// Puts a taken message back to the front of its lane. Give back in reverse order what was taken in order.
+    /// Puts a taken message back to the front of its lane. Give back in reverse order what was
+    /// taken in order.
     pub fn give_back(&mut self, lane: LaneRef, item: T) {
         let entry = &mut self.table[lane.0];
         self.items.push_front(&mut entry.queue, item);
@@ -185,8 +195,8 @@ impl<T> Lanes<T> {
         self.table.len() - self.idle.len() - self.parking.lanes
     }
 
-    /// Begins no further lane while so many are active: messages of other keys are refused. Lanes that wait for a retry
-    /// do not count, so that failing keys cannot keep the others out.
+    /// Begins no further lane while so many are active: messages of other keys are refused. Lanes
+    /// that wait for a retry do not count, so that failing keys cannot keep the others out.
     pub const fn limit_active(&mut self, lanes: usize) {
         self.most_active = lanes;
     }

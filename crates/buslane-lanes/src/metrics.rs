@@ -13,7 +13,8 @@ use std::time::Duration;
 
 /// The metric handles of one pool. Names: `{backend}_eventbus_{pool}_pool_{what}`.
 ///
-/// The figures of keys are of the bus, `{backend}_eventbus_processors_{what}`: pools of one bus add theirs together.
+/// The figures of keys are of the bus, `{backend}_eventbus_processors_{what}`: pools of one bus add
+/// theirs together.
 pub struct PoolMetrics {
     sent: Counter,
     processed: Counter,

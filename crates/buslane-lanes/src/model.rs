@@ -1,7 +1,8 @@
-//! The scheduler under a model checker: many interleavings of workers, submitters, a timer, purges and the end.
+//! The scheduler under a model checker: many interleavings of workers, submitters, a timer, purges
+//! and the end.
 //!
-//! A lost wake-up shows as a deadlock, which the checker reports with the schedule that leads there. Each worker is
-//! a thread of its own, as if every one had a core.
+//! A lost wake-up shows as a deadlock, which the checker reports with the schedule that leads
+//! there. Each worker is a thread of its own, as if every one had a core.
 
 mod scenarios;
 mod split;
@@ -106,7 +107,11 @@ impl World {
     fn begin(&self, message: &Message) {
         let mut log = self.log.lock().unwrap();
         let key = log.keys.entry(message.key).or_default();
-        assert!(!std::mem::replace(&mut key.running, true), "two messages of key {} at a time", message.key);
+        assert!(
+            !std::mem::replace(&mut key.running, true),
+            "two messages of key {} at a time",
+            message.key
+        );
         assert!(key.last.is_none_or(|last| last < message.seq), "order of key {}", message.key);
     }
 
@@ -172,7 +177,9 @@ impl World {
 
     async fn work(&self, worker: usize) {
         let mut ended = None;
-        while let Next::Run { lane, item, .. } = poll_fn(|cx| self.scheduler.poll_next(worker, cx, &mut ended)).await {
+        while let Next::Run { lane, item, .. } =
+            poll_fn(|cx| self.scheduler.poll_next(worker, cx, &mut ended)).await
+        {
             let is_last = item.work == Work::Quit;
             ended = self.attempt(worker, lane, item).await;
             if is_last {
@@ -255,8 +262,9 @@ impl Running {
     }
 
     fn in_world(world: Arc<World>, workers: usize) -> Self {
-        let threads =
-            (0..workers).map(|index| spawn(&world, move |world| async move { world.work(index).await })).collect();
+        let threads = (0..workers)
+            .map(|index| spawn(&world, move |world| async move { world.work(index).await }))
+            .collect();
         Self { world, threads }
     }
 

@@ -1,7 +1,7 @@
 //! A job in a box that is used again.
 //!
-//! A job is moved about ten times between a submission and its handler. In a box the moves are those of a pointer;
-//! the boxes go round, so there is no allocation a message.
+//! A job is moved about ten times between a submission and its handler. In a box the moves are
+//! those of a pointer; the boxes go round, so there is no allocation a message.
 
 use crate::{Item, LaneKind};
 use buslane_core::{Job, Route};

@@ -1,4 +1,5 @@
-//! What the scheduler tells, as metrics: counts add up, and of the gauges only the latest report counts.
+//! What the scheduler tells, as metrics: counts add up, and of the gauges only the latest report
+//! counts.
 
 use crate::{Counts, LaneStats, Observer, PoolMetrics};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,15 +1,17 @@
 //! Lanes shared between workers: who runs what, who sleeps, who is woken.
 //!
-//! State and owner: the lanes, the list of idle workers and the count of busy ones live behind one lock, `core`.
-//! Each worker's tray has a lock of its own. Order of locks: `core`, then a tray; never the other way round, and
-//! never two trays. Nothing is woken and nothing is dropped under a lock.
+//! State and owner: the lanes, the list of idle workers and the count of busy ones live behind one
+//! lock, `core`. Each worker's tray has a lock of its own. Order of locks: `core`, then a tray;
+//! never the other way round, and never two trays. Nothing is woken and nothing is dropped under a
+//! lock.
 //!
-//! What keeps it live: while a worker sleeps and fewer are busy than there are cores, no lane is ready, and no tray
-//! holds a message of a lane other than the one its owner is running. Therefore
-//! - a worker goes idle only after it has looked, under the core lock, for a ready lane and through all trays, or
-//!   while every core has another busy one, which looks when it is done;
+//! What keeps it live: while a worker sleeps and fewer are busy than there are cores, no lane is
+//! ready, and no tray holds a message of a lane other than the one its owner is running. Therefore
+//! - a worker goes idle only after it has looked, under the core lock, for a ready lane and through
+//!   all trays, or while every core has another busy one, which looks when it is done;
 //! - whoever makes a lane ready wakes a worker;
-//! - whoever leaves a core free otherwise, because its handler waits or it goes, looks through the trays as well.
+//! - whoever leaves a core free otherwise, because its handler waits or it goes, looks through the
+//!   trays as well.
 
 mod end;
 mod moving;
@@ -77,14 +79,15 @@ impl Mode {
 pub enum Next<T> {
     /// Run this message.
     Run {
-        /// Its lane; to be given back with the next [`Scheduler::poll_next`], or with [`Scheduler::park`].
+        /// Its lane; to be given back with the next [`Scheduler::poll_next`], or with
+        /// [`Scheduler::park`].
         lane: LaneRef,
         /// The message.
         item: T,
         /// Whether it is the first of a batch.
         first: bool,
-        /// Whether to let the executor run another task before it: one was woken, and an executor that queues it
-        /// behind this one would not start it until this handler returns.
+        /// Whether to let the executor run another task before it: one was woken, and an executor
+        /// that queues it behind this one would not start it until this handler returns.
         yield_first: bool,
     },
     /// The scheduler is closed and everything has ended.
@@ -129,8 +132,9 @@ pub struct Scheduler<T> {
 }
 
 impl<T: Item> Scheduler<T> {
-    /// A scheduler for `workers` workers, of which `parallelism` can run at the same time: the executor's threads.
-    /// A worker runs on in one lane for at most `quantum` messages while others wait.
+    /// A scheduler for `workers` workers, of which `parallelism` can run at the same time: the
+    /// executor's threads. A worker runs on in one lane for at most `quantum` messages while others
+    /// wait.
     #[must_use]
     pub fn new(
         workers: usize,
@@ -244,8 +248,8 @@ impl<T: Item> Scheduler<T> {
         if core.lanes.ready() > 0 { core.workers.wake_one() } else { None }
     }
 
-    /// As [`Scheduler::wake_worker`] for whoever leaves a core free: looks also for what lies in a tray behind a
-    /// handler that computes.
+    /// As [`Scheduler::wake_worker`] for whoever leaves a core free: looks also for what lies in a
+    /// tray behind a handler that computes.
     fn rouse_worker(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
         if !core.workers.has_spare() {
             return;

@@ -1,12 +1,14 @@
-//! What each worker is running, for somebody who looks from outside. Not how long: whoever looks twice sees that the
-//! same attempt is still there.
+//! What each worker is running, for somebody who looks from outside. Not how long: whoever looks
+//! twice sees that the same attempt is still there.
 //!
-//! A worker writes its own seat and nobody else's, so an attempt costs it four stores to a cache line of its own.
+//! A worker writes its own seat and nobody else's, so an attempt costs it four stores to a cache
+//! line of its own.
 
 use buslane_core::RunningJob;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-/// One worker's seat: attempts begun and ended, which is odd while one runs, and whose message it is.
+/// One worker's seat: attempts begun and ended, which is odd while one runs, and whose message it
+/// is.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct Seat {
@@ -35,7 +37,12 @@ impl Seat {
         }
         let (source, offset) = (self.source.load(Relaxed), self.offset.load(Relaxed));
         // One that changes while it is looked at is not stuck.
-        (self.turns.load(Acquire) == turns).then_some(RunningJob { worker, attempt: turns / 2 + 1, source, offset })
+        (self.turns.load(Acquire) == turns).then_some(RunningJob {
+            worker,
+            attempt: turns / 2 + 1,
+            source,
+            offset,
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Queues of many lanes in one vector: nodes linked by index, freed nodes reused first.
 //!
-//! A `VecDeque` per lane would keep its capacity for every key that was ever busy. What a burst needed goes by halves, each time
-//! that nothing is queued and little of it was used since the last time.
+//! A `VecDeque` per lane would keep its capacity for every key that was ever busy. What a burst
+//! needed goes by halves, each time that nothing is queued and little of it was used since the last
+//! time.
 
 use buslane_core::room_after;
 
@@ -101,7 +102,12 @@ impl<T> Slab<T> {
     }
 
     /// Removes the items that `matches`, keeping the order of the others.
-    pub(crate) fn extract(&mut self, queue: &mut Queue, matches: &dyn Fn(&T) -> bool, mut each: impl FnMut(T)) {
+    pub(crate) fn extract(
+        &mut self,
+        queue: &mut Queue,
+        matches: &dyn Fn(&T) -> bool,
+        mut each: impl FnMut(T),
+    ) {
         for _ in 0..queue.len() {
             let Some(item) = self.pop_front(queue) else { return };
             if matches(&item) {
@@ -141,7 +147,11 @@ mod tests {
         }
         let burst = slab.nodes.capacity();
         while slab.pop_front(&mut one).is_some() {}
-        assert_eq!((slab.nodes.capacity(), slab.front(&two)), (burst, Some(&1)), "one queue is left");
+        assert_eq!(
+            (slab.nodes.capacity(), slab.front(&two)),
+            (burst, Some(&1)),
+            "one queue is left"
+        );
         for n in (1..20_000).step_by(2) {
             assert_eq!(slab.pop_front(&mut two), Some(n));
         }

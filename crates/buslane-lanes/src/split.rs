@@ -1,15 +1,18 @@
-//! Two schedulers, or pools, as one: each hash slot belongs to one of them, and can change sides while messages flow.
+//! Two schedulers, or pools, as one: each hash slot belongs to one of them, and can change sides
+//! while messages flow.
 //!
-//! State and owner: which slot is where is behind `table`; what is between the sides is behind `transit`. Order of locks:
-//! `table`, then `transit`, then those of a side.
+//! State and owner: which slot is where is behind `table`; what is between the sides is behind
+//! `transit`. Order of locks: `table`, then `transit`, then those of a side.
 //!
 //! What keeps order: a slot is at one side, or on its way.
-//! - Submitters read `table` for as long as they hand messages to a side, and a slot leaves under the write lock. So when it has
-//!   left, everything that was submitted before lies at its old side, and everything after waits in transit.
-//! - What has not begun is taken out of the old side. What is running there can only end, or wait for a retry and be taken out
-//!   the next time; what is taken out later of a key stands before what was taken out earlier.
-//! - The slot arrives when nothing of it runs at the old side: then all of it is in transit, and goes to the new side before
-//!   anything that is submitted afterwards, under the write lock again.
+//! - Submitters read `table` for as long as they hand messages to a side, and a slot leaves under
+//!   the write lock. So when it has left, everything that was submitted before lies at its old
+//!   side, and everything after waits in transit.
+//! - What has not begun is taken out of the old side. What is running there can only end, or wait
+//!   for a retry and be taken out the next time; what is taken out later of a key stands before
+//!   what was taken out earlier.
+//! - The slot arrives when nothing of it runs at the old side: then all of it is in transit, and
+//!   goes to the new side before anything that is submitted afterwards, under the write lock again.
 
 mod slots;
 mod transit;
@@ -89,10 +92,16 @@ pub struct Split<S: Side> {
 }
 
 impl<S: Side> Split<S> {
-    /// The slots below `boundary` belong to the second side. At most `most_held` messages wait for slots on their way.
+    /// The slots below `boundary` belong to the second side. At most `most_held` messages wait for
+    /// slots on their way.
     #[must_use]
     pub fn new(sides: [S; 2], boundary: usize, most_held: usize) -> Self {
-        Self { sides, table: RwLock::new(Table::new(boundary)), transit: Mutex::new(Transit::default()), most_held }
+        Self {
+            sides,
+            table: RwLock::new(Table::new(boundary)),
+            transit: Mutex::new(Transit::default()),
+            most_held,
+        }
     }
 
     /// The two sides.
@@ -100,8 +109,9 @@ impl<S: Side> Split<S> {
         &self.sides
     }
 
-    /// Takes messages while there is room, each at its side; never waits. What is not taken stays in `batch`, each key in its
-    /// order; of messages of other keys some behind it may have been taken.
+    /// Takes messages while there is room, each at its side; never waits. What is not taken stays
+    /// in `batch`, each key in its order; of messages of other keys some behind it may have been
+    /// taken.
     ///
     /// # Errors
     /// Why the message now at the front was not taken.
@@ -113,7 +123,8 @@ impl<S: Side> Split<S> {
         if let Some(side) = table.only() {
             return self.sides[side].submit(batch).map_err(|refusal| Refused::Side(side, refusal));
         }
-        let mut parts = [VecDeque::with_capacity(batch.len()), VecDeque::with_capacity(batch.len())];
+        let mut parts =
+            [VecDeque::with_capacity(batch.len()), VecDeque::with_capacity(batch.len())];
         let mut late = VecDeque::new();
         for message in batch.drain(..) {
             match table.place(slot_of(message.lane())) {
@@ -138,8 +149,9 @@ impl<S: Side> Split<S> {
         refused.map_or(Ok(()), Err)
     }
 
-    /// From now on the slots below `boundary` belong to the second side, and those that are elsewhere begin to leave. What is
-    /// on its way back to where it comes from arrives at once. Does nothing once it is closed.
+    /// From now on the slots below `boundary` belong to the second side, and those that are
+    /// elsewhere begin to leave. What is on its way back to where it comes from arrives at once.
+    /// Does nothing once it is closed.
     pub fn aim(&self, boundary: usize) {
         let mut table = self.table.write();
         if table.is_closed() {
@@ -188,7 +200,8 @@ impl<S: Side> Split<S> {
                 }
             }
         }
-        // Nothing of these slots runs or is queued at their old sides, and nothing is submitted there.
+        // Nothing of these slots runs or is queued at their old sides, and nothing is submitted
+        // there.
         let mut arrived = 0;
         if !done.is_empty() {
             let mut table = self.table.write();
@@ -204,7 +217,8 @@ impl<S: Side> Split<S> {
         Progress { arrived, waiting }
     }
 
-    /// Sends slots that wait back to where they come from, with everything of them. Another [`Split::aim`] tries again.
+    /// Sends slots that wait back to where they come from, with everything of them. Another
+    /// [`Split::aim`] tries again.
     pub fn give_up(&self, slots: &[usize]) {
         let mut table = self.table.write();
         let mut transit = self.transit.lock();
@@ -217,7 +231,8 @@ impl<S: Side> Split<S> {
         table.look();
     }
 
-    /// Hands what is in transit of a slot to the side that it goes to. Tells whether the slot was on its way.
+    /// Hands what is in transit of a slot to the side that it goes to. Tells whether the slot was
+    /// on its way.
     fn arrive(&self, table: &mut Table, transit: &mut Transit<S::Item>, slot: usize) -> bool {
         let Some((to, messages)) = transit.arrive(slot) else { return false };
         self.sides[to].put(messages);
@@ -230,7 +245,10 @@ impl<S: Side> Split<S> {
         let (gone, purged) = {
             // Nothing changes sides meanwhile.
             let mut transit = self.transit.lock();
-            (transit.purge(matches), self.sides.iter().map(|side| side.purge(matches)).sum::<usize>())
+            (
+                transit.purge(matches),
+                self.sides.iter().map(|side| side.purge(matches)).sum::<usize>(),
+            )
         };
         gone.len() + purged
     }

@@ -1,8 +1,8 @@
 //! What one worker has taken and not run yet, in view of the others.
 //!
-//! A worker takes many messages under one lock of the lanes. If they were its own, a handler that computes for
-//! 5 ms would hold up every lane it had taken with it. So they lie in a tray: its owner takes them from the front,
-//! an idle worker takes whole lanes from the back.
+//! A worker takes many messages under one lock of the lanes. If they were its own, a handler that
+//! computes for 5 ms would hold up every lane it had taken with it. So they lie in a tray: its
+//! owner takes them from the front, an idle worker takes whole lanes from the back.
 
 use crate::{
     count::{Counts, End},
@@ -42,7 +42,13 @@ pub(crate) struct Tray<T> {
 
 impl<T> Tray<T> {
     pub(crate) const fn new() -> Self {
-        Self { waiting: VecDeque::new(), running: None, running_key: 0, ended: Vec::new(), counts: Counts::ZERO }
+        Self {
+            waiting: VecDeque::new(),
+            running: None,
+            running_key: 0,
+            ended: Vec::new(),
+            counts: Counts::ZERO,
+        }
     }
 
     pub(crate) fn put(&mut self, lane: LaneRef, item: T) {
@@ -86,7 +92,11 @@ impl<T> Tray<T> {
 
     /// Takes the next message if it is of `lane`.
     pub(crate) fn pop_front_of(&mut self, lane: LaneRef) -> Option<T> {
-        if self.waiting.front()?.0 == lane { self.waiting.pop_front().map(|(_, item)| item) } else { None }
+        if self.waiting.front()?.0 == lane {
+            self.waiting.pop_front().map(|(_, item)| item)
+        } else {
+            None
+        }
     }
 
     /// Whether there is something to [`steal`](Self::steal).
@@ -114,7 +124,11 @@ impl<T> Tray<T> {
     }
 
     /// Removes the waiting messages that `matches`.
-    pub(crate) fn extract(&mut self, matches: &dyn Fn(&T) -> bool, mut each: impl FnMut(LaneRef, T)) {
+    pub(crate) fn extract(
+        &mut self,
+        matches: &dyn Fn(&T) -> bool,
+        mut each: impl FnMut(LaneRef, T),
+    ) {
         for _ in 0..self.waiting.len() {
             let Some((lane, item)) = self.waiting.pop_front() else { return };
             if matches(&item) {
@@ -134,7 +148,8 @@ mod tests {
 
     /// A tray with so many messages of each lane, each message its number.
     fn tray(lengths: &[usize]) -> (Tray<usize>, Vec<LaneRef>) {
-        let (mut lanes, mut tray, mut places) = (Lanes::new(Bounds::default()), Tray::new(), Vec::new());
+        let (mut lanes, mut tray, mut places) =
+            (Lanes::new(Bounds::default()), Tray::new(), Vec::new());
         for (id, &length) in (0..).zip(lengths) {
             for _ in 0..length {
                 lanes.admit(id, LaneKind::Keyed, 0, || ()).unwrap();
@@ -174,12 +189,17 @@ mod tests {
             let mut thief = Tray::new();
             owner.steal(&mut thief);
             assert_eq!(owner.len(), stay, "{lengths:?} {started}");
-            assert_eq!(thief.len(), lengths.iter().sum::<usize>() - started - stay, "{lengths:?} {started}");
+            assert_eq!(
+                thief.len(),
+                lengths.iter().sum::<usize>() - started - stay,
+                "{lengths:?} {started}"
+            );
         }
     }
 
     proptest! {
-        /// SPEC: P9, R3. Whole lanes go, in order, never the running one; and when there is another lane, some go.
+        /// SPEC: P9, R3. Whole lanes go, in order, never the running one; and when there is another
+        /// lane, some go.
         #[test]
         fn p9_stealing_splits_between_lanes(lengths in prop::collection::vec(1..6_usize, 1..8), started in 0..12_usize) {
             let (mut owner, _) = tray(&lengths);
@@ -206,7 +226,8 @@ mod tests {
             let (lane, _) = tray.next().unwrap();
             tray.end(Ended { lane, bytes: 5, end });
         }
-        let ended: Vec<_> = tray.ended.iter().map(|run| (run.lane, run.messages, run.bytes)).collect();
+        let ended: Vec<_> =
+            tray.ended.iter().map(|run| (run.lane, run.messages, run.bytes)).collect();
         assert_eq!(ended, [(places[0], 2, 10), (places[1], 1, 5)]);
         assert_eq!(tray.counts, Counts { ok: 2, failed: 1, ..Counts::ZERO });
     }

@@ -1,13 +1,15 @@
 //! The loop that every worker of every pool runs.
 //!
-//! A handler's future is polled once where it was taken. Most return at once, and then nothing but the lane was
-//! touched. Only one that waits makes the worker give back what else it holds.
+//! A handler's future is polled once where it was taken. Most return at once, and then nothing but
+//! the lane was touched. Only one that waits makes the worker give back what else it holds.
 
 mod pace;
 
 use crate::parcel::Parcel;
 use crate::{End, Ended, Engine, Item, LaneRef, Next};
-use buslane_core::{AttemptSlot, ErasedHandler, Job, Kind, Outcome, Retry, Settlement, Step, panic_text};
+use buslane_core::{
+    AttemptSlot, ErasedHandler, Job, Kind, Outcome, Retry, Settlement, Step, panic_text,
+};
 use pace::Pace;
 use std::{
     any::Any,
@@ -53,8 +55,8 @@ pub struct Worker {
 struct Running {
     lane: LaneRef,
     parcel: Parcel,
-    /// Whether its latency is measured. The first of a batch and every message that waits are: a look at the
-    /// clock for each message would cost a tenth of the throughput.
+    /// Whether its latency is measured. The first of a batch and every message that waits are: a
+    /// look at the clock for each message would cost a tenth of the throughput.
     timed: bool,
 }
 
@@ -77,7 +79,8 @@ impl Worker {
     /// Runs jobs until the engine is closed and everything has ended.
     ///
     /// # Errors
-    /// The payload of a regular message's panic, with [`OnPanic::Fail`]. The message is settled then.
+    /// The payload of a regular message's panic, with [`OnPanic::Fail`]. The message is settled
+    /// then.
     pub async fn run(&mut self, on_panic: OnPanic) -> Result<(), PanicPayload> {
         loop {
             let mut idle = false;
@@ -148,7 +151,8 @@ impl Worker {
             seat.end();
         }
         if suspended {
-            // The executor has run others meanwhile. To yield once more would put this worker behind all that woke with it.
+            // The executor has run others meanwhile. To yield once more would put this worker
+            // behind all that woke with it.
             *pace = Pace::new();
         }
         step
@@ -165,8 +169,9 @@ impl Worker {
                 self.slot.clear();
                 let text = panic_text(&*payload);
                 let handler = job.handler.take().or_else(|| self.engine.default_handler.clone());
-                let step =
-                    handler.as_ref().map_or(Step::Done(Outcome::Abandoned), |handler| handler.panicked(job, text));
+                let step = handler
+                    .as_ref()
+                    .map_or(Step::Done(Outcome::Abandoned), |handler| handler.panicked(job, text));
                 job.handler = handler;
                 (step, Some(payload))
             }
@@ -209,7 +214,8 @@ impl Worker {
                 }
                 job.state = state;
                 let until = self.engine.now() + delay;
-                self.woke = self.engine.scheduler.park(self.index, lane, parcel, until, blocked, is_retry);
+                self.woke =
+                    self.engine.scheduler.park(self.index, lane, parcel, until, blocked, is_retry);
             }
         }
         panic.filter(|_| kind == Kind::Regular)

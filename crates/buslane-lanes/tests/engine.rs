@@ -64,8 +64,10 @@ impl Count {
 
     fn wait_for(&self, least: usize) {
         let count = self.0.lock().unwrap();
-        let (count, timeout) =
-            self.1.wait_timeout_while(count, Duration::from_secs(180), |count| *count < least).unwrap();
+        let (count, timeout) = self
+            .1
+            .wait_timeout_while(count, Duration::from_secs(180), |count| *count < least)
+            .unwrap();
         assert!(!timeout.timed_out(), "{} of {least}", *count);
     }
 }
@@ -76,7 +78,8 @@ fn message(topic: &str, offset: u64) -> Message {
     message
 }
 
-/// A handler that blocks its thread does not hold up what its worker has taken with it: the other thread gets it.
+/// A handler that blocks its thread does not hold up what its worker has taken with it: the other
+/// thread gets it.
 #[test]
 fn p9_a_handler_that_blocks_its_thread_holds_up_no_other_key() {
     const OTHERS: u64 = 40;
@@ -94,7 +97,8 @@ fn p9_a_handler_that_blocks_its_thread_holds_up_no_other_key() {
             let count = Arc::clone(&others);
             async move { count.add() }
         });
-        // The key that blocks stands at different places among the others, which have two messages each.
+        // The key that blocks stands at different places among the others, which have two messages
+        // each.
         let at = round % OTHERS;
         let mut batch = VecDeque::new();
         for n in 0..2 * OTHERS {
@@ -125,7 +129,8 @@ fn p9_a_handler_that_blocks_its_thread_holds_up_no_other_key() {
     stop(&runtime, &engine, workers);
 }
 
-/// Each job that was taken settles once, in the order of its key, whatever becomes of it, and with both modes.
+/// Each job that was taken settles once, in the order of its key, whatever becomes of it, and with
+/// both modes.
 #[test]
 fn p5_every_job_settles_once_and_in_order() {
     const KEYS: u64 = 20;
@@ -178,8 +183,11 @@ fn p5_every_job_settles_once_and_in_order() {
         };
         assert!(settled.iter().all(|(token, kind)| *kind == expected(*token)));
         for key in 0..KEYS {
-            let of_key: Vec<u64> =
-                settled.iter().map(|(token, _)| *token).filter(|token| token % KEYS == key).collect();
+            let of_key: Vec<u64> = settled
+                .iter()
+                .map(|(token, _)| *token)
+                .filter(|token| token % KEYS == key)
+                .collect();
             assert!(of_key.is_sorted(), "{mode:?}: key {key}: {of_key:?}");
         }
     }
@@ -202,8 +210,11 @@ fn p5_a_worker_that_is_cut_off_loses_nothing() {
         done.fetch_add(1, SeqCst);
         async {}
     });
-    let mut batch = VecDeque::from([Job::new(1, message("t", 0), Settlement::ignored()).with_handler(stuck)]);
-    batch.extend((1..10).map(|n| Job::new(1, message("t", n), Settlement::ignored()).with_handler(Arc::clone(&quick))));
+    let mut batch =
+        VecDeque::from([Job::new(1, message("t", 0), Settlement::ignored()).with_handler(stuck)]);
+    batch.extend((1..10).map(|n| {
+        Job::new(1, message("t", n), Settlement::ignored()).with_handler(Arc::clone(&quick))
+    }));
     engine.try_submit(&mut batch).unwrap();
     running.wait_for(1);
     let cut_off = workers.remove(0);
@@ -221,7 +232,11 @@ fn p5_a_worker_that_is_cut_off_loses_nothing() {
 fn p4_a_job_without_a_handler_is_refused_and_those_before_it_are_taken() {
     let engine = engine(1, Mode::Exclusive, Bounds::default());
     let job = |n| Job::new(n, message("t", n), Settlement::ignored());
-    let mut batch = VecDeque::from([job(0).with_handler(erase(Kind::Regular, async |_: Message| {})), job(1), job(2)]);
+    let mut batch = VecDeque::from([
+        job(0).with_handler(erase(Kind::Regular, async |_: Message| {})),
+        job(1),
+        job(2),
+    ]);
     assert_eq!(engine.try_submit(&mut batch), Err(SubmitError::NoHandler));
     assert_eq!(batch.iter().map(|job| job.lane).collect::<Vec<_>>(), [1, 2]);
     assert_eq!((engine.stats().accepted, engine.stats().open), (1, 1));
@@ -232,11 +247,18 @@ fn p4_a_job_without_a_handler_is_refused_and_those_before_it_are_taken() {
 fn p3_a_full_lane_makes_the_submitter_wait_until_the_timeout() {
     let engine = engine(1, Mode::Exclusive, Bounds { lane_messages: 2, ..Bounds::default() });
     let handler = erase(Kind::Regular, async |_: Message| {});
-    let job = |lane| Job::new(lane, message("t", 0), Settlement::ignored()).with_handler(Arc::clone(&handler));
+    let job = |lane| {
+        Job::new(lane, message("t", 0), Settlement::ignored()).with_handler(Arc::clone(&handler))
+    };
     let mut batch = VecDeque::from([job(1), job(1), job(1), job(2)]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let result =
-        runtime.block_on(engine.submit(&mut batch, async { tokio::time::sleep(Duration::from_secs(1)).await }));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let result = runtime.block_on(
+        engine.submit(&mut batch, async { tokio::time::sleep(Duration::from_secs(1)).await }),
+    );
     assert_eq!(result, Err(SubmitError::LaneFull { limit: 2 }));
     assert_eq!(batch.iter().map(|job| job.lane).collect::<Vec<_>>(), [1, 2]);
 }

@@ -1,4 +1,5 @@
-//! One partition in the hands of one member, from its assignment to its end: the sink of its settlements.
+//! One partition in the hands of one member, from its assignment to its end: the sink of its
+//! settlements.
 
 use crate::{partition::Partition, signal::Signal, wakes::Wakes, window::Window};
 use buslane_core::{Outcome, Settle, Source};
@@ -65,7 +66,8 @@ impl Assignment {
         }
     }
 
-    /// The next settlement wakes whoever waits for room. Look at the settlements once more after this call.
+    /// The next settlement wakes whoever waits for room. Look at the settlements once more after
+    /// this call.
     pub(crate) fn ask_for_room(&self) {
         self.attention.fetch_or(ROOM, Ordering::SeqCst);
     }
@@ -109,16 +111,16 @@ impl Settle for Assignment {
         if !self.window.done(offset) {
             return self.signal.count_late();
         }
-        // Who waits sets its bit first and looks at the window then; this sets the window first and looks at the bit
-        // then. All four steps are SeqCst, so one of the two sees the other.
+        // Who waits sets its bit first and looks at the window then; this sets the window first and
+        // looks at the bit then. All four steps are SeqCst, so one of the two sees the other.
         if self.attention.load(Ordering::SeqCst) != 0 {
             self.tell();
         }
     }
 }
 
-/// The sink of one batch. The deliveries of a batch count references to this instead of to the assignment, so that
-/// threads that settle different batches do not share that counter.
+/// The sink of one batch. The deliveries of a batch count references to this instead of to the
+/// assignment, so that threads that settle different batches do not share that counter.
 pub(crate) struct Lot(pub(crate) Arc<Assignment>);
 
 impl Settle for Lot {

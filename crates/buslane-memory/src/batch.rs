@@ -8,7 +8,8 @@ use crate::{partition::Partition, topic::TopicState};
 pub(crate) struct Batch {
     topic: Topic,
     records: Vec<Record>,
-    /// Indices of records, one partition behind the other, each in the order of the call. Empty when all go to one.
+    /// Indices of records, one partition behind the other, each in the order of the call. Empty
+    /// when all go to one.
     order: Vec<u32>,
     answers: Vec<Result<Receipt, PublishError>>,
     /// When the call was made, in milliseconds since the Unix epoch.
@@ -51,7 +52,8 @@ impl Batch {
     pub(crate) fn split(&mut self, topic: &TopicState, mut each: impl FnMut(&mut Self, Part)) {
         let partitions = topic.partitions();
         let count = partitions.len() as u32;
-        let mut turn = topic.take_turns(self.records.iter().filter(|record| record.key.is_none()).count());
+        let mut turn =
+            topic.take_turns(self.records.iter().filter(|record| record.key.is_none()).count());
         let mut choose = |record: &Record| match &record.key {
             Some(key) => partition_for(key, count),
             None => {
@@ -63,7 +65,8 @@ impl Batch {
             let partition = Arc::clone(&partitions[choose(record) as usize]);
             return each(self, Part { partition, left: 0..1, ticket: None });
         }
-        // A counting sort: how many go to each partition, where each begins, then each record to its place.
+        // A counting sort: how many go to each partition, where each begins, then each record to
+        // its place.
         let chosen: Vec<u32> = self.records.iter().map(&mut choose).collect();
         let mut ends = vec![0_usize; partitions.len()];
         for partition in &chosen {
@@ -82,7 +85,10 @@ impl Batch {
         let mut begin = 0;
         for (partition, end) in partitions.iter().zip(ends) {
             if end > begin {
-                each(self, Part { partition: Arc::clone(partition), left: begin..end, ticket: None });
+                each(
+                    self,
+                    Part { partition: Arc::clone(partition), left: begin..end, ticket: None },
+                );
             }
             begin = end;
         }
@@ -101,7 +107,8 @@ impl Batch {
     }
 
     pub(crate) fn stored(&mut self, at: usize, part: &mut Part, partition: u32, offset: u64) {
-        self.answers[at] = Ok(Receipt { topic: self.topic.clone(), partition, offset, duplicate: false });
+        self.answers[at] =
+            Ok(Receipt { topic: self.topic.clone(), partition, offset, duplicate: false });
         part.left.start += 1;
     }
 

@@ -10,9 +10,11 @@ use crate::{
 use buslane_core::{BrokerError, Message, Source, Topic, TopicSettings, TopicStrategy};
 use std::sync::Arc;
 
-/// A broker inside this process: topics, groups and cursors that outlive their members. Cloning shares it.
+/// A broker inside this process: topics, groups and cursors that outlive their members. Cloning
+/// shares it.
 ///
-/// It ends with its last clone and its last member; nothing is written to disk and nothing runs in the background.
+/// It ends with its last clone and its last member; nothing is written to disk and nothing runs in
+/// the background.
 #[derive(Clone)]
 pub struct MemoryBroker(Arc<Cluster>);
 
@@ -38,7 +40,8 @@ impl MemoryBroker {
         Ok(Self(Arc::new(Cluster::new(config))))
     }
 
-    /// Joins a group, which is created when it is new. The member reads nothing until it subscribes.
+    /// Joins a group, which is created when it is new. The member reads nothing until it
+    /// subscribes.
     #[must_use]
     pub fn member(&self, options: MemberOptions) -> MemoryMember {
         MemoryMember::new(Arc::clone(&self.0), options)
@@ -58,7 +61,8 @@ impl MemoryBroker {
         names
     }
 
-    /// Applies settings to a topic, as [`Broker::configure_topic`](buslane_core::Broker::configure_topic) does.
+    /// Applies settings to a topic, as
+    /// [`Broker::configure_topic`](buslane_core::Broker::configure_topic) does.
     ///
     /// # Errors
     /// A setting that is not possible, or that differs where only validation is asked for.
@@ -71,8 +75,9 @@ impl MemoryBroker {
         self.0.configure(topic, settings, strategy)
     }
 
-    /// The records that a topic holds, partition by partition, in order: what some group has not settled, or, while
-    /// no group reads the topic (a dead-letter topic, say), all that fits. Nothing is settled by looking.
+    /// The records that a topic holds, partition by partition, in order: what some group has not
+    /// settled, or, while no group reads the topic (a dead-letter topic, say), all that fits.
+    /// Nothing is settled by looking.
     #[must_use]
     pub fn read(&self, topic: &str) -> Vec<Message> {
         let mut messages = Vec::new();
@@ -89,8 +94,14 @@ impl MemoryBroker {
     /// Where a group stands in each partition of a topic; empty when it has never read it.
     #[must_use]
     pub fn positions(&self, group: &str, topic: &str) -> Vec<Position> {
-        let (Some(group), Some(topic)) = (self.0.find_group(group), self.0.find(topic)) else { return Vec::new() };
-        topic.partitions().iter().filter_map(|partition| partition.position(group.parts.group)).collect()
+        let (Some(group), Some(topic)) = (self.0.find_group(group), self.0.find(topic)) else {
+            return Vec::new();
+        };
+        topic
+            .partitions()
+            .iter()
+            .filter_map(|partition| partition.position(group.parts.group))
+            .collect()
     }
 
     /// Records of a topic that a group has not settled; settled ones above an open one count too.
@@ -105,8 +116,8 @@ impl MemoryBroker {
         self.0.find_group(group).map_or(0, |group| group.parts.signal.late())
     }
 
-    /// Forgets a group and its cursors, so that it holds no records back any longer; `false` when it has members or
-    /// does not exist.
+    /// Forgets a group and its cursors, so that it holds no records back any longer; `false` when
+    /// it has members or does not exist.
     pub fn delete_group(&self, group: &str) -> bool {
         self.0.delete_group(group)
     }

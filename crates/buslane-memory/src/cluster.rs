@@ -1,4 +1,5 @@
-//! What all members share: topics, groups, the connection. The inside of a [`MemoryBroker`](crate::MemoryBroker).
+//! What all members share: topics, groups, the connection. The inside of a
+//! [`MemoryBroker`](crate::MemoryBroker).
 
 use crate::{
     config::MemoryConfig,
@@ -31,7 +32,12 @@ struct Groups {
 
 impl Cluster {
     pub(crate) fn new(config: MemoryConfig) -> Self {
-        Self { config, connection: Arc::default(), topics: ArcSwap::default(), groups: Mutex::default() }
+        Self {
+            config,
+            connection: Arc::default(),
+            topics: ArcSwap::default(),
+            groups: Mutex::default(),
+        }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<TopicState>> {
@@ -74,7 +80,8 @@ impl Cluster {
 
     /// A new member of a group, which is created when it is new.
     pub(crate) fn join(&self, name: &str, drain_deadline: Duration) -> (Arc<Group>, MemberId) {
-        // Joined under the lock, so that a group cannot be deleted between being found and being joined.
+        // Joined under the lock, so that a group cannot be deleted between being found and being
+        // joined.
         let mut groups = self.groups.lock();
         if let Some(group) = groups.by_name.get(name) {
             return (Arc::clone(group), group.join(drain_deadline));
@@ -109,7 +116,10 @@ impl Cluster {
         let Some(group) = groups.by_name.remove(name) else { return false };
         drop(groups);
         for topic in self.topics() {
-            topic.partitions().iter().for_each(|partition| partition.remove_cursor(group.parts.group));
+            topic
+                .partitions()
+                .iter()
+                .for_each(|partition| partition.remove_cursor(group.parts.group));
         }
         true
     }
@@ -131,11 +141,15 @@ impl Cluster {
                 Ok(topic.settings())
             }
             TopicStrategy::ValidateOnly => {
-                let topic = self.find(name).ok_or_else(|| BrokerError::UnknownTopic { topic: name.clone() })?;
+                let topic = self
+                    .find(name)
+                    .ok_or_else(|| BrokerError::UnknownTopic { topic: name.clone() })?;
                 topic.compare(wanted)?;
                 Ok(topic.settings())
             }
-            TopicStrategy::Skip => Ok(self.find(name).map(|topic| topic.settings()).unwrap_or_default()),
+            TopicStrategy::Skip => {
+                Ok(self.find(name).map(|topic| topic.settings()).unwrap_or_default())
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! Settings of the broker and of its members: plain data with defaults, and the rules they must keep.
+//! Settings of the broker and of its members: plain data with defaults, and the rules they must
+//! keep.
 
 use serde::Deserialize;
 use std::time::Duration;
@@ -11,24 +12,27 @@ pub const MAX_PARTITIONS: u32 = 4_096;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryConfig {
-    /// Partitions of a topic that is created by its first use. Default: 8. At least 1, at most 4,096.
+    /// Partitions of a topic that is created by its first use. Default: 8. At least 1, at most
+    /// 4,096.
     pub partitions: u32,
-    /// Records that a partition holds: those that a group has not settled, or, while no group reads the topic, all. When it is
-    /// full, publishers wait. Default: 65,536. At least 1.
+    /// Records that a partition holds: those that a group has not settled, or, while no group reads
+    /// the topic, all. When it is full, publishers wait. Default: 65,536. At least 1.
     pub max_messages: usize,
-    /// Bytes of keys, headers and payloads that a partition holds; a larger record is refused. Default: 64 MiB. At
-    /// least 1.
+    /// Bytes of keys, headers and payloads that a partition holds; a larger record is refused.
+    /// Default: 64 MiB. At least 1.
     pub max_bytes: usize,
-    /// Bytes of key, headers and payload of one record; a larger one is refused. Default: 1,048,588, which is what a broker of
-    /// Kafka takes. At least 1.
+    /// Bytes of key, headers and payload of one record; a larger one is refused. Default:
+    /// 1,048,588, which is what a broker of Kafka takes. At least 1.
     pub max_message_bytes: usize,
-    /// Whether the first use of a topic creates it. Default: yes. Otherwise a publish to a topic that does not exist is refused, and
-    /// so is a subscription.
+    /// Whether the first use of a topic creates it. Default: yes. Otherwise a publish to a topic
+    /// that does not exist is refused, and so is a subscription.
     pub create_missing: bool,
-    /// Deliveries of a partition that are handed out and not settled; then its intake waits. Default: 65,536.
-    /// Rounded up to a power of two, at least 64. Out-of-order settlements can lower what is free by at most 63.
+    /// Deliveries of a partition that are handed out and not settled; then its intake waits.
+    /// Default: 65,536. Rounded up to a power of two, at least 64. Out-of-order settlements can
+    /// lower what is free by at most 63.
     pub max_open: usize,
-    /// Seconds that a record of a topic which no group reads is kept; an older one makes room. Default: none, all are kept. What a group has still to settle is never dropped by age.
+    /// Seconds that a record of a topic which no group reads is kept; an older one makes room.
+    /// Default: none, all are kept. What a group has still to settle is never dropped by age.
     pub retention_seconds: Option<u64>,
 }
 
@@ -81,7 +85,10 @@ impl MemoryConfig {
             ("max_bytes", self.max_bytes),
             ("max_message_bytes", self.max_message_bytes),
             ("max_open", self.max_open),
-            ("retention_seconds", self.retention_seconds.map_or(1, |seconds| usize::from(seconds > 0))),
+            (
+                "retention_seconds",
+                self.retention_seconds.map_or(1, |seconds| usize::from(seconds > 0)),
+            ),
         ];
         if let Some((setting, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
             return Err(MemoryConfigError::Zero { setting });
@@ -91,7 +98,9 @@ impl MemoryConfig {
             ("max_open", MOST_OPEN as u64, self.max_open as u64),
         ];
         match limits.into_iter().find(|(_, most, found)| found > most) {
-            Some((setting, most, found)) => Err(MemoryConfigError::TooLarge { setting, most, found }),
+            Some((setting, most, found)) => {
+                Err(MemoryConfigError::TooLarge { setting, most, found })
+            }
             None => Ok(()),
         }
     }
@@ -111,13 +120,15 @@ pub enum OffsetReset {
 /// Settings of one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberOptions {
-    /// Name of its group. Members of one group share the partitions of a topic; each group gets every message.
+    /// Name of its group. Members of one group share the partitions of a topic; each group gets
+    /// every message.
     pub group: String,
     /// Where its group starts in a topic that is new to it. Default: [`OffsetReset::Earliest`].
     pub offset_reset: OffsetReset,
     /// How long a publish waits for room or for the connection. Default: 10 s.
     pub publish_timeout: Duration,
-    /// How long open deliveries of a revoked partition are awaited before the next member gets it. Default: 10 s.
+    /// How long open deliveries of a revoked partition are awaited before the next member gets it.
+    /// Default: 10 s.
     pub drain_deadline: Duration,
 }
 
@@ -142,14 +153,26 @@ mod tests {
     fn m1_configuration_rules() {
         assert_eq!(MemoryConfig::default().validate(), Ok(()));
         let broken: [(MemoryConfig, &str); 7] = [
-            (MemoryConfig { partitions: 0, ..Default::default() }, "memory.partitions must be at least 1, found 0"),
-            (MemoryConfig { max_messages: 0, ..Default::default() }, "memory.max_messages must be at least 1, found 0"),
-            (MemoryConfig { max_bytes: 0, ..Default::default() }, "memory.max_bytes must be at least 1, found 0"),
+            (
+                MemoryConfig { partitions: 0, ..Default::default() },
+                "memory.partitions must be at least 1, found 0",
+            ),
+            (
+                MemoryConfig { max_messages: 0, ..Default::default() },
+                "memory.max_messages must be at least 1, found 0",
+            ),
+            (
+                MemoryConfig { max_bytes: 0, ..Default::default() },
+                "memory.max_bytes must be at least 1, found 0",
+            ),
             (
                 MemoryConfig { max_message_bytes: 0, ..Default::default() },
                 "memory.max_message_bytes must be at least 1, found 0",
             ),
-            (MemoryConfig { max_open: 0, ..Default::default() }, "memory.max_open must be at least 1, found 0"),
+            (
+                MemoryConfig { max_open: 0, ..Default::default() },
+                "memory.max_open must be at least 1, found 0",
+            ),
             (
                 MemoryConfig { retention_seconds: Some(0), ..Default::default() },
                 "memory.retention_seconds must be at least 1, found 0",

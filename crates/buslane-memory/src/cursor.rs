@@ -1,4 +1,5 @@
-//! One group's place in one partition: what it has done, what is open, and where its present reader stands.
+//! One group's place in one partition: what it has done, what is open, and where its present reader
+//! stands.
 
 use crate::{
     assignment::{Assignment, Lot},
@@ -103,7 +104,8 @@ impl Cursor {
         self.tracker.first_word()..self.next.div_ceil(WORD)
     }
 
-    /// Appends up to `max` deliveries to `out`: first those given back, then new ones, never a done or an open one.
+    /// Appends up to `max` deliveries to `out`: first those given back, then new ones, never a done
+    /// or an open one.
     pub(crate) fn hand_out(
         &mut self,
         log: &Log,
@@ -113,7 +115,10 @@ impl Cursor {
     ) -> usize {
         let Some(assignment) = self.assignment.clone() else { return 0 };
         let limit = log.end().min(assignment.window.end(self.tracker.first_word()));
-        let plain = script.is_none() && !assignment.settle_first && self.returned.is_empty() && self.copies.is_empty();
+        let plain = script.is_none()
+            && !assignment.settle_first
+            && self.returned.is_empty()
+            && self.copies.is_empty();
         let before = self.next;
         let given = if plain && self.tracker.is_open_from(self.next) {
             self.hand_out_run(log, &assignment, limit, max, out)
@@ -198,11 +203,21 @@ impl Cursor {
     pub(crate) fn is_window_full(&self, log: &Log) -> bool {
         let next = self.tracker.next_open(self.next);
         next < log.end()
-            && self.assignment.as_ref().is_some_and(|held| next >= held.window.end(self.tracker.first_word()))
+            && self
+                .assignment
+                .as_ref()
+                .is_some_and(|held| next >= held.window.end(self.tracker.first_word()))
     }
 }
 
-fn note(tracker: &mut Tracker, returned: &mut BTreeSet<u64>, open: &mut u64, word: u64, done: u64, back: u64) {
+fn note(
+    tracker: &mut Tracker,
+    returned: &mut BTreeSet<u64>,
+    open: &mut u64,
+    word: u64,
+    done: u64,
+    back: u64,
+) {
     let fresh = tracker.done_bits(word, done);
     *open = open.saturating_sub(u64::from(fresh) + u64::from(back.count_ones()));
     let mut bits = back;

@@ -1,8 +1,9 @@
 //! A consumer group: its members, what they subscribe to, and who has which partition.
 //!
-//! Nothing runs by itself: a revoked partition is handed on when its last open delivery is settled or its deadline
-//! passes *and* a member of the group waits for events, joins, leaves or closes. Members always wait for events while
-//! they run, so that is at once; and what nobody waits for needs no timer.
+//! Nothing runs by itself: a revoked partition is handed on when its last open delivery is settled
+//! or its deadline passes *and* a member of the group waits for events, joins, leaves or closes.
+//! Members always wait for events while they run, so that is at once; and what nobody waits for
+//! needs no timer.
 
 mod lag;
 
@@ -91,15 +92,23 @@ impl State {
         self.moving.insert(name.clone());
         table.grow(parts);
         let reads = |member: &Member| member.topics.contains_key(name);
-        let readers: Vec<MemberId> =
-            self.members.iter().filter(|(_, member)| reads(member) && !member.stopped).map(|(id, _)| *id).collect();
+        let readers: Vec<MemberId> = self
+            .members
+            .iter()
+            .filter(|(_, member)| reads(member) && !member.stopped)
+            .map(|(id, _)| *id)
+            .collect();
         // What a stopped member has stays with it: its deliveries are still being settled.
         let members = &self.members;
         let is_pinned = |place: &Place| {
             !place.is_draining()
-                && place.owner().and_then(|id| members.get(&id)).is_some_and(|member| member.stopped && reads(member))
+                && place
+                    .owner()
+                    .and_then(|id| members.get(&id))
+                    .is_some_and(|member| member.stopped && reads(member))
         };
-        let mut moving: Vec<&mut Place> = table.places.iter_mut().filter(|place| !is_pinned(place)).collect();
+        let mut moving: Vec<&mut Place> =
+            table.places.iter_mut().filter(|place| !is_pinned(place)).collect();
         let present: Vec<_> = moving.iter().map(|place| place.present()).collect();
         for (place, wanted) in moving.iter_mut().zip(share(&present, &readers)) {
             place.wanted = wanted;
@@ -108,7 +117,8 @@ impl State {
                 && !place.is_draining()
             {
                 // An owner that is gone from the members has set its own deadline as it left.
-                let patience = members.get(&owner).map_or(Duration::ZERO, |member| member.drain_deadline);
+                let patience =
+                    members.get(&owner).map_or(Duration::ZERO, |member| member.drain_deadline);
                 place.revoke(now + patience, &mut self.wakes);
             }
         }
@@ -155,15 +165,22 @@ impl State {
     fn open_of(&self, parts: &Parts, member: MemberId) -> u64 {
         let open = |table: &Table| {
             let partitions = table.topic.partitions();
-            let held = table.places.iter().zip(partitions.iter()).filter(|(place, _)| place.owner() == Some(member));
-            held.filter_map(|(_, partition)| partition.position(parts.group)).map(|position| position.open).sum::<u64>()
+            let held = table
+                .places
+                .iter()
+                .zip(partitions.iter())
+                .filter(|(place, _)| place.owner() == Some(member));
+            held.filter_map(|(_, partition)| partition.position(parts.group))
+                .map(|position| position.open)
+                .sum::<u64>()
         };
         self.topics.values().map(open).sum()
     }
 }
 
 impl Table {
-    /// Adds the places of partitions that are new. A group that reads the topic already reads them from the start.
+    /// Adds the places of partitions that are new. A group that reads the topic already reads them
+    /// from the start.
     fn grow(&mut self, parts: &Parts) {
         let partitions = self.topic.partitions();
         for partition in partitions.iter().skip(self.places.len()) {
@@ -202,7 +219,12 @@ impl Group {
     }
 
     /// Adds topics to what a member reads; `false` when the member has left.
-    pub(crate) fn subscribe(&self, id: MemberId, topics: Vec<(Arc<TopicState>, bool)>, reset: OffsetReset) -> bool {
+    pub(crate) fn subscribe(
+        &self,
+        id: MemberId,
+        topics: Vec<(Arc<TopicState>, bool)>,
+        reset: OffsetReset,
+    ) -> bool {
         self.change(|state, parts, now| {
             for (topic, settle_first) in topics {
                 let Some(member) = state.members.get_mut(&id) else { return false };
@@ -243,7 +265,9 @@ impl Group {
                 member.inbox.clear();
             }
             let places = state.topics.values().flat_map(|table| &table.places);
-            places.filter(|place| place.owner() == Some(id)).for_each(|place| place.end(&mut state.wakes));
+            places
+                .filter(|place| place.owner() == Some(id))
+                .for_each(|place| place.end(&mut state.wakes));
         });
     }
 
@@ -294,8 +318,8 @@ impl Group {
         self.change(|state, parts, now| state.rebalance(parts, topic, now));
     }
 
-    /// Revokes every partition and gives each to the member after its owner, or to its owner again if there is
-    /// only one.
+    /// Revokes every partition and gives each to the member after its owner, or to its owner again
+    /// if there is only one.
     pub(crate) fn revoke_all(&self) {
         self.change(|state, _, now| {
             state.moving.extend(state.topics.keys().cloned());
@@ -305,7 +329,10 @@ impl Group {
                     .map(|(id, member)| (*id, member.drain_deadline))
                     .collect();
                 for place in &mut table.places {
-                    let Some(at) = readers.iter().position(|(id, _)| Some(*id) == place.owner()) else { continue };
+                    let Some(at) = readers.iter().position(|(id, _)| Some(*id) == place.owner())
+                    else {
+                        continue;
+                    };
                     place.wanted = Some(readers[(at + 1) % readers.len()].0);
                     place.revoke(now + readers[at].1, &mut state.wakes);
                 }

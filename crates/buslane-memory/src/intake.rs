@@ -1,6 +1,9 @@
 //! Reads one partition for one member, for as long as it is assigned.
 
-use crate::{assignment::Assignment, connection::Connection, partition::Partition, topic::TopicState, wakes::Wakes};
+use crate::{
+    assignment::Assignment, connection::Connection, partition::Partition, topic::TopicState,
+    wakes::Wakes,
+};
 use buslane_core::{Delivery, Intake, Source};
 use std::{
     pin::Pin,
@@ -39,7 +42,12 @@ impl Intake for MemoryIntake {
         &self.assignment.source
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>> {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> Poll<Option<usize>> {
         if !self.connection.is_up() {
             let ended = self.partition.wait_reader(&self.assignment, cx.waker());
             // Looked at again: a connection that came back meanwhile has woken its readers already.
@@ -49,7 +57,8 @@ impl Intake for MemoryIntake {
         }
         let mut wakes = Wakes::default();
         if !self.topic.is_scripted() {
-            let read = self.partition.poll_read(&self.assignment, None, cx.waker(), max, out, &mut wakes);
+            let read =
+                self.partition.poll_read(&self.assignment, None, cx.waker(), max, out, &mut wakes);
             wakes.run();
             return read;
         }
@@ -58,7 +67,14 @@ impl Intake for MemoryIntake {
             return if ended { Poll::Ready(None) } else { Poll::Pending };
         }
         let read = self.topic.script(|script| {
-            self.partition.poll_read(&self.assignment, Some(script), cx.waker(), max, out, &mut wakes)
+            self.partition.poll_read(
+                &self.assignment,
+                Some(script),
+                cx.waker(),
+                max,
+                out,
+                &mut wakes,
+            )
         });
         wakes.run();
         read

@@ -1,7 +1,8 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Inside: a partition ([`Position`]) is one lock around a log and the groups' cursors; settlements are atomic bits that
-//! cost no lock; a group shares partitions out; and wakers, not tasks, carry every wait.
+//! Inside: a partition ([`Position`]) is one lock around a log and the groups' cursors; settlements
+//! are atomic bits that cost no lock; a group shares partitions out; and wakers, not tasks, carry
+//! every wait.
 
 mod assignment;
 mod batch;

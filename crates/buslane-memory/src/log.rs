@@ -86,9 +86,13 @@ impl Log {
     }
 
     /// The records of `offsets`, which must all be held.
-    #[expect(clippy::cast_possible_truncation, reason = "the distance of two offsets that are held")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the distance of two offsets that are held"
+    )]
     pub(crate) fn range(&self, offsets: Range<u64>) -> impl Iterator<Item = (u64, &Stored)> {
-        let (start, end) = ((offsets.start - self.base) as usize, (offsets.end - self.base) as usize);
+        let (start, end) =
+            ((offsets.start - self.base) as usize, (offsets.end - self.base) as usize);
         (offsets.start..).zip(self.records.range(start..end))
     }
 
@@ -103,13 +107,16 @@ impl Log {
         self.base > before
     }
 
-    /// Drops what its topic's retention gives up, as far as a record of `bytes` needs it. Without a retention that is nothing.
+    /// Drops what its topic's retention gives up, as far as a record of `bytes` needs it. Without a
+    /// retention that is nothing.
     pub(crate) fn make_room(&mut self, bytes: usize, now_ms: i64) {
         let is_beyond = |log: &Self| log.bytes + bytes > log.limits.max_bytes;
         while self.limits.keeps_newest_bytes && is_beyond(self) && self.drop_oldest() {}
         if let Some(retention) = self.limits.retention_ms {
             let oldest_kept = now_ms.saturating_sub(retention);
-            while self.records.front().is_some_and(|stored| stored.timestamp_ms < oldest_kept) && self.drop_oldest() {}
+            while self.records.front().is_some_and(|stored| stored.timestamp_ms < oldest_kept)
+                && self.drop_oldest()
+            {}
         }
     }
 
@@ -125,8 +132,13 @@ impl Log {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { max_messages: 3, max_bytes: 10, max_message_bytes: 10, retention_ms: None, keeps_newest_bytes: false };
+    const LIMITS: Limits = Limits {
+        max_messages: 3,
+        max_bytes: 10,
+        max_message_bytes: 10,
+        retention_ms: None,
+        keeps_newest_bytes: false,
+    };
 
     #[test]
     fn m1_a_log_keeps_its_bounds_of_count_and_bytes() {
@@ -137,7 +149,11 @@ mod tests {
             assert_eq!(log.push(Record::new(vec![n; 2]), 2, 0), u64::from(n));
         }
         log.make_room(1, i64::MAX);
-        assert_eq!((log.start(), log.end(), log.fits(1)), (0, 3, false), "nothing makes room by itself");
+        assert_eq!(
+            (log.start(), log.end(), log.fits(1)),
+            (0, 3, false),
+            "nothing makes room by itself"
+        );
     }
 
     #[test]
@@ -155,13 +171,21 @@ mod tests {
 
     #[test]
     fn m1_a_log_drops_what_is_too_old_and_what_it_is_told_to() {
-        let mut log = Log::new(Limits { retention_ms: Some(50), max_messages: 100, max_bytes: 100, ..LIMITS });
+        let mut log = Log::new(Limits {
+            retention_ms: Some(50),
+            max_messages: 100,
+            max_bytes: 100,
+            ..LIMITS
+        });
         for n in 0..4 {
             log.push(Record::new("x"), 1, n * 30);
         }
         log.make_room(1, 100);
         assert_eq!(log.start(), 2);
         assert!(log.drop_below(3) && !log.drop_below(1));
-        assert_eq!(log.iter().map(|(offset, stored)| (offset, stored.timestamp_ms)).collect::<Vec<_>>(), [(3, 90)]);
+        assert_eq!(
+            log.iter().map(|(offset, stored)| (offset, stored.timestamp_ms)).collect::<Vec<_>>(),
+            [(3, 90)]
+        );
     }
 }

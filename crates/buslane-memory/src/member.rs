@@ -8,8 +8,8 @@ use crate::{
     share::MemberId,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError, Receipt, Record,
-    SubscribeOptions, Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError,
+    Receipt, Record, SubscribeOptions, Topic, TopicSettings, TopicStrategy,
 };
 use parking_lot::Mutex;
 use std::{
@@ -25,11 +25,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A member of a [`MemoryBroker`](crate::MemoryBroker); made by [`MemoryBroker::member`](crate::MemoryBroker::member).
+/// A member of a [`MemoryBroker`](crate::MemoryBroker); made by
+/// [`MemoryBroker::member`](crate::MemoryBroker::member).
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] is a crash: its open deliveries go to the other members, or to whoever
-/// joins its group next, and what is settled of them later counts as late.
+/// Dropping it without [`Broker::close`] is a crash: its open deliveries go to the other members,
+/// or to whoever joins its group next, and what is settled of them later counts as late.
 pub struct MemoryMember {
     pub(crate) cluster: Arc<Cluster>,
     group: Arc<Group>,
@@ -46,7 +47,10 @@ pub struct MemoryMember {
 
 impl std::fmt::Debug for MemoryMember {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MemoryMember").field("group", &self.options.group).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("MemoryMember")
+            .field("group", &self.options.group)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +78,8 @@ impl MemoryMember {
         self.end.get().is_some()
     }
 
-    /// The next change of the connection that was not reported yet. A short cut is reported as both its ends.
+    /// The next change of the connection that was not reported yet. A short cut is reported as both
+    /// its ends.
     fn connection_event(&self) -> Option<BrokerEvent> {
         let mut reported = self.reported.lock();
         if *reported == self.cluster.connection.changes() {
@@ -148,7 +153,11 @@ impl Broker for MemoryMember {
         Backend::Memory
     }
 
-    fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a Topic,
+        records: Vec<Record>,
+    ) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
         self.publish_batch(topic, records)
     }
 
@@ -159,12 +168,17 @@ impl Broker for MemoryMember {
             }
             match self.cluster.topic(topic)?.refusal() {
                 None => Ok(()),
-                Some(rule) => Err(BrokerError::Setting { topic: topic.clone(), setting: "publish", rule }),
+                Some(rule) => {
+                    Err(BrokerError::Setting { topic: topic.clone(), setting: "publish", rule })
+                }
             }
         })
     }
 
-    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
+    fn subscribe<'a>(
+        &'a self,
+        topics: &'a [(Topic, SubscribeOptions)],
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
             if self.is_closing() {
                 return Err(BrokerError::Closed);
@@ -206,7 +220,10 @@ impl Broker for MemoryMember {
         })
     }
 
-    fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
+    fn topic_settings<'a>(
+        &'a self,
+        topic: &'a Topic,
+    ) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
         Box::pin(async move {
             if self.is_closing() {
                 return Err(BrokerError::Closed);
@@ -224,7 +241,10 @@ impl Broker for MemoryMember {
         })
     }
 
-    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
+    fn progress<'a>(
+        &'a self,
+        topics: &'a [Topic],
+    ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
         Box::pin(async move {
             // A bus that is closing asks what it leaves.
             if self.is_closed() {
@@ -236,8 +256,11 @@ impl Broker for MemoryMember {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         let connection = &self.cluster.connection;
-        let answer =
-            if connection.is_up() { Ok(()) } else { Err(BrokerError::Unreachable { reason: connection.reason() }) };
+        let answer = if connection.is_up() {
+            Ok(())
+        } else {
+            Err(BrokerError::Unreachable { reason: connection.reason() })
+        };
         Box::pin(std::future::ready(answer))
     }
 

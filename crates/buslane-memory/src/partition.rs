@@ -1,4 +1,5 @@
-//! One partition under one lock: its log, each group's cursor, and the publishers that wait for room.
+//! One partition under one lock: its log, each group's cursor, and the publishers that wait for
+//! room.
 //!
 //! A batch locks it once, whichever way it goes. Wakers run after the lock is free.
 
@@ -57,7 +58,8 @@ impl State {
         if assignment.is_ended() {
             return Poll::Ready(None);
         }
-        let Some(at) = self.cursors.iter().position(|cursor| cursor.group == assignment.group()) else {
+        let Some(at) = self.cursors.iter().position(|cursor| cursor.group == assignment.group())
+        else {
             return Poll::Ready(None);
         };
         self.cursors[at].collect();
@@ -109,8 +111,8 @@ impl Partition {
         Arc::new(Self { index, state: Mutex::new(state) })
     }
 
-    /// Appends what fits of a batch's part, in its turn; whether all of it is in. What is not keeps its place in the
-    /// queue, and `waker` is woken when there is room.
+    /// Appends what fits of a batch's part, in its turn; whether all of it is in. What is not keeps
+    /// its place in the queue, and `waker` is woken when there is room.
     pub(crate) fn append(&self, batch: &mut Batch, part: &mut Part, waker: Option<&Waker>) -> bool {
         let mut wakes = Wakes::default();
         self.append_locked(&mut self.state.lock(), batch, part, waker, &mut wakes);
@@ -131,9 +133,19 @@ impl Partition {
             while let Some((at, bytes)) = batch.peek(part) {
                 let limits = &state.log.limits;
                 if bytes > limits.max_message_bytes {
-                    batch.refuse(at, part, bytes, format!("memory.max_message_bytes, {}", limits.max_message_bytes));
+                    batch.refuse(
+                        at,
+                        part,
+                        bytes,
+                        format!("memory.max_message_bytes, {}", limits.max_message_bytes),
+                    );
                 } else if bytes > limits.max_bytes {
-                    batch.refuse(at, part, bytes, format!("max_bytes of a partition, {}", limits.max_bytes));
+                    batch.refuse(
+                        at,
+                        part,
+                        bytes,
+                        format!("max_bytes of a partition, {}", limits.max_bytes),
+                    );
                 } else if state.room_for(bytes, batch.timestamp_ms) {
                     let offset = state.log.push(batch.take(at), bytes, batch.timestamp_ms);
                     batch.stored(at, part, self.index, offset);
@@ -172,7 +184,8 @@ impl Partition {
         self.state.lock().read(assignment, script, waker, max, out, wakes)
     }
 
-    /// Keeps `waker` until there may be something to read; `true` when the assignment has ended instead.
+    /// Keeps `waker` until there may be something to read; `true` when the assignment has ended
+    /// instead.
     pub(crate) fn wait_reader(&self, assignment: &Assignment, waker: &Waker) -> bool {
         self.wait(assignment, waker, |cursor| &mut cursor.reader)
     }
@@ -182,7 +195,12 @@ impl Partition {
         self.wait(assignment, waker, |cursor| &mut cursor.ender)
     }
 
-    fn wait(&self, assignment: &Assignment, waker: &Waker, slot: fn(&mut Cursor) -> &mut Option<Waker>) -> bool {
+    fn wait(
+        &self,
+        assignment: &Assignment,
+        waker: &Waker,
+        slot: fn(&mut Cursor) -> &mut Option<Waker>,
+    ) -> bool {
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
         let ended = assignment.is_ended();

@@ -1,6 +1,10 @@
-//! One partition in its group: who has it, who is to have it, and whether its old owner still finishes.
+//! One partition in its group: who has it, who is to have it, and whether its old owner still
+//! finishes.
 
-use crate::{assignment::Assignment, connection::Connection, intake::MemoryIntake, share::MemberId, signal::Signal};
+use crate::{
+    assignment::Assignment, connection::Connection, intake::MemoryIntake, share::MemberId,
+    signal::Signal,
+};
 use crate::{partition::Partition, topic::TopicState, wakes::Wakes};
 use buslane_core::Source;
 use std::sync::Arc;
@@ -60,7 +64,8 @@ impl Place {
         }
     }
 
-    /// Takes it from its owner, whose open deliveries are awaited until `deadline`. An earlier deadline stays.
+    /// Takes it from its owner, whose open deliveries are awaited until `deadline`. An earlier
+    /// deadline stays.
     pub(crate) fn revoke(&mut self, deadline: Instant, wakes: &mut Wakes) {
         if let Some(held) = &mut self.held {
             held.until = Some(held.until.map_or(deadline, |until| until.min(deadline)));
@@ -69,7 +74,13 @@ impl Place {
     }
 
     /// Frees it when it is revoked and its owner is done, or out of time.
-    pub(crate) fn drain(&mut self, group: u64, partition: &Partition, now: Instant, wakes: &mut Wakes) -> Drain {
+    pub(crate) fn drain(
+        &mut self,
+        group: u64,
+        partition: &Partition,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> Drain {
         let Some(held) = &self.held else { return Drain::Free };
         let Some(until) = held.until else { return Drain::Kept };
         if now < until && partition.position(group).is_some_and(|position| position.open > 0) {
@@ -91,7 +102,8 @@ impl Place {
     ) -> MemoryIntake {
         let source = Source::new(topic.name.clone(), partition.index);
         let signal = Arc::clone(&parts.signal);
-        let assignment = Assignment::new(source, parts.span, settle_first, parts.group, signal, partition);
+        let assignment =
+            Assignment::new(source, parts.span, settle_first, parts.group, signal, partition);
         partition.attach(Arc::clone(&assignment));
         self.held = Some(Held { owner, assignment: Arc::clone(&assignment), until: None });
         MemoryIntake {

@@ -1,4 +1,5 @@
-//! Publishing: at once while there is room, else waiting in the partitions' queues up to the publish timeout.
+//! Publishing: at once while there is room, else waiting in the partitions' queues up to the
+//! publish timeout.
 
 use crate::{
     batch::{Batch, Part},
@@ -48,7 +49,11 @@ fn poll_store(batch: &mut Batch, waiting: &mut Vec<Part>, cx: &mut Context<'_>) 
 }
 
 impl MemoryMember {
-    pub(crate) fn publish_batch<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Answers> {
+    pub(crate) fn publish_batch<'a>(
+        &'a self,
+        topic: &'a Topic,
+        records: Vec<Record>,
+    ) -> Answer<'a, Answers> {
         if records.is_empty() {
             return Answer::Now(Vec::new());
         }
@@ -111,7 +116,12 @@ impl MemoryMember {
     }
 
     /// Waits for room. Dropping it gives up the places in the queues.
-    async fn publish_rest(&self, mut batch: Batch, mut waiting: Vec<Part>, deadline: Instant) -> Answers {
+    async fn publish_rest(
+        &self,
+        mut batch: Batch,
+        mut waiting: Vec<Part>,
+        deadline: Instant,
+    ) -> Answers {
         let error = {
             let mut closed = pin!(self.closed.notified());
             closed.as_mut().enable();

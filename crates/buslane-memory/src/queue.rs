@@ -18,7 +18,12 @@ impl Queue {
     }
 
     /// Takes a place at the end, or keeps the one held, to be woken through `waker`.
-    pub(crate) fn wait(&mut self, ticket: &mut Option<u64>, waker: Option<&Waker>, wakes: &mut Wakes) {
+    pub(crate) fn wait(
+        &mut self,
+        ticket: &mut Option<u64>,
+        waker: Option<&Waker>,
+        wakes: &mut Wakes,
+    ) {
         let held = *ticket.get_or_insert_with(|| {
             self.next_ticket += 1;
             self.waiting.push_back((self.next_ticket, None));

@@ -1,4 +1,5 @@
-//! The faults that are scripted for one topic: a plain countdown of deliveries, so that a test knows which one is hit.
+//! The faults that are scripted for one topic: a plain countdown of deliveries, so that a test
+//! knows which one is hit.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -68,7 +69,8 @@ mod tests {
         script.lose_ack(2);
         script.duplicate(1);
         script.duplicate(3);
-        let hits: Vec<_> = (0..4).map(|_| script.delivered()).map(|hit| (hit.lose_ack, hit.twice)).collect();
+        let hits: Vec<_> =
+            (0..4).map(|_| script.delivered()).map(|hit| (hit.lose_ack, hit.twice)).collect();
         assert_eq!(hits, [(false, true), (true, false), (false, true), (false, false)]);
         assert!(script.is_over());
     }

@@ -1,12 +1,13 @@
-//! Who reads which partition of a topic: balanced to within one, and moving as few partitions as that needs.
+//! Who reads which partition of a topic: balanced to within one, and moving as few partitions as
+//! that needs.
 //!
 //! Pure: members are numbers, partitions are indices.
 
 /// Number of a group's member.
 pub(crate) type MemberId = u64;
 
-/// Gives each partition an owner out of `members` (in the order they joined); `None` for all when there are none.
-/// A present owner keeps its partition unless that makes the shares uneven.
+/// Gives each partition an owner out of `members` (in the order they joined); `None` for all when
+/// there are none. A present owner keeps its partition unless that makes the shares uneven.
 pub(crate) fn share(present: &[Option<MemberId>], members: &[MemberId]) -> Vec<Option<MemberId>> {
     if members.is_empty() {
         return vec![None; present.len()];
@@ -18,7 +19,11 @@ pub(crate) fn share(present: &[Option<MemberId>], members: &[MemberId]) -> Vec<O
     // A first pass keeps what fits in the even share, a second what may lie one above it.
     for round in 0..2 {
         for (share, owner) in shares.iter_mut().zip(present) {
-            let Some(at) = owner.and_then(|owner| members.iter().position(|member| *member == owner)) else { continue };
+            let Some(at) =
+                owner.and_then(|owner| members.iter().position(|member| *member == owner))
+            else {
+                continue;
+            };
             if share.is_some() || held[at] >= least + round || (round == 1 && extra == 0) {
                 continue;
             }

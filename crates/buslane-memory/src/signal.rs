@@ -1,4 +1,5 @@
-//! What the members of a group wait on, and what the group counts of settlements that came too late.
+//! What the members of a group wait on, and what the group counts of settlements that came too
+//! late.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, futures::Notified};

@@ -1,4 +1,5 @@
-//! A topic: its partitions, its settings, the turn of records without a key, and its scripted faults.
+//! A topic: its partitions, its settings, the turn of records without a key, and its scripted
+//! faults.
 
 use crate::{config::MemoryConfig, log::Limits, partition::Partition, script::Script};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -20,7 +21,8 @@ pub(crate) struct TopicState {
     settings: Mutex<TopicSettings>,
     max_messages: usize,
     max_message_bytes: usize,
-    /// Whether its retention in bytes was asked for: then the oldest records make room where no group reads.
+    /// Whether its retention in bytes was asked for: then the oldest records make room where no
+    /// group reads.
     keeps_newest_bytes: AtomicBool,
     /// Whether the script has anything left: a look that costs readers nothing.
     scripted: AtomicBool,
@@ -55,7 +57,8 @@ impl TopicState {
             refusal: ArcSwapOption::empty(),
         };
         let limits = new.limits(&new.settings.lock());
-        new.partitions.store(Arc::new((0..count).map(|index| Partition::new(index, limits)).collect()));
+        new.partitions
+            .store(Arc::new((0..count).map(|index| Partition::new(index, limits)).collect()));
         new
     }
 
@@ -64,8 +67,11 @@ impl TopicState {
         Limits {
             max_messages: self.max_messages,
             max_message_bytes: self.max_message_bytes,
-            max_bytes: bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-            retention_ms: settings.retention.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
+            max_bytes: bytes
+                .map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            retention_ms: settings
+                .retention
+                .map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
             keeps_newest_bytes: self.keeps_newest_bytes.load(Ordering::Relaxed),
         }
     }
@@ -74,9 +80,14 @@ impl TopicState {
         self.partitions.load()
     }
 
-    /// Takes the turns of `count` records without a key; the first partition is the turn behind the answer.
+    /// Takes the turns of `count` records without a key; the first partition is the turn behind the
+    /// answer.
     pub(crate) fn take_turns(&self, count: usize) -> u64 {
-        if count == 0 { 0 } else { self.turn.fetch_add(count as u64, Ordering::Relaxed).wrapping_sub(1) }
+        if count == 0 {
+            0
+        } else {
+            self.turn.fetch_add(count as u64, Ordering::Relaxed).wrapping_sub(1)
+        }
     }
 
     pub(crate) fn settings(&self) -> TopicSettings {
@@ -89,10 +100,15 @@ impl TopicState {
         let have = settings.partitions.unwrap_or(1);
         let want = wanted.partitions.unwrap_or(have);
         if want < have {
-            return Err(self.refused("partitions", format!("has {have}, wanted {want}: a topic never shrinks")));
+            return Err(self.refused(
+                "partitions",
+                format!("has {have}, wanted {want}: a topic never shrinks"),
+            ));
         }
         if want > have && !wanted.expand {
-            let rule = format!("has {have}, wanted {want}: more partitions move keys, so `expand` must be set");
+            let rule = format!(
+                "has {have}, wanted {want}: more partitions move keys, so `expand` must be set"
+            );
             return Err(self.refused("partitions", rule));
         }
         settings.partitions = Some(want);
@@ -111,7 +127,8 @@ impl TopicState {
     pub(crate) fn compare(&self, wanted: &TopicSettings) -> Result<(), BrokerError> {
         let have = self.settings();
         let differs = |name: &'static str, have: String, want: Option<String>| {
-            want.filter(|want| *want != have).map(|want| (name, format!("is {have}, expected {want}")))
+            want.filter(|want| *want != have)
+                .map(|want| (name, format!("is {have}, expected {want}")))
         };
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let duration = |value: Option<Duration>| value.map(|value| format!("{value:?}"));
@@ -124,7 +141,11 @@ impl TopicState {
             ),
             differs("replication", "1".to_owned(), number(wanted.replication.map(u64::from))),
             differs("retention", present(duration(have.retention)), duration(wanted.retention)),
-            differs("retention_bytes", present(number(have.retention_bytes)), number(wanted.retention_bytes)),
+            differs(
+                "retention_bytes",
+                present(number(have.retention_bytes)),
+                number(wanted.retention_bytes),
+            ),
         ]
         .into_iter()
         .flatten();
@@ -161,23 +182,31 @@ impl TopicState {
 }
 
 /// The rules of `wanted` that hold whether or not the topic exists.
-pub(crate) fn check(topic: &Topic, wanted: &TopicSettings, strategy: TopicStrategy) -> Result<(), BrokerError> {
+pub(crate) fn check(
+    topic: &Topic,
+    wanted: &TopicSettings,
+    strategy: TopicStrategy,
+) -> Result<(), BrokerError> {
     let most = crate::config::MAX_PARTITIONS;
     let broken = match wanted {
         _ if matches!(strategy, TopicStrategy::ValidateOnly | TopicStrategy::Skip) => None,
-        TopicSettings { partitions: Some(0), .. } => Some(("partitions", "must be at least 1, found 0".to_owned())),
+        TopicSettings { partitions: Some(0), .. } => {
+            Some(("partitions", "must be at least 1, found 0".to_owned()))
+        }
         TopicSettings { partitions: Some(many), .. } if *many > most => {
             Some(("partitions", format!("must be at most {most}, found {many}")))
         }
         TopicSettings { replication: Some(copies), .. } if *copies != 1 => {
             Some(("replication", format!("is always 1 on the memory broker, wanted {copies}")))
         }
-        TopicSettings { storage: Some(_), .. } => {
-            Some(("storage", "the memory broker keeps everything in memory, so it must be left out".to_owned()))
-        }
-        TopicSettings { compression: Some(_), .. } => {
-            Some(("compression", "the memory broker compresses nothing, so it must be left out".to_owned()))
-        }
+        TopicSettings { storage: Some(_), .. } => Some((
+            "storage",
+            "the memory broker keeps everything in memory, so it must be left out".to_owned(),
+        )),
+        TopicSettings { compression: Some(_), .. } => Some((
+            "compression",
+            "the memory broker compresses nothing, so it must be left out".to_owned(),
+        )),
         TopicSettings { retention: Some(time), .. } if time.is_zero() => {
             Some(("retention", "must be longer than 0".to_owned()))
         }

@@ -1,7 +1,7 @@
 //! Which offsets of a partition a group has done: one bit each above the lowest open one.
 //!
-//! Pure: no lock, no clock, no broker. What is done above a gap stays known, so that it does not run again after a
-//! reassignment, and the committed offset never passes an open one.
+//! Pure: no lock, no clock, no broker. What is done above a gap stays known, so that it does not
+//! run again after a reassignment, and the committed offset never passes an open one.
 
 use std::collections::VecDeque;
 
@@ -69,7 +69,9 @@ impl Tracker {
 
     /// Marks the offsets of a word whose bits are set; how many of them were open.
     pub(crate) fn done_bits(&mut self, word: u64, bits: u64) -> u32 {
-        let Some(at) = word.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return 0 };
+        let Some(at) = word.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else {
+            return 0;
+        };
         if at >= self.words.len() {
             self.words.resize(at + 1, 0);
         }
@@ -108,7 +110,10 @@ mod tests {
         assert!(tracker.done(72));
         assert!(!tracker.done(72), "a second time changes nothing");
         assert!(!tracker.done(3), "below the start everything is done already");
-        assert_eq!((tracker.committed(), tracker.next_open(70), tracker.next_open(71)), (70, 70, 71));
+        assert_eq!(
+            (tracker.committed(), tracker.next_open(70), tracker.next_open(71)),
+            (70, 70, 71)
+        );
         assert!(tracker.done(70));
         assert_eq!((tracker.committed(), tracker.next_open(72)), (71, 73));
         assert!(tracker.done(71));
@@ -117,8 +122,8 @@ mod tests {
     }
 
     proptest! {
-        /// Completions in any order, against a plain set: the committed offset is the lowest open one, it never goes
-        /// back, and what a new owner reads is exactly what is open.
+        /// Completions in any order, against a plain set: the committed offset is the lowest open
+        /// one, it never goes back, and what a new owner reads is exactly what is open.
         #[test]
         fn d2_any_order_of_completion(start in 0_u64..200, offsets in prop::collection::vec(0_u64..400, 0..600)) {
             let mut tracker = Tracker::new(start);

@@ -1,7 +1,7 @@
 //! Wakers that are to be woken or dropped once a lock is free.
 //!
-//! Waking or dropping a waker can run foreign code (a task's last reference drops its deliveries, which settle):
-//! never under a lock of this crate.
+//! Waking or dropping a waker can run foreign code (a task's last reference drops its deliveries,
+//! which settle): never under a lock of this crate.
 
 use std::task::Waker;
 

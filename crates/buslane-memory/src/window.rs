@@ -1,9 +1,12 @@
-//! Where settlements are left: two rings of atomic words, one bit an offset, collected by whoever next looks.
+//! Where settlements are left: two rings of atomic words, one bit an offset, collected by whoever
+//! next looks.
 //!
-//! A ring is made of chunks that come when they are needed: a partition that has little to do holds little.
+//! A ring is made of chunks that come when they are needed: a partition that has little to do holds
+//! little.
 //!
-//! Not the tracker: a settlement takes no lock, it sets a bit; the tracker learns of it under the partition's lock.
-//! Sealing sets the bits of all that is open, so that a settlement that comes later finds its bit taken and knows that it is late.
+//! Not the tracker: a settlement takes no lock, it sets a bit; the tracker learns of it under the
+//! partition's lock. Sealing sets the bits of all that is open, so that a settlement that comes
+//! later finds its bit taken and knows that it is late.
 
 use crate::tracker::WORD;
 use std::sync::{
@@ -34,13 +37,16 @@ impl Ring {
 
     #[inline]
     fn word(&self, slot: usize) -> &AtomicU64 {
-        let chunk = self.0[slot / CHUNK].get_or_init(|| Box::new([const { AtomicU64::new(0) }; CHUNK]));
+        let chunk =
+            self.0[slot / CHUNK].get_or_init(|| Box::new([const { AtomicU64::new(0) }; CHUNK]));
         &chunk[slot % CHUNK]
     }
 
     /// Whether there is nothing to take.
     fn is_empty_at(&self, slot: usize) -> bool {
-        self.0[slot / CHUNK].get().is_none_or(|chunk| chunk[slot % CHUNK].load(Ordering::SeqCst) == 0)
+        self.0[slot / CHUNK]
+            .get()
+            .is_none_or(|chunk| chunk[slot % CHUNK].load(Ordering::SeqCst) == 0)
     }
 }
 
@@ -48,19 +54,24 @@ impl Window {
     /// A window of at least `span` offsets; rounded up to a power of two, at least one word.
     pub(crate) fn new(span: usize) -> Self {
         let words = span.div_ceil(64).next_power_of_two();
-        Self { words, done: Ring::new(words), back: Ring::new(words), any_back: AtomicBool::new(false) }
+        Self {
+            words,
+            done: Ring::new(words),
+            back: Ring::new(words),
+            any_back: AtomicBool::new(false),
+        }
     }
 
-    /// Makes the chunks of `words`. Before their deliveries are handed out, and under the lock under which they are collected: so
-    /// that who collects sees the chunk of each settlement.
+    /// Makes the chunks of `words`. Before their deliveries are handed out, and under the lock
+    /// under which they are collected: so that who collects sees the chunk of each settlement.
     pub(crate) fn prepare(&self, words: std::ops::Range<u64>) {
         for word in words.clone().step_by(CHUNK).chain(words.end.checked_sub(1)) {
             self.done.word(self.slot(word));
         }
     }
 
-    /// First offset that must not be handed out while `first_word` is the tracker's first word: its bit would be
-    /// that of an open one.
+    /// First offset that must not be handed out while `first_word` is the tracker's first word: its
+    /// bit would be that of an open one.
     pub(crate) fn end(&self, first_word: u64) -> u64 {
         (first_word + self.words as u64) * WORD
     }
@@ -69,19 +80,22 @@ impl Window {
     #[inline]
     pub(crate) fn done(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
-        // SeqCst: the look at the attention flag that follows must not come before this (see `Assignment::settle`).
+        // SeqCst: the look at the attention flag that follows must not come before this (see
+        // `Assignment::settle`).
         self.done.word(self.slot(offset / WORD)).fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 
     /// Leaves word that `offset` was given back; `false` when the window is sealed.
     pub(crate) fn back(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
-        let fresh = self.back.word(self.slot(offset / WORD)).fetch_or(bit, Ordering::SeqCst) & bit == 0;
+        let fresh =
+            self.back.word(self.slot(offset / WORD)).fetch_or(bit, Ordering::SeqCst) & bit == 0;
         self.any_back.store(true, Ordering::SeqCst);
         fresh
     }
 
-    /// Takes what was left for the offsets of `words`, and calls `each` with word number, done and given-back bits.
+    /// Takes what was left for the offsets of `words`, and calls `each` with word number, done and
+    /// given-back bits.
     pub(crate) fn collect(&self, words: std::ops::Range<u64>, each: impl FnMut(u64, u64, u64)) {
         self.take(words, 0, self.any_back.swap(false, Ordering::SeqCst), each);
     }
@@ -91,11 +105,18 @@ impl Window {
         self.take(words, u64::MAX, true, each);
     }
 
-    fn take(&self, words: std::ops::Range<u64>, leave: u64, back_too: bool, mut each: impl FnMut(u64, u64, u64)) {
+    fn take(
+        &self,
+        words: std::ops::Range<u64>,
+        leave: u64,
+        back_too: bool,
+        mut each: impl FnMut(u64, u64, u64),
+    ) {
         for word in words {
             let slot = self.slot(word);
             let take = |ring: &Ring| {
-                // A plain look first: most words have nothing new, and a look leaves the line shared.
+                // A plain look first: most words have nothing new, and a look leaves the line
+                // shared.
                 if leave == 0 && ring.is_empty_at(slot) {
                     return 0;
                 }

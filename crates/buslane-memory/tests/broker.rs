@@ -39,7 +39,8 @@ async fn m1_positions_lag_and_records_can_be_looked_at() {
     publish(&feed.broker, &orders(), numbered(0..6)).await;
     let mut got = feed.take(5).await;
     settle([got.remove(3), got.remove(0)]);
-    let position = Position { partition: 0, start: 1, end: 6, committed: 1, open: 3, done_ahead: 1 };
+    let position =
+        Position { partition: 0, start: 1, end: 6, committed: 1, open: 3, done_ahead: 1 };
     assert_eq!(broker.positions("g", "orders"), [position]);
     assert_eq!((position.lag(), broker.lag("g", "orders")), (5, 5));
     let held: Vec<_> = broker.read("orders").iter().map(|message| message.offset).collect();
@@ -52,7 +53,8 @@ async fn m1_positions_lag_and_records_can_be_looked_at() {
 #[tokio::test(start_paused = true)]
 async fn b6_a_topic_that_nobody_reads_makes_publishers_wait() {
     let broker = small(MemoryConfig { max_messages: 3, ..Default::default() });
-    let options = MemberOptions { publish_timeout: Duration::from_secs(2), ..MemberOptions::new("g") };
+    let options =
+        MemberOptions { publish_timeout: Duration::from_secs(2), ..MemberOptions::new("g") };
     let member: Arc<dyn Broker> = Arc::new(broker.member(options));
     let topic = orders();
     let (begin, answers) = (Instant::now(), member.publish(&topic, numbered(0..5)).get().await);
@@ -81,7 +83,9 @@ async fn b6_a_topic_that_nobody_reads_makes_publishers_wait() {
 async fn m1_a_retention_that_was_asked_for_makes_room_where_nobody_reads() {
     let broker = small(MemoryConfig::default());
     let settings = buslane_core::TopicSettings { retention_bytes: Some(30), ..Default::default() };
-    broker.configure_topic(&orders(), &settings, buslane_core::TopicStrategy::CreateOrUpdate).unwrap();
+    broker
+        .configure_topic(&orders(), &settings, buslane_core::TopicStrategy::CreateOrUpdate)
+        .unwrap();
     let member: Arc<dyn Broker> = Arc::new(broker.member(MemberOptions::new("g")));
     let record = |n: usize| Record::new(format!("{n:010}"));
     publish(&member, &orders(), (0..10).map(record).collect()).await;
@@ -91,20 +95,26 @@ async fn m1_a_retention_that_was_asked_for_makes_room_where_nobody_reads() {
 
 #[tokio::test]
 async fn m1_a_strict_broker_refuses_missing_topics_and_large_records() {
-    let config = MemoryConfig { create_missing: false, max_message_bytes: 10, ..Default::default() };
+    let config =
+        MemoryConfig { create_missing: false, max_message_bytes: 10, ..Default::default() };
     let broker = MemoryBroker::new(config).expect("a valid configuration");
     let member: Arc<dyn Broker> = Arc::new(broker.member(MemberOptions::new("g")));
     let topic = orders();
     let answers = member.publish(&topic, vec![Record::new("x")]).get().await;
-    let missing = PublishError::Refused { topic: orders(), reason: "topic orders does not exist".to_owned() };
+    let missing =
+        PublishError::Refused { topic: orders(), reason: "topic orders does not exist".to_owned() };
     assert_eq!(answers, [Err(missing)]);
     let subscribed = member.subscribe(&[(orders(), SubscribeOptions::default())]).await;
     assert_eq!(subscribed, Err(BrokerError::UnknownTopic { topic: orders() }));
     assert!(broker.topics().is_empty(), "asking creates nothing");
-    broker.configure_topic(&orders(), &Default::default(), buslane_core::TopicStrategy::CreateOnly).unwrap();
+    broker
+        .configure_topic(&orders(), &Default::default(), buslane_core::TopicStrategy::CreateOnly)
+        .unwrap();
     member.subscribe(&[(orders(), SubscribeOptions::default())]).await.unwrap();
-    let answers =
-        member.publish(&topic, vec![Record::new("0123456789"), Record::new("0123456789").with_key("k")]).get().await;
+    let answers = member
+        .publish(&topic, vec![Record::new("0123456789"), Record::new("0123456789").with_key("k")])
+        .get()
+        .await;
     assert_eq!(answers[0].as_ref().map(|receipt| receipt.offset), Ok(0));
     let limit = "memory.max_message_bytes, 10".to_owned();
     assert_eq!(answers[1], Err(PublishError::TooLarge { topic: orders(), bytes: 11, limit }));
@@ -117,7 +127,10 @@ async fn m1_the_limit_of_a_record_is_that_of_kafka_unless_told_otherwise() {
     let topic = orders();
     let sized = |bytes: usize| Record::new(vec![0; bytes]);
     let answers = member.publish(&topic, vec![sized(1_048_588), sized(1_048_589)]).get().await;
-    assert!(answers[0].is_ok() && matches!(answers[1], Err(PublishError::TooLarge { .. })), "{answers:?}");
+    assert!(
+        answers[0].is_ok() && matches!(answers[1], Err(PublishError::TooLarge { .. })),
+        "{answers:?}"
+    );
 }
 
 #[tokio::test]
@@ -163,7 +176,8 @@ async fn m1_the_slowest_group_holds_records_until_it_is_deleted() {
 #[tokio::test]
 async fn p3_a_partition_keeps_its_bound_of_bytes() {
     let broker = small(MemoryConfig { max_bytes: 1_000, ..Default::default() });
-    let options = MemberOptions { publish_timeout: Duration::from_millis(20), ..MemberOptions::new("g") };
+    let options =
+        MemberOptions { publish_timeout: Duration::from_millis(20), ..MemberOptions::new("g") };
     let mut feed = reader(&broker, options).await;
     let sized = |bytes: usize| vec![Record::new(vec![0; bytes])];
     publish(&feed.broker, &orders(), sized(600)).await;
@@ -197,7 +211,10 @@ async fn p3_an_intake_hands_out_no_more_than_its_window() {
     settle(got);
     let mut out = Vec::new();
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(feed.intakes[0].poll_next(&mut cx, 10, &mut out).is_pending(), "the first one is still open");
+    assert!(
+        feed.intakes[0].poll_next(&mut cx, 10, &mut out).is_pending(),
+        "the first one is still open"
+    );
     let (got, ()) = tokio::join!(feed.take(36), async { settle([first]) });
     assert_eq!(bodies(&got)[0], "64");
     settle(got);
@@ -221,7 +238,8 @@ async fn d1_settle_first_settles_at_the_hand_over() {
 #[tokio::test(start_paused = true)]
 async fn k3_a_straggler_is_awaited_up_to_the_deadline_and_then_counted() {
     let broker = small(MemoryConfig::default());
-    let options = MemberOptions { drain_deadline: Duration::from_secs(3), ..MemberOptions::new("g") };
+    let options =
+        MemberOptions { drain_deadline: Duration::from_secs(3), ..MemberOptions::new("g") };
     let mut old = reader(&broker, options.clone()).await;
     publish(&old.broker, &orders(), numbered(0..2)).await;
     let late = old.take(2).await;
@@ -229,7 +247,10 @@ async fn k3_a_straggler_is_awaited_up_to_the_deadline_and_then_counted() {
     let begin = Instant::now();
     broker.faults().rebalance("g");
     let got = new.take(2).await;
-    assert_eq!((bodies(&got), begin.elapsed()), (vec!["0".to_owned(), "1".to_owned()], Duration::from_secs(3)));
+    assert_eq!(
+        (bodies(&got), begin.elapsed()),
+        (vec!["0".to_owned(), "1".to_owned()], Duration::from_secs(3))
+    );
     settle(late);
     assert_eq!(broker.late_settlements("g"), 2);
     assert_eq!(broker.positions("g", "orders")[0].open, 2, "they changed nothing");
@@ -244,7 +265,10 @@ async fn k6_only_one_copy_is_possible() {
     let settings = buslane_core::TopicSettings { replication: Some(3), ..Default::default() };
     let strategy = buslane_core::TopicStrategy::CreateOrUpdate;
     let error = broker.configure_topic(&orders(), &settings, strategy).unwrap_err();
-    assert_eq!(error.to_string(), "topic orders: replication: is always 1 on the memory broker, wanted 3");
+    assert_eq!(
+        error.to_string(),
+        "topic orders: replication: is always 1 on the memory broker, wanted 3"
+    );
     broker.configure_topic(&orders(), &Default::default(), strategy).unwrap();
     let error = broker
         .configure_topic(&orders(), &settings, buslane_core::TopicStrategy::ValidateOnly)
@@ -253,15 +277,21 @@ async fn k6_only_one_copy_is_possible() {
     assert_eq!(error, "topic orders: replication: is 1, expected 3");
 }
 
-/// Publishers that wait, two threads that settle out of order, members that come and go: nothing stalls, nothing is
-/// lost, and what a group settled never comes again from a partition that moved in good time.
+/// Publishers that wait, two threads that settle out of order, members that come and go: nothing
+/// stalls, nothing is lost, and what a group settled never comes again from a partition that moved
+/// in good time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn m1_nothing_stalls_or_is_lost_under_load() {
     const EACH: usize = 20_000;
-    let broker =
-        MemoryBroker::new(MemoryConfig { partitions: 3, max_messages: 100, max_open: 64, ..Default::default() })
-            .unwrap();
-    let seen: Arc<Vec<AtomicUsize>> = Arc::new((0..2 * EACH).map(|_| AtomicUsize::new(0)).collect());
+    let broker = MemoryBroker::new(MemoryConfig {
+        partitions: 3,
+        max_messages: 100,
+        max_open: 64,
+        ..Default::default()
+    })
+    .unwrap();
+    let seen: Arc<Vec<AtomicUsize>> =
+        Arc::new((0..2 * EACH).map(|_| AtomicUsize::new(0)).collect());
     let _hold = reader(&broker, MemberOptions::new("g")).await.close().await;
     let publishers: Vec<_> = (0..2)
         .map(|publisher| {
@@ -269,7 +299,9 @@ async fn m1_nothing_stalls_or_is_lost_under_load() {
             tokio::spawn(async move {
                 for from in (0..EACH).step_by(50) {
                     let body = |n: usize| (publisher * EACH + n).to_string();
-                    let batch = (from..from + 50).map(|n| record(&format!("k{}", n % 17), body(n))).collect();
+                    let batch = (from..from + 50)
+                        .map(|n| record(&format!("k{}", n % 17), body(n)))
+                        .collect();
                     publish(&member, &orders(), batch).await;
                 }
                 member.close(PATIENCE).await.unwrap();
@@ -289,9 +321,11 @@ async fn m1_nothing_stalls_or_is_lost_under_load() {
                         if left.load(Ordering::SeqCst) == 0 {
                             break;
                         }
-                        let next = tokio::time::timeout(Duration::from_millis(20), feed.take(1)).await;
+                        let next =
+                            tokio::time::timeout(Duration::from_millis(20), feed.take(1)).await;
                         for delivery in next.into_iter().flatten() {
-                            let number: usize = bodies(std::slice::from_ref(&delivery))[0].parse().unwrap();
+                            let number: usize =
+                                bodies(std::slice::from_ref(&delivery))[0].parse().unwrap();
                             let (seen, left) = (Arc::clone(&seen), Arc::clone(&left));
                             tokio::spawn(async move {
                                 if number.is_multiple_of(7) {

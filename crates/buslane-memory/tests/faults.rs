@@ -9,7 +9,10 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn member(broker: &MemoryBroker) -> Arc<dyn Broker> {
-    Arc::new(broker.member(MemberOptions { publish_timeout: Duration::from_secs(1), ..MemberOptions::new("g") }))
+    Arc::new(broker.member(MemberOptions {
+        publish_timeout: Duration::from_secs(1),
+        ..MemberOptions::new("g")
+    }))
 }
 
 async fn reader(broker: &MemoryBroker) -> (Feed, Topic) {
@@ -32,7 +35,10 @@ async fn m2_a_lost_ack_delivers_the_message_again() {
     settle(feed.take(4).await);
     let again = feed.take(1).await;
     assert_eq!(bodies(&again), ["1"]);
-    assert_eq!(broker.positions("g", "orders").iter().map(|position| position.open).sum::<u64>(), 1);
+    assert_eq!(
+        broker.positions("g", "orders").iter().map(|position| position.open).sum::<u64>(),
+        1
+    );
     settle(again);
     assert_eq!(broker.lag("g", "orders"), 0);
 }
@@ -77,7 +83,8 @@ async fn m2_a_delay_does_not_hide_the_end_of_an_intake() {
     let mut intake = feed.intakes.remove(0);
     assert!(poll_fn(|cx| Poll::Ready(intake.poll_next(cx, 1, &mut out))).await.is_pending());
     let begin = Instant::now();
-    let (_, end) = tokio::join!(feed.broker.stop_reading(), poll_fn(|cx| intake.poll_next(cx, 1, &mut out)));
+    let (_, end) =
+        tokio::join!(feed.broker.stop_reading(), poll_fn(|cx| intake.poll_next(cx, 1, &mut out)));
     assert_eq!((end, begin.elapsed()), (None, Duration::ZERO));
 }
 
@@ -144,7 +151,11 @@ async fn m2_a_rebalance_gives_every_partition_anew() {
     settle(got.drain(..1));
     drop(got);
     let again = feed.take(2).await;
-    assert_eq!(bodies(&again), ["1", "2"], "what was done does not run again, what was given back does");
+    assert_eq!(
+        bodies(&again),
+        ["1", "2"],
+        "what was done does not run again, what was given back does"
+    );
     assert_eq!(feed.intakes.len(), 8);
     settle(again);
     assert_eq!(broker.lag("g", "orders"), 0);
@@ -156,7 +167,8 @@ async fn m2_a_rebalance_moves_partitions_between_members() {
     let (mut one, topic) = reader(&broker).await;
     let (mut two, _) = reader(&broker).await;
     let owned = |feed: &Feed| {
-        let mut partitions: Vec<u32> = feed.intakes.iter().map(|intake| intake.source().partition).collect();
+        let mut partitions: Vec<u32> =
+            feed.intakes.iter().map(|intake| intake.source().partition).collect();
         partitions.sort_unstable();
         partitions
     };
@@ -175,7 +187,10 @@ async fn m2_a_topic_that_refuses_says_why_and_accepts_again() {
     let (feed, topic) = reader(&broker).await;
     broker.faults().refuse_publish(&topic, "disk full");
     let answers = feed.broker.publish(&topic, vec![record("k", "0")]).get().await;
-    assert_eq!(answers, [Err(PublishError::Refused { topic: topic.clone(), reason: "disk full".to_owned() })]);
+    assert_eq!(
+        answers,
+        [Err(PublishError::Refused { topic: topic.clone(), reason: "disk full".to_owned() })]
+    );
     let error = feed.broker.ensure_topic(&topic).await.unwrap_err().to_string();
     assert!(error.contains(topic.as_str()) && error.contains("disk full"), "{error}");
     let other = Topic::new("other").unwrap();

@@ -1,7 +1,9 @@
-//! Who waits is woken by exactly what it waits for. Wakers are counted, so that no poll by chance hides a lost one.
+//! Who waits is woken by exactly what it waits for. Wakers are counted, so that no poll by chance
+//! hides a lost one.
 
 use buslane_core::{
-    Answer, Broker, BrokerEvent, Delivery, Intake, Outcome, PublishError, Receipt, Record, SubscribeOptions, Topic,
+    Answer, Broker, BrokerEvent, Delivery, Intake, Outcome, PublishError, Receipt, Record,
+    SubscribeOptions, Topic,
 };
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig, MemoryMember};
 use std::{
@@ -75,8 +77,15 @@ fn stored(member: &MemoryMember, count: usize) {
     }
 }
 
-fn waiting<'a>(member: &'a MemoryMember, topic: &'a Topic, count: usize, bell: &Bell) -> Waiting<'a> {
-    let Answer::Later(mut later) = publish(member, topic, count) else { panic!("there is no room") };
+fn waiting<'a>(
+    member: &'a MemoryMember,
+    topic: &'a Topic,
+    count: usize,
+    bell: &Bell,
+) -> Waiting<'a> {
+    let Answer::Later(mut later) = publish(member, topic, count) else {
+        panic!("there is no room")
+    };
     assert!(later.as_mut().poll(&mut Context::from_waker(&bell.waker())).is_pending());
     later
 }
@@ -168,7 +177,8 @@ async fn b6_a_newcomer_does_not_overtake_a_waiting_publisher() {
     got.into_iter().for_each(settle);
     let mut second = waiting(&member, &topic, 1, &second_bell);
     assert_eq!((first_bell.rings(), second_bell.rings()), (1, 0));
-    let Poll::Ready(answers) = first.as_mut().poll(&mut Context::from_waker(&first_bell.waker())) else {
+    let Poll::Ready(answers) = first.as_mut().poll(&mut Context::from_waker(&first_bell.waker()))
+    else {
         panic!("it is its turn")
     };
     assert_eq!(answers[0].as_ref().map(|receipt| receipt.offset), Ok(2));
@@ -213,14 +223,24 @@ async fn b9_a_member_that_has_stopped_keeps_what_it_has_and_gets_nothing_new() {
     two.stop_reading().await;
     one.close(Duration::from_secs(1)).await.expect("closes");
     let mut event = two.next_event();
-    assert!(event.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "nothing new");
+    assert!(
+        event.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(),
+        "nothing new"
+    );
     let three = subscribed(&broker).await;
-    let partitions: Vec<u32> =
-        [assigned(&three).await, assigned(&three).await, assigned(&three).await, assigned(&three).await]
-            .map(|intake| intake.source().partition)
-            .to_vec();
+    let partitions: Vec<u32> = [
+        assigned(&three).await,
+        assigned(&three).await,
+        assigned(&three).await,
+        assigned(&three).await,
+    ]
+    .map(|intake| intake.source().partition)
+    .to_vec();
     let mut more = three.next_event();
-    assert!(more.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "not what is being settled");
+    assert!(
+        more.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(),
+        "not what is being settled"
+    );
     two.close(Duration::from_secs(1)).await.expect("closes");
     drop(more);
     for _ in 0..4 {
@@ -232,7 +252,8 @@ async fn b9_a_member_that_has_stopped_keeps_what_it_has_and_gets_nothing_new() {
 async fn m2_a_connection_that_comes_back_wakes_readers_and_members() {
     let broker = broker(100);
     let member = subscribed(&broker).await;
-    let (mut intake, bell, event_bell) = (assigned(&member).await, Bell::default(), Bell::default());
+    let (mut intake, bell, event_bell) =
+        (assigned(&member).await, Bell::default(), Bell::default());
     stored(&member, 1);
     broker.faults().disconnect("cable");
     assert!(matches!(member.next_event().await, Some(BrokerEvent::Disconnected { .. })));
@@ -256,7 +277,10 @@ async fn m1_a_member_dropped_while_its_close_was_cancelled_has_crashed() {
     drop(close);
     let next = subscribed(&broker).await;
     let mut event = next.next_event();
-    assert!(event.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "its message is awaited");
+    assert!(
+        event.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(),
+        "its message is awaited"
+    );
     drop(event);
     drop(member);
     assert_eq!(read(&mut assigned(&next).await, &Bell::default()).len(), 1);

@@ -14,7 +14,8 @@ use std::str::FromStr;
 pub(crate) fn fault(block: &[u8]) -> Option<&'static str> {
     let Ok(text) = std::str::from_utf8(block) else { return Some("they are not UTF-8") };
     let mut lines = text.lines().peekable();
-    let Some(said) = lines.next().and_then(|line| line.strip_prefix("NATS/1.0")).map(str::trim) else {
+    let Some(said) = lines.next().and_then(|line| line.strip_prefix("NATS/1.0")).map(str::trim)
+    else {
         return Some("the line NATS/1.0 is missing");
     };
     let status = said.split_once(' ').map_or(said, |(status, _)| status.trim());
@@ -47,7 +48,9 @@ pub(crate) fn read(block: &[u8]) -> (Option<Bytes>, Headers) {
     for line in lines(block) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_good(name)) else { continue };
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_good(name)) else {
+            continue;
+        };
         match (HeaderName::from_str(name), std::str::from_utf8(value).map(HeaderValue::from_str)) {
             (Ok(name), Ok(Ok(value))) => plain.append(name, value),
             (Ok(_), _) => odd.push((name, value)),
@@ -91,18 +94,45 @@ mod tests {
 
     #[test]
     fn n6_what_the_client_cannot_read_is_known() {
-        for lines in
-            [&b""[..], b"X-A: b", b": b", b"X-A:", b"X-A: b\r\n c", b"X-A: \xc3\xa9", b"X-A: b:c", b"X!A: b", b"\n"]
-        {
+        for lines in [
+            &b""[..],
+            b"X-A: b",
+            b": b",
+            b"X-A:",
+            b"X-A: b\r\n c",
+            b"X-A: \xc3\xa9",
+            b"X-A: b:c",
+            b"X!A: b",
+            b"\n",
+        ] {
             assert_eq!(fault(&block(lines)), None, "{}", block(lines).escape_ascii());
         }
-        for status in [&b"NATS/1.0 100 Idle\r\n\r\n"[..], b"NATS/1.0\n\n", b"NATS/1.0404\r\n\r\n", b"NATS/1.0"] {
+        for status in [
+            &b"NATS/1.0 100 Idle\r\n\r\n"[..],
+            b"NATS/1.0\n\n",
+            b"NATS/1.0404\r\n\r\n",
+            b"NATS/1.0",
+        ] {
             assert_eq!(fault(status), None, "{}", status.escape_ascii());
         }
-        for lines in [&b"X-A: b\rc"[..], b"X-A: \xfc", b"X\xfc: b", b"X-A", b"X A: b", b"X-\xc3\xa9: b", b" X-A: b"] {
+        for lines in [
+            &b"X-A: b\rc"[..],
+            b"X-A: \xfc",
+            b"X\xfc: b",
+            b"X-A",
+            b"X A: b",
+            b"X-\xc3\xa9: b",
+            b" X-A: b",
+        ] {
             assert!(fault(&block(lines)).is_some(), "{}", block(lines).escape_ascii());
         }
-        for version in [&b""[..], b"X-A: b\r\n\r\n", b"NATS/2.0\r\n\r\n", b"NATS/1.0 zz\r\n\r\n", b"nats/1.0\r\n\r\n"] {
+        for version in [
+            &b""[..],
+            b"X-A: b\r\n\r\n",
+            b"NATS/2.0\r\n\r\n",
+            b"NATS/1.0 zz\r\n\r\n",
+            b"nats/1.0\r\n\r\n",
+        ] {
             assert!(fault(version).is_some(), "{}", version.escape_ascii());
         }
     }

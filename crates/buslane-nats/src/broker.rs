@@ -14,8 +14,9 @@ use crate::{
     version,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, EventQueue, Lag, Progress, PublishError, Receipt,
-    Record, SubscribeOptions, Symptom, Topic, TopicSettings, TopicStorage, TopicStrategy, excerpt,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, EventQueue, Lag, Progress,
+    PublishError, Receipt, Record, SubscribeOptions, Symptom, Topic, TopicSettings, TopicStorage,
+    TopicStrategy, excerpt,
 };
 use std::{
     collections::HashMap,
@@ -35,7 +36,8 @@ const SCATTERED: &str = "NATS shares out the partitions of each topic on its own
 /// A connection to NATS JetStream; see the crate's own documentation.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] is a crash: what is open is delivered again once the server has waited for it.
+/// Dropping it without [`Broker::close`] is a crash: what is open is delivered again once the
+/// server has waited for it.
 pub struct NatsBroker {
     config: NatsConfig,
     settings: Arc<crate::ConsumerConfig>,
@@ -73,8 +75,8 @@ impl NatsBroker {
     /// Connects, and looks at the server: its version and whether JetStream is there.
     ///
     /// # Errors
-    /// A rule that the configuration breaks, a file that cannot be used, a server that does not answer or refuses the
-    /// login, or one that cannot do what is asked for.
+    /// A rule that the configuration breaks, a file that cannot be used, a server that does not
+    /// answer or refuses the login, or one that cannot do what is asked for.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -84,14 +86,20 @@ impl NatsBroker {
         // The client's own future is large.
         let link = Arc::new(Box::pin(Link::connect(&config, Arc::clone(&events))).await?);
         let topics = Arc::new(Topics::new(Arc::clone(&link), &config));
-        let publisher = Arc::new(Publisher::new(Arc::clone(&link), Arc::clone(&topics), &config.publisher));
+        let publisher =
+            Arc::new(Publisher::new(Arc::clone(&link), Arc::clone(&topics), &config.publisher));
         let (tasks, alive) = (TaskTracker::new(), CancellationToken::new());
         let keeping = TaskTracker::new();
         keeping.spawn(alive.clone().run_until_cancelled_owned(Arc::clone(&link).keep()));
         tasks.spawn(alive.clone().run_until_cancelled_owned(publisher.listen().await?));
         let settings = Arc::new(config.consumer.clone());
-        let readers =
-            Readers::new(Arc::clone(&link), Arc::clone(&events), Arc::clone(&settings), tasks.clone(), alive.clone());
+        let readers = Readers::new(
+            Arc::clone(&link),
+            Arc::clone(&events),
+            Arc::clone(&settings),
+            tasks.clone(),
+            alive.clone(),
+        );
         let readers = Arc::new(readers);
         let keeper = Arc::new(Keeper::new(
             Arc::clone(&link),
@@ -99,7 +107,11 @@ impl NatsBroker {
             Arc::clone(&readers),
             Arc::clone(&settings),
             &config.group,
-            config.create_missing.as_ref().and_then(|settings| settings.replication).map_or(1, usize::from),
+            config
+                .create_missing
+                .as_ref()
+                .and_then(|settings| settings.replication)
+                .map_or(1, usize::from),
         ));
         tasks.spawn(alive.clone().run_until_cancelled_owned(Arc::clone(&keeper).run()));
         Ok(Self {
@@ -125,7 +137,11 @@ impl NatsBroker {
     }
 
     /// Begins to read a topic; answers with its one place, if that is not held by lease.
-    async fn subscribe_one(&self, topic: &Topic, options: SubscribeOptions) -> Result<Option<Place>, BrokerError> {
+    async fn subscribe_one(
+        &self,
+        topic: &Topic,
+        options: SubscribeOptions,
+    ) -> Result<Option<Place>, BrokerError> {
         let storage = if options.ephemeral { TopicStorage::Memory } else { TopicStorage::File };
         let known = self.topics.ensure(topic, storage).await?;
         let Some(stream) = &known.stream else {
@@ -144,7 +160,8 @@ impl NatsBroker {
         let is_meant = options.ephemeral || self.config.partitions == Partitions::Shared;
         let is_shared = known.partitions.is_none() && (is_meant || !has_leases);
         if is_shared && !is_meant {
-            let (needed, present) = (version::PARTITIONS.to_string(), self.link.version.to_string());
+            let (needed, present) =
+                (version::PARTITIONS.to_string(), self.link.version.to_string());
             tracing::warn!(
                 topic = topic.as_str(),
                 needed,
@@ -154,7 +171,8 @@ impl NatsBroker {
         }
         if !is_shared {
             if known.partitions.is_none() {
-                let more = "configure_topic with partitions and `expand` lets several read it, in order";
+                let more =
+                    "configure_topic with partitions and `expand` lets several read it, in order";
                 tracing::info!(
                     topic = topic.as_str(),
                     stream = &**stream,
@@ -164,7 +182,8 @@ impl NatsBroker {
             }
             return self.keeper.read(topic, stream, known.partitions).await.map(|()| None);
         }
-        let consumer = Consumer::new(&self.topics, &self.settings, &self.config.group, topic, None, stream)?;
+        let consumer =
+            Consumer::new(&self.topics, &self.settings, &self.config.group, topic, None, stream)?;
         consumer.ensure(&self.link, 0).await?;
         let plan = Plan { consumer, lease: None };
         let place = (topic.clone(), None);
@@ -232,7 +251,11 @@ impl Broker for NatsBroker {
         Backend::Nats
     }
 
-    fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a Topic,
+        records: Vec<Record>,
+    ) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
         if records.is_empty() {
             return Answer::Now(Vec::new());
         }
@@ -252,7 +275,10 @@ impl Broker for NatsBroker {
         })
     }
 
-    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
+    fn subscribe<'a>(
+        &'a self,
+        topics: &'a [(Topic, SubscribeOptions)],
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
             for (topic, options) in topics {
                 self.open()?;
@@ -301,7 +327,10 @@ impl Broker for NatsBroker {
         })
     }
 
-    fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
+    fn topic_settings<'a>(
+        &'a self,
+        topic: &'a Topic,
+    ) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
         Box::pin(async move {
             self.open()?;
             self.topics.settings(topic).await
@@ -315,7 +344,10 @@ impl Broker for NatsBroker {
         })
     }
 
-    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
+    fn progress<'a>(
+        &'a self,
+        topics: &'a [Topic],
+    ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
         Box::pin(async move {
             self.open()?;
             let mut all = Vec::new();
@@ -326,10 +358,19 @@ impl Broker for NatsBroker {
                 };
                 // Core NATS keeps nothing.
                 let Some(stream) = &known.stream else { continue };
-                let partitions = known.partitions.map_or_else(|| vec![None], |count| (0..count).map(Some).collect());
+                let partitions = known
+                    .partitions
+                    .map_or_else(|| vec![None], |count| (0..count).map(Some).collect());
                 for partition in partitions {
                     let group = &self.config.group;
-                    let consumer = Consumer::new(&self.topics, &self.settings, group, topic, partition, stream)?;
+                    let consumer = Consumer::new(
+                        &self.topics,
+                        &self.settings,
+                        group,
+                        topic,
+                        partition,
+                        stream,
+                    )?;
                     all.extend(consumer.progress(&self.link).await?);
                 }
             }

@@ -9,12 +9,14 @@ pub use rules::NatsConfigError;
 use buslane_core::{Secret, TopicSettings};
 use std::time::Duration;
 
-/// Settings of one [`NatsBroker`](crate::NatsBroker): one reader of durable consumers and one publisher.
+/// Settings of one [`NatsBroker`](crate::NatsBroker): one reader of durable consumers and one
+/// publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsConfig {
     /// `host:port` of at least one server, separated by commas. Default: `localhost:4222`.
     pub servers: String,
-    /// First part of the names of the durable consumers; 1 to 100 characters of `A-Z a-z 0-9 . _ -`. Default: `buslane`.
+    /// First part of the names of the durable consumers; 1 to 100 characters of `A-Z a-z 0-9 . _
+    /// -`. Default: `buslane`.
     pub group: String,
     /// Name of this client in the server's figures. Default: `buslane`.
     pub client_name: String,
@@ -24,13 +26,15 @@ pub struct NatsConfig {
     pub publisher: PublisherConfig,
     /// How it proves who it is. Default: plain text without a login.
     pub security: Security,
-    /// Creates the stream of a topic with these settings when it is subscribed or published to and no stream covers
-    /// it. Default: `Some`, with the server's defaults; `None`: a missing stream is an error.
-    /// Their partitions are those of [`NatsConfig::partitions`].
+    /// Creates the stream of a topic with these settings when it is subscribed or published to and
+    /// no stream covers it. Default: `Some`, with the server's defaults; `None`: a missing stream
+    /// is an error. Their partitions are those of [`NatsConfig::partitions`].
     pub create_missing: Option<TopicSettings>,
-    /// How the keys of a topic are shared out to the members of a group. Default: [`Partitions::Auto`].
+    /// How the keys of a topic are shared out to the members of a group. Default:
+    /// [`Partitions::Auto`].
     pub partitions: Partitions,
-    /// Topics that live in core NATS alone: nothing is stored, and only who listens gets a message. Default: none.
+    /// Topics that live in core NATS alone: nothing is stored, and only who listens gets a message.
+    /// Default: none.
     pub ephemeral: Vec<String>,
     /// How long establishing a connection may take. Default: 10 s.
     pub connect_timeout: Duration,
@@ -59,19 +63,21 @@ impl Default for NatsConfig {
     }
 }
 
-/// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the partitions it has.
+/// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the
+/// partitions it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Partitions {
-    /// A stream that is created for envelopes has [`Partitions::DEFAULT`] of them, one for regular messages has none. One
-    /// member at a time reads a partition, or a topic of envelopes that has none; on servers before 2.10, which have no
-    /// leases, as [`Partitions::Shared`], with a warning. The default.
+    /// A stream that is created for envelopes has [`Partitions::DEFAULT`] of them, one for regular
+    /// messages has none. One member at a time reads a partition, or a topic of envelopes that has
+    /// none; on servers before 2.10, which have no leases, as [`Partitions::Shared`], with a
+    /// warning. The default.
     #[default]
     Auto,
-    /// As [`Partitions::Auto`], and a stream that is created has so many, 1 to 1,024. A topic of envelopes whose stream has
-    /// another number, or none, is refused.
+    /// As [`Partitions::Auto`], and a stream that is created has so many, 1 to 1,024. A topic of
+    /// envelopes whose stream has another number, or none, is refused.
     Exactly(u32),
-    /// A stream that is created has none, and the members of a group share a topic that has none: a key's messages may
-    /// be at several members at once, in any order.
+    /// A stream that is created has none, and the members of a group share a topic that has none: a
+    /// key's messages may be at several members at once, in any order.
     Shared,
 }
 
@@ -95,12 +101,12 @@ pub enum Start {
 pub struct ConsumerConfig {
     /// Where a new one begins. Default: the oldest message.
     pub start: Start,
-    /// After how long without a sign of life the server delivers a message again; a third of it is the beat of what
-    /// waits or runs. Default: 30 s.
+    /// After how long without a sign of life the server delivers a message again; a third of it is
+    /// the beat of what waits or runs. Default: 30 s.
     pub ack_wait: Duration,
-    /// How often the server delivers a message; `None`: without end, the bus counts attempts. The last delivery says so
-    /// ([`Settlement::is_last`](buslane_core::Settlement::is_last)); what is given back of it, or is open in a crash, does not come
-    /// again. Default: `None`.
+    /// How often the server delivers a message; `None`: without end, the bus counts attempts. The
+    /// last delivery says so ([`Settlement::is_last`](buslane_core::Settlement::is_last)); what is
+    /// given back of it, or is open in a crash, does not come again. Default: `None`.
     pub max_deliver: Option<u32>,
     /// Waits before the server's own redeliveries; replaces `ack_wait`. Default: none.
     pub backoff: Vec<Duration>,
@@ -116,10 +122,11 @@ pub struct ConsumerConfig {
     pub expires: Duration,
     /// How often the server says that a request still stands. Default: 5 s.
     pub heartbeat: Duration,
-    /// How long open messages of a partition that moves to another member are awaited. Default: 10 s.
+    /// How long open messages of a partition that moves to another member are awaited. Default: 10
+    /// s.
     pub drain_deadline: Duration,
-    /// How long a member of a group that partitions its topics may be silent before others take its partitions.
-    /// Default: 10 s.
+    /// How long a member of a group that partitions its topics may be silent before others take its
+    /// partitions. Default: 10 s.
     pub lease: Duration,
 }
 
@@ -143,7 +150,8 @@ impl Default for ConsumerConfig {
 }
 
 impl ConsumerConfig {
-    /// The longest time that the server waits for a sign of life of a message's first delivery, and the shortest.
+    /// The longest time that the server waits for a sign of life of a message's first delivery, and
+    /// the shortest.
     pub(crate) fn patience(&self) -> (Duration, Duration) {
         let longest = self.backoff.iter().max().copied().unwrap_or(self.ack_wait);
         let shortest = self.backoff.iter().min().copied().unwrap_or(self.ack_wait);
@@ -180,7 +188,8 @@ impl Default for PublisherConfig {
 /// Encryption of the connection, and proof of who the client is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Security {
-    /// Encryption. Default: none, unless the server insists; then with the authorities of the system.
+    /// Encryption. Default: none, unless the server insists; then with the authorities of the
+    /// system.
     pub tls: Option<Tls>,
     /// Login. Default: none.
     pub login: Option<Login>,

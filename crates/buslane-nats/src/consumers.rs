@@ -57,8 +57,8 @@ impl Consumer {
         format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.durable)
     }
 
-    /// Creates it, or gives one that exists the configured settings; it keeps its place. One that is created again
-    /// begins at `next`, unless that is 0.
+    /// Creates it, or gives one that exists the configured settings; it keeps its place. One that
+    /// is created again begins at `next`, unless that is 0.
     ///
     /// # Errors
     /// What the server refuses, and a consumer of that name which is none of ours.
@@ -77,15 +77,21 @@ impl Consumer {
         let config = self.config(link, deliver_policy)?;
         let made = link.jetstream().create_consumer_on_stream(config, self.stream.as_str()).await;
         made.map(drop).map_err(|error| match error.kind() {
-            ConsumerErrorKind::JetStream(reason) if !is_temporary(&reason) => self.refused(reason.to_string()),
-            ConsumerErrorKind::JetStream(_) | ConsumerErrorKind::TimedOut | ConsumerErrorKind::Request => {
-                BrokerError::Unreachable { reason: error.to_string() }
+            ConsumerErrorKind::JetStream(reason) if !is_temporary(&reason) => {
+                self.refused(reason.to_string())
             }
+            ConsumerErrorKind::JetStream(_)
+            | ConsumerErrorKind::TimedOut
+            | ConsumerErrorKind::Request => BrokerError::Unreachable { reason: error.to_string() },
             _ => self.refused(error.to_string()),
         })
     }
 
-    fn config(&self, link: &Link, deliver_policy: DeliverPolicy) -> Result<pull::Config, BrokerError> {
+    fn config(
+        &self,
+        link: &Link,
+        deliver_policy: DeliverPolicy,
+    ) -> Result<pull::Config, BrokerError> {
         let own = &self.settings;
         let mut filters = names::filters(&self.topic, self.partition);
         if filters.len() > 1 && link.version < version::PARTITIONS {
@@ -117,11 +123,13 @@ impl Consumer {
     pub(crate) async fn find(&self, link: &Link) -> Result<Option<Info>, BrokerError> {
         let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.durable);
         let answer = link.client().request(subject, Bytes::new()).await;
-        let answer = answer.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        let answer =
+            answer.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
         match serde_json::from_slice(&answer.payload) {
             Ok(Response::Ok(info)) => Ok(Some(info)),
             Ok(Response::Err { error })
-                if [ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&error.error_code()) =>
+                if [ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND]
+                    .contains(&error.error_code()) =>
             {
                 Ok(None)
             }
@@ -129,7 +137,9 @@ impl Consumer {
                 Err(BrokerError::Unreachable { reason: error.to_string() })
             }
             Ok(Response::Err { error }) => Err(self.refused(error.to_string())),
-            Err(error) => Err(BrokerError::Unreachable { reason: format!("an answer cannot be read: {error}") }),
+            Err(error) => Err(BrokerError::Unreachable {
+                reason: format!("an answer cannot be read: {error}"),
+            }),
         }
     }
 
@@ -138,9 +148,9 @@ impl Consumer {
     /// # Errors
     /// No answer, or no such consumer.
     pub(crate) async fn info(&self, link: &Link) -> Result<Info, BrokerError> {
-        self.find(link)
-            .await?
-            .ok_or_else(|| self.refused(format!("the durable consumer {} does not exist", self.durable)))
+        self.find(link).await?.ok_or_else(|| {
+            self.refused(format!("the durable consumer {} does not exist", self.durable))
+        })
     }
 
     /// Whether it is there.
@@ -163,26 +173,43 @@ impl Consumer {
         Ok(self.find(link).await?.is_some_and(is_over))
     }
 
-    /// When the stream took the first message behind `floor` that the consumer reads, in milliseconds since the Unix epoch.
+    /// When the stream took the first message behind `floor` that the consumer reads, in
+    /// milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// No answer.
-    pub(crate) async fn oldest_ms(&self, link: &Link, floor: u64) -> Result<Option<i64>, BrokerError> {
+    pub(crate) async fn oldest_ms(
+        &self,
+        link: &Link,
+        floor: u64,
+    ) -> Result<Option<i64>, BrokerError> {
         let stream = link.jetstream().get_stream_no_info(&self.stream).await;
-        let stream = stream.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        let stream =
+            stream.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
         let mut oldest: Option<i64> = None;
         for filter in names::filters(&self.topic, self.partition) {
-            let found = stream.raw_message_builder().sequence(floor + 1).next_by_subject(filter).send().await;
+            let found = stream
+                .raw_message_builder()
+                .sequence(floor + 1)
+                .next_by_subject(filter)
+                .send()
+                .await;
             if let Ok(message) = found {
-                let ms = i64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+                let ms =
+                    i64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
                 oldest = Some(oldest.map_or(ms, |oldest| oldest.min(ms)));
             }
         }
         Ok(oldest)
     }
 
-    /// As [`Consumer::info`]; a stream or a consumer that is gone is created again, and begins at `next`. Whether that was so.
-    pub(crate) async fn info_or_create(&self, link: &Link, next: u64) -> Result<(Info, bool), String> {
+    /// As [`Consumer::info`]; a stream or a consumer that is gone is created again, and begins at
+    /// `next`. Whether that was so.
+    pub(crate) async fn info_or_create(
+        &self,
+        link: &Link,
+        next: u64,
+    ) -> Result<(Info, bool), String> {
         if let Some(info) = self.find(link).await.map_err(|error| error.to_string())? {
             return Ok((info, false));
         }
@@ -198,13 +225,20 @@ impl Consumer {
     fn check_ours(&self, found: &Info) -> Result<(), BrokerError> {
         let config = &found.config;
         let refuse = |what: &str| {
-            Err(self.refused(format!("the consumer {} of stream {} exists and {what}", self.durable, self.stream)))
+            Err(self.refused(format!(
+                "the consumer {} of stream {} exists and {what}",
+                self.durable, self.stream
+            )))
         };
         if config.deliver_subject.is_some() {
-            return refuse("pushes its messages; a pull consumer is needed: delete it, or choose another group");
+            return refuse(
+                "pushes its messages; a pull consumer is needed: delete it, or choose another group",
+            );
         }
         if config.ack_policy != AckPolicy::Explicit {
-            return refuse("does not ask for explicit acknowledgements: delete it, or choose another group");
+            return refuse(
+                "does not ask for explicit acknowledgements: delete it, or choose another group",
+            );
         }
         Ok(())
     }

@@ -27,7 +27,8 @@ pub enum ConnectError {
     },
 }
 
-/// Whether the server will say something else later: a cluster that is choosing its leaders. One that is full stays so.
+/// Whether the server will say something else later: a cluster that is choosing its leaders. One
+/// that is full stays so.
 pub(crate) fn is_temporary(error: &jetstream::Error) -> bool {
     error.code() == 503 && error.error_code() != ErrorCode::INSUFFICIENT_RESOURCES
 }

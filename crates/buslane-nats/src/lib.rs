@@ -1,11 +1,13 @@
-//! NATS JetStream for the buslane event bus: durable pull consumers whose messages are acknowledged one by one, and a
-//! publisher with many records on their way.
+//! NATS JetStream for the buslane event bus: durable pull consumers whose messages are acknowledged
+//! one by one, and a publisher with many records on their way.
 //!
-//! What it is: a [`Broker`](buslane_core::Broker) on async-nats. Each source has one task that asks for messages while there
-//! is room, answers for what is settled, and keeps alive what waits or runs. What an earlier reader or a lost connection left
-//! open comes before anything new, so that keys keep their order.
+//! What it is: a [`Broker`](buslane_core::Broker) on async-nats. Each source has one task that asks
+//! for messages while there is room, answers for what is settled, and keeps alive what waits or
+//! runs. What an earlier reader or a lost connection left open comes before anything new, so that
+//! keys keep their order.
 //!
-//! What it is not: a pool, a retry policy or a router. It hands out deliveries and takes their settlements.
+//! What it is not: a pool, a retry policy or a router. It hands out deliveries and takes their
+//! settlements.
 //!
 #![doc = include_str!("../README.md")]
 
@@ -28,6 +30,7 @@ mod wire;
 
 pub use broker::NatsBroker;
 pub use config::{
-    ConsumerConfig, Login, NatsConfig, NatsConfigError, Partitions, PublisherConfig, Security, Start, Tls,
+    ConsumerConfig, Login, NatsConfig, NatsConfigError, Partitions, PublisherConfig, Security,
+    Start, Tls,
 };
 pub use error::ConnectError;

@@ -69,7 +69,10 @@ type Made = (Client, CancellationToken);
 
 impl Link {
     /// Connects, and looks at the server.
-    pub(crate) async fn connect(config: &NatsConfig, events: Arc<EventQueue>) -> Result<Self, ConnectError> {
+    pub(crate) async fn connect(
+        config: &NatsConfig,
+        events: Arc<EventQueue>,
+    ) -> Result<Self, ConnectError> {
         let (connected, epoch) = watch::channel(0);
         let symptoms = Arc::<Symptoms>::default();
         let news = News {
@@ -83,7 +86,11 @@ impl Link {
         let text = client.server_info().version;
         let version = Version::read(&text).unwrap_or_default();
         let refused = |reason: String| {
-            Err(ConnectError::Server { servers: config.servers.clone(), version: text.clone(), reason })
+            Err(ConnectError::Server {
+                servers: config.servers.clone(),
+                version: text.clone(),
+                reason,
+            })
         };
         if version < OLDEST {
             return refused(format!("is older than {OLDEST}, which has what readers need"));
@@ -101,7 +108,9 @@ impl Link {
             news,
         };
         if let Err(reason) = link.find_jetstream().await {
-            return refused(format!("JetStream does not answer, start the server with -js and allow it: {reason}"));
+            return refused(format!(
+                "JetStream does not answer, start the server with -js and allow it: {reason}"
+            ));
         }
         Ok(link)
     }
@@ -122,10 +131,14 @@ impl Link {
         self.news.is_deaf.load(Ordering::Acquire)
     }
 
-    /// Whether JetStream is there. What it says of itself is left unread: older servers say less than the client library
-    /// insists on.
+    /// Whether JetStream is there. What it says of itself is left unread: older servers say less
+    /// than the client library insists on.
     async fn find_jetstream(&self) -> Result<(), String> {
-        let answer = self.client().request("$JS.API.INFO", Bytes::new()).await.map_err(|error| error.to_string())?;
+        let answer = self
+            .client()
+            .request("$JS.API.INFO", Bytes::new())
+            .await
+            .map_err(|error| error.to_string())?;
         match serde_json::from_slice::<Response<IgnoredAny>>(&answer.payload) {
             Ok(Response::Ok(_)) => Ok(()),
             Ok(Response::Err { error }) => Err(error.to_string()),
@@ -138,18 +151,24 @@ impl Link {
         self.find_jetstream().await.map_err(|reason| BrokerError::Unreachable { reason })
     }
 
-    /// A handle for questions to JetStream. It has a task of its own, which ends with it: keep it no longer than needed.
+    /// A handle for questions to JetStream. It has a task of its own, which ends with it: keep it
+    /// no longer than needed.
     pub(crate) fn jetstream(&self) -> jetstream::Context {
-        jetstream::ContextBuilder::new().timeout(self.request_timeout).build(Client::clone(&self.client()))
+        jetstream::ContextBuilder::new()
+            .timeout(self.request_timeout)
+            .build(Client::clone(&self.client()))
     }
 }
 
 async fn make(config: &NatsConfig, news: &News) -> Result<Made, ConnectError> {
     let ended = CancellationToken::new();
     let options = options(config, news.clone(), ended.clone()).await?;
-    let servers: Vec<String> = config.servers.split(',').map(|server| format!("nats://{server}")).collect();
+    let servers: Vec<String> =
+        config.servers.split(',').map(|server| format!("nats://{server}")).collect();
     let unreachable = |reason: String| {
-        ConnectError::Broker(BrokerError::Unreachable { reason: format!("{}: {reason}", config.servers) })
+        ConnectError::Broker(BrokerError::Unreachable {
+            reason: format!("{}: {reason}", config.servers),
+        })
     };
     match tokio::time::timeout(config.connect_timeout, options.connect(servers)).await {
         Err(_) => Err(unreachable(format!("no answer within {:?}", config.connect_timeout))),
@@ -158,7 +177,11 @@ async fn make(config: &NatsConfig, news: &News) -> Result<Made, ConnectError> {
     }
 }
 
-async fn options(config: &NatsConfig, news: News, ended: CancellationToken) -> Result<ConnectOptions, NatsConfigError> {
+async fn options(
+    config: &NatsConfig,
+    news: News,
+    ended: CancellationToken,
+) -> Result<ConnectOptions, NatsConfigError> {
     let (last_error, has_connected) = (Arc::new(Mutex::new(None)), AtomicBool::new(false));
     // The client drops what it calls with its task, also when that panics.
     let ended = ended.drop_guard();
@@ -237,12 +260,15 @@ fn explain(error: &async_nats::ConnectError) -> String {
         cause = inner.source();
     }
     match error.kind() {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => format!("login refused: {text}"),
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            format!("login refused: {text}")
+        }
         _ => text,
     }
 }
 
-/// Whether the server takes this login: it may end a connection whose credential is over, and refuses the next.
+/// Whether the server takes this login: it may end a connection whose credential is over, and
+/// refuses the next.
 fn heard_of_login(event: &Event, symptoms: &Symptoms) {
     let reason = match event {
         Event::Connected => return symptoms.clear(SymptomKind::LoginRefused, None),
@@ -264,18 +290,23 @@ fn heard(event: &Event, news: &News, last_error: &Mutex<Option<String>>) {
         }
         Event::Disconnected => {
             news.losses.lock().add(false, Instant::now());
-            let reason = last_error.lock().take().unwrap_or_else(|| "the connection ended".to_owned());
+            let reason =
+                last_error.lock().take().unwrap_or_else(|| "the connection ended".to_owned());
             news.events.push(BrokerEvent::Disconnected { reason });
         }
         Event::ServerError(error) => {
             let text = error.to_string();
-            if text.to_lowercase().contains("permissions violation for subscription") && text.contains("MSG_NAKED") {
+            if text.to_lowercase().contains("permissions violation for subscription")
+                && text.contains("MSG_NAKED")
+            {
                 news.is_deaf.store(true, Ordering::Release);
             }
             *last_error.lock() = Some(text);
         }
         Event::ClientError(error) => *last_error.lock() = Some(error.to_string()),
-        Event::SlowConsumer(_) => tracing::error!("the client has dropped messages: they come again"),
+        Event::SlowConsumer(_) => {
+            tracing::error!("the client has dropped messages: they come again")
+        }
         Event::LameDuckMode | Event::Draining | Event::Closed => {}
     }
 }

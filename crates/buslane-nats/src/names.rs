@@ -1,7 +1,8 @@
 //! What topics, groups and partitions are called on the server.
 //!
-//! Names of streams and consumers have no dots; a dot becomes `=`, which stands in no topic and no group. So `a.b` and
-//! `a_b` stay apart, and a durable's name says its group, its topic and its partition: `billing@orders@3`.
+//! Names of streams and consumers have no dots; a dot becomes `=`, which stands in no topic and no
+//! group. So `a.b` and `a_b` stay apart, and a durable's name says its group, its topic and its
+//! partition: `billing@orders@3`.
 
 use buslane_core::{BrokerError, Topic};
 
@@ -22,7 +23,11 @@ pub(crate) fn token(text: &str) -> String {
 ///
 /// # Errors
 /// When the name is too long for the server.
-pub(crate) fn durable(group: &str, topic: &Topic, partition: Option<u32>) -> Result<String, BrokerError> {
+pub(crate) fn durable(
+    group: &str,
+    topic: &Topic,
+    partition: Option<u32>,
+) -> Result<String, BrokerError> {
     let mut name = format!("{}@{}", token(group), token(topic));
     if let Some(partition) = partition {
         name += &format!("@{partition}");
@@ -45,8 +50,8 @@ pub(crate) fn subject(topic: &Topic, partition: Option<u32>) -> String {
     }
 }
 
-/// What a consumer of a topic, or of a partition, reads. Behind the partition's token there may be more tokens: those
-/// of a key, where the server chooses the partition by a mapping.
+/// What a consumer of a topic, or of a partition, reads. Behind the partition's token there may be
+/// more tokens: those of a key, where the server chooses the partition by a mapping.
 pub(crate) fn filters(topic: &Topic, partition: Option<u32>) -> Vec<String> {
     let subject = subject(topic, partition);
     match partition {
@@ -57,7 +62,9 @@ pub(crate) fn filters(topic: &Topic, partition: Option<u32>) -> Vec<String> {
 
 /// The key that a message has by its subject: the last token. A partition's number is none.
 pub(crate) fn key<'a>(subject: &'a str, topic: &Topic, partition: Option<u32>) -> Option<&'a str> {
-    if partition.is_some_and(|partition| subject.len() <= self::subject(topic, Some(partition)).len()) {
+    if partition
+        .is_some_and(|partition| subject.len() <= self::subject(topic, Some(partition)).len())
+    {
         return None;
     }
     subject.rsplit('.').next().filter(|token| !token.is_empty())
@@ -71,8 +78,9 @@ pub(crate) fn subjects(topic: &Topic, partitions: Option<u32>) -> Vec<String> {
     }
 }
 
-/// How many partitions a stream with these subjects has for a topic: `Some(None)` when it is not partitioned, `None` when
-/// the stream does not cover the topic. A partition counts where its subject stands word for word.
+/// How many partitions a stream with these subjects has for a topic: `Some(None)` when it is not
+/// partitioned, `None` when the stream does not cover the topic. A partition counts where its
+/// subject stands word for word.
 pub(crate) fn partitions(topic: &Topic, subjects: &[String]) -> Option<Option<u32>> {
     if subjects.iter().any(|pattern| covers(pattern, topic)) {
         return Some(None);
@@ -107,7 +115,8 @@ pub(crate) fn check(topic: &Topic) -> Result<(), BrokerError> {
     if topic.split('.').all(|token| !token.is_empty()) {
         return Ok(());
     }
-    let rule = "NATS subjects have something between their dots, and begin and end without one".to_owned();
+    let rule =
+        "NATS subjects have something between their dots, and begin and end without one".to_owned();
     Err(BrokerError::Setting { topic: topic.clone(), setting: "topic", rule })
 }
 
@@ -139,7 +148,8 @@ mod tests {
 
     #[test]
     fn n2_names_that_the_server_cannot_hold_are_refused() {
-        let error = durable(&"g".repeat(100), &topic(&"t".repeat(200)), None).unwrap_err().to_string();
+        let error =
+            durable(&"g".repeat(100), &topic(&"t".repeat(200)), None).unwrap_err().to_string();
         assert!(error.contains("301 characters") && error.contains("group"), "{error}");
         for bad in ["...", "a..b", ".a", "a."] {
             let error = check(&topic(bad)).unwrap_err().to_string();

@@ -1,4 +1,5 @@
-//! How far a group has come in a topic: what the server says of its durable consumers, whichever member reads them.
+//! How far a group has come in a topic: what the server says of its durable consumers, whichever
+//! member reads them.
 
 use crate::{consumers::Consumer, link::Link};
 use async_nats::jetstream::{ErrorCode, response::Response};
@@ -6,7 +7,8 @@ use buslane_core::{BrokerError, Progress};
 use serde::Deserialize;
 use serde_json::json;
 
-/// The newest message of a subject. Nothing else of it is read: its headers may be ones that nobody can.
+/// The newest message of a subject. Nothing else of it is read: its headers may be ones that nobody
+/// can.
 #[derive(Deserialize)]
 struct Newest {
     message: Stored,
@@ -39,11 +41,18 @@ impl Consumer {
         let mut newest = None;
         for filter in crate::names::filters(&self.topic, self.partition) {
             let question = json!({ "last_by_subj": filter });
-            match link.jetstream().request::<_, _, Response<Newest>>(subject.clone(), &question).await {
+            match link
+                .jetstream()
+                .request::<_, _, Response<Newest>>(subject.clone(), &question)
+                .await
+            {
                 Ok(Response::Ok(found)) => newest = newest.max(Some(found.message.seq)),
                 Ok(Response::Err { error })
-                    if [ErrorCode::NO_MESSAGE_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&error.error_code()) => {}
-                Ok(Response::Err { error }) => return Err(BrokerError::Unreachable { reason: error.to_string() }),
+                    if [ErrorCode::NO_MESSAGE_FOUND, ErrorCode::STREAM_NOT_FOUND]
+                        .contains(&error.error_code()) => {}
+                Ok(Response::Err { error }) => {
+                    return Err(BrokerError::Unreachable { reason: error.to_string() });
+                }
                 Err(error) => return Err(BrokerError::Unreachable { reason: error.to_string() }),
             }
         }

@@ -1,7 +1,8 @@
 //! The publisher: many records on their way, each answered by the server's own acknowledgement.
 //!
-//! Acknowledgements come to one inbox; a record's ticket is the last token of the subject. A record is sent again when the
-//! connection came back before its answer: the server knows its message id, and stores it once.
+//! Acknowledgements come to one inbox; a record's ticket is the last token of the subject. A record
+//! is sent again when the connection came back before its answer: the server knows its message id,
+//! and stores it once.
 
 mod failure;
 mod tickets;
@@ -14,7 +15,8 @@ use crate::{
 };
 use async_nats::{Client, Subject, client::PublishErrorKind};
 use buslane_core::{
-    BrokerError, PublishError, Receipt, Record, Topic, TopicStorage, Waits, broker::header, partition_for,
+    BrokerError, PublishError, Receipt, Record, Topic, TopicStorage, Waits, broker::header,
+    partition_for,
 };
 use failure::Failure;
 use futures_util::StreamExt;
@@ -70,12 +72,17 @@ impl Publisher {
         }
     }
 
-    /// Subscribes to the acknowledgements; the future hears them until the publisher has closed, and ends what waits too long.
-    pub(crate) async fn listen(&self) -> Result<impl Future<Output = ()> + Send + use<>, BrokerError> {
+    /// Subscribes to the acknowledgements; the future hears them until the publisher has closed,
+    /// and ends what waits too long.
+    pub(crate) async fn listen(
+        &self,
+    ) -> Result<impl Future<Output = ()> + Send + use<>, BrokerError> {
         let (link, subject) = (Arc::clone(&self.link), format!("{}.*", self.inbox));
         let subscribed = link.client().subscribe(subject.clone()).await;
-        let mut acks = subscribed.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
-        let (tickets, closed, mut epoch) = (Arc::clone(&self.tickets), self.closed.clone(), self.link.epoch.clone());
+        let mut acks =
+            subscribed.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        let (tickets, closed, mut epoch) =
+            (Arc::clone(&self.tickets), self.closed.clone(), self.link.epoch.clone());
         let waits = Arc::clone(&self.waits);
         epoch.mark_unchanged();
         Ok(async move {
@@ -105,12 +112,14 @@ impl Publisher {
         })
     }
 
-    /// Publishes in order, and answers for each record. Dropping the future leaves it open which were stored.
+    /// Publishes in order, and answers for each record. Dropping the future leaves it open which
+    /// were stored.
     pub(crate) async fn publish(&self, topic: &Topic, records: Vec<Record>) -> Answers {
         if self.room.is_closed() {
             return vec![Err(PublishError::Closed); records.len()];
         }
-        // What is rare lies in boxes: the future of a call is made for each record, and stays small.
+        // What is rare lies in boxes: the future of a call is made for each record, and stays
+        // small.
         let known = match self.topics.known(topic) {
             Some(known) => known,
             None => match Box::pin(self.find(topic, &records)).await {
@@ -123,7 +132,8 @@ impl Publisher {
         }
         let mut answers = self.publish_stored(topic, &known, &records).await;
         // A stream that is gone is found again, or created again, once.
-        let gone = answers.iter().filter(|(_, answer)| matches!(answer, Err(Failure::NoStream))).count();
+        let gone =
+            answers.iter().filter(|(_, answer)| matches!(answer, Err(Failure::NoStream))).count();
         if gone > 0 && gone == records.len() {
             self.topics.forget(topic);
             match Box::pin(self.find(topic, &records)).await {
@@ -137,25 +147,34 @@ impl Publisher {
             offset: stored.sequence,
             duplicate: stored.is_duplicate,
         };
-        let answer = |(record, (place, answer)): (&Record, (u32, Result<Stored, Failure>))| match answer {
-            Ok(stored) => Ok(receipt(place, stored)),
-            Err(failure) => Err(failure.explain(topic, record)),
-        };
+        let answer =
+            |(record, (place, answer)): (&Record, (u32, Result<Stored, Failure>))| match answer {
+                Ok(stored) => Ok(receipt(place, stored)),
+                Err(failure) => Err(failure.explain(topic, record)),
+            };
         records.iter().zip(answers).map(answer).collect()
     }
 
     /// Looks where a topic is stored, and creates its stream where none covers it.
     async fn find(&self, topic: &Topic, records: &[Record]) -> Result<Known, PublishError> {
         // A dead letter is kept as its envelope was, also when nothing else of that can be read.
-        let is_kept =
-            |record: &Record| wire::event_id(record).is_some() || record.headers.get(header::ORIGINAL_TOPIC).is_some();
-        let storage = if records.iter().any(is_kept) { TopicStorage::File } else { TopicStorage::Memory };
+        let is_kept = |record: &Record| {
+            wire::event_id(record).is_some() || record.headers.get(header::ORIGINAL_TOPIC).is_some()
+        };
+        let storage =
+            if records.iter().any(is_kept) { TopicStorage::File } else { TopicStorage::Memory };
         let wait = self.topics.ensure(topic, storage);
         match tokio::time::timeout(self.publish_timeout, wait).await {
             Ok(Ok(known)) => Ok(known),
-            Ok(Err(BrokerError::Unreachable { reason })) => Err(PublishError::Unreachable { reason }),
-            Ok(Err(other)) => Err(PublishError::Refused { topic: topic.clone(), reason: other.to_string() }),
-            Err(_) => Err(self.timed_out(topic, "the server has not said where the topic is stored")),
+            Ok(Err(BrokerError::Unreachable { reason })) => {
+                Err(PublishError::Unreachable { reason })
+            }
+            Ok(Err(other)) => {
+                Err(PublishError::Refused { topic: topic.clone(), reason: other.to_string() })
+            }
+            Err(_) => {
+                Err(self.timed_out(topic, "the server has not said where the topic is stored"))
+            }
         }
     }
 
@@ -165,8 +184,10 @@ impl Publisher {
         known: &Known,
         records: &[Record],
     ) -> Vec<(u32, Result<Stored, Failure>)> {
-        let call =
-            Call { tickets: &self.tickets, batch: Batch::new(records.iter().map(|record| self.place(known, record))) };
+        let call = Call {
+            tickets: &self.tickets,
+            batch: Batch::new(records.iter().map(|record| self.place(known, record))),
+        };
         let end = match self.waits.within(self.send_all(&call.batch, topic, known, records)).await {
             Ok(()) => Failure::Closed,
             Err(_) => self.slow(),
@@ -191,12 +212,20 @@ impl Publisher {
         }
     }
 
-    async fn send_open(&self, batch: &Batch, topic: &Topic, known: &Known, records: &[Record], range: Range<usize>) {
+    async fn send_open(
+        &self,
+        batch: &Batch,
+        topic: &Topic,
+        known: &Known,
+        records: &[Record],
+        range: Range<usize>,
+    ) {
         let mut client = self.link.client();
         loop {
             for at in range.clone() {
                 if let Some((place, ticket)) = batch.open(at) {
-                    self.send(&client, topic, known.subjects[place].clone(), ticket, &records[at]).await;
+                    self.send(&client, topic, known.subjects[place].clone(), ticket, &records[at])
+                        .await;
                 }
             }
             // One that was replaced meanwhile may have taken nothing.
@@ -207,7 +236,14 @@ impl Publisher {
         }
     }
 
-    async fn send(&self, client: &Client, topic: &Topic, subject: Subject, ticket: u64, record: &Record) {
+    async fn send(
+        &self,
+        client: &Client,
+        topic: &Topic,
+        subject: Subject,
+        ticket: u64,
+        record: &Record,
+    ) {
         let reply = reply(&self.inbox, ticket);
         let (headers, payload) = (wire::to_stream(record, topic, &reply), record.payload.clone());
         tokio::select! {
@@ -231,9 +267,14 @@ impl Publisher {
             let mut answers = Vec::with_capacity(records.len());
             for record in &records {
                 let sent = loop {
-                    let (subject, headers) =
-                        (known.subjects[0].clone(), wire::to_nats(record, topic).unwrap_or_default());
-                    match client.publish_with_headers(subject, headers, record.payload.clone()).await {
+                    let (subject, headers) = (
+                        known.subjects[0].clone(),
+                        wire::to_nats(record, topic).unwrap_or_default(),
+                    );
+                    match client
+                        .publish_with_headers(subject, headers, record.payload.clone())
+                        .await
+                    {
                         // The client's task has ended: another client is made.
                         Err(error) if error.kind() == PublishErrorKind::Send => sleep(PAUSE).await,
                         sent => break sent,
@@ -241,12 +282,20 @@ impl Publisher {
                     client = self.link.client();
                 };
                 answers.push(match sent {
-                    Ok(()) => Ok(Receipt { topic: topic.clone(), partition: 0, offset: 0, duplicate: false }),
+                    Ok(()) => Ok(Receipt {
+                        topic: topic.clone(),
+                        partition: 0,
+                        offset: 0,
+                        duplicate: false,
+                    }),
                     Err(error) => Err(self.unsent(&error).explain(topic, record)),
                 });
             }
             if let Err(error) = client.flush().await {
-                return vec![Err(PublishError::Unreachable { reason: error.to_string() }); records.len()];
+                return vec![
+                    Err(PublishError::Unreachable { reason: error.to_string() });
+                    records.len()
+                ];
             }
             answers
         };
@@ -285,7 +334,11 @@ impl Publisher {
     }
 
     fn timed_out(&self, topic: &Topic, detail: &str) -> PublishError {
-        PublishError::Timeout { topic: topic.clone(), waited: self.publish_timeout, detail: detail.to_owned() }
+        PublishError::Timeout {
+            topic: topic.clone(),
+            waited: self.publish_timeout,
+            detail: detail.to_owned(),
+        }
     }
 
     /// Waits for the answers to what is on its way, then takes nothing more.

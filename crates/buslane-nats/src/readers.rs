@@ -1,4 +1,5 @@
-//! The sources that are read, each by a task of its own, one behind the other where the same source is read again.
+//! The sources that are read, each by a task of its own, one behind the other where the same source
+//! is read again.
 
 use crate::{
     config::ConsumerConfig,
@@ -45,7 +46,10 @@ struct Running {
 impl Running {
     /// Where nothing is stored, nothing is settled.
     const fn possible(&self, options: SubscribeOptions) -> SubscribeOptions {
-        SubscribeOptions { settle_first: options.settle_first && self.consumer.is_some(), ..options }
+        SubscribeOptions {
+            settle_first: options.settle_first && self.consumer.is_some(),
+            ..options
+        }
     }
 }
 
@@ -74,7 +78,10 @@ impl Readers {
         {
             let mut all = self.options.lock();
             let own = all.entry(topic.clone()).or_default();
-            *own = SubscribeOptions { settle_first: own.settle_first || options.settle_first, ..options };
+            *own = SubscribeOptions {
+                settle_first: own.settle_first || options.settle_first,
+                ..options
+            };
         }
         for (_, running) in self.running.lock().iter().filter(|((of, _), _)| of == topic) {
             running.shared.set(running.possible(options));
@@ -124,13 +131,20 @@ impl Readers {
                 let _ = before.done.wait_for(|done| *done).await;
             }
             if !shared.has_ended() {
-                readers.events.push(BrokerEvent::Assigned(Box::new(NatsIntake(Arc::clone(&shared)))));
+                readers
+                    .events
+                    .push(BrokerEvent::Assigned(Box::new(NatsIntake(Arc::clone(&shared)))));
             }
             let reading = Arc::clone(&shared);
-            // Boxed: all that is around it, up to the executor, would have room for it, and some of that twice.
+            // Boxed: all that is around it, up to the executor, would have room for it, and some of
+            // that twice.
             let open = match how {
-                How::Durable(plan) => Box::pin(Reader::new(Arc::clone(&readers.link), reading, plan).run()).await,
-                How::Listening(group) => Box::pin(Listener::new(Arc::clone(&readers.link), reading, group).run()).await,
+                How::Durable(plan) => {
+                    Box::pin(Reader::new(Arc::clone(&readers.link), reading, plan).run()).await
+                }
+                How::Listening(group) => {
+                    Box::pin(Listener::new(Arc::clone(&readers.link), reading, group).run()).await
+                }
             };
             readers.left.fetch_add(open, Ordering::AcqRel);
             readers.remove(&place, &shared);
@@ -146,9 +160,13 @@ impl Readers {
         }
     }
 
-    /// Ends a source; what is open is awaited until the deadline. The answer says when it has ended; none when nothing
-    /// reads it.
-    pub(crate) fn end(&self, place: &Place, deadline: Option<Instant>) -> Option<watch::Receiver<bool>> {
+    /// Ends a source; what is open is awaited until the deadline. The answer says when it has
+    /// ended; none when nothing reads it.
+    pub(crate) fn end(
+        &self,
+        place: &Place,
+        deadline: Option<Instant>,
+    ) -> Option<watch::Receiver<bool>> {
         let running = self.running.lock();
         let running = running.get(place)?;
         running.shared.end(deadline);
@@ -178,7 +196,9 @@ impl Readers {
             let running = self.running.lock();
             let reading = running.iter().filter(|(_, running)| !running.shared.has_ended());
             reading
-                .map(|(place, running)| (place.clone(), Arc::clone(&running.shared), running.consumer.clone()))
+                .map(|(place, running)| {
+                    (place.clone(), Arc::clone(&running.shared), running.consumer.clone())
+                })
                 .collect()
         };
         let mut lags = Vec::with_capacity(reading.len());
@@ -198,8 +218,16 @@ impl Readers {
             };
             // While readers hold as many as the server allows, it hands out no more.
             let is_full = info.num_ack_pending >= self.settings.max_ack_pending as usize;
-            let unread = shared.waiting().map(|here| if is_full { here } else { here + info.num_pending });
-            lags.push(Lag { topic, partition, messages, open: messages, unread, age: oldest.map(age) });
+            let unread =
+                shared.waiting().map(|here| if is_full { here } else { here + info.num_pending });
+            lags.push(Lag {
+                topic,
+                partition,
+                messages,
+                open: messages,
+                unread,
+                age: oldest.map(age),
+            });
         }
         Ok(lags)
     }

@@ -1,7 +1,8 @@
 //! One source of messages: a durable consumer, read by one task.
 //!
-//! The task ([`reader`]) owns the requests, the answers and the beats. The intake takes what is ready, and settlements
-//! leave their outcome behind; both under the lock of the source, and neither waits.
+//! The task ([`reader`]) owns the requests, the answers and the beats. The intake takes what is
+//! ready, and settlements leave their outcome behind; both under the lock of the source, and
+//! neither waits.
 
 mod answers;
 mod arrivals;
@@ -120,12 +121,14 @@ impl Shared {
         });
     }
 
-    /// Ends reading at once, without another word to the server: the source belongs to somebody else.
+    /// Ends reading at once, without another word to the server: the source belongs to somebody
+    /// else.
     pub(crate) fn lose(&self) {
         self.change(|end| *end = End::Lost);
     }
 
-    /// How messages are handed on from now on, also those that lie unread. What is settled first stays so.
+    /// How messages are handed on from now on, also those that lie unread. What is settled first
+    /// stays so.
     pub(crate) fn set(&self, options: SubscribeOptions) {
         let mut state = self.state.lock();
         state.options.subject_key = options.subject_key;
@@ -173,8 +176,8 @@ impl Shared {
         state.window.abandon()
     }
 
-    /// Messages that wait here to be taken, where those that wait at the server could come too; `None` while nothing comes for
-    /// a good reason.
+    /// Messages that wait here to be taken, where those that wait at the server could come too;
+    /// `None` while nothing comes for a good reason.
     pub(crate) fn waiting(&self) -> Option<u64> {
         if self.looks_back.load(Ordering::Relaxed) {
             return None;
@@ -217,7 +220,11 @@ impl Settle for Shared {
         drop(state);
         if is_late {
             let (topic, partition) = (self.source.topic.as_str(), self.source.partition);
-            tracing::debug!(topic, partition, "a settlement came after its partition was lost: ignored");
+            tracing::debug!(
+                topic,
+                partition,
+                "a settlement came after its partition was lost: ignored"
+            );
         }
         if is_first {
             self.work.notify_one();

@@ -43,7 +43,11 @@ struct Raw<'a> {
 ///
 /// # Errors
 /// No answer, or one that says something else.
-pub(crate) async fn unreadable(client: &Client, stream: &str, sequence: u64) -> Result<Option<Unreadable>, String> {
+pub(crate) async fn unreadable(
+    client: &Client,
+    stream: &str,
+    sequence: u64,
+) -> Result<Option<Unreadable>, String> {
     let question = format!(r#"{{"seq":{sequence}}}"#);
     let answer = client.request(format!("$JS.API.STREAM.MSG.GET.{stream}"), question.into()).await;
     read(sequence, &answer.map_err(|error| error.to_string())?.payload)
@@ -87,13 +91,20 @@ mod tests {
             )
         };
         let found = read(7, answer(b"NATS/1.0\r\nX-A: a\rb\r\n\r\n").as_bytes()).unwrap().unwrap();
-        assert_eq!((found.sequence, &*found.subject, found.timestamp_ms), (7, "orders.3", 1_700_000_000_123));
-        assert_eq!((&*found.payload, &*found.block), (&b"body"[..], &b"NATS/1.0\r\nX-A: a\rb\r\n\r\n"[..]));
+        assert_eq!(
+            (found.sequence, &*found.subject, found.timestamp_ms),
+            (7, "orders.3", 1_700_000_000_123)
+        );
+        assert_eq!(
+            (&*found.payload, &*found.block),
+            (&b"body"[..], &b"NATS/1.0\r\nX-A: a\rb\r\n\r\n"[..])
+        );
         assert!(read(7, answer(b"NATS/1.0\r\nX-A: a\r\n\r\n").as_bytes()).unwrap().is_none());
         assert!(read(7, answer(b"").as_bytes()).unwrap().is_none());
         let gone = br#"{"type":"t","error":{"code":404,"err_code":10037,"description":"no message found"}}"#;
         assert!(read(7, gone).unwrap().is_none());
-        let other = br#"{"type":"t","error":{"code":503,"err_code":10008,"description":"not available"}}"#;
+        let other =
+            br#"{"type":"t","error":{"code":503,"err_code":10008,"description":"not available"}}"#;
         assert!(read(7, other).err().unwrap().contains("not available"));
         assert!(read(7, b"?").err().unwrap().contains("cannot be read"));
     }

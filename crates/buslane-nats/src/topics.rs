@@ -1,6 +1,7 @@
 //! Topics and their streams: found, created once, and remembered.
 //!
-//! A stream that covers a topic's subject is used, whoever made it. What is known costs publishers no question.
+//! A stream that covers a topic's subject is used, whoever made it. What is known costs publishers
+//! no question.
 
 mod settings;
 
@@ -47,13 +48,20 @@ pub(crate) struct Known {
 
 impl Known {
     fn nowhere(topic: &Topic) -> Self {
-        Self { stream: None, subjects: [names::subject(topic, None).into()].into(), partitions: None, in_memory: false }
+        Self {
+            stream: None,
+            subjects: [names::subject(topic, None).into()].into(),
+            partitions: None,
+            in_memory: false,
+        }
     }
 
     fn stored(topic: &Topic, found: &Found) -> Self {
         let (partitions, config) = (found.partitions, &found.info.config);
         let subjects = match partitions {
-            Some(count) => (0..count).map(|partition| names::subject(topic, Some(partition)).into()).collect(),
+            Some(count) => {
+                (0..count).map(|partition| names::subject(topic, Some(partition)).into()).collect()
+            }
             None => [names::subject(topic, None).into()].into(),
         };
         let in_memory = config.storage == StorageType::Memory;
@@ -86,7 +94,9 @@ impl Topics {
             partitions: config.partitions,
             settled: RwLock::default(),
             duplicate_window: config.publisher.duplicate_window,
-            ephemeral: RwLock::new(config.ephemeral.iter().filter_map(|name| Topic::new(name).ok()).collect()),
+            ephemeral: RwLock::new(
+                config.ephemeral.iter().filter_map(|name| Topic::new(name).ok()).collect(),
+            ),
             known: RwLock::default(),
             preparing: tokio::sync::Mutex::default(),
         }
@@ -106,12 +116,17 @@ impl Topics {
         self.ephemeral.read().contains(topic)
     }
 
-    /// Finds the stream of a topic, or creates it where that is wanted. `storage` is what a new one gets that no
-    /// setting says more of: files are for envelopes.
+    /// Finds the stream of a topic, or creates it where that is wanted. `storage` is what a new one
+    /// gets that no setting says more of: files are for envelopes.
     ///
     /// # Errors
-    /// A topic that is no subject, no stream and none wanted, other partitions than configured, or what the server refuses.
-    pub(crate) async fn ensure(&self, topic: &Topic, storage: TopicStorage) -> Result<Known, BrokerError> {
+    /// A topic that is no subject, no stream and none wanted, other partitions than configured, or
+    /// what the server refuses.
+    pub(crate) async fn ensure(
+        &self,
+        topic: &Topic,
+        storage: TopicStorage,
+    ) -> Result<Known, BrokerError> {
         names::check(topic)?;
         let _one = self.preparing.lock().await;
         if let Some(known) = self.known(topic) {
@@ -141,7 +156,8 @@ impl Topics {
         Ok(known)
     }
 
-    /// Makes sure that the stream of a topic that was read is there, as it was; returns its last sequence.
+    /// Makes sure that the stream of a topic that was read is there, as it was; returns its last
+    /// sequence.
     ///
     /// # Errors
     /// As [`Topics::ensure`].
@@ -164,11 +180,16 @@ impl Topics {
         Ok(Some(known))
     }
 
-    /// Sequence of the last message of a topic that was stored before it had partitions; 0 when there is none.
+    /// Sequence of the last message of a topic that was stored before it had partitions; 0 when
+    /// there is none.
     ///
     /// # Errors
     /// No answer.
-    pub(crate) async fn last_without_partition(&self, topic: &Topic, stream: &str) -> Result<u64, BrokerError> {
+    pub(crate) async fn last_without_partition(
+        &self,
+        topic: &Topic,
+        stream: &str,
+    ) -> Result<u64, BrokerError> {
         let unreachable = |reason: String| BrokerError::Unreachable { reason };
         let stream = self.link.jetstream().get_stream_no_info(stream).await;
         let stream = stream.map_err(|error| unreachable(error.to_string()))?;
@@ -184,17 +205,27 @@ impl Topics {
         match self.partitions {
             Partitions::Exactly(count) => Some(count),
             // An older server has no consumers of several subjects.
-            Partitions::Auto if storage == TopicStorage::File && self.link.version >= version::PARTITIONS => {
+            Partitions::Auto
+                if storage == TopicStorage::File && self.link.version >= version::PARTITIONS =>
+            {
                 Some(Partitions::DEFAULT)
             }
             Partitions::Auto | Partitions::Shared => None,
         }
     }
 
-    /// Refuses a stream of envelopes that has not the configured partitions: keys would be shared out otherwise than is
-    /// believed. Regular messages have no order across members, so a line of the log is enough.
-    fn in_force(&self, topic: &Topic, known: &Known, storage: TopicStorage) -> Result<(), BrokerError> {
-        let (Partitions::Exactly(wanted), Some(stream)) = (self.partitions, &known.stream) else { return Ok(()) };
+    /// Refuses a stream of envelopes that has not the configured partitions: keys would be shared
+    /// out otherwise than is believed. Regular messages have no order across members, so a line of
+    /// the log is enough.
+    fn in_force(
+        &self,
+        topic: &Topic,
+        known: &Known,
+        storage: TopicStorage,
+    ) -> Result<(), BrokerError> {
+        let (Partitions::Exactly(wanted), Some(stream)) = (self.partitions, &known.stream) else {
+            return Ok(());
+        };
         if known.partitions == Some(wanted) || self.settled.read().contains(topic) {
             return Ok(());
         }
@@ -218,7 +249,8 @@ impl Topics {
                 .await?
                 .unwrap_or(Names { streams: None });
             for name in names.streams.unwrap_or_default() {
-                let info: Option<Info> = self.ask(topic, &format!("STREAM.INFO.{name}"), &()).await?;
+                let info: Option<Info> =
+                    self.ask(topic, &format!("STREAM.INFO.{name}"), &()).await?;
                 if let Some(info) = info
                     && let Some(partitions) = names::partitions(topic, &info.config.subjects)
                 {
@@ -230,7 +262,11 @@ impl Topics {
     }
 
     /// Creates the stream of a topic.
-    pub(super) async fn create(&self, topic: &Topic, settings: &TopicSettings) -> Result<Found, BrokerError> {
+    pub(super) async fn create(
+        &self,
+        topic: &Topic,
+        settings: &TopicSettings,
+    ) -> Result<Found, BrokerError> {
         self.check(topic, settings)?;
         let config = Config {
             name: names::stream(topic),
@@ -238,7 +274,9 @@ impl Topics {
             storage: storage_type(settings.storage.unwrap_or(TopicStorage::File)),
             num_replicas: settings.replication.map_or(1, usize::from),
             max_age: settings.retention.unwrap_or_default(),
-            max_bytes: settings.retention_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            max_bytes: settings
+                .retention_bytes
+                .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
             max_messages: -1,
             max_messages_per_subject: -1,
             max_message_size: -1,
@@ -251,7 +289,8 @@ impl Topics {
         };
         let subject = format!("STREAM.CREATE.{}", config.name);
         let info: Option<Info> = self.ask(topic, &subject, &config).await?;
-        let info = info.ok_or_else(|| self.refused(topic, "stream", "the server has no answer".to_owned()))?;
+        let info = info
+            .ok_or_else(|| self.refused(topic, "stream", "the server has no answer".to_owned()))?;
         tracing::info!(topic = topic.as_str(), stream = info.config.name, "stream created");
         Ok(Found { info, partitions: settings.partitions })
     }
@@ -263,9 +302,12 @@ impl Topics {
         subject: &str,
         question: &Q,
     ) -> Result<Option<A>, BrokerError> {
-        match self.link.jetstream().request::<_, _, Response<A>>(subject.to_owned(), question).await {
+        match self.link.jetstream().request::<_, _, Response<A>>(subject.to_owned(), question).await
+        {
             Ok(Response::Ok(answer)) => Ok(Some(answer)),
-            Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+            Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Ok(None)
+            }
             Ok(Response::Err { error }) if is_temporary(&error) => {
                 Err(BrokerError::Unreachable { reason: error.to_string() })
             }
@@ -280,7 +322,11 @@ impl Topics {
         let most = names::MOST_PARTITIONS;
         if let Some(count) = settings.partitions {
             if !(1..=most).contains(&count) {
-                return Err(self.refused(topic, "partitions", format!("must be 1 to {most}, found {count}")));
+                return Err(self.refused(
+                    topic,
+                    "partitions",
+                    format!("must be 1 to {most}, found {count}"),
+                ));
             }
             if self.link.version < version::PARTITIONS {
                 let (needed, present) = (version::PARTITIONS, self.link.version);
@@ -289,22 +335,36 @@ impl Topics {
             }
         }
         if settings.replication == Some(0) {
-            return Err(self.refused(topic, "replication", "must be at least 1, found 0".to_owned()));
+            return Err(self.refused(
+                topic,
+                "replication",
+                "must be at least 1, found 0".to_owned(),
+            ));
         }
         if settings.compression.is_some() {
-            let rule = "is Kafka's alone; a stream is compressed by the server's own settings".to_owned();
+            let rule =
+                "is Kafka's alone; a stream is compressed by the server's own settings".to_owned();
             return Err(self.refused(topic, "compression", rule));
         }
         if settings.retention == Some(Duration::ZERO) || settings.retention_bytes == Some(0) {
             return Err(self.refused(topic, "retention", "must be more than nothing".to_owned()));
         }
         if settings.storage == Some(TopicStorage::Nowhere) && settings.partitions.is_some() {
-            return Err(self.refused(topic, "storage", "nothing is stored, so there are no partitions".to_owned()));
+            return Err(self.refused(
+                topic,
+                "storage",
+                "nothing is stored, so there are no partitions".to_owned(),
+            ));
         }
         Ok(())
     }
 
-    pub(super) fn refused(&self, topic: &Topic, setting: &'static str, rule: String) -> BrokerError {
+    pub(super) fn refused(
+        &self,
+        topic: &Topic,
+        setting: &'static str,
+        rule: String,
+    ) -> BrokerError {
         BrokerError::Setting { topic: topic.clone(), setting, rule }
     }
 }

@@ -6,7 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
-/// From this release on a consumer can have several filters, which partitions and the watch of leases need.
+/// From this release on a consumer can have several filters, which partitions and the watch of
+/// leases need.
 pub(crate) const PARTITIONS: Version = Version(2, 10, 0);
 
 impl Version {
@@ -32,9 +33,11 @@ mod tests {
 
     #[test]
     fn n2_versions_are_read_and_compared() {
-        for (text, version) in
-            [("2.9.10", Version(2, 9, 10)), ("v2.15.2", Version(2, 15, 2)), ("2.11.0-RC.1", Version(2, 11, 0))]
-        {
+        for (text, version) in [
+            ("2.9.10", Version(2, 9, 10)),
+            ("v2.15.2", Version(2, 15, 2)),
+            ("2.11.0-RC.1", Version(2, 11, 0)),
+        ] {
             assert_eq!(Version::read(text), Some(version), "{text}");
         }
         assert_eq!(Version::read("dev"), None);

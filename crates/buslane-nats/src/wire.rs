@@ -1,8 +1,9 @@
 //! A record as a message of NATS, and back: key, headers and payload.
 //!
-//! NATS knows no key, and the client keeps no order between headers of different names; a header's value is a line of
-//! text. What a receiver could not put together again from the plain headers goes into one more, [`EXACT`]: so foreign
-//! readers find every header that NATS can carry, and a bus gets exactly what was sent.
+//! NATS knows no key, and the client keeps no order between headers of different names; a header's
+//! value is a line of text. What a receiver could not put together again from the plain headers
+//! goes into one more, [`EXACT`]: so foreign readers find every header that NATS can carry, and a
+//! bus gets exactly what was sent.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use buslane_core::{Headers, Record, Topic, broker::header};
@@ -30,11 +31,12 @@ const FIRST: [&str; 7] = [
 
 /// The event id, by which the server knows a repetition.
 pub(crate) fn event_id(record: &Record) -> Option<&str> {
-    text(record.headers.get(header::EVENT_ID)?).filter(|id| !id.is_empty() && is_plain(header::EVENT_ID, id))
+    text(record.headers.get(header::EVENT_ID)?)
+        .filter(|id| !id.is_empty() && is_plain(header::EVENT_ID, id))
 }
 
-/// Where a dead letter comes from: what tells it from every other one of the same event. The time tells a stream from an
-/// earlier one of its name, which has counted to the same sequence.
+/// Where a dead letter comes from: what tells it from every other one of the same event. The time
+/// tells a stream from an earlier one of its name, which has counted to the same sequence.
 const ORIGIN: [&str; 5] = [
     header::ORIGINAL_TOPIC,
     header::ORIGINAL_PARTITION,
@@ -43,9 +45,10 @@ const ORIGIN: [&str; 5] = [
     header::ORIGINAL_GROUP,
 ];
 
-/// The message id for the server's duplicate window: the event id. A dead letter, or one that is published again, is no
-/// repetition of the event: it has behind it the place of its newest failure, and the topic that it goes to, because a stream
-/// may hold both. Of what a second try to write it changes, nothing is in it.
+/// The message id for the server's duplicate window: the event id. A dead letter, or one that is
+/// published again, is no repetition of the event: it has behind it the place of its newest
+/// failure, and the topic that it goes to, because a stream may hold both. Of what a second try to
+/// write it changes, nothing is in it.
 fn message_id(record: &Record, to: &Topic) -> Option<String> {
     let id = event_id(record)?;
     if record.headers.get(header::ORIGINAL_TOPIC).is_none() {
@@ -66,7 +69,9 @@ pub(crate) fn to_nats(record: &Record, to: &Topic) -> Option<HeaderMap> {
         exact &= before.is_none_or(|before: &str| rank(before) < rank(name)) && !is_own(name);
         before = Some(name);
         match (name_on_wire(name), text(value).map(HeaderValue::from_str)) {
-            (Some(key), Some(Ok(value))) if is_plain(name, value.as_str()) => map.append(key, value),
+            (Some(key), Some(Ok(value))) if is_plain(name, value.as_str()) => {
+                map.append(key, value)
+            }
             _ => exact = false,
         }
     }
@@ -77,13 +82,16 @@ pub(crate) fn to_nats(record: &Record, to: &Topic) -> Option<HeaderMap> {
         map.insert(MESSAGE_ID, id);
     }
     if record.key.as_deref() != record.headers.get(header::AGGREGATE_ID) {
-        map.insert(KEY, record.key.as_deref().map_or_else(String::new, |key| format!("={}", escape(key))));
+        map.insert(
+            KEY,
+            record.key.as_deref().map_or_else(String::new, |key| format!("={}", escape(key))),
+        );
     }
     Some(map)
 }
 
-/// The headers of a record for a stream. One without an event id is known to the server by `otherwise`, so that it can be
-/// sent again and is stored once.
+/// The headers of a record for a stream. One without an event id is known to the server by
+/// `otherwise`, so that it can be sent again and is stored once.
 pub(crate) fn to_stream(record: &Record, to: &Topic, otherwise: &str) -> HeaderMap {
     let mut map = to_nats(record, to).unwrap_or_default();
     if map.get(MESSAGE_ID).is_none() {
@@ -142,7 +150,8 @@ impl<'a> Found<'a> {
             let lists = first.chain(self.others.iter().copied());
             lists.flat_map(|(name, values)| values.iter().map(move |value| (name, value.as_str())))
         };
-        let mut headers = Headers::builder_for(all().map(|(name, value)| (name.len(), value.len())));
+        let mut headers =
+            Headers::builder_for(all().map(|(name, value)| (name.len(), value.len())));
         for (name, value) in all() {
             headers.push(name, value);
         }
@@ -169,7 +178,8 @@ fn is_own(name: &str) -> bool {
 
 /// Whether a header comes out of the wire as it went in, and says nothing to the server.
 fn is_plain(name: &str, value: &str) -> bool {
-    let is_token = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let is_token = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let is_line = value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && value.trim() == value;
     is_token && is_line && !name.starts_with("Nats-") && !is_own(name)
 }
@@ -221,8 +231,10 @@ fn unescape(text: &str) -> Cow<'_, [u8]> {
 }
 
 fn escape_all(headers: &Headers) -> String {
-    let pairs: Vec<String> =
-        headers.iter().map(|(name, value)| format!("{}={}", escape(name.as_bytes()), escape(value))).collect();
+    let pairs: Vec<String> = headers
+        .iter()
+        .map(|(name, value)| format!("{}={}", escape(name.as_bytes()), escape(value)))
+        .collect();
     pairs.join("&")
 }
 
@@ -271,7 +283,8 @@ mod tests {
         let id = letter_id(&letter, "dead");
         assert_eq!(id, "e1@orders|0|5|1700000000000|billing>dead");
         // Written again after a crash: the attempts and their times are others.
-        let tried = [&letter[..], &[(header::ATTEMPTS, "9"), (header::LAST_FAILURE, "later")]].concat();
+        let tried =
+            [&letter[..], &[(header::ATTEMPTS, "9"), (header::LAST_FAILURE, "later")]].concat();
         assert_eq!(letter_id(&tried, "dead"), id);
         // The newest failure counts.
         let again = [&with(&["first", "1", "1", "1", "other"])[..], &letter].concat();
@@ -309,7 +322,10 @@ mod tests {
         let map = to_nats(&record, &orders()).unwrap();
         let mut names: Vec<&str> = map.iter().map(|(name, _)| name.as_ref()).collect();
         names.sort_unstable();
-        assert_eq!(names, ["Nats-Msg-Id", "X-Aggregate-ID", "X-Event-ID", "X-Event-Type", "X-Event-Version"]);
+        assert_eq!(
+            names,
+            ["Nats-Msg-Id", "X-Aggregate-ID", "X-Event-ID", "X-Event-Type", "X-Event-Version"]
+        );
         assert_eq!(map.get(MESSAGE_ID).unwrap().as_str(), &*envelope.event_id);
         let (key, headers) = from_nats(Some(&map));
         assert_eq!((key, headers), (record.key, record.headers));

@@ -7,8 +7,8 @@ use async_nats::jetstream::{
     stream::{Config as StreamConfig, DiscardPolicy, StorageType},
 };
 use buslane_core::{
-    Broker, BrokerError, Envelope, PublishError, Record, SubscribeOptions, Topic, TopicSettings, TopicStorage,
-    TopicStrategy,
+    Broker, BrokerError, Envelope, PublishError, Record, SubscribeOptions, Topic, TopicSettings,
+    TopicStorage, TopicStrategy,
 };
 use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Start};
 use buslane_testkit::{
@@ -18,7 +18,8 @@ use buslane_testkit::{
 use bytes::BytesMut;
 use std::{sync::Arc, time::Duration};
 
-const ENVELOPES: SubscribeOptions = SubscribeOptions { settle_first: false, ephemeral: false, subject_key: false };
+const ENVELOPES: SubscribeOptions =
+    SubscribeOptions { settle_first: false, ephemeral: false, subject_key: false };
 const REGULAR: SubscribeOptions = SubscribeOptions { ephemeral: true, ..ENVELOPES };
 
 async fn info(topic: &Topic, durable: &str) -> async_nats::jetstream::consumer::Info {
@@ -42,13 +43,20 @@ async fn n3_every_setting_is_visible_on_the_servers_consumer() {
     let feed = kit::member(config.clone(), &topic).await;
     let durable = format!("{group}@{topic}");
     let found = info(&topic, &durable).await.config;
-    assert_eq!((found.durable_name.as_deref(), found.filter_subject.as_str()), (Some(&*durable), topic.as_str()));
+    assert_eq!(
+        (found.durable_name.as_deref(), found.filter_subject.as_str()),
+        (Some(&*durable), topic.as_str())
+    );
     assert_eq!((found.ack_policy, found.deliver_policy), (AckPolicy::Explicit, DeliverPolicy::New));
-    assert_eq!((found.ack_wait, found.max_deliver, found.max_ack_pending), (Duration::from_secs(7), 9, 321));
+    assert_eq!(
+        (found.ack_wait, found.max_deliver, found.max_ack_pending),
+        (Duration::from_secs(7), 9, 321)
+    );
     assert_eq!((found.num_replicas, found.memory_storage), (1, true));
     feed.close().await;
 
-    // A member that comes with other settings changes what can be changed, and the consumer keeps its place.
+    // A member that comes with other settings changes what can be changed, and the consumer keeps
+    // its place.
     let consumer = ConsumerConfig {
         start: Start::Earliest,
         backoff: vec![Duration::from_secs(1), Duration::from_secs(3)],
@@ -65,7 +73,8 @@ async fn n3_every_setting_is_visible_on_the_servers_consumer() {
 /// Files for envelopes, memory for regular messages, also when publishing comes first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_storage_follows_the_kind_of_the_topic() {
-    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(kit::config(&unique("g"))).await.expect("connected"));
+    let broker: Arc<dyn Broker> =
+        Arc::new(NatsBroker::connect(kit::config(&unique("g"))).await.expect("connected"));
     let topics = ["events", "ticks", "published", "sent"].map(kit::name);
     let subscribed = [(topics[0].clone(), ENVELOPES), (topics[1].clone(), REGULAR)];
     broker.subscribe(&subscribed).await.expect("subscribes");
@@ -79,9 +88,16 @@ async fn n2_storage_follows_the_kind_of_the_topic() {
         assert_eq!(stream.info().await.expect("an answer").config.storage, storage, "{topic}");
     }
     let memory = TopicSettings { storage: Some(TopicStorage::Memory), ..TopicSettings::default() };
-    let error = broker.configure_topic(&topics[0], &memory, TopicStrategy::CreateOrUpdate).await.unwrap_err();
+    let error = broker
+        .configure_topic(&topics[0], &memory, TopicStrategy::CreateOrUpdate)
+        .await
+        .unwrap_err();
     assert!(matches!(error, BrokerError::Setting { setting: "storage", .. }), "{error}");
-    let error = broker.configure_topic(&topics[0], &memory, TopicStrategy::ValidateOnly).await.unwrap_err().to_string();
+    let error = broker
+        .configure_topic(&topics[0], &memory, TopicStrategy::ValidateOnly)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("File") && error.contains("Memory"), "{error}");
     broker.close(kit::PATIENCE).await.expect("closes");
 }
@@ -92,10 +108,13 @@ async fn n2_a_stream_is_created_once() {
     let topic = kit::name("orders");
     let mut calls = Vec::new();
     for _ in 0..3 {
-        let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
+        let broker: Arc<dyn Broker> =
+            Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
         for n in 0..10 {
             let (broker, topic) = (Arc::clone(&broker), topic.clone());
-            calls.push(tokio::spawn(async move { publish(&broker, &topic, vec![record("k", n.to_string())]).await }));
+            calls.push(tokio::spawn(async move {
+                publish(&broker, &topic, vec![record("k", n.to_string())]).await
+            }));
         }
     }
     for call in calls {
@@ -172,7 +191,8 @@ async fn n5_members_of_a_group_share_a_topic() {
     let (group, topic) = (unique("g"), kit::name("shared"));
     let mut config = kit::config(&group);
     config.consumer.prefetch = 10;
-    let (mut one, mut two) = (kit::member(config.clone(), &topic).await, kit::member(config, &topic).await);
+    let (mut one, mut two) =
+        (kit::member(config.clone(), &topic).await, kit::member(config, &topic).await);
     one.until_assigned(1).await;
     two.until_assigned(1).await;
     publish(&one.broker, &topic, kit::numbers(0..500)).await;
@@ -197,17 +217,25 @@ async fn n5_members_of_a_group_share_a_topic() {
 async fn n2_foreign_consumers_are_refused_by_name() {
     let (group, topic) = (unique("g"), kit::name("orders"));
     let jetstream = kit::bare().await;
-    let config = StreamConfig { name: topic.to_string(), subjects: vec![topic.to_string()], ..StreamConfig::default() };
+    let config = StreamConfig {
+        name: topic.to_string(),
+        subjects: vec![topic.to_string()],
+        ..StreamConfig::default()
+    };
     let stream = jetstream.create_stream(config).await.expect("a stream");
     let durable = format!("{group}@{topic}");
-    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(kit::config(&group)).await.expect("connected"));
+    let broker: Arc<dyn Broker> =
+        Arc::new(NatsBroker::connect(kit::config(&group)).await.expect("connected"));
     let pushes = push::Config {
         durable_name: Some(durable.clone()),
         deliver_subject: format!("inbox.{topic}"),
         ..push::Config::default()
     };
-    let silent =
-        pull::Config { durable_name: Some(durable.clone()), ack_policy: AckPolicy::None, ..pull::Config::default() };
+    let silent = pull::Config {
+        durable_name: Some(durable.clone()),
+        ack_policy: AckPolicy::None,
+        ..pull::Config::default()
+    };
     let subscribed = [(topic.clone(), ENVELOPES)];
     stream.create_consumer(pushes).await.expect("a consumer");
     let error = broker.subscribe(&subscribed).await.unwrap_err().to_string();
@@ -225,10 +253,15 @@ async fn n2_foreign_consumers_are_refused_by_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_stream_that_covers_the_topic_is_used() {
     let name = unique("business");
-    let config = StreamConfig { name: name.clone(), subjects: vec![format!("{name}.>")], ..StreamConfig::default() };
+    let config = StreamConfig {
+        name: name.clone(),
+        subjects: vec![format!("{name}.>")],
+        ..StreamConfig::default()
+    };
     let jetstream = kit::bare().await;
     jetstream.create_stream(config).await.expect("a stream");
-    let topics = ["orders", "mails"].map(|what| Topic::new(&format!("{name}.{what}")).expect("a name"));
+    let topics =
+        ["orders", "mails"].map(|what| Topic::new(&format!("{name}.{what}")).expect("a name"));
     let mut feed = kit::member(kit::config("g"), &topics[0]).await;
     for topic in &topics {
         publish(&feed.broker, topic, vec![record("k", topic.to_string())]).await;
@@ -236,7 +269,10 @@ async fn n2_a_stream_that_covers_the_topic_is_used() {
     let got = feed.take(1).await;
     assert_eq!(bodies(&got), [topics[0].to_string()]);
     settle(got);
-    assert!(feed.take_for(Duration::from_millis(100)).await.is_empty(), "the other topic is not read");
+    assert!(
+        feed.take_for(Duration::from_millis(100)).await.is_empty(),
+        "the other topic is not read"
+    );
     let mut stream = jetstream.get_stream(&name).await.expect("a stream");
     assert_eq!(stream.info().await.expect("an answer").state.messages, 2);
     feed.close().await;
@@ -285,14 +321,20 @@ async fn n2_a_stream_at_its_limits_refuses_by_name() {
         ..StreamConfig::default()
     };
     kit::bare().await.create_stream(config).await.expect("a stream");
-    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
+    let broker: Arc<dyn Broker> =
+        Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
     let answers = broker.publish(&topic, kit::numbers(0..4)).get().await;
     let stored = answers.iter().filter(|answer| answer.is_ok()).count();
     assert_eq!(stored, 2, "{answers:?}");
     for answer in &answers[2..] {
-        let Err(PublishError::Unavailable { topic: named, reason }) = answer else { panic!("{answer:?}") };
+        let Err(PublishError::Unavailable { topic: named, reason }) = answer else {
+            panic!("{answer:?}")
+        };
         assert!(*named == topic && reason.contains("maximum messages"), "{reason}");
-        assert!(answer.as_ref().is_err_and(|error| !error.is_permanent()), "there may be room again");
+        assert!(
+            answer.as_ref().is_err_and(|error| !error.is_permanent()),
+            "there may be room again"
+        );
     }
     broker.close(kit::PATIENCE).await.expect("closes");
 }
@@ -301,11 +343,14 @@ async fn n2_a_stream_at_its_limits_refuses_by_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_record_that_is_too_large_is_refused_alone() {
     let topic = kit::name("large");
-    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
+    let broker: Arc<dyn Broker> =
+        Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
     let records = vec![record("k", "a"), Record::new(vec![b'x'; 9 << 20]), record("k", "b")];
     let answers = broker.publish(&topic, records).get().await;
     assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
-    let Err(PublishError::TooLarge { bytes, limit, .. }) = &answers[1] else { panic!("{answers:?}") };
+    let Err(PublishError::TooLarge { bytes, limit, .. }) = &answers[1] else {
+        panic!("{answers:?}")
+    };
     assert!(*bytes == 9 << 20 && limit.starts_with("max_payload of the server, "), "{limit}");
     // The stream has a limit of its own, and the server one of headers.
     let config = StreamConfig {
@@ -317,7 +362,8 @@ async fn n2_a_record_that_is_too_large_is_refused_alone() {
     kit::bare().await.create_stream(config).await.expect("a stream");
     let small = Topic::new(&format!("{topic}-small")).expect("a good name");
     let headers = [("long", &[b'h'; 70_000][..])].into_iter().collect();
-    for (topic, record) in [(&small, Record::new(vec![b'x'; 1_000])), (&topic, Record::new("x").with_headers(headers))]
+    for (topic, record) in
+        [(&small, Record::new(vec![b'x'; 1_000])), (&topic, Record::new("x").with_headers(headers))]
     {
         let answers = broker.publish(topic, vec![record]).get().await;
         let Err(error @ PublishError::TooLarge { .. }) = &answers[0] else { panic!("{answers:?}") };

@@ -1,4 +1,5 @@
-//! NATS keeps the contract of all brokers where members share topics without partitions: what can be kept there.
+//! NATS keeps the contract of all brokers where members share topics without partitions: what can
+//! be kept there.
 
 mod kit;
 
@@ -15,7 +16,10 @@ const UNMET: [(&str, &str); 12] = [
     ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
     ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
-    ("k8_lag_counts_from_the_lowest_open_message", "messages are acknowledged one by one; tests/lag.rs has what holds"),
+    (
+        "k8_lag_counts_from_the_lowest_open_message",
+        "messages are acknowledged one by one; tests/lag.rs has what holds",
+    ),
     ("e4_a_key_chooses_its_partition_by_fnv1a", NO_PARTITIONS),
     ("m1_members_share_the_partitions_and_each_message_comes_once", NO_PARTITIONS),
     ("k3_a_partition_moves_after_its_open_messages_are_settled", NO_PARTITIONS),
@@ -25,8 +29,7 @@ const UNMET: [(&str, &str); 12] = [
     ("k6_validation_names_each_difference_and_changes_nothing", NO_PARTITIONS),
     ("k6_an_update_changes_what_it_names_and_never_shrinks", NO_PARTITIONS),
 ];
-const NEVER_FULL: &str =
-    "a stream has no bound that makes publishers wait; tests/publish.rs fills the publisher instead";
+const NEVER_FULL: &str = "a stream has no bound that makes publishers wait; tests/publish.rs fills the publisher instead";
 const NO_PARTITIONS: &str = "tests/partitions.rs runs it with partitions";
 
 struct Nats(String);
@@ -48,7 +51,10 @@ impl BrokerFixture for Nats {
             },
             connect_timeout: kit::PATIENCE,
             request_timeout: SILENCE,
-            publisher: PublisherConfig { publish_timeout: spec.publish_timeout, ..PublisherConfig::default() },
+            publisher: PublisherConfig {
+                publish_timeout: spec.publish_timeout,
+                ..PublisherConfig::default()
+            },
             partitions: Partitions::Shared,
             ..NatsConfig::default()
         };

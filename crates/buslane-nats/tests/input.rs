@@ -15,8 +15,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 async fn refused(servers: String) -> String {
-    let config = NatsConfig { servers, connect_timeout: Duration::from_secs(2), ..kit::config("g") };
-    let answer = within(kit::PATIENCE, "an answer within the connect timeout", NatsBroker::connect(config)).await;
+    let config =
+        NatsConfig { servers, connect_timeout: Duration::from_secs(2), ..kit::config("g") };
+    let answer =
+        within(kit::PATIENCE, "an answer within the connect timeout", NatsBroker::connect(config))
+            .await;
     answer.expect_err("a refusal").to_string()
 }
 
@@ -36,14 +39,17 @@ async fn n3_a_server_that_is_not_there_is_named() {
 /// All servers of the list are tried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_any_server_of_the_list_will_do() {
-    let config = NatsConfig { servers: format!("127.0.0.1:1,{}", kit::servers()), ..kit::config("g") };
+    let config =
+        NatsConfig { servers: format!("127.0.0.1:1,{}", kit::servers()), ..kit::config("g") };
     let broker = NatsBroker::connect(config).await.expect("the second server answers");
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_a_server_without_jetstream_is_named() {
-    let server = tokio::task::spawn_blocking(|| OwnServer::nats("jetstream: false\n")).await.expect("a server");
+    let server = tokio::task::spawn_blocking(|| OwnServer::nats("jetstream: false\n"))
+        .await
+        .expect("a server");
     let address = server.address.replace("nats://", "");
     let error = refused(address.clone()).await;
     assert!(error.contains("JetStream") && error.contains(&address), "{error}");
@@ -56,7 +62,8 @@ async fn n2_a_server_that_is_too_old_is_named_with_its_version() {
     let address = old.local_addr().expect("bound").to_string();
     let serve = tokio::spawn(async move {
         let (mut stream, _) = old.accept().await.expect("a connection");
-        let info = r#"{"server_id":"x","version":"2.8.4","proto":1,"headers":true,"max_payload":1048576}"#;
+        let info =
+            r#"{"server_id":"x","version":"2.8.4","proto":1,"headers":true,"max_payload":1048576}"#;
         stream.write_all(format!("INFO {info}\r\nPONG\r\n").as_bytes()).await.expect("written");
         std::future::pending::<()>().await;
     });
@@ -72,11 +79,16 @@ async fn e6_messages_of_foreign_publishers_arrive() {
     let mut member = kit::member(kit::config(&unique("g")), &topic).await;
     let jetstream = kit::bare().await;
     let mut headers = HeaderMap::new();
-    for (name, value) in [("X-Aggregate-ID", "order-1"), ("Buslane-Headers", "%%%=&==&"), ("Buslane-Key", "no sign")] {
+    for (name, value) in
+        [("X-Aggregate-ID", "order-1"), ("Buslane-Headers", "%%%=&==&"), ("Buslane-Key", "no sign")]
+    {
         headers.insert(name, value);
     }
     jetstream.publish(topic.to_string(), "".into()).await.expect("sent").await.expect("stored");
-    let sent = jetstream.publish_with_headers(topic.to_string(), headers, "body".into()).await.expect("sent");
+    let sent = jetstream
+        .publish_with_headers(topic.to_string(), headers, "body".into())
+        .await
+        .expect("sent");
     sent.await.expect("stored");
     let got = member.take(2).await;
     assert_eq!(bodies(&got), ["", "body"]);
@@ -86,7 +98,8 @@ async fn e6_messages_of_foreign_publishers_arrive() {
     member.close().await;
 }
 
-/// The consumer is deleted under the member, then the stream: it goes on with what comes next, and repeats nothing.
+/// The consumer is deleted under the member, then the stream: it goes on with what comes next, and
+/// repeats nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_consumer_that_is_gone_is_created_again() {
     let (group, topic) = (unique("g"), kit::name("orders"));
@@ -126,14 +139,23 @@ async fn n5_the_servers_subject_mapping_may_choose_the_partition() {
     let jetstream = async_nats::jetstream::new(client);
     for n in 0..40 {
         let subject = format!("placed.order-{}", n % 10);
-        jetstream.publish(subject, n.to_string().into()).await.expect("sent").await.expect("stored");
+        jetstream
+            .publish(subject, n.to_string().into())
+            .await
+            .expect("sent")
+            .await
+            .expect("stored");
     }
     let got = member.take(40).await;
     let mut partitions = std::collections::HashMap::new();
     for delivery in &got {
         let n: usize = bodies(std::slice::from_ref(delivery))[0].parse().expect("a number");
         let partition = delivery.message.partition();
-        assert_eq!(*partitions.entry(n % 10).or_insert(partition), partition, "a key has one partition");
+        assert_eq!(
+            *partitions.entry(n % 10).or_insert(partition),
+            partition,
+            "a key has one partition"
+        );
     }
     settle(got);
     member.close().await;
@@ -143,12 +165,21 @@ async fn n5_the_servers_subject_mapping_may_choose_the_partition() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_streams_that_overlap_are_refused() {
     let name = unique("a");
-    let config = StreamConfig { name: unique("s"), subjects: vec![format!("{name}.3.*")], ..StreamConfig::default() };
+    let config = StreamConfig {
+        name: unique("s"),
+        subjects: vec![format!("{name}.3.*")],
+        ..StreamConfig::default()
+    };
     kit::bare().await.create_stream(config).await.expect("a stream");
-    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
+    let broker: Arc<dyn Broker> =
+        Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
     let topic = buslane_core::Topic::new(&name).expect("a name");
     let four = TopicSettings { partitions: Some(4), ..TopicSettings::default() };
-    let error = broker.configure_topic(&topic, &four, TopicStrategy::CreateOnly).await.unwrap_err().to_string();
+    let error = broker
+        .configure_topic(&topic, &four, TopicStrategy::CreateOnly)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(&name) && error.contains("overlap"), "{error}");
     publish(&broker, &topic, vec![record("k", "without partitions it fits")]).await;
     broker.close(kit::PATIENCE).await.expect("closes");

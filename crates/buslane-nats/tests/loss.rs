@@ -34,7 +34,16 @@ async fn resumes(partitions: Partitions, lose: fn(&mut OwnServer), mend: fn(&mut
     let connected = NatsBroker::connect(config(&server, partitions)).await;
     let publisher = Arc::new(connected.expect("a server that answers"));
     let member = kit::member(config(&server, partitions), &topic).await;
-    let loss = Loss { server, lose, mend, publisher, member, topic, again: Again::Never, patience: PATIENCE };
+    let loss = Loss {
+        server,
+        lose,
+        mend,
+        publisher,
+        member,
+        topic,
+        again: Again::Never,
+        patience: PATIENCE,
+    };
     loss.is_survived().await;
 }
 
@@ -54,7 +63,8 @@ async fn n6_partitions_come_back_with_the_server() {
     resumes(Partitions::Auto, OwnServer::kill, OwnServer::start_again).await;
 }
 
-/// It answers nothing for longer than a request may take, as a cluster that chooses its leaders does.
+/// It answers nothing for longer than a request may take, as a cluster that chooses its leaders
+/// does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_subscribing_waits_for_a_server_that_answers() {
     let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
@@ -64,7 +74,8 @@ async fn n6_subscribing_waits_for_a_server_that_answers() {
         let broker = Arc::new(NatsBroker::connect(config).await.expect("a server that answers"));
         let topic = kit::name("late");
         tokio::task::block_in_place(|| server.pause());
-        let (asking, topics) = (Arc::clone(&broker), [(topic.clone(), SubscribeOptions::default())]);
+        let (asking, topics) =
+            (Arc::clone(&broker), [(topic.clone(), SubscribeOptions::default())]);
         let subscribed = tokio::spawn(async move { asking.subscribe(&topics).await });
         tokio::time::sleep(request_timeout * 3).await;
         assert!(!subscribed.is_finished(), "it waits");

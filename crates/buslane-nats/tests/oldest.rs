@@ -1,4 +1,5 @@
-//! The oldest server that is taken, Debian 12's: it works for what it can, and what it would ignore is refused by name.
+//! The oldest server that is taken, Debian 12's: it works for what it can, and what it would ignore
+//! is refused by name.
 
 mod kit;
 
@@ -13,7 +14,8 @@ use std::{sync::Arc, time::Duration};
 const VERSION: &str = "2.9.10";
 
 async fn server() -> (OwnServer, NatsConfig) {
-    let server = tokio::task::spawn_blocking(|| OwnServer::nats_of(VERSION)).await.expect("a server");
+    let server =
+        tokio::task::spawn_blocking(|| OwnServer::nats_of(VERSION)).await.expect("a server");
     let config = NatsConfig { servers: server.address.replace("nats://", ""), ..kit::config("g") };
     (server, config)
 }
@@ -41,8 +43,9 @@ async fn n4_the_oldest_server_keeps_its_promises() {
     }
 }
 
-/// A server up to 2.10.13 that looks at a message which came back, while the only requests are those of a reader that is
-/// gone, forgets the message until its time is over and delivers a settled one once more.
+/// A server up to 2.10.13 that looks at a message which came back, while the only requests are
+/// those of a reader that is gone, forgets the message until its time is over and delivers a
+/// settled one once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n4_what_goes_back_does_not_turn_the_oldest_server_back() {
     let (server, config) = server().await;
@@ -55,10 +58,17 @@ async fn n4_what_goes_back_does_not_turn_the_oldest_server_back() {
         settle(got);
         drop(back);
         feed.close().await;
-        let stream = async_nats::jetstream::new(client.clone()).get_stream_no_info("orders").await.expect("a handle");
+        let stream = async_nats::jetstream::new(client.clone())
+            .get_stream_no_info("orders")
+            .await
+            .expect("a handle");
         let info = stream.consumer_info("g@orders").await.expect("a consumer");
         assert_eq!(info.delivered.stream_sequence, round * 10, "{info:?}");
-        assert_eq!((info.ack_floor.stream_sequence, info.num_ack_pending), (round * 10 - 3, 3), "{info:?}");
+        assert_eq!(
+            (info.ack_floor.stream_sequence, info.num_ack_pending),
+            (round * 10 - 3, 3),
+            "{info:?}"
+        );
     }
 }
 
@@ -77,7 +87,8 @@ async fn n3_the_oldest_server_shows_every_setting() {
     };
     let feed = kit::member(NatsConfig { consumer, ..config }, &topic()).await;
     let client = async_nats::connect(server.address.clone()).await.expect("a server that answers");
-    let stream = async_nats::jetstream::new(client).get_stream_no_info("orders").await.expect("a handle");
+    let stream =
+        async_nats::jetstream::new(client).get_stream_no_info("orders").await.expect("a handle");
     let found = stream.consumer_info("g@orders").await.expect("a consumer").config;
     assert_eq!((found.max_deliver, found.max_ack_pending, found.num_replicas), (9, 321, 1));
     assert_eq!((found.backoff.len(), found.memory_storage), (2, true));
@@ -89,7 +100,8 @@ async fn n3_the_oldest_server_shows_every_setting() {
 async fn n5_the_oldest_server_has_topics_shared() {
     let (_server, mut config) = server().await;
     config.partitions = Partitions::Auto;
-    let mut members = [kit::member(config.clone(), &topic()).await, kit::member(config, &topic()).await];
+    let mut members =
+        [kit::member(config.clone(), &topic()).await, kit::member(config, &topic()).await];
     publish(&members[0].broker, &topic(), kit::numbers(0..10)).await;
     for member in &mut members {
         member.until_assigned(1).await;
@@ -110,7 +122,9 @@ async fn n2_the_oldest_server_is_asked_for_nothing_that_it_ignores() {
     let asked = broker.configure_topic(&topic(), &four, TopicStrategy::CreateOnly).await.map(drop);
     let subscribed = broker.subscribe(&[(topic(), Default::default())]).await;
     for refused in [asked, subscribed] {
-        let Err(BrokerError::Setting { setting: "partitions", rule, .. }) = refused else { panic!("{refused:?}") };
+        let Err(BrokerError::Setting { setting: "partitions", rule, .. }) = refused else {
+            panic!("{refused:?}")
+        };
         assert!(rule.contains("2.10.0") && rule.contains(VERSION), "{rule}");
     }
     Feed::new(broker, kit::PATIENCE).close().await;

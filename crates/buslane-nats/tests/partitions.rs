@@ -1,4 +1,5 @@
-//! NATS keeps the contract of all brokers with its default settings: partitions that members hold by lease. SPEC: N5
+//! NATS keeps the contract of all brokers with its default settings: partitions that members hold
+//! by lease. SPEC: N5
 
 mod kit;
 
@@ -15,10 +16,12 @@ const UNMET: [(&str, &str); 4] = [
     ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
     ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
-    ("k8_lag_counts_from_the_lowest_open_message", "messages are acknowledged one by one; tests/lag.rs has what holds"),
+    (
+        "k8_lag_counts_from_the_lowest_open_message",
+        "messages are acknowledged one by one; tests/lag.rs has what holds",
+    ),
 ];
-const NEVER_FULL: &str =
-    "a stream has no bound that makes publishers wait; tests/publish.rs fills the publisher instead";
+const NEVER_FULL: &str = "a stream has no bound that makes publishers wait; tests/publish.rs fills the publisher instead";
 
 struct Nats(String);
 
@@ -40,7 +43,10 @@ impl BrokerFixture for Nats {
             },
             connect_timeout: kit::PATIENCE,
             request_timeout: SILENCE,
-            publisher: PublisherConfig { publish_timeout: spec.publish_timeout, ..PublisherConfig::default() },
+            publisher: PublisherConfig {
+                publish_timeout: spec.publish_timeout,
+                ..PublisherConfig::default()
+            },
             ..NatsConfig::default()
         };
         Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))

@@ -20,7 +20,8 @@ async fn broker(config: NatsConfig) -> Arc<dyn Broker> {
     Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))
 }
 
-/// The event id is the message id: the second one is told to be a repetition, and stands where the first one does.
+/// The event id is the message id: the second one is told to be a repetition, and stands where the
+/// first one does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e4_a_repeated_event_is_stored_once() {
     let (broker, topic) = (broker(kit::config("g")).await, kit::name("events"));
@@ -39,7 +40,8 @@ async fn e4_a_repeated_event_is_stored_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e4_foreign_readers_find_the_headers_of_the_format() {
     let (broker, topic) = (broker(kit::config("g")).await, kit::name("events"));
-    let mut envelope = Envelope::new("order-1", "Placed", &serde_json::json!({"total": 3})).expect("an envelope");
+    let mut envelope =
+        Envelope::new("order-1", "Placed", &serde_json::json!({"total": 3})).expect("an envelope");
     (envelope.trace_id, envelope.tenant_id) = ("t-1".into(), 7);
     publish(&broker, &topic, vec![of_envelope(&envelope)]).await;
     let stream = kit::bare().await.get_stream_no_info(topic.as_str()).await.expect("a stream");
@@ -48,7 +50,9 @@ async fn e4_foreign_readers_find_the_headers_of_the_format() {
     let mut headers: Vec<(String, String)> = message
         .headers
         .iter()
-        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())))
+        .flat_map(|(name, values)| {
+            values.iter().map(move |value| (name.to_string(), value.as_str().to_owned()))
+        })
         .collect();
     headers.sort();
     let id = envelope.event_id.to_string();
@@ -67,7 +71,8 @@ async fn e4_foreign_readers_find_the_headers_of_the_format() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// Only what is acknowledged counts, and all of it is stored: more at once than there is room on the way.
+/// Only what is acknowledged counts, and all of it is stored: more at once than there is room on
+/// the way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n1_every_acknowledged_record_is_stored() {
     let config = NatsConfig {
@@ -79,7 +84,8 @@ async fn n1_every_acknowledged_record_is_stored() {
         .map(|call| {
             let (broker, topic) = (Arc::clone(&broker), topic.clone());
             tokio::spawn(async move {
-                let records = (0..1_000).map(|n| record(&format!("k{call}"), n.to_string())).collect();
+                let records =
+                    (0..1_000).map(|n| record(&format!("k{call}"), n.to_string())).collect();
                 publish(&broker, &topic, records).await
             })
         })
@@ -102,22 +108,33 @@ async fn b6_publishers_wait_for_room_and_time_out() {
     let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
     let config = |timeout| NatsConfig {
         servers: server.address.replace("nats://", ""),
-        publisher: PublisherConfig { max_in_flight: 2, publish_timeout: timeout, ..PublisherConfig::default() },
+        publisher: PublisherConfig {
+            max_in_flight: 2,
+            publish_timeout: timeout,
+            ..PublisherConfig::default()
+        },
         ..kit::config("g")
     };
     let topic = Topic::new("orders").expect("a name");
-    let (quick, patient) = (broker(config(Duration::from_millis(200))).await, broker(config(kit::PATIENCE)).await);
+    let (quick, patient) =
+        (broker(config(Duration::from_millis(200))).await, broker(config(kit::PATIENCE)).await);
     publish(&quick, &topic, vec![record("k", "first")]).await;
     publish(&patient, &topic, vec![record("k", "second")]).await;
     tokio::task::block_in_place(|| server.pause());
-    for answer in quick.publish(&topic, (0..5).map(|n| record("k", n.to_string())).collect()).get().await {
-        let Err(PublishError::Timeout { topic: named, waited, detail }) = answer else { panic!("{answer:?}") };
+    for answer in
+        quick.publish(&topic, (0..5).map(|n| record("k", n.to_string())).collect()).get().await
+    {
+        let Err(PublishError::Timeout { topic: named, waited, detail }) = answer else {
+            panic!("{answer:?}")
+        };
         assert_eq!((named, waited), (topic.clone(), Duration::from_millis(200)));
         assert!(!detail.is_empty());
     }
     let waiting = tokio::spawn({
         let (patient, topic) = (Arc::clone(&patient), topic.clone());
-        async move { publish(&patient, &topic, (0..5).map(|n| record("k", n.to_string())).collect()).await }
+        async move {
+            publish(&patient, &topic, (0..5).map(|n| record("k", n.to_string())).collect()).await
+        }
     });
     tokio::task::block_in_place(|| server.resume());
     assert_eq!(waiting.await.expect("no panic").len(), 5);
@@ -132,10 +149,16 @@ async fn b6_publishers_wait_for_room_and_time_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n1_an_ephemeral_topic_lives_in_core_nats() {
     let topic = kit::name("ticks");
-    let config = |group: &str| NatsConfig { ephemeral: vec![topic.to_string()], ..kit::config(&unique(group)) };
+    let config = |group: &str| NatsConfig {
+        ephemeral: vec![topic.to_string()],
+        ..kit::config(&unique(group))
+    };
     let mut feed = kit::connect(config("one")).await;
     publish(&feed.broker, &topic, vec![record("k", "nobody listens")]).await;
-    feed.broker.subscribe(&[(topic.clone(), SubscribeOptions::default())]).await.expect("subscribes");
+    feed.broker
+        .subscribe(&[(topic.clone(), SubscribeOptions::default())])
+        .await
+        .expect("subscribes");
     let mut other = kit::member(config("two"), &topic).await;
     for member in [&mut feed, &mut other] {
         member.until_assigned(1).await;
@@ -145,12 +168,16 @@ async fn n1_an_ephemeral_topic_lives_in_core_nats() {
         let asked = [(topic.clone(), SubscribeOptions::default())];
         member.broker.subscribe(&asked).await.expect("subscribed already");
         let lag = member.broker.lag().await.expect("an answer");
-        assert_eq!(lag.iter().map(|lag| (&lag.topic, lag.messages, lag.open)).collect::<Vec<_>>(), [(&topic, 0, 0)]);
+        assert_eq!(
+            lag.iter().map(|lag| (&lag.topic, lag.messages, lag.open)).collect::<Vec<_>>(),
+            [(&topic, 0, 0)]
+        );
     }
     let publisher = broker(config("three")).await;
     let mut seen = Vec::new();
     while seen.is_empty() {
-        // A listener may still be on its way to the server; what nobody hears is gone, which is the point.
+        // A listener may still be on its way to the server; what nobody hears is gone, which is the
+        // point.
         publish(&publisher, &topic, vec![record("k", "0")]).await;
         seen = feed.take_for(Duration::from_millis(50)).await;
     }

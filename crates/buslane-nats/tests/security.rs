@@ -45,7 +45,9 @@ async fn goes_round(config: NatsConfig) {
 async fn is_refused(config: NatsConfig, reason: &str, secret: &str) {
     let config = NatsConfig { connect_timeout: Duration::from_secs(5), ..config };
     let address = config.servers.clone();
-    let answer = within(kit::PATIENCE, "an answer within the connect timeout", NatsBroker::connect(config)).await;
+    let answer =
+        within(kit::PATIENCE, "an answer within the connect timeout", NatsBroker::connect(config))
+            .await;
     let error = answer.expect_err("a refusal");
     let text = error.to_string();
     assert!(text.contains(reason), "{reason} does not stand in: {text}");
@@ -74,14 +76,16 @@ async fn n3_users_and_nkeys_log_in() {
     is_refused(config(&server, None, None), refused, PASSWORD).await;
     let login = Some(Login::Nkey(seed(&stranger).into()));
     is_refused(config(&server, None, login), refused, &seed(&stranger)).await;
-    is_refused(config(&server, None, Some(Login::Nkey("no seed".into()))), refused, "no seed").await;
+    is_refused(config(&server, None, Some(Login::Nkey("no seed".into()))), refused, "no seed")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_a_token_logs_in() {
     let server = serve(format!("authorization {{ token: \"{PASSWORD}\" }}\n")).await;
     goes_round(config(&server, None, Some(Login::Token(PASSWORD.into())))).await;
-    is_refused(config(&server, None, Some(Login::Token(WRONG.into()))), "login refused", WRONG).await;
+    is_refused(config(&server, None, Some(Login::Token(WRONG.into()))), "login refused", WRONG)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,12 +95,17 @@ async fn n3_a_file_of_credentials_logs_in() {
     goes_round(config(&server, None, Some(Login::CredentialsFile(good.file())))).await;
     let login = Some(Login::CredentialsFile(stranger.file()));
     is_refused(config(&server, None, login), "login refused", &stranger.seed()).await;
-    let missing = config(&server, None, Some(Login::CredentialsFile("no-such-file.creds".to_owned())));
+    let missing =
+        config(&server, None, Some(Login::CredentialsFile("no-such-file.creds".to_owned())));
     let text = NatsBroker::connect(missing).await.expect_err("no such file").to_string();
-    assert!(text.contains("security.login.credentials_file") && text.contains("no-such-file.creds"), "{text}");
+    assert!(
+        text.contains("security.login.credentials_file") && text.contains("no-such-file.creds"),
+        "{text}"
+    );
 }
 
-/// The server ends a connection whose credential is over, and refuses the next: that is told by its name.
+/// The server ends a connection whose credential is over, and refuses the next: that is told by its
+/// name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_credential_that_is_over_is_told() {
     let credentials = Credentials::lasting(3);
@@ -106,7 +115,11 @@ async fn o3_a_credential_that_is_over_is_told() {
     assert!(broker.symptoms().is_empty());
     let refused = async {
         loop {
-            match broker.symptoms().into_iter().find(|symptom| symptom.kind == SymptomKind::LoginRefused) {
+            match broker
+                .symptoms()
+                .into_iter()
+                .find(|symptom| symptom.kind == SymptomKind::LoginRefused)
+            {
                 Some(symptom) => return symptom,
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -140,7 +153,10 @@ async fn n3_messages_go_round_over_tls_with_a_client_certificate() {
     goes_round(config(&server, Some(mutual("client")), None)).await;
     let bare = Tls { ca_file: certificates.file("ca.pem"), ..Tls::default() };
     for tls in [bare, mutual("stranger")] {
-        let wrong = NatsConfig { connect_timeout: Duration::from_secs(5), ..config(&server, Some(tls), None) };
+        let wrong = NatsConfig {
+            connect_timeout: Duration::from_secs(5),
+            ..config(&server, Some(tls), None)
+        };
         let error = NatsBroker::connect(wrong).await.expect_err("a refusal").to_string();
         assert!(error.contains(&server.address.replace("nats://", "")), "{error}");
     }
@@ -151,7 +167,10 @@ async fn n3_messages_go_round_over_tls_with_a_client_certificate() {
 async fn n3_tls_to_a_plain_server_is_refused() {
     let certificates = Certificates::new();
     let tls = Tls { ca_file: certificates.file("ca.pem"), ..Tls::default() };
-    let plain = NatsConfig { security: Security { tls: Some(tls), login: None }, ..kit::config(&unique("g")) };
+    let plain = NatsConfig {
+        security: Security { tls: Some(tls), login: None },
+        ..kit::config(&unique("g"))
+    };
     is_refused(plain, "InvalidContentType", PASSWORD).await;
 }
 
@@ -167,10 +186,14 @@ async fn n3_a_missing_file_is_named() {
     };
     for (setting, tls) in [
         ("security.tls.ca_file", Tls { ca_file: missing.clone(), ..full.clone() }),
-        ("security.tls.certificate_file", Tls { certificate_file: missing.clone(), ..full.clone() }),
+        (
+            "security.tls.certificate_file",
+            Tls { certificate_file: missing.clone(), ..full.clone() },
+        ),
         ("security.tls.key_file", Tls { key_file: missing.clone(), ..full.clone() }),
     ] {
-        let config = NatsConfig { security: Security { tls: Some(tls), login: None }, ..kit::config("g") };
+        let config =
+            NatsConfig { security: Security { tls: Some(tls), login: None }, ..kit::config("g") };
         let text = NatsBroker::connect(config).await.expect_err("no such file").to_string();
         assert!(text.contains(setting) && text.contains("no-such-file.pem"), "{setting}: {text}");
     }

@@ -4,8 +4,8 @@ mod kit;
 
 use async_nats::jetstream::stream::{Config as StreamConfig, StorageType};
 use buslane_core::{
-    Broker, BrokerError, Envelope, PublishError, Record, SubscribeOptions, Topic, TopicSettings, TopicStrategy,
-    broker::header,
+    Broker, BrokerError, Envelope, PublishError, Record, SubscribeOptions, Topic, TopicSettings,
+    TopicStrategy, broker::header,
 };
 use buslane_nats::{NatsBroker, NatsConfig, Partitions, Start};
 use buslane_testkit::{
@@ -36,7 +36,11 @@ fn standard(group: &str) -> NatsConfig {
 /// A stream as other programs make it: the topic's own subject.
 async fn plain_stream() -> Topic {
     let topic = kit::name("old");
-    let config = StreamConfig { name: topic.to_string(), subjects: vec![topic.to_string()], ..StreamConfig::default() };
+    let config = StreamConfig {
+        name: topic.to_string(),
+        subjects: vec![topic.to_string()],
+        ..StreamConfig::default()
+    };
     kit::bare().await.create_stream(config).await.expect("a stream");
     topic
 }
@@ -63,7 +67,10 @@ async fn n5_a_topic_without_partitions_is_read_by_one_member_at_a_time() {
     let mut got = one.take(10).await;
     assert_eq!(bodies(&got), kit::texts(0..10));
     // Several leases long, while both say that they are there.
-    assert!(two.take_for(Duration::from_secs(5)).await.is_empty() && two.intakes.is_empty(), "it is held by another");
+    assert!(
+        two.take_for(Duration::from_secs(5)).await.is_empty() && two.intakes.is_empty(),
+        "it is held by another"
+    );
     let last = got.pop();
     settle(got);
     let leaving = tokio::spawn({
@@ -71,7 +78,10 @@ async fn n5_a_topic_without_partitions_is_read_by_one_member_at_a_time() {
         async move { broker.close(kit::PATIENCE).await }
     });
     one.until("the end of its intake", |feed| feed.closed && feed.intakes.is_empty()).await;
-    assert!(two.take_for(Duration::from_millis(500)).await.is_empty(), "not while a message is open");
+    assert!(
+        two.take_for(Duration::from_millis(500)).await.is_empty(),
+        "not while a message is open"
+    );
     settle(last);
     leaving.await.expect("no panic").expect("closes well");
     let got = two.take(10).await;
@@ -101,11 +111,14 @@ async fn n5_regular_messages_and_shared_topics_have_several_readers() {
     }
 }
 
-/// Publishing alone decides as subscribing does. A dead letter is kept as its envelope was, also without an event id.
+/// Publishing alone decides as subscribing does. A dead letter is kept as its envelope was, also
+/// without an event id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_streams_of_envelopes_are_created_with_partitions() {
-    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(standard(&unique("g"))).await.expect("connected"));
-    let letter = record("k", "x").with_headers([(header::ORIGINAL_TOPIC, b"orders".as_slice())].into_iter().collect());
+    let broker: Arc<dyn Broker> =
+        Arc::new(NatsBroker::connect(standard(&unique("g"))).await.expect("connected"));
+    let letter = record("k", "x")
+        .with_headers([(header::ORIGINAL_TOPIC, b"orders".as_slice())].into_iter().collect());
     let partitions = 2 * Partitions::DEFAULT as usize;
     for (record, expected) in [
         (envelope("k"), (partitions, StorageType::File)),
@@ -116,39 +129,62 @@ async fn n5_streams_of_envelopes_are_created_with_partitions() {
         publish(&broker, &topic, vec![record]).await;
         assert_eq!(subjects(&topic).await, expected);
     }
-    for (ephemeral, expected) in [(false, (partitions, StorageType::File)), (true, (1, StorageType::Memory))] {
+    for (ephemeral, expected) in
+        [(false, (partitions, StorageType::File)), (true, (1, StorageType::Memory))]
+    {
         let topic = kit::name("made");
         let options = SubscribeOptions { ephemeral, ..SubscribeOptions::default() };
         broker.subscribe(&[(topic.clone(), options)]).await.expect("subscribes");
         assert_eq!(subjects(&topic).await, expected);
     }
     let topic = kit::name("made");
-    broker.configure_topic(&topic, &TopicSettings::default(), TopicStrategy::CreateOnly).await.expect("created");
+    broker
+        .configure_topic(&topic, &TopicSettings::default(), TopicStrategy::CreateOnly)
+        .await
+        .expect("created");
     assert_eq!(subjects(&topic).await, (partitions, StorageType::File));
     Feed::new(broker, kit::PATIENCE).close().await;
 }
 
-/// The publisher's and the subscriber's error name the setting, what the stream has, and what to do.
+/// The publisher's and the subscriber's error name the setting, what the stream has, and what to
+/// do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_configured_partitions_that_are_not_in_force_are_refused() {
     let four = kit::name("four");
-    let maker = kit::member(NatsConfig { partitions: Partitions::Exactly(4), ..standard("m") }, &four).await;
+    let maker =
+        kit::member(NatsConfig { partitions: Partitions::Exactly(4), ..standard("m") }, &four)
+            .await;
     for (topic, has) in [(plain_stream().await, "has none"), (four, "has 4")] {
         let config = NatsConfig { partitions: Partitions::Exactly(8), ..standard(&unique("g")) };
-        let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(config).await.expect("connected"));
+        let broker: Arc<dyn Broker> =
+            Arc::new(NatsBroker::connect(config).await.expect("connected"));
         let answer = broker.publish(&topic, vec![envelope("k")]).get().await.remove(0);
-        let Err(PublishError::Refused { reason: published, .. }) = answer else { panic!("{answer:?}") };
-        let refused = broker.subscribe(&[(topic.clone(), SubscribeOptions::default())]).await.unwrap_err();
-        assert!(matches!(refused, BrokerError::Setting { setting: "partitions", .. }), "{refused:?}");
+        let Err(PublishError::Refused { reason: published, .. }) = answer else {
+            panic!("{answer:?}")
+        };
+        let refused =
+            broker.subscribe(&[(topic.clone(), SubscribeOptions::default())]).await.unwrap_err();
+        assert!(
+            matches!(refused, BrokerError::Setting { setting: "partitions", .. }),
+            "{refused:?}"
+        );
         for said in [published, refused.to_string()] {
-            for part in ["nats.stream.partitions is 8", &format!("stream {topic} {has}"), "expand", "auto"] {
+            for part in
+                ["nats.stream.partitions is 8", &format!("stream {topic} {has}"), "expand", "auto"]
+            {
                 assert!(said.contains(part), "{part}: {said}");
             }
         }
         let regular = SubscribeOptions { ephemeral: true, ..SubscribeOptions::default() };
-        broker.subscribe(&[(topic.clone(), regular)]).await.expect("regular messages have no order to lose");
+        broker
+            .subscribe(&[(topic.clone(), regular)])
+            .await
+            .expect("regular messages have no order to lose");
         broker.unsubscribe(&topic).await.expect("unsubscribes");
-        broker.configure_topic(&topic, &EIGHT, TopicStrategy::CreateOrUpdate).await.expect("it gets them");
+        broker
+            .configure_topic(&topic, &EIGHT, TopicStrategy::CreateOrUpdate)
+            .await
+            .expect("it gets them");
         publish(&broker, &topic, vec![envelope("k")]).await;
         let mut feed = Feed::new(broker, kit::PATIENCE);
         feed.subscribe(&topic).await;
@@ -158,7 +194,8 @@ async fn n5_configured_partitions_that_are_not_in_force_are_refused() {
     maker.close().await;
 }
 
-/// While it is published to and read: what came without a partition is settled before a partition is read.
+/// While it is published to and read: what came without a partition is settled before a partition
+/// is read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_a_topic_gets_partitions_in_place_and_each_key_keeps_its_order() {
     for start in [Start::Earliest, Start::Latest] {
@@ -178,9 +215,14 @@ async fn n5_a_topic_gets_partitions_in_place_and_each_key_keeps_its_order() {
         settle(got);
         let admin = kit::connect(standard("a")).await;
         let half = TopicSettings { expand: false, ..EIGHT };
-        let refused = admin.broker.configure_topic(&topic, &half, TopicStrategy::CreateOrUpdate).await.unwrap_err();
+        let refused = admin
+            .broker
+            .configure_topic(&topic, &half, TopicStrategy::CreateOrUpdate)
+            .await
+            .unwrap_err();
         assert!(refused.to_string().contains("expand"), "{refused}");
-        let stands = admin.broker.configure_topic(&topic, &EIGHT, TopicStrategy::CreateOrUpdate).await;
+        let stands =
+            admin.broker.configure_topic(&topic, &EIGHT, TopicStrategy::CreateOrUpdate).await;
         assert_eq!(stands.expect("it gets them").partitions, Some(8));
         publish(&publisher, &topic, kit::numbers(70..140)).await;
         let mut late = kit::member(config(), &topic).await;
@@ -224,11 +266,19 @@ async fn n5_a_topic_gets_partitions_in_place_and_each_key_keeps_its_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_a_topic_under_a_wildcard_gets_no_partitions() {
     let name = unique("business");
-    let config = StreamConfig { name: name.clone(), subjects: vec![format!("{name}.>")], ..StreamConfig::default() };
+    let config = StreamConfig {
+        name: name.clone(),
+        subjects: vec![format!("{name}.>")],
+        ..StreamConfig::default()
+    };
     kit::bare().await.create_stream(config).await.expect("a stream");
     let topic = Topic::new(&format!("{name}.orders")).expect("a name");
     let feed = kit::connect(standard("g")).await;
-    let refused = feed.broker.configure_topic(&topic, &EIGHT, TopicStrategy::CreateOrUpdate).await.unwrap_err();
+    let refused = feed
+        .broker
+        .configure_topic(&topic, &EIGHT, TopicStrategy::CreateOrUpdate)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("wildcard"), "{refused}");
     feed.close().await;
 }

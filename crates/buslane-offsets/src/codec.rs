@@ -1,7 +1,9 @@
-//! Commit metadata in the formats of Confluent's Parallel Consumer, so that a group can move either way.
+//! Commit metadata in the formats of Confluent's Parallel Consumer, so that a group can move either
+//! way.
 //!
-//! Metadata is base64 of one format byte and a body. This crate writes four formats and reads all that were ever written,
-//! those of the community's fork too. It commits nothing and knows no broker.
+//! Metadata is base64 of one format byte and a body. This crate writes four formats and reads all
+//! that were ever written, those of the community's fork too. It commits nothing and knows no
+//! broker.
 //!
 //! | format | with zstd | body | written here |
 //! |---|---|---|---|
@@ -11,7 +13,8 @@
 //! | `l` | `a` | the same with 2 bytes of length | |
 //! | `d` | `D` | 4 bytes: number of offsets; varints: number of open ones, distance of each from the one before | |
 //!
-//! Positions count from the committed offset; numbers are big-endian. Text that begins with `%` is Z85 instead of base64.
+//! Positions count from the committed offset; numbers are big-endian. Text that begins with `%` is
+//! Z85 instead of base64.
 
 mod bits;
 mod delta;
@@ -28,14 +31,15 @@ use crate::done::{Builder, DoneMap};
 
 /// Reads the metadata that was committed with an offset. Empty metadata is an empty map.
 ///
-/// `max_span` is the number of offsets that the map may reach over; 2^31 - 1 at most. What is allocated is bounded by the
-/// length of the text and `max_span` (4 bytes an offset in the worst case, a map that alternates under zstd), whatever
-/// the text claims.
+/// `max_span` is the number of offsets that the map may reach over; 2^31 - 1 at most. What is
+/// allocated is bounded by the length of the text and `max_span` (4 bytes an offset in the worst
+/// case, a map that alternates under zstd), whatever the text claims.
 ///
 /// # Errors
 ///
-/// The text is not metadata of a known format, is damaged, or reaches over more than `max_span`. A consumer that gets an
-/// error begins at the committed offset without a map: messages that had finished above it run again.
+/// The text is not metadata of a known format, is damaged, or reaches over more than `max_span`. A
+/// consumer that gets an error begins at the committed offset without a map: messages that had
+/// finished above it run again.
 pub fn decode(metadata: &str, committed: u64, max_span: u64) -> Result<DoneMap, MetadataError> {
     if metadata.is_empty() {
         return Ok(DoneMap::empty(committed));

@@ -1,17 +1,19 @@
-//! The state of commits: what the broker has, and what is on its way. One at a time, and only an answer moves it.
+//! The state of commits: what the broker has, and what is on its way. One at a time, and only an
+//! answer moves it.
 
 /// Characters of commit metadata that a broker takes by default (`offset.metadata.max.bytes`).
 pub const METADATA_LIMIT: usize = 4096;
 
-/// An offset to commit together with its metadata. Both are of one instant: commit them together or not at all.
+/// An offset to commit together with its metadata. Both are of one instant: commit them together or
+/// not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// The offset to commit: everything below it is done.
     pub offset: u64,
     /// What is done above it; may be empty.
     pub metadata: String,
-    /// Finished offsets, gaps among them, that the metadata does not name for want of room. After a restart their messages
-    /// run again.
+    /// Finished offsets, gaps among them, that the metadata does not name for want of room. After a
+    /// restart their messages run again.
     pub left_out: u64,
     number: u64,
 }
@@ -48,18 +50,26 @@ impl Desk {
 
     /// Whether it is worth while to look closer: metadata costs time.
     pub(crate) const fn wants(&self, offset: u64) -> bool {
-        self.in_flight.is_none() && (self.acknowledged.offset != offset || self.acknowledged.changes != self.changes)
+        self.in_flight.is_none()
+            && (self.acknowledged.offset != offset || self.acknowledged.changes != self.changes)
     }
 
     pub(crate) fn offer(&mut self, offset: u64, metadata: String, left_out: u64) -> Option<Offer> {
-        if self.acknowledged.offset == offset && self.acknowledged.metadata.as_ref() == Some(&metadata) {
+        if self.acknowledged.offset == offset
+            && self.acknowledged.metadata.as_ref() == Some(&metadata)
+        {
             // What finished did not find room: the broker would hear the same again.
             self.acknowledged.changes = self.changes;
             return None;
         }
         self.offers += 1;
         let number = self.offers;
-        self.in_flight = Some(Sample { number, offset, changes: self.changes, metadata: Some(metadata.clone()) });
+        self.in_flight = Some(Sample {
+            number,
+            offset,
+            changes: self.changes,
+            metadata: Some(metadata.clone()),
+        });
         Some(Offer { offset, metadata, left_out, number })
     }
 

@@ -1,4 +1,5 @@
-//! What commit metadata says: the offsets from the committed one on that are done. A value; it does not change.
+//! What commit metadata says: the offsets from the committed one on that are done. A value; it does
+//! not change.
 
 use std::ops::Range;
 
@@ -40,7 +41,8 @@ impl DoneMap {
         self.ranges().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether this offset is done. Offsets below the committed one are no business of the map: false.
+    /// Whether this offset is done. Offsets below the committed one are no business of the map:
+    /// false.
     #[inline]
     pub fn contains(&self, offset: u64) -> bool {
         self.range_at(offset).is_some()
@@ -89,7 +91,8 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// `limit`: how many offsets the map may span; 2^31 - 1 at most, which is what the formats can say.
+    /// `limit`: how many offsets the map may span; 2^31 - 1 at most, which is what the formats can
+    /// say.
     pub(crate) fn new(committed: u64, limit: u64) -> Self {
         Self { map: DoneMap::empty(committed), at: 0, limit: limit.min(i32::MAX as u64) }
     }
@@ -134,7 +137,9 @@ mod tests {
     #[test]
     fn runs_become_ranges() {
         let mut builder = Builder::new(100, 1_000);
-        for (length, is_done) in [(2, false), (3, true), (0, false), (1, true), (4, false), (1, true), (5, false)] {
+        for (length, is_done) in
+            [(2, false), (3, true), (0, false), (1, true), (4, false), (1, true), (5, false)]
+        {
             builder.run(length, is_done).unwrap();
         }
         let map = builder.finish();
@@ -152,6 +157,9 @@ mod tests {
         assert!(builder.run(5, true).is_ok());
         assert!(matches!(builder.run(1, true), Err(MetadataError::TooLong { .. })));
         let mut builder = Builder::new(0, 10);
-        assert!(matches!(builder.run(11, false), Err(MetadataError::TooLong { span: 11, limit: 10 })));
+        assert!(matches!(
+            builder.run(11, false),
+            Err(MetadataError::TooLong { span: 11, limit: 10 })
+        ));
     }
 }

@@ -1,5 +1,5 @@
-//! What there is to say about a partition at one instant: done and open from the commit point on. It reads the tracker's
-//! ring and the restored map as one, and changes neither.
+//! What there is to say about a partition at one instant: done and open from the commit point on.
+//! It reads the tracker's ring and the restored map as one, and changes neither.
 
 use crate::done::DoneMap;
 use crate::ring::{Ring, low_bits};
@@ -30,8 +30,11 @@ impl Picture<'_> {
 
     /// How many positions are done.
     pub(crate) fn done(&self) -> u64 {
-        let restored: u64 =
-            self.restored.ranges_from(self.known).map(|range| range.end - range.start.max(self.known)).sum();
+        let restored: u64 = self
+            .restored
+            .ranges_from(self.known)
+            .map(|range| range.end - range.start.max(self.known))
+            .sum();
         self.known - self.low - self.open + restored
     }
 
@@ -44,7 +47,11 @@ impl Picture<'_> {
         // What stands before the commit point counts as open.
         let (mut at, mut hidden) = (self.low - self.low % 64, (1 << (self.low % 64)) - 1);
         let mut before = u64::MAX;
-        let words = self.ring.words_of(self.low, self.known).into_iter().flat_map(|words| words.chunks(AT_ONCE));
+        let words = self
+            .ring
+            .words_of(self.low, self.known)
+            .into_iter()
+            .flat_map(|words| words.chunks(AT_ONCE));
         for words in words {
             if end >= most {
                 break;
@@ -83,8 +90,8 @@ impl Picture<'_> {
         bounds
     }
 
-    /// A bit a position, the lowest bit of a byte first, 1 is done; and how many are. Ends with the last done position
-    /// below `length`; the number of positions comes first.
+    /// A bit a position, the lowest bit of a byte first, 1 is done; and how many are. Ends with the
+    /// last done position below `length`; the number of positions comes first.
     pub(crate) fn bits(&self, length: u64) -> (u64, Vec<u8>, u64) {
         let end = self.low + length.min(self.len());
         let size = usize::try_from((end - self.low).div_ceil(64) * 8).unwrap_or(usize::MAX);
@@ -121,8 +128,8 @@ impl Picture<'_> {
     }
 }
 
-/// Writes the places of the bits that are set, counted from `first`, and says how many they are. A few are written in any case:
-/// whether there are any is what a processor cannot foresee.
+/// Writes the places of the bits that are set, counted from `first`, and says how many they are. A
+/// few are written in any case: whether there are any is what a processor cannot foresee.
 fn places(mut bits: u64, first: u32, into: &mut [u32]) -> usize {
     let count = bits.count_ones() as usize;
     for places in into.as_chunks_mut::<FORESEEN>().0 {
@@ -139,7 +146,8 @@ fn places(mut bits: u64, first: u32, into: &mut [u32]) -> usize {
 
 fn ones(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
-    let words: u64 = words.iter().map(|word| u64::from(u64::from_le_bytes(*word).count_ones())).sum();
+    let words: u64 =
+        words.iter().map(|word| u64::from(u64::from_le_bytes(*word).count_ones())).sum();
     words + rest.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>()
 }
 
@@ -147,7 +155,9 @@ fn ones(bytes: &[u8]) -> u64 {
 fn fill(bytes: &mut [u8], from: u64, to: u64) {
     let mut at = from;
     while at < to {
-        let Some(byte) = usize::try_from(at / 8).ok().and_then(|index| bytes.get_mut(index)) else { return };
+        let Some(byte) = usize::try_from(at / 8).ok().and_then(|index| bytes.get_mut(index)) else {
+            return;
+        };
         let count = (8 - at % 8).min(to - at);
         *byte |= (u8::MAX >> (8 - count)) << (at % 8);
         at += count;

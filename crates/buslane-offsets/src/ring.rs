@@ -1,7 +1,8 @@
-//! A ring of bits that is addressed by offset. It stores; which offsets are inside of the window is for its owner to
-//! know, and bits outside of the window are zero.
+//! A ring of bits that is addressed by offset. It stores; which offsets are inside of the window is
+//! for its owner to know, and bits outside of the window are zero.
 //!
-//! The window may begin and end in one word, so a window of a power of two of offsets needs no word more.
+//! The window may begin and end in one word, so a window of a power of two of offsets needs no word
+//! more.
 
 /// Bits of a word.
 const WORD: u64 = 64;
@@ -44,7 +45,8 @@ impl Ring {
         self.words[at] &= !(1 << (offset % WORD));
     }
 
-    /// The bits of 64 offsets from this one on. Past the end of a full window they are those of its beginning.
+    /// The bits of 64 offsets from this one on. Past the end of a full window they are those of its
+    /// beginning.
     #[inline]
     pub(crate) fn bits(&self, offset: u64) -> u64 {
         let (at, shift) = (self.index(offset), offset % WORD);
@@ -54,8 +56,9 @@ impl Ring {
         self.words[at] >> shift | self.words[(at + 1) & (self.words.len() - 1)] << (WORD - shift)
     }
 
-    /// The words that hold `from..to`, in their order: up to the end of the ring, and on from its beginning. The first and the
-    /// last may hold other offsets too; of a full window they may be the same word.
+    /// The words that hold `from..to`, in their order: up to the end of the ring, and on from its
+    /// beginning. The first and the last may hold other offsets too; of a full window they may be
+    /// the same word.
     pub(crate) fn words_of(&self, from: u64, to: u64) -> [&[u64]; 2] {
         if from == to {
             return [&[], &[]];
@@ -84,7 +87,8 @@ impl Ring {
         })
     }
 
-    /// The first set bit at or above `from`. The caller knows that there is one: without, this does not end.
+    /// The first set bit at or above `from`. The caller knows that there is one: without, this does
+    /// not end.
     #[inline]
     pub(crate) fn next_set(&self, mut from: u64) -> u64 {
         loop {
@@ -98,7 +102,8 @@ impl Ring {
 
     /// Makes room for a window of `span` offsets that holds what stands in `low..next`.
     pub(crate) fn resize(&mut self, span: u64, low: u64, next: u64) {
-        let words = usize::try_from(span.div_ceil(WORD).max(1)).unwrap_or(usize::MAX).next_power_of_two();
+        let words =
+            usize::try_from(span.div_ceil(WORD).max(1)).unwrap_or(usize::MAX).next_power_of_two();
         let old = std::mem::replace(self, Self { words: vec![0; words] });
         let mut at = low;
         while at < next {
@@ -112,7 +117,10 @@ impl Ring {
     /// How many bits are set in a range that lies inside of the window.
     pub(crate) fn count(&self, from: u64, to: u64) -> u64 {
         let left = (from..to).step_by(64).map(|at| WORD.min(to - at));
-        self.words_from(from).zip(left).map(|(bits, count)| u64::from((bits & low_bits(count)).count_ones())).sum()
+        self.words_from(from)
+            .zip(left)
+            .map(|(bits, count)| u64::from((bits & low_bits(count)).count_ones()))
+            .sum()
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "masked by the number of words")]

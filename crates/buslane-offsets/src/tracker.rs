@@ -1,7 +1,8 @@
 //! The state of one partition: what is open, what is done, what may be committed.
 //!
-//! Pure: it has one owner, no lock, no clock and no broker. It knows offsets, not messages, and not generations: the
-//! owner of an assignment makes a tracker for it and drops completions of an earlier one.
+//! Pure: it has one owner, no lock, no clock and no broker. It knows offsets, not messages, and not
+//! generations: the owner of an assignment makes a tracker for it and drops completions of an
+//! earlier one.
 
 mod commit;
 
@@ -14,9 +15,9 @@ use crate::ring::Ring;
 /// What a tracker may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Offsets between the lowest open one and the highest delivered one, both included. One bit each, allocated as it is
-    /// needed. At least 1, at most 2^31 - 1, which is what the metadata can say; a value outside is taken as the nearest
-    /// one inside. Default: 1,048,576 (128 KiB).
+    /// Offsets between the lowest open one and the highest delivered one, both included. One bit
+    /// each, allocated as it is needed. At least 1, at most 2^31 - 1, which is what the metadata
+    /// can say; a value outside is taken as the nearest one inside. Default: 1,048,576 (128 KiB).
     pub span: u64,
 }
 
@@ -36,14 +37,15 @@ pub enum Delivery {
     Done,
     /// It is being handled: drop this copy.
     Open,
-    /// The span is full: stop reading this partition and deliver this message again later. Nothing has changed.
+    /// The span is full: stop reading this partition and deliver this message again later. Nothing
+    /// has changed.
     Full,
 }
 
 /// Which offsets of a partition are open, and which are done.
 ///
-/// Offsets that never arrive (compaction, transaction markers) count as done once a later one has arrived. Offsets are
-/// below 2^63, as those of brokers are.
+/// Offsets that never arrive (compaction, transaction markers) count as done once a later one has
+/// arrived. Offsets are below 2^63, as those of brokers are.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     span: u64,
@@ -97,8 +99,8 @@ impl Tracker {
 
     /// A message arrived.
     ///
-    /// When the very first one lies below the start, the offsets were reset: what was restored says nothing about them
-    /// and is dropped, and the tracker begins there.
+    /// When the very first one lies below the start, the offsets were reset: what was restored says
+    /// nothing about them and is dropped, and the tracker begins there.
     #[inline]
     pub fn deliver(&mut self, offset: u64) -> Delivery {
         if self.is_fresh {
@@ -114,7 +116,8 @@ impl Tracker {
         if offset - low >= self.span {
             return Delivery::Full;
         }
-        let follows_open = (self.open > 0) & (offset == self.next) & self.ring.get(offset.wrapping_sub(1));
+        let follows_open =
+            (self.open > 0) & (offset == self.next) & self.ring.get(offset.wrapping_sub(1));
         let is_done = self.restored.contains(offset);
         let before = self.next;
         self.low = low;
@@ -141,8 +144,9 @@ impl Tracker {
         }
         self.ring.clear(offset);
         self.open -= 1;
-        // The neighbours count only inside of the window: outside, the ring shows its other end. No branches, because
-        // nothing predicts them; one open neighbour leaves the number of runs, two split one, none ends one.
+        // The neighbours count only inside of the window: outside, the ring shows its other end. No
+        // branches, because nothing predicts them; one open neighbour leaves the number of runs,
+        // two split one, none ends one.
         let below = (offset > self.low) & self.ring.get(offset.wrapping_sub(1));
         let above = (offset + 1 < self.next) & self.ring.get(offset + 1);
         self.open_runs = self.open_runs + u64::from(below) + u64::from(above) - 1;
@@ -169,8 +173,8 @@ impl Tracker {
         }
     }
 
-    /// Nobody handles this open message any more. It stays open, and [`Tracker::deliver`] answers [`Delivery::New`] when it
-    /// arrives again. False, and nothing changes, when it is not open.
+    /// Nobody handles this open message any more. It stays open, and [`Tracker::deliver`] answers
+    /// [`Delivery::New`] when it arrives again. False, and nothing changes, when it is not open.
     pub fn give_back(&mut self, offset: u64) -> bool {
         let is_open = self.is_open(offset);
         if is_open {
@@ -209,7 +213,8 @@ impl Tracker {
         self.span - self.span()
     }
 
-    /// Gives back memory that the present span does not need. For partitions that have gone idle: O(span).
+    /// Gives back memory that the present span does not need. For partitions that have gone idle:
+    /// O(span).
     pub fn shrink(&mut self) {
         self.ring.resize(self.span(), self.low, self.next);
     }
@@ -231,7 +236,8 @@ impl Tracker {
         }
     }
 
-    /// With nothing open the commit point follows `next`, over what is restored there too: a commit needs no map for it.
+    /// With nothing open the commit point follows `next`, over what is restored there too: a commit
+    /// needs no map for it.
     fn skip_restored(&mut self) {
         if self.open == 0 {
             if let Some(range) = self.restored.range_at(self.next) {
@@ -254,7 +260,8 @@ impl Tracker {
 
     #[cold]
     fn grow(&mut self, before: u64) {
-        // The ring holds what lay below the `next` of before. It at least doubles, so copying stays a constant share.
+        // The ring holds what lay below the `next` of before. It at least doubles, so copying stays
+        // a constant share.
         self.ring.resize(self.span(), self.low, before);
     }
 }

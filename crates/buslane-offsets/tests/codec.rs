@@ -1,4 +1,5 @@
-//! The metadata formats: vectors of the Java classes (T7), and text that nobody wrote (T6). SPEC: K2.
+//! The metadata formats: vectors of the Java classes (T7), and text that nobody wrote (T6). SPEC:
+//! K2.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use allocation_counter::measure;
@@ -27,9 +28,17 @@ struct Vector<'a> {
 fn vectors(text: &str) -> impl Iterator<Item = Vector<'_>> {
     text.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let columns: Vec<&str> = line.split('\t').collect();
-        let [format, committed, end, open, metadata] = columns[..] else { panic!("five columns: {line}") };
+        let [format, committed, end, open, metadata] = columns[..] else {
+            panic!("five columns: {line}")
+        };
         let open = open.split(',').filter(|part| *part != "-").flat_map(offsets).collect();
-        Vector { format, committed: committed.parse().unwrap(), end: end.parse().unwrap(), open, metadata }
+        Vector {
+            format,
+            committed: committed.parse().unwrap(),
+            end: end.parse().unwrap(),
+            open,
+            metadata,
+        }
     })
 }
 
@@ -50,7 +59,13 @@ fn inv_t7_k2_metadata_of_the_java_classes_is_read() {
     let mut formats = BTreeSet::new();
     for vector in vectors(THEIRS) {
         let done = codec::decode(vector.metadata, vector.committed, MAX_SPAN).unwrap();
-        assert_eq!(open_of(&done, vector.end), vector.open, "{} {}", vector.format, vector.metadata);
+        assert_eq!(
+            open_of(&done, vector.end),
+            vector.open,
+            "{} {}",
+            vector.format,
+            vector.metadata
+        );
         let last = (vector.committed..vector.end).rfind(|offset| !vector.open.contains(offset));
         assert_eq!(done.end(), last.unwrap() + 1, "{} {}", vector.format, vector.metadata);
         formats.insert(vector.format);
@@ -58,13 +73,15 @@ fn inv_t7_k2_metadata_of_the_java_classes_is_read() {
     assert_eq!(formats.into_iter().collect::<String>(), "Jaelnops");
 }
 
-/// What we write today is what the Java classes have read. The plain formats byte for byte; zstd may write another frame.
+/// What we write today is what the Java classes have read. The plain formats byte for byte; zstd
+/// may write another frame.
 #[test]
 fn inv_t7_k2_metadata_of_ours_is_read_by_the_java_classes() {
     let mut formats = BTreeSet::new();
     for vector in vectors(OURS) {
         let mut tracker = Tracker::new(vector.committed, Limits::default());
-        (vector.committed..vector.end).for_each(|offset| assert_eq!(tracker.deliver(offset), Delivery::New));
+        (vector.committed..vector.end)
+            .for_each(|offset| assert_eq!(tracker.deliver(offset), Delivery::New));
         (vector.committed..vector.end)
             .filter(|at| !vector.open.contains(at))
             .for_each(|at| assert!(tracker.complete(at)));
@@ -76,7 +93,10 @@ fn inv_t7_k2_metadata_of_ours_is_read_by_the_java_classes() {
             assert_eq!(offer.metadata, vector.metadata);
         }
         for text in [&offer.metadata, vector.metadata] {
-            assert_eq!(open_of(&codec::decode(text, offer.offset, MAX_SPAN).unwrap(), vector.end), vector.open);
+            assert_eq!(
+                open_of(&codec::decode(text, offer.offset, MAX_SPAN).unwrap(), vector.end),
+                vector.open
+            );
         }
         formats.insert(vector.format);
     }
@@ -93,13 +113,15 @@ fn codec_format(metadata: &str) -> &'static str {
     }
 }
 
-/// The fork's formats, written by hand after its description: 10 offsets, open are 0, 3 and 9 (and 199 of 200).
+/// The fork's formats, written by hand after its description: 10 offsets, open are 0, 3 and 9 (and
+/// 199 of 200).
 #[test]
 fn the_fork_is_read() {
     let list = [b'd', 0, 0, 0, 10, 3, 0, 3, 6];
     let far = [b'd', 0, 0, 0, 200, 1, 0xc7, 1];
-    let open =
-        |text: &str, end| open_of(&codec::decode(text, 50, MAX_SPAN).unwrap(), end).into_iter().collect::<Vec<_>>();
+    let open = |text: &str, end| {
+        open_of(&codec::decode(text, 50, MAX_SPAN).unwrap(), end).into_iter().collect::<Vec<_>>()
+    };
     assert_eq!(open(&base64(&list), 60), [50, 53, 59]);
     assert_eq!(open(&base64(&far), 250), [249]);
     let mut packed = vec![b'D'];
@@ -122,14 +144,24 @@ fn what_is_not_metadata_is_an_error_that_says_why() {
     for format in [b'L', 0xee, b'r', b'z', 0] {
         assert_eq!(decode(&base64(&[format, 0, 0])), MetadataError::UnknownFormat { format });
     }
-    for truncated in
-        [&b"e\0\0\0"[..], b"n\0", b"o\0\0", b"l\0", b"l\0\x09\xff", b"o\0\0\0\x01", b"d\0\0", b"d\0\0\0\x09\x01\x80"]
-    {
+    for truncated in [
+        &b"e\0\0\0"[..],
+        b"n\0",
+        b"o\0\0",
+        b"l\0",
+        b"l\0\x09\xff",
+        b"o\0\0\0\x01",
+        b"d\0\0",
+        b"d\0\0\0\x09\x01\x80",
+    ] {
         assert_eq!(decode(&base64(truncated)), MetadataError::Truncated, "{truncated:?}");
     }
-    for malformed in
-        [&b"e\xff\xff\xff\xff"[..], b"o\xff\xff\xff\xff", b"d\0\0\0\x09\x01\x09", b"d\0\0\0\x09\x02\x01\x00"]
-    {
+    for malformed in [
+        &b"e\xff\xff\xff\xff"[..],
+        b"o\xff\xff\xff\xff",
+        b"d\0\0\0\x09\x01\x09",
+        b"d\0\0\0\x09\x02\x01\x00",
+    ] {
         assert_eq!(decode(&base64(malformed)), MetadataError::Malformed, "{malformed:?}");
     }
     assert_eq!(decode(&base64(b"pno frame")), MetadataError::Compressed);
@@ -164,7 +196,10 @@ fn inv_t6_claims_allocate_nothing() {
         )
     });
     assert!(run.bytes_max < 1_000);
-    assert_eq!(codec::decode(&base64(b"e\0\0\0\x01\x7f\xff\xff\xfe"), 0, u64::MAX).unwrap().done(), (1 << 31) - 2);
+    assert_eq!(
+        codec::decode(&base64(b"e\0\0\0\x01\x7f\xff\xff\xfe"), 0, u64::MAX).unwrap().done(),
+        (1 << 31) - 2
+    );
 }
 
 proptest! {

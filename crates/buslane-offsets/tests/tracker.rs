@@ -1,5 +1,6 @@
-//! The invariants of the tracker, on random histories. T10 (completions of an earlier generation) is its owner's: a tracker
-//! is of one generation. T6 and T7 are in `codec.rs`. SPEC: K2 as far as it is about one partition.
+//! The invariants of the tracker, on random histories. T10 (completions of an earlier generation)
+//! is its owner's: a tracker is of one generation. T6 and T7 are in `codec.rs`. SPEC: K2 as far as
+//! it is about one partition.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 mod twin;
@@ -20,7 +21,8 @@ fn config(cases: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(config(2_000))]
 
-    /// Every history is that of the twin, whose commit point is the lowest open offset by definition.
+    /// Every history is that of the twin, whose commit point is the lowest open offset by
+    /// definition.
     #[test]
     fn inv_t1_k2_no_commit_passes_an_open_offset(
         start in start(), runs in runs(), span in 1..300_u64, ops in prop::collection::vec(op(), 1..200)
@@ -77,7 +79,8 @@ proptest! {
         prop_assert_eq!(tracker.offer(4096), other.offer(4096));
     }
 
-    /// A crash at any point: what was not done before it runs again, what the last acknowledged commit names does not.
+    /// A crash at any point: what was not done before it runs again, what the last acknowledged
+    /// commit names does not.
     #[test]
     fn inv_t8_k2_after_a_restart_what_was_open_runs_and_what_was_told_does_not(
         start in start(), runs in runs(), ops in prop::collection::vec(op(), 1..200), more in prop::collection::vec(op(), 0..50)
@@ -120,7 +123,8 @@ proptest! {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// What the metadata says is what is done; in the twin's `offer`. Here on larger maps that do not all fit.
+    /// What the metadata says is what is done; in the twin's `offer`. Here on larger maps that do
+    /// not all fit.
     #[test]
     fn inv_t5_metadata_is_honest_and_within_the_limit(
         start in start(), share in 0..100_u64, period in 1..50_u64, limit in prop_oneof![Just(4096_usize), 0..600_usize],
@@ -157,7 +161,10 @@ fn a_full_span_stops_the_intake_until_the_lowest_is_done() {
     assert!(tracker.complete(50));
     assert_eq!(tracker.deliver(100), Delivery::Full);
     assert!(tracker.complete(0));
-    assert_eq!((tracker.room(), tracker.deliver(100), tracker.deliver(101)), (1, Delivery::New, Delivery::Full));
+    assert_eq!(
+        (tracker.room(), tracker.deliver(100), tracker.deliver(101)),
+        (1, Delivery::New, Delivery::Full)
+    );
 }
 
 #[test]
@@ -169,7 +176,10 @@ fn what_was_given_back_is_read_again() {
     assert!(tracker.complete(2) && tracker.give_back(3) && tracker.give_back(1));
     assert_eq!(tracker.next_wanted(), Some(1));
     let again: Vec<Delivery> = (1..6).map(|offset| tracker.deliver(offset)).collect();
-    assert_eq!(again, [Delivery::New, Delivery::Done, Delivery::New, Delivery::Open, Delivery::New]);
+    assert_eq!(
+        again,
+        [Delivery::New, Delivery::Done, Delivery::New, Delivery::Open, Delivery::New]
+    );
     assert_eq!((tracker.next_wanted(), tracker.low(), tracker.open()), (None, 0, 5));
 }
 

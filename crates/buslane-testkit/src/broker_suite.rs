@@ -1,10 +1,11 @@
-//! What every broker promises, as one suite: each scenario is a test of its own, named for the requirement it proves.
+//! What every broker promises, as one suite: each scenario is a test of its own, named for the
+//! requirement it proves.
 //!
-//! Implement [`BrokerFixture`] and write [`broker_suite!`](crate::broker_suite!). Each test runs on a runtime of its own
-//! with two workers; when its scenario is over, no task may be left on it.
+//! Implement [`BrokerFixture`] and write [`broker_suite!`](crate::broker_suite!). Each test runs on
+//! a runtime of its own with two workers; when its scenario is over, no task may be left on it.
 //!
-//! A scenario that a backend cannot meet is listed in [`Capabilities::unmet`] with its reason; pin that list in a test
-//! of the backend, so that it does not grow unseen.
+//! A scenario that a backend cannot meet is listed in [`Capabilities::unmet`] with its reason; pin
+//! that list in a test of the backend, so that it does not grow unseen.
 
 pub mod basics;
 mod feed;
@@ -28,9 +29,11 @@ use std::{
 /// What a backend can do, and how patient its tests are.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
-    /// Partitions of a topic that is created by its first use; `None` where there are none. Default: 8.
+    /// Partitions of a topic that is created by its first use; `None` where there are none.
+    /// Default: 8.
     pub partitions: Option<u32>,
-    /// Records that a partition holds before publishers wait; `None` where nothing makes them wait. Default: none.
+    /// Records that a partition holds before publishers wait; `None` where nothing makes them wait.
+    /// Default: none.
     pub capacity: Option<usize>,
     /// How long a step of a scenario may take. Default: [`LIMIT`].
     pub patience: Duration,
@@ -63,7 +66,8 @@ pub trait BrokerFixture: Send + Sync + 'static {
     /// A new member; members of one fixture share one broker.
     fn member(&self, spec: MemberSpec) -> impl Future<Output = Arc<dyn Broker>> + Send;
 
-    /// The name to use for a topic or a group: of this fixture alone, where fixtures share a server.
+    /// The name to use for a topic or a group: of this fixture alone, where fixtures share a
+    /// server.
     fn name(&self, what: &str) -> String {
         what.to_owned()
     }
@@ -89,7 +93,11 @@ impl<F: BrokerFixture> Ground<F> {
 
     /// What a member of `group` is made of, at its defaults.
     pub fn spec(&self, group: &str) -> MemberSpec {
-        MemberSpec { group: self.fixture.name(group), drain_deadline: DRAIN, publish_timeout: LIMIT }
+        MemberSpec {
+            group: self.fixture.name(group),
+            drain_deadline: DRAIN,
+            publish_timeout: LIMIT,
+        }
     }
 
     /// A member of `group`.
@@ -123,9 +131,11 @@ impl Feed {
     ///
     /// # Panics
     /// When the broker refuses.
-    // Not an `async fn`: an intake is not `Sync`, and the future of one could not move between threads.
+    // Not an `async fn`: an intake is not `Sync`, and the future of one could not move between
+    // threads.
     pub fn subscribe(&self, topic: &Topic) -> impl Future<Output = ()> + Send + use<> {
-        let (broker, topics) = (Arc::clone(&self.broker), [(topic.clone(), SubscribeOptions::default())]);
+        let (broker, topics) =
+            (Arc::clone(&self.broker), [(topic.clone(), SubscribeOptions::default())]);
         async move { broker.subscribe(&topics).await.expect("a member subscribes") }
     }
 }
@@ -139,7 +149,8 @@ where
     F: BrokerFixture,
     Fut: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime for the test");
     runtime.block_on(async {
         let fixture = fixture();
@@ -167,6 +178,9 @@ where
 /// When one does not.
 pub fn check_unmet(unmet: &[(&str, &str)], scenarios: &[&str]) {
     for (name, _) in unmet {
-        assert!(scenarios.contains(name), "{name} is listed as unmet, but there is no such scenario");
+        assert!(
+            scenarios.contains(name),
+            "{name} is listed as unmet, but there is no such scenario"
+        );
     }
 }

@@ -1,11 +1,12 @@
-//! What every bus promises, whatever broker and pool it has: each scenario is a test of its own, named for the
-//! requirement it proves.
+//! What every bus promises, whatever broker and pool it has: each scenario is a test of its own,
+//! named for the requirement it proves.
 //!
-//! Implement [`BusFixture`] and write [`bus_suite!`](crate::bus_suite!). It runs each scenario with both pools, on a
-//! runtime of its own with two workers; when it is over, no task and no thread of it may be left.
+//! Implement [`BusFixture`] and write [`bus_suite!`](crate::bus_suite!). It runs each scenario with
+//! both pools, on a runtime of its own with two workers; when it is over, no task and no thread of
+//! it may be left.
 //!
-//! Not here: what the broker does alone ([`broker_suite`](mod@crate::broker_suite)) and what the pool does alone
-//! ([`pool_suite`](mod@crate::pool_suite)).
+//! Not here: what the broker does alone ([`broker_suite`](mod@crate::broker_suite)) and what the
+//! pool does alone ([`pool_suite`](mod@crate::pool_suite)).
 
 pub mod backlog;
 pub mod basics;
@@ -65,8 +66,8 @@ pub use kit::{Ground, each_pool};
 pub use meddler::Meddler;
 pub use run::{check_unmet, run};
 pub use seen::{
-    Note, Seen, envelope, events_of, fails, notes_events, notes_messages, notes_then_waits, now, publish,
-    publish_numbers, waits_then_notes,
+    Note, Seen, envelope, events_of, fails, notes_events, notes_messages, notes_then_waits, now,
+    publish, publish_numbers, waits_then_notes,
 };
 pub use spans::SpanSeen;
 
@@ -98,7 +99,8 @@ impl PoolKind {
 /// What a backend can do, and how patient its tests are.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
-    /// Records that a partition holds before publishers wait; `None` where nothing makes them wait. Default: none.
+    /// Records that a partition holds before publishers wait; `None` where nothing makes them wait.
+    /// Default: none.
     pub capacity: Option<usize>,
     /// How long a step of a scenario may take. Default: [`LIMIT`].
     pub patience: Duration,
@@ -132,16 +134,18 @@ pub trait BusFixture: Send + Sync + 'static {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// What the configuration of each bus begins with. Group, pool sizes and retries are the scenario's.
+    /// What the configuration of each bus begins with. Group, pool sizes and retries are the
+    /// scenario's.
     fn config(&self) -> Config {
         Config::default()
     }
 
-    /// A connection to the broker; those of one fixture share one broker. A group that is new starts at the oldest
-    /// message.
+    /// A connection to the broker; those of one fixture share one broker. A group that is new
+    /// starts at the oldest message.
     fn broker(&self, spec: MemberSpec) -> BoxFuture<'_, Arc<dyn Broker>>;
 
-    /// The name to use for a topic or a group: of this fixture alone, where fixtures share a server.
+    /// The name to use for a topic or a group: of this fixture alone, where fixtures share a
+    /// server.
     fn name(&self, what: &str) -> String {
         what.to_owned()
     }
@@ -152,6 +156,7 @@ pub trait BusFixture: Send + Sync + 'static {
         Box::pin(async { false })
     }
 
-    /// Messages of a topic that a group has not settled. Where only a position is kept, all from there on.
+    /// Messages of a topic that a group has not settled. Where only a position is kept, all from
+    /// there on.
     fn unsettled<'a>(&'a self, group: &'a str, topic: &'a Topic) -> BoxFuture<'a, u64>;
 }

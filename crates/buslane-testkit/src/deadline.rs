@@ -7,12 +7,13 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Bounds a hang, and nothing else: long enough for a machine whose cores all do something else. Only a failing test waits as
-/// long. Timeouts of configurations that a test does not try are as long too.
+/// Bounds a hang, and nothing else: long enough for a machine whose cores all do something else.
+/// Only a failing test waits as long. Timeouts of configurations that a test does not try are as
+/// long too.
 pub const LIMIT: Duration = Duration::from_secs(180);
 
-/// How long a member of a test may be starved before others take over what it has. A scenario in which one dies without a word
-/// waits as long, so it is no longer than it must be.
+/// How long a member of a test may be starved before others take over what it has. A scenario in
+/// which one dies without a word waits as long, so it is no longer than it must be.
 pub const SILENCE: Duration = Duration::from_secs(12);
 
 /// What open deliveries of a partition are given before it moves, in a test that settles them.
@@ -29,9 +30,9 @@ pub async fn within<F: Future>(limit: Duration, what: &str, future: F) -> F::Out
     }
 }
 
-/// Lets others go on, between two looks at something: where time is real, for a millisecond, without the runtime's timers, which
-/// stand still while handlers compute; where it may be paused, for a turn alone, because a runtime that has nothing to do moves
-/// paused time on.
+/// Lets others go on, between two looks at something: where time is real, for a millisecond,
+/// without the runtime's timers, which stand still while handlers compute; where it may be paused,
+/// for a turn alone, because a runtime that has nothing to do moves paused time on.
 pub async fn turn() {
     if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
         std::thread::sleep(Duration::from_millis(1));

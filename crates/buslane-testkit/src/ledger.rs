@@ -65,7 +65,9 @@ impl Ledger {
     /// When that takes too long.
     pub async fn settled(&self, count: usize) {
         let mut settled = self.settled.subscribe();
-        within(LIMIT, "the jobs are settled", settled.wait_for(|now| *now >= count)).await.expect("the ledger lives");
+        within(LIMIT, "the jobs are settled", settled.wait_for(|now| *now >= count))
+            .await
+            .expect("the ledger lives");
     }
 
     /// The ends so far, in the order in which they were heard of.

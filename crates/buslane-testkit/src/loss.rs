@@ -1,5 +1,5 @@
-//! A server that is lost and comes back while a member reads and another publishes: both go on by themselves, nothing is
-//! lost, and the order of each key stays.
+//! A server that is lost and comes back while a member reads and another publishes: both go on by
+//! themselves, nothing is lost, and the order of each key stays.
 
 use crate::{
     broker_suite::{Feed, bodies, record, settle},
@@ -48,11 +48,12 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Twice: breaks the server, waits until the member says so, mends it, and waits until both go on. Then waits until all
-    /// that was published has come.
+    /// Twice: breaks the server, waits until the member says so, mends it, and waits until both go
+    /// on. Then waits until all that was published has come.
     ///
     /// # Panics
-    /// When something is lost, out of order, again where that is not allowed, or late. Outside of a multi-threaded runtime.
+    /// When something is lost, out of order, again where that is not allowed, or late. Outside of a
+    /// multi-threaded runtime.
     pub async fn is_survived(mut self) {
         let stop = Arc::new(AtomicBool::new(false));
         let publishing = publishes(self.publisher, self.topic, Arc::clone(&stop), self.patience);
@@ -61,10 +62,13 @@ impl Loss {
         read.until("a beginning", member, |_, rounds| rounds >= 50).await;
         for _ in 0..2 {
             tokio::task::block_in_place(|| (self.lose)(&mut self.server));
-            read.until("the loss", member, |member, _| member.connection.last() == Some(&false)).await;
+            read.until("the loss", member, |member, _| member.connection.last() == Some(&false))
+                .await;
             tokio::task::block_in_place(|| (self.mend)(&mut self.server));
             let before = read.rounds();
-            let goes_on = |member: &Feed, rounds| member.connection.last() == Some(&true) && rounds >= before + 50;
+            let goes_on = |member: &Feed, rounds| {
+                member.connection.last() == Some(&true) && rounds >= before + 50
+            };
             read.until("the return", member, goes_on).await;
         }
         stop.store(true, Ordering::SeqCst);
@@ -74,9 +78,14 @@ impl Loss {
     }
 }
 
-/// Publishes a record of each key, every second one with an event id, again and again, one round after the other; ends with
-/// the number of rounds.
-fn publishes(broker: Arc<dyn Broker>, topic: Topic, stop: Arc<AtomicBool>, patience: Duration) -> JoinHandle<usize> {
+/// Publishes a record of each key, every second one with an event id, again and again, one round
+/// after the other; ends with the number of rounds.
+fn publishes(
+    broker: Arc<dyn Broker>,
+    topic: Topic,
+    stop: Arc<AtomicBool>,
+    patience: Duration,
+) -> JoinHandle<usize> {
     tokio::spawn(async move {
         let mut rounds = 0;
         while !stop.load(Ordering::SeqCst) {
@@ -126,10 +135,14 @@ impl Read {
 
     fn came(&mut self, body: &str) {
         let (key, round) = body.split_once(' ').expect("a key and a round");
-        let (key, round): (usize, usize) = (key.parse().expect("a key"), round.parse().expect("a round"));
+        let (key, round): (usize, usize) =
+            (key.parse().expect("a key"), round.parse().expect("a round"));
         let next = self.next.entry(key).or_default();
         assert!(round <= *next, "round {round} of key {key} came before round {next}");
-        assert!(round == *next || self.again == Again::Allowed, "round {round} of key {key} came again");
+        assert!(
+            round == *next || self.again == Again::Allowed,
+            "round {round} of key {key} came again"
+        );
         *next = (*next).max(round + 1);
     }
 

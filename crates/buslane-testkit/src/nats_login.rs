@@ -1,11 +1,13 @@
-//! Credentials of NATS that live as long as a test: an operator, an account and a user, as signed tokens.
+//! Credentials of NATS that live as long as a test: an operator, an account and a user, as signed
+//! tokens.
 
 use crate::folder::Folder;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use nkeys::KeyPair;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// An operator, an account and a user: the file that the user logs in with, and what the server is told.
+/// An operator, an account and a user: the file that the user logs in with, and what the server is
+/// told.
 pub struct Credentials {
     folder: Folder,
     operator: String,
@@ -35,13 +37,15 @@ impl Credentials {
     }
 
     fn until(end: Option<u64>) -> Self {
-        let (operator, account, user) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_user());
+        let (operator, account, user) =
+            (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_user());
         let system = KeyPair::new_account();
         let unlimited = serde_json::json!({
             "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
             "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
         });
-        let account_claims = serde_json::json!({ "type": "account", "version": 2, "limits": unlimited });
+        let account_claims =
+            serde_json::json!({ "type": "account", "version": 2, "limits": unlimited });
         let user_claims = serde_json::json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
         let operator_claims = serde_json::json!({ "type": "operator", "version": 2 });
         let seed = user.seed().expect("a seed");
@@ -59,7 +63,12 @@ impl Credentials {
             operator: token(&operator, &operator, "operator", &operator_claims),
             system: (
                 system.public_key(),
-                token(&operator, &system, "system", &serde_json::json!({ "type": "account", "version": 2 })),
+                token(
+                    &operator,
+                    &system,
+                    "system",
+                    &serde_json::json!({ "type": "account", "version": 2 }),
+                ),
             ),
             account: (account.public_key(), token(&operator, &account, "account", &account_claims)),
             seed,
@@ -102,7 +111,9 @@ fn token_until(
     claims: &serde_json::Value,
     end: Option<u64>,
 ) -> String {
-    let encode = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).expect("JSON"));
+    let encode = |value: &serde_json::Value| {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).expect("JSON"))
+    };
     let header = encode(&serde_json::json!({ "typ": "JWT", "alg": "ed25519-nkey" }));
     let mut body = serde_json::json!({
         "jti": subject.public_key(), "iat": 1_700_000_000, "iss": issuer.public_key(), "name": name,

@@ -48,8 +48,11 @@ impl OwnServer {
     }
 
     fn serve(program: &mut Command) -> Self {
-        let mut child =
-            program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program that starts servers");
+        let mut child = program
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program that starts servers");
         let words = child.stdin.take();
         let mut answers = BufReader::new(child.stdout.take().expect("piped")).lines();
         let address = answers.next().expect("a server that starts").expect("its address");
@@ -77,7 +80,8 @@ impl OwnServer {
     }
 
     fn tell(&mut self, word: &str) {
-        writeln!(self.words.as_mut().expect("open until the end"), "{word}").expect("a program that listens");
+        writeln!(self.words.as_mut().expect("open until the end"), "{word}")
+            .expect("a program that listens");
         let answer = self.answers.next().expect("a program that answers").expect("text");
         assert_eq!(answer, "done", "after {word}");
     }

@@ -1,7 +1,8 @@
-//! What every pool must do: one scenario a function, run by every pool through [`pool_suite!`](crate::pool_suite!).
+//! What every pool must do: one scenario a function, run by every pool through
+//! [`pool_suite!`](crate::pool_suite!).
 //!
-//! A scenario sees a pool only through the contract. Each runs on a runtime of its own, with two threads or, where
-//! time matters, with one thread and paused time; afterwards no task may be left.
+//! A scenario sees a pool only through the contract. Each runs on a runtime of its own, with two
+//! threads or, where time matters, with one thread and paused time; afterwards no task may be left.
 
 pub mod bounds;
 pub mod fairness;
@@ -78,16 +79,19 @@ pub trait PoolFixture {
 
 /// Runs a scenario on two threads, and fails when it takes too long or leaves a task behind.
 pub fn run<F: Future<Output = ()>>(scenario: F) {
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime");
+    let runtime =
+        Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime");
     runtime.block_on(async {
         deadline::within(2 * deadline::LIMIT, "the scenario ends", scenario).await;
         leak::no_more_tasks_than(0).await;
     });
 }
 
-/// Runs a scenario on one thread with paused time: nothing happens by chance, and an hour takes no time.
+/// Runs a scenario on one thread with paused time: nothing happens by chance, and an hour takes no
+/// time.
 pub fn run_paused<F: Future<Output = ()>>(scenario: F) {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let runtime =
+        Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let started = Instant::now();
     runtime.block_on(async {
         deadline::within(Duration::from_hours(1_000), "the scenario ends", scenario).await;
@@ -96,8 +100,9 @@ pub fn run_paused<F: Future<Output = ()>>(scenario: F) {
     assert!(started.elapsed() < 2 * deadline::LIMIT, "paused time takes no time");
 }
 
-/// Writes one `#[test]` for each scenario of the suite, in a module of its own: `pool_suite!(keyed, Fixture);`.
-/// The second argument is an expression that gives a [`PoolFixture`](crate::pool_suite::PoolFixture).
+/// Writes one `#[test]` for each scenario of the suite, in a module of its own: `pool_suite!(keyed,
+/// Fixture);`. The second argument is an expression that gives a
+/// [`PoolFixture`](crate::pool_suite::PoolFixture).
 #[macro_export]
 macro_rules! pool_suite {
     ($name:ident, $fixture:expr) => {

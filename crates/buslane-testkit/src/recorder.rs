@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 /// What the handlers of one test have seen, key by key.
 ///
-/// The first message of a key has sequence 1. A message may come again, as after a redelivery; it must not come
-/// after a later one of its key.
+/// The first message of a key has sequence 1. A message may come again, as after a redelivery; it
+/// must not come after a later one of its key.
 #[derive(Debug)]
 pub struct Recorder {
     keys: Box<[Key]>,
@@ -29,7 +29,8 @@ impl Recorder {
         Self { keys, handled: AtomicU64::new(0), violations: AtomicU64::new(0) }
     }
 
-    /// Begins the handling of a message that was [stamped](stamp); it ends when the visit is dropped.
+    /// Begins the handling of a message that was [stamped](stamp); it ends when the visit is
+    /// dropped.
     pub fn visit(&self, message: &Message) -> Visit<'_> {
         let (key, sequence) = key_and_sequence(message);
         let entry = &self.keys[usize::try_from(key).expect("keys are small")];

@@ -39,8 +39,8 @@ impl Barrier {
         self.opened.notify_all();
     }
 
-    /// Blocks the thread until the gate is open, or a test that failed would have ended long ago; tells whether it
-    /// is open.
+    /// Blocks the thread until the gate is open, or a test that failed would have ended long ago;
+    /// tells whether it is open.
     pub fn block(&self) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = crate::deadline::LIMIT / 2;

@@ -48,9 +48,9 @@ use topics::Topics;
 /// Cloning is cheap and gives the same bus.
 ///
 /// # Drop behaviour
-/// Dropping the last clone without [`EventBus::shutdown`] is like a crash: handlers are cancelled at their next
-/// `.await`, and what was not settled is delivered again. A handler that holds a clone keeps the bus alive until
-/// it is shut down.
+/// Dropping the last clone without [`EventBus::shutdown`] is like a crash: handlers are cancelled
+/// at their next `.await`, and what was not settled is delivered again. A handler that holds a
+/// clone keeps the bus alive until it is shut down.
 #[derive(Clone)]
 pub struct EventBus(Arc<Inner>);
 
@@ -82,14 +82,16 @@ type ReconnectCallback = Arc<dyn Fn() + Send + Sync>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Which pool runs the lanes: `keyed` or `actor`; `split` while both do, see [`EventBus::rollout`].
+    /// Which pool runs the lanes: `keyed` or `actor`; `split` while both do, see
+    /// [`EventBus::rollout`].
     pub pool: &'static str,
     /// Figures of the pool.
     pub lanes: PoolStats,
     /// Topics that are read for this bus and have no handler: their messages are held.
     pub held_topics: Vec<Topic>,
-    /// Partitions that wait for room: behind a full lane, a full pool, or more blocked messages than there may be. What is
-    /// named here for long holds a key that fails, or has one that is too busy.
+    /// Partitions that wait for room: behind a full lane, a full pool, or more blocked messages
+    /// than there may be. What is named here for long holds a key that fails, or has one that is
+    /// too busy.
     pub stalled_partitions: Vec<StalledPartition>,
     /// Keys that are out of attempts and wait, those blocked longest first: 1,000 at most.
     pub blocked: Vec<BlockedKey>,
@@ -129,7 +131,10 @@ impl EventBus {
         Status {
             pool: flow.pool.name(),
             lanes: flow.pool.stats(),
-            held_topics: joined.into_iter().filter(|topic| flow.registry.get(topic).is_none()).collect(),
+            held_topics: joined
+                .into_iter()
+                .filter(|topic| flow.registry.get(topic).is_none())
+                .collect(),
             stalled_partitions: flow.stalls.all(),
             blocked: blocked.all(),
             blocked_keys: blocked.count(),
@@ -159,29 +164,33 @@ impl EventBus {
         self.0.flow.pool.name()
     }
 
-    /// Calls `callback` each time the connection to the broker is back, from a task of the bus. It must not block.
+    /// Calls `callback` each time the connection to the broker is back, from a task of the bus. It
+    /// must not block.
     pub fn on_reconnect(&self, callback: impl Fn() + Send + Sync + 'static) {
         self.0.on_reconnect.lock().push(Arc::new(callback));
     }
 
-    /// Calls `callback` with each change of the bus's condition, in order, from a task of the bus. It must not block. What
-    /// has happened before is not told: a bus can begin in recovery mode. [`EventBus::status`] says how it stands.
+    /// Calls `callback` with each change of the bus's condition, in order, from a task of the bus.
+    /// It must not block. What has happened before is not told: a bus can begin in recovery mode.
+    /// [`EventBus::status`] says how it stands.
     pub fn on_event(&self, callback: impl Fn(&BusEvent) + Send + Sync + 'static) {
         self.0.on_event.lock().push(Arc::new(callback));
     }
 
-    /// Lets a tracer make its ids for what this bus delivers, and name the context of what it publishes. Once: `false` when
-    /// there is one already, which stays. Before the first subscription, or deliveries that have begun are not told of.
+    /// Lets a tracer make its ids for what this bus delivers, and name the context of what it
+    /// publishes. Once: `false` when there is one already, which stays. Before the first
+    /// subscription, or deliveries that have begun are not told of.
     pub fn set_tracer(&self, tracer: impl Tracer) -> bool {
         self.0.flow.services.tracer.set(Box::new(tracer)).is_ok()
     }
 
-    /// Enters recovery mode, or leaves it at once. While it is on, everything that has a key is processed in the order of
-    /// its key, messages of unordered subscriptions too, at a limited rate and of a limited number of keys at a time.
-    /// Messages that are in the lanes already stay where they are.
+    /// Enters recovery mode, or leaves it at once. While it is on, everything that has a key is
+    /// processed in the order of its key, messages of unordered subscriptions too, at a limited
+    /// rate and of a limited number of keys at a time. Messages that are in the lanes already stay
+    /// where they are.
     ///
-    /// However it was entered, it ends by itself when nothing is behind: see [`RecoveryConfig`]. To slow a
-    /// bus down for longer, limit its rate: [`EventBus::set_subscribe_limit`].
+    /// However it was entered, it ends by itself when nothing is behind: see [`RecoveryConfig`]. To
+    /// slow a bus down for longer, limit its rate: [`EventBus::set_subscribe_limit`].
     ///
     /// [`RecoveryConfig`]: crate::config::RecoveryConfig
     pub fn set_recovery_mode(&self, active: bool) {
@@ -194,12 +203,17 @@ impl EventBus {
         self.0.flow.operations.is_recovering()
     }
 
-    /// What is known of a key: one that has messages of `topic`, or had some not long ago. `None` for one that was never
-    /// seen, or is forgotten. Where a lane holds a key's messages of all topics, it does not matter which of them is named.
+    /// What is known of a key: one that has messages of `topic`, or had some not long ago. `None`
+    /// for one that was never seen, or is forgotten. Where a lane holds a key's messages of all
+    /// topics, it does not matter which of them is named.
     ///
     /// # Errors
     /// A topic name that breaks a rule.
-    pub fn key_state(&self, topic: &str, key: impl AsRef<[u8]>) -> Result<Option<LaneState>, BusError> {
+    pub fn key_state(
+        &self,
+        topic: &str,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<LaneState>, BusError> {
         let topic = self.0.topics.get(topic)?;
         let flow = &self.0.flow;
         Ok(flow.pool.lane(flow.lane_scope.lane(&topic, key.as_ref())))

@@ -15,17 +15,19 @@ pub enum Class {
 /// Decides the class of a handler's error.
 pub type Classifier = Arc<dyn Fn(&HandlerError) -> Class + Send + Sync>;
 
-/// The default: errors of decoding and validation, anywhere in the chain of sources, are permanent; all others are
-/// transient.
+/// The default: errors of decoding and validation, anywhere in the chain of sources, are permanent;
+/// all others are transient.
 #[must_use]
 pub fn classify(error: &HandlerError) -> Class {
     let mut next: Option<&(dyn Error + 'static)> = Some(&**error);
     while let Some(error) = next {
-        let decoding = error.downcast_ref::<serde_json::Error>().is_some_and(|error| !error.is_io());
+        let decoding =
+            error.downcast_ref::<serde_json::Error>().is_some_and(|error| !error.is_io());
         if decoding || error.is::<EnvelopeError>() || error.is::<std::str::Utf8Error>() {
             return Class::Permanent;
         }
-        // The source of an IO error is that of the error it was made from, and passes over that one.
+        // The source of an IO error is that of the error it was made from, and passes over that
+        // one.
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),

@@ -1,9 +1,10 @@
 //! What a bus is told at its start: plain data with a default for everything.
 //!
-//! A value comes from the default, then the file (YAML or TOML), then the environment, then code; the later one
-//! wins. Only [`Config::load`] and [`Config::from_env`] read the process environment.
+//! A value comes from the default, then the file (YAML or TOML), then the environment, then code;
+//! the later one wins. Only [`Config::load`] and [`Config::from_env`] read the process environment.
 //!
-//! Not here: settings of a single subscription or topic, and anything that changes while the bus runs.
+//! Not here: settings of a single subscription or topic, and anything that changes while the bus
+//! runs.
 
 mod backends;
 mod choice;
@@ -33,15 +34,17 @@ pub use delivery::{DeadLetterFormat, LaneScope, RetryConfig, TerminalConfig};
 pub use error::ConfigError;
 pub use health::{HealthConfig, ProbeConfig};
 pub use kafka::{
-    KafkaAssignment, KafkaCompression, KafkaConfig, KafkaConsumerConfig, KafkaIsolation, KafkaLoginConfig,
-    KafkaMechanism, KafkaOffsetReset, KafkaPartitioner, KafkaProducerConfig, KafkaSecurityConfig, KafkaTlsConfig,
-    KafkaTopicConfig,
+    KafkaAssignment, KafkaCompression, KafkaConfig, KafkaConsumerConfig, KafkaIsolation,
+    KafkaLoginConfig, KafkaMechanism, KafkaOffsetReset, KafkaPartitioner, KafkaProducerConfig,
+    KafkaSecurityConfig, KafkaTlsConfig, KafkaTopicConfig,
 };
 pub use nats::{
-    NatsConfig, NatsConsumerConfig, NatsLoginConfig, NatsPartitions, NatsPublisherConfig, NatsSecurityConfig,
-    NatsStart, NatsStorage, NatsStreamConfig, NatsTlsConfig,
+    NatsConfig, NatsConsumerConfig, NatsLoginConfig, NatsPartitions, NatsPublisherConfig,
+    NatsSecurityConfig, NatsStart, NatsStorage, NatsStreamConfig, NatsTlsConfig,
 };
-pub use operations::{BacklogConfig, LimitsConfig, RateLimit, RecoveryConfig, RecoveryStart, TopicLimitsConfig};
+pub use operations::{
+    BacklogConfig, LimitsConfig, RateLimit, RecoveryConfig, RecoveryStart, TopicLimitsConfig,
+};
 pub(crate) use origins::InFile;
 pub use pools::{ActorPoolConfig, ChosenBy, KeyedPoolConfig, LaneMode, PoolChoice};
 pub use reference::{KeyReference, VariableReference};
@@ -64,21 +67,25 @@ pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Everything a bus is told at its start.
 ///
-/// Start from [`Config::default`], [`Config::new`], a file or the environment, then change fields. What the
-/// functions here return is valid; after a change in code the bus checks again when it connects.
+/// Start from [`Config::default`], [`Config::new`], a file or the environment, then change fields.
+/// What the functions here return is valid; after a change in code the bus checks again when it
+/// connects.
 ///
-/// Printing and serialising it hides the secrets: those of the URL, passwords, and the values of `kafka.properties`.
+/// Printing and serialising it hides the secrets: those of the URL, passwords, and the values of
+/// `kafka.properties`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The broker: `memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`. Default: `memory://`.
+    /// The broker: `memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`. Default:
+    /// `memory://`.
     pub url: BusUrl,
-    /// Consumer group, or durable consumer, that this process reads as. Default: none that is fixed, but the
-    /// name of the program's file, in which everything but ASCII letters, digits, `.`, `_` and `-` becomes `-`; `buslane` where
-    /// there is no such name.
+    /// Consumer group, or durable consumer, that this process reads as. Default: none that is
+    /// fixed, but the name of the program's file, in which everything but ASCII letters, digits,
+    /// `.`, `_` and `-` becomes `-`; `buslane` where there is no such name.
     pub group: String,
-    /// Topics announced before their handlers; their messages are held until one subscribes. Default: none.
+    /// Topics announced before their handlers; their messages are held until one subscribes.
+    /// Default: none.
     pub topics: Vec<String>,
     /// Longest wait of a publish until the broker has acknowledged it. Default: `10s`.
     #[serde(with = "duration")]
@@ -150,11 +157,12 @@ impl Config {
         Ok(Self { url: url.parse()?, ..Self::default() })
     }
 
-    /// Reads the file that the variable `BUSLANE_CONFIG` names, when it is set, then the environment.
+    /// Reads the file that the variable `BUSLANE_CONFIG` names, when it is set, then the
+    /// environment.
     ///
     /// # Errors
-    /// The first key or variable that cannot be read or breaks a rule, a variable that begins with `BUSLANE_` and is not known, or
-    /// why the file cannot be read.
+    /// The first key or variable that cannot be read or breaks a rule, a variable that begins with
+    /// `BUSLANE_` and is not known, or why the file cannot be read.
     pub fn load() -> Result<Self, ConfigError> {
         names::check(process_variables())?;
         Self::load_with(&process_environment)
@@ -163,14 +171,15 @@ impl Config {
     /// Defaults, then the environment; no file.
     ///
     /// # Errors
-    /// The first variable that cannot be read, breaks a rule, or begins with `BUSLANE_` and is not known.
+    /// The first variable that cannot be read, breaks a rule, or begins with `BUSLANE_` and is not
+    /// known.
     pub fn from_env() -> Result<Self, ConfigError> {
         names::check(process_variables())?;
         Self::default().with_variables(&process_environment)
     }
 
-    /// As [`Config::load`], with variables from elsewhere than the process environment. Which other variables there are is not
-    /// known here, so none is refused as unknown.
+    /// As [`Config::load`], with variables from elsewhere than the process environment. Which other
+    /// variables there are is not known here, so none is refused as unknown.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -182,7 +191,8 @@ impl Config {
         config.with_variables(variables)
     }
 
-    /// This configuration, overlaid with variables: what the environment says wins over what is set so far.
+    /// This configuration, overlaid with variables: what the environment says wins over what is set
+    /// so far.
     ///
     /// # Errors
     /// The first variable that cannot be read, then as [`Config::validate`].
@@ -194,7 +204,8 @@ impl Config {
     /// Reads a file whose name ends in `.yaml`, `.yml` or `.toml`. Does not read the environment.
     ///
     /// # Errors
-    /// Why the file cannot be read, or the first key in it that is unknown, unreadable or breaks a rule.
+    /// Why the file cannot be read, or the first key in it that is unknown, unreadable or breaks a
+    /// rule.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         file::read(path.as_ref())?.checked()
     }
@@ -223,7 +234,8 @@ impl Config {
         self.validate_for(self.backend())
     }
 
-    /// As [`Config::validate`], for a broker that was not made from the URL: variables of its backend count.
+    /// As [`Config::validate`], for a broker that was not made from the URL: variables of its
+    /// backend count.
     ///
     /// # Errors
     /// As [`Config::validate`].
@@ -239,7 +251,8 @@ impl Config {
         self.url.backend()
     }
 
-    /// The settings of both pools on the URL's backend, which of them runs the lanes, and who decided it.
+    /// The settings of both pools on the URL's backend, which of them runs the lanes, and who
+    /// decided it.
     ///
     /// The other pool's settings are complete too, so that a switch needs nothing but the switch.
     #[must_use]

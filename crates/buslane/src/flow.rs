@@ -1,7 +1,7 @@
 //! The way of a message through the bus: route, lane, attempt, verdict, settlement.
 //!
-//! The flow is the only place that knows both sides. It reads intakes, finds each message's lane and hands jobs to
-//! the pool; the adapter gets its settlement when the job ends.
+//! The flow is the only place that knows both sides. It reads intakes, finds each message's lane
+//! and hands jobs to the pool; the adapter gets its settlement when the job ends.
 
 mod attempt;
 mod blocked;

@@ -1,7 +1,9 @@
-//! How a bus is: which of the known faults it has, each by its name, and whether it is live and ready.
+//! How a bus is: which of the known faults it has, each by its name, and whether it is live and
+//! ready.
 //!
-//! Looks go in (`observation`), a judge without a clock says what is a fault (`judge`), and a report is what comes out
-//! (`report`). The task that looks at the clock and asks the broker is `watcher`.
+//! Looks go in (`observation`), a judge without a clock says what is a fault (`judge`), and a
+//! report is what comes out (`report`). The task that looks at the clock and asks the broker is
+//! `watcher`.
 
 mod fault;
 mod gauges;
@@ -110,7 +112,10 @@ impl Watch {
         let sources = flow.sources.all();
         let mut reading: HashMap<_, Vec<_>> = HashMap::new();
         for watched in sources.iter().filter(|watched| !watched.source.has_ended()) {
-            reading.entry((&watched.source.topic, watched.source.partition)).or_default().push(watched);
+            reading
+                .entry((&watched.source.topic, watched.source.partition))
+                .or_default()
+                .push(watched);
         }
         let mut behind = Vec::new();
         for lag in lags {
@@ -119,7 +124,11 @@ impl Watch {
             // A partition that is read by nobody is behind as well.
             if own.iter().all(|watched| watched.is_waiting()) {
                 let taken = own.iter().map(|watched| watched.taken()).sum();
-                behind.push(Behind { place: format!("{}/{}", lag.topic, lag.partition), unread, taken });
+                behind.push(Behind {
+                    place: format!("{}/{}", lag.topic, lag.partition),
+                    unread,
+                    taken,
+                });
             }
         }
         self.facts.lock().behind = behind;
@@ -128,21 +137,32 @@ impl Watch {
     /// Looks at everything that can be seen without asking.
     fn observe(&self, flow: &Flow) -> Observation {
         let sources = flow.sources.all();
-        let places: HashMap<u64, String> =
-            sources.iter().map(|watched| (watched.source.id(), watched.source.to_string())).collect();
-        let held: BTreeSet<_> =
-            sources.iter().filter(|watched| watched.is_held()).map(|watched| watched.source.topic.clone()).collect();
+        let places: HashMap<u64, String> = sources
+            .iter()
+            .map(|watched| (watched.source.id(), watched.source.to_string()))
+            .collect();
+        let held: BTreeSet<_> = sources
+            .iter()
+            .filter(|watched| watched.is_held())
+            .map(|watched| watched.source.topic.clone())
+            .collect();
         let subscribed = flow.registry.all();
-        let paused = subscribed.iter().filter_map(|one| Some((one.topic.clone(), one.pause.since()?)));
+        let paused =
+            subscribed.iter().filter_map(|one| Some((one.topic.clone(), one.pause.since()?)));
         let running = flow.pool.running().into_iter();
         let stalls = flow.stalls.timed().into_iter();
         let troubles = &flow.services.troubles;
         let facts = self.facts.lock();
         Observation {
             stats: flow.pool.stats(),
-            running: running.map(|job| Running { job, place: places.get(&job.source).cloned() }).collect(),
+            running: running
+                .map(|job| Running { job, place: places.get(&job.source).cloned() })
+                .collect(),
             stalls: stalls
-                .map(|((topic, partition), waiting)| Stall { place: format!("{topic}/{partition}"), waiting })
+                .map(|((topic, partition), waiting)| Stall {
+                    place: format!("{topic}/{partition}"),
+                    waiting,
+                })
                 .collect(),
             behind: facts.behind.clone(),
             paused: paused.collect(),
@@ -168,8 +188,13 @@ impl Watch {
         let look = self.observe(flow);
         flow.services.metrics.unreadable(flow.services.broker.unreadable());
         let backlog = flow.operations.backlog().iter().map(|behind| behind.messages).sum();
-        let figures =
-            Figures::new(&look.stats, look.blocked.count, backlog, flow.operations.is_recovering(), look.memory);
+        let figures = Figures::new(
+            &look.stats,
+            look.blocked.count,
+            backlog,
+            flow.operations.is_recovering(),
+            look.memory,
+        );
         let mut judge = self.judge.lock();
         let now = now();
         for change in judge.observe(&look, now) {
@@ -186,8 +211,9 @@ impl Watch {
 }
 
 impl EventBus {
-    /// How the bus is, as of now: which faults it has, by name, and whether it is live and ready. What the broker has to be
-    /// asked for is as of the last look, [`check_interval`](crate::config::HealthConfig::check_interval) ago at most.
+    /// How the bus is, as of now: which faults it has, by name, and whether it is live and ready.
+    /// What the broker has to be asked for is as of the last look,
+    /// [`check_interval`](crate::config::HealthConfig::check_interval) ago at most.
     #[must_use]
     pub fn health(&self) -> Health {
         let flow = self.flow();

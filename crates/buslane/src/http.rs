@@ -9,10 +9,12 @@
 //! | `/status` | 200: health and what the bus is doing |
 //! | `/rollout` | 200: how the [rollout](crate::Rollout) stands. `PUT` changes it |
 //!
-//! The bodies are JSON, but for the page. [`router`] is for an application that has a server, [`serve`] for one that has none.
+//! The bodies are JSON, but for the page. [`router`] is for an application that has a server,
+//! [`serve`] for one that has none.
 //!
-//! `PUT /rollout` needs `Authorization: Bearer TOKEN` with [`RolloutConfig::token`](crate::config::RolloutConfig::token), and is
-//! refused where there is none. Its body is a JSON object with exactly one of
+//! `PUT /rollout` needs `Authorization: Bearer TOKEN` with
+//! [`RolloutConfig::token`](crate::config::RolloutConfig::token), and is refused where there is
+//! none. Its body is a JSON object with exactly one of
 //!
 //! | key | does |
 //! |---|---|
@@ -21,12 +23,14 @@
 //! | `"advance": true` | [`Rollout::advance`](crate::Rollout::advance) |
 //! | `"roll_back": true` | [`Rollout::roll_back`](crate::Rollout::roll_back) |
 //!
-//! and the answer is how it stands then. 400 says which rule the body breaks, 401 that the token is missing or another one, 403
-//! that none is configured, 409 that there is no plan or no further stage, 413 that the body has more than 4,096 bytes, 503 that
-//! the bus is closed. Each change is one line of log with who asked, which `X-Operator: NAME` says, and so is each refusal.
+//! and the answer is how it stands then. 400 says which rule the body breaks, 401 that the token is
+//! missing or another one, 403 that none is configured, 409 that there is no plan or no further
+//! stage, 413 that the body has more than 4,096 bytes, 503 that the bus is closed. Each change is
+//! one line of log with who asked, which `X-Operator: NAME` says, and so is each refusal.
 //!
-//! Not here: anything else that changes the bus, and any kind of login. So [`serve`] listens where the machine itself can reach
-//! it, unless it is told otherwise. The token goes over the wire as it is: let nobody listen there.
+//! Not here: anything else that changes the bus, and any kind of login. So [`serve`] listens where
+//! the machine itself can reach it, unless it is told otherwise. The token goes over the wire as it
+//! is: let nobody listen there.
 
 mod connections;
 mod limits;
@@ -57,18 +61,33 @@ type Page = Arc<dyn Fn() -> String + Send + Sync>;
 pub fn router(bus: &EventBus) -> Router {
     Router::new()
         .route("/livez", get(async |State(bus): State<EventBus>| probe(&bus, |health| health.live)))
-        .route("/readyz", get(async |State(bus): State<EventBus>| probe(&bus, |health| health.ready)))
-        .route("/startupz", get(async |State(bus): State<EventBus>| probe(&bus, |health| health.started)))
-        .route("/status", get(async |State(bus): State<EventBus>| json(StatusCode::OK, &status::Report::of(&bus))))
+        .route(
+            "/readyz",
+            get(async |State(bus): State<EventBus>| probe(&bus, |health| health.ready)),
+        )
+        .route(
+            "/startupz",
+            get(async |State(bus): State<EventBus>| probe(&bus, |health| health.started)),
+        )
+        .route(
+            "/status",
+            get(async |State(bus): State<EventBus>| {
+                json(StatusCode::OK, &status::Report::of(&bus))
+            }),
+        )
         .route("/rollout", rollout::rollout())
         .with_state(bus.clone())
 }
 
-/// As [`router`], with `/metrics`, which answers with what `page` renders: `move || handle.render()` for the handle of
-/// metrics-exporter-prometheus.
-pub fn router_with_metrics(bus: &EventBus, page: impl Fn() -> String + Send + Sync + 'static) -> Router {
+/// As [`router`], with `/metrics`, which answers with what `page` renders: `move ||
+/// handle.render()` for the handle of metrics-exporter-prometheus.
+pub fn router_with_metrics(
+    bus: &EventBus,
+    page: impl Fn() -> String + Send + Sync + 'static,
+) -> Router {
     let page: Page = Arc::new(page);
-    let metrics = Router::new().route("/metrics", get(async |State(page): State<Page>| metrics(&*page)));
+    let metrics =
+        Router::new().route("/metrics", get(async |State(page): State<Page>| metrics(&*page)));
     router(bus).merge(metrics.with_state(page))
 }
 
@@ -86,7 +105,8 @@ fn json(code: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         // How it was a moment ago is of no use to anybody.
         Ok(body) => {
-            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+            let headers =
+                [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
             (code, headers, body).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -1,8 +1,8 @@
 //! The condition of a bus: whether it is behind, on either side, and what it does about it.
 //!
-//! The rules are pure and know no clock (`backlog`, `publishing`, `recovery`). What they decide is put into force here, in
-//! one place and under one lock, so that limits, metrics, log and events tell the same. The task that looks at the clock
-//! and asks the broker is `monitor`.
+//! The rules are pure and know no clock (`backlog`, `publishing`, `recovery`). What they decide is
+//! put into force here, in one place and under one lock, so that limits, metrics, log and events
+//! tell the same. The task that looks at the clock and asks the broker is `monitor`.
 
 mod arrivals;
 mod backlog;
@@ -12,7 +12,10 @@ mod monitor;
 mod publishing;
 mod recovery;
 
-pub use event::{BusEvent, PartitionBacklog, PublishBacklog, RecoveryCause, RecoveryPhase, RecoveryStatus, Severity};
+pub use event::{
+    BusEvent, PartitionBacklog, PublishBacklog, RecoveryCause, RecoveryPhase, RecoveryStatus,
+    Severity,
+};
 pub(crate) use monitor::{EventCallback, monitor};
 
 use crate::{
@@ -66,7 +69,11 @@ struct State {
 
 impl Operations {
     /// The condition of a bus that starts, and the events that it tells of.
-    pub(crate) fn new(config: &Config, pool: &Arc<dyn Pool>, metrics: &BusMetrics) -> (Self, mpsc::Receiver<BusEvent>) {
+    pub(crate) fn new(
+        config: &Config,
+        pool: &Arc<dyn Pool>,
+        metrics: &BusMetrics,
+    ) -> (Self, mpsc::Receiver<BusEvent>) {
         let (news, events) = mpsc::channel(EVENTS);
         let state = State {
             backlog: Backlog::new(&config.backlog),
@@ -134,11 +141,16 @@ impl Operations {
         self.state.lock().gauges.lags(lags);
     }
 
-    /// The broker has said how far behind this bus is. `is_check` tells a regular look from one at new sources.
+    /// The broker has said how far behind this bus is. `is_check` tells a regular look from one at
+    /// new sources.
     fn observe(&self, lags: &[Lag], is_check: bool, now: Instant) {
         let stats = self.pool.stats();
         // While keys change pools, a sum over both can be behind one that was taken before.
-        let passed = if is_check { stats.accepted.saturating_sub(self.taken.swap(stats.accepted, Relaxed)) } else { 0 };
+        let passed = if is_check {
+            stats.accepted.saturating_sub(self.taken.swap(stats.accepted, Relaxed))
+        } else {
+            0
+        };
         self.change(|state| {
             state.gauges.lags(lags);
             let was_behind = state.backlog.is_any();
@@ -213,7 +225,11 @@ impl State {
         match (was_behind, behind.is_empty()) {
             (false, false) => {
                 let messages: u64 = behind.iter().map(|behind| behind.messages).sum();
-                let age_seconds = behind.iter().filter_map(|behind| behind.age).max().map(|age| age.as_secs_f64());
+                let age_seconds = behind
+                    .iter()
+                    .filter_map(|behind| behind.age)
+                    .max()
+                    .map(|age| age.as_secs_f64());
                 warn!(partitions = behind.len(), messages, age_seconds, "backlog entered");
             }
             (true, true) => info!("backlog left"),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 /// How often and when a failed envelope is tried again, in its lane.
 ///
-/// The wait before attempt 2 is [`Retry::initial`]; it doubles with each failure up to [`Retry::max`]. With jitter
-/// a wait is drawn from its upper half, so that many keys that failed together do not come back together.
+/// The wait before attempt 2 is [`Retry::initial`]; it doubles with each failure up to
+/// [`Retry::max`]. With jitter a wait is drawn from its upper half, so that many keys that failed
+/// together do not come back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// Attempts in all, the first one included; at least 1. Default: 5.
@@ -21,7 +22,12 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 5, initial: Duration::from_millis(100), max: Duration::from_secs(30), jitter: true }
+        Self {
+            attempts: 5,
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(30),
+            jitter: true,
+        }
     }
 }
 
@@ -46,7 +52,8 @@ impl Retry {
         self
     }
 
-    /// The wait after `failures` failures. `seed` names the message: the same one always draws the same wait.
+    /// The wait after `failures` failures. `seed` names the message: the same one always draws the
+    /// same wait.
     #[must_use]
     pub fn delay(&self, failures: u32, seed: u64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
@@ -68,7 +75,8 @@ mod tests {
     #[test]
     fn d3_waits_double_up_to_the_longest() {
         let plain = Retry { jitter: false, ..Retry::default() };
-        let waits: Vec<u128> = (1..=10).map(|failures| plain.delay(failures, 7).as_millis()).collect();
+        let waits: Vec<u128> =
+            (1..=10).map(|failures| plain.delay(failures, 7).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000]);
         assert_eq!(plain.delay(u32::MAX, 7), plain.max);
     }

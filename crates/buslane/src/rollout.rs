@@ -1,6 +1,7 @@
 //! Moving traffic from one pool to the other by percentage of keys, while the bus runs.
 //!
-//! Not a deployment tool: it decides which of the two pools of one bus runs a key, and nothing about other instances.
+//! Not a deployment tool: it decides which of the two pools of one bus runs a key, and nothing
+//! about other instances.
 
 mod beside;
 mod comparison;
@@ -53,9 +54,10 @@ impl Rollout {
         self.0.status()
     }
 
-    /// Sends this share of the keys to the actor pool from now on: 0 for none, 100 for all. The keys of a smaller share are among
-    /// those of a larger one. Keys move one slot at a time, when nothing of the slot runs; [`Rollout::settled`] waits for them.
-    /// Ends a plan that runs. `by` says who asked, in logs and events.
+    /// Sends this share of the keys to the actor pool from now on: 0 for none, 100 for all. The
+    /// keys of a smaller share are among those of a larger one. Keys move one slot at a time, when
+    /// nothing of the slot runs; [`Rollout::settled`] waits for them. Ends a plan that runs. `by`
+    /// says who asked, in logs and events.
     ///
     /// # Errors
     /// A share above 100, or a bus that is closed.
@@ -84,8 +86,8 @@ impl Rollout {
         self.0.roll_back_by(by);
     }
 
-    /// Which pool runs the messages of a key at this moment: `keyed` or `actor`. A handler that asks for its own key gets the
-    /// pool it runs on.
+    /// Which pool runs the messages of a key at this moment: `keyed` or `actor`. A handler that
+    /// asks for its own key gets the pool it runs on.
     ///
     /// # Errors
     /// A name that is not one of a topic.
@@ -100,8 +102,8 @@ impl Rollout {
         self.0.watch()
     }
 
-    /// Waits until no slot is on its way. Slots whose handler did not end within the deadline have stayed:
-    /// [`RolloutStatus::stuck`] names them.
+    /// Waits until no slot is on its way. Slots whose handler did not end within the deadline have
+    /// stayed: [`RolloutStatus::stuck`] names them.
     ///
     /// # Cancel safety
     /// Safe.

@@ -7,7 +7,8 @@ pub use crate::config::DeadLetterFormat;
 /// The terminal policy of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Terminal {
-    /// The key waits and is tried again at the longest backoff. The default: nothing is given up unasked.
+    /// The key waits and is tried again at the longest backoff. The default: nothing is given up
+    /// unasked.
     #[default]
     Block,
     /// Settled, counted, logged as an error.

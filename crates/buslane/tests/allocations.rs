@@ -2,7 +2,11 @@
 //!
 //! On a runtime of one thread everything happens on the thread whose allocations are counted.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests may unwrap and print as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests may unwrap and print as tests do"
+)]
 
 use buslane::{
     Config, Envelope, Event, EventBus, Message, Record,
@@ -29,7 +33,11 @@ async fn until_handled(bus: &EventBus, messages: u64) {
 }
 
 /// Allocations a message in the steady state: buffers of the first batches have been made before.
-fn allocations_per_message(runtime: &Runtime, bus: &EventBus, mut publish: impl AsyncFnMut(&EventBus)) -> f64 {
+fn allocations_per_message(
+    runtime: &Runtime,
+    bus: &EventBus,
+    mut publish: impl AsyncFnMut(&EventBus),
+) -> f64 {
     let mut run = |batches: u64| {
         let before = bus.pool_stats().ok;
         runtime.block_on(async {
@@ -55,7 +63,8 @@ fn t3_raw_messages_take_at_most_one_allocation() {
         bus
     });
     let (key, payload) = (Bytes::from("order-42"), Bytes::from(vec![7; 100]));
-    let records: Vec<Record> = (0..BATCH).map(|_| Record::new(payload.clone()).with_key(key.clone())).collect();
+    let records: Vec<Record> =
+        (0..BATCH).map(|_| Record::new(payload.clone()).with_key(key.clone())).collect();
     let counted = allocations_per_message(&runtime, &bus, async |bus: &EventBus| {
         for receipt in bus.publish_batch("cache", records.clone()).await.unwrap() {
             receipt.unwrap();
@@ -74,8 +83,9 @@ fn t3_envelopes_take_at_most_one_allocation() {
         bus
     });
     let payload = serde_json::json!({ "total": 1990, "currency": "EUR" });
-    let envelopes: Vec<Envelope> =
-        (0..BATCH).map(|n| Envelope::new(format!("order-{n}"), "OrderPlaced", &payload).unwrap()).collect();
+    let envelopes: Vec<Envelope> = (0..BATCH)
+        .map(|n| Envelope::new(format!("order-{n}"), "OrderPlaced", &payload).unwrap())
+        .collect();
     let counted = allocations_per_message(&runtime, &bus, async |bus: &EventBus| {
         for receipt in bus.publish_envelopes("orders", &envelopes).await.unwrap() {
             receipt.unwrap();
@@ -95,13 +105,22 @@ struct Burst {
 impl Burst {
     /// Bytes that a pool holds at the end of it, beyond those that it held before.
     fn kept_by(&self, pool: impl FnOnce(Arc<dyn ErasedHandler>) -> Arc<dyn Pool>) -> i64 {
-        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        let handler = erase(Kind::Regular, async |_: Message| tokio::time::sleep(Duration::from_millis(5)).await);
+        let runtime =
+            Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let handler = erase(Kind::Regular, async |_: Message| {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        });
         let topic = Topic::new("orders").unwrap();
         let pool = runtime.block_on(async { pool(handler) });
         let handle = async |jobs: u64| {
             let end = pool.stats().ok + jobs;
-            let job = |n| Job::new(lane(n % self.keys), Message::new(topic.clone(), Vec::new()), Settlement::ignored());
+            let job = |n| {
+                Job::new(
+                    lane(n % self.keys),
+                    Message::new(topic.clone(), Vec::new()),
+                    Settlement::ignored(),
+                )
+            };
             submit_all(&*pool, (0..jobs).map(job)).await;
             while pool.stats().ok < end {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -126,11 +145,19 @@ impl Burst {
     fn kept(&self) -> [i64; 2] {
         let keyed = self.kept_by(|default_handler| {
             let default_handler = Some(default_handler);
-            Arc::new(KeyedPool::new(KeyedPoolConfig { workers: 256, default_handler, ..Default::default() }))
+            Arc::new(KeyedPool::new(KeyedPoolConfig {
+                workers: 256,
+                default_handler,
+                ..Default::default()
+            }))
         });
         let actor = self.kept_by(|default_handler| {
             let default_handler = Some(default_handler);
-            Arc::new(ActorPool::new(ActorPoolConfig { actors: 256, default_handler, ..Default::default() }))
+            Arc::new(ActorPool::new(ActorPoolConfig {
+                actors: 256,
+                default_handler,
+                ..Default::default()
+            }))
         });
         [keyed, actor]
     }

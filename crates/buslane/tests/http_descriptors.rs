@@ -1,5 +1,5 @@
-//! A process out of file descriptors: clients that hold them keep no probe out. A program of its own, because the limit
-//! is that of the process.
+//! A process out of file descriptors: clients that hold them keep no probe out. A program of its
+//! own, because the limit is that of the process.
 #![cfg(all(feature = "http", unix))]
 
 use buslane::{
@@ -22,7 +22,8 @@ const HELD: usize = 40;
 async fn o3_a_probe_is_answered_when_clients_hold_every_descriptor() {
     let bus = EventBus::connect(Config::default()).await.unwrap();
     let forever = Duration::from_secs(3_600);
-    let limits = ServerLimits { connections: 1_000, idle_timeout: forever, request_timeout: forever };
+    let limits =
+        ServerLimits { connections: 1_000, idle_timeout: forever, request_timeout: forever };
     let address = "127.0.0.1:0".parse().unwrap();
     let server = serve(router(&bus), Listen::on(address).limits(limits)).await.unwrap();
     let before = Handle::current().metrics().num_alive_tasks();
@@ -30,7 +31,8 @@ async fn o3_a_probe_is_answered_when_clients_hold_every_descriptor() {
     for _ in 0..HELD {
         held.push(TcpStream::connect(server.address()).await.unwrap());
     }
-    until("all are accepted", || Handle::current().metrics().num_alive_tasks() == before + HELD).await;
+    until("all are accepted", || Handle::current().metrics().num_alive_tasks() == before + HELD)
+        .await;
 
     let probes: Vec<_> = (0..5).map(|_| TcpSocket::new_v4().unwrap()).collect();
     let lowest_free = File::open("/").unwrap().as_raw_fd();
@@ -47,7 +49,8 @@ async fn o3_a_probe_is_answered_when_clients_hold_every_descriptor() {
             // It is kept open: the next one finds no descriptor again.
             (probe, answer)
         };
-        let (probe, answer) = timeout(Duration::from_secs(60), ask).await.expect("a probe is answered");
+        let (probe, answer) =
+            timeout(Duration::from_secs(60), ask).await.expect("a probe is answered");
         assert_eq!(answer, *b"HTTP/1.1 200 OK");
         held.push(probe);
     }

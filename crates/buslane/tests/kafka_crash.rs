@@ -1,6 +1,10 @@
-//! A process that is killed on a real Kafka: what it had done before its last commit is not done again.
+//! A process that is killed on a real Kafka: what it had done before its last commit is not done
+//! again.
 #![cfg(feature = "kafka")]
-#![allow(clippy::print_stdout, reason = "a line on its output is how the member says that it has done its work")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a line on its output is how the member says that it has done its work"
+)]
 
 use buslane::{Config, Envelope, Event, EventBus, Topic, TopicSettings, TopicStrategy};
 use buslane_core::Record;
@@ -24,7 +28,9 @@ const STUCK: &str = "stuck";
 const MEMBER: &str = "BUSLANE_TEST_MEMBER_OF";
 
 fn config(group: &Topic) -> Config {
-    let mut config = Config::new(&format!("kafka://{}", server::address("KAFKA_BOOTSTRAP_SERVERS"))).expect("a URL");
+    let mut config =
+        Config::new(&format!("kafka://{}", server::address("KAFKA_BOOTSTRAP_SERVERS")))
+            .expect("a URL");
     group.as_str().clone_into(&mut config.group);
     config.kafka.consumer.session_timeout = Duration::from_secs(6);
     config.kafka.consumer.heartbeat_interval = Duration::from_millis(500);
@@ -61,7 +67,8 @@ fn envelope(aggregate: &str) -> Envelope {
 /// Publishes the message that gets stuck, and those behind it.
 async fn publish(bus: &EventBus, topic: &Topic) {
     let mut arena = BytesMut::new();
-    let mut record = |aggregate: &str| Record::from_envelope(&envelope(aggregate), &mut arena).expect("valid");
+    let mut record =
+        |aggregate: &str| Record::from_envelope(&envelope(aggregate), &mut arena).expect("valid");
     let stuck = record(STUCK);
     let others: Vec<_> = (0..DONE).map(|n| record(&format!("a{}", n % 1_000))).collect();
     for part in [vec![stuck]].into_iter().chain(others.chunks(5_000).map(<[_]>::to_vec)) {
@@ -114,7 +121,8 @@ async fn k2_a_killed_process_repeats_at_most_one_in_a_hundred() {
     next.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     first.publish_envelope(&topic, envelope("last")).await.expect("taken");
     within(PATIENCE, "the stuck one, and the last one", last.reached(2)).await;
-    // The last one came, so all before it were read; what is read is handled before the bus has ended.
+    // The last one came, so all before it were read; what is read is handled before the bus has
+    // ended.
     let report = next.shutdown(PATIENCE).await.expect("a report");
     assert_eq!(report.abandoned, 0, "{report:?}");
     let redelivered = seen.get() - 2;

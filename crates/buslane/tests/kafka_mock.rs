@@ -1,5 +1,6 @@
-//! The bus keeps the promises with both pools on the cluster that librdkafka plays by itself: no Java, no download. What it
-//! does not play is listed with the reason; the real broker (`kafka`) shows that.
+//! The bus keeps the promises with both pools on the cluster that librdkafka plays by itself: no
+//! Java, no download. What it does not play is listed with the reason; the real broker (`kafka`)
+//! shows that.
 
 #[path = "kafka/fixture.rs"]
 mod fixture;
@@ -33,15 +34,15 @@ const UNMET: &[(&str, &str)] = &[
          delivers them, with this protocol too",
     ),
 ];
-const NEVER_FULL: &str = "a partition has no bound; buslane-kafka/tests/publish.rs fills the producer's queue instead";
-const NO_END: &str =
-    "what lies behind the last message may be a marker; kafka_health takes a partition's leader away instead";
-const NO_CUT: &str =
-    "the fixture has no fault that cuts connections; buslane-kafka/tests/loss.rs stops brokers instead";
+const NEVER_FULL: &str =
+    "a partition has no bound; buslane-kafka/tests/publish.rs fills the producer's queue instead";
+const NO_END: &str = "what lies behind the last message may be a marker; kafka_health takes a partition's leader away instead";
+const NO_CUT: &str = "the fixture has no fault that cuts connections; buslane-kafka/tests/loss.rs stops brokers instead";
 const NO_ADMIN: &str = "the cluster answers nothing that an admin client asks";
 
 fn mock() -> Kafka {
-    let host: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client");
+    let host: BaseProducer =
+        ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client");
     let brokers = host.client().mock_cluster().expect("its host").bootstrap_servers();
     Kafka {
         brokers,

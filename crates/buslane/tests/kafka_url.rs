@@ -1,11 +1,13 @@
-//! `kafka://` in builds with and without the adapter. No broker is needed: see the contract suites for those.
+//! `kafka://` in builds with and without the adapter. No broker is needed: see the contract suites
+//! for those.
 
 use buslane::{BusError, Config, EventBus};
 
 #[cfg(not(feature = "kafka"))]
 #[tokio::test]
 async fn k5_a_build_without_kafka_names_the_feature() {
-    let error = EventBus::connect(Config::new("kafka://localhost:9092").unwrap()).await.unwrap_err();
+    let error =
+        EventBus::connect(Config::new("kafka://localhost:9092").unwrap()).await.unwrap_err();
     assert!(matches!(error, BusError::Backend { scheme: "kafka", .. }), "{error:?}");
     let text = "kafka:// is not part of this build: build buslane with the cargo feature kafka";
     assert_eq!(error.to_string(), text);
@@ -19,14 +21,17 @@ mod with_adapter {
     use std::time::Duration;
 
     async fn refused(kafka: &str) -> BusError {
-        let config = Config::parse_yaml(&format!("url: kafka://127.0.0.1:1\nkafka: {kafka}")).expect("a configuration");
+        let config = Config::parse_yaml(&format!("url: kafka://127.0.0.1:1\nkafka: {kafka}"))
+            .expect("a configuration");
         EventBus::connect(config).await.expect_err("refused")
     }
 
     #[tokio::test]
     async fn k5_a_broker_that_does_not_answer_is_a_broker_error() {
         let error = refused("{ connect_timeout: 1s }").await;
-        let BusError::Broker(BrokerError::Unreachable { reason }) = &error else { panic!("{error:?}") };
+        let BusError::Broker(BrokerError::Unreachable { reason }) = &error else {
+            panic!("{error:?}")
+        };
         assert!(reason.starts_with("127.0.0.1:1: "), "{reason}");
     }
 

@@ -1,5 +1,6 @@
-//! The lag of each partition on the page. Alone in its process: these handles are bound as partitions come, by a task of
-//! the bus, and only a recorder of the whole process is there too. SPEC: O1, L1
+//! The lag of each partition on the page. Alone in its process: these handles are bound as
+//! partitions come, by a task of the bus, and only a recorder of the whole process is there too.
+//! SPEC: O1, L1
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use buslane::{Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy};
@@ -12,7 +13,9 @@ async fn o1_the_lag_of_each_partition_is_on_the_page() {
     let page = PrometheusBuilder::new().install_recorder().unwrap();
     let value = |series: &str| {
         let text = page.render();
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
         line.map(|value| value.parse::<f64>().unwrap())
     };
     let mut config = Config::default();
@@ -32,11 +35,15 @@ async fn o1_the_lag_of_each_partition_is_on_the_page() {
     bus.subscribe_envelopes("orders", handler).await.unwrap();
     let mut of = [0.0, 0.0];
     for n in 0..20 {
-        let receipt = bus.publish_envelope("orders", Envelope::new(format!("a{n}"), "Placed", &n).unwrap()).await;
+        let receipt = bus
+            .publish_envelope("orders", Envelope::new(format!("a{n}"), "Placed", &n).unwrap())
+            .await;
         of[receipt.unwrap().partition as usize] += 1.0;
     }
     let lag = |what: &str, partition: usize| {
-        value(&format!("memory_eventbus_consumer_lag{what}{{topic=\"orders\",partition=\"{partition}\"}}"))
+        value(&format!(
+            "memory_eventbus_consumer_lag{what}{{topic=\"orders\",partition=\"{partition}\"}}"
+        ))
     };
     for (partition, messages) in of.into_iter().enumerate() {
         assert!(messages > 0.0, "{of:?}");
@@ -48,7 +55,10 @@ async fn o1_the_lag_of_each_partition_is_on_the_page() {
     }
     gate.open();
     for partition in [0, 1] {
-        until("it is gone", || lag("", partition) == Some(0.0) && lag("_seconds", partition) == Some(0.0)).await;
+        until("it is gone", || {
+            lag("", partition) == Some(0.0) && lag("_seconds", partition) == Some(0.0)
+        })
+        .await;
     }
     let closed = bus.clone();
     closed.shutdown(Duration::from_secs(10)).await.unwrap();

@@ -1,4 +1,5 @@
-//! Nothing is left of buses that have ended. A process of its own: it counts all threads and all memory of it.
+//! Nothing is left of buses that have ended. A process of its own: it counts all threads and all
+//! memory of it.
 
 use buslane::{Config, Envelope, Event, EventBus};
 use std::{
@@ -27,7 +28,8 @@ fn one_life(round: usize) {
         };
         bus.subscribe_envelopes("orders", handler).await.expect("subscribes");
         let payload = "x".repeat(1_000);
-        let envelope = |n: usize| Envelope::new(format!("a{}", n % 100), "Filled", &payload).expect("JSON");
+        let envelope =
+            |n: usize| Envelope::new(format!("a{}", n % 100), "Filled", &payload).expect("JSON");
         let envelopes: Vec<_> = (0..MESSAGES).map(envelope).collect();
         bus.publish_envelopes("orders", &envelopes).await.expect("published");
         until("all are handled", || handled.load(SeqCst) == MESSAGES);
@@ -57,7 +59,8 @@ fn threads() -> usize {
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() * 1_024
+    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default()
+        * 1_024
 }
 
 #[test]
@@ -72,7 +75,8 @@ fn t3_no_task_no_thread_and_no_memory_is_left() {
         one_life(round);
     }
     until("all threads have ended", || threads() <= before);
-    // 32 buses have held more than 64 MB of messages between them; what may remain is the allocator's.
+    // 32 buses have held more than 64 MB of messages between them; what may remain is the
+    // allocator's.
     let grown = resident().saturating_sub(warm);
     assert!(grown < 32 << 20, "{grown} bytes more than after the first eight");
 }

@@ -1,4 +1,5 @@
-//! What a bus costs that has many topics: figures to read, without a limit on the time. Run it by its name.
+//! What a bus costs that has many topics: figures to read, without a limit on the time. Run it by
+//! its name.
 #![allow(clippy::print_stdout, reason = "figures to read")]
 
 use buslane::{Config, EventBus, Message};
@@ -14,7 +15,8 @@ use std::{
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() * 1_024
+    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default()
+        * 1_024
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! How often a bus asks the recorder for a handle. On a runtime of one thread everything happens on the thread whose recorder
-//! counts. SPEC: O2
+//! How often a bus asks the recorder for a handle. On a runtime of one thread everything happens on
+//! the thread whose recorder counts. SPEC: O2
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use buslane::{Config, Envelope, Event, EventBus, Message, Record};
@@ -78,7 +78,8 @@ fn o2_no_handle_is_looked_up_while_messages_flow() {
 
 /// 200 messages to each topic.
 async fn publish_and_settle(bus: &EventBus, ended: u64) {
-    let envelopes: Vec<_> = (0..200).map(|n| Envelope::new(format!("a{n}"), "Placed", &n).unwrap()).collect();
+    let envelopes: Vec<_> =
+        (0..200).map(|n| Envelope::new(format!("a{n}"), "Placed", &n).unwrap()).collect();
     let records: Vec<_> = (0..200).map(|n| Record::new(n.to_string())).collect();
     for receipts in [
         bus.publish_batch("raw", records).await.unwrap(),

@@ -1,5 +1,5 @@
-//! The bus on a real NATS keeps the promises with both pools and default settings; and those that hold where a group shares
-//! its topics.
+//! The bus on a real NATS keeps the promises with both pools and default settings; and those that
+//! hold where a group shares its topics.
 
 use async_nats::jetstream::{consumer::Info, stream::Stream};
 use buslane::{Config, Topic};
@@ -38,17 +38,30 @@ const UNMET: [(&str, &str); 8] = [
     ("b1_on_reconnect_is_called_and_everything_goes_on", NO_FAULT),
     ("d3_a_waiting_retry_moves_with_its_partition", NOT_THAT_ONE),
 ];
-const NEVER_FULL: &str = "a stream has no bound; buslane-nats/tests/publish.rs fills the publisher instead";
-const NO_FAULT: &str = "a server has no such switch; buslane-nats/tests/loss.rs stops, kills and starts one instead";
-const NOT_THAT_ONE: &str = "a member that joins takes a part of the partitions, which may not be that one";
+const NEVER_FULL: &str =
+    "a stream has no bound; buslane-nats/tests/publish.rs fills the publisher instead";
+const NO_FAULT: &str =
+    "a server has no such switch; buslane-nats/tests/loss.rs stops, kills and starts one instead";
+const NOT_THAT_ONE: &str =
+    "a member that joins takes a part of the partitions, which may not be that one";
 const UNMET_WHERE_SHARED: [(&str, &str); 2] = [
-    ("k3_two_buses_of_a_group_keep_each_keys_order", "the order of a key over several members is given up"),
-    ("d4_too_many_blocked_messages_stop_their_own_partitions_alone", "a topic without partitions stops as a whole"),
+    (
+        "k3_two_buses_of_a_group_keep_each_keys_order",
+        "the order of a key over several members is given up",
+    ),
+    (
+        "d4_too_many_blocked_messages_stop_their_own_partitions_alone",
+        "a topic without partitions stops as a whole",
+    ),
 ];
 
 impl BusFixture for Nats {
     fn capabilities(&self) -> Capabilities {
-        let unmet = if self.partitions == Partitions::Shared { &UNMET_WHERE_SHARED[..] } else { &UNMET[..] };
+        let unmet = if self.partitions == Partitions::Shared {
+            &UNMET_WHERE_SHARED[..]
+        } else {
+            &UNMET[..]
+        };
         Capabilities { unmet, ..Capabilities::default() }
     }
 
@@ -59,7 +72,8 @@ impl BusFixture for Nats {
     fn broker(&self, spec: MemberSpec) -> BoxFuture<'_, Arc<dyn Broker>> {
         let config = self.member(spec);
         Box::pin(async move {
-            Arc::new(NatsBroker::connect(config).await.expect("a server that answers")) as Arc<dyn Broker>
+            Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))
+                as Arc<dyn Broker>
         })
     }
 
@@ -84,7 +98,9 @@ impl BusFixture for Nats {
             let spec = MemberSpec { group, drain_deadline: PATIENCE, publish_timeout: PATIENCE };
             let visitor = self.broker(spec).await;
             visitor.subscribe(&topics).await.expect("a visitor subscribes");
-            let share = async { while !matches!(visitor.next_event().await, Some(BrokerEvent::Assigned(_))) {} };
+            let share = async {
+                while !matches!(visitor.next_event().await, Some(BrokerEvent::Assigned(_))) {}
+            };
             tokio::time::timeout(PATIENCE, share).await.expect("the visitor gets a share");
             visitor.close(PATIENCE).await.expect("it leaves");
             true
@@ -101,8 +117,10 @@ impl BusFixture for Nats {
             let stream = bare().await.get_stream(topic.as_str()).await.expect("a stream");
             let mut left = 0;
             for info in consumers {
-                // The server counts what it has just stored a little later, so that its own count may be 0 too soon.
-                let unread = u64::from(newest(&stream, &info).await > info.delivered.stream_sequence);
+                // The server counts what it has just stored a little later, so that its own count
+                // may be 0 too soon.
+                let unread =
+                    u64::from(newest(&stream, &info).await > info.delivered.stream_sequence);
                 left += info.num_pending.max(unread) + info.num_ack_pending as u64;
             }
             left
@@ -116,7 +134,8 @@ impl Nats {
             servers: server::address("NATS_URL").replace("nats://", ""),
             group: spec.group,
             consumer: ConsumerConfig {
-                // What a crashed member had open comes after this time, where members share a topic.
+                // What a crashed member had open comes after this time, where members share a
+                // topic.
                 ack_wait: SILENCE / 3,
                 drain_deadline: spec.drain_deadline,
                 lease: SILENCE,
@@ -124,7 +143,10 @@ impl Nats {
             },
             connect_timeout: PATIENCE,
             request_timeout: SILENCE,
-            publisher: PublisherConfig { publish_timeout: spec.publish_timeout, ..PublisherConfig::default() },
+            publisher: PublisherConfig {
+                publish_timeout: spec.publish_timeout,
+                ..PublisherConfig::default()
+            },
             partitions: self.partitions,
             ..NatsConfig::default()
         }
@@ -144,16 +166,22 @@ impl Nats {
 }
 
 async fn bare() -> async_nats::jetstream::Context {
-    let client = async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
+    let client =
+        async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
     async_nats::jetstream::new(client)
 }
 
 /// Messages of a topic, 0 when there is no such topic.
 async fn stored(topic: &Topic) -> u64 {
-    bare().await.get_stream(topic.as_str()).await.map_or(0, |stream| stream.cached_info().state.messages)
+    bare()
+        .await
+        .get_stream(topic.as_str())
+        .await
+        .map_or(0, |stream| stream.cached_info().state.messages)
 }
 
-/// How many consumers a group has when it reads a topic: one for each partition, which has two subjects.
+/// How many consumers a group has when it reads a topic: one for each partition, which has two
+/// subjects.
 async fn partitions(topic: &Topic) -> usize {
     bare()
         .await
@@ -162,11 +190,17 @@ async fn partitions(topic: &Topic) -> usize {
         .map_or(1, |stream| stream.cached_info().config.subjects.len().div_ceil(2))
 }
 
-/// Sequence of the last message that a consumer's filters let through, 0 when there is none. A partition has two.
+/// Sequence of the last message that a consumer's filters let through, 0 when there is none. A
+/// partition has two.
 async fn newest(stream: &Stream, consumer: &Info) -> u64 {
     let config = &consumer.config;
     let mut newest = 0;
-    for filter in config.filter_subjects.iter().chain([&config.filter_subject]).filter(|filter| !filter.is_empty()) {
+    for filter in config
+        .filter_subjects
+        .iter()
+        .chain([&config.filter_subject])
+        .filter(|filter| !filter.is_empty())
+    {
         let found = stream.get_last_raw_message_by_subject(filter).await;
         newest = newest.max(found.map_or(0, |message| message.sequence));
     }

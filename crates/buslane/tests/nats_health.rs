@@ -1,5 +1,5 @@
-//! Faults of NATS are named by the health of a bus, and are over when they are mended: servers that are really stopped, killed,
-//! and that do not allow what a member needs. SPEC: O3
+//! Faults of NATS are named by the health of a bus, and are over when they are mended: servers that
+//! are really stopped, killed, and that do not allow what a member needs. SPEC: O3
 #![cfg(feature = "nats")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
@@ -19,7 +19,8 @@ const SOON: Duration = Duration::from_millis(300);
 
 /// A bus that is looked at often.
 fn watchful(address: &str) -> Config {
-    let mut config = Config::new(&format!("nats://{}", address.replace("nats://", ""))).expect("a URL");
+    let mut config =
+        Config::new(&format!("nats://{}", address.replace("nats://", ""))).expect("a URL");
     config.health.check_interval = Duration::from_millis(100);
     config.nats.consumer.ack_wait = Duration::from_secs(2);
     config.nats.consumer.lease = Duration::from_secs(2);
@@ -73,7 +74,8 @@ async fn o3_a_server_that_stands_still_is_silent() {
 async fn o3_a_credential_that_is_over_is_named() {
     let credentials = Credentials::lasting(3);
     let told = credentials.server_config();
-    let server = tokio::task::spawn_blocking(move || OwnServer::nats(&told)).await.expect("a server");
+    let server =
+        tokio::task::spawn_blocking(move || OwnServer::nats(&told)).await.expect("a server");
     let mut config = watchful(&server.address);
     let mut login = NatsLoginConfig::default();
     login.credentials_file = Some(credentials.file());
@@ -90,7 +92,8 @@ async fn denies(subject: &str) -> (OwnServer, String) {
     let users = format!(
         "authorization {{ users = [ {{ user: alice, password: secret, permissions: {{ publish: {{ deny: \"{subject}\" }} }} }} ] }}"
     );
-    let server = tokio::task::spawn_blocking(move || OwnServer::nats(&users)).await.expect("a server");
+    let server =
+        tokio::task::spawn_blocking(move || OwnServer::nats(&users)).await.expect("a server");
     let address = format!("alice:secret@{}", server.address.replace("nats://", ""));
     (server, address)
 }
@@ -115,7 +118,10 @@ async fn o3_a_group_that_cannot_settle_its_leases_is_named() {
     config.health.group_limit = SOON;
     let (bus, ..) = reads(config).await;
     let found = named(&bus, Fault::GroupNotStable).await;
-    assert!(found.detail.contains("bucket of leases") || found.detail.contains("does not take"), "{found:?}");
+    assert!(
+        found.detail.contains("bucket of leases") || found.detail.contains("does not take"),
+        "{found:?}"
+    );
     assert!(!bus.health().ready);
     bus.shutdown(Duration::from_secs(1)).await.expect("it reports");
 }

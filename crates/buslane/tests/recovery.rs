@@ -1,10 +1,11 @@
-//! 200,000 messages wait, and a bus starts: on the embedded broker, on a real Kafka and on a real NATS.
-//! SPEC: L3, L1, B8
+//! 200,000 messages wait, and a bus starts: on the embedded broker, on a real Kafka and on a real
+//! NATS. SPEC: L3, L1, B8
 #![cfg(all(feature = "kafka", feature = "nats"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests may do as tests do")]
 
 use buslane::{
-    BusEvent, Config, Envelope, Event, EventBus, RateLimit, RecoveryCause, RecoveryPhase, TopicSettings, TopicStrategy,
+    BusEvent, Config, Envelope, Event, EventBus, RateLimit, RecoveryCause, RecoveryPhase,
+    TopicSettings, TopicStrategy,
 };
 use buslane_core::Broker;
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
@@ -47,7 +48,9 @@ impl Books {
 async fn publish(bus: &EventBus, topic: &str, messages: u64) {
     for start in (0..messages).step_by(2_000) {
         let numbers = start..messages.min(start + 2_000);
-        let envelope = |n: u64| Envelope::new(format!("a{}", n % AGGREGATES), "Counted", &(n / AGGREGATES)).unwrap();
+        let envelope = |n: u64| {
+            Envelope::new(format!("a{}", n % AGGREGATES), "Counted", &(n / AGGREGATES)).unwrap()
+        };
         let envelopes: Vec<_> = numbers.map(envelope).collect();
         for answer in bus.publish_envelopes(topic, &envelopes).await.unwrap() {
             answer.unwrap();
@@ -99,7 +102,9 @@ async fn catches_up(before: EventBus, bus: EventBus) {
     let turns = || {
         let events = events.lock().unwrap();
         let turns = events.iter().filter_map(|event| match event {
-            BusEvent::Recovery { before, now } if *before != now.phase => Some((*before, now.phase, now.cause)),
+            BusEvent::Recovery { before, now } if *before != now.phase => {
+                Some((*before, now.phase, now.cause))
+            }
             _ => None,
         });
         turns.collect::<Vec<_>>()
@@ -114,20 +119,34 @@ async fn catches_up(before: EventBus, bus: EventBus) {
     let cause = Some(RecoveryCause::Start);
     assert_eq!(turns(), [(Off, On, cause), (On, Ramping, cause), (Ramping, Off, None)]);
     // At its rate, as long as that was not raised.
-    let least = Duration::from_secs_f64((WAITING + LIVE - 2 * 1_000 * u64::from(PARTITIONS)) as f64 / f64::from(RATE));
+    let least = Duration::from_secs_f64(
+        (WAITING + LIVE - 2 * 1_000 * u64::from(PARTITIONS)) as f64 / f64::from(RATE),
+    );
     assert!(took >= least, "{took:?}, not less than {least:?}");
-    assert_eq!((books.waiting.get() as u64, books.live.get() as u64), (WAITING, LIVE), "none lost, none twice");
+    assert_eq!(
+        (books.waiting.get() as u64, books.live.get() as u64),
+        (WAITING, LIVE),
+        "none lost, none twice"
+    );
     assert_eq!(books.violations.load(SeqCst), 0);
     let report = bus.shutdown(PATIENCE).await.unwrap();
     assert_eq!((report.abandoned, report.stragglers), (0, 0), "{report:?}");
-    println!("{} messages in {took:?}, recovery mode left after {:?}", WAITING + LIVE, start.elapsed());
+    println!(
+        "{} messages in {took:?}, recovery mode left after {:?}",
+        WAITING + LIVE,
+        start.elapsed()
+    );
 }
 
 async fn by_url(url: &str) {
     let config = quick(Config::new(url).unwrap());
     let mut publisher = config.clone();
     publisher.group = server::unique("publisher");
-    catches_up(EventBus::connect(publisher).await.unwrap(), EventBus::connect(config).await.unwrap()).await;
+    catches_up(
+        EventBus::connect(publisher).await.unwrap(),
+        EventBus::connect(config).await.unwrap(),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,10 @@ struct Ground {
 
 impl Ground {
     fn new(name: &str, variables: &'static [(&'static str, &'static str)]) -> Self {
-        Self { path: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("reload_{name}.yaml")), variables }
+        Self {
+            path: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("reload_{name}.yaml")),
+            variables,
+        }
     }
 
     fn read(&self, file: &str) -> Config {
@@ -57,12 +60,20 @@ fn applied(key: &str) -> ReloadReport {
 
 /// The one key that was refused, and why; nothing else has happened.
 fn refused(report: &ReloadReport) -> (&str, &str) {
-    assert_eq!((report.applied.len(), report.refused.len(), report.needs_restart.len()), (0, 1, 0), "{report:?}");
+    assert_eq!(
+        (report.applied.len(), report.refused.len(), report.needs_restart.len()),
+        (0, 1, 0),
+        "{report:?}"
+    );
     (&report.refused[0].key, &report.refused[0].reason)
 }
 
 async fn is_sent(bus: &EventBus, records: Vec<Record>) -> Result<(), PublishError> {
-    bus.publish_batch("a", records).await.unwrap().into_iter().try_for_each(|receipt| receipt.map(|_| ()))
+    bus.publish_batch("a", records)
+        .await
+        .unwrap()
+        .into_iter()
+        .try_for_each(|receipt| receipt.map(|_| ()))
 }
 
 async fn end(bus: EventBus) {
@@ -74,9 +85,13 @@ async fn s3_a_share_that_the_file_changes_holds_at_once() {
     let ground = Ground::new("applies", &[]);
     let bus = ground.start(FIFTY).await;
     assert_eq!((percent(&bus), ground.reload(&bus, FIFTY)), (50, ReloadReport::default()));
-    for (file, key, expected) in
-        [(TEN, PERCENT, 10), (NONE, PERCENT, 0), (ENABLED, PERCENT, 100), (OFF, SWITCH, 0), (FIFTY, SWITCH, 50)]
-    {
+    for (file, key, expected) in [
+        (TEN, PERCENT, 10),
+        (NONE, PERCENT, 0),
+        (ENABLED, PERCENT, 100),
+        (OFF, SWITCH, 0),
+        (FIFTY, SWITCH, 50),
+    ] {
         assert_eq!((ground.reload(&bus, file), percent(&bus)), (applied(key), expected), "{file}");
         assert_eq!(ground.reload(&bus, file), ReloadReport::default(), "nothing is left of {file}");
     }
@@ -87,18 +102,21 @@ async fn s3_a_share_that_the_file_changes_holds_at_once() {
     end(bus).await;
 }
 
-/// The switch comes from the environment, the share from the file: the file may change what is its own.
+/// The switch comes from the environment, the share from the file: the file may change what is its
+/// own.
 #[tokio::test]
 async fn s3_a_variable_shadows_only_what_it_names() {
     let ground = Ground::new("beside", &[("MEMORY_USE_ACTOR_POOL", "true")]);
     let bus = ground.start("memory: {actor_pool: {percent: 50}}").await;
     assert_eq!(ground.reload(&bus, "memory: {actor_pool: {percent: 20}}"), applied(PERCENT));
     assert_eq!(percent(&bus), 20);
-    // Without a share of its own the variable's switch would mean all of them: the file does not want that.
+    // Without a share of its own the variable's switch would mean all of them: the file does not
+    // want that.
     let report = ground.reload(&bus, OFF);
     let (key, reason) = refused(&report);
     assert_eq!((key, percent(&bus)), (SWITCH, 20), "a roll-back never raises the share");
-    let said = "the file would have 0 %, and environment MEMORY_USE_ACTOR_POOL makes it 100 %, which wins";
+    let said =
+        "the file would have 0 %, and environment MEMORY_USE_ACTOR_POOL makes it 100 %, which wins";
     assert!(reason.starts_with(said), "{reason}");
     assert_eq!(ground.reload(&bus, NONE), applied(SWITCH));
     assert_eq!(percent(&bus), 0);
@@ -109,11 +127,19 @@ async fn s3_a_variable_shadows_only_what_it_names() {
 async fn s3_a_share_that_the_environment_shadows_is_refused_with_that_reason() {
     let ground = Ground::new("shadowed", &[("BUSLANE_ACTOR_POOL_PERCENT", "10")]);
     let bus = ground.start(FIFTY).await;
-    assert_eq!((percent(&bus), ground.reload(&bus, FIFTY)), (10, ReloadReport::default()), "the file has not changed");
+    assert_eq!(
+        (percent(&bus), ground.reload(&bus, FIFTY)),
+        (10, ReloadReport::default()),
+        "the file has not changed"
+    );
     for _ in 0..2 {
         let report = ground.reload(&bus, NONE);
         let reason = "the file would have 0 %, and environment BUSLANE_ACTOR_POOL_PERCENT makes it 10 %, which wins: use PUT /rollout or Rollout, or change the variable and restart";
-        assert_eq!((refused(&report), percent(&bus)), ((PERCENT, reason), 10), "and again, until it is seen to");
+        assert_eq!(
+            (refused(&report), percent(&bus)),
+            ((PERCENT, reason), 10),
+            "and again, until it is seen to"
+        );
     }
     // By hand it goes, and then the file has what it wants.
     bus.rollout().set_percent(0, "alice").unwrap();
@@ -132,7 +158,10 @@ async fn s3_what_was_set_at_run_time_wins_over_the_file() {
     bus.rollout().roll_back("bob");
     assert_eq!(ground.reload(&bus, NONE), ReloadReport::default(), "it is as the file wants it");
     let report = ground.reload(&bus, TEN);
-    assert!(refused(&report).1.starts_with("0 % was set at run time by bob, which wins"), "{report:?}");
+    assert!(
+        refused(&report).1.starts_with("0 % was set at run time by bob, which wins"),
+        "{report:?}"
+    );
     assert_eq!(percent(&bus), 0, "a roll-back is not undone by a file");
     end(bus).await;
 }
@@ -145,7 +174,10 @@ async fn s3_what_the_program_set_wins_over_the_file() {
     let bus = EventBus::connect(config.clone()).await.unwrap();
     assert_eq!((ground.reload(&bus, FIFTY), percent(&bus)), (ReloadReport::default(), 33));
     let report = ground.reload(&bus, TEN);
-    assert!(refused(&report).1.starts_with("33 % was set by the program, which wins"), "{report:?}");
+    assert!(
+        refused(&report).1.starts_with("33 % was set by the program, which wins"),
+        "{report:?}"
+    );
     config.memory.actor_pool.percent = Some(34);
     assert_eq!(
         (bus.reload(&config).unwrap(), percent(&bus)),
@@ -158,7 +190,9 @@ async fn s3_what_the_program_set_wins_over_the_file() {
 #[tokio::test]
 async fn s3_a_plan_of_the_file_begins_with_the_bus_and_with_a_reload() {
     let ground = Ground::new("plan", &[]);
-    let planned = |plan: &str, advance: &str| format!("{ENABLED}\nrollout: {{plan: '{plan}', advance: {advance}}}");
+    let planned = |plan: &str, advance: &str| {
+        format!("{ENABLED}\nrollout: {{plan: '{plan}', advance: {advance}}}")
+    };
     let bus = ground.start(&planned("10 for 1h, 100", "automatic")).await;
     let status = bus.rollout().status();
     let plan = status.plan.unwrap();

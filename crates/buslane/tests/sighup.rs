@@ -1,4 +1,5 @@
-//! A process that gets a real SIGHUP. It is a process of its own, because a signal is for all of one. SPEC: S3
+//! A process that gets a real SIGHUP. It is a process of its own, because a signal is for all of
+//! one. SPEC: S3
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
@@ -12,7 +13,8 @@ fn in_a_process(test: &str, variables: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--nocapture"]).env_remove("BUSLANE_CONFIG");
     let output = command.envs(variables.iter().copied()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{:?}: {said}", output.status);
 }
 
@@ -24,13 +26,17 @@ fn share(percent: u8) -> String {
     format!("memory: {{actor_pool: {{enabled: true, percent: {percent}}}}}\n")
 }
 
-/// Sends the signal, and waits until it has been seen to: the lines that it has logged, of which there are `count` in all then.
+/// Sends the signal, and waits until it has been seen to: the lines that it has logged, of which
+/// there are `count` in all then.
 async fn hang_up(journal: &Journal, count: usize) -> Vec<Line> {
     kill_process(getpid(), Signal::HUP).unwrap();
     let told = async {
         loop {
-            let lines: Vec<_> =
-                journal.lines().into_iter().filter(|line| line.text.starts_with("configuration reload")).collect();
+            let lines: Vec<_> = journal
+                .lines()
+                .into_iter()
+                .filter(|line| line.text.starts_with("configuration reload"))
+                .collect();
             if lines.len() >= count {
                 return lines;
             }
@@ -62,17 +68,30 @@ async fn child_reads_the_file_again() {
     std::fs::write(&path, share(10) + "group: other\n").unwrap();
     let lines = hang_up(&journal, 1).await;
     assert_eq!((&*lines[0].text, lines[0].level), ("configuration reloaded", tracing::Level::INFO));
-    assert_eq!((lines[0].field("applied"), lines[0].field("needs_restart")), ("memory.actor_pool.percent", "group"));
+    assert_eq!(
+        (lines[0].field("applied"), lines[0].field("needs_restart")),
+        ("memory.actor_pool.percent", "group")
+    );
     assert_eq!(percent(), 10);
 
     // A file that cannot be read changes nothing.
     std::fs::write(&path, "memory: {actor_pool: {enabled: true, percent: 101}}\n").unwrap();
     let lines = hang_up(&journal, 2).await;
-    assert_eq!((&*lines[1].text, lines[1].level), ("configuration reload refused", tracing::Level::WARN));
-    assert_eq!(lines[1].field("reason"), "memory.actor_pool.percent: must be from 0 to 100, found 101");
+    assert_eq!(
+        (&*lines[1].text, lines[1].level),
+        ("configuration reload refused", tracing::Level::WARN)
+    );
+    assert_eq!(
+        lines[1].field("reason"),
+        "memory.actor_pool.percent: must be from 0 to 100, found 101"
+    );
     std::fs::remove_file(&path).unwrap();
     let lines = hang_up(&journal, 3).await;
-    assert!(lines[2].field("reason").contains("cannot read the configuration file"), "{}", lines[2]);
+    assert!(
+        lines[2].field("reason").contains("cannot read the configuration file"),
+        "{}",
+        lines[2]
+    );
     assert_eq!(percent(), 10);
 
     // What was set at run time wins.
@@ -107,9 +126,11 @@ async fn child_tells_what_the_environment_shadows() {
     assert!(bus.reload_on_sighup().unwrap());
     std::fs::write(file("shadowed"), share(0)).unwrap();
     let lines = hang_up(&journal, 1).await;
-    assert_eq!((&*lines[0].text, lines[0].level), ("configuration reload refused", tracing::Level::WARN));
-    let said =
-        "memory.actor_pool.percent: the file would have 0 %, and environment MEMORY_ACTOR_POOL_PERCENT makes it 10 %";
+    assert_eq!(
+        (&*lines[0].text, lines[0].level),
+        ("configuration reload refused", tracing::Level::WARN)
+    );
+    let said = "memory.actor_pool.percent: the file would have 0 %, and environment MEMORY_ACTOR_POOL_PERCENT makes it 10 %";
     assert!(lines[0].field("reason").starts_with(said), "{}", lines[0]);
     assert_eq!(bus.rollout().status().percent, 10);
     bus.shutdown(Duration::from_secs(10)).await.unwrap();

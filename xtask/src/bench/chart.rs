@@ -1,4 +1,5 @@
-//! A chart of latency distributions as SVG: percentile over latency, both axes stretched so that the tail can be read.
+//! A chart of latency distributions as SVG: percentile over latency, both axes stretched so that
+//! the tail can be read.
 //!
 //! One chart with fixed marks, written by hand; not a plotting library.
 
@@ -16,8 +17,14 @@ const TOP: f64 = 105.0;
 const BOTTOM: f64 = 490.0;
 /// Blue and orange: told apart by colour-blind readers; the second curve is dashed as well.
 const STYLES: [(&str, &str); 2] = [("#1f6fb4", ""), ("#d9730d", " stroke-dasharray=\"7 4\"")];
-const PERCENTILES: [(f64, &str); 6] =
-    [(0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")];
+const PERCENTILES: [(f64, &str); 6] = [
+    (0.0, "0 %"),
+    (0.5, "50 %"),
+    (0.9, "90 %"),
+    (0.99, "99 %"),
+    (0.999, "99.9 %"),
+    (0.9999, "99.99 %"),
+];
 
 /// Draws at most two curves.
 pub(crate) fn render(title: &str, curves: &[Curve]) -> Result<String> {
@@ -33,7 +40,11 @@ pub(crate) fn render(title: &str, curves: &[Curve]) -> Result<String> {
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13" fill="#222">"##
     )?;
     writeln!(svg, r#"<rect width="100%" height="100%" fill="white"/>"#)?;
-    writeln!(svg, r#"<text x="{LEFT}" y="32" font-size="18" font-weight="bold">{}</text>"#, escape(title))?;
+    writeln!(
+        svg,
+        r#"<text x="{LEFT}" y="32" font-size="18" font-weight="bold">{}</text>"#,
+        escape(title)
+    )?;
     grid(&mut svg, &axis)?;
     for (curve, (color, dash)) in curves.iter().zip(STYLES) {
         let path = steps(curve, &axis);
@@ -54,9 +65,12 @@ struct Axis {
 
 impl Axis {
     fn new(low: f64, high: f64) -> Self {
-        let all: Vec<f64> = (-1..9).flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(power))).collect();
+        let all: Vec<f64> = (-1..9)
+            .flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(power)))
+            .collect();
         let first = all.iter().rposition(|tick| *tick <= low).unwrap_or(0);
-        let last = all.iter().position(|tick| *tick >= high).unwrap_or(all.len() - 1).max(first + 1);
+        let last =
+            all.iter().position(|tick| *tick >= high).unwrap_or(all.len() - 1).max(first + 1);
         Self { ticks: all[first..=last].to_vec() }
     }
 
@@ -88,7 +102,11 @@ fn grid(svg: &mut String, axis: &Axis) -> Result<()> {
     for &tick in &axis.ticks {
         let at = axis.x(tick);
         let is_decade = (tick.log10() - tick.log10().round()).abs() < 1e-9;
-        writeln!(svg, r##"<path d="M{at:.1} {TOP}V{BOTTOM}" stroke="{}"/>"##, if is_decade { "#ccc" } else { "#eee" })?;
+        writeln!(
+            svg,
+            r##"<path d="M{at:.1} {TOP}V{BOTTOM}" stroke="{}"/>"##,
+            if is_decade { "#ccc" } else { "#eee" }
+        )?;
         if is_decade || is_wide {
             writeln!(
                 svg,
@@ -100,7 +118,11 @@ fn grid(svg: &mut String, axis: &Axis) -> Result<()> {
     }
     writeln!(svg, r##"<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="#888"/>"##)?;
     let middle = f64::midpoint(LEFT, RIGHT);
-    writeln!(svg, r#"<text x="{middle}" y="{:.1}" text-anchor="middle">latency (logarithmic)</text>"#, BOTTOM + 48.0)?;
+    writeln!(
+        svg,
+        r#"<text x="{middle}" y="{:.1}" text-anchor="middle">latency (logarithmic)</text>"#,
+        BOTTOM + 48.0
+    )?;
     let middle = f64::midpoint(TOP, BOTTOM);
     writeln!(
         svg,
@@ -109,7 +131,8 @@ fn grid(svg: &mut String, axis: &Axis) -> Result<()> {
     Ok(())
 }
 
-/// The path of a curve: straight lines between the reached shares, up to the last percentile of the axis.
+/// The path of a curve: straight lines between the reached shares, up to the last percentile of the
+/// axis.
 fn steps(curve: &Curve, axis: &Axis) -> String {
     let mut path = String::new();
     for (number, (latency, share)) in curve.points.iter().enumerate() {
@@ -130,7 +153,12 @@ fn legend(svg: &mut String, curves: &[Curve]) -> Result<()> {
     for (curve, (color, dash)) in curves.iter().zip(STYLES) {
         let figures = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)]
             .map(|(label, share)| format!("{label} {}", latency_label(curve.at(share))));
-        writeln!(svg, r#"<path d="M{:.1} {:.1}h34" stroke="{color}" stroke-width="2.5"{dash}/>"#, LEFT, at - 4.5)?;
+        writeln!(
+            svg,
+            r#"<path d="M{:.1} {:.1}h34" stroke="{color}" stroke-width="2.5"{dash}/>"#,
+            LEFT,
+            at - 4.5
+        )?;
         writeln!(
             svg,
             r#"<text x="{:.1}" y="{at:.1}">{}: {}</text>"#,
@@ -176,7 +204,10 @@ mod tests {
 
     #[test]
     fn a_chart_names_both_sides() {
-        let curves = [Curve::new("keyed <pool>", vec![(10.0, 9), (90.0, 1)]), Curve::new("actor", vec![(11.0, 1)])];
+        let curves = [
+            Curve::new("keyed <pool>", vec![(10.0, 9), (90.0, 1)]),
+            Curve::new("actor", vec![(11.0, 1)]),
+        ];
         let svg = render("Latency", &curves).expect("drawn");
         assert!(
             svg.contains("keyed &lt;pool&gt;: p50 10 µs, p99 90 µs")
@@ -188,7 +219,13 @@ mod tests {
 
     #[test]
     fn labels_have_units() {
-        for (us, label) in [(0.5, "0.5 µs"), (200.0, "200 µs"), (1000.0, "1 ms"), (1234.0, "1.23 ms"), (5e6, "5 s")] {
+        for (us, label) in [
+            (0.5, "0.5 µs"),
+            (200.0, "200 µs"),
+            (1000.0, "1 ms"),
+            (1234.0, "1.23 ms"),
+            (5e6, "5 s"),
+        ] {
             assert_eq!(latency_label(us), label);
         }
     }

@@ -1,4 +1,5 @@
-//! A latency distribution: the runs' histograms added up and accumulated. Knows nothing of how it is drawn.
+//! A latency distribution: the runs' histograms added up and accumulated. Knows nothing of how it
+//! is drawn.
 
 /// One distribution: latencies in microseconds with the share of messages that were no slower.
 pub(crate) struct Curve {
@@ -7,7 +8,8 @@ pub(crate) struct Curve {
 }
 
 impl Curve {
-    /// Sorts and accumulates a histogram of (microseconds, count); equal latencies may stand in it several times.
+    /// Sorts and accumulates a histogram of (microseconds, count); equal latencies may stand in it
+    /// several times.
     #[allow(clippy::cast_precision_loss, reason = "message counts are far below 2^53")]
     pub(crate) fn new(name: &str, mut histogram: Vec<(f64, u64)>) -> Self {
         histogram.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
@@ -23,7 +25,8 @@ impl Curve {
             .filter(|&(_, count)| count > 0)
             .map(|(latency, count)| {
                 seen += count;
-                // A logarithmic axis has no 0: what is below a tenth of a microsecond is drawn there.
+                // A logarithmic axis has no 0: what is below a tenth of a microsecond is drawn
+                // there.
                 (latency.max(0.1), seen as f64 / total as f64)
             })
             .collect();

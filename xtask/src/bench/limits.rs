@@ -1,4 +1,5 @@
-//! `cargo xtask bench-limits`: each stated figure beside its physical limit. The worker measures and judges; this shows.
+//! `cargo xtask bench-limits`: each stated figure beside its physical limit. The worker measures
+//! and judges; this shows.
 
 use std::path::PathBuf;
 
@@ -16,10 +17,12 @@ pub(crate) struct Args {
     /// Write the lines as a JSON array: name, value, limit, ratio, target, pass
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Also measure RustStream, in turns with the bus (kafka alone; builds benches/peers, which no other command does)
+    /// Also measure RustStream, in turns with the bus (kafka alone; builds benches/peers, which no
+    /// other command does)
     #[arg(long)]
     peers: bool,
-    /// What the worker is told: figures to measure, by the start of their names, and for a broker --messages N
+    /// What the worker is told: figures to measure, by the start of their names, and for a broker
+    /// --messages N
     #[arg(last = true)]
     worker: Vec<String>,
 }
@@ -28,7 +31,8 @@ pub(crate) struct Args {
 enum Backend {
     /// The pools and the bus on the embedded broker
     Memory,
-    /// The bus on a real Kafka, started for the time of the command unless KAFKA_BOOTSTRAP_SERVERS names one
+    /// The bus on a real Kafka, started for the time of the command unless KAFKA_BOOTSTRAP_SERVERS
+    /// names one
     Kafka,
     /// The bus on a real NATS, started for the time of the command unless NATS_URL names one
     Nats,
@@ -65,13 +69,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Err(error) => return ended.and(Err(error)),
         Ok(lines) => lines,
     };
-    let rows: Vec<Vec<String>> = lines.iter().map(|line| KEYS.map(|key| shown(&line[key])).to_vec()).collect();
+    let rows: Vec<Vec<String>> =
+        lines.iter().map(|line| KEYS.map(|key| shown(&line[key])).to_vec()).collect();
     println!("\n{}", table::render(&KEYS, &rows));
     if let Some(file) = &args.json {
         write_file(file, &(serde_json::to_string_pretty(&lines)? + "\n"))?;
     }
-    let short: Vec<String> =
-        lines.iter().filter(|line| line["pass"] == Value::Bool(false)).map(|line| shown(&line["name"])).collect();
+    let short: Vec<String> = lines
+        .iter()
+        .filter(|line| line["pass"] == Value::Bool(false))
+        .map(|line| shown(&line["name"]))
+        .collect();
     if !short.is_empty() {
         return Err(format!("below the target: {}", short.join(", ")).into());
     }
@@ -83,7 +91,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn read<'a>(output: impl Iterator<Item = &'a str>) -> Result<Vec<Value>> {
     let mut lines = Vec::new();
     for text in output.filter(|line| line.starts_with('{')) {
-        let line: Value = serde_json::from_str(text).map_err(|error| format!("{error} in the worker's line {text}"))?;
+        let line: Value = serde_json::from_str(text)
+            .map_err(|error| format!("{error} in the worker's line {text}"))?;
         let missing: Vec<&str> = KEYS.into_iter().filter(|key| line.get(key).is_none()).collect();
         if !missing.is_empty() || !line["pass"].is_boolean() {
             return Err(format!(
@@ -113,7 +122,8 @@ mod tests {
 
     use super::{read, shown};
 
-    const GOOD: &str = r#"{"name":"lanes","value":0.1,"limit":0.08,"ratio":1.25,"target":"<= 2","pass":true}"#;
+    const GOOD: &str =
+        r#"{"name":"lanes","value":0.1,"limit":0.08,"ratio":1.25,"target":"<= 2","pass":true}"#;
 
     #[test]
     fn lines_are_read_and_incomplete_ones_refused() {

@@ -1,5 +1,5 @@
-//! Measurements in processes of their own. The work that is measured lives in the package `buslane-benches`; this module starts
-//! it, reads the JSON lines it prints and judges.
+//! Measurements in processes of their own. The work that is measured lives in the package
+//! `buslane-benches`; this module starts it, reads the JSON lines it prints and judges.
 
 pub(crate) mod chart;
 pub(crate) mod compare;
@@ -14,13 +14,15 @@ use std::path::PathBuf;
 use crate::process::{Result, cargo, run as run_command};
 use crate::workspace::{Metadata, release_binary};
 
-/// Builds the program of `benches/peers`, a workspace of its own, once its licences are found to be those that we take. It is
-/// never published, but whoever runs it downloads what it depends on.
+/// Builds the program of `benches/peers`, a workspace of its own, once its licences are found to be
+/// those that we take. It is never published, but whoever runs it downloads what it depends on.
 fn build_peers() -> Result<PathBuf> {
     const MANIFEST: &str = "benches/peers/Cargo.toml";
     let target = Metadata::of_workspace()?.target_directory.join("peers");
     crate::deny::licenses_of(MANIFEST)?;
-    run_command(cargo(["build", "--release", "--manifest-path", MANIFEST, "--target-dir"]).arg(&target))?;
+    run_command(
+        cargo(["build", "--release", "--manifest-path", MANIFEST, "--target-dir"]).arg(&target),
+    )?;
     Ok(target.join("release").join(format!("buslane-peers{}", std::env::consts::EXE_SUFFIX)))
 }
 

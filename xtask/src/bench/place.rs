@@ -1,4 +1,5 @@
-//! Where `bench-compare` compares: the pools alone, or buses on a broker with a topic that stands as long as this value.
+//! Where `bench-compare` compares: the pools alone, or buses on a broker with a topic that stands
+//! as long as this value.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -28,7 +29,12 @@ impl Place {
     /// Starts what the URL asks for.
     pub(crate) fn of(url: &str) -> Result<Self> {
         match parse(url)? {
-            Backend::Memory => Ok(Self { arguments: Vec::new(), variables: Vec::new(), topic: None, _broker: None }),
+            Backend::Memory => Ok(Self {
+                arguments: Vec::new(),
+                variables: Vec::new(),
+                topic: None,
+                _broker: None,
+            }),
             Backend::Kafka(servers) => {
                 let broker = if servers.is_empty() { brokers::kafka_for_tests()? } else { None };
                 Self::with_topic(Kind::Kafka, servers, broker)
@@ -40,7 +46,8 @@ impl Place {
         }
     }
 
-    /// A topic on the broker at `servers`, or on the one that was started, or on the one that the environment names.
+    /// A topic on the broker at `servers`, or on the one that was started, or on the one that the
+    /// environment names.
     fn with_topic(kind: Kind, servers: &str, broker: Option<brokers::Held>) -> Result<Self> {
         let program = build_worker()?;
         let variables = if servers.is_empty() {

@@ -1,4 +1,5 @@
-//! The verdict on the two pools (SPEC T1): ratios within the pairs, their median and interval, and the limits.
+//! The verdict on the two pools (SPEC T1): ratios within the pairs, their median and interval, and
+//! the limits.
 //!
 //! Pure: takes what was measured, gives the report. Starts nothing and prints nothing.
 
@@ -52,11 +53,19 @@ pub(crate) struct Metric {
 }
 
 pub(crate) const METRICS: [Metric; 5] = [
-    Metric { name: "throughput_per_second", value: |run| run.throughput_per_second, limit: Some(Limit::AtLeast(0.95)) },
+    Metric {
+        name: "throughput_per_second",
+        value: |run| run.throughput_per_second,
+        limit: Some(Limit::AtLeast(0.95)),
+    },
     Metric { name: "p50_us", value: |run| run.p50_us, limit: None },
     Metric { name: "p99_us", value: |run| run.p99_us, limit: Some(Limit::AtMost(1.05)) },
     Metric { name: "p999_us", value: |run| run.p999_us, limit: None },
-    Metric { name: "peak_rss_bytes", value: |run| run.peak_rss_bytes, limit: Some(Limit::AtMost(1.10)) },
+    Metric {
+        name: "peak_rss_bytes",
+        value: |run| run.peak_rss_bytes,
+        limit: Some(Limit::AtMost(1.10)),
+    },
 ];
 
 #[derive(Serialize)]
@@ -84,10 +93,12 @@ pub(crate) struct Verdict {
 /// Judges the median of the ratios within the pairs.
 pub(crate) fn judge(pairs: &[Pair]) -> Report {
     let verdict = |metric: &Metric| {
-        let side =
-            |side: fn(&Pair) -> &Run| -> Vec<f64> { pairs.iter().map(|pair| (metric.value)(side(pair))).collect() };
+        let side = |side: fn(&Pair) -> &Run| -> Vec<f64> {
+            pairs.iter().map(|pair| (metric.value)(side(pair))).collect()
+        };
         let (keyed, actor) = (side(|pair| &pair.keyed), side(|pair| &pair.actor));
-        let ratios: Vec<f64> = actor.iter().zip(&keyed).map(|(actor, keyed)| actor / keyed).collect();
+        let ratios: Vec<f64> =
+            actor.iter().zip(&keyed).map(|(actor, keyed)| actor / keyed).collect();
         let ratio = median(&ratios);
         Verdict {
             name: metric.name,
@@ -102,7 +113,12 @@ pub(crate) fn judge(pairs: &[Pair]) -> Report {
     };
     let metrics: Vec<Verdict> = METRICS.iter().map(verdict).collect();
     let pass = metrics.iter().all(|verdict| verdict.pass);
-    Report { pairs: pairs.len(), messages_per_run: pairs.first().map_or(0, |pair| pair.keyed.messages), metrics, pass }
+    Report {
+        pairs: pairs.len(),
+        messages_per_run: pairs.first().map_or(0, |pair| pair.keyed.messages),
+        metrics,
+        pass,
+    }
 }
 
 /// The table for people.
@@ -171,7 +187,12 @@ mod tests {
         all[0].actor.p99_us *= 100.0;
         let report = judge(&all);
         assert!(report.pass);
-        assert!(report.metrics.iter().any(|verdict| verdict.name == "p99_us" && verdict.ratio_interval_95.0 <= 1.0));
+        assert!(
+            report
+                .metrics
+                .iter()
+                .any(|verdict| verdict.name == "p99_us" && verdict.ratio_interval_95.0 <= 1.0)
+        );
         assert!(render(&report).contains("<= 1.05"));
     }
 }

@@ -1,9 +1,13 @@
-//! Certificates for a broker that lives as long as a test run: an authority, a server and a client, and a client that nobody
-//! trusts. New ones each run, so that none can expire or be kept by mistake.
+//! Certificates for a broker that lives as long as a test run: an authority, a server and a client,
+//! and a client that nobody trusts. New ones each run, so that none can expire or be kept by
+//! mistake.
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
 use rcgen::{KeyUsagePurpose, date_time_ymd};
 
 use crate::process::{Result, write_file};
@@ -34,7 +38,11 @@ fn authority(name: &str) -> Result<Authority> {
 }
 
 /// Certificate and key, both as PEM.
-fn issue(authority: &Authority, name: &str, purpose: ExtendedKeyUsagePurpose) -> Result<(String, String)> {
+fn issue(
+    authority: &Authority,
+    name: &str,
+    purpose: ExtendedKeyUsagePurpose,
+) -> Result<(String, String)> {
     let names: &[&str] = match purpose {
         ExtendedKeyUsagePurpose::ServerAuth => &["localhost", "127.0.0.1"],
         _ => &[],
@@ -48,7 +56,8 @@ fn issue(authority: &Authority, name: &str, purpose: ExtendedKeyUsagePurpose) ->
 }
 
 fn params(name: &str, names: &[&str]) -> Result<CertificateParams> {
-    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+    let mut params =
+        CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
     params.distinguished_name.push(DnType::CommonName, name);
     // Fixed dates, so that a clock that is wrong does no harm.
     params.not_before = date_time_ymd(2020, 1, 1);
@@ -60,14 +69,19 @@ fn params(name: &str, names: &[&str]) -> Result<CertificateParams> {
 mod tests {
     #[test]
     fn every_listed_file_is_written() {
-        let folder = std::env::temp_dir().join(format!("buslane-xtask-certs-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("buslane-xtask-certs-{}", std::process::id()));
         super::write(&folder).expect("written");
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect(name);
         let server = read("server.pem");
-        let others = ["ca.pem", "client.pem", "client.key", "stranger.pem", "stranger.key"].map(read);
+        let others =
+            ["ca.pem", "client.pem", "client.key", "stranger.pem", "stranger.key"].map(read);
         std::fs::remove_dir_all(&folder).expect("removed");
         // The form that Java reads without a helper.
-        assert!(server.starts_with("-----BEGIN PRIVATE KEY-----") && server.contains("-----BEGIN CERTIFICATE-----"));
+        assert!(
+            server.starts_with("-----BEGIN PRIVATE KEY-----")
+                && server.contains("-----BEGIN CERTIFICATE-----")
+        );
         assert!(others.iter().all(|text| text.starts_with("-----BEGIN ")));
     }
 }

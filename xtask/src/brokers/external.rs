@@ -1,4 +1,5 @@
-//! A broker that the environment names already: it is used as it is, never started and never stopped.
+//! A broker that the environment names already: it is used as it is, never started and never
+//! stopped.
 
 use super::probe;
 use super::state::Kind;
@@ -29,7 +30,8 @@ impl External {
         &self.text
     }
 
-    /// Fails when none of the addresses answers. One that accepts connections and stays silent may want TLS first: that is said.
+    /// Fails when none of the addresses answers. One that accepts connections and stays silent may
+    /// want TLS first: that is said.
     pub(super) fn check(&self) -> Result<()> {
         let hosts = hosts(self.kind, &self.text);
         let answers = |host: &String| match self.kind {
@@ -41,7 +43,9 @@ impl External {
         }
         let source = self.source;
         if let Some(host) = hosts.iter().find(|host| probe::connect(host).is_some()) {
-            eprintln!("{source}: {host} accepts connections but gives no plain answer; it may want TLS");
+            eprintln!(
+                "{source}: {host} accepts connections but gives no plain answer; it may want TLS"
+            );
             return Ok(());
         }
         Err(format!(

@@ -1,4 +1,5 @@
-//! Process groups: a broker gets one of its own, so that Ctrl-C at the terminal does not reach it and one signal ends all of it.
+//! Process groups: a broker gets one of its own, so that Ctrl-C at the terminal does not reach it
+//! and one signal ends all of it.
 //!
 //! Unix only. Elsewhere starting a broker is refused, and everything else of this program works.
 
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::{Result, command};
 
-/// A process that may outlive this one. The start time tells it from a later process that was given the same pid.
+/// A process that may outlive this one. The start time tells it from a later process that was given
+/// the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Process {
     pub(super) pid: u32,
@@ -44,12 +46,17 @@ impl Process {
         }
     }
 
-    /// Whether all its threads stand still. A signal to stop is sent at once, and obeyed a little later.
+    /// Whether all its threads stand still. A signal to stop is sent at once, and obeyed a little
+    /// later.
     pub(super) fn is_stopped(self) -> bool {
-        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.pid)) else { return true };
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.pid)) else {
+            return true;
+        };
         threads.flatten().all(|thread| {
             // A thread that has ended in between does nothing either.
-            let state = std::fs::read_to_string(thread.path().join("stat")).ok().and_then(|text| parse_stat(&text));
+            let state = std::fs::read_to_string(thread.path().join("stat"))
+                .ok()
+                .and_then(|text| parse_stat(&text));
             state.is_none_or(|(state, _)| matches!(state, 'T' | 't' | 'Z' | 'X'))
         })
     }
@@ -64,7 +71,8 @@ impl Process {
 
 /// A command that is the head of a group of its own and writes everything into `log`.
 pub(super) fn leader(program: impl AsRef<std::ffi::OsStr>, log: &Path) -> Result<Command> {
-    let output = File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+    let output =
+        File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
     let mut leader = command(program);
     leader.stdout(Stdio::from(output.try_clone()?)).stderr(Stdio::from(output));
     unix::own_group(&mut leader)?;
@@ -82,7 +90,8 @@ fn stat(pid: u32) -> Option<(char, u64)> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The name of the program stands in brackets and may hold anything, so fields are counted from the last bracket.
+/// The name of the program stands in brackets and may hold anything, so fields are counted from the
+/// last bracket.
 fn parse_stat(text: &str) -> Option<(char, u64)> {
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;

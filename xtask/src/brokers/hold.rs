@@ -1,7 +1,8 @@
 //! Who ends a broker: the process that started it, until `up` has finished and lets go of it.
 //!
-//! A run that is held ends with its [`Held`], also on an error, a panic and Ctrl-C. One whose holder was killed is found by its
-//! pid and swept away by the next command. Starting is not done here.
+//! A run that is held ends with its [`Held`], also on an error, a panic and Ctrl-C. One whose
+//! holder was killed is found by its pid and swept away by the next command. Starting is not done
+//! here.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,8 +19,9 @@ use crate::process::Result;
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Locked while a node is started and written down. Whoever handles Ctrl-C locks it and keeps it: no node can be started behind
-/// its back, and nobody reports a broker as broken that is being stopped.
+/// Locked while a node is started and written down. Whoever handles Ctrl-C locks it and keeps it:
+/// no node can be started behind its back, and nobody reports a broker as broken that is being
+/// stopped.
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// A broker that ends when this value does.
@@ -37,7 +39,8 @@ impl Held {
     /// Starts a process of this broker and writes it down.
     pub(super) fn spawn(&mut self, leader: &mut Command, ports: &[(&str, u16)]) -> Result<()> {
         let _starting = unless_interrupted();
-        let ports: BTreeMap<String, u16> = ports.iter().map(|&(name, port)| (name.to_owned(), port)).collect();
+        let ports: BTreeMap<String, u16> =
+            ports.iter().map(|&(name, port)| (name.to_owned(), port)).collect();
         self.run.nodes.push(Node { process: spawn(leader)?, ports });
         self.run.store()
     }
@@ -49,11 +52,16 @@ impl Held {
         self.run.store()
     }
 
-    /// Stops node `at` where it stands, and waits until it does: its connections stay open, and nothing answers.
+    /// Stops node `at` where it stands, and waits until it does: its connections stay open, and
+    /// nothing answers.
     pub(crate) fn pause(&self, at: usize) -> Result<()> {
         let process = self.run.nodes[at].process;
         process.signal_group(Signal::Pause);
-        if gone(KILL_DEADLINE, || process.is_stopped()) { Ok(()) } else { Err("it does not stand still".into()) }
+        if gone(KILL_DEADLINE, || process.is_stopped()) {
+            Ok(())
+        } else {
+            Err("it does not stand still".into())
+        }
     }
 
     /// Lets a node that was paused go on.
@@ -65,7 +73,11 @@ impl Held {
     pub(crate) fn kill(&self, at: usize) -> Result<()> {
         let process = self.run.nodes[at].process;
         process.signal_group(Signal::Kill);
-        if gone(KILL_DEADLINE, || !process.is_alive()) { Ok(()) } else { Err("it does not end".into()) }
+        if gone(KILL_DEADLINE, || !process.is_alive()) {
+            Ok(())
+        } else {
+            Err("it does not end".into())
+        }
     }
 
     /// Starts a node again that has ended, on its ports and its data, and waits until it answers.
@@ -98,7 +110,10 @@ impl Held {
         for at in 0..self.run.nodes.len() {
             // Without them the error of the test is all there is, which is no reason to fail here.
             let _ = std::fs::create_dir_all(&self.logs);
-            let _ = std::fs::copy(self.run.log(at), self.logs.join(format!("{}-{}.log", self.run.kind, at + 1)));
+            let _ = std::fs::copy(
+                self.run.log(at),
+                self.logs.join(format!("{}-{}.log", self.run.kind, at + 1)),
+            );
         }
     }
 
@@ -130,7 +145,10 @@ pub(super) fn stop_when_interrupted(folder: &Folder) -> Result<()> {
         result = ctrlc::set_handler(move || {
             let _kept = unless_interrupted();
             let this = Process::current();
-            let held = Run::all(&runs).unwrap_or_default().into_iter().filter(|run| run.held_by == Some(this));
+            let held = Run::all(&runs)
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|run| run.held_by == Some(this));
             for run in held {
                 eprintln!("interrupted: stopping {}", run.kind);
                 if let Err(error) = stop(&run) {

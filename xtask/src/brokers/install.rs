@@ -1,5 +1,6 @@
-//! The programs of the brokers: fetched once from the registries by their ordinary clients, in the version named here, and kept
-//! below the target folder. `down` leaves them, `cargo clean` removes them.
+//! The programs of the brokers: fetched once from the registries by their ordinary clients, in the
+//! version named here, and kept below the target folder. `down` leaves them, `cargo clean` removes
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,8 +31,14 @@ pub(super) struct Java {
 
 /// Java and the jars of Kafka. The second call downloads nothing.
 pub(super) fn kafka(folder: &Folder) -> Result<Java> {
-    let jars = [("org.apache.kafka", "kafka_2.13", KAFKA), ("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J)];
-    Ok(Java { program: java()?, libraries: jars_of(folder, &format!("kafka-{KAFKA}"), "44 MB", &jars)? })
+    let jars = [
+        ("org.apache.kafka", "kafka_2.13", KAFKA),
+        ("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J),
+    ];
+    Ok(Java {
+        program: java()?,
+        libraries: jars_of(folder, &format!("kafka-{KAFKA}"), "44 MB", &jars)?,
+    })
 }
 
 /// Java with its compiler, and the jars of Confluent's Parallel Consumer.
@@ -47,7 +54,12 @@ pub(super) fn parallel_consumer(folder: &Folder) -> Result<Java> {
 }
 
 /// The folder with these jars and all that they need, fetched by Maven when it is not there.
-fn jars_of(folder: &Folder, name: &str, size: &str, jars: &[(&str, &str, &str)]) -> Result<PathBuf> {
+fn jars_of(
+    folder: &Folder,
+    name: &str,
+    size: &str,
+    jars: &[(&str, &str, &str)],
+) -> Result<PathBuf> {
     let _lock = state::lock(folder.path(), "programs")?;
     let home = folder.programs().join(name);
     if !home.exists() {
@@ -93,8 +105,10 @@ pub(super) fn nats(folder: &Folder, version: &str) -> Result<PathBuf> {
 /// Java of `JAVA_HOME`, else the one on the search path; installed where there is none.
 fn java() -> Result<PathBuf> {
     let home = std::env::var_os("JAVA_HOME").filter(|home| !home.is_empty());
-    let program = home.map_or_else(|| PathBuf::from("java"), |home| Path::new(&home).join("bin").join("java"));
-    let version = || output_of(command(&program).arg("--version")).and_then(|text| java_version(&text));
+    let program = home
+        .map_or_else(|| PathBuf::from("java"), |home| Path::new(&home).join("bin").join("java"));
+    let version =
+        || output_of(command(&program).arg("--version")).and_then(|text| java_version(&text));
     let is_recent = || version().is_some_and(|version| version >= OLDEST_JAVA);
     if is_recent() {
         return Ok(program);
@@ -104,8 +118,11 @@ fn java() -> Result<PathBuf> {
     if is_recent() {
         return Ok(program);
     }
-    Err(format!("{} is not {what}, and the one just installed is not found there: set JAVA_HOME", program.display())
-        .into())
+    Err(format!(
+        "{} is not {what}, and the one just installed is not found there: set JAVA_HOME",
+        program.display()
+    )
+    .into())
 }
 
 /// Java that runs a source file: a runtime alone has no compiler.
@@ -114,7 +131,9 @@ fn compiler(java: &Path) -> Result<()> {
     if modules().contains("jdk.compiler") {
         return Ok(());
     }
-    let version = output_of(command(java).arg("--version")).and_then(|text| java_version(&text)).unwrap_or(OLDEST_JAVA);
+    let version = output_of(command(java).arg("--version"))
+        .and_then(|text| java_version(&text))
+        .unwrap_or(OLDEST_JAVA);
     system_package("Java's compiler", "javac", &[&format!("openjdk-{version}-jdk-headless")])?;
     if modules().contains("jdk.compiler") {
         return Ok(());
@@ -132,7 +151,8 @@ fn go() -> Result<()> {
     }
     let (major, minor) = OLDEST_GO;
     let advice = "install it from https://go.dev/dl, or set NATS_URL to a server of your own, or leave NATS out with `--only kafka`";
-    Err(format!("nats-server is built by Go {major}.{minor} or later, which is missing: {advice}").into())
+    Err(format!("nats-server is built by Go {major}.{minor} or later, which is missing: {advice}")
+        .into())
 }
 
 /// Runs it with all its output on standard error: standard output belongs to the exports.
@@ -191,7 +211,10 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_what_the_programs_say() {
-        assert_eq!(java_version("openjdk 17.0.15 2025-04-15\nOpenJDK Runtime Environment"), Some(17));
+        assert_eq!(
+            java_version("openjdk 17.0.15 2025-04-15\nOpenJDK Runtime Environment"),
+            Some(17)
+        );
         assert_eq!(java_version("java 25 2025-09-16 LTS\n"), Some(25));
         assert_eq!(java_version("openjdk 26-ea 2026-03-17"), Some(26));
         assert_eq!(java_version("oops"), None);
@@ -203,7 +226,9 @@ mod tests {
     #[test]
     fn the_pom_names_what_is_fetched() {
         let pom = pom(&[("a", "one", "1"), ("b", "two", "2.0")]);
-        assert!(pom.contains("<groupId>b</groupId><artifactId>two</artifactId><version>2.0</version>"));
+        assert!(
+            pom.contains("<groupId>b</groupId><artifactId>two</artifactId><version>2.0</version>")
+        );
         assert_eq!(pom.matches("<dependency>").count(), 2);
     }
 }

@@ -1,4 +1,5 @@
-//! Starting Apache Kafka: one or three nodes, each broker and controller at once. What it is told stands in `properties`.
+//! Starting Apache Kafka: one or three nodes, each broker and controller at once. What it is told
+//! stands in `properties`.
 
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,8 +23,8 @@ const LOGGING: &str = r#"<Configuration status="WARN">
 </Configuration>
 "#;
 
-/// Prepares a new data folder, then becomes the broker: one process group from the first moment, so that an end in between leaves
-/// nothing running.
+/// Prepares a new data folder, then becomes the broker: one process group from the first moment, so
+/// that an end in between leaves nothing running.
 const SCRIPT: &str = r#"
 java="$1" libraries="$2" logging="$3" properties="$4" cluster="$5" login="$6" flags="$7"
 set -- "$java" -XX:+UseSerialGC "-Dlog4j2.configurationFile=$logging" -cp "$libraries/*"
@@ -37,7 +38,8 @@ exec "$@" $flags kafka.Kafka "$properties"
 pub(super) enum Purpose {
     /// Starts quickly and stays small.
     Tests,
-    /// Does not hold up what is measured against it: compiled as well as can be, and rarely collecting garbage.
+    /// Does not hold up what is measured against it: compiled as well as can be, and rarely
+    /// collecting garbage.
     Figures,
 }
 
@@ -57,7 +59,12 @@ pub(super) fn start(folder: &Folder, nodes: u16, purpose: Purpose) -> Result<Hel
     with_new_ports(|| try_start(folder, &java, nodes, purpose))
 }
 
-fn try_start(folder: &Folder, java: &Java, nodes: u16, purpose: Purpose) -> std::result::Result<Held, Failure> {
+fn try_start(
+    folder: &Folder,
+    java: &Java,
+    nodes: u16,
+    purpose: Purpose,
+) -> std::result::Result<Held, Failure> {
     let mut held = Held::create(folder, Kind::Kafka)?;
     let run = held.run.folder.clone();
     let cluster = choose_ports(nodes)?;
@@ -102,14 +109,25 @@ pub(super) fn start_again(held: &mut Held, at: usize) -> Result<()> {
 
 /// The process of a node. The cluster's id counts when its data folder is new.
 fn node(held: &Held, at: usize, java: &Java, cluster: &str, purpose: Purpose) -> Result<Command> {
-    let (logging, properties) = (held.run.folder.join(LOG_SETTINGS), held.run.home(at).join(PROPERTIES));
+    let (logging, properties) =
+        (held.run.folder.join(LOG_SETTINGS), held.run.home(at).join(PROPERTIES));
     let mut node = leader("sh", &held.run.log(at))?;
-    node.args(["-e", "-c", SCRIPT, "sh"]).args([&java.program, &java.libraries, &logging, &properties]);
-    node.args([cluster, &format!("name={},password={}", properties::USER, properties::PASSWORD), purpose.flags()]);
+    node.args(["-e", "-c", SCRIPT, "sh"]).args([
+        &java.program,
+        &java.libraries,
+        &logging,
+        &properties,
+    ]);
+    node.args([
+        cluster,
+        &format!("name={},password={}", properties::USER, properties::PASSWORD),
+        purpose.flags(),
+    ]);
     Ok(node)
 }
 
-/// Listeners for TLS are there on a single node only: what they prove does not depend on the number of nodes.
+/// Listeners for TLS are there on a single node only: what they prove does not depend on the number
+/// of nodes.
 fn choose_ports(nodes: u16) -> Result<Vec<Ports>> {
     let is_single = nodes == 1;
     let free = ports::free(if is_single { 5 } else { usize::from(nodes) * 2 })?;
@@ -117,7 +135,10 @@ fn choose_ports(nodes: u16) -> Result<Vec<Ports>> {
         let secure = SecurePorts { ssl: free[2], sasl_ssl: free[3], tls: free[4] };
         return Ok(vec![Ports { client: free[0], controller: free[1], secure: Some(secure) }]);
     }
-    Ok(free.chunks_exact(2).map(|pair| Ports { client: pair[0], controller: pair[1], secure: None }).collect())
+    Ok(free
+        .chunks_exact(2)
+        .map(|pair| Ports { client: pair[0], controller: pair[1], secure: None })
+        .collect())
 }
 
 fn named(ports: &Ports) -> Vec<(&'static str, u16)> {
@@ -128,10 +149,12 @@ fn named(ports: &Ports) -> Vec<(&'static str, u16)> {
     named
 }
 
-/// A cluster id is 16 bytes in the 22 letters of base64; hexadecimal digits are some of them, and `A` ends it cleanly.
+/// A cluster id is 16 bytes in the 22 letters of base64; hexadecimal digits are some of them, and
+/// `A` ends it cleanly.
 fn cluster_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let digits = format!("{:05x}{:016x}", std::process::id() & 0xf_ffff, now & u128::from(u64::MAX));
+    let digits =
+        format!("{:05x}{:016x}", std::process::id() & 0xf_ffff, now & u128::from(u64::MAX));
     digits + "A"
 }
 

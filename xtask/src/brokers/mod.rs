@@ -1,7 +1,9 @@
-//! `cargo xtask brokers up|down|status`: a real Kafka and a real NATS on this machine, for tests and for trying things out.
+//! `cargo xtask brokers up|down|status`: a real Kafka and a real NATS on this machine, for tests
+//! and for trying things out.
 //!
-//! No containers and no service of the system: the programs come from the package registries, data lies below the target folder,
-//! and `down` leaves nothing behind. It is for one developer on one machine; nobody should keep data in it.
+//! No containers and no service of the system: the programs come from the package registries, data
+//! lies below the target folder, and `down` leaves nothing behind. It is for one developer on one
+//! machine; nobody should keep data in it.
 
 mod certs;
 mod external;
@@ -35,7 +37,8 @@ use state::Run;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Start what does not run yet and print its addresses as exports: eval "$(cargo xtask brokers up)"
+    /// Start what does not run yet and print its addresses as exports: eval "$(cargo xtask brokers
+    /// up)"
     Up(UpArgs),
     /// Start a broker for one test, which pauses, kills and starts it again through standard input
     Serve(ServeArgs),
@@ -49,7 +52,8 @@ pub(crate) enum Command {
 
 #[derive(clap::Args)]
 pub(crate) struct UpArgs {
-    /// Kafka nodes of a new cluster, 1 unless given; three keep three copies, one has listeners for TLS and SASL too
+    /// Kafka nodes of a new cluster, 1 unless given; three keep three copies, one has listeners for
+    /// TLS and SASL too
     #[arg(long, value_parser = ["1", "3"])]
     kafka_nodes: Option<String>,
     /// NATS nodes of a new cluster, 1 unless given
@@ -135,7 +139,8 @@ fn up(folder: &Folder, args: &UpArgs) -> Result<()> {
     Ok(())
 }
 
-/// Brings one broker up and prints its exports at once: when the next one fails, this one can be used all the same.
+/// Brings one broker up and prints its exports at once: when the next one fails, this one can be
+/// used all the same.
 fn up_one(folder: &Folder, kind: Kind, nodes: Option<u16>) -> Result<()> {
     let running = find_running(folder, kind)?;
     if let Some(external) = External::of_environment(kind)
@@ -207,8 +212,9 @@ pub(crate) fn kafka_for_figures() -> Result<Option<Held>> {
     unless_named(Kind::Kafka, |folder| kafka::start(folder, 1, Purpose::Figures))
 }
 
-/// A broker of one node for the tests of this process: it ends with the value, on Ctrl-C, and when this process panics.
-/// `None` when the environment names a broker already: that one is used, and left running.
+/// A broker of one node for the tests of this process: it ends with the value, on Ctrl-C, and when
+/// this process panics. `None` when the environment names a broker already: that one is used, and
+/// left running.
 fn for_tests(kind: Kind) -> Result<Option<Held>> {
     unless_named(kind, |folder| start(folder, kind, 1))
 }
@@ -245,7 +251,10 @@ fn down(folder: &Folder) -> Result<()> {
     let mut stopped = 0;
     for run in Run::all(&folder.runs())? {
         if let Some(holder) = run.held_by {
-            eprintln!("{}: belongs to the tests of process {}, which end it: left alone", run.kind, holder.pid);
+            eprintln!(
+                "{}: belongs to the tests of process {}, which end it: left alone",
+                run.kind, holder.pid
+            );
             continue;
         }
         hold::stop(&run)?;
@@ -262,13 +271,20 @@ fn status(folder: &Folder) -> Result<()> {
     let mut rows = Vec::new();
     for run in Run::all(&folder.runs())? {
         for (at, node) in run.nodes.iter().enumerate() {
-            let ports = node.ports.iter().map(|(name, port)| format!("{name} {port}")).collect::<Vec<_>>().join(", ");
+            let ports = node
+                .ports
+                .iter()
+                .map(|(name, port)| format!("{name} {port}"))
+                .collect::<Vec<_>>()
+                .join(", ");
             let state = match (node.process.is_alive(), node.is_up()) {
                 (true, true) => "up",
                 (true, false) => "starting or stuck",
                 (false, _) => "dead",
             };
-            let holder = run.held_by.map_or_else(|| "up".to_owned(), |holder| format!("process {}", holder.pid));
+            let holder = run
+                .held_by
+                .map_or_else(|| "up".to_owned(), |holder| format!("process {}", holder.pid));
             rows.push(vec![
                 format!("{}-{}", run.kind, at + 1),
                 state.to_owned(),
@@ -286,7 +302,8 @@ fn status(folder: &Folder) -> Result<()> {
     Ok(())
 }
 
-/// A word as the shell reads it back, quoted when it holds anything but letters, digits and harmless signs.
+/// A word as the shell reads it back, quoted when it holds anything but letters, digits and
+/// harmless signs.
 fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,=@+".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

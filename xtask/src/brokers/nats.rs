@@ -1,4 +1,5 @@
-//! Starting nats-server with JetStream and a monitoring port: one node, or three that elect a leader.
+//! Starting nats-server with JetStream and a monitoring port: one node, or three that elect a
+//! leader.
 
 use std::path::Path;
 
@@ -17,7 +18,8 @@ struct Ports {
     cluster: u16,
 }
 
-/// Starts new servers of this version and waits until JetStream is ready on each. `extra` goes into the configuration of each.
+/// Starts new servers of this version and waits until JetStream is ready on each. `extra` goes into
+/// the configuration of each.
 pub(super) fn start(folder: &Folder, version: &str, nodes: u16, extra: &str) -> Result<Held> {
     let program = install::nats(folder, version)?;
     eprintln!("nats-server {version}: starting {nodes} node(s)");
@@ -28,17 +30,25 @@ pub(super) fn start(folder: &Folder, version: &str, nodes: u16, extra: &str) -> 
     })
 }
 
-fn start_nodes(mut held: Held, program: &Path, nodes: u16, extra: &str) -> std::result::Result<Held, Failure> {
+fn start_nodes(
+    mut held: Held,
+    program: &Path,
+    nodes: u16,
+    extra: &str,
+) -> std::result::Result<Held, Failure> {
     let free = ports::free(usize::from(nodes) * 3)?;
-    let cluster: Vec<Ports> =
-        free.chunks_exact(3).map(|ports| Ports { client: ports[0], monitor: ports[1], cluster: ports[2] }).collect();
+    let cluster: Vec<Ports> = free
+        .chunks_exact(3)
+        .map(|ports| Ports { client: ports[0], monitor: ports[1], cluster: ports[2] })
+        .collect();
     for (at, ports) in cluster.iter().enumerate() {
         let home = held.run.home(at);
         let file = home.join("nats.conf");
         write_file(&file, &(config(at + 1, &cluster, &home.join("data")) + extra))?;
         let mut server = leader(program, &held.run.log(at))?;
         server.arg("-c").arg(&file);
-        let named = [("client", ports.client), ("monitor", ports.monitor), ("cluster", ports.cluster)];
+        let named =
+            [("client", ports.client), ("monitor", ports.monitor), ("cluster", ports.cluster)];
         // A single node has nobody to talk to.
         held.spawn(&mut server, if nodes == 1 { &named[..2] } else { &named })?;
     }
@@ -49,8 +59,12 @@ fn start_nodes(mut held: Held, program: &Path, nodes: u16, extra: &str) -> std::
 }
 
 fn wait_until_ready(held: &Held, at: usize) -> std::result::Result<(), Failure> {
-    let address = |name: &str| format!("127.0.0.1:{}", held.run.nodes[at].ports.get(name).copied().unwrap_or_default());
-    wait_for(held, at, || probe::nats(&address("client")) && probe::nats_health(&address("monitor")))
+    let address = |name: &str| {
+        format!("127.0.0.1:{}", held.run.nodes[at].ports.get(name).copied().unwrap_or_default())
+    };
+    wait_for(held, at, || {
+        probe::nats(&address("client")) && probe::nats_health(&address("monitor"))
+    })
 }
 
 /// Starts a node again that has ended, on its ports and its data, and waits until it answers.
@@ -79,8 +93,12 @@ jetstream {{ store_dir: {data:?} }}
         data = data.display().to_string(),
     );
     if cluster.len() > 1 {
-        let routes: Vec<String> = cluster.iter().map(|ports| format!("nats://127.0.0.1:{}", ports.cluster)).collect();
-        text += &format!("cluster {{ name: buslane, listen: 127.0.0.1:{own}, routes: [{}] }}\n", routes.join(", "));
+        let routes: Vec<String> =
+            cluster.iter().map(|ports| format!("nats://127.0.0.1:{}", ports.cluster)).collect();
+        text += &format!(
+            "cluster {{ name: buslane, listen: 127.0.0.1:{own}, routes: [{}] }}\n",
+            routes.join(", ")
+        );
     }
     text
 }
@@ -93,7 +111,8 @@ mod tests {
 
     #[test]
     fn only_a_cluster_has_routes() {
-        let nodes = [1, 4, 7].map(|first| Ports { client: first, monitor: first + 1, cluster: first + 2 });
+        let nodes =
+            [1, 4, 7].map(|first| Ports { client: first, monitor: first + 1, cluster: first + 2 });
         let one = config(1, &nodes[..1], Path::new("/run/a b"));
         assert!(
             one.contains(

@@ -1,5 +1,6 @@
-//! `cargo xtask brokers parallel-consumer`: another program as a member of a group, for the test that lets it take the group over.
-//! What it does stands in `java/ParallelConsumerMember.java`, which Java compiles when it starts.
+//! `cargo xtask brokers parallel-consumer`: another program as a member of a group, for the test
+//! that lets it take the group over. What it does stands in `java/ParallelConsumerMember.java`,
+//! which Java compiles when it starts.
 
 use std::process::Stdio;
 

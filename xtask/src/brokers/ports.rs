@@ -1,12 +1,13 @@
-//! Free ports of the loopback address. A port is free when it is asked for, not for ever: whoever starts a server on it is ready
-//! to begin again with others.
+//! Free ports of the loopback address. A port is free when it is asked for, not for ever: whoever
+//! starts a server on it is ready to begin again with others.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::process::Result;
 
-/// Below what systems give to outgoing connections: one of those would keep a node from its port that is started again.
+/// Below what systems give to outgoing connections: one of those would keep a node from its port
+/// that is started again.
 const FIRST: u16 = 15_000;
 const LAST: u16 = 32_000;
 
@@ -17,7 +18,8 @@ pub(crate) fn free(count: usize) -> Result<Vec<u16>> {
     let ports = (0..u32::from(LAST - FIRST)).map(|n| (first + n) % u32::from(LAST - FIRST));
     let ports = ports.filter_map(|n| u16::try_from(n).ok().map(|n| FIRST + n));
     // Each stays bound until all are found.
-    let free = ports.filter_map(|port| Some((TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?, port)));
+    let free =
+        ports.filter_map(|port| Some((TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?, port)));
     let found: Vec<_> = free.take(count).collect();
     if found.len() < count {
         return Err(format!("no {count} free ports on 127.0.0.1 from {FIRST} to {LAST}").into());

@@ -1,9 +1,11 @@
-//! The text of Kafka's `server.properties`: one function of the nodes' ports. It starts nothing and writes no file.
+//! The text of Kafka's `server.properties`: one function of the nodes' ports. It starts nothing and
+//! writes no file.
 
 use std::fmt::Write;
 use std::path::Path;
 
-/// Who may log in on the SASL listener; not secrets, the broker listens on the loopback address alone.
+/// Who may log in on the SASL listener; not secrets, the broker listens on the loopback address
+/// alone.
 pub(super) const USER: &str = "alice";
 pub(super) const PASSWORD: &str = "secret";
 /// The SCRAM mechanisms. Their users are part of the formatted data, not of the properties.
@@ -30,14 +32,21 @@ pub(super) struct SecurePorts {
 /// The properties of node `id` (from 1) of a cluster with these ports.
 pub(super) fn text(id: usize, cluster: &[Ports], data: &Path, certs: &Path) -> String {
     let Ports { client, controller, secure } = cluster[id - 1];
-    let voters: Vec<String> =
-        cluster.iter().enumerate().map(|(at, ports)| format!("{}@127.0.0.1:{}", at + 1, ports.controller)).collect();
+    let voters: Vec<String> = cluster
+        .iter()
+        .enumerate()
+        .map(|(at, ports)| format!("{}@127.0.0.1:{}", at + 1, ports.controller))
+        .collect();
     let mut listeners = vec![("PLAINTEXT", client)];
     if let Some(SecurePorts { tls, ssl, sasl_ssl }) = secure {
         listeners.extend([("TLS", tls), ("SSL", ssl), ("SASL_SSL", sasl_ssl)]);
     }
     let list = |listeners: &[(&str, u16)]| {
-        listeners.iter().map(|(name, port)| format!("{name}://127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+        listeners
+            .iter()
+            .map(|(name, port)| format!("{name}://127.0.0.1:{port}"))
+            .collect::<Vec<_>>()
+            .join(",")
     };
     let advertised = list(&listeners);
     listeners.push(("CONTROLLER", controller));
@@ -115,8 +124,10 @@ listener.name.sasl_ssl.oauthbearer.connections.max.reauth.ms=3600000
     );
     for mechanism in SCRAM {
         let name = mechanism.to_lowercase();
-        let _ =
-            writeln!(text, "listener.name.sasl_ssl.{name}.sasl.jaas.config={modules}.scram.ScramLoginModule required;");
+        let _ = writeln!(
+            text,
+            "listener.name.sasl_ssl.{name}.sasl.jaas.config={modules}.scram.ScramLoginModule required;"
+        );
     }
 }
 
@@ -130,8 +141,10 @@ mod tests {
     fn properties(id: usize, cluster: &[Ports]) -> BTreeMap<String, String> {
         let text = text(id, cluster, Path::new("/run/data"), Path::new("/run/certs"));
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let pairs: Vec<(String, String)> =
-            lines.map(|line| line.split_once('=').expect(line)).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+        let pairs: Vec<(String, String)> = lines
+            .map(|line| line.split_once('=').expect(line))
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .collect();
         let count = pairs.len();
         let map = BTreeMap::from_iter(pairs);
         assert_eq!(map.len(), count, "a key stands twice");
@@ -140,10 +153,16 @@ mod tests {
 
     #[test]
     fn three_nodes_vote_and_keep_three_copies() {
-        let cluster =
-            [(1, 11), (2, 12), (3, 13)].map(|(client, controller)| Ports { client, controller, secure: None });
+        let cluster = [(1, 11), (2, 12), (3, 13)].map(|(client, controller)| Ports {
+            client,
+            controller,
+            secure: None,
+        });
         let properties = properties(2, &cluster);
-        assert_eq!(properties["controller.quorum.voters"], "1@127.0.0.1:11,2@127.0.0.1:12,3@127.0.0.1:13");
+        assert_eq!(
+            properties["controller.quorum.voters"],
+            "1@127.0.0.1:11,2@127.0.0.1:12,3@127.0.0.1:13"
+        );
         assert_eq!(properties["listeners"], "PLAINTEXT://127.0.0.1:2,CONTROLLER://127.0.0.1:12");
         assert_eq!(properties["offsets.topic.replication.factor"], "3");
         assert_eq!(properties["transaction.state.log.min.isr"], "2");
@@ -152,7 +171,11 @@ mod tests {
 
     #[test]
     fn one_node_listens_for_tls_and_logins_too() {
-        let ports = Ports { client: 1, controller: 2, secure: Some(SecurePorts { tls: 5, ssl: 3, sasl_ssl: 4 }) };
+        let ports = Ports {
+            client: 1,
+            controller: 2,
+            secure: Some(SecurePorts { tls: 5, ssl: 3, sasl_ssl: 4 }),
+        };
         let properties = properties(1, &[ports]);
         assert_eq!(
             properties["advertised.listeners"],
@@ -162,9 +185,18 @@ mod tests {
         assert_eq!(properties["min.insync.replicas"], "1");
         assert_eq!(properties["listener.name.ssl.ssl.client.auth"], "required");
         assert_eq!(properties["listener.name.tls.ssl.client.auth"], "none");
-        assert_eq!(properties["sasl.enabled.mechanisms"], "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER");
-        assert!(properties["listener.name.sasl_ssl.plain.sasl.jaas.config"].ends_with("user_alice=\"secret\";"));
-        assert!(properties["listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config"].contains("ScramLoginModule"));
+        assert_eq!(
+            properties["sasl.enabled.mechanisms"],
+            "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER"
+        );
+        assert!(
+            properties["listener.name.sasl_ssl.plain.sasl.jaas.config"]
+                .ends_with("user_alice=\"secret\";")
+        );
+        assert!(
+            properties["listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config"]
+                .contains("ScramLoginModule")
+        );
         assert_eq!(properties["ssl.keystore.location"], "/run/certs/server.pem");
     }
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask brokers serve`: a broker for a single test, which may break it. The test says what is to be done, a word a line, and
-//! hears `done` when it is; the broker ends with its input.
+//! `cargo xtask brokers serve`: a broker for a single test, which may break it. The test says what
+//! is to be done, a word a line, and hears `done` when it is; the broker ends with its input.
 
 use std::io::Write;
 
@@ -16,7 +16,9 @@ pub(super) fn run(folder: &Folder, args: &ServeArgs) -> Result<()> {
     hold::stop_when_interrupted(folder)?;
     hold::sweep(folder)?;
     let extra = match &args.nats_config {
-        Some(file) => std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?,
+        Some(file) => {
+            std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?
+        }
         None => String::new(),
     };
     let mut held = match args.only {

@@ -1,6 +1,8 @@
-//! What is known about the brokers that run: one folder a run, with a file `state.json` in it that names pids and ports.
+//! What is known about the brokers that run: one folder a run, with a file `state.json` in it that
+//! names pids and ports.
 //!
-//! Only records. Whether a recorded process is the one that was started is for [`Process`] to say; ending it is `hold`'s part.
+//! Only records. Whether a recorded process is the one that was started is for [`Process`] to say;
+//! ending it is `hold`'s part.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +26,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The variable that names a broker of this kind to the tests, and to `up` one that is there already.
+    /// The variable that names a broker of this kind to the tests, and to `up` one that is there
+    /// already.
     pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::Kafka => "KAFKA_BOOTSTRAP_SERVERS",
@@ -59,7 +62,8 @@ impl Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
     pub(super) kind: Kind,
-    /// The process whose end is the end of this run. `None` once `up` has finished: then it runs until `down`.
+    /// The process whose end is the end of this run. `None` once `up` has finished: then it runs
+    /// until `down`.
     pub(super) held_by: Option<Process>,
     pub(super) nodes: Vec<Node>,
     /// Of its programs, where not every run has the same.
@@ -78,7 +82,8 @@ impl Run {
             .map(|number| runs.join(format!("{kind}-{}-{number}", holder.pid)))
             .find(|folder| !folder.exists())
             .ok_or("no free folder name")?;
-        let run = Self { kind, held_by: Some(holder), nodes: Vec::new(), version: String::new(), folder };
+        let run =
+            Self { kind, held_by: Some(holder), nodes: Vec::new(), version: String::new(), folder };
         run.store()?;
         Ok(run)
     }
@@ -87,8 +92,9 @@ impl Run {
         // Renamed into place: another process never reads half a file.
         let new = self.folder.join("state.json.new");
         write_file(&new, &(serde_json::to_string_pretty(self)? + "\n"))?;
-        std::fs::rename(&new, self.folder.join(FILE))
-            .map_err(|error| format!("cannot write {}: {error}", self.folder.join(FILE).display()).into())
+        std::fs::rename(&new, self.folder.join(FILE)).map_err(|error| {
+            format!("cannot write {}: {error}", self.folder.join(FILE).display()).into()
+        })
     }
 
     /// `None` for a folder without a state file: another process may be removing it right now.
@@ -96,7 +102,11 @@ impl Run {
         let file = folder.join(FILE);
         let text = match std::fs::read_to_string(&file) {
             Ok(text) => text,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
             Err(error) => return Err(format!("cannot read {}: {error}", file.display()).into()),
         };
         let mut run: Self = serde_json::from_str(&text).map_err(|error| {
@@ -115,7 +125,8 @@ impl Run {
         let Ok(entries) = std::fs::read_dir(runs) else {
             return Ok(Vec::new());
         };
-        let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let mut folders: Vec<PathBuf> =
+            entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         folders.sort();
         folders.iter().filter_map(|folder| Self::load(folder).transpose()).collect()
     }
@@ -165,18 +176,22 @@ impl Run {
     }
 }
 
-/// Waits until no other process of this workspace does the same; the lock goes with the value and with the process.
+/// Waits until no other process of this workspace does the same; the lock goes with the value and
+/// with the process.
 pub(super) fn lock(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join(format!("{name}.lock"));
     std::fs::create_dir_all(folder)?;
-    let file = File::create(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    let file =
+        File::create(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             eprintln!("waiting for another `cargo xtask` that holds {}", path.display());
             file.lock()?;
         }
-        Err(TryLockError::Error(error)) => return Err(format!("cannot lock {}: {error}", path.display()).into()),
+        Err(TryLockError::Error(error)) => {
+            return Err(format!("cannot lock {}: {error}", path.display()).into());
+        }
     }
     Ok(file)
 }
@@ -208,15 +223,27 @@ mod tests {
 
     #[test]
     fn exports_name_every_node_and_only_what_is_there() {
-        let mut run =
-            Run { kind: Kind::Kafka, held_by: None, nodes: Vec::new(), folder: "none".into(), version: String::new() };
+        let mut run = Run {
+            kind: Kind::Kafka,
+            held_by: None,
+            nodes: Vec::new(),
+            folder: "none".into(),
+            version: String::new(),
+        };
         run.nodes = vec![node(&[("client", 1)]), node(&[("client", 2)])];
-        assert_eq!(run.exports(), [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1,127.0.0.1:2".to_owned())]);
+        assert_eq!(
+            run.exports(),
+            [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1,127.0.0.1:2".to_owned())]
+        );
         run.nodes = vec![node(&[("client", 1), ("ssl", 3), ("sasl_ssl", 4)])];
         let names: Vec<&str> = run.exports().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["KAFKA_BOOTSTRAP_SERVERS", "BUSLANE_TEST_KAFKA_SSL", "BUSLANE_TEST_KAFKA_SASL_SSL"]);
+        assert_eq!(
+            names,
+            ["KAFKA_BOOTSTRAP_SERVERS", "BUSLANE_TEST_KAFKA_SSL", "BUSLANE_TEST_KAFKA_SASL_SSL"]
+        );
         run.kind = Kind::Nats;
-        run.nodes = vec![node(&[("client", 5), ("monitor", 6)]), node(&[("client", 7), ("monitor", 8)])];
+        run.nodes =
+            vec![node(&[("client", 5), ("monitor", 6)]), node(&[("client", 7), ("monitor", 8)])];
         assert_eq!(
             run.exports(),
             [

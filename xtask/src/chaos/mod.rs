@@ -1,5 +1,7 @@
-//! `cargo xtask chaos kafka` and `chaos nats`: order services in processes of their own on a real broker, while consumers are killed and replaced
-//! and brokers stop, die and come back; with `--replay`, a recorded log with default settings. What the processes say of themselves is not believed: their ledgers are merged and checked.
+//! `cargo xtask chaos kafka` and `chaos nats`: order services in processes of their own on a real
+//! broker, while consumers are killed and replaced and brokers stop, die and come back; with
+//! `--replay`, a recorded log with default settings. What the processes say of themselves is not
+//! believed: their ledgers are merged and checked.
 
 mod replay;
 mod round;
@@ -41,8 +43,8 @@ pub(crate) struct Nats {
     /// Nodes of the cluster; each stream has a copy on every node
     #[arg(long, default_value = "1", value_parser = ["1", "3"])]
     nats_nodes: String,
-    /// Topics without partitions, whose messages the consumers share: nothing may be lost, and an aggregate may have
-    /// messages at two consumers
+    /// Topics without partitions, whose messages the consumers share: nothing may be lost, and an
+    /// aggregate may have messages at two consumers
     #[arg(long)]
     shared: bool,
     #[command(flatten)]
@@ -104,7 +106,9 @@ impl Args {
 
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Kafka(Kafka { kafka_nodes, args }) => asked(&Backend::kafka(kafka_nodes.parse()?), args),
+        Command::Kafka(Kafka { kafka_nodes, args }) => {
+            asked(&Backend::kafka(kafka_nodes.parse()?), args)
+        }
         Command::Nats(Nats { nats_nodes, shared, args }) => {
             asked(&Backend { is_shared: *shared, ..Backend::nats(nats_nodes.parse()?) }, args)
         }
@@ -136,15 +140,18 @@ fn fleet(backend: &Backend, args: &Args, profile: Profile) -> Result<Fleet> {
     Ok(Fleet::new(site, *backend, broker, args.seed))
 }
 
-/// Runs the rounds; an error when one of them lost something, broke an order, or handled something again for no reason.
+/// Runs the rounds; an error when one of them lost something, broke an order, or handled something
+/// again for no reason.
 fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
     let mut fleet = fleet(backend, args, profile)?;
     let mut books = Books::new(backend.numbering);
     let mut outcomes = Vec::new();
     for number in 1..=args.rounds {
-        let bar =
-            ProgressBar::new(args.events + args.events / 10).with_prefix(format!("round {number}/{}", args.rounds));
-        bar.set_style(ProgressStyle::with_template("{prefix} {elapsed_precise} {wide_bar} {pos}/{len} {msg}")?);
+        let bar = ProgressBar::new(args.events + args.events / 10)
+            .with_prefix(format!("round {number}/{}", args.rounds));
+        bar.set_style(ProgressStyle::with_template(
+            "{prefix} {elapsed_precise} {wide_bar} {pos}/{len} {msg}",
+        )?);
         let mut show = |handled: u64, last_fault: &str| {
             bar.set_position(handled);
             bar.set_message(last_fault.to_owned());
@@ -162,7 +169,8 @@ fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
     let rows: Vec<_> = (1..).zip(&outcomes).map(|(number, outcome)| row(number, outcome)).collect();
     println!("\n{}", table::render(&HEADER, &rows));
     if let Some(file) = &args.report {
-        let faults = |outcome: &Outcome| outcome.faults.iter().map(|fault| fault.name()).collect::<Vec<_>>();
+        let faults =
+            |outcome: &Outcome| outcome.faults.iter().map(|fault| fault.name()).collect::<Vec<_>>();
         let rounds: Vec<_> = outcomes
             .iter()
             .map(|outcome| {
@@ -173,21 +181,38 @@ fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
         write_file(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
     books.findings().iter().for_each(|finding| println!("{finding}"));
-    let bad =
-        outcomes.iter().filter(|outcome| !outcome.verdict.is_good(outcome.has_excuses, backend.is_shared)).count();
-    if bad == 0 { Ok(()) } else { Err(format!("{bad} of {} rounds broke a promise", outcomes.len()).into()) }
+    let bad = outcomes
+        .iter()
+        .filter(|outcome| !outcome.verdict.is_good(outcome.has_excuses, backend.is_shared))
+        .count();
+    if bad == 0 {
+        Ok(())
+    } else {
+        Err(format!("{bad} of {} rounds broke a promise", outcomes.len()).into())
+    }
 }
 
-const HEADER: [&str; 9] =
-    ["round", "handled", "lost", "violations", "redelivered", "duplicates", "stragglers", "seconds", "faults"];
+const HEADER: [&str; 9] = [
+    "round",
+    "handled",
+    "lost",
+    "violations",
+    "redelivered",
+    "duplicates",
+    "stragglers",
+    "seconds",
+    "faults",
+];
 
 fn row(number: u64, outcome: &Outcome) -> Vec<String> {
-    let Verdict { handled, lost, order_violations, redelivered, duplicates, stragglers } = outcome.verdict;
+    let Verdict { handled, lost, order_violations, redelivered, duplicates, stragglers } =
+        outcome.verdict;
     let faults: Vec<_> = outcome.faults.iter().map(|fault| fault.name()).collect();
-    let mut cells: Vec<_> = [number, handled, lost, order_violations, redelivered, duplicates, stragglers]
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let mut cells: Vec<_> =
+        [number, handled, lost, order_violations, redelivered, duplicates, stragglers]
+            .iter()
+            .map(ToString::to_string)
+            .collect();
     cells.extend([format!("{:.1}", outcome.seconds), faults.join(" ")]);
     cells
 }

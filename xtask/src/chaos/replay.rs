@@ -1,5 +1,5 @@
-//! A recorded event log with default settings: one process publishes it, two consume it, and one of the two is killed and
-//! restarted again and again.
+//! A recorded event log with default settings: one process publishes it, two consume it, and one of
+//! the two is killed and restarted again and again.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ use crate::fleet::{Backend, Consumer, Fault, Fleet};
 use crate::ledger::{Books, Ledgers, Verdict};
 use crate::process::{Result, write_file};
 
-/// Nothing new is handled for so long: what is missing is lost. Longer than the session of a dead member.
+/// Nothing new is handled for so long: what is missing is lost. Longer than the session of a dead
+/// member.
 const STALLED: Duration = Duration::from_secs(180);
 /// So many lines that broke a promise are shown.
 const SHOWN: usize = 10;
@@ -20,7 +21,8 @@ const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args, Clone)]
 pub(crate) struct Replay {
-    /// Replay a recorded event log instead of rounds, with default settings: CSV, plain or gzip, as the order service reads it
+    /// Replay a recorded event log instead of rounds, with default settings: CSV, plain or gzip, as
+    /// the order service reads it
     #[arg(
         long,
         value_name = "FILE",
@@ -69,17 +71,32 @@ impl Report {
     }
 }
 
-/// Runs until the consumer was killed as often as it was asked for and everything is handled; an error when a promise was broken.
-pub(super) fn run(backend: &Backend, args: &super::Args, log: &Path, profile: Profile) -> Result<()> {
+/// Runs until the consumer was killed as often as it was asked for and everything is handled; an
+/// error when a promise was broken.
+pub(super) fn run(
+    backend: &Backend,
+    args: &super::Args,
+    log: &Path,
+    profile: Profile,
+) -> Result<()> {
     if backend.is_shared {
-        return Err("--shared: cannot be used with --replay, whose topics are as they are by default".into());
+        return Err(
+            "--shared: cannot be used with --replay, whose topics are as they are by default"
+                .into(),
+        );
     }
     let backend = backend.with_defaults();
     let log = std::path::absolute(log)?;
     let mut fleet = super::fleet(&backend, args, profile)?.keep(1, 2..=2);
     let mut books = Books::new(backend.numbering);
     let start = Instant::now();
-    let mut run = Run { fleet: &mut fleet, books: &mut books, ledgers: Ledgers::default(), kills: 0, replays: 0 };
+    let mut run = Run {
+        fleet: &mut fleet,
+        books: &mut books,
+        ledgers: Ledgers::default(),
+        kills: 0,
+        replays: 0,
+    };
     let published = run.until_over(args, &log)?;
     let (kills, replays) = (run.kills, run.replays);
     let Verdict { handled, lost, order_violations, redelivered, duplicates, stragglers } =
@@ -139,7 +156,10 @@ impl Run<'_> {
                 (over, progress) = (self.books.over(), Instant::now());
             }
             let (kills, replays) = (self.kills, self.replays);
-            bar.set_message(format!("{over} handled, {kills} of {} kills, replay {replays}", args.replay.kills));
+            bar.set_message(format!(
+                "{over} handled, {kills} of {} kills, replay {replays}",
+                args.replay.kills
+            ));
             if let Some(log) = self.fleet.find_dead()? {
                 return Err(format!("a consumer ended by itself: {}", log.display()).into());
             }

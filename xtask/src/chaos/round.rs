@@ -69,7 +69,12 @@ pub(super) fn run(
     ledgers.read(books)?;
     let excuses = fleet.take_excuses();
     let verdict = books.close(published.unwrap_or(0), &excuses);
-    Ok(Outcome { faults, verdict, has_excuses: !excuses.is_empty(), seconds: start.elapsed().as_secs_f64() })
+    Ok(Outcome {
+        faults,
+        verdict,
+        has_excuses: !excuses.is_empty(),
+        seconds: start.elapsed().as_secs_f64(),
+    })
 }
 
 fn pause(fleet: &mut Fleet) -> Duration {

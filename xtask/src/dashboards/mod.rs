@@ -1,9 +1,10 @@
-//! `cargo xtask dashboards`: the dashboard and the rules of `deploy/` on a real Prometheus, which scrapes order services with
-//! either pool and one bus for each fault. Every query has to return data, every alert has to fire where its fault is, and no
-//! fault may be told of where there is none.
+//! `cargo xtask dashboards`: the dashboard and the rules of `deploy/` on a real Prometheus, which
+//! scrapes order services with either pool and one bus for each fault. Every query has to return
+//! data, every alert has to fire where its fault is, and no fault may be told of where there is
+//! none.
 //!
-//! Faults that cannot be made on the embedded broker are left to promtool and recorded series (`buslane.test.yaml`). Grafana does
-//! not run here: its panels are known by their queries alone.
+//! Faults that cannot be made on the embedded broker are left to promtool and recorded series
+//! (`buslane.test.yaml`). Grafana does not run here: its panels are known by their queries alone.
 
 mod panels;
 mod picture;
@@ -68,8 +69,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let operands = rules.all().flat_map(rules::Rule::operands);
     let mut queries: BTreeSet<&str> = targets.chain(operands).collect();
     let count = queries.len();
-    let mut alarms: BTreeSet<(&str, &str)> =
-        scenarios::ALL.iter().flat_map(|it| it.alerts.iter().map(|alert| (it.name, *alert))).collect();
+    let mut alarms: BTreeSet<(&str, &str)> = scenarios::ALL
+        .iter()
+        .flat_map(|it| it.alerts.iter().map(|alert| (it.name, *alert)))
+        .collect();
     until(&mut stand, start, |prometheus| {
         let mut left = BTreeSet::new();
         for query in &queries {
@@ -80,10 +83,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         queries = left;
         let firing = prometheus.firing()?;
         alarms.retain(|(scenario, name)| {
-            !firing.iter().any(|alert| alert.label("scenario") == *scenario && alert.label("alertname") == *name)
+            !firing.iter().any(|alert| {
+                alert.label("scenario") == *scenario && alert.label("alertname") == *name
+            })
         });
         let queries = queries.iter().map(|query| format!("no data: {query}"));
-        let alarms = alarms.iter().map(|(scenario, alert)| format!("{alert} does not fire for {scenario}"));
+        let alarms =
+            alarms.iter().map(|(scenario, alert)| format!("{alert} does not fire for {scenario}"));
         Ok(queries.chain(alarms).collect())
     })?;
     check_faults(&stand.prometheus, &rules)?;
@@ -113,7 +119,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Asks until nothing is left to wait for. An error lists what is.
-fn until(stand: &mut Stand, start: Instant, mut left: impl FnMut(&Prometheus) -> Result<Vec<String>>) -> Result<()> {
+fn until(
+    stand: &mut Stand,
+    start: Instant,
+    mut left: impl FnMut(&Prometheus) -> Result<Vec<String>>,
+) -> Result<()> {
     loop {
         stand.check_alive()?;
         let waiting = left(&stand.prometheus)?;
@@ -135,14 +145,24 @@ fn has_data(found: &[Series]) -> bool {
 fn check_that_all_are_tried(rules: &Rules, tests: &str) -> Result<()> {
     let played: BTreeSet<&str> = scenarios::ALL.iter().flat_map(|it| it.alerts).copied().collect();
     let is_tried = |name: &&str| {
-        played.contains(name) || *name == scenarios::NO_SCRAPE || tests.contains(&format!("alertname=\"{name}\""))
+        played.contains(name)
+            || *name == scenarios::NO_SCRAPE
+            || tests.contains(&format!("alertname=\"{name}\""))
     };
-    let forgotten: Vec<&str> =
-        rules.alerts().filter_map(|rule| rule.alert.as_deref()).filter(|name| !is_tried(name)).collect();
-    if forgotten.is_empty() { Ok(()) } else { Err(format!("nothing tries {}", forgotten.join(", ")).into()) }
+    let forgotten: Vec<&str> = rules
+        .alerts()
+        .filter_map(|rule| rule.alert.as_deref())
+        .filter(|name| !is_tried(name))
+        .collect();
+    if forgotten.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("nothing tries {}", forgotten.join(", ")).into())
+    }
 }
 
-/// Each fault that a bus knows has one alert, and no alert names another fault than the one that is there.
+/// Each fault that a bus knows has one alert, and no alert names another fault than the one that is
+/// there.
 fn check_faults(prometheus: &Prometheus, rules: &Rules) -> Result<()> {
     for series in prometheus.query("group by (fault) (eventbus:health_fault)")? {
         let fault = series.metric.get("fault").map_or("", String::as_str);
@@ -154,7 +174,8 @@ fn check_faults(prometheus: &Prometheus, rules: &Rules) -> Result<()> {
     }
     for alert in prometheus.firing()?.iter().filter(|alert| !alert.label("fault").is_empty()) {
         let (scenario, name) = (alert.label("scenario"), alert.label("alertname"));
-        let expected = scenarios::ALL.iter().find(|it| it.name == scenario).map_or(&[][..], |it| it.alerts);
+        let expected =
+            scenarios::ALL.iter().find(|it| it.name == scenario).map_or(&[][..], |it| it.alerts);
         if !expected.contains(&name) {
             return Err(format!("{name} fires for {scenario}, where its fault is not").into());
         }

@@ -1,4 +1,5 @@
-//! The queries of the dashboard in `deploy/grafana`, with its variables filled in. What a panel looks like is no matter here.
+//! The queries of the dashboard in `deploy/grafana`, with its variables filled in. What a panel
+//! looks like is no matter here.
 
 use serde::Deserialize;
 
@@ -63,7 +64,8 @@ mod tests {
                     .to_string(),
             )
         };
-        let panels = of("rate(${backend}_x{instance=~\"$instance\"}[$__rate_interval])").expect("valid");
+        let panels =
+            of("rate(${backend}_x{instance=~\"$instance\"}[$__rate_interval])").expect("valid");
         assert_eq!((panels.len(), panels[0].title.as_str()), (1, "a"));
         assert_eq!(panels[0].targets[0].expr, "rate(memory_x{instance=~\".*\"}[15s])");
         assert!(of("$other").is_err());

@@ -1,4 +1,5 @@
-//! The first panels of the dashboard as one SVG, with the values that Prometheus has scraped. Grafana draws them more finely.
+//! The first panels of the dashboard as one SVG, with the values that Prometheus has scraped.
+//! Grafana draws them more finely.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +31,9 @@ pub(super) fn of(prometheus: &Prometheus, panels: &[Panel], time: Duration) -> R
 
 /// `{{topic}} lag` with the labels of a series.
 fn legend(format: &str, labels: &std::collections::BTreeMap<String, String>) -> String {
-    labels.iter().fold(format.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
+    labels.iter().fold(format.to_owned(), |text, (name, value)| {
+        text.replace(&format!("{{{{{name}}}}}"), value)
+    })
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ struct Found {
     result: Vec<Series>,
 }
 
-/// One series: its labels, and the one value of an instant or those of a range. A value is a time and a text.
+/// One series: its labels, and the one value of an instant or those of a range. A value is a time
+/// and a text.
 #[derive(Deserialize)]
 pub(super) struct Series {
     pub(super) metric: BTreeMap<String, String>,
@@ -54,7 +55,10 @@ impl Prometheus {
 
     /// What a query has said between two times, in seconds, at each second.
     pub(super) fn range(&self, query: &str, from: u64, to: u64) -> Result<Vec<Series>> {
-        self.found(&format!("/api/v1/query_range?query={}&start={from}&end={to}&step=1", escaped(query)))
+        self.found(&format!(
+            "/api/v1/query_range?query={}&start={from}&end={to}&step=1",
+            escaped(query)
+        ))
     }
 
     /// The alerts that fire.
@@ -71,7 +75,11 @@ impl Prometheus {
 impl Series {
     /// The times and values that are numbers.
     pub(super) fn points(&self) -> impl Iterator<Item = (f64, f64)> {
-        let numbers = self.value.iter().chain(&self.values).map(|(at, value)| (*at, value.parse().unwrap_or(f64::NAN)));
+        let numbers = self
+            .value
+            .iter()
+            .chain(&self.values)
+            .map(|(at, value)| (*at, value.parse().unwrap_or(f64::NAN)));
         numbers.filter(|(_, value): &(f64, f64)| value.is_finite())
     }
 }
@@ -91,6 +99,9 @@ mod tests {
         let series = |text: &str| serde_json::from_str::<Series>(text).expect("valid");
         let points = |text: &str| series(text).points().collect::<Vec<_>>();
         assert_eq!(points(r#"{"metric":{},"value":[1.5,"2"]}"#), [(1.5, 2.0)]);
-        assert_eq!(points(r#"{"metric":{},"values":[[1,"NaN"],[2,"0.5"],[3,"+Inf"]]}"#), [(2.0, 0.5)]);
+        assert_eq!(
+            points(r#"{"metric":{},"values":[[1,"NaN"],[2,"0.5"],[3,"+Inf"]]}"#),
+            [(2.0, 0.5)]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The rules of `deploy/prometheus`, as far as they have to be looked at. Whether they are well-formed is for promtool to say.
+//! The rules of `deploy/prometheus`, as far as they have to be looked at. Whether they are
+//! well-formed is for promtool to say.
 
 use serde::Deserialize;
 
@@ -36,15 +37,21 @@ impl Rules {
 }
 
 impl Rule {
-    /// What an alert looks at, without what it compares that with: `a > 1 and b < 2` looks at `a` and at `b`. All of a rule that
-    /// only records.
+    /// What an alert looks at, without what it compares that with: `a > 1 and b < 2` looks at `a`
+    /// and at `b`. All of a rule that only records.
     pub(super) fn operands(&self) -> Vec<&str> {
         if self.alert.is_none() {
             return vec![self.expr.trim()];
         }
         let both = self.expr.split(" and ").map(|part| {
-            let part = part.strip_prefix("on ").and_then(|rest| rest.split_once(") ")).map_or(part, |(_, rest)| rest);
-            [" > ", " >= ", " == "].iter().find_map(|sign| part.split_once(sign)).map_or(part, |(left, _)| left)
+            let part = part
+                .strip_prefix("on ")
+                .and_then(|rest| rest.split_once(") "))
+                .map_or(part, |(_, rest)| rest);
+            [" > ", " >= ", " == "]
+                .iter()
+                .find_map(|sign| part.split_once(sign))
+                .map_or(part, |(left, _)| left)
         });
         both.map(str::trim).collect()
     }
@@ -52,7 +59,10 @@ impl Rule {
 
 /// The rules without their waiting times: what is seen once is an alarm.
 pub(super) fn without_waiting(text: &str) -> String {
-    text.lines().filter(|line| !line.trim_start().starts_with("for: ")).map(|line| format!("{line}\n")).collect()
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("for: "))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -80,9 +90,14 @@ mod tests {
 
     #[test]
     fn an_alert_is_taken_apart_at_its_comparisons() {
-        let of = |expr: &str| Rule { alert: Some("A".to_owned()), expr: expr.to_owned() }.operands().join(";");
+        let of = |expr: &str| {
+            Rule { alert: Some("A".to_owned()), expr: expr.to_owned() }.operands().join(";")
+        };
         assert_eq!(of("deriv(a[1m]) > 0 and a > 1000"), "deriv(a[1m]);a");
-        assert_eq!(of("up == 0 and on (job, instance) count by (job) (a)"), "up;count by (job) (a)");
+        assert_eq!(
+            of("up == 0 and on (job, instance) count by (job) (a)"),
+            "up;count by (job) (a)"
+        );
         assert_eq!(of("a{b=\"c\"} >= 1"), "a{b=\"c\"}");
     }
 }

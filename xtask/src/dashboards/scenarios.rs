@@ -1,6 +1,7 @@
 //! Which alerts fire for which fault of the program `fault_scenario`.
 
-/// The scenario, and every alert about a fault that it may fire: all of these do, beside others about the traffic.
+/// The scenario, and every alert about a fault that it may fire: all of these do, beside others
+/// about the traffic.
 pub(super) struct Scenario {
     pub(super) name: &'static str,
     pub(super) alerts: &'static [&'static str],
@@ -30,7 +31,10 @@ pub(super) const ALL: [Scenario; 22] = [
     // The key that holds it is blocked.
     scenario("partition_held", &["BuslanePartitionHeld", "BuslaneBlockedKey"]),
     scenario("pool_full", &["BuslanePoolFull", "BuslaneInboxFull"]),
-    scenario("restart_storm", &["BuslaneRestartStorm", "BuslaneHandlerPanics", "BuslaneAttemptsFail"]),
+    scenario(
+        "restart_storm",
+        &["BuslaneRestartStorm", "BuslaneHandlerPanics", "BuslaneAttemptsFail"],
+    ),
     scenario("memory_ceiling", &["BuslaneMemoryCeiling"]),
     scenario("backlog", &["BuslaneLagGrowing", "BuslaneBacklog", "BuslaneInRecovery"]),
     scenario("publish_backlog", &["BuslanePublishBacklog", "BuslanePublishesHeldBack"]),

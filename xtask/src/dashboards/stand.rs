@@ -1,5 +1,5 @@
-//! What is looked at: order services with either pool, buses with faults, and a Prometheus that scrapes all of them. All of it ends
-//! with the value.
+//! What is looked at: order services with either pool, buses with faults, and a Prometheus that
+//! scrapes all of them. All of it ends with the value.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -13,10 +13,13 @@ use crate::brokers::ports;
 use crate::process::{Result, command, write_file};
 
 /// The services that are well, by the value of the pool switch.
-const SERVICES: [(&str, &str); 2] = [("order_service-keyed", "false"), ("order_service-actor", "true")];
+const SERVICES: [(&str, &str); 2] =
+    [("order_service-keyed", "false"), ("order_service-actor", "true")];
 
-/// Slow enough for a build without optimization, quick enough to see something; looked at as often as it is scraped.
-const SERVICE_CONFIG: &str = "limits: { publish: { per_second: 400, burst: 40 } }\nbacklog: { check_interval: 1s }\n";
+/// Slow enough for a build without optimization, quick enough to see something; looked at as often
+/// as it is scraped.
+const SERVICE_CONFIG: &str =
+    "limits: { publish: { per_second: 400, burst: 40 } }\nbacklog: { check_interval: 1s }\n";
 
 pub(super) struct Stand {
     processes: Vec<Process>,
@@ -30,12 +33,14 @@ struct Process {
 }
 
 impl Stand {
-    /// Starts everything; `programs` is the folder of the examples, `rules` are those of the project.
+    /// Starts everything; `programs` is the folder of the examples, `rules` are those of the
+    /// project.
     pub(super) fn start(programs: &Path, folder: &Path, rules: &str) -> Result<Self> {
         let mut ports = ports::free(SERVICES.len() + scenarios::ALL.len() + 1)?.into_iter();
         let mut port = || ports.next().ok_or("too few ports");
         let mut stand = Self { processes: Vec::new(), prometheus: Prometheus { port: port()? } };
-        let program = |name: &str| command(programs.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
+        let program =
+            |name: &str| command(programs.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
         let config = folder.join("order_service.yaml");
         write_file(&config, SERVICE_CONFIG)?;
         let mut targets = String::new();
@@ -43,13 +48,26 @@ impl Stand {
             let address = format!("127.0.0.1:{}", port()?);
             let mut service = program("order_service");
             service.env("BUSLANE_CONFIG", &config).env("BUSLANE_USE_ACTOR_POOL", use_actor_pool);
-            service.args(["--events", "200000", "--aggregates", "200", "--poison", "2000", "--http", &address]);
+            service.args([
+                "--events",
+                "200000",
+                "--aggregates",
+                "200",
+                "--poison",
+                "2000",
+                "--http",
+                &address,
+            ]);
             stand.spawn(name, &mut service, folder)?;
             targets += &target(name, &address)?;
         }
         for scenarios::Scenario { name, .. } in scenarios::ALL {
             let address = format!("127.0.0.1:{}", port()?);
-            stand.spawn(name, program("fault_scenario").args([name, "--http", &address]), folder)?;
+            stand.spawn(
+                name,
+                program("fault_scenario").args([name, "--http", &address]),
+                folder,
+            )?;
             targets += &target(name, &address)?;
         }
         write_file(&folder.join("rules.yaml"), &without_waiting(rules))?;
@@ -77,7 +95,12 @@ impl Stand {
             if let Some(status) = process.child.try_wait()? {
                 let log = std::fs::read_to_string(&process.log).unwrap_or_default();
                 let end = log.lines().last().unwrap_or_default();
-                return Err(format!("{} ended with {status}: {end} ({})", process.name, process.log.display()).into());
+                return Err(format!(
+                    "{} ended with {status}: {end} ({})",
+                    process.name,
+                    process.log.display()
+                )
+                .into());
             }
         }
         Ok(())

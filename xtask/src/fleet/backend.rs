@@ -24,8 +24,9 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// A commit interval of a second, and a session of six, for which a rebalance may wait for another member that has died;
-    /// commits wait behind it. After an outage a session and a rebalance.
+    /// A commit interval of a second, and a session of six, for which a rebalance may wait for
+    /// another member that has died; commits wait behind it. After an outage a session and a
+    /// rebalance.
     pub(crate) const fn kafka(nodes: u16) -> Self {
         Self {
             kind: Kind::Kafka,
@@ -39,7 +40,8 @@ impl Backend {
         }
     }
 
-    /// Acknowledgements are sent as handlers end. After an outage a lease, and what waits for its acknowledgement.
+    /// Acknowledgements are sent as handlers end. After an outage a lease, and what waits for its
+    /// acknowledgement.
     pub(crate) const fn nats(nodes: u16) -> Self {
         Self {
             kind: Kind::Nats,
@@ -53,7 +55,8 @@ impl Backend {
         }
     }
 
-    /// With nothing configured. A dead member is missed after the longest session by default, and commits may wait behind it.
+    /// With nothing configured. A dead member is missed after the longest session by default, and
+    /// commits may wait behind it.
     pub(crate) const fn with_defaults(self) -> Self {
         let unsettled = match self.kind {
             Kind::Kafka => Duration::from_millis(11_500),
@@ -62,12 +65,15 @@ impl Backend {
         Self { unsettled, has_defaults: true, ..self }
     }
 
-    /// The configuration of all processes. Members are missed soon; publishers outlive a broker's restart.
+    /// The configuration of all processes. Members are missed soon; publishers outlive a broker's
+    /// restart.
     pub(crate) fn config(&self, address: &str) -> String {
         let silence = self.silence.as_secs();
         let own = match self.kind {
             Kind::Kafka => {
-                format!("kafka:\n  consumer:\n    session_timeout: {silence}s\n    heartbeat_interval: 1s\n")
+                format!(
+                    "kafka:\n  consumer:\n    session_timeout: {silence}s\n    heartbeat_interval: 1s\n"
+                )
             }
             Kind::Nats => format!(
                 "nats:\n  consumer:\n    ack_wait: {silence}s\n    lease: {silence}s\n  stream:\n    replication: {}\n{}",
@@ -81,7 +87,10 @@ impl Backend {
         }
         // Who comes back is behind, and is to show how fast it catches up.
         let recovery = "recovery: { at_start: never, on_backlog: false }\n";
-        format!("url: {}://{servers}\ngroup: chaos\npublish_timeout: 3m\n{recovery}{own}", self.kind)
+        format!(
+            "url: {}://{servers}\ngroup: chaos\npublish_timeout: 3m\n{recovery}{own}",
+            self.kind
+        )
     }
 }
 
@@ -92,7 +101,10 @@ mod tests {
     #[test]
     fn a_url_names_all_nodes_once() {
         let text = Backend::nats(3).config("nats://a:1,nats://b:2");
-        assert!(text.starts_with("url: nats://a:1,b:2\n") && text.contains("replication: 3"), "{text}");
+        assert!(
+            text.starts_with("url: nats://a:1,b:2\n") && text.contains("replication: 3"),
+            "{text}"
+        );
         assert!(!text.contains("partitions"), "the default holds: {text}");
         let shared = Backend { is_shared: true, ..Backend::nats(1) }.config("a:1");
         assert!(shared.contains("replication: 1\n    partitions: shared\n"), "{shared}");

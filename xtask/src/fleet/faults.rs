@@ -8,7 +8,8 @@ pub(crate) enum Fault {
     Kill,
     /// A consumer is asked to end, and a new one starts
     Restart,
-    /// SIGSTOP of a consumer for some seconds, so that others may take over, and it wakes up too late
+    /// SIGSTOP of a consumer for some seconds, so that others may take over, and it wakes up too
+    /// late
     Pause,
     /// One more consumer
     ScaleOut,
@@ -16,7 +17,8 @@ pub(crate) enum Fault {
     ScaleIn,
     /// SIGSTOP of a broker for some seconds
     BrokerPause,
-    /// kill -9 of a broker, and it starts again; with three nodes its partitions get other leaders meanwhile
+    /// kill -9 of a broker, and it starts again; with three nodes its partitions get other leaders
+    /// meanwhile
     BrokerRestart,
 }
 
@@ -50,9 +52,9 @@ impl Dice {
     }
 }
 
-/// Faults in random order, each as often as the others: all of them before one comes again. With dice alone a fleet may be small
-/// for the first half of a run and large for the second, and what a process needs for twice the work looks like a leak, or hides
-/// one.
+/// Faults in random order, each as often as the others: all of them before one comes again. With
+/// dice alone a fleet may be small for the first half of a run and large for the second, and what a
+/// process needs for twice the work looks like a leak, or hides one.
 pub(crate) struct Deck {
     kinds: Vec<Fault>,
     left: Vec<Fault>,

@@ -1,5 +1,5 @@
-//! Order services in processes of their own on a real broker, and what can be done to them and to it. Not a judge of what
-//! becomes of the messages: that is `ledger`.
+//! Order services in processes of their own on a real broker, and what can be done to them and to
+//! it. Not a judge of what becomes of the messages: that is `ledger`.
 
 mod backend;
 mod faults;
@@ -92,7 +92,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// The log of one that has ended by itself, which nobody has asked for. It is counted among those that have gone.
+    /// The log of one that has ended by itself, which nobody has asked for. It is counted among
+    /// those that have gone.
     pub(crate) fn find_dead(&mut self) -> Result<Option<PathBuf>> {
         for at in 0..self.consumers.len() {
             if self.consumers[at].has_died()? {
@@ -133,9 +134,12 @@ impl Fleet {
                 // Up to twice the silence after which others take over.
                 let most = u64::try_from(self.backend.silence.as_millis() * 2).unwrap_or(1);
                 let (time, from) = (Duration::from_millis(500 + self.dice.below(most)), now_ns());
-                let Some(sleeper) = self.consumers.get(usize::try_from(at).unwrap_or(0)) else { return Ok(()) };
+                let Some(sleeper) = self.consumers.get(usize::try_from(at).unwrap_or(0)) else {
+                    return Ok(());
+                };
                 sleeper.pause(time);
-                // It may have slept through several handlers' ends, and done some of their work again.
+                // It may have slept through several handlers' ends, and done some of their work
+                // again.
                 self.excuse(Some(sleeper.process()), from, Duration::from_secs(2));
                 Ok(())
             }
@@ -147,7 +151,8 @@ impl Fleet {
             }
             Fault::ScaleOut | Fault::ScaleIn => Ok(()),
             Fault::BrokerPause => {
-                let (node, time) = (self.any_node(), Duration::from_millis(500 + self.dice.below(8_000)));
+                let (node, time) =
+                    (self.any_node(), Duration::from_millis(500 + self.dice.below(8_000)));
                 let from = now_ns();
                 self.broker.pause(node)?;
                 std::thread::sleep(time);
@@ -185,8 +190,10 @@ impl Fleet {
     /// What was done from a little before `from_ns` until `after` from now may be done again.
     fn excuse(&mut self, process: Option<u32>, from_ns: u64, after: Duration) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let (from_ns, to_ns) =
-            (from_ns.saturating_sub(nanos(self.backend.unsettled)), now_ns() + nanos(after) + nanos(NOTICE));
+        let (from_ns, to_ns) = (
+            from_ns.saturating_sub(nanos(self.backend.unsettled)),
+            now_ns() + nanos(after) + nanos(NOTICE),
+        );
         self.excuses.push(Excuse { process, from_ns, to_ns });
     }
 }

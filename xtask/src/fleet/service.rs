@@ -69,7 +69,8 @@ impl Site {
         self.started += 1;
         let name = format!("{:03}-{what}", self.started);
         let (log, file) = (self.folder.join(format!("{name}.log")), self.folder.join(name));
-        let output = File::create(&log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let output = File::create(&log)
+            .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let mut service = command(&self.program);
         service.env("BUSLANE_CONFIG", &self.config).env_remove("BUSLANE_USE_ACTOR_POOL");
         if !self.has_defaults {
@@ -79,7 +80,9 @@ impl Site {
         }
         // As in `deploy`.
         service.env("MALLOC_ARENA_MAX", "2").env("_RJEM_MALLOC_CONF", "narenas:2");
-        service.envs(["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"].map(|name| (name, "131072")));
+        service.envs(
+            ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"].map(|name| (name, "131072")),
+        );
         if let Some(token) = &self.token {
             service.args(["--http", "127.0.0.1:0"]).env("BUSLANE_ROLLOUT_TOKEN", token);
         }
@@ -90,7 +93,9 @@ impl Site {
     pub(crate) fn consumer(&mut self) -> Result<Consumer> {
         let (mut service, file, log) = self.service("consume")?;
         let ledger = file.with_extension("csv");
-        service.args(["--idle", "600", "--handler-ms", &self.handler_ms.to_string(), "--ledger"]).arg(&ledger);
+        service
+            .args(["--idle", "600", "--handler-ms", &self.handler_ms.to_string(), "--ledger"])
+            .arg(&ledger);
         Ok(Consumer { child: spawn(&mut service)?, number: self.started, ledger, log })
     }
 
@@ -102,9 +107,19 @@ impl Site {
         seed: u64,
         rate: Option<u64>,
     ) -> Result<Publisher> {
-        let [events, aggregates, seed] = [events, aggregates, seed].map(|number| number.to_string());
+        let [events, aggregates, seed] =
+            [events, aggregates, seed].map(|number| number.to_string());
         self.publishing(rate, |service| {
-            service.args(["--events", &events, "--aggregates", &aggregates, "--seed", &seed, "--poison", "0"]);
+            service.args([
+                "--events",
+                &events,
+                "--aggregates",
+                &aggregates,
+                "--seed",
+                &seed,
+                "--poison",
+                "0",
+            ]);
         })
     }
 
@@ -115,7 +130,11 @@ impl Site {
         })
     }
 
-    fn publishing(&mut self, rate: Option<u64>, what: impl FnOnce(&mut Command)) -> Result<Publisher> {
+    fn publishing(
+        &mut self,
+        rate: Option<u64>,
+        what: impl FnOnce(&mut Command),
+    ) -> Result<Publisher> {
         let (mut service, file, log) = self.service("publish")?;
         let report = file.with_extension("json");
         what(&mut service);
@@ -159,10 +178,13 @@ impl Consumer {
     pub(crate) fn ended(&mut self) -> Result<()> {
         match wait(&mut self.child)? {
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(format!("a consumer ended with {status}: {}", self.log.display()).into()),
+            Some(status) => {
+                Err(format!("a consumer ended with {status}: {}", self.log.display()).into())
+            }
             None => {
                 self.child.kill()?;
-                Err(format!("a consumer did not leave within {LEAVING:?}: {}", self.log.display()).into())
+                Err(format!("a consumer did not leave within {LEAVING:?}: {}", self.log.display())
+                    .into())
             }
         }
     }
@@ -175,7 +197,8 @@ impl Publisher {
         if !status.success() {
             return Err(format!("the publisher ended with {status}: {}", self.log.display()).into());
         }
-        let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&self.report)?)?;
+        let report: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&self.report)?)?;
         report["published"].as_u64().map(Some).ok_or_else(|| "the report lacks `published`".into())
     }
 }
@@ -196,7 +219,9 @@ impl Drop for Consumer {
 
 fn spawn(service: &mut Command) -> Result<Child> {
     let program = service.get_program().to_owned();
-    service.spawn().map_err(|error| format!("cannot start {}: {error}", Path::new(&program).display()).into())
+    service
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", Path::new(&program).display()).into())
 }
 
 fn wait(child: &mut Child) -> Result<Option<ExitStatus>> {

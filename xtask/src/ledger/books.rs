@@ -1,7 +1,8 @@
-//! What became of every message: which are over, in which order, and which were done more than once and why.
+//! What became of every message: which are over, in which order, and which were done more than once
+//! and why.
 //!
-//! Lines are judged in the order in which handlers began, so they wait until none that began earlier can still come. What is
-//! kept does not grow with the number of messages.
+//! Lines are judged in the order in which handlers began, so they wait until none that began
+//! earlier can still come. What is kept does not grow with the number of messages.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
@@ -37,8 +38,8 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Stragglers have a reason when something was killed or cut off; where members share topics, they are no wonder, nor is
-    /// another order.
+    /// Stragglers have a reason when something was killed or cut off; where members share topics,
+    /// they are no wonder, nor is another order.
     pub(crate) fn is_good(&self, has_excuses: bool, is_shared: bool) -> bool {
         self.lost + self.duplicates == 0
             && (is_shared || (self.order_violations == 0 && (has_excuses || self.stragglers == 0)))
@@ -189,7 +190,10 @@ impl Books {
     /// Judges what began before this time.
     pub(crate) fn judge_until(&mut self, until_ns: u64, excuses: &[Excuse]) {
         while self.waiting.peek().is_some_and(|Reverse((turn, _))| turn.0 < until_ns) {
-            let Some(line) = self.waiting.pop().and_then(|Reverse((_, at))| self.lines.remove(&at)) else { continue };
+            let Some(line) = self.waiting.pop().and_then(|Reverse((_, at))| self.lines.remove(&at))
+            else {
+                continue;
+            };
             self.judge(&line, excuses);
         }
         self.judged_ns = self.judged_ns.max(until_ns);
@@ -201,7 +205,8 @@ impl Books {
         }
     }
 
-    /// What became of what was judged since the last close. Nothing is lost before everything is closed.
+    /// What became of what was judged since the last close. Nothing is lost before everything is
+    /// closed.
     pub(crate) const fn verdict(&self) -> Verdict {
         self.verdict
     }
@@ -212,7 +217,8 @@ impl Books {
         self.judged_ns = 0;
         self.published += published;
         let over = self.over.values().map(Ranges::count).sum();
-        let lost = missing(&self.over, self.numbering.first()).max(self.published.saturating_sub(over));
+        let lost =
+            missing(&self.over, self.numbering.first()).max(self.published.saturating_sub(over));
         Verdict { lost, ..std::mem::take(&mut self.verdict) }
     }
 
@@ -235,7 +241,9 @@ impl Books {
         let message = (place.clone(), line.offset);
         if !self.over.entry(place).or_default().insert(line.offset) {
             let first = self.done_by.get(&message).copied();
-            if first.is_some_and(|first| excuses.iter().any(|excuse| excuse.covers(first, line.doer()))) {
+            if first
+                .is_some_and(|first| excuses.iter().any(|excuse| excuse.covers(first, line.doer())))
+            {
                 self.verdict.redelivered += 1;
             } else {
                 self.verdict.duplicates += 1;
@@ -276,8 +284,8 @@ impl Line {
 }
 
 impl Excuse {
-    /// Whether it is why a message that `first` had done was done once more: the first time was not settled, or whoever
-    /// repeats it does not know yet that it has lost it.
+    /// Whether it is why a message that `first` had done was done once more: the first time was not
+    /// settled, or whoever repeats it does not know yet that it has lost it.
     fn covers(&self, first: Doer, again: Doer) -> bool {
         [first, again].into_iter().any(|doer| {
             self.process.is_none_or(|process| process == doer.process)
@@ -303,7 +311,11 @@ mod tests {
 
     #[test]
     fn in_order_and_complete_is_good() {
-        let lines = ["orders,0,0,a,1,1,failed,1,2,7", "orders,0,0,a,1,2,done,3,4,7", "orders,0,1,a,2,1,done,5,6,8"];
+        let lines = [
+            "orders,0,0,a,1,1,failed,1,2,7",
+            "orders,0,0,a,1,2,done,3,4,7",
+            "orders,0,1,a,2,1,done,5,6,8",
+        ];
         let verdict = judge(2, &lines, &[]);
         assert_eq!(verdict, Verdict { handled: 2, ..Verdict::default() });
         assert!(verdict.is_good(false, false));
@@ -317,7 +329,11 @@ mod tests {
 
     #[test]
     fn a_topic_numbers_its_messages_over_all_partitions() {
-        let lines = ["orders,0,1,a,1,1,done,1,2,7", "orders,5,2,b,1,1,done,3,4,7", "orders,0,4,a,2,1,done,5,6,7"];
+        let lines = [
+            "orders,0,1,a,1,1,done,1,2,7",
+            "orders,5,2,b,1,1,done,3,4,7",
+            "orders,0,4,a,2,1,done,5,6,7",
+        ];
         let verdict = books(Numbering::OfTopics, &lines).close(3, &[]);
         assert_eq!((verdict.handled, verdict.lost), (3, 1));
     }
@@ -354,7 +370,10 @@ mod tests {
         let mut books = books(Numbering::OfPartitions, &["orders,0,1,a,2,1,done,30,40,7"]);
         books.judge_until(20, &[]);
         books.note(Line::parse("orders,0,0,a,1,1,done,25,50,8").expect("a line"));
-        assert_eq!((books.over(), books.open(), books.late(), books.verdict().handled), (2, 0, 0, 0));
+        assert_eq!(
+            (books.over(), books.open(), books.late(), books.verdict().handled),
+            (2, 0, 0, 0)
+        );
         let verdict = books.close(2, &[]);
         assert_eq!((verdict.handled, verdict.order_violations, verdict.stragglers), (2, 0, 1));
     }
@@ -364,10 +383,17 @@ mod tests {
         let mut books = Books::new(Numbering::OfPartitions);
         for number in 0..10_000_u64 {
             let ns = number * 1_000_000_000;
-            books.note(Line::parse(&format!("orders,0,{number},a,1,1,done,{ns},{},7", ns + 1)).expect("a line"));
+            books.note(
+                Line::parse(&format!("orders,0,{number},a,1,1,done,{ns},{},7", ns + 1))
+                    .expect("a line"),
+            );
             books.judge_until(ns, &[]);
         }
-        assert!(books.done_by.len() < 700 && books.done.len() < 700 && books.lines.len() < 2, "{}", books.done.len());
+        assert!(
+            books.done_by.len() < 700 && books.done.len() < 700 && books.lines.len() < 2,
+            "{}",
+            books.done.len()
+        );
         assert_eq!(books.close(10_000, &[]).lost, 0);
     }
 
@@ -376,7 +402,11 @@ mod tests {
         let again = "orders,0,0,a,1,1,done,30,40,8";
         let mut books = books(Numbering::OfPartitions, &["orders,0,0,a,1,1,done,1,2,7", again]);
         books.close(1, &[]);
-        assert!(matches!(books.findings(), [finding] if finding.contains("done again")), "{:?}", books.findings());
+        assert!(
+            matches!(books.findings(), [finding] if finding.contains("done again")),
+            "{:?}",
+            books.findings()
+        );
     }
 
     #[test]

@@ -29,7 +29,18 @@ impl Line {
 
     pub(super) fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.split(',').collect();
-        let [topic, partition, offset, aggregate, _seq, _attempt, outcome, start_ns, end_ns, process] = fields[..]
+        let [
+            topic,
+            partition,
+            offset,
+            aggregate,
+            _seq,
+            _attempt,
+            outcome,
+            start_ns,
+            end_ns,
+            process,
+        ] = fields[..]
         else {
             return None;
         };

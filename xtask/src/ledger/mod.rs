@@ -1,4 +1,5 @@
-//! The ledgers that order services write, read as they grow, merged and judged. Shares nothing with the program that wrote them.
+//! The ledgers that order services write, read as they grow, merged and judged. Shares nothing with
+//! the program that wrote them.
 
 mod books;
 mod line;

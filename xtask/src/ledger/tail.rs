@@ -1,4 +1,5 @@
-//! Ledgers that are still being written: each look reads what has come since the last one, and no more.
+//! Ledgers that are still being written: each look reads what has come since the last one, and no
+//! more.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -23,7 +24,12 @@ struct Tail {
 impl Ledgers {
     /// This file is one, or will be.
     pub(crate) fn watch(&mut self, path: &Path) {
-        self.0.push(Tail { path: path.to_owned(), file: None, rest: Vec::new(), has_header: false });
+        self.0.push(Tail {
+            path: path.to_owned(),
+            file: None,
+            rest: Vec::new(),
+            has_header: false,
+        });
     }
 
     /// Writes what is new into the books.
@@ -31,8 +37,9 @@ impl Ledgers {
         self.0.iter_mut().try_for_each(|tail| tail.read(books))
     }
 
-    /// Nobody writes this one any more: what is left goes into the books, and it is forgotten. A process that was killed may
-    /// have left half of its last line, which says nothing: that handler had not ended.
+    /// Nobody writes this one any more: what is left goes into the books, and it is forgotten. A
+    /// process that was killed may have left half of its last line, which says nothing: that
+    /// handler had not ended.
     pub(crate) fn finish(&mut self, path: &Path, books: &mut Books) -> Result<()> {
         if let Some(at) = self.0.iter().position(|tail| tail.path == path) {
             self.0.swap_remove(at).read(books)?;
@@ -43,7 +50,8 @@ impl Ledgers {
 
 impl Tail {
     fn read(&mut self, books: &mut Books) -> Result<()> {
-        let cannot = |error: std::io::Error| format!("cannot read {}: {error}", self.path.display());
+        let cannot =
+            |error: std::io::Error| format!("cannot read {}: {error}", self.path.display());
         let file = match &mut self.file {
             Some(file) => file,
             none => match File::open(&self.path) {
@@ -66,7 +74,9 @@ impl Tail {
                     continue;
                 }
                 let parsed = Line::parse(line);
-                books.note(parsed.ok_or_else(|| format!("{}: not a line of a ledger: {line}", self.path.display()))?);
+                books.note(parsed.ok_or_else(|| {
+                    format!("{}: not a line of a ledger: {line}", self.path.display())
+                })?);
             }
             drop(lines);
             self.rest.drain(..whole);
@@ -88,7 +98,12 @@ mod tests {
         ledgers.read(&mut books).expect("a file that is not there yet is empty");
         let mut file = std::fs::File::create(&path).expect("a file");
         let mut over = Vec::new();
-        for text in ["topic,par", "tition\norders,0,0,a,1,1,done,1,2,7\norders,0,1", ",a,2,1,done,3,4,7\n", "orders,"] {
+        for text in [
+            "topic,par",
+            "tition\norders,0,0,a,1,1,done,1,2,7\norders,0,1",
+            ",a,2,1,done,3,4,7\n",
+            "orders,",
+        ] {
             file.write_all(text.as_bytes()).expect("written");
             ledgers.read(&mut books).expect("read");
             over.push(books.over());

@@ -22,7 +22,9 @@ pub(super) fn of(state: &State, is_shared: bool) -> Vec<Check> {
         None => "the publisher never ended".to_owned(),
     };
     let order = match (is_shared, verdict.order_violations) {
-        (true, violations) => format!("{violations}, which are no wonder where members share topics"),
+        (true, violations) => {
+            format!("{violations}, which are no wonder where members share topics")
+        }
         (false, violations) => count(violations),
     };
     let (judged, grown) = memories(state);
@@ -42,7 +44,10 @@ pub(super) fn of(state: &State, is_shared: bool) -> Vec<Check> {
         check(
             "0 unexplained duplicates",
             verdict.duplicates == 0,
-            format!("{}, and {} redelivered after a fault", verdict.duplicates, verdict.redelivered),
+            format!(
+                "{}, and {} redelivered after a fault",
+                verdict.duplicates, verdict.redelivered
+            ),
         ),
         check(
             "0 unexplained stragglers",
@@ -52,22 +57,36 @@ pub(super) fn of(state: &State, is_shared: bool) -> Vec<Check> {
         check(
             "0 unexplained restarts",
             state.unexplained == 0,
-            format!("{}, and {} after panics that the soak has caused", state.unexplained, state.explained),
+            format!(
+                "{}, and {} after panics that the soak has caused",
+                state.unexplained, state.explained
+            ),
         ),
         check("memory flat after warm-up", grown.is_empty(), memory),
         check("every stage taken", seen.stages > 0 && seen.refused == 0, stages),
-        check("the books are complete", state.late == 0, format!("{} lines came after their time", state.late)),
+        check(
+            "the books are complete",
+            state.late == 0,
+            format!("{} lines came after their time", state.late),
+        ),
         check("nothing else went wrong", state.failures.is_empty(), state.failures.join("; ")),
     ]
 }
 
 /// How many processes are judged, and those whose memory grows.
 fn memories(state: &State) -> (usize, Vec<String>) {
-    let judged: Vec<(u32, Memory)> =
-        state.seen.records.iter().filter_map(|(number, record)| Some((*number, record.memory()?))).collect();
+    let judged: Vec<(u32, Memory)> = state
+        .seen
+        .records
+        .iter()
+        .filter_map(|(number, record)| Some((*number, record.memory()?)))
+        .collect();
     let grown = judged.iter().filter(|(_, memory)| !memory.is_flat()).map(|(number, memory)| {
         let Memory { mean_mib, most_mib, growth, .. } = memory;
-        format!("process {number} by {:.1} % of {mean_mib:.1} MiB, at most {most_mib:.1} MiB", growth * 100.0)
+        format!(
+            "process {number} by {:.1} % of {mean_mib:.1} MiB, at most {most_mib:.1} MiB",
+            growth * 100.0
+        )
     });
     (judged.len(), grown.collect())
 }

@@ -1,13 +1,17 @@
-//! Whether a process keeps what it does not need: a line through its resident memory after the warm-up.
+//! Whether a process keeps what it does not need: a line through its resident memory after the
+//! warm-up.
 
 use serde::Serialize;
 
-/// The first half of a process's life is its warm-up; who has not lived for so many seconds is not judged. In five minutes a
-/// process has met most kinds of faults: what it takes to work off the backlog of the worst of them is warm-up too.
+/// The first half of a process's life is its warm-up; who has not lived for so many seconds is not
+/// judged. In five minutes a process has met most kinds of faults: what it takes to work off the
+/// backlog of the worst of them is warm-up too.
 pub(super) const LONG_ENOUGH: f64 = 600.0;
-/// What the fitted line may gain over the second half, as a share of the mean. Caches and allocators breathe by less.
+/// What the fitted line may gain over the second half, as a share of the mean. Caches and
+/// allocators breathe by less.
 const MOST_GROWTH: f64 = 0.05;
-/// How far the highest value of the second half may be above its mean: what comes back after an outage comes at once.
+/// How far the highest value of the second half may be above its mean: what comes back after an
+/// outage comes at once.
 const MOST_ABOVE: f64 = 1.0;
 const MIB: f64 = 1_048_576.0;
 
@@ -33,7 +37,9 @@ impl Memory {
         let mean = |value: fn(&(f64, f64)) -> f64| half.iter().map(value).sum::<f64>() / count;
         let (mean_at, mean_bytes) = (mean(|point| point.0), mean(|point| point.1));
         let spread: f64 = half.iter().map(|(at, _)| (at - mean_at).powi(2)).sum();
-        let slope = half.iter().map(|(at, bytes)| (at - mean_at) * (bytes - mean_bytes)).sum::<f64>() / spread;
+        let slope =
+            half.iter().map(|(at, bytes)| (at - mean_at) * (bytes - mean_bytes)).sum::<f64>()
+                / spread;
         let seconds = end - half.first()?.0;
         (spread > 0.0 && mean_bytes > 0.0).then(|| Self {
             mean_mib: mean_bytes / MIB,
@@ -63,7 +69,8 @@ mod tests {
     use super::{MIB, Memory};
 
     fn of(bytes: impl Fn(f64) -> f64) -> Memory {
-        let points: Vec<_> = (0..=120).map(|at| f64::from(at) * 5.0).map(|at| (at, bytes(at) * MIB)).collect();
+        let points: Vec<_> =
+            (0..=120).map(|at| f64::from(at) * 5.0).map(|at| (at, bytes(at) * MIB)).collect();
         Memory::of(&points).expect("long enough")
     }
 
@@ -76,13 +83,19 @@ mod tests {
     #[test]
     fn t5_memory_that_grows_is_not() {
         let memory = of(|at| 30.0 + at / 100.0);
-        assert!(!memory.is_flat() && (memory.growth_an_hour - 36.0 / 34.5).abs() < 0.01, "{memory:?}");
+        assert!(
+            !memory.is_flat() && (memory.growth_an_hour - 36.0 / 34.5).abs() < 0.01,
+            "{memory:?}"
+        );
     }
 
     #[test]
     fn t5_memory_that_bursts_is_not() {
         assert!(!of(|at| if (at - 450.0).abs() < 1.0 { 90.0 } else { 30.0 }).is_flat());
-        assert!(of(|at| if at < 1.0 { 90.0 } else { 30.0 }).is_flat(), "a burst at the begin is warm-up");
+        assert!(
+            of(|at| if at < 1.0 { 90.0 } else { 30.0 }).is_flat(),
+            "a burst at the begin is warm-up"
+        );
     }
 
     #[test]

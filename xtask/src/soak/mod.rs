@@ -1,6 +1,6 @@
-//! `cargo xtask soak kafka` and `soak nats` (SPEC T5): order services on a real broker for hours, with messages at a steady rate,
-//! the faults of `chaos`, and shares of the keys that go from one pool to the other and back. What becomes of each message is
-//! read from the ledgers while it runs.
+//! `cargo xtask soak kafka` and `soak nats` (SPEC T5): order services on a real broker for hours,
+//! with messages at a steady rate, the faults of `chaos`, and shares of the keys that go from one
+//! pool to the other and back. What becomes of each message is read from the ledgers while it runs.
 
 mod checks;
 mod memory;
@@ -55,7 +55,8 @@ pub(crate) struct Args {
     /// Which faults and stages come when: the same seed, the same choice
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Consumers that it begins with; there are never more than one more or less, and never fewer than two
+    /// Consumers that it begins with; there are never more than one more or less, and never fewer
+    /// than two
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=64))]
     processes: u64,
     /// Messages a second
@@ -76,7 +77,8 @@ pub(crate) struct Args {
     /// Which faults come, each as often as the others, in random order
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Fault::value_variants().to_vec())]
     faults: Vec<Fault>,
-    /// Folder for report.json and soak.svg, written every minute and at the end [default: soak/BROKER of the target folder]
+    /// Folder for report.json and soak.svg, written every minute and at the end [default:
+    /// soak/BROKER of the target folder]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
@@ -121,15 +123,23 @@ fn soak(backend: Backend, args: &Args) -> Result<()> {
     let most = usize::try_from(args.processes)?;
     let fleet = Fleet::new(site.watched(token.clone()), backend, broker, args.seed);
     let fleet = fleet.keep(1, (most - 1).max(2)..=most + 1);
-    let observer = Observer::start(begun, Stages::new(args.seed), Duration::from_secs(args.stage_seconds), token);
+    let observer = Observer::start(
+        begun,
+        Stages::new(args.seed),
+        Duration::from_secs(args.stage_seconds),
+        token,
+    );
     let folder = args.report.clone().unwrap_or_else(|| target.join("soak").join(&name));
 
     let bar = ProgressBar::new(args.length.time().as_secs()).with_prefix(format!("soak on {name}"));
-    bar.set_style(ProgressStyle::with_template("{prefix} {elapsed_precise} {wide_bar} {percent:>3} % {msg}")?);
+    bar.set_style(ProgressStyle::with_template(
+        "{prefix} {elapsed_precise} {wide_bar} {percent:>3} % {msg}",
+    )?);
     let (mut shown, mut written) = (Instant::now(), Instant::now());
     let mut show = |state: &dyn Fn() -> State, fault: &str| -> Result<()> {
         bar.set_position(begun.elapsed().as_secs());
-        let (is_due, must_write) = (shown.elapsed() > Duration::from_secs(1), written.elapsed() > WRITTEN);
+        let (is_due, must_write) =
+            (shown.elapsed() > Duration::from_secs(1), written.elapsed() > WRITTEN);
         if !is_due && !must_write {
             return Ok(());
         }
@@ -152,7 +162,11 @@ fn soak(backend: Backend, args: &Args) -> Result<()> {
     report::write(&folder, &name, args, &state, &checks)?;
     println!("\n{}\n{}", report::text(&state, &checks), folder.display());
     let broken = checks.iter().filter(|check| !check.is_met).count();
-    if broken == 0 { Ok(()) } else { Err(format!("{broken} of {} checks failed", checks.len()).into()) }
+    if broken == 0 {
+        Ok(())
+    } else {
+        Err(format!("{broken} of {} checks failed", checks.len()).into())
+    }
 }
 
 /// One line while it runs.
@@ -193,10 +207,14 @@ mod tests {
     fn t5_a_soak_has_exactly_one_length() {
         let parse = |args: &[&str]| Cli::try_parse_from([&["soak", "kafka"], args].concat());
         let length = |args: &[&str]| match parse(args).expect("a length").command {
-            super::Command::Kafka(args) | super::Command::Nats(args) => args.length.time().as_secs(),
+            super::Command::Kafka(args) | super::Command::Nats(args) => {
+                args.length.time().as_secs()
+            }
         };
         assert_eq!((length(&["--hours", "24"]), length(&["--minutes", "10"])), (86_400, 600));
-        for wrong in [&[][..], &["--hours", "1", "--minutes", "1"], &["--hours", "0"], &["--minutes", "x"]] {
+        for wrong in
+            [&[][..], &["--hours", "1", "--minutes", "1"], &["--hours", "0"], &["--minutes", "x"]]
+        {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! Looks at every process every few seconds, and moves their stages: a thread of its own, so that it goes on while a fault takes
-//! its time.
+//! Looks at every process every few seconds, and moves their stages: a thread of its own, so that
+//! it goes on while a fault takes its time.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -54,7 +54,11 @@ pub(super) struct Observer {
 impl Observer {
     /// Processes get another stage every so often; who knows the token may tell them.
     pub(super) fn start(begun: Instant, stages: Stages, every: Duration, token: String) -> Self {
-        let shared = Arc::new(Shared { seats: Mutex::default(), seen: Mutex::default(), is_over: Mutex::new(false) });
+        let shared = Arc::new(Shared {
+            seats: Mutex::default(),
+            seen: Mutex::default(),
+            is_over: Mutex::new(false),
+        });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || watch(&of_thread, begun, stages, every, &token));
         Self { shared, thread: Some(thread) }
@@ -115,7 +119,8 @@ fn watch(shared: &Shared, begun: Instant, mut stages: Stages, every: Duration, t
     }
 }
 
-/// Gives a process its share. One that stands still, leaves or is dead does not answer, and begins again with its own.
+/// Gives a process its share. One that stands still, leaves or is dead does not answer, and begins
+/// again with its own.
 fn tell(shared: &Shared, address: SocketAddr, token: &str, percent: u8) {
     let answer = http::put(address, "/rollout", token, &format!("{{\"percent\": {percent}}}"));
     let mut seen = lock(&shared.seen);
@@ -134,7 +139,9 @@ fn tell(shared: &Shared, address: SocketAddr, token: &str, percent: u8) {
 
 fn look(shared: &Shared, begun: Instant, seat: &Seat, address: SocketAddr) {
     let bytes = resident_bytes(seat.process);
-    let rollout = http::get_soon(address, "/rollout").ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let rollout = http::get_soon(address, "/rollout")
+        .ok()
+        .and_then(|text| serde_json::from_str::<Value>(&text).ok());
     let page = http::get_soon(address, "/metrics").ok();
     let at = begun.elapsed().as_secs_f64();
     let mut seen = lock(&shared.seen);
@@ -169,7 +176,9 @@ fn address_in(log: &Path) -> Option<SocketAddr> {
 
 /// Restarts of actors that a page of metrics counts.
 fn restarts(page: &str) -> u64 {
-    let counters = page.lines().filter(|line| !line.starts_with('#') && line.contains("_actor_restarted_total"));
+    let counters = page
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains("_actor_restarted_total"));
     counters.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
@@ -180,7 +189,10 @@ fn resident_bytes(process: u32) -> Option<f64> {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()?
     } else {
-        let said = std::process::Command::new("ps").args(["-o", "rss=", "-p", &process.to_string()]).output().ok()?;
+        let said = std::process::Command::new("ps")
+            .args(["-o", "rss=", "-p", &process.to_string()])
+            .output()
+            .ok()?;
         String::from_utf8_lossy(&said.stdout).trim().parse::<f64>().ok()?
     };
     Some(kib * 1_024.0)
@@ -201,7 +213,9 @@ mod tests {
     fn t5_a_process_says_where_it_listens() {
         let log = std::env::temp_dir().join(format!("soak-address-{}.log", std::process::id()));
         let mut found = Vec::new();
-        for said in ["starts\n", "starts\nhttp://127.0.0.1:91", "\nhttp://127.0.0.1:9123: /livez /readyz\n"] {
+        for said in
+            ["starts\n", "starts\nhttp://127.0.0.1:91", "\nhttp://127.0.0.1:9123: /livez /readyz\n"]
+        {
             std::fs::write(&log, said).expect("written");
             found.push(address_in(&log).map(|address| address.port()));
         }

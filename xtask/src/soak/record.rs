@@ -2,7 +2,8 @@
 
 use super::memory::Memory;
 
-/// Values over time. When there are too many, every other one goes, and from then on every other one is taken.
+/// Values over time. When there are too many, every other one goes, and from then on every other
+/// one is taken.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     points: Vec<(f64, f64)>,

@@ -13,7 +13,8 @@ use crate::plot::{self, Line, Panel};
 use crate::process::{Result, write_file};
 use crate::table;
 
-const HEADER: [&str; 9] = ["process", "from", "lived", "MiB", "most", "growth/h", "restarts", "roll-backs", "stuck"];
+const HEADER: [&str; 9] =
+    ["process", "from", "lived", "MiB", "most", "growth/h", "restarts", "roll-backs", "stuck"];
 /// Processes of the table: the first, and those that lived longest. The JSON has all of them.
 const ROWS: usize = 12;
 
@@ -45,15 +46,19 @@ pub(super) fn text(state: &State, checks: &[Check]) -> String {
 
 fn row(number: u32, record: &Record) -> Vec<String> {
     let memory = record.memory();
-    let figure =
-        |value: fn(Memory) -> f64| memory.map_or_else(|| "-".to_owned(), |memory| table::number(value(memory)));
+    let figure = |value: fn(Memory) -> f64| {
+        memory.map_or_else(|| "-".to_owned(), |memory| table::number(value(memory)))
+    };
     vec![
         number.to_string(),
         format!("{:.0} s", record.from),
         format!("{:.0} s", record.to - record.from),
         figure(|memory| memory.mean_mib),
         figure(|memory| memory.most_mib),
-        memory.map_or_else(|| "-".to_owned(), |memory| format!("{:+.1} %", memory.growth_an_hour * 100.0)),
+        memory.map_or_else(
+            || "-".to_owned(),
+            |memory| format!("{:+.1} %", memory.growth_an_hour * 100.0),
+        ),
         record.restarts.to_string(),
         record.roll_backs.to_string(),
         record.stuck.to_string(),
@@ -61,8 +66,15 @@ fn row(number: u32, record: &Record) -> Vec<String> {
 }
 
 /// Writes `report.json` and `soak.svg` into the folder.
-pub(super) fn write(folder: &Path, broker: &str, args: &Args, state: &State, checks: &[Check]) -> Result<()> {
-    let processes: Vec<Value> = state.seen.records.iter().map(|(number, record)| process(*number, record)).collect();
+pub(super) fn write(
+    folder: &Path,
+    broker: &str,
+    args: &Args,
+    state: &State,
+    checks: &[Check],
+) -> Result<()> {
+    let processes: Vec<Value> =
+        state.seen.records.iter().map(|(number, record)| process(*number, record)).collect();
     let report = json!({
         "broker": broker,
         "seed": args.seed,
@@ -103,8 +115,11 @@ fn picture(state: &State) -> Result<String> {
     let marks: Vec<f64> = state.marks.iter().map(|mark| mark.at).collect();
     let lines = |of: fn(&Record) -> &Series, scale: f64| {
         let records = state.seen.records.iter();
-        let scaled = |record| of(record).points().iter().map(|(at, value)| (*at, value * scale)).collect();
-        records.map(|(number, record)| Line { name: number.to_string(), points: scaled(record) }).collect()
+        let scaled =
+            |record| of(record).points().iter().map(|(at, value)| (*at, value * scale)).collect();
+        records
+            .map(|(number, record)| Line { name: number.to_string(), points: scaled(record) })
+            .collect()
     };
     let handled = Line { name: "handled".to_owned(), points: state.rates.points().to_vec() };
     let panel = |title, unit, lines| Panel { title, unit, lines, marks: &marks };
@@ -161,7 +176,11 @@ mod tests {
             let mut state = state();
             change(&mut state);
             let checks = checks::of(&state, false);
-            checks.into_iter().filter(|check| !check.is_met).map(|check| check.what).collect::<Vec<_>>()
+            checks
+                .into_iter()
+                .filter(|check| !check.is_met)
+                .map(|check| check.what)
+                .collect::<Vec<_>>()
         };
         assert!(failed(|_| ()).is_empty());
         assert_eq!(failed(|state| state.verdict.lost = 1), ["nothing lost"]);
@@ -172,7 +191,10 @@ mod tests {
         assert_eq!(failed(|state| state.seen.refused = 1), ["every stage taken"]);
         assert_eq!(failed(|state| state.seen.stages = 0), ["every stage taken"]);
         assert_eq!(failed(|state| state.late = 1), ["the books are complete"]);
-        assert_eq!(failed(|state| state.failures.push("x".to_owned())), ["nothing else went wrong"]);
+        assert_eq!(
+            failed(|state| state.failures.push("x".to_owned())),
+            ["nothing else went wrong"]
+        );
         let grows = |state: &mut State| {
             let record = state.seen.records.get_mut(&1).expect("it is there");
             for at in 201..400 {

@@ -1,4 +1,5 @@
-//! The soak itself: messages at a steady rate, one fault after the other, and the ledgers read all the while.
+//! The soak itself: messages at a steady rate, one fault after the other, and the ledgers read all
+//! the while.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use crate::ledger::{Books, Ledgers, Verdict};
 use crate::process::Result;
 
 const LOOK: Duration = Duration::from_millis(200);
-/// A handler that began so long ago has ended, and its line is there: it may have slept through a pause.
+/// A handler that began so long ago has ended, and its line is there: it may have slept through a
+/// pause.
 const SETTLED: Duration = Duration::from_secs(60);
 /// Excuses for what is judged are kept as long as whoever has done it is remembered.
 const EXCUSED: Duration = Duration::from_secs(660);
@@ -43,7 +45,8 @@ pub(super) struct State {
     pub(super) marks: Vec<Mark>,
     pub(super) rates: Series,
     pub(super) seen: Seen,
-    /// Restarts of actors beyond the panics that the soak has caused, and processes that ended by themselves.
+    /// Restarts of actors beyond the panics that the soak has caused, and processes that ended by
+    /// themselves.
     pub(super) unexplained: u64,
     pub(super) explained: u64,
     /// What went wrong beside that.
@@ -70,7 +73,13 @@ pub(super) struct Soak<'a> {
 }
 
 impl<'a> Soak<'a> {
-    pub(super) fn new(args: &'a Args, backend: &Backend, fleet: Fleet, observer: Observer, begun: Instant) -> Self {
+    pub(super) fn new(
+        args: &'a Args,
+        backend: &Backend,
+        fleet: Fleet,
+        observer: Observer,
+        begun: Instant,
+    ) -> Self {
         Self {
             args,
             fleet,
@@ -133,7 +142,12 @@ impl<'a> Soak<'a> {
     fn publisher(&mut self) -> Result<Publisher> {
         // One regular message comes with every ten envelopes.
         let events = self.args.rate * self.args.length.time().as_secs() * 10 / 11;
-        self.fleet.site.publisher(events.max(1), self.args.aggregates, self.args.seed, Some(self.args.rate))
+        self.fleet.site.publisher(
+            events.max(1),
+            self.args.aggregates,
+            self.args.seed,
+            Some(self.args.rate),
+        )
     }
 
     /// Between half and one and a half times as long as asked for.

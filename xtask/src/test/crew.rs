@@ -1,4 +1,5 @@
-//! Runs test programs beside each other: most tests of a real broker wait for it, and leave the processor to others.
+//! Runs test programs beside each other: most tests of a real broker wait for it, and leave the
+//! processor to others.
 
 use std::collections::VecDeque;
 use std::process::{Command, Stdio};
@@ -20,8 +21,13 @@ pub(super) struct Ended {
     pub(super) output: String,
 }
 
-/// Runs each of them once, and hands over what came of it; `arrange` adds what they all are to be given.
-pub(super) fn run(programs: Vec<Program>, arrange: &(dyn Fn(&mut Command) + Sync), mut look: impl FnMut(Ended)) {
+/// Runs each of them once, and hands over what came of it; `arrange` adds what they all are to be
+/// given.
+pub(super) fn run(
+    programs: Vec<Program>,
+    arrange: &(dyn Fn(&mut Command) + Sync),
+    mut look: impl FnMut(Ended),
+) {
     let waiting = Mutex::new(VecDeque::from(programs));
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let (ended, all) = mpsc::sync_channel(BESIDE);
@@ -49,7 +55,8 @@ fn run_one(program: &Program, arrange: &(dyn Fn(&mut Command) + Sync)) -> Ended 
     arrange(&mut test);
     let (has_passed, output) = match test.output() {
         Ok(output) => {
-            let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            let text = [output.stdout, output.stderr]
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             (output.status.success(), text.concat())
         }
         Err(error) => (false, format!("{}: {error}\n", program.executable.display())),

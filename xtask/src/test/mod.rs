@@ -1,7 +1,9 @@
-//! `cargo xtask test`: every test and doctest of the workspace, then the smoke runs of the examples.
+//! `cargo xtask test`: every test and doctest of the workspace, then the smoke runs of the
+//! examples.
 //!
-//! All test programs run even when one fails, so that the sum at the end is the truth. A Kafka and a NATS for those that need
-//! them start while they are built and end with this command. It judges no test itself.
+//! All test programs run even when one fails, so that the sum at the end is the truth. A Kafka and
+//! a NATS for those that need them start while they are built and end with this command. It judges
+//! no test itself.
 
 mod crew;
 mod programs;
@@ -15,7 +17,8 @@ use crate::tools;
 use crate::workspace::Metadata;
 use programs::Program;
 
-/// The packages whose tests talk to a real broker. While the workspace does not have it, none is started.
+/// The packages whose tests talk to a real broker. While the workspace does not have it, none is
+/// started.
 const NEEDS_KAFKA: &str = "buslane-kafka";
 const NEEDS_NATS: &str = "buslane-nats";
 
@@ -28,10 +31,12 @@ pub(crate) struct Args {
     /// Run only the tests whose names contain this text, and no smoke runs
     #[arg(long)]
     pub(crate) filter: Option<String>,
-    /// Whether to start a Kafka for the tests; `auto` starts one when a package of the workspace needs it
+    /// Whether to start a Kafka for the tests; `auto` starts one when a package of the workspace
+    /// needs it
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) kafka: When,
-    /// Whether to start a NATS for the tests; `auto` starts one when a package of the workspace needs it
+    /// Whether to start a NATS for the tests; `auto` starts one when a package of the workspace
+    /// needs it
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) nats: When,
 }
@@ -54,8 +59,10 @@ pub(crate) struct Tally {
 /// Runs the tests; `tally` holds what has run, also when this returns an error.
 pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     tools::openssl()?;
-    let (programs, brokers) =
-        build_beside_brokers(is_needed(args.kafka, NEEDS_KAFKA)?, is_needed(args.nats, NEEDS_NATS)?)?;
+    let (programs, brokers) = build_beside_brokers(
+        is_needed(args.kafka, NEEDS_KAFKA)?,
+        is_needed(args.nats, NEEDS_NATS)?,
+    )?;
     let serve = brokers::serve_variable()?;
     let arrange = |tests: &mut Command| {
         if std::env::var_os(THREADS).is_none() {
@@ -70,13 +77,19 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     let mut failures = Vec::new();
     crew::run(programs, &arrange, |ended| {
         let how = if ended.has_passed { "passed" } else { "failed" };
-        println!("\n{how}: {}, {:.1} s\n{}", ended.name, ended.time.as_secs_f64(), ended.output.trim_end());
+        println!(
+            "\n{how}: {}, {:.1} s\n{}",
+            ended.name,
+            ended.time.as_secs_f64(),
+            ended.output.trim_end()
+        );
         ended.output.lines().for_each(|line| tally.add(line));
         if !ended.has_passed {
             failures.push(ended.name);
         }
     });
-    let mut examples = cargo(["test", "--workspace", "--all-features", "--no-fail-fast", "--doc", "--"]);
+    let mut examples =
+        cargo(["test", "--workspace", "--all-features", "--no-fail-fast", "--doc", "--"]);
     arrange(&mut examples);
     let result = each_line(&mut examples, |line| {
         println!("{line}");
@@ -85,7 +98,9 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     failures.extend(result.err().map(|error| error.to_string()));
     if !failures.is_empty() {
         if !brokers.is_empty() {
-            println!("the logs of the tests' brokers are kept below the target folder, in brokers/logs");
+            println!(
+                "the logs of the tests' brokers are kept below the target folder, in brokers/logs"
+            );
         }
         return Err(format!("failed: {}", failures.join(", ")).into());
     }

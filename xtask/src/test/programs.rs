@@ -53,7 +53,8 @@ fn program(line: &str) -> Option<Program> {
     let folder = artifact.manifest_path.parent()?.to_path_buf();
     let package = folder.file_name()?.to_string_lossy().into_owned();
     let target = artifact.target.name;
-    let name = if target == package.replace('-', "_") { package } else { format!("{package}: {target}") };
+    let name =
+        if target == package.replace('-', "_") { package } else { format!("{package}: {target}") };
     Some(Program { name, executable, folder })
 }
 
@@ -80,8 +81,12 @@ mod tests {
         };
         assert_eq!(program(&line("suite", true, "\"/deps/it\"")), found("buslane-core: suite"));
         assert_eq!(program(&line("buslane_core", true, "\"/deps/it\"")), found("buslane-core"));
-        for other in [&line("suite", true, "null"), &line("suite", false, "\"/deps/it\""), r#"{"reason":"x"}"#, "text"]
-        {
+        for other in [
+            &line("suite", true, "null"),
+            &line("suite", false, "\"/deps/it\""),
+            r#"{"reason":"x"}"#,
+            "text",
+        ] {
             assert_eq!(program(other), None, "{other}");
         }
     }

@@ -1,7 +1,9 @@
-//! Which requirement ids the tests of a file claim: by name (`fn p3_full_pool_…`), or by a comment `SPEC: P3, P4` above the test
-//! or in its first line. A bench or a scenario file may say it in its module documentation.
+//! Which requirement ids the tests of a file claim: by name (`fn p3_full_pool_…`), or by a comment
+//! `SPEC: P3, P4` above the test or in its first line. A bench or a scenario file may say it in its
+//! module documentation.
 //!
-//! Reads text, not syntax: a test that a macro writes is not seen, unless it stands in the macro's input as a function.
+//! Reads text, not syntax: a test that a macro writes is not seen, unless it stands in the macro's
+//! input as a function.
 
 use super::code::code_only;
 use super::spec::id_of;
@@ -27,10 +29,12 @@ impl Room {
     pub(super) fn of(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.strip_suffix(".rs")?.split('/').collect();
         match parts.as_slice() {
-            ["crates", "buslane-testkit", "src", ..] | ["benches", ..] | ["crates", _, "benches", ..] => {
-                Some(Self::Scenarios)
+            ["crates", "buslane-testkit", "src", ..]
+            | ["benches", ..]
+            | ["crates", _, "benches", ..] => Some(Self::Scenarios),
+            ["crates", _, "src" | "tests", ..] | ["xtask", "src", "soak" | "ledger", ..] => {
+                Some(Self::Crate)
             }
-            ["crates", _, "src" | "tests", ..] | ["xtask", "src", "soak" | "ledger", ..] => Some(Self::Crate),
             _ => None,
         }
     }
@@ -39,7 +43,8 @@ impl Room {
 /// Every claim of the tests in a file.
 pub(super) fn claims_in(path: &str, text: &str, room: Room) -> Vec<Claim> {
     let code = code_only(text);
-    let (raw, code): (Vec<&str>, Vec<&str>) = (text.lines().map(str::trim).collect(), code.lines().collect());
+    let (raw, code): (Vec<&str>, Vec<&str>) =
+        (text.lines().map(str::trim).collect(), code.lines().collect());
     let mut claims = Vec::new();
     let mut claim = |ids: Vec<String>, test: &str, line: usize| {
         claims.extend(ids.into_iter().map(|id| Claim { id, test: test.to_owned(), line }));
@@ -49,16 +54,24 @@ pub(super) fn claims_in(path: &str, text: &str, room: Room) -> Vec<Claim> {
             continue;
         };
         let above = lines_above(&raw, at);
-        let is_attribute = |line: &&str| line.contains("#[") && line.replace("cfg(test)", "").contains("test");
+        let is_attribute =
+            |line: &&str| line.contains("#[") && line.replace("cfg(test)", "").contains("test");
         if room == Room::Crate && !above.iter().chain([&raw[at]]).any(is_attribute) {
             continue;
         }
-        let mut ids: Vec<String> =
-            name.split_once('_').and_then(|(start, _)| id_of(&start.to_uppercase())).into_iter().collect();
-        let body =
-            code[at..].iter().position(|line| line.trim_end().ends_with('{')).map_or(at, |length| at + length + 1);
-        for comment in
-            above.iter().chain(raw.get(body)).filter(|line| line.starts_with("//") && !line.starts_with("//!"))
+        let mut ids: Vec<String> = name
+            .split_once('_')
+            .and_then(|(start, _)| id_of(&start.to_uppercase()))
+            .into_iter()
+            .collect();
+        let body = code[at..]
+            .iter()
+            .position(|line| line.trim_end().ends_with('{'))
+            .map_or(at, |length| at + length + 1);
+        for comment in above
+            .iter()
+            .chain(raw.get(body))
+            .filter(|line| line.starts_with("//") && !line.starts_with("//!"))
         {
             ids.extend(ids_in_comment(comment));
         }
@@ -76,8 +89,9 @@ pub(super) fn claims_in(path: &str, text: &str, room: Room) -> Vec<Claim> {
 
 /// Attributes and comments directly above a line.
 fn lines_above<'a>(raw: &[&'a str], at: usize) -> Vec<&'a str> {
-    let ends_an_item =
-        |line: &str| line.is_empty() || (!line.starts_with(['#', '/']) && line.ends_with(['{', '}', ';']));
+    let ends_an_item = |line: &str| {
+        line.is_empty() || (!line.starts_with(['#', '/']) && line.ends_with(['{', '}', ';']))
+    };
     raw[..at].iter().rev().copied().take_while(|line| !ends_an_item(line)).collect()
 }
 
@@ -89,7 +103,8 @@ fn function_name(line: &str) -> Option<&str> {
     (is_word && !name.is_empty()).then_some(name)
 }
 
-/// The ids after `SPEC:` up to the first word that is none. A number too large is kept: it is reported as unknown.
+/// The ids after `SPEC:` up to the first word that is none. A number too large is kept: it is
+/// reported as unknown.
 fn ids_in_comment(comment: &str) -> Vec<String> {
     let Some((_, list)) = comment.split_once("SPEC:") else {
         return Vec::new();
@@ -115,7 +130,10 @@ mod tests {
         let text = "#[test]\nfn p3_full() {}\n\nfn p4_helper() {}\n\n#[tokio::test(flavor = \"x\")]\n// why\nasync fn d11_x() {\n}\n\
             #[cfg(test)]\nfn e1_helper() {}\n#[test]\nfn p99_micros() {}\n#[test]\nfn inv_t1_x() {}\n// #[test] fn k1_x() {}\n";
         assert_eq!(claimed(text, Room::Crate), [pair("P3", "p3_full"), pair("D11", "d11_x")]);
-        assert_eq!(claimed("pub async fn p4_scenario(\n) {\n}\n", Room::Scenarios), [pair("P4", "p4_scenario")]);
+        assert_eq!(
+            claimed("pub async fn p4_scenario(\n) {\n}\n", Room::Scenarios),
+            [pair("P4", "p4_scenario")]
+        );
     }
 
     #[test]

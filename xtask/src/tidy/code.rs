@@ -1,6 +1,8 @@
-//! Views of a Rust source text for rules that look for words: without comments and literals, and without its test modules.
+//! Views of a Rust source text for rules that look for words: without comments and literals, and
+//! without its test modules.
 //!
-//! A scanner, not a parser: it knows comments, strings and characters, and it takes well-formatted code (`cargo fmt`) as given.
+//! A scanner, not a parser: it knows comments, strings and characters, and it takes well-formatted
+//! code (`cargo fmt`) as given.
 
 /// The text with the content of comments, strings and characters blanked; lines keep their numbers.
 pub(crate) fn code_only(text: &str) -> String {
@@ -27,8 +29,8 @@ pub(crate) fn code_only(text: &str) -> String {
     out
 }
 
-/// The numbered lines outside of `#[cfg(test)] mod … { … }` at the top level of the file; none for a file that says
-/// `#![cfg(test)]` of itself.
+/// The numbered lines outside of `#[cfg(test)] mod … { … }` at the top level of the file; none for
+/// a file that says `#![cfg(test)]` of itself.
 pub(crate) fn production_lines(text: &str) -> Vec<(usize, &str)> {
     let lines: Vec<&str> = text.lines().collect();
     if lines.contains(&"#![cfg(test)]") {
@@ -51,10 +53,9 @@ pub(crate) fn production_lines(text: &str) -> Vec<(usize, &str)> {
 
 fn starts_test_module(lines: &[&str]) -> bool {
     lines[0] == "#[cfg(test)]"
-        && lines[1..]
-            .iter()
-            .find(|line| !line.starts_with("#["))
-            .is_some_and(|line| (line.starts_with("mod ") || line.contains(" mod ")) && line.ends_with('{'))
+        && lines[1..].iter().find(|line| !line.starts_with("#[")).is_some_and(|line| {
+            (line.starts_with("mod ") || line.contains(" mod ")) && line.ends_with('{')
+        })
 }
 
 fn end_of_line(chars: &[char], start: usize) -> usize {
@@ -92,8 +93,10 @@ fn end_of_raw_string(chars: &[char], start: usize) -> usize {
     if chars.get(open) != Some(&'"') {
         return start;
     }
-    let closes =
-        |at: &usize| chars[*at] == '"' && chars[at + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
+    let closes = |at: &usize| {
+        chars[*at] == '"'
+            && chars[at + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes
+    };
     (open + 1..chars.len()).find(closes).map_or(chars.len(), |at| at + 1 + hashes)
 }
 
@@ -140,7 +143,8 @@ mod tests {
     #[test]
     fn test_modules_are_left_out_and_what_follows_is_not() {
         let text = "//! doc\n#[cfg(test)]\nmod far;\nfn a() {}\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n    fn b() {}\n}\nfn c() {}\n";
-        let kept: Vec<usize> = production_lines(text).into_iter().map(|(number, _)| number).collect();
+        let kept: Vec<usize> =
+            production_lines(text).into_iter().map(|(number, _)| number).collect();
         assert_eq!(kept, [1, 2, 3, 4, 10]);
     }
 }

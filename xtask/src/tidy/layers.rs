@@ -1,6 +1,7 @@
 //! Rules A1 to A3: which package may depend on which. Every arrow points down.
 //!
-//! Looks at the direct dependencies that the manifests state, optional ones included; the graph behind them is cargo-deny's.
+//! Looks at the direct dependencies that the manifests state, optional ones included; the graph
+//! behind them is cargo-deny's.
 
 use super::Finding;
 
@@ -38,44 +39,69 @@ const POOLS: [&str; 2] = ["buslane-keyed", "buslane-actor"];
 /// A3: the rooms that may see a broker and a pool at once.
 const SEES_BOTH: [&str; 4] = ["buslane", "buslane-testkit", "buslane-benches", "xtask"];
 
-/// Checks one package. `path` and `manifest` are its Cargo.toml, to say where the dependency stands.
-pub(super) fn check(package: &str, dependencies: &[Dependency<'_>], path: &str, manifest: &str) -> Vec<Finding> {
+/// Checks one package. `path` and `manifest` are its Cargo.toml, to say where the dependency
+/// stands.
+pub(super) fn check(
+    package: &str,
+    dependencies: &[Dependency<'_>],
+    path: &str,
+    manifest: &str,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut fail =
-        |name: &str, rule, advice: String| findings.push(Finding::failure(path, line_of(manifest, name), rule, advice));
+    let mut fail = |name: &str, rule, advice: String| {
+        findings.push(Finding::failure(path, line_of(manifest, name), rule, advice))
+    };
     for Dependency { name, is_dev } in dependencies {
         if FOUNDATION.contains(&package) && !is_dev {
-            if BROKER_CLIENTS.contains(name) || BROKER_FAMILIES.iter().any(|family| name.starts_with(family)) {
+            if BROKER_CLIENTS.contains(name)
+                || BROKER_FAMILIES.iter().any(|family| name.starts_with(family))
+            {
                 fail(
                     name,
                     "A1",
-                    format!("{package} knows no broker client: move what needs {name} into an adapter crate"),
+                    format!(
+                        "{package} knows no broker client: move what needs {name} into an adapter crate"
+                    ),
                 );
             }
             if RUNTIMES.contains(name) {
                 fail(
                     name,
                     "A1",
-                    format!("{package} knows no async runtime: move what needs {name} into a pool or the bus"),
+                    format!(
+                        "{package} knows no async runtime: move what needs {name} into a pool or the bus"
+                    ),
                 );
             }
         }
         if POOLS.contains(&package) && BROKERS.contains(name) {
-            fail(name, "A2", format!("a pool never depends on a broker: take {name} out, the bus joins the two"));
+            fail(
+                name,
+                "A2",
+                format!("a pool never depends on a broker: take {name} out, the bus joins the two"),
+            );
         }
         if BROKERS.contains(&package) && POOLS.contains(name) {
-            fail(name, "A2", format!("a broker never depends on a pool: take {name} out, the bus joins the two"));
+            fail(
+                name,
+                "A2",
+                format!("a broker never depends on a pool: take {name} out, the bus joins the two"),
+            );
         }
     }
-    let first_of =
-        |group: &[&str]| dependencies.iter().map(|dependency| dependency.name).find(|name| group.contains(name));
+    let first_of = |group: &[&str]| {
+        dependencies.iter().map(|dependency| dependency.name).find(|name| group.contains(name))
+    };
     if let (Some(broker), Some(pool)) = (first_of(&BROKERS), first_of(&POOLS))
         && !SEES_BOTH.contains(&package)
     {
         fail(
             pool,
             "A3",
-            format!("only {} may see both {broker} and {pool}: use the bus instead", SEES_BOTH.join(", ")),
+            format!(
+                "only {} may see both {broker} and {pool}: use the bus instead",
+                SEES_BOTH.join(", ")
+            ),
         );
     }
     findings
@@ -84,8 +110,10 @@ pub(super) fn check(package: &str, dependencies: &[Dependency<'_>], path: &str, 
 /// The line on which a manifest names a dependency, or 1.
 fn line_of(manifest: &str, name: &str) -> usize {
     let names_it = |line: &str| {
-        let key =
-            line.strip_prefix("[dependencies.").or_else(|| line.strip_prefix("[dev-dependencies.")).unwrap_or(line);
+        let key = line
+            .strip_prefix("[dependencies.")
+            .or_else(|| line.strip_prefix("[dev-dependencies."))
+            .unwrap_or(line);
         key.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', ' ', '=', ']']))
     };
     manifest.lines().position(names_it).map_or(1, |at| at + 1)
@@ -96,20 +124,29 @@ mod tests {
     use super::{Dependency, check};
 
     fn rules(package: &str, names: &[&str]) -> Vec<&'static str> {
-        let dependencies: Vec<Dependency<'_>> = names.iter().map(|name| Dependency { name, is_dev: false }).collect();
-        check(package, &dependencies, "Cargo.toml", "").into_iter().map(|finding| finding.rule).collect()
+        let dependencies: Vec<Dependency<'_>> =
+            names.iter().map(|name| Dependency { name, is_dev: false }).collect();
+        check(package, &dependencies, "Cargo.toml", "")
+            .into_iter()
+            .map(|finding| finding.rule)
+            .collect()
     }
 
     #[test]
     fn a1_foundation_knows_no_broker_and_no_runtime() {
-        for name in ["tokio", "tokio-util", "smol", "ractor", "rdkafka", "async-nats", "sea-streamer-kafka"] {
+        for name in
+            ["tokio", "tokio-util", "smol", "ractor", "rdkafka", "async-nats", "sea-streamer-kafka"]
+        {
             assert_eq!(rules("buslane-core", &[name]), ["A1"], "{name}");
             assert_eq!(rules("buslane-lanes", &["bytes", name]), ["A1"], "{name}");
             assert_eq!(rules("buslane-offsets", &[name]), ["A1"], "{name}");
             assert!(rules("buslane", &[name]).is_empty(), "{name}");
         }
         assert!(rules("buslane-core", &["bytes", "serde", "thiserror"]).is_empty());
-        assert!(check("buslane-core", &[Dependency { name: "tokio", is_dev: true }], "Cargo.toml", "").is_empty());
+        assert!(
+            check("buslane-core", &[Dependency { name: "tokio", is_dev: true }], "Cargo.toml", "")
+                .is_empty()
+        );
     }
 
     #[test]
@@ -130,8 +167,14 @@ mod tests {
 
     #[test]
     fn a_finding_names_the_line() {
-        let manifest = "[package]\nname = \"x\"\n[dependencies]\ntokio-util = \"1\"\ntokio.workspace = true\n";
-        let findings = check("buslane-core", &[Dependency { name: "tokio", is_dev: false }], "Cargo.toml", manifest);
+        let manifest =
+            "[package]\nname = \"x\"\n[dependencies]\ntokio-util = \"1\"\ntokio.workspace = true\n";
+        let findings = check(
+            "buslane-core",
+            &[Dependency { name: "tokio", is_dev: false }],
+            "Cargo.toml",
+            manifest,
+        );
         assert_eq!(findings[0].line, 5);
     }
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask tidy`: the rules of this workspace that neither the compiler nor clippy knows.
 //!
-//! Each rule is a function over plain values (a path and a text, or a package and its dependencies) and has its own tests; this
-//! file only collects the inputs and prints what was found. It changes no file.
+//! Each rule is a function over plain values (a path and a text, or a package and its dependencies)
+//! and has its own tests; this file only collects the inputs and prints what was found. It changes
+//! no file.
 
 mod claims;
 mod code;
@@ -64,7 +65,11 @@ pub(crate) fn run() -> Result<()> {
         let kind = if finding.is_warning { "warning: " } else { "" };
         println!("{}:{}: {kind}{}: {}", finding.path, finding.line, finding.rule, finding.advice);
     }
-    println!("tidy: {} files, {failures} failures, {} warnings", files.len(), findings.len() - failures);
+    println!(
+        "tidy: {} files, {failures} failures, {} warnings",
+        files.len(),
+        findings.len() - failures
+    );
     if failures == 0 { Ok(()) } else { Err(format!("tidy: {failures} rules broken").into()) }
 }
 
@@ -73,7 +78,8 @@ fn dependency_findings(files: &[TextFile]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for package in &metadata.packages {
         let path = relative(&package.manifest_path);
-        let manifest = files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str());
+        let manifest =
+            files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str());
         let dependencies: Vec<layers::Dependency<'_>> = package
             .dependencies
             .iter()
@@ -89,12 +95,22 @@ fn dependency_findings(files: &[TextFile]) -> Result<Vec<Finding>> {
 
 /// Every file that git tracks or would track, as far as it is text.
 fn text_files() -> Result<Vec<TextFile>> {
-    let names = capture(command("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
+    let names = capture(command("git").args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]))?;
     let mut paths: Vec<&str> = names.split('\0').filter(|name| !name.is_empty()).collect();
     paths.sort_unstable();
     paths.dedup();
-    let read =
-        |path: &str| Some(TextFile { path: path.to_owned(), text: std::fs::read_to_string(root().join(path)).ok()? });
+    let read = |path: &str| {
+        Some(TextFile {
+            path: path.to_owned(),
+            text: std::fs::read_to_string(root().join(path)).ok()?,
+        })
+    };
     Ok(paths.into_iter().filter_map(read).collect())
 }
 

@@ -1,6 +1,8 @@
-//! The requirement ids: which tests prove which id, and whether `docs/semantics.md` and the tests agree.
+//! The requirement ids: which tests prove which id, and whether `docs/semantics.md` and the tests
+//! agree.
 //!
-//! What a test claims is read in `claims.rs`. Whether it proves what it claims is for its reviewer to say.
+//! What a test claims is read in `claims.rs`. Whether it proves what it claims is for its reviewer
+//! to say.
 
 use std::collections::BTreeMap;
 
@@ -45,14 +47,22 @@ pub(super) fn check(files: &[TextFile]) -> Report {
     let mut claims = Vec::new();
     for file in files {
         if let Some(room) = Room::of(&file.path) {
-            claims.extend(claims_in(&file.path, &file.text, room).into_iter().map(|claim| (file.path.as_str(), claim)));
+            claims.extend(
+                claims_in(&file.path, &file.text, room)
+                    .into_iter()
+                    .map(|claim| (file.path.as_str(), claim)),
+            );
         }
     }
     match files.iter().find(|file| file.path == PAGE) {
         Some(page) => compare(&page.text, &claims),
         None => {
-            let finding =
-                Finding::failure(PAGE, 1, "spec", "write the table `id | what | state` with a row for every id");
+            let finding = Finding::failure(
+                PAGE,
+                1,
+                "spec",
+                "write the table `id | what | state` with a row for every id",
+            );
             Report { list: String::new(), findings: vec![finding] }
         }
     }
@@ -77,7 +87,12 @@ fn compare(page: &str, claims: &[(&str, Claim)]) -> Report {
         let tests = proofs.get(id.as_str()).map_or(&[][..], Vec::as_slice);
         let state = match rows.iter().find(|row| row.id == id) {
             None => {
-                findings.push(Finding::failure(PAGE, 1, "spec", format!("{id} is missing: add its row")));
+                findings.push(Finding::failure(
+                    PAGE,
+                    1,
+                    "spec",
+                    format!("{id} is missing: add its row"),
+                ));
                 "missing"
             }
             Some(row) if row.is_done && tests.is_empty() => {
@@ -106,7 +121,9 @@ fn compare(page: &str, claims: &[(&str, Claim)]) -> Report {
 }
 
 fn known_ids() -> impl Iterator<Item = String> {
-    FAMILIES.into_iter().flat_map(|(family, count)| (1..=count).map(move |number| format!("{family}{number}")))
+    FAMILIES
+        .into_iter()
+        .flat_map(|(family, count)| (1..=count).map(move |number| format!("{family}{number}")))
 }
 
 /// Reads the table; rows of other tables (first cell no id) are passed by.
@@ -114,18 +131,27 @@ fn rows_of(page: &str) -> (Vec<Row>, Vec<Finding>) {
     let mut rows: Vec<Row> = Vec::new();
     let mut findings = Vec::new();
     for (at, line) in page.lines().enumerate() {
-        let cells: Vec<&str> =
-            line.trim().trim_matches('|').split('|').map(|cell| cell.trim_matches([' ', '*', '`'])).collect();
+        let cells: Vec<&str> = line
+            .trim()
+            .trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim_matches([' ', '*', '`']))
+            .collect();
         let Some(id) = line.starts_with('|').then(|| id_of(cells[0])).flatten() else {
             continue;
         };
-        let mut fail = |advice: String| findings.push(Finding::failure(PAGE, at + 1, "spec", advice));
+        let mut fail =
+            |advice: String| findings.push(Finding::failure(PAGE, at + 1, "spec", advice));
         let state = cells.last().copied().unwrap_or_default();
         if cells.len() < 3 || !matches!(state, "done" | "planned") {
-            fail(format!("the row of {id} must be `id | what | state`, with the state `done` or `planned`"));
+            fail(format!(
+                "the row of {id} must be `id | what | state`, with the state `done` or `planned`"
+            ));
         }
         if !known_ids().any(|known| known == id) {
-            fail(format!("{id} is no id of the specification: correct it, or add it to xtask/src/tidy/spec.rs"));
+            fail(format!(
+                "{id} is no id of the specification: correct it, or add it to xtask/src/tidy/spec.rs"
+            ));
         }
         if rows.iter().any(|row| row.id == id) {
             fail(format!("{id} has two rows: keep one"));
@@ -152,13 +178,16 @@ mod tests {
     use super::{Claim, compare, known_ids};
 
     fn page(change: impl Fn(&str) -> Option<String>) -> String {
-        let row = |id: String| change(&id).unwrap_or_else(|| format!("| **{id}** | what | planned |\n"));
-        "# x\n\n| id | what | state |\n|---|---|---|\n".to_owned() + &known_ids().map(row).collect::<String>()
+        let row =
+            |id: String| change(&id).unwrap_or_else(|| format!("| **{id}** | what | planned |\n"));
+        "# x\n\n| id | what | state |\n|---|---|---|\n".to_owned()
+            + &known_ids().map(row).collect::<String>()
     }
 
     fn advice(page: &str, claims: &[(&str, &str)]) -> Vec<String> {
-        let claim =
-            |(id, test): &(&str, &str)| ("t.rs", Claim { id: (*id).to_owned(), test: (*test).to_owned(), line: 3 });
+        let claim = |(id, test): &(&str, &str)| {
+            ("t.rs", Claim { id: (*id).to_owned(), test: (*test).to_owned(), line: 3 })
+        };
         let claims: Vec<(&str, Claim)> = claims.iter().map(claim).collect();
         compare(page, &claims)
             .findings
@@ -173,14 +202,20 @@ mod tests {
         assert!(advice(&done, &[("P3", "p3_x")]).is_empty());
         assert_eq!(advice(&done, &[]).len(), 1);
         assert!(advice(&done, &[])[0].contains("P3 is done but no test"));
-        assert!(advice(&page(|_| None), &[("P4", "p4_early")]).is_empty(), "a planned id may have tests");
+        assert!(
+            advice(&page(|_| None), &[("P4", "p4_early")]).is_empty(),
+            "a planned id may have tests"
+        );
     }
 
     #[test]
     fn page_and_tests_know_the_same_ids() {
         let missing = page(|id| (id == "K8").then(String::new));
         assert_eq!(advice(&missing, &[]), ["docs/semantics.md:1 K8 is missing: add its row"]);
-        assert!(advice(&page(|_| None), &[("P12", "p12_x")])[0].starts_with("t.rs:3 `p12_x` claims P12"));
+        assert!(
+            advice(&page(|_| None), &[("P12", "p12_x")])[0]
+                .starts_with("t.rs:3 `p12_x` claims P12")
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Words that must not stand in any file of the repository: they belong to one machine and say nothing to a reader elsewhere.
+//! Words that must not stand in any file of the repository: they belong to one machine and say
+//! nothing to a reader elsewhere.
 //!
 //! The words are built from parts, because this file is checked too.
 
@@ -10,11 +11,17 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let hosts = ["static", "index"].map(|name| format!("{name}.crates{}", ".io"));
     let mut findings = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let in_folder =
-            |folder: &&String| line.match_indices(folder.as_str()).any(|(at, _)| is_path_start(&line[..at]));
-        let words = folders.iter().filter(in_folder).chain(hosts.iter().filter(|host| line.contains(host.as_str())));
+        let in_folder = |folder: &&String| {
+            line.match_indices(folder.as_str()).any(|(at, _)| is_path_start(&line[..at]))
+        };
+        let words = folders
+            .iter()
+            .filter(in_folder)
+            .chain(hosts.iter().filter(|host| line.contains(host.as_str())));
         for word in words {
-            let advice = format!("`{word}` belongs to one machine: say it without, or relative to the repository");
+            let advice = format!(
+                "`{word}` belongs to one machine: say it without, or relative to the repository"
+            );
             findings.push(Finding::failure(path, number + 1, "machine-word", advice));
         }
     }

@@ -1,8 +1,9 @@
 //! One side of a comparison: runs the same work on one pool and prints one JSON line. SPEC: T1.
 //!
-//! Three parts on one pool: a batch load that says how much it can do; an open loop at a rate that it can do easily,
-//! which says how long a message takes (in the first, that is a matter of how much lies in the queue); and a backlog
-//! behind handlers that wait, which says how much memory a pool with work takes.
+//! Three parts on one pool: a batch load that says how much it can do; an open loop at a rate that
+//! it can do easily, which says how long a message takes (in the first, that is a matter of how
+//! much lies in the queue); and a backlog behind handlers that wait, which says how much memory a
+//! pool with work takes.
 
 use buslane_benches::{
     Cost, Keys, MakePool, PacedLoad, PoolLoad, actor_pool,
@@ -98,7 +99,12 @@ fn pool(side: Side, seed: u64, runtime: &Runtime) -> (Cost, Vec<u64>) {
         burst: 100,
         keys: KEYS,
         // Most do nothing; one in four gives way once, as a handler does that waits for something.
-        handlers: vec![noop(Kind::Regular), noop(Kind::Envelope), noop(Kind::Regular), yielding(Kind::Envelope)],
+        handlers: vec![
+            noop(Kind::Regular),
+            noop(Kind::Envelope),
+            noop(Kind::Regular),
+            yielding(Kind::Envelope),
+        ],
         slow: None,
         seed,
     };
@@ -126,7 +132,8 @@ impl Args {
             Some((topic, broker)) => bus(side, &*broker.floor(), &topic, &runtime),
             None => pool(side, seed, &runtime),
         };
-        let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("good bounds");
+        let mut histogram =
+            Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("good bounds");
         for time in times {
             histogram.saturating_record(time);
         }

@@ -42,11 +42,15 @@ impl Backend {
             Self::Memory { figures } => memory::measure(figures),
             Self::Kafka { chosen, peer } => {
                 let messages = chosen.messages.unwrap_or(kafka::MESSAGES);
-                Bench::run(chosen.figures, BrokerKind::Kafka, peer, |bench| kafka::measure(bench, messages))
+                Bench::run(chosen.figures, BrokerKind::Kafka, peer, |bench| {
+                    kafka::measure(bench, messages)
+                })
             }
             Self::Nats(chosen) => {
                 let messages = chosen.messages.unwrap_or(nats::MESSAGES);
-                Bench::run(chosen.figures, BrokerKind::Nats, None, |bench| nats::measure(bench, messages))
+                Bench::run(chosen.figures, BrokerKind::Nats, None, |bench| {
+                    nats::measure(bench, messages)
+                })
             }
         };
         if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,5 +1,5 @@
-//! Runs a load on a real broker without failing aggregates and with them, each in a process of its own, and judges what became of
-//! the healthy ones.
+//! Runs a load on a real broker without failing aggregates and with them, each in a process of its
+//! own, and judges what became of the healthy ones.
 
 use buslane_benches::{
     broker::{Policy, Steady},
@@ -39,7 +39,10 @@ impl Args {
         let left: Vec<f64> = (0..turns).filter_map(|_| turn(&run, &mut wrong)).collect();
         if !left.is_empty() {
             let left = median(left);
-            println!("{}", serde_json::json!({ "run": "rate left", "share": left, "least": LEAST }));
+            println!(
+                "{}",
+                serde_json::json!({ "run": "rate left", "share": left, "least": LEAST })
+            );
             if left < LEAST {
                 wrong.push(format!("{left:.3} of the rate is left"));
             }
@@ -51,7 +54,8 @@ impl Args {
     }
 }
 
-/// Runs it without failing aggregates and with them, if there are any; returns the share of the rate that is left.
+/// Runs it without failing aggregates and with them, if there are any; returns the share of the
+/// rate that is left.
 fn turn(run: &Steady, wrong: &mut Vec<String>) -> Option<f64> {
     let healthy = told("without failing aggregates", &Steady { poison: 0, ..run.clone() });
     wrong.extend(faults(run, &healthy));
@@ -62,7 +66,8 @@ fn turn(run: &Steady, wrong: &mut Vec<String>) -> Option<f64> {
         return None;
     }
     let poisoned = told("with failing aggregates", run);
-    let roomy = run.roomy_lane().filter(|_| run.policy == Policy::Block && run.lane_limit.is_none());
+    let roomy =
+        run.roomy_lane().filter(|_| run.policy == Policy::Block && run.lane_limit.is_none());
     let poisoned = match roomy {
         None => poisoned,
         // Where a failing aggregate has more messages than a lane holds, its partition stops:
@@ -75,7 +80,11 @@ fn turn(run: &Steady, wrong: &mut Vec<String>) -> Option<f64> {
     };
     wrong.extend(faults(run, &poisoned));
     // The healthy ones are fewer, so a steady rate is compared with their share of it.
-    let share = if run.rate > 0 { number(&poisoned, "healthy") / number(&poisoned, "messages") } else { 1.0 };
+    let share = if run.rate > 0 {
+        number(&poisoned, "healthy") / number(&poisoned, "messages")
+    } else {
+        1.0
+    };
     Some(number(&poisoned, "rate") / (number(&healthy, "rate") * share))
 }
 
@@ -85,8 +94,9 @@ fn number(told: &Value, name: &str) -> f64 {
 
 /// Runs it in a process of its own and shows what it says.
 fn told(name: &str, run: &Steady) -> Value {
-    let value =
-        |choice: &dyn Fn() -> Option<clap::builder::PossibleValue>| choice().expect("a choice").get_name().to_owned();
+    let value = |choice: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+        choice().expect("a choice").get_name().to_owned()
+    };
     let words = [
         ("--broker", value(&|| run.broker.to_possible_value())),
         ("--rate", run.rate.to_string()),

@@ -1,4 +1,5 @@
-//! Keys that change pools at full load, in turns: what must never happen fails the run, and the median of the ratios is judged.
+//! Keys that change pools at full load, in turns: what must never happen fails the run, and the
+//! median of the ratios is judged.
 
 use buslane_benches::{Moves, median};
 use std::process::ExitCode;
@@ -27,7 +28,10 @@ impl Args {
             ratios.extend(told["ratio"].as_f64());
         }
         let ratio = median(ratios);
-        println!("{}", serde_json::json!({ "p99 while moving, of that at rest": ratio, "most": MOST }));
+        println!(
+            "{}",
+            serde_json::json!({ "p99 while moving, of that at rest": ratio, "most": MOST })
+        );
         if ratio > MOST {
             wrong.push(format!("p99 is {ratio:.2} times as long while slots are on their way"));
         }

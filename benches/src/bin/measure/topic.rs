@@ -1,5 +1,6 @@
-//! The topic that all sides of `cargo xtask bench-compare --url` on a broker read: made and filled, named on standard output,
-//! and deleted when standard input ends, so that it goes with the command that started this, however that ends.
+//! The topic that all sides of `cargo xtask bench-compare --url` on a broker read: made and filled,
+//! named on standard output, and deleted when standard input ends, so that it goes with the command
+//! that started this, however that ends.
 
 use buslane_benches::{
     broker::{BrokerKind, FilledTopic, Load},
@@ -20,7 +21,8 @@ impl Args {
     pub(crate) fn run(self) {
         let Self { messages, broker } = self;
         let (runtime, floor) = (two_threads(), broker.floor());
-        let topic = FilledTopic::new(&runtime, &*floor, Load { messages, keys: 1_000, partitions: 8 });
+        let topic =
+            FilledTopic::new(&runtime, &*floor, Load { messages, keys: 1_000, partitions: 8 });
         println!("{}", topic.name());
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     }

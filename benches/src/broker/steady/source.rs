@@ -14,8 +14,8 @@ use tokio::{
 const SEED: u64 = 1;
 /// Time between two batches of a publisher.
 const TICK: Duration = Duration::from_millis(10);
-/// Publishers, each with aggregates of its own: the next message of an aggregate is published after the answer to the one
-/// before, on which its order rests.
+/// Publishers, each with aggregates of its own: the next message of an aggregate is published after
+/// the answer to the one before, on which its order rests.
 const PUBLISHERS: u64 = 8;
 
 /// A message of a run: its number and its aggregate.
@@ -36,11 +36,13 @@ fn record((number, key): Numbered, sent: SystemTime, arena: &mut BytesMut) -> Re
 /// Publishes everything with the bare client.
 pub(super) fn fill(run: &Steady, runtime: &Runtime, floor: &dyn Floor, topic: &str) {
     let mut arena = BytesMut::new();
-    let mut records = messages(run).map(move |message| record(message, SystemTime::now(), &mut arena));
+    let mut records =
+        messages(run).map(move |message| record(message, SystemTime::now(), &mut arena));
     floor.fill(runtime, topic, &mut records);
 }
 
-/// Publishes everything on the bus, at the rate. Messages say when they were due: one that is published late is late.
+/// Publishes everything on the bus, at the rate. Messages say when they were due: one that is
+/// published late is late.
 pub(super) async fn publish(run: Steady, bus: EventBus, topic: String) {
     let begun = (Instant::now(), SystemTime::now());
     let one = |publisher| {

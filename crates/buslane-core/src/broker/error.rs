@@ -36,7 +36,8 @@ pub enum PublishError {
         /// The broker's reason.
         reason: String,
     },
-    /// The broker refused the record for another reason than its size: no such topic, no permission, a rule of the topic.
+    /// The broker refused the record for another reason than its size: no such topic, no
+    /// permission, a rule of the topic.
     #[error("{topic} refused the record: {reason}")]
     Refused {
         /// Where to.
@@ -56,8 +57,8 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether the same record is refused until the record, the topic or the client's rights change. Other errors are outages,
-    /// which pass by themselves.
+    /// Whether the same record is refused until the record, the topic or the client's rights
+    /// change. Other errors are outages, which pass by themselves.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::Refused { .. })

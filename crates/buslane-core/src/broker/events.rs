@@ -8,10 +8,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// What a broker tells the bus, in order, for implementations of [`Broker::next_event`](super::Broker::next_event).
+/// What a broker tells the bus, in order, for implementations of
+/// [`Broker::next_event`](super::Broker::next_event).
 ///
-/// Any thread adds to it, and one caller at a time takes from it. It is bounded by what it is used for: at most one entry an
-/// assigned source, and a few words on the connection.
+/// Any thread adds to it, and one caller at a time takes from it. It is bounded by what it is used
+/// for: at most one entry an assigned source, and a few words on the connection.
 #[derive(Default)]
 pub struct EventQueue(Mutex<Queue>);
 
@@ -45,7 +46,8 @@ impl EventQueue {
         drop(events);
     }
 
-    /// The next event, or `None` once it is closed. One caller at a time: of two, only the later one is woken.
+    /// The next event, or `None` once it is closed. One caller at a time: of two, only the later
+    /// one is woken.
     ///
     /// # Cancel safety
     /// Cancelling loses no event.
@@ -83,7 +85,10 @@ fn wake(mut queue: MutexGuard<'_, Queue>) {
 impl fmt::Debug for EventQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let queue = self.lock();
-        f.debug_struct("EventQueue").field("waiting", &queue.events.len()).field("closed", &queue.closed).finish()
+        f.debug_struct("EventQueue")
+            .field("waiting", &queue.events.len())
+            .field("closed", &queue.closed)
+            .finish()
     }
 }
 

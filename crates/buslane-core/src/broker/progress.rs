@@ -2,7 +2,8 @@
 
 use crate::Topic;
 
-/// How far a group has come in one partition. Positions are offsets, or sequence numbers of a stream.
+/// How far a group has come in one partition. Positions are offsets, or sequence numbers of a
+/// stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// The topic.
@@ -13,6 +14,7 @@ pub struct Progress {
     pub end: u64,
     /// Everything below this position is settled.
     pub settled: u64,
-    /// Records of the partition that are not settled, as far as the broker can tell; never fewer than there are.
+    /// Records of the partition that are not settled, as far as the broker can tell; never fewer
+    /// than there are.
     pub open: u64,
 }

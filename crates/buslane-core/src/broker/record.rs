@@ -46,7 +46,8 @@ pub mod header {
     pub const FIRST_FAILURE: &str = "X-First-Failure";
     /// Dead letters: RFC 3339 time of the last failure.
     pub const LAST_FAILURE: &str = "X-Last-Failure";
-    /// Dead letters that were cut: which parts, each with the size that is left and the size that it had.
+    /// Dead letters that were cut: which parts, each with the size that is left and the size that
+    /// it had.
     pub const TRUNCATED: &str = "X-Truncated";
 }
 
@@ -64,8 +65,8 @@ pub struct Record {
     pub is_null: bool,
 }
 
-/// Bytes of a chunk that the records of a batch are cut from. A record that waits long keeps its chunk alive, so
-/// a chunk is a page and not a batch.
+/// Bytes of a chunk that the records of a batch are cut from. A record that waits long keeps its
+/// chunk alive, so a chunk is a page and not a batch.
 const CHUNK: usize = 4096;
 
 impl Record {
@@ -97,8 +98,8 @@ impl Record {
 
     /// The record of an envelope: its JSON, its aggregate id as key, and the headers of the format.
     ///
-    /// `arena` is where the bytes are cut from; keep it between calls and many records share an allocation. What
-    /// it holds is dropped.
+    /// `arena` is where the bytes are cut from; keep it between calls and many records share an
+    /// allocation. What it holds is dropped.
     ///
     /// # Errors
     /// The first rule of the format that the envelope breaks.
@@ -156,10 +157,10 @@ pub struct Receipt {
     pub topic: Topic,
     /// The partition; 0 where the backend has none.
     pub partition: u32,
-    /// Offset in the partition, or sequence in the stream; 0 for a duplicate on Kafka, which does not say where the
-    /// first one stands.
+    /// Offset in the partition, or sequence in the stream; 0 for a duplicate on Kafka, which does
+    /// not say where the first one stands.
     pub offset: u64,
-    /// The broker had this record already and stored nothing new: NATS by the event id and, for a dead letter, its origin;
-    /// Kafka when the client repeated a request whose answer was lost.
+    /// The broker had this record already and stored nothing new: NATS by the event id and, for a
+    /// dead letter, its origin; Kafka when the client repeated a request whose answer was lost.
     pub duplicate: bool,
 }

@@ -38,7 +38,8 @@ pub struct Symptom {
     pub reason: String,
 }
 
-/// The symptoms of one broker, for implementations of [`Broker::symptoms`](super::Broker::symptoms).
+/// The symptoms of one broker, for implementations of
+/// [`Broker::symptoms`](super::Broker::symptoms).
 ///
 /// Any thread notes and clears. It is bounded by what there is: one entry a kind and partition.
 #[derive(Debug, Default)]
@@ -49,7 +50,8 @@ type Key = (SymptomKind, Option<(Topic, u32)>);
 impl Symptoms {
     /// Something is wrong. What was noted before keeps its time and gets this reason.
     pub fn note(&self, kind: SymptomKind, place: Option<(Topic, u32)>, reason: impl Into<String>) {
-        self.lock().entry((kind, place)).or_insert_with(|| (Instant::now(), String::new())).1 = reason.into();
+        self.lock().entry((kind, place)).or_insert_with(|| (Instant::now(), String::new())).1 =
+            reason.into();
     }
 
     /// It is not wrong any more.

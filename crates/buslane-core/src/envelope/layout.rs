@@ -1,7 +1,7 @@
 //! Where the fields of an envelope lie in its body.
 //!
-//! A body is parsed once. What parsing found is kept as places, not as texts: a place costs nothing to keep for an
-//! attempt that may never come, a text costs a reference count.
+//! A body is parsed once. What parsing found is kept as places, not as texts: a place costs nothing
+//! to keep for an attempt that may never come, a text costs a reference count.
 
 use super::{
     Envelope, EnvelopeError, RawJson, usual,
@@ -23,7 +23,8 @@ pub struct Layout {
     event_version: i64,
     tenant_id: i64,
     timestamp: OffsetDateTime,
-    /// The envelope itself, where a text is not in the body as it reads: it is written with escapes.
+    /// The envelope itself, where a text is not in the body as it reads: it is written with
+    /// escapes.
     escaped: Option<Box<Envelope>>,
 }
 
@@ -40,8 +41,9 @@ impl Layout {
     /// As [`Envelope::decode`].
     pub fn read(body: &Bytes) -> Result<Self, EnvelopeError> {
         // Checked as a whole, which is several times cheaper than text by text.
-        let text = std::str::from_utf8(body)
-            .map_err(|error| EnvelopeError::NotAnEnvelope { reason: format!("not UTF-8: {error}") })?;
+        let text = std::str::from_utf8(body).map_err(|error| EnvelopeError::NotAnEnvelope {
+            reason: format!("not UTF-8: {error}"),
+        })?;
         if let Some(fields) = usual::read(text) {
             return Ok(Self::of(body, &fields, fields.check()?));
         }
@@ -95,7 +97,11 @@ impl Span {
     /// Where `text` lies in `body`; nowhere for a text that is not part of it.
     fn of(body: &Bytes, text: &str) -> Self {
         let start = (text.as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
-        if text.is_empty() || start >= body.len() { Self { start: 0, len: 0 } } else { Self { start, len: text.len() } }
+        if text.is_empty() || start >= body.len() {
+            Self { start: 0, len: 0 }
+        } else {
+            Self { start, len: text.len() }
+        }
     }
 
     fn bytes(self, body: &Bytes) -> Bytes {
@@ -106,7 +112,8 @@ impl Span {
         if self.len == 0 {
             return ByteString::new();
         }
-        // The parser has checked the text; the conversion checks it again, which costs less than an unsafe block.
+        // The parser has checked the text; the conversion checks it again, which costs less than an
+        // unsafe block.
         ByteString::try_from(self.bytes(body)).unwrap_or_default()
     }
 }

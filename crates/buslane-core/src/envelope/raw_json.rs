@@ -21,8 +21,8 @@ impl RawJson {
     /// Takes text that is JSON already, and checks that it is one value.
     ///
     /// # Errors
-    /// [`EnvelopeError::PayloadRequired`] for no bytes, [`EnvelopeError::PayloadNotJson`] for anything but one
-    /// JSON value in UTF-8.
+    /// [`EnvelopeError::PayloadRequired`] for no bytes, [`EnvelopeError::PayloadNotJson`] for
+    /// anything but one JSON value in UTF-8.
     pub fn from_bytes(text: impl Into<Bytes>) -> Result<Self, EnvelopeError> {
         let text = text.into();
         if text.is_empty() {

@@ -1,4 +1,5 @@
-//! Timestamps: those in UTC, nearly all, take a short way; what it does not know is the library's affair, refusals too.
+//! Timestamps: those in UTC, nearly all, take a short way; what it does not know is the library's
+//! affair, refusals too.
 
 use std::io::Write;
 use time::{Date, Month, OffsetDateTime, Time, error, format_description::well_known::Rfc3339};
@@ -21,7 +22,9 @@ impl Written {
     }
 
     fn utc(timestamp: OffsetDateTime) -> Option<Self> {
-        let year = u16::try_from(timestamp.year()).ok().filter(|year| *year <= 9999 && timestamp.offset().is_utc())?;
+        let year = u16::try_from(timestamp.year())
+            .ok()
+            .filter(|year| *year <= 9999 && timestamp.offset().is_utc())?;
         let mut text = [0; Self::LONGEST];
         text[..30].copy_from_slice(&Self::SHAPE);
         let mut pair = |at: usize, value: u8| {
@@ -79,10 +82,13 @@ pub(super) fn parse(text: &str) -> Result<OffsetDateTime, error::Parse> {
 
 fn utc(text: &[u8]) -> Option<OffsetDateTime> {
     let (whole, rest) = text.split_first_chunk()?;
-    let &[y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2] = whole else {
+    let &[y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2] =
+        whole
+    else {
         return None;
     };
-    let digits = [y1, y2, y3, y4, mo1, mo2, d1, d2, h1, h2, m1, m2, s1, s2].map(|byte| byte.wrapping_sub(b'0'));
+    let digits = [y1, y2, y3, y4, mo1, mo2, d1, d2, h1, h2, m1, m2, s1, s2]
+        .map(|byte| byte.wrapping_sub(b'0'));
     if digits.iter().any(|digit| *digit > 9) {
         return None;
     }
@@ -105,7 +111,8 @@ fn utc(text: &[u8]) -> Option<OffsetDateTime> {
     Some(OffsetDateTime::new_utc(date, time))
 }
 
-const POWERS_OF_TEN: [u32; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+const POWERS_OF_TEN: [u32; 9] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Looking for a byte in short texts, many bytes at a time.
 
-/// Whether any byte is wanted. No early exit and no bytes one by one, but in the shortest texts: the compiler makes
-/// vector instructions of this.
+/// Whether any byte is wanted. No early exit and no bytes one by one, but in the shortest texts:
+/// the compiler makes vector instructions of this.
 #[inline]
 pub(super) fn any(text: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
     let in_bytes = |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | wanted(*byte));

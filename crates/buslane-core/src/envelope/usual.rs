@@ -1,7 +1,8 @@
-//! Bodies in the form that writers of the format give them: known fields in their order, nothing between them, no escapes.
+//! Bodies in the form that writers of the format give them: known fields in their order, nothing
+//! between them, no escapes.
 //!
-//! Not a JSON parser: texts are compared and cut out, the payload is checked by `serde_json`, and a body of any other
-//! form, good or bad, is for `serde_json` as a whole.
+//! Not a JSON parser: texts are compared and cut out, the payload is checked by `serde_json`, and a
+//! body of any other form, good or bad, is for `serde_json` as a whole.
 
 use super::{scan, wire::Fields};
 use memchr::memchr;
@@ -28,11 +29,13 @@ pub(super) fn read(body: &str) -> Option<Fields<'_>> {
     Some(Fields { payload, ..fields })
 }
 
-/// What is still to be read. Always inlined: `before` is known then, and compared in one or two words.
+/// What is still to be read. Always inlined: `before` is known then, and compared in one or two
+/// words.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
-    /// The text behind `before`, up to its quote. Nothing is taken when there is none, or one with escapes.
+    /// The text behind `before`, up to its quote. Nothing is taken when there is none, or one with
+    /// escapes.
     #[inline(always)]
     fn text(&mut self, before: &str) -> Option<&'a str> {
         let behind = self.0.strip_prefix(before)?;
@@ -74,14 +77,18 @@ mod tests {
 
     /// Bodies of the usual form, nearly so, and with any other damage.
     fn bodies() -> impl Strategy<Value = String> {
-        let text = || prop_oneof![8 => "[a-zA-Z0-9é:._/ -]{0,40}", 1 => "[\\\\\"nu0\t\u{7f}-]{0,4}"];
+        let text =
+            || prop_oneof![8 => "[a-zA-Z0-9é:._/ -]{0,40}", 1 => "[\\\\\"nu0\t\u{7f}-]{0,4}"];
         let integer = || prop_oneof![8 => (1_i64..).prop_map(|value| value.to_string()), 2 => "-?[0-9]{1,20}", 1 => "[0-9.e\"]{0,3}"];
         let payload = prop_oneof![
             4 => Just("{\"a\":[1,2.5e3,\"x\\n\",null]}".to_owned()), 1 => Just(" [ ] ".to_owned()),
             1 => Just("1,\"payload\":2".to_owned()), 1 => Just("1,\"other\":2".to_owned()), 2 => "[]\\[{}\",:0-9.a-z\\\\ -]{0,8}",
         ];
         let optional = move |field: &'static str, value: BoxedStrategy<String>| {
-            prop_oneof![Just(String::new()), value.prop_map(move |value| format!(",\"{field}\":{value}"))]
+            prop_oneof![
+                Just(String::new()),
+                value.prop_map(move |value| format!(",\"{field}\":{value}"))
+            ]
         };
         let quoted = move || text().prop_map(|text| format!("\"{text}\"")).boxed();
         (

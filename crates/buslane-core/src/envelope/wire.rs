@@ -22,8 +22,8 @@ impl Envelope {
         Ok(arena.freeze())
     }
 
-    /// As [`Envelope::encode`], behind what `arena` holds, so that many envelopes share one allocation.
-    /// On an error the arena is as before.
+    /// As [`Envelope::encode`], behind what `arena` holds, so that many envelopes share one
+    /// allocation. On an error the arena is as before.
     ///
     /// # Errors
     /// The first rule that is broken.
@@ -61,8 +61,8 @@ impl Envelope {
     /// Reads and checks an envelope. Its texts and payload share `body`.
     ///
     /// # Errors
-    /// [`EnvelopeError::NotAnEnvelope`] for anything but a JSON object with fields of the right types,
-    /// else the first rule that is broken.
+    /// [`EnvelopeError::NotAnEnvelope`] for anything but a JSON object with fields of the right
+    /// types, else the first rule that is broken.
     pub fn decode(body: &Bytes) -> Result<Self, EnvelopeError> {
         Ok(Layout::read(body)?.envelope(body))
     }
@@ -106,8 +106,16 @@ fn not_an_envelope(body: &str, error: &serde_json::Error) -> EnvelopeError {
 }
 
 /// Every field but `payload`, which takes any JSON.
-const TYPED_FIELDS: [&str; 8] =
-    ["event_id", "aggregate_id", "event_type", "event_version", "timestamp", "trace_id", "correlation_id", "tenant_id"];
+const TYPED_FIELDS: [&str; 8] = [
+    "event_id",
+    "aggregate_id",
+    "event_type",
+    "event_version",
+    "timestamp",
+    "trace_id",
+    "correlation_id",
+    "tenant_id",
+];
 
 #[derive(Deserialize)]
 pub(super) struct Wire<'a> {
@@ -134,9 +142,12 @@ pub(super) struct Wire<'a> {
 impl<'a> Wire<'a> {
     /// Parses a body of any form.
     pub(super) fn read(body: &'a str) -> Result<Self, EnvelopeError> {
-        let wire: Self = serde_json::from_str(body).map_err(|error| not_an_envelope(body, &error))?;
+        let wire: Self =
+            serde_json::from_str(body).map_err(|error| not_an_envelope(body, &error))?;
         if body.as_bytes().trim_ascii_start().first() != Some(&b'{') {
-            return Err(EnvelopeError::NotAnEnvelope { reason: "the body is a list, not an object".to_owned() });
+            return Err(EnvelopeError::NotAnEnvelope {
+                reason: "the body is a list, not an object".to_owned(),
+            });
         }
         Ok(wire)
     }
@@ -180,7 +191,13 @@ pub(super) struct Fields<'a> {
 impl Fields<'_> {
     /// Checks the rules of the format, and gives the timestamp.
     pub(super) fn check(&self) -> Result<OffsetDateTime, EnvelopeError> {
-        check(self.event_id, self.aggregate_id, self.event_type, self.event_version, self.payload.is_empty())?;
+        check(
+            self.event_id,
+            self.aggregate_id,
+            self.event_type,
+            self.event_version,
+            self.payload.is_empty(),
+        )?;
         rfc3339::parse(self.timestamp).map_err(|error| EnvelopeError::Timestamp {
             reason: format!("\"{}\": {error}", excerpt::field(self.timestamp.as_bytes())),
         })
@@ -233,7 +250,9 @@ fn put_character(out: &mut BytesMut, character: char) {
         '\n' => out.put_slice(b"\\n"),
         '\r' => out.put_slice(b"\\r"),
         '\t' => out.put_slice(b"\\t"),
-        control if control < ' ' => out.put_slice(format!("\\u{:04x}", u32::from(control)).as_bytes()),
+        control if control < ' ' => {
+            out.put_slice(format!("\\u{:04x}", u32::from(control)).as_bytes())
+        }
         other => out.put_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
     }
 }

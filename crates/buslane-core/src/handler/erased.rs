@@ -17,12 +17,13 @@ pub enum Step {
 pub struct Retry {
     /// Time until then.
     pub delay: Duration,
-    /// Whether the handler is asked again, which makes this attempt one that was retried. Otherwise only the end of the
-    /// job is left to do, such as to write its dead letter.
+    /// Whether the handler is asked again, which makes this attempt one that was retried. Otherwise
+    /// only the end of the job is left to do, such as to write its dead letter.
     pub is_retry: bool,
     /// What this attempt came to; counted, not settled.
     pub outcome: Outcome,
-    /// Whether the key is blocked: out of attempts, and tried again only in case the cause went away.
+    /// Whether the key is blocked: out of attempts, and tried again only in case the cause went
+    /// away.
     pub blocked: bool,
     /// What the handler wants to find in [`Job::state`] at the next attempt.
     pub state: Option<Box<JobState>>,
@@ -39,13 +40,14 @@ impl fmt::Debug for Retry {
     }
 }
 
-/// A handler whose argument and future types are erased. Made once per subscription by [`erase`] or by a bus.
+/// A handler whose argument and future types are erased. Made once per subscription by [`erase`] or
+/// by a bus.
 pub trait ErasedHandler: Send + Sync + 'static {
     /// Which promise its messages have: decides what a panic does to an actor.
     fn kind(&self) -> Kind;
 
-    /// Starts an attempt of `job` in `slot`. Takes what it needs out of the job; what it leaves there is what the
-    /// next attempt finds.
+    /// Starts an attempt of `job` in `slot`. Takes what it needs out of the job; what it leaves
+    /// there is what the next attempt finds.
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot);
 
     /// Told how a job ended, just before it is settled. Must not panic.
@@ -66,7 +68,8 @@ pub trait ErasedHandler: Send + Sync + 'static {
     }
 }
 
-/// Erases a handler of [`Message`]s for use on a pool without a bus: every verdict but done is a failure.
+/// Erases a handler of [`Message`]s for use on a pool without a bus: every verdict but done is a
+/// failure.
 #[must_use]
 pub fn erase<H: Handler<Message>>(kind: Kind, handler: H) -> Arc<dyn ErasedHandler> {
     Arc::new(Plain { kind, handler: Arc::new(handler) })
@@ -106,6 +109,8 @@ impl<H: Handler<Message>> ErasedHandler for Plain<H> {
 fn finished(verdict: Verdict) -> Step {
     Step::Done(match verdict {
         Verdict::Done => Outcome::Ok,
-        Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => Outcome::Failed(error),
+        Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => {
+            Outcome::Failed(error)
+        }
     })
 }

@@ -1,7 +1,8 @@
 //! The memory of running attempts, reused from message to message.
 //!
-//! A boxed future per message is an allocation per message. A worker owns one slot; while there is work, the slot keeps a
-//! box per handler type it has met and puts the next attempt where the last one was.
+//! A boxed future per message is an allocation per message. A worker owns one slot; while there is
+//! work, the slot keeps a box per handler type it has met and puts the next attempt where the last
+//! one was.
 
 use super::Step;
 use pin_project_lite::pin_project;
@@ -34,7 +35,8 @@ impl AttemptSlot {
 
     /// Makes `make(handler, input)` the current attempt.
     ///
-    /// Allocates only when the slot meets these types for the first time, or again after [`AttemptSlot::rest`].
+    /// Allocates only when the slot meets these types for the first time, or again after
+    /// [`AttemptSlot::rest`].
     pub fn start<H, I, F, Fut>(&mut self, handler: &Arc<H>, input: I, make: F)
     where
         H: Send + Sync + 'static,
@@ -57,7 +59,12 @@ impl AttemptSlot {
         };
         let local = Local::new(handler);
         let future = Some(make(local.clone(), input));
-        let fresh = Box::pin(Reused { handler: Some(local), make, future, input: std::marker::PhantomData });
+        let fresh = Box::pin(Reused {
+            handler: Some(local),
+            make,
+            future,
+            input: std::marker::PhantomData,
+        });
         if kept < KEPT {
             self.current = kept;
             self.boxes.push(fresh);
@@ -82,8 +89,8 @@ impl AttemptSlot {
         }
     }
 
-    /// Gives back all that does not run, while the worker is idle: an ended subscription's handler is dropped, and
-    /// workers that only a burst has needed keep no memory of it.
+    /// Gives back all that does not run, while the worker is idle: an ended subscription's handler
+    /// is dropped, and workers that only a burst has needed keep no memory of it.
     pub fn rest(&mut self) {
         self.boxes.retain_mut(|kept| kept.as_mut().rest());
         self.current = 0;
@@ -92,8 +99,8 @@ impl AttemptSlot {
 
 /// A handler as one worker holds it.
 ///
-/// Counting references on an `Arc` that all workers share costs a cache line that travels between cores, twice a
-/// message. Each worker counts on its own instead.
+/// Counting references on an `Arc` that all workers share costs a cache line that travels between
+/// cores, twice a message. Each worker counts on its own instead.
 #[allow(clippy::redundant_allocation, reason = "the outer count is the worker's own")]
 pub struct Local<H>(Arc<Arc<H>>);
 
@@ -122,7 +129,8 @@ trait Attempt: Send {
     fn clear(self: Pin<&mut Self>);
     /// Lets go of the handler; whether an attempt still runs.
     fn rest(self: Pin<&mut Self>) -> bool;
-    /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, when all types are its own.
+    /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, when all types are
+    /// its own.
     fn restart(self: Pin<&mut Self>, handler: &dyn Any, offer: &mut dyn Any) -> bool;
 }
 

@@ -4,10 +4,11 @@ use super::{Label, Metric, MetricKind, MetricScope, MetricUnit};
 use crate::Topic;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-/// Binds the handles of one bus, or of one pool of it: each once, to be kept. A handle is described to the recorder as it
-/// is bound.
+/// Binds the handles of one bus, or of one pool of it: each once, to be kept. A handle is described
+/// to the recorder as it is bound.
 ///
-/// The recorder is the one that is installed at this moment: without one, the handle records nothing, for good.
+/// The recorder is the one that is installed at this moment: without one, the handle records
+/// nothing, for good.
 #[derive(Debug, Clone)]
 pub struct Binder {
     prefix: String,
@@ -53,7 +54,8 @@ impl Binder {
         gauge!(self.described(metric, MetricKind::Gauge, &[value]), &labels(metric, &[value]))
     }
 
-    /// The handle of a gauge for one partition. It costs a look-up: to be kept as long as the partition is read.
+    /// The handle of a gauge for one partition. It costs a look-up: to be kept as long as the
+    /// partition is read.
     pub fn gauge_at(&self, metric: &Metric, topic: &Topic, partition: u32) -> Gauge {
         debug_assert!(metric.is_per_partition(), "{metric:?}");
         let labels = [("topic", topic.to_string()), ("partition", partition.to_string())];
@@ -67,7 +69,10 @@ impl Binder {
 
     /// The handle of a histogram for one value of its label.
     pub fn histogram_of(&self, metric: &Metric, value: &'static str) -> Histogram {
-        histogram!(self.described(metric, MetricKind::Histogram, &[value]), &labels(metric, &[value]))
+        histogram!(
+            self.described(metric, MetricKind::Histogram, &[value]),
+            &labels(metric, &[value])
+        )
     }
 
     /// Tells the recorder what the metric is, and returns its whole name.

@@ -10,7 +10,8 @@ pub struct Moved<T = Job> {
     pub item: T,
     /// How often it has failed, if it is the first of its lane; zero otherwise.
     pub failures: u32,
-    /// How it waits for its next attempt, if it does. One that has failed and does not wait is about to be tried again.
+    /// How it waits for its next attempt, if it does. One that has failed and does not wait is
+    /// about to be tried again.
     pub parked: Option<Parked>,
 }
 
@@ -28,8 +29,8 @@ pub struct Parked {
 pub struct Taken<T = Job> {
     /// Jobs that had not begun, or wait for an attempt: those of one lane in their order.
     pub moved: Vec<Moved<T>>,
-    /// Key hashes that were asked for, and of which a job is running. What they are is not taken; it may wait for a retry
-    /// when it ends.
+    /// Key hashes that were asked for, and of which a job is running. What they are is not taken;
+    /// it may wait for a retry when it ends.
     pub running: Vec<u64>,
 }
 

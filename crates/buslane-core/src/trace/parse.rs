@@ -36,7 +36,9 @@ const LENGTH: usize = 55;
 /// Trace id, span id and flags.
 pub(super) fn traceparent(text: &[u8]) -> Result<(NonZeroU128, NonZeroU64, u8), TraceContextError> {
     use TraceContextError as Error;
-    let Some((known, rest)) = text.split_at_checked(LENGTH) else { return Err(Error::Length(text.len())) };
+    let Some((known, rest)) = text.split_at_checked(LENGTH) else {
+        return Err(Error::Length(text.len()));
+    };
     let version = hex(&known[..2]).filter(|version| *version != 0xff).ok_or(Error::Version)?;
     if !rest.is_empty() && (version == 0 || rest[0] != b'-') {
         return Err(Error::Length(text.len()));
@@ -45,7 +47,8 @@ pub(super) fn traceparent(text: &[u8]) -> Result<(NonZeroU128, NonZeroU64, u8), 
         return Err(Error::Dash);
     }
     let trace_id = hex(&known[3..35]).and_then(NonZeroU128::new).ok_or(Error::TraceId)?;
-    let span_id = hex(&known[36..52]).and_then(|id| u64::try_from(id).ok()).and_then(NonZeroU64::new);
+    let span_id =
+        hex(&known[36..52]).and_then(|id| u64::try_from(id).ok()).and_then(NonZeroU64::new);
     let flags = hex(&known[53..]).and_then(|flags| u8::try_from(flags).ok()).ok_or(Error::Flags)?;
     Ok((trace_id, span_id.ok_or(Error::SpanId)?, flags))
 }

@@ -14,7 +14,10 @@ fn headers(list: &[(&str, &str)]) -> Headers {
 fn o5_a_traceparent_is_read_and_written() {
     let context = TraceContext::parse(PARENT).unwrap();
     assert_eq!(context.trace_id(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
-    assert_eq!((context.span_id(), context.is_sampled(), context.state()), (0x00f0_67aa_0ba9_02b7, true, ""));
+    assert_eq!(
+        (context.span_id(), context.is_sampled(), context.state()),
+        (0x00f0_67aa_0ba9_02b7, true, "")
+    );
     assert_eq!(context.to_string(), PARENT);
     assert_eq!(TraceContext::new(context.trace_id(), context.span_id(), true), Some(context));
     assert_eq!((TraceContext::new(0, 1, true), TraceContext::new(1, 0, true)), (None, None));
@@ -63,14 +66,17 @@ fn o5_a_later_version_is_read_as_far_as_it_is_known() {
 
 #[test]
 fn o5_headers_are_read_in_any_case_and_only_when_they_are_clear() {
-    let state = |list: &[(&str, &str)]| TraceContext::of(&headers(list)).map(|context| context.state().to_owned());
+    let state = |list: &[(&str, &str)]| {
+        TraceContext::of(&headers(list)).map(|context| context.state().to_owned())
+    };
     let parent = ("Traceparent", PARENT);
     assert_eq!(state(&[]), None);
     assert_eq!(state(&[("tracestate", "a=1")]), None);
     assert_eq!(state(&[("x", "y"), parent]).as_deref(), Some(""));
     assert_eq!(state(&[parent, ("Tracestate", "a=1,b=2")]).as_deref(), Some("a=1,b=2"));
     assert_eq!(
-        state(&[("tracestate", "a=1"), parent, ("tracestate", ""), ("tracestate", "b=2")]).as_deref(),
+        state(&[("tracestate", "a=1"), parent, ("tracestate", ""), ("tracestate", "b=2")])
+            .as_deref(),
         Some("a=1,b=2")
     );
     assert_eq!(state(&[parent, ("tracestate", "a=\u{e9}")]).as_deref(), Some(""));
@@ -81,7 +87,10 @@ fn o5_headers_are_read_in_any_case_and_only_when_they_are_clear() {
 #[test]
 fn o5_a_record_is_a_part_of_one_trace() {
     let first = TraceContext::parse(PARENT).unwrap().with_state("a=1").unwrap();
-    let record = Record::new("body").with_key("k").with_headers(headers(&[("x", "1"), ("x", "2")])).with_trace(&first);
+    let record = Record::new("body")
+        .with_key("k")
+        .with_headers(headers(&[("x", "1"), ("x", "2")]))
+        .with_trace(&first);
     assert!(record.has_trace());
     assert_eq!(TraceContext::of(&record.headers).as_ref(), Some(&first));
     let second = TraceContext::begin();

@@ -38,13 +38,19 @@ fn e1_golden_full() {
     assert_eq!(envelope.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_eq!(envelope.correlation_id, "checkout-7");
     assert_eq!(envelope.tenant_id, 12);
-    assert_eq!(envelope.payload.as_bytes(), r#"{"sku":"A-7","amount":12.50,"tags":["new","gift"]}"#);
+    assert_eq!(
+        envelope.payload.as_bytes(),
+        r#"{"sku":"A-7","amount":12.50,"tags":["new","gift"]}"#
+    );
 }
 
 #[test]
 fn e1_golden_minimal_leaves_optional_fields_empty() {
     let (body, envelope) = golden("minimal");
-    assert_eq!((envelope.trace_id.len(), envelope.correlation_id.len(), envelope.tenant_id), (0, 0, 0));
+    assert_eq!(
+        (envelope.trace_id.len(), envelope.correlation_id.len(), envelope.tenant_id),
+        (0, 0, 0)
+    );
     for name in ["trace_id", "correlation_id", "tenant_id"] {
         assert!(!String::from_utf8_lossy(&body).contains(name));
     }
@@ -84,7 +90,10 @@ fn e1_golden_texts() {
 #[test]
 fn e1_golden_payloads_are_kept_byte_for_byte() {
     for (name, expected) in [
-        ("payload_spacing", "{ \"b\" :  1 ,\n\t\"a\":[ 1,2 ,3 ]  , \"b\" : 2 , \"n\":1.0e+2,\"z\":-0 }"),
+        (
+            "payload_spacing",
+            "{ \"b\" :  1 ,\n\t\"a\":[ 1,2 ,3 ]  , \"b\" : 2 , \"n\":1.0e+2,\"z\":-0 }",
+        ),
         ("payload_escapes", r#"{"html":"\u003cb\u003e \/ \u00e9 \ud834\udd1e","raw":"<b> / é"}"#),
         ("payload_text", r#""{\"not\":\"an object\"}""#),
         ("payload_number", "123456789012345678901234567890.10"),
@@ -111,7 +120,8 @@ fn e1_other_spellings_of_an_envelope_are_read() {
         // Fractions with trailing zeros.
         r#"{"event_id":"e-1","aggregate_id":"a","event_type":"T","event_version":1,"timestamp":"2024-05-09T16:32:01.000000000Z","payload":{}}"#,
     ] {
-        let envelope = Envelope::decode(&Bytes::from(body)).unwrap_or_else(|error| panic!("{body}: {error}"));
+        let envelope =
+            Envelope::decode(&Bytes::from(body)).unwrap_or_else(|error| panic!("{body}: {error}"));
         assert_eq!(envelope, minimal, "{body}");
         assert_eq!(envelope.encode().unwrap(), minimal.encode().unwrap());
     }
@@ -121,7 +131,9 @@ fn e1_other_spellings_of_an_envelope_are_read() {
 
 #[test]
 fn e1_a_missing_timestamp_reads_as_the_zero_time() {
-    let body = Bytes::from(r#"{"event_id":"e-1","aggregate_id":"a","event_type":"T","event_version":1,"payload":{}}"#);
+    let body = Bytes::from(
+        r#"{"event_id":"e-1","aggregate_id":"a","event_type":"T","event_version":1,"payload":{}}"#,
+    );
     let envelope = Envelope::decode(&body).unwrap();
     assert_eq!(envelope.timestamp, datetime!(0001-01-01 0:00 UTC));
     assert_eq!(envelope.encode().unwrap(), golden("zero_time").0);

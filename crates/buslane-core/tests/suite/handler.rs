@@ -2,7 +2,8 @@
 
 use crate::now;
 use buslane_core::{
-    AttemptSlot, CatchPanic, Handler, Job, Kind, Message, Outcome, Settlement, Step, Topic, Verdict, erase, judge,
+    AttemptSlot, CatchPanic, Handler, Job, Kind, Message, Outcome, Settlement, Step, Topic,
+    Verdict, erase, judge,
 };
 use std::{
     convert::Infallible,
@@ -72,11 +73,18 @@ fn e6_functions_closures_and_types_are_handlers() {
     assert_eq!(judged(Counter(AtomicUsize::new(0))), "reject: never");
     assert_eq!(judged(Generic(String::new())), "done");
     assert_eq!(judged(async |_: Message| {}), "done");
-    assert_eq!(judged(async |_: Message| -> Result<(), String> { Err("text".into()) }), "failed: text");
+    assert_eq!(
+        judged(async |_: Message| -> Result<(), String> { Err("text".into()) }),
+        "failed: text"
+    );
     assert_eq!(judged(|_: Message| async { Ok::<(), Infallible>(()) }), "done");
     assert_eq!(judged(|_: Message| async { Verdict::Done }), "done");
-    assert_eq!(judged(|_: Message| async { Err::<Verdict, _>(Box::new(io::Error::other("boxed"))) }), "failed: boxed");
-    let _never_returns: &dyn Fn() -> String = &|| judged(|_: Message| std::future::pending::<Infallible>());
+    assert_eq!(
+        judged(|_: Message| async { Err::<Verdict, _>(Box::new(io::Error::other("boxed"))) }),
+        "failed: boxed"
+    );
+    let _never_returns: &dyn Fn() -> String =
+        &|| judged(|_: Message| std::future::pending::<Infallible>());
     let shared = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&shared);
     let closure = move |message: Message| {
@@ -105,7 +113,9 @@ fn run(kind: Kind, handler: impl Handler<Message>) -> Outcome {
 fn p6_an_error_of_an_erased_handler_is_a_failure_and_no_panic() {
     for kind in [Kind::Regular, Kind::Envelope] {
         assert!(matches!(run(kind, function), Outcome::Ok));
-        for outcome in [run(kind, fails), run(kind, no_async), run(kind, Counter(AtomicUsize::new(0)))] {
+        for outcome in
+            [run(kind, fails), run(kind, no_async), run(kind, Counter(AtomicUsize::new(0)))]
+        {
             let Outcome::Failed(error) = outcome else { panic!("{outcome:?}") };
             assert!(["no orders", "later", "never"].contains(&&*error.to_string()), "{error}");
         }
@@ -116,7 +126,10 @@ fn p6_an_error_of_an_erased_handler_is_a_failure_and_no_panic() {
 fn e6_an_erased_handler_sees_its_kind_and_the_whole_message() {
     for kind in [Kind::Regular, Kind::Envelope] {
         let outcome = run(kind, move |message: Message| async move {
-            assert_eq!((message.kind, &message.payload[..], message.topic().as_str()), (kind, &b"body"[..], "orders"));
+            assert_eq!(
+                (message.kind, &message.payload[..], message.topic().as_str()),
+                (kind, &b"body"[..], "orders")
+            );
         });
         assert!(matches!(outcome, Outcome::Ok), "{outcome:?}");
     }
@@ -128,8 +141,14 @@ fn p7_a_panic_of_an_envelope_handler_is_caught_and_of_a_regular_one_is_not() {
         Outcome::Panicked(text) => text,
         other => panic!("{other:?}"),
     };
-    assert_eq!(text(run(Kind::Envelope, |_: Message| -> Ready<()> { panic!("at once") })), "at once");
-    assert_eq!(text(run(Kind::Envelope, async |_: Message| -> () { panic!("boom {}", 7) })), "boom 7");
+    assert_eq!(
+        text(run(Kind::Envelope, |_: Message| -> Ready<()> { panic!("at once") })),
+        "at once"
+    );
+    assert_eq!(
+        text(run(Kind::Envelope, async |_: Message| -> () { panic!("boom {}", 7) })),
+        "boom 7"
+    );
     assert_eq!(
         text(run(Kind::Envelope, async |_: Message| -> () { std::panic::panic_any(7_u8) })),
         "a value that is not text"
@@ -141,8 +160,15 @@ fn p7_a_panic_of_an_envelope_handler_is_caught_and_of_a_regular_one_is_not() {
 #[test]
 fn p7_a_caught_panic_tells_its_text() {
     assert_eq!(now(CatchPanic::new(async { 7 })), Ok(7));
-    assert_eq!(now(CatchPanic::new(async { panic!("static") })).map(|(): ()| ()), Err("static".into()));
-    assert_eq!(now(CatchPanic::new(async { panic!("{}", 1 + 1) })).map(|(): ()| ()), Err("2".into()));
-    let waits = catch_unwind(AssertUnwindSafe(|| now(CatchPanic::new(std::future::pending::<()>()))));
+    assert_eq!(
+        now(CatchPanic::new(async { panic!("static") })).map(|(): ()| ()),
+        Err("static".into())
+    );
+    assert_eq!(
+        now(CatchPanic::new(async { panic!("{}", 1 + 1) })).map(|(): ()| ()),
+        Err("2".into())
+    );
+    let waits =
+        catch_unwind(AssertUnwindSafe(|| now(CatchPanic::new(std::future::pending::<()>()))));
     assert!(waits.is_err(), "a future that waits goes on waiting");
 }

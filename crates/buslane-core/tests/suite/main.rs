@@ -18,8 +18,11 @@ use std::{
 
 /// An envelope with every field set.
 fn full() -> Envelope {
-    let mut envelope =
-        Envelope::with_payload("order-42", "OrderPlaced", RawJson::from_bytes(r#"{"sku":"A-7"}"#).unwrap());
+    let mut envelope = Envelope::with_payload(
+        "order-42",
+        "OrderPlaced",
+        RawJson::from_bytes(r#"{"sku":"A-7"}"#).unwrap(),
+    );
     envelope.event_id = "e-1".into();
     envelope.event_version = 3;
     envelope.trace_id = "trace".into();

@@ -31,9 +31,16 @@ fn e4_record_of_a_full_envelope() {
 
 #[test]
 fn e4_headers_of_optional_fields_stand_only_when_set() {
-    let base = [("X-Event-ID", "e-1"), ("X-Aggregate-ID", "a"), ("X-Event-Version", "1"), ("X-Event-Type", "T")];
+    let base = [
+        ("X-Event-ID", "e-1"),
+        ("X-Aggregate-ID", "a"),
+        ("X-Event-Version", "1"),
+        ("X-Event-Type", "T"),
+    ];
     let mut arena = BytesMut::new();
-    for (trace, correlation, tenant) in [("", "", 0), ("t", "", 0), ("", "c", 0), ("", "", -5), ("t", "c", i64::MAX)] {
+    for (trace, correlation, tenant) in
+        [("", "", 0), ("t", "", 0), ("", "c", 0), ("", "", -5), ("t", "c", i64::MAX)]
+    {
         let mut envelope = Envelope::with_payload("a", "T", RawJson::from_bytes("1").unwrap());
         envelope.event_id = "e-1".into();
         envelope.trace_id = trace.into();
@@ -62,11 +69,16 @@ fn numbered(number: usize) -> Envelope {
 fn e4_records_of_one_arena_do_not_overlap() {
     let mut arena = BytesMut::new();
     let envelopes: Vec<_> = (0..500).map(numbered).collect();
-    let records: Vec<_> =
-        envelopes.iter().map(|envelope| Record::from_envelope(envelope, &mut arena).unwrap()).collect();
+    let records: Vec<_> = envelopes
+        .iter()
+        .map(|envelope| Record::from_envelope(envelope, &mut arena).unwrap())
+        .collect();
     for (envelope, record) in envelopes.iter().zip(&records) {
         assert_eq!(record.key.as_deref(), Some(&envelope.aggregate_id.as_bytes()[..]));
-        assert_eq!(record.headers.get(header::AGGREGATE_ID), Some(&envelope.aggregate_id.as_bytes()[..]));
+        assert_eq!(
+            record.headers.get(header::AGGREGATE_ID),
+            Some(&envelope.aggregate_id.as_bytes()[..])
+        );
         assert_eq!(record.headers.get(header::EVENT_ID), Some(&envelope.event_id.as_bytes()[..]));
         assert_eq!(Envelope::decode(&record.payload).unwrap(), *envelope);
     }

@@ -34,10 +34,17 @@ type Change = fn(&mut Envelope);
 fn e2_each_rule_is_checked_on_writing_and_on_reading() {
     let too_long = || "a".repeat(257);
     let quoted = |text: &str| format!("\"{text}\"");
-    let character = |byte, index| EnvelopeError::AggregateId(AggregateIdError::Character { byte, index });
+    let character =
+        |byte, index| EnvelopeError::AggregateId(AggregateIdError::Character { byte, index });
     let blank_id = EnvelopeError::AggregateId(AggregateIdError::Blank);
     let table: Vec<(&str, String, Change, EnvelopeError, &str)> = vec![
-        ("event_id", String::new(), |e| e.event_id = "".into(), EnvelopeError::EventIdRequired, "event_id is required"),
+        (
+            "event_id",
+            String::new(),
+            |e| e.event_id = "".into(),
+            EnvelopeError::EventIdRequired,
+            "event_id is required",
+        ),
         (
             "event_id",
             quoted(" \\t "),
@@ -87,9 +94,27 @@ fn e2_each_rule_is_checked_on_writing_and_on_reading() {
             EnvelopeError::PayloadRequired,
             "payload is required",
         ),
-        ("aggregate_id", String::new(), |e| e.aggregate_id = "".into(), blank_id.clone(), "aggregate_id is required"),
-        ("aggregate_id", quoted("  "), |e| e.aggregate_id = "  ".into(), blank_id.clone(), "aggregate_id is required"),
-        ("aggregate_id", quoted("\u{a0}"), |e| e.aggregate_id = "\u{a0}".into(), blank_id, "aggregate_id is required"),
+        (
+            "aggregate_id",
+            String::new(),
+            |e| e.aggregate_id = "".into(),
+            blank_id.clone(),
+            "aggregate_id is required",
+        ),
+        (
+            "aggregate_id",
+            quoted("  "),
+            |e| e.aggregate_id = "  ".into(),
+            blank_id.clone(),
+            "aggregate_id is required",
+        ),
+        (
+            "aggregate_id",
+            quoted("\u{a0}"),
+            |e| e.aggregate_id = "\u{a0}".into(),
+            blank_id,
+            "aggregate_id is required",
+        ),
         (
             "aggregate_id",
             quoted(&too_long()),
@@ -174,7 +199,10 @@ fn e2_wrong_types_are_refused_and_name_the_field() {
     ] {
         for value in values {
             let error = Envelope::decode(&with(field, value)).unwrap_err();
-            assert!(matches!(error, EnvelopeError::NotAnEnvelope { .. }), "{field} = {value}: {error:?}");
+            assert!(
+                matches!(error, EnvelopeError::NotAnEnvelope { .. }),
+                "{field} = {value}: {error:?}"
+            );
             assert!(
                 error.to_string().starts_with(&format!("not an envelope: {field}: ")),
                 "{field} = {value}: {error}"
@@ -186,9 +214,19 @@ fn e2_wrong_types_are_refused_and_name_the_field() {
 #[test]
 fn e2_bodies_that_are_no_json_object_are_refused() {
     let whole = with("", "");
-    for body in
-        [&b""[..], b" ", b"null", b"5", b"\"text\"", b"hello", b"{", b"{}x", b"<xml/>", b"\0", b"{'event_id':1}"]
-    {
+    for body in [
+        &b""[..],
+        b" ",
+        b"null",
+        b"5",
+        b"\"text\"",
+        b"hello",
+        b"{",
+        b"{}x",
+        b"<xml/>",
+        b"\0",
+        b"{'event_id':1}",
+    ] {
         let error = Envelope::decode(&Bytes::copy_from_slice(body)).unwrap_err();
         assert!(matches!(error, EnvelopeError::NotAnEnvelope { .. }), "{body:?}: {error:?}");
     }
@@ -210,7 +248,15 @@ fn e2_arrays_are_no_envelopes() {
 
 #[test]
 fn e2_invalid_utf8_is_refused_in_every_field() {
-    for field in ["event_id", "aggregate_id", "event_type", "timestamp", "trace_id", "correlation_id", "payload"] {
+    for field in [
+        "event_id",
+        "aggregate_id",
+        "event_type",
+        "timestamp",
+        "trace_id",
+        "correlation_id",
+        "payload",
+    ] {
         let mut body = with(field, "\"?\"").to_vec();
         let at = body.windows(3).position(|part| part == b"\"?\"").unwrap();
         body[at + 1] = 0xff;
@@ -223,7 +269,8 @@ fn e2_invalid_utf8_is_refused_in_every_field() {
 fn e2_a_field_that_stands_twice_is_refused() {
     for field in ["event_id", "aggregate_id", "event_version", "payload"] {
         let whole = with("", "");
-        let twice = format!("{},\"{field}\":1}}", std::str::from_utf8(&whole[..whole.len() - 1]).unwrap());
+        let twice =
+            format!("{},\"{field}\":1}}", std::str::from_utf8(&whole[..whole.len() - 1]).unwrap());
         let error = Envelope::decode(&Bytes::from(twice)).unwrap_err().to_string();
         assert!(error.contains(&format!("duplicate field `{field}`")), "{error}");
     }
@@ -244,12 +291,19 @@ fn e2_timestamps_that_are_not_rfc3339_are_refused() {
     ] {
         let error = Envelope::decode(&with("timestamp", &format!("\"{text}\""))).unwrap_err();
         assert!(matches!(error, EnvelopeError::Timestamp { .. }), "{text}: {error:?}");
-        assert!(error.to_string().starts_with("timestamp must be RFC 3339 within the years 0 to 9999: "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("timestamp must be RFC 3339 within the years 0 to 9999: "),
+            "{error}"
+        );
     }
     let mut envelope = full();
-    for bad in
-        [datetime!(-0001-12-31 23:59:59 UTC), datetime!(-9999-01-01 0:00 UTC), datetime!(2024-05-09 16:32:01 +02:00:30)]
-    {
+    for bad in [
+        datetime!(-0001-12-31 23:59:59 UTC),
+        datetime!(-9999-01-01 0:00 UTC),
+        datetime!(2024-05-09 16:32:01 +02:00:30),
+    ] {
         envelope.timestamp = bad;
         let mut arena = BytesMut::from(&b"kept"[..]);
         let error = envelope.encode_into(&mut arena).unwrap_err();

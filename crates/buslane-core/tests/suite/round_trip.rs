@@ -18,10 +18,13 @@ fn not_blank() -> impl Strategy<Value = String> {
 
 /// Any point in time of the years 1 to 9998, in any offset of whole minutes.
 fn timestamp() -> impl Strategy<Value = OffsetDateTime> {
-    (-62_100_000_000_i64..253_300_000_000, 0_i64..1_000_000_000, -1439_i32..1440).prop_map(|(second, nano, minutes)| {
-        let utc = OffsetDateTime::from_unix_timestamp(second).unwrap() + time::Duration::nanoseconds(nano);
-        utc.to_offset(UtcOffset::from_whole_seconds(minutes * 60).unwrap())
-    })
+    (-62_100_000_000_i64..253_300_000_000, 0_i64..1_000_000_000, -1439_i32..1440).prop_map(
+        |(second, nano, minutes)| {
+            let utc = OffsetDateTime::from_unix_timestamp(second).unwrap()
+                + time::Duration::nanoseconds(nano);
+            utc.to_offset(UtcOffset::from_whole_seconds(minutes * 60).unwrap())
+        },
+    )
 }
 
 fn payload() -> impl Strategy<Value = RawJson> {
@@ -35,12 +38,16 @@ fn payload() -> impl Strategy<Value = RawJson> {
     ];
     let space = "[ \t\r\n]{0,3}";
     let nested = leaf.prop_recursive(4, 32, 5, move |inner| {
-        let item = (space, inner, space).prop_map(|(before, value, after)| format!("{before}{value}{after}"));
-        let name = (space, text()).prop_map(|(before, text)| before + &serde_json::to_string(&text).unwrap());
+        let item = (space, inner, space)
+            .prop_map(|(before, value, after)| format!("{before}{value}{after}"));
+        let name = (space, text())
+            .prop_map(|(before, text)| before + &serde_json::to_string(&text).unwrap());
         prop_oneof![
-            prop::collection::vec(item.clone(), 0..5).prop_map(|items| format!("[{}]", items.join(","))),
+            prop::collection::vec(item.clone(), 0..5)
+                .prop_map(|items| format!("[{}]", items.join(","))),
             prop::collection::vec((name, item), 0..5).prop_map(|fields| {
-                let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+                let fields: Vec<_> =
+                    fields.iter().map(|(name, value)| format!("{name}:{value}")).collect();
                 format!("{{{}}}", fields.join(","))
             }),
         ]
@@ -75,7 +82,9 @@ fn reference(envelope: &Envelope) -> serde_json::Value {
         "timestamp": envelope.timestamp.format(&time::format_description::well_known::Rfc3339).unwrap(),
         "payload": envelope.payload.parse::<serde_json::Value>().unwrap(),
     });
-    for (name, text) in [("trace_id", &envelope.trace_id), ("correlation_id", &envelope.correlation_id)] {
+    for (name, text) in
+        [("trace_id", &envelope.trace_id), ("correlation_id", &envelope.correlation_id)]
+    {
         if !text.is_empty() {
             object[name] = (**text).into();
         }
@@ -132,7 +141,10 @@ fn e3_a_new_envelope_has_a_uuid_of_version_7() {
     assert_eq!(envelope.event_id, id.hyphenated().to_string(), "lower case, with hyphens");
     let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
     let stamped = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    assert!(stamped >= before.unix_timestamp_nanos() && stamped <= OffsetDateTime::now_utc().unix_timestamp_nanos());
+    assert!(
+        stamped >= before.unix_timestamp_nanos()
+            && stamped <= OffsetDateTime::now_utc().unix_timestamp_nanos()
+    );
     assert_eq!((envelope.event_version, envelope.tenant_id), (1, 0));
     assert!(envelope.timestamp >= before && envelope.timestamp <= OffsetDateTime::now_utc());
 }
@@ -175,7 +187,9 @@ fn e5_reading_shares_the_body_instead_of_copying_it() {
     let body = full().encode().unwrap();
     let envelope = Envelope::decode(&body).unwrap();
     let within = |part: &[u8]| body.as_ptr_range().contains(&part.as_ptr());
-    for text in [&envelope.event_id, &envelope.aggregate_id, &envelope.event_type, &envelope.trace_id] {
+    for text in
+        [&envelope.event_id, &envelope.aggregate_id, &envelope.event_type, &envelope.trace_id]
+    {
         assert!(within(text.as_bytes()), "{text}");
     }
     assert!(within(envelope.payload.as_bytes()));

@@ -78,7 +78,9 @@ fn attempts_of_many_handlers_of_one_type_do_not_mix() {
 struct Numbered<const N: usize>;
 
 fn numbered<const N: usize>(slot: &mut AttemptSlot) {
-    slot.start(&Arc::new(Numbered::<N>), (), |_: Local<Numbered<N>>, ()| async { says(N.to_string()) });
+    slot.start(&Arc::new(Numbered::<N>), (), |_: Local<Numbered<N>>, ()| async {
+        says(N.to_string())
+    });
     assert_eq!(text(slot), N.to_string());
 }
 

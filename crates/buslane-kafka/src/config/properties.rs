@@ -1,6 +1,8 @@
 //! From fields to the properties of librdkafka.
 
-use super::{Assignment, Compression, Isolation, KafkaConfig, Login, OffsetReset, Partitioner, Security};
+use super::{
+    Assignment, Compression, Isolation, KafkaConfig, Login, OffsetReset, Partitioner, Security,
+};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::time::Duration;
 
@@ -83,12 +85,17 @@ impl KafkaConfig {
             .set("client.id", &self.client_id)
             .set("socket.connection.setup.timeout.ms", millis(self.connect_timeout))
             .set("socket.timeout.ms", millis(self.request_timeout))
-            // Small requests are the rule: a handler's receipt must not wait for the peer's delayed acknowledgement.
+            // Small requests are the rule: a handler's receipt must not wait for the peer's delayed
+            // acknowledgement.
             .set("socket.nagle.disable", "true");
         self.security.set(&mut client);
         // The binding takes its level from the crate `log`, which may be off while `tracing` is on.
         let tells_all = self.properties.contains_key("debug");
-        client.set_log_level(if tells_all { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+        client.set_log_level(if tells_all {
+            RDKafkaLogLevel::Debug
+        } else {
+            RDKafkaLogLevel::Info
+        });
         client
     }
 
@@ -103,9 +110,13 @@ impl KafkaConfig {
             .set("max.poll.interval.ms", millis(consumer.max_poll_interval))
             .set("fetch.min.bytes", consumer.fetch_min_bytes.to_string())
             .set("fetch.wait.max.ms", millis(consumer.fetch_max_wait))
-            // librdkafka wants an answer to have room for a message, and takes this one's default otherwise.
+            // librdkafka wants an answer to have room for a message, and takes this one's default
+            // otherwise.
             .set("message.max.bytes", self.producer.max_message_bytes.to_string())
-            .set("fetch.max.bytes", consumer.fetch_max_bytes.max(self.producer.max_message_bytes).to_string())
+            .set(
+                "fetch.max.bytes",
+                consumer.fetch_max_bytes.max(self.producer.max_message_bytes).to_string(),
+            )
             .set("max.partition.fetch.bytes", consumer.fetch_partition_bytes.to_string())
             .set("queued.min.messages", consumer.prefetch_messages.to_string())
             .set("queued.max.messages.kbytes", consumer.prefetch_kib.to_string())
@@ -219,6 +230,9 @@ impl Security {
             Some(Login::ScramSha256 { user, password }) => ("SCRAM-SHA-256", user, password),
             Some(Login::ScramSha512 { user, password }) => ("SCRAM-SHA-512", user, password),
         };
-        client.set("sasl.mechanism", mechanism).set("sasl.username", user).set("sasl.password", password.expose());
+        client
+            .set("sasl.mechanism", mechanism)
+            .set("sasl.username", user)
+            .set("sasl.password", password.expose());
     }
 }

@@ -78,16 +78,22 @@ impl KafkaConfig {
     /// # Errors
     /// The first rule that a setting breaks.
     pub fn validate(&self) -> Result<(), KafkaConfigError> {
-        let texts = [("brokers", &self.brokers), ("group", &self.group), ("client_id", &self.client_id)];
+        let texts =
+            [("brokers", &self.brokers), ("group", &self.group), ("client_id", &self.client_id)];
         for (setting, text) in texts {
             if text.trim().is_empty() {
                 return rule(setting, "must not be blank", format!("{text:?}"));
             }
         }
         for broker in self.brokers.split(',') {
-            let port = broker.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
+            let port =
+                broker.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
             if !matches!(port, Some((false, Ok(1..)))) {
-                return rule("brokers", "must be host:port, separated by commas", format!("{broker:?}"));
+                return rule(
+                    "brokers",
+                    "must be host:port, separated by commas",
+                    format!("{broker:?}"),
+                );
             }
         }
         let (consumer, producer) = (&self.consumer, &self.producer);
@@ -105,17 +111,31 @@ impl KafkaConfig {
                 return rule(setting, "must be from 1 ms to 24 h", format!("{time:?}"));
             }
         }
-        if consumer.assignment != Assignment::Broker && consumer.heartbeat_interval * 3 > consumer.session_timeout {
+        if consumer.assignment != Assignment::Broker
+            && consumer.heartbeat_interval * 3 > consumer.session_timeout
+        {
             let found = format!("{:?}", consumer.heartbeat_interval);
-            return rule("consumer.heartbeat_interval", "must be at most a third of consumer.session_timeout", found);
+            return rule(
+                "consumer.heartbeat_interval",
+                "must be at most a third of consumer.session_timeout",
+                found,
+            );
         }
         if consumer.session_timeout > consumer.max_poll_interval {
             let found = format!("{:?}", consumer.session_timeout);
-            return rule("consumer.session_timeout", "must be at most consumer.max_poll_interval", found);
+            return rule(
+                "consumer.session_timeout",
+                "must be at most consumer.max_poll_interval",
+                found,
+            );
         }
         if consumer.drain_deadline >= consumer.max_poll_interval {
             let found = format!("{:?}", consumer.drain_deadline);
-            return rule("consumer.drain_deadline", "must be less than consumer.max_poll_interval", found);
+            return rule(
+                "consumer.drain_deadline",
+                "must be less than consumer.max_poll_interval",
+                found,
+            );
         }
         if producer.linger >= producer.publish_timeout {
             let found = format!("{:?}", producer.linger);

@@ -11,7 +11,10 @@ fn refusal(change: impl Fn(&mut KafkaConfig)) -> String {
 }
 
 fn with_property(name: &str, value: &str) -> KafkaConfig {
-    KafkaConfig { properties: BTreeMap::from([(name.to_owned(), value.to_owned())]), ..KafkaConfig::default() }
+    KafkaConfig {
+        properties: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+        ..KafkaConfig::default()
+    }
 }
 
 /// The clients of a configuration that is valid; none of them connects.
@@ -46,7 +49,9 @@ fn k5_each_broken_rule_names_its_setting() {
             c.consumer.max_poll_interval = Duration::from_hours(3);
             c.consumer.session_timeout = Duration::from_hours(2);
         }),
-        ("consumer.heartbeat_interval", |c| c.consumer.heartbeat_interval = Duration::from_secs(16)),
+        ("consumer.heartbeat_interval", |c| {
+            c.consumer.heartbeat_interval = Duration::from_secs(16)
+        }),
         ("consumer.max_poll_interval", |c| c.consumer.max_poll_interval = Duration::from_nanos(1)),
         ("consumer.drain_deadline", |c| c.consumer.drain_deadline = c.consumer.max_poll_interval),
         ("consumer.commit_interval", |c| c.consumer.commit_interval = Duration::ZERO),
@@ -83,7 +88,9 @@ fn k5_a_conflict_names_both_settings() {
         (["consumer.drain_deadline", "consumer.max_poll_interval"], |c| {
             c.consumer.drain_deadline = Duration::from_secs(300);
         }),
-        (["producer.linger", "producer.publish_timeout"], |c| c.producer.linger = Duration::from_secs(10)),
+        (["producer.linger", "producer.publish_timeout"], |c| {
+            c.producer.linger = Duration::from_secs(10)
+        }),
     ];
     for (settings, change) in cases {
         let error = refusal(change);
@@ -100,7 +107,8 @@ fn k5_a_controlled_property_is_refused_and_names_what_to_use() {
     }
 }
 
-/// A property with an effect of its own would silently lose against the bus, so what the bus sets is refused.
+/// A property with an effect of its own would silently lose against the bus, so what the bus sets
+/// is refused.
 #[test]
 fn k5_whatever_the_bus_sets_cannot_be_passed_through() {
     let file = Some("file.pem".to_owned());
@@ -111,8 +119,10 @@ fn k5_whatever_the_bus_sets_cannot_be_passed_through() {
         key_file: file,
         key_password: Some("secret".into()),
     };
-    let mut config =
-        KafkaConfig { security: Security { tls: Some(tls), login: Some(login) }, ..KafkaConfig::default() };
+    let mut config = KafkaConfig {
+        security: Security { tls: Some(tls), login: Some(login) },
+        ..KafkaConfig::default()
+    };
     config.consumer.instance_id = Some("one".to_owned());
     let mut set: BTreeSet<String> = BTreeSet::new();
     for assignment in [Assignment::CooperativeSticky, Assignment::Broker] {
@@ -124,7 +134,10 @@ fn k5_whatever_the_bus_sets_cannot_be_passed_through() {
     // A value that is passed through takes the place of the bus's own default.
     let defaults = ["fetch.queue.backoff.ms", "topic.metadata.refresh.interval.ms"];
     for property in set.iter().filter(|property| !defaults.contains(&property.as_str())) {
-        assert!(CONTROLLED.iter().any(|(name, _)| name == property), "{property} is set and not refused");
+        assert!(
+            CONTROLLED.iter().any(|(name, _)| name == property),
+            "{property} is set and not refused"
+        );
     }
     for property in defaults {
         let client = with_property(property, "777").consumer();
@@ -142,15 +155,23 @@ fn k5_a_property_goes_through_or_is_refused_by_name() {
     for (property, value) in [("no.such.property", "1"), ("statistics.interval.ms", "often")] {
         let error = with_property(property, value).validate().expect_err("no such thing");
         assert!(matches!(error, KafkaConfigError::Property { .. }), "{error:?}");
-        assert!(error.to_string().contains(property) && error.to_string().contains(value), "{error}");
+        assert!(
+            error.to_string().contains(property) && error.to_string().contains(value),
+            "{error}"
+        );
     }
 }
 
 /// Each value alone is possible, together they are not: that is found when the clients are made.
 #[test]
 fn k5_properties_that_do_not_go_together_are_both_named() {
-    let error = make(&with_property("receive.message.max.bytes", "1000")).expect_err("a conflict").to_string();
-    assert!(error.contains("receive.message.max.bytes") && error.contains("fetch.max.bytes"), "{error}");
+    let error = make(&with_property("receive.message.max.bytes", "1000"))
+        .expect_err("a conflict")
+        .to_string();
+    assert!(
+        error.contains("receive.message.max.bytes") && error.contains("fetch.max.bytes"),
+        "{error}"
+    );
 }
 
 /// What the rules let through is taken by librdkafka, at the ends of each range too.
@@ -185,8 +206,10 @@ fn k5_valid_extremes_make_clients() {
 fn k5_no_text_of_a_configuration_holds_the_password() {
     let login = Login::ScramSha512 { user: "alice".to_owned(), password: "hidden-word".into() };
     let tls = Tls { key_password: Some("hidden-word".into()), ..Tls::default() };
-    let mut config =
-        KafkaConfig { security: Security { tls: Some(tls), login: Some(login) }, ..KafkaConfig::default() };
+    let mut config = KafkaConfig {
+        security: Security { tls: Some(tls), login: Some(login) },
+        ..KafkaConfig::default()
+    };
     assert!(!format!("{config:?}").contains("hidden-word"));
     config.security.tls = Some(Tls { key_file: Some("no-such-file".to_owned()), ..Tls::default() });
     let error = make(&config).expect_err("no such file");

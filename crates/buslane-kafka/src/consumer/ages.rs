@@ -1,4 +1,5 @@
-//! When messages of a partition were published: a few marks for the lag in time, not a time for each message.
+//! When messages of a partition were published: a few marks for the lag in time, not a time for
+//! each message.
 
 use std::collections::VecDeque;
 

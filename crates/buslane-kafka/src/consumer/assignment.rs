@@ -1,5 +1,5 @@
-//! One partition in this member's hands, from its assignment to its end: what the polling thread and everybody else
-//! share of it.
+//! One partition in this member's hands, from its assignment to its end: what the polling thread
+//! and everybody else share of it.
 
 use crate::wake::Wake;
 use buslane_core::{Message, Outcome, Settle, Source, room_after};
@@ -74,7 +74,12 @@ pub(super) enum Read {
 }
 
 impl Assignment {
-    pub(super) fn new(source: Source, generation: u64, settle_first: bool, mail: &Arc<Mail>) -> Arc<Self> {
+    pub(super) fn new(
+        source: Source,
+        generation: u64,
+        settle_first: bool,
+        mail: &Arc<Mail>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             source: Arc::new(source),
             generation,
@@ -86,13 +91,18 @@ impl Assignment {
         })
     }
 
-    /// How many more messages may be put in. When none, the reader wakes the polling thread once there is room.
+    /// How many more messages may be put in. When none, the reader wakes the polling thread once
+    /// there is room.
     pub(super) fn room(&self) -> usize {
         let mut inbox = self.inbox.lock();
         if inbox.ended {
             return 0;
         }
-        let room = if inbox.bytes < READ_AHEAD_BYTES { READ_AHEAD.saturating_sub(inbox.messages.len()) } else { 0 };
+        let room = if inbox.bytes < READ_AHEAD_BYTES {
+            READ_AHEAD.saturating_sub(inbox.messages.len())
+        } else {
+            0
+        };
         inbox.full = room == 0;
         room
     }
@@ -197,8 +207,8 @@ impl Assignment {
     }
 }
 
-/// The sink of one batch. The deliveries of a batch count references to this instead of to the assignment, so that
-/// threads that settle different batches do not share that counter.
+/// The sink of one batch. The deliveries of a batch count references to this instead of to the
+/// assignment, so that threads that settle different batches do not share that counter.
 pub(super) struct Lot(pub(super) Arc<Assignment>);
 
 impl Settle for Lot {

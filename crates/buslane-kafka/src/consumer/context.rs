@@ -1,7 +1,7 @@
 //! Where librdkafka calls back: rebalances, logs and errors.
 //!
-//! The polling thread holds the lock of the owner except while it polls the client, which is when a rebalance calls
-//! back, on that thread. So the lock is never waited for.
+//! The polling thread holds the lock of the owner except while it polls the client, which is when a
+//! rebalance calls back, on that thread. So the lock is never waited for.
 
 use super::owner::Owner;
 use crate::reasons::Reasons;
@@ -55,7 +55,12 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
         let mut owner = self.owner.lock();
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let answer = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {

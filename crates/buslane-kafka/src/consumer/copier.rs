@@ -1,15 +1,16 @@
-//! Copies messages out of librdkafka's memory, where each keeps the whole answer of the broker alive.
+//! Copies messages out of librdkafka's memory, where each keeps the whole answer of the broker
+//! alive.
 //!
-//! On the polling thread and at once: there the message is still in the processor's cache, and reading it a second
-//! time on another core costs more than the copy.
+//! On the polling thread and at once: there the message is still in the processor's cache, and
+//! reading it a second time on another core costs more than the copy.
 
 use crate::native::Fetched;
 use buslane_core::{Message, Route, Source};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
 
-/// Bytes of a chunk that small messages are cut from. One that waits long keeps its chunk alive, so a chunk is a page
-/// and not a batch.
+/// Bytes of a chunk that small messages are cut from. One that waits long keeps its chunk alive, so
+/// a chunk is a page and not a batch.
 const CHUNK: usize = 4_096;
 
 #[derive(Default)]

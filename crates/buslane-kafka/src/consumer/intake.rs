@@ -22,7 +22,12 @@ impl Intake for KafkaIntake {
         &self.assignment.source
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>> {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> Poll<Option<usize>> {
         let (messages, settled) = match self.assignment.take(max, cx) {
             Read::Some { messages, settled } => (messages, settled),
             Read::Ended => return Poll::Ready(None),

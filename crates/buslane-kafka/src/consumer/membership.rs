@@ -1,8 +1,9 @@
-//! What a member holds of its group, as a state machine: assignments, deliveries, settlements, revocations and answers
-//! to commits go in; where to read, what to commit and what may be let go come out. No client, no clock, no thread.
+//! What a member holds of its group, as a state machine: assignments, deliveries, settlements,
+//! revocations and answers to commits go in; where to read, what to commit and what may be let go
+//! come out. No client, no clock, no thread.
 //!
-//! Each assignment has a generation of its own, and everything that is said of it names that. What is said of one that
-//! was let go changes nothing.
+//! Each assignment has a generation of its own, and everything that is said of it names that. What
+//! is said of one that was let go changes nothing.
 
 use buslane_core::Topic;
 use buslane_offsets::{
@@ -35,7 +36,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// A new assignment.
 pub(crate) struct Assigned {
     pub(crate) generation: u64,
-    /// Where to read from; `None` leaves it to the client's rule for groups that have committed nothing.
+    /// Where to read from; `None` leaves it to the client's rule for groups that have committed
+    /// nothing.
     pub(crate) from: Option<u64>,
     /// Why the metadata of the last commit was not used.
     pub(crate) unreadable: Option<MetadataError>,
@@ -101,16 +103,19 @@ impl Membership {
         let generation = self.generations;
         let limits = Limits::default();
         let mut unreadable = None;
-        let tracker = committed.map(|(offset, metadata)| match decode(metadata, offset, limits.span) {
-            Ok(done) => Tracker::restore(done, limits),
-            Err(error) => {
-                unreadable = Some(error);
-                Tracker::new(offset, limits)
-            }
-        });
+        let tracker =
+            committed.map(|(offset, metadata)| match decode(metadata, offset, limits.span) {
+                Ok(done) => Tracker::restore(done, limits),
+                Err(error) => {
+                    unreadable = Some(error);
+                    Tracker::new(offset, limits)
+                }
+            });
         self.by_place.insert(place.clone(), generation);
-        self.held
-            .insert(generation, Held { place, tracker, running: 0, committed: committed.map(|(offset, _)| offset) });
+        self.held.insert(
+            generation,
+            Held { place, tracker, running: 0, committed: committed.map(|(offset, _)| offset) },
+        );
         Assigned { generation, from: committed.map(|(offset, _)| offset), unreadable }
     }
 
@@ -122,7 +127,9 @@ impl Membership {
     /// Offsets that may arrive before [`Arrival::Wait`].
     pub(crate) fn room(&self, generation: u64) -> usize {
         match self.held.get(&generation) {
-            Some(Held { tracker: Some(tracker), .. }) => usize::try_from(tracker.room()).unwrap_or(usize::MAX),
+            Some(Held { tracker: Some(tracker), .. }) => {
+                usize::try_from(tracker.room()).unwrap_or(usize::MAX)
+            }
             Some(_) => usize::MAX,
             None => 0,
         }
@@ -142,7 +149,8 @@ impl Membership {
         }
     }
 
-    /// Messages were settled, or given back. Returns where to read again, if something was given back.
+    /// Messages were settled, or given back. Returns where to read again, if something was given
+    /// back.
     pub(crate) fn settled(&mut self, generation: u64, done: &[u64], back: &[u64]) -> Option<u64> {
         let held = self.held.get_mut(&generation)?;
         let tracker = held.tracker.as_mut()?;
@@ -175,7 +183,8 @@ impl Membership {
         self.held.get(&generation)?.tracker.as_ref().map(Tracker::low)
     }
 
-    /// How many messages below which offset are not settled, once something of the partition is known.
+    /// How many messages below which offset are not settled, once something of the partition is
+    /// known.
     pub(crate) fn open(&self, generation: u64) -> Option<(u64, u64)> {
         self.held.get(&generation)?.tracker.as_ref().map(|tracker| (tracker.open(), tracker.next()))
     }
@@ -187,7 +196,11 @@ impl Membership {
 
     /// Messages of these that are being handled.
     pub(crate) fn running(&self, generations: &[u64]) -> u64 {
-        generations.iter().filter_map(|generation| self.held.get(generation)).map(|held| held.running).sum()
+        generations
+            .iter()
+            .filter_map(|generation| self.held.get(generation))
+            .map(|held| held.running)
+            .sum()
     }
 
     /// Everything that is held.
@@ -198,7 +211,8 @@ impl Membership {
     /// What to commit now, if it is time to.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Commit> {
         let last = *self.last_commit.get_or_insert(now);
-        let interval = if self.refused { self.rules.interval.min(AGAIN) } else { self.rules.interval };
+        let interval =
+            if self.refused { self.rules.interval.min(AGAIN) } else { self.rules.interval };
         let is_time = self.settled >= self.rules.every || now.duration_since(last) >= interval;
         if !is_time || self.is_committing() {
             return Vec::new();
@@ -240,7 +254,11 @@ impl Membership {
         let mut taken = 0;
         self.refused = false;
         for Commit { generation, place, offer } in std::mem::take(&mut self.sent) {
-            let Some(Held { tracker: Some(tracker), committed, .. }) = self.held.get_mut(&generation) else { continue };
+            let Some(Held { tracker: Some(tracker), committed, .. }) =
+                self.held.get_mut(&generation)
+            else {
+                continue;
+            };
             if is_refused(&place) {
                 self.refused = true;
                 tracker.refused(&offer);

@@ -1,4 +1,5 @@
-//! Everything that the polling thread owns: what it reads, what it has handed out, and what it commits.
+//! Everything that the polling thread owns: what it reads, what it has handed out, and what it
+//! commits.
 
 mod commits;
 mod lag;
@@ -113,9 +114,15 @@ impl Owner {
 
     /// How long the polling thread may rest.
     pub(super) fn patience(&self) -> Duration {
-        let soon =
-            if self.readings.values().any(|reading| reading.reread.is_some()) { REREAD_PAUSE } else { Duration::MAX };
-        self.membership.until_due(Instant::now()).clamp(Duration::from_millis(1), Duration::from_millis(100)).min(soon)
+        let soon = if self.readings.values().any(|reading| reading.reread.is_some()) {
+            REREAD_PAUSE
+        } else {
+            Duration::MAX
+        };
+        self.membership
+            .until_due(Instant::now())
+            .clamp(Duration::from_millis(1), Duration::from_millis(100))
+            .min(soon)
     }
 
     fn collect_settlements(&mut self, now: Instant) {
@@ -166,7 +173,8 @@ impl Owner {
         self.mail.draining.store(false, Ordering::SeqCst);
     }
 
-    /// From now on messages of a topic are settled before they are handed out, also those that nobody has read yet.
+    /// From now on messages of a topic are settled before they are handed out, also those that
+    /// nobody has read yet.
     pub(super) fn settle_first(&mut self, topic: &Topic) {
         self.settle_first.insert(topic.clone());
         for (generation, reading) in &mut self.readings {
@@ -183,12 +191,17 @@ impl Owner {
     /// Ends the intakes of one topic.
     pub(super) fn end_topic(&mut self, topic: &Topic) {
         self.settle_first.remove(topic);
-        let generations: Vec<_> =
-            self.readings.iter().filter(|(_, reading)| reading.place.topic == *topic).map(|(at, _)| *at).collect();
+        let generations: Vec<_> = self
+            .readings
+            .iter()
+            .filter(|(_, reading)| reading.place.topic == *topic)
+            .map(|(at, _)| *at)
+            .collect();
         self.end(&generations);
     }
 
-    /// Topics whose intakes have ended while the group still counts the partitions as this member's.
+    /// Topics whose intakes have ended while the group still counts the partitions as this
+    /// member's.
     pub(super) fn ending_topics(&self) -> BTreeSet<Topic> {
         let ended = self.readings.values().filter(|reading| reading.queue.is_none());
         ended.map(|reading| reading.place.topic.clone()).collect()

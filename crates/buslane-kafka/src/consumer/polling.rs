@@ -7,7 +7,9 @@ use crate::{
     native::has_events,
     wake::Wake,
 };
-use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, SubscribeOptions, SymptomKind, Topic, excerpt};
+use buslane_core::{
+    BrokerError, BrokerEvent, EventQueue, Lag, SubscribeOptions, SymptomKind, Topic, excerpt,
+};
 use crossbeam_channel::{Receiver, TryRecvError};
 use rdkafka::{
     Message as _,
@@ -151,7 +153,8 @@ impl Polling {
                 None => {}
                 Some(Ok(message)) => {
                     // Partitions have queues of their own; a message here would go lost.
-                    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+                    let (topic, partition, offset) =
+                        (message.topic(), message.partition(), message.offset());
                     warn!(topic, partition, offset, "message outside of its partition's queue");
                 }
                 Some(Err(error)) => self.trouble(&error),
@@ -164,7 +167,9 @@ impl Polling {
         loop {
             match self.commands.try_recv() {
                 Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) | Ok(Command::Abandon) => return Some(End::Abandoned),
+                Err(TryRecvError::Disconnected) | Ok(Command::Abandon) => {
+                    return Some(End::Abandoned);
+                }
                 Ok(Command::Subscribe { topics, answer }) => {
                     let _ = answer.send(self.subscribed.add(topics, &self.client));
                 }
@@ -179,13 +184,16 @@ impl Polling {
                 }
                 Ok(Command::Token { token, answer }) => {
                     let handed = token.hand_to(self.client.client());
-                    let _ = answer.send(handed.map_err(|reason| BrokerError::Unreachable { reason }));
+                    let _ =
+                        answer.send(handed.map_err(|reason| BrokerError::Unreachable { reason }));
                 }
                 Ok(Command::StopReading { answer }) => {
                     self.client.context().owner.lock().stop();
                     let _ = answer.send(());
                 }
-                Ok(Command::Close { until, deadline, answer }) => return Some(End::Closed { until, deadline, answer }),
+                Ok(Command::Close { until, deadline, answer }) => {
+                    return Some(End::Closed { until, deadline, answer });
+                }
             }
         }
     }
@@ -227,7 +235,8 @@ impl Polling {
         self.events.push(BrokerEvent::Reconnected);
     }
 
-    /// Looks whether a lost broker is back, and whether there is one to ask at all: the client itself tells of neither.
+    /// Looks whether a lost broker is back, and whether there is one to ask at all: the client
+    /// itself tells of neither.
     fn probe(&mut self) {
         if Instant::now() < self.probe_at {
             return;
@@ -259,11 +268,17 @@ impl Polling {
         };
         let mut owner = self.client.context().owner.lock();
         owner.set_draining(false);
-        owner.commit_all(&self.client, until.saturating_duration_since(Instant::now()).max(LAST_COMMIT));
+        owner.commit_all(
+            &self.client,
+            until.saturating_duration_since(Instant::now()).max(LAST_COMMIT),
+        );
         if open == 0 {
             return Ok(());
         }
-        Err(BrokerError::Timeout { what: format!("{open} open deliveries of group {}", self.group), deadline })
+        Err(BrokerError::Timeout {
+            what: format!("{open} open deliveries of group {}", self.group),
+            deadline,
+        })
     }
 
     /// Leaves the group. Dropping the client, on this thread, closes it and waits for that; one

@@ -53,7 +53,11 @@ impl Subscribed {
         if self.topics.len() == before { Ok(()) } else { self.send(client) }
     }
 
-    pub(super) fn remove(&mut self, topic: &Topic, client: &BaseConsumer<Context>) -> Result<(), BrokerError> {
+    pub(super) fn remove(
+        &mut self,
+        topic: &Topic,
+        client: &BaseConsumer<Context>,
+    ) -> Result<(), BrokerError> {
         if !self.topics.remove(topic) {
             return Ok(());
         }
@@ -65,7 +69,8 @@ impl Subscribed {
     pub(super) fn follow(&mut self, client: &BaseConsumer<Context>) {
         let asks = self.ask_at.is_some_and(|at| Instant::now() >= at);
         if !asks
-            && (self.returning.is_empty() || self.returning.is_subset(&client.context().owner.lock().ending_topics()))
+            && (self.returning.is_empty()
+                || self.returning.is_subset(&client.context().owner.lock().ending_topics()))
         {
             return;
         }
@@ -74,8 +79,9 @@ impl Subscribed {
         }
     }
 
-    /// Tells the client what to read. A topic that comes back before the group has taken it away is left out until it
-    /// has: the client would join both changes to none, and nothing would read the partitions again.
+    /// Tells the client what to read. A topic that comes back before the group has taken it away is
+    /// left out until it has: the client would join both changes to none, and nothing would read
+    /// the partitions again.
     fn send(&mut self, client: &BaseConsumer<Context>) -> Result<(), BrokerError> {
         let context = client.context();
         let ending = context.owner.lock().ending_topics();
@@ -89,21 +95,29 @@ impl Subscribed {
         let had_asked = self.ask_at.take().is_some();
         let wanted: BTreeSet<Topic> = self.topics.difference(&ending).cloned().collect();
         let changes = !self.told.is_empty() && !wanted.is_empty();
-        let wanted = if changes && must_name(client) { self.named(&wanted, client) } else { wanted };
+        let wanted =
+            if changes && must_name(client) { self.named(&wanted, client) } else { wanted };
         if wanted == self.told {
             if had_asked && self.ask_at.is_none() {
-                // What it waited for is not wanted any more, and no change of the group will say that it has its share.
+                // What it waited for is not wanted any more, and no change of the group will say
+                // that it has its share.
                 context.rests();
             }
             return Ok(());
         }
-        tell(client, &wanted).map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        tell(client, &wanted)
+            .map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
         self.told = wanted;
         Ok(())
     }
 
-    /// Those of `wanted` that the brokers know; what the client was told last when none of them answers.
-    fn named(&mut self, wanted: &BTreeSet<Topic>, client: &BaseConsumer<Context>) -> BTreeSet<Topic> {
+    /// Those of `wanted` that the brokers know; what the client was told last when none of them
+    /// answers.
+    fn named(
+        &mut self,
+        wanted: &BTreeSet<Topic>,
+        client: &BaseConsumer<Context>,
+    ) -> BTreeSet<Topic> {
         let again = Some(Instant::now() + NAMING_PAUSE);
         let named = match named(client.client(), wanted, NAMING) {
             Ok(named) => named,
@@ -126,9 +140,10 @@ impl Subscribed {
     }
 }
 
-/// A member that reads nothing leaves its group. Where the broker shares out, it stays without a topic: librdkafka 2.12 does not find
-/// back if a rebalance was on its way when it left (it takes itself for a member, and waits for ever or sends a heartbeat that the
-/// broker calls invalid, which is fatal).
+/// A member that reads nothing leaves its group. Where the broker shares out, it stays without a
+/// topic: librdkafka 2.12 does not find back if a rebalance was on its way when it left (it takes
+/// itself for a member, and waits for ever or sends a heartbeat that the broker calls invalid,
+/// which is fatal).
 fn tell(client: &BaseConsumer<Context>, topics: &BTreeSet<Topic>) -> KafkaResult<()> {
     if !topics.is_empty() {
         return client.subscribe(&topics.iter().map(Topic::as_str).collect::<Vec<_>>());
@@ -140,11 +155,13 @@ fn tell(client: &BaseConsumer<Context>, topics: &BTreeSet<Topic>) -> KafkaResult
     client.subscribe(&[NO_TOPIC])
 }
 
-/// Whether a change of the client's list waits until brokers have named its topics. A client whose list changes to topics that it
-/// has never heard of, while it joins a group that it had left or was thrown out of, ends the process by an assertion, where
-/// rebalances take a part (`rd_kafka_cgrp_modify_subscription` of librdkafka 2.12, not mended in any release so far). Who has asked
-/// has heard. Not before the first group: then all that comes one by one is joined at once, because the client has to ask itself.
-/// Where the broker shares out nothing is asserted.
+/// Whether a change of the client's list waits until brokers have named its topics. A client whose
+/// list changes to topics that it has never heard of, while it joins a group that it had left or
+/// was thrown out of, ends the process by an assertion, where rebalances take a part
+/// (`rd_kafka_cgrp_modify_subscription` of librdkafka 2.12, not mended in any release so far). Who
+/// has asked has heard. Not before the first group: then all that comes one by one is joined at
+/// once, because the client has to ask itself. Where the broker shares out nothing is asserted.
 fn must_name(client: &BaseConsumer<Context>) -> bool {
-    client.context().is_barrier && matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative)
+    client.context().is_barrier
+        && matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative)
 }

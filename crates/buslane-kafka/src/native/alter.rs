@@ -1,5 +1,5 @@
-//! Changes single settings of a topic and leaves its others alone. rdkafka has only the older call, which resets what
-//! it does not name.
+//! Changes single settings of a topic and leaves its others alone. rdkafka has only the older call,
+//! which resets what it does not name.
 
 use rdkafka::{bindings as sys, client::Client, client::ClientContext, types::RDKafkaRespErr};
 use std::{
@@ -17,13 +17,17 @@ pub(crate) fn alter_topic<C: ClientContext>(
 ) -> Result<(), String> {
     let topic = CString::new(topic).map_err(|error| error.to_string())?;
     let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: client and names are alive during the calls; what is made here is destroyed here, once, and results are
-    // read before the event that keeps them is destroyed.
+    // SAFETY: client and names are alive during the calls; what is made here is destroyed here,
+    // once, and results are read before the event that keeps them is destroyed.
     unsafe {
-        let resource =
-            sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic.as_ptr());
+        let resource = sys::rd_kafka_ConfigResource_new(
+            sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
+            topic.as_ptr(),
+        );
         for (name, value) in settings {
-            let (Ok(name), Ok(value)) = (CString::new(*name), CString::new(value.as_str())) else { continue };
+            let (Ok(name), Ok(value)) = (CString::new(*name), CString::new(value.as_str())) else {
+                continue;
+            };
             let error = sys::rd_kafka_ConfigResource_add_incremental_config(
                 resource,
                 name.as_ptr(),
@@ -39,7 +43,13 @@ pub(crate) fn alter_topic<C: ClientContext>(
         }
         let queue = sys::rd_kafka_queue_new(client.native_ptr());
         let mut resources = [resource];
-        sys::rd_kafka_IncrementalAlterConfigs(client.native_ptr(), resources.as_mut_ptr(), 1, ptr::null(), queue);
+        sys::rd_kafka_IncrementalAlterConfigs(
+            client.native_ptr(),
+            resources.as_mut_ptr(),
+            1,
+            ptr::null(),
+            queue,
+        );
         let event = sys::rd_kafka_queue_poll(queue, patience);
         let answer = if event.is_null() {
             Err("the broker has not answered".to_owned())
@@ -48,8 +58,11 @@ pub(crate) fn alter_topic<C: ClientContext>(
         } else {
             let mut count = 0;
             let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event);
-            let answers = sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &raw mut count);
-            if count == 0 || sys::rd_kafka_ConfigResource_error(*answers) == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+            let answers =
+                sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &raw mut count);
+            if count == 0
+                || sys::rd_kafka_ConfigResource_error(*answers)
+                    == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
             {
                 Ok(())
             } else {

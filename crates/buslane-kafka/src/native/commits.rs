@@ -35,13 +35,17 @@ pub(crate) struct CommitAnswer {
 }
 
 extern "C" fn on_answer(_: *mut sys::rd_kafka_t, wake: *mut c_void) {
-    // SAFETY: `wake` is the `Wake` that `Commits` holds; the callback is switched off before that is dropped.
+    // SAFETY: `wake` is the `Wake` that `Commits` holds; the callback is switched off before that
+    // is dropped.
     let wake = unsafe { &*wake.cast_const().cast::<Wake>() };
     wake.wake();
 }
 
 impl Commits {
-    pub(crate) fn new<C: ConsumerContext>(consumer: &BaseConsumer<C>, wake: &Arc<Wake>) -> Option<Self> {
+    pub(crate) fn new<C: ConsumerContext>(
+        consumer: &BaseConsumer<C>,
+        wake: &Arc<Wake>,
+    ) -> Option<Self> {
         // SAFETY: the client is alive; the `Wake` lives as long as the callback, see `Drop`.
         unsafe {
             let queue = NonNull::new(sys::rd_kafka_queue_new(consumer.client().native_ptr()))?;
@@ -73,7 +77,8 @@ impl Commits {
     /// The next answer, waiting at most `patience`.
     pub(crate) fn answer(&self, patience: Duration) -> Option<CommitAnswer> {
         let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue is alive; the event is ours to destroy, and the list in it lives as long.
+        // SAFETY: the queue is alive; the event is ours to destroy, and the list in it lives as
+        // long.
         unsafe {
             let event = sys::rd_kafka_queue_poll(self.queue.as_ptr(), patience);
             if event.is_null() {
@@ -101,7 +106,8 @@ fn failure(error: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
 
 impl Drop for Commits {
     fn drop(&mut self) {
-        // SAFETY: the queue is alive until the second call; a callback that runs now holds its lock.
+        // SAFETY: the queue is alive until the second call; a callback that runs now holds its
+        // lock.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.queue.as_ptr());

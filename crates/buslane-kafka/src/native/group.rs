@@ -1,5 +1,5 @@
-//! What a group has committed, asked by name through any client. rdkafka asks only for the group of a consumer, on the thread that
-//! polls it.
+//! What a group has committed, asked by name through any client. rdkafka asks only for the group of
+//! a consumer, on the thread that polls it.
 
 use rdkafka::{
     bindings as sys,
@@ -13,8 +13,8 @@ use std::{
     time::Duration,
 };
 
-/// The offsets that `group` has committed for these partitions of topics; one that is missing has none. Blocks until the broker
-/// has answered, at most `patience`.
+/// The offsets that `group` has committed for these partitions of topics; one that is missing has
+/// none. Blocks until the broker has answered, at most `patience`.
 ///
 /// # Errors
 /// Why there is no answer.
@@ -25,11 +25,13 @@ pub(crate) fn committed<C: ClientContext>(
     patience: Duration,
 ) -> Result<HashMap<(String, i32), u64>, String> {
     let group = CString::new(group).map_err(|error| error.to_string())?;
-    let names = partitions.iter().map(|(topic, partition)| Ok((CString::new(topic.as_str())?, *partition)));
-    let names = names.collect::<Result<Vec<_>, std::ffi::NulError>>().map_err(|error| error.to_string())?;
+    let names =
+        partitions.iter().map(|(topic, partition)| Ok((CString::new(topic.as_str())?, *partition)));
+    let names =
+        names.collect::<Result<Vec<_>, std::ffi::NulError>>().map_err(|error| error.to_string())?;
     let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: client and names are alive during the calls, which copy them; what is made here is destroyed here, once, and the
-    // answer is read before the event that keeps it is destroyed.
+    // SAFETY: client and names are alive during the calls, which copy them; what is made here is
+    // destroyed here, once, and the answer is read before the event that keeps it is destroyed.
     unsafe {
         let list = sys::rd_kafka_topic_partition_list_new(i32::try_from(names.len()).unwrap_or(0));
         for (topic, partition) in &names {
@@ -43,7 +45,13 @@ pub(crate) fn committed<C: ClientContext>(
         );
         sys::rd_kafka_AdminOptions_set_request_timeout(options, patience, ptr::null_mut(), 0);
         let queue = sys::rd_kafka_queue_new(client.native_ptr());
-        sys::rd_kafka_ListConsumerGroupOffsets(client.native_ptr(), &raw mut question, 1, options, queue);
+        sys::rd_kafka_ListConsumerGroupOffsets(
+            client.native_ptr(),
+            &raw mut question,
+            1,
+            options,
+            queue,
+        );
         let event = sys::rd_kafka_queue_poll(queue, patience);
         let answer = if event.is_null() {
             Err("the broker has not answered".to_owned())

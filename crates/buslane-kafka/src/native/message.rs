@@ -10,7 +10,8 @@ use std::{
     slice,
 };
 
-/// A message that lies in librdkafka's memory, next to others of the same answer: short-lived, or it keeps them all.
+/// A message that lies in librdkafka's memory, next to others of the same answer: short-lived, or
+/// it keeps them all.
 ///
 /// Must be dropped while its client is alive.
 pub(crate) struct Fetched(NonNull<sys::rd_kafka_message_t>);
@@ -75,9 +76,17 @@ impl Fetched {
         let mut headers = Headers::builder_in(arena);
         for index in 0.. {
             let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
-            // SAFETY: the list is alive as long as the message; an index behind its end is answered with an error.
-            let answer =
-                unsafe { sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len) };
+            // SAFETY: the list is alive as long as the message; an index behind its end is answered
+            // with an error.
+            let answer = unsafe {
+                sys::rd_kafka_header_get_all(
+                    list,
+                    index,
+                    &raw mut name,
+                    &raw mut value,
+                    &raw mut len,
+                )
+            };
             if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                 break;
             }

@@ -1,7 +1,8 @@
-//! What librdkafka can do and rdkafka has no safe call for: reading batches from a partition's own queue, hearing of
-//! commits, what a group has committed, whether events wait, changing one setting of a topic, which topics there are, where a partition ends, the
-//! token of a login, records without copies of their names, and brokers for a client that runs. The only unsafe code of
-//! this crate.
+//! What librdkafka can do and rdkafka has no safe call for: reading batches from a partition's own
+//! queue, hearing of commits, what a group has committed, whether events wait, changing one setting
+//! of a topic, which topics there are, where a partition ends, the token of a login, records
+//! without copies of their names, and brokers for a client that runs. The only unsafe code of this
+//! crate.
 
 #![allow(unsafe_code, reason = "calls into librdkafka; each block says why it is sound")]
 

@@ -1,5 +1,5 @@
-//! Hands a record to the client. rdkafka's own call copies the topic and the name of each header once more, to end them
-//! with a zero byte: five allocations a record.
+//! Hands a record to the client. rdkafka's own call copies the topic and the name of each header
+//! once more, to end them with a zero byte: five allocations a record.
 
 use buslane_core::{Headers, Record};
 use rdkafka::{
@@ -11,20 +11,22 @@ use rdkafka::{
 };
 use std::{ffi::CStr, ptr};
 
-/// Queues a copy of `record`. Its ticket comes to the delivery callback of the client, or back with the error.
+/// Queues a copy of `record`. Its ticket comes to the delivery callback of the client, or back with
+/// the error.
 pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
     client: &Client<C>,
     topic: &CStr,
     record: &Record,
     ticket: T,
 ) -> Result<(), (RDKafkaErrorCode, T)> {
-    let (key, key_len) = record.key.as_ref().map_or((ptr::null(), 0), |key| (key.as_ptr(), key.len()));
+    let (key, key_len) =
+        record.key.as_ref().map_or((ptr::null(), 0), |key| (key.as_ptr(), key.len()));
     // An empty body has an address, and none at all has none.
     let payload = if record.is_null { ptr::null() } else { record.payload.as_ptr() };
     let headers = list(&record.headers);
     let ticket = ticket.into_ptr();
-    // SAFETY: all parts are alive during the call, which copies them; each word is followed by what librdkafka expects of
-    // it, and the list is its own once it has taken the record.
+    // SAFETY: all parts are alive during the call, which copies them; each word is followed by what
+    // librdkafka expects of it, and the list is its own once it has taken the record.
     let answer = unsafe {
         sys::rd_kafka_producev(
             client.native_ptr(),
@@ -77,7 +79,11 @@ fn list(headers: &Headers) -> *mut sys::rd_kafka_headers_t {
                 value.as_ptr().cast(),
                 value.len().cast_signed(),
             );
-            debug_assert_eq!(answer, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR, "the list is our own");
+            debug_assert_eq!(
+                answer,
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+                "the list is our own"
+            );
         }
         list
     }

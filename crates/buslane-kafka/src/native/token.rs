@@ -1,4 +1,5 @@
-//! Hands a client the token of its next login. rdkafka has only a callback, which the admin client never calls.
+//! Hands a client the token of its next login. rdkafka has only a callback, which the admin client
+//! never calls.
 
 use rdkafka::{
     bindings as sys,
@@ -19,11 +20,12 @@ pub(crate) fn set_token<C: ClientContext>(
     principal: &str,
     expires_ms: i64,
 ) -> Result<(), String> {
-    let text = |text: &str| CString::new(text).map_err(|_| "the token holds a zero byte".to_owned());
+    let text =
+        |text: &str| CString::new(text).map_err(|_| "the token holds a zero byte".to_owned());
     let (token, principal) = (text(token)?, text(principal)?);
     let mut reason = [0; REASON_BYTES];
-    // SAFETY: client and texts are alive during the call, which copies them; the reason is at most as long as told and
-    // ends with a zero byte.
+    // SAFETY: client and texts are alive during the call, which copies them; the reason is at most
+    // as long as told and ends with a zero byte.
     unsafe {
         let code = sys::rd_kafka_oauthbearer_set_token(
             client.native_ptr(),

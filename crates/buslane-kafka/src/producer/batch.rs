@@ -26,7 +26,8 @@ struct State {
 
 impl Batch {
     pub(crate) fn new(target: Arc<Target>, count: usize) -> Arc<Self> {
-        let state = State { answers: vec![Err(PublishError::Closed); count], left: count, publisher: None };
+        let state =
+            State { answers: vec![Err(PublishError::Closed); count], left: count, publisher: None };
         Arc::new(Self { target, begun: Instant::now(), state: Mutex::new(state) })
     }
 
@@ -38,7 +39,8 @@ impl Batch {
         self.begun.elapsed()
     }
 
-    /// The right and the duty to answer the record at this place. Each is asked for once, or again when it was given back.
+    /// The right and the duty to answer the record at this place. Each is asked for once, or again
+    /// when it was given back.
     pub(super) fn ticket(self: &Arc<Self>, at: usize) -> Box<Ticket> {
         Box::new(Ticket { batch: Some(Arc::clone(self)), at })
     }
@@ -71,7 +73,8 @@ impl Future for Answers {
     }
 }
 
-/// One record on its way. Dropped without an answer, the record counts as refused by a closed client.
+/// One record on its way. Dropped without an answer, the record counts as refused by a closed
+/// client.
 pub(crate) struct Ticket {
     batch: Option<Arc<Batch>>,
     at: usize,

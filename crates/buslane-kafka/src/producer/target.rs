@@ -1,9 +1,11 @@
-//! A topic that may be published to, and which of its partitions have acknowledged a record of this producer.
+//! A topic that may be published to, and which of its partitions have acknowledged a record of this
+//! producer.
 //!
-//! Kafka takes any sequence number from a producer that a partition knows nothing of. So when the first batch of a
-//! producer is refused because the partition has no leader yet, and the second, already on its way, is taken, the broker
-//! calls the repeated first batch a duplicate, and librdkafka calls it delivered: the records are gone. Once a partition
-//! has acknowledged something, a gap is refused, and a duplicate is one.
+//! Kafka takes any sequence number from a producer that a partition knows nothing of. So when the
+//! first batch of a producer is refused because the partition has no leader yet, and the second,
+//! already on its way, is taken, the broker calls the repeated first batch a duplicate, and
+//! librdkafka calls it delivered: the records are gone. Once a partition has acknowledged
+//! something, a gap is refused, and a duplicate is one.
 
 use buslane_core::Topic;
 use std::{

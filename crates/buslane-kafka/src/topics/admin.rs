@@ -1,8 +1,10 @@
-//! The client that changes topics: there is one while something is done to a topic, and none at rest. Of an idle one nobody would read
-//! what it has to say: each line and each error of an outage would stay in memory for as long as it lives.
+//! The client that changes topics: there is one while something is done to a topic, and none at
+//! rest. Of an idle one nobody would read what it has to say: each line and each error of an outage
+//! would stay in memory for as long as it lives.
 
 use rdkafka::{
-    ClientConfig, admin::AdminClient, client::DefaultClientContext, config::FromClientConfig, error::KafkaResult,
+    ClientConfig, admin::AdminClient, client::DefaultClientContext, config::FromClientConfig,
+    error::KafkaResult,
 };
 use std::{ops::Deref, thread};
 
@@ -29,6 +31,10 @@ impl Drop for Admin {
     fn drop(&mut self) {
         let client = self.0.take();
         // Without a thread to be had it ends here.
-        drop(thread::Builder::new().name("buslane-kafka-admin-end".to_owned()).spawn(move || drop(client)));
+        drop(
+            thread::Builder::new()
+                .name("buslane-kafka-admin-end".to_owned())
+                .spawn(move || drop(client)),
+        );
     }
 }

@@ -31,10 +31,17 @@ mod tests {
     #[test]
     fn k3_only_ranges_of_equal_topics_stay_together() {
         let topics = ["a", "b", "c"].map(|name| Topic::new(name).expect("a good name"));
-        let of = |partitions: &[u32]| topics.iter().zip(partitions.iter().copied()).collect::<Vec<_>>();
-        for assignment in [Assignment::CooperativeSticky, Assignment::RoundRobin, Assignment::Broker] {
+        let of =
+            |partitions: &[u32]| topics.iter().zip(partitions.iter().copied()).collect::<Vec<_>>();
+        for assignment in
+            [Assignment::CooperativeSticky, Assignment::RoundRobin, Assignment::Broker]
+        {
             assert_eq!(scatter(assignment, &of(&[])), None);
-            assert_eq!(scatter(assignment, &of(&[8])), None, "one topic has one owner of a partition");
+            assert_eq!(
+                scatter(assignment, &of(&[8])),
+                None,
+                "one topic has one owner of a partition"
+            );
             let reason = scatter(assignment, &of(&[8, 8])).expect("they may differ");
             assert!(reason.contains("consumer.assignment `range`"), "{reason}");
         }

@@ -15,11 +15,17 @@ use tokio::{
 
 impl Topics {
     /// What stands for the topic, or `None` when there is no such topic.
-    pub(crate) async fn settings(&self, topic: &Topic) -> Result<Option<TopicSettings>, BrokerError> {
+    pub(crate) async fn settings(
+        &self,
+        topic: &Topic,
+    ) -> Result<Option<TopicSettings>, BrokerError> {
         let Some(found) = self.find(topic).await? else { return Ok(None) };
         let admin = self.admin().await?;
         let resources = [ResourceSpecifier::Topic(topic)];
-        let answer = admin.describe_configs(&resources, &self.options()).await.map_err(|error| self.error(&error))?;
+        let answer = admin
+            .describe_configs(&resources, &self.options())
+            .await
+            .map_err(|error| self.error(&error))?;
         let mut settings = TopicSettings {
             partitions: Some(found.partitions),
             replication: Some(found.replicas),
@@ -31,10 +37,13 @@ impl Topics {
                 Err(Code::UnknownTopicOrPartition) => return Ok(None),
                 Err(error) => return Err(BrokerError::Unreachable { reason: error.to_string() }),
             };
-            let value = |name| resource.get(name).and_then(|entry| entry.value.as_deref()?.parse::<u64>().ok());
+            let value = |name| {
+                resource.get(name).and_then(|entry| entry.value.as_deref()?.parse::<u64>().ok())
+            };
             settings.retention = value(RETENTION).map(Duration::from_millis);
             settings.retention_bytes = value(RETENTION_BYTES);
-            settings.compression = resource.get(COMPRESSION).and_then(|entry| compression(entry.value.as_deref()?));
+            settings.compression =
+                resource.get(COMPRESSION).and_then(|entry| compression(entry.value.as_deref()?));
         }
         Ok(Some(settings))
     }
@@ -51,10 +60,15 @@ impl Topics {
         let stands = self.settings(topic).await?;
         let stands = match (stands, strategy) {
             (stands, TopicStrategy::Skip) => return Ok(stands.unwrap_or_default()),
-            (None, TopicStrategy::ValidateOnly) => return Err(BrokerError::UnknownTopic { topic: topic.clone() }),
+            (None, TopicStrategy::ValidateOnly) => {
+                return Err(BrokerError::UnknownTopic { topic: topic.clone() });
+            }
             (None, _) => {
                 self.create(topic, wanted).await?;
-                return self.settings(topic).await?.ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() });
+                return self
+                    .settings(topic)
+                    .await?
+                    .ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() });
             }
             (Some(stands), TopicStrategy::CreateOnly) => return Ok(stands),
             (Some(stands), _) => stands,
@@ -63,11 +77,20 @@ impl Topics {
             return validate(topic, wanted, &stands).map(|()| stands);
         }
         self.update(topic, wanted, &stands).await?;
-        self.settings(topic).await?.ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() })
+        self.settings(topic)
+            .await?
+            .ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() })
     }
 
-    async fn update(&self, topic: &Topic, wanted: &TopicSettings, stands: &TopicSettings) -> Result<(), BrokerError> {
-        let refuse = |setting, rule: String| Err(BrokerError::Setting { topic: topic.clone(), setting, rule });
+    async fn update(
+        &self,
+        topic: &Topic,
+        wanted: &TopicSettings,
+        stands: &TopicSettings,
+    ) -> Result<(), BrokerError> {
+        let refuse = |setting, rule: String| {
+            Err(BrokerError::Setting { topic: topic.clone(), setting, rule })
+        };
         if let Some(replication) = wanted.replication
             && Some(replication) != stands.replication
         {
@@ -79,25 +102,38 @@ impl Topics {
         }
         let (present, more) = (stands.partitions.unwrap_or(0), wanted.partitions.unwrap_or(0));
         if wanted.partitions.is_some() && more < present {
-            return refuse("partitions", format!("a topic never shrinks: {present} stand, {more} are wanted"));
+            return refuse(
+                "partitions",
+                format!("a topic never shrinks: {present} stand, {more} are wanted"),
+            );
         }
         if more > present && !wanted.expand {
-            return refuse("partitions", format!("{present} stand, {more} are wanted; keys move, so say `expand` too"));
+            return refuse(
+                "partitions",
+                format!("{present} stand, {more} are wanted; keys move, so say `expand` too"),
+            );
         }
         let mut changes = Vec::new();
         if let Some(retention) = wanted.retention.filter(|_| wanted.retention != stands.retention) {
             changes.push((RETENTION, retention.as_millis().to_string()));
         }
-        if let Some(bytes) = wanted.retention_bytes.filter(|_| wanted.retention_bytes != stands.retention_bytes) {
+        if let Some(bytes) =
+            wanted.retention_bytes.filter(|_| wanted.retention_bytes != stands.retention_bytes)
+        {
             changes.push((RETENTION_BYTES, bytes.to_string()));
         }
-        if let Some(compression) = wanted.compression.filter(|_| wanted.compression != stands.compression) {
+        if let Some(compression) =
+            wanted.compression.filter(|_| wanted.compression != stands.compression)
+        {
             changes.push((COMPRESSION, compression_name(compression).to_owned()));
         }
         if !changes.is_empty() {
             let admin = self.admin().await?;
             let (name, patience) = (topic.clone(), self.patience);
-            let answer = spawn_blocking(move || native::alter_topic(admin.inner(), &name, &changes, patience)).await;
+            let answer = spawn_blocking(move || {
+                native::alter_topic(admin.inner(), &name, &changes, patience)
+            })
+            .await;
             if let Err(reason) = answer.unwrap_or_else(|error| Err(error.to_string())) {
                 return refuse("settings", reason);
             }
@@ -114,7 +150,10 @@ impl Topics {
             }
             self.until_spread(topic, more).await?;
         }
-        if wanted.retention.is_some() || wanted.retention_bytes.is_some() || wanted.compression.is_some() {
+        if wanted.retention.is_some()
+            || wanted.retention_bytes.is_some()
+            || wanted.compression.is_some()
+        {
             self.until_set(topic, wanted).await?;
         }
         Ok(())
@@ -126,7 +165,8 @@ impl Topics {
         loop {
             let stands = self.settings(topic).await?.unwrap_or_default();
             let is_set = (wanted.retention.is_none() || wanted.retention == stands.retention)
-                && (wanted.retention_bytes.is_none() || wanted.retention_bytes == stands.retention_bytes)
+                && (wanted.retention_bytes.is_none()
+                    || wanted.retention_bytes == stands.retention_bytes)
                 && (wanted.compression.is_none() || wanted.compression == stands.compression);
             if is_set {
                 return Ok(());
@@ -151,7 +191,10 @@ const COMPRESSIONS: [(TopicCompression, &str); 6] = [
 
 /// As Kafka spells it.
 pub(super) fn compression_name(compression: TopicCompression) -> &'static str {
-    COMPRESSIONS.iter().find(|(known, _)| *known == compression).map_or("producer", |(_, name)| name)
+    COMPRESSIONS
+        .iter()
+        .find(|(known, _)| *known == compression)
+        .map_or("producer", |(_, name)| name)
 }
 
 fn compression(name: &str) -> Option<TopicCompression> {
@@ -159,7 +202,10 @@ fn compression(name: &str) -> Option<TopicCompression> {
 }
 
 pub(super) fn check(topic: &Topic, settings: &TopicSettings) -> Result<(), BrokerError> {
-    let zero = [("partitions", settings.partitions == Some(0)), ("replication", settings.replication == Some(0))];
+    let zero = [
+        ("partitions", settings.partitions == Some(0)),
+        ("replication", settings.replication == Some(0)),
+    ];
     for (setting, is_zero) in zero {
         if is_zero {
             let rule = "must be at least 1, found 0".to_owned();
@@ -173,7 +219,11 @@ pub(super) fn check(topic: &Topic, settings: &TopicSettings) -> Result<(), Broke
     Ok(())
 }
 
-fn validate(topic: &Topic, wanted: &TopicSettings, stands: &TopicSettings) -> Result<(), BrokerError> {
+fn validate(
+    topic: &Topic,
+    wanted: &TopicSettings,
+    stands: &TopicSettings,
+) -> Result<(), BrokerError> {
     let mut differences = Vec::new();
     let mut first = None;
     let mut compare = |setting: &'static str, wanted: Option<String>, stands: Option<String>| {
@@ -181,23 +231,39 @@ fn validate(topic: &Topic, wanted: &TopicSettings, stands: &TopicSettings) -> Re
             && Some(&wanted) != stands.as_ref()
         {
             first.get_or_insert(setting);
-            differences
-                .push(format!("{setting} is {}, wanted {wanted}", stands.unwrap_or_else(|| "not set".to_owned())));
+            differences.push(format!(
+                "{setting} is {}, wanted {wanted}",
+                stands.unwrap_or_else(|| "not set".to_owned())
+            ));
         }
     };
     let text = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
-    compare("partitions", wanted.partitions.map(|n| n.to_string()), stands.partitions.map(|n| n.to_string()));
-    compare("replication", wanted.replication.map(|n| n.to_string()), stands.replication.map(|n| n.to_string()));
+    compare(
+        "partitions",
+        wanted.partitions.map(|n| n.to_string()),
+        stands.partitions.map(|n| n.to_string()),
+    );
+    compare(
+        "replication",
+        wanted.replication.map(|n| n.to_string()),
+        stands.replication.map(|n| n.to_string()),
+    );
     compare("retention", text(wanted.retention), text(stands.retention));
     compare(
         "retention_bytes",
         wanted.retention_bytes.map(|n| n.to_string()),
         stands.retention_bytes.map(|n| n.to_string()),
     );
-    let name = |compression: Option<_>| compression.map(|compression| compression_name(compression).to_owned());
+    let name = |compression: Option<_>| {
+        compression.map(|compression| compression_name(compression).to_owned())
+    };
     compare("compression", name(wanted.compression), name(stands.compression));
     match first {
         None => Ok(()),
-        Some(setting) => Err(BrokerError::Setting { topic: topic.clone(), setting, rule: differences.join("; ") }),
+        Some(setting) => Err(BrokerError::Setting {
+            topic: topic.clone(),
+            setting,
+            rule: differences.join("; "),
+        }),
     }
 }

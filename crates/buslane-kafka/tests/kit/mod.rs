@@ -45,7 +45,8 @@ pub(crate) fn config(group: &str) -> KafkaConfig {
 }
 
 pub(crate) async fn connect(config: KafkaConfig) -> Feed {
-    let broker: Arc<dyn Broker> = Arc::new(KafkaBroker::connect(config).await.expect("a broker that answers"));
+    let broker: Arc<dyn Broker> =
+        Arc::new(KafkaBroker::connect(config).await.expect("a broker that answers"));
     Feed::new(broker, PATIENCE)
 }
 
@@ -74,14 +75,20 @@ pub(crate) async fn create(topic: &Topic, partitions: i32, settings: &[(&str, &s
         new = new.set(name, value);
     }
     let admin = admin();
-    let made = admin.create_topics(&[new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
+    let made =
+        admin.create_topics(&[new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
     made.expect("an answer").remove(0).expect("a new topic");
     // The controller answers a moment before the broker knows.
     until("the broker knows the topic", || {
         let known = admin.inner().fetch_metadata(Some(topic), PATIENCE).expect("an answer");
-        let partitions =
-            known.topics().iter().find(|known| known.name() == topic.as_str()).map(|topic| topic.partitions());
-        partitions.is_some_and(|known| !known.is_empty() && known.iter().all(|partition| partition.leader() >= 0))
+        let partitions = known
+            .topics()
+            .iter()
+            .find(|known| known.name() == topic.as_str())
+            .map(|topic| topic.partitions());
+        partitions.is_some_and(|known| {
+            !known.is_empty() && known.iter().all(|partition| partition.leader() >= 0)
+        })
     });
 }
 
@@ -125,7 +132,9 @@ pub(crate) fn ends(topic: &Topic, partitions: i32) -> Vec<(i32, i64)> {
 
 /// Waits until a group has committed `offset` or more for partition 0.
 pub(crate) fn until_committed(group: &str, topic: &Topic, offset: i64) {
-    until(&format!("a commit at {offset}"), || committed(group, topic).is_some_and(|found| found >= offset));
+    until(&format!("a commit at {offset}"), || {
+        committed(group, topic).is_some_and(|found| found >= offset)
+    });
 }
 
 /// Waits for a condition that asks a broker.
@@ -138,7 +147,8 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The offsets that stand in partition 0, as a foreign client reads them.
 pub(crate) fn stored(topic: &Topic) -> Vec<i64> {
-    let client: BaseConsumer = foreign(&[("group.id", "looks-only"), ("enable.partition.eof", "true")]);
+    let client: BaseConsumer =
+        foreign(&[("group.id", "looks-only"), ("enable.partition.eof", "true")]);
     let mut all = TopicPartitionList::new();
     all.add_partition_offset(topic, 0, Offset::Beginning).expect("an offset");
     client.assign(&all).expect("an assignment");

@@ -13,11 +13,13 @@ pub(crate) struct Cluster(BaseProducer);
 
 impl Cluster {
     pub(crate) fn new() -> Self {
-        let host: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client");
+        let host: BaseProducer =
+            ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client");
         // SAFETY: the cluster belongs to the client, which is alive.
         unsafe {
             let cluster = sys::rd_kafka_handle_mock_cluster(host.client().native_ptr());
-            // Five seconds between heartbeats otherwise, in which a member does not hear of another.
+            // Five seconds between heartbeats otherwise, in which a member does not hear of
+            // another.
             sys::rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(cluster, 50);
         }
         Self(host)

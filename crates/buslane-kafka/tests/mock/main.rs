@@ -1,5 +1,6 @@
-//! Kafka keeps the contract of all brokers, on the cluster that librdkafka plays by itself: no Java, no download, seconds.
-//! What it does not play is listed with the reason; the real broker (`contract`) shows that.
+//! Kafka keeps the contract of all brokers, on the cluster that librdkafka plays by itself: no
+//! Java, no download, seconds. What it does not play is listed with the reason; the real broker
+//! (`contract`) shows that.
 
 mod cluster;
 
@@ -26,7 +27,8 @@ const UNMET: [(&str, &str); 12] = [
     ("k6_skip_does_nothing", NO_ADMIN),
     ("k6_impossible_settings_are_refused", NO_ADMIN),
 ];
-const NEVER_FULL: &str = "a partition has no bound; tests/publish.rs fills the producer's queue instead";
+const NEVER_FULL: &str =
+    "a partition has no bound; tests/publish.rs fills the producer's queue instead";
 const NO_ADMIN: &str = "the cluster answers nothing that an admin client asks";
 const LARGE: u32 = 2 << 20;
 

@@ -45,23 +45,30 @@ impl Engine {
     }
 
     fn admit(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitError> {
-        self.scheduler.submit_as(batch, self.boxes.packer(self.now())).map_err(|refusal| match refusal {
-            Refusal::LaneFull => SubmitError::LaneFull { limit: self.bounds.lane_messages },
-            Refusal::Full => {
-                let (lanes, _) = self.scheduler.stats();
-                SubmitError::PoolFull { messages: lanes.open - lanes.parked, bytes: lanes.open_bytes }
-            }
-            Refusal::KeysFull => SubmitError::KeysFull { keys: self.most_keys.load(Relaxed) },
-            Refusal::ParkedFull => SubmitError::ParkedFull { messages: self.scheduler.stats().0.parked },
-            Refusal::Closed => {
-                self.metrics.refused(batch.len() as u64);
-                SubmitError::Stopped
+        self.scheduler.submit_as(batch, self.boxes.packer(self.now())).map_err(|refusal| {
+            match refusal {
+                Refusal::LaneFull => SubmitError::LaneFull { limit: self.bounds.lane_messages },
+                Refusal::Full => {
+                    let (lanes, _) = self.scheduler.stats();
+                    SubmitError::PoolFull {
+                        messages: lanes.open - lanes.parked,
+                        bytes: lanes.open_bytes,
+                    }
+                }
+                Refusal::KeysFull => SubmitError::KeysFull { keys: self.most_keys.load(Relaxed) },
+                Refusal::ParkedFull => {
+                    SubmitError::ParkedFull { messages: self.scheduler.stats().0.parked }
+                }
+                Refusal::Closed => {
+                    self.metrics.refused(batch.len() as u64);
+                    SubmitError::Stopped
+                }
             }
         })
     }
 
-    /// As [`Engine::try_submit`], waiting for room until `timeout` is ready. Waits as well, after it has taken all,
-    /// while more work than this would only lie in front of busy workers.
+    /// As [`Engine::try_submit`], waiting for room until `timeout` is ready. Waits as well, after
+    /// it has taken all, while more work than this would only lie in front of busy workers.
     ///
     /// # Errors
     /// Why the job now at the front was not taken.

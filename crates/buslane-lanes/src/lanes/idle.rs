@@ -1,8 +1,9 @@
-//! Lanes without work whose state is kept for a while: the longest idle goes first when there are too many, and
-//! every one when its time is over.
+//! Lanes without work whose state is kept for a while: the longest idle goes first when there are
+//! too many, and every one when its time is over.
 //!
-//! Not a clock: time passes in steps, which [`Lanes::sweep`] counts, so that a message that ends asks nobody for the
-//! time. A lane with a message, whether it waits, runs or is tried again, is never in here.
+//! Not a clock: time passes in steps, which [`Lanes::sweep`] counts, so that a message that ends
+//! asks nobody for the time. A lane with a message, whether it waits, runs or is tried again, is
+//! never in here.
 
 use super::{
     Lanes,
@@ -112,8 +113,8 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Forgets the lanes that have been idle for as long as they are kept, and returns when to ask again; `None` while
-    /// none is idle.
+    /// Forgets the lanes that have been idle for as long as they are kept, and returns when to ask
+    /// again; `None` while none is idle.
     pub fn sweep(&mut self, now: Instant) -> Option<Instant> {
         while self.idle.len > 0 {
             let due = match self.idle.due {

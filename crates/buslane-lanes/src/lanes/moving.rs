@@ -8,8 +8,9 @@ use buslane_core::{Moved, Parked};
 use std::{cmp::Reverse, collections::HashMap, time::Instant};
 
 impl<T> Lanes<T> {
-    /// Removes the queued messages that `matches`, those of one lane in their order, and hands them to `each`, the first one
-    /// of a lane with what the lane knows of its failures. `bytes` weighs a message as it was admitted.
+    /// Removes the queued messages that `matches`, those of one lane in their order, and hands them
+    /// to `each`, the first one of a lane with what the lane knows of its failures. `bytes` weighs
+    /// a message as it was admitted.
     pub fn extract(
         &mut self,
         matches: &dyn Fn(&T) -> bool,
@@ -52,8 +53,9 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Puts a message of `bytes` behind the others of lane `id`, whatever the bounds say. In a lane of no others its failures
-    /// count, and it waits, as where it comes from. Returns whether the lane has become ready by it.
+    /// Puts a message of `bytes` behind the others of lane `id`, whatever the bounds say. In a lane
+    /// of no others its failures count, and it waits, as where it comes from. Returns whether the
+    /// lane has become ready by it.
     pub fn adopt(&mut self, id: u64, kind: LaneKind, bytes: usize, moved: Moved<T>) -> bool {
         let Moved { item, failures, parked } = moved;
         let known = self.table.find(id);
@@ -114,7 +116,8 @@ mod tests {
         taken.expect("it is ready")
     }
 
-    /// Three messages of one lane, the first of which has failed so often. It is due, and woken or not.
+    /// Three messages of one lane, the first of which has failed so often. It is due, and woken or
+    /// not.
     fn failing(failures: u32, is_woken: bool, now: Instant) -> Lanes<u64> {
         let mut lanes = Lanes::new(Bounds::default());
         for number in 0..3 {
@@ -149,7 +152,11 @@ mod tests {
                 let mut from = failing(failures, is_woken, now);
                 let (lane, stats, due) = (from.lane(7), from.stats(), from.next_due());
                 let mut to = moved(&mut from, &|_| true);
-                assert_eq!((to.lane(7), to.stats(), to.next_due()), (lane, stats, due), "{failures} {is_woken}");
+                assert_eq!(
+                    (to.lane(7), to.stats(), to.next_due()),
+                    (lane, stats, due),
+                    "{failures} {is_woken}"
+                );
                 assert!(from.is_empty() && from.lane(7).is_none() && from.next_due().is_none());
             }
         }
@@ -170,7 +177,11 @@ mod tests {
             assert_eq!((first.open, first.failures, first.is_waiting), (1, 3, !is_woken));
             let stays = from.lane(7).expect("two messages");
             assert_eq!((stays.open, stays.failures, stays.is_waiting), (2, 0, false));
-            assert_eq!((from.ready(), from.stats().parked), (1, 0), "they do not wait for what has gone");
+            assert_eq!(
+                (from.ready(), from.stats().parked),
+                (1, 0),
+                "they do not wait for what has gone"
+            );
         }
     }
 

@@ -3,7 +3,8 @@
 use super::{LaneRef, Lanes, table::State};
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
-/// When which parking of which lane ends. A parking that has ended otherwise leaves its timer behind.
+/// When which parking of which lane ends. A parking that has ended otherwise leaves its timer
+/// behind.
 pub(super) struct Parking {
     timers: BinaryHeap<Reverse<(Instant, u64, u32)>>,
     /// Parkings so far.
@@ -33,15 +34,18 @@ impl Parking {
 }
 
 impl<T> Lanes<T> {
-    /// Puts the last taken message of a lane back to its front and lets the lane wait until `until`. Its messages
-    /// are charged to the parked account as long as that has room.
+    /// Puts the last taken message of a lane back to its front and lets the lane wait until
+    /// `until`. Its messages are charged to the parked account as long as that has room.
     ///
     /// # Panics
     /// In debug builds, when more than this one message of the lane is taken.
     pub fn park(&mut self, lane: LaneRef, item: T, until: Instant, blocked: bool) {
         let at = lane.0;
         let entry = &mut self.table[at];
-        debug_assert_eq!(entry.taken, 1, "what was taken behind the failing message is given back first");
+        debug_assert_eq!(
+            entry.taken, 1,
+            "what was taken behind the failing message is given back first"
+        );
         self.items.push_front(&mut entry.queue, item);
         entry.taken = 0;
         entry.failures = entry.failures.saturating_add(1);

@@ -3,9 +3,14 @@
 use super::{LaneRef, Lanes, table::State};
 
 impl<T> Lanes<T> {
-    /// Removes the queued messages that `matches`, running ones not among them, and hands them to `each`.
-    /// `bytes` weighs a message as it was admitted.
-    pub fn purge(&mut self, matches: &dyn Fn(&T) -> bool, bytes: &dyn Fn(&T) -> usize, each: &mut dyn FnMut(T)) {
+    /// Removes the queued messages that `matches`, running ones not among them, and hands them to
+    /// `each`. `bytes` weighs a message as it was admitted.
+    pub fn purge(
+        &mut self,
+        matches: &dyn Fn(&T) -> bool,
+        bytes: &dyn Fn(&T) -> usize,
+        each: &mut dyn FnMut(T),
+    ) {
         let ready = self.ready.detach(&self.table);
         for at in self.table.places() {
             if !matches!(self.table[at].state, State::Idle { .. }) {
@@ -28,10 +33,20 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Removes the last taken message of a lane and everything behind it, and hands them to `each`, in order.
-    pub fn abandon(&mut self, lane: LaneRef, item: T, bytes: &dyn Fn(&T) -> usize, each: &mut dyn FnMut(T)) {
+    /// Removes the last taken message of a lane and everything behind it, and hands them to `each`,
+    /// in order.
+    pub fn abandon(
+        &mut self,
+        lane: LaneRef,
+        item: T,
+        bytes: &dyn Fn(&T) -> usize,
+        each: &mut dyn FnMut(T),
+    ) {
         let entry = &mut self.table[lane.0];
-        debug_assert_eq!(entry.taken, 1, "what was taken behind the failing message is given back first");
+        debug_assert_eq!(
+            entry.taken, 1,
+            "what was taken behind the failing message is given back first"
+        );
         self.items.push_front(&mut entry.queue, item);
         entry.taken -= 1;
         self.purge_lane(lane.0, &|_| true, bytes, each);

@@ -1,4 +1,5 @@
-//! The lanes that can run, in the order in which they became able to: a list linked through the lanes.
+//! The lanes that can run, in the order in which they became able to: a list linked through the
+//! lanes.
 
 use super::table::{State, Table};
 use crate::slab::NONE;
@@ -55,7 +56,8 @@ impl Ready {
         Some(at)
     }
 
-    /// Takes the list apart, for lanes that may go while they are in it: a lane that goes reuses its link.
+    /// Takes the list apart, for lanes that may go while they are in it: a lane that goes reuses
+    /// its link.
     pub(super) fn detach(&mut self, table: &Table) -> Vec<u32> {
         let mut places = Vec::with_capacity(self.len);
         let mut at = std::mem::replace(self, Self::EMPTY).head;

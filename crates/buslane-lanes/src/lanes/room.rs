@@ -1,8 +1,9 @@
 //! What may be admitted, and which account pays for it.
 //!
-//! A lane is failing from the moment it is parked until its head gets through. As far as there is room its messages
-//! are charged to the parked account. Where there is none they stay with the runnable ones, but no more are let in:
-//! so failing keys cannot fill the account of the healthy ones.
+//! A lane is failing from the moment it is parked until its head gets through. As far as there is
+//! room its messages are charged to the parked account. Where there is none they stay with the
+//! runnable ones, but no more are let in: so failing keys cannot fill the account of the healthy
+//! ones.
 
 use super::{
     Lanes,
@@ -38,16 +39,21 @@ impl<T> Lanes<T> {
         self.room(self.table.find(id), bytes)
     }
 
-    /// Whether there is room to spare for a message of `bytes` in lane `id`. Waking a submitter for each message
-    /// that ends would cost more than the message.
+    /// Whether there is room to spare for a message of `bytes` in lane `id`. Waking a submitter for
+    /// each message that ends would cost more than the message.
     #[must_use]
     pub fn has_headroom(&self, id: u64, bytes: usize) -> bool {
         let known = self.table.find(id);
         let lane = known.map(|at| &self.table[at]);
-        let lane_room = lane.is_none_or(|lane| lane.open() + headroom(self.lane_messages, 32) <= self.lane_messages);
-        let account = if let Charge::Runnable = Charge::of(lane) { &self.runnable } else { &self.parked };
+        let lane_room = lane.is_none_or(|lane| {
+            lane.open() + headroom(self.lane_messages, 32) <= self.lane_messages
+        });
+        let account =
+            if let Charge::Runnable = Charge::of(lane) { &self.runnable } else { &self.parked };
         let spare = headroom(account.max_messages(), 128);
-        lane_room && account.messages + spare <= account.max_messages() && self.room(known, bytes).is_ok()
+        lane_room
+            && account.messages + spare <= account.max_messages()
+            && self.room(known, bytes).is_ok()
     }
 
     /// Charges a message of `bytes` for the lane at `known`, or for a new one.
@@ -87,7 +93,8 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Charges a lane whose head got through to the runnable account again, if that has room for it.
+    /// Charges a lane whose head got through to the runnable account again, if that has room for
+    /// it.
     pub(super) fn charge_to_runnable(&mut self, at: u32) {
         let lane = &mut self.table[at];
         let (open, bytes) = (lane.open(), lane.bytes);
@@ -102,12 +109,15 @@ impl<T> Lanes<T> {
     pub(super) fn release(&mut self, at: u32, messages: usize, bytes: usize) {
         let lane = &mut self.table[at];
         lane.bytes -= bytes;
-        if lane.charged_parked { &mut self.parked } else { &mut self.runnable }.release(messages, bytes);
+        if lane.charged_parked { &mut self.parked } else { &mut self.runnable }
+            .release(messages, bytes);
     }
 
     fn room(&self, known: Option<u32>, bytes: usize) -> Result<(), Refusal> {
         let lane = known.map(|at| &self.table[at]);
-        if self.active() >= self.most_active && lane.is_none_or(|lane| matches!(lane.state, State::Idle { .. })) {
+        if self.active() >= self.most_active
+            && lane.is_none_or(|lane| matches!(lane.state, State::Idle { .. }))
+        {
             return Err(Refusal::KeysFull);
         }
         let Some(lane) = lane else {

@@ -132,8 +132,8 @@ impl Table {
         self.keyed -= usize::from(lane.kind == LaneKind::Keyed);
     }
 
-    /// When there is no lane, half of the room goes if little of it was used since the last time. Returns whether there is no
-    /// place any more that somebody may have known.
+    /// When there is no lane, half of the room goes if little of it was used since the last time.
+    /// Returns whether there is no place any more that somebody may have known.
     pub(super) fn let_go(&mut self) -> bool {
         let is_large = self.len() == 0 && self.lanes.capacity() > LEAST;
         if is_large {
@@ -161,7 +161,8 @@ impl IndexMut<u32> for Table {
     }
 }
 
-/// Lane ids are good hashes, or small numbers in fixed-slot mode: the multiplication serves the latter.
+/// Lane ids are good hashes, or small numbers in fixed-slot mode: the multiplication serves the
+/// latter.
 const fn spread(id: u64) -> u64 {
     id.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -43,7 +43,8 @@ fn p5_everything_that_is_submitted_ends() {
     check(|| {
         let mut running = Running::new(3, 2, Bounds::default());
         running.keep_time();
-        let submitters = [running.submit(messages(0..2, 2), 3), running.submit(messages(2..4, 2), 1)];
+        let submitters =
+            [running.submit(messages(0..2, 2), 3), running.submit(messages(2..4, 2), 1)];
         block_on(running.world.ended(8));
         running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
     });
@@ -55,20 +56,26 @@ fn p3_who_waits_for_room_gets_it() {
     check(|| {
         let mut running = Running::new(2, 2, TIGHT);
         running.keep_time();
-        let submitters = [running.submit(messages(0..2, 3), 4), running.submit(messages(2..4, 2), 2)];
+        let submitters =
+            [running.submit(messages(0..2, 3), 4), running.submit(messages(2..4, 2), 2)];
         block_on(running.world.ended(10));
         running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
     });
 }
 
-/// SPEC: P9. A handler that blocks its thread holds up no other lane while a core is free, whatever its worker has
-/// taken with it: the other worker has to find the message that it waits for.
+/// SPEC: P9. A handler that blocks its thread holds up no other lane while a core is free, whatever
+/// its worker has taken with it: the other worker has to find the message that it waits for.
 #[test]
 fn p9_nothing_waits_behind_a_handler_that_blocks() {
     check(|| {
         let running = Running::new(2, 4, Bounds::default());
-        let until =
-            |key, seq| if shuttle::rand::thread_rng().r#gen() { Work::Block(key, seq) } else { Work::Await(key, seq) };
+        let until = |key, seq| {
+            if shuttle::rand::thread_rng().r#gen() {
+                Work::Block(key, seq)
+            } else {
+                Work::Await(key, seq)
+            }
+        };
         let work = |key, seq, work| Message { key, seq, work };
         let batch = vec![
             work(0, 0, Work::Quick),
@@ -105,8 +112,8 @@ fn p9_nothing_waits_behind_handlers_that_wait() {
     });
 }
 
-/// SPEC: P9. What lies in a tray behind a handler that blocks is seen by whoever gets a free core, also when that is
-/// because another handler waits.
+/// SPEC: P9. What lies in a tray behind a handler that blocks is seen by whoever gets a free core,
+/// also when that is because another handler waits.
 #[test]
 fn p9_nothing_waits_in_a_tray_while_a_core_is_free() {
     check(|| {
@@ -141,8 +148,12 @@ fn p8_the_work_of_a_lost_worker_goes_on() {
     check(|| {
         let running = Running::with_cores(2, 1, 4, Bounds::default());
         let work = |key, seq, work| Message { key, seq, work };
-        let batch =
-            vec![work(0, 0, Work::Quick), work(1, 0, Work::Quit), work(1, 1, Work::Quick), work(2, 0, Work::Quick)];
+        let batch = vec![
+            work(0, 0, Work::Quick),
+            work(1, 0, Work::Quit),
+            work(1, 1, Work::Quick),
+            work(2, 0, Work::Quick),
+        ];
         let submitter = running.submit(batch, 4);
         block_on(running.world.ended(4));
         running.close(|| submitter.join().unwrap());
@@ -154,8 +165,10 @@ fn p8_the_work_of_a_lost_worker_goes_on() {
 fn p9_a_parked_lane_makes_room_for_others() {
     check(|| {
         let mut running = Running::new(2, 4, Bounds { messages: 1, ..Bounds::default() });
-        let batch =
-            vec![Message { key: 0, seq: 0, work: Work::Fail(1) }, Message { key: 1, seq: 0, work: Work::Quick }];
+        let batch = vec![
+            Message { key: 0, seq: 0, work: Work::Fail(1) },
+            Message { key: 1, seq: 0, work: Work::Quick },
+        ];
         let submitter = running.submit(batch, 2);
         block_on(running.world.ended(1));
         running.keep_time();
@@ -164,13 +177,15 @@ fn p9_a_parked_lane_makes_room_for_others() {
     });
 }
 
-/// SPEC: P5, P10. Closing in the middle of the work: what had started ends, nobody waits for a retry.
+/// SPEC: P5, P10. Closing in the middle of the work: what had started ends, nobody waits for a
+/// retry.
 #[test]
 fn p10_closing_in_the_middle_of_the_work_accounts_for_everything() {
     check(|| {
         let mut running = Running::new(2, 2, TIGHT);
         running.keep_time();
-        let submitters = [running.submit(messages(0..2, 2), 2), running.submit(messages(2..3, 2), 1)];
+        let submitters =
+            [running.submit(messages(0..2, 2), 2), running.submit(messages(2..3, 2), 1)];
         running.close(|| submitters.map(|thread| thread.join().unwrap()).iter().sum());
     });
 }
@@ -181,7 +196,8 @@ fn p5_a_purge_in_the_middle_of_the_work_accounts_for_everything() {
     check(|| {
         let mut running = Running::new(2, 2, TIGHT);
         running.keep_time();
-        let submitters = [running.submit(messages(0..2, 3), 3), running.submit(messages(2..3, 2), 1)];
+        let submitters =
+            [running.submit(messages(0..2, 3), 3), running.submit(messages(2..3, 2), 1)];
         let purger = spawn(&running.world, |world| async move {
             let gone = world.scheduler.purge(&|message| message.seq == 1 || message.key == 0);
             let mut log = world.log.lock().unwrap();
@@ -200,7 +216,8 @@ fn p10_closing_wakes_who_waits_for_room() {
     check(|| {
         let running = Running::new(1, 4, Bounds { messages: 1, ..Bounds::default() });
         let work = |key, seq, work| Message { key, seq, work };
-        let submitter = running.submit(vec![work(0, 0, Work::Block(9, 0)), work(1, 0, Work::Block(9, 0))], 1);
+        let submitter =
+            running.submit(vec![work(0, 0, Work::Block(9, 0)), work(1, 0, Work::Block(9, 0))], 1);
         let world = std::sync::Arc::clone(&running.world);
         running.close(|| {
             let accepted = submitter.join().unwrap();
@@ -212,7 +229,8 @@ fn p10_closing_wakes_who_waits_for_room() {
     });
 }
 
-/// SPEC: P9. Workers that all start while there is work: those without a core leave the lanes to those that have one.
+/// SPEC: P9. Workers that all start while there is work: those without a core leave the lanes to
+/// those that have one.
 #[test]
 fn p9_no_more_workers_take_lanes_than_there_are_cores() {
     let scenario = || {
@@ -220,12 +238,18 @@ fn p9_no_more_workers_take_lanes_than_there_are_cores() {
         let mut batch = (0..50).map(|key| Message { key, seq: 0, work: Work::Quick }).collect();
         world.scheduler.submit(&mut batch).unwrap();
         let cx = Context::from_waker(Waker::noop());
-        let ready: Vec<bool> =
-            (0..8).map(|worker| world.scheduler.poll_next(worker, &cx, &mut None).is_ready()).collect();
+        let ready: Vec<bool> = (0..8)
+            .map(|worker| world.scheduler.poll_next(worker, &cx, &mut None).is_ready())
+            .collect();
         assert_eq!(ready, [true, true, false, false, false, false, false, false]);
         // One that waits leaves its core to another.
         world.scheduler.suspend(0);
-        assert_eq!((2..8).filter(|worker| world.scheduler.poll_next(*worker, &cx, &mut None).is_ready()).count(), 1);
+        assert_eq!(
+            (2..8)
+                .filter(|worker| world.scheduler.poll_next(*worker, &cx, &mut None).is_ready())
+                .count(),
+            1
+        );
     };
     shuttle::check_random(scenario, 1);
 }

@@ -110,20 +110,23 @@ fn busy(boundaries: &'static [usize], gives_up: bool, bounds: Bounds, load: [Vec
     }
 }
 
-/// SPEC: S4. Nothing is lost, nothing runs twice, each key in its order, wherever its slot goes and whatever its handlers do.
+/// SPEC: S4. Nothing is lost, nothing runs twice, each key in its order, wherever its slot goes and
+/// whatever its handlers do.
 #[test]
 fn s4_messages_follow_their_slots() {
     check(|| moved_while_busy(&[SLOTS, 0, SLOTS], false, Bounds::default()));
 }
 
-/// SPEC: S4. As above, where a slot turns round on its way, and where it stays because its handler does not end.
+/// SPEC: S4. As above, where a slot turns round on its way, and where it stays because its handler
+/// does not end.
 #[test]
 fn s4_slots_that_turn_round_or_stay_keep_their_messages() {
     check(|| moved_while_busy(&[SLOTS, SLOTS / 2, 0, SLOTS / 2], false, Bounds::default()));
     check(|| moved_while_busy(&[SLOTS, 0, SLOTS / 2], true, Bounds::default()));
 }
 
-/// SPEC: S4. What fails at the old side after those behind it were taken out is tried again before them.
+/// SPEC: S4. What fails at the old side after those behind it were taken out is tried again before
+/// them.
 #[test]
 fn s4_a_message_that_fails_meanwhile_stays_in_front() {
     check(|| {
@@ -175,7 +178,8 @@ fn s4_two_movers_do_not_disturb_each_other() {
     });
 }
 
-/// The key hash of a message is its lane: the model would say nothing of slots if all keys shared one.
+/// The key hash of a message is its lane: the model would say nothing of slots if all keys shared
+/// one.
 #[test]
 fn s4_the_keys_of_the_model_are_in_different_slots() {
     let slots: std::collections::BTreeSet<_> =

@@ -4,7 +4,8 @@ use super::{Item, Scheduler};
 use std::task::{Context, Poll};
 
 impl<T: Item> Scheduler<T> {
-    /// Removes every message that `matches` and is not running, and returns them for the caller to drop.
+    /// Removes every message that `matches` and is not running, and returns them for the caller to
+    /// drop.
     pub fn purge(&self, matches: &dyn Fn(&T) -> bool) -> Vec<T> {
         let (mut gone, mut wakers) = (Vec::new(), Vec::new());
         let mut core = self.core.lock();
@@ -26,8 +27,8 @@ impl<T: Item> Scheduler<T> {
         gone
     }
 
-    /// Takes no more messages, and returns those of parked lanes for the caller to drop: nobody waits for a retry
-    /// now.
+    /// Takes no more messages, and returns those of parked lanes for the caller to drop: nobody
+    /// waits for a retry now.
     pub fn close(&self) -> Vec<T> {
         let (mut gone, mut wakers) = (Vec::new(), Vec::new());
         let mut core = self.core.lock();

@@ -7,8 +7,8 @@ use buslane_core::{Moved, Taken};
 impl<T: Item> Scheduler<T> {
     /// Takes out every message whose key hash `matches` and that is not running.
     ///
-    /// When nothing of these keys is submitted meanwhile, what is not running now does not run here again: it is out, and
-    /// what is running can but end or wait for a retry.
+    /// When nothing of these keys is submitted meanwhile, what is not running now does not run here
+    /// again: it is out, and what is running can but end or wait for a retry.
     pub fn take(&self, matches: &dyn Fn(u64) -> bool) -> Taken<T> {
         let (mut taken, mut wakers) = (Taken::default(), Vec::new());
         let mut core = self.core.lock();
@@ -25,7 +25,9 @@ impl<T: Item> Scheduler<T> {
                 core.lanes.give_back(lane, item);
             }
         }
-        core.lanes.extract(&|item| matches(item.lane()), &|item| item.bytes(), &mut |moved| taken.moved.push(moved));
+        core.lanes.extract(&|item| matches(item.lane()), &|item| item.bytes(), &mut |moved| {
+            taken.moved.push(moved)
+        });
         core.count(Counts { moved: taken.moved.len() as u64, ..Counts::ZERO });
         self.after_finish(&mut core, &mut wakers);
         self.rouse_worker(&mut core, &mut wakers);
@@ -33,8 +35,8 @@ impl<T: Item> Scheduler<T> {
         taken
     }
 
-    /// Takes messages over, whatever the bounds say. Returns those that a closed scheduler does not take, for the caller to
-    /// drop.
+    /// Takes messages over, whatever the bounds say. Returns those that a closed scheduler does not
+    /// take, for the caller to drop.
     pub fn put(&self, messages: Vec<Moved<T>>) -> Vec<Moved<T>> {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -44,7 +46,12 @@ impl<T: Item> Scheduler<T> {
         core.count(Counts { accepted: messages.len() as u64, ..Counts::ZERO });
         for moved in messages {
             let item = &moved.item;
-            core.lanes.adopt(self.mode.lane(item.lane()), self.mode.kind(item), item.bytes(), moved);
+            core.lanes.adopt(
+                self.mode.lane(item.lane()),
+                self.mode.kind(item),
+                item.bytes(),
+                moved,
+            );
         }
         // Some of them may be due before what it waits for.
         wakers.extend(core.timer.take());

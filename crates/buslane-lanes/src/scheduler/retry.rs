@@ -16,13 +16,22 @@ pub enum Tick {
 }
 
 impl<T: Item> Scheduler<T> {
-    /// Puts the running message back to the front of its lane, and lets the lane wait until `until`. While the
-    /// scheduler closes nobody waits for a retry: the message is abandoned instead, and with it what stands behind
-    /// it and would overtake it. What is no retry waits alike, and is not counted as one. Tells whether to yield before
-    /// the next message, as [`Next::Run`] does.
+    /// Puts the running message back to the front of its lane, and lets the lane wait until
+    /// `until`. While the scheduler closes nobody waits for a retry: the message is abandoned
+    /// instead, and with it what stands behind it and would overtake it. What is no retry waits
+    /// alike, and is not counted as one. Tells whether to yield before the next message, as
+    /// [`Next::Run`] does.
     ///
     /// [`Next::Run`]: crate::Next::Run
-    pub fn park(&self, worker: usize, lane: LaneRef, item: T, until: Instant, blocked: bool, is_retry: bool) -> bool {
+    pub fn park(
+        &self,
+        worker: usize,
+        lane: LaneRef,
+        item: T,
+        until: Instant,
+        blocked: bool,
+        is_retry: bool,
+    ) -> bool {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
         let sooner = core.lanes.next_due().is_none_or(|due| until < due);
@@ -56,8 +65,9 @@ impl<T: Item> Scheduler<T> {
         woken
     }
 
-    /// Makes the parked lanes ready whose time has come, forgets the idle ones whose time is over, and returns when to
-    /// ask again. Wakes `cx` when that comes to be earlier, or the scheduler closes.
+    /// Makes the parked lanes ready whose time has come, forgets the idle ones whose time is over,
+    /// and returns when to ask again. Wakes `cx` when that comes to be earlier, or the scheduler
+    /// closes.
     pub fn tick(&self, cx: &Context<'_>, now: Instant) -> Tick {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();

@@ -9,7 +9,12 @@ use std::task::{Context, Poll, Waker};
 
 impl<T: Item> Scheduler<T> {
     /// What `worker` does next, after the message in `ended`; pending while there is nothing to do.
-    pub fn poll_next(&self, worker: usize, cx: &Context<'_>, ended: &mut Option<Ended>) -> Poll<Next<T>> {
+    pub fn poll_next(
+        &self,
+        worker: usize,
+        cx: &Context<'_>,
+        ended: &mut Option<Ended>,
+    ) -> Poll<Next<T>> {
         {
             let mut tray = self.trays[worker].lock();
             if let Some(ended) = ended.take() {
@@ -40,8 +45,8 @@ impl<T: Item> Scheduler<T> {
         next
     }
 
-    /// Says that `worker` waits for its running message: gives everything else it holds back, and lets another
-    /// worker go on.
+    /// Says that `worker` waits for its running message: gives everything else it holds back, and
+    /// lets another worker go on.
     pub fn suspend(&self, worker: usize) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -53,7 +58,8 @@ impl<T: Item> Scheduler<T> {
         self.leave(core, wakers);
     }
 
-    /// Takes `worker` out: what it holds goes back to the lanes, and `running` has ended without its doing.
+    /// Takes `worker` out: what it holds goes back to the lanes, and `running` has ended without
+    /// its doing.
     pub fn retire(&self, worker: usize, running: Option<Ended>) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -75,9 +81,15 @@ impl<T: Item> Scheduler<T> {
         self.leave(core, wakers);
     }
 
-    /// Fills an empty tray, from the ready lanes or else from another worker's tray, and takes its first message.
-    /// A worker that others keep from a core takes nothing: in its tray lanes would only wait for its turn.
-    fn refill(&self, core: &mut Core<T>, worker: usize, wakers: &mut Vec<Waker>) -> Option<(LaneRef, T)> {
+    /// Fills an empty tray, from the ready lanes or else from another worker's tray, and takes its
+    /// first message. A worker that others keep from a core takes nothing: in its tray lanes would
+    /// only wait for its turn.
+    fn refill(
+        &self,
+        core: &mut Core<T>,
+        worker: usize,
+        wakers: &mut Vec<Waker>,
+    ) -> Option<(LaneRef, T)> {
         {
             let mut tray = self.trays[worker].lock();
             tray.running = None;

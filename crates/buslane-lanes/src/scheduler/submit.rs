@@ -19,8 +19,8 @@ impl<T: Item> Scheduler<T> {
         self.submit_as(batch, |item| item).map(drop)
     }
 
-    /// As [`Scheduler::submit`], where messages are put into another form as they are taken. Returns whether it
-    /// makes sense to submit more: see [`Scheduler::poll_turn`].
+    /// As [`Scheduler::submit`], where messages are put into another form as they are taken.
+    /// Returns whether it makes sense to submit more: see [`Scheduler::poll_turn`].
     pub(crate) fn submit_as<U: Item>(
         &self,
         batch: &mut VecDeque<U>,
@@ -35,11 +35,13 @@ impl<T: Item> Scheduler<T> {
         let mut looked = false;
         let before = batch.len();
         while let Some(first) = batch.front() {
-            let (lane, kind, bytes) = (self.mode.lane(first.lane()), self.mode.kind(first), first.bytes());
+            let (lane, kind, bytes) =
+                (self.mode.lane(first.lane()), self.mode.kind(first), first.bytes());
             let next = || form(batch.pop_front().expect("the batch has a first message"));
             if let Err(refusal) = core.lanes.admit(lane, kind, bytes, next) {
                 // What has ended may still lie in a tray.
-                if std::mem::replace(&mut looked, true) || !self.report_all(&mut core, &mut wakers) {
+                if std::mem::replace(&mut looked, true) || !self.report_all(&mut core, &mut wakers)
+                {
                     refused = Some(refusal);
                     break;
                 }
@@ -52,9 +54,16 @@ impl<T: Item> Scheduler<T> {
         refused.map_or(Ok(more), Err)
     }
 
-    /// Ready when a message of `bytes` with the key hash `id` would fit, or the scheduler is closed. `ticket` names
-    /// the waiter between polls; hand it to [`Scheduler::forget`] when the wait is given up.
-    pub fn poll_room(&self, cx: &Context<'_>, id: u64, bytes: usize, ticket: &mut Option<u64>) -> Poll<()> {
+    /// Ready when a message of `bytes` with the key hash `id` would fit, or the scheduler is
+    /// closed. `ticket` names the waiter between polls; hand it to [`Scheduler::forget`] when the
+    /// wait is given up.
+    pub fn poll_room(
+        &self,
+        cx: &Context<'_>,
+        id: u64,
+        bytes: usize,
+        ticket: &mut Option<u64>,
+    ) -> Poll<()> {
         let lane = self.mode.lane(id);
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -71,9 +80,10 @@ impl<T: Item> Scheduler<T> {
         if ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Ready when it makes sense to submit more. More than a few thousand messages in front of workers that are all
-    /// provided for would only push each other out of the processor's cache. Never pending while a worker lacks a
-    /// lane: a few hot keys do not keep the others waiting. The ticket is as in [`Scheduler::poll_room`].
+    /// Ready when it makes sense to submit more. More than a few thousand messages in front of
+    /// workers that are all provided for would only push each other out of the processor's cache.
+    /// Never pending while a worker lacks a lane: a few hot keys do not keep the others waiting.
+    /// The ticket is as in [`Scheduler::poll_room`].
     pub fn poll_turn(&self, cx: &Context<'_>, ticket: &mut Option<u64>) -> Poll<()> {
         let mut core = self.core.lock();
         if !core.open || !core.is_deep(DEEP) {
@@ -108,8 +118,13 @@ impl<T: Item> Scheduler<T> {
 impl<T> Core<T> {
     /// Whether more than `messages` can run, and more of them would not keep one more worker busy.
     fn is_deep(&self, messages: usize) -> bool {
-        // While workers sleep although lanes are ready the cores are what is short. Else each worker may need a lane.
-        let lanes = if self.workers.any_idle() { 4 * self.workers.parallelism() } else { 2 * self.workers.len() };
+        // While workers sleep although lanes are ready the cores are what is short. Else each
+        // worker may need a lane.
+        let lanes = if self.workers.any_idle() {
+            4 * self.workers.parallelism()
+        } else {
+            2 * self.workers.len()
+        };
         self.lanes.runnable() > messages && self.lanes.ready() > lanes
     }
 }

@@ -39,7 +39,9 @@ pub(super) struct Workers {
 impl Workers {
     pub(super) fn new(workers: usize, parallelism: usize) -> Self {
         Self {
-            list: (0..workers).map(|_| Worker { phase: Phase::Gone, waker: None, appetite: 1 }).collect(),
+            list: (0..workers)
+                .map(|_| Worker { phase: Phase::Gone, waker: None, appetite: 1 })
+                .collect(),
             idle: Vec::with_capacity(workers),
             busy: 0,
             claimers: Vec::new(),
@@ -89,7 +91,8 @@ impl Workers {
         }
     }
 
-    /// Takes the waker of an idle worker, unless every core has a busy one. Counts it as busy from now on.
+    /// Takes the waker of an idle worker, unless every core has a busy one. Counts it as busy from
+    /// now on.
     pub(super) fn wake_one(&mut self) -> Option<Waker> {
         if self.busy >= self.parallelism {
             return None;
@@ -113,8 +116,8 @@ impl Workers {
         }
     }
 
-    /// How many messages a worker may take now. More each time, as long as its handlers return at once: what is
-    /// taken in front of one that waits has to be given back.
+    /// How many messages a worker may take now. More each time, as long as its handlers return at
+    /// once: what is taken in front of one that waits has to be given back.
     pub(super) fn appetite(&mut self, worker: usize) -> usize {
         let appetite = &mut self.list[worker].appetite;
         let now = *appetite;

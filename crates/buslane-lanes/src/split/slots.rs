@@ -30,7 +30,8 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(boundary: usize) -> Self {
-        let mut table = Self { slots: vec![Place::Moving; SLOTS].into(), boundary, only: None, closed: false };
+        let mut table =
+            Self { slots: vec![Place::Moving; SLOTS].into(), boundary, only: None, closed: false };
         for slot in 0..SLOTS {
             table.slots[slot] = Place::At(table.wanted(slot));
         }
@@ -95,7 +96,9 @@ mod tests {
             (0..10_000).filter(|key| table.place(slot_of(*key)) == Place::At(1)).collect()
         };
         let (few, half, all) = (on(102), on(512), on(SLOTS));
-        assert!(few.iter().all(|key| half.contains(key)) && all.len() == 10_000 && on(0).is_empty());
+        assert!(
+            few.iter().all(|key| half.contains(key)) && all.len() == 10_000 && on(0).is_empty()
+        );
         // Small numbers, which unordered messages have, are spread as well.
         assert!(
             (900..1_100).contains(&few.len()) && (4_900..5_100).contains(&half.len()),

@@ -40,7 +40,10 @@ pub(super) struct Leaving {
 impl<T: Item> Transit<T> {
     pub(super) fn leave(&mut self, slot: usize, from: usize, to: usize) {
         self.begun += 1;
-        self.journeys.insert(slot, Journey { number: self.begun, from, to, taken: Vec::new(), came: VecDeque::new() });
+        self.journeys.insert(
+            slot,
+            Journey { number: self.begun, from, to, taken: Vec::new(), came: VecDeque::new() },
+        );
     }
 
     /// Lets a slot go to `to`. Tells whether that is where it comes from.
@@ -110,7 +113,9 @@ impl<T: Item> Transit<T> {
         let mut gone = Vec::new();
         for journey in self.journeys.values_mut() {
             for taken in &mut journey.taken {
-                gone.extend(taken.extract_if(.., |moved| matches(&moved.item)).map(|moved| moved.item));
+                gone.extend(
+                    taken.extract_if(.., |moved| matches(&moved.item)).map(|moved| moved.item),
+                );
             }
             let before = journey.came.len();
             let (purged, kept) = journey.came.drain(..).partition(matches);

@@ -1,4 +1,5 @@
-//! Lets the executor run something else now and then, so that timers and sockets are served beside handlers that never wait.
+//! Lets the executor run something else now and then, so that timers and sockets are served beside
+//! handlers that never wait.
 
 use std::time::{Duration, Instant};
 

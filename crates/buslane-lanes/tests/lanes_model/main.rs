@@ -1,5 +1,5 @@
-//! Random histories of the lanes, checked against a naive twin after every step. SPEC: P3, P5, P9, R3 as far as
-//! they are about lanes.
+//! Random histories of the lanes, checked against a naive twin after every step. SPEC: P3, P5, P9,
+//! R3 as far as they are about lanes.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod model;
@@ -26,7 +26,8 @@ fn bounds() -> impl Strategy<Value = Bounds> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// SPEC: P3, P5, L3, L4. Order and one at a time per key, conservation, bounds, progress, and which keys are remembered.
+    /// SPEC: P3, P5, L3, L4. Order and one at a time per key, conservation, bounds, progress, and
+    /// which keys are remembered.
     #[test]
     fn p3_every_history_of_the_lanes_is_that_of_the_model(
         bounds in bounds(), ops in prop::collection::vec(op(), 1..120)
@@ -36,7 +37,8 @@ proptest! {
         pair.drain();
     }
 
-    /// Poison in any amount: a healthy key is refused only by what was admitted before it was known to be poison.
+    /// Poison in any amount: a healthy key is refused only by what was admitted before it was known
+    /// to be poison.
     #[test]
     fn p9_failing_keys_do_not_close_the_intake(keys in 1..6_u64, rounds in 1..30_usize, parked_messages in 0..6_usize) {
         let bounds = Bounds { messages: 8, lane_messages: 8, parked_messages, ..Bounds::default() };

@@ -1,4 +1,5 @@
-//! A naive twin of `Lanes`: every figure is counted anew from plain queues, and every answer is compared.
+//! A naive twin of `Lanes`: every figure is counted anew from plain queues, and every answer is
+//! compared.
 
 use buslane_core::LaneState;
 use buslane_lanes::{Bounds, LaneKind, LaneRef, LaneStats, Lanes, Refusal};
@@ -143,10 +144,16 @@ impl Pair {
         match *op {
             Op::Admit { id, bytes } => self.admit(id, bytes),
             Op::Take { quantum } => self.take(quantum),
-            Op::Finish { lane, messages } => self.with_taken(lane, |pair, id| pair.finish(id, messages)),
-            Op::GiveBack { lane, messages } => self.with_taken(lane, |pair, id| pair.give_back(id, messages)),
+            Op::Finish { lane, messages } => {
+                self.with_taken(lane, |pair, id| pair.finish(id, messages))
+            }
+            Op::GiveBack { lane, messages } => {
+                self.with_taken(lane, |pair, id| pair.give_back(id, messages))
+            }
             Op::Park { lane, delay, blocked } => {
-                self.with_taken(lane, |pair, id| pair.park(id, Duration::from_millis(delay), blocked));
+                self.with_taken(lane, |pair, id| {
+                    pair.park(id, Duration::from_millis(delay), blocked)
+                });
             }
             Op::Abandon { lane } => self.with_taken(lane, Self::abandon),
             Op::Advance { by } => self.advance(Duration::from_millis(by)),
@@ -168,7 +175,10 @@ impl Pair {
         }
         while !self.lanes.is_empty() {
             if self.ready.is_empty() {
-                let due = self.real.next_due().expect("with nothing taken and nothing ready, something is parked");
+                let due = self
+                    .real
+                    .next_due()
+                    .expect("with nothing taken and nothing ready, something is parked");
                 self.advance(due.saturating_duration_since(self.now));
             }
             self.take(3);
@@ -195,7 +205,8 @@ impl Pair {
 
     /// Whether an account takes so much more: a message alone may be larger than the budget.
     fn fits(&self, parked: bool, messages: usize, bytes: usize) -> bool {
-        let Bounds { messages: most, bytes: budget, parked_messages, parked_bytes, .. } = self.bounds;
+        let Bounds { messages: most, bytes: budget, parked_messages, parked_bytes, .. } =
+            self.bounds;
         let (most, budget) = if parked { (parked_messages, parked_bytes) } else { (most, budget) };
         let used = self.account(parked);
         used.0 + messages <= most && (used.1 + bytes <= budget || (used.0 == 0 && messages == 1))
@@ -212,10 +223,13 @@ impl Pair {
         }
         let open = lane.map_or((0, 0), Lane::open);
         match lane {
-            Some(lane) if lane.parked => self.fits(true, 1, bytes).then_some(true).ok_or(Refusal::ParkedFull),
-            Some(lane) if lane.failures > 0 => {
-                self.fits(true, open.0 + 1, open.1 + bytes).then_some(true).ok_or(Refusal::ParkedFull)
+            Some(lane) if lane.parked => {
+                self.fits(true, 1, bytes).then_some(true).ok_or(Refusal::ParkedFull)
             }
+            Some(lane) if lane.failures > 0 => self
+                .fits(true, open.0 + 1, open.1 + bytes)
+                .then_some(true)
+                .ok_or(Refusal::ParkedFull),
             _ => self.fits(false, 1, bytes).then_some(false).ok_or(Refusal::Full),
         }
     }
@@ -232,8 +246,13 @@ impl Pair {
         let Ok(parked) = expected else { return };
         self.seq += 1;
         self.accepted += 1;
-        let fresh =
-            || Lane { queue: VecDeque::new(), taken: VecDeque::new(), state: State::Ready, failures: 0, parked: false };
+        let fresh = || Lane {
+            queue: VecDeque::new(),
+            taken: VecDeque::new(),
+            state: State::Ready,
+            failures: 0,
+            parked: false,
+        };
         let lane = self.lanes.entry(id).or_insert_with(fresh);
         lane.queue.push_back(item);
         lane.parked = parked;
@@ -256,7 +275,11 @@ impl Pair {
         assert_eq!(lane.state, State::Ready, "one at a time");
         let count = quantum.max(1).min(lane.queue.len());
         lane.taken = lane.queue.drain(..count).collect();
-        assert!(got.iter().map(|(_, item)| item).eq(&lane.taken), "in order: {got:?} {:?}", lane.taken);
+        assert!(
+            got.iter().map(|(_, item)| item).eq(&lane.taken),
+            "in order: {got:?} {:?}",
+            lane.taken
+        );
         lane.state = State::Taken(got[0].0);
     }
 
@@ -279,7 +302,11 @@ impl Pair {
         lane.failures = 0;
         for item in &ended {
             let before = self.last.insert(id, item.seq);
-            assert!(before.is_none_or(|before| before < item.seq), "order of {id}: {before:?} before {}", item.seq);
+            assert!(
+                before.is_none_or(|before| before < item.seq),
+                "order of {id}: {before:?} before {}",
+                item.seq
+            );
         }
         self.ended += ended.len();
         self.real.finish(place, ended.len(), ended.iter().map(|item| item.bytes).sum());
@@ -361,7 +388,9 @@ impl Pair {
             .lanes
             .iter()
             .filter_map(|(id, lane)| match lane.state {
-                State::Parked { until, number, .. } if until <= self.now => Some((until, number, *id)),
+                State::Parked { until, number, .. } if until <= self.now => {
+                    Some((until, number, *id))
+                }
                 _ => None,
             })
             .collect();
@@ -380,7 +409,8 @@ impl Pair {
         while keyed + self.idle.len() > self.bounds.keys && self.idle.pop_front().is_some() {}
     }
 
-    /// Time has passed: who has been idle for as long as keys are remembered is forgotten, and nobody much sooner.
+    /// Time has passed: who has been idle for as long as keys are remembered is forgotten, and
+    /// nobody much sooner.
     fn sweep(&mut self) {
         let again = self.real.sweep(self.now);
         let kept = |id: u64| self.real.lane(id).is_some();
@@ -413,7 +443,9 @@ impl Pair {
         let mut gone = Vec::new();
         self.real.purge_parked(&|item| item.bytes, &mut |item| gone.push(item));
         let mut expected = Vec::new();
-        for lane in self.lanes.values_mut().filter(|lane| matches!(lane.state, State::Parked { .. })) {
+        for lane in
+            self.lanes.values_mut().filter(|lane| matches!(lane.state, State::Parked { .. }))
+        {
             expected.extend(lane.queue.drain(..));
         }
         self.purged(gone, expected);
@@ -460,10 +492,14 @@ impl Pair {
         assert_eq!(self.accepted, self.ended + stats.open, "accepted is ended plus open");
         assert_eq!(self.real.ready(), self.ready.len());
         let bounds = self.bounds;
-        for (used, most, budget) in
-            [(runnable, bounds.messages, bounds.bytes), (parked, bounds.parked_messages, bounds.parked_bytes)]
-        {
-            assert!(used.0 <= most && (used.1 <= budget || used.0 == 1), "{used:?} of {most}, {budget} bytes");
+        for (used, most, budget) in [
+            (runnable, bounds.messages, bounds.bytes),
+            (parked, bounds.parked_messages, bounds.parked_bytes),
+        ] {
+            assert!(
+                used.0 <= most && (used.1 <= budget || used.0 == 1),
+                "{used:?} of {most}, {budget} bytes"
+            );
         }
         assert!(self.lanes.values().all(|lane| lane.open().0 <= bounds.lane_messages));
         // Not after every step: asking cleans up, and what lies about must do no harm.

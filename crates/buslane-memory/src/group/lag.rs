@@ -11,7 +11,11 @@ impl Group {
         let mut lags = Vec::new();
         for (topic, table) in &self.state.lock().topics {
             let partitions = table.topic.partitions();
-            let held = table.places.iter().zip(partitions.iter()).filter(|(place, _)| place.owner() == Some(member));
+            let held = table
+                .places
+                .iter()
+                .zip(partitions.iter())
+                .filter(|(place, _)| place.owner() == Some(member));
             lags.extend(held.filter_map(|(_, partition)| self.lag_in(topic, partition, now_ms)));
         }
         lags
@@ -23,7 +27,9 @@ impl Group {
         let read = topics.iter().filter_map(|topic| state.topics.get_key_value(topic));
         let mut all = Vec::new();
         for (topic, table) in read {
-            for position in table.topic.partitions().iter().filter_map(|one| one.position(self.parts.group)) {
+            for position in
+                table.topic.partitions().iter().filter_map(|one| one.position(self.parts.group))
+            {
                 all.push(Progress {
                     topic: topic.clone(),
                     partition: position.partition,

@@ -29,10 +29,14 @@ async fn inv_a_group_at_rest_looks_at_no_topic() {
     assert_eq!(intakes.len(), 200);
     // A second member takes its share of one topic: that one moves, and no other.
     let two = group.join(Duration::from_secs(1));
-    let topic = group.state.lock().topics.values().next().map(|table| Arc::clone(&table.topic)).unwrap();
+    let topic =
+        group.state.lock().topics.values().next().map(|table| Arc::clone(&table.topic)).unwrap();
     assert!(group.subscribe(two, vec![(topic, false)], OffsetReset::Earliest));
     assert_eq!(intakes.iter().filter(|intake| intake.assignment.is_ended()).count(), 2);
-    assert!(matches!(group.look(two), Look::Assigned(_)) && matches!(group.look(two), Look::Assigned(_)));
+    assert!(
+        matches!(group.look(two), Look::Assigned(_))
+            && matches!(group.look(two), Look::Assigned(_))
+    );
     assert_eq!(group.state.lock().moving.len(), 0);
     group.leave(two, Instant::now());
     assert_eq!(

@@ -45,7 +45,8 @@ impl Partition {
         })
     }
 
-    /// When the lowest record was published that a group has not settled, in milliseconds since the Unix epoch.
+    /// When the lowest record was published that a group has not settled, in milliseconds since the
+    /// Unix epoch.
     pub(crate) fn oldest_unsettled(&self, group: u64) -> Option<i64> {
         let mut state = self.state.lock();
         state.collect();
@@ -64,7 +65,10 @@ impl Partition {
         state.collect();
         let held = state.log.end() - state.log.start();
         let slowest = state.cursors.iter().min_by_key(|cursor| cursor.committed()).map_or_else(
-            || "no group reads it, so nothing makes room: subscribe to it, or give it a retention".to_owned(),
+            || {
+                "no group reads it, so nothing makes room: subscribe to it, or give it a retention"
+                    .to_owned()
+            },
             |cursor| {
                 format!(
                     "group {} has not settled offset {}, {} open",

@@ -45,24 +45,57 @@ impl NatsConfig {
             let port = host.rsplit_once(':').map(|(name, port)| (name, port.parse::<u16>()));
             matches!(port, Some((name, Ok(1..))) if !name.is_empty() && !name.contains(['/', '@', '?', '#', ' ']))
         };
-        check("servers", "must be HOST:PORT,HOST:PORT", &self.servers, self.servers.split(',').all(good_host))?;
+        check(
+            "servers",
+            "must be HOST:PORT,HOST:PORT",
+            &self.servers,
+            self.servers.split(',').all(good_host),
+        )?;
         let is_name = |name: &str| {
-            (1..=100).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            (1..=100).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
-        check("group", "must be 1 to 100 characters of A-Z a-z 0-9 . _ -", &self.group, is_name(&self.group))?;
+        check(
+            "group",
+            "must be 1 to 100 characters of A-Z a-z 0-9 . _ -",
+            &self.group,
+            is_name(&self.group),
+        )?;
         for topic in &self.ephemeral {
             check("ephemeral", "must name topics", topic, buslane_core::Topic::new(topic).is_ok())?;
         }
         if let Partitions::Exactly(count) = self.partitions {
-            check("stream.partitions", "must be 1 to 1,024", &count, (1..=names::MOST_PARTITIONS).contains(&count))?;
+            check(
+                "stream.partitions",
+                "must be 1 to 1,024",
+                &count,
+                (1..=names::MOST_PARTITIONS).contains(&count),
+            )?;
         }
         let doubled = self.create_missing.as_ref().and_then(|settings| settings.partitions);
-        check("create_missing.partitions", "must be left out: `partitions` has them", &doubled, doubled.is_none())?;
+        check(
+            "create_missing.partitions",
+            "must be left out: `partitions` has them",
+            &doubled,
+            doubled.is_none(),
+        )?;
         let time = |setting, value: Duration, from: Duration, to: Duration, rule| {
             check(setting, rule, &value, (from..=to).contains(&value))
         };
-        time("connect_timeout", self.connect_timeout, 10 * MILLISECOND, DAY, "must be 10 ms to 24 h")?;
-        time("request_timeout", self.request_timeout, 10 * MILLISECOND, DAY, "must be 10 ms to 24 h")?;
+        time(
+            "connect_timeout",
+            self.connect_timeout,
+            10 * MILLISECOND,
+            DAY,
+            "must be 10 ms to 24 h",
+        )?;
+        time(
+            "request_timeout",
+            self.request_timeout,
+            10 * MILLISECOND,
+            DAY,
+            "must be 10 ms to 24 h",
+        )?;
         time("ping_interval", self.ping_interval, 10 * MILLISECOND, DAY, "must be 10 ms to 24 h")?;
         self.check_consumer()?;
         let publisher = &self.publisher;
@@ -73,7 +106,13 @@ impl NatsConfig {
             &in_flight,
             (1..=crate::publisher::MOST).contains(&in_flight),
         )?;
-        time("publisher.publish_timeout", publisher.publish_timeout, MILLISECOND, DAY, "must be 1 ms to 24 h")?;
+        time(
+            "publisher.publish_timeout",
+            publisher.publish_timeout,
+            MILLISECOND,
+            DAY,
+            "must be 1 ms to 24 h",
+        )?;
         time(
             "publisher.duplicate_window",
             publisher.duplicate_window,
@@ -103,9 +142,19 @@ impl NatsConfig {
             )?;
         }
         let open = own.max_ack_pending;
-        check("consumer.max_ack_pending", "must be 1 to 10,000,000", &open, (1..=10_000_000).contains(&open))?;
+        check(
+            "consumer.max_ack_pending",
+            "must be 1 to 10,000,000",
+            &open,
+            (1..=10_000_000).contains(&open),
+        )?;
         let prefetch = own.prefetch;
-        check("consumer.prefetch", "must be 1 to 50,000", &prefetch, (1..=50_000).contains(&prefetch))?;
+        check(
+            "consumer.prefetch",
+            "must be 1 to 50,000",
+            &prefetch,
+            (1..=50_000).contains(&prefetch),
+        )?;
         if let Some(replicas) = own.replicas {
             check("consumer.replicas", "must be 1 to 5", &replicas, (1..=5).contains(&replicas))?;
         }
@@ -117,7 +166,12 @@ impl NatsConfig {
             &own.heartbeat,
             own.heartbeat * 2 <= own.expires,
         )?;
-        time("consumer.drain_deadline", own.drain_deadline, Duration::ZERO, "must be at most 24 h")?;
+        time(
+            "consumer.drain_deadline",
+            own.drain_deadline,
+            Duration::ZERO,
+            "must be at most 24 h",
+        )?;
         time("consumer.lease", own.lease, 300 * MILLISECOND, "must be 300 ms to 24 h")
     }
 }
@@ -129,6 +183,15 @@ fn check_security(security: &Security) -> Result<(), NatsConfigError> {
     check("security.tls", rule, &(tls.certificate_file.as_deref(), tls.key_file.as_deref()), both)
 }
 
-fn check(setting: &'static str, rule: &'static str, found: &impl Debug, holds: bool) -> Result<(), NatsConfigError> {
-    if holds { Ok(()) } else { Err(NatsConfigError::Rule { setting, rule, found: format!("{found:?}") }) }
+fn check(
+    setting: &'static str,
+    rule: &'static str,
+    found: &impl Debug,
+    holds: bool,
+) -> Result<(), NatsConfigError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(NatsConfigError::Rule { setting, rule, found: format!("{found:?}") })
+    }
 }

@@ -1,5 +1,5 @@
-//! This member's place in its group: what it is to read, and the bucket where that is settled. What happens there is the
-//! [`watcher`](super::watcher)'s.
+//! This member's place in its group: what it is to read, and the bucket where that is settled. What
+//! happens there is the [`watcher`](super::watcher)'s.
 
 use super::{watcher::Watcher, words};
 use crate::{
@@ -87,12 +87,17 @@ impl Keeper {
         Self { link, topics, readers, settings, group: group.to_owned(), replicas, orders, obeyed }
     }
 
-    /// Reads a topic that is stored there: its partitions, as many as are this member's share, or all of it when no other
-    /// member does.
+    /// Reads a topic that is stored there: its partitions, as many as are this member's share, or
+    /// all of it when no other member does.
     ///
     /// # Errors
     /// What the server refuses.
-    pub(crate) async fn read(&self, topic: &Topic, stream: &str, partitions: Option<u32>) -> Result<(), BrokerError> {
+    pub(crate) async fn read(
+        &self,
+        topic: &Topic,
+        stream: &str,
+        partitions: Option<u32>,
+    ) -> Result<(), BrokerError> {
         let wanted = self.next(topic, stream, partitions).await?;
         if wanted.partitions != partitions {
             tracing::info!(
@@ -105,13 +110,20 @@ impl Keeper {
         Ok(())
     }
 
-    /// What is to be read of a topic, with its durable consumers. What came before it had partitions is settled first, so
-    /// that each key keeps its order.
-    async fn next(&self, topic: &Topic, stream: &str, partitions: Option<u32>) -> Result<Wanted, BrokerError> {
+    /// What is to be read of a topic, with its durable consumers. What came before it had
+    /// partitions is settled first, so that each key keeps its order.
+    async fn next(
+        &self,
+        topic: &Topic,
+        stream: &str,
+        partitions: Option<u32>,
+    ) -> Result<Wanted, BrokerError> {
         let whole = Wanted { partitions: None, stream: stream.to_owned() };
         let parts = Wanted { partitions, ..whole.clone() };
-        // A group that has read the topic misses nothing of what is new there, also when it began at the newest message.
-        let begin = u64::from(self.settings.start == Start::Latest && self.is_known(topic, &parts).await?);
+        // A group that has read the topic misses nothing of what is new there, also when it began
+        // at the newest message.
+        let begin =
+            u64::from(self.settings.start == Start::Latest && self.is_known(topic, &parts).await?);
         self.make_consumers(topic, &parts, begin).await?;
         if partitions.is_none() || self.has_settled(topic, &whole).await? {
             return Ok(parts);
@@ -120,21 +132,30 @@ impl Keeper {
         Ok(whole)
     }
 
-    async fn make_consumers(&self, topic: &Topic, wanted: &Wanted, begin: u64) -> Result<(), BrokerError> {
+    async fn make_consumers(
+        &self,
+        topic: &Topic,
+        wanted: &Wanted,
+        begin: u64,
+    ) -> Result<(), BrokerError> {
         let consumers = (0..wanted.places()).map(|place| self.consumer(topic, place, wanted));
         let consumers = consumers.collect::<Result<Vec<Consumer>, _>>()?;
-        try_join_all(consumers.iter().map(|consumer| consumer.ensure(&self.link, begin))).await.map(drop)
+        try_join_all(consumers.iter().map(|consumer| consumer.ensure(&self.link, begin)))
+            .await
+            .map(drop)
     }
 
     /// Whether the group has read the topic: as a whole, or its first partition.
     async fn is_known(&self, topic: &Topic, wanted: &Wanted) -> Result<bool, BrokerError> {
         let whole = Wanted { partitions: None, ..wanted.clone() };
         let consumers = [self.consumer(topic, 0, &whole)?, self.consumer(topic, 0, wanted)?];
-        let known = try_join_all(consumers.iter().map(|consumer| consumer.exists(&self.link))).await?;
+        let known =
+            try_join_all(consumers.iter().map(|consumer| consumer.exists(&self.link))).await?;
         Ok(known.contains(&true))
     }
 
-    /// Whether nothing is left of what came before the topic had partitions. No more of it can come: once so, it stays so.
+    /// Whether nothing is left of what came before the topic had partitions. No more of it can
+    /// come: once so, it stays so.
     async fn has_settled(&self, topic: &Topic, whole: &Wanted) -> Result<bool, BrokerError> {
         match self.topics.last_without_partition(topic, &whole.stream).await? {
             0 => Ok(true),
@@ -152,13 +173,18 @@ impl Keeper {
         });
         let mut obeyed = self.obeyed.subscribe();
         // One that has no bucket yet has started nothing.
-        let _ = tokio::time::timeout(self.link.request_timeout, obeyed.wait_for(|obeyed| *obeyed >= version)).await;
+        let _ = tokio::time::timeout(
+            self.link.request_timeout,
+            obeyed.wait_for(|obeyed| *obeyed >= version),
+        )
+        .await;
     }
 
     /// The topic may have other partitions than when its reading began.
     pub(crate) async fn adapt(&self, topic: &Topic) -> Result<(), BrokerError> {
         let Some(present) = self.orders.borrow().wants.get(topic).cloned() else { return Ok(()) };
-        let Some(Known { stream: Some(stream), partitions, .. }) = self.topics.look(topic).await? else {
+        let Some(Known { stream: Some(stream), partitions, .. }) = self.topics.look(topic).await?
+        else {
             return Ok(());
         };
         if partitions != present.partitions {
@@ -180,12 +206,18 @@ impl Keeper {
         });
     }
 
-    pub(super) fn consumer(&self, topic: &Topic, place: u32, wanted: &Wanted) -> Result<Consumer, BrokerError> {
+    pub(super) fn consumer(
+        &self,
+        topic: &Topic,
+        place: u32,
+        wanted: &Wanted,
+    ) -> Result<Consumer, BrokerError> {
         let partition = wanted.partition(place);
         Consumer::new(&self.topics, &self.settings, &self.group, topic, partition, &wanted.stream)
     }
 
-    /// Keeps the leases until the member has left with nothing in its hands. Does nothing before the first topic.
+    /// Keeps the leases until the member has left with nothing in its hands. Does nothing before
+    /// the first topic.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut orders = self.orders.subscribe();
         let is_needed = |orders: &Orders| !orders.wants.is_empty() || orders.leaving.is_some();

@@ -1,9 +1,9 @@
 //! What a member knows of its group, and what it does about it. Pure: no client, no clock, no task.
 //!
-//! Each member takes and gives by itself, by one rule: of a topic's partitions, each of the members that read it may hold as
-//! many as the others, give or take one. Who holds more gives up, after what is open has ended; who holds fewer takes what
-//! nobody holds. Nothing is taken from a member that shows signs of life, and a member that could not show any stops
-//! before others may take.
+//! Each member takes and gives by itself, by one rule: of a topic's partitions, each of the members
+//! that read it may hold as many as the others, give or take one. Who holds more gives up, after
+//! what is open has ended; who holds fewer takes what nobody holds. Nothing is taken from a member
+//! that shows signs of life, and a member that could not show any stops before others may take.
 
 mod share;
 
@@ -25,7 +25,8 @@ pub(super) enum Action {
     Start(Place),
     /// Stop reading, and await what is open. Answer: [`Machine::drained`].
     Revoke(Place),
-    /// Write that nobody is the owner, if the last revision is this one. Answer: [`Machine::released`].
+    /// Write that nobody is the owner, if the last revision is this one. Answer:
+    /// [`Machine::released`].
     Release(Place, u64),
     /// Stop at once: it may belong to somebody else.
     Lose(Place),
@@ -74,7 +75,8 @@ pub(super) struct Machine {
     sent: Vec<(u64, Instant)>,
     /// The last of them that was seen in the bucket.
     seen_own: u64,
-    /// All that was in the bucket at this time was seen: an own sign of life, sent then, came out of it again.
+    /// All that was in the bucket at this time was seen: an own sign of life, sent then, came out
+    /// of it again.
     view: Option<Instant>,
     /// Partitions that were just given to this member.
     started: Vec<Place>,
@@ -103,8 +105,9 @@ impl Machine {
         self.wants = wants;
     }
 
-    /// The bucket is looked at anew, from what stands in it now on. What is written over before it is heard of comes last, behind
-    /// an own sign of life that is older. So everybody counts as alive from now on.
+    /// The bucket is looked at anew, from what stands in it now on. What is written over before it
+    /// is heard of comes last, behind an own sign of life that is older. So everybody counts as
+    /// alive from now on.
     pub(super) fn reopened(&mut self, now: Instant) {
         self.is_synced = false;
         for member in self.members.values_mut() {
@@ -118,7 +121,13 @@ impl Machine {
     }
 
     /// A sign of life of a member was seen, or that it has left.
-    pub(super) fn member(&mut self, id: String, revision: u64, topics: Option<BTreeSet<String>>, now: Instant) {
+    pub(super) fn member(
+        &mut self,
+        id: String,
+        revision: u64,
+        topics: Option<BTreeSet<String>>,
+        now: Instant,
+    ) {
         if id == self.me {
             self.seen_own = self.seen_own.max(revision);
             return self.look_back();
@@ -126,7 +135,8 @@ impl Machine {
         match topics {
             None => drop(self.members.remove(&id)),
             Some(topics) => {
-                let is_known = self.members.get(&id).is_some_and(|member| member.revision >= revision);
+                let is_known =
+                    self.members.get(&id).is_some_and(|member| member.revision >= revision);
                 if !is_known {
                     self.members.insert(id, Member { revision, since: now, topics });
                 }
@@ -134,10 +144,20 @@ impl Machine {
         }
     }
 
-    /// The owner of a partition was seen. One of whom no sign of life was seen yet counts as alive from now on.
-    pub(super) fn place(&mut self, place: Place, revision: u64, owner: Option<String>, now: Instant) {
-        if let Some(other) = owner.as_ref().filter(|owner| **owner != self.me && !self.members.contains_key(*owner)) {
-            self.members.insert(other.clone(), Member { revision: 0, since: now, topics: BTreeSet::new() });
+    /// The owner of a partition was seen. One of whom no sign of life was seen yet counts as alive
+    /// from now on.
+    pub(super) fn place(
+        &mut self,
+        place: Place,
+        revision: u64,
+        owner: Option<String>,
+        now: Instant,
+    ) {
+        if let Some(other) =
+            owner.as_ref().filter(|owner| **owner != self.me && !self.members.contains_key(*owner))
+        {
+            self.members
+                .insert(other.clone(), Member { revision: 0, since: now, topics: BTreeSet::new() });
         }
         let spot = self.spot(&place);
         if revision > spot.revision {
@@ -145,8 +165,9 @@ impl Machine {
         }
     }
 
-    /// A sign of life of this member, sent at that time, has arrived. After a time without a lease it is a new beginning: all
-    /// that was held before is lost, and who holds the old lease stays without.
+    /// A sign of life of this member, sent at that time, has arrived. After a time without a lease
+    /// it is a new beginning: all that was held before is lost, and who holds the old lease stays
+    /// without.
     pub(super) fn renewed(&mut self, sent: Instant, revision: u64, now: Instant) {
         self.sent.push((revision, sent));
         self.look_back();
@@ -161,7 +182,8 @@ impl Machine {
         &self.lease
     }
 
-    /// How old the view of the bucket is: whoever sees nothing of it for long must not think that the others are silent.
+    /// How old the view of the bucket is: whoever sees nothing of it for long must not think that
+    /// the others are silent.
     fn look_back(&mut self) {
         let (seen, view) = (self.seen_own, &mut self.view);
         self.sent.retain(|(revision, sent)| {
@@ -220,8 +242,9 @@ impl Machine {
         let mut actions = Vec::new();
         self.lose(now, &mut actions);
         let started = std::mem::take(&mut self.started);
-        let held =
-            started.into_iter().filter(|place| self.spots.get(place).is_some_and(|spot| spot.mine == Mine::Held));
+        let held = started
+            .into_iter()
+            .filter(|place| self.spots.get(place).is_some_and(|spot| spot.mine == Mine::Held));
         actions.extend(held.map(Action::Start));
         self.release(&mut actions);
         if self.is_synced && self.lease.is_valid(now) {
@@ -244,7 +267,8 @@ impl Machine {
     }
 
     fn release(&mut self, actions: &mut Vec<Action>) {
-        for (place, spot) in self.spots.iter_mut().filter(|(_, spot)| spot.mine == Mine::Releasing) {
+        for (place, spot) in self.spots.iter_mut().filter(|(_, spot)| spot.mine == Mine::Releasing)
+        {
             if spot.owner.as_deref() == Some(self.me.as_str()) {
                 spot.mine = Mine::Leaving;
                 actions.push(Action::Release(place.clone(), spot.revision));

@@ -1,4 +1,5 @@
-//! Three members and a bucket: random histories of joins, silences, lost answers and late news, without a server.
+//! Three members and a bucket: random histories of joins, silences, lost answers and late news,
+//! without a server.
 
 use super::{
     Lease,
@@ -32,7 +33,8 @@ enum Step {
     Open(usize),
     /// It hears what has changed in the bucket.
     Look(usize),
-    /// It wakes up, and a worker begins the next message of every partition before anything else is done.
+    /// It wakes up, and a worker begins the next message of every partition before anything else is
+    /// done.
     Begin(usize),
     /// What runs on one of its revoked partitions ends.
     Drain(usize),
@@ -73,7 +75,15 @@ struct Member {
 impl Member {
     fn new(id: String, now: Instant) -> Self {
         let machine = Machine::new(id.clone(), LEASE, now);
-        Self { id, machine, wants: false, reading: BTreeMap::new(), draining: BTreeMap::new(), seen: 0, opened: None }
+        Self {
+            id,
+            machine,
+            wants: false,
+            reading: BTreeMap::new(),
+            draining: BTreeMap::new(),
+            seen: 0,
+            opened: None,
+        }
     }
 
     /// What it reads or still has in its hands, under which lease.
@@ -151,7 +161,11 @@ impl World {
 
     fn renew(&mut self, who: usize) {
         let (id, sent) = (self.members[who].id.clone(), self.now);
-        let topics = if self.members[who].wants { BTreeSet::from([TOPIC.to_owned()]) } else { BTreeSet::new() };
+        let topics = if self.members[who].wants {
+            BTreeSet::from([TOPIC.to_owned()])
+        } else {
+            BTreeSet::new()
+        };
         let revision = self.put(format!("m{id}"), Value::Member(id, topics));
         let member = &mut self.members[who];
         member.machine.renewed(sent, revision, sent);
@@ -205,7 +219,8 @@ impl World {
         self.check();
     }
 
-    /// Before a handler starts, its worker looks at the lease; what is refused once has no successor.
+    /// Before a handler starts, its worker looks at the lease; what is refused once has no
+    /// successor.
     fn begin(&mut self, who: usize) {
         let (now, mut begun) = (self.now, Vec::new());
         let Member { reading, draining, .. } = &mut self.members[who];
@@ -217,7 +232,8 @@ impl World {
             *was_refused |= !lease.would_be_valid(now);
         }
         for (other, member) in self.members.iter().enumerate().filter(|(other, _)| *other != who) {
-            let acts = |place| member.acting().any(|(of, lease)| of == place && lease.would_be_valid(now));
+            let acts =
+                |place| member.acting().any(|(of, lease)| of == place && lease.would_be_valid(now));
             assert!(!begun.iter().any(acts), "a message begins at {who}, and {other} acts for it");
         }
     }
@@ -229,7 +245,8 @@ impl World {
         }
     }
 
-    /// Nobody acts for a partition that another one acts for. Who has no lease does not act: everything that acts looks.
+    /// Nobody acts for a partition that another one acts for. Who has no lease does not act:
+    /// everything that acts looks.
     fn check(&self) {
         let mut acting = BTreeMap::new();
         for member in &self.members {

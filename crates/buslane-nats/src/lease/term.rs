@@ -1,5 +1,5 @@
-//! Until when this member may act for its partitions. Whoever acts looks first: a process that was stopped for long may
-//! wake up when others have taken over.
+//! Until when this member may act for its partitions. Whoever acts looks first: a process that was
+//! stopped for long may wake up when others have taken over.
 
 use std::{
     sync::{
@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A lease that grows with each sign of life. Once somebody has seen it end it stays over: what was not begun in its time
-/// goes back, and nothing behind that may be begun under it.
+/// A lease that grows with each sign of life. Once somebody has seen it end it stays over: what was
+/// not begun in its time goes back, and nothing behind that may be begun under it.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease(Arc<Term>);
 
@@ -72,8 +72,11 @@ mod tests {
         assert!(lease.is_valid(start) && lease.is_valid(at(9)));
         assert!(lease.extend(at(15), at(9)));
         assert!(lease.extend(at(12), at(9)), "an old answer takes nothing away");
-        assert!(lease.is_valid(at(14)) && lease.would_be_valid(at(14)) && !lease.would_be_valid(at(15)));
-        // One sees it end; a sign of life that comes a little later, and looked before, is too late.
+        assert!(
+            lease.is_valid(at(14)) && lease.would_be_valid(at(14)) && !lease.would_be_valid(at(15))
+        );
+        // One sees it end; a sign of life that comes a little later, and looked before, is too
+        // late.
         let seen_by_another = lease.clone();
         assert!(!seen_by_another.is_valid(at(15)));
         assert!(!lease.extend(at(25), at(14)) && !lease.is_valid(at(14)));

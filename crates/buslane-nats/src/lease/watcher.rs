@@ -1,5 +1,5 @@
-//! The task of a keeper: hears what changes in the bucket, and carries out what the machine decides. Nothing in it waits for an
-//! answer while a lease may end.
+//! The task of a keeper: hears what changes in the bucket, and carries out what the machine
+//! decides. Nothing in it waits for an answer while a lease may end.
 
 use super::{
     keeper::{Keeper, Orders, Wanted},
@@ -82,7 +82,9 @@ impl Watcher {
                     let watch = store.watch_with_history(keys).await.ok()?;
                     Some((store, watch))
                 };
-                if let Some((store, opened)) = tokio::time::timeout(PAUSE, opening).await.ok().flatten() {
+                if let Some((store, opened)) =
+                    tokio::time::timeout(PAUSE, opening).await.ok().flatten()
+                {
                     (self.store, watch) = (store, Some(opened));
                     self.machine.reopened(Instant::now());
                 }
@@ -91,7 +93,9 @@ impl Watcher {
             if self.act(now) {
                 break;
             }
-            self.keeper.obeyed.send_if_modified(|obeyed| std::mem::replace(obeyed, self.version) != self.version);
+            self.keeper
+                .obeyed
+                .send_if_modified(|obeyed| std::mem::replace(obeyed, self.version) != self.version);
             let wake = tokio::time::Instant::from_std((now + tick).min(self.renew_at.max(now)));
             tokio::select! {
                 biased;
@@ -120,7 +124,8 @@ impl Watcher {
         for (topic, wanted) in &orders.wants {
             self.names.insert(wanted.token(topic), (topic.clone(), wanted.clone()));
         }
-        let counts = orders.wants.iter().map(|(topic, wanted)| (wanted.token(topic), wanted.places()));
+        let counts =
+            orders.wants.iter().map(|(topic, wanted)| (wanted.token(topic), wanted.places()));
         self.machine.want(counts.collect());
         self.renew_at = Instant::now();
     }
@@ -160,9 +165,14 @@ impl Watcher {
             }
             Action::Start(place) => self.start(&place),
             Action::Revoke(place) => {
-                let Some((topic, wanted)) = self.names.get(&place.0) else { return self.machine.drained(&place) };
+                let Some((topic, wanted)) = self.names.get(&place.0) else {
+                    return self.machine.drained(&place);
+                };
                 let deadline = deadline.unwrap_or(now + self.keeper.settings.drain_deadline);
-                let done = self.keeper.readers.end(&(topic.clone(), wanted.partition(place.1)), Some(deadline));
+                let done = self
+                    .keeper
+                    .readers
+                    .end(&(topic.clone(), wanted.partition(place.1)), Some(deadline));
                 self.work.push(Box::pin(async move {
                     if let Some(mut done) = done {
                         let _ = done.wait_for(|done| *done).await;
@@ -187,7 +197,9 @@ impl Watcher {
         match self.keeper.consumer(topic, place.1, wanted) {
             Ok(consumer) => {
                 let plan = Plan { consumer, lease: Some(self.machine.lease().clone()) };
-                self.keeper.readers.start((topic.clone(), wanted.partition(place.1)), How::Durable(plan));
+                self.keeper
+                    .readers
+                    .start((topic.clone(), wanted.partition(place.1)), How::Durable(plan));
             }
             Err(error) => {
                 tracing::error!(topic = topic.as_str(), partition = place.1, error = %excerpt::error(&error), "partition not read")
@@ -199,7 +211,8 @@ impl Watcher {
     fn renew(&mut self, now: Instant) {
         self.renew_at = now + self.keeper.settings.lease / 3;
         let orders = self.orders.borrow();
-        let value = words::topics_value(orders.wants.iter().map(|(topic, wanted)| wanted.token(topic)));
+        let value =
+            words::topics_value(orders.wants.iter().map(|(topic, wanted)| wanted.token(topic)));
         drop(orders);
         self.said = Some(value.clone());
         let (store, key) = (self.store.clone(), words::member_key(&self.keeper.group, &self.me));
@@ -248,7 +261,9 @@ impl Watcher {
             Operation::Delete | Operation::Purge => None,
         };
         match words::read(&entry.key, value.as_deref()) {
-            Some(Word::Member(id, topics)) => self.machine.member(id, entry.revision, topics, Instant::now()),
+            Some(Word::Member(id, topics)) => {
+                self.machine.member(id, entry.revision, topics, Instant::now())
+            }
             Some(Word::Place(topic, partition, owner)) => {
                 self.machine.place((topic, partition), entry.revision, owner, Instant::now());
             }

@@ -1,5 +1,5 @@
-//! What members write into the bucket. A member's key holds the topics that it reads by partition; a partition's key holds
-//! its owner, or nothing.
+//! What members write into the bucket. A member's key holds the topics that it reads by partition;
+//! a partition's key holds its owner, or nothing.
 
 use crate::names::token;
 use buslane_core::Topic;
@@ -18,7 +18,8 @@ pub(super) fn member_key(group: &str, member: &str) -> String {
     format!("{}.m.{member}", token(group))
 }
 
-/// What a topic is called here. One without partitions has a `=` more: it is another thing to hold than a partition 0.
+/// What a topic is called here. One without partitions has a `=` more: it is another thing to hold
+/// than a partition 0.
 pub(super) fn topic_token(topic: &Topic, is_partitioned: bool) -> String {
     if is_partitioned { token(topic) } else { token(topic) + "=" }
 }
@@ -60,9 +61,13 @@ mod tests {
     fn n5_keys_are_read_back() {
         let topic = Topic::new("a.b").unwrap();
         let key = place_key("my.group", &topic_token(&topic, true), 7);
-        assert_eq!(read(&key, Some("me")), Some(Word::Place("a=b".to_owned(), 7, Some("me".to_owned()))));
+        assert_eq!(
+            read(&key, Some("me")),
+            Some(Word::Place("a=b".to_owned(), 7, Some("me".to_owned())))
+        );
         assert_eq!(read(&key, Some("")), Some(Word::Place("a=b".to_owned(), 7, None)));
-        let value = topics_value([topic_token(&topic, true), topic_token(&topic, false)].into_iter());
+        let value =
+            topics_value([topic_token(&topic, true), topic_token(&topic, false)].into_iter());
         let topics = BTreeSet::from(["a=b".to_owned(), "a=b=".to_owned()]);
         let key = member_key("my.group", "me");
         assert_eq!(read(&key, Some(&value)), Some(Word::Member("me".to_owned(), Some(topics))));

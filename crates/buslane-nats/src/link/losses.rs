@@ -23,7 +23,10 @@ pub(super) struct Losses {
 impl Losses {
     /// The connection was lost, with the client's own task or without.
     pub(super) fn add(&mut self, has_task_ended: bool, now: Instant) {
-        let is_again = self.last.replace(now).is_some_and(|before| now.saturating_duration_since(before) < AGAIN);
+        let is_again = self
+            .last
+            .replace(now)
+            .is_some_and(|before| now.saturating_duration_since(before) < AGAIN);
         self.depth = if has_task_ended || is_again { DEEP } else { SHALLOW };
     }
 
@@ -44,7 +47,10 @@ mod tests {
             losses.add(has_task_ended, begin + Duration::from_secs(seconds));
             losses.depth()
         };
-        assert_eq!([after(0, false), after(30, false), after(300, false)], [SHALLOW, DEEP, SHALLOW]);
+        assert_eq!(
+            [after(0, false), after(30, false), after(300, false)],
+            [SHALLOW, DEEP, SHALLOW]
+        );
         assert_eq!([after(600, true), after(900, false)], [DEEP, SHALLOW]);
         assert_eq!(Losses::default().depth(), 0);
     }

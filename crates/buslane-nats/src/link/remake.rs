@@ -25,7 +25,11 @@ impl Drop for Vital {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.has_panicked.store(true, Ordering::Release);
-            self.symptoms.note(SymptomKind::ClientEnded, None, format!("{} has panicked", self.what));
+            self.symptoms.note(
+                SymptomKind::ClientEnded,
+                None,
+                format!("{} has panicked", self.what),
+            );
         }
     }
 }
@@ -33,7 +37,11 @@ impl Drop for Vital {
 impl Link {
     /// For a task, by its name.
     pub(crate) fn vital(&self, what: &'static str) -> Vital {
-        Vital { symptoms: Arc::clone(&self.symptoms), has_panicked: Arc::clone(&self.has_panicked), what }
+        Vital {
+            symptoms: Arc::clone(&self.symptoms),
+            has_panicked: Arc::clone(&self.has_panicked),
+            what,
+        }
     }
 
     /// Replaces the client each time its task has ended. What used the one before sees a new
@@ -43,7 +51,8 @@ impl Link {
         loop {
             let ended = self.ended.lock().clone();
             ended.cancelled().await;
-            let reason = "the client's task has ended, as it does at a message whose headers it cannot read";
+            let reason =
+                "the client's task has ended, as it does at a message whose headers it cannot read";
             tracing::error!(reason, "connecting with a new client");
             self.symptoms.note(SymptomKind::ClientEnded, None, reason);
             self.news.losses.lock().add(true, Instant::now());
@@ -66,7 +75,9 @@ impl Link {
             match Box::pin(make(&self.config, &self.news)).await {
                 Ok(made) => return made,
                 Err(error) => {
-                    let reason = format!("no client could be made in place of one whose task has ended: {error}");
+                    let reason = format!(
+                        "no client could be made in place of one whose task has ended: {error}"
+                    );
                     self.symptoms.note(SymptomKind::ClientEnded, None, reason);
                 }
             }
@@ -82,7 +93,8 @@ mod tests {
 
     #[test]
     fn o3_only_a_task_that_panics_is_missed() {
-        let vital = || Vital { symptoms: Arc::default(), has_panicked: Arc::default(), what: "a task" };
+        let vital =
+            || Vital { symptoms: Arc::default(), has_panicked: Arc::default(), what: "a task" };
         let (ends, panics) = (vital(), vital());
         let (well, ill) = (Arc::clone(&ends.symptoms), Arc::clone(&panics.symptoms));
         drop(ends);

@@ -61,16 +61,26 @@ pub(super) enum Progress {
 
 impl Batch {
     pub(super) fn new(places: impl Iterator<Item = u32>) -> Arc<Self> {
-        let records: Vec<_> = places.map(|place| Open { place, ticket: None, answer: None }).collect();
+        let records: Vec<_> =
+            places.map(|place| Open { place, ticket: None, answer: None }).collect();
         let goal = records.len();
-        Arc::new(Self(Mutex::new(State { records, answered: 0, goal, is_anew: false, waiting: None })))
+        Arc::new(Self(Mutex::new(State {
+            records,
+            answered: 0,
+            goal,
+            is_anew: false,
+            waiting: None,
+        })))
     }
 
     /// The subject and the ticket of a record that was given one and is not answered.
     pub(super) fn open(&self, at: usize) -> Option<(usize, u64)> {
         let state = self.0.lock();
         let record = &state.records[at];
-        record.ticket.filter(|_| record.answer.is_none()).map(|ticket| (record.place as usize, ticket))
+        record
+            .ticket
+            .filter(|_| record.answer.is_none())
+            .map(|ticket| (record.place as usize, ticket))
     }
 
     /// Waits until so many records have their answer, or the connection was made anew.
@@ -110,7 +120,8 @@ impl Batch {
     }
 }
 
-/// The tickets that are out. A record's ticket is taken back with its answer, so that only the first counts.
+/// The tickets that are out. A record's ticket is taken back with its answer, so that only the
+/// first counts.
 #[derive(Default)]
 pub(super) struct Tickets(Mutex<Out>);
 
@@ -145,8 +156,12 @@ impl Tickets {
         } else {
             match serde_json::from_slice::<Ack>(&message.payload) {
                 Ok(Ack { error: Some(error), .. }) => Err(error.into()),
-                Ok(Ack { seq, duplicate, .. }) => Ok(Stored { sequence: seq, is_duplicate: duplicate }),
-                Err(error) => Err(Failure::Refused(format!("the acknowledgement cannot be read: {error}"))),
+                Ok(Ack { seq, duplicate, .. }) => {
+                    Ok(Stored { sequence: seq, is_duplicate: duplicate })
+                }
+                Err(error) => {
+                    Err(Failure::Refused(format!("the acknowledgement cannot be read: {error}")))
+                }
             }
         };
         self.answer(ticket, answer);
@@ -161,7 +176,8 @@ impl Tickets {
 
     /// The connection was made anew: the server may not have got what is open.
     pub(super) fn connected_anew(&self) {
-        let open: Vec<Arc<Batch>> = self.0.lock().open.values().map(|(batch, _)| Arc::clone(batch)).collect();
+        let open: Vec<Arc<Batch>> =
+            self.0.lock().open.values().map(|(batch, _)| Arc::clone(batch)).collect();
         open.iter().for_each(|batch| batch.connected_anew());
     }
 
@@ -174,17 +190,21 @@ impl Tickets {
         open.into_values().for_each(|(batch, at)| batch.answer(at, Err(Failure::Closed)));
     }
 
-    /// Ends a call: its answers with the subjects of its records, and `failure` for those that have none. What comes later is
-    /// not heard.
+    /// Ends a call: its answers with the subjects of its records, and `failure` for those that have
+    /// none. What comes later is not heard.
     pub(super) fn settle(&self, batch: &Batch, failure: &Failure) -> Vec<(u32, Answer)> {
         let records = std::mem::take(&mut batch.0.lock().records);
-        let mut open =
-            records.iter().filter(|record| record.answer.is_none()).filter_map(|record| record.ticket).peekable();
+        let mut open = records
+            .iter()
+            .filter(|record| record.answer.is_none())
+            .filter_map(|record| record.ticket)
+            .peekable();
         if open.peek().is_some() {
             let mut out = self.0.lock();
             open.for_each(|ticket| drop(out.open.remove(&ticket)));
         }
-        let answer = |record: Open| (record.place, record.answer.unwrap_or_else(|| Err(failure.clone())));
+        let answer =
+            |record: Open| (record.place, record.answer.unwrap_or_else(|| Err(failure.clone())));
         records.into_iter().map(answer).collect()
     }
 }
@@ -216,7 +236,9 @@ mod tests {
         assert!(one.open(1).is_none());
         assert!(matches!(poll(&one, 1), Poll::Ready(Progress::Answered)));
         let answers = tickets.settle(&one, &Failure::NoStream);
-        let [(0, Err(Failure::NoStream)), (3, Ok(Stored { sequence: 7, is_duplicate: false }))] = &answers[..] else {
+        let [(0, Err(Failure::NoStream)), (3, Ok(Stored { sequence: 7, is_duplicate: false }))] =
+            &answers[..]
+        else {
             panic!("{answers:?}")
         };
         assert_eq!(tickets.0.lock().open.len(), 1, "the other's");
@@ -225,7 +247,8 @@ mod tests {
 
     #[test]
     fn b9_nobody_waits_once_it_is_closed() {
-        let (tickets, early, late) = (Tickets::default(), Batch::new([0].into_iter()), Batch::new([0].into_iter()));
+        let (tickets, early, late) =
+            (Tickets::default(), Batch::new([0].into_iter()), Batch::new([0].into_iter()));
         tickets.issue(&early, 0..1);
         tickets.connected_anew();
         assert!(matches!(poll(&early, 1), Poll::Ready(Progress::Anew)));
@@ -234,7 +257,10 @@ mod tests {
         tickets.issue(&late, 0..1);
         for batch in [early, late] {
             assert!(matches!(poll(&batch, 1), Poll::Ready(Progress::Answered)));
-            assert!(matches!(&tickets.settle(&batch, &Failure::NoStream)[..], [(0, Err(Failure::Closed))]));
+            assert!(matches!(
+                &tickets.settle(&batch, &Failure::NoStream)[..],
+                [(0, Err(Failure::Closed))]
+            ));
         }
     }
 }

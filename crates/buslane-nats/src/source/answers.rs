@@ -1,8 +1,8 @@
 //! Sends answers to the server, and keeps them until the server has shown that it has them.
 //!
-//! The server takes what comes over one connection in order, so a question behind many answers confirms them all. What is
-//! not confirmed when a connection ends is sent again on the next: a message that was handled does not come again because
-//! its acknowledgement was lost.
+//! The server takes what comes over one connection in order, so a question behind many answers
+//! confirms them all. What is not confirmed when a connection ends is sent again on the next: a
+//! message that was handled does not come again because its acknowledgement was lost.
 
 use super::{
     Shared,
@@ -22,8 +22,8 @@ const DONE: Bytes = Bytes::from_static(b"+ACK");
 const GIVEN: Bytes = Bytes::from_static(b"+TERM");
 const BACK: Bytes = Bytes::from_static(b"-NAK");
 pub(super) const BEAT: Bytes = Bytes::from_static(b"+WPI");
-/// How long what is given back waits for its neighbours, so that they go back in order; longer each time it comes back. It
-/// waits here and not at the server: whoever reads next must find it there.
+/// How long what is given back waits for its neighbours, so that they go back in order; longer each
+/// time it comes back. It waits here and not at the server: whoever reads next must find it there.
 const GATHER: Duration = Duration::from_millis(20);
 /// What a question that was not answered waits before the next.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -34,7 +34,8 @@ pub(super) struct Answers {
     pub(super) client: Arc<Client>,
     /// How often the server delivers a message, if not without end.
     max_deliver: Option<u32>,
-    /// Sent, and not shown to have arrived. Not what was given back: the server waits for it in any case.
+    /// Sent, and not shown to have arrived. Not what was given back: the server waits for it in any
+    /// case.
     unconfirmed: VecDeque<Answer>,
     /// What a question can be asked about, when something was sent since the last one.
     last: Option<Subject>,
@@ -71,8 +72,8 @@ impl Answers {
         self.back_due
     }
 
-    /// Whether this message was settled here, so that a delivery of it says nothing new: its answer is on its way, or was
-    /// forgotten by a server that came back lately.
+    /// Whether this message was settled here, so that a delivery of it says nothing new: its answer
+    /// is on its way, or was forgotten by a server that came back lately.
     pub(super) fn is_settled(&self, answer: &Answer, now: Instant) -> bool {
         let is_on_its_way = || self.unconfirmed.iter().any(|sent| sent.sequence == answer.sequence);
         (answer.deliveries > 1 && is_on_its_way()) || self.past.contains(answer, now)
@@ -166,8 +167,11 @@ impl Answers {
     pub(super) async fn send_again(&mut self) {
         self.past.recall(Instant::now());
         self.question = None;
-        let answers: Vec<(Subject, Bytes)> =
-            self.unconfirmed.iter().map(|answer| (answer.reply.clone(), body(answer.fate))).collect();
+        let answers: Vec<(Subject, Bytes)> = self
+            .unconfirmed
+            .iter()
+            .map(|answer| (answer.reply.clone(), body(answer.fate)))
+            .collect();
         for (reply, body) in answers {
             self.last = Some(reply.clone());
             self.publish(reply, body).await;
@@ -204,7 +208,9 @@ impl Answers {
     /// # Cancel safety
     /// Cancelling loses nothing.
     pub(super) async fn confirmed(&mut self) -> bool {
-        let Some((question, count)) = &mut self.question else { return std::future::pending().await };
+        let Some((question, count)) = &mut self.question else {
+            return std::future::pending().await;
+        };
         let has_arrived = question.await;
         let count = *count;
         self.question = None;
@@ -213,7 +219,10 @@ impl Answers {
             self.unconfirmed.drain(..count);
             self.unconfirmed.shrink_to(room_after(self.unconfirmed.capacity(), had));
         } else {
-            self.last = self.last.take().or_else(|| self.unconfirmed.back().map(|answer| answer.reply.clone()));
+            self.last = self
+                .last
+                .take()
+                .or_else(|| self.unconfirmed.back().map(|answer| answer.reply.clone()));
         }
         self.ask();
         has_arrived

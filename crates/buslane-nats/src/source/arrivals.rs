@@ -48,9 +48,15 @@ impl Reader {
             let status = message.status.filter(|_| message.reply.is_none());
             match word(status, message.description.as_deref(), message.headers.as_ref()) {
                 Some(Word::Heartbeat) => {}
-                Some(Word::Over(left)) => self.wanted = self.wanted.saturating_sub(left.unwrap_or(usize::MAX)),
+                Some(Word::Over(left)) => {
+                    self.wanted = self.wanted.saturating_sub(left.unwrap_or(usize::MAX))
+                }
                 Some(Word::Gone(reason)) => {
-                    tracing::debug!(topic = self.shared.source.topic.as_str(), reason, "a request has ended");
+                    tracing::debug!(
+                        topic = self.shared.source.topic.as_str(),
+                        reason,
+                        "a request has ended"
+                    );
                     turn = Turn::Again;
                 }
                 None => {
@@ -113,7 +119,11 @@ impl Reader {
             return tracing::warn!(topic, "messages settled first were not confirmed: left out");
         }
         let mut state = self.shared.state.lock();
-        state.ready.extend(batch.into_iter().map(|ready| Ready { slot: None, is_last: true, ..ready }));
+        state.ready.extend(batch.into_iter().map(|ready| Ready {
+            slot: None,
+            is_last: true,
+            ..ready
+        }));
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -146,7 +156,13 @@ impl Reader {
                     continue;
                 }
                 self.next_sequence = self.next_sequence.max(sequence + 1);
-                let slot = state.window.open(sequence, answer.deliveries, message.timestamp_ms, answer.reply, now);
+                let slot = state.window.open(
+                    sequence,
+                    answer.deliveries,
+                    message.timestamp_ms,
+                    answer.reply,
+                    now,
+                );
                 if slot.is_none() {
                     continue;
                 }
@@ -187,7 +203,8 @@ impl Reader {
     }
 }
 
-/// The messages that are there, at least one; `None` at the end of the inbox, and never without one.
+/// The messages that are there, at least one; `None` at the end of the inbox, and never without
+/// one.
 pub(super) async fn next(inbox: Option<&mut Subscriber>) -> Option<Vec<async_nats::Message>> {
     let Some(inbox) = inbox else { return std::future::pending().await };
     let mut batch = Vec::new();
@@ -201,7 +218,9 @@ pub(super) async fn next(inbox: Option<&mut Subscriber>) -> Option<Vec<async_nat
                 }
                 Poll::Ready(None) if batch.is_empty() => return Poll::Ready(None),
                 Poll::Pending if batch.is_empty() => return Poll::Pending,
-                Poll::Ready(None) | Poll::Pending => return Poll::Ready(Some(std::mem::take(&mut batch))),
+                Poll::Ready(None) | Poll::Pending => {
+                    return Poll::Ready(Some(std::mem::take(&mut batch)));
+                }
             }
         }
     })

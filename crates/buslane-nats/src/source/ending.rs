@@ -1,4 +1,5 @@
-//! The end of a source: what nobody has taken goes back, what is open is awaited, and the last answers are confirmed.
+//! The end of a source: what nobody has taken goes back, what is open is awaited, and the last
+//! answers are confirmed.
 
 use super::{
     End,
@@ -37,8 +38,8 @@ impl Reader {
         }
     }
 
-    /// Ends the requests, and reads what has come of them. What was on its way is lost: the client forgets a subscription
-    /// before the server does.
+    /// Ends the requests, and reads what has come of them. What was on its way is lost: the client
+    /// forgets a subscription before the server does.
     pub(super) async fn read_to_the_end(&mut self) {
         let Some(mut inbox) = self.inbox.take() else { return };
         let until = tokio::time::Instant::now() + LAST_WORDS;
@@ -46,11 +47,13 @@ impl Reader {
         while let Ok(Ok(())) = drained
             && let Ok(Some(messages)) = tokio::time::timeout_at(until, next(Some(&mut inbox))).await
         {
-            let arrived: Vec<Arrived> = messages.into_iter().filter_map(|message| self.read(message)).collect();
+            let arrived: Vec<Arrived> =
+                messages.into_iter().filter_map(|message| self.read(message)).collect();
             self.take(arrived, Instant::now()).await;
         }
-        // A server before 2.10.14 that finds nobody behind a request, when it looks at a message that was given back, forgets
-        // the message and goes a step back in the stream. Asked for the consumer, it first throws such requests away.
+        // A server before 2.10.14 that finds nobody behind a request, when it looks at a message
+        // that was given back, forgets the message and goes a step back in the stream. Asked for
+        // the consumer, it first throws such requests away.
         let _ = tokio::time::timeout_at(until, self.plan.consumer.info(&self.link)).await;
     }
 
@@ -60,7 +63,8 @@ impl Reader {
         self.call_back_what_was_lost().await;
         let held = self.held.take().unwrap_or_default();
         let mut state = self.shared.state.lock();
-        let unread: Vec<u32> = state.unread().chain(held.into_values()).filter_map(|ready| ready.slot).collect();
+        let unread: Vec<u32> =
+            state.unread().chain(held.into_values()).filter_map(|ready| ready.slot).collect();
         for slot in unread {
             state.window.settle(slot, Fate::Back);
         }
@@ -77,7 +81,10 @@ impl Reader {
             self.answers.give_back().await;
         }
         if !self.answers.all_confirmed(LAST_WORDS).await {
-            tracing::warn!(topic = self.shared.source.topic.as_str(), "the server has not confirmed the last answers");
+            tracing::warn!(
+                topic = self.shared.source.topic.as_str(),
+                "the server has not confirmed the last answers"
+            );
         }
         open
     }

@@ -16,7 +16,12 @@ impl Intake for NatsIntake {
         &self.0.source
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>> {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> Poll<Option<usize>> {
         let mut state = self.0.state.lock();
         if state.end != End::Open {
             return Poll::Ready(None);
@@ -31,17 +36,19 @@ impl Intake for NatsIntake {
         let has_subject_key = state.options.subject_key;
         let was_low = came < state.low;
         let sink: Arc<dyn Settle> = Arc::clone(&self.0) as _;
-        out.extend(state.ready.drain(..count).map(|Ready { mut message, subject, slot, is_last }| {
-            if has_subject_key && message.key.is_none() {
-                let key = names::key(&subject, &self.0.source.topic, self.0.partition);
-                message.key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
-            }
-            let settlement = match slot {
-                Some(slot) => Settlement::new(Arc::clone(&sink), u64::from(slot)),
-                None => Settlement::ignored(),
-            };
-            Delivery { message, settlement: settlement.last(is_last) }
-        }));
+        out.extend(state.ready.drain(..count).map(
+            |Ready { mut message, subject, slot, is_last }| {
+                if has_subject_key && message.key.is_none() {
+                    let key = names::key(&subject, &self.0.source.topic, self.0.partition);
+                    message.key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
+                }
+                let settlement = match slot {
+                    Some(slot) => Settlement::new(Arc::clone(&sink), u64::from(slot)),
+                    None => Settlement::ignored(),
+                };
+                Delivery { message, settlement: settlement.last(is_last) }
+            },
+        ));
         let room = room_after(state.ready.capacity(), came);
         state.ready.shrink_to(room);
         let is_low = state.ready.len() < state.low;

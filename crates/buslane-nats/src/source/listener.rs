@@ -1,6 +1,7 @@
 //! Reads an ephemeral topic: core NATS, where nothing is stored, settled or delivered again.
 //!
-//! While it is not read, messages wait in the client, up to the bound that the client has; then it drops them and says so.
+//! While it is not read, messages wait in the client, up to the bound that the client has; then it
+//! drops them and says so.
 
 use super::{End, Ready, Shared};
 use crate::{link::Link, wire};
@@ -87,8 +88,14 @@ impl Listener {
             attempt: 0,
         };
         let mut state = self.shared.state.lock();
-        // Nothing is promised of it beyond this process, so it may be tried here as often as any other.
-        state.ready.push_back(Ready { message, subject: received.subject, slot: None, is_last: false });
+        // Nothing is promised of it beyond this process, so it may be tried here as often as any
+        // other.
+        state.ready.push_back(Ready {
+            message,
+            subject: received.subject,
+            slot: None,
+            is_last: false,
+        });
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {

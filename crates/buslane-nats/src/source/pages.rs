@@ -1,4 +1,5 @@
-//! Copies payloads out of the client's buffer: a message that waits long would keep all of it alive, with hundreds of others.
+//! Copies payloads out of the client's buffer: a message that waits long would keep all of it
+//! alive, with hundreds of others.
 
 use bytes::{Bytes, BytesMut};
 

@@ -1,8 +1,10 @@
-//! What was settled lately: a server that was killed may have forgotten it, because it writes a consumer's state now and then.
-//! Only looked at for a while after a connection was lost: who resets a consumer to read again must get what he asks for.
+//! What was settled lately: a server that was killed may have forgotten it, because it writes a
+//! consumer's state now and then. Only looked at for a while after a connection was lost: who
+//! resets a consumer to read again must get what he asks for.
 //!
-//! It is remembered until the server was alive for so long that it has written it, so that memory follows the traffic: in
-//! spans of time, which go as a whole, and have no more room than they need once they are over.
+//! It is remembered until the server was alive for so long that it has written it, so that memory
+//! follows the traffic: in spans of time, which go as a whole, and have no more room than they need
+//! once they are over.
 
 use super::window::Answer;
 use std::{
@@ -10,13 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many of the last messages are remembered, of those that the server may not have written; up to `LARGEST` more are.
+/// So many of the last messages are remembered, of those that the server may not have written; up
+/// to `LARGEST` more are.
 const MOST: usize = 65_536;
 /// Messages of a span at most.
 const LARGEST: usize = 8_192;
 /// A span ends when the server is heard of so long after its begin.
 const LONGEST: Duration = Duration::from_secs(15);
-/// What a server has taken is on its disk so much later: its `sync_interval` is two minutes where nobody has set it.
+/// What a server has taken is on its disk so much later: its `sync_interval` is two minutes where
+/// nobody has set it.
 const WRITTEN: Duration = Duration::from_secs(120);
 const WHILE: Duration = Duration::from_secs(60);
 
@@ -35,7 +39,8 @@ pub(super) struct Past {
     spans: VecDeque<Span>,
     /// Messages in all of them.
     count: usize,
-    /// The same to look things up in, until then: made when a connection was lost, because nobody looks before.
+    /// The same to look things up in, until then: made when a connection was lost, because nobody
+    /// looks before.
     index: Option<(Instant, HashSet<Which, foldhash::fast::FixedState>)>,
 }
 
@@ -56,13 +61,18 @@ impl Past {
         }
     }
 
-    /// The server has said something: it lives. What it has had the time to write is forgotten, unless it was away lately.
+    /// The server has said something: it lives. What it has had the time to write is forgotten,
+    /// unless it was away lately.
     pub(super) fn heard(&mut self, now: Instant) {
         if self.index.as_ref().is_some_and(|(until, _)| now < *until) {
             return;
         }
         self.index = None;
-        if self.spans.back().is_some_and(|span| !span.settled.is_empty() && now >= span.begin + LONGEST) {
+        if self
+            .spans
+            .back()
+            .is_some_and(|span| !span.settled.is_empty() && now >= span.begin + LONGEST)
+        {
             self.begin_span(now);
         }
         while self.spans.get(1).is_some_and(|next| now >= next.begin + WRITTEN) {
@@ -77,7 +87,9 @@ impl Past {
     }
 
     pub(super) fn contains(&self, answer: &Answer, now: Instant) -> bool {
-        self.index.as_ref().is_some_and(|(until, index)| now < *until && index.contains(&which(answer)))
+        self.index
+            .as_ref()
+            .is_some_and(|(until, index)| now < *until && index.contains(&which(answer)))
     }
 
     fn begin_span(&mut self, now: Instant) {
@@ -139,11 +151,18 @@ mod tests {
             past.heard(at(second));
             past.add(&answer(second, 0), at(second));
             let room: usize = past.spans.iter().map(|span| span.settled.capacity()).sum();
-            assert!(past.count <= 135 && room <= 150, "{second} s: {} in room for {room}", past.count);
+            assert!(
+                past.count <= 135 && room <= 150,
+                "{second} s: {} in room for {room}",
+                past.count
+            );
         }
         past.recall(at(3_600));
         for sequence in 3_480..3_600 {
-            assert!(past.contains(&answer(sequence, 0), at(3_600)), "the server may not have written {sequence}");
+            assert!(
+                past.contains(&answer(sequence, 0), at(3_600)),
+                "the server may not have written {sequence}"
+            );
         }
     }
 
@@ -158,6 +177,9 @@ mod tests {
         past.heard(back);
         assert!(past.contains(&answer(1, 0), back) && past.contains(&answer(2, 0), back));
         past.heard(back + WHILE);
-        assert!(past.index.is_none() && past.count == 2, "the server may go away again, before it has written them");
+        assert!(
+            past.index.is_none() && past.count == 2,
+            "the server may go away again, before it has written them"
+        );
     }
 }

@@ -24,7 +24,12 @@ const fn is_zero(nanoseconds: &u128) -> bool {
 impl Request {
     /// Waits for messages.
     pub(super) const fn waiting(batch: usize, expires: Duration, heartbeat: Duration) -> Self {
-        Self { batch, expires: expires.as_nanos(), idle_heartbeat: heartbeat.as_nanos(), no_wait: false }
+        Self {
+            batch,
+            expires: expires.as_nanos(),
+            idle_heartbeat: heartbeat.as_nanos(),
+            no_wait: false,
+        }
     }
 
     /// Takes what is there.
@@ -49,15 +54,22 @@ pub(super) enum Word {
 }
 
 /// Reads a status; `None` for a message.
-pub(super) fn word(status: Option<StatusCode>, description: Option<&str>, headers: Option<&HeaderMap>) -> Option<Word> {
+pub(super) fn word(
+    status: Option<StatusCode>,
+    description: Option<&str>,
+    headers: Option<&HeaderMap>,
+) -> Option<Word> {
     // Messages have none, and are not to pay for the rest.
     let status = status?;
     let text = description.unwrap_or_default();
-    let left = headers.and_then(|headers| headers.get("Nats-Pending-Messages")?.as_str().parse().ok());
+    let left =
+        headers.and_then(|headers| headers.get("Nats-Pending-Messages")?.as_str().parse().ok());
     Some(match status.as_u16() {
         100 => Word::Heartbeat,
         404 | 408 => Word::Over(left),
-        409 if text.contains("Batch Completed") || text.contains("Exceeds MaxBytes") => Word::Over(left),
+        409 if text.contains("Batch Completed") || text.contains("Exceeds MaxBytes") => {
+            Word::Over(left)
+        }
         code => Word::Gone(format!("{code} {text}")),
     })
 }
@@ -80,10 +92,14 @@ mod tests {
         assert_eq!(said(408, "Request Timeout", Some("7")), Some(Word::Over(Some(7))));
         assert_eq!(said(404, "No Messages", None), Some(Word::Over(None)));
         assert_eq!(said(409, "Batch Completed", Some("0")), Some(Word::Over(Some(0))));
-        assert_eq!(said(409, "Consumer Deleted", None), Some(Word::Gone("409 Consumer Deleted".to_owned())));
+        assert_eq!(
+            said(409, "Consumer Deleted", None),
+            Some(Word::Gone("409 Consumer Deleted".to_owned()))
+        );
         assert_eq!(said(503, "", None), Some(Word::Gone("503 ".to_owned())));
         assert_eq!(word(None, None, None), None);
-        let request = Request::waiting(5, Duration::from_secs(1), Duration::from_millis(1)).payload();
+        let request =
+            Request::waiting(5, Duration::from_secs(1), Duration::from_millis(1)).payload();
         assert_eq!(request, r#"{"batch":5,"expires":1000000000,"idle_heartbeat":1000000}"#);
         assert_eq!(Request::at_once(3).payload(), r#"{"batch":3,"no_wait":true}"#);
     }

@@ -1,8 +1,13 @@
-//! The task of a source: asks for messages while there is room, answers for what is settled, and keeps what is open alive.
+//! The task of a source: asks for messages while there is room, answers for what is settled, and
+//! keeps what is open alive.
 //!
-//! What stands at the server when it begins, or begins again after a lost connection, is [`recovery`](super::recovery)'s.
+//! What stands at the server when it begins, or begins again after a lost connection, is
+//! [`recovery`](super::recovery)'s.
 
-use super::{End, Ready, Shared, answers::Answers, arrivals::next, pages::Pages, pull::Request, unreadable::Looked};
+use super::{
+    End, Ready, Shared, answers::Answers, arrivals::next, pages::Pages, pull::Request,
+    unreadable::Looked,
+};
 use crate::{consumers::Consumer, lease::Lease, link::Link};
 use async_nats::Subscriber;
 use buslane_core::{SymptomKind, excerpt};
@@ -23,8 +28,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How a source is read.
 pub(crate) struct Plan {
     pub(crate) consumer: Consumer,
-    /// What keeps all others from reading it: a delivery that did not come here was lost on its way. None where it is
-    /// shared.
+    /// What keeps all others from reading it: a delivery that did not come here was lost on its
+    /// way. None where it is shared.
     pub(crate) lease: Option<Lease>,
 }
 
@@ -89,8 +94,9 @@ impl Reader {
         }
     }
 
-    /// Reads until the source ends, then until what is open has ended or its deadline passes. Returns how many messages
-    /// were open then. What it does seldom is boxed: there may be many readers, and most of them just read.
+    /// Reads until the source ends, then until what is open has ended or its deadline passes.
+    /// Returns how many messages were open then. What it does seldom is boxed: there may be many
+    /// readers, and most of them just read.
     pub(crate) async fn run(mut self) -> usize {
         let mut is_fresh = true;
         loop {
@@ -125,7 +131,8 @@ impl Reader {
         self.wanted = 0;
         let client = self.link.client();
         self.address = client.new_inbox();
-        let inbox = client.subscribe(self.address.clone()).await.map_err(|error| error.to_string())?;
+        let inbox =
+            client.subscribe(self.address.clone()).await.map_err(|error| error.to_string())?;
         self.inbox = Some(inbox);
         self.answers.client = client;
         self.answers.send_again().await;
@@ -159,7 +166,8 @@ impl Reader {
             let state = self.shared.state.lock();
             (state.ready.len() + state.unsettled.len(), state.window.room())
         };
-        let most = prefetch.saturating_sub(ready + self.wanted).min(room.saturating_sub(self.wanted));
+        let most =
+            prefetch.saturating_sub(ready + self.wanted).min(room.saturating_sub(self.wanted));
         if most == 0 || self.wanted + ready > prefetch / 2 {
             return;
         }
@@ -170,7 +178,8 @@ impl Reader {
     pub(super) async fn request(&mut self, count: usize, request: Request) {
         let subject = self.plan.consumer.next_subject();
         let client = self.link.client();
-        let asked = client.publish_with_reply(subject, self.address.clone(), request.payload()).await;
+        let asked =
+            client.publish_with_reply(subject, self.address.clone(), request.payload()).await;
         if asked.is_ok() {
             if self.wanted == 0 {
                 self.heard = Instant::now();
@@ -179,7 +188,8 @@ impl Reader {
         }
     }
 
-    /// Waits for the next thing that happens, no longer than until `until`, and does what it asks for.
+    /// Waits for the next thing that happens, no longer than until `until`, and does what it asks
+    /// for.
     pub(super) async fn turn(&mut self, until: Instant) -> Turn {
         let silence = self.plan.consumer.settings.heartbeat * 2 + Duration::from_millis(500);
         let mut wake = until.min(self.beat_at);
@@ -190,7 +200,8 @@ impl Reader {
         if let End::Ended(Some(deadline)) = self.shared.end_state() {
             wake = wake.min(deadline);
         }
-        // Setting it is not cheap, and most turns end long before: one that comes too early does no harm.
+        // Setting it is not cheap, and most turns end long before: one that comes too early does no
+        // harm.
         if self.timer.is_elapsed() || wake < self.timer.deadline().into_std() {
             self.timer.as_mut().reset(wake.into());
         }
@@ -212,7 +223,10 @@ impl Reader {
             self.beat(now).await;
         }
         if turn == Turn::On && self.wanted > 0 && now >= self.heard + silence {
-            tracing::debug!(topic = self.shared.source.topic.as_str(), "the server keeps silent: asking again");
+            tracing::debug!(
+                topic = self.shared.source.topic.as_str(),
+                "the server keeps silent: asking again"
+            );
             turn = Turn::Again;
         }
         match self.shared.end_state() {

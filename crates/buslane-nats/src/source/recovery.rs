@@ -1,9 +1,10 @@
 //! What an earlier reader has left open, or a lost connection has swallowed, comes first.
 //!
-//! The server knows such messages as delivered, gives them out again only when their time is over, and sends new ones
-//! meanwhile: a key's third message before its second. So before anything is handed on, everything must have come that the
-//! server waits for and that is not open here. Who is the only reader calls it back; who may not be waits as long as the
-//! server does, unless another reader shows itself.
+//! The server knows such messages as delivered, gives them out again only when their time is over,
+//! and sends new ones meanwhile: a key's third message before its second. So before anything is
+//! handed on, everything must have come that the server waits for and that is not open here. Who is
+//! the only reader calls it back; who may not be waits as long as the server does, unless another
+//! reader shows itself.
 
 use super::{
     answers::BEAT,
@@ -24,7 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 impl Reader {
-    /// Ends well when what comes next is new. Messages that come meanwhile are held, and handed on in order at the end.
+    /// Ends well when what comes next is new. Messages that come meanwhile are held, and handed on
+    /// in order at the end.
     pub(super) async fn recover(&mut self) -> Result<(), String> {
         self.held.get_or_insert_with(BTreeMap::new);
         let until = Instant::now() + self.plan.consumer.settings.patience().0 + SLACK;
@@ -33,7 +35,8 @@ impl Reader {
             self.answers.send(&self.shared, Instant::now()).await;
             self.answers.give_back().await;
             let is_confirmed = self.answers.all_confirmed(self.link.request_timeout).await;
-            let (info, is_new) = self.plan.consumer.info_or_create(&self.link, self.next_sequence).await?;
+            let (info, is_new) =
+                self.plan.consumer.info_or_create(&self.link, self.next_sequence).await?;
             if is_new {
                 // Nobody is there any more who could confirm them.
                 self.answers.forget();
@@ -69,13 +72,16 @@ impl Reader {
         }
     }
 
-    /// Whether what is missing was on its way to this reader and to nobody else: it has a lease, or has got every delivery
-    /// so far, as many are missing as were made since, and no other reader waits. What was given back may be among those, or
-    /// not be delivered yet.
+    /// Whether what is missing was on its way to this reader and to nobody else: it has a lease, or
+    /// has got every delivery so far, as many are missing as were made since, and no other reader
+    /// waits. What was given back may be among those, or not be delivered yet.
     fn is_alone(&self, info: &Info, missing: usize) -> bool {
-        let since = self.expected.and_then(|expected| (info.delivered.consumer_sequence + 1).checked_sub(expected));
+        let since = self
+            .expected
+            .and_then(|expected| (info.delivered.consumer_sequence + 1).checked_sub(expected));
         let possible = missing.saturating_sub(self.answers.returned()) as u64..=missing as u64;
-        self.plan.lease.is_some() || (info.num_waiting == 0 && since.is_some_and(|since| possible.contains(&since)))
+        self.plan.lease.is_some()
+            || (info.num_waiting == 0 && since.is_some_and(|since| possible.contains(&since)))
     }
 
     /// At the end of reading: what was on its way goes back at once, if it is known.
@@ -89,7 +95,10 @@ impl Reader {
         let Ok(info) = self.plan.consumer.info(&self.link).await else { return };
         let missing = info.num_ack_pending.saturating_sub(self.shared.open());
         if missing > 0 && self.is_alone(&info, missing) && self.call_back(&info).await.is_err() {
-            tracing::debug!(topic = self.shared.source.topic.as_str(), "some messages come again later");
+            tracing::debug!(
+                topic = self.shared.source.topic.as_str(),
+                "some messages come again later"
+            );
         }
     }
 
@@ -97,7 +106,8 @@ impl Reader {
         let after = info.delivered.consumer_sequence + 1;
         // With another reader there, deliveries say nothing of each other.
         let is_shared = self.plan.lease.is_none() && info.num_waiting > 0;
-        self.expected = (!is_shared).then(|| self.expected.map_or(after, |expected| expected.max(after)));
+        self.expected =
+            (!is_shared).then(|| self.expected.map_or(after, |expected| expected.max(after)));
         self.release();
     }
 
@@ -122,7 +132,8 @@ impl Reader {
         }
     }
 
-    /// Gives back, in place of a reader that is gone, what it was given. What it has answered for is not touched.
+    /// Gives back, in place of a reader that is gone, what it was given. What it has answered for
+    /// is not touched.
     async fn call_back(&mut self, info: &Info) -> Result<(), String> {
         let consumer = &self.plan.consumer;
         let (floor, last) = (info.ack_floor.stream_sequence, info.delivered.stream_sequence);

@@ -13,12 +13,13 @@ pub(crate) struct Numbers {
     pub(crate) timestamp_ms: i64,
 }
 
-/// Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<nanoseconds>.<pending>`, or the newer form
-/// with domain and account behind `ACK`. `None` for anything else.
+/// Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<nanoseconds>.<pending>`,
+/// or the newer form with domain and account behind `ACK`. `None` for anything else.
 pub(crate) fn numbers(reply: &str) -> Option<Numbers> {
     let numbers = reply.strip_prefix("$JS.ACK.")?;
     let tokens = 1 + numbers.bytes().filter(|byte| *byte == b'.').count();
-    // Stream and consumer, behind domain and account in the newer form, which may end in a token more.
+    // Stream and consumer, behind domain and account in the newer form, which may end in a token
+    // more.
     let skip = match tokens {
         7 => 2,
         9.. => 4,
@@ -26,8 +27,14 @@ pub(crate) fn numbers(reply: &str) -> Option<Numbers> {
     };
     let mut tokens = numbers.split('.').skip(skip);
     let mut number = || tokens.next()?.parse::<u64>().ok();
-    let (deliveries, sequence, delivery, nanoseconds) = (number()?, number()?, number()?, number()?);
-    Some(Numbers { deliveries, sequence, delivery, timestamp_ms: i64::try_from(nanoseconds / 1_000_000).unwrap_or(0) })
+    let (deliveries, sequence, delivery, nanoseconds) =
+        (number()?, number()?, number()?, number()?);
+    Some(Numbers {
+        deliveries,
+        sequence,
+        delivery,
+        timestamp_ms: i64::try_from(nanoseconds / 1_000_000).unwrap_or(0),
+    })
 }
 
 /// The subject that answers for a delivery somebody else was given.
@@ -41,7 +48,8 @@ mod tests {
 
     #[test]
     fn e6_numbers_are_read_from_both_forms() {
-        let expected = Numbers { deliveries: 2, sequence: 17, delivery: 40, timestamp_ms: 1_700_000_000_123 };
+        let expected =
+            Numbers { deliveries: 2, sequence: 17, delivery: 40, timestamp_ms: 1_700_000_000_123 };
         for reply in [
             "$JS.ACK.orders.g@orders.2.17.40.1700000000123456789.5",
             "$JS.ACK.hub.ACCOUNT.orders.g@orders.2.17.40.1700000000123456789.5",

@@ -58,7 +58,11 @@ impl Reader {
                 Ok(more) => found.extend(more),
                 Err(reason) => {
                     let topic = self.shared.source.topic.as_str();
-                    tracing::warn!(topic, reason, "cannot look for messages whose headers cannot be read");
+                    tracing::warn!(
+                        topic,
+                        reason,
+                        "cannot look for messages whose headers cannot be read"
+                    );
                     return Ok(());
                 }
             }
@@ -103,7 +107,9 @@ impl Reader {
         // A stream holds other topics too, and other partitions.
         let is_own = |message: &Unreadable| {
             let more = message.subject.strip_prefix(&subject);
-            more.is_some_and(|more| more.is_empty() || (self.shared.partition.is_some() && more.starts_with('.')))
+            more.is_some_and(|more| {
+                more.is_empty() || (self.shared.partition.is_some() && more.starts_with('.'))
+            })
         };
         Ok(found.into_iter().flatten().filter(is_own).collect())
     }
@@ -112,14 +118,21 @@ impl Reader {
     /// at all, it tells by the way.
     async fn hold(&mut self, found: &[Unreadable], delivery: u64) -> Result<BTreeSet<u64>, String> {
         let (client, consumer) = (self.link.client(), &self.plan.consumer);
-        let given_back = format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.{}.{}", consumer.stream, consumer.durable);
+        let given_back = format!(
+            "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.{}.{}",
+            consumer.stream, consumer.durable
+        );
         let mut told = client.subscribe(given_back).await.map_err(|error| error.to_string())?;
-        let hold = Bytes::from(format!(r#"-NAK {{"delay":{}}}"#, consumer.settings.patience().1.as_nanos()));
+        let hold = Bytes::from(format!(
+            r#"-NAK {{"delay":{}}}"#,
+            consumer.settings.patience().1.as_nanos()
+        ));
         let ask = |message: &Unreadable| {
             let subject = forge(&consumer.stream, &consumer.durable, message.sequence, delivery);
             client.request(subject, hold.clone())
         };
-        let asked = stream::iter(found.iter().map(ask)).buffered(AT_A_TIME).try_collect::<Vec<_>>().await;
+        let asked =
+            stream::iter(found.iter().map(ask)).buffered(AT_A_TIME).try_collect::<Vec<_>>().await;
         asked.map_err(|error| error.to_string())?;
         if self.link.is_deaf() {
             return Ok(found.iter().map(|message| message.sequence).collect());
@@ -127,7 +140,9 @@ impl Reader {
         // It tells before it answers, over the same connection.
         let mut open = BTreeSet::new();
         while let Some(Some(message)) = tokio::task::unconstrained(told.next()).now_or_never() {
-            open.extend(serde_json::from_slice(&message.payload).map(|Naked { stream_seq }| stream_seq));
+            open.extend(
+                serde_json::from_slice(&message.payload).map(|Naked { stream_seq }| stream_seq),
+            );
         }
         Ok(open)
     }
@@ -140,8 +155,15 @@ impl Reader {
         // last.
         let deliveries = consumer.settings.max_deliver.map_or(2, u64::from);
         for Unreadable { sequence, subject, timestamp_ms, block, payload, fault } in found {
-            let reply: async_nats::Subject = forge(&consumer.stream, &consumer.durable, sequence, delivery).into();
-            let answer = Answer { sequence, deliveries, timestamp_ms, reply: reply.clone(), fate: Fate::Done };
+            let reply: async_nats::Subject =
+                forge(&consumer.stream, &consumer.durable, sequence, delivery).into();
+            let answer = Answer {
+                sequence,
+                deliveries,
+                timestamp_ms,
+                reply: reply.clone(),
+                fate: Fate::Done,
+            };
             if self.answers.is_settled(&answer, now) {
                 again.push(answer);
                 continue;
@@ -162,7 +184,13 @@ impl Reader {
             self.expected = self.expected.map(|expected| expected + 1);
             self.link.unreadable.fetch_add(1, Ordering::Relaxed);
             let (topic, partition) = (source.topic.as_str(), source.partition);
-            tracing::error!(topic, partition, sequence, fault, "headers cannot be read: taken with their raw bytes");
+            tracing::error!(
+                topic,
+                partition,
+                sequence,
+                fault,
+                "headers cannot be read: taken with their raw bytes"
+            );
             let (key, headers) = block::read(&block);
             let message = Message {
                 source: Arc::clone(source),

@@ -1,7 +1,9 @@
-//! The open messages of one source: what was delivered and is not answered for. Pure: no client, no clock.
+//! The open messages of one source: what was delivered and is not answered for. Pure: no client, no
+//! clock.
 //!
-//! A message has a slot from its arrival until its answer is handed to the client. Slots, not sequences, are what
-//! settlements name, because a message that is delivered again while it is still open has another subject for its answer.
+//! A message has a slot from its arrival until its answer is handed to the client. Slots, not
+//! sequences, are what settlements name, because a message that is delivered again while it is
+//! still open has another subject for its answer.
 
 use async_nats::Subject;
 use buslane_core::{Outcome, room_after};
@@ -60,7 +62,13 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), open: HashMap::default(), settled: Vec::new(), capacity }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            open: HashMap::default(),
+            settled: Vec::new(),
+            capacity,
+        }
     }
 
     /// Messages that have a slot.
@@ -77,7 +85,8 @@ impl Window {
         self.open.contains_key(&sequence)
     }
 
-    /// Gives a message a slot; `None` when it has one already: then the answer will go to the newer subject.
+    /// Gives a message a slot; `None` when it has one already: then the answer will go to the newer
+    /// subject.
     pub(crate) fn open(
         &mut self,
         sequence: u64,
@@ -132,7 +141,8 @@ impl Window {
         }
     }
 
-    /// Nothing is open, so nobody has a slot: room that was not needed since the last time goes back.
+    /// Nothing is open, so nobody has a slot: room that was not needed since the last time goes
+    /// back.
     fn let_go(&mut self) {
         let used = self.slots.len();
         self.slots.clear();
@@ -143,10 +153,15 @@ impl Window {
         self.settled.shrink_to(room_after(self.settled.capacity(), used));
     }
 
-    /// What would give back every message that is open and not settled. The slots stay: their settlements may come.
+    /// What would give back every message that is open and not settled. The slots stay: their
+    /// settlements may come.
     pub(crate) fn abandon(&mut self) -> Vec<Answer> {
         let settled: Vec<u32> = self.settled.iter().map(|(slot, _)| *slot).collect();
-        let open = self.open.values().filter(|at| !settled.contains(at)).map(|at| &self.slots[*at as usize]);
+        let open = self
+            .open
+            .values()
+            .filter(|at| !settled.contains(at))
+            .map(|at| &self.slots[*at as usize]);
         open.map(|slot| Answer {
             sequence: slot.sequence,
             deliveries: slot.deliveries,
@@ -157,7 +172,8 @@ impl Window {
         .collect()
     }
 
-    /// The subjects of open messages that the server has not heard of since `before`; it hears of them `now`.
+    /// The subjects of open messages that the server has not heard of since `before`; it hears of
+    /// them `now`.
     pub(crate) fn silent_since(&mut self, before: Instant, now: Instant, out: &mut Vec<Subject>) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_used && slot.heard <= before) {
             slot.heard = now;
@@ -197,7 +213,8 @@ mod tests {
     }
 
     proptest! {
-        /// Each message that arrived is answered once for each time it was opened, with the newest subject.
+        /// Each message that arrived is answered once for each time it was opened, with the newest
+        /// subject.
         #[test]
         fn d2_each_open_message_gets_exactly_its_own_answer(events in events()) {
             let (mut window, now) = (Window::new(10), Instant::now());
@@ -242,15 +259,21 @@ mod tests {
     fn t5_what_a_burst_needed_goes() {
         let (mut window, now, mut answers) = (Window::new(1_000), Instant::now(), Vec::new());
         for count in std::iter::once(1_000).chain([1; 10]) {
-            let slots: Vec<_> =
-                (0..count).map(|sequence| window.open(sequence, 1, 0, "r".into(), now).unwrap()).collect();
+            let slots: Vec<_> = (0..count)
+                .map(|sequence| window.open(sequence, 1, 0, "r".into(), now).unwrap())
+                .collect();
             for slot in slots {
                 window.settle(slot, Fate::Done);
             }
             window.answers(&mut answers);
         }
         assert_eq!(answers.len(), 1_010);
-        let room = [window.slots.capacity(), window.free.capacity(), window.open.capacity(), window.settled.capacity()];
+        let room = [
+            window.slots.capacity(),
+            window.free.capacity(),
+            window.open.capacity(),
+            window.settled.capacity(),
+        ];
         assert!(room.iter().all(|room| *room <= 32), "room for {room:?}");
     }
 

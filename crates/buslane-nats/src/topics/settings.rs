@@ -7,7 +7,10 @@ use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage, TopicStrateg
 
 impl Topics {
     /// What stands for the topic, or `None` when no stream covers it.
-    pub(crate) async fn settings(&self, topic: &Topic) -> Result<Option<TopicSettings>, BrokerError> {
+    pub(crate) async fn settings(
+        &self,
+        topic: &Topic,
+    ) -> Result<Option<TopicSettings>, BrokerError> {
         if self.is_ephemeral(topic) {
             return Ok(Some(nowhere()));
         }
@@ -34,7 +37,9 @@ impl Topics {
             return self.store_nothing(topic, found.is_some(), strategy);
         }
         let found = match (found, strategy) {
-            (None, TopicStrategy::ValidateOnly) => return Err(BrokerError::UnknownTopic { topic: topic.clone() }),
+            (None, TopicStrategy::ValidateOnly) => {
+                return Err(BrokerError::UnknownTopic { topic: topic.clone() });
+            }
             (None, _) => {
                 self.ephemeral.write().remove(topic);
                 self.forget(topic);
@@ -53,7 +58,8 @@ impl Topics {
         let config = self.updated(topic, wanted, &present, found)?;
         self.forget(topic);
         let partitions = names::partitions(topic, &config.subjects).flatten();
-        let info: Option<Info> = self.ask(topic, &format!("STREAM.UPDATE.{}", config.name), &config).await?;
+        let info: Option<Info> =
+            self.ask(topic, &format!("STREAM.UPDATE.{}", config.name), &config).await?;
         let info = info.ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() })?;
         Ok(stands(&Found { info, partitions }))
     }
@@ -66,7 +72,11 @@ impl Topics {
         strategy: TopicStrategy,
     ) -> Result<TopicSettings, BrokerError> {
         if has_stream {
-            return Err(self.refused(topic, "storage", "a stream covers the topic, so it is stored".to_owned()));
+            return Err(self.refused(
+                topic,
+                "storage",
+                "a stream covers the topic, so it is stored".to_owned(),
+            ));
         }
         if strategy == TopicStrategy::ValidateOnly && !self.is_ephemeral(topic) {
             return Err(BrokerError::UnknownTopic { topic: topic.clone() });
@@ -99,12 +109,16 @@ impl Topics {
                                 of its own first";
                     return refuse("partitions", rule.to_owned());
                 }
-                // From one moment on nothing comes without a partition, so what is there can be read to its end.
+                // From one moment on nothing comes without a partition, so what is there can be
+                // read to its end.
                 config.subjects.retain(|subject| *subject != plain);
                 config.subjects.extend(names::subjects(topic, Some(count)));
             }
             (Some(stand), Some(more)) if more < stand => {
-                return refuse("partitions", format!("a topic never shrinks: {stand} stand, {more} are wanted"));
+                return refuse(
+                    "partitions",
+                    format!("a topic never shrinks: {stand} stand, {more} are wanted"),
+                );
             }
             (Some(stand), Some(more)) if more > stand => {
                 if !wanted.expand {
@@ -113,14 +127,19 @@ impl Topics {
                         format!("{stand} stand, {more} are wanted; keys move, so say `expand` too"),
                     );
                 }
-                config.subjects.extend((stand..more).flat_map(|partition| names::filters(topic, Some(partition))));
+                config.subjects.extend(
+                    (stand..more).flat_map(|partition| names::filters(topic, Some(partition))),
+                );
             }
             _ => {}
         }
         if let Some(storage) = wanted.storage
             && Some(storage) != present.storage
         {
-            return refuse("storage", "the server cannot move a stream between file and memory".to_owned());
+            return refuse(
+                "storage",
+                "the server cannot move a stream between file and memory".to_owned(),
+            );
         }
         if let Some(replication) = wanted.replication {
             config.num_replicas = replication.into();
@@ -136,7 +155,12 @@ impl Topics {
     }
 
     /// Names every setting that differs.
-    fn validate(&self, topic: &Topic, wanted: &TopicSettings, present: &TopicSettings) -> Result<(), BrokerError> {
+    fn validate(
+        &self,
+        topic: &Topic,
+        wanted: &TopicSettings,
+        present: &TopicSettings,
+    ) -> Result<(), BrokerError> {
         let mut rules: Vec<(&'static str, String)> = Vec::new();
         differs(&mut rules, "partitions", wanted.partitions, present.partitions);
         differs(&mut rules, "replication", wanted.replication, present.replication);

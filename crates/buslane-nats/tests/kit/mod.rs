@@ -18,8 +18,8 @@ pub(crate) fn servers() -> String {
     server::address("NATS_URL").replace("nats://", "")
 }
 
-/// A member of `group` that misses others soon. A topic has one consumer, whose figures tests look at: the suites have
-/// partitions.
+/// A member of `group` that misses others soon. A topic has one consumer, whose figures tests look
+/// at: the suites have partitions.
 pub(crate) fn config(group: &str) -> NatsConfig {
     NatsConfig {
         servers: servers(),
@@ -33,7 +33,8 @@ pub(crate) fn config(group: &str) -> NatsConfig {
 }
 
 pub(crate) async fn connect(config: NatsConfig) -> Feed {
-    let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(config).await.expect("a server that answers"));
+    let broker: Arc<dyn Broker> =
+        Arc::new(NatsBroker::connect(config).await.expect("a server that answers"));
     Feed::new(broker, PATIENCE)
 }
 
@@ -50,7 +51,8 @@ pub(crate) fn name(what: &str) -> Topic {
 
 /// A bare client, for a look past the bus.
 pub(crate) async fn bare() -> async_nats::jetstream::Context {
-    let client = async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
+    let client =
+        async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
     async_nats::jetstream::new(client)
 }
 

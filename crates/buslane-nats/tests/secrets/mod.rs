@@ -1,7 +1,10 @@
 //! Certificates that live as long as a test.
 
 use buslane_testkit::folder::Folder;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair as Key};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair as Key,
+};
 
 /// An authority, a server and a client of it, and a client and an authority that nobody knows.
 pub(crate) struct Certificates(Folder);
@@ -9,18 +12,23 @@ pub(crate) struct Certificates(Folder);
 impl Certificates {
     pub(crate) fn new() -> Self {
         let folder = Folder::new("buslane-nats");
-        for (file, names) in [("ca.pem", ["server", "client"]), ("stranger-ca.pem", ["other", "stranger"])] {
+        for (file, names) in
+            [("ca.pem", ["server", "client"]), ("stranger-ca.pem", ["other", "stranger"])]
+        {
             let mut params = CertificateParams::new(Vec::new()).expect("no names");
             params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-            let authority =
-                CertifiedIssuer::self_signed(params, Key::generate().expect("a key")).expect("an authority");
+            let authority = CertifiedIssuer::self_signed(params, Key::generate().expect("a key"))
+                .expect("an authority");
             folder.write(file, &authority.pem());
             for (name, is_server) in names.into_iter().zip([true, false]) {
                 let hosts: &[&str] = if is_server { &["localhost", "127.0.0.1"] } else { &[] };
                 let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
                 let mut params = CertificateParams::new(hosts).expect("good names");
-                let usage =
-                    if is_server { ExtendedKeyUsagePurpose::ServerAuth } else { ExtendedKeyUsagePurpose::ClientAuth };
+                let usage = if is_server {
+                    ExtendedKeyUsagePurpose::ServerAuth
+                } else {
+                    ExtendedKeyUsagePurpose::ClientAuth
+                };
                 params.extended_key_usages = vec![usage];
                 let key = Key::generate().expect("a key");
                 let certificate = params.signed_by(&key, &authority).expect("a certificate");
@@ -38,7 +46,8 @@ impl Certificates {
     /// What a server is told, and whether it asks clients for certificates.
     pub(crate) fn server_config(&self, asks_clients: bool) -> String {
         let file = |name: &str| self.0.path(name);
-        let (certificate, key, authority) = (file("server.pem"), file("server.key"), file("ca.pem"));
+        let (certificate, key, authority) =
+            (file("server.pem"), file("server.key"), file("ca.pem"));
         format!(
             "tls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {authority:?}, verify: {asks_clients} }}\n"
         )

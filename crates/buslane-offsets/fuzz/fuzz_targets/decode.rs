@@ -1,5 +1,5 @@
-//! Metadata that nobody wrote: `cargo +nightly fuzz run decode` in the crate's folder. What is read must be within the limit,
-//! and a tracker must be able to go on from it and say it again.
+//! Metadata that nobody wrote: `cargo +nightly fuzz run decode` in the crate's folder. What is read
+//! must be within the limit, and a tracker must be able to go on from it and say it again.
 #![no_main]
 
 use buslane_offsets::{Limits, METADATA_LIMIT, Tracker, codec};

@@ -6,7 +6,8 @@ use crate::done::Builder;
 /// The number has 4 bytes.
 pub(super) fn read(body: &[u8], builder: &mut Builder) -> Result<(), MetadataError> {
     let (length, bits) = body.split_first_chunk::<4>().ok_or(MetadataError::Truncated)?;
-    let length = u64::try_from(i32::from_be_bytes(*length)).map_err(|_| MetadataError::Malformed)?;
+    let length =
+        u64::try_from(i32::from_be_bytes(*length)).map_err(|_| MetadataError::Malformed)?;
     read_bits(length, bits, builder)
 }
 
@@ -26,7 +27,9 @@ fn read_bits(length: u64, bits: &[u8], builder: &mut Builder) -> Result<(), Meta
         let mut byte = *byte;
         while rest > 0 {
             let is_done = byte & 1 == 1;
-            let same = u64::from(if is_done { byte.trailing_ones() } else { byte.trailing_zeros() }).min(rest);
+            let same =
+                u64::from(if is_done { byte.trailing_ones() } else { byte.trailing_zeros() })
+                    .min(rest);
             builder.run(same, is_done)?;
             rest -= same;
             byte = byte.checked_shr(u32::try_from(same).unwrap_or(8)).unwrap_or(0);

@@ -1,12 +1,14 @@
-//! The fork's list of open offsets: 4 bytes for the number of offsets, then varints: how many are open, the position of the
-//! first, and the distance of each further one from the one before. It is read, never written.
+//! The fork's list of open offsets: 4 bytes for the number of offsets, then varints: how many are
+//! open, the position of the first, and the distance of each further one from the one before. It is
+//! read, never written.
 
 use super::MetadataError;
 use crate::done::Builder;
 
 pub(super) fn read(body: &[u8], builder: &mut Builder) -> Result<(), MetadataError> {
     let (length, mut list) = body.split_first_chunk::<4>().ok_or(MetadataError::Truncated)?;
-    let length = u64::try_from(i32::from_be_bytes(*length)).map_err(|_| MetadataError::Malformed)?;
+    let length =
+        u64::try_from(i32::from_be_bytes(*length)).map_err(|_| MetadataError::Malformed)?;
     let count = varint(&mut list)?;
     for number in 0..count {
         let distance = varint(&mut list)?;

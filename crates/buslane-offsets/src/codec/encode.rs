@@ -1,5 +1,6 @@
-//! Chooses what to write about a picture: the shortest metadata that names every finished offset, or if none fits, the
-//! metadata that names most of them. What it names is done; what it does not name runs again. It never names an open one.
+//! Chooses what to write about a picture: the shortest metadata that names every finished offset,
+//! or if none fits, the metadata that names most of them. What it names is done; what it does not
+//! name runs again. It never names an open one.
 
 use super::longest::Longest;
 use super::{bits, packed, runs, text};
@@ -7,7 +8,8 @@ use crate::picture::Picture;
 
 /// Below this many bytes zstd is not tried: it costs more time than it saves characters.
 const SMALL: usize = 200;
-/// How many done runs are looked at. Far more than fit, and few enough for the walk to stay short on a torn picture.
+/// How many done runs are looked at. Far more than fit, and few enough for the walk to stay short
+/// on a torn picture.
 const MAX_RUNS: usize = 4_096;
 /// How often zstd is tried for a format, after a first look at what fits without.
 const TRIES: usize = 2;
@@ -28,7 +30,8 @@ pub(crate) struct Encoded {
 
 /// An upper bound for the bytes of metadata that leaves nothing out.
 pub(crate) fn bound(done_runs: u64, positions: u64) -> u64 {
-    let (as_runs, as_bits) = (1 + done_runs.saturating_mul(RUN as u64), BITS_HEAD as u64 + positions.div_ceil(8));
+    let (as_runs, as_bits) =
+        (1 + done_runs.saturating_mul(RUN as u64), BITS_HEAD as u64 + positions.div_ceil(8));
     as_runs.min(as_bits)
 }
 
@@ -65,11 +68,14 @@ fn choose(picture: &Picture<'_>, total: u64, best: &mut Best) {
     if best.named == total && best.bytes.len() < SMALL {
         return;
     }
-    let looks = [(&runs, &as_runs), (&bits, &as_bits)].map(|(way, body)| best.look(way, body, total));
-    let [more_runs, more_bits] = looks.each_ref().map(|look| look.as_ref().map_or(0, |look| look.reach));
+    let looks =
+        [(&runs, &as_runs), (&bits, &as_bits)].map(|(way, body)| best.look(way, body, total));
+    let [more_runs, more_bits] =
+        looks.each_ref().map(|look| look.as_ref().map_or(0, |look| look.reach));
     // A run names as much as it is long, bits about as much each as those that were looked at.
     let by_runs = longest.named(more_runs);
-    let by_bits = (as_bits.named.saturating_mul(more_bits as u64) / bits.plain.max(1) as u64).min(total);
+    let by_bits =
+        (as_bits.named.saturating_mul(more_bits as u64) / bits.plain.max(1) as u64).min(total);
     let [look_runs, look_bits] = looks;
     let mut ways = [(by_runs, runs, look_runs), (by_bits, bits, look_bits)];
     ways.sort_by_key(|(promised, ..)| std::cmp::Reverse(*promised));
@@ -127,8 +133,8 @@ impl Best {
         fits
     }
 
-    /// Packs what fits without, to learn how well it packs. How many units would fit if the rest packs as well, and the
-    /// size of those that were packed; none when they are not more.
+    /// Packs what fits without, to learn how well it packs. How many units would fit if the rest
+    /// packs as well, and the size of those that were packed; none when they are not more.
     fn look(&mut self, way: &Way<'_>, plain: &Body, total: u64) -> Option<Look> {
         if self.named == total && plain.named < total {
             // Everything is said: what is left is to say it shorter.
@@ -139,7 +145,9 @@ impl Best {
         }
         let units = way.plain.min(way.all);
         let size = self.pack(way, plain)?.size;
-        let reach = (units.saturating_mul(self.budget) / size).min(way.all).min(units.saturating_mul(PACKS));
+        let reach = (units.saturating_mul(self.budget) / size)
+            .min(way.all)
+            .min(units.saturating_mul(PACKS));
         (reach > units).then_some(Look { size, reach })
     }
 
@@ -183,7 +191,8 @@ struct Packed {
     fits: bool,
 }
 
-/// The longest `count` done runs; the others are said to be open, so the bytes of a run buy as much as they can.
+/// The longest `count` done runs; the others are said to be open, so the bytes of a run buy as much
+/// as they can.
 fn run_body(longest: &Longest<'_>, count: usize) -> Body {
     Body { bytes: runs::write(&longest.bounds(count)), named: longest.named(count) }
 }

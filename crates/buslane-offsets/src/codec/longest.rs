@@ -1,5 +1,5 @@
-//! The longest runs of many: how long they are together, and which they are. Counted by length, because many are of few
-//! lengths, and because it is asked for several numbers of them.
+//! The longest runs of many: how long they are together, and which they are. Counted by length,
+//! because many are of few lengths, and because it is asked for several numbers of them.
 
 /// Runs of this length or longer are kept one by one.
 const LONG: u32 = 4_096;
@@ -7,7 +7,8 @@ const LONG: u32 = 4_096;
 pub(super) struct Longest<'a> {
     /// Where done begins and where it ends, in turn.
     bounds: &'a [u32],
-    /// The runs of each length or longer, `LONG` the last: how many, and how many offsets they hold.
+    /// The runs of each length or longer, `LONG` the last: how many, and how many offsets they
+    /// hold.
     from: Vec<(usize, u64)>,
     /// The lengths of the longer ones, the longest first.
     long: Vec<u32>,
@@ -51,7 +52,8 @@ impl<'a> Longest<'a> {
         self.kept(count).named
     }
 
-    /// The bounds of the longest `count` runs, in their order; of runs as long as the shortest of them the first ones.
+    /// The bounds of the longest `count` runs, in their order; of runs as long as the shortest of
+    /// them the first ones.
     pub(super) fn bounds(&self, count: usize) -> Vec<u32> {
         if count >= self.len() {
             return self.bounds.to_vec();
@@ -82,7 +84,11 @@ impl<'a> Longest<'a> {
         };
         let (longer, offsets) = self.from[more];
         let ties = count - longer;
-        Kept { length: u32::try_from(length).unwrap_or(LONG), ties, named: offsets + (length * ties) as u64 }
+        Kept {
+            length: u32::try_from(length).unwrap_or(LONG),
+            ties,
+            named: offsets + (length * ties) as u64,
+        }
     }
 }
 
@@ -101,7 +107,12 @@ mod tests {
 
     #[test]
     fn the_longest_are_those_that_sorting_finds() {
-        for lengths in [&[3, 1, 3, 2, 3, 1][..], &[LONG, LONG - 1, 5, LONG + 7, LONG, LONG + 7], &[9; 20], &[1]] {
+        for lengths in [
+            &[3, 1, 3, 2, 3, 1][..],
+            &[LONG, LONG - 1, 5, LONG + 7, LONG, LONG + 7],
+            &[9; 20],
+            &[1],
+        ] {
             let mut at = 0;
             let mut bounds = Vec::new();
             for length in lengths {

@@ -12,7 +12,8 @@ const LEVEL: i32 = 1;
 const FIRST_TRY: u64 = 64 << 10;
 
 thread_local! {
-    /// To make a context costs as much as to pack with it, and a thread packs one body after the other.
+    /// To make a context costs as much as to pack with it, and a thread packs one body after the
+    /// other.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -26,8 +27,8 @@ pub(super) fn pack(body: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// The frame does not say how large its body is, and would not be believed: the room grows up to what a map of
-/// `max_span` offsets can need.
+/// The frame does not say how large its body is, and would not be believed: the room grows up to
+/// what a map of `max_span` offsets can need.
 pub(super) fn unpack(frame: &[u8], max_span: u64) -> Result<Vec<u8>, MetadataError> {
     let limit = max_span.min(i32::MAX as u64) * 4 + 64;
     let mut room = FIRST_TRY.min(limit);

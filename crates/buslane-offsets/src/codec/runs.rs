@@ -21,7 +21,10 @@ pub(super) fn read_short(body: &[u8], builder: &mut Builder) -> Result<(), Metad
     read_lengths(lengths.iter().map(|bytes| i64::from(i16::from_be_bytes(*bytes))), builder)
 }
 
-fn read_lengths(lengths: impl Iterator<Item = i64>, builder: &mut Builder) -> Result<(), MetadataError> {
+fn read_lengths(
+    lengths: impl Iterator<Item = i64>,
+    builder: &mut Builder,
+) -> Result<(), MetadataError> {
     let mut is_done = false;
     for length in lengths {
         builder.run(u64::try_from(length).map_err(|_| MetadataError::Malformed)?, is_done)?;

@@ -1,4 +1,5 @@
-//! Bytes as text: base64 both ways, Z85 for reading. Both are of fixed meaning; neither knows what the bytes say.
+//! Bytes as text: base64 both ways, Z85 for reading. Both are of fixed meaning; neither knows what
+//! the bytes say.
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -12,8 +13,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 const Z85_MARK: char = '%';
-const Z85: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-/// The digit that fills an incomplete group: the largest, so that what is cut off rounds down to what was written.
+const Z85: &[u8; 85] =
+    b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+/// The digit that fills an incomplete group: the largest, so that what is cut off rounds down to
+/// what was written.
 const Z85_FILL: u64 = 84;
 
 pub(super) fn write(bytes: &[u8]) -> String {
@@ -69,7 +72,8 @@ mod tests {
     #[test]
     fn z85_of_every_length() {
         let bytes = [0x86, 0x4f, 0xd2, 0x6f, 0xb5, 0x59, 0xf7, 0x5b];
-        let texts = ["", "H5", "Hed", "Helj", "Hello", "HelloWe", "HelloWoi", "HelloWork", "HelloWorld"];
+        let texts =
+            ["", "H5", "Hed", "Helj", "Hello", "HelloWe", "HelloWoi", "HelloWork", "HelloWorld"];
         for (length, text) in texts.iter().enumerate() {
             assert_eq!(read(&format!("%{text}")).unwrap(), bytes[..length], "{text}");
         }

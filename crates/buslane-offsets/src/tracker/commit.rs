@@ -1,4 +1,5 @@
-//! What the tracker offers for commit. Offset and metadata are taken at one instant, so they belong together.
+//! What the tracker offers for commit. Offset and metadata are taken at one instant, so they belong
+//! together.
 
 use super::Tracker;
 use crate::codec::encode;
@@ -9,8 +10,9 @@ impl Tracker {
     /// What to commit now, with metadata of at most `limit` characters (the broker's; see
     /// [`METADATA_LIMIT`](crate::METADATA_LIMIT)).
     ///
-    /// None while an earlier offer is not answered by [`Tracker::acknowledged`] or [`Tracker::refused`], and when
-    /// nothing has changed since the one that was acknowledged last. A `limit` of 0 offers the offset alone.
+    /// None while an earlier offer is not answered by [`Tracker::acknowledged`] or
+    /// [`Tracker::refused`], and when nothing has changed since the one that was acknowledged last.
+    /// A `limit` of 0 offers the offset alone.
     pub fn offer(&mut self, limit: usize) -> Option<Offer> {
         if !self.desk.wants(self.low) {
             return None;
@@ -29,7 +31,8 @@ impl Tracker {
         self.desk.answer(offer, false);
     }
 
-    /// An upper bound for the characters of metadata that leaves nothing out, without making it: O(1).
+    /// An upper bound for the characters of metadata that leaves nothing out, without making it:
+    /// O(1).
     pub fn metadata_bound(&self) -> usize {
         let positions = self.known().max(self.restored.end()) - self.low;
         if positions == 0 {
@@ -43,8 +46,11 @@ impl Tracker {
     fn picture(&self) -> Picture<'_> {
         let known = self.known();
         let is_short = known - self.low < self.next - known;
-        let open =
-            if is_short { self.ring.count(self.low, known) } else { self.open - self.ring.count(known, self.next) };
+        let open = if is_short {
+            self.ring.count(self.low, known)
+        } else {
+            self.open - self.ring.count(known, self.next)
+        };
         Picture { ring: &self.ring, low: self.low, known, open, restored: &self.restored }
     }
 

@@ -1,4 +1,5 @@
-//! A tracker and its naive twin: sets of offsets, searched from the front. After every step both must say the same.
+//! A tracker and its naive twin: sets of offsets, searched from the front. After every step both
+//! must say the same.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +38,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Open and done runs in turn, as a map that an earlier owner left: the committed offset itself is open.
+/// Open and done runs in turn, as a map that an earlier owner left: the committed offset itself is
+/// open.
 pub(crate) fn runs() -> impl Strategy<Value = Vec<u32>> {
     prop::collection::vec(prop_oneof![3 => 1..5_u32, 1 => 1..150_u32], 0..20)
 }
@@ -74,8 +76,17 @@ impl Twin {
         let next = done.committed();
         let tracker = Tracker::restore(done, Limits { span });
         let (open, given_back, completed) = Default::default();
-        let mut twin =
-            Self { tracker, span, next, open, given_back, restored, completed, in_flight: None, acknowledged: None };
+        let mut twin = Self {
+            tracker,
+            span,
+            next,
+            open,
+            given_back,
+            restored,
+            completed,
+            in_flight: None,
+            acknowledged: None,
+        };
         twin.follow();
         twin
     }
@@ -193,8 +204,11 @@ impl Twin {
         assert!(offer.metadata.len() <= limit);
         assert!(limit < bound || offer.left_out == 0);
         assert!(offer.left_out > 0 || offer.metadata.len() <= bound);
-        let told: BTreeSet<u64> =
-            codec::decode(&offer.metadata, offer.offset, MAX_SPAN).unwrap().ranges().flatten().collect();
+        let told: BTreeSet<u64> = codec::decode(&offer.metadata, offer.offset, MAX_SPAN)
+            .unwrap()
+            .ranges()
+            .flatten()
+            .collect();
         let finished = self.finished();
         assert!(told.is_subset(&finished), "told {told:?} of {finished:?}");
         assert_eq!(offer.left_out as usize, finished.len() - told.len());

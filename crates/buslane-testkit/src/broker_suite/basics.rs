@@ -8,20 +8,30 @@ use std::{collections::BTreeMap, sync::Arc};
 pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(ground: Ground<F>) {
     let topic = ground.topic("orders");
     let mut feed = ground.reader("g", &topic).await;
-    let headers: Headers = [("X-A", &b"1"[..]), ("X-B", b"\xff\0"), ("X-A", b"2")].into_iter().collect();
+    let headers: Headers =
+        [("X-A", &b"1"[..]), ("X-B", b"\xff\0"), ("X-A", b"2")].into_iter().collect();
     let body: Vec<u8> = (0..=255).collect();
     let sent = Record::new(body).with_key("order-42").with_headers(headers);
     publish(&feed.broker, &topic, vec![sent.clone()]).await;
     let got = feed.take(1).await;
     let message = &got[0].message;
-    assert_eq!((&message.key, &message.headers, &message.payload), (&sent.key, &sent.headers, &sent.payload));
-    assert!(message.timestamp_ms > 1_600_000_000_000, "stamped in milliseconds: {}", message.timestamp_ms);
+    assert_eq!(
+        (&message.key, &message.headers, &message.payload),
+        (&sent.key, &sent.headers, &sent.payload)
+    );
+    assert!(
+        message.timestamp_ms > 1_600_000_000_000,
+        "stamped in milliseconds: {}",
+        message.timestamp_ms
+    );
     settle(got);
     feed.close().await;
 }
 
 /// A receipt says where the record will be found.
-pub async fn e6_offsets_and_partitions_are_those_of_the_receipts<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn e6_offsets_and_partitions_are_those_of_the_receipts<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let mut feed = ground.reader("g", &topic).await;
     let records = (0..40).map(|n| record(&format!("k{}", n % 7), n.to_string())).collect();
@@ -73,7 +83,9 @@ pub async fn b1_an_empty_batch_is_published_at_once<F: BrokerFixture>(ground: Gr
 }
 
 /// Ten publishers of one member, two hundred messages each.
-pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let mut feed = ground.reader("g", &topic).await;
     let publishers: Vec<_> = (0..10)
@@ -82,7 +94,8 @@ pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFix
             tokio::spawn(async move {
                 for batch in 0..20 {
                     let body = |n| format!("{publisher}-{:03}", batch * 10 + n);
-                    let records = (0..10).map(|n| record(&format!("k{publisher}"), body(n))).collect();
+                    let records =
+                        (0..10).map(|n| record(&format!("k{publisher}"), body(n))).collect();
                     publish(&broker, &topic, records).await;
                 }
             })
@@ -110,11 +123,13 @@ pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFix
 
 /// The same partition that Go and librdkafka producers choose.
 pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(ground: Ground<F>) {
-    let partitions = ground.can.partitions.expect("list this scenario as unmet where there are no partitions");
+    let partitions =
+        ground.can.partitions.expect("list this scenario as unmet where there are no partitions");
     let topic = ground.topic("orders");
     let feed = ground.reader("g", &topic).await;
     let keys: Vec<String> = (0..50).map(|n| format!("order-{n}")).collect();
-    let receipts = publish(&feed.broker, &topic, keys.iter().map(|key| record(key, "x")).collect()).await;
+    let receipts =
+        publish(&feed.broker, &topic, keys.iter().map(|key| record(key, "x")).collect()).await;
     for (key, receipt) in keys.iter().zip(receipts) {
         assert_eq!(receipt.partition, partition_for(key.as_bytes(), partitions), "{key}");
     }
@@ -125,12 +140,17 @@ pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(ground: G
 pub async fn r2_records_without_a_key_spread_and_all_arrive<F: BrokerFixture>(ground: Ground<F>) {
     let topic = ground.topic("orders");
     let mut feed = ground.reader("g", &topic).await;
-    let receipts = publish(&feed.broker, &topic, (0..64).map(|n| Record::new(n.to_string())).collect()).await;
+    let receipts =
+        publish(&feed.broker, &topic, (0..64).map(|n| Record::new(n.to_string())).collect()).await;
     if ground.can.partitions.is_some_and(|count| count > 1) {
-        assert!(receipts.iter().any(|receipt| receipt.partition != receipts[0].partition), "more than one partition");
+        assert!(
+            receipts.iter().any(|receipt| receipt.partition != receipts[0].partition),
+            "more than one partition"
+        );
     }
     let got = feed.take(64).await;
-    let mut seen: Vec<u32> = bodies(&got).iter().map(|body| body.parse().expect("a number")).collect();
+    let mut seen: Vec<u32> =
+        bodies(&got).iter().map(|body| body.parse().expect("a number")).collect();
     seen.sort_unstable();
     assert_eq!(seen, (0..64).collect::<Vec<_>>());
     settle(got);
@@ -142,7 +162,9 @@ pub async fn r3_batches_keep_the_order_of_each_key<F: BrokerFixture>(ground: Gro
     let topic = ground.topic("orders");
     let mut feed = ground.reader("g", &topic).await;
     for batch in 0..10 {
-        let records = (0..50).map(|n| record(&format!("k{}", n % 13), (batch * 50 + n).to_string())).collect();
+        let records = (0..50)
+            .map(|n| record(&format!("k{}", n % 13), (batch * 50 + n).to_string()))
+            .collect();
         publish(&feed.broker, &topic, records).await;
     }
     let got = feed.take(500).await;

@@ -1,6 +1,9 @@
-//! Reads a member the way a bus does: waits for events and for all its intakes at once, in one task.
+//! Reads a member the way a bus does: waits for events and for all its intakes at once, in one
+//! task.
 
-use buslane_core::{Broker, BrokerEvent, Delivery, Intake, Outcome, Receipt, Record, Source, Topic};
+use buslane_core::{
+    Broker, BrokerEvent, Delivery, Intake, Outcome, Receipt, Record, Source, Topic,
+};
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use tokio::time::timeout;
 
@@ -23,8 +26,12 @@ pub struct Feed {
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sources: Vec<_> = self.intakes.iter().map(|intake| intake.source().to_string()).collect();
-        f.debug_struct("Feed").field("sources", &sources).field("ended", &self.ended).finish_non_exhaustive()
+        let sources: Vec<_> =
+            self.intakes.iter().map(|intake| intake.source().to_string()).collect();
+        f.debug_struct("Feed")
+            .field("sources", &sources)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +105,12 @@ impl Feed {
         while out.len() < count {
             let want = count - out.len();
             let in_time = timeout(self.patience, self.step(want, &mut out)).await.is_ok();
-            assert!(in_time, "{} of {count} deliveries came: {:?}; {self:?}", out.len(), bodies(&out));
+            assert!(
+                in_time,
+                "{} of {count} deliveries came: {:?}; {self:?}",
+                out.len(),
+                bodies(&out)
+            );
         }
         out
     }
@@ -154,7 +166,11 @@ pub fn record(key: &str, body: impl Into<String>) -> Record {
 ///
 /// # Panics
 /// When one is not published.
-pub async fn publish(broker: &Arc<dyn Broker>, topic: &Topic, records: Vec<Record>) -> Vec<Receipt> {
+pub async fn publish(
+    broker: &Arc<dyn Broker>,
+    topic: &Topic,
+    records: Vec<Record>,
+) -> Vec<Receipt> {
     let count = records.len();
     let answers = broker.publish(topic, records).get().await;
     assert_eq!(answers.len(), count, "one answer a record");
@@ -164,7 +180,10 @@ pub async fn publish(broker: &Arc<dyn Broker>, topic: &Topic, records: Vec<Recor
 /// The bodies, as text.
 #[must_use]
 pub fn bodies(deliveries: &[Delivery]) -> Vec<String> {
-    deliveries.iter().map(|delivery| String::from_utf8_lossy(&delivery.message.payload).into_owned()).collect()
+    deliveries
+        .iter()
+        .map(|delivery| String::from_utf8_lossy(&delivery.message.payload).into_owned())
+        .collect()
 }
 
 /// Settles all of them as handled.

@@ -6,9 +6,11 @@ use buslane_core::{BrokerError, Lag};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Asks until the sum of all partitions is `messages`: a broker may learn of its end with the next fetch.
+/// Asks until the sum of all partitions is `messages`: a broker may learn of its end with the next
+/// fetch.
 async fn until<F: BrokerFixture>(ground: &Ground<F>, feed: &Feed, messages: u64) -> Vec<Lag> {
-    until_lag(ground, feed, &format!("{messages} messages behind"), |lags| sum(lags) == messages).await
+    until_lag(ground, feed, &format!("{messages} messages behind"), |lags| sum(lags) == messages)
+        .await
 }
 
 async fn until_lag<F: BrokerFixture>(
@@ -53,15 +55,21 @@ pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(ground
     assert!(behind[0].age.is_some(), "{lags:?}");
     settle(got.drain(..4));
     until(&ground, &feed, 6).await;
-    // What is done above an open one is not the end of the lag, although only the one is left to do.
+    // What is done above an open one is not the end of the lag, although only the one is left to
+    // do.
     settle(got.drain(1..));
-    let lags =
-        until_lag(&ground, &feed, "6 messages behind, 1 of them open", |lags| (sum(lags), open(lags)) == (6, 1)).await;
+    let lags = until_lag(&ground, &feed, "6 messages behind, 1 of them open", |lags| {
+        (sum(lags), open(lags)) == (6, 1)
+    })
+    .await;
     // The age is that one's, and grows with it while younger ones come and go.
     let before = oldest(&lags);
     publish(&feed.broker, &topic, (10..15).map(|n| record("k", n.to_string())).collect()).await;
     settle(feed.take(5).await);
-    let lags = until_lag(&ground, &feed, "11 behind, 1 of them open", |lags| (sum(lags), open(lags)) == (11, 1)).await;
+    let lags = until_lag(&ground, &feed, "11 behind, 1 of them open", |lags| {
+        (sum(lags), open(lags)) == (11, 1)
+    })
+    .await;
     assert!(before.is_some() && oldest(&lags) >= before, "{before:?}, {lags:?}");
     settle(got);
     assert!(until(&ground, &feed, 0).await.iter().all(|lag| lag.age.is_none()));

@@ -39,7 +39,10 @@ pub async fn b2_a_closed_broker_refuses_everything<F: BrokerFixture>(ground: Gro
     assert_eq!(broker.subscribe(&topics).await, closed);
     assert_eq!(broker.unsubscribe(&topic).await, closed);
     let settings = TopicSettings::default();
-    assert_eq!(broker.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await, Err(BrokerError::Closed));
+    assert_eq!(
+        broker.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await,
+        Err(BrokerError::Closed)
+    );
     assert_eq!(broker.topic_settings(&topic).await, Err(BrokerError::Closed));
     assert!(broker.next_event().await.is_none());
     broker.stop_reading().await;
@@ -55,7 +58,12 @@ pub async fn b2_closing_while_publishing_does_not_hang<F: BrokerFixture>(ground:
             tokio::spawn(async move {
                 let mut stored = 0;
                 loop {
-                    match broker.publish(&topic, vec![record(&format!("k{publisher}"), "x")]).get().await.pop() {
+                    match broker
+                        .publish(&topic, vec![record(&format!("k{publisher}"), "x")])
+                        .get()
+                        .await
+                        .pop()
+                    {
                         Some(Ok(_)) => stored += 1,
                         Some(Err(PublishError::Closed)) => return stored,
                         other => panic!("unexpected answer {other:?}"),

@@ -10,7 +10,9 @@ use std::{
 };
 
 /// Two members, all partitions, each message once.
-pub async fn m1_members_share_the_partitions_and_each_message_comes_once<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn m1_members_share_the_partitions_and_each_message_comes_once<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let sources = ground.sources();
     let mut one = ground.reader("g", &topic).await;
@@ -32,9 +34,14 @@ pub async fn m1_members_share_the_partitions_and_each_message_comes_once<F: Brok
     partitions.sort_unstable();
     partitions.dedup();
     assert_eq!(partitions.len(), sources, "every partition has one reader");
-    let receipts =
-        publish(&one.broker, &topic, (0..200).map(|n| record(&n.to_string(), n.to_string())).collect()).await;
-    let of_one: BTreeSet<u32> = one.intakes.iter().map(|intake| intake.source().partition).collect();
+    let receipts = publish(
+        &one.broker,
+        &topic,
+        (0..200).map(|n| record(&n.to_string(), n.to_string())).collect(),
+    )
+    .await;
+    let of_one: BTreeSet<u32> =
+        one.intakes.iter().map(|intake| intake.source().partition).collect();
     let count = receipts.iter().filter(|receipt| of_one.contains(&receipt.partition)).count();
     let (a, b) = tokio::join!(one.take(count), two.take(200 - count));
     let seen: BTreeSet<String> = bodies(&a).into_iter().chain(bodies(&b)).collect();
@@ -67,7 +74,8 @@ pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(gro
     for round in 0..3 {
         let mut feed = ground.reader("g", &topic).await;
         let sent: Vec<String> = (0..5).map(|n| (round * 5 + n).to_string()).collect();
-        publish(&feed.broker, &topic, sent.iter().map(|body| record("k", body.clone())).collect()).await;
+        publish(&feed.broker, &topic, sent.iter().map(|body| record("k", body.clone())).collect())
+            .await;
         let got = feed.take(5).await;
         assert_eq!(bodies(&got), sent);
         settle(got);
@@ -76,7 +84,9 @@ pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(gro
 }
 
 /// A member that is dropped without a word.
-pub async fn m1_a_crashed_members_open_messages_go_to_the_others<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn m1_a_crashed_members_open_messages_go_to_the_others<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let mut crashing = ground.reader("g", &topic).await;
     publish(&crashing.broker, &topic, (0..6).map(|n| record("k", n.to_string())).collect()).await;
@@ -94,7 +104,9 @@ pub async fn m1_a_crashed_members_open_messages_go_to_the_others<F: BrokerFixtur
 }
 
 /// The next owner waits for the old one's handlers.
-pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let mut old = ground.reader("g", &topic).await;
     publish(&old.broker, &topic, vec![record("k", "0"), record("k", "1")]).await;
@@ -108,7 +120,10 @@ pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerF
     // All partitions but the one with the open message move at once.
     let partition = got[0].message.partition();
     new.until_assigned(ground.sources() - 1).await;
-    assert!(new.intakes.iter().all(|intake| intake.source().partition != partition), "not while a message is open");
+    assert!(
+        new.intakes.iter().all(|intake| intake.source().partition != partition),
+        "not while a message is open"
+    );
     settle(got.drain(..));
     let got = new.take(1).await;
     assert_eq!(bodies(&got), ["1"], "settled in time, so it does not run again");
@@ -156,14 +171,17 @@ pub async fn b3_ending_one_subscription_leaves_the_others<F: BrokerFixture>(grou
 }
 
 /// Nor the messages that nobody has read.
-pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let (orders, mails) = (ground.topic("orders"), ground.topic("mails"));
     let mut feed = ground.reader("g", &orders).await;
     feed.subscribe(&mails).await;
     feed.until_assigned(ground.sources() * 2).await;
     publish(&feed.broker, &orders, (0..200).map(|n| record(&n.to_string(), "x")).collect()).await;
     let got = feed.take(20).await;
-    let sources = feed.intakes.iter().map(|intake| intake.source()).filter(|source| source.topic == orders);
+    let sources =
+        feed.intakes.iter().map(|intake| intake.source()).filter(|source| source.topic == orders);
     let sources: Vec<Weak<Source>> = sources.map(Arc::downgrade).collect();
     feed.broker.unsubscribe(&orders).await.expect("unsubscribes");
     feed.until_assigned(ground.sources()).await;

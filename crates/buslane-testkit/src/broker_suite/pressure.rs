@@ -8,7 +8,9 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 async fn two_keys(feed: &Feed, topic: &Topic) -> (String, String, u32) {
     for n in 0..1_000 {
         let key = format!("key-{n}");
-        let receipts = publish(&feed.broker, topic, vec![record("key", "first"), record(&key, "second")]).await;
+        let receipts =
+            publish(&feed.broker, topic, vec![record("key", "first"), record(&key, "second")])
+                .await;
         if receipts[0].partition != receipts[1].partition {
             return ("key".to_owned(), key, receipts[0].partition);
         }
@@ -25,7 +27,12 @@ pub async fn k4_an_unread_partition_leaves_the_others_flowing<F: BrokerFixture>(
     feed.unread.push(partition);
     settle(feed.take(1).await);
     for n in 0..20 {
-        publish(&feed.broker, &topic, vec![record(&slow, "slow"), record(&fast, format!("fast {n}"))]).await;
+        publish(
+            &feed.broker,
+            &topic,
+            vec![record(&slow, "slow"), record(&fast, format!("fast {n}"))],
+        )
+        .await;
         let got = feed.take(1).await;
         assert_eq!(bodies(&got), [format!("fast {n}")]);
         settle(got);
@@ -52,13 +59,18 @@ pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(ground
 
 /// A topic of which one partition is full, and one record more that waits.
 async fn full<F: BrokerFixture>(ground: &Ground<F>, topic: &Topic, feed: &Feed) {
-    let capacity = ground.can.capacity.expect("list this scenario as unmet where nothing makes publishers wait");
+    let capacity = ground
+        .can
+        .capacity
+        .expect("list this scenario as unmet where nothing makes publishers wait");
     let records = (0..capacity).map(|n| record("k", n.to_string())).collect();
     publish(&feed.broker, topic, records).await;
 }
 
 /// The error says what was waited for.
-pub async fn b6_a_full_partition_makes_publishers_wait_and_time_out<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn b6_a_full_partition_makes_publishers_wait_and_time_out<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let spec = super::MemberSpec { publish_timeout: Duration::from_millis(50), ..ground.spec("g") };
     let mut feed = ground.feed(ground.fixture.member(spec).await);
@@ -103,7 +115,10 @@ pub async fn b6_a_waiting_publish_goes_on_when_there_is_room<F: BrokerFixture>(g
     let (got, one, two, three) = tokio::join!(reading, one.get(), two.get(), three.get());
     assert!(one.into_iter().chain(two).chain(three).all(|answer| answer.is_ok()));
     for n in 0..3 {
-        let mine: Vec<_> = bodies(&got).into_iter().filter(|body| body.starts_with(&format!("late {n}"))).collect();
+        let mine: Vec<_> = bodies(&got)
+            .into_iter()
+            .filter(|body| body.starts_with(&format!("late {n}")))
+            .collect();
         assert_eq!(mine, [format!("late {n} first"), format!("late {n} second")]);
     }
     settle(got);

@@ -39,7 +39,9 @@ pub async fn d1_only_what_is_open_comes_again_after_a_restart<F: BrokerFixture>(
 }
 
 /// The assignment stays; the open and the done ones around it are left alone.
-pub async fn d1_a_message_given_back_comes_again_while_reading_goes_on<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn d1_a_message_given_back_comes_again_while_reading_goes_on<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let (mut feed, mut got) = ten(&ground, &topic).await;
     let open = got.split_off(5);
@@ -72,7 +74,9 @@ pub async fn d1_a_failed_or_panicked_message_is_over<F: BrokerFixture>(ground: G
 }
 
 /// The first stays open, all others are settled: the first comes again.
-pub async fn d2_a_later_settlement_never_settles_an_earlier_one<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn d2_a_later_settlement_never_settles_an_earlier_one<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let (feed, mut got) = ten(&ground, &topic).await;
     let first = got.remove(0);
@@ -86,8 +90,9 @@ pub async fn d2_a_later_settlement_never_settles_an_earlier_one<F: BrokerFixture
 pub async fn d2_what_is_done_above_a_gap_does_not_run_again<F: BrokerFixture>(ground: Ground<F>) {
     let topic = ground.topic("orders");
     let (feed, got) = ten(&ground, &topic).await;
-    let (open, done): (Vec<_>, Vec<_>) =
-        got.into_iter().partition(|delivery| matches!(&delivery.message.payload[..], b"0" | b"4" | b"9"));
+    let (open, done): (Vec<_>, Vec<_>) = got
+        .into_iter()
+        .partition(|delivery| matches!(&delivery.message.payload[..], b"0" | b"4" | b"9"));
     settle(done);
     drop(open);
     feed.close().await;

@@ -1,7 +1,8 @@
 //! The list of scenarios, once: each becomes a test wherever the suite is run.
 
 /// Runs the contract suite of brokers: one test for each scenario. The expression makes a
-/// [`BrokerFixture`](crate::broker_suite::BrokerFixture); it is evaluated on the runtime of each test.
+/// [`BrokerFixture`](crate::broker_suite::BrokerFixture); it is evaluated on the runtime of each
+/// test.
 #[macro_export]
 macro_rules! broker_suite {
     ($fixture:expr) => {

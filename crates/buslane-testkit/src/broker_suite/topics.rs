@@ -19,7 +19,11 @@ pub async fn k6_a_topic_is_created_with_its_settings<F: BrokerFixture>(ground: G
     let topic = ground.topic("orders");
     let mut feed = ground.feed(ground.member("g").await);
     assert_eq!(settings(&feed.broker, &topic).await, None);
-    let stands = feed.broker.configure_topic(&topic, &three(), TopicStrategy::CreateOnly).await.expect("created");
+    let stands = feed
+        .broker
+        .configure_topic(&topic, &three(), TopicStrategy::CreateOnly)
+        .await
+        .expect("created");
     assert_eq!((stands.partitions, stands.retention), (Some(3), Some(HOUR)));
     assert_eq!(settings(&feed.broker, &topic).await, Some(stands));
     feed.subscribe(&topic).await;
@@ -31,14 +35,22 @@ pub async fn k6_a_topic_is_created_with_its_settings<F: BrokerFixture>(ground: G
 pub async fn k6_create_only_leaves_an_existing_topic_alone<F: BrokerFixture>(ground: Ground<F>) {
     let topic = ground.topic("orders");
     let member = ground.member("g").await;
-    let before = member.configure_topic(&topic, &three(), TopicStrategy::CreateOnly).await.expect("created");
-    let other = TopicSettings { partitions: Some(9), retention: Some(2 * HOUR), expand: true, ..Default::default() };
+    let before =
+        member.configure_topic(&topic, &three(), TopicStrategy::CreateOnly).await.expect("created");
+    let other = TopicSettings {
+        partitions: Some(9),
+        retention: Some(2 * HOUR),
+        expand: true,
+        ..Default::default()
+    };
     assert_eq!(member.configure_topic(&topic, &other, TopicStrategy::CreateOnly).await, Ok(before));
     ground.feed(member).close().await;
 }
 
 /// One setting changes, the others stay.
-pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let member = ground.member("g").await;
     let update = TopicStrategy::CreateOrUpdate;
@@ -46,8 +58,14 @@ pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixtu
     let longer = TopicSettings { retention: Some(2 * HOUR), ..Default::default() };
     let stands = member.configure_topic(&topic, &longer, update).await.expect("updated");
     assert_eq!((stands.partitions, stands.retention), (Some(3), Some(2 * HOUR)));
-    let fewer = TopicSettings { partitions: Some(2), retention: Some(HOUR), expand: true, ..Default::default() };
-    let error = member.configure_topic(&topic, &fewer, update).await.expect_err("a topic never shrinks");
+    let fewer = TopicSettings {
+        partitions: Some(2),
+        retention: Some(HOUR),
+        expand: true,
+        ..Default::default()
+    };
+    let error =
+        member.configure_topic(&topic, &fewer, update).await.expect_err("a topic never shrinks");
     assert!(matches!(error, BrokerError::Setting { setting: "partitions", .. }), "{error}");
     assert_eq!(settings(&member, &topic).await, Some(stands), "a refused update changes nothing");
     ground.feed(member).close().await;
@@ -68,28 +86,38 @@ pub async fn k6_an_update_adds_partitions_only_when_told<F: BrokerFixture>(groun
     let stands = feed.broker.configure_topic(&topic, &more, update).await.expect("told to");
     assert_eq!(stands.partitions, Some(5));
     feed.until_assigned(5).await;
-    publish(&feed.broker, &topic, (0..50).map(|n| record(&n.to_string(), n.to_string())).collect()).await;
+    publish(&feed.broker, &topic, (0..50).map(|n| record(&n.to_string(), n.to_string())).collect())
+        .await;
     settle(feed.take(50).await);
     feed.close().await;
 }
 
 /// A missing topic too.
-pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFixture>(
+    ground: Ground<F>,
+) {
     let topic = ground.topic("orders");
     let member = ground.member("g").await;
     let validate = TopicStrategy::ValidateOnly;
     let missing = member.configure_topic(&topic, &three(), validate).await;
     assert_eq!(missing, Err(BrokerError::UnknownTopic { topic: topic.clone() }));
-    let stands = member.configure_topic(&topic, &three(), TopicStrategy::CreateOnly).await.expect("created");
+    let stands =
+        member.configure_topic(&topic, &three(), TopicStrategy::CreateOnly).await.expect("created");
     assert_eq!(member.configure_topic(&topic, &three(), validate).await, Ok(stands.clone()));
-    let other = TopicSettings { partitions: Some(7), retention: Some(2 * HOUR), ..Default::default() };
-    let error = member.configure_topic(&topic, &other, validate).await.expect_err("two settings differ").to_string();
+    let other =
+        TopicSettings { partitions: Some(7), retention: Some(2 * HOUR), ..Default::default() };
+    let error = member
+        .configure_topic(&topic, &other, validate)
+        .await
+        .expect_err("two settings differ")
+        .to_string();
     assert!(error.contains("partitions") && error.contains("retention"), "{error}");
     assert_eq!(settings(&member, &topic).await, Some(stands));
     ground.feed(member).close().await;
 }
 
-/// Where records can be stored in another form, the setting is kept; elsewhere it is refused by name.
+/// Where records can be stored in another form, the setting is kept; elsewhere it is refused by
+/// name.
 pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(ground: Ground<F>) {
     let topic = ground.topic("orders");
     let member = ground.member("g").await;
@@ -97,14 +125,27 @@ pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(ground: Ground<
     match member.configure_topic(&topic, &zstd, TopicStrategy::CreateOnly).await {
         Ok(stands) => {
             assert_eq!(stands.compression, zstd.compression);
-            let gzip = TopicSettings { compression: Some(TopicCompression::Gzip), ..Default::default() };
-            let error = member.configure_topic(&topic, &gzip, TopicStrategy::ValidateOnly).await.expect_err("differs");
-            assert!(matches!(error, BrokerError::Setting { setting: "compression", .. }), "{error}");
-            let updated = member.configure_topic(&topic, &gzip, TopicStrategy::CreateOrUpdate).await.expect("updated");
+            let gzip =
+                TopicSettings { compression: Some(TopicCompression::Gzip), ..Default::default() };
+            let error = member
+                .configure_topic(&topic, &gzip, TopicStrategy::ValidateOnly)
+                .await
+                .expect_err("differs");
+            assert!(
+                matches!(error, BrokerError::Setting { setting: "compression", .. }),
+                "{error}"
+            );
+            let updated = member
+                .configure_topic(&topic, &gzip, TopicStrategy::CreateOrUpdate)
+                .await
+                .expect("updated");
             assert_eq!((updated.compression, updated.retention), (gzip.compression, Some(HOUR)));
         }
         Err(error) => {
-            assert!(matches!(error, BrokerError::Setting { setting: "compression", .. }), "{error}");
+            assert!(
+                matches!(error, BrokerError::Setting { setting: "compression", .. }),
+                "{error}"
+            );
             assert_eq!(settings(&member, &topic).await, None);
         }
     }
@@ -115,7 +156,10 @@ pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(ground: Ground<
 pub async fn k6_skip_does_nothing<F: BrokerFixture>(ground: Ground<F>) {
     let topic = ground.topic("orders");
     let member = ground.member("g").await;
-    member.configure_topic(&topic, &three(), TopicStrategy::Skip).await.expect("nothing can go wrong");
+    member
+        .configure_topic(&topic, &three(), TopicStrategy::Skip)
+        .await
+        .expect("nothing can go wrong");
     assert_eq!(settings(&member, &topic).await, None);
     ground.feed(member).close().await;
 }
@@ -126,7 +170,8 @@ pub async fn k6_impossible_settings_are_refused<F: BrokerFixture>(ground: Ground
     let member = ground.member("g").await;
     let none = TopicSettings { partitions: Some(0), ..Default::default() };
     for strategy in [TopicStrategy::CreateOnly, TopicStrategy::CreateOrUpdate] {
-        let error = member.configure_topic(&topic, &none, strategy).await.expect_err("no partitions");
+        let error =
+            member.configure_topic(&topic, &none, strategy).await.expect_err("no partitions");
         assert!(matches!(error, BrokerError::Setting { setting: "partitions", .. }), "{error}");
     }
     assert_eq!(settings(&member, &topic).await, None);

@@ -1,8 +1,8 @@
 //! Backlogs on either side: told when they come and when they go. SPEC: L1, L2
 
 use super::{
-    Ground, Note, Seen, envelope, events_of, notes_events, notes_then_waits, page::bus_with_page, publish,
-    publish_numbers,
+    Ground, Note, Seen, envelope, events_of, notes_events, notes_then_waits, page::bus_with_page,
+    publish, publish_numbers,
 };
 use crate::{deadline, signal::Gate};
 use buslane::{BusEvent, Config, PartitionBacklog, Severity};
@@ -30,7 +30,8 @@ fn left(event: &BusEvent, topic: &Topic) -> bool {
 /// In callbacks, status, metrics and log; and gone from all of them when it is worked off.
 pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(ground: Ground) {
     let topic = ground.topic("orders");
-    let (bus, page) = bus_with_page(&ground, watchful(ground.config("g"), 20, Duration::ZERO)).await;
+    let (bus, page) =
+        bus_with_page(&ground, watchful(ground.config("g"), 20, Duration::ZERO)).await;
     let (events, seen, gate) = (events_of(&bus), Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..50).await;
@@ -63,7 +64,9 @@ pub async fn l1_an_old_message_is_a_backlog(ground: Ground) {
     let (events, seen, gate) = (events_of(&bus), Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
-    let all = events.until("it is entered", |events| events.iter().any(|event| entered(event, &topic))).await;
+    let all = events
+        .until("it is entered", |events| events.iter().any(|event| entered(event, &topic)))
+        .await;
     // A starved process may have had other trouble before.
     let behind = all.iter().find_map(|event| match event {
         BusEvent::BacklogEntered(behind) => Some(behind),
@@ -125,7 +128,8 @@ async fn given_up(publishing: JoinHandle<()>) {
     assert!(publishing.await.expect_err("aborted").is_cancelled());
 }
 
-/// A broker that does not answer: half of the depth is a warning, all of it is critical, and it goes with the publishers.
+/// A broker that does not answer: half of the depth is a warning, all of it is critical, and it
+/// goes with the publishers.
 pub async fn l2_records_that_pile_up_are_told_of(ground: Ground) {
     use Severity::{Critical, Normal, Warning};
     let topic = ground.topic("orders");
@@ -147,13 +151,19 @@ pub async fn l2_records_that_pile_up_are_told_of(ground: Ground) {
     let now = bus.status().publish_backlog;
     assert_eq!((now.severity, now.depth), (Warning, 5));
     let second = publishing(5);
-    events.until("critical", |events| severities(events).last() == Some(&(Warning, Critical))).await;
+    events
+        .until("critical", |events| severities(events).last() == Some(&(Warning, Critical)))
+        .await;
     assert_eq!(bus.status().publish_backlog.depth, 10);
     // Given up at the same time, they could be seen to go in one step or in two.
     given_up(second).await;
-    events.until("a warning again", |events| severities(events).last() == Some(&(Critical, Warning))).await;
+    events
+        .until("a warning again", |events| severities(events).last() == Some(&(Critical, Warning)))
+        .await;
     given_up(first).await;
-    events.until("the end of it", |events| severities(events).last() == Some(&(Warning, Normal))).await;
+    events
+        .until("the end of it", |events| severities(events).last() == Some(&(Warning, Normal)))
+        .await;
     assert_eq!(bus.status().publish_backlog.depth, 0);
     let lines = ground.journal.saying("publish backlog");
     let told: Vec<_> = lines.iter().map(|line| line.field("severity")).collect();
@@ -175,7 +185,9 @@ pub async fn l2_slow_answers_are_told_of(ground: Ground) {
     meddler.keep_silent(&topic);
     bus.publish_envelope(&topic, envelope("a", 0)).await.expect_err("nobody answers");
     events
-        .until("it is critical, then not", |events| severities(events) == [(Normal, Critical), (Critical, Normal)])
+        .until("it is critical, then not", |events| {
+            severities(events) == [(Normal, Critical), (Critical, Normal)]
+        })
         .await;
     ground.end_clean(&bus).await;
 }

@@ -1,6 +1,8 @@
 //! Publishing and handling, without anything going wrong.
 
-use super::{Ground, Note, Seen, envelope, notes_events, notes_messages, now, publish, publish_numbers};
+use super::{
+    Ground, Note, Seen, envelope, notes_events, notes_messages, now, publish, publish_numbers,
+};
 use buslane_core::{Envelope, Event, Headers, Kind, Message, RawJson, Record};
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -10,13 +12,21 @@ pub async fn b1_a_message_of_each_kind_arrives_exactly(ground: Ground) {
     let bus = ground.bus("g").await;
     let bytes = Seen::new();
     let into = Arc::clone(&bytes);
-    bus.subscribe(&raw, now(move |message: Message| into.push(message.payload))).await.expect("subscribes");
+    bus.subscribe(&raw, now(move |message: Message| into.push(message.payload)))
+        .await
+        .expect("subscribes");
     let envelopes = Seen::new();
     let into = Arc::clone(&envelopes);
-    bus.subscribe_envelopes(&events, now(move |event: Event| into.push(event.envelope))).await.expect("subscribes");
+    bus.subscribe_envelopes(&events, now(move |event: Event| into.push(event.envelope)))
+        .await
+        .expect("subscribes");
     let odd = (0..=255_u8).collect::<Vec<_>>();
     bus.publish(&raw, odd.clone()).await.expect("published");
-    let sent = Envelope::with_payload("a", "Odd", RawJson::from_bytes(r#"{"é": [1, 2.50, "\u0000"] }"#).expect("JSON"));
+    let sent = Envelope::with_payload(
+        "a",
+        "Odd",
+        RawJson::from_bytes(r#"{"é": [1, 2.50, "\u0000"] }"#).expect("JSON"),
+    );
     bus.publish_envelope(&events, &sent).await.expect("published");
     assert_eq!(bytes.reached(1).await, [odd]);
     assert_eq!(envelopes.reached(1).await, [sent]);
@@ -45,7 +55,9 @@ pub async fn e6_a_handler_sees_everything_about_its_message(ground: Ground) {
     let into = Arc::clone(&seen);
     bus.subscribe(&raw, now(move |message: Message| into.push(message))).await.expect("subscribes");
     let into = Arc::clone(&seen);
-    bus.subscribe_envelopes(&events, now(move |event: Event| into.push(event.message))).await.expect("subscribes");
+    bus.subscribe_envelopes(&events, now(move |event: Event| into.push(event.message)))
+        .await
+        .expect("subscribes");
     let before = SystemTime::now() - std::time::Duration::from_millis(1);
 
     let list = [("b", &b"1"[..]), ("a", b"2"), ("b", b"\xff\x00"), ("empty", b"")];
@@ -57,8 +69,15 @@ pub async fn e6_a_handler_sees_everything_about_its_message(ground: Ground) {
     assert_eq!((message.partition(), message.offset), (receipt.partition, receipt.offset));
     assert_eq!(message.key.as_deref(), Some(&b"the key"[..]));
     assert_eq!(message.headers.iter().collect::<Vec<_>>(), list);
-    assert!(message.timestamp() >= before && message.timestamp() <= SystemTime::now(), "{:?}", message.timestamp());
-    assert_eq!((message.routing_label().as_str(), message.routing_key()), ("the key", Some(&b"the key"[..])));
+    assert!(
+        message.timestamp() >= before && message.timestamp() <= SystemTime::now(),
+        "{:?}",
+        message.timestamp()
+    );
+    assert_eq!(
+        (message.routing_label().as_str(), message.routing_key()),
+        ("the key", Some(&b"the key"[..]))
+    );
     assert_eq!((message.kind, message.attempt), (Kind::Regular, 1));
     assert_eq!(message.payload, "body");
 
@@ -66,7 +85,10 @@ pub async fn e6_a_handler_sees_everything_about_its_message(ground: Ground) {
     let message = seen.reached(2).await.remove(1);
     assert_eq!(*message.topic(), events);
     assert_eq!((message.partition(), message.offset), (receipt.partition, receipt.offset));
-    assert_eq!((message.routing_label().as_str(), message.routing_key()), ("order-1", Some(&b"order-1"[..])));
+    assert_eq!(
+        (message.routing_label().as_str(), message.routing_key()),
+        ("order-1", Some(&b"order-1"[..]))
+    );
     assert_eq!((message.kind, message.attempt), (Kind::Envelope, 1));
     ground.end_clean(&bus).await;
 }
@@ -74,7 +96,8 @@ pub async fn e6_a_handler_sees_everything_about_its_message(ground: Ground) {
 /// Five topics of both kinds, each with its own count.
 pub async fn b1_topics_do_not_mix(ground: Ground) {
     let bus = ground.bus("g").await;
-    let (seen, topics) = (Seen::new(), (0..5).map(|n| ground.topic(&format!("t{n}"))).collect::<Vec<_>>());
+    let (seen, topics) =
+        (Seen::new(), (0..5).map(|n| ground.topic(&format!("t{n}"))).collect::<Vec<_>>());
     for (n, topic) in topics.iter().enumerate() {
         if n % 2 == 0 {
             bus.subscribe_envelopes(topic, notes_events(&seen)).await.expect("subscribes");
@@ -85,7 +108,9 @@ pub async fn b1_topics_do_not_mix(ground: Ground) {
     for (n, topic) in topics.iter().enumerate() {
         for count in 0..10 * (n + 1) {
             if n % 2 == 0 {
-                bus.publish_envelope(topic, envelope(&format!("a{}", count % 3), count)).await.expect("published");
+                bus.publish_envelope(topic, envelope(&format!("a{}", count % 3), count))
+                    .await
+                    .expect("published");
             } else {
                 bus.publish(topic, count.to_string()).await.expect("published");
             }
@@ -94,7 +119,8 @@ pub async fn b1_topics_do_not_mix(ground: Ground) {
     ground.settled("g", &topics.iter().collect::<Vec<_>>()).await;
     let mut counts = BTreeMap::new();
     seen.all().into_iter().for_each(|note| *counts.entry(note.topic).or_insert(0) += 1);
-    let expected = topics.iter().enumerate().map(|(n, topic)| (topic.to_string(), 10 * (n + 1))).collect();
+    let expected =
+        topics.iter().enumerate().map(|(n, topic)| (topic.to_string(), 10 * (n + 1))).collect();
     assert_eq!(counts, expected);
     ground.end_clean(&bus).await;
 }
@@ -133,7 +159,9 @@ pub async fn b1_large_and_empty_messages_arrive(ground: Ground) {
     let topic = ground.topic("raw");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
-    bus.subscribe(&topic, now(move |message: Message| into.push(message.payload))).await.expect("subscribes");
+    bus.subscribe(&topic, now(move |message: Message| into.push(message.payload)))
+        .await
+        .expect("subscribes");
     let large: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     bus.publish(&topic, Record::new(large.clone()).with_key("k")).await.expect("published");
     bus.publish(&topic, Record::new(Vec::new()).with_key("k")).await.expect("published");

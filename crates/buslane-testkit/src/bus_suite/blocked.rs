@@ -57,11 +57,17 @@ pub async fn o3_each_blocked_key_is_named(ground: Ground) {
     assert!(health.ready || !health.started, "others are still served");
     let known = || -> BTreeSet<_> {
         let blocked = bus.status().blocked;
-        blocked.into_iter().map(|blocked| (blocked.key, blocked.partition, blocked.offset)).collect()
+        blocked
+            .into_iter()
+            .map(|blocked| (blocked.key, blocked.partition, blocked.offset))
+            .collect()
     };
     assert_eq!(known(), places.iter().cloned().collect());
     let status = bus.status();
-    assert!(status.blocked_keys == 2 && status.blocked.iter().all(|one| one.attempts >= 3 && one.error == "no to 0"));
+    assert!(
+        status.blocked_keys == 2
+            && status.blocked.iter().all(|one| one.attempts >= 3 && one.error == "no to 0")
+    );
     until("both are counted", || page.value("blocked_keys") == 2.0).await;
 
     // One recovers, the other one goes with its subscription.
@@ -69,7 +75,8 @@ pub async fn o3_each_blocked_key_is_named(ground: Ground) {
     until("one is left", || known() == BTreeSet::from([places[1].clone()])).await;
     until("one is counted", || page.value("blocked_keys") == 1.0).await;
     bus.unsubscribe(&topic).await.expect("unsubscribed");
-    until("none is left", || bus.status().blocked_keys == 0 && page.value("blocked_keys") == 0.0).await;
+    until("none is left", || bus.status().blocked_keys == 0 && page.value("blocked_keys") == 0.0)
+        .await;
     well(&bus).await;
     bus.subscription(&topic).block_failed().envelopes(handler(&mended)).await.expect("subscribes");
     until("it is blocked again", || known().iter().any(|(key, ..)| key == "worse")).await;
@@ -90,7 +97,8 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(groun
     let mut config = watchful(ground.config("g"));
     config.health.pool_limit = SOON;
     each_pool(&mut config, |keyed, actor| (keyed.lane_limit, actor.lane_limit) = (5, 5));
-    let (bus, seen, recovered) = (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
+    let (bus, seen, recovered) =
+        (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let is_well = Arc::clone(&recovered);
     let handler = fails(&seen, move |note| note.label == "bad" && !is_well.load(SeqCst));
     bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
@@ -100,14 +108,21 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(groun
     let place = format!("{topic}/{held}");
     let is_named = |health: &Health| {
         health.has(Fault::BlockedKey)
-            && health.faults().any(|found| found.name == Fault::PartitionHeld && found.subject == place)
+            && health
+                .faults()
+                .any(|found| found.name == Fault::PartitionHeld && found.subject == place)
     };
     until_health("the partition is named", &bus, is_named).await;
     let health = bus.health();
-    let found = health.faults().find(|found| found.name == Fault::PartitionHeld).expect("it is there");
+    let found =
+        health.faults().find(|found| found.name == Fault::PartitionHeld).expect("it is there");
     assert_eq!(found.detail, "key bad: lane is full: 5 messages of this key are open");
     let stalled = bus.status().stalled_partitions;
-    assert_eq!(stalled.iter().map(|one| one.key.as_deref()).collect::<Vec<_>>(), [Some("bad")], "{stalled:?}");
+    assert_eq!(
+        stalled.iter().map(|one| one.key.as_deref()).collect::<Vec<_>>(),
+        [Some("bad")],
+        "{stalled:?}"
+    );
 
     // Where it has other partitions, their keys go on, and so do other topics.
     let mut healthy = BTreeMap::new();
@@ -119,13 +134,19 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(groun
     }
     publish_numbers(&bus, &other, "b", 0..EACH).await;
     let elsewhere = healthy.values().filter(|partition| **partition != held).count();
-    let of_others = |note: &&Note| note.label != "bad" && (note.topic == *other || note.partition != held);
+    let of_others =
+        |note: &&Note| note.label != "bad" && (note.topic == *other || note.partition != held);
     let all_others = (elsewhere + 1) * EACH;
-    seen.until("everything of other partitions", |notes| notes.iter().filter(of_others).count() == all_others).await;
+    seen.until("everything of other partitions", |notes| {
+        notes.iter().filter(of_others).count() == all_others
+    })
+    .await;
     // A healthy key may fill its small lane for a moment, where the handlers are slow.
     let told = |text: &str| {
         let mut lines = ground.journal.saying(text);
-        lines.retain(|line| (line.field("topic"), line.field("partition")) == (&*topic, &*held.to_string()));
+        lines.retain(|line| {
+            (line.field("topic"), line.field("partition")) == (&*topic, &*held.to_string())
+        });
         lines
     };
     let stopped = told("reading stopped: no room");
@@ -140,7 +161,8 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(groun
     for key in healthy.keys() {
         assert_eq!(super::seen::numbers_of(&notes, key), (0..EACH).collect::<Vec<_>>(), "{key}");
     }
-    let bad: Vec<_> = super::seen::numbers_of(&notes, "bad").into_iter().filter(|n| *n > 0).collect();
+    let bad: Vec<_> =
+        super::seen::numbers_of(&notes, "bad").into_iter().filter(|n| *n > 0).collect();
     assert_eq!(bad, (1..EACH).collect::<Vec<_>>());
     assert!(!told("reading goes on").is_empty());
     ground.end_clean(&bus).await;

@@ -5,7 +5,8 @@ use buslane::{Class, classify};
 use buslane_core::{EnvelopeError, Event, HandlerError, Verdict, broker::header};
 use std::{io, sync::Arc};
 
-/// How many attempts an envelope gets whose handler always answers so, and the error in its dead letter.
+/// How many attempts an envelope gets whose handler always answers so, and the error in its dead
+/// letter.
 async fn attempts_of(
     ground: &Ground,
     what: &str,
@@ -21,7 +22,9 @@ async fn attempts_of(
     bus.subscription(&topic).dead_letter(&dead).envelopes(handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
     let letter = ground.audit(&dead, 1).await.remove(0);
-    let text = |name| letter.headers.get(name).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let text = |name| {
+        letter.headers.get(name).map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+    };
     assert_eq!(text(header::ATTEMPTS), seen.len().to_string());
     ground.end_clean(&bus).await;
     (seen.len(), text(header::ERROR_MESSAGE))
@@ -29,18 +32,26 @@ async fn attempts_of(
 
 /// Transport, timeouts and what nobody knows.
 pub async fn d5_transient_errors_are_tried_again(ground: Ground) {
-    let reset = || Verdict::Failed(io::Error::new(io::ErrorKind::ConnectionReset, "reset by peer").into());
+    let reset =
+        || Verdict::Failed(io::Error::new(io::ErrorKind::ConnectionReset, "reset by peer").into());
     assert_eq!(attempts_of(&ground, "reset", reset).await, (3, "reset by peer".to_owned()));
-    assert_eq!(attempts_of(&ground, "text", || Verdict::Failed("who knows".into())).await, (3, "who knows".to_owned()));
+    assert_eq!(
+        attempts_of(&ground, "text", || Verdict::Failed("who knows".into())).await,
+        (3, "who knows".to_owned())
+    );
 }
 
 /// Decoding and validation, wherever in the chain.
 pub async fn d5_permanent_errors_are_not(ground: Ground) {
-    let decoding = || Verdict::Failed(serde_json::from_str::<u32>("no").expect_err("no number").into());
+    let decoding =
+        || Verdict::Failed(serde_json::from_str::<u32>("no").expect_err("no number").into());
     let (attempts, error) = attempts_of(&ground, "decoding", decoding).await;
     assert!(attempts == 1 && error.contains("line 1"), "{attempts}: {error}");
     let validation = || Verdict::Failed(EnvelopeError::PayloadRequired.into());
-    assert_eq!(attempts_of(&ground, "validation", validation).await, (1, "payload is required".to_owned()));
+    assert_eq!(
+        attempts_of(&ground, "validation", validation).await,
+        (1, "payload is required".to_owned())
+    );
     let wrapped = || {
         let cause = serde_json::from_str::<u32>("no").expect_err("no number");
         Verdict::Failed(io::Error::other(cause).into())
@@ -50,7 +61,10 @@ pub async fn d5_permanent_errors_are_not(ground: Ground) {
 
 /// The handler's own word.
 pub async fn d5_a_handler_may_reject_or_insist(ground: Ground) {
-    assert_eq!(attempts_of(&ground, "reject", || Verdict::reject("never")).await, (1, "never".to_owned()));
+    assert_eq!(
+        attempts_of(&ground, "reject", || Verdict::reject("never")).await,
+        (1, "never".to_owned())
+    );
     let insist = || Verdict::retry(EnvelopeError::PayloadRequired);
     assert_eq!(attempts_of(&ground, "insist", insist).await, (3, "payload is required".to_owned()));
 }
@@ -82,7 +96,8 @@ pub async fn d5_a_subscription_has_its_own_classifier(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A classifier that panics is a failed attempt like another: the envelope is tried again, then given up, not lost.
+/// A classifier that panics is a failed attempt like another: the envelope is tried again, then
+/// given up, not lost.
 pub async fn d5_a_classifier_that_panics_loses_nothing(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
@@ -91,16 +106,21 @@ pub async fn d5_a_classifier_that_panics_loses_nothing(ground: Ground) {
         into.push((event.aggregate_id.to_string(), event.message.attempt));
         if event.aggregate_id == "good" { Ok(()) } else { Err("no") }
     });
-    let classifier = |error: &HandlerError| std::panic::resume_unwind(Box::new(format!("classifying {error}")));
+    let classifier =
+        |error: &HandlerError| std::panic::resume_unwind(Box::new(format!("classifying {error}")));
     let subscription = bus.subscription(&topic).classifier(classifier).dead_letter(&dead);
     subscription.envelopes(handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "bad", 0..1).await;
     publish_numbers(&bus, &topic, "good", 0..1).await;
     let letter = ground.audit(&dead, 1).await.remove(0);
     ground.settled("g", &[&topic]).await;
-    let attempts: Vec<_> = seen.all().into_iter().filter(|(key, _)| key == "bad").map(|(_, n)| n).collect();
+    let attempts: Vec<_> =
+        seen.all().into_iter().filter(|(key, _)| key == "bad").map(|(_, n)| n).collect();
     assert_eq!(attempts, [1, 2, 3]);
-    assert_eq!(letter.headers.get(header::ERROR_MESSAGE), Some(&b"handler panicked: classifying no"[..]));
+    assert_eq!(
+        letter.headers.get(header::ERROR_MESSAGE),
+        Some(&b"handler panicked: classifying no"[..])
+    );
     assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"3"[..]));
     ground.end_clean(&bus).await;
 }

@@ -1,4 +1,5 @@
-//! The switch at the start: which pool runs the lanes, who decides it, and what is refused. SPEC: S1, S2
+//! The switch at the start: which pool runs the lanes, who decides it, and what is refused. SPEC:
+//! S1, S2
 
 use super::{Ground, Note, PoolKind, Seen, notes_events, publish_numbers};
 use buslane::{BusError, Config, ConfigError, EventBus};
@@ -7,7 +8,9 @@ use std::{ffi::OsString, sync::Arc};
 type Table = Vec<(String, String)>;
 
 fn load(table: &Table) -> Result<Config, ConfigError> {
-    Config::load_with(&|name| table.iter().find(|(key, _)| key == name).map(|(_, value)| OsString::from(value)))
+    Config::load_with(&|name| {
+        table.iter().find(|(key, _)| key == name).map(|(_, value)| OsString::from(value))
+    })
 }
 
 /// The first word of the backend's own variables.
@@ -35,7 +38,10 @@ pub async fn s1_the_environment_chooses_the_pool(ground: Ground) {
         (vec![pair("BUSLANE_USE_ACTOR_POOL".into(), wanted)], "BUSLANE_USE_ACTOR_POOL".into()),
         (vec![pair(format!("{own}_USE_ACTOR_POOL"), wanted)], format!("{own}_USE_ACTOR_POOL")),
         (
-            vec![pair("BUSLANE_USE_ACTOR_POOL".into(), !wanted), pair(format!("{own}_USE_ACTOR_POOL"), wanted)],
+            vec![
+                pair("BUSLANE_USE_ACTOR_POOL".into(), !wanted),
+                pair(format!("{own}_USE_ACTOR_POOL"), wanted),
+            ],
             format!("{own}_USE_ACTOR_POOL"),
         ),
     ];
@@ -113,14 +119,17 @@ pub async fn s1_a_broken_rule_is_an_error_at_the_start(ground: Ground) {
     }
 }
 
-/// Over to the other pool and back, by a restart with another value: nothing lost, order kept, no other change.
+/// Over to the other pool and back, by a restart with another value: nothing lost, order kept, no
+/// other change.
 pub async fn s2_the_other_pool_stays_ready(ground: Ground) {
     let own = prefix(&ground).await;
     let topic = ground.topic("orders");
     let seen = Seen::new();
     let first = ground.pool == PoolKind::Actor;
     for (round, use_actor) in [first, !first, first].into_iter().enumerate() {
-        let bus = start(&ground, &vec![pair(format!("{own}_USE_ACTOR_POOL"), use_actor)]).await.expect("a bus starts");
+        let bus = start(&ground, &vec![pair(format!("{own}_USE_ACTOR_POOL"), use_actor)])
+            .await
+            .expect("a bus starts");
         assert_eq!(bus.pool_name(), if use_actor { "actor" } else { "keyed" });
         publish_numbers(&bus, &topic, "a", 10 * round..10 * round + 10).await;
         bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
@@ -131,6 +140,9 @@ pub async fn s2_the_other_pool_stays_ready(ground: Ground) {
     let into = Arc::clone(&seen);
     bus.subscribe_envelopes(&topic, notes_events(&into)).await.expect("subscribes");
     ground.settled("g", &[&topic]).await;
-    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+    assert_eq!(
+        seen.all().iter().map(Note::number).collect::<Vec<_>>(),
+        (0..30).collect::<Vec<_>>()
+    );
     ground.end_clean(&bus).await;
 }

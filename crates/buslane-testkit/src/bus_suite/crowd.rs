@@ -22,7 +22,8 @@ impl Busy {
     }
 }
 
-/// A handler that takes a few turns, and notes the bus by its name. Two of one key at once are noted as `twice`.
+/// A handler that takes a few turns, and notes the bus by its name. Two of one key at once are
+/// noted as `twice`.
 pub(super) fn busy(
     seen: &Arc<Seen<(&'static str, Note)>>,
     busy: &Arc<Busy>,
@@ -65,7 +66,13 @@ pub(super) fn plain(seen: &Seen<(&'static str, Note)>) -> Vec<Note> {
     all.into_iter().map(|(_, note)| note).collect()
 }
 
-pub(super) async fn publish_round(bus: &EventBus, topic: &Topic, keys: usize, numbers: std::ops::Range<usize>) {
-    let envelopes: Vec<_> = numbers.flat_map(|n| (0..keys).map(move |key| envelope(&format!("a{key}"), n))).collect();
+pub(super) async fn publish_round(
+    bus: &EventBus,
+    topic: &Topic,
+    keys: usize,
+    numbers: std::ops::Range<usize>,
+) {
+    let envelopes: Vec<_> =
+        numbers.flat_map(|n| (0..keys).map(move |key| envelope(&format!("a{key}"), n))).collect();
     publish(bus, topic, &envelopes).await;
 }

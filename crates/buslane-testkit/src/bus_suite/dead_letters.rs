@@ -12,13 +12,23 @@ fn time_of(letter: &Message, name: &str) -> OffsetDateTime {
     OffsetDateTime::parse(&text, &Rfc3339).expect("RFC 3339")
 }
 
-/// Payload, key and headers untouched, duplicates in order; behind them the nine headers of the format.
+/// Payload, key and headers untouched, duplicates in order; behind them the nine headers of the
+/// format.
 pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.subscription(&topic).dead_letter(&dead).envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+    bus.subscription(&topic)
+        .dead_letter(&dead)
+        .envelopes(fails(&seen, |_| true))
+        .await
+        .expect("subscribes");
     let before = OffsetDateTime::now_utc();
-    let original = [("trace", &b"1"[..]), ("X-Aggregate-ID", b"a"), ("trace", b"\xff\x00"), ("X-Attempts", b"other")];
+    let original = [
+        ("trace", &b"1"[..]),
+        ("X-Aggregate-ID", b"a"),
+        ("trace", b"\xff\x00"),
+        ("X-Attempts", b"other"),
+    ];
     let headers: Headers = original.into_iter().collect();
     let body = super::envelope("a", 7).encode().expect("valid");
     let record = Record::new(body.clone()).with_key("its own key").with_headers(headers);
@@ -43,7 +53,10 @@ pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(ground: Ground) {
         header::LAST_FAILURE,
     ];
     assert_eq!(names, format);
-    let texts = added.iter().map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>();
+    let texts = added
+        .iter()
+        .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        .collect::<Vec<_>>();
     assert_eq!(texts[0], *topic);
     assert_eq!((texts[1].parse(), texts[2].parse()), (Ok(receipt.partition), Ok(receipt.offset)));
     let stamped = OffsetDateTime::from(SystemTime::UNIX_EPOCH)
@@ -51,7 +64,8 @@ pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(ground: Ground) {
     let second = time::Duration::SECOND;
     assert!(stamped > before - second && stamped < after + second, "{stamped}");
     assert_eq!((&*texts[4], &*texts[5], &*texts[6]), (&*ground.fixture.name("g"), "no to 7", "3"));
-    let (first, last) = (time_of(&letter, header::FIRST_FAILURE), time_of(&letter, header::LAST_FAILURE));
+    let (first, last) =
+        (time_of(&letter, header::FIRST_FAILURE), time_of(&letter, header::LAST_FAILURE));
     assert!(before <= first && first < last && last <= after, "{before} {first} {last} {after}");
     // Two waits of 5 and 10 ms lie between them.
     assert!(last - first >= time::Duration::milliseconds(15), "{first} {last}");
@@ -72,14 +86,17 @@ pub async fn d6_a_dead_letter_document_is_exact(ground: Ground) {
     for (letter, retries) in letters.iter().zip([0, 0]) {
         assert_eq!(letter.key.as_deref(), Some(&b"k"[..]));
         let document: serde_json::Value = serde_json::from_slice(&letter.payload).expect("JSON");
-        let fields: Vec<_> = document.as_object().expect("an object").keys().map(String::as_str).collect();
+        let fields: Vec<_> =
+            document.as_object().expect("an object").keys().map(String::as_str).collect();
         assert_eq!(fields.len(), 5, "{fields:?}");
         assert_eq!(document["original_topic"], *topic);
         assert_eq!(document["retry_count"], retries);
-        OffsetDateTime::parse(document["timestamp"].as_str().expect("text"), &Rfc3339).expect("RFC 3339");
+        OffsetDateTime::parse(document["timestamp"].as_str().expect("text"), &Rfc3339)
+            .expect("RFC 3339");
     }
     let field = |at: usize, name: &str| {
-        let document: serde_json::Value = serde_json::from_slice(&letters[at].payload).expect("JSON");
+        let document: serde_json::Value =
+            serde_json::from_slice(&letters[at].payload).expect("JSON");
         document[name].as_str().expect("text").to_owned()
     };
     assert_eq!(field(0, "original_message"), "+/++AA==");
@@ -95,12 +112,17 @@ pub async fn d6_a_dead_letter_document_is_exact(ground: Ground) {
 pub async fn d6_the_dead_letter_of_a_message_without_a_body_has_none(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.subscription(&topic).dead_letter(&dead).envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+    bus.subscription(&topic)
+        .dead_letter(&dead)
+        .envelopes(fails(&seen, |_| true))
+        .await
+        .expect("subscribes");
     for record in [Record::null(), Record::new("")] {
         bus.publish(&topic, record.with_key("k")).await.expect("published");
     }
     let letters = ground.audit(&dead, 2).await;
-    let found: Vec<_> = letters.iter().map(|letter| (letter.is_null, letter.payload.len())).collect();
+    let found: Vec<_> =
+        letters.iter().map(|letter| (letter.is_null, letter.payload.len())).collect();
     assert_eq!(found, [(bus.backend() != Backend::Nats, 0), (false, 0)]);
     ground.end_clean(&bus).await;
 }
@@ -118,12 +140,16 @@ pub async fn d6_a_document_counts_the_retries(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// Dead letters of an aggregate stand in its order, and can be published and handled again as they are.
+/// Dead letters of an aggregate stand in its order, and can be published and handled again as they
+/// are.
 pub async fn d6_dead_letters_can_be_replayed(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, failed) = (ground.bus("g").await, Seen::new());
     let subscription = bus.subscription(&topic).dead_letter(&dead);
-    let subscription = subscription.envelopes(fails(&failed, |note| note.number() < 10)).await.expect("subscribes");
+    let subscription = subscription
+        .envelopes(fails(&failed, |note| note.number() < 10))
+        .await
+        .expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..10).await;
     let letters = ground.audit(&dead, 10).await;
     ground.settled("g", &[&topic]).await;
@@ -131,8 +157,12 @@ pub async fn d6_dead_letters_can_be_replayed(ground: Ground) {
     let seen = Seen::new();
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     for letter in letters {
-        let record =
-            Record { key: letter.key, headers: letter.headers, payload: letter.payload, is_null: letter.is_null };
+        let record = Record {
+            key: letter.key,
+            headers: letter.headers,
+            payload: letter.payload,
+            is_null: letter.is_null,
+        };
         bus.publish(&topic, record).await.expect("published");
     }
     let numbers: Vec<_> = seen.reached(10).await.iter().map(super::Note::number).collect();

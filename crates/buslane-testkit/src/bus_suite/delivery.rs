@@ -1,6 +1,8 @@
 //! The delivery table, row by row, for envelopes and for regular messages. SPEC: D1
 
-use super::{Ground, Note, Seen, fails, notes_events, notes_messages, notes_then_waits, now, publish_numbers};
+use super::{
+    Ground, Note, Seen, fails, notes_events, notes_messages, notes_then_waits, now, publish_numbers,
+};
 use crate::signal::Gate;
 use buslane_core::{Event, Message, Record, Verdict};
 use std::sync::Arc;
@@ -25,7 +27,9 @@ pub async fn d1_a_message_is_settled_after_its_handler(ground: Ground) {
 pub async fn d3_an_envelope_that_fails_twice_is_tried_three_times(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.attempt < 3)).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.attempt < 3))
+        .await
+        .expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
     ground.settled("g", &[&topic]).await;
     super::kit::idle(&bus).await;
@@ -51,7 +55,10 @@ pub async fn d1_a_regular_failure_is_final(ground: Ground) {
     }
     ground.settled("g", &[&topic]).await;
     super::kit::idle(&bus).await;
-    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(
+        seen.all().iter().map(Note::number).collect::<Vec<_>>(),
+        (0..10).collect::<Vec<_>>()
+    );
     assert_eq!((bus.pool_stats().failed, bus.pool_stats().retried), (10, 0));
     ground.end_clean(&bus).await;
     // And it does not come again.
@@ -69,7 +76,11 @@ pub async fn d1_a_regular_verdict_to_retry_is_final_too(ground: Ground) {
     let into = Arc::clone(&seen);
     let handler = now(move |message: Message| {
         into.push(Note::from(&message));
-        if message.offset.is_multiple_of(2) { Verdict::retry("again") } else { Verdict::reject("never") }
+        if message.offset.is_multiple_of(2) {
+            Verdict::retry("again")
+        } else {
+            Verdict::reject("never")
+        }
     });
     bus.subscribe(&topic, handler).await.expect("subscribes");
     for n in 0..6 {
@@ -80,11 +91,16 @@ pub async fn d1_a_regular_verdict_to_retry_is_final_too(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// What cannot be read goes to the terminal policy without an attempt; the partition and the key go on.
+/// What cannot be read goes to the terminal policy without an attempt; the partition and the key go
+/// on.
 pub async fn d5_an_undecodable_envelope_is_given_up_at_once(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.subscription(&topic).dead_letter(&dead).envelopes(notes_events(&seen)).await.expect("subscribes");
+    bus.subscription(&topic)
+        .dead_letter(&dead)
+        .envelopes(notes_events(&seen))
+        .await
+        .expect("subscribes");
     bus.publish(&topic, Record::new("\u{1}torn").with_key("a")).await.expect("published");
     publish_numbers(&bus, &topic, "a", 0..3).await;
     assert_eq!(seen.reached(3).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2]);
@@ -101,7 +117,9 @@ pub async fn d1_a_regular_handler_gets_the_raw_bytes(ground: Ground) {
     let bus = ground.bus("g").await;
     let seen = Seen::new();
     let into = Arc::clone(&seen);
-    bus.subscribe(&topic, now(move |message: Message| into.push(message.payload))).await.expect("subscribes");
+    bus.subscribe(&topic, now(move |message: Message| into.push(message.payload)))
+        .await
+        .expect("subscribes");
     bus.publish(&topic, vec![0xff, 0, 0xfe]).await.expect("published");
     assert_eq!(seen.reached(1).await, [vec![0xff, 0, 0xfe]]);
     ground.end_clean(&bus).await;
@@ -135,7 +153,8 @@ pub async fn d2_a_later_message_never_settles_an_earlier_one(ground: Ground) {
     let again = Seen::new();
     let bus = ground.bus("g").await;
     bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
-    let notes = again.until("the first one", |notes| notes.iter().any(|note| note.label == "first")).await;
+    let notes =
+        again.until("the first one", |notes| notes.iter().any(|note| note.label == "first")).await;
     assert!(notes.iter().all(|note| note.attempt == 1));
     ground.settled("g", &[&topic]).await;
     ground.end_clean(&bus).await;

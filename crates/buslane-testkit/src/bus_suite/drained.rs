@@ -9,37 +9,54 @@ use std::{
     time::Duration,
 };
 
-/// Asked right after the first publish, when no partition may be assigned yet: nothing is left, and each message was handled once.
+/// Asked right after the first publish, when no partition may be assigned yet: nothing is left, and
+/// each message was handled once.
 pub async fn b9_drained_waits_for_everything_published(ground: Ground) {
     let (topic, other) = (ground.topic("orders"), ground.topic("notes"));
     let (bus, seen, notes) = (ground.bus("g").await, Seen::new(), Seen::new());
-    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.number() % 50 == 7 && note.attempt == 1))
-        .await
-        .expect("subscribes");
+    bus.subscribe_envelopes(
+        &topic,
+        fails(&seen, |note| note.number() % 50 == 7 && note.attempt == 1),
+    )
+    .await
+    .expect("subscribes");
     bus.subscribe(&other, notes_messages(&notes)).await.expect("subscribes");
     let all: Vec<_> = (0..300).map(|n| envelope(&format!("a{}", n % 40), n)).collect();
     publish(&bus, &topic, &all).await;
     bus.publish(&other, "one").await.expect("a receipt");
     let drained = bus.drained(ground.can.patience).await.expect("the broker answers");
     assert!(drained.is_complete(), "{drained:?}");
-    assert_eq!((seen.len(), notes.len()), (300 + 6, 1), "all messages, and six that were tried again");
+    assert_eq!(
+        (seen.len(), notes.len()),
+        (300 + 6, 1),
+        "all messages, and six that were tried again"
+    );
     ground.settled("g", &[&topic, &other]).await;
     let again = bus.drained(ground.can.patience).await.expect("the broker answers");
-    assert_eq!((again.messages(), again.is_complete()), (0, true), "nothing new, nothing to wait for");
+    assert_eq!(
+        (again.messages(), again.is_complete()),
+        (0, true),
+        "nothing new, nothing to wait for"
+    );
     ground.end_clean(&bus).await;
     assert!(bus.drained(Duration::from_secs(1)).await.is_err(), "a closed bus waits for nothing");
 }
 
-/// A key that fails for ever is named by its partition at the deadline, whatever was handled beside it.
+/// A key that fails for ever is named by its partition at the deadline, whatever was handled beside
+/// it.
 pub async fn b9_drained_says_what_a_blocked_key_leaves(ground: Ground) {
     let topic = ground.topic("orders");
-    let (bus, seen, repaired) = (ground.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(false)));
+    let (bus, seen, repaired) =
+        (ground.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let works = Arc::clone(&repaired);
     let handler = fails(&seen, move |note| note.label == "bad" && !works.load(SeqCst));
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "bad", 0..3).await;
     publish_numbers(&bus, &topic, "good", 0..20).await;
-    seen.until("the good ones", |notes| notes.iter().filter(|note| note.label == "good").count() == 20).await;
+    seen.until("the good ones", |notes| {
+        notes.iter().filter(|note| note.label == "good").count() == 20
+    })
+    .await;
     let drained = bus.drained(Duration::from_secs(3)).await.expect("the broker answers");
     assert_eq!((drained.left.len(), drained.is_complete()), (1, false), "{drained:?}");
     assert_eq!((&drained.left[0].topic, drained.messages() >= 3), (&topic, true), "{drained:?}");
@@ -47,7 +64,10 @@ pub async fn b9_drained_says_what_a_blocked_key_leaves(ground: Ground) {
     repaired.store(true, SeqCst);
     let drained = bus.drained(ground.can.patience).await.expect("the broker answers");
     assert!(drained.is_complete(), "{drained:?}");
-    assert_eq!(seen.all().iter().filter(|note| note.label == "bad" && note.number() == 2).count(), 1);
+    assert_eq!(
+        seen.all().iter().filter(|note| note.label == "bad" && note.number() == 2).count(),
+        1
+    );
     ground.end_clean(&bus).await;
 }
 
@@ -72,7 +92,11 @@ pub async fn b9_drained_waits_for_the_other_members(ground: Ground) {
     publish(&one, &topic, &all).await;
     let early = one.drained(Duration::from_secs(3)).await.expect("the broker answers");
     assert!(!early.is_complete() && early.messages() <= 60, "{early:?}");
-    assert!(tokio::time::timeout(Duration::from_millis(50), two.drained(ground.can.patience)).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), two.drained(ground.can.patience))
+            .await
+            .is_err()
+    );
     open.add_permits(1_000);
     for bus in [&one, &two] {
         let drained = bus.drained(ground.can.patience).await.expect("the broker answers");

@@ -1,6 +1,8 @@
 //! A bus that is being shut down while it has work: what it still does, and what it leaves.
 
-use super::{Ground, Note, Seen, envelope, fails, notes_events, notes_then_waits, publish, publish_numbers};
+use super::{
+    Ground, Note, Seen, envelope, fails, notes_events, notes_then_waits, publish, publish_numbers,
+};
 use crate::signal::Gate;
 use buslane_core::Event;
 use std::{sync::Arc, time::Duration};
@@ -8,13 +10,15 @@ use std::{sync::Arc, time::Duration};
 /// What runs and what is queued is done before the deadline, and nothing comes again.
 pub async fn b9_shutdown_drains_what_is_queued(ground: Ground) {
     let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus_of(ground.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
+    let (bus, seen, gate) =
+        (ground.bus_of(ground.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     let envelopes: Vec<_> = (0..200).map(|n| envelope(&format!("a{}", n % 20), n)).collect();
     publish(&bus, &topic, &envelopes).await;
     crate::deadline::until("all are queued", || bus.pool_stats().accepted == 200).await;
     let closing = ground.begin_to_end(&bus).await;
-    // Time for the ends of the sources to be noticed: whether they are or not, what is queued is done.
+    // Time for the ends of the sources to be noticed: whether they are or not, what is queued is
+    // done.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
@@ -29,9 +33,12 @@ pub async fn b9_shutdown_drains_what_is_queued(ground: Ground) {
 pub async fn b9_shutdown_does_not_wait_for_a_backoff(ground: Ground) {
     let topic = ground.topic("orders");
     let mut config = ground.config("g");
-    (config.retry.initial, config.retry.max) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    (config.retry.initial, config.retry.max) =
+        (Duration::from_secs(3600), Duration::from_secs(3600));
     let (bus, seen) = (ground.bus_of(config).await, Seen::new());
-    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.body == "0")).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.body == "0"))
+        .await
+        .expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..3).await;
     crate::deadline::until("the lane waits", || bus.pool_stats().parked == 3).await;
     let report = ground.end(&bus).await;
@@ -61,8 +68,8 @@ pub async fn b9_a_running_handler_is_awaited_and_not_repeated(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A message that fails while the bus drains is left for redelivery with everything of its key behind it: a retry
-/// that nobody waits for must not be overtaken.
+/// A message that fails while the bus drains is left for redelivery with everything of its key
+/// behind it: a retry that nobody waits for must not be overtaken.
 pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -100,9 +107,11 @@ pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(ground: Ground) {
 pub async fn b9_handlers_may_publish_while_the_bus_drains(ground: Ground) {
     let (topic, answers) = (ground.topic("orders"), ground.topic("answers"));
     let (bus, gate, started) = (ground.bus("g").await, Arc::new(Gate::default()), Seen::new());
-    let (opened, into, publisher, to) = (Arc::clone(&gate), Arc::clone(&started), bus.clone(), answers.clone());
+    let (opened, into, publisher, to) =
+        (Arc::clone(&gate), Arc::clone(&started), bus.clone(), answers.clone());
     let handler = move |_: Event| {
-        let (gate, into, bus, to) = (Arc::clone(&opened), Arc::clone(&into), publisher.clone(), to.clone());
+        let (gate, into, bus, to) =
+            (Arc::clone(&opened), Arc::clone(&into), publisher.clone(), to.clone());
         async move {
             into.push(());
             gate.wait().await;
@@ -152,7 +161,8 @@ pub async fn b2_closing_while_publishing_answers_everybody(ground: Ground) {
     let next = ground.bus("g").await;
     next.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     ground.settled("g", &[&topic]).await;
-    let distinct: std::collections::HashSet<_> = seen.all().into_iter().map(|note| (note.label, note.body)).collect();
+    let distinct: std::collections::HashSet<_> =
+        seen.all().into_iter().map(|note| (note.label, note.body)).collect();
     assert_eq!(distinct.len(), stored);
     ground.end_clean(&next).await;
 }
@@ -165,7 +175,8 @@ pub async fn b2_closing_while_subscribing_answers_everybody(ground: Ground) {
     let subscribing: Vec<_> = topics
         .iter()
         .map(|topic| {
-            let (bus, topic, seen, rounds) = (bus.clone(), topic.clone(), Arc::clone(&seen), Arc::clone(&rounds));
+            let (bus, topic, seen, rounds) =
+                (bus.clone(), topic.clone(), Arc::clone(&seen), Arc::clone(&rounds));
             tokio::spawn(async move {
                 loop {
                     let answer = match bus.subscribe_envelopes(&topic, notes_events(&seen)).await {
@@ -183,6 +194,9 @@ pub async fn b2_closing_while_subscribing_answers_everybody(ground: Ground) {
     rounds.reached(20).await;
     ground.end_clean(&bus).await;
     for subscribe in subscribing {
-        assert_eq!(ground.within("an answer", subscribe).await.expect("no panic"), "eventbus is closed");
+        assert_eq!(
+            ground.within("an answer", subscribe).await.expect("no panic"),
+            "eventbus is closed"
+        );
     }
 }

@@ -11,11 +11,17 @@ pub async fn e1_all_fields_make_the_round_trip(ground: Ground) {
     let bus = ground.bus("g").await;
     let seen = Seen::<Envelope>::new();
     let into = Arc::clone(&seen);
-    bus.subscribe_envelopes(&topic, now(move |event: Event| into.push(event.envelope))).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, now(move |event: Event| into.push(event.envelope)))
+        .await
+        .expect("subscribes");
     let mut full = envelope("order:7/eu_1-a.b", 7);
     (full.event_version, full.tenant_id) = (12, -3);
     (full.trace_id, full.correlation_id) = ("trace".into(), "corr \"quoted\" é".into());
-    let plain = Envelope::new("order:7/eu_1-a.b", "Plain", &serde_json::json!({"deep": [null, {"x": 1e3}]}));
+    let plain = Envelope::new(
+        "order:7/eu_1-a.b",
+        "Plain",
+        &serde_json::json!({"deep": [null, {"x": 1e3}]}),
+    );
     let plain = plain.expect("JSON");
     bus.publish_envelope(&topic, &full).await.expect("published");
     bus.publish_envelope(&topic, &plain).await.expect("published");
@@ -35,13 +41,15 @@ pub async fn e4_the_record_has_exactly_the_key_and_headers_of_the_format(ground:
     bus.publish_envelope(&topic, &full).await.expect("published");
     let records = ground.audit(&topic, 2).await;
     let text = |record: &Message| {
-        let pair = |(name, value): (&str, &[u8])| format!("{name}={}", String::from_utf8_lossy(value));
+        let pair =
+            |(name, value): (&str, &[u8])| format!("{name}={}", String::from_utf8_lossy(value));
         record.headers.iter().map(pair).collect::<Vec<_>>()
     };
     let event_id = |envelope: &Envelope| format!("X-Event-ID={}", envelope.event_id);
     let common = ["X-Aggregate-ID=order-1", "X-Event-Version=1", "X-Event-Type=Counted"];
     assert_eq!(text(&records[0]), [&[event_id(&plain).as_str()], &common[..]].concat());
-    let more = ["X-Aggregate-ID=order-1", "X-Event-Version=3", "X-Event-Type=Counted", "X-Trace-ID=t"];
+    let more =
+        ["X-Aggregate-ID=order-1", "X-Event-Version=3", "X-Event-Type=Counted", "X-Trace-ID=t"];
     let rest = ["X-Correlation-ID=c", "X-Tenant-ID=42"];
     assert_eq!(text(&records[1]), [&[event_id(&full).as_str()], &more[..], &rest[..]].concat());
     for (record, sent) in records.iter().zip([plain, full]) {
@@ -51,7 +59,8 @@ pub async fn e4_the_record_has_exactly_the_key_and_headers_of_the_format(ground:
     ground.end_clean(&bus).await;
 }
 
-/// Each with its own error, which names the field; and none of them, nor what is published with one, is sent.
+/// Each with its own error, which names the field; and none of them, nor what is published with
+/// one, is sent.
 pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(ground: Ground) {
     let topic = ground.topic("orders");
     let bus = ground.bus("g").await;
@@ -63,8 +72,14 @@ pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(ground: Ground)
     let table = [
         (with(&|envelope| envelope.event_id = " ".into()), "event_id is required"),
         (with(&|envelope| envelope.aggregate_id = "".into()), "aggregate_id is required"),
-        (with(&|envelope| envelope.aggregate_id = "a".repeat(257).into()), "invalid aggregate_id: 257 bytes"),
-        (with(&|envelope| envelope.aggregate_id = "a b".into()), "invalid aggregate_id: byte 0x20 at index 1"),
+        (
+            with(&|envelope| envelope.aggregate_id = "a".repeat(257).into()),
+            "invalid aggregate_id: 257 bytes",
+        ),
+        (
+            with(&|envelope| envelope.aggregate_id = "a b".into()),
+            "invalid aggregate_id: byte 0x20 at index 1",
+        ),
         (with(&|envelope| envelope.event_type = "".into()), "event_type is required"),
         (with(&|envelope| envelope.event_version = 0), "event_version must be positive, found 0"),
         (with(&|envelope| envelope.event_version = -1), "event_version must be positive, found -1"),
@@ -72,13 +87,19 @@ pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(ground: Ground)
     ];
     for (invalid, text) in &table {
         let error = bus.publish_envelope(&topic, invalid).await.expect_err("invalid");
-        assert!(matches!(error, BusError::Envelope(_)) && error.to_string().starts_with(text), "{error}");
+        assert!(
+            matches!(error, BusError::Envelope(_)) && error.to_string().starts_with(text),
+            "{error}"
+        );
         let batch = [envelope("a", 0), invalid.clone()];
         let error = bus.publish_envelopes(&topic, &batch).await.expect_err("invalid");
         assert!(error.to_string().starts_with(text), "{error}");
     }
     assert_eq!(refused(bus.publish("", "x").await), "invalid topic \"\": a topic needs a name");
-    assert!(refused(bus.publish_envelope("a b", envelope("a", 1)).await).starts_with("invalid topic \"a b\""));
+    assert!(
+        refused(bus.publish_envelope("a b", envelope("a", 1)).await)
+            .starts_with("invalid topic \"a b\"")
+    );
     bus.publish_envelope(&topic, envelope("a", 99)).await.expect("published");
     let first = ground.audit(&topic, 1).await.remove(0);
     assert_eq!(
@@ -95,7 +116,9 @@ pub async fn e1_concurrent_encoding_does_not_mix_envelopes(ground: Ground) {
     let bus = ground.bus("g").await;
     let seen = Seen::<Envelope>::new();
     let into = Arc::clone(&seen);
-    bus.subscribe_envelopes(&topic, now(move |event: Event| into.push(event.envelope))).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, now(move |event: Event| into.push(event.envelope)))
+        .await
+        .expect("subscribes");
     let publishers: Vec<_> = (0..100)
         .map(|n| {
             let (bus, topic) = (bus.clone(), topic.clone());
@@ -119,14 +142,16 @@ pub async fn e1_concurrent_encoding_does_not_mix_envelopes(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// The payload that a handler gets lies in the bytes that came from the broker: no copy, no second encoding.
+/// The payload that a handler gets lies in the bytes that came from the broker: no copy, no second
+/// encoding.
 pub async fn e5_the_payload_is_a_part_of_the_body_in_every_attempt(ground: Ground) {
     let topic = ground.topic("orders");
     let bus = ground.bus("g").await;
     let seen = Seen::new();
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
-        let (body, payload) = (event.message.payload.as_ptr_range(), event.payload.as_bytes().as_ptr());
+        let (body, payload) =
+            (event.message.payload.as_ptr_range(), event.payload.as_bytes().as_ptr());
         into.push((body.contains(&payload), event.message.attempt));
         if event.message.attempt < 3 { Err("again") } else { Ok(()) }
     });
@@ -136,8 +161,8 @@ pub async fn e5_the_payload_is_a_part_of_the_body_in_every_attempt(ground: Groun
     ground.end_clean(&bus).await;
 }
 
-/// Where a header names the aggregate, the body is not looked at to find the lane: even one that is no envelope is
-/// given up in the lane of its header.
+/// Where a header names the aggregate, the body is not looked at to find the lane: even one that is
+/// no envelope is given up in the lane of its header.
 pub async fn e5_a_header_routes_without_the_body(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, seen, labels) = (ground.bus("g").await, Seen::new(), Seen::new());
@@ -177,7 +202,10 @@ pub async fn e2_what_is_wrong_with_a_received_envelope_is_told(ground: Ground) {
     let table = [
         ("no JSON".to_owned(), "not an envelope: "),
         (format!("{{{valid}}}"), "aggregate_id is required"),
-        (format!(r#"{{{valid},"aggregate_id":"a b"}}"#), "invalid aggregate_id: byte 0x20 at index 1"),
+        (
+            format!(r#"{{{valid},"aggregate_id":"a b"}}"#),
+            "invalid aggregate_id: byte 0x20 at index 1",
+        ),
         (
             format!(r#"{{{},"aggregate_id":"a"}}"#, valid.replace(":1,", ":0,")),
             "event_version must be positive, found 0",
@@ -189,7 +217,11 @@ pub async fn e2_what_is_wrong_with_a_received_envelope_is_told(ground: Ground) {
     let letters = ground.audit(&dead, table.len()).await;
     for (letter, (body, text)) in letters.iter().zip(&table) {
         assert_eq!(letter.payload, *body);
-        let error = letter.headers.get(header::ERROR_MESSAGE).map(String::from_utf8_lossy).unwrap_or_default();
+        let error = letter
+            .headers
+            .get(header::ERROR_MESSAGE)
+            .map(String::from_utf8_lossy)
+            .unwrap_or_default();
         assert!(error.starts_with(text), "{body}: {error}");
         assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"1"[..]));
     }
@@ -206,7 +238,10 @@ pub async fn e5_a_regular_body_is_never_parsed(ground: Ground) {
         bus.publish(&topic, Record::new(body).with_key("k")).await.expect("published");
     }
     let notes = seen.reached(4).await;
-    assert_eq!(super::seen::bodies(&notes), [r#"{"aggregate_id":"a"}"#, r#"{"aggregate_id":"#, "\0", ""]);
+    assert_eq!(
+        super::seen::bodies(&notes),
+        [r#"{"aggregate_id":"a"}"#, r#"{"aggregate_id":"#, "\0", ""]
+    );
     assert!(notes.iter().all(|note| note.label == "k"), "{notes:?}");
     ground.end_clean(&bus).await;
 }

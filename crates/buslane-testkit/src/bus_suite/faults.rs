@@ -7,7 +7,8 @@ use super::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// A lost acknowledgement brings its message again, a duplicate comes twice; nothing is lost or out of order.
+/// A lost acknowledgement brings its message again, a duplicate comes twice; nothing is lost or out
+/// of order.
 pub async fn m2_lost_acks_and_duplicates_lose_nothing(ground: Ground) {
     let topic = ground.topic("orders");
     for nth in [1, 7, 50, 51, 399] {
@@ -38,7 +39,10 @@ pub async fn k3_rebalances_lose_nothing(ground: Ground) {
         ground.fault(Fault::Rebalance(ground.fixture.name("g"))).await;
     }
     ground.settled("g", &[&topic]).await;
-    crate::deadline::until("nothing is open", || one.pool_stats().open + two.pool_stats().open == 0).await;
+    crate::deadline::until("nothing is open", || {
+        one.pool_stats().open + two.pool_stats().open == 0
+    })
+    .await;
     check_order(&plain(&seen), 40, 50);
     ground.end_clean(&one).await;
     ground.end_clean(&two).await;
@@ -58,11 +62,13 @@ pub async fn k3_a_rebalance_of_a_single_bus_loses_nothing(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// What waits for its retry when its partition is revoked is tried by the next owner at once, not after the wait.
+/// What waits for its retry when its partition is revoked is tried by the next owner at once, not
+/// after the wait.
 pub async fn d3_a_waiting_retry_moves_with_its_partition(ground: Ground) {
     let topic = ground.topic("orders");
     let mut config = ground.config("g");
-    (config.retry.initial, config.retry.max) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    (config.retry.initial, config.retry.max) =
+        (Duration::from_secs(3600), Duration::from_secs(3600));
     let (seen, bus) = (Seen::<Note>::new(), ground.bus_of(config).await);
     let first = std::sync::atomic::AtomicBool::new(true);
     let handler = fails(&seen, move |_| first.swap(false, std::sync::atomic::Ordering::SeqCst));
@@ -75,7 +81,8 @@ pub async fn d3_a_waiting_retry_moves_with_its_partition(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// The connection is cut while messages are handled: what is done meanwhile counts, the rest goes on afterwards.
+/// The connection is cut while messages are handled: what is done meanwhile counts, the rest goes
+/// on afterwards.
 pub async fn m2_a_cut_connection_loses_nothing(ground: Ground) {
     let topic = ground.topic("orders");
     let (seen, keys, bus) = (Seen::new(), Arc::new(Busy::default()), ground.bus("g").await);

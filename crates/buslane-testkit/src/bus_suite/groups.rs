@@ -13,7 +13,8 @@ use buslane_core::Event;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// Two buses of a group share the work; each message is handled once; when one ends the other has it all.
+/// Two buses of a group share the work; each message is handled once; when one ends the other has
+/// it all.
 pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
     let topic = ground.topic("orders");
     let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
@@ -38,13 +39,17 @@ pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
     let before = by("one");
     publish_round(&two, &topic, 100, rounds + 5..rounds + 10).await;
     ground.settled("g", &[&topic]).await;
-    assert_eq!(check_order(&plain(&seen), 100, rounds + 10), 0, "each once, also across the hand-over");
+    assert_eq!(
+        check_order(&plain(&seen), 100, rounds + 10),
+        0,
+        "each once, also across the hand-over"
+    );
     assert_eq!(by("one"), before);
     ground.end_clean(&two).await;
 }
 
-/// Two buses of a group read while it is published to, until each has had a good part of it: no key is at both at once, none
-/// is out of order.
+/// Two buses of a group read while it is published to, until each has had a good part of it: no key
+/// is at both at once, none is out of order.
 pub async fn k3_two_buses_of_a_group_keep_each_keys_order(ground: Ground) {
     const KEYS: usize = 40;
     let topic = ground.topic("orders");
@@ -57,7 +62,13 @@ pub async fn k3_two_buses_of_a_group_keep_each_keys_order(ground: Ground) {
     // A group takes its time until both are members.
     within(LIMIT, "both have a good part", async {
         while rounds < 150 || by("one").min(by("two")) < 1_000 {
-            publish_round(if rounds % 2 == 0 { &one } else { &two }, &topic, KEYS, rounds..rounds + 1).await;
+            publish_round(
+                if rounds % 2 == 0 { &one } else { &two },
+                &topic,
+                KEYS,
+                rounds..rounds + 1,
+            )
+            .await;
             rounds += 1;
         }
     })
@@ -99,7 +110,8 @@ pub async fn d1_another_bus_takes_over_after_a_crash(ground: Ground) {
     ground.end_clean(&two).await;
 }
 
-/// Two buses of different groups in one process, with the same names everywhere else: neither notices the other.
+/// Two buses of different groups in one process, with the same names everywhere else: neither
+/// notices the other.
 pub async fn k3_buses_of_other_groups_are_not_disturbed(ground: Ground) {
     let topic = ground.topic("orders");
     let (one, two) = (ground.bus("g").await, ground.bus("h").await);
@@ -110,7 +122,10 @@ pub async fn k3_buses_of_other_groups_are_not_disturbed(ground: Ground) {
     seen_one.reached(5).await;
     ground.end_clean(&one).await;
     publish_numbers(&two, &topic, "a", 5..10).await;
-    assert_eq!(seen_two.reached(10).await.iter().map(Note::number).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(
+        seen_two.reached(10).await.iter().map(Note::number).collect::<Vec<_>>(),
+        (0..10).collect::<Vec<_>>()
+    );
     assert_eq!(ground.unsettled("g", &topic).await, 5);
     ground.end_clean(&two).await;
 }

@@ -1,8 +1,9 @@
-//! Each fault that a bus can have by itself is named, by its name and no other, and is over when it is mended. SPEC: O3, O4
+//! Each fault that a bus can have by itself is named, by its name and no other, and is over when it
+//! is mended. SPEC: O3, O4
 
 use super::{
-    Ground, Note, Seen, envelope, fails, kit::idle, notes_events, notes_then_waits, now, page::bus_with_page, publish,
-    publish_numbers, waits_then_notes,
+    Ground, Note, Seen, envelope, fails, kit::idle, notes_events, notes_then_waits, now,
+    page::bus_with_page, publish, publish_numbers, waits_then_notes,
 };
 use crate::{
     deadline::{LIMIT, until},
@@ -36,7 +37,8 @@ pub async fn named(bus: &EventBus, fault: Fault) -> FaultReport {
     assert_eq!((health.overall, health.live), (fault.condition(), true), "{health:#?}");
     let json = serde_json::to_value(&health).expect("a report is JSON");
     let components = json["components"].as_array().expect("a list").iter();
-    let faults: Vec<_> = components.flat_map(|component| component["faults"].as_array().expect("a list")).collect();
+    let faults: Vec<_> =
+        components.flat_map(|component| component["faults"].as_array().expect("a list")).collect();
     assert!(faults.iter().all(|found| found["name"] == fault.as_str()), "{json:#}");
     assert_eq!(json["overall"], fault.condition().as_str());
     assert!(json["last_check"].as_str().is_some_and(|at| at.ends_with('Z')), "{json:#}");
@@ -53,14 +55,16 @@ fn boom() {
 /// # Panics
 /// When that takes too long.
 pub async fn well(bus: &EventBus) {
-    until_health("healthy", bus, |health| health.overall == Condition::Healthy && health.ready).await;
+    until_health("healthy", bus, |health| health.overall == Condition::Healthy && health.ready)
+        .await;
 }
 
-/// What becomes of a bus's server is named while it lasts, and is over when it is mended. How long the naming took stands in the
-/// output. For runtimes of several threads.
+/// What becomes of a bus's server is named while it lasts, and is over when it is mended. How long
+/// the naming took stands in the output. For runtimes of several threads.
 ///
 /// # Panics
-/// When the bus is not well before or after, has another fault meanwhile, or is not live but unready.
+/// When the bus is not well before or after, has another fault meanwhile, or is not live but
+/// unready.
 pub async fn named_while_it_lasts(
     bus: &EventBus,
     server: &mut OwnServer,
@@ -88,10 +92,15 @@ pub async fn until_health(what: &str, bus: &EventBus, is_so: impl Fn(&Health) ->
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(LIMIT, wait).await.is_ok(), "not {what} within {LIMIT:?}: {:#?}", bus.health());
+    assert!(
+        tokio::time::timeout(LIMIT, wait).await.is_ok(),
+        "not {what} within {LIMIT:?}: {:#?}",
+        bus.health()
+    );
 }
 
-/// Idle, at work and closed: healthy; ready as soon as the broker has answered, until it is shut down.
+/// Idle, at work and closed: healthy; ready as soon as the broker has answered, until it is shut
+/// down.
 pub async fn o3_a_bus_that_is_well_is_healthy(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, page) = bus_with_page(&ground, watchful(ground.config("g"))).await;
@@ -103,7 +112,10 @@ pub async fn o3_a_bus_that_is_well_is_healthy(ground: Ground) {
     idle(&bus).await;
     let health = bus.health();
     assert!(health.live && health.started && health.overall == Condition::Healthy, "{health:#?}");
-    assert_eq!((health.metrics.processed, health.metrics.open, health.faults().count()), (100, 0, 0));
+    assert_eq!(
+        (health.metrics.processed, health.metrics.open, health.faults().count()),
+        (100, 0, 0)
+    );
     assert_eq!(page.value("health"), 0.0);
     assert!(ground.journal.saying("health fault").is_empty());
     ground.settled("g", &[&topic]).await;
@@ -112,7 +124,8 @@ pub async fn o3_a_bus_that_is_well_is_healthy(ground: Ground) {
     assert!(health.live && !health.ready && health.overall == Condition::Healthy, "{health:#?}");
 }
 
-/// One attempt that does not come back: it is named with its place, also where it blocks its thread.
+/// One attempt that does not come back: it is named with its place, also where it blocks its
+/// thread.
 pub async fn o3_a_stuck_handler_is_named(ground: Ground) {
     let (waits, blocks) = (ground.topic("waits"), ground.topic("blocks"));
     let mut config = watchful(ground.config("g"));
@@ -123,7 +136,10 @@ pub async fn o3_a_stuck_handler_is_named(ground: Ground) {
     publish_numbers(&bus, &waits, "a", 0..1).await;
     let found = named(&bus, Fault::StuckHandler).await;
     let place = seen.all()[0].clone();
-    assert!(found.subject.starts_with(waits.as_str()) && found.subject.contains(" offset "), "{found:?} {place:?}");
+    assert!(
+        found.subject.starts_with(waits.as_str()) && found.subject.contains(" offset "),
+        "{found:?} {place:?}"
+    );
     until("all say so", || page.value("health_fault{fault=\"stuck_handler\"}") == 1.0).await;
     assert_eq!(page.value("health"), 2.0);
     gate.open();
@@ -131,7 +147,9 @@ pub async fn o3_a_stuck_handler_is_named(ground: Ground) {
 
     let barrier = Arc::new(Barrier::default());
     let inner = Arc::clone(&barrier);
-    bus.subscribe(&blocks, now(move |_: Message| assert!(inner.block()))).await.expect("subscribes");
+    bus.subscribe(&blocks, now(move |_: Message| assert!(inner.block())))
+        .await
+        .expect("subscribes");
     bus.publish(&blocks, Record::new("x")).await.expect("published");
     // Without a timer: the thread may be the one that serves them.
     until("it is named", || bus.health().has(Fault::StuckHandler)).await;
@@ -156,7 +174,10 @@ pub async fn o3_a_full_pool_is_named(ground: Ground) {
     let envelopes: Vec<_> = (0..300).map(|n| envelope(&format!("a{}", n % 30), n / 30)).collect();
     publish(&bus, &topic, &envelopes).await;
     let found = named(&bus, Fault::PoolFull).await;
-    assert!(found.subject.starts_with(topic.as_str()) && found.detail.contains("pool is full"), "{found:?}");
+    assert!(
+        found.subject.starts_with(topic.as_str()) && found.detail.contains("pool is full"),
+        "{found:?}"
+    );
     gate.open();
     well(&bus).await;
     ground.settled("g", &[&topic]).await;
@@ -212,7 +233,8 @@ pub async fn o3_an_actor_that_cools_down_is_named(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// Told by its own name beside the key that it blocks, with the broker's reason; over as soon as it is written.
+/// Told by its own name beside the key that it blocks, with the broker's reason; over as soon as it
+/// is written.
 pub async fn o3_dead_letters_that_cannot_be_written_are_named(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, meddler) = ground.meddled(watchful(ground.config("g"))).await;
@@ -248,7 +270,8 @@ pub async fn o3_the_memory_ceiling_is_named(ground: Ground) {
     }
 }
 
-/// A partition whose messages the broker keeps although there is room; and well again when they come.
+/// A partition whose messages the broker keeps although there is room; and well again when they
+/// come.
 pub async fn o3_a_dead_partition_is_named(ground: Ground) {
     let (topic, other) = (ground.topic("orders"), ground.topic("other"));
     let mut config = watchful(ground.config("g"));

@@ -4,7 +4,8 @@ use super::{Ground, Note, Seen, notes_events, notes_messages, publish_numbers};
 use crate::deadline::until;
 use buslane_core::Record;
 
-/// Announced topics are read; without a handler their messages stay unsettled, and the status names them.
+/// Announced topics are read; without a handler their messages stay unsettled, and the status names
+/// them.
 pub async fn b4_messages_of_an_announced_topic_wait_for_their_handler(ground: Ground) {
     let (events, raw, other) = (ground.topic("events"), ground.topic("raw"), ground.topic("other"));
     let mut config = ground.config("g");
@@ -23,7 +24,10 @@ pub async fn b4_messages_of_an_announced_topic_wait_for_their_handler(ground: Gr
     bus.subscribe_envelopes(&events, notes_events(&seen)).await.expect("subscribes");
     bus.subscribe(&raw, notes_messages(&seen)).await.expect("subscribes");
     let mut numbers: Vec<_> = seen.reached(12).await.iter().map(Note::number).collect();
-    assert_eq!(numbers.iter().filter(|n| **n < 10).copied().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(
+        numbers.iter().filter(|n| **n < 10).copied().collect::<Vec<_>>(),
+        (0..10).collect::<Vec<_>>()
+    );
     numbers.sort_unstable();
     assert_eq!(numbers, (0..12).collect::<Vec<_>>());
     assert_eq!(bus.status().held_topics, []);
@@ -47,7 +51,8 @@ pub async fn b4_what_is_never_activated_is_left_alone(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// Announcing twice, and what is subscribed already, changes nothing; a bad name is refused before anything joins.
+/// Announcing twice, and what is subscribed already, changes nothing; a bad name is refused before
+/// anything joins.
 pub async fn b4_announcing_again_changes_nothing(ground: Ground) {
     let (one, two) = (ground.topic("one"), ground.topic("two"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
@@ -62,7 +67,10 @@ pub async fn b4_announcing_again_changes_nothing(ground: Ground) {
     bus.announce::<&str>([]).await.expect("nothing to do");
     assert_eq!(bus.status().held_topics, std::slice::from_ref(&two));
     publish_numbers(&bus, &one, "a", 5..10).await;
-    assert_eq!(seen.reached(10).await.iter().map(Note::number).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(
+        seen.reached(10).await.iter().map(Note::number).collect::<Vec<_>>(),
+        (0..10).collect::<Vec<_>>()
+    );
     ground.end_clean(&bus).await;
 }
 

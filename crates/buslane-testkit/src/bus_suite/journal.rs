@@ -1,4 +1,5 @@
-//! What a scenario logs: every line of its threads, with its fields. Not global: scenarios run beside each other.
+//! What a scenario logs: every line of its threads, with its fields. Not global: scenarios run
+//! beside each other.
 
 use super::spans::{SpanSeen, Spans};
 use std::{
@@ -109,7 +110,8 @@ impl Subscriber for Journal {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("buslane") && (metadata.is_event() || self.spans.are_followed())
+        metadata.target().starts_with("buslane")
+            && (metadata.is_event() || self.spans.are_followed())
     }
 
     fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {

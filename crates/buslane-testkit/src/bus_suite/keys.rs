@@ -1,6 +1,8 @@
 //! What is remembered of keys: how many, for how long, and which never go. SPEC: L4
 
-use super::{Ground, Seen, each_pool, envelope, fails, kit::idle, notes_events, page::bus_with_page, publish};
+use super::{
+    Ground, Seen, each_pool, envelope, fails, kit::idle, notes_events, page::bus_with_page, publish,
+};
 use crate::{deadline::until, signal::Gate};
 use buslane::{Config, LaneState};
 use buslane_core::{Event, Message};
@@ -49,9 +51,12 @@ pub async fn l4_keys_without_messages_are_remembered_up_to_a_number(ground: Grou
     for n in 0..30 {
         assert_eq!(known(&format!("a{n}")), (n >= 20).then(LaneState::default), "a{n}");
     }
-    let figures = || ["total", "active", "idle"].map(|what| page.value(&format!("processors_{what}")));
+    let figures =
+        || ["total", "active", "idle"].map(|what| page.value(&format!("processors_{what}")));
     until("the page says so", || figures() == [10.0, 0.0, 10.0]).await;
-    let waiting: Vec<_> = (0..4).flat_map(|n| [envelope(&format!("w{n}"), 0), envelope(&format!("w{n}"), 1)]).collect();
+    let waiting: Vec<_> = (0..4)
+        .flat_map(|n| [envelope(&format!("w{n}"), 0), envelope(&format!("w{n}"), 1)])
+        .collect();
     publish(&bus, &topic, &waiting).await;
     seen.reached(4).await;
     until("the page says so", || figures() == [10.0, 4.0, 6.0]).await;
@@ -76,7 +81,10 @@ pub async fn l4_keys_without_messages_are_forgotten_after_a_while(ground: Ground
         let envelopes: Vec<_> = (0..50).map(|n| envelope(&format!("a{n}"), round)).collect();
         publish(&bus, &topic, &envelopes).await;
         seen.reached(50 * round).await;
-        until("all are forgotten", || bus.pool_stats().idle_lanes == 0 && bus.pool_stats().lanes == 0).await;
+        until("all are forgotten", || {
+            bus.pool_stats().idle_lanes == 0 && bus.pool_stats().lanes == 0
+        })
+        .await;
         assert_eq!(bus.key_state(&topic, "a7").expect("a good topic"), None);
         until("the page says so", || page.value("processors_total") == 0.0).await;
     }
@@ -84,11 +92,13 @@ pub async fn l4_keys_without_messages_are_forgotten_after_a_while(ground: Ground
     ground.end_clean(&bus).await;
 }
 
-/// A key that fails, and one whose handler runs, outlast any number of others, and keep their order.
+/// A key that fails, and one whose handler runs, outlast any number of others, and keep their
+/// order.
 pub async fn l4_a_key_with_messages_is_never_forgotten(ground: Ground) {
     let topic = ground.topic("orders");
     let config = keeping(ground.config("g"), 1, Duration::from_millis(8));
-    let (bus, seen, mended) = (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
+    let (bus, seen, mended) =
+        (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let is_mended = Arc::clone(&mended);
     let handler = fails(&seen, move |note| note.label == "bad" && !is_mended.load(SeqCst));
     bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
@@ -103,7 +113,12 @@ pub async fn l4_a_key_with_messages_is_never_forgotten(ground: Ground) {
     }
     mended.store(true, SeqCst);
     ground.settled("g", &[&topic]).await;
-    let good: Vec<_> = seen.all().into_iter().filter(|note| note.label == "bad").map(|note| note.number()).collect();
+    let good: Vec<_> = seen
+        .all()
+        .into_iter()
+        .filter(|note| note.label == "bad")
+        .map(|note| note.number())
+        .collect();
     let mut once = good.clone();
     once.dedup();
     assert_eq!(once, [0, 1, 2, 3, 4], "{good:?}");
@@ -117,14 +132,19 @@ pub async fn l4_messages_without_a_key_push_no_key_out(ground: Ground) {
     let seen = Seen::new();
     bus.subscribe_envelopes(&orders, notes_events(&seen)).await.expect("subscribes");
     bus.subscribe(&notes, async |_: Message| ()).await.expect("subscribes");
-    publish(&bus, &orders, &(0..5).map(|n| envelope(&format!("a{n}"), 0)).collect::<Vec<_>>()).await;
+    publish(&bus, &orders, &(0..5).map(|n| envelope(&format!("a{n}"), 0)).collect::<Vec<_>>())
+        .await;
     seen.reached(5).await;
     for _ in 0..100 {
         bus.publish(&notes, "x").await.expect("published");
     }
     until("all are handled", || bus.pool_stats().ok == 105).await;
     for n in 0..5 {
-        assert_eq!(bus.key_state(&orders, format!("a{n}")).expect("a good topic"), Some(LaneState::default()), "a{n}");
+        assert_eq!(
+            bus.key_state(&orders, format!("a{n}")).expect("a good topic"),
+            Some(LaneState::default()),
+            "a{n}"
+        );
     }
     assert_eq!((bus.pool_stats().lanes, bus.pool_stats().idle_lanes), (0, 5));
     ground.settled("g", &[&orders, &notes]).await;

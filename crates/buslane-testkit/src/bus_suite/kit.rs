@@ -1,4 +1,5 @@
-//! What a scenario stands on: the fixture and the pool, with shorthands. It makes buses and looks at what they did.
+//! What a scenario stands on: the fixture and the pool, with shorthands. It makes buses and looks
+//! at what they did.
 
 use super::{BusFixture, Capabilities, Fault, Journal, Meddler, PoolKind, page::Page};
 use crate::{
@@ -57,7 +58,8 @@ impl Ground {
         Topic::new(&self.fixture.name(what)).expect("a fixture names its topics well")
     }
 
-    /// The configuration of a bus of `group`: a small pool, three attempts, short waits, dead letters nowhere.
+    /// The configuration of a bus of `group`: a small pool, three attempts, short waits, dead
+    /// letters nowhere.
     #[must_use]
     pub fn config(&self, group: &str) -> Config {
         let mut config = self.fixture.config();
@@ -92,8 +94,11 @@ impl Ground {
 
     /// The connection of a bus with this configuration.
     pub async fn broker(&self, config: &Config) -> Arc<dyn Broker> {
-        let spec =
-            MemberSpec { group: config.group.clone(), drain_deadline: DRAIN, publish_timeout: config.publish_timeout };
+        let spec = MemberSpec {
+            group: config.group.clone(),
+            drain_deadline: DRAIN,
+            publish_timeout: config.publish_timeout,
+        };
         self.fixture.broker(spec).await
     }
 
@@ -128,7 +133,10 @@ impl Ground {
     /// # Panics
     /// When the broker did not close well, or a handler did not come back.
     pub async fn end(&self, bus: &EventBus) -> ShutdownReport {
-        let report = self.within("the shutdown", bus.shutdown(self.can.patience)).await.expect("a shutdown reports");
+        let report = self
+            .within("the shutdown", bus.shutdown(self.can.patience))
+            .await
+            .expect("a shutdown reports");
         assert_eq!((report.stragglers, report.broker_error.as_deref()), (0, None), "{report:?}");
         report
     }
@@ -139,7 +147,10 @@ impl Ground {
     /// When the shutdown does not report.
     pub async fn begin_to_end(&self, bus: &EventBus) -> JoinHandle<ShutdownReport> {
         let (closing, patience) = (bus.clone(), self.can.patience);
-        let closing = tokio::spawn(async move { closing.shutdown(patience).await.expect("a shutdown reports") });
+        let closing =
+            tokio::spawn(
+                async move { closing.shutdown(patience).await.expect("a shutdown reports") },
+            );
         until("the bus is closed", || bus.status().closed).await;
         closing
     }
@@ -174,7 +185,10 @@ impl Ground {
                 if left == 0 {
                     break;
                 }
-                assert!(start.elapsed() < self.can.patience, "{left} messages of {topic} are not settled");
+                assert!(
+                    start.elapsed() < self.can.patience,
+                    "{left} messages of {topic} are not settled"
+                );
                 turn().await;
             }
         }
@@ -215,7 +229,10 @@ impl Ground {
     /// When it cannot subscribe.
     pub async fn auditor(&self, topic: &Topic) -> Feed {
         let broker = self.broker(&self.config("audit")).await;
-        broker.subscribe(&[(topic.clone(), SubscribeOptions::default())]).await.expect("an auditor subscribes");
+        broker
+            .subscribe(&[(topic.clone(), SubscribeOptions::default())])
+            .await
+            .expect("an auditor subscribes");
         Feed::new(broker, self.can.patience)
     }
 }

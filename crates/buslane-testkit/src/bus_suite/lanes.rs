@@ -82,7 +82,8 @@ pub async fn r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic(ground
     let notes = seen.reached(150).await;
     assert_eq!(exclusive.most.load(SeqCst), 1);
     for topic in &topics {
-        let of = notes.iter().filter(|note| note.topic == **topic).map(Note::number).collect::<Vec<_>>();
+        let of =
+            notes.iter().filter(|note| note.topic == **topic).map(Note::number).collect::<Vec<_>>();
         assert_eq!(of, (0..50).collect::<Vec<_>>());
     }
     ground.end_clean(&bus).await;
@@ -113,9 +114,11 @@ pub async fn r3_lane_scope_topic_keeps_topics_apart(ground: Ground) {
 pub async fn r3_keys_that_two_processes_may_have_at_once_are_told_of(ground: Ground) {
     let told = || ground.journal.saying("a key may be handled in two processes at once").len();
     let topics = ["one", "two", "three"].map(|name| ground.topic(name));
-    for (scope, scatters, expected) in
-        [(LaneScope::Key, true, [0, 1, 1]), (LaneScope::Topic, true, [1; 3]), (LaneScope::Key, false, [1; 3])]
-    {
+    for (scope, scatters, expected) in [
+        (LaneScope::Key, true, [0, 1, 1]),
+        (LaneScope::Topic, true, [1; 3]),
+        (LaneScope::Key, false, [1; 3]),
+    ] {
         let mut config = ground.config("g");
         config.lane_scope = scope;
         let (bus, meddler) = ground.meddled(config).await;
@@ -140,13 +143,21 @@ pub async fn r3_a_retried_message_holds_its_key_in_every_topic(ground: Ground) {
     let (failing, other) = (ground.topic("failing"), ground.topic("other"));
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
-        into.push((event.message.topic().to_string(), event.aggregate_id.to_string(), event.message.attempt));
+        into.push((
+            event.message.topic().to_string(),
+            event.aggregate_id.to_string(),
+            event.message.attempt,
+        ));
         if event.message.attempt < 3 { Err("not yet") } else { Ok(()) }
     });
     bus.subscription(&failing).envelopes(handler).await.expect("subscribes");
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
-        into.push((event.message.topic().to_string(), event.aggregate_id.to_string(), event.message.attempt));
+        into.push((
+            event.message.topic().to_string(),
+            event.aggregate_id.to_string(),
+            event.message.attempt,
+        ));
     });
     bus.subscribe_envelopes(&other, handler).await.expect("subscribes");
     publish_numbers(&bus, &failing, "held", 0..1).await;
@@ -154,8 +165,11 @@ pub async fn r3_a_retried_message_holds_its_key_in_every_topic(ground: Ground) {
     publish_numbers(&bus, &other, "held", 0..1).await;
     publish_numbers(&bus, &other, "free", 0..1).await;
     let all = seen.reached(5).await;
-    let held: Vec<_> =
-        all.iter().filter(|(_, key, _)| key == "held").map(|(topic, _, n)| (topic.as_str(), *n)).collect();
+    let held: Vec<_> = all
+        .iter()
+        .filter(|(_, key, _)| key == "held")
+        .map(|(topic, _, n)| (topic.as_str(), *n))
+        .collect();
     assert_eq!(held, [(&*failing, 1), (&*failing, 2), (&*failing, 3), (&*other, 1)]);
     ground.end_clean(&bus).await;
 }
@@ -163,14 +177,17 @@ pub async fn r3_a_retried_message_holds_its_key_in_every_topic(ground: Ground) {
 /// Five topics share the workers and the room of one pool.
 pub async fn r4_all_topics_share_one_pool(ground: Ground) {
     let workers = 4;
-    let (bus, gate) = (ground.bus_of(ground.sized("g", workers, 10)).await, Arc::new(Gate::default()));
+    let (bus, gate) =
+        (ground.bus_of(ground.sized("g", workers, 10)).await, Arc::new(Gate::default()));
     let running = Arc::new(Exclusive::default());
     let started = Seen::new();
     let topics: Vec<_> = (0..5).map(|n| ground.topic(&format!("t{n}"))).collect();
     for topic in &topics {
-        let (gate, running, started) = (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&started));
+        let (gate, running, started) =
+            (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&started));
         let handler = move |_: Event| {
-            let (gate, running, started) = (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&started));
+            let (gate, running, started) =
+                (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&started));
             async move {
                 running.enter();
                 started.push(());
@@ -181,7 +198,8 @@ pub async fn r4_all_topics_share_one_pool(ground: Ground) {
         bus.subscribe_envelopes(topic, handler).await.expect("subscribes");
     }
     for topic in &topics {
-        let envelopes: Vec<Envelope> = (0..20).map(|n| envelope(&format!("{topic}-{n}"), n)).collect();
+        let envelopes: Vec<Envelope> =
+            (0..20).map(|n| envelope(&format!("{topic}-{n}"), n)).collect();
         super::publish(&bus, topic, &envelopes).await;
     }
     started.reached(workers).await;

@@ -1,6 +1,8 @@
 //! The end of a bus: closed for everybody, the same answer for everybody, nothing left behind.
 
-use super::{Ground, Note, Seen, fails, kit::refused, notes_events, notes_then_waits, now, publish_numbers};
+use super::{
+    Ground, Note, Seen, fails, kit::refused, notes_events, notes_then_waits, now, publish_numbers,
+};
 use crate::{
     leak,
     signal::{Barrier, Gate},
@@ -13,7 +15,8 @@ use std::{sync::Arc, time::Duration};
 pub async fn b2_a_closed_bus_refuses_everything(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    let subscription = bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     ground.end_clean(&bus).await;
     let closed = "eventbus is closed";
     assert_eq!(refused(bus.publish(&topic, "x").await), closed);
@@ -26,7 +29,10 @@ pub async fn b2_a_closed_bus_refuses_everything(ground: Ground) {
     assert_eq!(refused(bus.unsubscribe(&topic).await), closed);
     assert_eq!(refused(subscription.unsubscribe().await), closed);
     let settings = TopicSettings::default();
-    assert_eq!(refused(bus.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await), closed);
+    assert_eq!(
+        refused(bus.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await),
+        closed
+    );
     assert_eq!(refused(bus.topic_config(&topic).await), closed);
     assert!(bus.status().closed);
 }
@@ -105,7 +111,8 @@ pub async fn b9_the_configured_deadline_counts(ground: Ground) {
 /// A handler that blocks its thread past the deadline is named, and the shutdown ends all the same.
 pub async fn b9_a_handler_that_blocks_its_thread_is_named(ground: Ground) {
     let topic = ground.topic("orders");
-    let (bus, started, barrier) = (ground.bus("g").await, Seen::new(), Arc::new(Barrier::default()));
+    let (bus, started, barrier) =
+        (ground.bus("g").await, Seen::new(), Arc::new(Barrier::default()));
     let (into, opened) = (Arc::clone(&started), Arc::clone(&barrier));
     let handler = now(move |_: Event| {
         into.push(());
@@ -114,7 +121,10 @@ pub async fn b9_a_handler_that_blocks_its_thread_is_named(ground: Ground) {
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
     started.reached(1).await;
-    let report = ground.within("the shutdown", bus.shutdown(Duration::from_millis(20))).await.expect("it reports");
+    let report = ground
+        .within("the shutdown", bus.shutdown(Duration::from_millis(20)))
+        .await
+        .expect("it reports");
     barrier.open();
     assert_eq!(report.stragglers, 1, "{report:?}");
     leak::no_more_tasks_than(0).await;
@@ -158,8 +168,8 @@ pub async fn t3_many_buses_leave_nothing(ground: Ground) {
     }
 }
 
-/// A handler that shuts its own bus down is itself what the shutdown waits for: cut off at the deadline, and left
-/// for redelivery.
+/// A handler that shuts its own bus down is itself what the shutdown waits for: cut off at the
+/// deadline, and left for redelivery.
 pub async fn b9_a_handler_may_shut_its_bus_down(ground: Ground) {
     let topic = ground.topic("orders");
     let bus = ground.bus("g").await;

@@ -1,8 +1,8 @@
 //! Options of a subscription: order, rate, concurrency, timeout. SPEC: B7
 
 use super::{
-    Ground, Note, Seen, envelope, kit::refused, notes_events, notes_messages, notes_then_waits, now, publish,
-    publish_numbers,
+    Ground, Note, Seen, envelope, kit::refused, notes_events, notes_messages, notes_then_waits,
+    now, publish, publish_numbers,
 };
 use crate::signal::Gate;
 use buslane::{BusError, Retry, SubscriptionBuilder, classify};
@@ -19,7 +19,11 @@ use std::{
 pub async fn b7_an_unordered_subscription_runs_a_key_beside_itself(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    bus.subscription(&topic).ordered(false).envelopes(notes_then_waits(&seen, &gate)).await.expect("subscribes");
+    bus.subscription(&topic)
+        .ordered(false)
+        .envelopes(notes_then_waits(&seen, &gate))
+        .await
+        .expect("subscribes");
     publish_numbers(&bus, &topic, "one", 0..16).await;
     let notes = seen.reached(16).await;
     gate.open();
@@ -80,11 +84,17 @@ pub async fn b7_a_limited_subscription_ends_while_it_waits(ground: Ground) {
     subscription.envelopes(notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..10).await;
     seen.reached(1).await;
-    ground.within("the end of the subscription", bus.unsubscribe(&topic)).await.expect("unsubscribes");
+    ground
+        .within("the end of the subscription", bus.unsubscribe(&topic))
+        .await
+        .expect("unsubscribes");
     gate.open();
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     ground.settled("g", &[&topic]).await;
-    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(
+        seen.all().iter().map(Note::number).collect::<Vec<_>>(),
+        (0..10).collect::<Vec<_>>()
+    );
     ground.end_clean(&bus).await;
 }
 
@@ -103,7 +113,8 @@ pub async fn b7_a_handler_that_takes_too_long_is_tried_again(ground: Ground) {
             }
         }
     };
-    let subscription = bus.subscription(&topic).timeout(Duration::from_millis(20)).dead_letter(&dead);
+    let subscription =
+        bus.subscription(&topic).timeout(Duration::from_millis(20)).dead_letter(&dead);
     subscription.envelopes(handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "once", 0..1).await;
     publish_numbers(&bus, &topic, "never", 1..2).await;
@@ -121,11 +132,18 @@ pub async fn b7_a_regular_handler_that_takes_too_long_has_failed(ground: Ground)
     let topic = ground.topic("raw");
     let bus = ground.bus("g").await;
     let handler = |_: Message| std::future::pending::<()>();
-    bus.subscription(&topic).timeout(Duration::from_millis(10)).messages(handler).await.expect("subscribes");
+    bus.subscription(&topic)
+        .timeout(Duration::from_millis(10))
+        .messages(handler)
+        .await
+        .expect("subscribes");
     bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");
     ground.settled("g", &[&topic]).await;
     let lines = ground.journal.saying("regular message failed");
-    assert_eq!(lines.iter().map(|line| line.field("error")).collect::<Vec<_>>(), ["handler timed out after 10ms"]);
+    assert_eq!(
+        lines.iter().map(|line| line.field("error")).collect::<Vec<_>>(),
+        ["handler timed out after 10ms"]
+    );
     ground.end_clean(&bus).await;
 }
 
@@ -142,7 +160,10 @@ pub async fn b7_bad_options_are_typed_errors(ground: Ground) {
             "retry.initial: must be more than zero",
         ),
         (
-            |builder| builder.retry(Retry::default().backoff(Duration::from_secs(2), Duration::from_secs(1))),
+            |builder| {
+                builder
+                    .retry(Retry::default().backoff(Duration::from_secs(2), Duration::from_secs(1)))
+            },
             "retry.max: must be at least retry.initial",
         ),
         (|builder| builder.concurrency(0), "concurrency: must be at least 1"),
@@ -155,12 +176,20 @@ pub async fn b7_bad_options_are_typed_errors(ground: Ground) {
         ),
     ];
     for (change, text) in table {
-        let error = change(bus.subscription(&topic)).envelopes(notes_events(&seen)).await.expect_err("refused");
+        let error = change(bus.subscription(&topic))
+            .envelopes(notes_events(&seen))
+            .await
+            .expect_err("refused");
         assert!(matches!(error, BusError::Option { .. }), "{error:?}");
         assert_eq!(error.to_string(), format!("subscription to {topic}: {text}"));
     }
-    let text = format!("subscription to {topic}: dead_letter: must be another topic than the one that is read");
-    assert_eq!(refused(bus.subscription(&topic).dead_letter(&topic).envelopes(notes_events(&seen)).await), text);
+    let text = format!(
+        "subscription to {topic}: dead_letter: must be another topic than the one that is read"
+    );
+    assert_eq!(
+        refused(bus.subscription(&topic).dead_letter(&topic).envelopes(notes_events(&seen)).await),
+        text
+    );
     let for_envelopes: [(Change, &str); 5] = [
         (|builder| builder.retry(Retry::default()), "retry"),
         (|builder| builder.dead_letter("dead"), "dead_letter"),
@@ -173,7 +202,8 @@ pub async fn b7_bad_options_are_typed_errors(ground: Ground) {
         let error = refused(change(bus.subscription(&topic)).messages(notes_messages(&seen)).await);
         assert_eq!(error, format!("subscription to {topic}: {option}: {text}"));
     }
-    let bad = refused(bus.subscription(&topic).dead_letter("a b").envelopes(notes_events(&seen)).await);
+    let bad =
+        refused(bus.subscription(&topic).dead_letter("a b").envelopes(notes_events(&seen)).await);
     assert!(bad.starts_with("invalid topic \"a b\""), "{bad}");
     let bad = refused(bus.subscription("a b").timeout(zero).messages(notes_messages(&seen)).await);
     assert!(bad.starts_with("invalid topic \"a b\""), "{bad}");
@@ -200,7 +230,9 @@ pub async fn b7_handlers_come_in_many_forms(ground: Ground) {
     let count = Arc::new(AtomicUsize::new(0));
     bus.subscribe(&topics[0], Counting(Arc::clone(&count))).await.expect("subscribes");
     bus.subscribe(&topics[1], function).await.expect("subscribes");
-    bus.subscribe(&topics[2], async |_: Message| Ok::<_, String>(Verdict::Done)).await.expect("subscribes");
+    bus.subscribe(&topics[2], async |_: Message| Ok::<_, String>(Verdict::Done))
+        .await
+        .expect("subscribes");
     bus.subscribe(&topics[3], now(|_: Message| ())).await.expect("subscribes");
     for topic in &topics {
         bus.publish(topic, "x").await.expect("published");

@@ -25,12 +25,16 @@ pub async fn p9_poisoned_keys_do_not_hold_up_the_healthy(ground: Ground) {
         Ok(())
     });
     bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
-    let envelopes: Vec<_> = (0..10_000).map(|n| envelope(&format!("a{:04}", n % 1_000), n / 1_000)).collect();
+    let envelopes: Vec<_> =
+        (0..10_000).map(|n| envelope(&format!("a{:04}", n % 1_000), n / 1_000)).collect();
     for part in envelopes.chunks(500) {
         publish(&bus, &topic, part).await;
     }
     ground.within("the healthy ones", healthy.reached(9_900)).await;
-    crate::deadline::until("all poisoned keys are blocked", || bus.pool_stats().blocked_lanes == 10).await;
+    crate::deadline::until("all poisoned keys are blocked", || {
+        bus.pool_stats().blocked_lanes == 10
+    })
+    .await;
     assert_eq!(healthy.get(), 9_900);
     let report = ground.end(&bus).await;
     assert_eq!(report.abandoned, 100, "{report:?}");
@@ -41,7 +45,10 @@ pub async fn p9_poisoned_keys_do_not_hold_up_the_healthy(ground: Ground) {
     let notes = seen.all();
     assert_eq!(notes.len(), 100);
     for key in 0..10 {
-        assert_eq!(super::seen::numbers_of(&notes, &format!("a{:04}", key * 100)), (0..10).collect::<Vec<_>>());
+        assert_eq!(
+            super::seen::numbers_of(&notes, &format!("a{:04}", key * 100)),
+            (0..10).collect::<Vec<_>>()
+        );
     }
     ground.end_clean(&bus).await;
 }
@@ -95,7 +102,9 @@ async fn run_through(ground: &Ground, topics: &[Topic], records: &[Vec<Record>])
     let (bus, tally) = (ground.bus_of(config).await, Tally::new());
     for topic in topics {
         let tally = Arc::clone(&tally);
-        bus.subscribe_envelopes(topic, now(move |event: Event| tally.add(&event))).await.expect("subscribes");
+        bus.subscribe_envelopes(topic, now(move |event: Event| tally.add(&event)))
+            .await
+            .expect("subscribes");
     }
     for (topic, records) in topics.iter().zip(records) {
         for part in records.chunks(500) {

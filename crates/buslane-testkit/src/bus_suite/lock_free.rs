@@ -3,9 +3,11 @@
 use super::{Ground, Seen, envelope, notes_events, notes_then_waits, now, publish_numbers};
 use buslane_core::{Event, TopicSettings, TopicStrategy};
 
-/// While a subscribe is stuck in the broker: publishing, handling, topic settings, status and figures go on.
+/// While a subscribe is stuck in the broker: publishing, handling, topic settings, status and
+/// figures go on.
 pub async fn b5_hot_paths_go_on_while_a_subscribe_is_stuck(ground: Ground) {
-    let (stuck, flowing, other) = (ground.topic("stuck"), ground.topic("flowing"), ground.topic("other"));
+    let (stuck, flowing, other) =
+        (ground.topic("stuck"), ground.topic("flowing"), ground.topic("other"));
     let unseen = ground.topic("never.seen.before");
     let (bus, meddler) = ground.meddled(ground.config("g")).await;
     let seen = Seen::new();
@@ -35,7 +37,8 @@ pub async fn b5_hot_paths_go_on_while_a_subscribe_is_stuck(ground: Ground) {
     ground.end(&bus).await;
 }
 
-/// While handlers fill every worker, and a shutdown waits for them: publishing and the closed flag do not wait.
+/// While handlers fill every worker, and a shutdown waits for them: publishing and the closed flag
+/// do not wait.
 pub async fn b5_the_closed_flag_is_seen_while_a_shutdown_waits(ground: Ground) {
     let (topic, other) = (ground.topic("orders"), ground.topic("other"));
     let bus = ground.bus("g").await;
@@ -48,7 +51,10 @@ pub async fn b5_the_closed_flag_is_seen_while_a_shutdown_waits(ground: Ground) {
     let closing = ground.begin_to_end(&bus).await;
     let refused = ground.within("the answer", bus.subscribe(&other, now(|_| ()))).await;
     assert_eq!(refused.expect_err("closed").to_string(), "eventbus is closed");
-    ground.within("a last word", bus.publish(&other, "x")).await.expect("published while the lanes drain");
+    ground
+        .within("a last word", bus.publish(&other, "x"))
+        .await
+        .expect("published while the lanes drain");
     gate.open();
     assert_eq!(closing.await.expect("no panic").finished, 16);
 }

@@ -1,7 +1,9 @@
-//! Log lines that operators search for: fixed texts, with the kind and the place of the message. SPEC: D7
+//! Log lines that operators search for: fixed texts, with the kind and the place of the message.
+//! SPEC: D7
 
 use super::{
-    Ground, Line, Note, PoolKind, Seen, envelope, fails, notes_events, notes_messages, now, publish, publish_numbers,
+    Ground, Line, Note, PoolKind, Seen, envelope, fails, notes_events, notes_messages, now,
+    publish, publish_numbers,
 };
 use crate::deadline::until;
 use buslane::config::LaneScope;
@@ -38,7 +40,11 @@ pub async fn d7_good_messages_leave_no_line(ground: Ground) {
 pub async fn d7_a_failed_envelope_is_named(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.subscription(&topic).dead_letter(&dead).envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+    bus.subscription(&topic)
+        .dead_letter(&dead)
+        .envelopes(fails(&seen, |_| true))
+        .await
+        .expect("subscribes");
     let receipt = bus.publish_envelope(&topic, envelope("a", 7)).await.expect("published");
     ground.audit(&dead, 1).await;
     ground.settled("g", &[&topic]).await;
@@ -50,7 +56,10 @@ pub async fn d7_a_failed_envelope_is_named(ground: Ground) {
         assert_eq!(fields, ("envelope", "no to 7", "false"));
     }
     let lines = ground.journal.saying("dead letter written");
-    assert!(lines.len() == 1 && is_at(&lines[0], &topic, &receipt) && lines[0].level == Level::ERROR, "{lines:?}");
+    assert!(
+        lines.len() == 1 && is_at(&lines[0], &topic, &receipt) && lines[0].level == Level::ERROR,
+        "{lines:?}"
+    );
     assert_eq!((lines[0].field("kind"), lines[0].field("dead_letters")), ("envelope", &*dead));
     ground.end_clean(&bus).await;
 }
@@ -65,13 +74,19 @@ pub async fn d7_a_failed_regular_message_is_named(ground: Ground) {
     });
     bus.subscribe(&topic, handler).await.expect("subscribes");
     let failed = bus.publish(&topic, Record::new("fail").with_key("k")).await.expect("published");
-    let panicked = bus.publish(&topic, Record::new("panic").with_key("k")).await.expect("published");
+    let panicked =
+        bus.publish(&topic, Record::new("panic").with_key("k")).await.expect("published");
     ground.settled("g", &[&topic]).await;
     let lines = ground.journal.saying("regular message failed");
     assert_eq!(lines.len(), 2, "{lines:?}");
-    for (line, (receipt, error, panic)) in lines.iter().zip([(failed, "cannot", "false"), (panicked, "boom", "true")]) {
+    for (line, (receipt, error, panic)) in
+        lines.iter().zip([(failed, "cannot", "false"), (panicked, "boom", "true")])
+    {
         assert!(is_at(line, &topic, &receipt) && line.level == Level::ERROR, "{line}");
-        assert_eq!((line.field("kind"), line.field("error"), line.field("panicked")), ("regular", error, panic));
+        assert_eq!(
+            (line.field("kind"), line.field("error"), line.field("panicked")),
+            ("regular", error, panic)
+        );
     }
     ground.end_clean(&bus).await;
 }
@@ -80,17 +95,21 @@ pub async fn d7_a_failed_regular_message_is_named(ground: Ground) {
 /// them escaped and cut.
 pub async fn d7_what_comes_from_outside_is_escaped_and_cut(ground: Ground) {
     // SPEC: D7, O3, O5
-    let (blocks, buries, raw) = (ground.topic("blocks"), ground.topic("buries"), ground.topic("raw"));
+    let (blocks, buries, raw) =
+        (ground.topic("blocks"), ground.topic("buries"), ground.topic("raw"));
     let mut config = ground.config("g");
     // What is blocked in one topic must not hold the other.
     config.lane_scope = LaneScope::Topic;
     let bus = ground.bus_of(config).await;
     ground.journal.follow_spans();
-    let hostile = |_: &Note| Err::<(), _>(format!("no\nERROR forged \u{1b}[2J{}", "e".repeat(50_000)));
+    let hostile =
+        |_: &Note| Err::<(), _>(format!("no\nERROR forged \u{1b}[2J{}", "e".repeat(50_000)));
     let on_event = move || now(move |event: Event| hostile(&Note::from(&event)));
     bus.subscription(&blocks).block_failed().envelopes(on_event()).await.expect("subscribes");
     bus.subscription(&buries).skip_failed().envelopes(on_event()).await.expect("subscribes");
-    bus.subscribe(&raw, now(move |message: Message| hostile(&Note::from(&message)))).await.expect("subscribes");
+    bus.subscribe(&raw, now(move |message: Message| hostile(&Note::from(&message))))
+        .await
+        .expect("subscribes");
     let long = "k".repeat(5_000);
     let body = |timestamp: &str| {
         format!(
@@ -119,18 +138,30 @@ pub async fn d7_what_comes_from_outside_is_escaped_and_cut(ground: Ground) {
     let is_good = |text: &str| text.len() < 1_200 && !text.contains(char::is_control);
     let lines = ground.journal.lines();
     for line in &lines {
-        assert!(line.fields.values().all(|value| is_good(value)) && is_good(&line.text), "{line:.2000}");
+        assert!(
+            line.fields.values().all(|value| is_good(value)) && is_good(&line.text),
+            "{line:.2000}"
+        );
     }
-    let failures = lines.iter().filter(|line| line.field("error").starts_with("no\\nERROR forged \\u{1b}[2Je")).count();
+    let failures = lines
+        .iter()
+        .filter(|line| line.field("error").starts_with("no\\nERROR forged \\u{1b}[2Je"))
+        .count();
     assert!(failures >= 3, "the beginning of an error is there");
     for span in ground.journal.spans() {
         assert!(span.fields.values().all(|value| is_good(value)), "{span:.2000?}");
     }
     let health = bus.health();
     assert_eq!(health.faults().count(), 5, "{health:#?}");
-    assert!(health.faults().all(|fault| is_good(&fault.subject) && is_good(&fault.detail)), "{health:#?}");
+    assert!(
+        health.faults().all(|fault| is_good(&fault.subject) && is_good(&fault.detail)),
+        "{health:#?}"
+    );
     let status = bus.status();
-    assert!(status.blocked.iter().all(|blocked| is_good(&blocked.key) && is_good(&blocked.error)), "{status:#?}");
+    assert!(
+        status.blocked.iter().all(|blocked| is_good(&blocked.key) && is_good(&blocked.error)),
+        "{status:#?}"
+    );
     ground.end(&bus).await;
 }
 

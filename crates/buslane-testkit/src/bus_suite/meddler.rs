@@ -1,9 +1,10 @@
-//! Somebody between a bus and its broker, who refuses or holds what a scenario names, or says that something is wrong. All else
-//! goes through.
+//! Somebody between a bus and its broker, who refuses or holds what a scenario names, or says that
+//! something is wrong. All else goes through.
 
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, Progress, PublishError,
-    Receipt, Record, Source, SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, Progress,
+    PublishError, Receipt, Record, Source, SubscribeOptions, Symptom, Symptoms, Topic,
+    TopicSettings, TopicStrategy,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -109,7 +110,8 @@ impl Meddler {
         });
     }
 
-    /// Lets no message of the topic come from now on, as if the broker had none; or lets them come again.
+    /// Lets no message of the topic come from now on, as if the broker had none; or lets them come
+    /// again.
     pub fn mute(&self, topic: &Topic, mute: bool) {
         self.muted.send_modify(|muted| {
             if mute {
@@ -189,7 +191,12 @@ impl Intake for Muted {
         self.intake.source()
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, max: usize, out: &mut Vec<Delivery>) -> Poll<Option<usize>> {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> Poll<Option<usize>> {
         match self.poll_heard(cx) {
             Poll::Ready(()) => self.intake.poll_next(cx, max, out),
             Poll::Pending => self.intake.poll_end(cx).map(|()| None),
@@ -206,17 +213,26 @@ impl Broker for Meddler {
         self.broker.backend()
     }
 
-    fn publish<'a>(&'a self, topic: &'a Topic, records: Vec<Record>) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
+    fn publish<'a>(
+        &'a self,
+        topic: &'a Topic,
+        records: Vec<Record>,
+    ) -> Answer<'a, Vec<Result<Receipt, PublishError>>> {
         if is_in(&self.silent, topic) {
             return Answer::Later(Box::pin(std::future::pending()));
         }
         if is_in(&self.refused, topic) {
-            let error = PublishError::Refused { topic: topic.clone(), reason: "read only".to_owned() };
+            let error =
+                PublishError::Refused { topic: topic.clone(), reason: "read only".to_owned() };
             return Answer::Now(vec![Err(error); records.len()]);
         }
         let most = lock(&self.limits).get(topic).copied().unwrap_or(usize::MAX);
         if let Some(bytes) = records.iter().map(Record::bytes).find(|bytes| *bytes > most) {
-            let error = PublishError::TooLarge { topic: topic.clone(), bytes, limit: format!("the meddler's {most}") };
+            let error = PublishError::TooLarge {
+                topic: topic.clone(),
+                bytes,
+                limit: format!("the meddler's {most}"),
+            };
             return Answer::Now(vec![Err(error); records.len()]);
         }
         self.broker.publish(topic, records)
@@ -229,9 +245,13 @@ impl Broker for Meddler {
         }
     }
 
-    fn subscribe<'a>(&'a self, topics: &'a [(Topic, SubscribeOptions)]) -> BoxFuture<'a, Result<(), BrokerError>> {
+    fn subscribe<'a>(
+        &'a self,
+        topics: &'a [(Topic, SubscribeOptions)],
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
-            let is_stuck = |stuck: &HashSet<Topic>| topics.iter().any(|(topic, _)| stuck.contains(topic));
+            let is_stuck =
+                |stuck: &HashSet<Topic>| topics.iter().any(|(topic, _)| stuck.contains(topic));
             let mut stuck = self.stuck.subscribe();
             if is_stuck(&stuck.borrow()) {
                 self.arrived.send_modify(|arrived| *arrived += 1);
@@ -248,9 +268,11 @@ impl Broker for Meddler {
     fn next_event(&self) -> BoxFuture<'_, Option<BrokerEvent>> {
         Box::pin(async move {
             Some(match self.broker.next_event().await? {
-                BrokerEvent::Assigned(intake) => {
-                    BrokerEvent::Assigned(Box::new(Muted { intake, muted: Arc::clone(&self.muted), change: None }))
-                }
+                BrokerEvent::Assigned(intake) => BrokerEvent::Assigned(Box::new(Muted {
+                    intake,
+                    muted: Arc::clone(&self.muted),
+                    change: None,
+                })),
                 other => other,
             })
         })
@@ -265,7 +287,10 @@ impl Broker for Meddler {
         self.broker.configure_topic(topic, settings, strategy)
     }
 
-    fn topic_settings<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
+    fn topic_settings<'a>(
+        &'a self,
+        topic: &'a Topic,
+    ) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>> {
         self.broker.topic_settings(topic)
     }
 
@@ -274,12 +299,19 @@ impl Broker for Meddler {
         self.broker.lag()
     }
 
-    fn progress<'a>(&'a self, topics: &'a [Topic]) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
+    fn progress<'a>(
+        &'a self,
+        topics: &'a [Topic],
+    ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
         self.broker.progress(topics)
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
-        if self.is_deaf.load(Relaxed) { Box::pin(std::future::pending()) } else { self.broker.ping() }
+        if self.is_deaf.load(Relaxed) {
+            Box::pin(std::future::pending())
+        } else {
+            self.broker.ping()
+        }
     }
 
     fn symptoms(&self) -> Vec<Symptom> {

@@ -7,7 +7,8 @@ use buslane::metrics::{MetricKind, all};
 use buslane_core::{Event, Message, Record};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// Published, consumed, errors by kind, retries, dead letters, skipped; and what the pool says of the same traffic.
+/// Published, consumed, errors by kind, retries, dead letters, skipped; and what the pool says of
+/// the same traffic.
 pub async fn o1_the_page_equals_the_traffic(ground: Ground) {
     let (raw, events, skips) = (ground.topic("raw"), ground.topic("events"), ground.topic("skips"));
     let dead = ground.topic("dead");
@@ -34,7 +35,11 @@ pub async fn o1_the_page_equals_the_traffic(ground: Ground) {
         }
     });
     bus.subscription(&events).dead_letter(&dead).envelopes(handler).await.expect("subscribes");
-    bus.subscription(&skips).skip_failed().envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+    bus.subscription(&skips)
+        .skip_failed()
+        .envelopes(fails(&seen, |_| true))
+        .await
+        .expect("subscribes");
     for body in ["fail", "good", "panic", "good", "fail"] {
         bus.publish(&raw, Record::new(body).with_key("k")).await.expect("published");
     }
@@ -70,12 +75,17 @@ pub async fn o1_the_page_equals_the_traffic(ground: Ground) {
     let of_pool = of_pool.map(|(name, value)| (page.in_pool(name), value));
     let expected: BTreeMap<String, f64> = of_bus.into_iter().chain(of_pool).collect();
     let is_counter = |series: &str| {
-        all().any(|metric| metric.kind == MetricKind::Counter && series.starts_with(&page.name_of(metric)))
+        all().any(|metric| {
+            metric.kind == MetricKind::Counter && series.starts_with(&page.name_of(metric))
+        })
     };
-    let counters: BTreeMap<String, f64> = page.read().into_iter().filter(|(series, _)| is_counter(series)).collect();
-    let counted: BTreeMap<String, f64> = counters.into_iter().filter(|(_, value)| *value != 0.0).collect();
+    let counters: BTreeMap<String, f64> =
+        page.read().into_iter().filter(|(series, _)| is_counter(series)).collect();
+    let counted: BTreeMap<String, f64> =
+        counters.into_iter().filter(|(_, value)| *value != 0.0).collect();
     // Every other counter stands at zero.
-    let expected: BTreeMap<String, f64> = expected.into_iter().filter(|(_, value)| *value != 0.0).collect();
+    let expected: BTreeMap<String, f64> =
+        expected.into_iter().filter(|(_, value)| *value != 0.0).collect();
     assert_eq!(counted, expected);
     ground.end_clean(&bus).await;
     gauges_are_zero(page);
@@ -130,8 +140,8 @@ pub async fn o1_gauges_return_to_zero(ground: Ground) {
     gauges_are_zero(page);
 }
 
-/// The page and the catalogue name the same metrics, described alike, with no more series than stated. Those of partitions
-/// fall to zero when their partitions leave.
+/// The page and the catalogue name the same metrics, described alike, with no more series than
+/// stated. Those of partitions fall to zero when their partitions leave.
 pub async fn o1_the_page_is_the_catalogue(ground: Ground) {
     let topic = ground.topic("orders");
     let mut config = ground.sized("g", 2, 5);
@@ -152,7 +162,8 @@ pub async fn o1_the_page_is_the_catalogue(ground: Ground) {
     };
     let sum = |name: &str| of(name).iter().map(|series| series.value).sum::<f64>();
     until("a partition waits for room", || sum("partition_stall_seconds") > 0.0).await;
-    until("all are behind", || sum("consumer_lag") == 100.0 && sum("consumer_lag_seconds") > 0.0).await;
+    until("all are behind", || sum("consumer_lag") == 100.0 && sum("consumer_lag_seconds") > 0.0)
+        .await;
     for series in of("partition_stall_seconds").iter().chain(&of("consumer_lag")) {
         assert_eq!(series.labels["topic"], *topic, "{series:?}");
     }
@@ -165,22 +176,31 @@ pub async fn o1_the_page_is_the_catalogue(ground: Ground) {
     for metric in all() {
         let (series, name) = (page.series_of(metric), page.name_of(metric));
         let described = |what: &str, how: &str| {
-            text.lines().any(|line| line.starts_with(&format!("# {what} ")) && line.ends_with(&format!("{name} {how}")))
+            text.lines().any(|line| {
+                line.starts_with(&format!("# {what} ")) && line.ends_with(&format!("{name} {how}"))
+            })
         };
-        assert!(described("HELP", metric.help) && described("TYPE", metric.kind.as_str()), "{name} in {text}");
+        assert!(
+            described("HELP", metric.help) && described("TYPE", metric.kind.as_str()),
+            "{name} in {text}"
+        );
         assert!(!series.is_empty(), "{name} is not on the page");
         for series in &series {
             assert!(series.is_labelled_as(metric), "{series:?}");
         }
         let times = if metric.is_per_partition() { partitions } else { 1 };
         let most = match metric.kind {
-            MetricKind::Histogram => series.iter().filter(|series| series.name.ends_with("_count")).count(),
+            MetricKind::Histogram => {
+                series.iter().filter(|series| series.name.ends_with("_count")).count()
+            }
             MetricKind::Counter | MetricKind::Gauge => series.len(),
         };
         assert!(most <= times * metric.series(), "{name}: {series:?}");
     }
     bus.unsubscribe(&topic).await.expect("unsubscribes");
-    let per_partition = || all().filter(|metric| metric.is_per_partition()).flat_map(|metric| page.series_of(metric));
+    let per_partition = || {
+        all().filter(|metric| metric.is_per_partition()).flat_map(|metric| page.series_of(metric))
+    };
     until("the partitions are gone", || per_partition().all(|series| series.value == 0.0)).await;
     ground.end_clean(&bus).await;
     gauges_are_zero(page);
@@ -211,6 +231,7 @@ pub async fn o1_gauges_return_to_zero_after_a_crash(ground: Ground) {
     until("a source waits for its handler", || page.value("sources_held") > 0.0).await;
     drop((subscription, bus));
     crate::leak::no_more_tasks_than(0).await;
-    until("the gauges", || page.pool("inbox_depth") == 0.0 && page.value("sources_stalled") == 0.0).await;
+    until("the gauges", || page.pool("inbox_depth") == 0.0 && page.value("sources_stalled") == 0.0)
+        .await;
     gauges_are_zero(page);
 }

@@ -1,8 +1,8 @@
 //! In order per key, beside each other otherwise.
 
 use super::{
-    Ground, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now, publish, publish_numbers,
-    seen::numbers_of,
+    Ground, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
+    publish, publish_numbers, seen::numbers_of,
 };
 use crate::signal::Gate;
 use buslane_core::{Envelope, Event, Message};
@@ -138,7 +138,8 @@ pub async fn r3_envelopes_and_regular_messages_go_together(ground: Ground) {
     }
     let plain = plain.reached(200).await;
     for topic in &topics[2..] {
-        let mut numbers: Vec<_> = plain.iter().filter(|note| note.topic == **topic).map(Note::number).collect();
+        let mut numbers: Vec<_> =
+            plain.iter().filter(|note| note.topic == **topic).map(Note::number).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     }

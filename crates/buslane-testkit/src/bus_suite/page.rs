@@ -3,7 +3,9 @@
 use super::{Ground, PoolKind};
 use buslane::metrics::{Label, Metric, MetricKind, MetricScope, SECONDS_BUCKETS, all};
 use buslane::{Config, EventBus};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 use std::collections::BTreeMap;
 
 /// The page of a scenario's buses: all of one backend and one pool.
@@ -21,8 +23,8 @@ pub(super) struct Series {
 }
 
 impl Page {
-    /// An empty page, and the recorder that fills it. That is leaked, because threads of a runtime refer to it for as long
-    /// as they live.
+    /// An empty page, and the recorder that fills it. That is leaked, because threads of a runtime
+    /// refer to it for as long as they live.
     pub(super) fn new(pool: PoolKind) -> (Self, &'static PrometheusRecorder) {
         let seconds = Matcher::Suffix("_seconds".to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS_BUCKETS);
@@ -40,7 +42,8 @@ impl Page {
         let text = self.text();
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let series = lines.map(|line| line.rsplit_once(' ').expect("a series and a value"));
-        let without_prefix = |name: &str| name.split_once("_eventbus_").map(|(_, name)| name.to_owned());
+        let without_prefix =
+            |name: &str| name.split_once("_eventbus_").map(|(_, name)| name.to_owned());
         series
             .map(|(name, value)| {
                 let name = without_prefix(name).expect("every name begins with the backend");
@@ -79,7 +82,8 @@ impl Page {
     /// The series that are of no metric of the catalogue.
     pub(super) fn strangers(&self) -> Vec<Series> {
         let names: Vec<_> = all().map(|metric| (self.name_of(metric), metric.kind)).collect();
-        let is_known = |series: &Series| names.iter().any(|(name, kind)| is_of(series, name, *kind));
+        let is_known =
+            |series: &Series| names.iter().any(|(name, kind)| is_of(series, name, *kind));
         self.series().into_iter().filter(|series| !is_known(series)).collect()
     }
 
@@ -97,7 +101,9 @@ pub(super) async fn bus_with_page(ground: &Ground, config: Config) -> (EventBus,
 fn is_of(series: &Series, name: &str, kind: MetricKind) -> bool {
     let rest = series.name.strip_prefix(name);
     match kind {
-        MetricKind::Histogram => rest.is_some_and(|rest| ["_bucket", "_sum", "_count"].contains(&rest)),
+        MetricKind::Histogram => {
+            rest.is_some_and(|rest| ["_bucket", "_sum", "_count"].contains(&rest))
+        }
         MetricKind::Counter | MetricKind::Gauge => rest == Some(""),
     }
 }
@@ -128,7 +134,9 @@ impl Series {
         }
         let is_known = |(name, value): (&String, &String)| {
             let known = expected.iter().find(|(known, _)| known == name);
-            known.is_some_and(|(_, values)| values.is_none_or(|values| values.contains(&value.as_str())))
+            known.is_some_and(|(_, values)| {
+                values.is_none_or(|values| values.contains(&value.as_str()))
+            })
         };
         self.labels.len() == expected.len() && self.labels.iter().all(is_known)
     }

@@ -15,7 +15,8 @@ fn boom(text: &str) -> ! {
     std::panic::resume_unwind(Box::new(text.to_owned()))
 }
 
-/// An envelope that panics once: it is a failure, all fifteen are handled, the others are not disturbed.
+/// An envelope that panics once: it is a failure, all fifteen are handled, the others are not
+/// disturbed.
 pub async fn p7_an_envelope_that_panics_once_is_tried_again(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
@@ -156,8 +157,8 @@ pub async fn p7_a_panic_amid_a_thousand_loses_none(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// Past its restarts an actor rests; its messages wait and are handled when it is tried again. Nothing is lost, and
-/// the reading goes on by itself. The keyed pool does not notice.
+/// Past its restarts an actor rests; its messages wait and are handled when it is tried again.
+/// Nothing is lost, and the reading goes on by itself. The keyed pool does not notice.
 pub async fn p8_messages_outlive_a_cool_down(ground: Ground) {
     let topic = ground.topic("raw");
     let mut config = ground.sized("g", 1, 10);
@@ -180,7 +181,10 @@ pub async fn p8_messages_outlive_a_cool_down(ground: Ground) {
     }
     ground.settled("g", &[&topic]).await;
     super::kit::idle(&bus).await;
-    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    assert_eq!(
+        seen.all().iter().map(Note::number).collect::<Vec<_>>(),
+        (0..20).collect::<Vec<_>>()
+    );
     let stats = bus.pool_stats();
     assert_eq!((stats.panicked, stats.ok), (10, 10), "{stats:?}");
     ground.end_clean(&bus).await;

@@ -12,11 +12,14 @@ pub async fn o3_a_pause_that_is_too_long_is_a_warning(ground: Ground) {
     let (topic, held) = (ground.topic("orders"), ground.topic("held"));
     let bus = ground.bus_of(watchful(ground.config("g"))).await;
     let seen = Seen::new();
-    let subscription = bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     subscription.pause();
     publish_numbers(&bus, &topic, "a", 0..20).await;
     well(&bus).await;
-    assert!(subscription.is_paused() && bus.health().overall == Condition::Healthy && seen.is_empty());
+    assert!(
+        subscription.is_paused() && bus.health().overall == Condition::Healthy && seen.is_empty()
+    );
     subscription.resume();
     assert_eq!(seen.reached(20).await.len(), 20);
     ground.settled("g", &[&topic]).await;
@@ -25,7 +28,8 @@ pub async fn o3_a_pause_that_is_too_long_is_a_warning(ground: Ground) {
     let mut config = watchful(ground.config("g"));
     config.health.pause_limit = SOON;
     let bus = ground.bus_of(config).await;
-    let subscription = bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     subscription.pause();
     subscription.pause();
     publish_numbers(&bus, &topic, "a", 20..40).await;
@@ -45,17 +49,20 @@ pub async fn o3_a_pause_that_is_too_long_is_a_warning(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A paused subscription lets go of its sources, ends and shuts down as another does, and loses nothing.
+/// A paused subscription lets go of its sources, ends and shuts down as another does, and loses
+/// nothing.
 pub async fn o3_a_paused_subscription_loses_nothing(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    let subscription = bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..10).await;
     seen.reached(10).await;
     subscription.pause();
     publish_numbers(&bus, &topic, "a", 10..30).await;
     subscription.unsubscribe().await.expect("it ends");
-    let subscription = bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes again");
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes again");
     assert!(!subscription.is_paused());
     seen.reached(30).await;
     subscription.pause();

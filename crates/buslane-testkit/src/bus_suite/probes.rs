@@ -1,4 +1,5 @@
-//! Messages that a bus sends to itself: what they find, and that they find nothing where nothing is wrong. SPEC: O4
+//! Messages that a bus sends to itself: what they find, and that they find nothing where nothing is
+//! wrong. SPEC: O4
 
 use super::{
     Ground,
@@ -55,7 +56,8 @@ pub async fn o4_probes_that_do_not_come_back_are_named(ground: Ground) {
     ground.end(&bus).await;
 }
 
-/// Two buses of one group share the topic of the probes: each is well, as long as it is, and so is the one that is left.
+/// Two buses of one group share the topic of the probes: each is well, as long as it is, and so is
+/// the one that is left.
 pub async fn o4_every_member_of_a_group_is_well(ground: Ground) {
     let mut config = probing(&ground, "g");
     config.health.probe.limit = Duration::from_secs(5);
@@ -68,7 +70,10 @@ pub async fn o4_every_member_of_a_group_is_well(ground: Ground) {
     while tokio::time::Instant::now() < over {
         for bus in [&one, &two] {
             let health = bus.health();
-            assert!(!health.has(Fault::ProbesLost) && !health.has(Fault::PublisherStuck), "{health:#?}");
+            assert!(
+                !health.has(Fault::ProbesLost) && !health.has(Fault::PublisherStuck),
+                "{health:#?}"
+            );
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

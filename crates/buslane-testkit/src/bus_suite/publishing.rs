@@ -15,12 +15,20 @@ pub async fn b1_a_receipt_says_where_it_is_stored(ground: Ground) {
     for n in 0..5 {
         receipts.push(bus.publish_envelope(&topic, envelope("a", n)).await.expect("published"));
     }
-    assert!(receipts.iter().all(|receipt| receipt.topic == topic && receipt.partition == receipts[0].partition));
+    assert!(
+        receipts
+            .iter()
+            .all(|receipt| receipt.topic == topic && receipt.partition == receipts[0].partition)
+    );
     assert!(receipts.is_sorted_by(|one, next| one.offset < next.offset), "{receipts:?}");
     assert!(receipts.iter().all(|receipt| !receipt.duplicate));
     let stored = ground.audit(&topic, 5).await;
-    let places: Vec<_> = stored.iter().map(|message| (message.partition(), message.offset)).collect();
-    assert_eq!(places, receipts.iter().map(|receipt| (receipt.partition, receipt.offset)).collect::<Vec<_>>());
+    let places: Vec<_> =
+        stored.iter().map(|message| (message.partition(), message.offset)).collect();
+    assert_eq!(
+        places,
+        receipts.iter().map(|receipt| (receipt.partition, receipt.offset)).collect::<Vec<_>>()
+    );
     ground.end_clean(&bus).await;
 }
 
@@ -28,7 +36,8 @@ pub async fn b1_a_receipt_says_where_it_is_stored(ground: Ground) {
 pub async fn b1_a_batch_is_answered_record_by_record(ground: Ground) {
     let (raw, events) = (ground.topic("raw"), ground.topic("events"));
     let bus = ground.bus("g").await;
-    let records = (0..100).map(|n| Record::new(n.to_string()).with_key(format!("k{}", n % 10))).collect();
+    let records =
+        (0..100).map(|n| Record::new(n.to_string()).with_key(format!("k{}", n % 10))).collect();
     let answers = bus.publish_batch(&raw, records).await.expect("taken");
     let envelopes: Vec<_> = (0..100).map(|n| envelope(&format!("k{}", n % 10), n)).collect();
     let more = bus.publish_envelopes(&events, &envelopes).await.expect("taken");
@@ -55,16 +64,19 @@ pub async fn b1_topics_can_be_configured_and_looked_at(ground: Ground) {
     let bus = ground.bus("g").await;
     assert_eq!(bus.topic_config(&topic).await.expect("an answer"), None);
     let settings = TopicSettings { partitions: Some(3), ..TopicSettings::default() };
-    let unknown = refused(bus.configure_topic(&topic, &settings, TopicStrategy::ValidateOnly).await);
+    let unknown =
+        refused(bus.configure_topic(&topic, &settings, TopicStrategy::ValidateOnly).await);
     assert_eq!(unknown, format!("topic {topic} does not exist"));
-    let made = bus.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await.expect("created");
+    let made =
+        bus.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await.expect("created");
     assert_eq!(made.partitions, Some(3));
     assert_eq!(bus.topic_config(&topic).await.expect("an answer"), Some(made));
     let more = TopicSettings { partitions: Some(4), ..TopicSettings::default() };
     let differs = refused(bus.configure_topic(&topic, &more, TopicStrategy::ValidateOnly).await);
     assert!(differs.starts_with(&format!("topic {topic}: partitions: ")), "{differs}");
     let grown = TopicSettings { expand: true, ..more };
-    let made = bus.configure_topic(&topic, &grown, TopicStrategy::CreateOrUpdate).await.expect("grown");
+    let made =
+        bus.configure_topic(&topic, &grown, TopicStrategy::CreateOrUpdate).await.expect("grown");
     assert_eq!(made.partitions, Some(4));
     assert!(refused(bus.topic_config("a b").await).starts_with("invalid topic \"a b\""));
     ground.end_clean(&bus).await;
@@ -85,14 +97,15 @@ pub async fn b3_partitions_that_are_added_are_read(ground: Ground) {
         publish_numbers(&bus, &topic, &format!("k{key}"), 0..1).await;
     }
     let notes = seen.reached(35).await;
-    let partitions: std::collections::HashSet<_> = notes.iter().map(|note| note.partition).collect();
+    let partitions: std::collections::HashSet<_> =
+        notes.iter().map(|note| note.partition).collect();
     assert!(partitions.len() > 1, "{partitions:?}");
     ground.settled("g", &[&topic]).await;
     ground.end_clean(&bus).await;
 }
 
-/// Each callback is called each time the connection is back; one that panics does not disturb the others. Publishing
-/// and reading go on by themselves.
+/// Each callback is called each time the connection is back; one that panics does not disturb the
+/// others. Publishing and reading go on by themselves.
 pub async fn b1_on_reconnect_is_called_and_everything_goes_on(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, called) = (ground.bus("g").await, Seen::new(), Arc::new(AtomicUsize::new(0)));
@@ -132,7 +145,11 @@ pub async fn b1_on_reconnect_is_called_and_everything_goes_on(ground: Ground) {
 pub async fn b1_recovery_mode_orders_everything_that_has_a_key(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.subscription(&topic).ordered(false).envelopes(notes_events(&seen)).await.expect("subscribes");
+    bus.subscription(&topic)
+        .ordered(false)
+        .envelopes(notes_events(&seen))
+        .await
+        .expect("subscribes");
     let label = async |n: usize| {
         publish_numbers(&bus, &topic, "a", n..n + 1).await;
         seen.reached(n + 1).await[n].label.clone()

@@ -1,6 +1,9 @@
 //! Rate limits of publishers and subscriptions, changed while they hold. SPEC: B8
 
-use super::{Ground, Note, Seen, envelope, kit::refused, notes_events, page::bus_with_page, publish, publish_numbers};
+use super::{
+    Ground, Note, Seen, envelope, kit::refused, notes_events, page::bus_with_page, publish,
+    publish_numbers,
+};
 use crate::deadline::until;
 use buslane::{BusError, Envelope, EventBus, PublishError, RateLimit, config::TopicLimitsConfig};
 use std::{
@@ -16,7 +19,8 @@ fn numbers(notes: &[Note]) -> Vec<usize> {
     notes.iter().map(Note::number).collect()
 }
 
-/// A topic that is limited holds up neither another one nor itself for good: it goes on, in order, when the limit goes.
+/// A topic that is limited holds up neither another one nor itself for good: it goes on, in order,
+/// when the limit goes.
 pub async fn b8_a_limited_topic_leaves_the_others_alone(ground: Ground) {
     let (limited, free) = (ground.topic("limited"), ground.topic("free"));
     let (bus, slow, fast) = (ground.bus("g").await, Seen::new(), Seen::new());
@@ -46,18 +50,26 @@ pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(ground: Ground) {
     let waits = "rate_limit_waits_total{side=\"subscribe\"}";
     assert_eq!(page.value(waits), 0.0);
     for topic in [&one, &two] {
-        publish(&bus, topic, &(0..200).map(|n| envelope(&format!("a{}", n % 10), n / 10)).collect::<Vec<_>>()).await;
+        publish(
+            &bus,
+            topic,
+            &(0..200).map(|n| envelope(&format!("a{}", n % 10), n / 10)).collect::<Vec<_>>(),
+        )
+        .await;
     }
     until("one of them waits", || page.value(waits) > 0.0).await;
     assert!(seen.len() < 400);
     let start = Instant::now();
     bus.set_subscribe_limit(Some(RateLimit::new(1_000, 1))).expect("a good limit");
     let notes = seen.reached(400).await;
-    // A hundred may have gone in the crawl, if the machine stood still for so long; a bucket of one lets no burst through.
+    // A hundred may have gone in the crawl, if the machine stood still for so long; a bucket of one
+    // lets no burst through.
     assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
     for topic in [&one, &two] {
         for key in 0..10 {
-            let of_key = notes.iter().filter(|note| note.topic == **topic && note.label == format!("a{key}"));
+            let of_key = notes
+                .iter()
+                .filter(|note| note.topic == **topic && note.label == format!("a{key}"));
             assert_eq!(of_key.map(Note::number).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
         }
     }
@@ -78,7 +90,8 @@ pub async fn b8_a_subscriptions_own_rate_can_be_changed(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A publisher that waits for a topic's limit holds up nobody who publishes to another one, and goes on when it is lifted.
+/// A publisher that waits for a topic's limit holds up nobody who publishes to another one, and
+/// goes on when it is lifted.
 pub async fn b8_a_limited_publisher_leaves_other_topics_alone(ground: Ground) {
     let (limited, free) = (ground.topic("limited"), ground.topic("free"));
     let mut config = ground.config("g");
@@ -124,12 +137,17 @@ pub async fn b8_publishers_wait_in_order(ground: Ground) {
         if publishing.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
     });
     ground.within("the publishers", all).await;
-    assert!(start.elapsed() >= Duration::from_millis(175), "2 at once, then one in 10 ms: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(175),
+        "2 at once, then one in 10 ms: {:?}",
+        start.elapsed()
+    );
     assert_eq!(numbers(&seen.reached(21).await), (0..21).collect::<Vec<_>>());
     ground.end_clean(&bus).await;
 }
 
-/// Who would have to wait longer than the publish timeout gets a typed error, and nothing was sent. The rest goes on.
+/// Who would have to wait longer than the publish timeout gets a typed error, and nothing was sent.
+/// The rest goes on.
 pub async fn b8_a_publish_that_waits_too_long_is_refused(ground: Ground) {
     let topic = ground.topic("orders");
     let before = ground.bus("g").await;
@@ -146,7 +164,9 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(ground: Ground) {
     let late = bus.publish_envelopes(&topic, &numbers(4)).await.expect("good envelopes").remove(3);
     let late = BusError::from(late.expect_err("four seconds are too long"));
     let timed_out = |error: &BusError, records: usize, waited: Duration| {
-        let BusError::Publish(PublishError::Timeout { topic: at, waited: time, detail: why }) = error else {
+        let BusError::Publish(PublishError::Timeout { topic: at, waited: time, detail: why }) =
+            error
+        else {
             return false;
         };
         (at, *time, why.as_str()) == (&topic, waited, format!("{detail} {records}").as_str())
@@ -156,14 +176,20 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(ground: Ground) {
     let answers = bus.publish_envelopes(&topic, &numbers(5)).await.expect("good envelopes");
     assert_eq!(answers.len(), 5);
     for answer in answers {
-        let error = BusError::from(answer.expect_err("four seconds are too long, however full the bucket is"));
+        let error = BusError::from(
+            answer.expect_err("four seconds are too long, however full the bucket is"),
+        );
         assert!(timed_out(&error, 5, Duration::ZERO), "{error}");
     }
     bus.set_publish_limit(None).expect("no limit is a good one");
     bus.publish_envelope(&topic, envelope("a", 2)).await.expect("published");
     let events = ground.audit(&topic, 3).await;
     let sent = events.iter().map(|message| {
-        Envelope::decode(&message.payload).expect("an envelope").payload.parse::<usize>().expect("a number")
+        Envelope::decode(&message.payload)
+            .expect("an envelope")
+            .payload
+            .parse::<usize>()
+            .expect("a number")
     });
     assert_eq!(sent.collect::<Vec<_>>(), [0, 1, 2]);
     ground.end_clean(&bus).await;

@@ -1,15 +1,17 @@
 //! Recovery mode: entered, drained in, left, and what it does not do. SPEC: L3
 
 use super::{
-    Ground, Note, Seen, envelope, events_of, fails, notes_events, notes_then_waits, page::bus_with_page, publish,
-    publish_numbers,
+    Ground, Note, Seen, envelope, events_of, fails, notes_events, notes_then_waits,
+    page::bus_with_page, publish, publish_numbers,
 };
 use crate::{
     deadline::until,
     signal::{Count, Gate},
 };
 use RecoveryPhase::{Off, On, Ramping};
-use buslane::{BusEvent, Config, EventBus, RateLimit, RecoveryCause, RecoveryPhase, config::RecoveryStart};
+use buslane::{
+    BusEvent, Config, EventBus, RateLimit, RecoveryCause, RecoveryPhase, config::RecoveryStart,
+};
 use buslane_core::Event;
 use std::{
     sync::{
@@ -19,7 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// More than so many messages of a partition are a backlog, which is looked at often, and the ramp is short.
+/// More than so many messages of a partition are a backlog, which is looked at often, and the ramp
+/// is short.
 fn quick(mut config: Config, messages: u64) -> Config {
     config.backlog.check_interval = Duration::from_millis(20);
     (config.backlog.messages, config.backlog.age) = (messages, Duration::ZERO);
@@ -44,7 +47,9 @@ fn cause(events: &[BusEvent]) -> Option<RecoveryCause> {
 }
 
 async fn left(events: &Seen<BusEvent>) -> Vec<BusEvent> {
-    events.until("it is left", |events| turns(events).last().is_some_and(|(_, now)| *now == Off)).await
+    events
+        .until("it is left", |events| turns(events).last().is_some_and(|(_, now)| *now == Off))
+        .await
 }
 
 /// Aggregates of a backlog.
@@ -95,9 +100,9 @@ impl Books {
     }
 }
 
-/// Messages wait; a bus starts, is in recovery mode before it handles the first, drains them in key order although its
-/// subscription is unordered, at its rate and with its number of keys; leaves by itself and ramps up. What is
-/// published meanwhile to another topic arrives too.
+/// Messages wait; a bus starts, is in recovery mode before it handles the first, drains them in key
+/// order although its subscription is unordered, at its rate and with its number of keys; leaves by
+/// itself and ramps up. What is published meanwhile to another topic arrives too.
 ///
 /// # Panics
 /// When anything of that does not come about.
@@ -105,12 +110,16 @@ pub async fn drain(ground: &Ground, waiting: usize) {
     let (topic, live) = (ground.topic("waiting"), ground.topic("live"));
     let before = ground.bus("g").await;
     for part in (0..waiting).collect::<Vec<_>>().chunks(1_000) {
-        let part: Vec<_> = part.iter().map(|n| envelope(&format!("a{}", n % AGGREGATES), n / AGGREGATES)).collect();
+        let part: Vec<_> = part
+            .iter()
+            .map(|n| envelope(&format!("a{}", n % AGGREGATES), n / AGGREGATES))
+            .collect();
         publish(&before, &topic, &part).await;
     }
     ground.end_clean(&before).await;
 
-    // Nothing may wait for its turn any more when it is left: then the subscription is unordered again.
+    // Nothing may wait for its turn any more when it is left: then the subscription is unordered
+    // again.
     let mut config = quick(ground.sized("g", 64, 1_000), 1);
     let rate = RateLimit::new(u32::try_from(waiting).expect("not many") * 2, 500);
     (config.recovery.rate, config.recovery.keys) = (Some(rate), 20);
@@ -138,8 +147,15 @@ pub async fn drain(ground: &Ground, waiting: usize) {
     let told = left(&events).await;
     assert_eq!(turns(&told), [(Off, On), (On, Ramping), (Ramping, Off)], "{told:?}");
     assert_eq!(cause(&told), Some(RecoveryCause::Start));
-    assert!(told.iter().any(|event| matches!(event, BusEvent::BacklogEntered(behind) if behind.topic == topic)));
-    assert!(told.iter().any(|event| matches!(event, BusEvent::BacklogLeft(behind) if behind.topic == topic)));
+    assert!(
+        told.iter().any(
+            |event| matches!(event, BusEvent::BacklogEntered(behind) if behind.topic == topic)
+        )
+    );
+    assert!(
+        told.iter()
+            .any(|event| matches!(event, BusEvent::BacklogLeft(behind) if behind.topic == topic))
+    );
     assert!(books.first_in_mode.load(SeqCst), "it is on before the first message");
     assert_eq!((books.handled.get(), books.violations.load(SeqCst)), (waiting, 0));
     assert!(books.most.load(SeqCst) <= 20, "{}", books.most.load(SeqCst));
@@ -157,7 +173,8 @@ pub async fn l3_what_waits_at_the_start_is_drained_in_recovery_mode(ground: Grou
     Box::pin(drain(&ground, 3_000)).await;
 }
 
-/// A few old messages are enough to begin it, and by default they are not slowed down: no source waits for a rate.
+/// A few old messages are enough to begin it, and by default they are not slowed down: no source
+/// waits for a rate.
 pub async fn l3_old_messages_are_not_slowed_down(ground: Ground) {
     let topic = ground.topic("orders");
     let before = ground.bus("g").await;
@@ -199,7 +216,10 @@ pub async fn l3_a_backlog_that_comes_up_later_begins_it(ground: Ground) {
             assert_eq!(cause(&all), Some(RecoveryCause::Backlog));
             let recovery = bus.status().recovery;
             assert!(bus.is_in_recovery_mode() && page.value("recovery_mode_active") == 1.0);
-            assert_eq!((recovery.phase, recovery.per_second, recovery.keys), (On, None, Some(1_000)));
+            assert_eq!(
+                (recovery.phase, recovery.per_second, recovery.keys),
+                (On, None, Some(1_000))
+            );
         }
         gate.open();
         if on_backlog {
@@ -238,7 +258,8 @@ pub async fn l3_always_and_never(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// So many keys have work at a time, and the others come when those are done. Without the mode all of them run.
+/// So many keys have work at a time, and the others come when those are done. Without the mode all
+/// of them run.
 pub async fn l3_active_keys_are_limited(ground: Ground) {
     let topic = ground.topic("orders");
     let mut config = ground.config("g");
@@ -255,7 +276,8 @@ pub async fn l3_active_keys_are_limited(ground: Ground) {
     assert_eq!((seen.len(), bus.pool_stats().lanes), (3, 3));
     bus.set_recovery_mode(false);
     let notes = seen.reached(12).await;
-    let first: std::collections::BTreeSet<_> = notes.iter().map(|note| note.label.clone()).collect();
+    let first: std::collections::BTreeSet<_> =
+        notes.iter().map(|note| note.label.clone()).collect();
     assert_eq!(first.len(), 12, "one of each runs");
     gate.open();
     let notes = seen.reached(48).await;
@@ -266,13 +288,15 @@ pub async fn l3_active_keys_are_limited(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A key that is blocked is a backlog, for its message grows old; the others are not slowed down for it.
+/// A key that is blocked is a backlog, for its message grows old; the others are not slowed down
+/// for it.
 pub async fn l3_a_blocked_key_does_not_keep_it_on(ground: Ground) {
     let topic = ground.topic("orders");
     let mut config = quick(ground.config("g"), 0);
     config.backlog.age = Duration::from_millis(60);
     (config.recovery.on_backlog, config.recovery.at_start) = (false, RecoveryStart::Never);
-    let (bus, seen, mended) = (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
+    let (bus, seen, mended) =
+        (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let events = events_of(&bus);
     let is_mended = Arc::clone(&mended);
     let handler = fails(&seen, move |note| note.label == "bad" && !is_mended.load(SeqCst));
@@ -280,17 +304,25 @@ pub async fn l3_a_blocked_key_does_not_keep_it_on(ground: Ground) {
     publish_numbers(&bus, &topic, "bad", 0..3).await;
     until("the key is blocked", || bus.pool_stats().blocked_lanes == 1).await;
     events
-        .until("it is a backlog", |events| events.iter().any(|event| matches!(event, BusEvent::BacklogEntered(_))))
+        .until("it is a backlog", |events| {
+            events.iter().any(|event| matches!(event, BusEvent::BacklogEntered(_)))
+        })
         .await;
     bus.set_recovery_mode(true);
     left(&events).await;
-    assert_eq!((bus.status().backlog.len(), bus.is_in_recovery_mode()), (1, false), "{:?}", bus.status());
+    assert_eq!(
+        (bus.status().backlog.len(), bus.is_in_recovery_mode()),
+        (1, false),
+        "{:?}",
+        bus.status()
+    );
     mended.store(true, SeqCst);
     ground.settled("g", &[&topic]).await;
     ground.end_clean(&bus).await;
 }
 
-/// Each change is told once; a callback that panics keeps it from nobody. What is left by hand does not ramp.
+/// Each change is told once; a callback that panics keeps it from nobody. What is left by hand does
+/// not ramp.
 pub async fn l3_by_hand_it_is_told_of_and_left(ground: Ground) {
     let bus = ground.bus("g").await;
     bus.on_event(|_| std::panic::resume_unwind(Box::new("a callback's own trouble")));
@@ -302,7 +334,8 @@ pub async fn l3_by_hand_it_is_told_of_and_left(ground: Ground) {
     let all = events.reached(4).await;
     assert_eq!(turns(&all), [(Off, On), (On, Off), (Off, On), (On, Off)]);
     assert_eq!(cause(&all), Some(RecoveryCause::ByHand));
-    until("the panics are told", || ground.journal.saying("event callback panicked").len() == 4).await;
+    until("the panics are told", || ground.journal.saying("event callback panicked").len() == 4)
+        .await;
     ground.end_clean(&bus).await;
 }
 

@@ -1,16 +1,19 @@
 //! Shutdown, crash, and what comes again after them.
 
 use super::{
-    Ground, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now, publish, publish_numbers,
+    Ground, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
+    publish, publish_numbers,
 };
 use crate::{leak, signal::Gate};
 use buslane_core::{Event, Message, Record};
 use std::{sync::Arc, time::Duration};
 
-/// Past the deadline what runs is cancelled; it and the rest come again at the next bus, and nothing else does.
+/// Past the deadline what runs is cancelled; it and the rest come again at the next bus, and
+/// nothing else does.
 pub async fn d1_what_a_shutdown_leaves_comes_again(ground: Ground) {
     let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus_of(ground.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
+    let (bus, seen, gate) =
+        (ground.bus_of(ground.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
     let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
     let handler = move |event: Event| {
         let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
@@ -28,7 +31,10 @@ pub async fn d1_what_a_shutdown_leaves_comes_again(ground: Ground) {
     let rest: Vec<_> = (20..60).map(|n| envelope(&format!("a{}", n % 20), n)).collect();
     publish(&bus, &topic, &rest).await;
     crate::deadline::until("all are queued", || bus.pool_stats().accepted == 60).await;
-    let report = ground.within("the shutdown", bus.shutdown(Duration::from_millis(50))).await.expect("it reports");
+    let report = ground
+        .within("the shutdown", bus.shutdown(Duration::from_millis(50)))
+        .await
+        .expect("it reports");
     assert_eq!((report.finished, report.abandoned, report.stragglers), (0, 40, 0), "{report:?}");
     assert_eq!(seen.len(), 20);
     assert!(report.elapsed >= Duration::from_millis(50), "{report:?}");
@@ -45,10 +51,12 @@ pub async fn d1_what_a_shutdown_leaves_comes_again(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// Dropping a bus is a crash: handlers are cancelled, what was open comes again in order, what was done does not.
+/// Dropping a bus is a crash: handlers are cancelled, what was open comes again in order, what was
+/// done does not.
 pub async fn d1_a_crash_loses_nothing(ground: Ground) {
     let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus_of(ground.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
+    let (bus, seen, gate) =
+        (ground.bus_of(ground.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
     let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
     let handler = move |event: Event| {
         let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
@@ -86,15 +94,23 @@ pub async fn d1_a_crash_loses_nothing(ground: Ground) {
 pub async fn d1_settle_first_is_at_most_once(ground: Ground) {
     let topic = ground.topic("raw");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    let subscription =
-        bus.subscription(&topic).settle_first().messages(notes_then_waits(&seen, &gate)).await.expect("subscribes");
+    let subscription = bus
+        .subscription(&topic)
+        .settle_first()
+        .messages(notes_then_waits(&seen, &gate))
+        .await
+        .expect("subscribes");
     bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");
     seen.reached(1).await;
     assert_eq!(ground.unsettled("g", &topic).await, 0, "settled before the handler has ended");
     drop((subscription, bus));
     leak::no_more_tasks_than(0).await;
     let bus = ground.bus("g").await;
-    bus.subscription(&topic).settle_first().messages(notes_messages(&seen)).await.expect("subscribes");
+    bus.subscription(&topic)
+        .settle_first()
+        .messages(notes_messages(&seen))
+        .await
+        .expect("subscribes");
     bus.publish(&topic, Record::new("1").with_key("k")).await.expect("published");
     assert_eq!(seen.reached(2).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1]);
     ground.end_clean(&bus).await;
@@ -111,7 +127,10 @@ pub async fn d1_a_restart_continues_and_does_not_replay(ground: Ground) {
         seen.reached(5 * round + 5).await;
         ground.end_clean(&bus).await;
     }
-    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), (0..15).collect::<Vec<_>>());
+    assert_eq!(
+        seen.all().iter().map(Note::number).collect::<Vec<_>>(),
+        (0..15).collect::<Vec<_>>()
+    );
 }
 
 /// A failing envelope, then successes of other keys, then a restart: the failed one comes again.
@@ -126,7 +145,10 @@ pub async fn d2_a_failing_message_comes_again_after_a_restart(ground: Ground) {
     publish_numbers(&bus, &topic, "bad", 100..101).await;
     let good: Vec<_> = (0..50).map(|n| envelope(&format!("a{n}"), n)).collect();
     publish(&bus, &topic, &good).await;
-    seen.until("all good ones", |notes| (0..50).all(|n| notes.iter().any(|note| note.body == n.to_string()))).await;
+    seen.until("all good ones", |notes| {
+        (0..50).all(|n| notes.iter().any(|note| note.body == n.to_string()))
+    })
+    .await;
     ground.end(&bus).await;
     let again = Seen::new();
     let bus = ground.bus("g").await;
@@ -170,7 +192,10 @@ pub async fn d1_regular_messages_that_a_shutdown_leaves_come_again(ground: Groun
     }
     crate::deadline::until("all are queued", || bus.pool_stats().accepted == 5).await;
     started.reached(1).await;
-    let report = ground.within("the shutdown", bus.shutdown(Duration::from_millis(20))).await.expect("it reports");
+    let report = ground
+        .within("the shutdown", bus.shutdown(Duration::from_millis(20)))
+        .await
+        .expect("it reports");
     assert_eq!((report.finished, report.abandoned), (0, 5), "{report:?}");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
     bus.subscribe(&topic, notes_messages(&seen)).await.expect("subscribes");

@@ -1,4 +1,5 @@
-//! Which dead letters are the same one: those of a message that failed again are not, nor those of two groups.
+//! Which dead letters are the same one: those of a message that failed again are not, nor those of
+//! two groups.
 
 use super::{Ground, Seen, fails, publish_numbers};
 use buslane_core::{Delivery, Message, Record, Topic, broker::header};
@@ -21,20 +22,26 @@ fn message_of(mut deliveries: Vec<Delivery>) -> Message {
 
 /// Topic, partition and offset of the newest origin: the last header of each name.
 fn origin(letter: &Message) -> [String; 3] {
-    [header::ORIGINAL_TOPIC, header::ORIGINAL_PARTITION, header::ORIGINAL_OFFSET]
-        .map(|name| String::from_utf8_lossy(letter.headers.last(name).expect("the header of the format")).into_owned())
+    [header::ORIGINAL_TOPIC, header::ORIGINAL_PARTITION, header::ORIGINAL_OFFSET].map(|name| {
+        String::from_utf8_lossy(letter.headers.last(name).expect("the header of the format"))
+            .into_owned()
+    })
 }
 
 fn place(topic: &Topic, partition: u32, offset: u64) -> [String; 3] {
     [topic.to_string(), partition.to_string(), offset.to_string()]
 }
 
-/// A letter that is published again and fails again leaves another letter, each time. The last header of each name says
-/// where this failure was.
+/// A letter that is published again and fails again leaves another letter, each time. The last
+/// header of each name says where this failure was.
 pub async fn d6_a_republished_letter_that_fails_again_leaves_another(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.subscription(&topic).dead_letter(&dead).envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+    bus.subscription(&topic)
+        .dead_letter(&dead)
+        .envelopes(fails(&seen, |_| true))
+        .await
+        .expect("subscribes");
     let mut letters = ground.auditor(&dead).await;
     publish_numbers(&bus, &topic, "a", 0..1).await;
     let mut letter = message_of(letters.take(1).await);
@@ -43,7 +50,8 @@ pub async fn d6_a_republished_letter_that_fails_again_leaves_another(ground: Gro
         assert!(!receipt.duplicate, "{receipt:?}");
         letter = message_of(letters.take(1).await);
         assert_eq!(origin(&letter), place(&topic, receipt.partition, receipt.offset));
-        let origins = letter.headers.iter().filter(|(name, _)| *name == header::ORIGINAL_TOPIC).count();
+        let origins =
+            letter.headers.iter().filter(|(name, _)| *name == header::ORIGINAL_TOPIC).count();
         assert_eq!(origins, life, "earlier lives are kept");
     }
     ground.settled("g", &[&topic]).await;
@@ -57,7 +65,11 @@ pub async fn d6_each_group_leaves_its_own_letter(ground: Ground) {
     let mut buses = Vec::new();
     for group in ["one", "two"] {
         let (bus, seen) = (ground.bus(group).await, Seen::new());
-        bus.subscription(&topic).dead_letter(&dead).envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+        bus.subscription(&topic)
+            .dead_letter(&dead)
+            .envelopes(fails(&seen, |_| true))
+            .await
+            .expect("subscribes");
         buses.push(bus);
     }
     let mut letters = ground.auditor(&dead).await;
@@ -76,16 +88,22 @@ pub async fn d6_each_group_leaves_its_own_letter(ground: Ground) {
     }
 }
 
-/// Topics that share a dead-letter topic: the same event, at the same offset of each, leaves a letter for each.
+/// Topics that share a dead-letter topic: the same event, at the same offset of each, leaves a
+/// letter for each.
 pub async fn d6_each_topic_leaves_its_own_letter(ground: Ground) {
     let (one, two, dead) = (ground.topic("one"), ground.topic("two"), ground.topic("dead"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
     let envelope = super::envelope("a", 1);
     for topic in [&one, &two] {
-        bus.subscription(topic).dead_letter(&dead).envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+        bus.subscription(topic)
+            .dead_letter(&dead)
+            .envelopes(fails(&seen, |_| true))
+            .await
+            .expect("subscribes");
         super::publish(&bus, topic, std::slice::from_ref(&envelope)).await;
     }
-    let mut topics: Vec<_> = ground.audit(&dead, 2).await.iter().map(|letter| origin(letter)[0].clone()).collect();
+    let mut topics: Vec<_> =
+        ground.audit(&dead, 2).await.iter().map(|letter| origin(letter)[0].clone()).collect();
     topics.sort();
     assert_eq!(topics, [one.to_string(), two.to_string()]);
     ground.end_clean(&bus).await;

@@ -11,12 +11,19 @@ use std::{
 /// The configured number of attempts, then the terminal policy.
 pub async fn d3_attempts_are_as_many_as_configured(ground: Ground) {
     for attempts in [1, 2, 5] {
-        let (topic, dead) = (ground.topic(&format!("orders-{attempts}")), ground.topic(&format!("dead-{attempts}")));
+        let (topic, dead) = (
+            ground.topic(&format!("orders-{attempts}")),
+            ground.topic(&format!("dead-{attempts}")),
+        );
         let mut config = ground.config("g");
         config.retry.attempts = attempts;
         let (bus, seen, letters) = (ground.bus_of(config).await, Seen::new(), Seen::new());
         bus.subscribe(&dead, notes_messages(&letters)).await.expect("subscribes");
-        bus.subscription(&topic).dead_letter(&dead).envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+        bus.subscription(&topic)
+            .dead_letter(&dead)
+            .envelopes(fails(&seen, |_| true))
+            .await
+            .expect("subscribes");
         publish_numbers(&bus, &topic, "a", 0..1).await;
         letters.reached(1).await;
         let made: Vec<_> = seen.all().iter().map(|note| note.attempt).collect();
@@ -65,9 +72,12 @@ pub async fn d3_waits_grow(ground: Ground) {
 pub async fn d3_a_retrying_key_holds_up_itself_alone(ground: Ground) {
     let topic = ground.topic("orders");
     let mut config = ground.config("g");
-    (config.retry.initial, config.retry.max) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    (config.retry.initial, config.retry.max) =
+        (Duration::from_secs(3600), Duration::from_secs(3600));
     let (bus, seen) = (ground.bus_of(config).await, Seen::new());
-    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.label == "bad")).await.expect("subscribes");
+    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.label == "bad"))
+        .await
+        .expect("subscribes");
     publish_numbers(&bus, &topic, "bad", 0..10).await;
     let good: Vec<_> = (0..500).map(|n| envelope(&format!("a{}", n % 100), n / 100)).collect();
     publish(&bus, &topic, &good).await;
@@ -85,7 +95,8 @@ pub async fn d3_many_keys_retry_beside_each_other(ground: Ground) {
     let (bus, seen) = (ground.bus("g").await, Seen::new());
     let handler = fails(&seen, |note| note.attempt == 1 && note.number() % 5 == 0);
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
-    let envelopes: Vec<_> = (0..1_000).map(|n| envelope(&format!("a{}", n % 100), n / 100)).collect();
+    let envelopes: Vec<_> =
+        (0..1_000).map(|n| envelope(&format!("a{}", n % 100), n / 100)).collect();
     publish(&bus, &topic, &envelopes).await;
     ground.settled("g", &[&topic]).await;
     let notes = seen.all();
@@ -104,7 +115,8 @@ pub async fn e6_every_attempt_sees_the_same_message(ground: Ground) {
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
         let Event { envelope, message } = event;
-        let text = format!("{envelope:?} {:?} {:?} {:?}", message.key, message.headers, message.payload);
+        let text =
+            format!("{envelope:?} {:?} {:?} {:?}", message.key, message.headers, message.payload);
         into.push((text, message.offset, message.attempt, message.routing_label()));
         if message.attempt < 3 { Err("again") } else { Ok(()) }
     });
@@ -122,12 +134,29 @@ pub async fn e6_every_attempt_sees_the_same_message(ground: Ground) {
 pub async fn d3_attempts_are_counted_for_each_message(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::<Note>::new());
-    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.attempt as usize <= note.number() % 3))
-        .await
-        .expect("subscribes");
+    bus.subscribe_envelopes(
+        &topic,
+        fails(&seen, |note| note.attempt as usize <= note.number() % 3),
+    )
+    .await
+    .expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..6).await;
-    let expected = [(0, 1), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 1), (4, 1), (4, 2), (5, 1), (5, 2), (5, 3)];
-    let made: Vec<_> = seen.reached(12).await.iter().map(|note| (note.number(), note.attempt)).collect();
+    let expected = [
+        (0, 1),
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+        (2, 3),
+        (3, 1),
+        (4, 1),
+        (4, 2),
+        (5, 1),
+        (5, 2),
+        (5, 3),
+    ];
+    let made: Vec<_> =
+        seen.reached(12).await.iter().map(|note| (note.number(), note.attempt)).collect();
     assert_eq!(made, expected);
     ground.end_clean(&bus).await;
 }

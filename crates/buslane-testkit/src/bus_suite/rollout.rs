@@ -1,6 +1,9 @@
 //! Keys that change pools while messages flow. SPEC: S3, S4, S6
 
-use super::{Ground, Note, PoolKind, Seen, envelope, fails, notes_events, notes_then_waits, publish, publish_numbers};
+use super::{
+    Ground, Note, PoolKind, Seen, envelope, fails, notes_events, notes_then_waits, publish,
+    publish_numbers,
+};
 use crate::{deadline::until, signal::Gate};
 use buslane::{EventBus, rollout::RolloutEvent};
 use buslane_core::Event;
@@ -30,11 +33,20 @@ struct Lanes(Mutex<BTreeMap<String, Lane>>);
 
 impl Lanes {
     fn of<R>(&self, key: &str, change: impl FnOnce(&mut Lane) -> R) -> R {
-        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default())
+        change(
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(key.to_owned())
+                .or_default(),
+        )
     }
 
     fn begin(&self, key: &str) {
-        assert!(!self.of(key, |lane| std::mem::replace(&mut lane.is_running, true)), "two at a time of {key}");
+        assert!(
+            !self.of(key, |lane| std::mem::replace(&mut lane.is_running, true)),
+            "two at a time of {key}"
+        );
     }
 
     /// Notes the end of an attempt; `done` when it succeeded.
@@ -46,7 +58,12 @@ impl Lanes {
     }
 
     fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(|lane| lane.done.len()).sum()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(|lane| lane.done.len())
+            .sum()
     }
 }
 
@@ -82,7 +99,9 @@ pub async fn s4_fifty_moves_under_load_lose_nothing(ground: Ground) {
             let mut number = 0;
             while !is_over.load(SeqCst) {
                 let batch: Vec<_> = (number..number + 4)
-                    .flat_map(|number| keys(KEYS).into_iter().map(move |key| envelope(&key, number)))
+                    .flat_map(|number| {
+                        keys(KEYS).into_iter().map(move |key| envelope(&key, number))
+                    })
                     .collect();
                 publish(&bus, &topic, &batch).await;
                 number += 4;
@@ -106,12 +125,19 @@ pub async fn s4_fifty_moves_under_load_lose_nothing(ground: Ground) {
         lanes.of(&key, |lane| assert_eq!(lane.done, (0..numbers).collect::<Vec<_>>(), "{key}"));
     }
     let stats = bus.pool_stats();
-    assert_eq!((stats.open, stats.accepted), (0, stats.ok + stats.failed + stats.panicked + stats.abandoned));
+    assert_eq!(
+        (stats.open, stats.accepted),
+        (0, stats.ok + stats.failed + stats.panicked + stats.abandoned)
+    );
     ground.end_clean(&bus).await;
 }
 
 /// Which keys the actor pool runs, as their handlers see it.
-async fn on_actor(ground: &Ground, bus: &EventBus, topic: &buslane_core::Topic) -> BTreeSet<String> {
+async fn on_actor(
+    ground: &Ground,
+    bus: &EventBus,
+    topic: &buslane_core::Topic,
+) -> BTreeSet<String> {
     let found = Arc::new(Mutex::new(BTreeSet::new()));
     let (seen, into, asked) = (Seen::new(), Arc::clone(&found), bus.clone());
     let noted = Arc::clone(&seen);
@@ -150,7 +176,10 @@ pub async fn s3_a_key_stays_on_its_side(ground: Ground) {
     ground.end_clean(&bus).await;
     assert!(shares.windows(2).all(|pair| pair[0].is_subset(&pair[1])), "{shares:?}");
     assert_eq!((shares[0].len(), shares[3].len()), (0, 200));
-    assert!((5..40).contains(&shares[1].len()) && (70..130).contains(&shares[2].len()), "{shares:?}");
+    assert!(
+        (5..40).contains(&shares[1].len()) && (70..130).contains(&shares[2].len()),
+        "{shares:?}"
+    );
     let bus = ground.bus("g").await;
     bus.rollout().set_percent(10, "test").expect("an open bus");
     ground.within("the move", bus.rollout().settled()).await;
@@ -158,7 +187,8 @@ pub async fn s3_a_key_stays_on_its_side(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A message that waits for its next attempt, or whose key is blocked, is tried again on the other side, before those behind it.
+/// A message that waits for its next attempt, or whose key is blocked, is tried again on the other
+/// side, before those behind it.
 pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, heals) = (ground.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(false)));
@@ -170,16 +200,22 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
     }
     until("every key is blocked", || bus.pool_stats().blocked_lanes == 8).await;
     let failures = || -> Vec<_> {
-        let state = |key: &String| bus.key_state(&topic, key).expect("a good topic").expect("it has messages");
+        let state = |key: &String| {
+            bus.key_state(&topic, key).expect("a good topic").expect("it has messages")
+        };
         keys(8).iter().map(|key| state(key).failures).collect()
     };
     let before = failures();
     let to = if ground.pool == PoolKind::Actor { 0 } else { 100 };
     bus.rollout().set_percent(to, "test").expect("an open bus");
     ground.within("the move", bus.rollout().settled()).await;
-    // A blocked key is tried now and then, and is not called blocked just then: what has failed is known all the time.
+    // A blocked key is tried now and then, and is not called blocked just then: what has failed is
+    // known all the time.
     let after = failures();
-    assert!(before.iter().zip(&after).all(|(before, after)| before <= after), "{before:?}, then {after:?}");
+    assert!(
+        before.iter().zip(&after).all(|(before, after)| before <= after),
+        "{before:?}, then {after:?}"
+    );
     until("every key is blocked", || bus.pool_stats().blocked_lanes == 8).await;
     assert_eq!((bus.pool_stats().open, bus.status().blocked_keys), (24, 8));
     assert_eq!(bus.pool_name(), if to == 100 { "actor" } else { "keyed" });
@@ -188,8 +224,13 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
     ground.settled("g", &[&topic]).await;
     for key in keys(8) {
         let notes: Vec<_> = seen.all().into_iter().filter(|note| note.label == key).collect();
-        let attempts: Vec<_> = notes.iter().filter(|note| note.number() == 0).map(|note| note.attempt).collect();
-        assert_eq!(attempts, (1..=u32::try_from(attempts.len()).expect("few")).collect::<Vec<_>>(), "attempts go on");
+        let attempts: Vec<_> =
+            notes.iter().filter(|note| note.number() == 0).map(|note| note.attempt).collect();
+        assert_eq!(
+            attempts,
+            (1..=u32::try_from(attempts.len()).expect("few")).collect::<Vec<_>>(),
+            "attempts go on"
+        );
         let after: Vec<_> = notes[attempts.len()..].iter().map(Note::number).collect();
         assert_eq!(after, [1, 2], "{key}");
     }
@@ -197,7 +238,8 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A slot whose handler does not end stays and is named; the others move, and it follows when it can.
+/// A slot whose handler does not end stays and is named; the others move, and it follows when it
+/// can.
 pub async fn s6_a_slot_whose_handler_does_not_end_stays_and_is_named(ground: Ground) {
     let topic = ground.topic("orders");
     let mut config = ground.config("g");
@@ -223,7 +265,10 @@ pub async fn s6_a_slot_whose_handler_does_not_end_stays_and_is_named(ground: Gro
     while !matches!(names.last(), Some(RolloutEvent::Moved { .. })) {
         names.extend(ground.within("an event", events.next()).await);
     }
-    assert!(matches!(names[0], RolloutEvent::PercentChanged { to: found, .. } if found == to), "{names:?}");
+    assert!(
+        matches!(names[0], RolloutEvent::PercentChanged { to: found, .. } if found == to),
+        "{names:?}"
+    );
     assert!(names.iter().any(|event| matches!(event, RolloutEvent::SlotStuck { .. })), "{names:?}");
     ground.end_clean(&bus).await;
 }
@@ -241,7 +286,9 @@ pub async fn s4_closing_while_keys_move_loses_nothing(ground: Ground) {
     until("all are taken", || bus.pool_stats().open == 20).await;
     bus.rollout().set_percent(50, "test").expect("an open bus");
     bus.rollout().roll_back("test");
-    bus.rollout().set_percent(if ground.pool == PoolKind::Actor { 0 } else { 100 }, "test").expect("an open bus");
+    bus.rollout()
+        .set_percent(if ground.pool == PoolKind::Actor { 0 } else { 100 }, "test")
+        .expect("an open bus");
     let closing = ground.begin_to_end(&bus).await;
     gate.open();
     let report = ground.within("the shutdown", closing).await.expect("a shutdown reports");
@@ -261,13 +308,19 @@ pub async fn s4_a_subscription_may_end_while_its_keys_move(ground: Ground) {
         for key in keys(16) {
             publish_numbers(&bus, &topic, &key, round * 4..round * 4 + 4).await;
         }
-        bus.rollout().set_percent(if round % 2 == 0 { 60 } else { 20 }, "test").expect("an open bus");
+        bus.rollout()
+            .set_percent(if round % 2 == 0 { 60 } else { 20 }, "test")
+            .expect("an open bus");
         bus.unsubscribe(&topic).await.expect("unsubscribes");
     }
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     ground.settled("g", &[&topic]).await;
     for key in keys(16) {
-        assert_eq!(super::seen::numbers_of(&seen.all(), &key), (0..24).collect::<Vec<_>>(), "{key}");
+        assert_eq!(
+            super::seen::numbers_of(&seen.all(), &key),
+            (0..24).collect::<Vec<_>>(),
+            "{key}"
+        );
     }
     ground.end_clean(&bus).await;
 }

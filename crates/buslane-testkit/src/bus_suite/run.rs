@@ -47,9 +47,12 @@ pub fn run<Fut: Future<Output = ()>>(
             eprintln!("unmet: {name}: {reason}");
             return;
         }
-        // For what hangs: the longest does a hundred runs, beside many others on few cores, and each of their steps has a limit.
+        // For what hangs: the longest does a hundred runs, beside many others on few cores, and
+        // each of their steps has a limit.
         let limit = can.patience * 4;
-        let ended = tokio::time::timeout(limit, scenario(Ground::new(fixture, can, pool, journal, page))).await;
+        let ended =
+            tokio::time::timeout(limit, scenario(Ground::new(fixture, can, pool, journal, page)))
+                .await;
         assert!(ended.is_ok(), "{name} did not end within {limit:?}");
         leak::no_more_tasks_than(0).await;
     });
@@ -74,7 +77,9 @@ fn no_thread_left(tag: &str) {
 /// Threads of this process with this name; none where the system does not tell.
 fn threads(name: &str) -> usize {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
-    let has_name = |path: std::path::PathBuf| std::fs::read_to_string(path).is_ok_and(|comm| comm.trim_end() == name);
+    let has_name = |path: std::path::PathBuf| {
+        std::fs::read_to_string(path).is_ok_and(|comm| comm.trim_end() == name)
+    };
     tasks.flatten().filter(|task| has_name(task.path().join("comm"))).count()
 }
 
@@ -98,6 +103,9 @@ impl Drop for TellOnPanic {
 /// When one does not.
 pub fn check_unmet(unmet: &[(&str, &str)], scenarios: &[&str]) {
     for (name, _) in unmet {
-        assert!(scenarios.contains(name), "{name} is listed as unmet, but there is no such scenario");
+        assert!(
+            scenarios.contains(name),
+            "{name} is listed as unmet, but there is no such scenario"
+        );
     }
 }

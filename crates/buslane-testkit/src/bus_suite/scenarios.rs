@@ -1,8 +1,9 @@
-//! The list of scenarios, once: each becomes two tests wherever the suite is run, one for each pool.
+//! The list of scenarios, once: each becomes two tests wherever the suite is run, one for each
+//! pool.
 
-/// Runs the suite of buses: one test for each scenario and pool, in the modules `keyed` and `actor`. The expression
-/// makes a [`BusFixture`](crate::bus_suite::BusFixture); it is evaluated on the runtime of each test. A second one is
-/// for the actor pool.
+/// Runs the suite of buses: one test for each scenario and pool, in the modules `keyed` and
+/// `actor`. The expression makes a [`BusFixture`](crate::bus_suite::BusFixture); it is evaluated on
+/// the runtime of each test. A second one is for the actor pool.
 #[macro_export]
 macro_rules! bus_suite {
     ($fixture:expr) => {

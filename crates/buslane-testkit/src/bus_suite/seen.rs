@@ -1,4 +1,5 @@
-//! What handlers have seen, and how a scenario waits for it. And the messages that they are fed with.
+//! What handlers have seen, and how a scenario waits for it. And the messages that they are fed
+//! with.
 
 use crate::{
     deadline::{LIMIT, within},
@@ -145,7 +146,9 @@ impl From<&Event> for Note {
 }
 
 /// A handler that answers at once: what `answer` makes of the message.
-pub fn now<M, R: Send>(answer: impl Fn(M) -> R + Send + Sync + 'static) -> impl Fn(M) -> Ready<R> + Send + Sync {
+pub fn now<M, R: Send>(
+    answer: impl Fn(M) -> R + Send + Sync + 'static,
+) -> impl Fn(M) -> Ready<R> + Send + Sync {
     move |message| ready(answer(message))
 }
 
@@ -232,7 +235,12 @@ pub async fn publish(bus: &EventBus, topic: &Topic, envelopes: &[Envelope]) {
 ///
 /// # Panics
 /// When one is not taken.
-pub async fn publish_numbers(bus: &EventBus, topic: &Topic, aggregate: &str, numbers: Range<usize>) {
+pub async fn publish_numbers(
+    bus: &EventBus,
+    topic: &Topic,
+    aggregate: &str,
+    numbers: Range<usize>,
+) {
     let envelopes: Vec<_> = numbers.map(|n| envelope(aggregate, n)).collect();
     publish(bus, topic, &envelopes).await;
 }

@@ -1,7 +1,8 @@
 //! Handlers and their twins, compared on the other pool and never settled. SPEC: S7
 
 use super::{
-    Ground, Note, PoolKind, Seen, envelope, fails, kit::refused, notes_events, notes_messages, notes_then_waits,
+    Ground, Note, PoolKind, Seen, envelope, fails, kit::refused, notes_events, notes_messages,
+    notes_then_waits,
 };
 use super::{page::bus_with_page, publish, publish_numbers, seen::numbers_of};
 use crate::{deadline::until, signal::Gate};
@@ -17,7 +18,8 @@ fn key(n: usize) -> String {
 
 /// `each` messages of each of so many keys.
 async fn publish_keys(bus: &EventBus, topic: &Topic, keys: usize, numbers: std::ops::Range<usize>) {
-    let batch: Vec<_> = numbers.flat_map(|number| (0..keys).map(move |n| envelope(&key(n), number))).collect();
+    let batch: Vec<_> =
+        numbers.flat_map(|number| (0..keys).map(move |n| envelope(&key(n), number))).collect();
     publish(bus, topic, &batch).await;
 }
 
@@ -38,7 +40,8 @@ async fn move_all(ground: &Ground, bus: &EventBus) {
     ground.within("the move", bus.rollout().settled()).await;
 }
 
-/// Every message runs once with its handler and once with the twin, each in the order of its key. Figures show the one alone.
+/// Every message runs once with its handler and once with the twin, each in the order of its key.
+/// Figures show the one alone.
 pub async fn s7_every_message_is_settled_once_while_all_have_shadows(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, page) = bus_with_page(&ground, ground.config("g")).await;
@@ -59,7 +62,11 @@ pub async fn s7_every_message_is_settled_once_while_all_have_shadows(ground: Gro
     }
     super::kit::idle(&bus).await;
     let stats = bus.pool_stats();
-    assert_eq!((stats.accepted, stats.ok, stats.abandoned, stats.moved), (200, 200, 0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.accepted, stats.ok, stats.abandoned, stats.moved),
+        (200, 200, 0, 0),
+        "{stats:?}"
+    );
     assert_eq!(page.pool("messages_sent_total"), 200.0);
     for (result, count) in [("same", 200.0), ("different", 0.0), ("dropped", 0.0)] {
         assert_eq!(page.value(&format!("shadow_messages_total{{result=\"{result}\"}}")), count);
@@ -70,7 +77,8 @@ pub async fn s7_every_message_is_settled_once_while_all_have_shadows(ground: Gro
     ground.end_clean(&bus).await;
 }
 
-/// A twin that fails where the handler succeeds is told of, and changes nothing. It has one attempt; its handler's last counts.
+/// A twin that fails where the handler succeeds is told of, and changes nothing. It has one
+/// attempt; its handler's last counts.
 pub async fn s7_a_twin_that_fails_is_counted_and_changes_nothing(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, begun) = (ground.bus("g").await, Instant::now());
@@ -90,12 +98,22 @@ pub async fn s7_a_twin_that_fails_is_counted_and_changes_nothing(ground: Ground)
     assert_eq!((notes.len(), doubles.len()), (80 + 16, 80));
     assert!(doubles.iter().all(|note| note.attempt == 1));
     let stats = bus.pool_stats();
-    assert_eq!((stats.ok, stats.failed, stats.panicked, stats.panics, stats.retried), (80, 0, 0, 0, 16), "{stats:?}");
+    assert_eq!(
+        (stats.ok, stats.failed, stats.panicked, stats.panics, stats.retried),
+        (80, 0, 0, 0, 16),
+        "{stats:?}"
+    );
     let lines = ground.journal.saying(LINE);
     assert!((1..=1 + begun.elapsed().as_secs()).contains(&(lines.len() as u64)), "{lines:?}");
-    assert_eq!((lines[0].field("topic"), lines[0].field("handler"), lines[0].field("untold")), (&*topic, "ok", "0"));
+    assert_eq!(
+        (lines[0].field("topic"), lines[0].field("handler"), lines[0].field("untold")),
+        (&*topic, "ok", "0")
+    );
     let text = lines[0].field("twin");
-    assert!(["failed: no to 0", "failed: no to 5", "panicked: a twin panics"].contains(&text), "{text}");
+    assert!(
+        ["failed: no to 0", "failed: no to 5", "panicked: a twin panics"].contains(&text),
+        "{text}"
+    );
     assert!(lines[0].fields.contains_key("offset") && lines[0].fields.contains_key("partition"));
     ground.end_clean(&bus).await;
 }
@@ -105,23 +123,33 @@ pub async fn s7_a_failure_and_a_panic_are_the_same(ground: Ground) {
     let topic = ground.topic("raw");
     let bus = ground.bus("g").await;
     let fails = |note: &Note| note.number().is_multiple_of(2);
-    let twin = super::now(move |message: Message| assert!(!fails(&Note::from(&message)), "a twin panics"));
-    let handler = super::now(move |message: Message| if fails(&Note::from(&message)) { Err("no") } else { Ok(()) });
+    let twin =
+        super::now(move |message: Message| assert!(!fails(&Note::from(&message)), "a twin panics"));
+    let handler = super::now(
+        move |message: Message| if fails(&Note::from(&message)) { Err("no") } else { Ok(()) },
+    );
     bus.subscription(&topic).shadow(100, twin).messages(handler).await.expect("subscribes");
     for n in 0..40 {
-        bus.publish(&topic, Record::new(n.to_string()).with_key(key(n % 8))).await.expect("published");
+        bus.publish(&topic, Record::new(n.to_string()).with_key(key(n % 8)))
+            .await
+            .expect("published");
     }
     ground.settled("g", &[&topic]).await;
     let shadow = over(&bus, 40).await;
     assert_eq!((shadow.compared, shadow.different, shadow.dropped), (40, 0, 0));
     let stats = bus.pool_stats();
-    assert_eq!((stats.ok, stats.failed, stats.panicked, stats.restarts), (20, 20, 0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.ok, stats.failed, stats.panicked, stats.restarts),
+        (20, 20, 0, 0),
+        "{stats:?}"
+    );
     let restarted = ground.journal.saying("actor failed and is restarted");
     assert!(ground.journal.saying(LINE).is_empty() && restarted.is_empty(), "{restarted:?}");
     ground.end_clean(&bus).await;
 }
 
-/// Twins that never end take every worker there is for them, and hold up no message, no move and no shutdown.
+/// Twins that never end take every worker there is for them, and hold up no message, no move and no
+/// shutdown.
 pub async fn s7_twins_that_never_end_hold_up_nothing(ground: Ground) {
     let topic = ground.topic("orders");
     let bus = ground.bus_of(ground.sized("g", 2, 5)).await;
@@ -153,7 +181,10 @@ pub async fn s7_a_twin_has_the_timeout_of_its_subscription(ground: Ground) {
     publish_numbers(&bus, &topic, "a", 0..3).await;
     let shadow = over(&bus, 3).await;
     assert_eq!((shadow.compared, shadow.different), (3, 3));
-    assert_eq!(ground.journal.saying(LINE)[0].field("twin"), "failed: handler timed out after 20ms");
+    assert_eq!(
+        ground.journal.saying(LINE)[0].field("twin"),
+        "failed: handler timed out after 20ms"
+    );
     ground.end_clean(&bus).await;
 }
 
@@ -164,7 +195,9 @@ pub async fn s7_a_share_is_exact(ground: Ground) {
     let subscription = bus.subscription(&topic).shadow(25, notes_messages(&doubled));
     subscription.messages(notes_messages(&seen)).await.expect("subscribes");
     for n in 0..200 {
-        bus.publish(&topic, Record::new(n.to_string()).with_key(key(n % 8))).await.expect("published");
+        bus.publish(&topic, Record::new(n.to_string()).with_key(key(n % 8)))
+            .await
+            .expect("published");
     }
     ground.settled("g", &[&topic]).await;
     let shadow = over(&bus, 50).await;
@@ -173,7 +206,8 @@ pub async fn s7_a_share_is_exact(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// Keys may change pools while all have shadows: each message is settled once, in order, and every shadow is counted.
+/// Keys may change pools while all have shadows: each message is settled once, in order, and every
+/// shadow is counted.
 pub async fn s7_keys_may_change_pools_while_all_have_shadows(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, doubled) = (ground.bus("g").await, Seen::new(), Seen::new());
@@ -219,7 +253,10 @@ pub async fn s7_a_share_that_is_none_is_refused(ground: Ground) {
     for percent in [0, 101, u8::MAX] {
         let subscription = bus.subscription(&topic).shadow(percent, notes_events(&seen));
         let text = refused(subscription.envelopes(notes_events(&seen)).await);
-        assert!(text.contains("shadow.percent") && text.contains("must be from 1 to 100"), "{text}");
+        assert!(
+            text.contains("shadow.percent") && text.contains("must be from 1 to 100"),
+            "{text}"
+        );
         assert!(!bus.is_subscribed(&topic));
     }
     ground.end_clean(&bus).await;

@@ -81,7 +81,15 @@ impl Spans {
         let mut all = self.lock();
         let (number, metadata) = (all.len() as u64 + 1, attributes.metadata());
         let (name, target) = (metadata.name(), metadata.target());
-        let mut seen = SpanSeen { number, name, target, metadata, fields: BTreeMap::new(), entered: 0, handles: 1 };
+        let mut seen = SpanSeen {
+            number,
+            name,
+            target,
+            metadata,
+            fields: BTreeMap::new(),
+            entered: 0,
+            handles: 1,
+        };
         attributes.record(&mut seen);
         all.push(seen);
         span::Id::from_u64(number)
@@ -107,7 +115,8 @@ impl Spans {
 
     /// The same for the subscriber's callers.
     pub(super) fn current(&self) -> Current {
-        let current = |id: &span::Id| Current::new(id.clone(), self.change(id, |seen| seen.metadata));
+        let current =
+            |id: &span::Id| Current::new(id.clone(), self.change(id, |seen| seen.metadata));
         ENTERED.with_borrow(|entered| entered.last().map_or_else(Current::none, current))
     }
 

@@ -1,6 +1,9 @@
 //! Subscriptions that come and go while others run.
 
-use super::{Ground, Note, Seen, kit::refused, notes_events, notes_messages, notes_then_waits, now, publish_numbers};
+use super::{
+    Ground, Note, Seen, kit::refused, notes_events, notes_messages, notes_then_waits, now,
+    publish_numbers,
+};
 use crate::signal::Gate;
 use buslane::BusError;
 use buslane_core::{Event, Record};
@@ -14,7 +17,10 @@ pub async fn b2_a_second_subscription_is_refused(ground: Ground) {
     let text = format!("already subscribed to topic: {topic}");
     assert_eq!(refused(bus.subscribe_envelopes(&topic, notes_events(&other)).await), text);
     let error = bus.subscribe(&topic, notes_messages(&other)).await.expect_err("refused");
-    assert!(matches!(&error, BusError::AlreadySubscribed(refused) if *refused == topic), "{error:?}");
+    assert!(
+        matches!(&error, BusError::AlreadySubscribed(refused) if *refused == topic),
+        "{error:?}"
+    );
     publish_numbers(&bus, &topic, "a", 0..5).await;
     seen.reached(5).await;
     assert!(other.is_empty());
@@ -28,7 +34,9 @@ pub async fn b2_of_many_subscriptions_at_once_one_succeeds(ground: Ground) {
     let subscribing: Vec<_> = (0..8)
         .map(|_| {
             let (bus, topic, seen) = (bus.clone(), topic.clone(), Arc::clone(&seen));
-            tokio::spawn(async move { bus.subscribe_envelopes(&topic, notes_events(&seen)).await.is_ok() })
+            tokio::spawn(async move {
+                bus.subscribe_envelopes(&topic, notes_events(&seen)).await.is_ok()
+            })
         })
         .collect();
     let mut succeeded = 0;
@@ -57,7 +65,10 @@ pub async fn b3_subscribing_later_does_not_restart_the_others(ground: Ground) {
     gate.open();
     ground.settled("g", &[&first, &later]).await;
     let notes = seen.all();
-    assert_eq!(notes.iter().map(|note| (note.number(), note.attempt)).collect::<Vec<_>>(), [(0, 1), (1, 1), (2, 1)]);
+    assert_eq!(
+        notes.iter().map(|note| (note.number(), note.attempt)).collect::<Vec<_>>(),
+        [(0, 1), (1, 1), (2, 1)]
+    );
     ground.end_clean(&bus).await;
 }
 
@@ -65,7 +76,8 @@ pub async fn b3_subscribing_later_does_not_restart_the_others(ground: Ground) {
 pub async fn b3_ending_one_subscription_leaves_the_others(ground: Ground) {
     let (one, two) = (ground.topic("one"), ground.topic("two"));
     let (bus, seen_one, seen_two) = (ground.bus("g").await, Seen::new(), Seen::new());
-    let subscription = bus.subscribe_envelopes(&one, notes_events(&seen_one)).await.expect("subscribes");
+    let subscription =
+        bus.subscribe_envelopes(&one, notes_events(&seen_one)).await.expect("subscribes");
     bus.subscribe_envelopes(&two, notes_events(&seen_two)).await.expect("subscribes");
     publish_numbers(&bus, &one, "a", 0..5).await;
     publish_numbers(&bus, &two, "b", 0..5).await;
@@ -76,19 +88,26 @@ pub async fn b3_ending_one_subscription_leaves_the_others(ground: Ground) {
     ground.settled("g", &[&two]).await;
     assert_eq!((seen_one.len(), seen_two.len()), (5, 10));
     assert_eq!(ground.unsettled("g", &one).await, 5);
-    assert_eq!(refused(subscription.unsubscribe().await), format!("not subscribed to topic: {one}"));
+    assert_eq!(
+        refused(subscription.unsubscribe().await),
+        format!("not subscribed to topic: {one}")
+    );
     assert_eq!(refused(bus.unsubscribe(&one).await), format!("not subscribed to topic: {one}"));
     ground.end_clean(&bus).await;
 }
 
-/// What is queued when a subscription ends is not handled any more, what runs is finished; another one continues.
+/// What is queued when a subscription ends is not handled any more, what runs is finished; another
+/// one continues.
 pub async fn b3_unsubscribing_leaves_what_is_queued_and_finishes_what_runs(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..10).await;
     seen.reached(1).await;
-    ground.within("the end of the subscription", bus.unsubscribe(&topic)).await.expect("unsubscribes");
+    ground
+        .within("the end of the subscription", bus.unsubscribe(&topic))
+        .await
+        .expect("unsubscribes");
     assert_eq!(bus.pool_stats().open, 1, "nothing is queued any more");
     gate.open();
     super::kit::idle(&bus).await;
@@ -96,11 +115,15 @@ pub async fn b3_unsubscribing_leaves_what_is_queued_and_finishes_what_runs(groun
     let again = Seen::new();
     bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
     ground.settled("g", &[&topic]).await;
-    assert_eq!(again.all().iter().map(Note::number).collect::<Vec<_>>(), (1..10).collect::<Vec<_>>());
+    assert_eq!(
+        again.all().iter().map(Note::number).collect::<Vec<_>>(),
+        (1..10).collect::<Vec<_>>()
+    );
     ground.end_clean(&bus).await;
 }
 
-/// Begun and ended again and again while messages flow: each is handled once, in the order of its key.
+/// Begun and ended again and again while messages flow: each is handled once, in the order of its
+/// key.
 pub async fn b3_coming_and_going_loses_and_doubles_nothing(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::<Note>::new());
@@ -120,7 +143,10 @@ pub async fn b3_coming_and_going_loses_and_doubles_nothing(ground: Ground) {
             publish_numbers(&bus, &topic, &format!("a{key}"), round..round + 1).await;
         }
         own.reached(round % 7 * 3).await;
-        ground.within("the end of the subscription", bus.unsubscribe(&topic)).await.expect("unsubscribes");
+        ground
+            .within("the end of the subscription", bus.unsubscribe(&topic))
+            .await
+            .expect("unsubscribes");
     }
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     ground.settled("g", &[&topic]).await;
@@ -142,7 +168,10 @@ pub async fn b3_subscribing_again_continues(ground: Ground) {
         ground.settled("g", &[&topic]).await;
         bus.unsubscribe(&topic).await.expect("unsubscribes");
     }
-    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), (0..15).collect::<Vec<_>>());
+    assert_eq!(
+        seen.all().iter().map(Note::number).collect::<Vec<_>>(),
+        (0..15).collect::<Vec<_>>()
+    );
     bus.subscribe(&topic, notes_messages(&seen)).await.expect("subscribes");
     bus.publish(&topic, Record::new("15").with_key("a")).await.expect("published");
     assert_eq!(seen.reached(16).await[15].number(), 15);
@@ -173,7 +202,9 @@ pub async fn b3_dropping_a_future_or_a_handle_ends_nothing(ground: Ground) {
     meddler.hold_subscribe(&dropped, true);
     {
         let mut subscribing = pin!(bus.subscribe_envelopes(&dropped, notes_events(&seen)));
-        let polled = std::future::poll_fn(|cx| Poll::Ready(subscribing.as_mut().poll(cx).is_pending())).await;
+        let polled =
+            std::future::poll_fn(|cx| Poll::Ready(subscribing.as_mut().poll(cx).is_pending()))
+                .await;
         assert!(polled, "the broker holds it");
         ground.within("the subscribe waits", meddler.held(1)).await;
     }
@@ -181,7 +212,10 @@ pub async fn b3_dropping_a_future_or_a_handle_ends_nothing(ground: Ground) {
     publish_numbers(&bus, &kept, "a", 0..5).await;
     publish_numbers(&bus, &dropped, "b", 0..5).await;
     seen.reached(10).await;
-    assert_eq!(refused(bus.subscribe(&dropped, now(|_| ())).await), format!("already subscribed to topic: {dropped}"));
+    assert_eq!(
+        refused(bus.subscribe(&dropped, now(|_| ())).await),
+        format!("already subscribed to topic: {dropped}")
+    );
     ground.end_clean(&bus).await;
 }
 
@@ -194,12 +228,14 @@ pub async fn b3_dropping_other_futures_leaves_nothing_half_done(ground: Ground) 
     meddler.hold_subscribe(&announced, true);
     {
         let mut announcing = pin!(bus.announce([&*announced]));
-        let polled = std::future::poll_fn(|cx| Poll::Ready(announcing.as_mut().poll(cx).is_pending())).await;
+        let polled =
+            std::future::poll_fn(|cx| Poll::Ready(announcing.as_mut().poll(cx).is_pending())).await;
         assert!(polled, "the broker holds it");
         ground.within("the announcement waits", meddler.held(1)).await;
         // The end of the other subscription waits behind it, and is dropped too.
         let mut ending = pin!(bus.unsubscribe(&ended));
-        let polled = std::future::poll_fn(|cx| Poll::Ready(ending.as_mut().poll(cx).is_pending())).await;
+        let polled =
+            std::future::poll_fn(|cx| Poll::Ready(ending.as_mut().poll(cx).is_pending())).await;
         assert!(polled, "it waits for the announcement");
     }
     meddler.hold_subscribe(&announced, false);
@@ -237,7 +273,8 @@ pub async fn b3_a_handler_may_end_its_own_subscription(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A topic that ends and comes back while the group is still busy with another one's end is read on.
+/// A topic that ends and comes back while the group is still busy with another one's end is read
+/// on.
 pub async fn b3_a_topic_that_comes_back_in_a_rebalance_is_read(ground: Ground) {
     let [gone, back, kept] = ["gone", "back", "kept"].map(|name| ground.topic(name));
     let (bus, seen) = (ground.bus("g").await, Seen::new());

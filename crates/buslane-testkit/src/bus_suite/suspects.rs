@@ -1,4 +1,5 @@
-//! A key whose message was given up: its next ones get a single attempt each until one succeeds. SPEC: D4
+//! A key whose message was given up: its next ones get a single attempt each until one succeeds.
+//! SPEC: D4
 
 use super::{Ground, Note, Seen, envelope, fails, publish, publish_numbers};
 use buslane::SubscriptionBuilder;
@@ -13,11 +14,17 @@ use std::{
 /// Attempts of each message, by its number.
 fn attempts(notes: &[Note], key: &str) -> BTreeMap<usize, usize> {
     let mut attempts = BTreeMap::new();
-    notes.iter().filter(|note| note.label == key).for_each(|note| *attempts.entry(note.number()).or_default() += 1);
+    notes
+        .iter()
+        .filter(|note| note.label == key)
+        .for_each(|note| *attempts.entry(note.number()).or_default() += 1);
     attempts
 }
 
-async fn single_attempts(ground: &Ground, give_up: impl FnOnce(SubscriptionBuilder) -> SubscriptionBuilder) {
+async fn single_attempts(
+    ground: &Ground,
+    give_up: impl FnOnce(SubscriptionBuilder) -> SubscriptionBuilder,
+) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
     // 0 to 4 fail for good, 5 succeeds, 6 fails once more for good, and 7 succeeds.
@@ -47,7 +54,8 @@ pub async fn d4_after_a_dead_letter_the_key_gets_single_attempts(ground: Ground)
 /// Other keys that fail have all their attempts meanwhile.
 pub async fn d4_other_keys_keep_their_attempts(ground: Ground) {
     let topic = ground.topic("orders");
-    let (bus, seen, poisoned) = (ground.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(true)));
+    let (bus, seen, poisoned) =
+        (ground.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(true)));
     let fatal = Arc::clone(&poisoned);
     let handler = fails(&seen, move |note| match note.label.as_str() {
         "bad" => fatal.load(SeqCst),

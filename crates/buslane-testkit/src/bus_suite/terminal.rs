@@ -24,14 +24,20 @@ pub async fn d4_dead_letter_takes_it_and_the_key_goes_on(ground: Ground) {
     assert_eq!(letters.len(), 1);
     super::kit::idle(&bus).await;
     let stats = bus.pool_stats();
-    assert_eq!((stats.ok, stats.failed, stats.retried), (4, 1, 2), "each attempt counts once: {stats:?}");
+    assert_eq!(
+        (stats.ok, stats.failed, stats.retried),
+        (4, 1, 2),
+        "each attempt counts once: {stats:?}"
+    );
     ground.end_clean(&bus).await;
 }
 
-/// The default: the key waits, the others go on, the status shows it; it is tried again until it succeeds.
+/// The default: the key waits, the others go on, the status shows it; it is tried again until it
+/// succeeds.
 pub async fn d4_block_holds_the_key_until_it_recovers(ground: Ground) {
     let topic = ground.topic("orders");
-    let (bus, seen, repaired) = (ground.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(false)));
+    let (bus, seen, repaired) =
+        (ground.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let works = Arc::clone(&repaired);
     let handler = fails(&seen, move |note| note.label == "bad" && !works.load(SeqCst));
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
@@ -41,7 +47,10 @@ pub async fn d4_block_holds_the_key_until_it_recovers(ground: Ground) {
     assert!(seen.all().iter().all(|note| note.number() == 0), "{:?}", seen.all());
     let good: Vec<_> = (0..100).map(|n| envelope(&format!("a{n}"), n)).collect();
     publish(&bus, &topic, &good).await;
-    seen.until("the others", |notes| notes.iter().filter(|note| note.label != "bad").count() == 100).await;
+    seen.until("the others", |notes| {
+        notes.iter().filter(|note| note.label != "bad").count() == 100
+    })
+    .await;
     crate::deadline::until("the status shows it", || bus.pool_stats().blocked_lanes == 1).await;
     assert_eq!(bus.status().lanes.parked, 5);
     assert!(ground.unsettled("g", &topic).await >= 5);
@@ -95,8 +104,8 @@ pub async fn d4_skip_settles_and_goes_on(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A dead letter that cannot be written blocks its key; when the topic takes it again, it is written once, and the
-/// handler is not asked again.
+/// A dead letter that cannot be written blocks its key; when the topic takes it again, it is
+/// written once, and the handler is not asked again.
 pub async fn d4_a_dead_letter_that_cannot_be_written_blocks(ground: Ground) {
     let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
     let (bus, meddler) = ground.meddled(ground.config("g")).await;
@@ -106,9 +115,13 @@ pub async fn d4_a_dead_letter_that_cannot_be_written_blocks(ground: Ground) {
     meddler.refuse(&dead, true);
     publish_numbers(&bus, &topic, "bad", 0..1).await;
     let text = "dead letter not written, key blocked";
-    crate::deadline::until("two tries to write it", || ground.journal.saying(text).len() >= 2).await;
+    crate::deadline::until("two tries to write it", || ground.journal.saying(text).len() >= 2)
+        .await;
     publish_numbers(&bus, &topic, "good", 0..10).await;
-    seen.until("the others", |notes| notes.iter().filter(|note| note.label == "good").count() == 10).await;
+    seen.until("the others", |notes| {
+        notes.iter().filter(|note| note.label == "good").count() == 10
+    })
+    .await;
     crate::deadline::until("the key is blocked", || bus.pool_stats().blocked_lanes == 1).await;
     assert!(ground.unsettled("g", &topic).await >= 1);
     let line = ground.journal.saying(text).remove(0);
@@ -142,7 +155,8 @@ pub async fn d4_the_policy_may_be_configured(ground: Ground) {
     bus.subscribe_envelopes(&topic, fails(&seen, |_| true)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
     let letter = ground.audit(&dead, 1).await.remove(0);
-    let document: serde_json::Value = serde_json::from_slice(&letter.payload).expect("a JSON document");
+    let document: serde_json::Value =
+        serde_json::from_slice(&letter.payload).expect("a JSON document");
     assert_eq!(document["original_topic"], *topic);
     ground.end_clean(&bus).await;
 }

@@ -14,7 +14,8 @@ use std::sync::{
 use tracing::Span;
 
 fn context(number: u64) -> TraceContext {
-    let context = TraceContext::new(u128::from(number) << 64 | 7, number, true).expect("ids are not zero");
+    let context =
+        TraceContext::new(u128::from(number) << 64 | 7, number, true).expect("ids are not zero");
     context.with_state(format!("vendor={number},other=x")).expect("printable")
 }
 
@@ -24,12 +25,14 @@ fn context_of(message: &Message) -> Option<TraceContext> {
 
 /// The two headers as they lie on the wire.
 fn headers_of(message: &Message) -> [Vec<&[u8]>; 2] {
-    let values =
-        |wanted: &str| message.headers.iter().filter(|(name, _)| *name == wanted).map(|(_, value)| value).collect();
+    let values = |wanted: &str| {
+        message.headers.iter().filter(|(name, _)| *name == wanted).map(|(_, value)| value).collect()
+    };
     [values(header::TRACEPARENT), values(header::TRACESTATE)]
 }
 
-/// Publishes to `next` what the messages of a topic cause: a record, two records at once, and an envelope.
+/// Publishes to `next` what the messages of a topic cause: a record, two records at once, and an
+/// envelope.
 fn passes_on(
     bus: &EventBus,
     next: &Topic,
@@ -49,19 +52,28 @@ fn passes_on(
     }
 }
 
-/// Records, batches and envelopes; one that names its own trace keeps it. Nothing is written where nothing came.
+/// Records, batches and envelopes; one that names its own trace keeps it. Nothing is written where
+/// nothing came.
 pub async fn o5_a_publish_in_a_handler_continues_the_trace(ground: Ground) {
     let (first, next) = (ground.topic("first"), ground.topic("next"));
     let bus = ground.bus("g").await;
     bus.subscribe_envelopes(&first, passes_on(&bus, &next)).await.expect("subscribes");
     let given = context(1);
-    trace::scope(given.clone(), bus.publish_envelope(&first, envelope("a", 1))).await.expect("published");
+    trace::scope(given.clone(), bus.publish_envelope(&first, envelope("a", 1)))
+        .await
+        .expect("published");
     let traced = ground.audit(&next, 4).await;
     let (own, others): (Vec<_>, Vec<_>) = traced.iter().partition(|message| message.payload == "2");
-    assert_eq!(own.iter().map(|message| context_of(message)).collect::<Vec<_>>(), [Some(context(99))]);
+    assert_eq!(
+        own.iter().map(|message| context_of(message)).collect::<Vec<_>>(),
+        [Some(context(99))]
+    );
     assert_eq!(others.len(), 3);
     for message in others {
-        assert_eq!(headers_of(message), [vec![given.to_string().as_bytes()], vec![&b"vendor=1,other=x"[..]]]);
+        assert_eq!(
+            headers_of(message),
+            [vec![given.to_string().as_bytes()], vec![&b"vendor=1,other=x"[..]]]
+        );
     }
 
     bus.publish_envelope(&first, envelope("b", 2)).await.expect("published");
@@ -72,14 +84,17 @@ pub async fn o5_a_publish_in_a_handler_continues_the_trace(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// Outside of handlers a caller says which trace it is, for all publishes of a future or for one record.
+/// Outside of handlers a caller says which trace it is, for all publishes of a future or for one
+/// record.
 pub async fn o5_a_scope_and_a_record_name_their_trace(ground: Ground) {
     let topic = ground.topic("orders");
     let bus = ground.bus("g").await;
     assert_eq!(trace::current(), None);
     let inner = async {
         assert_eq!(trace::current(), Some(context(2)));
-        trace::scope(context(3), bus.publish(&topic, Record::new("inner"))).await.expect("published");
+        trace::scope(context(3), bus.publish(&topic, Record::new("inner")))
+            .await
+            .expect("published");
         bus.publish(&topic, Record::new("outer")).await.expect("published");
         bus.publish(&topic, Record::new("own").with_trace(&context(4))).await.expect("published");
         let by_hand = Headers::from_iter([("Traceparent", context(5).to_string().as_bytes())]);
@@ -107,7 +122,8 @@ pub async fn o5_a_scope_and_a_record_name_their_trace(ground: Ground) {
     ground.end_clean(&bus).await;
 }
 
-/// A `traceparent` that breaks a rule is as good as none: the message is handled, and what follows has none.
+/// A `traceparent` that breaks a rule is as good as none: the message is handled, and what follows
+/// has none.
 pub async fn o5_a_trace_context_that_cannot_be_read_loses_nothing(ground: Ground) {
     let (topic, next) = (ground.topic("raw"), ground.topic("next"));
     let (bus, seen) = (ground.bus("g").await, Seen::new());
@@ -123,12 +139,24 @@ pub async fn o5_a_trace_context_that_cannot_be_read_loses_nothing(ground: Ground
     };
     bus.subscribe(&topic, handler).await.expect("subscribes");
     let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
-    let bad = ["", "00", "no trace", "00-0-0-00", &good.to_uppercase(), &format!("{good}-"), &"0".repeat(1_000)];
+    let bad = [
+        "",
+        "00",
+        "no trace",
+        "00-0-0-00",
+        &good.to_uppercase(),
+        &format!("{good}-"),
+        &"0".repeat(1_000),
+    ];
     for (number, parent) in bad.iter().enumerate() {
-        let headers = Headers::from_iter([("traceparent", parent.as_bytes()), ("tracestate", b"a=1")]);
-        bus.publish(&topic, Record::new(number.to_string()).with_headers(headers)).await.expect("published");
+        let headers =
+            Headers::from_iter([("traceparent", parent.as_bytes()), ("tracestate", b"a=1")]);
+        bus.publish(&topic, Record::new(number.to_string()).with_headers(headers))
+            .await
+            .expect("published");
     }
-    let twice = Headers::from_iter([("traceparent", good.as_bytes()), ("traceparent", good.as_bytes())]);
+    let twice =
+        Headers::from_iter([("traceparent", good.as_bytes()), ("traceparent", good.as_bytes())]);
     bus.publish(&topic, Record::new("twice").with_headers(twice)).await.expect("published");
     seen.reached(bad.len() + 1).await;
     for message in ground.audit(&next, bad.len() + 1).await {
@@ -151,7 +179,9 @@ pub async fn o5_retries_and_dead_letters_keep_the_trace(ground: Ground) {
         }
     });
     bus.subscription(&topic).dead_letter(&dead).envelopes(handler).await.expect("subscribes");
-    trace::scope(context(1), bus.publish_envelope(&topic, envelope("a", 1))).await.expect("published");
+    trace::scope(context(1), bus.publish_envelope(&topic, envelope("a", 1)))
+        .await
+        .expect("published");
     let letter = ground.audit(&dead, 1).await.remove(0);
     assert_eq!(context_of(&letter), Some(context(1)));
     assert_eq!(seen.all(), [1, 2, 3].map(|attempt| (attempt, Some(context(1)))));
@@ -192,7 +222,8 @@ pub async fn o5_each_delivery_has_a_span(ground: Ground) {
     };
     bus.subscribe(&raw, handler).await.expect("subscribes");
     let (sent, given) = (envelope("a", 1), context(1));
-    let receipt = trace::scope(given.clone(), bus.publish_envelope(&events, &sent)).await.expect("published");
+    let receipt =
+        trace::scope(given.clone(), bus.publish_envelope(&events, &sent)).await.expect("published");
     seen.reached(2).await;
     for body in ["good", "fail", "panic"] {
         bus.publish(&raw, Record::new(body).with_key("k")).await.expect("published");
@@ -202,7 +233,10 @@ pub async fn o5_each_delivery_has_a_span(ground: Ground) {
     let backend = ground.broker(&ground.config("look")).await.backend();
     let (partition, offset) = (receipt.partition.to_string(), receipt.offset.to_string());
     let (name, group) = (format!("process {events}"), ground.config("g").group);
-    let span = spans.iter().find(|span| span.field("messaging.destination.name") == &*events).expect("a span");
+    let span = spans
+        .iter()
+        .find(|span| span.field("messaging.destination.name") == &*events)
+        .expect("a span");
     for (field, value) in [
         ("otel.name", &*name),
         ("otel.kind", "consumer"),
@@ -225,11 +259,16 @@ pub async fn o5_each_delivery_has_a_span(ground: Ground) {
         assert_eq!(span.field(field), value, "{field} in {span:#?}");
     }
     assert_eq!((span.name, span.target), ("process", "buslane::delivery"));
-    let of_raw: Vec<_> = spans.iter().filter(|span| span.field("messaging.destination.name") == &*raw).collect();
+    let of_raw: Vec<_> =
+        spans.iter().filter(|span| span.field("messaging.destination.name") == &*raw).collect();
     let outcomes: Vec<_> = of_raw.iter().map(|span| span.field("buslane.outcome")).collect();
     assert_eq!(outcomes, ["ok", "failed", "panicked"]);
-    assert!(of_raw.iter().all(|span| span.entered >= 2 && span.field("trace_id").is_empty()), "{of_raw:?}");
-    let lines: Vec<_> = ground.journal.saying("in the handler").iter().map(|line| line.span).collect();
+    assert!(
+        of_raw.iter().all(|span| span.entered >= 2 && span.field("trace_id").is_empty()),
+        "{of_raw:?}"
+    );
+    let lines: Vec<_> =
+        ground.journal.saying("in the handler").iter().map(|line| line.span).collect();
     assert_eq!(lines, of_raw.iter().map(|span| span.number).collect::<Vec<_>>());
     ground.end_clean(&bus).await;
 }
@@ -247,13 +286,17 @@ pub async fn o5_a_delivery_that_is_tried_again_has_one_span(ground: Ground) {
     publish(&bus, &topic, &[envelope("a", 0), envelope("a", 1)]).await;
     ground.settled("g", &[&topic]).await;
     let spans = ended_spans(&ground, 2).await;
-    let told =
-        |span: &SpanSeen| ["buslane.outcome", "buslane.attempt", "error.type"].map(|name| span.field(name).to_owned());
+    let told = |span: &SpanSeen| {
+        ["buslane.outcome", "buslane.attempt", "error.type"].map(|name| span.field(name).to_owned())
+    };
     assert_eq!(told(&spans[0]), ["failed", "3", "failed"]);
     assert_eq!(told(&spans[1]), ["ok", "1", ""]);
     for text in ["envelope failed", "dead letter written"] {
         let lines = ground.journal.saying(text);
-        assert!(!lines.is_empty() && lines.iter().all(|line| line.span == spans[0].number), "{lines:?}");
+        assert!(
+            !lines.is_empty() && lines.iter().all(|line| line.span == spans[0].number),
+            "{lines:?}"
+        );
     }
     ground.end_clean(&bus).await;
 }
@@ -274,7 +317,8 @@ impl Tracer for Numbers {
     }
 }
 
-/// The tracer hears of each delivery before its span is entered, and what it names goes before what the message says.
+/// The tracer hears of each delivery before its span is entered, and what it names goes before what
+/// the message says.
 pub async fn o5_a_tracer_names_the_contexts(ground: Ground) {
     let (first, next) = (ground.topic("first"), ground.topic("next"));
     let bus = ground.bus("g").await;
@@ -290,11 +334,15 @@ pub async fn o5_a_tracer_names_the_contexts(ground: Ground) {
     bus.subscribe(&first, handler).await.expect("subscribes");
     for (body, trace) in [("1", Some(context(1))), ("2", None)] {
         let record = Record::new(body);
-        let record = trace.map_or_else(|| record.clone(), |trace| record.clone().with_trace(&trace));
+        let record =
+            trace.map_or_else(|| record.clone(), |trace| record.clone().with_trace(&trace));
         bus.publish(&first, record).await.expect("published");
         ground.settled("g", &[&first]).await;
     }
     let contexts: Vec<_> = ground.audit(&next, 2).await.iter().map(context_of).collect();
-    assert!(contexts.contains(&Some(context(101))) && contexts.contains(&Some(context(102))), "{contexts:?}");
+    assert!(
+        contexts.contains(&Some(context(101))) && contexts.contains(&Some(context(102))),
+        "{contexts:?}"
+    );
     ground.end_clean(&bus).await;
 }

@@ -38,14 +38,17 @@ pub async fn d2_everything_at_once_loses_nothing(ground: Ground) {
         }
     }
     ground.settled("g", &[&topic]).await;
-    crate::deadline::until("nothing is open", || one.pool_stats().open + two.pool_stats().open == 0).await;
+    crate::deadline::until("nothing is open", || {
+        one.pool_stats().open + two.pool_stats().open == 0
+    })
+    .await;
     check_order(&seen.all(), 30, 50);
     ground.end_clean(&one).await;
     ground.end_clean(&two).await;
 }
 
-/// Partitions are revoked while their messages fail: what fails when it is revoked is not passed by what stood
-/// behind it.
+/// Partitions are revoked while their messages fail: what fails when it is revoked is not passed by
+/// what stood behind it.
 pub async fn k3_a_failure_in_a_rebalance_keeps_the_order(ground: Ground) {
     let topic = ground.topic("orders");
     let (seen, bus) = (Seen::<Note>::new(), ground.bus("g").await);

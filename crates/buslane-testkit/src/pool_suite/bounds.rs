@@ -14,9 +14,13 @@ use buslane_lanes::Bounds;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// A pool with these bounds, the gate that its handlers wait for, and the ledger of its jobs.
-fn gated_pool(fixture: &dyn PoolFixture, bounds: Bounds) -> (Arc<dyn Pool>, Arc<Gate>, Arc<Ledger>) {
+fn gated_pool(
+    fixture: &dyn PoolFixture,
+    bounds: Bounds,
+) -> (Arc<dyn Pool>, Arc<Gate>, Arc<Ledger>) {
     let gate = Arc::new(Gate::default());
-    let options = PoolOptions { bounds, default_handler: Some(gated(&gate)), ..PoolOptions::default() };
+    let options =
+        PoolOptions { bounds, default_handler: Some(gated(&gate)), ..PoolOptions::default() };
     (fixture.pool(options), gate, Ledger::new())
 }
 
@@ -38,7 +42,8 @@ pub async fn p1_pool_holds_exactly_workers_times_size(fixture: &dyn PoolFixture)
 
 /// The bound of one lane does not concern the others.
 pub async fn p3_full_lane_refuses_its_own_key_alone(fixture: &dyn PoolFixture) {
-    let (pool, gate, ledger) = gated_pool(fixture, Bounds { lane_messages: 3, ..Bounds::default() });
+    let (pool, gate, ledger) =
+        gated_pool(fixture, Bounds { lane_messages: 3, ..Bounds::default() });
     for sequence in 1..=3 {
         assert_eq!(try_one(&*pool, job(&ledger, 7, sequence)), Ok(()));
     }
@@ -116,7 +121,8 @@ pub async fn p3_oversized_message_is_admitted_alone(fixture: &dyn PoolFixture) {
 
 /// A wait belongs to its submitter: who has room goes past it.
 pub async fn p3_others_are_admitted_while_one_submitter_waits(fixture: &dyn PoolFixture) {
-    let (pool, gate, ledger) = gated_pool(fixture, Bounds { lane_messages: 1, ..Bounds::default() });
+    let (pool, gate, ledger) =
+        gated_pool(fixture, Bounds { lane_messages: 1, ..Bounds::default() });
     assert_eq!(try_one(&*pool, job(&ledger, 1, 1)), Ok(()));
     let mut second = VecDeque::from([job(&ledger, 1, 2)]);
     let mut waiting = pool.submit(&mut second);
@@ -172,8 +178,8 @@ pub async fn p3_room_wakes_every_submitter(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), vec![End::Ok; 322]);
 }
 
-/// Messages that have ended make room at once, also while the next one of their worker blocks its thread. On one
-/// thread or on all of them.
+/// Messages that have ended make room at once, also while the next one of their worker blocks its
+/// thread. On one thread or on all of them.
 pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture) {
     for keys in [1, 2] {
         let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
@@ -190,7 +196,11 @@ pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture)
             })
         };
         let bounds = Bounds { lane_messages: 4, ..Bounds::default() };
-        let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+        let pool = fixture.pool(PoolOptions {
+            bounds,
+            default_handler: Some(handler),
+            ..PoolOptions::default()
+        });
         let ledger = Ledger::new();
         for key in 0..keys {
             submit_all(&*pool, (1..=4).map(|n| job(&ledger, key, n))).await;
@@ -198,9 +208,16 @@ pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture)
         until("every key blocks", || entered.get() as u64 == keys).await;
         for key in 0..keys {
             for sequence in [5, 6] {
-                assert_eq!(try_one(&*pool, job(&ledger, key, sequence)), Ok(()), "two of key {key} have ended");
+                assert_eq!(
+                    try_one(&*pool, job(&ledger, key, sequence)),
+                    Ok(()),
+                    "two of key {key} have ended"
+                );
             }
-            assert_eq!(try_one(&*pool, job(&ledger, key, 7)), Err(SubmitError::LaneFull { limit: 4 }));
+            assert_eq!(
+                try_one(&*pool, job(&ledger, key, 7)),
+                Err(SubmitError::LaneFull { limit: 4 })
+            );
         }
         barrier.open();
         stop_well(&*pool).await;
@@ -215,15 +232,20 @@ pub async fn p3_open_work_never_exceeds_the_bounds(fixture: &dyn PoolFixture) {
         }
     });
     let bounds = Bounds { messages: 50, bytes: 40 * 50, lane_messages: 5, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        bounds,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     let submitters: Vec<_> = (0..4)
         .map(|submitter| {
             let (pool, ledger) = (Arc::clone(&pool), Arc::clone(&ledger));
             tokio::spawn(async move {
                 for n in 0..50 {
-                    let jobs: Vec<Job> =
-                        (0..20).map(|at| job_of_bytes(&ledger, submitter * 10 + at % 10, n * 20 + at, 64)).collect();
+                    let jobs: Vec<Job> = (0..20)
+                        .map(|at| job_of_bytes(&ledger, submitter * 10 + at % 10, n * 20 + at, 64))
+                        .collect();
                     submit_all(&*pool, jobs).await;
                 }
             })

@@ -1,5 +1,5 @@
-//! No key waits for another while a worker is free. Nothing here is measured: where a key waited for one that waits
-//! for it, the scenario would not end.
+//! No key waits for another while a worker is free. Nothing here is measured: where a key waited
+//! for one that waits for it, the scenario would not end.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -37,7 +37,11 @@ pub async fn p9_waiting_key_does_not_delay_the_others(fixture: &dyn PoolFixture)
             }
         })
     };
-    let pool = fixture.pool(PoolOptions { workers: 2, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        workers: 2,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     let slow = (0..5).map(|n| job(&ledger, SLOW, n)).collect::<Vec<_>>();
     submit_all(&*pool, slow.into_iter().chain((0..1_000).map(|n| job(&ledger, n % 100, n)))).await;
@@ -52,7 +56,8 @@ pub async fn p9_blocking_key_does_not_delay_the_others(fixture: &dyn PoolFixture
         for slow_at in [0, 1, 50, 100] {
             let (others_done, barrier) = (Arc::new(Count::default()), Arc::new(Barrier::default()));
             let handler = blocking_until_done(&others_done, &barrier, 100, |_| false);
-            let options = PoolOptions { workers, default_handler: Some(handler), ..PoolOptions::default() };
+            let options =
+                PoolOptions { workers, default_handler: Some(handler), ..PoolOptions::default() };
             let pool = fixture.pool(options);
             let ledger = Ledger::new();
             let mut jobs: Vec<_> = (0..100).map(|key| job(&ledger, key, 1)).collect();
@@ -64,12 +69,14 @@ pub async fn p9_blocking_key_does_not_delay_the_others(fixture: &dyn PoolFixture
     }
 }
 
-/// As before, and the other keys wait for each other too: each needs a worker of its own at the same time.
+/// As before, and the other keys wait for each other too: each needs a worker of its own at the
+/// same time.
 pub async fn p9_blocking_key_does_not_delay_waiting_ones(fixture: &dyn PoolFixture) {
     for slow_at in [0, 1, 2, 3, 10, 50, 99, 100] {
         let (others_done, barrier) = (Arc::new(Count::default()), Arc::new(Barrier::default()));
         let handler = blocking_until_done(&others_done, &barrier, 100, |_| true);
-        let options = PoolOptions { workers: 128, default_handler: Some(handler), ..PoolOptions::default() };
+        let options =
+            PoolOptions { workers: 128, default_handler: Some(handler), ..PoolOptions::default() };
         let pool = fixture.pool(options);
         let ledger = Ledger::new();
         let mut jobs: Vec<_> = (0..100).map(|key| job(&ledger, key, 1)).collect();
@@ -80,17 +87,19 @@ pub async fn p9_blocking_key_does_not_delay_waiting_ones(fixture: &dyn PoolFixtu
     }
 }
 
-/// A handler of which the slow key blocks its thread until `count` others are done. Those that `meet` wait until all
-/// of them have begun.
+/// A handler of which the slow key blocks its thread until `count` others are done. Those that
+/// `meet` wait until all of them have begun.
 fn blocking_until_done(
     others_done: &Arc<Count>,
     barrier: &Arc<Barrier>,
     count: usize,
     meet: fn(u64) -> bool,
 ) -> Arc<dyn ErasedHandler> {
-    let (others_done, barrier, begun) = (Arc::clone(others_done), Arc::clone(barrier), Arc::new(Count::default()));
+    let (others_done, barrier, begun) =
+        (Arc::clone(others_done), Arc::clone(barrier), Arc::new(Count::default()));
     erase(Kind::Regular, move |message: Message| {
-        let (others_done, barrier, begun) = (Arc::clone(&others_done), Arc::clone(&barrier), Arc::clone(&begun));
+        let (others_done, barrier, begun) =
+            (Arc::clone(&others_done), Arc::clone(&barrier), Arc::clone(&begun));
         async move {
             let (key, _) = key_and_sequence(&message);
             if key == SLOW {
@@ -99,8 +108,8 @@ fn blocking_until_done(
             }
             if meet(key) {
                 begun.add();
-                // Also the last one waits. A task that it has woken and that tokio has queued behind this one would
-                // not run while this thread is blocked.
+                // Also the last one waits. A task that it has woken and that tokio has queued
+                // behind this one would not run while this thread is blocked.
                 requeue().await;
                 begun.reached(count).await;
             }
@@ -111,15 +120,19 @@ fn blocking_until_done(
     })
 }
 
-/// Keys whose messages have ended take new ones, while the worker that ran them blocks its thread with another.
+/// Keys whose messages have ended take new ones, while the worker that ran them blocks its thread
+/// with another.
 pub async fn p9_blocked_thread_does_not_hold_finished_keys(fixture: &dyn PoolFixture) {
     for round in 0..30 {
-        let (entered, first, all) = (Arc::new(Barrier::default()), Count::default(), Count::default());
+        let (entered, first, all) =
+            (Arc::new(Barrier::default()), Count::default(), Count::default());
         let (leave, counts) = (Arc::new(Barrier::default()), Arc::new((first, all)));
         let handler = {
-            let (leave, counts, entered) = (Arc::clone(&leave), Arc::clone(&counts), Arc::clone(&entered));
+            let (leave, counts, entered) =
+                (Arc::clone(&leave), Arc::clone(&counts), Arc::clone(&entered));
             erase(Kind::Regular, move |message: Message| {
-                let (leave, counts, entered) = (Arc::clone(&leave), Arc::clone(&counts), Arc::clone(&entered));
+                let (leave, counts, entered) =
+                    (Arc::clone(&leave), Arc::clone(&counts), Arc::clone(&entered));
                 async move {
                     let (key, sequence) = key_and_sequence(&message);
                     if key == SLOW {
@@ -138,7 +151,8 @@ pub async fn p9_blocked_thread_does_not_hold_finished_keys(fixture: &dyn PoolFix
                 }
             })
         };
-        let options = PoolOptions { workers: 16, default_handler: Some(handler), ..PoolOptions::default() };
+        let options =
+            PoolOptions { workers: 16, default_handler: Some(handler), ..PoolOptions::default() };
         let pool = fixture.pool(options);
         let ledger = Ledger::new();
         let mut jobs: Vec<_> = (0..10).map(|key| job(&ledger, key, 1)).collect();
@@ -156,7 +170,8 @@ pub async fn p9_blocked_thread_does_not_hold_finished_keys(fixture: &dyn PoolFix
     }
 }
 
-/// Two handlers that compute run at the same time: each blocks its thread until the other has begun.
+/// Two handlers that compute run at the same time: each blocks its thread until the other has
+/// begun.
 pub async fn p9_handlers_that_compute_use_every_thread(fixture: &dyn PoolFixture) {
     const ROUNDS: u64 = 50;
     let gates: Arc<Vec<[Barrier; 2]>> = Arc::new((0..ROUNDS).map(|_| Default::default()).collect());
@@ -171,7 +186,11 @@ pub async fn p9_handlers_that_compute_use_every_thread(fixture: &dyn PoolFixture
             assert!(gates[round][1 - mine].block(), "the other one has begun");
         }
     });
-    let pool = fixture.pool(PoolOptions { workers: 8, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        workers: 8,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     for round in 0..ROUNDS {
         let rest = (0..round % 7).map(|key| job(&ledger, key, round)).collect::<Vec<_>>();
@@ -204,7 +223,11 @@ pub async fn p9_all_workers_but_one_may_be_slow(fixture: &dyn PoolFixture) {
             }
         })
     };
-    let pool = fixture.pool(PoolOptions { workers: 8, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        workers: 8,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..7).map(|n| job(&ledger, SLOW + n, 1))).await;
     within(LIMIT, "the slow keys have begun", slow_begun.reached(7)).await;
@@ -228,7 +251,11 @@ pub async fn p9_keys_of_one_slot_both_make_progress(fixture: &dyn PoolFixture) {
             }
         });
         let mode = Mode::Fixed(slots);
-        let pool = fixture.pool(PoolOptions { mode, default_handler: Some(handler), ..PoolOptions::default() });
+        let pool = fixture.pool(PoolOptions {
+            mode,
+            default_handler: Some(handler),
+            ..PoolOptions::default()
+        });
         let ledger = Ledger::new();
         submit_all(&*pool, (0..1_000).map(|n| job(&ledger, n % 20, n / 20 + 1))).await;
         stop_well(&*pool).await;
@@ -237,7 +264,8 @@ pub async fn p9_keys_of_one_slot_both_make_progress(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A key that waits for its retry takes no worker, and one that blocks its thread does not keep it from being due.
+/// A key that waits for its retry takes no worker, and one that blocks its thread does not keep it
+/// from being due.
 pub async fn p9_retrying_key_does_not_delay_the_others(fixture: &dyn PoolFixture) {
     for round in 0..20 {
         let (retried, others_done) = (Arc::new(Barrier::default()), Arc::new(Gate::default()));
@@ -248,7 +276,9 @@ pub async fn p9_retrying_key_does_not_delay_the_others(fixture: &dyn PoolFixture
                 async move {
                     let message = attempt.message;
                     match key_and_sequence(&message).0 {
-                        0 if message.attempt < 3 => return again(Duration::from_micros(500), false, None),
+                        0 if message.attempt < 3 => {
+                            return again(Duration::from_micros(500), false, None);
+                        }
                         0 => retried.open(),
                         SLOW => assert!(retried.block(), "the retry is not held up"),
                         _ => others_done.wait().await,
@@ -257,7 +287,8 @@ pub async fn p9_retrying_key_does_not_delay_the_others(fixture: &dyn PoolFixture
                 }
             })
         };
-        let options = PoolOptions { workers: 8, default_handler: Some(handler), ..PoolOptions::default() };
+        let options =
+            PoolOptions { workers: 8, default_handler: Some(handler), ..PoolOptions::default() };
         let pool = fixture.pool(options);
         let ledger = Ledger::new();
         let mut jobs: Vec<_> = (0..6).map(|key| job(&ledger, key, 1)).collect();

@@ -27,7 +27,8 @@ pub async fn p4_own_handler_goes_before_the_default(fixture: &dyn PoolFixture) {
             async {}
         })
     };
-    let pool = fixture.pool(PoolOptions { default_handler: Some(counting(&default)), ..PoolOptions::default() });
+    let pool = fixture
+        .pool(PoolOptions { default_handler: Some(counting(&default)), ..PoolOptions::default() });
     let ledger = Ledger::new();
     let handler = counting(&own);
     let jobs = (0..30).map(|n| {
@@ -39,7 +40,8 @@ pub async fn p4_own_handler_goes_before_the_default(fixture: &dyn PoolFixture) {
     assert_eq!((own.get(), default.get()), (10, 20));
 }
 
-/// Without any handler a job is refused, stays with the caller, and holds up nothing that came before it.
+/// Without any handler a job is refused, stays with the caller, and holds up nothing that came
+/// before it.
 pub async fn p4_no_handler_is_refused_in_fixed_words(fixture: &dyn PoolFixture) {
     let pool = fixture.pool(PoolOptions::default());
     let ledger = Ledger::new();
@@ -49,7 +51,10 @@ pub async fn p4_no_handler_is_refused_in_fixed_words(fixture: &dyn PoolFixture) 
         batch[at].handler = Some(Arc::clone(&handler));
     }
     let refused = pool.submit(&mut batch).await.expect_err("the third has no handler");
-    assert_eq!((refused, refused.to_string().as_str()), (SubmitError::NoHandler, "no handler available for message"));
+    assert_eq!(
+        (refused, refused.to_string().as_str()),
+        (SubmitError::NoHandler, "no handler available for message")
+    );
     assert!(!refused.is_temporary());
     assert_eq!(batch.iter().map(|job| job.message.offset).collect::<Vec<_>>(), [2, 3, 4]);
     ledger.settled(2).await;
@@ -76,7 +81,9 @@ pub async fn p5_every_job_settles_exactly_once(fixture: &dyn PoolFixture) {
     let handlers = [script(Kind::Regular), script(Kind::Envelope)];
     let pool = fixture.pool(PoolOptions { workers: 16, ..PoolOptions::default() });
     let ledger = Ledger::new();
-    let jobs = (0..2_000).map(|n| job(&ledger, n % 97, n).with_handler(Arc::clone(&handlers[usize::from(n % 4 == 3)])));
+    let jobs = (0..2_000).map(|n| {
+        job(&ledger, n % 97, n).with_handler(Arc::clone(&handlers[usize::from(n % 4 == 3)]))
+    });
     submit_all(&*pool, jobs).await;
     stop_well(&*pool).await;
     let expected: Vec<End> = (0..2_000)
@@ -88,11 +95,16 @@ pub async fn p5_every_job_settles_exactly_once(fixture: &dyn PoolFixture) {
         .collect();
     assert_eq!(ledger.by_token(), expected);
     let stats = pool.stats();
-    assert_eq!((stats.accepted, stats.ok, stats.failed, stats.panicked), (2_000, 1_600, 200, 200), "{stats:?}");
+    assert_eq!(
+        (stats.accepted, stats.ok, stats.failed, stats.panicked),
+        (2_000, 1_600, 200, 200),
+        "{stats:?}"
+    );
     assert_eq!((stats.panics, stats.abandoned), (200, 0), "{stats:?}");
 }
 
-/// A pool that is dropped abandons what it holds, and nothing runs that stood behind what was cut off.
+/// A pool that is dropped abandons what it holds, and nothing runs that stood behind what was cut
+/// off.
 pub async fn p5_dropping_the_pool_abandons_what_is_open(fixture: &dyn PoolFixture) {
     let started = Arc::new(Count::default());
     let handler = {
@@ -105,8 +117,11 @@ pub async fn p5_dropping_the_pool_abandons_what_is_open(fixture: &dyn PoolFixtur
     for _ in 0..20 {
         let before = started.get();
         // Some workers are idle: they must not take over the lanes of those that are cut off.
-        let options =
-            PoolOptions { workers: 64, default_handler: Some(Arc::clone(&handler)), ..PoolOptions::default() };
+        let options = PoolOptions {
+            workers: 64,
+            default_handler: Some(Arc::clone(&handler)),
+            ..PoolOptions::default()
+        };
         let pool = fixture.pool(options);
         let ledger = Ledger::new();
         submit_all(&*pool, (0..40).map(|n| job(&ledger, n % 10, n))).await;
@@ -126,7 +141,11 @@ pub async fn p6_error_is_reported_and_is_no_panic(fixture: &dyn PoolFixture) {
             5 => Ok(()),
             n => Err(format!("failure {n}")),
         });
-        let pool = fixture.pool(PoolOptions { workers: 1, default_handler: Some(handler), ..PoolOptions::default() });
+        let pool = fixture.pool(PoolOptions {
+            workers: 1,
+            default_handler: Some(handler),
+            ..PoolOptions::default()
+        });
         let ledger = Ledger::new();
         submit_all(&*pool, (0..6).map(|n| job(&ledger, 1, n))).await;
         stop_well(&*pool).await;
@@ -138,7 +157,8 @@ pub async fn p6_error_is_reported_and_is_no_panic(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A handler gets its message as it was submitted, as the first attempt, with the kind of its subscription.
+/// A handler gets its message as it was submitted, as the first attempt, with the kind of its
+/// subscription.
 pub async fn p11_handler_sees_the_same_message(fixture: &dyn PoolFixture) {
     let seen: Arc<Mutex<Vec<(Message, bool)>>> = Arc::default();
     let log = Arc::clone(&seen);
@@ -147,7 +167,8 @@ pub async fn p11_handler_sees_the_same_message(fixture: &dyn PoolFixture) {
         log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((message, task));
         async {}
     });
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..10).map(|n| job(&ledger, 3, n))).await;
     stop_well(&*pool).await;
@@ -157,7 +178,10 @@ pub async fn p11_handler_sees_the_same_message(fixture: &dyn PoolFixture) {
         let sent = message(3, n);
         assert_eq!((message_seen.attempt, message_seen.kind), (1, Kind::Envelope));
         assert_eq!((message_seen.offset, &message_seen.payload), (n, &sent.payload));
-        assert_eq!((message_seen.source.to_string(), message_seen.headers.is_empty()), (sent.source.to_string(), true));
+        assert_eq!(
+            (message_seen.source.to_string(), message_seen.headers.is_empty()),
+            (sent.source.to_string(), true)
+        );
         assert!(task, "a handler may use what needs a task");
     }
 }
@@ -214,11 +238,13 @@ pub async fn t3_pools_leave_no_task_behind(fixture: &dyn PoolFixture) {
     let before = leak::tasks();
     let handler = erase(Kind::Regular, async |_: Message| tokio::task::yield_now().await);
     for round in 0..25 {
-        let options = PoolOptions { default_handler: Some(Arc::clone(&handler)), ..PoolOptions::default() };
+        let options =
+            PoolOptions { default_handler: Some(Arc::clone(&handler)), ..PoolOptions::default() };
         let pools = [fixture.pool(options.clone()), fixture.pool(options)];
         let ledger = Ledger::new();
         for pool in &pools[..round % 3] {
-            let jobs = (0..50).map(|n| Job::new(lane(n % 5), message(n % 5, n), ledger.settlement()));
+            let jobs =
+                (0..50).map(|n| Job::new(lane(n % 5), message(n % 5, n), ledger.settlement()));
             submit_all(&**pool, jobs).await;
         }
         for pool in &pools[..round % 2 + 1] {

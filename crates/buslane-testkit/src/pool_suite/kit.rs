@@ -7,8 +7,8 @@ use crate::{
     signal::Gate,
 };
 use buslane_core::{
-    AttemptSlot, ErasedHandler, Job, JobState, Kind, Message, Outcome, Pool, Retry, Step, SubmitError, Topic, erase,
-    stable_hash,
+    AttemptSlot, ErasedHandler, Job, JobState, Kind, Message, Outcome, Pool, Retry, Step,
+    SubmitError, Topic, erase, stable_hash,
 };
 use std::{
     collections::VecDeque,
@@ -83,7 +83,11 @@ pub async fn stop_well(pool: &dyn Pool) {
     let report = within(LIMIT, "the pool stops", pool.stop(LIMIT)).await;
     assert_eq!((report.abandoned, report.stragglers), (0, 0), "{report:?}");
     let stats = pool.stats();
-    assert_eq!((stats.open, stats.open_bytes, stats.lanes, stats.parked), (0, 0, 0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.open, stats.open_bytes, stats.lanes, stats.parked),
+        (0, 0, 0, 0),
+        "{stats:?}"
+    );
 }
 
 /// Polls a future once and finds it waiting.
@@ -110,8 +114,8 @@ pub fn gated(gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
     })
 }
 
-/// Goes to the end of the executor's queue. tokio's own `yield_now` wakes the task only when its thread looks for work
-/// again, which a thread that blocks does not do.
+/// Goes to the end of the executor's queue. tokio's own `yield_now` wakes the task only when its
+/// thread looks for work again, which a thread that blocks does not do.
 pub async fn requeue() {
     let mut waited = false;
     poll_fn(|cx| {
@@ -124,7 +128,8 @@ pub async fn requeue() {
     .await;
 }
 
-/// What an attempt of a [`scripted`] handler gets: its message and what the last attempt left behind.
+/// What an attempt of a [`scripted`] handler gets: its message and what the last attempt left
+/// behind.
 pub struct Attempt {
     /// The message, with the number of the attempt.
     pub message: Message,
@@ -164,7 +169,13 @@ where
 /// The step of an attempt that is followed by another.
 #[must_use]
 pub fn again(delay: Duration, blocked: bool, state: Option<Box<JobState>>) -> Step {
-    Step::Again(Box::new(Retry { delay, is_retry: true, outcome: Outcome::Failed("not yet".into()), blocked, state }))
+    Step::Again(Box::new(Retry {
+        delay,
+        is_retry: true,
+        outcome: Outcome::Failed("not yet".into()),
+        blocked,
+        state,
+    }))
 }
 
 /// The step of an attempt that succeeds.

@@ -1,5 +1,5 @@
-//! What a rendered page must say of a pool's traffic. Not a part of `pool_suite!`, because it needs a recorder, and
-//! the pool's handles are bound when it is made.
+//! What a rendered page must say of a pool's traffic. Not a part of `pool_suite!`, because it needs
+//! a recorder, and the pool's handles are bound when it is made.
 
 use super::kit::{job, submit_all};
 use crate::{
@@ -16,17 +16,24 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 /// When the value is not a number.
 #[must_use]
 pub fn value_of(page: &str, series: &str) -> Option<f64> {
-    let line = page.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    let line = page
+        .lines()
+        .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
     Some(line[series.len() + 1..].trim().parse().expect("a number"))
 }
 
-/// Runs traffic of every kind through a pool without a default handler, stops it, and compares what `page` renders
-/// with it. `prefix` is `memory_eventbus_keyed_pool` or its like; `restarts` says how often workers are restarted by
-/// three panics of regular messages.
+/// Runs traffic of every kind through a pool without a default handler, stops it, and compares what
+/// `page` renders with it. `prefix` is `memory_eventbus_keyed_pool` or its like; `restarts` says
+/// how often workers are restarted by three panics of regular messages.
 ///
 /// # Panics
 /// When the page says anything else.
-pub async fn page_equals_traffic(pool: &dyn Pool, prefix: &str, restarts: u32, page: impl Fn() -> String) {
+pub async fn page_equals_traffic(
+    pool: &dyn Pool,
+    prefix: &str,
+    restarts: u32,
+    page: impl Fn() -> String,
+) {
     let (gate, entered) = (Arc::new(Gate::default()), Arc::new(Count::default()));
     let script = |kind| {
         erase(kind, async |message: Message| match message.offset % 10 {
@@ -50,13 +57,16 @@ pub async fn page_equals_traffic(pool: &dyn Pool, prefix: &str, restarts: u32, p
     let ledger = Ledger::new();
 
     // 30 regular messages and 50 envelopes: 64 end well, 8 fail, 3 and 5 panic.
-    let jobs = (0..80).map(|n| job(&ledger, n % 7, n).with_handler(Arc::clone(&handlers[usize::from(n >= 30)])));
+    let jobs = (0..80)
+        .map(|n| job(&ledger, n % 7, n).with_handler(Arc::clone(&handlers[usize::from(n >= 30)])));
     submit_all(pool, jobs).await;
     ledger.settled(80).await;
     until("the page has heard of it", || value("inbox_depth") == Some(0.0)).await;
     // A worker is restarted behind its message's settlement, and a pool that stops restarts nobody.
-    until("they are back", || value("actor_restarted_total").unwrap_or(0.0) >= f64::from(restarts)).await;
-    // 4 more wait, so that the gauges have something to say, and end badly: the pool stops without them.
+    until("they are back", || value("actor_restarted_total").unwrap_or(0.0) >= f64::from(restarts))
+        .await;
+    // 4 more wait, so that the gauges have something to say, and end badly: the pool stops without
+    // them.
     submit_all(pool, (0..4).map(|n| job(&ledger, n, n).with_handler(Arc::clone(&waiting)))).await;
     within(LIMIT, "they have begun", entered.reached(1)).await;
     let capacity = pool.stats().capacity;

@@ -12,7 +12,8 @@ use buslane_core::{ErasedHandler, Kind, Message, erase};
 use buslane_lanes::{Bounds, Mode};
 use std::{sync::Arc, time::Duration};
 
-/// A handler that at times returns at once, yields, sleeps, computes, fails or panics, whatever message it is.
+/// A handler that at times returns at once, yields, sleeps, computes, fails or panics, whatever
+/// message it is.
 fn mixed(kind: Kind, recorder: &Arc<Recorder>) -> Arc<dyn ErasedHandler> {
     let recorder = Arc::clone(recorder);
     erase(kind, move |message: Message| {
@@ -42,13 +43,15 @@ async fn mixed_load(fixture: &dyn PoolFixture, options: PoolOptions) {
     let ledger = Ledger::new();
     let submitters: Vec<_> = (0..4)
         .map(|submitter| {
-            let (pool, ledger, handlers) = (Arc::clone(&pool), Arc::clone(&ledger), handlers.clone());
+            let (pool, ledger, handlers) =
+                (Arc::clone(&pool), Arc::clone(&ledger), handlers.clone());
             tokio::spawn(async move {
                 // Every submitter has keys of its own, and sends them in batches of many sizes.
                 let mut jobs = (1..=EACH).flat_map(|sequence| {
                     let (ledger, handlers) = (&ledger, &handlers);
                     (submitter..KEYS).step_by(4).map(move |key| {
-                        job(ledger, key, sequence).with_handler(Arc::clone(&handlers[usize::from(key % 10 != 0)]))
+                        job(ledger, key, sequence)
+                            .with_handler(Arc::clone(&handlers[usize::from(key % 10 != 0)]))
                     })
                 });
                 for size in (1..200).cycle() {
@@ -80,7 +83,11 @@ pub async fn p11_order_holds_under_mixed_load(fixture: &dyn PoolFixture) {
 
 /// A thousand keys in 64 slots.
 pub async fn p11_order_holds_under_mixed_load_in_fixed_slots(fixture: &dyn PoolFixture) {
-    mixed_load(fixture, PoolOptions { workers: 64, mode: Mode::Fixed(64), ..PoolOptions::default() }).await;
+    mixed_load(
+        fixture,
+        PoolOptions { workers: 64, mode: Mode::Fixed(64), ..PoolOptions::default() },
+    )
+    .await;
 }
 
 /// A thousand keys, and hardly any room.
@@ -97,14 +104,18 @@ pub async fn p11_order_holds_for_one_hot_key(fixture: &dyn PoolFixture) {
         drop(log.visit(&message));
         async {}
     });
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
     for start in (1..=50_000).step_by(500) {
         submit_all(&*pool, (start..start + 500).map(|n| job(&ledger, 0, n))).await;
     }
     stop_well(&*pool).await;
     assert_eq!((recorder.handled(), recorder.violations()), (50_000, 0));
-    assert_eq!(ledger.ends().iter().map(|(token, _)| *token).collect::<Vec<_>>(), (0..50_000).collect::<Vec<_>>());
+    assert_eq!(
+        ledger.ends().iter().map(|(token, _)| *token).collect::<Vec<_>>(),
+        (0..50_000).collect::<Vec<_>>()
+    );
 }
 
 /// Whenever the figures are read, what was accepted has ended or is open.
@@ -119,7 +130,8 @@ pub async fn p5_conservation_holds_at_every_probe(fixture: &dyn PoolFixture) {
         tokio::spawn(async move {
             for n in 0..200 {
                 let handler = &handlers[usize::from(n % 2 == 0)];
-                let jobs = (0..100).map(|key| job(&ledger, key, n + 1).with_handler(Arc::clone(handler)));
+                let jobs =
+                    (0..100).map(|key| job(&ledger, key, n + 1).with_handler(Arc::clone(handler)));
                 submit_all(&*pool, jobs).await;
             }
         })
@@ -130,7 +142,10 @@ pub async fn p5_conservation_holds_at_every_probe(fixture: &dyn PoolFixture) {
         let stats = pool.stats();
         let ended = stats.ok + stats.failed + stats.panicked + stats.abandoned;
         assert_eq!(stats.accepted, ended + stats.open as u64, "{stats:?}");
-        assert!(stats.accepted >= last.accepted && stats.ok >= last.ok && stats.open <= 500, "{last:?} {stats:?}");
+        assert!(
+            stats.accepted >= last.accepted && stats.ok >= last.ok && stats.open <= 500,
+            "{last:?} {stats:?}"
+        );
         last = stats;
         probes += 1;
         tokio::task::yield_now().await;

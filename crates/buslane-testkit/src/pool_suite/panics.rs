@@ -10,7 +10,9 @@ use crate::{
     recorder::{Recorder, key_and_sequence},
     signal::Gate,
 };
-use buslane_core::{AttemptSlot, ErasedHandler, HandlerPanicked, Job, Kind, Message, Outcome, Pool, Step, erase};
+use buslane_core::{
+    AttemptSlot, ErasedHandler, HandlerPanicked, Job, Kind, Message, Outcome, Pool, Step, erase,
+};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -31,7 +33,11 @@ pub async fn p7_envelope_panic_is_reported_and_the_worker_goes_on(fixture: &dyn 
     let handler = erase(Kind::Envelope, async |message: Message| {
         assert!(message.offset.is_multiple_of(2), "odd {}", message.offset);
     });
-    let pool = fixture.pool(PoolOptions { workers: 1, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        workers: 1,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..15).map(|n| job(&ledger, 1, n))).await;
     stop_well(&*pool).await;
@@ -59,13 +65,20 @@ pub async fn p7_regular_panic_leaves_queued_work_in_order(fixture: &dyn PoolFixt
             }
         })
     };
-    let pool = fixture.pool(PoolOptions { workers: 1, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        workers: 1,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..150).map(|n| job(&ledger, 1, n))).await;
     assert_eq!(pool.stats().open, 150);
     gate.open();
     ledger.settled(150).await;
-    assert_eq!(*order.lock().unwrap_or_else(PoisonError::into_inner), (0..150).collect::<Vec<u64>>());
+    assert_eq!(
+        *order.lock().unwrap_or_else(PoisonError::into_inner),
+        (0..150).collect::<Vec<u64>>()
+    );
     let panicked = ledger.by_token().iter().filter(|end| matches!(end, End::Panicked(_))).count();
     assert_eq!(panicked, 3);
     restarts(&*pool, fixture, 3).await;
@@ -83,13 +96,18 @@ pub async fn p7_panic_at_any_point_of_a_handler(fixture: &dyn PoolFixture) {
                 assert!(message.offset % 4 != 3, "after the wait");
             }
         });
-        let pool = fixture.pool(PoolOptions { workers: 2, default_handler: Some(handler), ..PoolOptions::default() });
+        let pool = fixture.pool(PoolOptions {
+            workers: 2,
+            default_handler: Some(handler),
+            ..PoolOptions::default()
+        });
         let ledger = Ledger::new();
         submit_all(&*pool, (0..40).map(|n| job(&ledger, n % 3, n))).await;
         ledger.settled(40).await;
         let texts = ["before the future", "before the wait", "after the wait"];
         for (end, n) in ledger.by_token().into_iter().zip(0..) {
-            let expected = if n % 4 == 0 { End::Ok } else { End::Panicked(texts[n % 4 - 1].into()) };
+            let expected =
+                if n % 4 == 0 { End::Ok } else { End::Panicked(texts[n % 4 - 1].into()) };
             assert_eq!(end, expected, "message {n}, {kind}");
         }
         restarts(&*pool, fixture, if kind == Kind::Regular { 30 } else { 0 }).await;
@@ -98,7 +116,8 @@ pub async fn p7_panic_at_any_point_of_a_handler(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A panic outside of the handler's future is judged by the handler whose it is, not by the pool's default one.
+/// A panic outside of the handler's future is judged by the handler whose it is, not by the pool's
+/// default one.
 pub async fn p7_panic_outside_of_the_future_goes_to_its_own_handler(fixture: &dyn PoolFixture) {
     struct Brittle(Kind);
     impl ErasedHandler for Brittle {
@@ -114,11 +133,13 @@ pub async fn p7_panic_outside_of_the_future_goes_to_its_own_handler(fixture: &dy
     }
     let default = erase(Kind::Regular, async |_: Message| ());
     for default_handler in [None, Some(default)] {
-        let pool = fixture.pool(PoolOptions { workers: 1, default_handler, ..PoolOptions::default() });
+        let pool =
+            fixture.pool(PoolOptions { workers: 1, default_handler, ..PoolOptions::default() });
         let ledger = Ledger::new();
         let handlers: [Arc<dyn ErasedHandler>; 2] =
             [Arc::new(Brittle(Kind::Envelope)), Arc::new(Brittle(Kind::Regular))];
-        let jobs = (0..10).map(|n| job(&ledger, 1, n).with_handler(Arc::clone(&handlers[usize::from(n >= 8)])));
+        let jobs = (0..10)
+            .map(|n| job(&ledger, 1, n).with_handler(Arc::clone(&handlers[usize::from(n >= 8)])));
         submit_all(&*pool, jobs).await;
         ledger.settled(10).await;
         let mut expected = vec![End::Failed("envelope handler: no start".into()); 8];
@@ -154,12 +175,16 @@ pub async fn p7_panicked_attempt_may_be_retried(fixture: &dyn PoolFixture) {
             done()
         }
     });
-    let options = PoolOptions { default_handler: Some(Arc::new(Stubborn(script))), ..PoolOptions::default() };
+    let options =
+        PoolOptions { default_handler: Some(Arc::new(Stubborn(script))), ..PoolOptions::default() };
     let pool = fixture.pool(options);
     let ledger = Ledger::new();
     submit_all(&*pool, (0..4).map(|n| job(&ledger, 1, n))).await;
     ledger.settled(4).await;
-    assert_eq!(*order.lock().unwrap_or_else(PoisonError::into_inner), [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1), (3, 1)]);
+    assert_eq!(
+        *order.lock().unwrap_or_else(PoisonError::into_inner),
+        [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1), (3, 1)]
+    );
     restarts(&*pool, fixture, 2).await;
     stop_well(&*pool).await;
     let stats = pool.stats();
@@ -201,8 +226,10 @@ pub async fn p7_panics_of_some_keys_leave_the_others_alone(fixture: &dyn PoolFix
 
 /// A thousand messages of many keys, and one that panics in the middle.
 pub async fn p7_panic_in_a_long_queue(fixture: &dyn PoolFixture) {
-    let handler = erase(Kind::Regular, async |message: Message| assert!(message.offset != 100, "just once"));
-    let options = PoolOptions { workers: 32, default_handler: Some(handler), ..PoolOptions::default() };
+    let handler =
+        erase(Kind::Regular, async |message: Message| assert!(message.offset != 100, "just once"));
+    let options =
+        PoolOptions { workers: 32, default_handler: Some(handler), ..PoolOptions::default() };
     let pool = fixture.pool(options);
     let ledger = Ledger::new();
     submit_all(&*pool, (0..1_000).map(|n| job(&ledger, n % 50, n))).await;

@@ -32,7 +32,11 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
         })
     };
     let bounds = Bounds { messages: 10, lane_messages: 6, parked_messages: 6, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(gated(&gate)), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        bounds,
+        default_handler: Some(gated(&gate)),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     let failing_job = |sequence| job(&ledger, 1_000, sequence).with_handler(Arc::clone(&failing));
     assert_eq!(try_one(&*pool, failing_job(1)), Ok(()));
@@ -58,7 +62,11 @@ pub async fn p3_parked_bound_refuses_failing_keys_alone(fixture: &dyn PoolFixtur
     let failing = scripted(Kind::Envelope, async |_| again(Duration::from_hours(1), true, None));
     let healthy = erase(Kind::Regular, async |_: Message| ());
     let bounds = Bounds { messages: 10, parked_messages: 5, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(healthy), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        bounds,
+        default_handler: Some(healthy),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     let failing_job = |sequence| job(&ledger, 1_000, sequence).with_handler(Arc::clone(&failing));
     assert_eq!(try_one(&*pool, failing_job(1)), Ok(()));

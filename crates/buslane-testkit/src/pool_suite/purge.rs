@@ -20,16 +20,18 @@ use std::{
     time::Duration,
 };
 
-/// The first message of each key runs and ends well; those of the even keys behind it are dropped. Also those that
-/// a worker has taken already.
+/// The first message of each key runs and ends well; those of the even keys behind it are dropped.
+/// Also those that a worker has taken already.
 pub async fn p5_purge_drops_what_is_queued_and_not_what_runs(fixture: &dyn PoolFixture) {
     for blocks in [false, true] {
         let (gate, barrier, entered) =
             (Arc::new(Gate::default()), Arc::new(Barrier::default()), Arc::new(Count::default()));
         let handler = {
-            let (gate, barrier, entered) = (Arc::clone(&gate), Arc::clone(&barrier), Arc::clone(&entered));
+            let (gate, barrier, entered) =
+                (Arc::clone(&gate), Arc::clone(&barrier), Arc::clone(&entered));
             erase(Kind::Regular, move |_: Message| {
-                let (gate, barrier, entered) = (Arc::clone(&gate), Arc::clone(&barrier), Arc::clone(&entered));
+                let (gate, barrier, entered) =
+                    (Arc::clone(&gate), Arc::clone(&barrier), Arc::clone(&entered));
                 async move {
                     entered.add();
                     if blocks {
@@ -40,7 +42,11 @@ pub async fn p5_purge_drops_what_is_queued_and_not_what_runs(fixture: &dyn PoolF
                 }
             })
         };
-        let pool = fixture.pool(PoolOptions { workers: 2, default_handler: Some(handler), ..PoolOptions::default() });
+        let pool = fixture.pool(PoolOptions {
+            workers: 2,
+            default_handler: Some(handler),
+            ..PoolOptions::default()
+        });
         let ledger = Ledger::new();
         submit_all(&*pool, (0..60).map(|n| job(&ledger, n % 6, n / 6))).await;
         within(LIMIT, "both workers are busy", entered.reached(2)).await;
@@ -65,7 +71,11 @@ pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) 
         if key == 0 { again(Duration::from_hours(1), true, None) } else { done() }
     });
     let bounds = Bounds { messages: 4, lane_messages: 3, parked_messages: 4, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        bounds,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..3).map(|n| job(&ledger, 0, n))).await;
     until("the key waits", || pool.stats().blocked_lanes == 1).await;
@@ -78,13 +88,18 @@ pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) 
     until("the key waits again", || pool.stats().blocked_lanes == 1).await;
     assert_eq!(pool.purge(&|_| true), 1);
     let stats = pool.stats();
-    assert_eq!((stats.open, stats.parked, stats.lanes, stats.blocked_lanes), (0, 0, 0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.open, stats.parked, stats.lanes, stats.blocked_lanes),
+        (0, 0, 0, 0),
+        "{stats:?}"
+    );
     submit_all(&*pool, (1..20).map(|key| job(&ledger, key, 1))).await;
     stop_well(&*pool).await;
     assert_eq!(ledger.count(|end| *end == End::Ok), 19);
 }
 
-/// Somebody else may have taken over in silence: what runs ends as it does, what is queued or waits for a retry is abandoned.
+/// Somebody else may have taken over in silence: what runs ends as it does, what is queued or waits
+/// for a retry is abandoned.
 pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
     const KEYS: u64 = 4;
     const FIRST: usize = 4;
@@ -101,7 +116,8 @@ pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
             if key + 1 < KEYS { again(Duration::from_millis(1), false, None) } else { done() }
         }
     });
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let (ledger, is_held) = (Ledger::new(), Arc::clone(&held));
     let topic = message(0, 0).source.topic.clone();
     let source = Arc::new(Source::new(topic, 0).held_while(move || is_held.load(SeqCst)));
@@ -116,8 +132,12 @@ pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
     gate.open();
     ledger.settled(40).await;
     assert_eq!(entered.get(), FIRST, "nothing else has started");
-    assert_eq!((ledger.count(|end| *end == End::Ok), ledger.count(|end| *end == End::Abandoned)), (1, 39));
-    // A message is settled before it is counted: what a stop finds open would be among what it reports.
+    assert_eq!(
+        (ledger.count(|end| *end == End::Ok), ledger.count(|end| *end == End::Abandoned)),
+        (1, 39)
+    );
+    // A message is settled before it is counted: what a stop finds open would be among what it
+    // reports.
     until("the pool has counted them", || pool.stats().open == 0).await;
     assert_eq!((pool.stats().ok, pool.stats().abandoned), (1, 39), "{:?}", pool.stats());
     stop_well(&*pool).await;

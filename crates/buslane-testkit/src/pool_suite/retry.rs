@@ -48,13 +48,18 @@ pub async fn d3_retry_keeps_the_order_of_its_key(fixture: &dyn PoolFixture) {
             }
         })
     };
-    let pool = fixture.pool(PoolOptions { workers: 4, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        workers: 4,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..200).map(|n| job(&ledger, n % 20, n / 20))).await;
     ledger.settled(200).await;
     for key in 0..20 {
         let attempts = |sequence| if sequence == key % 5 { 1..=3 } else { 1..=1 };
-        let expected: Vec<(u64, u32)> = (0..10).flat_map(|n| attempts(n).map(move |attempt| (n, attempt))).collect();
+        let expected: Vec<(u64, u32)> =
+            (0..10).flat_map(|n| attempts(n).map(move |attempt| (n, attempt))).collect();
         assert_eq!(of_key(&log, key), expected, "key {key}");
     }
     stop_well(&*pool).await;
@@ -65,14 +70,16 @@ pub async fn d3_retry_keeps_the_order_of_its_key(fixture: &dyn PoolFixture) {
 /// Attempts are numbered from 1, and what one leaves behind the next one finds.
 pub async fn d3_attempts_count_up_and_keep_their_state(fixture: &dyn PoolFixture) {
     let handler = scripted(Kind::Envelope, |attempt| async move {
-        let last = attempt.state.map_or(0, |state| *state.downcast::<u32>().expect("what was left"));
+        let last =
+            attempt.state.map_or(0, |state| *state.downcast::<u32>().expect("what was left"));
         assert_eq!(last + 1, attempt.message.attempt);
         if attempt.message.attempt == 5 {
             return done();
         }
         again(Duration::ZERO, false, Some(Box::new(Box::new(attempt.message.attempt))))
     });
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..20).map(|n| job(&ledger, n % 4, n))).await;
     ledger.settled(20).await;
@@ -95,7 +102,8 @@ pub async fn d3_blocked_keys_are_counted(fixture: &dyn PoolFixture) {
             async move { step }
         })
     };
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
     // Keys 0 to 2 begin with message 0, key 3 with message 9.
     submit_all(&*pool, (0..3).flat_map(|key| [job(&ledger, key, 0), job(&ledger, key, 1)])).await;
@@ -121,20 +129,25 @@ pub async fn p10_waiting_retry_is_abandoned_at_stop(fixture: &dyn PoolFixture) {
         0 => again(Duration::from_hours(1), false, None),
         _ => done(),
     });
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..5).map(|n| job(&ledger, 1, n)).chain([job(&ledger, 2, 1)])).await;
-    until("the key waits and the other is done", || pool.stats().parked_lanes == 1 && pool.stats().ok == 1).await;
+    until("the key waits and the other is done", || {
+        pool.stats().parked_lanes == 1 && pool.stats().ok == 1
+    })
+    .await;
     let (report, took) = timed(within(LIMIT, "the pool stops", pool.stop(LIMIT))).await;
     assert_eq!((report.finished, report.abandoned, report.stragglers), (0, 5, 0), "{report:?}");
     assert!(took < LIMIT / 2, "{took:?}");
     assert_eq!(ledger.count(|end| *end == End::Abandoned), 5);
 }
 
-/// A message that would need another attempt while the pool stops is abandoned, and so is what stands behind it: it
-/// would overtake.
+/// A message that would need another attempt while the pool stops is abandoned, and so is what
+/// stands behind it: it would overtake.
 pub async fn p10_attempt_that_fails_during_stop_takes_its_lane_along(fixture: &dyn PoolFixture) {
-    let (gate, entered, log) = (Arc::new(Gate::default()), Arc::new(Count::default()), Log::default());
+    let (gate, entered, log) =
+        (Arc::new(Gate::default()), Arc::new(Count::default()), Log::default());
     let handler = {
         let (gate, entered, log) = (Arc::clone(&gate), Arc::clone(&entered), Arc::clone(&log));
         scripted(Kind::Envelope, move |attempt| {
@@ -149,14 +162,21 @@ pub async fn p10_attempt_that_fails_during_stop_takes_its_lane_along(fixture: &d
         })
     };
     let bounds = Bounds { lane_messages: 5, ..Bounds::default() };
-    let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        bounds,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..10).map(|n| job(&ledger, n % 2, n / 2))).await;
     within(LIMIT, "both keys have begun", entered.reached(2)).await;
     let mut stopping = pool.stop(LIMIT);
     is_waiting(&mut stopping).await;
     // While it is open, the lane is full.
-    until("the pool has closed", || try_one(&*pool, job(&ledger, 0, 9)) == Err(SubmitError::Stopped)).await;
+    until("the pool has closed", || {
+        try_one(&*pool, job(&ledger, 0, 9)) == Err(SubmitError::Stopped)
+    })
+    .await;
     gate.open();
     let report = within(LIMIT, "the pool stops", stopping).await;
     assert_eq!((report.finished, report.abandoned, report.stragglers), (5, 5, 0), "{report:?}");
@@ -183,7 +203,8 @@ pub async fn d3_retries_run_when_they_are_due(fixture: &dyn PoolFixture) {
             }
         })
     };
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..3).map(|key| job(&ledger, key, 1))).await;
     while ledger.ends().len() < 3 {
@@ -194,7 +215,10 @@ pub async fn d3_retries_run_when_they_are_due(fixture: &dyn PoolFixture) {
         let times = log.iter().filter(|entry| entry.0 == key).map(|entry| entry.1);
         for (time, attempt) in times.zip(0..) {
             let due = u128::from(60_000 * (key + 1)) * attempt;
-            assert!((due..due + 20).contains(&time), "key {key}, attempt {attempt}: {time} ms, due at {due} ms");
+            assert!(
+                (due..due + 20).contains(&time),
+                "key {key}, attempt {attempt}: {time} ms, due at {due} ms"
+            );
         }
     }
     stop_well(&*pool).await;
@@ -209,7 +233,8 @@ pub async fn d3_sooner_retry_is_not_held_up_by_a_later_one(fixture: &dyn PoolFix
         }
         again(Duration::from_secs(if key == 0 { 3_600 } else { 1 }), false, None)
     });
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
     let started = tokio::time::Instant::now();
     submit_all(&*pool, [job(&ledger, 0, 1)]).await;

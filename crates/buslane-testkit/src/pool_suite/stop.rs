@@ -1,4 +1,5 @@
-//! Stopping: nothing new, everything that can end ends, everything is joined, and everybody hears the same.
+//! Stopping: nothing new, everything that can end ends, everything is joined, and everybody hears
+//! the same.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -62,7 +63,11 @@ pub async fn p10_stop_runs_what_is_queued(fixture: &dyn PoolFixture) {
         1 => {}
         _ => panic!("a panic"),
     });
-    let pool = fixture.pool(PoolOptions { workers: 16, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        workers: 16,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     let before = pool.stats();
     submit_all(&*pool, (0..3_000).map(|n| job(&ledger, n % 100, n))).await;
@@ -88,7 +93,11 @@ pub async fn p10_deadline_abandons_the_rest(fixture: &dyn PoolFixture) {
     for deadline in [Duration::ZERO, Duration::from_millis(30)] {
         let Busy { pool, ledger, entered, .. } = busy(fixture).await;
         let (report, took) = timed(within(LIMIT, "the pool stops", pool.stop(deadline))).await;
-        assert_eq!((report.finished, report.abandoned, report.stragglers), (0, 40, 0), "{report:?}");
+        assert_eq!(
+            (report.finished, report.abandoned, report.stragglers),
+            (0, 40, 0),
+            "{report:?}"
+        );
         assert!(took >= deadline && report.elapsed >= deadline, "{took:?}");
         assert_eq!(ledger.by_token(), vec![End::Abandoned; 40]);
         assert_eq!(entered.get(), 4, "nothing runs behind what was cut off");
@@ -155,7 +164,8 @@ pub async fn p10_cancelled_stop_goes_on(fixture: &dyn PoolFixture) {
 /// After the stop there is an error, no wait and no work.
 pub async fn p10_stopped_pool_refuses_work(fixture: &dyn PoolFixture) {
     let handler = erase(Kind::Regular, async |_: Message| ());
-    let pool = fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+    let pool =
+        fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     stop_well(&*pool).await;
     let ledger = Ledger::new();
     let mut batch: VecDeque<Job> = (0..3).map(|n| job(&ledger, n, n)).collect();
@@ -182,7 +192,10 @@ pub async fn p10_stop_wakes_waiting_submitters(fixture: &dyn PoolFixture) {
     is_waiting(&mut waiting).await;
     let mut stopping = pool.stop(LIMIT);
     is_waiting(&mut stopping).await;
-    assert_eq!(within(LIMIT / 2, "the submitter hears of it", waiting).await, Err(SubmitError::Stopped));
+    assert_eq!(
+        within(LIMIT / 2, "the submitter hears of it", waiting).await,
+        Err(SubmitError::Stopped)
+    );
     assert_eq!(batch.len(), 3);
     gate.open();
     let report = within(LIMIT, "the pool stops", stopping).await;
@@ -194,14 +207,20 @@ pub async fn p10_stop_while_submitting_loses_nothing(fixture: &dyn PoolFixture) 
     for round in 0..10 {
         let handler = erase(Kind::Regular, async |_: Message| tokio::task::yield_now().await);
         let bounds = Bounds { messages: 100, ..Bounds::default() };
-        let pool = fixture.pool(PoolOptions { bounds, default_handler: Some(handler), ..PoolOptions::default() });
+        let pool = fixture.pool(PoolOptions {
+            bounds,
+            default_handler: Some(handler),
+            ..PoolOptions::default()
+        });
         let (ledger, begun) = (Ledger::new(), Arc::new(Count::default()));
         let submitters: Vec<_> = (0..4)
             .map(|submitter| {
-                let (pool, ledger, begun) = (Arc::clone(&pool), Arc::clone(&ledger), Arc::clone(&begun));
+                let (pool, ledger, begun) =
+                    (Arc::clone(&pool), Arc::clone(&ledger), Arc::clone(&begun));
                 tokio::spawn(async move {
                     for n in 0.. {
-                        let mut batch: VecDeque<Job> = (0..30).map(|at| job(&ledger, submitter, n * 30 + at)).collect();
+                        let mut batch: VecDeque<Job> =
+                            (0..30).map(|at| job(&ledger, submitter, n * 30 + at)).collect();
                         begun.add();
                         if let Err(error) = pool.submit(&mut batch).await {
                             assert_eq!(error, SubmitError::Stopped);
@@ -222,7 +241,10 @@ pub async fn p10_stop_while_submitting_loses_nothing(fixture: &dyn PoolFixture) 
         let stats = pool.stats();
         let done = ledger.by_token().iter().filter(|end| **end == End::Ok).count();
         assert_eq!(stats.accepted, stats.ok, "{stats:?}");
-        assert_eq!((done as u64, done + left), (stats.ok, usize::try_from(ledger.issued()).expect("not many")));
+        assert_eq!(
+            (done as u64, done + left),
+            (stats.ok, usize::try_from(ledger.issued()).expect("not many"))
+        );
     }
 }
 
@@ -239,11 +261,16 @@ pub async fn p10_handler_that_blocks_its_thread_is_a_straggler(fixture: &dyn Poo
             }
         })
     };
-    let pool = fixture.pool(PoolOptions { workers: 3, default_handler: Some(handler), ..PoolOptions::default() });
+    let pool = fixture.pool(PoolOptions {
+        workers: 3,
+        default_handler: Some(handler),
+        ..PoolOptions::default()
+    });
     let ledger = Ledger::new();
     submit_all(&*pool, (0..5).map(|n| job(&ledger, 1, n))).await;
     within(LIMIT, "the handler has begun", entered.reached(1)).await;
-    let (report, took) = timed(within(LIMIT, "the pool stops", pool.stop(Duration::from_millis(10)))).await;
+    let (report, took) =
+        timed(within(LIMIT, "the pool stops", pool.stop(Duration::from_millis(10)))).await;
     assert_eq!((report.finished, report.abandoned, report.stragglers), (0, 4, 1), "{report:?}");
     assert!(took < LIMIT / 4, "{took:?}");
     assert_eq!(pool.stats().open, 1);

@@ -1,6 +1,8 @@
-//! Workers that fail again and again: they rest, others do their work, and no key is stuck for ever.
+//! Workers that fail again and again: they rest, others do their work, and no key is stuck for
+//! ever.
 //!
-//! Run with paused time. A pool without supervision runs the same scripts: its workers never go down.
+//! Run with paused time. A pool without supervision runs the same scripts: its workers never go
+//! down.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -83,8 +85,9 @@ pub async fn p8_failing_seat_cools_down_and_others_take_over(fixture: &dyn PoolF
     assert_eq!(ledger.by_token().iter().filter(|end| **end == End::Ok).count(), 31);
 }
 
-/// A storm of panics, each of a key of its own, far more than all seats have restarts: half of the seats stay in
-/// service, healthy keys are handled all the while, and nothing waits for a cool-down.
+/// A storm of panics, each of a key of its own, far more than all seats have restarts: half of the
+/// seats stay in service, healthy keys are handled all the while, and nothing waits for a
+/// cool-down.
 pub async fn p8_storm_of_panics_leaves_workers_in_service(fixture: &dyn PoolFixture) {
     const STORM: u64 = 500;
     const HEALTHY: u64 = 50;
@@ -103,7 +106,8 @@ pub async fn p8_storm_of_panics_leaves_workers_in_service(fixture: &dyn PoolFixt
         let began = Instant::now();
         for n in 0..STORM {
             let (healthy, sequence) = (n % HEALTHY, n / HEALTHY + 1);
-            submit_all(&*pool, [job(&ledger, HEALTHY + n, 1), job(&ledger, healthy, sequence)]).await;
+            submit_all(&*pool, [job(&ledger, HEALTHY + n, 1), job(&ledger, healthy, sequence)])
+                .await;
             if n % 50 == 49 {
                 let so_far = usize::try_from(2 * (n + 1)).expect("not many");
                 ledger.settled(so_far).await;
@@ -125,7 +129,11 @@ pub async fn p8_storm_of_panics_leaves_workers_in_service(fixture: &dyn PoolFixt
 }
 
 /// A pool of two workers: one waits at the gate, the other one is at rest.
-async fn half_at_rest(fixture: &dyn PoolFixture, ledger: &Arc<Ledger>, gate: &Arc<Gate>) -> Arc<dyn Pool> {
+async fn half_at_rest(
+    fixture: &dyn PoolFixture,
+    ledger: &Arc<Ledger>,
+    gate: &Arc<Gate>,
+) -> Arc<dyn Pool> {
     let entered = Arc::new(Count::default());
     let pool = fixture.pool(options(2, brittle(&entered, gate)));
     submit_all(&*pool, [job(ledger, 0, 1)]).await;
@@ -164,11 +172,14 @@ pub async fn p8_stop_does_not_wait_for_a_cool_down(fixture: &dyn PoolFixture) {
     stop_well(&*pool).await;
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     settled_down(&*pool, fixture, 3, 0).await;
-    assert_eq!(pool.try_submit(&mut VecDeque::from([job(&ledger, 1, 10)])), Err(SubmitError::Stopped));
+    assert_eq!(
+        pool.try_submit(&mut VecDeque::from([job(&ledger, 1, 10)])),
+        Err(SubmitError::Stopped)
+    );
 }
 
-/// Queued work that no other worker is free for waits for the cool-down while the pool stops, and no longer than the
-/// deadline.
+/// Queued work that no other worker is free for waits for the cool-down while the pool stops, and
+/// no longer than the deadline.
 pub async fn p8_stop_ends_a_cool_down_at_the_deadline(fixture: &dyn PoolFixture) {
     for (deadline, abandoned) in [(Duration::from_secs(10), 6), (2 * COOL_DOWN, 1)] {
         let (ledger, gate) = (Ledger::new(), Arc::new(Gate::default()));

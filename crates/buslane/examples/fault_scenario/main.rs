@@ -1,4 +1,5 @@
-//! A bus that has one fault, and its metrics over HTTP: what `cargo xtask dashboards` tries the alerts of `deploy/prometheus` on.
+//! A bus that has one fault, and its metrics over HTTP: what `cargo xtask dashboards` tries the
+//! alerts of `deploy/prometheus` on.
 //!
 //! Not an example of how a service is written: that is `order_service`.
 
@@ -28,9 +29,12 @@ struct Options {
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let seconds = Matcher::Suffix("_seconds".to_owned());
-    let page = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS_BUCKETS)?.install_recorder()?;
+    let page = PrometheusBuilder::new()
+        .set_buckets_for_metric(seconds, &SECONDS_BUCKETS)?
+        .install_recorder()?;
     let bus = options.scenario.play().await?;
-    let server = serve(router_with_metrics(&bus, move || page.render()), Listen::on(options.http)).await?;
+    let server =
+        serve(router_with_metrics(&bus, move || page.render()), Listen::on(options.http)).await?;
     eprintln!("http://{}", server.address());
     std::future::pending().await
 }

@@ -1,5 +1,5 @@
-//! The faults, each made on a bus of its own on the embedded broker. What only a real broker does to a bus, its connection does
-//! here: it keeps silent, refuses, or tells of what is wrong with it.
+//! The faults, each made on a bus of its own on the embedded broker. What only a real broker does
+//! to a bus, its connection does here: it keeps silent, refuses, or tells of what is wrong with it.
 
 use buslane::{
     BusError, Config, Envelope, Event, EventBus, Message, Record, Retry, Topic,
@@ -74,7 +74,8 @@ impl Scenario {
     /// A bus that has the fault, or will have it in a moment.
     pub(crate) async fn play(self) -> Result<EventBus> {
         let broker = MemoryBroker::new(MemoryConfig::default())?;
-        let meddler = Arc::new(Meddler::new(Arc::new(broker.member(MemberOptions::new("scenario")))));
+        let meddler =
+            Arc::new(Meddler::new(Arc::new(broker.member(MemberOptions::new("scenario")))));
         let config = self.config();
         let probes = Topic::new(&config.health.probe.topic)?;
         let (orders, dead) = (Topic::new(ORDERS)?, Topic::new(DEAD)?);
@@ -83,9 +84,13 @@ impl Scenario {
         match self {
             Self::BrokerGone => broker.faults().disconnect(why),
             Self::BrokerSilent => meddler.ignore_pings(),
-            Self::CredentialExpired => meddler.symptoms().note(SymptomKind::LoginRefused, None, why),
+            Self::CredentialExpired => {
+                meddler.symptoms().note(SymptomKind::LoginRefused, None, why)
+            }
             Self::GroupNotStable => meddler.symptoms().note(SymptomKind::GroupUnsettled, None, why),
-            Self::CommitRefused => meddler.symptoms().note(SymptomKind::SettlementRefused, Some((orders, 0)), why),
+            Self::CommitRefused => {
+                meddler.symptoms().note(SymptomKind::SettlementRefused, Some((orders, 0)), why)
+            }
             Self::PublisherStuck => meddler.keep_silent(&probes),
             Self::ProbesLost => meddler.mute(&probes, true),
             Self::DeadPartition => {
@@ -98,7 +103,9 @@ impl Scenario {
                 bus.subscription(ORDERS).dead_letter(DEAD).retry(once()).envelopes(refuses).await?;
                 envelopes(&bus, 1).await?;
             }
-            Self::PausedTooLong => bus.subscribe_envelopes(ORDERS, async |_: Event| ()).await?.pause(),
+            Self::PausedTooLong => {
+                bus.subscribe_envelopes(ORDERS, async |_: Event| ()).await?.pause()
+            }
             Self::StuckHandler => {
                 bus.subscribe_envelopes(ORDERS, async |_: Event| pending::<()>().await).await?;
                 envelopes(&bus, 1).await?;
@@ -117,7 +124,10 @@ impl Scenario {
             }
             Self::RestartStorm => {
                 bus.subscribe(ORDERS, async |_: Message| panics()).await?;
-                again(&bus, |bus| async move { bus.publish(ORDERS, Record::new("x")).await.map(drop) });
+                again(
+                    &bus,
+                    |bus| async move { bus.publish(ORDERS, Record::new("x")).await.map(drop) },
+                );
             }
             Self::MemoryCeiling => {}
             Self::Backlog => {
@@ -144,17 +154,26 @@ impl Scenario {
                 let rollout = bus.rollout();
                 let handler = move |message: Message| {
                     let pool = rollout.pool_of(ORDERS, message.key.unwrap_or_default());
-                    async move { if pool.is_ok_and(|pool| pool == "actor") { Err("not here") } else { Ok(()) } }
+                    async move {
+                        if pool.is_ok_and(|pool| pool == "actor") {
+                            Err("not here")
+                        } else {
+                            Ok(())
+                        }
+                    }
                 };
                 bus.subscribe(ORDERS, handler).await?;
                 // Whoever reads the log of this one will not believe it.
                 again(&bus, |bus| async move {
                     let rollout = bus.rollout();
                     if rollout.status().percent == 0 {
-                        rollout.set_percent(50, "somebody who is stubborn").map_err(|_| BusError::Closed)?;
+                        rollout
+                            .set_percent(50, "somebody who is stubborn")
+                            .map_err(|_| BusError::Closed)?;
                     }
                     for number in 0..30 {
-                        bus.publish(ORDERS, Record::new("x").with_key(format!("order-{number}"))).await?;
+                        bus.publish(ORDERS, Record::new("x").with_key(format!("order-{number}")))
+                            .await?;
                     }
                     Ok(())
                 });
@@ -181,7 +200,8 @@ impl Scenario {
         config.backlog.check_interval = SOON;
         let health = &mut config.health;
         health.check_interval = SOON;
-        // Only the limit that the scenario is about is short: on a busy machine the others would find something as well.
+        // Only the limit that the scenario is about is short: on a busy machine the others would
+        // find something as well.
         match self {
             Self::BrokerGone | Self::BrokerSilent => health.broker_limit = 5 * SOON,
             Self::GroupNotStable => health.group_limit = SOON,
@@ -213,7 +233,8 @@ impl Scenario {
             Self::Backlog => config.backlog.messages = 100,
             Self::RolledBack => {
                 let rollout = &mut config.rollout;
-                (rollout.min_messages, rollout.check_interval, rollout.window) = (50, SOON, 20 * SOON);
+                (rollout.min_messages, rollout.check_interval, rollout.window) =
+                    (50, SOON, 20 * SOON);
             }
             Self::SlotsStuck => {
                 config.rollout.move_deadline = SOON;

@@ -1,4 +1,5 @@
-//! The books: what was published, and what handlers, dead letters and log lines showed. Nothing else of the bus is asked.
+//! The books: what was published, and what handlers, dead letters and log lines showed. Nothing
+//! else of the bus is asked.
 
 use crate::input::{POLICIES, Policy};
 use parking_lot::Mutex;
@@ -216,7 +217,8 @@ impl Verdict {
     }
 
     fn take(&mut self, position: Position, sent: &Sent, entry: &Entry) {
-        let (handled, buried, skipped) = (entry.handled > 0, entry.dead_letters > 0, entry.skipped > 0);
+        let (handled, buried, skipped) =
+            (entry.handled > 0, entry.dead_letters > 0, entry.skipped > 0);
         let sum = self.kinds.entry(sent.kind.clone()).or_default();
         sum.published += 1;
         sum.handled += u64::from(handled);
@@ -241,9 +243,9 @@ impl Verdict {
             self.wrong_ends += 1;
             self.find(format!("wrong end: {}", what()));
         }
-        let differs = entry
-            .digest
-            .is_some_and(|(end, digest)| digest != sent.digest && (end == End::Handled || sent.size < WHOLE));
+        let differs = entry.digest.is_some_and(|(end, digest)| {
+            digest != sent.digest && (end == End::Handled || sent.size < WHOLE)
+        });
         if entry.is_altered && sent.size < WHOLE || differs {
             self.altered += 1;
             self.find(format!("altered: {}", what()));

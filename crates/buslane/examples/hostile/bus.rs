@@ -5,7 +5,9 @@ use crate::{
     dice::Dice,
     input::{PARTITIONS, POLICIES, Policy, Topics},
 };
-use buslane::{BusError, Config, Event, EventBus, Message, TopicSettings, TopicStrategy, core::broker::header};
+use buslane::{
+    BusError, Config, Event, EventBus, Message, TopicSettings, TopicStrategy, core::broker::header,
+};
 use std::{
     fmt::Debug,
     future::ready,
@@ -34,15 +36,26 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    pub(crate) async fn start(url: &str, topics: &Arc<Topics>, books: &Arc<Books>) -> Result<Self, String> {
+    pub(crate) async fn start(
+        url: &str,
+        topics: &Arc<Topics>,
+        books: &Arc<Books>,
+    ) -> Result<Self, String> {
         let bus = connect(url, &topics.group, false).await?;
-        Ok(Self { bus, url: url.to_owned(), topics: Arc::clone(topics), books: Arc::clone(books), restarts: 0 })
+        Ok(Self {
+            bus,
+            url: url.to_owned(),
+            topics: Arc::clone(topics),
+            books: Arc::clone(books),
+            restarts: 0,
+        })
     }
 
     pub(crate) async fn create_topics(&self) -> Result<(), String> {
         let settings = TopicSettings { partitions: Some(PARTITIONS), ..TopicSettings::default() };
         for topic in self.topics.names.iter().chain([&self.topics.letters]) {
-            let created = self.bus.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await;
+            let created =
+                self.bus.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await;
             created.map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -68,10 +81,13 @@ impl Consumer {
             let (of_events, of_messages) = (Arc::clone(books), Arc::clone(books));
             let on_event = move |event: Event| handle(Arc::clone(&of_events), topic, event.message);
             match POLICIES[topic] {
-                Policy::DeadLetter => subscription.dead_letter(&topics.letters).envelopes(on_event).await?,
+                Policy::DeadLetter => {
+                    subscription.dead_letter(&topics.letters).envelopes(on_event).await?
+                }
                 Policy::Skip => subscription.skip_failed().envelopes(on_event).await?,
                 Policy::Regular => {
-                    let on_message = move |message: Message| handle(Arc::clone(&of_messages), topic, message);
+                    let on_message =
+                        move |message: Message| handle(Arc::clone(&of_messages), topic, message);
                     subscription.messages(on_message).await?
                 }
             };
@@ -112,11 +128,14 @@ async fn connect(url: &str, group: &str, use_actors: bool) -> Result<EventBus, S
 async fn shutdown(bus: &EventBus, deadline: Duration) -> Result<(), String> {
     match tokio::time::timeout(deadline + LEAVING, bus.shutdown(deadline)).await {
         Ok(report) => report.map(drop).map_err(|error| format!("the shutdown: {error}")),
-        Err(_) => Err(format!("the shutdown with a deadline of {deadline:?} did not end within {LEAVING:?} more")),
+        Err(_) => Err(format!(
+            "the shutdown with a deadline of {deadline:?} did not end within {LEAVING:?} more"
+        )),
     }
 }
 
-/// Where the message of a dead letter stood: its newest origin stands behind those that a hostile message brings along.
+/// Where the message of a dead letter stood: its newest origin stands behind those that a hostile
+/// message brings along.
 fn origin(topics: &Topics, letter: &Message) -> Option<(usize, u32, u64)> {
     let newest = |name: &str| {
         let found = letter.headers.iter().filter(|(found, _)| *found == name).last();
@@ -134,11 +153,16 @@ pub(crate) fn now_ns() -> u128 {
 
 /// Reads from the log which messages were skipped, and shows the log where that is wanted.
 pub(crate) fn install_log(books: &Arc<Books>, is_shown: bool) {
-    let level =
-        if is_shown { tracing::level_filters::LevelFilter::INFO } else { tracing::level_filters::LevelFilter::OFF };
-    let shown =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(Targets::new().with_default(level));
-    let skips = Skips { books: Arc::clone(books) }.with_filter(Targets::new().with_target("buslane", Level::WARN));
+    let level = if is_shown {
+        tracing::level_filters::LevelFilter::INFO
+    } else {
+        tracing::level_filters::LevelFilter::OFF
+    };
+    let shown = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_filter(Targets::new().with_default(level));
+    let skips = Skips { books: Arc::clone(books) }
+        .with_filter(Targets::new().with_target("buslane", Level::WARN));
     tracing_subscriber::registry().with(shown).with(skips).init();
 }
 
@@ -160,7 +184,8 @@ impl<S: Subscriber> Layer<S> for Skips {
     fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
         let mut line = Line::default();
         event.record(&mut line);
-        // A topic is named for its policy, so that no other process's lines are needed to tell them apart.
+        // A topic is named for its policy, so that no other process's lines are needed to tell them
+        // apart.
         let is_skip = line.text.contains("skipped") && line.topic.starts_with("hostile-skipped-");
         if let (true, Some(partition), Some(offset)) = (is_skip, line.partition, line.offset)
             && let Some(topic) = POLICIES.iter().position(|policy| *policy == Policy::Skip)

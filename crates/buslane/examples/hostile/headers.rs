@@ -48,7 +48,12 @@ pub(crate) fn block(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers)
     let kind = match dice.below(19) {
         0 => return ("no headers", Headers::Block(Vec::new())),
         1 => return ("no version line", Headers::Block(b"X-Tenant: a\r\n\r\n".to_vec())),
-        2 => return ("another version", Headers::Block(b"NATS/9.9\r\nX-Tenant: a\r\n\r\n".to_vec())),
+        2 => {
+            return (
+                "another version",
+                Headers::Block(b"NATS/9.9\r\nX-Tenant: a\r\n\r\n".to_vec()),
+            );
+        }
         3 => return ("only a version line", Headers::Block(b"NATS/1.0\r\n\r\n".to_vec())),
         4 => {
             let mut bytes = dice.bytes(300);

@@ -69,7 +69,8 @@ pub(crate) fn next(dice: &mut Dice, backend: Backend) -> Input {
     if dice.one_in(2) { healthy(dice, backend) } else { hostile(dice, backend) }
 }
 
-/// A message that must be handled, in the order of its aggregate: with all headers, or an envelope without any.
+/// A message that must be handled, in the order of its aggregate: with all headers, or an envelope
+/// without any.
 fn healthy(dice: &mut Dice, backend: Backend) -> Input {
     let (topic, aggregate) = (dice.size(POLICIES.len()), dice.below(AGGREGATES));
     let envelope = envelope(aggregate);
@@ -77,7 +78,8 @@ fn healthy(dice: &mut Dice, backend: Backend) -> Input {
     let record = buslane::Record::from_envelope(&envelope, &mut arena).unwrap_or_default();
     let has_headers = POLICIES[topic] == Policy::Regular || dice.one_in(2);
     let pairs = record.headers.iter().filter(|_| has_headers);
-    let pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), Some(value.to_vec()))).collect();
+    let pairs: Vec<_> =
+        pairs.map(|(name, value)| (name.to_owned(), Some(value.to_vec()))).collect();
     Input {
         topic,
         partition: partition_of(aggregate),

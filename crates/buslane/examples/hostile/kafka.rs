@@ -51,8 +51,8 @@ impl Kafka {
         let Input { topic: place, partition, key, headers, body, aggregate, kind } = input;
         let sent = Sent::new(place, kind, aggregate, body.as_deref().unwrap_or_default());
         let partition = i32::try_from(partition).unwrap_or(0);
-        let mut record =
-            BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, Box::new(sent)).partition(partition);
+        let mut record = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, Box::new(sent))
+            .partition(partition);
         if let Some(key) = &key {
             record = record.key(key.as_slice());
         }

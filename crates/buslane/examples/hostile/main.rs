@@ -1,10 +1,12 @@
-//! Hostile input: a raw client publishes random headers, keys and bodies between healthy messages, while a bus consumes them
-//! and is restarted now and then. At the end every healthy message must be handled, in order, and every other one accounted
-//! for. `cargo xtask hostile` starts a broker and runs it.
+//! Hostile input: a raw client publishes random headers, keys and bodies between healthy messages,
+//! while a bus consumes them and is restarted now and then. At the end every healthy message must
+//! be handled, in order, and every other one accounted for. `cargo xtask hostile` starts a broker
+//! and runs it.
 //!
 //! Not an example of how a service is written: that is `order_service`.
 //!
-//! Exit code 0: all of that holds. 1: it does not, or the run could not go on. 2: an option is wrong.
+//! Exit code 0: all of that holds. 1: it does not, or the run could not go on. 2: an option is
+//! wrong.
 
 mod audit;
 mod bodies;
@@ -65,7 +67,9 @@ async fn run(options: &Options, books: &Arc<Books>) -> Result<Report, String> {
     consumer.create_topics().await?;
     consumer.subscribe().await?;
     let client = match backend {
-        Backend::Nats => publish::Client::Nats(nats::Nats::connect(&options.url, Arc::clone(books))?),
+        Backend::Nats => {
+            publish::Client::Nats(nats::Nats::connect(&options.url, Arc::clone(books))?)
+        }
         _ => publish::Client::Kafka(kafka::Kafka::connect(&options.url, Arc::clone(books))?),
     };
     let publishing = publish::Publishing::begin(client, &topics, options, dice.split());
@@ -81,7 +85,8 @@ async fn run(options: &Options, books: &Arc<Books>) -> Result<Report, String> {
     Ok(report)
 }
 
-/// Restarts the bus now and then while messages are published, and returns when each of them is accounted for.
+/// Restarts the bus now and then while messages are published, and returns when each of them is
+/// accounted for.
 async fn watch(
     options: &Options,
     books: &Books,

@@ -1,4 +1,5 @@
-//! A bare socket that speaks the protocol of NATS as far as it is needed, so that header blocks go out as they are.
+//! A bare socket that speaks the protocol of NATS as far as it is needed, so that header blocks go
+//! out as they are.
 
 use crate::{
     audit::{Books, Sent},
@@ -65,15 +66,22 @@ impl Nats {
             let mut reader = BufReader::new(writer.try_clone()?);
             // The server speaks first.
             reader.read_line(&mut String::new())?;
-            write!(writer, "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB {inbox}.* 1\r\nPING\r\n")?;
+            write!(
+                writer,
+                "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB {inbox}.* 1\r\nPING\r\n"
+            )?;
             Ok((writer, reader))
         };
         let (writer, reader) = connect().map_err(|error| format!("{address}: {error}"))?;
         let (waiting, answered) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared { books, waiting, answered });
-        let (hears, pong) = (Arc::clone(&shared), writer.try_clone().map_err(|error| error.to_string())?);
+        let (hears, pong) =
+            (Arc::clone(&shared), writer.try_clone().map_err(|error| error.to_string())?);
         let reader = std::thread::spawn(move || {
-            let failure = hears.hear(reader, pong).err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
+            let failure = hears
+                .hear(reader, pong)
+                .err()
+                .map_or_else(|| "closed".to_owned(), |error| error.to_string());
             hears.waiting.lock().failure = Some(failure);
             hears.answered.notify_all();
         });
@@ -92,7 +100,8 @@ impl Nats {
         let written = match &headers {
             Headers::Block(block) if !block.is_empty() => {
                 let (head, total) = (block.len(), block.len() + body.len());
-                let written = write!(bytes, "HPUB {topic}.{partition} {inbox}.{number} {head} {total}\r\n");
+                let written =
+                    write!(bytes, "HPUB {topic}.{partition} {inbox}.{number} {head} {total}\r\n");
                 bytes.extend_from_slice(block);
                 written
             }
@@ -100,7 +109,9 @@ impl Nats {
         };
         bytes.extend_from_slice(&body);
         bytes.extend_from_slice(b"\r\n");
-        written.and_then(|()| self.writer.write_all(&bytes)).map_err(|error| format!("the socket: {error}"))
+        written
+            .and_then(|()| self.writer.write_all(&bytes))
+            .map_err(|error| format!("the socket: {error}"))
     }
 
     /// Waits until no more than `most` messages wait for their answers.
@@ -111,8 +122,14 @@ impl Nats {
                 return Err(format!("the server: {failure}"));
             }
             if self.shared.answered.wait_for(&mut waiting, PATIENCE).timed_out() {
-                waiting.sent.values().for_each(|(sent, _)| self.shared.books.refused(sent, "no answer"));
-                return Err(format!("{} messages were not answered within {PATIENCE:?}", waiting.sent.len()));
+                waiting
+                    .sent
+                    .values()
+                    .for_each(|(sent, _)| self.shared.books.refused(sent, "no answer"));
+                return Err(format!(
+                    "{} messages were not answered within {PATIENCE:?}",
+                    waiting.sent.len()
+                ));
             }
         }
         Ok(())
@@ -144,7 +161,9 @@ impl Shared {
                     reader.read_exact(&mut body)?;
                     self.take(subject, &body[..size]);
                 }
-                [word, ..] if word.starts_with("-ERR") => return Err(io::Error::other(line.trim().to_owned())),
+                [word, ..] if word.starts_with("-ERR") => {
+                    return Err(io::Error::other(line.trim().to_owned()));
+                }
                 _ => {}
             }
         }
@@ -152,7 +171,9 @@ impl Shared {
 
     fn take(&self, subject: &str, body: &[u8]) {
         let number = subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
-        let Some((sent, partition)) = number.and_then(|number| self.waiting.lock().sent.remove(&number)) else {
+        let Some((sent, partition)) =
+            number.and_then(|number| self.waiting.lock().sent.remove(&number))
+        else {
             return;
         };
         match serde_json::from_slice::<Answer>(body) {

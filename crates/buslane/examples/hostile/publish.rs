@@ -54,10 +54,17 @@ pub(crate) struct Publishing {
 }
 
 impl Publishing {
-    pub(crate) fn begin(client: Client, topics: &Arc<Topics>, options: &Options, dice: Dice) -> Self {
+    pub(crate) fn begin(
+        client: Client,
+        topics: &Arc<Topics>,
+        options: &Options,
+        dice: Dice,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (topics, stopped, rate, time) = (Arc::clone(topics), Arc::clone(&stop), options.rate, options.duration());
-        let thread = std::thread::spawn(move || publish(client, &topics, dice, rate, time, &stopped));
+        let (topics, stopped, rate, time) =
+            (Arc::clone(topics), Arc::clone(&stop), options.rate, options.duration());
+        let thread =
+            std::thread::spawn(move || publish(client, &topics, dice, rate, time, &stopped));
         Self { stop, thread }
     }
 

@@ -53,23 +53,33 @@ impl Report {
     }
 
     pub(crate) const fn is_good(&self) -> bool {
-        self.verdict.is_good() && self.problems.is_empty() && self.healthy.published > 0 && self.hostile.published > 0
+        self.verdict.is_good()
+            && self.problems.is_empty()
+            && self.healthy.published > 0
+            && self.hostile.published > 0
     }
 
     #[allow(clippy::print_stdout, reason = "the table is what the program is for")]
     pub(crate) fn print(&self) {
         let outcome = if self.is_good() { "all accounted for" } else { "NOT all accounted for" };
-        println!("\nhostile input on {}, seed {}, {} s: {outcome}\n", self.backend, self.seed, self.seconds);
+        println!(
+            "\nhostile input on {}, seed {}, {} s: {outcome}\n",
+            self.backend, self.seed, self.seconds
+        );
         println!(
             "  {:<10} {:>10} {:>10} {:>13} {:>10} {:>8}",
             "", "published", "handled", "dead letters", "skipped", "lost"
         );
         for (name, sum) in [("healthy", &self.healthy), ("hostile", &self.hostile)] {
             let Sum { published, handled, dead_letters, skipped, lost } = sum;
-            println!("  {name:<10} {published:>10} {handled:>10} {dead_letters:>13} {skipped:>10} {lost:>8}");
+            println!(
+                "  {name:<10} {published:>10} {handled:>10} {dead_letters:>13} {skipped:>10} {lost:>8}"
+            );
         }
         let Verdict { order_violations, wrong_ends, altered, redelivered, .. } = &self.verdict;
-        println!("\n  order violations {order_violations}, wrong ends {wrong_ends}, altered {altered}");
+        println!(
+            "\n  order violations {order_violations}, wrong ends {wrong_ends}, altered {altered}"
+        );
         println!("  handled again {redelivered}, restarts {}", self.restarts);
         for (reason, count) in &self.verdict.refused {
             println!("  not taken by the broker: {count} x {reason}");
@@ -85,5 +95,6 @@ impl Report {
 }
 
 pub(crate) fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("--report {}: cannot be written: {error}", path.display()))
+    File::create(path)
+        .map_err(|error| format!("--report {}: cannot be written: {error}", path.display()))
 }

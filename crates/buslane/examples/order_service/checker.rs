@@ -1,9 +1,10 @@
 //! Checks the promises on order while handlers run. Knows nothing of the bus.
 //!
-//! Per sequence (the messages of one run, topic and aggregate) it keeps the highest number that has begun, how many
-//! handlers run, and which numbers are over. Sequences are spread over shards, so handlers hardly ever meet, and known by 64 bits
-//! of a hash: of a million sequences, two share them in one of 37 million runs. Where others handle some too, a sequence may have
-//! gone to them for good: one of which nothing was seen for a while is forgotten.
+//! Per sequence (the messages of one run, topic and aggregate) it keeps the highest number that has
+//! begun, how many handlers run, and which numbers are over. Sequences are spread over shards, so
+//! handlers hardly ever meet, and known by 64 bits of a hash: of a million sequences, two share
+//! them in one of 37 million runs. Where others handle some too, a sequence may have gone to them
+//! for good: one of which nothing was seen for a while is forgotten.
 
 use buslane::Topic;
 use bytes::Bytes;
@@ -36,7 +37,8 @@ pub(crate) enum End {
     Open,
 }
 
-/// How a message began that should not have; `latest` is the highest number of its sequence that had begun before it.
+/// How a message began that should not have; `latest` is the highest number of its sequence that
+/// had begun before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disorder {
     /// Another one of its sequence was running.
@@ -90,12 +92,17 @@ struct State {
 
 impl Checker {
     pub(crate) fn new(sees_all: bool) -> Self {
-        Self { sees_all, shards: std::array::from_fn(|_| Mutex::new(Shard::new())), hasher: RandomState::new() }
+        Self {
+            sees_all,
+            shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
+            hasher: RandomState::new(),
+        }
     }
 
-    /// A handler begins with message `seq`. Out of order is a message that begins beside another of its sequence, or after a
-    /// later one. One that is over already and comes again is a duplicate, and not out of order; who does not see all of
-    /// them cannot know what another process has finished, and does not judge what comes late.
+    /// A handler begins with message `seq`. Out of order is a message that begins beside another of
+    /// its sequence, or after a later one. One that is over already and comes again is a duplicate,
+    /// and not out of order; who does not see all of them cannot know what another process has
+    /// finished, and does not judge what comes late.
     pub(crate) fn begin(&self, sequence: &Sequence, seq: u64) -> Result<(), Disorder> {
         self.with(sequence, |state| {
             let beside = state.running > 0;
@@ -126,8 +133,9 @@ impl Checker {
         self.with(sequence, |state| state.over.insert(seq, self.most_ranges()))
     }
 
-    /// Ranges of numbers that are over, kept for each sequence: where others handle some too, there are gaps without end.
-    /// Three, and one more for a moment, have their place in what a list takes when it begins.
+    /// Ranges of numbers that are over, kept for each sequence: where others handle some too, there
+    /// are gaps without end. Three, and one more for a moment, have their place in what a list
+    /// takes when it begins.
     const fn most_ranges(&self) -> usize {
         if self.sees_all { usize::MAX } else { 3 }
     }

@@ -1,4 +1,5 @@
-//! Time since the Unix epoch that never goes back within a process, whatever is done to the system's clock.
+//! Time since the Unix epoch that never goes back within a process, whatever is done to the
+//! system's clock.
 
 use std::time::{Instant, SystemTime};
 
@@ -12,7 +13,10 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start() -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { origin_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), started: Instant::now() }
+        Self {
+            origin_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            started: Instant::now(),
+        }
     }
 
     pub(crate) fn now_ns(&self) -> u64 {

@@ -1,5 +1,5 @@
-//! Which messages fail, and how. Decided when they are published and written into them, so that every process that
-//! may handle them agrees.
+//! Which messages fail, and how. Decided when they are published and written into them, so that
+//! every process that may handle them agrees.
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -29,8 +29,9 @@ pub(crate) struct Faults {
     pub(crate) fail_once: f64,
     /// The event whose handler panics.
     pub(crate) panic_at: Option<u64>,
-    /// Aggregates with poison have no other fault: after a dead letter an aggregate's messages get one attempt each
-    /// until one succeeds, so one that fails once could become a second dead letter.
+    /// Aggregates with poison have no other fault: after a dead letter an aggregate's messages get
+    /// one attempt each until one succeeds, so one that fails once could become a second dead
+    /// letter.
     pub(crate) spared: HashSet<String>,
 }
 

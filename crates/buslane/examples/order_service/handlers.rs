@@ -8,7 +8,9 @@ use crate::{
     tally::Tally,
     workload::CACHE,
 };
-use buslane::{BusError, Envelope, Event, EventBus, Handler, Message, Topic, Verdict, core::broker::header};
+use buslane::{
+    BusError, Envelope, Event, EventBus, Handler, Message, Topic, Verdict, core::broker::header,
+};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
@@ -18,12 +20,20 @@ const A_WHILE: Duration = Duration::from_millis(5);
 /// How the panics of this program begin.
 const INJECTED: &str = "injected:";
 
-/// Subscribes to everything, dead letters first. Announcing the topics joins the group once instead of once a topic.
-pub(crate) async fn subscribe(bus: &EventBus, service: &Arc<Service>, topics: &[String]) -> Result<(), BusError> {
+/// Subscribes to everything, dead letters first. Announcing the topics joins the group once instead
+/// of once a topic.
+pub(crate) async fn subscribe(
+    bus: &EventBus,
+    service: &Arc<Service>,
+    topics: &[String],
+) -> Result<(), BusError> {
     bus.announce(topics.iter().map(String::as_str).chain([CACHE, DEAD_LETTERS])).await?;
     bus.subscribe(DEAD_LETTERS, OnDeadLetter(Arc::clone(service))).await?;
     for topic in topics {
-        bus.subscription(topic).dead_letter(DEAD_LETTERS).envelopes(OnEvent(Arc::clone(service))).await?;
+        bus.subscription(topic)
+            .dead_letter(DEAD_LETTERS)
+            .envelopes(OnEvent(Arc::clone(service)))
+            .await?;
     }
     bus.subscribe(CACHE, OnInvalidation(Arc::clone(service))).await?;
     Ok(())
@@ -41,14 +51,14 @@ impl Handler<Event> for OnEvent {
             Err(error) => return Verdict::reject(format!("not an event of this program: {error}")),
         };
         let aggregate = event.aggregate_id.clone().into_bytes();
-        let Some(sequence) = self.0.sequence(&event.message, event.message.topic().clone(), aggregate) else {
+        let Some(sequence) =
+            self.0.sequence(&event.message, event.message.topic().clone(), aggregate)
+        else {
             return Verdict::Done;
         };
-        let illness = self
-            .0
-            .patients
-            .as_ref()
-            .and_then(|patients| patients.event(event.message.topic().as_str(), &sequence.aggregate));
+        let illness = self.0.patients.as_ref().and_then(|patients| {
+            patients.event(event.message.topic().as_str(), &sequence.aggregate)
+        });
         let attempt = Attempt::begin(&self.0, &event.message, sequence, note);
         work(&self.0, illness).await;
         if let Some(Illness::Errors(_)) = illness {
@@ -56,7 +66,9 @@ impl Handler<Event> for OnEvent {
             return Verdict::reject("injected");
         }
         match note.fault {
-            Some(Fault::Panic) if attempt.is_first() => panic!("{INJECTED} the handler of an event"),
+            Some(Fault::Panic) if attempt.is_first() => {
+                panic!("{INJECTED} the handler of an event")
+            }
             Some(Fault::Once) if attempt.is_first() => {
                 attempt.ended(Outcome::Failed);
                 Verdict::Failed("the payment service did not answer".into())
@@ -86,9 +98,12 @@ impl Handler<Message> for OnInvalidation {
     async fn handle(&self, message: Message) -> Self::Output {
         let note: Note = serde_json::from_slice(&message.payload)?;
         let key = message.key.clone().unwrap_or_default();
-        let Some(sequence) = self.0.sequence(&message, message.topic().clone(), key) else { return Ok(()) };
+        let Some(sequence) = self.0.sequence(&message, message.topic().clone(), key) else {
+            return Ok(());
+        };
         let patients = self.0.patients.as_ref();
-        let illness = patients.and_then(|patients| patients.regular(message.topic().as_str(), &sequence.aggregate));
+        let illness = patients
+            .and_then(|patients| patients.regular(message.topic().as_str(), &sequence.aggregate));
         let attempt = Attempt::begin(&self.0, &message, sequence, note);
         work(&self.0, illness).await;
         let panics = note.fault.is_some() || illness == Some(Illness::Restart);

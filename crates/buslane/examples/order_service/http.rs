@@ -21,7 +21,9 @@ pub(crate) struct Window {
 pub(crate) fn record() -> Result<PrometheusHandle, String> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS_BUCKETS);
-    builder.and_then(PrometheusBuilder::install_recorder).map_err(|error| format!("metrics: {error}"))
+    builder
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| format!("metrics: {error}"))
 }
 
 impl Window {
@@ -37,7 +39,10 @@ impl Window {
         let server = serve(router, Listen { allow_public, ..Listen::on(listen) })
             .await
             .map_err(|error| format!("--http: {error}"))?;
-        eprintln!("http://{}: /livez /readyz /startupz /metrics /status /rollout", server.address());
+        eprintln!(
+            "http://{}: /livez /readyz /startupz /metrics /status /rollout",
+            server.address()
+        );
         let upkeep = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(UPKEEP);
             loop {

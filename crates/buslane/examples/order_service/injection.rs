@@ -172,8 +172,8 @@ impl Patients {
         }
         remember(&mut self.keys.lock().seen, key);
         let Injection { illness, from } = self.injection?;
-        let is_ill =
-            self.percent.load(Relaxed) >= from && self.rollout.pool_of(topic, key).is_ok_and(|pool| pool == "actor");
+        let is_ill = self.percent.load(Relaxed) >= from
+            && self.rollout.pool_of(topic, key).is_ok_and(|pool| pool == "actor");
         is_ill.then_some(illness)
     }
 

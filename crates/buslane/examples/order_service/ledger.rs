@@ -1,7 +1,8 @@
-//! The ledger: one CSV line per attempt, in the order in which handlers ended, for anyone who wants to check.
+//! The ledger: one CSV line per attempt, in the order in which handlers ended, for anyone who wants
+//! to check.
 //!
-//! A line is in the file before its handler ends, and so before its message is settled: whoever kills the process loses
-//! no line of what it has done.
+//! A line is in the file before its handler ends, and so before its message is settled: whoever
+//! kills the process loses no line of what it has done.
 
 use crate::clock::Clock;
 use buslane::core::Source;
@@ -49,8 +50,18 @@ struct Line<'a> {
     process_id: u32,
 }
 
-const COLUMNS: [&str; 10] =
-    ["topic", "partition", "offset", "aggregate_id", "seq", "attempt", "outcome", "start_ns", "end_ns", "process_id"];
+const COLUMNS: [&str; 10] = [
+    "topic",
+    "partition",
+    "offset",
+    "aggregate_id",
+    "seq",
+    "attempt",
+    "outcome",
+    "start_ns",
+    "end_ns",
+    "process_id",
+];
 
 pub(crate) struct Ledger {
     path: PathBuf,
@@ -67,7 +78,9 @@ struct Book {
 
 impl Ledger {
     pub(crate) fn create(path: &Path, clock: Clock) -> Result<Self, String> {
-        let refused = |why: &dyn std::fmt::Display| format!("--ledger {}: cannot be written: {why}", path.display());
+        let refused = |why: &dyn std::fmt::Display| {
+            format!("--ledger {}: cannot be written: {why}", path.display())
+        };
         let file = File::create(path).map_err(|why| refused(&why))?;
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(file);
         writer.write_record(COLUMNS).map_err(|why| refused(&why))?;
@@ -102,7 +115,9 @@ impl Ledger {
     pub(crate) fn check(&self) -> Result<(), String> {
         match &self.book.lock().failure {
             None => Ok(()),
-            Some(reason) => Err(format!("--ledger {}: not complete: {reason}", self.path.display())),
+            Some(reason) => {
+                Err(format!("--ledger {}: not complete: {reason}", self.path.display()))
+            }
         }
     }
 }

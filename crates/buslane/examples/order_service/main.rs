@@ -1,7 +1,8 @@
-//! An order service on a bus: publishes orders, handles them, and checks by itself what the bus promises.
+//! An order service on a bus: publishes orders, handles them, and checks by itself what the bus
+//! promises.
 //!
-//! Exit code 0: nothing lost, no order violated, and a rollout went as asked. 1: not so, or the run could not go on. 2: it was told
-//! something that it cannot do, and did nothing.
+//! Exit code 0: nothing lost, no order violated, and a rollout went as asked. 1: not so, or the run
+//! could not go on. 2: it was told something that it cannot do, and did nothing.
 
 mod checker;
 mod clock;
@@ -30,7 +31,8 @@ use clap::Parser;
 use options::{Options, Role};
 use std::{fmt::Display, process::ExitCode, sync::Arc};
 
-/// Gives back what a backlog has taken once it is worked off; with the usual one of Linux some of it would stay.
+/// Gives back what a backlog has taken once it is worked off; with the usual one of Linux some of
+/// it would stay.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -74,8 +76,12 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     }
     let report = options.report.as_deref().map(report::create).transpose().map_err(usage)?;
     let clock = clock::Clock::start();
-    let ledger =
-        options.ledger.as_deref().map(|path| ledger::Ledger::create(path, clock)).transpose().map_err(usage)?;
+    let ledger = options
+        .ledger
+        .as_deref()
+        .map(|path| ledger::Ledger::create(path, clock))
+        .transpose()
+        .map_err(usage)?;
     let display = progress::Display::new(plan.messages(), options);
     progress::install_log(&display, options.verbose);
     handlers::quieten_injected_panics();
@@ -89,12 +95,16 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     bus.reload_on_sighup().map_err(|error| (1, format!("SIGHUP: {error}")))?;
     #[cfg(feature = "http")]
     let window = match options.http.zip(page) {
-        Some((listen, page)) => Some(http::Window::open(&bus, page, listen, options.http_public).await.map_err(usage)?),
+        Some((listen, page)) => {
+            Some(http::Window::open(&bus, page, listen, options.http_public).await.map_err(usage)?)
+        }
         None => None,
     };
-    let patients = options.rollout.as_ref().map(|_| Arc::new(injection::Patients::new(&bus, options.inject)));
+    let patients =
+        options.rollout.as_ref().map(|_| Arc::new(injection::Patients::new(&bus, options.inject)));
     let service = Arc::new(service::Service::new(options, clock, ledger, patients));
-    let ended = run::run(&bus, &service, options, &plan, display).await.map_err(|error| (1, error))?;
+    let ended =
+        run::run(&bus, &service, options, &plan, display).await.map_err(|error| (1, error))?;
     #[cfg(feature = "http")]
     if let Some(window) = window {
         window.close().await;

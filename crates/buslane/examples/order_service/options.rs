@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-/// An order service on buslane: publishes orders, handles each aggregate in order, and checks that nothing was lost.
+/// An order service on buslane: publishes orders, handles each aggregate in order, and checks that
+/// nothing was lost.
 ///
-/// Five topics of envelopes and one of regular messages (cache.invalidate, half of them with a key). Faults
-/// come with it: some handlers fail once, some for good (their envelopes go to the topic
-/// order-service.dead-letters, which it reads too), and two panic. At the end it prints a table of what
-/// became of every message.
+/// Five topics of envelopes and one of regular messages (cache.invalidate, half of them with a
+/// key). Faults come with it: some handlers fail once, some for good (their envelopes go to the
+/// topic order-service.dead-letters, which it reads too), and two panic. At the end it prints a
+/// table of what became of every message.
 #[derive(Debug, Parser)]
 #[command(name = "order_service", after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Options {
@@ -22,7 +23,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_name = "ROLE", default_value = "all")]
     pub(crate) role: Role,
 
-    /// Seconds without a message after which `consume` ends, and after which `all` counts what is missing as lost
+    /// Seconds without a message after which `consume` ends, and after which `all` counts what is
+    /// missing as lost
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) idle: Duration,
 
@@ -30,7 +32,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value = "5", value_parser = up_to_1000)]
     pub(crate) topics: u64,
 
-    /// Partitions of a topic that does not exist; 0 for what the broker's settings say [default: 8 on Kafka, elsewhere 0]
+    /// Partitions of a topic that does not exist; 0 for what the broker's settings say [default: 8
+    /// on Kafka, elsewhere 0]
     #[arg(long, value_name = "COUNT")]
     pub(crate) partitions: Option<u32>,
 
@@ -44,9 +47,9 @@ pub(crate) struct Options {
 
     /// Publishes so many of the messages before anything is subscribed to
     ///
-    /// The service then starts behind, in recovery mode: it drains what waits at a limited rate, while the rest is
-    /// published, and leaves the mode by itself. Where nothing else is configured, at 20,000 messages a second,
-    /// with a look every second and a ramp of 5 seconds.
+    /// The service then starts behind, in recovery mode: it drains what waits at a limited rate,
+    /// while the rest is published, and leaves the mode by itself. Where nothing else is
+    /// configured, at 20,000 messages a second, with a look every second and a ramp of 5 seconds.
     #[arg(long, value_name = "COUNT", value_parser = positive, conflicts_with = "replay")]
     pub(crate) backlog: Option<u64>,
 
@@ -56,20 +59,22 @@ pub(crate) struct Options {
 
     /// Moves the keys to the actor pool by these stages, such as 10,50,100
     ///
-    /// A time may stand with a stage: `10 for 20s, 50 for 20s, 100`. It begins after 5 seconds of messages from
-    /// 0 %, goes on by itself when the guard has nothing against it, and ends the run. Nothing fails by itself
-    /// unless it is asked for. Where nothing else is configured under `rollout`, it is in fast motion: `window` 6 s,
-    /// `min_messages` 300, `check_interval` 500 ms, `advance_p99_increase` 0.15, and `memory_patience` 3 s with
-    /// --inject leak.
+    /// A time may stand with a stage: `10 for 20s, 50 for 20s, 100`. It begins after 5 seconds of
+    /// messages from 0 %, goes on by itself when the guard has nothing against it, and ends the
+    /// run. Nothing fails by itself unless it is asked for. Where nothing else is configured under
+    /// `rollout`, it is in fast motion: `window` 6 s, `min_messages` 300, `check_interval` 500 ms,
+    /// `advance_p99_increase` 0.15, and `memory_patience` 3 s with --inject leak.
     #[arg(long, value_name = "PLAN", conflicts_with_all = ["replay", "backlog"])]
     pub(crate) rollout: Option<Plan>,
 
-    /// Makes the actor side ill from a stage on, so that the guard rolls back: slow@50, restart@P, errors@P or leak@P
+    /// Makes the actor side ill from a stage on, so that the guard rolls back: slow@50, restart@P,
+    /// errors@P or leak@P
     ///
-    /// slow: a handler takes 300 % longer; slow:30@P, 30 % (of --handler-ms). restart: regular messages with a key panic
-    /// (there are more of them: one for every two envelopes). errors: 10 % of the envelopes are rejected; errors:2@P,
-    /// 2 %. leak: 256 KiB for each envelope. The run is good when the guard rolled back for that reason, and no more
-    /// than the stage's share of the keys was touched.
+    /// slow: a handler takes 300 % longer; slow:30@P, 30 % (of --handler-ms). restart: regular
+    /// messages with a key panic (there are more of them: one for every two envelopes). errors: 10
+    /// % of the envelopes are rejected; errors:2@P, 2 %. leak: 256 KiB for each envelope. The run
+    /// is good when the guard rolled back for that reason, and no more than the stage's share of
+    /// the keys was touched.
     #[arg(long, value_name = "WHAT@PERCENT", requires = "rollout")]
     pub(crate) inject: Option<Injection>,
 
@@ -102,9 +107,10 @@ pub(crate) struct Options {
 
     /// Publishes a recorded log instead of made-up orders
     ///
-    /// CSV, plain or gzip, with the columns timestamp (RFC 3339), case_id, seq (growing within its case)
-    /// and activity; other columns go into the payload. A case is an aggregate, an activity an event type,
-    /// and each case has one topic. The log is published as it is: no faults unless they are asked for.
+    /// CSV, plain or gzip, with the columns timestamp (RFC 3339), case_id, seq (growing within its
+    /// case) and activity; other columns go into the payload. A case is an aggregate, an activity
+    /// an event type, and each case has one topic. The log is published as it is: no faults unless
+    /// they are asked for.
     #[arg(long, value_name = "FILE", verbatim_doc_comment, conflicts_with_all = ["events", "aggregates"])]
     pub(crate) replay: Option<PathBuf>,
 
@@ -120,7 +126,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Option<PathBuf>,
 
-    /// Shows health and metrics over HTTP: /livez, /readyz, /startupz, /metrics, /status and /rollout
+    /// Shows health and metrics over HTTP: /livez, /readyz, /startupz, /metrics, /status and
+    /// /rollout
     ///
     /// Port 0 is any that is free; a line on stderr says which. Needs the cargo feature http.
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -143,18 +150,22 @@ impl Options {
                 "--backlog: needs --role all, found --role {}: a consumer that starts behind needs no option",
                 self.role.as_str()
             )),
-            Some(backlog) if backlog > messages => {
-                Err(format!("--backlog: must be at most the number of messages ({messages}), found {backlog}"))
-            }
+            Some(backlog) if backlog > messages => Err(format!(
+                "--backlog: must be at most the number of messages ({messages}), found {backlog}"
+            )),
             _ => Ok(()),
         }
     }
 
-    /// A rollout is judged by the process that publishes, and there must be a stage that what is injected begins with.
+    /// A rollout is judged by the process that publishes, and there must be a stage that what is
+    /// injected begins with.
     pub(crate) fn check_rollout(&self) -> Result<(), String> {
         let Some(plan) = &self.rollout else { return Ok(()) };
         if self.role != Role::All {
-            return Err(format!("--rollout: needs --role all, found --role {}", self.role.as_str()));
+            return Err(format!(
+                "--rollout: needs --role all, found --role {}",
+                self.role.as_str()
+            ));
         }
         match self.inject {
             Some(inject) if plan.stages().iter().all(|stage| stage.percent < inject.from) => {
@@ -168,10 +179,13 @@ impl Options {
     pub(crate) fn check_http(&self) -> Result<(), String> {
         match self.http {
             Some(_) if !cfg!(feature = "http") => {
-                Err("--http: is not part of this build: build it with the cargo feature http".to_owned())
+                Err("--http: is not part of this build: build it with the cargo feature http"
+                    .to_owned())
             }
             Some(listen) if !self.http_public && !listen.ip().to_canonical().is_loopback() => {
-                Err(format!("--http: must be a loopback address unless --http-public is given, found {listen}"))
+                Err(format!(
+                    "--http: must be a loopback address unless --http-public is given, found {listen}"
+                ))
             }
             _ => Ok(()),
         }
@@ -179,12 +193,18 @@ impl Options {
 
     /// Two options that name the same file would destroy it.
     pub(crate) fn check_files(&self) -> Result<(), String> {
-        let files = [("--replay", &self.replay), ("--report", &self.report), ("--ledger", &self.ledger)];
+        let files =
+            [("--replay", &self.replay), ("--report", &self.report), ("--ledger", &self.ledger)];
         for (at, (name, file)) in files.iter().enumerate() {
             let Some(file) = file else { continue };
             let same = |other: &PathBuf| real(other) == real(file);
-            if let Some((other, _)) = files[..at].iter().find(|(_, other)| other.as_ref().is_some_and(same)) {
-                return Err(format!("{other} and {name} must not name the same file, found {}", file.display()));
+            if let Some((other, _)) =
+                files[..at].iter().find(|(_, other)| other.as_ref().is_some_and(same))
+            {
+                return Err(format!(
+                    "{other} and {name} must not name the same file, found {}",
+                    file.display()
+                ));
             }
         }
         Ok(())
@@ -243,19 +263,31 @@ fn positive(text: &str) -> Result<u64, &'static str> {
 }
 
 fn up_to_1000(text: &str) -> Result<u64, &'static str> {
-    positive(text).ok().filter(|count| *count <= 1000).ok_or("must be a whole number from 1 to 1000")
+    positive(text)
+        .ok()
+        .filter(|count| *count <= 1000)
+        .ok_or("must be a whole number from 1 to 1000")
 }
 
 fn window(text: &str) -> Result<u32, &'static str> {
-    text.parse().ok().filter(|count| *count > 0).ok_or("must be a whole number from 1 to 4294967295")
+    text.parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or("must be a whole number from 1 to 4294967295")
 }
 
 fn percent(text: &str) -> Result<f64, &'static str> {
-    text.parse().ok().filter(|share| (0.0..=100.0).contains(share)).ok_or("must be a number from 0 to 100")
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=100.0).contains(share))
+        .ok_or("must be a number from 0 to 100")
 }
 
 fn speed(text: &str) -> Result<f64, &'static str> {
-    text.parse().ok().filter(|times: &f64| times.is_finite() && *times > 0.0).ok_or("must be a number above 0")
+    text.parse()
+        .ok()
+        .filter(|times: &f64| times.is_finite() && *times > 0.0)
+        .ok_or("must be a number above 0")
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {

@@ -1,4 +1,5 @@
-//! What is shown while it runs: a live display on a terminal, else a plain line a second. All of it on stderr.
+//! What is shown while it runs: a live display on a terminal, else a plain line a second. All of it
+//! on stderr.
 
 use crate::{
     options::{Options, Role},
@@ -36,13 +37,21 @@ impl Display {
     pub(crate) fn new(total: u64, options: &Options) -> Self {
         let (role, has_rollout) = (options.role, options.rollout.is_some());
         let is_terminal = io::stderr().is_terminal();
-        let target = if is_terminal { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let target = if is_terminal {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let (bar, template) = if role.publishes() {
-            (ProgressBar::new(total), "{elapsed_precise} {wide_bar} {percent:>3} %\n{prefix}\n{msg}")
+            (
+                ProgressBar::new(total),
+                "{elapsed_precise} {wide_bar} {percent:>3} %\n{prefix}\n{msg}",
+            )
         } else {
             (ProgressBar::no_length(), "{elapsed_precise} {spinner}\n{prefix}\n{msg}")
         };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_draw_target(target);
         bar.set_style(style);
         let now = Instant::now();
@@ -89,14 +98,23 @@ impl Display {
             let nanos = (now - *then).as_nanos().max(1);
             u64::try_from(u128::from(progress - before) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
         });
-        let of = if self.role.publishes() { format!(" of {}", HumanCount(self.total)) } else { String::new() };
+        let of = if self.role.publishes() {
+            format!(" of {}", HumanCount(self.total))
+        } else {
+            String::new()
+        };
         let in_flight = match self.role {
             Role::All => counts.published.saturating_sub(counts.ended()),
             Role::Publish => 0,
             Role::Consume => stats.open as u64,
         };
         [
-            format!("{}{of} messages  {}/s  p99 {:.1} ms", HumanCount(progress), HumanCount(rate), self.p99_ms),
+            format!(
+                "{}{of} messages  {}/s  p99 {:.1} ms",
+                HumanCount(progress),
+                HumanCount(rate),
+                self.p99_ms
+            ),
             format!(
                 "in flight {}  retries {}  dead letters {}  restarts {}  {} pool{}",
                 HumanCount(in_flight),
@@ -148,8 +166,8 @@ fn recovery(bus: &EventBus) -> String {
     }
 }
 
-/// Shows warnings of the bus above the display. Failures of single messages are part of the show, and counted
-/// instead; `verbose` shows them too, and information.
+/// Shows warnings of the bus above the display. Failures of single messages are part of the show,
+/// and counted instead; `verbose` shows them too, and information.
 pub(crate) fn install_log(display: &Display, verbose: bool) {
     let filter = if verbose {
         Targets::new().with_default(Level::INFO)
@@ -161,7 +179,9 @@ pub(crate) fn install_log(display: &Display, verbose: bool) {
             .with_target("buslane::flow::regular", off)
     };
     let bar = display.bar.clone();
-    let layer = tracing_subscriber::fmt::layer().with_writer(move || Above(bar.clone())).with_filter(filter);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(move || Above(bar.clone()))
+        .with_filter(filter);
     tracing_subscriber::registry().with(layer).init();
 }
 

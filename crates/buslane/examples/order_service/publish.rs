@@ -4,7 +4,9 @@ use crate::{
     service::{Note, Service},
     workload::{CACHE, Plan, Planned},
 };
-use buslane::{Envelope, EventBus, Headers, PublishError, RawJson, Receipt, Record, core::broker::header};
+use buslane::{
+    Envelope, EventBus, Headers, PublishError, RawJson, Receipt, Record, core::broker::header,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{
@@ -41,7 +43,8 @@ impl Rate {
         Self { per_second, sent: AtomicU64::new(0) }
     }
 
-    /// When so many more messages are due. Who is behind is not waited for: what was held up comes as fast as it goes.
+    /// When so many more messages are due. Who is behind is not waited for: what was held up comes
+    /// as fast as it goes.
     fn due(&self, started: Instant, messages: u64) -> Instant {
         let before = self.sent.fetch_add(messages, Relaxed);
         let nanos = u128::from(before) * 1_000_000_000 / u128::from(self.per_second);
@@ -96,12 +99,20 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     pub(crate) fn new(messages: u64) -> Self {
-        Self { left: AtomicU64::new(messages), published: Semaphore::new(0), go_on: CancellationToken::new() }
+        Self {
+            left: AtomicU64::new(messages),
+            published: Semaphore::new(0),
+            go_on: CancellationToken::new(),
+        }
     }
 
     /// Whether these belong to it.
     fn claim(&self, messages: u64) -> bool {
-        self.left.fetch_update(Relaxed, Relaxed, |left| (left > 0).then(|| left.saturating_sub(messages))).is_ok()
+        self.left
+            .fetch_update(Relaxed, Relaxed, |left| {
+                (left > 0).then(|| left.saturating_sub(messages))
+            })
+            .is_ok()
     }
 }
 
@@ -141,10 +152,13 @@ impl Publishing {
     ) -> Result<(), String> {
         let size = self.rate.as_ref().map_or(BATCH, Rate::batch).min(self.window);
         let mut batch = Vec::with_capacity(size);
-        // A log is read here without leaving the runtime: small pieces from a file that was read just before.
+        // A log is read here without leaving the runtime: small pieces from a file that was read
+        // just before.
         for planned in plan.share(index, PUBLISHERS).map_err(|error| error.to_string())? {
             let planned = planned.map_err(|error| error.to_string())?;
-            if let (Some(pace), Planned::Envelope { timestamp: Some(at), .. }) = (&self.pace, &planned) {
+            if let (Some(pace), Planned::Envelope { timestamp: Some(at), .. }) =
+                (&self.pace, &planned)
+            {
                 let due = pace.due(started, *at);
                 if due > Instant::now() {
                     self.send(&mut batch, has_waited).await?;
@@ -196,11 +210,21 @@ impl Publishing {
         let mut records = Vec::new();
         for planned in batch.drain(..) {
             match planned {
-                Planned::Envelope { topic, aggregate, event_type, timestamp, seq, fault, fields } => {
+                Planned::Envelope {
+                    topic,
+                    aggregate,
+                    event_type,
+                    timestamp,
+                    seq,
+                    fault,
+                    fields,
+                } => {
                     let note = Note { seq, sent_ns, fault };
-                    let mut envelope = Envelope::with_payload(aggregate, event_type, payload(note, fields)?);
+                    let mut envelope =
+                        Envelope::with_payload(aggregate, event_type, payload(note, fields)?);
                     envelope.timestamp = timestamp.unwrap_or(envelope.timestamp);
-                    envelope.correlation_id = String::from_utf8_lossy(&self.service.run).into_owned().into();
+                    envelope.correlation_id =
+                        String::from_utf8_lossy(&self.service.run).into_owned().into();
                     envelopes[topic].push(envelope);
                 }
                 Planned::Regular { key, seq, fault } => {
@@ -212,7 +236,11 @@ impl Publishing {
         for (topic, envelopes) in self.topics.iter().zip(envelopes) {
             if !envelopes.is_empty() {
                 let receipts = self.bus.publish_envelopes(topic, &envelopes).await;
-                self.acknowledged(topic, sent_ns, receipts.map_err(|error| failed(topic, &error))?)?;
+                self.acknowledged(
+                    topic,
+                    sent_ns,
+                    receipts.map_err(|error| failed(topic, &error))?,
+                )?;
             }
         }
         if !records.is_empty() {

@@ -55,7 +55,8 @@ impl Recoveries {
     }
 }
 
-/// Where nobody has configured it: 20,000 messages a second, a look every second, a ramp of 5 seconds.
+/// Where nobody has configured it: 20,000 messages a second, a look every second, a ramp of 5
+/// seconds.
 pub(crate) fn hasten(config: &mut Config) {
     if config.recovery == RecoveryConfig::default() && config.backlog == BacklogConfig::default() {
         config.recovery.rate = Some(RateLimit::new(20_000, 2_000));

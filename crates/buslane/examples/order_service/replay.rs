@@ -66,7 +66,8 @@ impl Log {
             log.events += 1;
             match last.get_mut(&row.case) {
                 Some(before) if *before >= row.seq => {
-                    let reason = format!("must grow within its case, found {} after {before}", row.seq);
+                    let reason =
+                        format!("must grow within its case, found {} after {before}", row.seq);
                     return Err(rows.wrong(rows.columns[2], reason));
                 }
                 Some(before) => *before = row.seq,
@@ -89,12 +90,18 @@ impl Log {
     }
 
     /// The events of the cases that `wanted` says yes to, in the order of the log.
-    pub(crate) fn rows(&self, wanted: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Rows, ReplayError> {
+    pub(crate) fn rows(
+        &self,
+        wanted: impl Fn(&[u8]) -> bool + Send + 'static,
+    ) -> Result<Rows, ReplayError> {
         Rows::open(&self.path, wanted)
     }
 
     /// The cases of some events.
-    pub(crate) fn cases_of(&self, events: impl Fn(u64) -> bool) -> Result<HashSet<String>, ReplayError> {
+    pub(crate) fn cases_of(
+        &self,
+        events: impl Fn(u64) -> bool,
+    ) -> Result<HashSet<String>, ReplayError> {
         let rows = self.rows(|_| true)?;
         rows.filter(|row| row.as_ref().map_or(true, |row| events(row.event)))
             .map(|row| row.map(|row| row.case))
@@ -118,13 +125,19 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    fn open(path: &Path, wanted: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Self, ReplayError> {
+    fn open(
+        path: &Path,
+        wanted: impl Fn(&[u8]) -> bool + Send + 'static,
+    ) -> Result<Self, ReplayError> {
         let mut reader = ReaderBuilder::new().from_reader(text(path)?);
-        let headers = reader.headers().map_err(|why| unreadable(path, &StringRecord::new(), &why))?.clone();
+        let headers =
+            reader.headers().map_err(|why| unreadable(path, &StringRecord::new(), &why))?.clone();
         let wrong = |reason| Err(error(path, " line 1", reason));
         for (index, name) in headers.iter().enumerate() {
             if RESERVED.contains(&name) {
-                return wrong(format!("a column must not be called {name:?}, which this program writes itself"));
+                return wrong(format!(
+                    "a column must not be called {name:?}, which this program writes itself"
+                ));
             }
             if headers.iter().take(index).any(|other| other == name) {
                 return wrong(format!("two columns are called {name:?}"));
@@ -148,12 +161,16 @@ impl Rows {
         let [timestamp, case, seq, activity] = self.columns;
         let at = |column: usize| &self.record[column];
         let parsed = OffsetDateTime::parse(at(timestamp), &Rfc3339).map_err(|why| {
-            self.wrong(timestamp, format!("must be a time as RFC 3339 has it, found {:?}: {why}", at(timestamp)))
+            self.wrong(
+                timestamp,
+                format!("must be a time as RFC 3339 has it, found {:?}: {why}", at(timestamp)),
+            )
         })?;
         check_aggregate_id(at(case).as_bytes()).map_err(|why| self.wrong(case, why))?;
         let number = at(seq).parse().ok().filter(|number: &u64| *number > 0);
-        let number = number
-            .ok_or_else(|| self.wrong(seq, format!("must be a whole number of at least 1, found {:?}", at(seq))))?;
+        let number = number.ok_or_else(|| {
+            self.wrong(seq, format!("must be a whole number of at least 1, found {:?}", at(seq)))
+        })?;
         if at(activity).trim().is_empty() {
             return Err(self.wrong(activity, "must not be blank"));
         }
@@ -211,7 +228,9 @@ fn text(path: &Path) -> Result<Box<dyn Read + Send>, ReplayError> {
 fn unreadable(path: &Path, headers: &StringRecord, why: &csv::Error) -> ReplayError {
     let line = |position: &Option<csv::Position>| position.as_ref().map_or(0, csv::Position::line);
     match why.kind() {
-        ErrorKind::Utf8 { pos, err } => error(path, &place(line(pos), err.field(), headers), "must be UTF-8"),
+        ErrorKind::Utf8 { pos, err } => {
+            error(path, &place(line(pos), err.field(), headers), "must be UTF-8")
+        }
         ErrorKind::UnequalLengths { pos, expected_len, len } => {
             let reason = format!("has {len} columns, the first line has {expected_len}");
             error(path, &format!(" line {}", line(pos)), reason)
@@ -226,5 +245,9 @@ fn place(line: u64, column: usize, headers: &StringRecord) -> String {
 }
 
 fn error(path: &Path, place: &str, reason: impl Display) -> ReplayError {
-    ReplayError { path: path.display().to_string(), place: place.to_owned(), reason: reason.to_string() }
+    ReplayError {
+        path: path.display().to_string(),
+        place: place.to_owned(),
+        reason: reason.to_string(),
+    }
 }

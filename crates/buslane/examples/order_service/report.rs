@@ -55,7 +55,8 @@ pub(crate) struct Notes {
 }
 
 pub(crate) fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|why| format!("--report {}: cannot be written: {why}", path.display()))
+    File::create(path)
+        .map_err(|why| format!("--report {}: cannot be written: {why}", path.display()))
 }
 
 impl Report {
@@ -70,7 +71,8 @@ impl Report {
     ) -> Self {
         let latencies = tally.latencies();
         let work = if role.consumes() { counts.handled } else { counts.published };
-        let lost = if role == Role::All { counts.published.saturating_sub(counts.ended()) } else { 0 };
+        let lost =
+            if role == Role::All { counts.published.saturating_sub(counts.ended()) } else { 0 };
         Self {
             backend: bus.config().backend().as_str(),
             pool: bus.pool_name(),
@@ -83,7 +85,11 @@ impl Report {
             duplicates: counts.duplicates,
             restarts: bus.pool_stats().restarts,
             seconds: counts.seconds,
-            throughput_per_second: if counts.seconds > 0.0 { work as f64 / counts.seconds } else { 0.0 },
+            throughput_per_second: if counts.seconds > 0.0 {
+                work as f64 / counts.seconds
+            } else {
+                0.0
+            },
             latency_ms: Latency {
                 p50: percentile_ms(&latencies, 0.50),
                 p99: percentile_ms(&latencies, 0.99),
@@ -121,7 +127,10 @@ impl Report {
         ];
         let Summary { entered, left, seconds } = self.recovery;
         if entered > 0 {
-            rows.push(("recovery mode", format!("entered {entered}, left {left}, on for {seconds:.1} s")));
+            rows.push((
+                "recovery mode",
+                format!("entered {entered}, left {left}, on for {seconds:.1} s"),
+            ));
         }
         if notes.foreign > 0 {
             rows.push(("of other runs, ignored", count(notes.foreign)));

@@ -85,14 +85,18 @@ pub(crate) async fn run(
             _ = backlog.published.acquire_many(u32::try_from(PUBLISHERS).unwrap_or(1)) => {}
             () = interrupts.next() => stop.cancel(),
         }
-        display.say(&format!("{} messages wait, and the service starts", service.tally.counts().published));
+        display.say(&format!(
+            "{} messages wait, and the service starts",
+            service.tally.counts().published
+        ));
         handlers::subscribe(bus, service, &consumed).await.map_err(|error| error.to_string())?;
         backlog.go_on.cancel();
     }
     let show = options.rollout.as_ref().zip(service.patients.as_ref()).map(|(plan, patients)| {
         Show::begin(bus, plan.clone(), options.inject, patients, display.teller(), stop.clone())
     });
-    let mut waiting = Waiting { bus, service, options, stop, publishing, failure: None, hurry: false };
+    let mut waiting =
+        Waiting { bus, service, options, stop, publishing, failure: None, hurry: false };
     let end = waiting.wait(interrupts, &mut display).await;
     let deadline = if waiting.hurry { Duration::ZERO } else { bus.config().shutdown_deadline };
     let failure = waiting.end_publishing().await;
@@ -106,7 +110,8 @@ pub(crate) async fn run(
 
     let counts = service.tally.counts();
     let problems: Vec<String> = story.iter().flat_map(|story| story.problems.clone()).collect();
-    let report = Report::new(bus, &service.tally, &counts, options.role, recoveries.summary(), story);
+    let report =
+        Report::new(bus, &service.tally, &counts, options.role, recoveries.summary(), story);
     let mut remarks: Vec<String> = failure.into_iter().collect();
     remarks.extend(service.ledger.as_ref().and_then(|ledger| ledger.check().err()));
     remarks.extend(problems);
@@ -116,7 +121,9 @@ pub(crate) async fn run(
     }
     let title = match (end, options.role) {
         (End::Interrupted, _) => "order_service: interrupted",
-        (End::Idle, Role::All) => "order_service: nothing has come for a while; what is missing counts as lost",
+        (End::Idle, Role::All) => {
+            "order_service: nothing has come for a while; what is missing counts as lost"
+        }
         (End::Idle, _) | (End::Complete, _) => "order_service: complete",
     };
     let notes = Notes {
@@ -130,7 +137,11 @@ pub(crate) async fn run(
 }
 
 /// Makes the topics.
-async fn prepare(bus: &EventBus, topics: &[String], partitions: Option<u32>) -> Result<(), BusError> {
+async fn prepare(
+    bus: &EventBus,
+    topics: &[String],
+    partitions: Option<u32>,
+) -> Result<(), BusError> {
     let others = [CACHE, handlers::DEAD_LETTERS];
     // Room for several consumers: a Kafka broker's own default is one partition.
     let partitions = partitions.or_else(|| (bus.config().backend() == Backend::Kafka).then_some(8));
@@ -203,7 +214,8 @@ impl Waiting<'_> {
         self.stop.cancel();
         if let Some(publishing) = self.publishing.take() {
             // Longer than a publish call may wait, so this gives up on nothing that still counts.
-            let patience = if self.hurry { Duration::ZERO } else { self.bus.config().publish_timeout * 2 };
+            let patience =
+                if self.hurry { Duration::ZERO } else { self.bus.config().publish_timeout * 2 };
             let ended = timeout(patience, publishing).await;
             self.failure = ended.ok().and_then(Result::ok).and_then(Result::err);
         }
@@ -222,13 +234,13 @@ impl Waiting<'_> {
 
     /// Whether nothing has come for long. A replay at recorded speed may pause as long as it likes.
     fn is_idle(&self, since: Instant) -> bool {
-        let may_pause =
-            self.publishing.is_some() && (self.options.speed.is_some() || self.options.role == Role::Publish);
+        let may_pause = self.publishing.is_some()
+            && (self.options.speed.is_some() || self.options.role == Role::Publish);
         !may_pause && since.elapsed() >= self.options.idle
     }
 
-    /// A consumer drains in the shutdown. The embedded broker forgets what is not settled, so there the lanes are
-    /// given time for their retries.
+    /// A consumer drains in the shutdown. The embedded broker forgets what is not settled, so there
+    /// the lanes are given time for their retries.
     fn has_drained(&self, interrupted: Instant) -> bool {
         let drains_in_shutdown = self.options.role == Role::Consume;
         drains_in_shutdown || interrupted.elapsed() >= self.bus.config().shutdown_deadline

@@ -62,7 +62,8 @@ impl Service {
         patients: Option<Arc<Patients>>,
     ) -> Self {
         let both = options.role == Role::All;
-        let places = usize::try_from(options.in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let places =
+            usize::try_from(options.in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {
             clock,
             checker: Checker::new(options.role.publishes()),
@@ -77,9 +78,16 @@ impl Service {
         }
     }
 
-    /// The sequence of a message that stands, or stood, in `topic`; `None` when it is of another run.
-    pub(crate) fn sequence(&self, message: &Message, topic: Topic, aggregate: Bytes) -> Option<Sequence> {
-        let run = message.headers.find(header::CORRELATION_ID).map(|range| message.headers.slice(range));
+    /// The sequence of a message that stands, or stood, in `topic`; `None` when it is of another
+    /// run.
+    pub(crate) fn sequence(
+        &self,
+        message: &Message,
+        topic: Topic,
+        aggregate: Bytes,
+    ) -> Option<Sequence> {
+        let run =
+            message.headers.find(header::CORRELATION_ID).map(|range| message.headers.slice(range));
         let run = run.unwrap_or_default();
         if self.own_run_alone && run != self.run {
             Tally::add(&self.tally.foreign);
@@ -90,7 +98,8 @@ impl Service {
 
     /// A message is over: its place in the window is free, if it had one.
     pub(crate) fn free_place(&self) {
-        let had_none = self.waiting.fetch_update(Relaxed, Relaxed, |waiting| waiting.checked_sub(1)).is_ok();
+        let had_none =
+            self.waiting.fetch_update(Relaxed, Relaxed, |waiting| waiting.checked_sub(1)).is_ok();
         if let Some(window) = self.window.as_ref().filter(|_| !had_none) {
             window.add_permits(1);
         }
@@ -111,7 +120,12 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(crate) fn begin(service: &'a Service, message: &Message, sequence: Sequence, note: Note) -> Self {
+    pub(crate) fn begin(
+        service: &'a Service,
+        message: &Message,
+        sequence: Sequence,
+        note: Note,
+    ) -> Self {
         let start_ns = service.clock.now_ns();
         service.tally.happened(start_ns);
         if let Err(disorder) = service.checker.begin(&sequence, note.seq) {
@@ -147,7 +161,8 @@ impl Drop for Attempt<'_> {
         let outcome = match self.outcome {
             None if std::thread::panicking() => Outcome::Panicked,
             None => {
-                // Cancelled, by a shutdown that had no more time: it did not end, and is delivered again.
+                // Cancelled, by a shutdown that had no more time: it did not end, and is delivered
+                // again.
                 service.checker.end(sequence, note.seq, End::Open);
                 return;
             }

@@ -21,8 +21,8 @@ const WARM_UP: Duration = Duration::from_secs(5);
 /// And for so long after its end.
 const AFTER: Duration = Duration::from_secs(2);
 
-/// Where nobody has configured it: windows of 6 s with 300 messages, a look every 500 ms, the next stage with p99 within +15 %,
-/// and memory that leaks is borne for 3 s.
+/// Where nobody has configured it: windows of 6 s with 300 messages, a look every 500 ms, the next
+/// stage with p99 within +15 %, and memory that leaks is borne for 3 s.
 pub(crate) fn hasten(config: &mut Config, inject: Option<Injection>) {
     if config.rollout == RolloutConfig::default() {
         config.rollout.window = Duration::from_secs(6);
@@ -44,7 +44,8 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    /// Begins the plan as soon as messages have come for a while, and cancels `stop` when the story is over.
+    /// Begins the plan as soon as messages have come for a while, and cancels `stop` when the story
+    /// is over.
     pub(crate) fn begin(
         bus: &EventBus,
         plan: Plan,
@@ -55,7 +56,8 @@ impl Show {
     ) -> Self {
         let is_over = CancellationToken::new();
         let plan = plan.advancing(Advance::Automatic);
-        let watched = watch(bus.clone(), plan, inject, Arc::clone(patients), teller, stop, is_over.clone());
+        let watched =
+            watch(bus.clone(), plan, inject, Arc::clone(patients), teller, stop, is_over.clone());
         Self { task: tokio::spawn(watched), is_over, inject, patients: Arc::clone(patients) }
     }
 
@@ -132,8 +134,9 @@ pub(crate) fn line(bus: &EventBus) -> String {
     let slots = format!("{} slots on actors, {} move", status.slots.on_actor, status.slots.moving);
     let Some(window) = status.window else { return format!("rollout {stage}  {slots}") };
     let sides = [window.keyed.as_ref(), Some(&window.actor)];
-    let both =
-        |show: fn(&WindowSide) -> String| sides.map(|side| side.map_or_else(|| "-".to_owned(), show)).join(" / ");
+    let both = |show: fn(&WindowSide) -> String| {
+        sides.map(|side| side.map_or_else(|| "-".to_owned(), show)).join(" / ")
+    };
     format!(
         "rollout {stage}  {slots}  keyed / actor: p99 {} ms  errors {} %  restarts {} %",
         both(|side| side.p99_ms.map_or_else(|| "-".to_owned(), |p99| format!("{p99:.1}"))),

@@ -99,14 +99,19 @@ impl Story {
                 problems.push("the plan did not come to its end while messages came".to_owned())
             }
             (None, []) => {}
-            (None, [first, ..]) => problems.push(format!("rolled back for no reason: {}", first.roll_back)),
-            (Some(inject), []) => problems.push(format!("no roll-back, although there was {inject}")),
+            (None, [first, ..]) => {
+                problems.push(format!("rolled back for no reason: {}", first.roll_back))
+            }
+            (Some(inject), []) => {
+                problems.push(format!("no roll-back, although there was {inject}"))
+            }
             (Some(inject), [first, more @ ..]) => {
                 let RollBack { breach, percent, .. } = &first.roll_back;
                 let expected = inject.illness.trigger();
                 let trigger = breach.as_ref().map(|breach| breach.trigger);
                 if trigger != Some(expected) {
-                    let trigger = trigger.map_or_else(|| "somebody".to_owned(), |trigger| trigger.to_string());
+                    let trigger = trigger
+                        .map_or_else(|| "somebody".to_owned(), |trigger| trigger.to_string());
                     problems.push(format!("rolled back by {trigger}, not by {expected}"));
                 }
                 if *percent < inject.from {
@@ -115,7 +120,8 @@ impl Story {
                 if touched == 0 {
                     problems.push(format!("{inject} has touched no key"));
                 }
-                // How far the share of so many keys may be from that of the slots by chance: four standard errors.
+                // How far the share of so many keys may be from that of the slots by chance: four
+                // standard errors.
                 let share = f64::from(*percent) / 100.0;
                 let most = share + 4.0 * (share * (1.0 - share) / count).sqrt();
                 if self.share_of_keys_touched > most {
@@ -135,11 +141,18 @@ impl Story {
 
     /// Lines of the table.
     pub(crate) fn rows(&self) -> Vec<(&'static str, String)> {
-        let stages = self.stages.iter().map(|stage| format!("{} % at {:.1} s", stage.percent, stage.seconds));
+        let stages = self
+            .stages
+            .iter()
+            .map(|stage| format!("{} % at {:.1} s", stage.percent, stage.seconds));
         let mut rows = vec![
             (
                 "rollout",
-                format!("{}{}", self.plan, self.inject.as_ref().map_or(String::new(), |what| format!(" with {what}"))),
+                format!(
+                    "{}{}",
+                    self.plan,
+                    self.inject.as_ref().map_or(String::new(), |what| format!(" with {what}"))
+                ),
             ),
             ("stages", stages.collect::<Vec<_>>().join(", ")),
         ];
@@ -151,7 +164,10 @@ impl Story {
         }
         if self.inject.is_some() {
             let share = self.share_of_keys_touched * 100.0;
-            rows.push(("keys touched", format!("{} of {} ({share:.1} %)", self.keys_touched, self.keys)));
+            rows.push((
+                "keys touched",
+                format!("{} of {} ({share:.1} %)", self.keys_touched, self.keys),
+            ));
         }
         rows
     }

@@ -50,7 +50,9 @@ impl Counts {
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, HOUR_US, 3).expect("constant bounds that are in order");
+        let histogram = || {
+            Histogram::new_with_bounds(1, HOUR_US, 3).expect("constant bounds that are in order")
+        };
         Self {
             published: AtomicU64::new(0),
             handled: AtomicU64::new(0),
@@ -101,7 +103,8 @@ impl Tally {
     pub(crate) fn counts(&self) -> Counts {
         let (first, last) = (self.first_ns.load(Relaxed), self.last_ns.load(Relaxed));
         // What ended is read before what was published, which is at least as much.
-        let (handled, dead_lettered) = (self.handled.load(Relaxed), self.dead_lettered.load(Relaxed));
+        let (handled, dead_lettered) =
+            (self.handled.load(Relaxed), self.dead_lettered.load(Relaxed));
         let dropped = self.dropped.load(Relaxed);
         Counts {
             handled,

@@ -19,7 +19,8 @@ const REGULAR_OFTEN: u64 = 2;
 const NAMES: [&str; 5] = ["orders", "payments", "stock", "shipping", "invoices"];
 const TYPES: [&str; 4] = ["Placed", "Changed", "Confirmed", "Closed"];
 
-/// One message that is to be published. `seq` counts 1, 2, 3 ... per topic and aggregate, or topic and key.
+/// One message that is to be published. `seq` counts 1, 2, 3 ... per topic and aggregate, or topic
+/// and key.
 #[derive(Debug)]
 pub(crate) enum Planned {
     Envelope {
@@ -59,11 +60,17 @@ pub(crate) fn topics(count: u64) -> Vec<String> {
 impl Plan {
     /// Reads a log once, so that whatever is wrong with it is said before anything is published.
     pub(crate) fn new(options: &Options) -> Result<Self, String> {
-        let log = options.replay.as_deref().map(Log::open).transpose().map_err(|error| error.to_string())?;
+        let log = options
+            .replay
+            .as_deref()
+            .map(Log::open)
+            .transpose()
+            .map_err(|error| error.to_string())?;
         let events = log.as_ref().map_or(options.events, Log::events);
         let is_calm = log.is_some() || options.rollout.is_some();
         let usual = if is_calm { 0 } else { 1 };
-        let none_asked = options.rollout.is_some() && options.fail_once.is_none() && options.poison.is_none();
+        let none_asked =
+            options.rollout.is_some() && options.fail_once.is_none() && options.poison.is_none();
         let faults = if options.no_faults || none_asked {
             Faults { events, ..Faults::default() }
         } else {
@@ -76,13 +83,18 @@ impl Plan {
             }
         };
         if faults.poison > events {
-            return Err(format!("--poison: must be at most the number of events ({events}), found {}", faults.poison));
+            return Err(format!(
+                "--poison: must be at most the number of events ({events}), found {}",
+                faults.poison
+            ));
         }
         match log {
             None => Ok(Self::Orders(Orders::new(options, faults))),
             Some(log) => {
                 let mut faults = faults;
-                faults.spared = log.cases_of(|event| faults.is_poison(event)).map_err(|error| error.to_string())?;
+                faults.spared = log
+                    .cases_of(|event| faults.is_poison(event))
+                    .map_err(|error| error.to_string())?;
                 Ok(Self::Replay { log, topics: options.topics, faults })
             }
         }
@@ -97,14 +109,20 @@ impl Plan {
     }
 
     /// The part of publisher `index` of `publishers`.
-    pub(crate) fn share(self: &Arc<Self>, index: u64, publishers: u64) -> Result<Share, ReplayError> {
+    pub(crate) fn share(
+        self: &Arc<Self>,
+        index: u64,
+        publishers: u64,
+    ) -> Result<Share, ReplayError> {
         let plan = Arc::clone(self);
         match &**self {
             Self::Orders(orders) => {
                 let mut sequences = HashMap::new();
                 let messages = orders.messages();
                 Ok(Box::new((0..messages).filter_map(move |number| match &*plan {
-                    Self::Orders(orders) => orders.message(number, index, publishers, &mut sequences).map(Ok),
+                    Self::Orders(orders) => {
+                        orders.message(number, index, publishers, &mut sequences).map(Ok)
+                    }
                     Self::Replay { .. } => None,
                 })))
             }
@@ -120,10 +138,19 @@ impl Plan {
             Self::Replay { topics, faults, .. } => (*topics, faults.of(row.event, &row.case)),
             Self::Orders(_) => (1, None),
         };
-        let topic = usize::try_from(stable_hash(row.case.as_bytes()).rotate_left(32) % topics).unwrap_or(0);
+        let topic =
+            usize::try_from(stable_hash(row.case.as_bytes()).rotate_left(32) % topics).unwrap_or(0);
         let Row { timestamp, case, seq, activity, fields, .. } = row;
         let timestamp = Some(timestamp);
-        Planned::Envelope { topic, aggregate: case, event_type: activity, timestamp, seq, fault, fields }
+        Planned::Envelope {
+            topic,
+            aggregate: case,
+            event_type: activity,
+            timestamp,
+            seq,
+            fault,
+            fields,
+        }
     }
 }
 
@@ -148,11 +175,13 @@ impl Orders {
         let Options { seed, events, aggregates, topics, .. } = *options;
         let has_panics = options.inject.is_some_and(|inject| inject.illness == Illness::Restart);
         let regular_every = if has_panics { REGULAR_OFTEN } else { REGULAR_EVERY };
-        let mut orders = Self { seed, events, aggregates, topics, regular_every, faults, panic_at: None };
+        let mut orders =
+            Self { seed, events, aggregates, topics, regular_every, faults, panic_at: None };
         if !options.no_faults && options.rollout.is_none() {
             let poisoned = orders.faults.poisonous().map(|event| name(orders.aggregate(event)));
             orders.faults.spared = poisoned.collect();
-            let may_panic = |event: &u64| !orders.faults.spared.contains(&name(orders.aggregate(*event)));
+            let may_panic =
+                |event: &u64| !orders.faults.spared.contains(&name(orders.aggregate(*event)));
             orders.faults.panic_at = (events / 2..events).find(may_panic);
             orders.panic_at = (orders.regular() > 0).then_some(orders.regular() / 2);
         }
@@ -171,8 +200,15 @@ impl Orders {
         mix(self.seed, Stream::Aggregate, event) % self.aggregates
     }
 
-    /// Message `number`, when publisher `index` of `publishers` owns it: the last of each round is a regular one.
-    fn message(&self, number: u64, index: u64, publishers: u64, sequences: &mut Sequences) -> Option<Planned> {
+    /// Message `number`, when publisher `index` of `publishers` owns it: the last of each round is
+    /// a regular one.
+    fn message(
+        &self,
+        number: u64,
+        index: u64,
+        publishers: u64,
+        sequences: &mut Sequences,
+    ) -> Option<Planned> {
         let (round, place) = (number / (self.regular_every + 1), number % (self.regular_every + 1));
         if place == self.regular_every {
             return self.invalidation(round, index, publishers, sequences);
@@ -199,11 +235,21 @@ impl Orders {
     }
 
     /// Regular message `number`: every other one has a key.
-    fn invalidation(&self, number: u64, index: u64, publishers: u64, sequences: &mut Sequences) -> Option<Planned> {
+    fn invalidation(
+        &self,
+        number: u64,
+        index: u64,
+        publishers: u64,
+        sequences: &mut Sequences,
+    ) -> Option<Planned> {
         let fault = (self.panic_at == Some(number)).then_some(Fault::Panic);
         if !number.is_multiple_of(2) {
             let seq = number / 2 + 1;
-            return (seq % publishers == index).then_some(Planned::Regular { key: None, seq, fault });
+            return (seq % publishers == index).then_some(Planned::Regular {
+                key: None,
+                seq,
+                fault,
+            });
         }
         let article = mix(self.seed, Stream::Cache, number) % self.aggregates;
         (article % publishers == index).then(|| {

@@ -4,9 +4,14 @@ use super::{EventBus, ShadowedSubscription, Subscription};
 use crate::{
     BusError, Class, Classifier, Retry, Terminal, classify,
     config::{DeadLetterFormat, RateLimit},
-    flow::{Erased, Extractor, Pause, Policy, Services, Shadow, Subscribed, erase_envelopes, erase_regular, places},
+    flow::{
+        Erased, Extractor, Pause, Policy, Services, Shadow, Subscribed, erase_envelopes,
+        erase_regular, places,
+    },
 };
-use buslane_core::{Backend, Event, Handler, HandlerError, Headers, Kind, Message, SubscribeOptions, Topic};
+use buslane_core::{
+    Backend, Event, Handler, HandlerError, Headers, Kind, Message, SubscribeOptions, Topic,
+};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,7 +29,9 @@ impl TerminalChoice {
         match config {
             TerminalConfig::Block => Self::Block,
             TerminalConfig::Skip => Self::Skip,
-            TerminalConfig::DeadLetter { topic, format } => Self::DeadLetter(topic.clone(), *format),
+            TerminalConfig::DeadLetter { topic, format } => {
+                Self::DeadLetter(topic.clone(), *format)
+            }
         }
     }
 
@@ -32,7 +39,9 @@ impl TerminalChoice {
         Ok(match self {
             Self::Block => Terminal::Block,
             Self::Skip => Terminal::Skip,
-            Self::DeadLetter(topic, format) => Terminal::DeadLetter { topic: Topic::new(&topic)?, format },
+            Self::DeadLetter(topic, format) => {
+                Terminal::DeadLetter { topic: Topic::new(&topic)?, format }
+            }
         })
     }
 }
@@ -86,14 +95,21 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// Writes what is given up to this topic, with headers that say where it came from and why. Envelopes only.
+    /// Writes what is given up to this topic, with headers that say where it came from and why.
+    /// Envelopes only.
     pub fn dead_letter(self, topic: &str) -> Self {
-        self.terminal("dead_letter", TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Headers))
+        self.terminal(
+            "dead_letter",
+            TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Headers),
+        )
     }
 
     /// As [`SubscriptionBuilder::dead_letter`], each dead letter being one JSON document.
     pub fn dead_letter_documents(self, topic: &str) -> Self {
-        self.terminal("dead_letter", TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Document))
+        self.terminal(
+            "dead_letter",
+            TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Document),
+        )
     }
 
     /// Settles, counts and logs what is given up. Envelopes only.
@@ -101,7 +117,8 @@ impl SubscriptionBuilder {
         self.terminal("skip_failed", TerminalChoice::Skip)
     }
 
-    /// Lets the key of what is given up wait, and tries it again at the longest backoff. Envelopes only.
+    /// Lets the key of what is given up wait, and tries it again at the longest backoff. Envelopes
+    /// only.
     pub fn block_failed(self) -> Self {
         self.terminal("block_failed", TerminalChoice::Block)
     }
@@ -113,35 +130,42 @@ impl SubscriptionBuilder {
     }
 
     /// Decides which errors make sense to try again. Default: [`classify`]. Envelopes only.
-    pub fn classifier(mut self, classifier: impl Fn(&HandlerError) -> Class + Send + Sync + 'static) -> Self {
+    pub fn classifier(
+        mut self,
+        classifier: impl Fn(&HandlerError) -> Class + Send + Sync + 'static,
+    ) -> Self {
         self.classifier = Arc::new(classifier);
         self.for_envelopes = Some("classifier");
         self
     }
 
-    /// Finds the key of a message itself; `None` and an empty one send it round-robin. Default: headers, then body or
-    /// record key.
-    pub fn key(mut self, extractor: impl Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync + 'static) -> Self {
+    /// Finds the key of a message itself; `None` and an empty one send it round-robin. Default:
+    /// headers, then body or record key.
+    pub fn key(
+        mut self,
+        extractor: impl Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync + 'static,
+    ) -> Self {
         self.extractor = Some(Arc::new(extractor));
         self
     }
 
-    /// Whether messages of a key keep their order. Default: yes. Without order every message runs when a worker is
-    /// free.
+    /// Whether messages of a key keep their order. Default: yes. Without order every message runs
+    /// when a worker is free.
     pub const fn ordered(mut self, ordered: bool) -> Self {
         self.ordered = ordered;
         self
     }
 
-    /// At most this many messages a second, 1 to 10,000,000, and bursts of at most `burst`, at least 1. Default: the
-    /// configured limit of the topic, or none. [`EventBus::set_subscribe_limit_of`] changes it later.
+    /// At most this many messages a second, 1 to 10,000,000, and bursts of at most `burst`, at
+    /// least 1. Default: the configured limit of the topic, or none.
+    /// [`EventBus::set_subscribe_limit_of`] changes it later.
     pub const fn rate(mut self, per_second: u32, burst: u32) -> Self {
         self.rate = Some(RateLimit::new(per_second, burst));
         self
     }
 
-    /// At most this many messages taken from the broker and not ended, at least 1. Default: no limit. Messages that
-    /// wait for a retry or behind one count too.
+    /// At most this many messages taken from the broker and not ended, at least 1. Default: no
+    /// limit. Messages that wait for a retry or behind one count too.
     pub const fn concurrency(mut self, messages: usize) -> Self {
         self.concurrency = Some(messages);
         self
@@ -153,34 +177,41 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// Settles each message before its handler: strict at-most-once. Regular messages only. Default: no.
+    /// Settles each message before its handler: strict at-most-once. Regular messages only.
+    /// Default: no.
     pub const fn settle_first(mut self) -> Self {
         self.options.settle_first = true;
         self
     }
 
-    /// A message that nothing else gives a key has the last token of its subject as key. Of a partition's subject, only a token
-    /// behind the partition's number. NATS only. Default: no.
+    /// A message that nothing else gives a key has the last token of its subject as key. Of a
+    /// partition's subject, only a token behind the partition's number. NATS only. Default: no.
     pub const fn key_from_subject(mut self) -> Self {
         self.options.subject_key = true;
         self
     }
 
-    /// Runs `percent` of the messages, 1 to 100 and evenly spread, a second time: by `twin` in place of the handler, on the kind of pool
-    /// that does not run their key at that moment. Whether both succeeded, and how long they took, is compared: see
-    /// [`RolloutStatus::shadow`](crate::rollout::RolloutStatus::shadow), the metrics `shadow_messages_total` and
-    /// `shadow_latency_seconds`, and the log line `twin differs from its handler`. The last option.
+    /// Runs `percent` of the messages, 1 to 100 and evenly spread, a second time: by `twin` in
+    /// place of the handler, on the kind of pool that does not run their key at that moment.
+    /// Whether both succeeded, and how long they took, is compared: see
+    /// [`RolloutStatus::shadow`](crate::rollout::RolloutStatus::shadow), the metrics
+    /// `shadow_messages_total` and `shadow_latency_seconds`, and the log line `twin differs from
+    /// its handler`. The last option.
     ///
-    /// The twin must have no side effects: what it does, it does in addition. Nothing follows from how it ends: it is not settled, not
-    /// tried again, not given up. It has the subscription's [`timeout`](SubscriptionBuilder::timeout), and should have one: a twin that
-    /// never ends keeps its worker until the bus is shut down, and where no worker is left the others are dropped and counted.
+    /// The twin must have no side effects: what it does, it does in addition. Nothing follows from
+    /// how it ends: it is not settled, not tried again, not given up. It has the subscription's
+    /// [`timeout`](SubscriptionBuilder::timeout), and should have one: a twin that never ends keeps
+    /// its worker until the bus is shut down, and where no worker is left the others are dropped
+    /// and counted.
     ///
-    /// Twins run in pools of their own with the sizes and bounds that the configuration gives to the others, made for the first of
-    /// them; messages never wait for them, and they are in no figure of the pools. They use the same executor, memory up to the same
-    /// bounds, and what handlers share.
+    /// Twins run in pools of their own with the sizes and bounds that the configuration gives to
+    /// the others, made for the first of them; messages never wait for them, and they are in no
+    /// figure of the pools. They use the same executor, memory up to the same bounds, and what
+    /// handlers share.
     ///
     /// # Drop behaviour
-    /// A message that is left for redelivery takes its twin along; a shutdown drops all twins at once.
+    /// A message that is left for redelivery takes its twin along; a shutdown drops all twins at
+    /// once.
     pub fn shadow<T>(self, percent: u8, twin: T) -> ShadowedSubscription<T> {
         ShadowedSubscription::new(self, percent, twin)
     }
@@ -206,7 +237,12 @@ impl SubscriptionBuilder {
         handler: impl Handler<Message>,
         shadow: Option<Shadow>,
     ) -> Result<Subscription, BusError> {
-        self.begin(Kind::Regular, |policy, services| erase_regular(handler, policy, services), shadow).await
+        self.begin(
+            Kind::Regular,
+            |policy, services| erase_regular(handler, policy, services),
+            shadow,
+        )
+        .await
     }
 
     pub(super) async fn begin_envelopes(
@@ -214,7 +250,12 @@ impl SubscriptionBuilder {
         handler: impl Handler<Event>,
         shadow: Option<Shadow>,
     ) -> Result<Subscription, BusError> {
-        self.begin(Kind::Envelope, |policy, services| erase_envelopes(handler, policy, services), shadow).await
+        self.begin(
+            Kind::Envelope,
+            |policy, services| erase_envelopes(handler, policy, services),
+            shadow,
+        )
+        .await
     }
 
     async fn begin(
@@ -245,16 +286,24 @@ impl SubscriptionBuilder {
             return refuse("shadow.percent", "must be from 1 to 100");
         }
         if self.options.settle_first && kind == Kind::Envelope {
-            return refuse("settle_first", "is for regular messages: envelopes are delivered at least once");
+            return refuse(
+                "settle_first",
+                "is for regular messages: envelopes are delivered at least once",
+            );
         }
         if self.options.subject_key && inner.broker.backend() != Backend::Nats {
-            return refuse("key_from_subject", "is for NATS: messages of other brokers have no subject");
+            return refuse(
+                "key_from_subject",
+                "is for NATS: messages of other brokers have no subject",
+            );
         }
         if let Some(option) = self.for_envelopes.filter(|_| kind == Kind::Regular) {
             return refuse(option, "is for envelopes: the failure of a regular message is final");
         }
         let terminal = self.terminal.checked()?;
-        if kind == Kind::Envelope && matches!(&terminal, Terminal::DeadLetter { topic: to, .. } if *to == topic) {
+        if kind == Kind::Envelope
+            && matches!(&terminal, Terminal::DeadLetter { topic: to, .. } if *to == topic)
+        {
             return refuse("dead_letter", "must be another topic than the one that is read");
         }
         let rate = match self.rate {
@@ -270,7 +319,12 @@ impl SubscriptionBuilder {
         {
             self.bus.ensure_dead_letters(&topic, dead_letters).await?;
         }
-        let policy = Policy { retry: self.retry, terminal, classifier: self.classifier, timeout: self.timeout };
+        let policy = Policy {
+            retry: self.retry,
+            terminal,
+            classifier: self.classifier,
+            timeout: self.timeout,
+        };
         let handler = erase(policy, Arc::clone(&inner.flow.services));
         let places = places(self.concurrency);
         // Envelopes must survive their broker.

@@ -1,20 +1,25 @@
 //! From a configuration to a running bus.
 
 use super::{
-    EventBus, Inner, Outgoing, ReconnectCallback, alive, outgoing::PublishLimits, scatter::Scatter, shutdown::Closing,
-    topics::Topics,
+    EventBus, Inner, Outgoing, ReconnectCallback, alive, outgoing::PublishLimits, scatter::Scatter,
+    shutdown::Closing, topics::Topics,
 };
 use crate::{
     BusError, Config, PoolChoice,
     config::{self, LaneMode},
-    flow::{BlockedKeys, Flow, Left, Registry, Services, Sources, Stalls, Suspects, Throttle, Troubles, pump},
+    flow::{
+        BlockedKeys, Flow, Left, Registry, Services, Sources, Stalls, Suspects, Throttle, Troubles,
+        pump,
+    },
     health::{Alive, Watch, watcher},
     metrics::{BusMetrics, Limited},
     operations::{Operations, monitor},
     rollout::{Controller, LazyPool, SplitPool, boundary, mover},
 };
 use buslane_actor::{ActorPool, ActorPoolConfig};
-use buslane_core::{Backend, Broker, BrokerEvent, Pool, Topic, TopicSettings, TopicStrategy, excerpt};
+use buslane_core::{
+    Backend, Broker, BrokerEvent, Pool, Topic, TopicSettings, TopicStrategy, excerpt,
+};
 use buslane_keyed::{Bounds, KeyedPool, KeyedPoolConfig, Mode};
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
 use parking_lot::Mutex;
@@ -29,12 +34,12 @@ use tracing::{error, info, warn};
 impl EventBus {
     /// Connects to the broker that the configuration names, and starts the pool it chooses.
     ///
-    /// `memory://` is an embedded broker of this bus alone; [`EventBus::with_broker`] shares one. `kafka://` needs the
-    /// cargo feature `kafka`, `nats://` the feature `nats`.
+    /// `memory://` is an embedded broker of this bus alone; [`EventBus::with_broker`] shares one.
+    /// `kafka://` needs the cargo feature `kafka`, `nats://` the feature `nats`.
     ///
     /// # Errors
-    /// A rule that the configuration breaks, a broker that this build does not contain, or why the broker did not
-    /// take the announced topics.
+    /// A rule that the configuration breaks, a broker that this build does not contain, or why the
+    /// broker did not take the announced topics.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -50,16 +55,23 @@ impl EventBus {
                     create_missing: config.memory.create_missing,
                     ..MemoryConfig::default()
                 };
-                let broker = MemoryBroker::new(memory).map_err(|error| crate::ConfigError::Rule {
-                    key: "memory".to_owned(),
-                    rule: error.to_string(),
-                    found: String::new(),
-                })?;
+                let broker =
+                    MemoryBroker::new(memory).map_err(|error| crate::ConfigError::Rule {
+                        key: "memory".to_owned(),
+                        rule: error.to_string(),
+                        found: String::new(),
+                    })?;
                 // They would be missing for ever: nothing outside of this process can create them.
-                let probe = Some(&config.health.probe).filter(|probe| probe.enabled).map(|probe| &probe.topic);
+                let probe = Some(&config.health.probe)
+                    .filter(|probe| probe.enabled)
+                    .map(|probe| &probe.topic);
                 for topic in config.topics.iter().chain(probe) {
                     let settings = TopicSettings::default();
-                    broker.configure_topic(&Topic::new(topic)?, &settings, TopicStrategy::CreateOnly)?;
+                    broker.configure_topic(
+                        &Topic::new(topic)?,
+                        &settings,
+                        TopicStrategy::CreateOnly,
+                    )?;
                 }
                 let mut member = MemberOptions::new(&*config.group);
                 member.publish_timeout = config.publish_timeout;
@@ -72,22 +84,25 @@ impl EventBus {
                 Self::with_broker(config, Arc::new(broker)).await
             }
             #[cfg(not(feature = "kafka"))]
-            Backend::Kafka => {
-                Err(BusError::Backend { scheme: "kafka", hint: "build buslane with the cargo feature kafka" })
-            }
+            Backend::Kafka => Err(BusError::Backend {
+                scheme: "kafka",
+                hint: "build buslane with the cargo feature kafka",
+            }),
             #[cfg(feature = "nats")]
             Backend::Nats => {
                 let broker = Box::pin(super::nats::connect(&config)).await?;
                 Self::with_broker(config, Arc::new(broker)).await
             }
             #[cfg(not(feature = "nats"))]
-            Backend::Nats => {
-                Err(BusError::Backend { scheme: "nats", hint: "build buslane with the cargo feature nats" })
-            }
+            Backend::Nats => Err(BusError::Backend {
+                scheme: "nats",
+                hint: "build buslane with the cargo feature nats",
+            }),
         }
     }
 
-    /// Starts a bus on a broker that is connected already: a shared [`MemoryBroker`], or one of your own.
+    /// Starts a bus on a broker that is connected already: a shared [`MemoryBroker`], or one of
+    /// your own.
     ///
     /// The pool is chosen by the settings of the broker's backend.
     ///
@@ -111,9 +126,11 @@ impl EventBus {
         let rate = Throttle::new(config.limits.subscribe, waits());
         let mut topic_rates = HashMap::new();
         for (topic, limits) in &config.limits.topics {
-            topic_rates.insert(Topic::new(topic)?, Arc::new(Throttle::new(limits.subscribe, waits())));
+            topic_rates
+                .insert(Topic::new(topic)?, Arc::new(Throttle::new(limits.subscribe, waits())));
         }
-        let publish_limits = PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
+        let publish_limits =
+            PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
         let held = metrics.publishes_held();
         let set_by = choice.percent_by.to_string();
         let rollout = Controller::new(split, percent, &set_by, &config, &metrics);
@@ -144,16 +161,29 @@ impl EventBus {
         });
         let on_reconnect = Arc::default();
         let tasks = TaskTracker::new();
-        tasks.spawn(serve(Arc::clone(&flow), Arc::clone(&broker), Arc::clone(&on_reconnect), tasks.clone()));
+        tasks.spawn(serve(
+            Arc::clone(&flow),
+            Arc::clone(&broker),
+            Arc::clone(&on_reconnect),
+            tasks.clone(),
+        ));
         let outgoing =
-            Arc::new(Outgoing::new(config.publish_fast_path, config.publish_timeout, move || held.increment(1)));
+            Arc::new(Outgoing::new(config.publish_fast_path, config.publish_timeout, move || {
+                held.increment(1)
+            }));
         let (closing, on_event) = (Closing::new(), Arc::default());
         tasks.spawn({
             let (outgoing, ended) = (Arc::clone(&outgoing), closing.ended());
             async move { ended.run_until_cancelled(outgoing.watch()).await }
         });
         let interval = config.backlog.check_interval;
-        let watching = monitor(Arc::clone(&flow), Arc::clone(&outgoing), interval, events, Arc::clone(&on_event));
+        let watching = monitor(
+            Arc::clone(&flow),
+            Arc::clone(&outgoing),
+            interval,
+            events,
+            Arc::clone(&on_event),
+        );
         tasks.spawn(watching);
         tasks.spawn(watcher(Arc::clone(&flow), config.health.clone()));
         tasks.spawn(mover(Arc::clone(&flow), config.rollout.clone()));

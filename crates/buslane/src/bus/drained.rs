@@ -20,7 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 #[non_exhaustive]
 #[must_use = "a deadline may have passed before everything was handled"]
 pub struct Drained {
-    /// The partitions that hold messages from before the call which are not settled; empty when everything is handled.
+    /// The partitions that hold messages from before the call which are not settled; empty when
+    /// everything is handled.
     pub left: Vec<Undrained>,
     /// Time it took.
     pub elapsed: Duration,
@@ -34,7 +35,8 @@ pub struct Undrained {
     pub topic: Topic,
     /// The partition.
     pub partition: u32,
-    /// Messages that are not settled: at most this many are from before the call, and at least one is.
+    /// Messages that are not settled: at most this many are from before the call, and at least one
+    /// is.
     pub messages: u64,
 }
 
@@ -80,18 +82,20 @@ fn left(marks: &Marks, progress: &[Progress]) -> Vec<Undrained> {
 }
 
 impl EventBus {
-    /// Waits until everything published so far is handled, no longer than `deadline`: until the group has settled each message
-    /// that the broker stored before the call in a topic to which this bus is subscribed. A message is settled when its handler has
-    /// succeeded, or when it was given up: written as a dead letter, or skipped.
+    /// Waits until everything published so far is handled, no longer than `deadline`: until the
+    /// group has settled each message that the broker stored before the call in a topic to which
+    /// this bus is subscribed. A message is settled when its handler has succeeded, or when it was
+    /// given up: written as a dead letter, or skipped.
     ///
-    /// It counts all partitions of these topics, whichever member of the group reads them, so it waits for other processes of the
-    /// group, and it waits for the first assignment after a subscription. It does not count what is published after the call: also not
-    /// what handlers publish. A message of a [`settle_first`](crate::SubscriptionBuilder::settle_first) subscription counts as
-    /// handled when its handler begins. Topics that were announced and have no handler are not waited for, and core NATS keeps
-    /// nothing to wait for.
+    /// It counts all partitions of these topics, whichever member of the group reads them, so it
+    /// waits for other processes of the group, and it waits for the first assignment after a
+    /// subscription. It does not count what is published after the call: also not what handlers
+    /// publish. A message of a [`settle_first`](crate::SubscriptionBuilder::settle_first)
+    /// subscription counts as handled when its handler begins. Topics that were announced and have
+    /// no handler are not waited for, and core NATS keeps nothing to wait for.
     ///
-    /// A key that fails for ever is not handled before the deadline, and a subscription that is paused is not either: then the answer
-    /// says which partitions have messages left.
+    /// A key that fails for ever is not handled before the deadline, and a subscription that is
+    /// paused is not either: then the answer says which partitions have messages left.
     ///
     /// # Errors
     /// A closed bus; or why the broker has not said within `deadline` what it holds.
@@ -115,7 +119,10 @@ impl EventBus {
                 }
                 Ok(Err(BrokerError::Closed)) => return Err(BusError::Closed),
                 Ok(Err(error)) => Some(error),
-                Err(_) => Some(BrokerError::Timeout { what: "the look at the group's progress".to_owned(), deadline }),
+                Err(_) => Some(BrokerError::Timeout {
+                    what: "the look at the group's progress".to_owned(),
+                    deadline,
+                }),
             };
             if Instant::now() + pause >= until {
                 return match error.filter(|_| marked.is_none()) {
@@ -128,7 +135,9 @@ impl EventBus {
             // Who has unsubscribed waits no more, and what is done is not asked for again.
             let present: HashSet<_> = self.open()?.subscribed().into_iter().collect();
             let behind: HashSet<_> = last.iter().map(|left| &left.topic).collect();
-            topics.retain(|topic| present.contains(topic) && (behind.is_empty() || behind.contains(topic)));
+            topics.retain(|topic| {
+                present.contains(topic) && (behind.is_empty() || behind.contains(topic))
+            });
         }
     }
 }

@@ -11,9 +11,11 @@ pub(super) async fn connect(config: &Config) -> Result<NatsBroker, BusError> {
     NatsBroker::connect(config::nats_settings(config)?).await.map_err(|error| match error {
         ConnectError::Config(rule) => config::nats_refused(rule).into(),
         ConnectError::Broker(error) => error.into(),
-        other => {
-            config::ConfigError::Rule { key: "nats".to_owned(), rule: other.to_string(), found: config.url.to_string() }
-                .into()
+        other => config::ConfigError::Rule {
+            key: "nats".to_owned(),
+            rule: other.to_string(),
+            found: config.url.to_string(),
         }
+        .into(),
     })
 }

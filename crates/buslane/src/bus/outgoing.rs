@@ -1,4 +1,5 @@
-//! Records on their way to the broker: how many, and how long their answers take. And the limits that they pass before.
+//! Records on their way to the broker: how many, and how long their answers take. And the limits
+//! that they pass before.
 
 use crate::{
     config::{LimitsConfig, RateLimit},
@@ -24,7 +25,8 @@ use tokio::{
 /// A broker that keeps the time itself answers first, and knows what it waited for.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// What a bus has sent and the broker has not answered. Answers that are there at once are not counted.
+/// What a bus has sent and the broker has not answered. Answers that are there at once are not
+/// counted.
 pub(crate) struct Outgoing {
     waits: Waits,
     depth: AtomicU64,
@@ -40,14 +42,28 @@ struct Waiting<'a> {
 }
 
 impl Outgoing {
-    /// Of publishes that last `most`, and a little more; calls `is_held` for each that lasts longer than `fast`.
-    pub(super) fn new(fast: Duration, most: Duration, is_held: impl Fn() + Send + Sync + 'static) -> Self {
+    /// Of publishes that last `most`, and a little more; calls `is_held` for each that lasts longer
+    /// than `fast`.
+    pub(super) fn new(
+        fast: Duration,
+        most: Duration,
+        is_held: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         let waits = Waits::new(most.saturating_add(GRACE)).noting(fast, is_held);
-        Self { waits, depth: AtomicU64::new(0), answers: AtomicU64::new(0), waited_us: AtomicU64::new(0) }
+        Self {
+            waits,
+            depth: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            waited_us: AtomicU64::new(0),
+        }
     }
 
     /// Waits for the answer to some records.
-    pub(super) async fn within<A>(&self, records: usize, answer: impl Future<Output = A>) -> Result<A, TooLong> {
+    pub(super) async fn within<A>(
+        &self,
+        records: usize,
+        answer: impl Future<Output = A>,
+    ) -> Result<A, TooLong> {
         let records = records as u64;
         self.depth.fetch_add(records, Relaxed);
         let _waiting = Waiting { outgoing: self, records, since: Instant::now() };
@@ -146,11 +162,18 @@ impl Limits {
         }
     }
 
-    /// Waits until `records` may be published to `topic`, `most` at most. Hold what it answers until they are on their way.
+    /// Waits until `records` may be published to `topic`, `most` at most. Hold what it answers
+    /// until they are on their way.
     ///
     /// # Errors
-    /// [`PublishError::Timeout`] when the limits do not let so many through in that time: at once, where that is certain.
-    pub(super) async fn pass(&self, topic: &Topic, records: usize, most: Duration) -> Result<Turn, PublishError> {
+    /// [`PublishError::Timeout`] when the limits do not let so many through in that time: at once,
+    /// where that is certain.
+    pub(super) async fn pass(
+        &self,
+        topic: &Topic,
+        records: usize,
+        most: Duration,
+    ) -> Result<Turn, PublishError> {
         let own = self.topics.get(topic);
         let late = |whose: &str, limit: RateLimit, waited| PublishError::Timeout {
             topic: topic.clone(),
@@ -162,7 +185,10 @@ impl Limits {
         };
         let mut guards = [None, None];
         let start = Instant::now();
-        let throttles = [("the rate limit of the topic", own), ("the rate limit of the bus", self.bus.as_ref())];
+        let throttles = [
+            ("the rate limit of the topic", own),
+            ("the rate limit of the bus", self.bus.as_ref()),
+        ];
         for ((whose, throttle), guard) in throttles.into_iter().zip(&mut guards) {
             let Some(throttle) = throttle else { continue };
             let Some(limit) = throttle.limit() else { continue };

@@ -10,11 +10,16 @@ impl EventBus {
     /// Publishes a regular message, and returns after the broker's acknowledgement.
     ///
     /// # Errors
-    /// A topic name that breaks a rule, a closed bus, or the broker's reason; a timeout after the publish timeout.
+    /// A topic name that breaks a rule, a closed bus, or the broker's reason; a timeout after the
+    /// publish timeout.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open whether the message was published.
-    pub async fn publish(&self, topic: &str, record: impl Into<Record>) -> Result<Receipt, BusError> {
+    pub async fn publish(
+        &self,
+        topic: &str,
+        record: impl Into<Record>,
+    ) -> Result<Receipt, BusError> {
         let (inner, topic) = self.publishing(topic)?;
         let receipts = inner.send(&topic, vec![record.into()]).await;
         receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
@@ -23,7 +28,8 @@ impl EventBus {
     /// Publishes many regular messages: one answer a record, in their order.
     ///
     /// # Errors
-    /// A topic name that breaks a rule, or a closed bus; the answers have the errors of single records.
+    /// A topic name that breaks a rule, or a closed bus; the answers have the errors of single
+    /// records.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open which of the records were published.
@@ -43,7 +49,11 @@ impl EventBus {
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open whether the envelope was published.
-    pub async fn publish_envelope(&self, topic: &str, envelope: impl Borrow<Envelope>) -> Result<Receipt, BusError> {
+    pub async fn publish_envelope(
+        &self,
+        topic: &str,
+        envelope: impl Borrow<Envelope>,
+    ) -> Result<Receipt, BusError> {
         let (inner, topic) = self.publishing(topic)?;
         let record = Record::from_envelope(envelope.borrow(), &mut BytesMut::new())?;
         let receipts = inner.send(&topic, vec![record]).await;
@@ -53,8 +63,8 @@ impl EventBus {
     /// Checks all envelopes, then publishes them: one answer an envelope, in their order.
     ///
     /// # Errors
-    /// The first rule that an envelope breaks, and then nothing was sent; a topic name that breaks a rule; a closed
-    /// bus. The answers have the errors of single envelopes.
+    /// The first rule that an envelope breaks, and then nothing was sent; a topic name that breaks
+    /// a rule; a closed bus. The answers have the errors of single envelopes.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open which of the envelopes were published.
@@ -82,7 +92,11 @@ impl EventBus {
 }
 
 impl Inner {
-    async fn send(&self, topic: &Topic, mut records: Vec<Record>) -> Vec<Result<Receipt, PublishError>> {
+    async fn send(
+        &self,
+        topic: &Topic,
+        mut records: Vec<Record>,
+    ) -> Vec<Result<Receipt, PublishError>> {
         let count = records.len();
         if let Some(context) = self.flow.services.trace() {
             for record in records.iter_mut().filter(|record| !record.has_trace()) {
@@ -91,10 +105,12 @@ impl Inner {
         }
         let turn = match self.publish_limits.get() {
             None => None,
-            Some(limits) => match Box::pin(limits.pass(topic, count, self.config.publish_timeout)).await {
-                Ok(turn) => Some(turn),
-                Err(error) => return vec![Err(error); count],
-            },
+            Some(limits) => {
+                match Box::pin(limits.pass(topic, count, self.config.publish_timeout)).await {
+                    Ok(turn) => Some(turn),
+                    Err(error) => return vec![Err(error); count],
+                }
+            }
         };
         let answer = self.broker.publish(topic, records);
         // Those who came later come after.
@@ -116,7 +132,8 @@ impl Inner {
         waiting: BoxFuture<'_, Vec<Result<Receipt, PublishError>>>,
     ) -> Vec<Result<Receipt, PublishError>> {
         self.outgoing.within(count, waiting).await.unwrap_or_else(|_| {
-            let (waited, detail) = (self.config.publish_timeout, "the broker has not answered".to_owned());
+            let (waited, detail) =
+                (self.config.publish_timeout, "the broker has not answered".to_owned());
             vec![Err(PublishError::Timeout { topic: topic.clone(), waited, detail }); count]
         })
     }

@@ -1,5 +1,5 @@
-//! Another configuration for a bus that runs: what of it can hold at once, what somebody who stands higher does not let through,
-//! and what needs a restart.
+//! Another configuration for a bus that runs: what of it can hold at once, what somebody who stands
+//! higher does not let through, and what needs a restart.
 
 mod difference;
 mod report;
@@ -17,15 +17,19 @@ use crate::{
 use std::collections::BTreeSet;
 
 impl EventBus {
-    /// Compares a configuration with the one that this bus runs with, and does what can be done while it runs:
+    /// Compares a configuration with the one that this bus runs with, and does what can be done
+    /// while it runs:
     ///
-    /// - the share of the keys on the actor pool and the plan of the rollout, where the *file* of the configuration says something
-    ///   else than before. What was set at run time wins over the environment, and that over the file: then the new value is
-    ///   refused, and the report says what wins. A roll-back by the guard counts as run time;
-    /// - the limits of `limits`, where they are others than before. They take the place of those set at run time.
+    /// - the share of the keys on the actor pool and the plan of the rollout, where the *file* of
+    ///   the configuration says something else than before. What was set at run time wins over the
+    ///   environment, and that over the file: then the new value is refused, and the report says
+    ///   what wins. A roll-back by the guard counts as run time;
+    /// - the limits of `limits`, where they are others than before. They take the place of those
+    ///   set at run time.
     ///
-    /// The report names all else that differs: it holds after a restart. What is refused is refused again the next time, until
-    /// the file says what is in force. [`EventBus::config`] stays what it was.
+    /// The report names all else that differs: it holds after a restart. What is refused is refused
+    /// again the next time, until the file says what is in force. [`EventBus::config`] stays what
+    /// it was.
     ///
     /// # Errors
     /// A rule that the configuration breaks, or a bus that is closed: nothing has changed then.
@@ -41,7 +45,12 @@ impl EventBus {
         Ok(report)
     }
 
-    fn reload_limits(&self, old: &LimitsConfig, new: &LimitsConfig, report: &mut ReloadReport) -> Result<(), BusError> {
+    fn reload_limits(
+        &self,
+        old: &LimitsConfig,
+        new: &LimitsConfig,
+        report: &mut ReloadReport,
+    ) -> Result<(), BusError> {
         if old.publish != new.publish {
             self.set_publish_limit(new.publish)?;
             report.applied.push("limits.publish".to_owned());

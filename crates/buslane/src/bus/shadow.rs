@@ -1,10 +1,12 @@
-//! A subscription in the making, with a twin for its handler: of the same messages, which the compiler checks.
+//! A subscription in the making, with a twin for its handler: of the same messages, which the
+//! compiler checks.
 
 use super::{Subscription, SubscriptionBuilder};
 use crate::{BusError, flow::Shadow};
 use buslane_core::{Event, Handler, Message};
 
-/// A subscription in the making some of whose messages also run with a twin of its handler: see [`SubscriptionBuilder::shadow`].
+/// A subscription in the making some of whose messages also run with a twin of its handler: see
+/// [`SubscriptionBuilder::shadow`].
 #[must_use = "a builder subscribes by `messages` or `envelopes`"]
 pub struct ShadowedSubscription<T> {
     builder: SubscriptionBuilder,
@@ -26,7 +28,12 @@ impl<T> ShadowedSubscription<T> {
         T: Handler<Message>,
     {
         let Self { builder, percent, twin } = self;
-        let shadow = Shadow::of_messages(percent, twin, builder.timeout, builder.bus.flow().rollout.comparison());
+        let shadow = Shadow::of_messages(
+            percent,
+            twin,
+            builder.timeout,
+            builder.bus.flow().rollout.comparison(),
+        );
         builder.begin_messages(handler, Some(shadow)).await
     }
 
@@ -39,7 +46,12 @@ impl<T> ShadowedSubscription<T> {
         T: Handler<Event>,
     {
         let Self { builder, percent, twin } = self;
-        let shadow = Shadow::of_envelopes(percent, twin, builder.timeout, builder.bus.flow().rollout.comparison());
+        let shadow = Shadow::of_envelopes(
+            percent,
+            twin,
+            builder.timeout,
+            builder.bus.flow().rollout.comparison(),
+        );
         builder.begin_envelopes(handler, Some(shadow)).await
     }
 }

@@ -22,9 +22,10 @@ pub struct ShutdownReport {
     pub finished: u64,
     /// Messages that were left for redelivery.
     pub abandoned: u64,
-    /// Messages that the memory broker held for the topics of this bus and that its group had not settled, those in `abandoned`
-    /// included: they are gone with the process. 0 on Kafka and NATS, which keep them for the next member.
-    /// [`EventBus::drained`] before the shutdown waits for them.
+    /// Messages that the memory broker held for the topics of this bus and that its group had not
+    /// settled, those in `abandoned` included: they are gone with the process. 0 on Kafka and NATS,
+    /// which keep them for the next member. [`EventBus::drained`] before the shutdown waits for
+    /// them.
     pub unhandled: u64,
     /// Handlers that did not come back, not even from being cancelled: they block their thread.
     pub stragglers: usize,
@@ -71,9 +72,9 @@ impl Closing {
 }
 
 impl EventBus {
-    /// Shuts the bus down within `deadline`: stops reading, runs what is queued, settles it, closes the broker and
-    /// joins every task. What is left then is delivered again later. Handlers may publish until the lanes are
-    /// drained.
+    /// Shuts the bus down within `deadline`: stops reading, runs what is queued, settles it, closes
+    /// the broker and joins every task. What is left then is delivered again later. Handlers may
+    /// publish until the lanes are drained.
     ///
     /// It does not wait for messages that the broker holds and no pump has read yet:
     /// [`EventBus::drained`] does. Kafka and NATS keep them for the next member of the group; with
@@ -84,7 +85,8 @@ impl EventBus {
     /// return before one of them gives its thread back. Work that blocks belongs on
     /// `tokio::task::spawn_blocking`.
     ///
-    /// Later and concurrent calls, also of [`EventBus::close`], wait for the first one and get its answer.
+    /// Later and concurrent calls, also of [`EventBus::close`], wait for the first one and get its
+    /// answer.
     ///
     /// # Errors
     /// None today; a shutdown that did not go in order says so in the report.
@@ -133,9 +135,15 @@ impl Inner {
         progress.map_or(0, |all| all.iter().map(|of| of.open).sum())
     }
 
-    async fn shut_down(self: Arc<Self>, started: Instant, before: PoolStats, deadline: Duration) -> ShutdownReport {
+    async fn shut_down(
+        self: Arc<Self>,
+        started: Instant,
+        before: PoolStats,
+        deadline: Duration,
+    ) -> ShutdownReport {
         let left = || deadline.saturating_sub(started.elapsed());
-        // First the token: a source that ends without it is a revoked one, whose queued messages are dropped.
+        // First the token: a source that ends without it is a revoked one, whose queued messages
+        // are dropped.
         self.flow.reading.cancel();
         self.broker.stop_reading().await;
         let pool = self.flow.pool.stop(left()).await;
@@ -148,7 +156,8 @@ impl Inner {
         self.tasks.wait().await;
         let after = self.flow.pool.stats();
         let report = ShutdownReport {
-            finished: (after.ok + after.failed + after.panicked) - (before.ok + before.failed + before.panicked),
+            finished: (after.ok + after.failed + after.panicked)
+                - (before.ok + before.failed + before.panicked),
             abandoned: after.abandoned - before.abandoned,
             unhandled,
             stragglers: pool.stragglers,
@@ -164,7 +173,8 @@ impl Inner {
         if report.abandoned == 0 && report.stragglers == 0 && report.broker_error.is_none() {
             info!(finished = report.finished, seconds = report.elapsed.as_secs_f64(), "bus closed");
         } else {
-            let ShutdownReport { finished, abandoned, stragglers, broker_error, elapsed, .. } = &report;
+            let ShutdownReport { finished, abandoned, stragglers, broker_error, elapsed, .. } =
+                &report;
             let (seconds, left) = (elapsed.as_secs_f64(), &self.flow.services.left);
             let broker_error = broker_error.as_ref().map(|error| display(excerpt::error(error)));
             warn!(finished, abandoned, %left, stragglers, broker_error, seconds, "bus closed with work left for redelivery");

@@ -24,8 +24,8 @@ impl Subscription {
         &self.subscribed.topic
     }
 
-    /// Ends it. Queued messages are left for redelivery; a running handler goes on and is settled. Other
-    /// subscriptions are not disturbed. A later subscription to the same topic is left alone.
+    /// Ends it. Queued messages are left for redelivery; a running handler goes on and is settled.
+    /// Other subscriptions are not disturbed. A later subscription to the same topic is left alone.
     ///
     /// # Errors
     /// [`BusError::NotSubscribed`] when it has ended already; a closed bus; the broker's reason.
@@ -35,8 +35,9 @@ impl Subscription {
 }
 
 impl Subscription {
-    /// Starts no more messages of the topic, until [`Subscription::resume`]. What is in the lanes already goes on, and what waits stays with
-    /// the broker. Other subscriptions are not disturbed, and the member stays in its group. A pause is healthy; one that is longer than
+    /// Starts no more messages of the topic, until [`Subscription::resume`]. What is in the lanes
+    /// already goes on, and what waits stays with the broker. Other subscriptions are not
+    /// disturbed, and the member stays in its group. A pause is healthy; one that is longer than
     /// [`pause_limit`](crate::config::HealthConfig::pause_limit) is a warning.
     pub fn pause(&self) {
         self.subscribed.pause.set(true);
@@ -64,12 +65,16 @@ impl EventBus {
     /// Handles the regular messages of a topic. A failure is final.
     ///
     /// # Errors
-    /// [`BusError::AlreadySubscribed`], a topic name that breaks a rule, a closed bus, or the broker's reason; for envelopes also
-    /// [`BusError::DeadLetterTopic`].
+    /// [`BusError::AlreadySubscribed`], a topic name that breaks a rule, a closed bus, or the
+    /// broker's reason; for envelopes also [`BusError::DeadLetterTopic`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves either no subscription or a whole one that goes on.
-    pub async fn subscribe(&self, topic: &str, handler: impl Handler<Message>) -> Result<Subscription, BusError> {
+    pub async fn subscribe(
+        &self,
+        topic: &str,
+        handler: impl Handler<Message>,
+    ) -> Result<Subscription, BusError> {
         self.subscription(topic).messages(handler).await
     }
 
@@ -98,7 +103,8 @@ impl EventBus {
     /// Ends the subscription of a topic; see [`Subscription::unsubscribe`].
     ///
     /// # Errors
-    /// [`BusError::NotSubscribed`], a topic name that breaks a rule, a closed bus, or the broker's reason.
+    /// [`BusError::NotSubscribed`], a topic name that breaks a rule, a closed bus, or the broker's
+    /// reason.
     pub async fn unsubscribe(&self, topic: &str) -> Result<(), BusError> {
         let topic = self.open()?.topics.get(topic)?;
         self.end(&topic, None).await
@@ -115,8 +121,8 @@ impl EventBus {
                 bus.open()?;
                 return Err(BusError::NotSubscribed(topic));
             };
-            // Readers first: a message that one of them has in its hands must not pass those that go back now. The
-            // broker then waits for what runs.
+            // Readers first: a message that one of them has in its hands must not pass those that
+            // go back now. The broker then waits for what runs.
             ended.readers.close();
             ended.readers.wait().await;
             inner.flow.pool.purge(&|job| *job.message.topic() == topic);
@@ -127,8 +133,8 @@ impl EventBus {
         .await
     }
 
-    /// Runs a change of what the broker reads in a task of its own, so that a caller who gives up does not leave
-    /// half of it. A shutdown ends it.
+    /// Runs a change of what the broker reads in a task of its own, so that a caller who gives up
+    /// does not leave half of it. A shutdown ends it.
     pub(super) async fn change_membership<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, BusError>> + Send + 'static,
@@ -138,9 +144,13 @@ impl EventBus {
         inner.tasks.spawn(change).await.ok().flatten().unwrap_or(Err(BusError::Closed))
     }
 
-    /// Looks whether the dead letters of a topic could be written, before a message needs it. A broker that is away is no
-    /// answer: subscribing itself knows how long to wait for it.
-    pub(super) async fn ensure_dead_letters(&self, topic: &Topic, dead_letters: &Topic) -> Result<(), BusError> {
+    /// Looks whether the dead letters of a topic could be written, before a message needs it. A
+    /// broker that is away is no answer: subscribing itself knows how long to wait for it.
+    pub(super) async fn ensure_dead_letters(
+        &self,
+        topic: &Topic,
+        dead_letters: &Topic,
+    ) -> Result<(), BusError> {
         let (bus, topic, dead_letters) = (self.clone(), topic.clone(), dead_letters.clone());
         self.change_membership(async move {
             match bus.open()?.broker.ensure_topic(&dead_letters).await {
@@ -170,7 +180,8 @@ impl EventBus {
             let joined = inner.joined.lock().contains(&subscribed.topic);
             let options = subscribed.options;
             if joined && (options.settle_first || options.subject_key) {
-                // Before there is a handler: none of the messages that were held may reach it unsettled, or without its key.
+                // Before there is a handler: none of the messages that were held may reach it
+                // unsettled, or without its key.
                 inner.broker.subscribe(&topics).await?;
             }
             inner.flow.registry.insert(Arc::clone(&subscribed))?;

@@ -44,12 +44,16 @@ impl EventBus {
         Ok(self.open()?.broker.lag().await?)
     }
 
-    /// Joins topics before their handlers are there, in one change of the group's membership. Messages of a topic
-    /// are held until it has a handler. Topics that are read already are left alone.
+    /// Joins topics before their handlers are there, in one change of the group's membership.
+    /// Messages of a topic are held until it has a handler. Topics that are read already are left
+    /// alone.
     ///
     /// # Errors
     /// A name that breaks a rule, a closed bus, or the broker's reason.
-    pub async fn announce<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) -> Result<(), BusError> {
+    pub async fn announce<T: AsRef<str>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Result<(), BusError> {
         let inner = self.open()?;
         let topics = topics
             .into_iter()

@@ -1,4 +1,5 @@
-//! Settings of the embedded broker. Those of the backends that the URL does not name are checked and unused.
+//! Settings of the embedded broker. Those of the backends that the URL does not name are checked
+//! and unused.
 
 use super::{ActorPoolConfig, KeyedPoolConfig};
 use serde::{Deserialize, Serialize};
@@ -13,12 +14,14 @@ pub struct MemoryConfig {
     /// Most messages that a partition holds; when they are unsettled, publishers wait; at least 1.
     /// Default: `65536`.
     pub max_messages: usize,
-    /// Most bytes that a partition holds; a larger message is refused; at least 1. Default: `67108864` (64 MiB).
+    /// Most bytes that a partition holds; a larger message is refused; at least 1. Default:
+    /// `67108864` (64 MiB).
     pub max_bytes: usize,
-    /// Most bytes of one message, key and headers included; a larger one is refused; at least 1. Default: `1048588`, as on Kafka.
+    /// Most bytes of one message, key and headers included; a larger one is refused; at least 1.
+    /// Default: `1048588`, as on Kafka.
     pub max_message_bytes: usize,
-    /// Whether the first use of a topic creates it; otherwise using one that does not exist is an error, as on a Kafka that creates
-    /// none. Those under `topics` exist. Default: `true`.
+    /// Whether the first use of a topic creates it; otherwise using one that does not exist is an
+    /// error, as on a Kafka that creates none. Those under `topics` exist. Default: `true`.
     pub create_missing: bool,
     /// The keyed-worker pool.
     pub keyed_pool: KeyedPoolConfig,

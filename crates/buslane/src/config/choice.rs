@@ -1,11 +1,11 @@
 //! Which pool runs which share of the keys at the start, and what contradicts itself in that.
 //!
-//! Who stands higher wins: code over the environment over the file. A plan and a percentage of the same rank contradict each
-//! other.
+//! Who stands higher wins: code over the environment over the file. A plan and a percentage of the
+//! same rank contradict each other.
 
 use super::{
-    ActorPoolConfig, ChosenBy, Config, ConfigError, InFile, KeyedPoolConfig, PoolChoice, environment::ROLLOUT_PLAN,
-    rules::broken,
+    ActorPoolConfig, ChosenBy, Config, ConfigError, InFile, KeyedPoolConfig, PoolChoice,
+    environment::ROLLOUT_PLAN, rules::broken,
 };
 use buslane_core::Backend;
 
@@ -54,7 +54,9 @@ pub(super) fn of(config: &Config, backend: Backend) -> PoolChoice {
     let chosen_by = config.origins.of_enabled(backend, actor.enabled);
     let explicit = config.origins.of_percent(backend, actor.percent);
     let plan_by = config.origins.of_plan(&config.rollout.plan);
-    let begins = |by: &ChosenBy| actor.enabled && explicit.is_none_or(|percent_by| rank(percent_by) < rank(*by));
+    let begins = |by: &ChosenBy| {
+        actor.enabled && explicit.is_none_or(|percent_by| rank(percent_by) < rank(*by))
+    };
     let (plan, plan_by) = match plan_by.filter(begins) {
         Some(by) => (config.rollout.first_plan(), Some(by)),
         None => (None, None),
@@ -71,8 +73,8 @@ pub(super) fn of(config: &Config, backend: Backend) -> PoolChoice {
     }
 }
 
-/// Refuses a share of the keys for a pool that is not enabled. What a variable makes of a backend that is not in use is no
-/// concern of anybody.
+/// Refuses a share of the keys for a pool that is not enabled. What a variable makes of a backend
+/// that is not in use is no concern of anybody.
 pub(super) fn check(config: &Config, in_use: Backend) -> Result<(), ConfigError> {
     for backend in [Backend::Memory, Backend::Kafka, Backend::Nats] {
         let (_, actor) = config.pools_of(backend);
@@ -85,11 +87,14 @@ pub(super) fn check(config: &Config, in_use: Backend) -> Result<(), ConfigError>
         {
             continue;
         }
-        let (percent, rule) = (actor.share(), format!("must be 0 while {}", off(backend, chosen_by)));
+        let (percent, rule) =
+            (actor.share(), format!("must be 0 while {}", off(backend, chosen_by)));
         return match percent_by {
-            ChosenBy::Environment(name) => {
-                Err(ConfigError::Variable { name, rule, found: format!("{:?}", percent.to_string()) })
-            }
+            ChosenBy::Environment(name) => Err(ConfigError::Variable {
+                name,
+                rule,
+                found: format!("{:?}", percent.to_string()),
+            }),
             _ => broken(format!("{backend}.actor_pool.percent"), rule, percent),
         };
     }
@@ -98,7 +103,9 @@ pub(super) fn check(config: &Config, in_use: Backend) -> Result<(), ConfigError>
 
 /// Refuses a plan that cannot begin, unless somebody who stands higher does not want it to.
 fn plan(config: &Config, backend: Backend) -> Result<(), ConfigError> {
-    let Some((text, by)) = config.rollout.plan.as_ref().zip(config.origins.of_plan(&config.rollout.plan)) else {
+    let Some((text, by)) =
+        config.rollout.plan.as_ref().zip(config.origins.of_plan(&config.rollout.plan))
+    else {
         return Ok(());
     };
     let (_, actor) = config.pools_of(backend);
@@ -107,12 +114,16 @@ fn plan(config: &Config, backend: Backend) -> Result<(), ConfigError> {
     let rule = if !actor.enabled && rank(chosen_by) <= rank(by) {
         format!("must be left out while {}", off(backend, chosen_by))
     } else if actor.enabled && percent_by.is_some_and(|percent_by| rank(percent_by) == rank(by)) {
-        format!("must be left out while {backend}.actor_pool.percent is set: the plan says which percentages there are")
+        format!(
+            "must be left out while {backend}.actor_pool.percent is set: the plan says which percentages there are"
+        )
     } else {
         return Ok(());
     };
     match by {
-        ChosenBy::Environment(_) => Err(ConfigError::Variable { name: ROLLOUT_PLAN, rule, found: format!("{text:?}") }),
+        ChosenBy::Environment(_) => {
+            Err(ConfigError::Variable { name: ROLLOUT_PLAN, rule, found: format!("{text:?}") })
+        }
         _ => broken("rollout.plan", rule, format!("{text:?}")),
     }
 }

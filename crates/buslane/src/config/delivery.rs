@@ -16,7 +16,8 @@ pub enum LaneScope {
     Topic,
 }
 
-/// How often and when a failed envelope is tried again, in its lane. The wait doubles with each failure.
+/// How often and when a failed envelope is tried again, in its lane. The wait doubles with each
+/// failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -26,16 +27,23 @@ pub struct RetryConfig {
     /// Wait before the second attempt; more than zero. Default: `100ms`.
     #[serde(with = "duration")]
     pub initial: Duration,
-    /// Longest wait between two attempts, and the wait of a blocked key; at least `initial`. Default: `30s`.
+    /// Longest wait between two attempts, and the wait of a blocked key; at least `initial`.
+    /// Default: `30s`.
     #[serde(with = "duration")]
     pub max: Duration,
-    /// Whether waits are spread at random, so that many keys do not come back at one moment. Default: `true`.
+    /// Whether waits are spread at random, so that many keys do not come back at one moment.
+    /// Default: `true`.
     pub jitter: bool,
 }
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        Self { attempts: 5, initial: Duration::from_millis(100), max: Duration::from_secs(30), jitter: true }
+        Self {
+            attempts: 5,
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(30),
+            jitter: true,
+        }
     }
 }
 
@@ -64,7 +72,8 @@ pub enum TerminalConfig {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeadLetterFormat {
-    /// Original key, payload and headers, with headers that say where it came from and why. The default.
+    /// Original key, payload and headers, with headers that say where it came from and why. The
+    /// default.
     #[default]
     Headers,
     /// One JSON document that holds the original message in base64.

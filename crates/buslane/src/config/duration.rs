@@ -13,7 +13,8 @@ const UNITS: [(&str, u64); 6] = [
     ("ns", 1),
 ];
 
-const RULE: &str = "must be a whole number and a unit of h, m, s, ms, us or ns, such as 500ms or 30s";
+const RULE: &str =
+    "must be a whole number and a unit of h, m, s, ms, us or ns, such as 500ms or 30s";
 
 /// Reads `500ms`; the error is the rule.
 pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
@@ -76,13 +77,20 @@ mod tests {
 
     #[test]
     fn s1_durations_are_a_number_and_a_unit() {
-        for (text, milliseconds) in
-            [("0s", 0), ("0ms", 0), ("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000)]
-        {
+        for (text, milliseconds) in [
+            ("0s", 0),
+            ("0ms", 0),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "5", "s", "-5s", "+5s", "1.5s", "5 s", " 5s", "5s ", "5S", "5sec", "1m30s", "1d", "٣s", "5ｓ"]
-        {
+        for text in [
+            "", "5", "s", "-5s", "+5s", "1.5s", "5 s", " 5s", "5s ", "5S", "5sec", "1m30s", "1d",
+            "٣s", "5ｓ",
+        ] {
             assert_eq!(parse(text), Err(RULE), "{text:?}");
         }
         assert_eq!(parse("99999999h"), Err("is too long: at most 584 years"));
@@ -104,14 +112,20 @@ pub(super) mod list {
     use serde::{Deserialize, Deserializer, Serializer, de};
     use std::time::Duration;
 
-    pub(in super::super) fn serialize<S: Serializer>(list: &[Duration], target: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(
+        list: &[Duration],
+        target: S,
+    ) -> Result<S::Ok, S::Error> {
         target.collect_seq(list.iter().map(|time| show(*time)))
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Duration>, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        source: D,
+    ) -> Result<Vec<Duration>, D::Error> {
         let texts = Vec::<String>::deserialize(source)?;
-        let read =
-            |text: &String| parse(text).map_err(|rule| de::Error::custom(format_args!("{rule}, found {text:?}")));
+        let read = |text: &String| {
+            parse(text).map_err(|rule| de::Error::custom(format_args!("{rule}, found {text:?}")))
+        };
         texts.iter().map(read).collect()
     }
 }

@@ -1,9 +1,11 @@
 //! The environment variables: their names, how they are read, and what they decided.
 //!
-//! A variable with a backend's prefix wins over the same one with `BUSLANE_` for that backend. One that cannot
-//! be read is an error as soon as its backend is the one in use.
+//! A variable with a backend's prefix wins over the same one with `BUSLANE_` for that backend. One
+//! that cannot be read is an error as soon as its backend is the one in use.
 
-use super::{ActorPoolConfig, ChosenBy, Config, ConfigError, RateLimit, RecoveryStart, Variables, rules, url};
+use super::{
+    ActorPoolConfig, ChosenBy, Config, ConfigError, RateLimit, RecoveryStart, Variables, rules, url,
+};
 use crate::rollout::{Advance, Plan};
 use buslane_core::Backend;
 use std::ffi::OsString;
@@ -110,7 +112,9 @@ fn operations(config: &mut Config, variables: Variables<'_>) -> Result<(), Confi
             "auto" => RecoveryStart::Auto,
             "always" => RecoveryStart::Always,
             "never" => RecoveryStart::Never,
-            other => return Err(refused(RECOVERY_AT_START, "must be auto, always or never", other)),
+            other => {
+                return Err(refused(RECOVERY_AT_START, "must be auto, always or never", other));
+            }
         };
     }
     if let Some(on_backlog) = switch(variables, RECOVERY_ON_BACKLOG)? {
@@ -181,11 +185,13 @@ fn read(
     refuse: &mut dyn FnMut(ConfigError) -> Result<(), ConfigError>,
 ) -> Result<(), ConfigError> {
     let results = [
-        switch(variables, names.use_actor).map(|value| value.map(|value| Setting::UseActor(names.use_actor, value))),
+        switch(variables, names.use_actor)
+            .map(|value| value.map(|value| Setting::UseActor(names.use_actor, value))),
         number(variables, names.percent, 0, rules::ALL)
             .map(|value| value.map(|value| Setting::Percent(names.percent, value))),
         number(variables, names.size, 1, rules::MAX_WORKERS).map(|value| value.map(Setting::Size)),
-        number(variables, names.inbox, 1, rules::MAX_CAPACITY).map(|value| value.map(Setting::Inbox)),
+        number(variables, names.inbox, 1, rules::MAX_CAPACITY)
+            .map(|value| value.map(Setting::Inbox)),
         number(variables, names.restarts, 0, u32::MAX).map(|value| value.map(Setting::Restarts)),
     ];
     for result in results {
@@ -206,7 +212,12 @@ fn switch(variables: Variables<'_>, name: &'static str) -> Result<Option<bool>, 
     }
 }
 
-fn number<N>(variables: Variables<'_>, name: &'static str, least: N, most: N) -> Result<Option<N>, ConfigError>
+fn number<N>(
+    variables: Variables<'_>,
+    name: &'static str,
+    least: N,
+    most: N,
+) -> Result<Option<N>, ConfigError>
 where
     N: std::str::FromStr + PartialOrd + std::fmt::Display,
 {

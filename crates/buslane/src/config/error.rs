@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-/// Why a configuration is refused. Each text names the file, key or variable, the rule, and what was found.
+/// Why a configuration is refused. Each text names the file, key or variable, the rule, and what
+/// was found.
 ///
 /// Texts never hold a secret: values of URLs are shown without user and password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -1,7 +1,7 @@
 //! Reading YAML and TOML text.
 //!
-//! Errors carry place, key path and reason, but never a line of the text: the line beside a mistake may hold a
-//! password.
+//! Errors carry place, key path and reason, but never a line of the text: the line beside a mistake
+//! may hold a password.
 
 use super::{ChosenBy, Config, ConfigError, kafka, wording};
 use buslane_core::Backend;
@@ -38,8 +38,8 @@ pub(super) fn toml(text: &str, file: Option<&str>) -> Result<Config, ConfigError
     overlay(text, &name, from_toml, from_toml)
 }
 
-/// Says how a dead-letter topic is given, where what stands there is not a table that names one: the parser's own place is the end
-/// of the value, or of the text.
+/// Says how a dead-letter topic is given, where what stands there is not a table that names one:
+/// the parser's own place is the end of the value, or of the text.
 fn explain_dead_letter(problem: Problem, text: &str, example: &str) -> Problem {
     let what = match wording::plain(&problem.key, &problem.reason) {
         _ if !["terminal", "terminal.dead_letter"].contains(&&*problem.key) => return problem,
@@ -48,10 +48,18 @@ fn explain_dead_letter(problem: Problem, text: &str, example: &str) -> Problem {
         _ => return problem,
     };
     let starts = |line: &&str| line.trim_start_matches(['[', ' ', '"']).starts_with("terminal");
-    let section = text.lines().take_while(|line| !starts(line)).map(|line| line.len() + 1).sum::<usize>();
-    let Some(at) = text.get(section..).and_then(|text| text.find("dead_letter")) else { return problem };
+    let section =
+        text.lines().take_while(|line| !starts(line)).map(|line| line.len() + 1).sum::<usize>();
+    let Some(at) = text.get(section..).and_then(|text| text.find("dead_letter")) else {
+        return problem;
+    };
     let (line, column) = place(text, section + at);
-    Problem { line, column, key: "terminal.dead_letter".to_owned(), reason: format!("{what}, such as {example}") }
+    Problem {
+        line,
+        column,
+        key: "terminal.dead_letter".to_owned(),
+        reason: format!("{what}, such as {example}"),
+    }
 }
 
 fn overlay(
@@ -62,9 +70,11 @@ fn overlay(
 ) -> Result<Config, ConfigError> {
     let mut config = config(text).map_err(name)?;
     let switches = switches(text).map_err(name)?;
-    for (backend, section) in
-        [(Backend::Memory, switches.memory), (Backend::Kafka, switches.kafka), (Backend::Nats, switches.nats)]
-    {
+    for (backend, section) in [
+        (Backend::Memory, switches.memory),
+        (Backend::Kafka, switches.kafka),
+        (Backend::Nats, switches.nats),
+    ] {
         if let Some(value) = section.actor_pool.enabled {
             config.origins.record_enabled(backend, value, ChosenBy::File);
         }
@@ -117,12 +127,13 @@ struct Problem {
 
 impl Problem {
     fn named(self, source_name: &str) -> ConfigError {
-        let reason =
-            if let Some(instead) = kafka::replacement(&self.key).filter(|_| self.reason.contains("unknown field")) {
-                instead.to_owned()
-            } else {
-                wording::plain(&self.key, &self.reason)
-            };
+        let reason = if let Some(instead) =
+            kafka::replacement(&self.key).filter(|_| self.reason.contains("unknown field"))
+        {
+            instead.to_owned()
+        } else {
+            wording::plain(&self.key, &self.reason)
+        };
         ConfigError::Text {
             source_name: source_name.to_owned(),
             line: self.line,
@@ -139,7 +150,8 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
         Problem { line, column, key, reason: error.message().to_owned() }
     };
     let source = toml::Deserializer::parse(text).map_err(|error| problem(&error, String::new()))?;
-    serde_path_to_error::deserialize(source).map_err(|error| problem(error.inner(), key_path(error.path())))
+    serde_path_to_error::deserialize(source)
+        .map_err(|error| problem(error.inner(), key_path(error.path())))
 }
 
 fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
@@ -152,7 +164,8 @@ fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     });
     result.map_err(|error| {
         let error = error.without_snippet();
-        let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
+        let (line, column) =
+            error.location().map_or((0, 0), |location| (location.line(), location.column()));
         Problem { line, column, key, reason: error.to_string() }
     })
 }

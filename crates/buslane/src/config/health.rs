@@ -11,7 +11,8 @@ use std::time::Duration;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HealthConfig {
-    /// Time between two looks, and between two questions to the broker whether it is there; 10 ms to 10 s. Default: `1s`.
+    /// Time between two looks, and between two questions to the broker whether it is there; 10 ms
+    /// to 10 s. Default: `1s`.
     #[serde(with = "duration")]
     pub check_interval: Duration,
     /// One attempt of a handler that takes longer is stuck. Default: `1m`.
@@ -35,10 +36,11 @@ pub struct HealthConfig {
     /// A topic that is paused, or has no handler, for longer is a warning. Default: `1h`.
     #[serde(with = "duration")]
     pub pause_limit: Duration,
-    /// So many restarts of actors within a minute are a storm; at most 10,000, 0 for no such limit. Default: `10`.
+    /// So many restarts of actors within a minute are a storm; at most 10,000, 0 for no such limit.
+    /// Default: `10`.
     pub restarts: u32,
-    /// A process whose resident memory is larger has hit its ceiling, in bytes; 0 for none. Read on Linux alone.
-    /// Default: `0`.
+    /// A process whose resident memory is larger has hit its ceiling, in bytes; 0 for none. Read on
+    /// Linux alone. Default: `0`.
     pub memory: u64,
     /// Messages that the bus sends to itself.
     pub probe: ProbeConfig,
@@ -62,7 +64,8 @@ impl Default for HealthConfig {
     }
 }
 
-/// Messages that the bus publishes to a topic which it reads itself, to see that both ways are open.
+/// Messages that the bus publishes to a topic which it reads itself, to see that both ways are
+/// open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -74,7 +77,8 @@ pub struct ProbeConfig {
     /// Time between two of them; 10 ms to 1 h. Default: `30s`.
     #[serde(with = "duration")]
     pub interval: Duration,
-    /// When none was acknowledged, or none came back, for longer, that is a fault; more than `interval`. Default: `90s`.
+    /// When none was acknowledged, or none came back, for longer, that is a fault; more than
+    /// `interval`. Default: `90s`.
     #[serde(with = "duration")]
     pub limit: Duration,
 }

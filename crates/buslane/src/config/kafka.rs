@@ -1,4 +1,5 @@
-//! Settings of a bus on Kafka: plain data, there in every build. Only connecting needs the cargo feature `kafka`.
+//! Settings of a bus on Kafka: plain data, there in every build. Only connecting needs the cargo
+//! feature `kafka`.
 
 #[cfg(feature = "kafka")]
 mod adapter;
@@ -22,7 +23,8 @@ use buslane_core::TopicCompression;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Settings of the client, and of the pools, of a bus on Kafka. Brokers, group and publish timeout are the bus's own.
+/// Settings of the client, and of the pools, of a bus on Kafka. Brokers, group and publish timeout
+/// are the bus's own.
 ///
 /// The producer is idempotent and waits for all in-sync replicas; neither can be changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,11 +45,12 @@ pub struct KafkaConfig {
     pub producer: KafkaProducerConfig,
     /// Encryption and login. Default: neither.
     pub security: KafkaSecurityConfig,
-    /// Creates a topic with these settings when it is used and missing. Default: none, a missing topic is an error.
+    /// Creates a topic with these settings when it is used and missing. Default: none, a missing
+    /// topic is an error.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub create_missing: Option<KafkaTopicConfig>,
-    /// Properties of librdkafka that have no key here, by their own names. Some are secrets, so none is ever printed.
-    /// What `debug` asks for is logged at level debug. Default: none.
+    /// Properties of librdkafka that have no key here, by their own names. Some are secrets, so
+    /// none is ever printed. What `debug` asks for is logged at level debug. Default: none.
     pub properties: BTreeMap<String, Secret>,
     /// The keyed-worker pool.
     pub keyed_pool: KeyedPoolConfig,
@@ -72,7 +75,8 @@ impl Default for KafkaConfig {
     }
 }
 
-/// Settings of a topic that is created because it is missing. What is left out is the brokers' default.
+/// Settings of a topic that is created because it is missing. What is left out is the brokers'
+/// default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -89,7 +93,8 @@ pub struct KafkaTopicConfig {
     /// How many bytes a partition keeps; at least 1. Default: none, the brokers' own.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
-    /// How records are stored. Default: none, the brokers' own, which is as the producer has sent them.
+    /// How records are stored. Default: none, the brokers' own, which is as the producer has sent
+    /// them.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub compression: Option<TopicCompression>,
 }

@@ -1,13 +1,16 @@
-//! Variables that begin as those of the bus do and are none of them: a mistyped switch must not be a switch that is off.
+//! Variables that begin as those of the bus do and are none of them: a mistyped switch must not be
+//! a switch that is off.
 
 use super::{ConfigError, reference};
 use std::ffi::OsString;
 
-/// How the names of the bus's own variables begin. Those of a backend, such as `KAFKA_…`, belong to other software as well.
+/// How the names of the bus's own variables begin. Those of a backend, such as `KAFKA_…`, belong to
+/// other software as well.
 const OURS: &str = "BUSLANE_";
 /// Variables of this project's own tests.
 const TESTS: [&str; 2] = ["BUSLANE_TEST_", "BUSLANE_REPLAY_LOG"];
-/// What Kubernetes and Docker set in every process beside a service whose name begins with `buslane`.
+/// What Kubernetes and Docker set in every process beside a service whose name begins with
+/// `buslane`.
 const OF_SERVICES: [&str; 3] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"];
 
 /// Refuses the first name that begins as the bus's own do and is none of them.
@@ -15,7 +18,9 @@ pub(super) fn check(names: impl Iterator<Item = OsString>) -> Result<(), ConfigE
     let known: Vec<_> = reference::variables().into_iter().map(|variable| variable.name).collect();
     let mut unknown: Vec<String> = names
         .map(|name| name.to_string_lossy().into_owned())
-        .filter(|name| name.starts_with(OURS) && !known.contains(&name.as_str()) && !is_of_others(name))
+        .filter(|name| {
+            name.starts_with(OURS) && !known.contains(&name.as_str()) && !is_of_others(name)
+        })
         .collect();
     // The order of the environment is none.
     unknown.sort();
@@ -64,16 +69,34 @@ mod tests {
             ("BUSLANE_ACTOR_INBOX", "BUSLANE_ACTOR_INBOX_SIZE"),
         ] {
             let error = checked(&["PATH", "BUSLANE_URL", name]).unwrap_err();
-            assert_eq!(error, format!("environment variable {name} is not known; the nearest name that is: {nearest}"));
+            assert_eq!(
+                error,
+                format!(
+                    "environment variable {name} is not known; the nearest name that is: {nearest}"
+                )
+            );
         }
     }
 
     #[test]
     fn s1_variables_of_others_are_left_alone() {
-        let known: Vec<_> = reference::variables().into_iter().map(|variable| variable.name).collect();
+        let known: Vec<_> =
+            reference::variables().into_iter().map(|variable| variable.name).collect();
         assert_eq!(checked(&known), Ok(()));
-        assert_eq!(checked(&["KAFKA_USE_ACTORPOOL", "NATS_URL", "MEMORY_LIMIT", "BUSLANES", "buslane_url"]), Ok(()));
-        assert_eq!(checked(&["BUSLANE_TEST_KAFKA_TLS", "BUSLANE_TEST_XTASK", "BUSLANE_REPLAY_LOG"]), Ok(()));
+        assert_eq!(
+            checked(&[
+                "KAFKA_USE_ACTORPOOL",
+                "NATS_URL",
+                "MEMORY_LIMIT",
+                "BUSLANES",
+                "buslane_url"
+            ]),
+            Ok(())
+        );
+        assert_eq!(
+            checked(&["BUSLANE_TEST_KAFKA_TLS", "BUSLANE_TEST_XTASK", "BUSLANE_REPLAY_LOG"]),
+            Ok(())
+        );
         assert_eq!(
             checked(&[
                 "BUSLANE_SERVICE_HOST",
@@ -87,10 +110,18 @@ mod tests {
 
     #[test]
     fn inv_the_distance_counts_single_letters() {
-        for (one, other, expected) in
-            [("", "", 0), ("abc", "abc", 0), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 2)]
-        {
-            assert_eq!((distance(one, other), distance(other, one)), (expected, expected), "{one} {other}");
+        for (one, other, expected) in [
+            ("", "", 0),
+            ("abc", "abc", 0),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 2),
+        ] {
+            assert_eq!(
+                (distance(one, other), distance(other, one)),
+                (expected, expected),
+                "{one} {other}"
+            );
         }
     }
 }

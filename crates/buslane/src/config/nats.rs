@@ -1,4 +1,5 @@
-//! Settings of a bus on NATS: plain data, there in every build. Only connecting needs the cargo feature `nats`.
+//! Settings of a bus on NATS: plain data, there in every build. Only connecting needs the cargo
+//! feature `nats`.
 
 #[cfg(feature = "nats")]
 mod adapter;
@@ -20,7 +21,8 @@ use super::{ActorPoolConfig, KeyedPoolConfig, duration, optional};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Settings of the client, and of the pools, of a bus on NATS. Servers, group and publish timeout are the bus's own.
+/// Settings of the client, and of the pools, of a bus on NATS. Servers, group and publish timeout
+/// are the bus's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -75,9 +77,11 @@ impl Default for NatsConfig {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NatsPublisherConfig {
-    /// Records that wait for their acknowledgement, then publishers wait; 1 to 50,000. Default: `4000`.
+    /// Records that wait for their acknowledgement, then publishers wait; 1 to 50,000. Default:
+    /// `4000`.
     pub max_in_flight: u32,
-    /// How long the server knows the event ids of a stream that is created; 100 ms to 24 h. Default: `2m`.
+    /// How long the server knows the event ids of a stream that is created; 100 ms to 24 h.
+    /// Default: `2m`.
     #[serde(with = "duration")]
     pub duplicate_window: Duration,
 }
@@ -106,7 +110,8 @@ pub enum NatsStorage {
 pub struct NatsStreamConfig {
     /// Whether one is created; else a topic without a stream is an error. Default: `true`.
     pub create: bool,
-    /// How the keys of a topic are shared out to the members of a group. Default: `auto`, 8 partitions for envelopes.
+    /// How the keys of a topic are shared out to the members of a group. Default: `auto`, 8
+    /// partitions for envelopes.
     pub partitions: NatsPartitions,
     /// Copies; 1 to 5. Default: none, one.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]

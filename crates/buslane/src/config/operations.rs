@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// A token bucket: so many messages a second on average, and after a pause so many at once.
 ///
-/// Timers tick in milliseconds, so a bucket that holds less than a thousandth of its rate lets less through than it says.
+/// Timers tick in milliseconds, so a bucket that holds less than a thousandth of its rate lets less
+/// through than it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimit {
@@ -23,7 +24,8 @@ impl Default for RateLimit {
 }
 
 impl RateLimit {
-    /// Most messages a second that a limit may name: beyond that it would not be exact to a percent.
+    /// Most messages a second that a limit may name: beyond that it would not be exact to a
+    /// percent.
     pub const MOST: u32 = 10_000_000;
 
     /// A bucket of this rate that holds `burst` messages. Checked where it comes to be used.
@@ -78,15 +80,18 @@ pub struct BacklogConfig {
     /// Time between two looks; 1 ms to 1 h. Default: `30s`.
     #[serde(with = "duration")]
     pub check_interval: Duration,
-    /// A partition with more messages that are not settled is behind; 0 for no such limit. Default: `10000`.
+    /// A partition with more messages that are not settled is behind; 0 for no such limit. Default:
+    /// `10000`.
     pub messages: u64,
-    /// A partition whose oldest unsettled message is older is behind; 0 for no such limit. Default: `5m`.
+    /// A partition whose oldest unsettled message is older is behind; 0 for no such limit. Default:
+    /// `5m`.
     #[serde(with = "duration")]
     pub age: Duration,
-    /// Records on their way to the broker that are critical, half of them being a warning; 0 for no such limit.
-    /// Default: `10000`.
+    /// Records on their way to the broker that are critical, half of them being a warning; 0 for no
+    /// such limit. Default: `10000`.
     pub publish_depth: u64,
-    /// Mean time to an acknowledgement that is critical, half of it being a warning; 0 for no such limit. Default: `5s`.
+    /// Mean time to an acknowledgement that is critical, half of it being a warning; 0 for no such
+    /// limit. Default: `5s`.
     #[serde(with = "duration")]
     pub publish_latency: Duration,
 }
@@ -122,7 +127,8 @@ pub enum RecoveryStart {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RecoveryConfig {
-    /// Whether a source is looked at before its first message is handled, and what then. Default: `auto`.
+    /// Whether a source is looked at before its first message is handled, and what then. Default:
+    /// `auto`.
     pub at_start: RecoveryStart,
     /// Whether a backlog that comes up later begins it too. Default: `true`.
     pub on_backlog: bool,

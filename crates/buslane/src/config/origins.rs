@@ -3,7 +3,8 @@
 use super::{ChosenBy, ConfigError};
 use buslane_core::Backend;
 
-/// What file and environment said of the switches, and variables of a backend that could not be read.
+/// What file and environment said of the switches, and variables of a backend that could not be
+/// read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Origins {
     memory: Switches,

@@ -29,21 +29,25 @@ pub struct KeyedPoolConfig {
     /// Messages per worker: the pool holds `worker_count` x `queue_size` open messages; at least 1.
     /// Default: `1000`.
     pub queue_size: usize,
-    /// How long a submission waits for room before the broker is told to stop reading. Default: `500ms`.
+    /// How long a submission waits for room before the broker is told to stop reading. Default:
+    /// `500ms`.
     #[serde(with = "duration")]
     pub wait_timeout: Duration,
     /// Most open messages of one lane; at least 1. Default: `1000`.
     pub lane_limit: usize,
-    /// Most bytes of all open messages that are not parked; at least 1. Default: `201326592` (192 MiB).
+    /// Most bytes of all open messages that are not parked; at least 1. Default: `201326592` (192
+    /// MiB).
     pub max_bytes: usize,
     /// Most messages that wait behind failing keys, counted apart; at least 1. Default: `64000`.
     pub parked_messages: usize,
-    /// Most bytes that wait behind failing keys, counted apart; at least 1. Default: `67108864` (64 MiB).
+    /// Most bytes that wait behind failing keys, counted apart; at least 1. Default: `67108864` (64
+    /// MiB).
     pub parked_bytes: usize,
-    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one is forgotten. 0 for none
-    /// that is idle. Default: `10000`.
+    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one
+    /// is forgotten. 0 for none that is idle. Default: `10000`.
     pub max_processors: usize,
-    /// Longest time for which the state of a key without messages is kept; more than zero. Default: `5m`.
+    /// Longest time for which the state of a key without messages is kept; more than zero. Default:
+    /// `5m`.
     #[serde(with = "duration")]
     pub processor_idle: Duration,
     /// How keys are placed in lanes. Default: `exclusive`.
@@ -74,38 +78,44 @@ impl Default for KeyedPoolConfig {
 pub struct ActorPoolConfig {
     /// Whether this pool runs the lanes instead of the keyed pool. Default: `false`.
     pub enabled: bool,
-    /// Share of the keys that this pool runs when it is enabled, the keyed pool having the others; 0 to 100. 0 keeps it away
-    /// until the share is raised at run time. Default: none, which is 100 when it is enabled, else 0.
+    /// Share of the keys that this pool runs when it is enabled, the keyed pool having the others;
+    /// 0 to 100. 0 keeps it away until the share is raised at run time. Default: none, which is 100
+    /// when it is enabled, else 0.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,
     /// Actors, each of which runs one handler at a time; 1 to 65,536. Default: `256`.
     pub pool_size: usize,
-    /// Messages per actor: the pool holds `pool_size` x `inbox_size` open messages; at least 1. Default: `1000`.
+    /// Messages per actor: the pool holds `pool_size` x `inbox_size` open messages; at least 1.
+    /// Default: `1000`.
     pub inbox_size: usize,
     /// Restarts that one actor is given within `restart_window`; 0 means none. Default: `3`.
     pub max_restarts: u32,
     /// Window in which restarts are counted; more than zero. Default: `1m`.
     #[serde(with = "duration")]
     pub restart_window: Duration,
-    /// How long an actor that used up its restarts stays out before it is tried again; more than zero.
-    /// Default: `30s`.
+    /// How long an actor that used up its restarts stays out before it is tried again; more than
+    /// zero. Default: `30s`.
     #[serde(with = "duration")]
     pub cool_down: Duration,
-    /// How long a submission waits for room before the broker is told to stop reading. Default: `500ms`.
+    /// How long a submission waits for room before the broker is told to stop reading. Default:
+    /// `500ms`.
     #[serde(with = "duration")]
     pub wait_timeout: Duration,
     /// Most open messages of one lane; at least 1. Default: `1000`.
     pub lane_limit: usize,
-    /// Most bytes of all open messages that are not parked; at least 1. Default: `201326592` (192 MiB).
+    /// Most bytes of all open messages that are not parked; at least 1. Default: `201326592` (192
+    /// MiB).
     pub max_bytes: usize,
     /// Most messages that wait behind failing keys, counted apart; at least 1. Default: `64000`.
     pub parked_messages: usize,
-    /// Most bytes that wait behind failing keys, counted apart; at least 1. Default: `67108864` (64 MiB).
+    /// Most bytes that wait behind failing keys, counted apart; at least 1. Default: `67108864` (64
+    /// MiB).
     pub parked_bytes: usize,
-    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one is forgotten. 0 for none
-    /// that is idle. Default: `10000`.
+    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one
+    /// is forgotten. 0 for none that is idle. Default: `10000`.
     pub max_processors: usize,
-    /// Longest time for which the state of a key without messages is kept; more than zero. Default: `5m`.
+    /// Longest time for which the state of a key without messages is kept; more than zero. Default:
+    /// `5m`.
     #[serde(with = "duration")]
     pub processor_idle: Duration,
 }

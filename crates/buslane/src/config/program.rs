@@ -15,13 +15,22 @@ pub(super) fn group() -> String {
     GROUP.get_or_init(|| name(std::env::current_exe().ok().as_deref())).clone()
 }
 
-/// The name of a file as a group: what stands there beside ASCII letters, digits, `.`, `_` and `-` becomes `-`.
+/// The name of a file as a group: what stands there beside ASCII letters, digits, `.`, `_` and `-`
+/// becomes `-`.
 fn name(program: Option<&Path>) -> String {
-    let file = program.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let file = program
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let file = file.strip_suffix(REPLACED).unwrap_or(&file);
     let file = file.strip_suffix(std::env::consts::EXE_SUFFIX).unwrap_or(file);
-    let may_stand = |letter: char| letter.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&letter);
-    let group: String = file.chars().map(|letter| if may_stand(letter) { letter } else { '-' }).take(LONGEST).collect();
+    let may_stand =
+        |letter: char| letter.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&letter);
+    let group: String = file
+        .chars()
+        .map(|letter| if may_stand(letter) { letter } else { '-' })
+        .take(LONGEST)
+        .collect();
     match group.trim_matches(['-', '.']) {
         "" => NAMELESS.to_owned(),
         name => name.to_owned(),

@@ -10,8 +10,9 @@ mod pools;
 mod rollout;
 
 use super::environment::{
-    ANY, CONFIG, GROUP, HEALTH_MEMORY, HEALTH_PROBE, OWN, PoolVariables, RECOVERY_AT_START, RECOVERY_KEYS,
-    RECOVERY_ON_BACKLOG, RECOVERY_RATE, ROLLOUT_ADVANCE, ROLLOUT_PLAN, ROLLOUT_TOKEN, URL,
+    ANY, CONFIG, GROUP, HEALTH_MEMORY, HEALTH_PROBE, OWN, PoolVariables, RECOVERY_AT_START,
+    RECOVERY_KEYS, RECOVERY_ON_BACKLOG, RECOVERY_RATE, ROLLOUT_ADVANCE, ROLLOUT_PLAN,
+    ROLLOUT_TOKEN, URL,
 };
 use std::fmt::Write as _;
 
@@ -51,7 +52,12 @@ const COUNT: &str = "integer";
 const BYTES: &str = "integer, bytes";
 
 const BUS: &[Row] = &[
-    ("url", "`memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`", "memory://", "The broker."),
+    (
+        "url",
+        "`memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`",
+        "memory://",
+        "The broker.",
+    ),
     (
         "group",
         "text",
@@ -64,22 +70,42 @@ const BUS: &[Row] = &[
         "[]",
         "Topics announced before their handlers; their messages are held until one subscribes.",
     ),
-    ("publish_timeout", DURATION, "10s", "Longest wait of a publish until the broker has acknowledged it; above zero."),
+    (
+        "publish_timeout",
+        DURATION,
+        "10s",
+        "Longest wait of a publish until the broker has acknowledged it; above zero.",
+    ),
     (
         "publish_fast_path",
         DURATION,
         "100ms",
         "How long a publish waits for room before it counts as held back; at most `publish_timeout`.",
     ),
-    ("shutdown_deadline", DURATION, "30s", "How long a shutdown drains before it leaves the rest for redelivery."),
+    (
+        "shutdown_deadline",
+        DURATION,
+        "30s",
+        "How long a shutdown drains before it leaves the rest for redelivery.",
+    ),
     (
         "lane_scope",
         "`key` or `topic`",
         "key",
         "Whether a lane holds a key's messages of all topics, or of one topic alone.",
     ),
-    ("retry.attempts", COUNT, "5", "Attempts of an envelope in all, the first one included; at least 1."),
-    ("retry.initial", DURATION, "100ms", "Wait before the second attempt; above zero. It doubles with each failure."),
+    (
+        "retry.attempts",
+        COUNT,
+        "5",
+        "Attempts of an envelope in all, the first one included; at least 1.",
+    ),
+    (
+        "retry.initial",
+        DURATION,
+        "100ms",
+        "Wait before the second attempt; above zero. It doubles with each failure.",
+    ),
     (
         "retry.max",
         DURATION,
@@ -93,7 +119,12 @@ const BUS: &[Row] = &[
         "block",
         "What becomes of an envelope whose last attempt failed: its key waits, it is settled and logged, or it is written to a dead-letter topic.",
     ),
-    ("terminal.dead_letter.topic", "topic name", "", "The dead-letter topic; required with `dead_letter`."),
+    (
+        "terminal.dead_letter.topic",
+        "topic name",
+        "",
+        "The dead-letter topic; required with `dead_letter`.",
+    ),
     (
         "terminal.dead_letter.format",
         "`headers` or `document`",
@@ -103,14 +134,24 @@ const BUS: &[Row] = &[
 ];
 
 const MEMORY: &[Row] = &[
-    ("partitions", COUNT, "8", "Partitions of a topic that is created by its first use; 1 to 4096."),
+    (
+        "partitions",
+        COUNT,
+        "8",
+        "Partitions of a topic that is created by its first use; 1 to 4096.",
+    ),
     (
         "max_messages",
         COUNT,
         "65536",
         "Most messages that a partition holds; when it is full, publishers wait, also where nothing reads the topic; at least 1.",
     ),
-    ("max_bytes", BYTES, "67108864", "Most bytes that a partition holds; a larger message is refused; at least 1."),
+    (
+        "max_bytes",
+        BYTES,
+        "67108864",
+        "Most bytes that a partition holds; a larger message is refused; at least 1.",
+    ),
     (
         "max_message_bytes",
         BYTES,
@@ -183,7 +224,11 @@ pub(super) fn keys() -> Vec<KeyReference> {
     keys.extend(kafka::KAFKA.iter().map(|row| reference("kafka.", row, Vec::new())));
     keys.extend(nats::NATS.iter().map(|row| reference("nats.", row, Vec::new())));
     for (backend, own) in &OWN {
-        keys.extend(pools::KEYED.iter().map(|row| reference(&format!("{backend}.keyed_pool."), row, Vec::new())));
+        keys.extend(
+            pools::KEYED
+                .iter()
+                .map(|row| reference(&format!("{backend}.keyed_pool."), row, Vec::new())),
+        );
         keys.extend(pools::ACTOR.iter().map(|row| {
             let variable = VARIABLES.iter().find(|(key, ..)| *key == row.0);
             let variables = variable.map_or(Vec::new(), |(_, name, _)| vec![name(own), name(&ANY)]);
@@ -200,7 +245,11 @@ fn reference(prefix: &str, row: &Row, variables: Vec<&'static str>) -> KeyRefere
 
 pub(super) fn variables() -> Vec<VariableReference> {
     let mut list = vec![
-        VariableReference { name: CONFIG, kind: "path of a file", sets: "the file that is read first".to_owned() },
+        VariableReference {
+            name: CONFIG,
+            kind: "path of a file",
+            sets: "the file that is read first".to_owned(),
+        },
         VariableReference { name: URL, kind: BUS[0].1, sets: "`url`".to_owned() },
         VariableReference { name: GROUP, kind: BUS[1].1, sets: "`group`".to_owned() },
     ];
@@ -213,7 +262,11 @@ pub(super) fn variables() -> Vec<VariableReference> {
     }
     for (backend, own) in &OWN {
         for (key, name, kind) in VARIABLES {
-            list.push(VariableReference { name: name(own), kind, sets: format!("`{backend}.actor_pool.{key}`") });
+            list.push(VariableReference {
+                name: name(own),
+                kind,
+                sets: format!("`{backend}.actor_pool.{key}`"),
+            });
         }
     }
     list
@@ -270,7 +323,13 @@ are among those of a larger one. A `percent` above 0 while `enabled` is false is
 pub(super) fn markdown() -> String {
     let mut page = HEAD.to_owned();
     table(&mut page, "The bus", "", "", BUS);
-    table(&mut page, "Flow control, backlog and recovery", operations::NOTES, "", operations::OPERATIONS);
+    table(
+        &mut page,
+        "Flow control, backlog and recovery",
+        operations::NOTES,
+        "",
+        operations::OPERATIONS,
+    );
     table(&mut page, "Health", health::NOTES, "health.", health::HEALTH);
     table(&mut page, "Rollout", rollout::NOTES, "rollout.", rollout::ROLLOUT);
     table(&mut page, "The embedded broker", "", "memory.", MEMORY);
@@ -288,7 +347,12 @@ pub(super) fn markdown() -> String {
 }
 
 fn table(page: &mut String, title: &str, text: &str, prefix: &str, rows: &[Row]) {
-    line(page, format_args!("\n## {title}\n{text}\n| Key | Value | Default | Meaning |\n|---|---|---|---|"));
+    line(
+        page,
+        format_args!(
+            "\n## {title}\n{text}\n| Key | Value | Default | Meaning |\n|---|---|---|---|"
+        ),
+    );
     for (key, kind, default, meaning) in rows {
         let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
         line(page, format_args!("| `{prefix}{key}` | {kind} | {default} | {meaning} |"));

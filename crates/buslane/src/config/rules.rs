@@ -1,7 +1,8 @@
 //! The rules that types alone do not keep. Each error names its key.
 
 use super::{
-    ActorPoolConfig, Config, ConfigError, KeyedPoolConfig, RateLimit, TerminalConfig, duration, kafka, nats, rollout,
+    ActorPoolConfig, Config, ConfigError, KeyedPoolConfig, RateLimit, TerminalConfig, duration,
+    kafka, nats, rollout,
 };
 use buslane_core::Topic;
 use std::{fmt::Display, time::Duration};
@@ -28,13 +29,15 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     topics(config)?;
     positive("publish_timeout", config.publish_timeout)?;
     if config.publish_fast_path > config.publish_timeout {
-        let rule = format!("must be at most publish_timeout ({})", duration::show(config.publish_timeout));
+        let rule =
+            format!("must be at most publish_timeout ({})", duration::show(config.publish_timeout));
         return broken("publish_fast_path", rule, duration::show(config.publish_fast_path));
     }
     at_least_one("retry.attempts", config.retry.attempts as usize)?;
     positive("retry.initial", config.retry.initial)?;
     if config.retry.max < config.retry.initial {
-        let rule = format!("must be at least retry.initial ({})", duration::show(config.retry.initial));
+        let rule =
+            format!("must be at least retry.initial ({})", duration::show(config.retry.initial));
         return broken("retry.max", rule, duration::show(config.retry.max));
     }
     if let TerminalConfig::DeadLetter { topic, .. } = &config.terminal {
@@ -85,7 +88,11 @@ fn operations(config: &Config) -> Result<(), ConfigError> {
     }
     let interval = config.backlog.check_interval;
     if interval < Duration::from_millis(1) || interval > Duration::from_hours(1) {
-        return broken("backlog.check_interval", "must be from 1ms to 1h", duration::show(interval));
+        return broken(
+            "backlog.check_interval",
+            "must be from 1ms to 1h",
+            duration::show(interval),
+        );
     }
     let recovery = &config.recovery;
     rate("recovery.rate", recovery.rate)?;
@@ -101,7 +108,11 @@ fn health(config: &Config) -> Result<(), ConfigError> {
     let health = &config.health;
     let (least, interval) = (Duration::from_millis(10), health.check_interval);
     if interval < least || interval > Duration::from_secs(10) {
-        return broken("health.check_interval", "must be from 10ms to 10s", duration::show(interval));
+        return broken(
+            "health.check_interval",
+            "must be from 10ms to 10s",
+            duration::show(interval),
+        );
     }
     for (key, limit) in [
         ("handler_limit", health.handler_limit),
@@ -118,15 +129,24 @@ fn health(config: &Config) -> Result<(), ConfigError> {
         }
     }
     if health.restarts > MAX_RESTARTS {
-        return broken("health.restarts", format!("must be at most {MAX_RESTARTS}"), health.restarts);
+        return broken(
+            "health.restarts",
+            format!("must be at most {MAX_RESTARTS}"),
+            health.restarts,
+        );
     }
     let probe = &health.probe;
     topic_name("health.probe.topic", &probe.topic)?;
     if probe.interval < least || probe.interval > Duration::from_hours(1) {
-        return broken("health.probe.interval", "must be from 10ms to 1h", duration::show(probe.interval));
+        return broken(
+            "health.probe.interval",
+            "must be from 10ms to 1h",
+            duration::show(probe.interval),
+        );
     }
     if probe.limit <= probe.interval {
-        let rule = format!("must be more than health.probe.interval ({})", duration::show(probe.interval));
+        let rule =
+            format!("must be more than health.probe.interval ({})", duration::show(probe.interval));
         return broken("health.probe.limit", rule, duration::show(probe.limit));
     }
     Ok(())
@@ -171,14 +191,18 @@ fn actor_pool(path: &str, pool: &ActorPoolConfig) -> Result<(), ConfigError> {
 fn capacity(key: &str, factor: &str, workers: usize, size: usize) -> Result<(), ConfigError> {
     match workers.checked_mul(size) {
         Some(capacity) if capacity <= MAX_CAPACITY => Ok(()),
-        _ => broken(key, format!("times {factor} ({workers}) must be at most {MAX_CAPACITY}"), size),
+        _ => {
+            broken(key, format!("times {factor} ({workers}) must be at most {MAX_CAPACITY}"), size)
+        }
     }
 }
 
 pub(super) fn topic_name(key: &str, name: &str) -> Result<(), ConfigError> {
     match Topic::new(name) {
         Ok(_) => Ok(()),
-        Err(error) => broken(key, format!("must be a topic name: {}", error.rule), format!("{name:?}")),
+        Err(error) => {
+            broken(key, format!("must be a topic name: {}", error.rule), format!("{name:?}"))
+        }
     }
 }
 
@@ -194,9 +218,17 @@ pub(super) fn at_least_one(key: &str, value: usize) -> Result<(), ConfigError> {
 }
 
 fn positive(key: &str, value: Duration) -> Result<(), ConfigError> {
-    if value.is_zero() { broken(key, "must be more than zero", duration::show(value)) } else { Ok(()) }
+    if value.is_zero() {
+        broken(key, "must be more than zero", duration::show(value))
+    } else {
+        Ok(())
+    }
 }
 
-pub(super) fn broken(key: impl Into<String>, rule: impl Into<String>, found: impl Display) -> Result<(), ConfigError> {
+pub(super) fn broken(
+    key: impl Into<String>,
+    rule: impl Into<String>,
+    found: impl Display,
+) -> Result<(), ConfigError> {
     Err(ConfigError::Rule { key: key.into(), rule: rule.into(), found: found.to_string() })
 }

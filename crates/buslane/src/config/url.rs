@@ -5,12 +5,14 @@ use buslane_core::Backend;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{fmt, str::FromStr};
 
-/// The URL of a broker: `memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`. Default: `memory://`.
+/// The URL of a broker: `memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`. Default:
+/// `memory://`.
 ///
-/// Kafka's user and password are settings of their own, `kafka.security.login`; the URL does not take them.
+/// Kafka's user and password are settings of their own, `kafka.security.login`; the URL does not
+/// take them.
 ///
-/// Printing and serialising it replaces user, password, token and query by `***`; [`BusUrl::expose`] gives
-/// all of it.
+/// Printing and serialising it replaces user, password, token and query by `***`;
+/// [`BusUrl::expose`] gives all of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BusUrl {
     text: String,
@@ -48,7 +50,11 @@ impl FromStr for BusUrl {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         match parse(text) {
             Ok(url) => Ok(url),
-            Err(rule) => Err(ConfigError::Rule { key: "url".to_owned(), rule, found: format!("{:?}", hide(text)) }),
+            Err(rule) => Err(ConfigError::Rule {
+                key: "url".to_owned(),
+                rule,
+                found: format!("{:?}", hide(text)),
+            }),
         }
     }
 }
@@ -64,7 +70,9 @@ pub(super) fn parse(text: &str) -> Result<BusUrl, String> {
     };
     match backend {
         Backend::Memory if !rest.is_empty() => Err("memory:// takes nothing behind it".to_owned()),
-        Backend::Kafka | Backend::Nats if rest.is_empty() => Err(format!("{scheme}:// needs a host behind it")),
+        Backend::Kafka | Backend::Nats if rest.is_empty() => {
+            Err(format!("{scheme}:// needs a host behind it"))
+        }
         _ if text.chars().any(|character| character.is_whitespace() || character.is_control()) => {
             Err("must not hold white space or control characters".to_owned())
         }
@@ -83,10 +91,15 @@ fn kafka(hosts: &str) -> Result<(), String> {
         let port = host.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
         matches!(port, Some((host, Ok(1..))) if !host.is_empty() && !host.contains(['/', '?', '#']))
     };
-    if hosts.split(',').all(good) { Ok(()) } else { Err("must be kafka://HOST:PORT,HOST:PORT".to_owned()) }
+    if hosts.split(',').all(good) {
+        Ok(())
+    } else {
+        Err("must be kafka://HOST:PORT,HOST:PORT".to_owned())
+    }
 }
 
-/// The URL without its secrets. Hides too much rather than too little: a password may hold any character.
+/// The URL without its secrets. Hides too much rather than too little: a password may hold any
+/// character.
 pub(super) fn hide(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = text.split_at(start);
@@ -121,6 +134,7 @@ impl Serialize for BusUrl {
 impl<'de> Deserialize<'de> for BusUrl {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         let text = String::deserialize(source)?;
-        parse(&text).map_err(|rule| D::Error::custom(format_args!("{rule}, found {:?}", hide(&text))))
+        parse(&text)
+            .map_err(|rule| D::Error::custom(format_args!("{rule}, found {:?}", hide(&text))))
     }
 }

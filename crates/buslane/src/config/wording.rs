@@ -53,14 +53,16 @@ pub(super) fn plain(key: &str, reason: &str) -> String {
         None => &reason,
     };
     // The check of the URL itself hides what it must; elsewhere a URL is out of place.
-    let reason = if key != "url" && reason.contains("://") { url::hide(reason) } else { reason.to_owned() };
+    let reason =
+        if key != "url" && reason.contains("://") { url::hide(reason) } else { reason.to_owned() };
     if let Some((start, ours)) = BEGINNINGS.iter().find(|(start, _)| reason.starts_with(start)) {
         return match reason[start.len()..].split_once(", set ") {
             Some((name, _)) if start.ends_with(": ") => format!("{name} {ours}"),
             _ => (*ours).to_owned(),
         };
     }
-    let secret = SECRETS.iter().any(|section| key.starts_with(section)) && reason.starts_with("invalid ");
+    let secret =
+        SECRETS.iter().any(|section| key.starts_with(section)) && reason.starts_with("invalid ");
     let said = |found: &str, expected: &str| match secret {
         true => format!("must be {expected}"),
         false => format!("{found}, expected {expected}"),

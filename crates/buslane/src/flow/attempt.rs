@@ -7,8 +7,8 @@ use crate::{
     trace::{self, Tracer},
 };
 use buslane_core::{
-    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, JobState, Kind, Message, Outcome,
-    Step, TraceContext, Verdict, judge,
+    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, JobState, Kind,
+    Message, Outcome, Step, TraceContext, Verdict, judge,
 };
 use parking_lot::Mutex;
 use std::{
@@ -17,7 +17,8 @@ use std::{
 };
 use thiserror::Error;
 
-/// What attempts need of the bus. Not the bus itself, which owns the handlers: that would be a cycle.
+/// What attempts need of the bus. Not the bus itself, which owns the handlers: that would be a
+/// cycle.
 pub(crate) struct Services {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) metrics: BusMetrics,
@@ -88,7 +89,11 @@ impl<H> Shared<H> {
     }
 
     /// As [`Shared::judge`]; a panic is the error `handler panicked: X`.
-    pub(super) async fn judge_caught<M>(&self, message: M, offset: u64) -> Result<Verdict, HandlerPanicked>
+    pub(super) async fn judge_caught<M>(
+        &self,
+        message: M,
+        offset: u64,
+    ) -> Result<Verdict, HandlerPanicked>
     where
         H: Handler<M>,
     {
@@ -98,8 +103,8 @@ impl<H> Shared<H> {
 
 /// An erased handler that jobs of one batch share.
 ///
-/// Counting references on one `Arc` for all messages of a subscription would send its cache line back and forth
-/// between cores; a batch is mostly counted by one.
+/// Counting references on one `Arc` for all messages of a subscription would send its cache line
+/// back and forth between cores; a batch is mostly counted by one.
 pub(crate) struct Erased(Arc<dyn ErasedHandler>);
 
 impl Erased {

@@ -77,7 +77,8 @@ impl BlockedKeys {
     /// How many there are, and up to `most` of them by name.
     pub(crate) fn look(&self, most: usize) -> Snapshot {
         let table = self.table.lock();
-        let named = table.named.values().take(most).map(|known| (known.blocked(), known.began)).collect();
+        let named =
+            table.named.values().take(most).map(|known| (known.blocked(), known.began)).collect();
         Snapshot { named, count: table.count }
     }
 
@@ -127,7 +128,12 @@ impl Entry {
             table.next
         };
         keys.gauge.increment(1);
-        Self { keys: Arc::clone(keys), number, since: OffsetDateTime::now_utc(), began: crate::clock::now() }
+        Self {
+            keys: Arc::clone(keys),
+            number,
+            since: OffsetDateTime::now_utc(),
+            began: crate::clock::now(),
+        }
     }
 
     /// Tells of its last attempt. An entry gets its name here, as soon as there is room for one.
@@ -191,7 +197,10 @@ mod tests {
         let (last, offset) = entries.last().unwrap();
         last.tell(&message(*offset), 6, "no");
         let named = keys.all();
-        assert_eq!((named.len(), named[0].offset, named[LIMIT - 1].offset), (LIMIT, 1, LIMIT as u64 + 1));
+        assert_eq!(
+            (named.len(), named[0].offset, named[LIMIT - 1].offset),
+            (LIMIT, 1, LIMIT as u64 + 1)
+        );
         entries[0].0.tell(&message(1), 7, "still no");
         assert_eq!((keys.all()[0].attempts, &*keys.all()[0].error), (7, "still no"));
         entries.clear();

@@ -31,8 +31,12 @@ impl History {
     pub(super) fn after(before: Option<Self>, error: String) -> Self {
         let now = OffsetDateTime::now_utc();
         match before {
-            None => Self { attempts: 1, first_failure: now, last_failure: now, error, blocked: None },
-            Some(before) => Self { attempts: before.attempts + 1, last_failure: now, error, ..before },
+            None => {
+                Self { attempts: 1, first_failure: now, last_failure: now, error, blocked: None }
+            }
+            Some(before) => {
+                Self { attempts: before.attempts + 1, last_failure: now, error, ..before }
+            }
         }
     }
 }
@@ -69,13 +73,14 @@ pub(super) struct Letter<'a> {
 }
 
 impl Letter<'_> {
-    /// The record of a letter that may be so large, and what was cut for that. The message's key is kept, so that dead letters
-    /// of an aggregate stay in order.
+    /// The record of a letter that may be so large, and what was cut for that. The message's key is
+    /// kept, so that dead letters of an aggregate stay in order.
     fn record(&self, room: &Room) -> (Record, String) {
         let (kept, record) = match self.format {
             DeadLetterFormat::Document => {
                 let kept = Kept::without_headers(self.message, &self.history.error, room);
-                let record = Record::new(serde_json::to_vec(&self.document(&kept)).unwrap_or_default());
+                let record =
+                    Record::new(serde_json::to_vec(&self.document(&kept)).unwrap_or_default());
                 (kept, record)
             }
             DeadLetterFormat::Headers => {
@@ -104,7 +109,8 @@ impl Letter<'_> {
         }
     }
 
-    /// The message's own headers, those of an earlier dead letter among them, and behind them those of this one.
+    /// The message's own headers, those of an earlier dead letter among them, and behind them those
+    /// of this one.
     fn headers(&self, kept: &Kept<'_>) -> Headers {
         let (message, history) = (self.message, self.history);
         let mut headers = Headers::builder();

@@ -1,7 +1,7 @@
 //! Envelopes: attempts until one succeeds, then the terminal policy.
 //!
-//! A message that failed keeps its place at the head of its lane. What the next attempt has to know travels in the
-//! job's state, so the body is parsed once whatever happens.
+//! A message that failed keeps its place at the head of its lane. What the next attempt has to know
+//! travels in the job's state, so the body is parsed once whatever happens.
 
 use super::{
     attempt::{Erased, Policy, Services, Shared},
@@ -12,21 +12,29 @@ use super::{
 };
 use crate::{Class, Terminal};
 use buslane_core::{
-    AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError, HandlerPanicked, Job, JobState,
-    Kind, Layout, Local, Message, Outcome, Retry as Again, Route, Step, Verdict, broker::header, excerpt,
+    AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError,
+    HandlerPanicked, Job, JobState, Kind, Layout, Local, Message, Outcome, Retry as Again, Route,
+    Step, Verdict, broker::header, excerpt,
 };
 use std::{sync::Arc, time::Duration};
 use tracing::{error, warn};
 
 /// Erases a handler of envelopes.
-pub(crate) fn erase_envelopes<H: Handler<Event>>(handler: H, policy: Policy, services: Arc<Services>) -> Arc<Erased> {
+pub(crate) fn erase_envelopes<H: Handler<Event>>(
+    handler: H,
+    policy: Policy,
+    services: Arc<Services>,
+) -> Arc<Erased> {
     Erased::new(Envelopes(Arc::new(Shared { handler, policy, services })))
 }
 
 struct Envelopes<H>(Arc<Shared<H>>);
 
 /// What an envelope's next attempt has to know.
-#[allow(clippy::large_enum_variant, reason = "it lives in a box, and the large variant is the common one")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives in a box, and the large variant is the common one"
+)]
 enum State {
     /// Its body, parsed by routing or an earlier attempt, and the failures so far.
     Parsed(Parsed, Option<History>),
@@ -80,7 +88,12 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
         {
             followed.attempt(job.message.attempt);
         }
-        let input = Input { message: job.message.clone(), lane: job.lane, is_last: job.settlement.is_last(), state };
+        let input = Input {
+            message: job.message.clone(),
+            lane: job.lane,
+            is_last: job.settlement.is_last(),
+            state,
+        };
         slot.start(&self.0, (input, followed), |shared, (input, followed)| {
             Follow::new(followed, keep, attempt(shared, input))
         });
@@ -93,7 +106,11 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
     }
 
     fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
-        let Some(Kept { state, followed }) = state.as_mut().and_then(|state| (**state).downcast_mut()) else { return };
+        let Some(Kept { state, followed }) =
+            state.as_mut().and_then(|state| (**state).downcast_mut())
+        else {
+            return;
+        };
         // The line of a dead letter that was not written has been said.
         let is_said = matches!(state, State::Dead(..));
         let (State::Parsed(_, Some(history)) | State::Dead(history, _)) = state else { return };
@@ -102,20 +119,26 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
         entry.tell(message, history.attempts, &history.error);
         if !is_said {
             let _entered = followed.as_ref().map(|followed| followed.enter());
-            let (topic, partition, offset) = (message.topic().as_str(), message.partition(), message.offset);
-            let (key, attempt, error) = (message.label_excerpt(), history.attempts, excerpt::error(&history.error));
+            let (topic, partition, offset) =
+                (message.topic().as_str(), message.partition(), message.offset);
+            let (key, attempt, error) =
+                (message.label_excerpt(), history.attempts, excerpt::error(&history.error));
             error!(kind = "envelope", topic, partition, offset, %key, attempt, %error, "key blocked");
         }
     }
 
-    /// A classifier or an error's own text panicked: a failed attempt like another. What the attempts before knew is
-    /// lost with it, but their number.
+    /// A classifier or an error's own text panicked: a failed attempt like another. What the
+    /// attempts before knew is lost with it, but their number.
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         let message = &job.message;
         let before = message.attempt.checked_sub(1).filter(|attempts| *attempts > 0);
-        let history = before.map(|attempts| History { attempts, ..History::after(None, String::new()) });
+        let history =
+            before.map(|attempts| History { attempts, ..History::after(None, String::new()) });
         let place = Place::of(message, job.lane, job.settlement.is_last());
-        let failure = Failure { panic: Some(text.clone()), ..Failure::transient(HandlerPanicked(text).into()) };
+        let failure = Failure {
+            panic: Some(text.clone()),
+            ..Failure::transient(HandlerPanicked(text).into())
+        };
         failed(&self.0, &place, failure, Layout::read(&message.payload), history)
     }
 }
@@ -125,7 +148,9 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
     let (parsed, history) = match state.map(|kept| kept.state) {
         None => (Layout::read(&message.payload), None),
         Some(State::Parsed(parsed, history)) => (parsed, history),
-        Some(State::Dead(history, cause)) => return Box::pin(bury(&shared, &message, lane, history, cause)).await,
+        Some(State::Dead(history, cause)) => {
+            return Box::pin(bury(&shared, &message, lane, history, cause)).await;
+        }
     };
     let place = Place::of(&message, lane, is_last);
     let read = parsed.and_then(|layout| open(&message, layout));
@@ -146,10 +171,15 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> S
             let class = (shared.policy.classifier)(&error);
             failed(&shared, &place, Failure { error, class, panic: None }, Ok(kept), history)
         }
-        Ok(Verdict::Retry(error)) => failed(&shared, &place, Failure::transient(error), Ok(kept), history),
-        Ok(Verdict::Reject(error)) => failed(&shared, &place, Failure::permanent(error), Ok(kept), history),
+        Ok(Verdict::Retry(error)) => {
+            failed(&shared, &place, Failure::transient(error), Ok(kept), history)
+        }
+        Ok(Verdict::Reject(error)) => {
+            failed(&shared, &place, Failure::permanent(error), Ok(kept), history)
+        }
         Err(panic) => {
-            let failure = Failure { panic: Some(panic.0.clone()), ..Failure::transient(panic.into()) };
+            let failure =
+                Failure { panic: Some(panic.0.clone()), ..Failure::transient(panic.into()) };
             failed(&shared, &place, failure, Ok(kept), history)
         }
     }
@@ -169,19 +199,23 @@ pub(super) fn event_of(message: Message) -> Result<Event, HandlerError> {
     Ok(Event { envelope, message })
 }
 
-/// A header that names an aggregate must name that of the body: one that routes would give an aggregate two lanes.
-/// Where an extractor has named the lane, headers are its own affair.
+/// A header that names an aggregate must name that of the body: one that routes would give an
+/// aggregate two lanes. Where an extractor has named the lane, headers are its own affair.
 fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
     let header = match &message.route {
         Route::Header { .. } => message.routing_key(),
-        Route::RoundRobin(_) => aggregate_header(&message.headers)?.map(|range| message.headers.at(range)),
+        Route::RoundRobin(_) => {
+            aggregate_header(&message.headers)?.map(|range| message.headers.at(range))
+        }
         _ => None,
     };
     match header {
-        Some(header) if header != envelope.aggregate_id.as_bytes() => Err(EnvelopeError::AggregateIdMismatch {
-            header: excerpt::field(header).to_string(),
-            body: envelope.aggregate_id.to_string(),
-        }),
+        Some(header) if header != envelope.aggregate_id.as_bytes() => {
+            Err(EnvelopeError::AggregateIdMismatch {
+                header: excerpt::field(header).to_string(),
+                body: envelope.aggregate_id.to_string(),
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -222,12 +256,19 @@ impl Failure {
 }
 
 #[cold]
-fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed, history: Option<History>) -> Step {
+fn failed<H>(
+    shared: &Shared<H>,
+    place: &Place,
+    failure: Failure,
+    parsed: Parsed,
+    history: Option<History>,
+) -> Step {
     let Failure { error, class, panic } = failure;
     let history = History::after(history, error.to_string());
     let (services, policy) = (&shared.services, &shared.policy);
     services.metrics.error(Kind::Envelope);
-    let (topic, partition, offset) = (place.source.topic.as_str(), place.source.partition, place.offset);
+    let (topic, partition, offset) =
+        (place.source.topic.as_str(), place.source.partition, place.offset);
     let (attempt, panicked) = (history.attempts, panic.is_some());
     let shown = excerpt::error(&history.error);
     warn!(kind = "envelope", topic, partition, offset, attempt, panicked, error = %shown, "envelope failed");
@@ -235,9 +276,17 @@ fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed
     let has_one = place.is_last || services.suspects.contains(place.lane);
     let attempts = if has_one { 1 } else { policy.retry.attempts };
     let again = |delay, blocked, state| {
-        let outcome = panic.clone().map_or_else(|| Outcome::Failed(history.error.clone().into()), Outcome::Panicked);
+        let outcome = panic
+            .clone()
+            .map_or_else(|| Outcome::Failed(history.error.clone().into()), Outcome::Panicked);
         let is_retry = matches!(state, State::Parsed(..));
-        Step::Again(Box::new(Again { delay, is_retry, outcome, blocked, state: Some(boxed(state)) }))
+        Step::Again(Box::new(Again {
+            delay,
+            is_retry,
+            outcome,
+            blocked,
+            state: Some(boxed(state)),
+        }))
     };
     if class == Class::Transient && history.attempts < attempts {
         services.metrics.retry();
@@ -257,17 +306,26 @@ fn failed<H>(shared: &Shared<H>, place: &Place, failure: Failure, parsed: Parsed
             }
             Step::Done(panic.map_or(Outcome::Failed(error), Outcome::Panicked))
         }
-        Terminal::DeadLetter { .. } => again(Duration::ZERO, false, State::Dead(history.clone(), error)),
+        Terminal::DeadLetter { .. } => {
+            again(Duration::ZERO, false, State::Dead(history.clone(), error))
+        }
     }
 }
 
 /// Writes the dead letter of an envelope that is given up.
-async fn bury<H>(shared: &Shared<H>, message: &Message, lane: u64, history: History, cause: HandlerError) -> Step {
+async fn bury<H>(
+    shared: &Shared<H>,
+    message: &Message,
+    lane: u64,
+    history: History,
+    cause: HandlerError,
+) -> Step {
     let Terminal::DeadLetter { topic: dead_letters, format } = &shared.policy.terminal else {
         return Step::Done(Outcome::Failed(cause));
     };
     let (services, attempt) = (&shared.services, history.attempts);
-    let (topic, partition, offset) = (message.topic().as_str(), message.partition(), message.offset);
+    let (topic, partition, offset) =
+        (message.topic().as_str(), message.partition(), message.offset);
     let key = message.label_excerpt();
     let letter = Letter { message, history: &history, group: &services.group, format: *format };
     match dead_letter::write(&*services.broker, dead_letters, &letter).await {

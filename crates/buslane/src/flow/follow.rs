@@ -90,14 +90,15 @@ impl Drop for Followed {
     }
 }
 
-/// The span of a delivery, with the fields of OpenTelemetry's conventions for messaging. It is a root: what a worker did
-/// before has nothing to do with it.
+/// The span of a delivery, with the fields of OpenTelemetry's conventions for messaging. It is a
+/// root: what a worker did before has nothing to do with it.
 fn span_of(services: &Services, message: &Message, producer: Option<&TraceContext>) -> Span {
     if !span_enabled!(target: TARGET, Level::INFO) {
         return Span::none();
     }
     let backend = services.broker.backend();
-    let text = |name: &str| message.headers.get(name).map(|value| field::display(excerpt::field(value)));
+    let text =
+        |name: &str| message.headers.get(name).map(|value| field::display(excerpt::field(value)));
     info_span!(
         target: TARGET,
         parent: None,

@@ -1,4 +1,5 @@
-//! What a source's messages pass before the pool: the limits of its subscription, of the bus, and of recovery mode.
+//! What a source's messages pass before the pool: the limits of its subscription, of the bus, and
+//! of recovery mode.
 
 use super::{Flow, Subscribed};
 use buslane_core::{Outcome, Settle, Settlement};
@@ -33,7 +34,12 @@ impl Gate {
     ///
     /// # Cancel safety
     /// Cancelling gives places back, and loses what a rate had granted.
-    pub(super) async fn admit(&mut self, flow: &Flow, subscribed: &Subscribed, most: usize) -> Admitted {
+    pub(super) async fn admit(
+        &mut self,
+        flow: &Flow,
+        subscribed: &Subscribed,
+        most: usize,
+    ) -> Admitted {
         let mut places = Vec::new();
         let mut count = most;
         if let Some(all) = &subscribed.places {
@@ -64,7 +70,8 @@ impl Gate {
 }
 
 impl Admitted {
-    /// Ties the next message's place, if there is one, to its settlement, which frees it when it is used up.
+    /// Ties the next message's place, if there is one, to its settlement, which frees it when it is
+    /// used up.
     pub(super) fn hold(&mut self, settlement: Settlement) -> Settlement {
         struct Held(Mutex<Option<(Settlement, OwnedSemaphorePermit)>>);
         impl Settle for Held {
@@ -78,7 +85,8 @@ impl Admitted {
             None => settlement,
             Some(place) => {
                 let is_last = settlement.is_last();
-                Settlement::new(Arc::new(Held(Mutex::new(Some((settlement, place))))), 0).last(is_last)
+                Settlement::new(Arc::new(Held(Mutex::new(Some((settlement, place))))), 0)
+                    .last(is_last)
             }
         }
     }

@@ -51,8 +51,12 @@ mod tests {
     #[test]
     fn b9_what_is_left_is_named_up_to_a_number() {
         let left = Left::default();
-        let note =
-            |n| left.note(&Message { route: Route::RoundRobin(n), ..Message::new(Topic::new("a").unwrap(), "x") });
+        let note = |n| {
+            left.note(&Message {
+                route: Route::RoundRobin(n),
+                ..Message::new(Topic::new("a").unwrap(), "x")
+            })
+        };
         (0..2).chain(0..2).for_each(note);
         assert_eq!(left.to_string(), "a/0 key rr-0, a/0 key rr-1");
         (0..=LIMIT as u64).for_each(note);

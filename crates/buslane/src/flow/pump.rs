@@ -1,7 +1,7 @@
 //! One task a source: reads it, routes its messages and hands them to the pool.
 //!
-//! Because each source has a task of its own, waiting for room is waiting alone: other sources go on, and the
-//! thread that polls the broker never waits.
+//! Because each source has a task of its own, waiting for room is waiting alone: other sources go
+//! on, and the thread that polls the broker never waits.
 
 use super::{
     Flow, Subscribed,
@@ -25,7 +25,8 @@ use tracing::{field::display, info, warn};
 /// Messages read at a time.
 const BATCH: usize = 256;
 
-/// Runs until the source is over. What it had queued is dropped then, unless the whole bus is draining.
+/// Runs until the source is over. What it had queued is dropped then, unless the whole bus is
+/// draining.
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
     let reading = flow.sources.begin(&source);
@@ -40,9 +41,9 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     }
     drop(intake);
     if !flow.reading.is_cancelled() {
-        // Revoked or unsubscribed: what has not started belongs to somebody else now. What is queued goes first:
-        // once the source has ended, a message that fails makes way for those behind it. Those that have failed
-        // in between wait for a retry, and go now.
+        // Revoked or unsubscribed: what has not started belongs to somebody else now. What is
+        // queued goes first: once the source has ended, a message that fails makes way for those
+        // behind it. Those that have failed in between wait for a retry, and go now.
         flow.pool.purge(&|job| Arc::ptr_eq(&job.message.source, &source));
         source.end();
         flow.pool.purge(&|job| Arc::ptr_eq(&job.message.source, &source));
@@ -52,7 +53,12 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
 /// Waits until the topic of the intake has a handler. Its messages are held meanwhile: not read,
 /// not settled. No line says so where it `had_one`: the subscription has ended, and the broker
 /// takes the source back in a moment.
-async fn handler_of(flow: &Flow, intake: &mut dyn Intake, watched: &Watched, had_one: bool) -> Option<Arc<Subscribed>> {
+async fn handler_of(
+    flow: &Flow,
+    intake: &mut dyn Intake,
+    watched: &Watched,
+    had_one: bool,
+) -> Option<Arc<Subscribed>> {
     let topic = intake.source().topic.clone();
     watched.waits(false);
     if let Some(subscribed) = flow.registry.get(&topic) {
@@ -69,8 +75,8 @@ async fn handler_of(flow: &Flow, intake: &mut dyn Intake, watched: &Watched, had
     }
 }
 
-/// Waits until it is known whether the source is behind: recovery mode must be on before its first message is handled.
-/// `false` when the source is over.
+/// Waits until it is known whether the source is behind: recovery mode must be on before its first
+/// message is handled. `false` when the source is over.
 async fn is_looked_at(flow: &Flow, intake: &mut dyn Intake) -> bool {
     let source = Arc::clone(intake.source());
     tokio::select! {
@@ -116,7 +122,12 @@ async fn stop(intake: &mut dyn Intake, unsubscribed: Pin<&mut impl Future<Output
 }
 
 /// Reads for one subscription until there is a reason to stop.
-async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>, watched: &Watched) -> Stop {
+async fn read(
+    flow: &Flow,
+    intake: &mut dyn Intake,
+    subscribed: &Arc<Subscribed>,
+    watched: &Watched,
+) -> Stop {
     // Dropped last: who waits for the readers knows that nothing is in their hands any more.
     let _reading = subscribed.readers.token();
     let (mut deliveries, mut jobs) = (Vec::new(), VecDeque::new());
@@ -147,7 +158,8 @@ async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>
         if subscribed.options.settle_first {
             // A topic that was announced before is read without this option.
             for delivery in &mut deliveries {
-                std::mem::replace(&mut delivery.settlement, Settlement::ignored()).settle(Outcome::Ok);
+                std::mem::replace(&mut delivery.settlement, Settlement::ignored())
+                    .settle(Outcome::Ok);
             }
         }
         while !deliveries.is_empty() {
@@ -159,10 +171,10 @@ async fn read(flow: &Flow, intake: &mut dyn Intake, subscribed: &Arc<Subscribed>
                     stop = stop(intake, unsubscribed.as_mut()) => return stop,
                     admitted = gate.admit(flow, subscribed, deliveries.len()) => admitted,
                 };
-                let held = deliveries.drain(..admitted.count).map(|Delivery { message, settlement }| Delivery {
-                    message,
-                    settlement: admitted.hold(settlement),
-                });
+                let held =
+                    deliveries.drain(..admitted.count).map(|Delivery { message, settlement }| {
+                        Delivery { message, settlement: admitted.hold(settlement) }
+                    });
                 make_jobs(flow, subscribed, held, &mut jobs);
             }
             if let Err(stop) = submit(flow, intake, unsubscribed.as_mut(), &mut jobs).await {
@@ -245,7 +257,8 @@ struct Stalled<'a> {
 
 impl<'a> Stalled<'a> {
     fn new(flow: &'a Flow, source: &Arc<Source>, since: Instant, waiting: Waiting) -> Self {
-        let (topic, partition, key) = (source.topic.as_str(), source.partition, waiting.key.as_ref().map(display));
+        let (topic, partition, key) =
+            (source.topic.as_str(), source.partition, waiting.key.as_ref().map(display));
         warn!(topic, partition, key, reason = %waiting.reason, "reading stopped: no room");
         flow.services.metrics.stalled(true);
         let seconds = flow.services.metrics.stall_of(source);

@@ -66,7 +66,8 @@ type Snapshot = Layered<Topic, Arc<Subscribed>>;
 /// The subscriptions of a bus.
 pub(crate) struct Registry {
     snapshot: ArcSwap<Snapshot>,
-    /// Those who wait for a topic's handler, told topic by topic: a change wakes nobody else. Also the writers' lock.
+    /// Those who wait for a topic's handler, told topic by topic: a change wakes nobody else. Also
+    /// the writers' lock.
     waiting: Mutex<HashMap<Topic, Vec<oneshot::Sender<Arc<Subscribed>>>>>,
 }
 
@@ -98,8 +99,13 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the subscription of a topic; of this very one when it is given. Returns what was removed.
-    pub(crate) fn remove(&self, topic: &Topic, only: Option<&Arc<Subscribed>>) -> Option<Arc<Subscribed>> {
+    /// Removes the subscription of a topic; of this very one when it is given. Returns what was
+    /// removed.
+    pub(crate) fn remove(
+        &self,
+        topic: &Topic,
+        only: Option<&Arc<Subscribed>>,
+    ) -> Option<Arc<Subscribed>> {
         let _one_at_a_time = self.waiting.lock();
         let mut next = Snapshot::clone(&self.snapshot.load());
         next.get(topic).filter(|found| only.is_none_or(|only| Arc::ptr_eq(only, found)))?;

@@ -4,12 +4,18 @@ use super::{
     attempt::{Erased, Policy, Services, Shared, take_message},
     follow::{Follow, Followed},
 };
-use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Local, Message, Outcome, Step, Verdict, excerpt};
+use buslane_core::{
+    AttemptSlot, ErasedHandler, Handler, Job, Kind, Local, Message, Outcome, Step, Verdict, excerpt,
+};
 use std::sync::Arc;
 use tracing::error;
 
 /// Erases a handler of regular messages.
-pub(crate) fn erase_regular<H: Handler<Message>>(handler: H, policy: Policy, services: Arc<Services>) -> Arc<Erased> {
+pub(crate) fn erase_regular<H: Handler<Message>>(
+    handler: H,
+    policy: Policy,
+    services: Arc<Services>,
+) -> Arc<Erased> {
     Erased::new(Regular(Arc::new(Shared { handler, policy, services })))
 }
 
@@ -19,7 +25,9 @@ async fn attempt<H: Handler<Message>>(shared: Local<Shared<H>>, message: Message
     let offset = message.offset;
     Step::Done(match shared.judge(message, offset).await {
         Verdict::Done => Outcome::Ok,
-        Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => Outcome::Failed(error),
+        Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => {
+            Outcome::Failed(error)
+        }
     })
 }
 
@@ -46,7 +54,8 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
         let error = excerpt::error(error);
         self.0.services.metrics.error(Kind::Regular);
         let message = &job.message;
-        let (topic, partition, offset) = (message.topic().as_str(), message.partition(), message.offset);
+        let (topic, partition, offset) =
+            (message.topic().as_str(), message.partition(), message.offset);
         error!(kind = "regular", topic, partition, offset, panicked, %error, "regular message failed");
     }
 }

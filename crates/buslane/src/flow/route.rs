@@ -3,8 +3,8 @@
 use super::{Flow, Subscribed};
 use crate::config::LaneScope;
 use buslane_core::{
-    EnvelopeError, Headers, Kind, Layout, Message, Route, Topic, broker::header, check_aggregate_id, excerpt,
-    panic_text, stable_hash,
+    EnvelopeError, Headers, Kind, Layout, Message, Route, Topic, broker::header,
+    check_aggregate_id, excerpt, panic_text, stable_hash,
 };
 use bytes::Bytes;
 use std::{
@@ -20,14 +20,19 @@ pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync
 /// An envelope's body, where routing had to parse it.
 pub(super) type Parsed = Result<Layout, EnvelopeError>;
 
-/// Sets the message's route and returns its lane. An envelope without a header that names its aggregate is parsed
-/// here, which is not the thread that polls the broker, and not again later.
-pub(super) fn route(flow: &Flow, subscribed: &Subscribed, message: &mut Message) -> (u64, Option<Parsed>) {
+/// Sets the message's route and returns its lane. An envelope without a header that names its
+/// aggregate is parsed here, which is not the thread that polls the broker, and not again later.
+pub(super) fn route(
+    flow: &Flow,
+    subscribed: &Subscribed,
+    message: &mut Message,
+) -> (u64, Option<Parsed>) {
     message.kind = subscribed.kind;
     let keyed = subscribed.ordered || flow.operations.is_recovering();
     let mut parsed = None;
     let found = if keyed { find_key(subscribed, message, &mut parsed) } else { None };
-    message.route = found.unwrap_or_else(|| Route::RoundRobin(flow.round_robin.fetch_add(1, Relaxed)));
+    message.route =
+        found.unwrap_or_else(|| Route::RoundRobin(flow.round_robin.fetch_add(1, Relaxed)));
     let lane = match (&message.route, message.routing_key()) {
         (Route::RoundRobin(n), _) => flow.lane_scope.lane(message.topic(), &n.to_le_bytes()),
         (_, key) => flow.lane_scope.lane(message.topic(), key.unwrap_or_default()),
@@ -45,10 +50,16 @@ impl LaneScope {
     }
 }
 
-fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Parsed>) -> Option<Route> {
+fn find_key(
+    subscribed: &Subscribed,
+    message: &Message,
+    parsed: &mut Option<Parsed>,
+) -> Option<Route> {
     if let Some(extract) = &subscribed.extractor {
         match catch_unwind(AssertUnwindSafe(|| extract(&message.headers, &message.payload))) {
-            Ok(key) => return key.filter(|key| !key.is_empty()).map(|key| Route::Key(Box::new(key))),
+            Ok(key) => {
+                return key.filter(|key| !key.is_empty()).map(|key| Route::Key(Box::new(key)));
+            }
             Err(payload) => extractor_panicked(message, &panic_text(&*payload)),
         }
     }
@@ -64,7 +75,10 @@ fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Pars
     match subscribed.kind {
         Kind::Envelope => {
             let body = Layout::read(&message.payload);
-            let key = body.as_ref().ok().map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
+            let key = body
+                .as_ref()
+                .ok()
+                .map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
             // It is given up in the lane of the aggregate that its body names.
             *parsed = Some(header.and(body));
             // A body that cannot be read still keeps its record key's order.
@@ -74,13 +88,15 @@ fn find_key(subscribed: &Subscribed, message: &Message, parsed: &mut Option<Pars
     }
 }
 
-/// Where the value of the header lies that names an envelope's aggregate: the first there is, in the order of the spellings.
+/// Where the value of the header lies that names an envelope's aggregate: the first there is, in
+/// the order of the spellings.
 ///
 /// # Errors
 /// It holds no aggregate id.
 pub(super) fn aggregate_header(headers: &Headers) -> Result<Option<Range<usize>>, EnvelopeError> {
     let found = spelled(headers).next();
-    match found.as_ref().map(|(name, range)| (name, check_aggregate_id(headers.at(range.clone())))) {
+    match found.as_ref().map(|(name, range)| (name, check_aggregate_id(headers.at(range.clone()))))
+    {
         Some((name, Err(error))) => Err(EnvelopeError::AggregateIdHeader { name, error }),
         _ => Ok(found.map(|(_, range)| range)),
     }
@@ -97,10 +113,12 @@ fn spelled(headers: &Headers) -> impl Iterator<Item = (&'static str, Range<usize
     spellings.iter().filter_map(|name| Some((*name, headers.find(name)?)))
 }
 
-/// The message goes on with the key that it has without an extractor: the source must not end by it.
+/// The message goes on with the key that it has without an extractor: the source must not end by
+/// it.
 #[cold]
 fn extractor_panicked(message: &Message, panic: &str) {
-    let (kind, topic, partition) = (message.kind.as_str(), message.topic().as_str(), message.partition());
+    let (kind, topic, partition) =
+        (message.kind.as_str(), message.topic().as_str(), message.partition());
     error!(kind, topic, partition, offset = message.offset, error = %excerpt::error(panic), "key extractor panicked");
 }
 

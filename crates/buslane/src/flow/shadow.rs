@@ -1,7 +1,8 @@
-//! Shadows: a share of a subscription's messages also runs with a twin of its handler on the other kind of pool.
+//! Shadows: a share of a subscription's messages also runs with a twin of its handler on the other
+//! kind of pool.
 //!
-//! A shadow is never settled, retried or given up, and nothing waits for it. Its outcome is compared with that of the handler by
-//! whichever of the two ends last.
+//! A shadow is never settled, retried or given up, and nothing waits for it. Its outcome is
+//! compared with that of the handler by whichever of the two ends last.
 
 use super::{
     attempt::{Erased, take_message},
@@ -12,8 +13,8 @@ use crate::{
     rollout::{Comparison, Controller, Ended},
 };
 use buslane_core::{
-    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind, Local, Message, Outcome,
-    Settlement, Source, Step, Verdict, judge,
+    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind,
+    Local, Message, Outcome, Settlement, Source, Step, Verdict, judge,
 };
 use parking_lot::Mutex;
 use std::{
@@ -52,7 +53,11 @@ impl Shadow {
         Self::new(percent, Twin { handler: twin, timeout, read: event_of }, comparison)
     }
 
-    fn new<M: Send + 'static, H: Handler<M>>(percent: u8, twin: Twin<M, H>, comparison: &Arc<Comparison>) -> Self {
+    fn new<M: Send + 'static, H: Handler<M>>(
+        percent: u8,
+        twin: Twin<M, H>,
+        comparison: &Arc<Comparison>,
+    ) -> Self {
         let (twin, comparison) = (Erased::new(Erase(Arc::new(twin))), Arc::clone(comparison));
         Self { percent, twin, messages: AtomicU64::new(0), comparison }
     }
@@ -61,7 +66,8 @@ impl Shadow {
         self.percent
     }
 
-    /// Starts the shadow of a message, if it is to have one and there is room. Returns the handler to use for the message itself.
+    /// Starts the shadow of a message, if it is to have one and there is room. Returns the handler
+    /// to use for the message itself.
     pub(super) fn begin(
         &self,
         rollout: &Controller,
@@ -190,11 +196,9 @@ impl<M: Send + 'static, H: Handler<M>> ErasedHandler for Erase<Twin<M, H>> {
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        slot.start(
-            &self.0,
-            take_message(job),
-            |twin: Local<Twin<M, H>>, message| async move { twin.run(message).await },
-        );
+        slot.start(&self.0, take_message(job), |twin: Local<Twin<M, H>>, message| async move {
+            twin.run(message).await
+        });
     }
 }
 
@@ -217,7 +221,9 @@ impl<M: Send + 'static, H: Handler<M>> Twin<M, H> {
         };
         Step::Done(match CatchPanic::new(within).await {
             Ok(Verdict::Done) => Outcome::Ok,
-            Ok(Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error)) => Outcome::Failed(error),
+            Ok(Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error)) => {
+                Outcome::Failed(error)
+            }
             Err(text) => Outcome::Panicked(text),
         })
     }
@@ -235,7 +241,10 @@ mod tests {
             let gaps = chosen.windows(2).map(|pair| pair[1] - pair[0]);
             let (least, most) = (gaps.clone().min(), gaps.max());
             let even = 100 / u64::from(percent);
-            assert!(least >= Some(even) && most <= Some(even + 1), "{percent} %: {least:?} to {most:?}");
+            assert!(
+                least >= Some(even) && most <= Some(even + 1),
+                "{percent} %: {least:?} to {most:?}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The sources that are read, and what the pump of each is doing. For whoever looks from outside: a pump writes here once a
-//! batch.
+//! The sources that are read, and what the pump of each is doing. For whoever looks from outside: a
+//! pump writes here once a batch.
 
 use buslane_core::Source;
 use parking_lot::Mutex;

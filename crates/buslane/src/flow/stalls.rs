@@ -31,7 +31,8 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// The source cannot hand over `next`.
     pub(super) fn new(reason: SubmitError, next: Option<&Job>) -> Self {
-        let is_of_key = matches!(reason, SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. });
+        let is_of_key =
+            matches!(reason, SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. });
         let key = next.filter(|_| is_of_key).map(|job| job.message.label_excerpt().to_string());
         Self { reason, key, since: crate::clock::now() }
     }
@@ -45,7 +46,9 @@ impl Stalls {
     /// A source waits, or still waits: since when is that of the beginning.
     pub(super) fn waits(&self, source: &Source, waiting: Waiting) {
         let mut stalls = self.0.lock();
-        let known = stalls.entry((source.topic.clone(), source.partition)).or_insert_with(|| waiting.clone());
+        let known = stalls
+            .entry((source.topic.clone(), source.partition))
+            .or_insert_with(|| waiting.clone());
         *known = Waiting { since: known.since, ..waiting };
     }
 

@@ -1,7 +1,7 @@
 //! Keys whose last message was given up.
 //!
-//! Their next messages get a single attempt each until one succeeds, so that a poisoned key cannot pile up behind
-//! the full backoff of every message.
+//! Their next messages get a single attempt each until one succeeds, so that a poisoned key cannot
+//! pile up behind the full backoff of every message.
 
 use parking_lot::Mutex;
 use std::{

@@ -1,6 +1,7 @@
 //! A rate that holds for everybody who shares it, and may be changed while they wait for it.
 //!
-//! Those who wait get their turn in the order in which they came, so that one caller's publishes keep theirs.
+//! Those who wait get their turn in the order in which they came, so that one caller's publishes
+//! keep theirs.
 
 use crate::config::RateLimit;
 use arc_swap::ArcSwapOption;
@@ -59,7 +60,8 @@ impl Throttle {
         Self { limiter: ArcSwapOption::new(limiter), changed: Notify::new(), waits }
     }
 
-    /// Replaces the limit; who waits for the old one asks the new one. Nothing changes where it is the same.
+    /// Replaces the limit; who waits for the old one asks the new one. Nothing changes where it is
+    /// the same.
     pub(crate) fn set(&self, limit: Option<RateLimit>) {
         if self.limit() != limit {
             self.limiter.store(limit.and_then(Limiter::new));
@@ -85,7 +87,9 @@ impl Throttle {
             // Made before the look at the limiter: a change after the look wakes it.
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            let Some(limiter) = self.limiter.load_full() else { return Passed { count: most, turn: None } };
+            let Some(limiter) = self.limiter.load_full() else {
+                return Passed { count: most, turn: None };
+            };
             let turn = select! {
                 biased;
                 turn = Arc::clone(&limiter.turn).lock_owned() => turn,
@@ -137,7 +141,11 @@ mod tests {
 
     /// Runs on paused time; how long it took.
     fn timed<F: Future<Output = ()>>(run: impl FnOnce() -> F) -> Duration {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let start = tokio::time::Instant::now();
             run().await;
@@ -151,11 +159,17 @@ mod tests {
             [(10, 5, 5, 0), (10, 5, 25, 2_000), (1_000, 100, 2_100, 2_000), (1, 1, 4, 3_000)]
         {
             let took = timed(|| async move {
-                assert_eq!(throttle(per_second, burst).pass(messages, messages).await.count, messages);
+                assert_eq!(
+                    throttle(per_second, burst).pass(messages, messages).await.count,
+                    messages
+                );
             });
             let expected = Duration::from_millis(expected);
             // Timers of the runtime tick in milliseconds.
-            assert!(took >= expected && took <= expected + Duration::from_millis(5), "{took:?} for {messages}");
+            assert!(
+                took >= expected && took <= expected + Duration::from_millis(5),
+                "{took:?} for {messages}"
+            );
         }
     }
 

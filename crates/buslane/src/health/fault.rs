@@ -1,4 +1,5 @@
-//! The faults that health knows, by name: which part of the bus each belongs to, how bad it is, and what follows from it.
+//! The faults that health knows, by name: which part of the bus each belongs to, how bad it is, and
+//! what follows from it.
 
 use serde::Serialize;
 use std::fmt;
@@ -59,8 +60,14 @@ pub enum Component {
 
 impl Component {
     /// All of them, in the order of a report.
-    pub const ALL: [Self; 6] =
-        [Self::Broker, Self::Publisher, Self::Subscriber, Self::Handlers, Self::Pool, Self::Process];
+    pub const ALL: [Self; 6] = [
+        Self::Broker,
+        Self::Publisher,
+        Self::Subscriber,
+        Self::Handlers,
+        Self::Pool,
+        Self::Process,
+    ];
 }
 
 macro_rules! faults {
@@ -157,8 +164,10 @@ impl Fault {
 
     /// Whether nothing should be sent to this process until it is over.
     pub(super) const fn is_in_the_way(self) -> bool {
-        matches!(self, Self::BrokerGone | Self::BrokerSilent | Self::CredentialExpired | Self::GroupNotStable)
-            || self.is_deadly()
+        matches!(
+            self,
+            Self::BrokerGone | Self::BrokerSilent | Self::CredentialExpired | Self::GroupNotStable
+        ) || self.is_deadly()
     }
 }
 
@@ -177,7 +186,8 @@ mod tests {
         for fault in Fault::ALL {
             assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());
         }
-        let names: std::collections::BTreeSet<_> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();
+        let names: std::collections::BTreeSet<_> =
+            Fault::ALL.iter().map(|fault| fault.as_str()).collect();
         assert_eq!(names.len(), Fault::ALL.len());
     }
 }

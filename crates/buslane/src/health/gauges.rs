@@ -1,4 +1,5 @@
-//! Health as metrics: `{backend}_eventbus_health`, and one series a fault. Alerts name what is wrong.
+//! Health as metrics: `{backend}_eventbus_health`, and one series a fault. Alerts name what is
+//! wrong.
 
 use super::{Condition, Fault, Health};
 use crate::metrics::{HEALTH, HEALTH_FAULT};
@@ -15,7 +16,10 @@ impl Gauges {
     pub(super) fn new(backend: Backend) -> Self {
         let binder = Binder::bus(backend.as_str());
         let of = |fault: Fault| (fault, binder.gauge_of(&HEALTH_FAULT, fault.as_str()));
-        let gauges = Self { overall: binder.gauge(&HEALTH), faults: Fault::ALL.iter().copied().map(of).collect() };
+        let gauges = Self {
+            overall: binder.gauge(&HEALTH),
+            faults: Fault::ALL.iter().copied().map(of).collect(),
+        };
         gauges.clear();
         gauges
     }

@@ -1,7 +1,7 @@
 //! The judge: observations go in, faults come out. Pure: the time is an argument.
 //!
-//! A sign that lasts for as long as its limit is a fault; one that goes is forgotten. What a sign is about, and its mark,
-//! tell whether it is still the same.
+//! A sign that lasts for as long as its limit is a fault; one that goes is forgotten. What a sign
+//! is about, and its mark, tell whether it is still the same.
 
 use super::{
     Fault,
@@ -111,13 +111,23 @@ impl Judge {
         self.has_shared |= look.has_sources && look.is_settled();
         // A bus may be asked before it reads anything. What it waits for then is its first share.
         let is_starting = !self.has_started || !(self.has_shared || look.is_settled());
-        let begun = |name| self.phase.as_ref().filter(|phase| phase.name == name).and_then(|phase| phase.since);
+        let begun = |name| {
+            self.phase.as_ref().filter(|phase| phase.name == name).and_then(|phase| phase.since)
+        };
         self.phase = if look.is_closing {
             let since = begun("shutting_down").unwrap_or(now);
-            Some(Obstacle::new("shutting_down", "the bus is shut down, or shutting down", Some(since)))
+            Some(Obstacle::new(
+                "shutting_down",
+                "the bus is shut down, or shutting down",
+                Some(since),
+            ))
         } else if is_starting {
             let (detail, since) = look.awaited();
-            Some(Obstacle::new("starting", &detail, Some(since.or(begun("starting")).unwrap_or(now))))
+            Some(Obstacle::new(
+                "starting",
+                &detail,
+                Some(since.or(begun("starting")).unwrap_or(now)),
+            ))
         } else {
             None
         };
@@ -132,7 +142,8 @@ impl Judge {
             detail: seen.detail.clone(),
             since: seen.since,
         };
-        let mut faults: Vec<_> = self.seen.iter().filter(|(_, seen)| seen.is_fault).map(found).collect();
+        let mut faults: Vec<_> =
+            self.seen.iter().filter(|(_, seen)| seen.is_fault).map(found).collect();
         faults.sort_by(|one, other| (one.fault, &one.subject).cmp(&(other.fault, &other.subject)));
         faults
     }
@@ -203,7 +214,10 @@ impl Judge {
         let first = *self.restarts.front().filter(|_| most > 0 && self.restarts.len() == most)?;
         let is_recent = !look.is_closing && now.saturating_duration_since(first) < WINDOW;
         // Beside actors that cool down, which have a sign of their own.
-        let found = || Sign { mark: 1, ..sign(Fault::RestartStorm, "", &format!("{most} restarts within a minute")) };
+        let found = || Sign {
+            mark: 1,
+            ..sign(Fault::RestartStorm, "", &format!("{most} restarts within a minute"))
+        };
         is_recent.then(found)
     }
 }

@@ -17,7 +17,10 @@ mod tests {
 
     #[test]
     fn o3_resident_memory_is_read() {
-        assert_eq!(resident_in("Name:\tx\nVmRSS:\t   12345 kB\nThreads:\t2\n"), Some(12_345 * 1_024));
+        assert_eq!(
+            resident_in("Name:\tx\nVmRSS:\t   12345 kB\nThreads:\t2\n"),
+            Some(12_345 * 1_024)
+        );
         assert_eq!(resident_in("Name:\tx\n"), None);
         if cfg!(target_os = "linux") {
             assert!(resident().unwrap() > 100_000);

@@ -1,4 +1,5 @@
-//! What a look at the bus has found, and which signs of a fault are in it. Pure: nothing is asked here, and no clock.
+//! What a look at the bus has found, and which signs of a fault are in it. Pure: nothing is asked
+//! here, and no clock.
 
 use super::Fault;
 use crate::flow::{Blocked, BlockedKey, Waiting};
@@ -47,7 +48,8 @@ pub(crate) struct Behind {
 pub(crate) struct Probes {
     /// When the last one was sent that was acknowledged, or they began.
     pub(crate) acknowledged: Option<Instant>,
-    /// When the last one was sent that came back, or they began; `None` where this member reads none of the topic.
+    /// When the last one was sent that came back, or they began; `None` where this member reads
+    /// none of the topic.
     pub(crate) came_back: Option<Instant>,
     /// Why the last one was not acknowledged.
     pub(crate) reason: String,
@@ -101,13 +103,19 @@ impl Observation {
 
     /// What a bus that has not begun to work waits for, and since when, where that was noted.
     pub(super) fn awaited(&self) -> (String, Option<Instant>) {
-        let unsettled = self.symptoms.iter().find(|symptom| symptom.kind == SymptomKind::GroupUnsettled);
+        let unsettled =
+            self.symptoms.iter().find(|symptom| symptom.kind == SymptomKind::GroupUnsettled);
         if let Some((since, reason)) = &self.lost {
             return (format!("waiting for the broker: {reason}"), Some(*since));
         }
         match unsettled {
-            _ if !self.has_answered => ("waiting for the broker's first answer".to_owned(), self.unanswered),
-            Some(symptom) => (format!("waiting for a share of the group: {}", symptom.reason), Some(symptom.since)),
+            _ if !self.has_answered => {
+                ("waiting for the broker's first answer".to_owned(), self.unanswered)
+            }
+            Some(symptom) => (
+                format!("waiting for a share of the group: {}", symptom.reason),
+                Some(symptom.since),
+            ),
             None => (format!("{} tasks of the bus have ended", self.tasks_ended), None),
         }
     }
@@ -125,8 +133,10 @@ impl Observation {
     }
 
     fn of_broker(&self, signs: &mut Vec<Sign>) {
-        let is_refused = self.symptoms.iter().any(|symptom| symptom.kind == SymptomKind::LoginRefused);
-        // A broker that stands still keeps its connections: that they end, sooner or later, is not the first thing seen.
+        let is_refused =
+            self.symptoms.iter().any(|symptom| symptom.kind == SymptomKind::LoginRefused);
+        // A broker that stands still keeps its connections: that they end, sooner or later, is not
+        // the first thing seen.
         let is_silent = match (self.unanswered, &self.lost) {
             (Some(asked), Some((lost, _))) => *lost > asked + SLACK,
             (asked, _) => asked.is_some(),
@@ -139,7 +149,8 @@ impl Observation {
             }
             _ if is_silent => {
                 let detail = "it is connected and answers no question";
-                signs.push(Sign { since: self.unanswered, ..sign(Fault::BrokerSilent, "", detail) });
+                signs
+                    .push(Sign { since: self.unanswered, ..sign(Fault::BrokerSilent, "", detail) });
             }
             _ => {}
         }
@@ -153,11 +164,15 @@ impl Observation {
                 _ => continue,
             };
             // A broker that is away confirms nothing and moves no group either.
-            let follows = matches!(fault, Fault::CommitRefused | Fault::GroupNotStable | Fault::DeadPartition);
+            let follows = matches!(
+                fault,
+                Fault::CommitRefused | Fault::GroupNotStable | Fault::DeadPartition
+            );
             if follows && (self.lost.is_some() || self.unanswered.is_some()) {
                 continue;
             }
-            let subject = symptom.place.as_ref().map(|(topic, partition)| format!("{topic}/{partition}"));
+            let subject =
+                symptom.place.as_ref().map(|(topic, partition)| format!("{topic}/{partition}"));
             let found = sign(fault, &subject.unwrap_or_default(), &symptom.reason);
             signs.push(Sign { since: Some(symptom.since), ..found });
         }
@@ -173,7 +188,10 @@ impl Observation {
         }
         // What is not acknowledged cannot come back: that is the other fault.
         if let Some(since) = probes.came_back.filter(|since| probes.acknowledged > Some(*since)) {
-            signs.push(Sign { since: Some(since), ..sign(Fault::ProbesLost, "", "acknowledged, and none came back") });
+            signs.push(Sign {
+                since: Some(since),
+                ..sign(Fault::ProbesLost, "", "acknowledged, and none came back")
+            });
         }
     }
 
@@ -184,17 +202,26 @@ impl Observation {
             signs.push(Sign { mark: *taken, ..sign(Fault::DeadPartition, place, &detail) });
         }
         for (topic, since) in &self.paused {
-            signs.push(Sign { since: Some(*since), ..sign(Fault::PausedTooLong, topic, "it is paused") });
+            signs.push(Sign {
+                since: Some(*since),
+                ..sign(Fault::PausedTooLong, topic, "it is paused")
+            });
         }
         for topic in &self.held {
-            signs.push(sign(Fault::PausedTooLong, topic, "it has no handler: its messages are held"));
+            signs.push(sign(
+                Fault::PausedTooLong,
+                topic,
+                "it has no handler: its messages are held",
+            ));
         }
         for Stall { place, waiting: Waiting { reason, key, since } } in &self.stalls {
             let found = match (reason, key) {
                 (SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. }, Some(key)) => {
                     sign(Fault::PartitionHeld, place, &format!("key {key}: {reason}"))
                 }
-                (SubmitError::PoolFull { .. }, _) => sign(Fault::PoolFull, place, &reason.to_string()),
+                (SubmitError::PoolFull { .. }, _) => {
+                    sign(Fault::PoolFull, place, &reason.to_string())
+                }
                 _ => continue,
             };
             signs.push(Sign { since: Some(*since), ..found });
@@ -220,19 +247,24 @@ impl Observation {
         match self.blocked.count - self.blocked.named.len() {
             0 => {}
             1 => signs.push(sign(Fault::BlockedKey, "", "1 more key is blocked")),
-            more => signs.push(sign(Fault::BlockedKey, "", &format!("{more} more keys are blocked"))),
+            more => {
+                signs.push(sign(Fault::BlockedKey, "", &format!("{more} more keys are blocked")))
+            }
         }
         if let Some(reason) = self.unwritable.as_ref().filter(|_| self.blocked.count > 0) {
             signs.push(sign(Fault::DeadLetterUnwritable, "", reason));
         }
         if self.stats.workers_down > 0 {
-            let detail = format!("{} of {} actors cool down", self.stats.workers_down, self.stats.workers);
+            let detail =
+                format!("{} of {} actors cool down", self.stats.workers_down, self.stats.workers);
             signs.push(sign(Fault::RestartStorm, "", &detail));
         }
     }
 
     fn of_process(&self, signs: &mut Vec<Sign>) {
-        if let Some(memory) = self.memory.filter(|memory| self.ceiling > 0 && *memory > self.ceiling) {
+        if let Some(memory) =
+            self.memory.filter(|memory| self.ceiling > 0 && *memory > self.ceiling)
+        {
             let detail = format!("{memory} bytes are resident, {} are the ceiling", self.ceiling);
             signs.push(sign(Fault::MemoryCeiling, "", &detail));
         }

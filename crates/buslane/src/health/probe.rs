@@ -1,8 +1,10 @@
-//! Messages that the bus publishes to itself: each shows that publishing works, and reading too when it comes back.
+//! Messages that the bus publishes to itself: each shows that publishing works, and reading too
+//! when it comes back.
 //!
-//! They go through the bus's own group and leave nothing behind. A group shares its partitions out, so each member sends to a
-//! partition that it reads itself: the receipts of the first probes tell which key leads there. A member that reads none is
-//! judged by its publishing alone. Where members share a source, another one may take a probe; that it is settled is enough.
+//! They go through the bus's own group and leave nothing behind. A group shares its partitions out,
+//! so each member sends to a partition that it reads itself: the receipts of the first probes tell
+//! which key leads there. A member that reads none is judged by its publishing alone. Where members
+//! share a source, another one may take a probe; that it is settled is enough.
 
 use super::observation::Probes;
 use crate::{BusError, EventBus, clock::now, config::ProbeConfig, flow::Flow};
@@ -83,11 +85,14 @@ impl Probe {
     /// Partitions of the topic that this member reads.
     fn own_partitions(&self, flow: &Flow) -> Vec<u32> {
         let sources = flow.sources.all();
-        let own = sources.iter().filter(|watched| watched.source.topic == self.topic && !watched.source.has_ended());
+        let own = sources
+            .iter()
+            .filter(|watched| watched.source.topic == self.topic && !watched.source.has_ended());
         own.map(|watched| watched.source.partition).collect()
     }
 
-    /// The next probe, for one of these partitions if a key for it is known; with its number and key.
+    /// The next probe, for one of these partitions if a key for it is known; with its number and
+    /// key.
     fn next(&self, own: &[u32], now: Instant) -> (Record, u64, u32) {
         let mut state = self.state.lock();
         let number = state.next;
@@ -97,7 +102,8 @@ impl Probe {
             state.sent.pop_front();
         }
         let turn = usize::try_from(number).unwrap_or(0);
-        let known: Vec<u32> = own.iter().filter_map(|partition| state.keys.get(partition).copied()).collect();
+        let known: Vec<u32> =
+            own.iter().filter_map(|partition| state.keys.get(partition).copied()).collect();
         let key = known.get(turn % known.len().max(1)).copied().unwrap_or_else(|| {
             state.next_key = state.next_key.wrapping_add(1);
             state.next_key
@@ -106,7 +112,11 @@ impl Probe {
         let headers = [(INSTANCE, self.instance.clone()), (NUMBER, number.to_string())];
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         let payload = format!(r#"{{"instance":"{}","number":{number}}}"#, self.instance);
-        (Record::new(payload).with_key(format!("{}-{key}", self.instance)).with_headers(headers), number, key)
+        (
+            Record::new(payload).with_key(format!("{}-{key}", self.instance)).with_headers(headers),
+            number,
+            key,
+        )
     }
 
     fn sent_at(state: &State, number: u64) -> Option<Instant> {
@@ -127,9 +137,13 @@ impl Probe {
 
     /// A message of the topic has come; those of other instances say nothing.
     fn came(&self, message: &Message) {
-        let header = |name| message.headers.get(name).and_then(|value| std::str::from_utf8(value).ok());
+        let header =
+            |name| message.headers.get(name).and_then(|value| std::str::from_utf8(value).ok());
         let is_own = header(INSTANCE) == Some(&self.instance);
-        let Some(number) = header(NUMBER).filter(|_| is_own).and_then(|number| number.parse().ok()) else { return };
+        let Some(number) = header(NUMBER).filter(|_| is_own).and_then(|number| number.parse().ok())
+        else {
+            return;
+        };
         self.came_back(number);
     }
 
@@ -140,12 +154,14 @@ impl Probe {
         }
     }
 
-    /// The broker was asked then how far behind this bus is. Nothing is left of a partition that a probe went to: somebody has
-    /// handled it.
+    /// The broker was asked then how far behind this bus is. Nothing is left of a partition that a
+    /// probe went to: somebody has handled it.
     pub(super) fn lags(&self, lags: &[Lag], asked: Instant) {
         let mut state = self.state.lock();
         let (at, partition) = state.acknowledged;
-        let is_done = |lag: &Lag| lag.topic == self.topic && Some(lag.partition) == partition && lag.open == 0;
+        let is_done = |lag: &Lag| {
+            lag.topic == self.topic && Some(lag.partition) == partition && lag.open == 0
+        };
         if at < asked && lags.iter().any(is_done) {
             state.came_back = state.came_back.max(at);
         }
@@ -215,7 +231,13 @@ mod tests {
         let send = |own: &[u32], partition| {
             let (record, number, key) = probe.next(own, start);
             probe.acknowledged(number, key, partition);
-            String::from_utf8(record.key.unwrap().to_vec()).unwrap().rsplit_once('-').unwrap().1.parse::<u32>().unwrap()
+            String::from_utf8(record.key.unwrap().to_vec())
+                .unwrap()
+                .rsplit_once('-')
+                .unwrap()
+                .1
+                .parse::<u32>()
+                .unwrap()
         };
         // Keys are tried until one leads to a partition of its own, which is kept.
         assert_eq!([send(&[3], 0), send(&[3], 1), send(&[3], 3)], [1, 2, 3]);
@@ -239,7 +261,14 @@ mod tests {
         let (_, second, key) = probe.next(&[0], later(60));
         probe.acknowledged(second, key, 0);
         let lag = |partition, open| {
-            [Lag { topic: probe.topic.clone(), partition, messages: open, open, unread: None, age: None }]
+            [Lag {
+                topic: probe.topic.clone(),
+                partition,
+                messages: open,
+                open,
+                unread: None,
+                age: None,
+            }]
         };
         // Asked before it was sent, another partition, and not settled.
         for (lags, asked) in [(lag(0, 0), 60), (lag(1, 0), 61), (lag(0, 1), 61)] {

@@ -15,10 +15,11 @@ use time::OffsetDateTime;
 pub struct Health {
     /// The worst of the components.
     pub overall: Condition,
-    /// Whether this process should go on: not when only a new one would help. A broker that is away is no reason.
+    /// Whether this process should go on: not when only a new one would help. A broker that is away
+    /// is no reason.
     pub live: bool,
-    /// Whether it can do its work now: the broker answers, the group is settled, it is not shutting down. Blocked keys and
-    /// full pools do not count: nobody else would do better.
+    /// Whether it can do its work now: the broker answers, the group is settled, it is not shutting
+    /// down. Blocked keys and full pools do not count: nobody else would do better.
     pub ready: bool,
     /// Why it is not ready; empty exactly when it is.
     pub not_ready: Vec<NotReady>,
@@ -128,7 +129,12 @@ impl HealthMetrics {
 }
 
 impl Health {
-    pub(super) fn new(judge: &Judge, metrics: HealthMetrics, now: Instant, last_check: OffsetDateTime) -> Self {
+    pub(super) fn new(
+        judge: &Judge,
+        metrics: HealthMetrics,
+        now: Instant,
+        last_check: OffsetDateTime,
+    ) -> Self {
         let found = judge.faults();
         let components: Vec<_> = Component::ALL
             .into_iter()
@@ -143,13 +149,18 @@ impl Health {
                         seconds: now.saturating_duration_since(found.since).as_secs_f64(),
                     })
                     .collect();
-                let condition = faults.iter().map(|fault| fault.condition).max().unwrap_or_default();
+                let condition =
+                    faults.iter().map(|fault| fault.condition).max().unwrap_or_default();
                 ComponentHealth { name, condition, faults }
             })
             .collect();
         let obstacles = judge.obstacles().into_iter();
         Self {
-            overall: components.iter().map(|component| component.condition).max().unwrap_or_default(),
+            overall: components
+                .iter()
+                .map(|component| component.condition)
+                .max()
+                .unwrap_or_default(),
             live: judge.is_live(),
             ready: judge.is_ready(),
             not_ready: obstacles
@@ -157,7 +168,8 @@ impl Health {
                     name,
                     subject,
                     detail,
-                    seconds: since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64()),
+                    seconds: since
+                        .map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64()),
                 })
                 .collect(),
             started: judge.has_started(),

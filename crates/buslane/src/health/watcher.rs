@@ -1,4 +1,5 @@
-//! The task that looks at the clock and asks the broker whether it is there. It decides nothing: that is for the judge.
+//! The task that looks at the clock and asks the broker whether it is there. It decides nothing:
+//! that is for the judge.
 
 use crate::{
     asked::{Asked, answer},

@@ -1,7 +1,7 @@
 //! The connections of the server: accepted, kept to their limits, and closed.
 //!
-//! Where there is no room for one more, the connection makes way whose last request began the longest ago: clients that
-//! hold connections without using them cannot keep a probe out.
+//! Where there is no room for one more, the connection makes way whose last request began the
+//! longest ago: clients that hold connections without using them cannot keep a probe out.
 
 use super::ServerLimits;
 use axum::{
@@ -43,8 +43,14 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Time until the next try where the system gives no connection and there is none to close.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `stop`, then waits for a while until those that are open are answered. No task is left.
-pub(super) async fn accept(listener: TcpListener, router: Router, limits: ServerLimits, stop: CancellationToken) {
+/// Accepts connections until `stop`, then waits for a while until those that are open are answered.
+/// No task is left.
+pub(super) async fn accept(
+    listener: TcpListener,
+    router: Router,
+    limits: ServerLimits,
+    stop: CancellationToken,
+) {
     let (open, mut tasks, mut is_told) = (Arc::new(Open::default()), JoinSet::new(), false);
     loop {
         let accepted = select! {
@@ -84,7 +90,10 @@ pub(super) async fn accept(listener: TcpListener, router: Router, limits: Server
 
 /// Whether the client has gone before it was accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+    )
 }
 
 /// Answers the requests of one connection until it is closed by either side.
@@ -159,7 +168,11 @@ impl Open {
     fn add(self: &Arc<Self>) -> Arc<Connection> {
         let closed = CancellationToken::new();
         let number = self.0.lock().push(closed.clone());
-        Arc::new(Connection { open: Arc::clone(self), last: Mutex::new((number, Instant::now())), closed })
+        Arc::new(Connection {
+            open: Arc::clone(self),
+            last: Mutex::new((number, Instant::now())),
+            closed,
+        })
     }
 
     /// Closes the connection whose last request began the longest ago; `false` when there is none.

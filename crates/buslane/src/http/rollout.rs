@@ -42,10 +42,13 @@ struct Refused<'a> {
 }
 
 async fn change(State(bus): State<EventBus>, request: Request) -> Response {
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
+    let address =
+        request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
     let address = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
     let name = operator(request.headers());
-    let by = name.as_deref().map_or_else(|_| "http".to_owned(), |name| format!("http {name}").trim_end().to_owned());
+    let by = name
+        .as_deref()
+        .map_or_else(|_| "http".to_owned(), |name| format!("http {name}").trim_end().to_owned());
     let before = bus.rollout().status().percent;
     match attempt(&bus, &by, name.err(), request).await {
         Ok(action) => {
@@ -57,14 +60,21 @@ async fn change(State(bus): State<EventBus>, request: Request) -> Response {
             warn!(by, address, code = code.as_u16(), reason, "rollout change refused");
             let mut response = json(code, &Refused { error: &reason });
             if code == StatusCode::UNAUTHORIZED {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             response.into_response()
         }
     }
 }
 
-async fn attempt(bus: &EventBus, by: &str, bad_name: Option<Refusal>, request: Request) -> Result<Action, Refusal> {
+async fn attempt(
+    bus: &EventBus,
+    by: &str,
+    bad_name: Option<Refusal>,
+    request: Request,
+) -> Result<Action, Refusal> {
     allow(bus, request.headers())?;
     if let Some(refusal) = bad_name {
         return Err(refusal);
@@ -76,7 +86,8 @@ async fn attempt(bus: &EventBus, by: &str, bad_name: Option<Refusal>, request: R
         };
         Refusal { code: rejection.status(), reason }
     })?;
-    let action = Action::parse(&body).map_err(|reason| Refusal { code: StatusCode::BAD_REQUEST, reason })?;
+    let action =
+        Action::parse(&body).map_err(|reason| Refusal { code: StatusCode::BAD_REQUEST, reason })?;
     act(bus, &action, by)?;
     Ok(action)
 }
@@ -84,12 +95,15 @@ async fn attempt(bus: &EventBus, by: &str, bad_name: Option<Refusal>, request: R
 /// Lets pass who has the token. Whether there is one at all is no secret.
 fn allow(bus: &EventBus, headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(token) = &bus.config().rollout.token else {
-        let reason = "no token is configured: set rollout.token or BUSLANE_ROLLOUT_TOKEN".to_owned();
+        let reason =
+            "no token is configured: set rollout.token or BUSLANE_ROLLOUT_TOKEN".to_owned();
         return Err(Refusal { code: StatusCode::FORBIDDEN, reason });
     };
     let said = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
-    let said = said.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
-    // Takes the same time wherever the first difference is; that the length shows does not help to guess.
+    let said =
+        said.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+    // Takes the same time wherever the first difference is; that the length shows does not help to
+    // guess.
     if said.is_some_and(|(_, said)| bool::from(said.ct_eq(token.expose().as_bytes()))) {
         return Ok(());
     }
@@ -103,12 +117,17 @@ fn allow(bus: &EventBus, headers: &HeaderMap) -> Result<(), Refusal> {
 fn operator(headers: &HeaderMap) -> Result<String, Refusal> {
     let name = headers.get(OPERATOR).map_or(&b""[..], HeaderValue::as_bytes);
     match std::str::from_utf8(name) {
-        Ok(text) if name.len() <= LONGEST_NAME && name.iter().all(|byte| (b' '..=b'~').contains(byte)) => {
+        Ok(text)
+            if name.len() <= LONGEST_NAME
+                && name.iter().all(|byte| (b' '..=b'~').contains(byte)) =>
+        {
             Ok(text.to_owned())
         }
         _ => Err(Refusal {
             code: StatusCode::BAD_REQUEST,
-            reason: format!("X-Operator: must be at most {LONGEST_NAME} visible ASCII characters and spaces"),
+            reason: format!(
+                "X-Operator: must be at most {LONGEST_NAME} visible ASCII characters and spaces"
+            ),
         }),
     }
 }

@@ -85,8 +85,8 @@ impl Server {
         self.address
     }
 
-    /// Ends it, and waits until what runs is answered, for 3 s at most; then no connection is open. Shut the bus down
-    /// first: then a probe hears that it is not ready.
+    /// Ends it, and waits until what runs is answered, for 3 s at most; then no connection is open.
+    /// Shut the bus down first: then a probe hears that it is not ready.
     pub async fn close(self) {
         drop(self.stop);
         let _ = self.task.await;

@@ -4,18 +4,19 @@ use crate::Fault;
 use buslane_core::{Label, Metric, MetricKind::*, MetricUnit::*};
 use buslane_lanes::POOL_METRICS;
 
-/// Upper bounds of histogram buckets for what a bus measures in seconds: those that OpenTelemetry's conventions name, and
-/// finer ones below 5 ms, where most handlers are.
+/// Upper bounds of histogram buckets for what a bus measures in seconds: those that OpenTelemetry's
+/// conventions name, and finer ones below 5 ms, where most handlers are.
 pub const SECONDS_BUCKETS: [f64; 20] = [
-    0.000_025, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0,
-    2.5, 5.0, 7.5, 10.0,
+    0.000_025, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
+    0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
 const KIND: &[Label] = &[Label::OneOf("kind", &["regular", "envelope"])];
 const BACKLOG_SIDE: &[Label] = &[Label::OneOf("side", &["subscriber", "publisher"])];
 const LIMITED: &[Label] = &[Label::OneOf("side", &["publish", "subscribe", "recovery"])];
 const FAULT: &[Label] = &[Label::OneOf("fault", Fault::NAMES)];
-const TRIGGER: &[Label] = &[Label::OneOf("trigger", &["latency", "restarts", "errors", "memory", "by_hand"])];
+const TRIGGER: &[Label] =
+    &[Label::OneOf("trigger", &["latency", "restarts", "errors", "memory", "by_hand"])];
 const SHADOW_RESULT: &[Label] = &[Label::OneOf("result", &["same", "different", "dropped"])];
 const SHADOW_ROLE: &[Label] = &[Label::OneOf("role", &["handler", "twin"])];
 const PARTITION: &[Label] = &[Label::Partition];
@@ -33,15 +34,27 @@ pub(super) const PUBLISHES_HELD: Metric = Metric::bus(
     Count("calls"),
     "Publishes that waited longer than `publish_fast_path`.",
 );
-pub(super) const CONSUMED: Metric =
-    Metric::bus("messages_consumed_total", Counter, Count("messages"), "Messages read from the broker.")
-        .otel("messaging.client.consumed.messages");
-pub(super) const PROCESSING: Metric =
-    Metric::bus("message_processing_seconds", Histogram, Seconds, "Time in the handler, of one attempt in 16.")
-        .otel("messaging.process.duration");
-pub(super) const ERRORS: Metric =
-    Metric::bus("processing_errors_total", Counter, Count("attempts"), "Attempts that failed or panicked.")
-        .labelled(KIND);
+pub(super) const CONSUMED: Metric = Metric::bus(
+    "messages_consumed_total",
+    Counter,
+    Count("messages"),
+    "Messages read from the broker.",
+)
+.otel("messaging.client.consumed.messages");
+pub(super) const PROCESSING: Metric = Metric::bus(
+    "message_processing_seconds",
+    Histogram,
+    Seconds,
+    "Time in the handler, of one attempt in 16.",
+)
+.otel("messaging.process.duration");
+pub(super) const ERRORS: Metric = Metric::bus(
+    "processing_errors_total",
+    Counter,
+    Count("attempts"),
+    "Attempts that failed or panicked.",
+)
+.labelled(KIND);
 pub(super) const RETRIES: Metric = Metric::bus(
     "retry_attempts_total",
     Counter,
@@ -54,8 +67,12 @@ pub(super) const DEAD_LETTERS: Metric = Metric::bus(
     Count("messages"),
     "Envelopes given up and written to a dead-letter topic.",
 );
-pub(super) const SKIPPED: Metric =
-    Metric::bus("skipped_messages_total", Counter, Count("messages"), "Envelopes given up by the policy `skip`.");
+pub(super) const SKIPPED: Metric = Metric::bus(
+    "skipped_messages_total",
+    Counter,
+    Count("messages"),
+    "Envelopes given up by the policy `skip`.",
+);
 pub(super) const BLOCKED_KEYS: Metric = Metric::bus(
     "blocked_keys",
     Gauge,
@@ -75,10 +92,18 @@ pub(super) const RATE_WAITS: Metric = Metric::bus(
     "Waits for a rate limit, or for that of recovery mode.",
 )
 .labelled(LIMITED);
-pub(super) const HELD: Metric =
-    Metric::bus("sources_held", Gauge, Count("partitions"), "Partitions that wait for a handler of their topic.");
-pub(super) const STALLED: Metric =
-    Metric::bus("sources_stalled", Gauge, Count("partitions"), "Partitions that wait for room in the pool.");
+pub(super) const HELD: Metric = Metric::bus(
+    "sources_held",
+    Gauge,
+    Count("partitions"),
+    "Partitions that wait for a handler of their topic.",
+);
+pub(super) const STALLED: Metric = Metric::bus(
+    "sources_stalled",
+    Gauge,
+    Count("partitions"),
+    "Partitions that wait for room in the pool.",
+);
 pub(super) const STALL: Metric = Metric::bus(
     "partition_stall_seconds",
     Gauge,
@@ -119,20 +144,32 @@ pub(super) const PUBLISH_LATENCY: Metric = Metric::bus(
     Seconds,
     "Mean time of the broker's answers between the last two checks.",
 );
-pub(super) const RECOVERY: Metric =
-    Metric::bus("recovery_mode_active", Gauge, Ratio, "1 while recovery mode is on, its ramp included.");
+pub(super) const RECOVERY: Metric = Metric::bus(
+    "recovery_mode_active",
+    Gauge,
+    Ratio,
+    "1 while recovery mode is on, its ramp included.",
+);
 pub(crate) const HEALTH: Metric = Metric::bus(
     "health",
     Gauge,
     Count("condition"),
     "0 healthy, 1 warning, 2 degraded, 3 unhealthy, as of the last look.",
 );
-pub(crate) const HEALTH_FAULT: Metric =
-    Metric::bus("health_fault", Gauge, Count("faults"), "How often each fault is there, as of the last look.")
-        .labelled(FAULT);
+pub(crate) const HEALTH_FAULT: Metric = Metric::bus(
+    "health_fault",
+    Gauge,
+    Count("faults"),
+    "How often each fault is there, as of the last look.",
+)
+.labelled(FAULT);
 
-pub(crate) const ROLLOUT_PERCENT: Metric =
-    Metric::bus("rollout_percent", Gauge, Count("percent"), "Share of the keys that belongs to the actor pool.");
+pub(crate) const ROLLOUT_PERCENT: Metric = Metric::bus(
+    "rollout_percent",
+    Gauge,
+    Count("percent"),
+    "Share of the keys that belongs to the actor pool.",
+);
 pub(crate) const ROLLOUT_MOVING: Metric = Metric::bus(
     "rollout_slots_moving",
     Gauge,
@@ -145,9 +182,13 @@ pub(crate) const ROLLOUT_STUCK: Metric = Metric::bus(
     Count("slots"),
     "Hash slots that stay for now because a handler of them did not end within the deadline.",
 );
-pub(crate) const ROLL_BACKS: Metric =
-    Metric::bus("rollout_roll_backs_total", Counter, Count("roll-backs"), "Returns to 0 %, by what caused them.")
-        .labelled(TRIGGER);
+pub(crate) const ROLL_BACKS: Metric = Metric::bus(
+    "rollout_roll_backs_total",
+    Counter,
+    Count("roll-backs"),
+    "Returns to 0 %, by what caused them.",
+)
+.labelled(TRIGGER);
 
 pub(crate) const SHADOW_MESSAGES: Metric = Metric::bus(
     "shadow_messages_total",

@@ -11,8 +11,8 @@ use std::{
 
 /// The metric handles of one bus.
 ///
-/// Those of partitions are bound as they are needed: when lag is told of one for the first time, and when one begins to wait
-/// for room.
+/// Those of partitions are bound as they are needed: when lag is told of one for the first time,
+/// and when one begins to wait for room.
 pub(crate) struct BusMetrics {
     published: Counter,
     publishes_held: Counter,

@@ -46,11 +46,19 @@ pub fn reference_markdown() -> String {
 }
 
 fn table(page: &mut String, title: &str, scope: MetricScope) {
-    let _ = writeln!(page, "\n## {title}\n\n| name | kind | unit | labels | meaning |\n|---|---|---|---|---|");
+    let _ = writeln!(
+        page,
+        "\n## {title}\n\n| name | kind | unit | labels | meaning |\n|---|---|---|---|---|"
+    );
     for metric in all().filter(|metric| metric.scope == scope) {
         let Metric { name, kind, unit, help, .. } = metric;
         let labels = metric.labels.iter().map(label).collect::<Vec<_>>().join(" ");
-        let _ = writeln!(page, "| `{name}` | {} | {} | {labels} | {help} |", kind.as_str(), unit.as_str());
+        let _ = writeln!(
+            page,
+            "| `{name}` | {} | {} | {labels} | {help} |",
+            kind.as_str(),
+            unit.as_str()
+        );
     }
 }
 
@@ -62,9 +70,11 @@ fn label(label: &Label) -> String {
 }
 
 fn bounds(page: &mut String) {
-    let single = |scope| all().filter(move |metric| metric.scope == scope && !metric.is_per_partition());
+    let single =
+        |scope| all().filter(move |metric| metric.scope == scope && !metric.is_per_partition());
     let series = |scope| single(scope).map(series_on_a_page).sum::<usize>();
-    let per_partition = all().filter(|metric| metric.is_per_partition()).map(Metric::series).sum::<usize>();
+    let per_partition =
+        all().filter(|metric| metric.is_per_partition()).map(Metric::series).sum::<usize>();
     let _ = write!(
         page,
         "

@@ -40,7 +40,8 @@ impl Arrivals {
     /// Waits until it was looked at.
     pub(crate) async fn wait(&self, source: &Source) {
         let (go_on, going_on) = oneshot::channel();
-        let (topic, partition, until) = (source.topic.clone(), source.partition, Instant::now() + PATIENCE);
+        let (topic, partition, until) =
+            (source.topic.clone(), source.partition, Instant::now() + PATIENCE);
         {
             let mut waiting = self.waiting.lock();
             let Some(waiting) = &mut *waiting else { return };
@@ -74,14 +75,19 @@ impl Arrivals {
                 let waits = arrival.until > now;
                 if !waits {
                     let (topic, partition) = (arrival.topic.as_str(), arrival.partition);
-                    tracing::warn!(topic, partition, "backlog not known at the start, reading begins");
+                    tracing::warn!(
+                        topic,
+                        partition,
+                        "backlog not known at the start, reading begins"
+                    );
                 }
                 waits
             });
         }
     }
 
-    /// When the first of them has waited for too long; `None` when nobody waits. They stand in the order in which they came.
+    /// When the first of them has waited for too long; `None` when nobody waits. They stand in the
+    /// order in which they came.
     pub(super) fn patience(&self) -> Option<Instant> {
         self.waiting.lock().as_ref()?.first().map(|arrival| arrival.until)
     }

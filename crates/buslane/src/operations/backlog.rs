@@ -21,7 +21,8 @@ impl Backlog {
         Self { messages: config.messages, age: config.age, behind: BTreeMap::new(), open: 0 }
     }
 
-    /// A look at all partitions that this bus reads: who has come to be behind, and who is not any more.
+    /// A look at all partitions that this bus reads: who has come to be behind, and who is not any
+    /// more.
     pub(crate) fn observe(&mut self, lags: &[Lag]) -> Vec<BusEvent> {
         let mut before = std::mem::take(&mut self.behind);
         let mut events = Vec::new();
@@ -61,9 +62,9 @@ impl Backlog {
         self.open
     }
 
-    /// Whether there is something that recovery mode would mend. The `failing` messages, which wait behind failing keys, are
-    /// not: one such key would keep the whole bus in it. So they do not count, and while there are some no age does, because
-    /// the oldest message may be one of them.
+    /// Whether there is something that recovery mode would mend. The `failing` messages, which wait
+    /// behind failing keys, are not: one such key would keep the whole bus in it. So they do not
+    /// count, and while there are some no age does, because the oldest message may be one of them.
     pub(crate) fn needs_recovery(&self, failing: u64) -> bool {
         let many = self.behind.values().filter(|behind| self.has_many(behind.messages));
         let many: u64 = many.map(|behind| behind.messages).sum();
@@ -71,8 +72,8 @@ impl Backlog {
         self.has_many(many.saturating_sub(failing)) || is_old
     }
 
-    /// Whether a look tells what the limits ask of a partition. A client that has not read a partition's first message yet
-    /// does not know its age.
+    /// Whether a look tells what the limits ask of a partition. A client that has not read a
+    /// partition's first message yet does not know its age.
     pub(super) fn is_told(&self, lag: &Lag) -> bool {
         lag.messages == 0 || lag.age.is_some() || self.age.is_zero() || self.has_many(lag.open)
     }
@@ -94,12 +95,23 @@ mod tests {
     const LIMITS: (u64, u64) = (100, 60);
 
     fn backlog((messages, seconds): (u64, u64)) -> Backlog {
-        Backlog::new(&BacklogConfig { messages, age: Duration::from_secs(seconds), ..BacklogConfig::default() })
+        Backlog::new(&BacklogConfig {
+            messages,
+            age: Duration::from_secs(seconds),
+            ..BacklogConfig::default()
+        })
     }
 
     fn lag(partition: u32, open: u64, seconds: u64) -> Lag {
         let age = (open > 0).then_some(Duration::from_secs(seconds));
-        Lag { topic: Topic::new("orders").unwrap(), partition, messages: open, open, unread: None, age }
+        Lag {
+            topic: Topic::new("orders").unwrap(),
+            partition,
+            messages: open,
+            open,
+            unread: None,
+            age,
+        }
     }
 
     /// Partitions that were entered, and left.
@@ -179,7 +191,8 @@ mod tests {
     }
 
     proptest! {
-        /// Entered and left take turns for each partition, and what is entered and not left is what is behind.
+        /// Entered and left take turns for each partition, and what is entered and not left is what
+        /// is behind.
         #[test]
         fn l1_events_tell_the_whole_state(
             looks in prop::collection::vec(prop::collection::btree_map(0..4_u32, (0..200_u64, 0..120_u64), 0..4), 0..30)

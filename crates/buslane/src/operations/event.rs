@@ -4,14 +4,15 @@ use buslane_core::Topic;
 use std::{fmt, time::Duration};
 use tracing::{debug, info, warn};
 
-/// Something about the bus has changed. Given to the callbacks of [`EventBus::on_event`](crate::EventBus::on_event), in
-/// the order in which it happened.
+/// Something about the bus has changed. Given to the callbacks of
+/// [`EventBus::on_event`](crate::EventBus::on_event), in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusEvent {
     /// A partition is behind.
     BacklogEntered(PartitionBacklog),
-    /// A partition is not behind any more, or is not read by this bus any more; as it was seen last.
+    /// A partition is not behind any more, or is not read by this bus any more; as it was seen
+    /// last.
     BacklogLeft(PartitionBacklog),
     /// What this bus publishes piles up in front of the broker, or does so less.
     PublishBacklog {
@@ -123,7 +124,8 @@ impl fmt::Display for RecoveryPhase {
 pub enum RecoveryCause {
     /// Somebody asked for it.
     ByHand,
-    /// A source that was new to this bus was behind, or the configuration asks for it at every start.
+    /// A source that was new to this bus was behind, or the configuration asks for it at every
+    /// start.
     Start,
     /// A backlog came up.
     Backlog,
@@ -177,12 +179,17 @@ impl BusEvent {
         match self {
             Self::BacklogEntered(PartitionBacklog { topic, partition, messages, age }) => {
                 let age_seconds = age.map(|age| age.as_secs_f64());
-                debug!(topic = topic.as_str(), partition, messages, age_seconds, "partition is behind");
+                debug!(
+                    topic = topic.as_str(),
+                    partition, messages, age_seconds, "partition is behind"
+                );
             }
             Self::BacklogLeft(PartitionBacklog { topic, partition, .. }) => {
                 debug!(topic = topic.as_str(), partition, "partition is not behind any more");
             }
-            Self::PublishBacklog { now: PublishBacklog { severity: Severity::Normal, .. }, .. } => {
+            Self::PublishBacklog {
+                now: PublishBacklog { severity: Severity::Normal, .. }, ..
+            } => {
                 info!("publish backlog left");
             }
             Self::PublishBacklog { now: PublishBacklog { severity, depth, latency }, .. } => {
@@ -191,11 +198,19 @@ impl BusEvent {
             Self::Recovery { before, now: RecoveryStatus { phase, cause, per_second, keys } } => {
                 let cause = cause.map(RecoveryCause::as_str);
                 match (before, phase) {
-                    (RecoveryPhase::Off, RecoveryPhase::On) => warn!(cause, per_second, keys, "recovery mode entered"),
+                    (RecoveryPhase::Off, RecoveryPhase::On) => {
+                        warn!(cause, per_second, keys, "recovery mode entered")
+                    }
                     (_, RecoveryPhase::Off) => warn!("recovery mode left"),
-                    (RecoveryPhase::Ramping, RecoveryPhase::On) => warn!(per_second, keys, "recovery mode resumed"),
-                    (_, RecoveryPhase::Ramping) => info!(per_second, keys, "recovery mode ramps up"),
-                    (_, RecoveryPhase::On) => warn!(per_second, keys, "recovery mode limits changed"),
+                    (RecoveryPhase::Ramping, RecoveryPhase::On) => {
+                        warn!(per_second, keys, "recovery mode resumed")
+                    }
+                    (_, RecoveryPhase::Ramping) => {
+                        info!(per_second, keys, "recovery mode ramps up")
+                    }
+                    (_, RecoveryPhase::On) => {
+                        warn!(per_second, keys, "recovery mode limits changed")
+                    }
                 }
             }
         }

@@ -22,7 +22,10 @@ impl Gauges {
     /// Partitions that are not named are not read by this bus any more.
     pub(super) fn lags(&mut self, lags: &[Lag]) {
         let named: HashSet<_> = lags.iter().map(|lag| (&lag.topic, lag.partition)).collect();
-        let gone = self.lags.iter().filter(|((topic, partition), _)| !named.contains(&(topic, *partition)));
+        let gone = self
+            .lags
+            .iter()
+            .filter(|((topic, partition), _)| !named.contains(&(topic, *partition)));
         gone.for_each(|(_, gauges)| gauges.clear());
         for lag in lags {
             let gauges = &self.gauges;
@@ -52,8 +55,11 @@ impl Gauges {
 
     fn clear(&self) {
         self.lags.values().for_each(PartitionLag::clear);
-        let ConditionGauges { backlog, publish_backlog, depth, latency, recovery, .. } = &self.gauges;
-        [backlog, publish_backlog, depth, latency, recovery].into_iter().for_each(|gauge| gauge.set(0.0));
+        let ConditionGauges { backlog, publish_backlog, depth, latency, recovery, .. } =
+            &self.gauges;
+        [backlog, publish_backlog, depth, latency, recovery]
+            .into_iter()
+            .for_each(|gauge| gauge.set(0.0));
     }
 }
 

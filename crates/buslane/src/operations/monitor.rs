@@ -24,8 +24,8 @@ use tracing::{error, warn};
 /// Time between two looks at new sources, as long as the broker does not know them.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// So much longer than the last look took does the next one at new sources wait: while thousands of them come, looking at all that
-/// are there takes a small share of the time.
+/// So much longer than the last look took does the next one at new sources wait: while thousands of
+/// them come, looking at all that are there takes a small share of the time.
 const REST: u32 = 4;
 
 /// Called with each event.

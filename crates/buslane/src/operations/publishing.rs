@@ -15,14 +15,19 @@ pub(crate) struct Publishing {
 
 impl Publishing {
     pub(crate) fn new(config: &BacklogConfig) -> Self {
-        Self { depth: config.publish_depth, latency: config.publish_latency, now: PublishBacklog::default() }
+        Self {
+            depth: config.publish_depth,
+            latency: config.publish_latency,
+            now: PublishBacklog::default(),
+        }
     }
 
     /// So many records are on their way, and answers took so long since the last look.
     pub(crate) fn observe(&mut self, depth: u64, latency: Duration) -> Option<BusEvent> {
         let severity = severity(u128::from(depth), u128::from(self.depth))
             .max(severity(latency.as_nanos(), self.latency.as_nanos()));
-        let before = std::mem::replace(&mut self.now, PublishBacklog { severity, depth, latency }).severity;
+        let before =
+            std::mem::replace(&mut self.now, PublishBacklog { severity, depth, latency }).severity;
         (before != severity).then_some(BusEvent::PublishBacklog { before, now: self.now })
     }
 
@@ -79,7 +84,9 @@ mod tests {
     fn l2_each_change_is_told_once() {
         let mut publishing = Publishing::new(&BacklogConfig::default());
         let mut look = |depth| match publishing.observe(depth, Duration::ZERO) {
-            Some(BusEvent::PublishBacklog { before, now }) => Some((before, now.severity, now.depth)),
+            Some(BusEvent::PublishBacklog { before, now }) => {
+                Some((before, now.severity, now.depth))
+            }
             other => other.map(|event| panic!("{event:?}")),
         };
         assert_eq!(look(10), None);

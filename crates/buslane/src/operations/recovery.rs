@@ -1,4 +1,5 @@
-//! Recovery mode: when it is entered, what it lets through, when it is left. Pure: the time is an argument.
+//! Recovery mode: when it is entered, what it lets through, when it is left. Pure: the time is an
+//! argument.
 //!
 //! ```text
 //!         begin, or a look that finds a backlog             clean looks in a row
@@ -13,7 +14,8 @@ use super::event::{BusEvent, RecoveryCause, RecoveryPhase, RecoveryStatus};
 use crate::config::{RateLimit, RecoveryConfig};
 use std::time::{Duration, Instant};
 
-/// Steps of the ramp. Each doubles the limits there are, so the last lets a thousand times as much through as the mode did.
+/// Steps of the ramp. Each doubles the limits there are, so the last lets a thousand times as much
+/// through as the mode did.
 const STEPS: u32 = 10;
 
 /// What a look has found.
@@ -67,7 +69,8 @@ pub(crate) struct Recovery {
 struct Headway {
     /// When the last look was, and how many messages were open then.
     last: Option<(Instant, u64)>,
-    /// Looks in a row that found no fewer than the one before although all was let through that may.
+    /// Looks in a row that found no fewer than the one before although all was let through that
+    /// may.
     vain: u32,
 }
 
@@ -121,23 +124,33 @@ impl Recovery {
             Phase::Off | Phase::Ramping { .. } => None,
             Phase::On { .. } if look.is_behind => {
                 self.phase = Phase::On { clean: 0 };
-                self.is_in_vain(look, now).then(|| self.change(|mode| mode.doublings += 1)).flatten()
+                self.is_in_vain(look, now)
+                    .then(|| self.change(|mode| mode.doublings += 1))
+                    .flatten()
             }
             Phase::On { clean } if clean + 1 < self.clean_checks => {
                 self.phase = Phase::On { clean: clean + 1 };
                 None
             }
             Phase::On { .. } => self.change(|mode| {
-                mode.phase = if mode.ramp.is_zero() { Phase::Off } else { Phase::Ramping { since: now, step: 0 } };
+                mode.phase = if mode.ramp.is_zero() {
+                    Phase::Off
+                } else {
+                    Phase::Ramping { since: now, step: 0 }
+                };
             }),
         }
     }
 
-    /// Whether it would never end: for as many looks as a clean end takes, the backlog has not shrunk, and that was by
-    /// its rate. Where handlers are the slower, more would not help them, so without a rate there is nothing to raise.
+    /// Whether it would never end: for as many looks as a clean end takes, the backlog has not
+    /// shrunk, and that was by its rate. Where handlers are the slower, more would not help them,
+    /// so without a rate there is nothing to raise.
     fn is_in_vain(&mut self, look: Look, now: Instant) -> bool {
         let Some(RateLimit { per_second, .. }) = self.through().rate else { return false };
-        #[allow(clippy::cast_precision_loss, reason = "a share of a count needs no more than 52 bits")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "a share of a count needs no more than 52 bits"
+        )]
         let is_vain = self.headway.last.replace((now, look.open)).is_some_and(|(then, open)| {
             let most = f64::from(per_second) * (now - then).as_secs_f64();
             look.open >= open && look.passed as f64 >= 0.9 * most
@@ -153,12 +166,15 @@ impl Recovery {
     /// Goes on with the ramp.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<BusEvent> {
         let Phase::Ramping { since, step } = self.phase else { return None };
-        let over = (step..STEPS).take_while(|step| since + self.ramp * (step + 1) / STEPS <= now).count();
+        let over =
+            (step..STEPS).take_while(|step| since + self.ramp * (step + 1) / STEPS <= now).count();
         let step = step + u32::try_from(over).unwrap_or(STEPS);
         if over == 0 {
             return None;
         }
-        self.change(|mode| mode.phase = if step == STEPS { Phase::Off } else { Phase::Ramping { since, step } })
+        self.change(|mode| {
+            mode.phase = if step == STEPS { Phase::Off } else { Phase::Ramping { since, step } }
+        })
     }
 
     /// When [`Recovery::tick`] has something to do.
@@ -195,7 +211,10 @@ impl Recovery {
             let per_second = per_second.saturating_mul(1 << doublings).min(RateLimit::MOST);
             RateLimit::new(per_second, burst.saturating_mul(1 << doublings))
         };
-        Through { rate: self.through.rate.map(raised), keys: self.through.keys.saturating_mul(1 << doublings) }
+        Through {
+            rate: self.through.rate.map(raised),
+            keys: self.through.keys.saturating_mul(1 << doublings),
+        }
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Self)) -> Option<BusEvent> {

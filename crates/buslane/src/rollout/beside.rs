@@ -1,8 +1,11 @@
-//! What runs beside the messages of a bus: in pools of its own, one of each kind, made when they are needed.
+//! What runs beside the messages of a bus: in pools of its own, one of each kind, made when they
+//! are needed.
 //!
-//! Not in the pools that run the messages: there it would hold workers, lanes and slots that messages wait for, and a job that
-//! never ends would hold them for ever; and it would be in the figures that the guard judges the pools by. So there is nothing to
-//! subtract anywhere: what runs here can neither be waited for nor be mistaken for a message. It shares the executor, and no more.
+//! Not in the pools that run the messages: there it would hold workers, lanes and slots that
+//! messages wait for, and a job that never ends would hold them for ever; and it would be in the
+//! figures that the guard judges the pools by. So there is nothing to subtract anywhere: what runs
+//! here can neither be waited for nor be mistaken for a message. It shares the executor, and no
+//! more.
 
 use super::lazy_pool::MakePool;
 use buslane_core::{Job, PoolSide};
@@ -132,6 +135,10 @@ mod tests {
         }
         pool.stop(Duration::from_secs(10)).await;
         assert!(!pool.try_beside(job(&runs)));
-        assert_eq!([made[KEYED].load(SeqCst), made[ACTOR].load(SeqCst)], [1, 1], "none was made for what was refused");
+        assert_eq!(
+            [made[KEYED].load(SeqCst), made[ACTOR].load(SeqCst)],
+            [1, 1],
+            "none was made for what was refused"
+        );
     }
 }

@@ -71,7 +71,8 @@ impl Comparison {
         }
     }
 
-    /// Both have ended. A failure is like any other failure, and like a panic: texts may differ from run to run.
+    /// Both have ended. A failure is like any other failure, and like a panic: texts may differ
+    /// from run to run.
     pub(crate) fn compare(&self, source: &Source, offset: u64, handler: &Ended, twin: &Ended) {
         self.handlers.record(handler.took);
         self.twins.record(twin.took);
@@ -87,7 +88,8 @@ impl Comparison {
         }
     }
 
-    /// A message will not be compared: there was no room for its twin, or one of the two will not end.
+    /// A message will not be compared: there was no room for its twin, or one of the two will not
+    /// end.
     pub(crate) fn dropped(&self) {
         self.dropped.fetch_add(1, Relaxed);
         self.metrics.dropped.increment(1);
@@ -111,9 +113,11 @@ impl Comparison {
 
     /// None while there is nothing to tell.
     pub(super) fn status(&self) -> Option<ShadowStatus> {
-        let [same, different, dropped] = [&self.same, &self.different, &self.dropped].map(|count| count.load(Relaxed));
-        let p99_ms =
-            |recorder: &Recorder| recorder.counts().quantile(0.99).map(|latency| latency.as_secs_f64() * 1_000.0);
+        let [same, different, dropped] =
+            [&self.same, &self.different, &self.dropped].map(|count| count.load(Relaxed));
+        let p99_ms = |recorder: &Recorder| {
+            recorder.counts().quantile(0.99).map(|latency| latency.as_secs_f64() * 1_000.0)
+        };
         (same + different + dropped > 0).then(|| ShadowStatus {
             compared: same + different,
             different,

@@ -1,10 +1,12 @@
-//! Who owns how the rollout stands: the percentage, the plan, the guard. It decides nothing by itself.
+//! Who owns how the rollout stands: the percentage, the plan, the guard. It decides nothing by
+//! itself.
 
 mod look;
 mod moves;
 
 use super::{
-    ACTOR, Comparison, RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus, SplitPool,
+    ACTOR, Comparison, RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus,
+    SplitPool,
     guard::{Breach, Guard},
     plan::{Plan, Progress},
     status::{PlanStatus, SlotStatus, StuckSlot},
@@ -179,9 +181,14 @@ impl Controller {
         Ok(())
     }
 
-    /// As the configuration wants it: a plan, or else this share of the keys. Nothing happens when somebody has decided at run
-    /// time: who that is.
-    pub(crate) fn configure(&self, percent: u8, plan: Option<Plan>, by: &str) -> Result<Option<String>, RolloutError> {
+    /// As the configuration wants it: a plan, or else this share of the keys. Nothing happens when
+    /// somebody has decided at run time: who that is.
+    pub(crate) fn configure(
+        &self,
+        percent: u8,
+        plan: Option<Plan>,
+        by: &str,
+    ) -> Result<Option<String>, RolloutError> {
         self.check_open()?;
         let mut state = self.state.lock();
         if !state.is_configured {
@@ -249,7 +256,12 @@ impl Controller {
             Some(breach) => {
                 error!(from_percent = back.percent, slots = back.slots, %breach, "rolled back to the keyed pool")
             }
-            None => warn!(from_percent = back.percent, slots = back.slots, by, "rolled back to the keyed pool"),
+            None => warn!(
+                from_percent = back.percent,
+                slots = back.slots,
+                by,
+                "rolled back to the keyed pool"
+            ),
         }
         self.metrics.rolled_back(back.breach.as_ref().map(|breach| breach.trigger));
         state.last_roll_back = Some(back.clone());

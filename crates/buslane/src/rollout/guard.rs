@@ -1,7 +1,9 @@
-//! The guard: figures of both sides go in, a decision comes out. Pure: the time is an argument, nothing is moved here.
+//! The guard: figures of both sides go in, a decision comes out. Pure: the time is an argument,
+//! nothing is moved here.
 //!
-//! It compares the actor side with the keyed side over the same seconds, so that what befalls both is no reason to go
-//! back. At 100 % there is no keyed side: the last keyed window that counted stands for it.
+//! It compares the actor side with the keyed side over the same seconds, so that what befalls both
+//! is no reason to go back. At 100 % there is no keyed side: the last keyed window that counted
+//! stands for it.
 
 mod breach;
 mod chance;
@@ -24,14 +26,16 @@ use history::History;
 use memory::Memory;
 use std::{fmt, time::Duration};
 
-/// The shorter windows, besides that of the rules: a breach is found in the first that has enough of it.
+/// The shorter windows, besides that of the rules: a breach is found in the first that has enough
+/// of it.
 const SHORT: Duration = Duration::from_secs(5);
 const MIDDLE: Duration = Duration::from_secs(15);
 
 /// Limits of the guard, as the section `rollout:` of the configuration states them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rules {
-    /// The longest window that is judged, and the one that decides whether a stage may advance. Default: 60 s.
+    /// The longest window that is judged, and the one that decides whether a stage may advance.
+    /// Default: 60 s.
     pub(crate) window: Duration,
     /// Messages on each side below which a window says nothing. Default: 1,000.
     pub(crate) min_messages: u64,
@@ -39,9 +43,11 @@ pub(crate) struct Rules {
     pub(crate) max_p99_increase: f64,
     /// Which share of the messages may restart an actor. Default: 0.05.
     pub(crate) max_restart_share: f64,
-    /// How far the share of attempts that fail may be above that of the keyed side. Default: 0.01, a percentage point.
+    /// How far the share of attempts that fail may be above that of the keyed side. Default: 0.01,
+    /// a percentage point.
     pub(crate) max_error_increase: f64,
-    /// How far resident memory may be above its value when the stage began: 0.5 is +50 %, the default.
+    /// How far resident memory may be above its value when the stage began: 0.5 is +50 %, the
+    /// default.
     pub(crate) max_memory_growth: f64,
     /// For how long it may be there. Default: 30 min.
     pub(crate) memory_patience: Duration,
@@ -117,14 +123,27 @@ impl fmt::Display for Hold {
             Self::Idle => f.write_str("no key is on the actor side"),
             Self::TooEarly => f.write_str("the stage has not lasted for a window"),
             Self::TooFewMessages { keyed, actor, least } => {
-                write!(f, "too few messages in the window: {keyed} keyed and {actor} actor, {least} of each are needed")
+                write!(
+                    f,
+                    "too few messages in the window: {keyed} keyed and {actor} actor, {least} of each are needed"
+                )
             }
             Self::NoBaseline => f.write_str("no window of the keyed side to compare with"),
             Self::Latency { increase, limit } => {
-                write!(f, "p99 is {:+.1} % beside the keyed side, limit {:+.1} %", increase * 100.0, limit * 100.0)
+                write!(
+                    f,
+                    "p99 is {:+.1} % beside the keyed side, limit {:+.1} %",
+                    increase * 100.0,
+                    limit * 100.0
+                )
             }
             Self::Restarts { share, limit } => {
-                write!(f, "{:.2} % of the messages restart an actor, limit {:.2} %", share * 100.0, limit * 100.0)
+                write!(
+                    f,
+                    "{:.2} % of the messages restart an actor, limit {:.2} %",
+                    share * 100.0,
+                    limit * 100.0
+                )
             }
         }
     }
@@ -145,25 +164,34 @@ impl Guard {
     /// A guard that has seen nothing. Until a stage begins it watches the keyed side.
     pub(crate) fn new(rules: Rules) -> Self {
         let history = History::new(rules.window, MIDDLE);
-        Self { rules, chance: Chance::SURE, history, baseline: None, memory: Memory::since(None), status: None }
+        Self {
+            rules,
+            chance: Chance::SURE,
+            history,
+            baseline: None,
+            memory: Memory::since(None),
+            status: None,
+        }
     }
 
-    /// Another share of the keys is on the actor side from now on: nothing before `sample` is compared with what comes.
+    /// Another share of the keys is on the actor side from now on: nothing before `sample` is
+    /// compared with what comes.
     pub(crate) fn begin_stage(&mut self, sample: Sample) {
         self.memory = Memory::since(sample.resident_bytes);
         self.history.begin(sample);
         self.status = None;
     }
 
-    /// Judges the time up to `sample`. To be called about once a second, at every percentage, 0 included: that is where
-    /// the baseline of a switch to 100 % comes from. Where a counter is lower than before, its pool began anew,
-    /// and so do the windows.
+    /// Judges the time up to `sample`. To be called about once a second, at every percentage, 0
+    /// included: that is where the baseline of a switch to 100 % comes from. Where a counter is
+    /// lower than before, its pool began anew, and so do the windows.
     pub(crate) fn observe(&mut self, sample: Sample) -> Decision {
         let (at, percent, resident_bytes) = (sample.at, sample.percent, sample.resident_bytes);
         self.history.push(sample);
         let whole = self.compare(self.rules.window, percent);
         let (status, hold) = (whole.status(), whole.hold(&self.rules));
-        let (breach, baseline) = (self.breach(&whole, percent), self.newer_baseline(&whole, percent));
+        let (breach, baseline) =
+            (self.breach(&whole, percent), self.newer_baseline(&whole, percent));
         self.status = Some(status);
         self.baseline = baseline.or_else(|| self.baseline.take());
         if percent == 0 {
@@ -173,7 +201,8 @@ impl Guard {
         breach.map(Decision::RollBack).or(hold.map(Decision::Hold)).unwrap_or(Decision::MayAdvance)
     }
 
-    /// Both sides over the window, or since the stage began while that is shorter; `None` before the first look at it.
+    /// Both sides over the window, or since the stage began while that is shorter; `None` before
+    /// the first look at it.
     pub(crate) const fn status(&self) -> Option<&WindowStatus> {
         self.status.as_ref()
     }
@@ -182,16 +211,24 @@ impl Guard {
     fn breach(&self, whole: &Comparison<'_>, percent: u8) -> Option<Breach> {
         let shorter = [SHORT, MIDDLE].into_iter().filter(|span| *span < self.rules.window);
         let judge = |comparison: &Comparison<'_>| comparison.breach(&self.rules, &self.chance);
-        shorter.map(|span| self.compare(span, percent)).find_map(|part| judge(&part)).or_else(|| judge(whole))
+        shorter
+            .map(|span| self.compare(span, percent))
+            .find_map(|part| judge(&part))
+            .or_else(|| judge(whole))
     }
 
     fn newer_baseline(&self, whole: &Comparison<'_>, percent: u8) -> Option<SideFigures> {
         let is_better = whole.is_full || self.baseline.is_none();
-        if percent < 100 && is_better && whole.keyed_counts(&self.rules) { whole.keyed.clone() } else { None }
+        if percent < 100 && is_better && whole.keyed_counts(&self.rules) {
+            whole.keyed.clone()
+        } else {
+            None
+        }
     }
 
     fn compare(&self, span: Duration, percent: u8) -> Comparison<'_> {
-        // What is compared with the past has no neighbour that would feel the same stall: a few seconds say nothing then.
+        // What is compared with the past has no neighbour that would feel the same stall: a few
+        // seconds say nothing then.
         let past = (percent == 100).then_some(self.baseline.as_ref());
         Comparison::new(self.history.window(span), past, span > SHORT)
     }

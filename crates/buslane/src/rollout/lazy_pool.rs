@@ -18,7 +18,10 @@ pub(crate) struct LazyPool {
 }
 
 impl LazyPool {
-    pub(crate) fn new(wait_timeout: Duration, make: impl Fn() -> Arc<dyn PoolSide> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        wait_timeout: Duration,
+        make: impl Fn() -> Arc<dyn PoolSide> + Send + Sync + 'static,
+    ) -> Self {
         Self { make: Arc::new(make), wait_timeout, pool: OnceLock::new() }
     }
 

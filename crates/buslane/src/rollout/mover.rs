@@ -1,4 +1,5 @@
-//! The task that moves slots, and looks at both sides now and then. It decides nothing: that is for guard and plan.
+//! The task that moves slots, and looks at both sides now and then. It decides nothing: that is for
+//! guard and plan.
 
 use super::Controller;
 use crate::{clock::now, config::RolloutConfig, flow::Flow, health::Alive};
@@ -51,13 +52,18 @@ impl Journey {
     fn step(&mut self, controller: &Controller, deadline: Duration) {
         let progress = controller.pool.step();
         let now = now();
-        self.pause = if progress.arrived > 0 { PAUSE.0 } else { (self.pause * 2).clamp(PAUSE.0, PAUSE.1) };
+        self.pause =
+            if progress.arrived > 0 { PAUSE.0 } else { (self.pause * 2).clamp(PAUSE.0, PAUSE.1) };
         self.waiting.retain(|slot, _| progress.waiting.contains(slot));
         for slot in progress.waiting {
             self.waiting.entry(slot).or_insert(now);
         }
-        let vain: Vec<_> =
-            self.waiting.iter().filter(|(_, since)| now - **since >= deadline).map(|(slot, _)| *slot).collect();
+        let vain: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, since)| now - **since >= deadline)
+            .map(|(slot, _)| *slot)
+            .collect();
         if !vain.is_empty() {
             controller.pool.give_up(&vain);
             controller.gave_up(&vain, |slot| self.waiting.get(&slot).copied().unwrap_or(now));

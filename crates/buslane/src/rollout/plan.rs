@@ -1,5 +1,5 @@
-//! A plan of a rollout: its stages, and which of them it is at. Pure: the time is an argument, and the guard decides what
-//! the figures mean.
+//! A plan of a rollout: its stages, and which of them it is at. Pure: the time is an argument, and
+//! the guard decides what the figures mean.
 
 mod progress;
 mod text;
@@ -33,8 +33,9 @@ pub enum Advance {
 
 /// Stages of a rollout, each with more keys than the one before.
 ///
-/// Read from text such as `10,50,100` or `10 for 1h, 50 for 1h, 100`, and displayed as such; the one that is read advances
-/// by hand. Serialized as `{"stages": "10 for 1h, 100", "advance": "manual"}`; `advance` may be left out when read.
+/// Read from text such as `10,50,100` or `10 for 1h, 50 for 1h, 100`, and displayed as such; the
+/// one that is read advances by hand. Serialized as `{"stages": "10 for 1h, 100", "advance":
+/// "manual"}`; `advance` may be left out when read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "text::Written", into = "text::Written")]
 pub struct Plan {
@@ -46,7 +47,8 @@ impl Plan {
     /// A plan of these stages.
     ///
     /// # Errors
-    /// There are none, or a percentage is not within 1 and 100 or not above that of the stage before.
+    /// There are none, or a percentage is not within 1 and 100 or not above that of the stage
+    /// before.
     pub fn new(stages: Vec<Stage>, advance: Advance) -> Result<Self, PlanError> {
         let mut before = 0;
         for Stage { percent, .. } in &stages {

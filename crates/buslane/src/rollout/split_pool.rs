@@ -1,9 +1,12 @@
-//! Both pools as one: each hash slot belongs to one of them, and can change sides while messages flow.
+//! Both pools as one: each hash slot belongs to one of them, and can change sides while messages
+//! flow.
 
 mod shared;
 
 use super::{LazyPool, beside::Beside};
-use buslane_core::{BoxFuture, Job, LaneState, Latencies, Pool, PoolStats, RunningJob, StopReport, SubmitError};
+use buslane_core::{
+    BoxFuture, Job, LaneState, Latencies, Pool, PoolStats, RunningJob, StopReport, SubmitError,
+};
 use buslane_lanes::{Progress, SlotCounts, Split};
 use shared::Shared;
 use std::{
@@ -28,7 +31,8 @@ pub(crate) struct SplitPool {
 }
 
 impl SplitPool {
-    /// The slots below `boundary` are the actor pool's. At most `most_held` messages wait for slots on their way.
+    /// The slots below `boundary` are the actor pool's. At most `most_held` messages wait for slots
+    /// on their way.
     pub(crate) fn new(keyed: LazyPool, actor: LazyPool, boundary: usize, most_held: usize) -> Self {
         let beside = Beside::new([&keyed, &actor].map(|side| Arc::clone(&side.make)));
         let split = Split::new([keyed, actor], boundary, most_held);
@@ -42,7 +46,8 @@ impl SplitPool {
         Self { shared: Arc::new(shared), stopping: Mutex::new(None) }
     }
 
-    /// From now on the slots below `boundary` belong to the actor pool. [`SplitPool::step`] moves them.
+    /// From now on the slots below `boundary` belong to the actor pool. [`SplitPool::step`] moves
+    /// them.
     pub(crate) fn aim(&self, boundary: usize) {
         self.shared.split.aim(boundary);
         self.shared.limit_keys();
@@ -65,11 +70,14 @@ impl SplitPool {
         self.shared.split.runs_at(lane)
     }
 
-    /// Runs a job beside the messages: by the kind of pool that does not run its key at this moment. Never waits; `false`, and the
-    /// job is dropped, when there is no room, when its slot is on its way, and once this is stopped. It is in no figure of this
-    /// pool.
+    /// Runs a job beside the messages: by the kind of pool that does not run its key at this
+    /// moment. Never waits; `false`, and the job is dropped, when there is no room, when its slot
+    /// is on its way, and once this is stopped. It is in no figure of this pool.
     pub(crate) fn try_beside(&self, job: Job) -> bool {
-        self.shared.split.side_of(job.lane).is_some_and(|side| self.shared.beside.try_submit(1 - side, job))
+        self.shared
+            .split
+            .side_of(job.lane)
+            .is_some_and(|side| self.shared.beside.try_submit(1 - side, job))
     }
 
     /// Whether a slot is where it belongs.
@@ -102,7 +110,10 @@ impl Pool for SplitPool {
         self.shared.split.submit(batch).map_err(|refused| self.shared.reason(refused).1)
     }
 
-    fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>) -> BoxFuture<'a, Result<(), SubmitError>> {
+    fn submit<'a>(
+        &'a self,
+        batch: &'a mut VecDeque<Job>,
+    ) -> BoxFuture<'a, Result<(), SubmitError>> {
         Box::pin(self.shared.submit(batch))
     }
 
@@ -128,7 +139,11 @@ impl Pool for SplitPool {
         let mut running = Vec::new();
         let mut workers = 0;
         for pool in self.shared.started() {
-            running.extend(pool.running().into_iter().map(|job| RunningJob { worker: job.worker + workers, ..job }));
+            running.extend(
+                pool.running()
+                    .into_iter()
+                    .map(|job| RunningJob { worker: job.worker + workers, ..job }),
+            );
             workers += pool.stats().workers;
         }
         running
@@ -153,7 +168,8 @@ impl Pool for SplitPool {
                     }
                 }
                 shared.arrived.notify_waiters();
-                // In a task of its own, so that a caller who gives up does not leave the pools half stopped.
+                // In a task of its own, so that a caller who gives up does not leave the pools half
+                // stopped.
                 tokio::spawn(async move {
                     let stopped = shared.stop(begun, before, deadline);
                     let (report, ()) = tokio::join!(stopped, shared.beside.stop());
@@ -162,8 +178,13 @@ impl Pool for SplitPool {
                 answer
             })
             .clone();
-        Box::pin(
-            async move { answer.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default() },
-        )
+        Box::pin(async move {
+            answer
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|report| *report)
+                .unwrap_or_default()
+        })
     }
 }

@@ -36,10 +36,11 @@ pub struct ShadowStatus {
     pub compared: u64,
     /// Of these, messages that one of the two succeeded with and the other did not.
     pub different: u64,
-    /// Messages that were to be compared and will not be: there was no room for the twin, the slot of the key was on its way, or
-    /// one of the two was dropped before it ended.
+    /// Messages that were to be compared and will not be: there was no room for the twin, the slot
+    /// of the key was on its way, or one of the two was dropped before it ended.
     pub dropped: u64,
-    /// Time from acceptance to outcome that 99 % of the handlers did not exceed, retries included, in milliseconds.
+    /// Time from acceptance to outcome that 99 % of the handlers did not exceed, retries included,
+    /// in milliseconds.
     pub handler_p99_ms: Option<f64>,
     /// The same of the twins.
     pub twin_p99_ms: Option<f64>,

@@ -1,18 +1,35 @@
-//! The contract of pools, kept by both as one: at rest as exactly as by each of them, and while slots change sides all the
-//! time wherever that does not speak of bounds.
+//! The contract of pools, kept by both as one: at rest as exactly as by each of them, and while
+//! slots change sides all the time wherever that does not speak of bounds.
 
 use super::{LazyPool, SplitPool};
 use buslane_actor::{ActorPool, ActorPoolConfig};
-use buslane_core::{BoxFuture, Job, LaneState, Pool, PoolStats, RunningJob, StopReport, SubmitError};
+use buslane_core::{
+    BoxFuture, Job, LaneState, Pool, PoolStats, RunningJob, StopReport, SubmitError,
+};
 use buslane_keyed::{KeyedPool, KeyedPoolConfig};
 use buslane_testkit::pool_suite::{PoolFixture, PoolOptions};
 use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
 
 fn both(options: &PoolOptions, boundary: usize) -> SplitPool {
-    let PoolOptions { workers, bounds, wait_timeout, mode, max_restarts, restart_window, cool_down, .. } =
-        options.clone();
+    let PoolOptions {
+        workers,
+        bounds,
+        wait_timeout,
+        mode,
+        max_restarts,
+        restart_window,
+        cool_down,
+        ..
+    } = options.clone();
     let (own, other) = (options.default_handler.clone(), options.default_handler.clone());
-    let keyed = KeyedPoolConfig { workers, wait_timeout, mode, bounds, default_handler: own, ..Default::default() };
+    let keyed = KeyedPoolConfig {
+        workers,
+        wait_timeout,
+        mode,
+        bounds,
+        default_handler: own,
+        ..Default::default()
+    };
     let actor = ActorPoolConfig {
         actors: workers,
         wait_timeout,
@@ -77,7 +94,10 @@ impl Pool for Restless {
     fn try_submit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError> {
         self.0.try_submit(batch)
     }
-    fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>) -> BoxFuture<'a, Result<(), SubmitError>> {
+    fn submit<'a>(
+        &'a self,
+        batch: &'a mut VecDeque<Job>,
+    ) -> BoxFuture<'a, Result<(), SubmitError>> {
         self.0.submit(batch)
     }
     fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize {

@@ -15,7 +15,10 @@ fn chosen(config: &Config) -> (bool, String) {
 #[test]
 fn s1_default_is_the_keyed_pool() {
     assert_eq!(chosen(&Config::default()), (false, "default".into()));
-    assert_eq!(chosen(&Config::parse_yaml("memory: {actor_pool: {pool_size: 3}}").unwrap()), (false, "default".into()));
+    assert_eq!(
+        chosen(&Config::parse_yaml("memory: {actor_pool: {pool_size: 3}}").unwrap()),
+        (false, "default".into())
+    );
     for url in ["kafka://h:9092", "nats://h"] {
         assert_eq!(chosen(&Config::new(url).unwrap()), (false, "default".into()));
     }
@@ -50,8 +53,11 @@ fn s1_file_then_environment_then_code() {
 #[test]
 fn s1_load_reads_the_file_and_then_the_environment() {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("load.yaml");
-    std::fs::write(&path, "group: billing\nkafka: {actor_pool: {enabled: true, pool_size: 7, inbox_size: 8}}\n")
-        .unwrap();
+    std::fs::write(
+        &path,
+        "group: billing\nkafka: {actor_pool: {enabled: true, pool_size: 7, inbox_size: 8}}\n",
+    )
+    .unwrap();
     let variables = |name: &str| match name {
         "BUSLANE_CONFIG" => Some(path.clone().into_os_string()),
         "BUSLANE_URL" => Some(OsString::from("kafka://h:9092")),
@@ -68,22 +74,32 @@ fn s1_load_reads_the_file_and_then_the_environment() {
 fn s1_each_backend_has_a_switch_of_its_own() {
     let file = "{kafka: {actor_pool: {enabled: true}}, nats: {actor_pool: {enabled: false}}}";
     let mut config = Config::parse_yaml(file).unwrap();
-    for (url, expected) in
-        [("memory://", (false, "default")), ("kafka://h:9092", (true, "file")), ("nats://h", (false, "file"))]
-    {
+    for (url, expected) in [
+        ("memory://", (false, "default")),
+        ("kafka://h:9092", (true, "file")),
+        ("nats://h", (false, "file")),
+    ] {
         config.url = url.parse().unwrap();
         assert_eq!(chosen(&config), (expected.0, expected.1.into()), "{url}");
     }
 }
 
-/// The same configuration holds the settings of both pools; the switch alone turns from one to the other and back.
+/// The same configuration holds the settings of both pools; the switch alone turns from one to the
+/// other and back.
 #[test]
 fn s2_the_other_pool_stays_ready() {
     let file = "memory: {keyed_pool: {worker_count: 3, queue_size: 4}, actor_pool: {pool_size: 5, inbox_size: 6}}";
     let before = Config::parse_yaml(file).unwrap().with_variables(NONE).unwrap().pools();
-    let on = Config::parse_yaml(file).unwrap().with_variables(&table(&["MEMORY_USE_ACTOR_POOL=true"])).unwrap().pools();
-    let off =
-        Config::parse_yaml(file).unwrap().with_variables(&table(&["MEMORY_USE_ACTOR_POOL=false"])).unwrap().pools();
+    let on = Config::parse_yaml(file)
+        .unwrap()
+        .with_variables(&table(&["MEMORY_USE_ACTOR_POOL=true"]))
+        .unwrap()
+        .pools();
+    let off = Config::parse_yaml(file)
+        .unwrap()
+        .with_variables(&table(&["MEMORY_USE_ACTOR_POOL=false"]))
+        .unwrap()
+        .pools();
     assert_eq!((before.use_actor, on.use_actor, off.use_actor), (false, true, false));
     assert_eq!(off.chosen_by, ChosenBy::Environment("MEMORY_USE_ACTOR_POOL"));
     for pools in [&before, &on, &off] {
@@ -99,7 +115,9 @@ fn load(name: &str, text: &str, list: &'static [&'static str]) -> Result<Config,
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, text).unwrap();
     let variables = table(list);
-    Config::load_with(&|name| if name == "BUSLANE_CONFIG" { Some(path.clone().into()) } else { variables(name) })
+    Config::load_with(&|name| {
+        if name == "BUSLANE_CONFIG" { Some(path.clone().into()) } else { variables(name) }
+    })
 }
 
 fn share(config: &Config) -> (u8, String) {
@@ -136,8 +154,10 @@ fn s3_a_pool_that_is_enabled_has_every_key_unless_it_is_told_otherwise() {
         config.memory.actor_pool.percent = Some(33);
         assert_eq!(share(&config), (33, "code".into()));
     }
-    let toml =
-        Config::parse_toml("kafka.actor_pool = { enabled = true, percent = 100 }\nurl = \"kafka://h:9092\"").unwrap();
+    let toml = Config::parse_toml(
+        "kafka.actor_pool = { enabled = true, percent = 100 }\nurl = \"kafka://h:9092\"",
+    )
+    .unwrap();
     assert_eq!(share(&toml), (100, "file".into()));
 }
 
@@ -179,7 +199,11 @@ fn s3_a_share_for_a_pool_that_is_not_enabled_is_refused_by_both_names() {
     let config = Config::new("kafka://h:9092").unwrap().with_variables(&table(list)).unwrap();
     assert_eq!(share(&config), (50, "environment BUSLANE_ACTOR_POOL_PERCENT".into()));
     let error = Config::default().with_variables(&table(list)).unwrap_err().to_string();
-    assert!(error.starts_with("environment variable BUSLANE_ACTOR_POOL_PERCENT: must be 0 while memory"), "{error}");
+    assert!(
+        error
+            .starts_with("environment variable BUSLANE_ACTOR_POOL_PERCENT: must be 0 while memory"),
+        "{error}"
+    );
     let mut config = Config::default();
     config.memory.actor_pool.percent = Some(1);
     assert!(config.validate().is_err());
@@ -205,9 +229,11 @@ fn s3_a_share_is_a_whole_number_of_percent() {
         let error = Config::parse_toml(&text).unwrap_err().to_string();
         assert!(error.ends_with(" a whole number from 0 to 100"), "{value:?}: {error}");
     }
-    for list in
-        [&["MEMORY_ACTOR_POOL_PERCENT=101"][..], &["MEMORY_ACTOR_POOL_PERCENT=-1"], &["MEMORY_ACTOR_POOL_PERCENT="]]
-    {
+    for list in [
+        &["MEMORY_ACTOR_POOL_PERCENT=101"][..],
+        &["MEMORY_ACTOR_POOL_PERCENT=-1"],
+        &["MEMORY_ACTOR_POOL_PERCENT="],
+    ] {
         let error = Config::default().with_variables(&table(list)).unwrap_err().to_string();
         let rule = "environment variable MEMORY_ACTOR_POOL_PERCENT: must be a whole number from 0 to 100, found";
         assert!(error.starts_with(rule), "{error}");

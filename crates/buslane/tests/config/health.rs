@@ -30,7 +30,8 @@ fn o3_the_limits_are_read_and_have_their_defaults() {
     let health = Config::parse_yaml(text).unwrap().health;
     assert_eq!((health.pause_limit, health.memory), (Duration::from_secs(7_200), 1_000_000));
     assert!(health.probe.enabled && health.probe.topic == "probes");
-    let config = Config::default().with_variables(&table(&["BUSLANE_HEALTH_PROBE=1", "BUSLANE_HEALTH_MEMORY=7"]));
+    let config = Config::default()
+        .with_variables(&table(&["BUSLANE_HEALTH_PROBE=1", "BUSLANE_HEALTH_MEMORY=7"]));
     let health = config.unwrap().health;
     assert_eq!((health.probe.enabled, health.memory), (true, 7));
 }
@@ -48,13 +49,19 @@ fn o3_wrong_limits_are_refused_with_field_and_rule() {
             "health.probe.topic: must be a topic name: allowed are A-Z a-z 0-9 . _ -, found \"a b\"",
         ),
         ("probe: {interval: 0s}", "health.probe.interval: must be from 10ms to 1h, found 0s"),
-        ("probe: {limit: 30s}", "health.probe.limit: must be more than health.probe.interval (30s), found 30s"),
+        (
+            "probe: {limit: 30s}",
+            "health.probe.limit: must be more than health.probe.interval (30s), found 30s",
+        ),
     ] {
         let error = Config::parse_yaml(&format!("health: {{{text}}}")).unwrap_err().to_string();
         assert_eq!(error, expected, "{text}");
     }
     for (variable, expected) in [
-        ("BUSLANE_HEALTH_PROBE=on", "BUSLANE_HEALTH_PROBE: must be true, false, 1 or 0, found \"on\""),
+        (
+            "BUSLANE_HEALTH_PROBE=on",
+            "BUSLANE_HEALTH_PROBE: must be true, false, 1 or 0, found \"on\"",
+        ),
         ("BUSLANE_HEALTH_MEMORY=-1", "BUSLANE_HEALTH_MEMORY: must be a whole number from 0 to"),
     ] {
         let error = Config::default().with_variables(&|name| {

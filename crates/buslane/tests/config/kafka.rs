@@ -2,8 +2,8 @@
 
 use buslane::TopicCompression;
 use buslane::config::{
-    Config, ConfigError, KafkaAssignment, KafkaCompression, KafkaIsolation, KafkaLoginConfig, KafkaMechanism,
-    KafkaOffsetReset, KafkaPartitioner, KafkaTlsConfig, KafkaTopicConfig,
+    Config, ConfigError, KafkaAssignment, KafkaCompression, KafkaIsolation, KafkaLoginConfig,
+    KafkaMechanism, KafkaOffsetReset, KafkaPartitioner, KafkaTlsConfig, KafkaTopicConfig,
 };
 use std::time::Duration;
 
@@ -138,7 +138,8 @@ fn k5_yaml_and_toml_say_the_same_of_kafka() {
     tls.key_file = Some("/key".to_owned());
     tls.key_password = Some("hidden-key".into());
     kafka.security.tls = Some(tls);
-    kafka.security.login = Some(KafkaLoginConfig::new(KafkaMechanism::ScramSha512, "billing", "hidden-word"));
+    kafka.security.login =
+        Some(KafkaLoginConfig::new(KafkaMechanism::ScramSha512, "billing", "hidden-word"));
     let mut topic = KafkaTopicConfig::default();
     topic.partitions = Some(6);
     topic.replication = Some(3);
@@ -153,7 +154,15 @@ fn k5_yaml_and_toml_say_the_same_of_kafka() {
 
 #[test]
 fn k5_unknown_keys_of_kafka_are_refused() {
-    for section in ["", "consumer.", "producer.", "security.", "security.tls.", "security.login.", "create_missing."] {
+    for section in [
+        "",
+        "consumer.",
+        "producer.",
+        "security.",
+        "security.tls.",
+        "security.login.",
+        "create_missing.",
+    ] {
         let path = format!("kafka.{section}colour");
         let yaml = path.replace('.', ": {") + ": 1" + &"}".repeat(path.matches('.').count());
         for result in [Config::parse_yaml(&yaml), Config::parse_toml(&format!("{path} = 1"))] {
@@ -179,7 +188,9 @@ fn k5_keys_of_the_predecessor_are_refused_with_their_replacement() {
         ("\"net.dial_timeout\"", "kafka.connect_timeout"),
     ] {
         let text = Config::parse_toml(&format!("kafka.{key} = 1")).unwrap_err().to_string();
-        let named = text.contains(": kafka.") && text.contains(replacement) && !text.contains("unknown field");
+        let named = text.contains(": kafka.")
+            && text.contains(replacement)
+            && !text.contains("unknown field");
         assert!(named, "{key}: {text}");
     }
     let text = refused("kafka: { retry_max: 3 }");
@@ -190,14 +201,26 @@ fn k5_keys_of_the_predecessor_are_refused_with_their_replacement() {
 #[test]
 fn k5_a_key_without_a_value_is_not_the_default() {
     let config = Config::parse_yaml("kafka:\n  security:\n    tls:\n  create_missing:\n").unwrap();
-    assert_eq!(config.kafka.security.tls, Some(KafkaTlsConfig::default()), "encryption is not off in silence");
+    assert_eq!(
+        config.kafka.security.tls,
+        Some(KafkaTlsConfig::default()),
+        "encryption is not off in silence"
+    );
     assert_eq!(config.kafka.create_missing, Some(KafkaTopicConfig::default()));
     let login = "{ mechanism: plain, user: a, password: 0123 }";
-    let config = Config::parse_yaml(&format!("kafka: {{ security: {{ login: {login} }}, properties: {{ a: true }} }}"));
+    let config = Config::parse_yaml(&format!(
+        "kafka: {{ security: {{ login: {login} }}, properties: {{ a: true }} }}"
+    ));
     let config = config.unwrap().kafka;
-    assert_eq!(config.security.login.unwrap().password.unwrap().expose(), "0123", "a text needs no quotes in YAML");
+    assert_eq!(
+        config.security.login.unwrap().password.unwrap().expose(),
+        "0123",
+        "a text needs no quotes in YAML"
+    );
     assert_eq!(config.properties["a"].expose(), "true");
-    for text in ["consumer: { instance_id: }", "security: { tls: { ca_file: } }", "security: { login: }"] {
+    for text in
+        ["consumer: { instance_id: }", "security: { tls: { ca_file: } }", "security: { login: }"]
+    {
         refused(&format!("kafka: {{ {text} }}"));
     }
 }
@@ -227,7 +250,10 @@ fn k5_secrets_of_kafka_are_never_printed() {
     ] {
         let error = Config::parse_toml(text).unwrap_err();
         let shown = format!("{error} {error:?}");
-        assert!(!["hidden", "4711", "47.11"].iter().any(|secret| shown.contains(secret)), "{text}: {shown}");
+        assert!(
+            !["hidden", "4711", "47.11"].iter().any(|secret| shown.contains(secret)),
+            "{text}: {shown}"
+        );
     }
     for text in [
         "security: { login: hidden }",
@@ -252,10 +278,16 @@ fn k5_the_url_holds_hosts_and_ports_alone() {
         let rule = "must not hold user and password: set kafka.security.login";
         assert_eq!(text, format!("url: {rule}, found {shown:?}"));
     }
-    for hosts in ["h", "h:0", "h:65536", ":9092", "h:9092,", "h:9092/", "h:9092?a=b", "a/b:9092", ","] {
+    for hosts in
+        ["h", "h:0", "h:65536", ":9092", "h:9092,", "h:9092/", "h:9092?a=b", "a/b:9092", ","]
+    {
         let error = Config::new(&format!("kafka://{hosts}")).unwrap_err();
         let ConfigError::Rule { key, rule, .. } = &error else { panic!("{error:?}") };
-        assert_eq!((key.as_str(), rule.as_str()), ("url", "must be kafka://HOST:PORT,HOST:PORT"), "{hosts}");
+        assert_eq!(
+            (key.as_str(), rule.as_str()),
+            ("url", "must be kafka://HOST:PORT,HOST:PORT"),
+            "{hosts}"
+        );
     }
     for hosts in ["h:9092", "a:1,b:65535", "[::1]:9092"] {
         Config::new(&format!("kafka://{hosts}")).unwrap();
@@ -280,17 +312,32 @@ fn k5_rules_name_the_key_of_kafka() {
             "consumer: { drain_deadline: 5m }",
             "consumer.drain_deadline: must be less than max_poll_interval (5m), found 5m",
         ),
-        ("consumer: { fetch_max_wait: 500us }", "consumer.fetch_max_wait: must be whole milliseconds, found 500us"),
-        ("consumer: { fetch_max_bytes: 1 }", "consumer.fetch_max_bytes: must be from 1000000 to 2147483135, found 1"),
-        ("consumer: { prefetch_kib: 0 }", "consumer.prefetch_kib: must be from 1 to 2097151, found 0"),
+        (
+            "consumer: { fetch_max_wait: 500us }",
+            "consumer.fetch_max_wait: must be whole milliseconds, found 500us",
+        ),
+        (
+            "consumer: { fetch_max_bytes: 1 }",
+            "consumer.fetch_max_bytes: must be from 1000000 to 2147483135, found 1",
+        ),
+        (
+            "consumer: { prefetch_kib: 0 }",
+            "consumer.prefetch_kib: must be from 1 to 2097151, found 0",
+        ),
         ("consumer: { commit_every: 0 }", "consumer.commit_every: must be at least 1, found 0"),
-        ("producer: { linger: 10s }", "producer.linger: must be less than publish_timeout (10s), found 10s"),
+        (
+            "producer: { linger: 10s }",
+            "producer.linger: must be less than publish_timeout (10s), found 10s",
+        ),
         ("producer: { retries: 0 }", "producer.retries: must be from 1 to 2147483647, found 0"),
         (
             "producer: { max_message_bytes: 999 }",
             "producer.max_message_bytes: must be from 1000 to 1000000000, found 999",
         ),
-        ("security: { tls: { key_file: k } }", "security.tls.key_file: needs certificate_file beside it, found none"),
+        (
+            "security: { tls: { key_file: k } }",
+            "security.tls.key_file: needs certificate_file beside it, found none",
+        ),
         (
             "security: { login: { mechanism: plain, user: a } }",
             "security.login.password: is needed for this mechanism, found none",
@@ -311,9 +358,18 @@ fn k5_rules_name_the_key_of_kafka() {
             "security: { login: { mechanism: oauthbearer, token_file: ' ' } }",
             "security.login.token_file: must not be blank, found \" \"",
         ),
-        ("create_missing: { partitions: 0 }", "create_missing.partitions: must be at least 1, found 0"),
-        ("create_missing: { replication: 40000 }", "create_missing.replication: must be at most 32767, found 40000"),
-        ("create_missing: { retention: 0s }", "create_missing.retention: must be at least 1ms, found 0s"),
+        (
+            "create_missing: { partitions: 0 }",
+            "create_missing.partitions: must be at least 1, found 0",
+        ),
+        (
+            "create_missing: { replication: 40000 }",
+            "create_missing.replication: must be at most 32767, found 40000",
+        ),
+        (
+            "create_missing: { retention: 0s }",
+            "create_missing.retention: must be at least 1ms, found 0s",
+        ),
     ] {
         assert_eq!(refused(&format!("kafka: {{ {text} }}")), format!("kafka.{expected}"));
     }

@@ -32,8 +32,11 @@ nats:
 ";
 
 /// Every key that has no default, those of the other logins too.
-pub(crate) const KEYS: [&str; 3] =
-    ["nats.security.login.token", "nats.security.login.nkey_seed", "nats.security.login.credentials_file"];
+pub(crate) const KEYS: [&str; 3] = [
+    "nats.security.login.token",
+    "nats.security.login.nkey_seed",
+    "nats.security.login.credentials_file",
+];
 
 const TOML: &str = r#"
 url = "nats://one:4222,two"
@@ -71,11 +74,20 @@ fn n3_every_key_is_read_from_yaml_and_toml() {
     let config = Config::parse_yaml(YAML).unwrap();
     assert_eq!(config, Config::parse_toml(TOML).unwrap());
     let nats = &config.nats;
-    assert_eq!((nats.client_name.as_str(), nats.ephemeral.as_slice()), ("billing-1", &["ticks".to_owned()][..]));
+    assert_eq!(
+        (nats.client_name.as_str(), nats.ephemeral.as_slice()),
+        ("billing-1", &["ticks".to_owned()][..])
+    );
     assert_eq!((nats.consumer.start, nats.consumer.max_deliver), (NatsStart::Latest, Some(9)));
     assert_eq!(nats.consumer.backoff, [Duration::from_secs(1), Duration::from_secs(5)]);
-    assert_eq!((nats.stream.partitions, nats.stream.storage), (NatsPartitions::Exactly(6), Some(NatsStorage::Memory)));
-    assert_eq!(nats.security.login.as_ref().unwrap().password.as_ref().unwrap().expose(), "hidden-word");
+    assert_eq!(
+        (nats.stream.partitions, nats.stream.storage),
+        (NatsPartitions::Exactly(6), Some(NatsStorage::Memory))
+    );
+    assert_eq!(
+        nats.security.login.as_ref().unwrap().password.as_ref().unwrap().expose(),
+        "hidden-word"
+    );
     let printed = format!("{config:?}") + &serde_json::to_string(&config).unwrap();
     assert!(!printed.contains("hidden"), "{printed}");
 }
@@ -84,9 +96,18 @@ fn n3_every_key_is_read_from_yaml_and_toml() {
 fn n3_rules_name_the_key_of_nats() {
     for (text, expected) in [
         ("client_name: ' '", "client_name: must not be blank, found \" \""),
-        ("ephemeral: [a/b]", "ephemeral[0]: must be a topic name: allowed are A-Z a-z 0-9 . _ -, found \"a/b\""),
-        ("consumer: { ack_wait: 99ms }", "consumer.ack_wait: must be from 100ms to 24h, found 99ms"),
-        ("consumer: { backoff: [1s, 0s] }", "consumer.backoff: must be from 100ms to 24h, found 0s"),
+        (
+            "ephemeral: [a/b]",
+            "ephemeral[0]: must be a topic name: allowed are A-Z a-z 0-9 . _ -, found \"a/b\"",
+        ),
+        (
+            "consumer: { ack_wait: 99ms }",
+            "consumer.ack_wait: must be from 100ms to 24h, found 99ms",
+        ),
+        (
+            "consumer: { backoff: [1s, 0s] }",
+            "consumer.backoff: must be from 100ms to 24h, found 0s",
+        ),
         (
             "consumer: { backoff: [1s, 2s], max_deliver: 2 }",
             "consumer.max_deliver: must be more than nats.consumer.backoff has entries (2), found 2",
@@ -103,8 +124,14 @@ fn n3_rules_name_the_key_of_nats() {
         ("stream: { partitions: 0 }", "stream.partitions: must be from 1 to 1024, found 0"),
         ("stream: { partitions: 1025 }", "stream.partitions: must be from 1 to 1024, found 1025"),
         ("stream: { retention_bytes: 0 }", "stream.retention_bytes: must be at least 1, found 0"),
-        ("security: { tls: { key_file: k } }", "security.tls.key_file: needs certificate_file beside it, found none"),
-        ("security: { login: { user: u } }", "security.login.user: needs password beside it, found none"),
+        (
+            "security: { tls: { key_file: k } }",
+            "security.tls.key_file: needs certificate_file beside it, found none",
+        ),
+        (
+            "security: { login: { user: u } }",
+            "security.login.user: needs password beside it, found none",
+        ),
         (
             "security: { login: {} }",
             "security.login: must be one of user and password, token, nkey_seed, credentials_file, found 0 of them",
@@ -121,7 +148,10 @@ fn n3_rules_name_the_key_of_nats() {
 #[test]
 fn n3_rules_of_the_bus_on_nats_are_checked_with_its_url() {
     for (text, expected) in [
-        ("url: nats://h:0", "url: must be nats://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT], found \"nats://h:0\""),
+        (
+            "url: nats://h:0",
+            "url: must be nats://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT], found \"nats://h:0\"",
+        ),
         (
             "url: nats://h\ngroup: a b",
             "group: must be at most 100 characters of A-Z a-z 0-9 . _ - on NATS, found \"a b\"",
@@ -130,7 +160,10 @@ fn n3_rules_of_the_bus_on_nats_are_checked_with_its_url() {
             "url: nats://u:hidden@h\nnats: { security: { login: { token: hidden } } }",
             "nats.security.login: must be left out: the URL has a login, found both",
         ),
-        ("url: nats://u:hidden@h,v:hidden@i", "url: must have the same login for every server, found \"nats://***@i\""),
+        (
+            "url: nats://u:hidden@h,v:hidden@i",
+            "url: must have the same login for every server, found \"nats://***@i\"",
+        ),
     ] {
         assert_eq!(refused(text), expected);
     }

@@ -53,10 +53,16 @@ fn b8_limits_are_read_from_yaml_and_toml() {
     assert_eq!(config.limits.publish, Some(RateLimit::new(5_000, 50)));
     assert_eq!(config.limits.subscribe, Some(RateLimit::new(200, 100)));
     let topics = &config.limits.topics;
-    assert_eq!((topics["orders"].publish, topics["orders"].subscribe), (Some(RateLimit::new(10, 1)), None));
+    assert_eq!(
+        (topics["orders"].publish, topics["orders"].subscribe),
+        (Some(RateLimit::new(10, 1)), None)
+    );
     assert_eq!(topics["audit"].subscribe, Some(RateLimit::new(1_000, 7)));
     let backlog = &config.backlog;
-    assert_eq!((backlog.check_interval, backlog.messages, backlog.age), (Duration::from_secs(5), 0, Duration::ZERO));
+    assert_eq!(
+        (backlog.check_interval, backlog.messages, backlog.age),
+        (Duration::from_secs(5), 0, Duration::ZERO)
+    );
     assert_eq!((backlog.publish_depth, backlog.publish_latency), (7, Duration::from_millis(250)));
     let recovery = &config.recovery;
     assert_eq!((recovery.at_start, recovery.on_backlog), (RecoveryStart::Never, false));
@@ -68,9 +74,15 @@ fn b8_limits_are_read_from_yaml_and_toml() {
 fn b8_by_default_nothing_is_limited() {
     // SPEC: B8, L1, L2, L3, L4
     let config = Config::default();
-    assert_eq!((config.limits.publish, config.limits.subscribe, config.limits.topics.len()), (None, None, 0));
+    assert_eq!(
+        (config.limits.publish, config.limits.subscribe, config.limits.topics.len()),
+        (None, None, 0)
+    );
     assert_eq!((config.backlog.messages, config.backlog.age), (10_000, Duration::from_secs(300)));
-    assert_eq!((config.backlog.publish_depth, config.backlog.publish_latency), (10_000, Duration::from_secs(5)));
+    assert_eq!(
+        (config.backlog.publish_depth, config.backlog.publish_latency),
+        (10_000, Duration::from_secs(5))
+    );
     assert_eq!(config.backlog.check_interval, Duration::from_secs(30));
     let recovery = &config.recovery;
     assert_eq!((recovery.at_start, recovery.on_backlog), (RecoveryStart::Auto, true));
@@ -89,9 +101,15 @@ fn b8_by_default_nothing_is_limited() {
 fn b8_wrong_limits_are_refused_with_field_and_rule() {
     let rate = "per_second: must be from 1 to 10000000, found";
     let whole = "must be a whole number, 0 or more";
-    for key in ["limits.publish", "limits.subscribe", "limits.topics.orders.publish", "recovery.rate"] {
+    for key in
+        ["limits.publish", "limits.subscribe", "limits.topics.orders.publish", "recovery.rate"]
+    {
         let refused = |field: &str| {
-            let yaml = format!("{}: {{{field}}}{}", key.replace('.', ": {"), "}".repeat(key.matches('.').count()));
+            let yaml = format!(
+                "{}: {{{field}}}{}",
+                key.replace('.', ": {"),
+                "}".repeat(key.matches('.').count())
+            );
             Config::parse_yaml(&yaml).unwrap_err().to_string()
         };
         for (field, expected) in [
@@ -114,7 +132,10 @@ fn b8_wrong_limits_are_refused_with_field_and_rule() {
             assert!(error.ends_with(&format!("{key}.{name}: {whole}")), "{field}: {error}");
         }
         let unknown = refused("rate: 5");
-        assert!(unknown.contains("unknown field `rate`, expected one of per_second, burst"), "{unknown}");
+        assert!(
+            unknown.contains("unknown field `rate`, expected one of per_second, burst"),
+            "{unknown}"
+        );
     }
 }
 
@@ -126,8 +147,14 @@ fn l1_wrong_settings_are_refused_with_field_and_rule() {
             "limits: {topics: {'a b': {}}}",
             "limits.topics: must be a topic name: allowed are A-Z a-z 0-9 . _ -, found \"a b\"",
         ),
-        ("backlog: {check_interval: 0s}", "backlog.check_interval: must be from 1ms to 1h, found 0s"),
-        ("backlog: {check_interval: 2h}", "backlog.check_interval: must be from 1ms to 1h, found 2h"),
+        (
+            "backlog: {check_interval: 0s}",
+            "backlog.check_interval: must be from 1ms to 1h, found 0s",
+        ),
+        (
+            "backlog: {check_interval: 2h}",
+            "backlog.check_interval: must be from 1ms to 1h, found 2h",
+        ),
         ("recovery: {keys: 0}", "recovery.keys: must be at least 1, found 0"),
         ("recovery: {clean_checks: 0}", "recovery.clean_checks: must be at least 1, found 0"),
         ("recovery: {ramp: 25h}", "recovery.ramp: must be at most 24h, found 25h"),
@@ -143,9 +170,16 @@ fn l1_wrong_settings_are_refused_with_field_and_rule() {
         assert_eq!(Config::parse_yaml(text).unwrap_err().to_string(), expected, "{text:?}");
     }
     let error = Config::parse_yaml("recovery: {at_start: sometimes}").unwrap_err().to_string();
-    assert!(error.ends_with("unknown variant `sometimes`, expected one of auto, always, never"), "{error}");
+    assert!(
+        error.ends_with("unknown variant `sometimes`, expected one of auto, always, never"),
+        "{error}"
+    );
     let config = Config::parse_yaml("limits: {publish: }").unwrap();
-    assert_eq!(config.limits.publish, Some(RateLimit::default()), "an empty key is not the same as none");
+    assert_eq!(
+        config.limits.publish,
+        Some(RateLimit::default()),
+        "an empty key is not the same as none"
+    );
 }
 
 #[test]
@@ -158,8 +192,12 @@ fn l3_variables_set_recovery_mode() {
     ] {
         assert_eq!(set(list).unwrap().recovery.at_start, start);
     }
-    let config =
-        set(&["BUSLANE_RECOVERY_RATE=25", "BUSLANE_RECOVERY_KEYS=3", "BUSLANE_RECOVERY_ON_BACKLOG=false"]).unwrap();
+    let config = set(&[
+        "BUSLANE_RECOVERY_RATE=25",
+        "BUSLANE_RECOVERY_KEYS=3",
+        "BUSLANE_RECOVERY_ON_BACKLOG=false",
+    ])
+    .unwrap();
     assert_eq!((config.recovery.rate, config.recovery.keys), (Some(RateLimit::new(25, 100)), 3));
     assert!(!config.recovery.on_backlog);
     for (list, expected) in [
@@ -167,8 +205,14 @@ fn l3_variables_set_recovery_mode() {
             &["BUSLANE_RECOVERY_AT_START=yes"][..],
             "BUSLANE_RECOVERY_AT_START: must be auto, always or never, found \"yes\"",
         ),
-        (&["BUSLANE_RECOVERY_ON_BACKLOG="], "BUSLANE_RECOVERY_ON_BACKLOG: must be true, false, 1 or 0, found \"\""),
-        (&["BUSLANE_RECOVERY_RATE=0"], "BUSLANE_RECOVERY_RATE: must be a whole number from 1 to 10000000, found \"0\""),
+        (
+            &["BUSLANE_RECOVERY_ON_BACKLOG="],
+            "BUSLANE_RECOVERY_ON_BACKLOG: must be true, false, 1 or 0, found \"\"",
+        ),
+        (
+            &["BUSLANE_RECOVERY_RATE=0"],
+            "BUSLANE_RECOVERY_RATE: must be a whole number from 1 to 10000000, found \"0\"",
+        ),
         (
             &["BUSLANE_RECOVERY_RATE=-3"],
             "BUSLANE_RECOVERY_RATE: must be a whole number from 1 to 10000000, found \"-3\"",

@@ -27,10 +27,12 @@ fn s1_reference_lists_exactly_the_keys_and_defaults_of_the_code() {
     // What follows from the program is no value of the page.
     assert_ne!(real.insert("group".to_owned(), String::new()), Some(String::new()));
     // The keys of the one choice that has settings of its own.
-    config.terminal = TerminalConfig::DeadLetter { topic: String::new(), format: DeadLetterFormat::default() };
+    config.terminal =
+        TerminalConfig::DeadLetter { topic: String::new(), format: DeadLetterFormat::default() };
     leaves("terminal.", &serde_json::to_value(&config).unwrap()["terminal"], &mut real);
 
-    // Those that have no default stand in a full section alone. Properties have the names of librdkafka.
+    // Those that have no default stand in a full section alone. Properties have the names of
+    // librdkafka.
     real.remove("kafka.security");
     let mut full = BTreeMap::new();
     let kafka = Config::parse_yaml(crate::kafka::YAML).unwrap().kafka;
@@ -40,13 +42,18 @@ fn s1_reference_lists_exactly_the_keys_and_defaults_of_the_code() {
     leaves("nats.", &serde_json::to_value(&nats).unwrap(), &mut full);
     full.extend(crate::nats::KEYS.map(|key| (key.to_owned(), String::new())));
     full.extend(["rollout.plan", "rollout.token"].map(|key| (key.to_owned(), String::new())));
-    full.extend(["memory", "kafka", "nats"].map(|backend| (format!("{backend}.actor_pool.percent"), String::new())));
+    full.extend(
+        ["memory", "kafka", "nats"]
+            .map(|backend| (format!("{backend}.actor_pool.percent"), String::new())),
+    );
     let operations = Config::parse_yaml(crate::operations::YAML).unwrap();
     leaves("limits.", &serde_json::to_value(&operations.limits).unwrap(), &mut full);
     full.extend(["per_second", "burst"].map(|key| (format!("recovery.rate.{key}"), String::new())));
     // The login that the full section does not have.
     full.insert("kafka.security.login.token_file".to_owned(), String::new());
-    full.retain(|key, _| !key.starts_with("kafka.properties.") && !key.starts_with("limits.topics."));
+    full.retain(|key, _| {
+        !key.starts_with("kafka.properties.") && !key.starts_with("limits.topics.")
+    });
     for key in full.into_keys() {
         real.entry(key).or_default();
     }
@@ -69,10 +76,14 @@ fn s1_reference_lists_exactly_the_variables_that_are_read() {
         None
     };
     Config::load_with(&note).unwrap();
-    let listed: BTreeSet<_> = Config::variables().iter().map(|variable| variable.name.to_owned()).collect();
+    let listed: BTreeSet<_> =
+        Config::variables().iter().map(|variable| variable.name.to_owned()).collect();
     assert_eq!(listed, *asked.borrow());
-    let of_keys: BTreeSet<_> =
-        Config::reference().iter().flat_map(|row| row.variables.clone()).map(str::to_owned).collect();
+    let of_keys: BTreeSet<_> = Config::reference()
+        .iter()
+        .flat_map(|row| row.variables.clone())
+        .map(str::to_owned)
+        .collect();
     let mut without_file = listed;
     without_file.remove("BUSLANE_CONFIG");
     assert_eq!(of_keys, without_file);
@@ -106,7 +117,8 @@ fn s1_field_comments_say_the_real_defaults() {
         ("KeyedPoolConfig", "memory.keyed_pool."),
         ("ActorPoolConfig", "memory.actor_pool."),
     ];
-    let listed: BTreeMap<_, _> = Config::reference().into_iter().map(|row| (row.key, row.default)).collect();
+    let listed: BTreeMap<_, _> =
+        Config::reference().into_iter().map(|row| (row.key, row.default)).collect();
     let mut checked = 0;
     for source in [
         "config.rs",
@@ -124,23 +136,35 @@ fn s1_field_comments_say_the_real_defaults() {
         "config/pools.rs",
         "config/rollout.rs",
     ] {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(source)).unwrap();
+        let text =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(source))
+                .unwrap();
         let (mut prefix, mut comment) = (None, String::new());
         for line in text.lines().map(str::trim) {
-            if let Some(name) = line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {")) {
-                prefix = prefixes.iter().find(|(known, _)| *known == name).map(|(_, prefix)| prefix);
+            if let Some(name) =
+                line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {"))
+            {
+                prefix =
+                    prefixes.iter().find(|(known, _)| *known == name).map(|(_, prefix)| prefix);
             } else if let Some(words) = line.strip_prefix("/// ") {
                 comment = comment + words + " ";
-            } else if let Some(field) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": "))
-                && let Some(default) = prefix.and_then(|prefix| listed.get(&format!("{prefix}{}", field.0)))
+            } else if let Some(field) =
+                line.strip_prefix("pub ").and_then(|rest| rest.split_once(": "))
+                && let Some(default) =
+                    prefix.and_then(|prefix| listed.get(&format!("{prefix}{}", field.0)))
             {
-                let said = comment.rsplit_once("Default: ").map_or(comment.as_str(), |(_, said)| said);
+                let said =
+                    comment.rsplit_once("Default: ").map_or(comment.as_str(), |(_, said)| said);
                 let expected = match *default {
                     "" if said.ends_with("Required. ") => said.to_owned(),
                     "" | "[]" | "{}" => "none".to_owned(),
                     default => format!("`{default}`"),
                 };
-                assert!(said.starts_with(&expected), "{source}: {}: {said:?}, expected {expected}", field.0);
+                assert!(
+                    said.starts_with(&expected),
+                    "{source}: {}: {said:?}, expected {expected}",
+                    field.0
+                );
                 checked += 1;
                 comment.clear();
             } else if !line.starts_with("#[") {
@@ -158,7 +182,8 @@ fn s1_field_comments_say_the_real_defaults() {
         "limits.subscribe.",
         "recovery.rate.",
     ];
-    let expected = listed.keys().filter(|key| !tables.iter().any(|table| key.starts_with(table))).count();
+    let expected =
+        listed.keys().filter(|key| !tables.iter().any(|table| key.starts_with(table))).count();
     assert_eq!(checked, expected, "every key has a field with a comment");
 }
 

@@ -53,13 +53,24 @@ token = "0123456789abcdef"
     let config = Config::parse_yaml(&(enabled.to_owned() + yaml)).unwrap();
     assert_eq!(
         config.rollout,
-        Config::parse_toml(&("memory.actor_pool.enabled = true\n".to_owned() + toml)).unwrap().rollout
+        Config::parse_toml(&("memory.actor_pool.enabled = true\n".to_owned() + toml))
+            .unwrap()
+            .rollout
     );
     let rollout = config.rollout;
     assert_eq!(rollout.plan.as_deref(), Some("10 for 1h, 50 for 1h, 100"));
-    assert_eq!((rollout.advance, rollout.guard, rollout.min_messages), (Advance::Automatic, false, 7));
-    assert_eq!((rollout.window, rollout.memory_patience), (Duration::from_secs(10), Duration::ZERO));
-    assert_eq!((rollout.check_interval, rollout.move_deadline), (Duration::from_millis(100), Duration::from_secs(5)));
+    assert_eq!(
+        (rollout.advance, rollout.guard, rollout.min_messages),
+        (Advance::Automatic, false, 7)
+    );
+    assert_eq!(
+        (rollout.window, rollout.memory_patience),
+        (Duration::from_secs(10), Duration::ZERO)
+    );
+    assert_eq!(
+        (rollout.check_interval, rollout.move_deadline),
+        (Duration::from_millis(100), Duration::from_secs(5))
+    );
     let shares = [
         rollout.max_p99_increase,
         rollout.max_restart_share,
@@ -100,10 +111,22 @@ fn s5_wrong_settings_are_refused_with_field_and_rule() {
         ("check_interval: 2s", "rollout.check_interval: must be from 10ms to 1s, found 2s"),
         ("move_deadline: 0s", "rollout.move_deadline: must be from 10ms to 1h, found 0s"),
         ("min_messages: 0", "rollout.min_messages: must be at least 1, found 0"),
-        ("max_p99_increase: 0", "rollout.max_p99_increase: must be more than 0 and at most 100, found 0"),
-        ("max_p99_increase: 101", "rollout.max_p99_increase: must be more than 0 and at most 100, found 101"),
-        ("max_restart_share: 5", "rollout.max_restart_share: must be more than 0 and at most 1, found 5"),
-        ("max_error_increase: -0.1", "rollout.max_error_increase: must be more than 0 and at most 1, found -0.1"),
+        (
+            "max_p99_increase: 0",
+            "rollout.max_p99_increase: must be more than 0 and at most 100, found 0",
+        ),
+        (
+            "max_p99_increase: 101",
+            "rollout.max_p99_increase: must be more than 0 and at most 100, found 101",
+        ),
+        (
+            "max_restart_share: 5",
+            "rollout.max_restart_share: must be more than 0 and at most 1, found 5",
+        ),
+        (
+            "max_error_increase: -0.1",
+            "rollout.max_error_increase: must be more than 0 and at most 1, found -0.1",
+        ),
         (
             "advance_p99_increase: 0.3",
             "rollout.advance_p99_increase: must be from 0 to rollout.max_p99_increase (0.2), found 0.3",
@@ -133,8 +156,13 @@ fn s5_wrong_settings_are_refused_with_field_and_rule() {
 #[test]
 fn s5_limits_that_are_no_numbers_are_refused() {
     for (text, shown) in [("nan", "NaN"), ("inf", "inf"), ("-inf", "-inf")] {
-        let error = Config::parse_toml(&format!("rollout.max_p99_increase = {text}")).unwrap_err().to_string();
-        assert_eq!(error, format!("rollout.max_p99_increase: must be more than 0 and at most 100, found {shown}"));
+        let error = Config::parse_toml(&format!("rollout.max_p99_increase = {text}"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            format!("rollout.max_p99_increase: must be more than 0 and at most 100, found {shown}")
+        );
         assert!(Config::parse_yaml(&format!("rollout: {{max_p99_increase: .{text}}}")).is_err());
     }
 }
@@ -143,9 +171,16 @@ fn s5_limits_that_are_no_numbers_are_refused() {
 fn s1_variables_set_plan_and_token() {
     let list = &["BUSLANE_ROLLOUT_ADVANCE=automatic", "BUSLANE_ROLLOUT_TOKEN=abcdefghijklmnop"];
     let rollout = Config::default().with_variables(&table(list)).unwrap().rollout;
-    assert_eq!((rollout.advance, rollout.token.unwrap().expose()), (Advance::Automatic, "abcdefghijklmnop"));
-    let error = Config::default().with_variables(&table(&["BUSLANE_ROLLOUT_ADVANCE=auto"])).unwrap_err().to_string();
-    let expected = "environment variable BUSLANE_ROLLOUT_ADVANCE: must be manual or automatic, found \"auto\"";
+    assert_eq!(
+        (rollout.advance, rollout.token.unwrap().expose()),
+        (Advance::Automatic, "abcdefghijklmnop")
+    );
+    let error = Config::default()
+        .with_variables(&table(&["BUSLANE_ROLLOUT_ADVANCE=auto"]))
+        .unwrap_err()
+        .to_string();
+    let expected =
+        "environment variable BUSLANE_ROLLOUT_ADVANCE: must be manual or automatic, found \"auto\"";
     assert_eq!(error, expected);
 }
 
@@ -153,18 +188,29 @@ fn s1_variables_set_plan_and_token() {
 fn s1_a_token_is_never_shown_and_cannot_be_guessed() {
     let rule = "rollout.token: must be 16 to 512 visible ASCII characters without spaces, found something else, which is not shown";
     let long = "x".repeat(513);
-    for token in ["", "hunter2", "0123456789abcde", "0123456789abcdef hunter2", "hunter2hunter2hunterü", &long] {
+    for token in [
+        "",
+        "hunter2",
+        "0123456789abcde",
+        "0123456789abcdef hunter2",
+        "hunter2hunter2hunterü",
+        &long,
+    ] {
         let error = Config::parse_yaml(&format!("rollout: {{token: '{token}'}}")).unwrap_err();
         assert_eq!(error.to_string(), rule);
         assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
     }
-    for text in ["token: 5550123", "token: [hunter2]", "token: ", "token: {hunter2: 1}", "token: true"] {
+    for text in
+        ["token: 5550123", "token: [hunter2]", "token: ", "token: {hunter2: 1}", "token: true"]
+    {
         let error = Config::parse_yaml(&format!("rollout: {{{text}}}")).unwrap_err();
         let said = format!("{error} {error:?}");
         assert!(said.contains("rollout.token"), "{said}");
         assert!(!said.contains("hunter2") && !said.contains("5550123"), "{said}");
     }
-    for text in ["token = 5550123", "token = [\"hunter2\"]", "token = { hunter2 = 1 }", "token = true"] {
+    for text in
+        ["token = 5550123", "token = [\"hunter2\"]", "token = { hunter2 = 1 }", "token = true"]
+    {
         let error = Config::parse_toml(&format!("[rollout]\n{text}")).unwrap_err();
         let said = format!("{error} {error:?}");
         assert!(!said.contains("hunter2") && !said.contains("5550123"), "{said}");
@@ -179,7 +225,9 @@ fn load(name: &str, text: &str, list: &'static [&'static str]) -> Result<Config,
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, text).unwrap();
     let variables = table(list);
-    let find = |name: &str| if name == "BUSLANE_CONFIG" { Some(path.clone().into()) } else { variables(name) };
+    let find = |name: &str| {
+        if name == "BUSLANE_CONFIG" { Some(path.clone().into()) } else { variables(name) }
+    };
     Config::load_with(&find).map_err(|error| error.to_string())
 }
 
@@ -189,7 +237,13 @@ fn s3_a_plan_begins_unless_somebody_who_stands_higher_does_not_want_it() {
     const SHARE: &str = "memory: {actor_pool: {enabled: true, percent: 50}}";
     for (file, list, plan, percent, by) in [
         (PLAN, &[][..], Some("10 for 1h, 100"), 10, "file"),
-        (PLAN, &["BUSLANE_ROLLOUT_PLAN=5,50"], Some("5, 50"), 5, "environment BUSLANE_ROLLOUT_PLAN"),
+        (
+            PLAN,
+            &["BUSLANE_ROLLOUT_PLAN=5,50"],
+            Some("5, 50"),
+            5,
+            "environment BUSLANE_ROLLOUT_PLAN",
+        ),
         (SHARE, &["BUSLANE_ROLLOUT_PLAN=5"], Some("5"), 5, "environment BUSLANE_ROLLOUT_PLAN"),
         (PLAN, &["MEMORY_ACTOR_POOL_PERCENT=0"], None, 0, "environment MEMORY_ACTOR_POOL_PERCENT"),
         (PLAN, &["BUSLANE_USE_ACTOR_POOL=false"], None, 0, "environment BUSLANE_USE_ACTOR_POOL"),
@@ -198,12 +252,20 @@ fn s3_a_plan_begins_unless_somebody_who_stands_higher_does_not_want_it() {
         let mut config = load("plan.yaml", file, list).unwrap();
         let pools = config.pools();
         assert_eq!(pools.plan.map(|plan| plan.to_string()).as_deref(), plan, "{file} {list:?}");
-        assert_eq!((pools.percent, pools.percent_by.to_string()), (percent, by.to_owned()), "{file} {list:?}");
+        assert_eq!(
+            (pools.percent, pools.percent_by.to_string()),
+            (percent, by.to_owned()),
+            "{file} {list:?}"
+        );
         config.memory.actor_pool.enabled = true;
         config.rollout.plan = Some("7".to_owned());
         assert_eq!((config.pools().percent, config.pools().percent_by), (7, ChosenBy::Code));
     }
-    let plan = load("plan.yaml", PLAN, &["BUSLANE_ROLLOUT_ADVANCE=automatic"]).unwrap().pools().plan.unwrap();
+    let plan = load("plan.yaml", PLAN, &["BUSLANE_ROLLOUT_ADVANCE=automatic"])
+        .unwrap()
+        .pools()
+        .plan
+        .unwrap();
     assert_eq!(plan.advance(), Advance::Automatic);
 }
 

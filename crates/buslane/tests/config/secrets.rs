@@ -36,7 +36,9 @@ fn s1_secrets_are_never_printed() {
             assert!(!format!("{error} {error:?}").contains("secret"), "{text:?}: {error}");
         }
     }
-    let error = Config::default().with_variables(&table(&["BUSLANE_URL=amqp://u:secret@host"])).unwrap_err();
+    let error = Config::default()
+        .with_variables(&table(&["BUSLANE_URL=amqp://u:secret@host"]))
+        .unwrap_err();
     assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
     assert!(!format!("{:?}", Config::new("amqp://u:secret@host").unwrap_err()).contains("secret"));
 }

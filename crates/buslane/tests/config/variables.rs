@@ -11,7 +11,9 @@ fn with(url: &str, list: &'static [&'static str]) -> Result<Config, ConfigError>
 
 #[test]
 fn s1_variables_of_every_backend_and_of_one() {
-    for (url, prefix) in [("memory://", "MEMORY"), ("kafka://h:9092", "KAFKA"), ("nats://h", "NATS")] {
+    for (url, prefix) in
+        [("memory://", "MEMORY"), ("kafka://h:9092", "KAFKA"), ("nats://h", "NATS")]
+    {
         let any = |name: &str| match name {
             "BUSLANE_USE_ACTOR_POOL" => Some(OsString::from("true")),
             "BUSLANE_ACTOR_POOL_SIZE" => Some("8".into()),
@@ -20,8 +22,14 @@ fn s1_variables_of_every_backend_and_of_one() {
             _ => None,
         };
         let pools = Config::new(url).unwrap().with_variables(&any).unwrap().pools();
-        assert_eq!((pools.use_actor, pools.chosen_by), (true, ChosenBy::Environment("BUSLANE_USE_ACTOR_POOL")));
-        assert_eq!((pools.actor.pool_size, pools.actor.inbox_size, pools.actor.max_restarts), (8, 9, 0));
+        assert_eq!(
+            (pools.use_actor, pools.chosen_by),
+            (true, ChosenBy::Environment("BUSLANE_USE_ACTOR_POOL"))
+        );
+        assert_eq!(
+            (pools.actor.pool_size, pools.actor.inbox_size, pools.actor.max_restarts),
+            (8, 9, 0)
+        );
 
         let both = |name: &str| match name.strip_prefix(prefix)? {
             "_USE_ACTOR_POOL" => Some(OsString::from("0")),
@@ -86,8 +94,12 @@ fn s1_unreadable_variables_are_errors() {
         assert_eq!(error.to_string(), format!("environment variable {expected}"), "{list:?}");
         assert!(matches!(error, ConfigError::Variable { .. }));
     }
-    let error = with("memory://", &["BUSLANE_ACTOR_INBOX_SIZE=4294967295"]).unwrap_err().to_string();
-    assert!(error.starts_with("memory.actor_pool.inbox_size: times pool_size (256) must be at most"), "{error}");
+    let error =
+        with("memory://", &["BUSLANE_ACTOR_INBOX_SIZE=4294967295"]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("memory.actor_pool.inbox_size: times pool_size (256) must be at most"),
+        "{error}"
+    );
 }
 
 #[cfg(unix)]
@@ -96,21 +108,29 @@ fn s1_variables_that_are_not_unicode_are_errors() {
     use std::os::unix::ffi::OsStringExt;
     for variable in ["BUSLANE_URL", "BUSLANE_USE_ACTOR_POOL", "MEMORY_ACTOR_POOL_SIZE"] {
         let error = Config::default()
-            .with_variables(&|name| (name == variable).then(|| OsString::from_vec(vec![b'1', 0xff])))
+            .with_variables(&|name| {
+                (name == variable).then(|| OsString::from_vec(vec![b'1', 0xff]))
+            })
             .unwrap_err();
-        let expected = format!("environment variable {variable}: must be Unicode, found bytes that are not UTF-8");
+        let expected = format!(
+            "environment variable {variable}: must be Unicode, found bytes that are not UTF-8"
+        );
         assert_eq!(error.to_string(), expected);
     }
 }
 
 #[test]
 fn s1_a_bad_variable_of_another_backend_waits_until_its_backend_is_used() {
-    let mut config = with("memory://", &["KAFKA_USE_ACTOR_POOL=maybe", "KAFKA_ACTOR_POOL_SIZE=5"]).unwrap();
+    let mut config =
+        with("memory://", &["KAFKA_USE_ACTOR_POOL=maybe", "KAFKA_ACTOR_POOL_SIZE=5"]).unwrap();
     assert_eq!(config.validate(), Ok(()));
     assert!(config.validate_for(Backend::Kafka).is_err());
     config.url = "kafka://h:9092".parse().unwrap();
     let error = config.validate().unwrap_err().to_string();
-    assert_eq!(error, "environment variable KAFKA_USE_ACTOR_POOL: must be true, false, 1 or 0, found \"maybe\"");
+    assert_eq!(
+        error,
+        "environment variable KAFKA_USE_ACTOR_POOL: must be true, false, 1 or 0, found \"maybe\""
+    );
     // Those that could be read are in force already.
     assert_eq!(config.kafka.actor_pool.pool_size, 5);
     assert_eq!(config.memory.actor_pool.pool_size, 256);
@@ -118,10 +138,15 @@ fn s1_a_bad_variable_of_another_backend_waits_until_its_backend_is_used() {
 
 #[test]
 fn s1_the_url_of_the_environment_wins_and_names_the_backend() {
-    let config = with("memory://", &["BUSLANE_URL=nats://h:4222", "NATS_USE_ACTOR_POOL=1"]).unwrap();
+    let config =
+        with("memory://", &["BUSLANE_URL=nats://h:4222", "NATS_USE_ACTOR_POOL=1"]).unwrap();
     assert_eq!((config.backend(), config.pools().use_actor), (Backend::Nats, true));
-    let error = with("nats://h", &["BUSLANE_URL=memory://", "MEMORY_USE_ACTOR_POOL=2"]).unwrap_err();
-    assert!(matches!(error, ConfigError::Variable { name: "MEMORY_USE_ACTOR_POOL", .. }), "{error}");
+    let error =
+        with("nats://h", &["BUSLANE_URL=memory://", "MEMORY_USE_ACTOR_POOL=2"]).unwrap_err();
+    assert!(
+        matches!(error, ConfigError::Variable { name: "MEMORY_USE_ACTOR_POOL", .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -135,6 +160,9 @@ fn s1_the_group_has_a_variable_and_the_programs_name_is_its_default() {
     assert_eq!(file.with_variables(&table(&["BUSLANE_GROUP=billing"])).unwrap().group, "billing");
     for blank in [&["BUSLANE_GROUP="], &["BUSLANE_GROUP= "]] {
         let error = with("memory://", blank).unwrap_err().to_string();
-        assert!(error.starts_with("environment variable BUSLANE_GROUP: must not be blank, found "), "{error}");
+        assert!(
+            error.starts_with("environment variable BUSLANE_GROUP: must not be blank, found "),
+            "{error}"
+        );
     }
 }

@@ -54,7 +54,8 @@ async fn asked_again(stream: &mut TcpStream) -> String {
     stream.write_all(ASKS.as_bytes()).await.unwrap();
     let mut text = Vec::new();
     while !text.ends_with(b"}") {
-        let read = timeout(GENEROUS, stream.read_buf(&mut text)).await.expect("it is answered").unwrap();
+        let read =
+            timeout(GENEROUS, stream.read_buf(&mut text)).await.expect("it is answered").unwrap();
         assert!(read > 0, "it is open");
     }
     String::from_utf8(text).unwrap()
@@ -67,7 +68,8 @@ async fn end(bus: EventBus, server: Server) {
 
 #[tokio::test]
 async fn o3_a_slow_head_and_an_idle_connection_are_closed() {
-    let limits = ServerLimits { idle_timeout: Duration::from_millis(50), ..ServerLimits::default() };
+    let limits =
+        ServerLimits { idle_timeout: Duration::from_millis(50), ..ServerLimits::default() };
     let (bus, server) = ground(limits).await;
     for (said_first, answer) in [("", ""), (BEGINS, ""), (ASKS, "HTTP/1.1 200 OK")] {
         let mut stream = said(server.address(), said_first).await;
@@ -88,12 +90,14 @@ async fn o3_a_slow_body_is_answered_with_408_and_closed() {
     end(bus, server).await;
 }
 
-/// A client that does not read its answer: what the system buffers is full, so the answer cannot end.
+/// A client that does not read its answer: what the system buffers is full, so the answer cannot
+/// end.
 #[tokio::test]
 async fn o3_an_answer_that_is_not_read_is_given_up() {
     let bus = EventBus::connect(Config::default()).await.unwrap();
     let short = Duration::from_millis(50);
-    let limits = ServerLimits { idle_timeout: short, request_timeout: short, ..ServerLimits::default() };
+    let limits =
+        ServerLimits { idle_timeout: short, request_timeout: short, ..ServerLimits::default() };
     let page = "#".repeat(64 << 20);
     let router = buslane::http::router_with_metrics(&bus, move || page.clone());
     let server = serve(router, free().limits(limits)).await.unwrap();

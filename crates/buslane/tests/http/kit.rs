@@ -21,7 +21,10 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        lines
+            .into_iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -30,7 +33,8 @@ impl Answer {
 }
 
 pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
-    say(address, &format!("{method} {path} HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\r\n")).await
+    say(address, &format!("{method} {path} HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\r\n"))
+        .await
 }
 
 /// Says exactly this.

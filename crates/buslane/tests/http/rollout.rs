@@ -51,7 +51,8 @@ impl Ground {
     }
 
     fn audits(&self) -> usize {
-        self.journal.saying("rollout changed by hand").len() + self.journal.saying("rollout change refused").len()
+        self.journal.saying("rollout changed by hand").len()
+            + self.journal.saying("rollout change refused").len()
     }
 
     async fn end(self) {
@@ -62,8 +63,9 @@ impl Ground {
 
 async fn put(address: SocketAddr, headers: &str, body: &str) -> Answer {
     let length = body.len();
-    let head =
-        format!("PUT /rollout HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n");
+    let head = format!(
+        "PUT /rollout HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
+    );
     say(address, &(head + body)).await
 }
 
@@ -72,11 +74,19 @@ async fn s3_who_has_the_token_changes_the_rollout_and_is_named() {
     let ground = Ground::new(Some(TOKEN)).await;
     let status = ask(ground.address(), "GET", "/rollout").await;
     assert_eq!((status.code, status.header("content-type")), (200, Some("application/json")));
-    assert_eq!((&status.json()["percent"], &status.json()["set_by"]), (&0.into(), &"default".into()));
+    assert_eq!(
+        (&status.json()["percent"], &status.json()["set_by"]),
+        (&0.into(), &"default".into())
+    );
 
     let named = format!("Authorization: bearer {TOKEN}\r\nX-Operator: alice\r\n");
     let answer = put(ground.address(), &named, r#"{"percent": 50}"#).await;
-    assert_eq!((answer.code, answer.header("content-type")), (200, Some("application/json")), "{}", answer.body);
+    assert_eq!(
+        (answer.code, answer.header("content-type")),
+        (200, Some("application/json")),
+        "{}",
+        answer.body
+    );
     assert_eq!(answer.json()["percent"], 50);
     assert_eq!(answer.json()["set_by"], "http alice");
     assert_eq!(ask(ground.address(), "GET", "/rollout").await.json()["percent"], 50);
@@ -95,8 +105,16 @@ async fn s3_who_has_the_token_changes_the_rollout_and_is_named() {
         (r#"{"percent": 0}"#, 0, "percent 0", "5"),
     ] {
         let answer = ground.put(body).await;
-        assert_eq!((answer.code, &answer.json()["percent"]), (200, &percent.into()), "{body}: {}", answer.body);
-        assert_eq!(ground.line(["by", "change", "before", "after"]).2, ["http", change, before, &percent.to_string()]);
+        assert_eq!(
+            (answer.code, &answer.json()["percent"]),
+            (200, &percent.into()),
+            "{body}: {}",
+            answer.body
+        );
+        assert_eq!(
+            ground.line(["by", "change", "before", "after"]).2,
+            ["http", change, before, &percent.to_string()]
+        );
     }
     let status = ground.bus.rollout().status();
     assert_eq!((status.percent, status.roll_backs, status.plan.is_none()), (0, 1, true));
@@ -107,8 +125,13 @@ async fn s3_who_has_the_token_changes_the_rollout_and_is_named() {
 #[tokio::test]
 async fn s3_a_plan_is_shown_while_it_runs() {
     let ground = Ground::new(Some(TOKEN)).await;
-    let plan = ground.put(r#"{"plan": "10 for 1h,100", "advance": "automatic"}"#).await.json()["plan"].clone();
-    assert_eq!((&plan["stages"], &plan["advance"]), (&"10 for 1h, 100".into(), &"automatic".into()));
+    let plan =
+        ground.put(r#"{"plan": "10 for 1h,100", "advance": "automatic"}"#).await.json()["plan"]
+            .clone();
+    assert_eq!(
+        (&plan["stages"], &plan["advance"]),
+        (&"10 for 1h, 100".into(), &"automatic".into())
+    );
     assert_eq!(plan["stage"], 0);
     ground.put(r#"{"advance": true}"#).await;
     assert_eq!(ask(ground.address(), "GET", "/rollout").await.json()["plan"]["stage"], 1);
@@ -143,7 +166,11 @@ async fn s3_without_the_token_nothing_changes() {
         format!("X-Operator: mallory\r\nCookie: token={TOKEN}\r\n"),
     ] {
         let answer = put(ground.address(), &said, r#"{"percent": 50}"#).await;
-        assert_eq!((answer.code, answer.header("www-authenticate")), (401, Some("Bearer")), "{said:?}");
+        assert_eq!(
+            (answer.code, answer.header("www-authenticate")),
+            (401, Some("Bearer")),
+            "{said:?}"
+        );
         assert_eq!(answer.json()["error"], "needs Authorization: Bearer TOKEN with the token");
         let (level, text, [code]) = ground.line(["code"]);
         assert_eq!((level, &*text, &*code), (Level::WARN, "rollout change refused", "401"));
@@ -181,8 +208,16 @@ async fn s3_a_body_that_breaks_a_rule_is_told_which() {
         ("{}", 400, "exactly one of percent, plan"),
         (r#"{"percent": 10, "roll_back": true}"#, 400, "exactly one of percent, plan"),
         (r#"{"percent": 101}"#, 400, "percent: must be a whole number from 0 to 100, found 101"),
-        (r#"{"share": 10}"#, 400, "unknown field `share`, expected one of `percent`, `plan`, `advance`, `roll_back`"),
-        (r#"{"plan": "50, 10"}"#, 400, "plan: the percentages of a plan must rise, found 10 after 50"),
+        (
+            r#"{"share": 10}"#,
+            400,
+            "unknown field `share`, expected one of `percent`, `plan`, `advance`, `roll_back`",
+        ),
+        (
+            r#"{"plan": "50, 10"}"#,
+            400,
+            "plan: the percentages of a plan must rise, found 10 after 50",
+        ),
         (&long, 413, "the body must be at most 4096 bytes long"),
     ] {
         let answer = ground.put(body).await;
@@ -201,11 +236,17 @@ async fn s3_a_body_that_breaks_a_rule_is_told_which() {
     }
     assert_eq!((ground.percent(), ground.audits()), (0, 11));
     // In pieces, and too much of them.
-    let head = format!("PUT /rollout HTTP/1.1\r\nHost: bus\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n");
-    let pieces = format!("{head}Transfer-Encoding: chunked\r\n\r\n1400\r\n{}\r\n0\r\n\r\n", " ".repeat(0x1400));
+    let head = format!(
+        "PUT /rollout HTTP/1.1\r\nHost: bus\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n"
+    );
+    let pieces = format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n1400\r\n{}\r\n0\r\n\r\n",
+        " ".repeat(0x1400)
+    );
     assert_eq!(say(ground.address(), &pieces).await.code, 413);
     let body = r#"{"percent": 7}"#;
-    let pieces = format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let pieces =
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     assert_eq!((say(ground.address(), &pieces).await.code, ground.percent()), (200, 7));
     ground.end().await;
 }
@@ -228,7 +269,12 @@ async fn s3_a_closed_bus_changes_nothing() {
     let ground = Ground::new(Some(TOKEN)).await;
     assert_eq!(ground.put(r#"{"percent": 50}"#).await.code, 200);
     ground.bus.shutdown(Duration::from_secs(10)).await.unwrap();
-    for body in [r#"{"percent": 10}"#, r#"{"plan": "60"}"#, r#"{"advance": true}"#, r#"{"roll_back": true}"#] {
+    for body in [
+        r#"{"percent": 10}"#,
+        r#"{"plan": "60"}"#,
+        r#"{"advance": true}"#,
+        r#"{"roll_back": true}"#,
+    ] {
         let answer = ground.put(body).await;
         assert_eq!((answer.code, ground.percent()), (503, 50), "{body}: {}", answer.body);
         assert_eq!(ground.line(["code"]).2, ["503"]);

@@ -1,6 +1,8 @@
 //! Two buses of one group, as two processes would be, and keys that two topics have.
 
-use buslane::{Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy, config::KafkaAssignment};
+use buslane::{
+    Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy, config::KafkaAssignment,
+};
 use buslane_testkit::{
     deadline::{until, within},
     server,
@@ -30,7 +32,9 @@ struct Seen {
 }
 
 async fn bus(group: &str, assignment: KafkaAssignment) -> EventBus {
-    let mut config = Config::new(&format!("kafka://{}", server::address("KAFKA_BOOTSTRAP_SERVERS"))).expect("a URL");
+    let mut config =
+        Config::new(&format!("kafka://{}", server::address("KAFKA_BOOTSTRAP_SERVERS")))
+            .expect("a URL");
     group.clone_into(&mut config.group);
     config.kafka.consumer.assignment = assignment;
     config.kafka.consumer.heartbeat_interval = Duration::from_millis(500);
@@ -74,11 +78,15 @@ async fn publish(bus: &EventBus, topics: &[String], rounds: usize) {
 /// share and work.
 async fn handled_twice(assignment: KafkaAssignment) -> BTreeSet<String> {
     let (group, topics) = (server::unique("across"), ["one", "two"].map(server::unique));
-    let seen = Arc::new(Seen { keys: Mutex::default(), handled: [Count::default(), Count::default()] });
+    let seen =
+        Arc::new(Seen { keys: Mutex::default(), handled: [Count::default(), Count::default()] });
     let first = bus(&group, assignment).await;
     let settings = TopicSettings { partitions: Some(8), ..TopicSettings::default() };
     for topic in &topics {
-        first.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await.expect("a new topic");
+        first
+            .configure_topic(topic, &settings, TopicStrategy::CreateOnly)
+            .await
+            .expect("a new topic");
     }
     reads(&first, 0, &topics, &seen).await;
     publish(&first, &topics, 1).await;

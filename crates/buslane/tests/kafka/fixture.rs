@@ -61,14 +61,15 @@ impl BusFixture for Kafka {
                 max_message_bytes: 4_000_000,
                 ..ProducerConfig::default()
             },
-            create_missing: self
-                .make_topic
-                .is_none()
-                .then(|| TopicSettings { partitions: Some(PARTITIONS), ..TopicSettings::default() }),
+            create_missing: self.make_topic.is_none().then(|| TopicSettings {
+                partitions: Some(PARTITIONS),
+                ..TopicSettings::default()
+            }),
             ..KafkaConfig::default()
         };
         Box::pin(async move {
-            Arc::new(KafkaBroker::connect(config).await.expect("a broker that answers")) as Arc<dyn Broker>
+            Arc::new(KafkaBroker::connect(config).await.expect("a broker that answers"))
+                as Arc<dyn Broker>
         })
     }
 
@@ -84,7 +85,9 @@ impl BusFixture for Kafka {
         let Fault::Rebalance(group) = fault else { return Box::pin(async { false }) };
         let (brokers, topics) = (self.brokers.clone(), format!("^.*-{}$", self.tag));
         let strategy = match self.assignment {
-            Assignment::CooperativeSticky => ("partition.assignment.strategy", "cooperative-sticky"),
+            Assignment::CooperativeSticky => {
+                ("partition.assignment.strategy", "cooperative-sticky")
+            }
             Assignment::Broker => ("group.protocol", "consumer"),
             _ => ("partition.assignment.strategy", "range"),
         };
@@ -98,7 +101,9 @@ impl BusFixture for Kafka {
     fn unsettled<'a>(&'a self, group: &'a str, topic: &'a Topic) -> BoxFuture<'a, u64> {
         let (brokers, group, topic) = (self.brokers.clone(), group.to_owned(), topic.clone());
         Box::pin(async move {
-            tokio::task::spawn_blocking(move || behind(&brokers, &group, &topic)).await.expect("no panic")
+            tokio::task::spawn_blocking(move || behind(&brokers, &group, &topic))
+                .await
+                .expect("no panic")
         })
     }
 }
@@ -138,7 +143,8 @@ fn behind(brokers: &str, group: &str, topic: &str) -> u64 {
     let committed = client.committed_offsets(list, PATIENCE).expect("an answer");
     let mut sum = 0;
     for element in committed.elements() {
-        let (low, high) = client.fetch_watermarks(topic, element.partition(), PATIENCE).unwrap_or((0, 0));
+        let (low, high) =
+            client.fetch_watermarks(topic, element.partition(), PATIENCE).unwrap_or((0, 0));
         let from = match element.offset() {
             Offset::Offset(offset) => offset,
             _ => low,

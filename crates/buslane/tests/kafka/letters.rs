@@ -8,19 +8,22 @@ use tokio::sync::mpsc;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config() -> Config {
-    let mut config = Config::new(&format!("kafka://{}", server::address("KAFKA_BOOTSTRAP_SERVERS"))).expect("a URL");
+    let mut config =
+        Config::new(&format!("kafka://{}", server::address("KAFKA_BOOTSTRAP_SERVERS")))
+            .expect("a URL");
     config.group = server::unique("letters");
     config
 }
 
 async fn new_topic(bus: &EventBus, what: &str) -> String {
-    let (topic, settings) = (server::unique(what), TopicSettings { partitions: Some(1), ..TopicSettings::default() });
+    let (topic, settings) =
+        (server::unique(what), TopicSettings { partitions: Some(1), ..TopicSettings::default() });
     bus.configure_topic(&topic, &settings, TopicStrategy::CreateOnly).await.expect("a new topic");
     topic
 }
 
-/// What fits into its own topic and not, with the headers or the base64 of a dead letter, into another one with the same
-/// limit. It leaves its lane, and the message behind it comes.
+/// What fits into its own topic and not, with the headers or the base64 of a dead letter, into
+/// another one with the same limit. It leaves its lane, and the message behind it comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_message_at_the_limit_leaves_a_reduced_letter() {
     let invalid_time = format!(
@@ -48,14 +51,17 @@ async fn d6_a_message_at_the_limit_leaves_a_reduced_letter() {
         };
         subscription.envelopes(|_: Event| async {}).await.expect("subscribes");
         for body in [body, b"torn".to_vec()] {
-            bus.publish(&topic, Record::new(body).with_key("k")).await.expect("the origin takes it");
+            bus.publish(&topic, Record::new(body).with_key("k"))
+                .await
+                .expect("the origin takes it");
         }
         let letter = within(PATIENCE, "the letter", letters.recv()).await.expect("a letter");
         let said = match letter.headers.get("X-Truncated") {
             Some(said) => String::from_utf8_lossy(said).into_owned(),
             None if format == "headers" => String::new(),
             None => {
-                let document: serde_json::Value = serde_json::from_slice(&letter.payload).expect("a document");
+                let document: serde_json::Value =
+                    serde_json::from_slice(&letter.payload).expect("a document");
                 document["truncated"].as_str().expect("a text").to_owned()
             }
         };

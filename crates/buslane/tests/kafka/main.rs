@@ -13,7 +13,10 @@ use buslane_testkit::server;
 use fixture::Kafka;
 
 const UNMET: [(&str, &str); 10] = [
-    ("b3_subscribing_later_does_not_restart_the_others", "an eager rebalance stops everything, which is what it is"),
+    (
+        "b3_subscribing_later_does_not_restart_the_others",
+        "an eager rebalance stops everything, which is what it is",
+    ),
     ("b6_a_publish_waits_and_then_times_out", NEVER_FULL),
     ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
@@ -30,11 +33,10 @@ const UNMET: [(&str, &str); 10] = [
         "a cooperative rebalance takes a part of the partitions, which may not be that one",
     ),
 ];
-const NEVER_FULL: &str = "a partition has no bound; buslane-kafka/tests/publish.rs fills the producer's queue instead";
-const NO_END: &str =
-    "what lies behind the last message may be a marker; kafka_health takes a partition's leader away instead";
-const NO_CUT: &str =
-    "clients connect to the addresses that brokers name; `cargo xtask chaos kafka` stops brokers instead";
+const NEVER_FULL: &str =
+    "a partition has no bound; buslane-kafka/tests/publish.rs fills the producer's queue instead";
+const NO_END: &str = "what lies behind the last message may be a marker; kafka_health takes a partition's leader away instead";
+const NO_CUT: &str = "clients connect to the addresses that brokers name; `cargo xtask chaos kafka` stops brokers instead";
 
 /// The one with rebalances that stop everything, the other with those that do not.
 fn kafka(assignment: Assignment) -> Kafka {

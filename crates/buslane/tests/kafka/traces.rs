@@ -16,7 +16,9 @@ const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 fn client() -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", server::address("KAFKA_BOOTSTRAP_SERVERS")).set("group.id", "bare");
+    client
+        .set("bootstrap.servers", server::address("KAFKA_BOOTSTRAP_SERVERS"))
+        .set("group.id", "bare");
     client
 }
 
@@ -28,22 +30,27 @@ fn first_of(topic: &str, partition: u32) -> (String, Vec<(String, String)>) {
     list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
     consumer.assign(&list).expect("assigned");
     let message = consumer.poll(PATIENCE).expect("a message in time").expect("no error");
-    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-    let headers = message
-        .headers()
-        .map(|headers| headers.iter().map(|Header { key, value }| (key.to_owned(), text(value))).collect());
+    let text =
+        |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let headers = message.headers().map(|headers| {
+        headers.iter().map(|Header { key, value }| (key.to_owned(), text(value))).collect()
+    });
     (text(message.payload()), headers.unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o5_another_client_begins_a_trace_and_finds_it_again() {
     let (topic, next) = (server::unique("begun"), server::unique("continued"));
-    let mut config = Config::new(&format!("kafka://{}", server::address("KAFKA_BOOTSTRAP_SERVERS"))).expect("a URL");
+    let mut config =
+        Config::new(&format!("kafka://{}", server::address("KAFKA_BOOTSTRAP_SERVERS")))
+            .expect("a URL");
     config.group = server::unique("traces");
     let bus = EventBus::connect(config).await.expect("a broker that answers");
     let settings = TopicSettings { partitions: Some(1), ..TopicSettings::default() };
     for topic in [&topic, &next] {
-        bus.configure_topic(topic, &settings, TopicStrategy::CreateOnly).await.expect("a new topic");
+        bus.configure_topic(topic, &settings, TopicStrategy::CreateOnly)
+            .await
+            .expect("a new topic");
     }
     let (done, mut receipts) = tokio::sync::mpsc::channel(1);
     let (publisher, to) = (bus.clone(), next.clone());
@@ -63,11 +70,14 @@ async fn o5_another_client_begins_a_trace_and_finds_it_again() {
     let record = FutureRecord::<str, str>::to(&topic).payload("begun").headers(headers);
     producer.send(record, PATIENCE).await.expect("stored");
 
-    let receipt = within(PATIENCE, "the handler has published", receipts.recv()).await.expect("a receipt");
-    let (body, headers) = tokio::task::spawn_blocking(move || first_of(&next, receipt.partition)).await.expect("read");
+    let receipt =
+        within(PATIENCE, "the handler has published", receipts.recv()).await.expect("a receipt");
+    let (body, headers) = tokio::task::spawn_blocking(move || first_of(&next, receipt.partition))
+        .await
+        .expect("read");
     assert_eq!(body, "begun");
-    let expected =
-        [("traceparent", PARENT), ("tracestate", STATE)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let expected = [("traceparent", PARENT), ("tracestate", STATE)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(headers, expected);
     bus.shutdown(PATIENCE).await.expect("it reports");
 }

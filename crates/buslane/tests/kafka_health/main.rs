@@ -1,5 +1,5 @@
-//! Faults of Kafka are named by the health of a bus, and are over when they are mended: on a cluster that librdkafka plays,
-//! and on brokers that are really stopped and killed. SPEC: O3
+//! Faults of Kafka are named by the health of a bus, and are over when they are mended: on a
+//! cluster that librdkafka plays, and on brokers that are really stopped and killed. SPEC: O3
 #![cfg(feature = "kafka")]
 
 mod played;

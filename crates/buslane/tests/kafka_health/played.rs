@@ -1,4 +1,5 @@
-//! What a real broker cannot be made to do from outside: refuse commits, and lose the leader of one partition.
+//! What a real broker cannot be made to do from outside: refuse commits, and lose the leader of one
+//! partition.
 
 use crate::{PATIENCE, SOON, bus_of, counts, publish, watchful};
 use buslane::{Fault, Topic};
@@ -22,7 +23,8 @@ struct Cluster(BaseProducer);
 
 impl Cluster {
     fn new() -> Self {
-        let host = Self(ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client"));
+        let host =
+            Self(ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client"));
         // Later versions tell who leads a partition instead, and crash where nobody does.
         for (request, last) in [(RDKafkaApiKey::Fetch, 11), (RDKafkaApiKey::Produce, 7)] {
             host.cluster().apiversion(request, Some(0), Some(last)).expect("taken");

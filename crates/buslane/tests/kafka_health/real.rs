@@ -1,10 +1,13 @@
-//! A real broker that is killed, stands still, waits for a member that has fallen asleep, or does not take a login any more.
+//! A real broker that is killed, stands still, waits for a member that has fallen asleep, or does
+//! not take a login any more.
 
 use crate::{PATIENCE, bus_of, counts, publish, watchful};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use buslane::{EventBus, Fault, Health, Topic};
 use buslane_core::{Broker, SubscribeOptions, TopicSettings};
-use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, Login, Security, Tls, Token, Tokens};
+use buslane_kafka::{
+    Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, Login, Security, Tls, Token, Tokens,
+};
 use buslane_testkit::{
     bus_suite::health::{named, named_while_it_lasts, until_health, well},
     deadline::within,
@@ -76,7 +79,8 @@ async fn o3_a_broker_that_stands_still_is_silent() {
     is_named(Fault::BrokerSilent, OwnServer::pause, OwnServer::resume).await;
 }
 
-/// A member that has its share and is not heard of any more, but for its heartbeats: the group waits for it.
+/// A member that has its share and is not heard of any more, but for its heartbeats: the group
+/// waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_group_that_does_not_come_to_rest_is_named() {
     let kafka = config(&address("KAFKA_BOOTSTRAP_SERVERS"));
@@ -110,7 +114,8 @@ async fn o3_a_group_that_does_not_come_to_rest_is_named() {
     bus.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// Joining, another topic, another member, one topic less, and none at all: each time the group comes to rest, and says so.
+/// Joining, another topic, another member, one topic less, and none at all: each time the group
+/// comes to rest, and says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_group_that_has_come_to_rest_is_known_to() {
     for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
@@ -160,18 +165,29 @@ async fn o3_a_credential_that_is_over_is_named() {
     let tokens = Tokens::new(move || {
         let is_shut = shut.load(SeqCst);
         async move {
-            if is_shut { Err("the issuer is closed".to_owned()) } else { Token::from_jwt(&jwt(Duration::from_secs(4))) }
+            if is_shut {
+                Err("the issuer is closed".to_owned())
+            } else {
+                Token::from_jwt(&jwt(Duration::from_secs(4)))
+            }
         }
     });
     let ca_file = Some(format!("{}/ca.pem", address("BUSLANE_TEST_KAFKA_CERTS")));
-    let security = Security { tls: Some(Tls { ca_file, ..Tls::default() }), login: Some(Login::OAuthBearer(tokens)) };
+    let security = Security {
+        tls: Some(Tls { ca_file, ..Tls::default() }),
+        login: Some(Login::OAuthBearer(tokens)),
+    };
     let kafka = KafkaConfig { security, ..config(&address("BUSLANE_TEST_KAFKA_SASL_SSL")) };
     let bus = bus_of(watchful(), kafka).await;
     well(&bus).await;
     is_shut.store(true, SeqCst);
-    // The broker ends the login at the same moment, and the client says so as well: who is heard last is chance.
-    let names_issuer =
-        |health: &Health| health.faults().any(|fault| fault.detail.contains("the token is over: the issuer is closed"));
+    // The broker ends the login at the same moment, and the client says so as well: who is heard
+    // last is chance.
+    let names_issuer = |health: &Health| {
+        health
+            .faults()
+            .any(|fault| fault.detail.contains("the token is over: the issuer is closed"))
+    };
     named(&bus, Fault::CredentialExpired).await;
     within(PATIENCE, "the issuer is named", until_health("named", &bus, names_issuer)).await;
     is_shut.store(false, SeqCst);

@@ -33,7 +33,8 @@ fn name(what: &str) -> Topic {
 fn config(group: &str, partitions: Option<u32>) -> Config {
     let mut config = Config::new(&server::address("NATS_URL")).expect("a URL");
     group.clone_into(&mut config.group);
-    config.nats.stream.partitions = partitions.map_or(NatsPartitions::Shared, NatsPartitions::Exactly);
+    config.nats.stream.partitions =
+        partitions.map_or(NatsPartitions::Shared, NatsPartitions::Exactly);
     config.nats.consumer.ack_wait = Duration::from_secs(5);
     config.nats.consumer.lease = Duration::from_secs(5);
     config.retry.initial = Duration::from_millis(1);
@@ -51,13 +52,17 @@ type Seen = Arc<Mutex<Vec<(String, String)>>>;
 fn notes(seen: &Seen) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
     let into = Arc::clone(seen);
     move |event| {
-        into.lock()
-            .push((event.aggregate_id.to_string(), String::from_utf8_lossy(event.payload.as_bytes()).into_owned()));
+        into.lock().push((
+            event.aggregate_id.to_string(),
+            String::from_utf8_lossy(event.payload.as_bytes()).into_owned(),
+        ));
         ready(())
     }
 }
 
-fn collects(into: &Arc<Mutex<Vec<Message>>>) -> impl Fn(Message) -> Ready<()> + Send + Sync + 'static {
+fn collects(
+    into: &Arc<Mutex<Vec<Message>>>,
+) -> impl Fn(Message) -> Ready<()> + Send + Sync + 'static {
     let into = Arc::clone(into);
     move |message| {
         into.lock().push(message);
@@ -67,7 +72,8 @@ fn collects(into: &Arc<Mutex<Vec<Message>>>) -> impl Fn(Message) -> Ready<()> + 
 
 /// Good envelopes of three keys.
 async fn good(bus: &EventBus, topic: &Topic, numbers: std::ops::Range<usize>) {
-    let envelopes: Vec<_> = numbers.map(|n| Envelope::new(format!("k{}", n % 3), "Counted", &n).unwrap()).collect();
+    let envelopes: Vec<_> =
+        numbers.map(|n| Envelope::new(format!("k{}", n % 3), "Counted", &n).unwrap()).collect();
     for answer in bus.publish_envelopes(topic, &envelopes).await.expect("taken") {
         answer.expect("stored");
     }
@@ -95,7 +101,8 @@ struct Neighbour {
 
 impl Neighbour {
     async fn begin(bus: &EventBus) -> Self {
-        let (topic, count, stop) = (name("neighbour"), Arc::new(Count::default()), CancellationToken::new());
+        let (topic, count, stop) =
+            (name("neighbour"), Arc::new(Count::default()), CancellationToken::new());
         let into = Arc::clone(&count);
         let handler = move |_: Event| {
             into.add();
@@ -118,7 +125,8 @@ impl Neighbour {
     }
 
     async fn goes_on(&self) {
-        within(PATIENCE, "the other topic goes on", self.count.reached(self.count.get() + 20)).await;
+        within(PATIENCE, "the other topic goes on", self.count.reached(self.count.get() + 20))
+            .await;
     }
 
     async fn end(self) {
@@ -165,7 +173,8 @@ async fn dead_letters(partitions: Option<u32>) {
     until("all good ones", || seen.lock().len() >= count + ODD.len()).await;
     until("all letters", || letters.lock().len() >= BROKEN.len()).await;
     in_order(&seen, count);
-    let mut found: Vec<Vec<u8>> = letters.lock().iter().map(|letter| raw_header(letter).unwrap().to_vec()).collect();
+    let mut found: Vec<Vec<u8>> =
+        letters.lock().iter().map(|letter| raw_header(letter).unwrap().to_vec()).collect();
     found.sort();
     let mut sent: Vec<Vec<u8>> = BROKEN.iter().map(|(_, block)| block.to_vec()).collect();
     sent.sort();
@@ -222,12 +231,14 @@ async fn n6_regular_messages_with_unreadable_headers_go_to_their_handler() {
         all_broken(&topic, partitions, "any").await;
         Raw::connect().await.publish(&subject(&topic, partitions, 0), ODD[0].1, b"good").await;
         until("all of them", || taken.lock().len() > BROKEN.len()).await;
-        let blocks: Vec<_> = taken.lock().iter().filter_map(|one| raw_header(one).map(<[u8]>::to_vec)).collect();
+        let blocks: Vec<_> =
+            taken.lock().iter().filter_map(|one| raw_header(one).map(<[u8]>::to_vec)).collect();
         assert_eq!(blocks.len(), BROKEN.len());
         for (what, block) in BROKEN {
             assert_eq!(blocks.iter().filter(|found| *found == block).count(), 1, "{what}");
         }
-        let tenants = taken.lock().iter().any(|one| one.headers.get("X-Tenant") == Some(&b"M\xfcller"[..]));
+        let tenants =
+            taken.lock().iter().any(|one| one.headers.get("X-Tenant") == Some(&b"M\xfcller"[..]));
         assert!(tenants, "what is readable is kept");
         bus.shutdown(PATIENCE).await.expect("in order");
     }
@@ -242,7 +253,12 @@ async fn n6_a_key_with_unreadable_headers_is_blocked_and_goes_on_after_a_restart
         let mut own = config(&group, partitions);
         own.nats.consumer.ack_wait = Duration::from_secs(1);
         let first = bus(own.clone()).await;
-        first.subscription(&topic).block_failed().envelopes(notes(&seen)).await.expect("subscribes");
+        first
+            .subscription(&topic)
+            .block_failed()
+            .envelopes(notes(&seen))
+            .await
+            .expect("subscribes");
         let mut raw = Raw::connect().await;
         for (_, block) in &BROKEN[..2] {
             raw.publish(&subject(&topic, partitions, 1), block, &body("bad")).await;
@@ -252,17 +268,26 @@ async fn n6_a_key_with_unreadable_headers_is_blocked_and_goes_on_after_a_restart
         until("the good ones", || seen.lock().len() >= 10).await;
         until("the key is blocked", || first.pool_stats().blocked_lanes == 1).await;
         let tries = first.pool_stats().retried;
-        until("it is tried for longer than the server waits", || first.pool_stats().retried > tries + 80).await;
+        until("it is tried for longer than the server waits", || {
+            first.pool_stats().retried > tries + 80
+        })
+        .await;
         in_order(&seen, 10);
         assert_eq!(seen.lock().len(), 10, "what is behind it in its key waits");
         first.shutdown(Duration::from_secs(1)).await.expect("it reports");
 
         let second = bus(own).await;
         second.subscribe(&dead, collects(&letters)).await.expect("subscribes");
-        second.subscription(&topic).dead_letter(&dead).envelopes(notes(&again)).await.expect("subscribes");
+        second
+            .subscription(&topic)
+            .dead_letter(&dead)
+            .envelopes(notes(&again))
+            .await
+            .expect("subscribes");
         until("the key goes on", || again.lock().iter().any(|(key, _)| key == "bad")).await;
         until("two letters", || letters.lock().len() >= 2).await;
-        let found: Vec<_> = letters.lock().iter().map(|letter| raw_header(letter).unwrap().to_vec()).collect();
+        let found: Vec<_> =
+            letters.lock().iter().map(|letter| raw_header(letter).unwrap().to_vec()).collect();
         assert_eq!(found, [BROKEN[0].1, BROKEN[1].1], "in order, each once");
         assert_eq!(again.lock().len(), 1, "nothing else comes again");
         second.shutdown(PATIENCE).await.expect("in order");
@@ -279,12 +304,19 @@ async fn n6_members_that_share_a_topic_lose_none_to_unreadable_headers() {
     let members = [bus(own.clone()).await, bus(own).await];
     members[0].subscribe(&dead, collects(&letters)).await.expect("subscribes");
     for member in &members {
-        member.subscription(&topic).dead_letter(&dead).envelopes(notes(&seen)).await.expect("subscribes");
+        member
+            .subscription(&topic)
+            .dead_letter(&dead)
+            .envelopes(notes(&seen))
+            .await
+            .expect("subscribes");
     }
     good(&members[0], &topic, 0..20).await;
     all_broken(&topic, None, "bad").await;
     good(&members[0], &topic, 20..40).await;
-    let numbers = || seen.lock().iter().map(|(_, body)| body.clone()).collect::<std::collections::BTreeSet<_>>();
+    let numbers = || {
+        seen.lock().iter().map(|(_, body)| body.clone()).collect::<std::collections::BTreeSet<_>>()
+    };
     until("all good ones", || numbers().len() >= 40).await;
     let blocks = || {
         let letters = letters.lock();
@@ -310,7 +342,8 @@ async fn n6_listening_goes_on_after_unreadable_headers() {
     let mut raw = Raw::connect().await;
     for (what, block) in BROKEN {
         raw.publish(&topic, block, b"lost").await;
-        let came = |text: &str| taken.lock().iter().any(|message| message.payload == text.as_bytes());
+        let came =
+            |text: &str| taken.lock().iter().any(|message| message.payload == text.as_bytes());
         let publishing = async {
             while !came(what) {
                 // A publish that the client loses with its task says so.

@@ -12,7 +12,10 @@ impl Raw {
     pub(crate) async fn connect() -> Self {
         let address = server::address("NATS_URL").replace("nats://", "");
         let mut stream = TcpStream::connect(address).await.expect("a server that listens");
-        stream.write_all(b"CONNECT {\"headers\":true,\"verbose\":false}\r\n").await.expect("written");
+        stream
+            .write_all(b"CONNECT {\"headers\":true,\"verbose\":false}\r\n")
+            .await
+            .expect("written");
         Self(stream)
     }
 
@@ -24,9 +27,16 @@ impl Raw {
         self.0.write_all(&message).await.expect("written");
         let mut heard = Vec::new();
         while !heard.windows(6).any(|word| word == b"PONG\r\n") {
-            assert!(self.0.read_buf(&mut heard).await.expect("readable") > 0, "the server has hung up");
+            assert!(
+                self.0.read_buf(&mut heard).await.expect("readable") > 0,
+                "the server has hung up"
+            );
         }
-        assert!(!heard.windows(4).any(|word| word == b"-ERR"), "{}", String::from_utf8_lossy(&heard));
+        assert!(
+            !heard.windows(4).any(|word| word == b"-ERR"),
+            "{}",
+            String::from_utf8_lossy(&heard)
+        );
     }
 }
 

@@ -27,7 +27,8 @@ struct Broken {
 impl Broken {
     fn handler(
         self: &Arc<Self>,
-    ) -> impl Fn(Event) -> std::future::Ready<Result<(), &'static str>> + Send + Sync + 'static {
+    ) -> impl Fn(Event) -> std::future::Ready<Result<(), &'static str>> + Send + Sync + 'static
+    {
         let own = Arc::clone(self);
         move |event: Event| {
             own.attempts.lock().push((event.message.attempt, Instant::now()));
@@ -60,7 +61,8 @@ fn two_deliveries() -> Config {
     let mut config = config();
     config.nats.consumer.max_deliver = Some(2);
     config.retry.attempts = 5;
-    (config.retry.initial, config.retry.max) = (Duration::from_millis(10), Duration::from_millis(20));
+    (config.retry.initial, config.retry.max) =
+        (Duration::from_millis(10), Duration::from_millis(20));
     config
 }
 
@@ -91,7 +93,12 @@ async fn n3_the_last_delivery_is_skipped_or_blocks_as_configured() {
     let (config, topic) = (two_deliveries(), name("orders"));
     waste_a_delivery(&config, &topic).await;
     let (skipping, broken) = (bus(config.clone()).await, Arc::new(Broken::default()));
-    skipping.subscription(&topic).skip_failed().envelopes(broken.handler()).await.expect("subscribes");
+    skipping
+        .subscription(&topic)
+        .skip_failed()
+        .envelopes(broken.handler())
+        .await
+        .expect("subscribes");
     within(PATIENCE, "an attempt", broken.tried.reached(1)).await;
     all_settled(&topic).await;
     assert_eq!(broken.attempts(), [1]);
@@ -101,7 +108,12 @@ async fn n3_the_last_delivery_is_skipped_or_blocks_as_configured() {
     let topic = name("orders");
     waste_a_delivery(&config, &topic).await;
     let (blocking, broken) = (bus(config).await, Arc::new(Broken::default()));
-    blocking.subscription(&topic).block_failed().envelopes(broken.handler()).await.expect("subscribes");
+    blocking
+        .subscription(&topic)
+        .block_failed()
+        .envelopes(broken.handler())
+        .await
+        .expect("subscribes");
     within(PATIENCE, "attempts", broken.tried.reached(7)).await;
     until("the key is blocked", || blocking.pool_stats().blocked_lanes == 1).await;
     assert_eq!(info(&topic).await.num_ack_pending, 1);
@@ -118,13 +130,17 @@ async fn n1_a_poison_message_has_its_attempts_with_backoff_and_one_dead_letter()
     let (letters, count, handler) = collected();
     bus.subscribe(&dead, handler).await.expect("subscribes");
     let waits = [40, 80, 160].map(Duration::from_millis);
-    let retry = Retry { jitter: false, ..Retry::attempts(4).backoff(waits[0], Duration::from_secs(1)) };
+    let retry =
+        Retry { jitter: false, ..Retry::attempts(4).backoff(waits[0], Duration::from_secs(1)) };
     let subscription = bus.subscription(&topic).retry(retry).dead_letter(&dead);
     subscription.envelopes(broken.handler()).await.expect("subscribes");
     publish(&bus, &topic, "a", 0..1).await;
     within(PATIENCE, "the dead letter", count.reached(1)).await;
     let info = all_settled(&topic).await;
-    assert_eq!((broken.attempts(), info.delivered.consumer_sequence, info.num_redelivered), (vec![1, 2, 3, 4], 1, 0));
+    assert_eq!(
+        (broken.attempts(), info.delivered.consumer_sequence, info.num_redelivered),
+        (vec![1, 2, 3, 4], 1, 0)
+    );
     let times: Vec<Instant> = broken.attempts.lock().iter().map(|(_, at)| *at).collect();
     for (pair, wait) in times.windows(2).zip(waits) {
         assert!(pair[1] - pair[0] >= wait, "{times:?}");
@@ -160,8 +176,8 @@ async fn n1_a_handler_of_ten_times_ack_wait_has_its_message_once() {
     assert_eq!(bus.shutdown(PATIENCE).await.expect("it reports").abandoned, 0);
 }
 
-/// Messages that are blocked, or wait behind one, have a budget: the subscription that has used it up is read no more, and
-/// named. The server could still deliver.
+/// Messages that are blocked, or wait behind one, have a budget: the subscription that has used it
+/// up is read no more, and named. The server could still deliver.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_a_small_blocked_budget_stops_its_subscription_alone() {
     const BUDGET: usize = 10;
@@ -169,10 +185,13 @@ async fn n3_a_small_blocked_budget_stops_its_subscription_alone() {
     let (bad, good) = (name("bad"), name("good"));
     let mut config = config();
     (config.nats.consumer.max_ack_pending, config.nats.consumer.prefetch) = (OPEN.into(), 20);
-    (config.nats.keyed_pool.parked_messages, config.nats.actor_pool.parked_messages) = (BUDGET, BUDGET);
+    (config.nats.keyed_pool.parked_messages, config.nats.actor_pool.parked_messages) =
+        (BUDGET, BUDGET);
     config.retry.attempts = 1;
-    (config.retry.initial, config.retry.max) = (Duration::from_millis(10), Duration::from_millis(50));
-    let (bus, broken, handled) = (bus(config).await, Arc::new(Broken::default()), Arc::new(Count::default()));
+    (config.retry.initial, config.retry.max) =
+        (Duration::from_millis(10), Duration::from_millis(50));
+    let (bus, broken, handled) =
+        (bus(config).await, Arc::new(Broken::default()), Arc::new(Count::default()));
     bus.subscription(&bad).block_failed().envelopes(broken.handler()).await.expect("subscribes");
     let (into, gate) = (Arc::clone(&handled), Arc::new(Gate::default()));
     let waits = Arc::clone(&gate);

@@ -25,8 +25,10 @@ fn partitioned() -> Config {
 fn keys(taken: &Taken) -> Vec<(String, Option<String>)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let taken = taken.lock();
-    let mut keys: Vec<_> =
-        taken.iter().map(|message| (text(&message.payload), message.routing_key().map(text))).collect();
+    let mut keys: Vec<_> = taken
+        .iter()
+        .map(|message| (text(&message.payload), message.routing_key().map(text)))
+        .collect();
     keys.sort();
     keys
 }
@@ -88,7 +90,8 @@ async fn r1_an_announced_topic_may_be_asked_for_keys_later() {
 /// Where the topic has no partitions the subject is the topic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r1_a_topic_without_partitions_has_one_key_by_its_subject() {
-    let (bus, topic) = (bus(config()).await, Topic::new(&format!("{}.order-7", name("keys"))).expect("a name"));
+    let (bus, topic) =
+        (bus(config()).await, Topic::new(&format!("{}.order-7", name("keys"))).expect("a name"));
     let (taken, count) = subscribe(&bus, &topic, true).await;
     send(topic.to_string(), &[], "x").await;
     within(PATIENCE, "it", count.reached(1)).await;
@@ -99,8 +102,11 @@ async fn r1_a_topic_without_partitions_has_one_key_by_its_subject() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r1_other_brokers_have_no_subjects() {
     let bus = bus(Config::new("memory://").expect("a URL")).await;
-    let refused = bus.subscription("orders").key_from_subject().messages(|_: Message| async {}).await;
-    let Err(error @ BusError::Option { option: "key_from_subject", .. }) = refused else { panic!("{refused:?}") };
+    let refused =
+        bus.subscription("orders").key_from_subject().messages(|_: Message| async {}).await;
+    let Err(error @ BusError::Option { option: "key_from_subject", .. }) = refused else {
+        panic!("{refused:?}")
+    };
     assert!(error.to_string().contains("NATS"), "{error}");
     bus.shutdown(PATIENCE).await.expect("it reports");
 }

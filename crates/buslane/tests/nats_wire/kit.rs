@@ -30,8 +30,14 @@ pub(crate) fn name(what: &str) -> Topic {
     Topic::new(&server::unique(what)).expect("a good name")
 }
 
-pub(crate) async fn publish(bus: &EventBus, topic: &Topic, key: &str, numbers: std::ops::Range<usize>) {
-    let envelopes: Vec<_> = numbers.map(|n| Envelope::new(key, "Counted", &n).expect("valid")).collect();
+pub(crate) async fn publish(
+    bus: &EventBus,
+    topic: &Topic,
+    key: &str,
+    numbers: std::ops::Range<usize>,
+) {
+    let envelopes: Vec<_> =
+        numbers.map(|n| Envelope::new(key, "Counted", &n).expect("valid")).collect();
     for answer in bus.publish_envelopes(topic, &envelopes).await.expect("taken") {
         answer.expect("stored");
     }
@@ -39,7 +45,8 @@ pub(crate) async fn publish(bus: &EventBus, topic: &Topic, key: &str, numbers: s
 
 /// A bare client, for a look past the bus.
 pub(crate) async fn bare() -> jetstream::Context {
-    let client = async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
+    let client =
+        async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
     jetstream::new(client)
 }
 
@@ -66,7 +73,8 @@ pub(crate) async fn all_settled(topic: &Topic) -> Info {
 pub(crate) type Taken = Arc<Mutex<Vec<Message>>>;
 
 /// A handler that keeps what it gets, and counts it.
-pub(crate) fn collected() -> (Taken, Arc<Count>, impl Fn(Message) -> Ready<()> + Send + Sync + 'static) {
+pub(crate) fn collected()
+-> (Taken, Arc<Count>, impl Fn(Message) -> Ready<()> + Send + Sync + 'static) {
     let (taken, count) = (Taken::default(), Arc::new(Count::default()));
     let (into, counted) = (Arc::clone(&taken), Arc::clone(&count));
     let handler = move |message: Message| {

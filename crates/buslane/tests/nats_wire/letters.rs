@@ -18,7 +18,10 @@ async fn create_stream(topics: &[&Topic], max_message_size: i32) {
 /// Gives everything up at once.
 async fn give_up(bus: &EventBus, topic: &Topic, dead: &Topic) {
     let subscription = bus.subscription(topic).dead_letter(dead).retry(buslane::Retry::attempts(1));
-    subscription.envelopes(|_: Event| std::future::ready(Err::<(), _>("no"))).await.expect("subscribes");
+    subscription
+        .envelopes(|_: Event| std::future::ready(Err::<(), _>("no")))
+        .await
+        .expect("subscribes");
 }
 
 fn again(letter: &Message) -> Record {
@@ -30,8 +33,8 @@ fn again(letter: &Message) -> Record {
     }
 }
 
-/// A stream knows message ids whatever their subject: a letter that goes back to a topic of its own stream is no repetition
-/// of itself.
+/// A stream knows message ids whatever their subject: a letter that goes back to a topic of its own
+/// stream is no repetition of itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_letter_goes_back_within_its_own_stream() {
     let (bus, topic, dead) = (bus(config()).await, name("orders"), name("dead"));
@@ -39,7 +42,9 @@ async fn d6_a_letter_goes_back_within_its_own_stream() {
     let (letters, count, collect) = collected();
     bus.subscribe(&dead, collect).await.expect("subscribes");
     give_up(&bus, &topic, &dead).await;
-    bus.publish_envelope(&topic, &Envelope::new("a", "Counted", &1).expect("valid")).await.expect("stored");
+    bus.publish_envelope(&topic, &Envelope::new("a", "Counted", &1).expect("valid"))
+        .await
+        .expect("stored");
     for life in 1..4 {
         within(PATIENCE, "a letter", count.reached(life)).await;
         let letter = again(&letters.lock()[life - 1]);
@@ -50,7 +55,8 @@ async fn d6_a_letter_goes_back_within_its_own_stream() {
     bus.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// A stream that was deleted counts from 1 again: the same event at the same sequence is another message.
+/// A stream that was deleted counts from 1 again: the same event at the same sequence is another
+/// message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_stream_that_was_made_anew_leaves_new_letters() {
     let (topic, dead) = (name("orders"), name("dead"));
@@ -71,7 +77,8 @@ async fn d6_a_stream_that_was_made_anew_leaves_new_letters() {
     reader.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// What fits into its own stream and not into that of the dead letters leaves its lane, and the message behind it comes.
+/// What fits into its own stream and not into that of the dead letters leaves its lane, and the
+/// message behind it comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_message_at_the_limit_leaves_a_reduced_letter() {
     let (bus, topic, dead) = (bus(config()).await, name("orders"), name("dead"));
@@ -82,7 +89,11 @@ async fn d6_a_message_at_the_limit_leaves_a_reduced_letter() {
     give_up(&bus, &topic, &dead).await;
     // A server keeps no more than 64 KiB of headers, and these come near it.
     let long: buslane::Headers = [("long", &[b'h'; 60_000][..])].into_iter().collect();
-    let records = [Record::new(vec![b'x'; 100_000]), Record::new("torn").with_headers(long), Record::new("torn")];
+    let records = [
+        Record::new(vec![b'x'; 100_000]),
+        Record::new("torn").with_headers(long),
+        Record::new("torn"),
+    ];
     for record in records {
         bus.publish(&topic, record.with_key("k")).await.expect("stored");
     }
@@ -90,9 +101,14 @@ async fn d6_a_message_at_the_limit_leaves_a_reduced_letter() {
     let said: Vec<_> = letters
         .lock()
         .iter()
-        .map(|letter| letter.headers.get("X-Truncated").map(|said| String::from_utf8_lossy(said).into_owned()))
+        .map(|letter| {
+            letter.headers.get("X-Truncated").map(|said| String::from_utf8_lossy(said).into_owned())
+        })
         .collect();
-    assert_eq!(said, [Some("body 16384 of 100000".to_owned()), Some("headers 0 of 1".to_owned()), None]);
+    assert_eq!(
+        said,
+        [Some("body 16384 of 100000".to_owned()), Some("headers 0 of 1".to_owned()), None]
+    );
     assert_eq!(bus.pool_stats().blocked_lanes, 0);
     bus.shutdown(PATIENCE).await.expect("it reports");
 }

@@ -1,5 +1,8 @@
 //! A member that is stopped for longer than its lease, and goes on when another one has taken over.
-#![allow(clippy::print_stdout, reason = "lines on its output are how the member says what it has done")]
+#![allow(
+    clippy::print_stdout,
+    reason = "lines on its output are how the member says what it has done"
+)]
 
 use crate::kit::{PATIENCE, bus, config, name};
 use buslane::config::NatsPartitions;
@@ -27,9 +30,11 @@ fn one_partition() -> Config {
     config
 }
 
-/// Begins messages, which end when it is told to; says how many it has begun when it has no more of them.
+/// Begins messages, which end when it is told to; says how many it has begun when it has no more of
+/// them.
 async fn be_stopped(topic: &Topic) {
-    let (bus, begun, gate) = (bus(one_partition()).await, Arc::new(Count::default()), Arc::new(Gate::default()));
+    let (bus, begun, gate) =
+        (bus(one_partition()).await, Arc::new(Count::default()), Arc::new(Gate::default()));
     let (counts, waits) = (Arc::clone(&begun), Arc::clone(&gate));
     let handler = move |_: Event| {
         let (counts, waits) = (Arc::clone(&counts), Arc::clone(&waits));
@@ -83,8 +88,10 @@ impl Member {
     }
 
     fn signal(&self, signal: &str) {
-        let sent =
-            Command::new("sh").args(["-c", &format!("kill {signal} {}", self.0.id())]).status().expect("a shell");
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill {signal} {}", self.0.id())])
+            .status()
+            .expect("a shell");
         assert!(sent.success(), "{signal}");
     }
 }
@@ -98,7 +105,10 @@ impl Drop for Member {
 
 /// What it had begun may end; what was queued in it belongs to the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[allow(clippy::disallowed_methods, reason = "the member is this program again, told by its environment")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the member is this program again, told by its environment"
+)]
 async fn n5_a_member_that_was_stopped_begins_nothing_that_another_has() {
     if let Ok(topic) = std::env::var(MEMBER) {
         return be_stopped(&Topic::new(&topic).expect("a name")).await;
@@ -107,8 +117,9 @@ async fn n5_a_member_that_was_stopped_begins_nothing_that_another_has() {
     let mut member = Member::start(&topic);
     tokio::task::block_in_place(|| member.says(|line| (line == "ready").then_some(())));
     let (bus, handled) = (bus(one_partition()).await, Arc::new(Count::default()));
-    let envelopes: Vec<_> =
-        (0..KEYS * EACH).map(|n| Envelope::new(format!("k{}", n % KEYS), "Counted", &n).expect("valid")).collect();
+    let envelopes: Vec<_> = (0..KEYS * EACH)
+        .map(|n| Envelope::new(format!("k{}", n % KEYS), "Counted", &n).expect("valid"))
+        .collect();
     for answer in bus.publish_envelopes(&topic, &envelopes).await.expect("taken") {
         answer.expect("stored");
     }

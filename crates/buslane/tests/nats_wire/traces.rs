@@ -17,8 +17,12 @@ async fn o5_another_client_begins_a_trace_and_finds_it_again() {
     let handler = move |message: Message| {
         let (bus, to, done) = (publisher.clone(), to.clone(), done.clone());
         async move {
-            let expected = message.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
-            assert_eq!(trace::current().is_some(), expected.is_some_and(|(_, value)| value == PARENT.as_bytes()));
+            let expected =
+                message.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
+            assert_eq!(
+                trace::current().is_some(),
+                expected.is_some_and(|(_, value)| value == PARENT.as_bytes())
+            );
             let receipt = bus.publish(&to, message.payload).await.expect("published");
             done.send(receipt).await.expect("the test waits for it");
         }
@@ -29,9 +33,14 @@ async fn o5_another_client_begins_a_trace_and_finds_it_again() {
         let mut headers = HeaderMap::new();
         headers.insert("Traceparent", parent);
         headers.insert("Tracestate", STATE);
-        let sent = jetstream.publish_with_headers(topic.to_string(), headers, body.into()).await.expect("sent");
+        let sent = jetstream
+            .publish_with_headers(topic.to_string(), headers, body.into())
+            .await
+            .expect("sent");
         sent.await.expect("stored");
-        let receipt = within(PATIENCE, "the handler has published", receipts.recv()).await.expect("a receipt");
+        let receipt = within(PATIENCE, "the handler has published", receipts.recv())
+            .await
+            .expect("a receipt");
         let continued = jetstream.get_stream_no_info(next.as_str()).await.expect("a handle");
         let message = continued.get_raw_message(receipt.offset).await.expect("it is there");
         assert_eq!(message.payload, body);

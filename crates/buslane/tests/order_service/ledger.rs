@@ -22,7 +22,8 @@ struct Line {
 
 pub(crate) struct Ledger(Vec<Line>);
 
-const HEADER: &str = "topic,partition,offset,aggregate_id,seq,attempt,outcome,start_ns,end_ns,process_id";
+const HEADER: &str =
+    "topic,partition,offset,aggregate_id,seq,attempt,outcome,start_ns,end_ns,process_id";
 /// Attempts that an envelope gets.
 const ATTEMPTS: u32 = 5;
 
@@ -33,8 +34,9 @@ impl Ledger {
         Self(reader.deserialize().map(Result::unwrap).collect())
     }
 
-    /// Lines stand in the order of their ends; an aggregate is handled by one handler at a time, whatever the topic;
-    /// in each topic its messages come in order, each tried until it is done or given up, and done once.
+    /// Lines stand in the order of their ends; an aggregate is handled by one handler at a time,
+    /// whatever the topic; in each topic its messages come in order, each tried until it is done or
+    /// given up, and done once.
     pub(crate) fn check(&self) {
         let mut last_end = 0;
         let mut last_of_aggregate: HashMap<&str, &Line> = HashMap::new();
@@ -87,17 +89,27 @@ impl Ledger {
 
 /// Whether `line` may come after `before`, both of one aggregate in one topic.
 fn follows(before: &Line, line: &Line) {
-    assert_eq!(before.partition, line.partition, "an aggregate has one partition: {before:?} {line:?}");
+    assert_eq!(
+        before.partition, line.partition,
+        "an aggregate has one partition: {before:?} {line:?}"
+    );
     if before.seq == line.seq {
         assert_ne!(before.outcome, "done", "tried after it was done: {line:?}");
-        assert_eq!((before.offset, before.attempt + 1), (line.offset, line.attempt), "{before:?} {line:?}");
+        assert_eq!(
+            (before.offset, before.attempt + 1),
+            (line.offset, line.attempt),
+            "{before:?} {line:?}"
+        );
         return;
     }
     assert_eq!(before.seq + 1, line.seq, "order: {before:?} {line:?}");
     assert!(before.offset < line.offset, "order of offsets: {before:?} {line:?}");
     assert_eq!(line.attempt, 1, "{line:?}");
     let is_regular = before.topic == "cache.invalidate";
-    let is_over = before.outcome == "done" || before.outcome == "rejected" || before.attempt == ATTEMPTS || is_regular;
+    let is_over = before.outcome == "done"
+        || before.outcome == "rejected"
+        || before.attempt == ATTEMPTS
+        || is_regular;
     // Behind a dead letter a message has one attempt, so poison behind poison is over after it.
     assert!(is_over || before.attempt == 1, "given up too early: {before:?} {line:?}");
 }

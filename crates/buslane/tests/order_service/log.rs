@@ -1,4 +1,5 @@
-//! Logs to replay: the recorded one where it is at hand, else one that is made up with the same columns.
+//! Logs to replay: the recorded one where it is at hand, else one that is made up with the same
+//! columns.
 
 use super::program::file;
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
@@ -15,12 +16,14 @@ pub(crate) const EVENTS: u64 = 600;
 /// Time from its first to its last event.
 pub(crate) const SECONDS: f64 = 29.95;
 
-/// The log that the variable `BUSLANE_REPLAY_LOG` names, or the one beside the repository, or a made-up one.
+/// The log that the variable `BUSLANE_REPLAY_LOG` names, or the one beside the repository, or a
+/// made-up one.
 pub(crate) fn recorded() -> PathBuf {
     if let Some(named) = std::env::var_os("BUSLANE_REPLAY_LOG") {
         return named.into();
     }
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/incidents-2013.csv.gz");
+    let beside =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/incidents-2013.csv.gz");
     if beside.exists() { beside } else { gzip("instead.csv.gz") }
 }
 

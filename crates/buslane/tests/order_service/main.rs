@@ -1,8 +1,14 @@
-//! The example `order_service`, started as a reader starts it: both pools, a recorded log, bad input, signals.
+//! The example `order_service`, started as a reader starts it: both pools, a recorded log, bad
+//! input, signals.
 //!
-//! `cargo test` builds the example beside these tests; after `cargo test --test order_service` alone it may be an old one.
+//! `cargo test` builds the example beside these tests; after `cargo test --test order_service`
+//! alone it may be an old one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may unwrap as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may unwrap as tests do"
+)]
 
 #[cfg(all(unix, feature = "http"))]
 mod http;
@@ -58,14 +64,20 @@ fn good(name: &str, pool: (&str, &str), arguments: &[&str]) -> (Value, Ledger) {
     (report, ledger)
 }
 
-/// Most of the messages wait, the rest is published while they are drained in recovery mode; which is left.
+/// Most of the messages wait, the rest is published while they are drained in recovery mode; which
+/// is left.
 #[test]
 fn l3_a_service_that_starts_behind_catches_up_with_either_pool() {
-    let arguments = ["--events", "9091", "--aggregates", "300", "--handler-ms", "1", "--backlog", "8000"];
+    let arguments =
+        ["--events", "9091", "--aggregates", "300", "--handler-ms", "1", "--backlog", "8000"];
     for (pool, name) in POOLS {
         let (report, _) = good(&format!("l3-{name}"), pool, &arguments);
         assert_eq!((&report["published"], &report["dead_lettered"]), (&10_000.into(), &20.into()));
-        assert_eq!((&report["recovery"]["entered"], &report["recovery"]["left"]), (&1.into(), &1.into()), "{report}");
+        assert_eq!(
+            (&report["recovery"]["entered"], &report["recovery"]["left"]),
+            (&1.into(), &1.into()),
+            "{report}"
+        );
     }
 }
 
@@ -81,8 +93,14 @@ fn t2_ten_thousand_messages_over_five_topics_with_either_pool() {
         let mut expected = REPORT_KEYS.to_vec();
         expected.sort_unstable();
         assert_eq!(keys, expected);
-        assert_eq!(report["latency_ms"].as_object().unwrap().keys().collect::<Vec<_>>(), ["p50", "p99", "p999"]);
-        assert_eq!((report["backend"].as_str(), report["pool"].as_str()), (Some("memory"), Some(name)));
+        assert_eq!(
+            report["latency_ms"].as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["p50", "p99", "p999"]
+        );
+        assert_eq!(
+            (report["backend"].as_str(), report["pool"].as_str()),
+            (Some("memory"), Some(name))
+        );
         assert_eq!(report["published"], 10_000);
         assert_eq!(report["dead_lettered"], 20);
         // Of the regular messages one panics, and that is final.
@@ -97,7 +115,8 @@ fn t2_ten_thousand_messages_over_five_topics_with_either_pool() {
 #[test]
 fn p7_a_panic_of_a_regular_message_restarts_an_actor_and_that_of_an_envelope_does_not() {
     for (pool, name) in POOLS {
-        let arguments = ["--events", "1000", "--handler-ms", "0", "--poison", "0", "--fail-once", "0"];
+        let arguments =
+            ["--events", "1000", "--handler-ms", "0", "--poison", "0", "--fail-once", "0"];
         let (report, ledger) = good(&format!("p7-{name}"), pool, &arguments);
         assert_eq!(ledger.count("panicked"), 2);
         assert_eq!(report["handled"], 1_099);
@@ -107,7 +126,8 @@ fn p7_a_panic_of_a_regular_message_restarts_an_actor_and_that_of_an_envelope_doe
 
 #[test]
 fn d4_poison_becomes_dead_letters_and_a_rejection_is_not_tried_again() {
-    let arguments = ["--events", "1000", "--aggregates", "100", "--handler-ms", "0", "--poison", "8"];
+    let arguments =
+        ["--events", "1000", "--aggregates", "100", "--handler-ms", "0", "--poison", "8"];
     let (report, ledger) = good("d4", KEYED, &arguments);
     assert_eq!(report["dead_lettered"], 8);
     // One in four is rejected.
@@ -116,14 +136,16 @@ fn d4_poison_becomes_dead_letters_and_a_rejection_is_not_tried_again() {
 
 #[test]
 fn without_faults_nothing_fails() {
-    let (report, ledger) = good("calm", ACTOR, &["--events", "1000", "--handler-ms", "0", "--no-faults"]);
+    let (report, ledger) =
+        good("calm", ACTOR, &["--events", "1000", "--handler-ms", "0", "--no-faults"]);
     assert_eq!((&report["handled"], &report["failed_attempts"]), (&1_100.into(), &0.into()));
     assert_eq!(ledger.count("done"), 1_100);
 }
 
 #[test]
 fn the_smallest_run() {
-    let arguments = ["--events", "1", "--aggregates", "1", "--topics", "1", "--in-flight", "1", "--no-faults"];
+    let arguments =
+        ["--events", "1", "--aggregates", "1", "--topics", "1", "--in-flight", "1", "--no-faults"];
     let (report, _) = good("smallest", KEYED, &arguments);
     assert_eq!(report["published"], 1);
 }
@@ -148,9 +170,10 @@ fn t2_replay_keeps_every_case_in_order() {
 
 #[test]
 fn replay_takes_plain_text_and_gzip_and_faults_where_they_are_asked_for() {
-    for (name, log) in
-        [("plain", log::plain("made-up-log.csv", &log::text())), ("gzip", log::gzip("made-up-log.csv.gz"))]
-    {
+    for (name, log) in [
+        ("plain", log::plain("made-up-log.csv", &log::text())),
+        ("gzip", log::gzip("made-up-log.csv.gz")),
+    ] {
         let faults = ["--fail-once", "10", "--poison", "4", "--topics", "3", "--handler-ms", "0"];
         let arguments = [&["--replay", log.to_str().unwrap()], &faults[..]].concat();
         let (report, ledger) = good(name, KEYED, &arguments);
@@ -176,7 +199,8 @@ fn replay_at_a_multiple_of_the_recorded_speed() {
 fn replay_at_a_rate() {
     let log = log::plain("rated-log.csv", &log::text());
     let rate = log::EVENTS as f64;
-    let arguments = ["--replay", log.to_str().unwrap(), "--handler-ms", "0", "--rate", &rate.to_string()];
+    let arguments =
+        ["--replay", log.to_str().unwrap(), "--handler-ms", "0", "--rate", &rate.to_string()];
     let start = std::time::Instant::now();
     let (report, _) = good("rated", KEYED, &arguments);
     let seconds = start.elapsed().as_secs_f64();
@@ -187,12 +211,21 @@ fn replay_at_a_rate() {
 
 #[test]
 fn without_a_terminal_there_are_plain_lines() {
-    let run = Program::new("lines", &["--events", "100", "--fail-once", "0", "--poison", "1"]).run();
+    let run =
+        Program::new("lines", &["--events", "100", "--fail-once", "0", "--poison", "1"]).run();
     assert_eq!(run.code, Some(0), "{run}");
     // The last envelope's retries alone take longer than a second.
     assert!(run.err.contains("of 110 messages") && run.err.contains("keyed pool"), "{run}");
     assert!(!run.err.contains('\u{1b}') && !run.out.contains('\u{1b}'), "{run}");
-    for row in ["published", "handled", "dead-lettered", "order violations", "lost", "duplicates", "throughput"] {
+    for row in [
+        "published",
+        "handled",
+        "dead-lettered",
+        "order violations",
+        "lost",
+        "duplicates",
+        "throughput",
+    ] {
         assert!(run.out.contains(row), "{row}\n{run}");
     }
 }

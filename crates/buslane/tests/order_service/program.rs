@@ -21,8 +21,13 @@ pub(crate) fn file(name: &str) -> PathBuf {
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
-    let example = profile.join("examples").join(format!("order_service{}", std::env::consts::EXE_SUFFIX));
-    assert!(example.exists(), "{} is missing: cargo build --example order_service", example.display());
+    let example =
+        profile.join("examples").join(format!("order_service{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        example.exists(),
+        "{} is missing: cargo build --example order_service",
+        example.display()
+    );
     example
 }
 
@@ -90,7 +95,8 @@ impl Running {
 
     #[cfg(unix)]
     pub(crate) fn interrupt(&self) {
-        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 }

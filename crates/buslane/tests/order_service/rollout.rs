@@ -1,4 +1,5 @@
-//! A rollout in fast motion: it goes to its end, or an ill actor side makes the guard roll back. SPEC: S3, S4, S5
+//! A rollout in fast motion: it goes to its end, or an ill actor side makes the guard roll back.
+//! SPEC: S3, S4, S5
 
 use super::{Ledger, file, program::Program};
 use serde_json::Value;
@@ -20,7 +21,12 @@ fn run(name: &str, arguments: &[&str]) -> (Value, Ledger) {
 }
 
 fn percentages(rollout: &Value) -> Vec<u64> {
-    rollout["stages"].as_array().unwrap().iter().map(|stage| stage["percent"].as_u64().unwrap()).collect()
+    rollout["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["percent"].as_u64().unwrap())
+        .collect()
 }
 
 #[test]
@@ -41,9 +47,16 @@ fn rolls_back(illness: &str, from: u64, trigger: &str) -> Value {
     assert_eq!(percentages(rollout), stages, "{rollout}");
     assert_eq!(rollout["rollbacks"].as_array().unwrap().len(), 1, "{rollout}");
     let back = &rollout["rollbacks"][0];
-    assert_eq!((back["breach"]["trigger"].as_str(), back["percent"].as_u64()), (Some(trigger), Some(from)), "{back}");
+    assert_eq!(
+        (back["breach"]["trigger"].as_str(), back["percent"].as_u64()),
+        (Some(trigger), Some(from)),
+        "{back}"
+    );
     assert!(back["breach"]["actor"].as_f64() > back["breach"]["limit"].as_f64(), "{back}");
-    assert!(rollout["keys_touched"].as_u64() > Some(0) && rollout["seconds_to_settle"].is_number(), "{rollout}");
+    assert!(
+        rollout["keys_touched"].as_u64() > Some(0) && rollout["seconds_to_settle"].is_number(),
+        "{rollout}"
+    );
     assert_eq!(report["pool"], "keyed");
     back["breach"].clone()
 }
@@ -61,7 +74,8 @@ fn s5_actors_that_restart_are_rolled_back() {
 #[test]
 fn s5_actors_that_fail_are_rolled_back() {
     let breach = rolls_back("errors", 10, "errors");
-    // One of ten envelopes, among regular messages that do not fail: the dead letter behind it is no second failure.
+    // One of ten envelopes, among regular messages that do not fail: the dead letter behind it is
+    // no second failure.
     let share = breach["actor"].as_f64().unwrap();
     assert!((0.05..0.13).contains(&share), "{breach}");
 }
@@ -78,18 +92,23 @@ fn s5_a_story_that_did_not_happen_is_not_a_success() {
     std::fs::write(&config, "rollout: { guard: false }\n").unwrap();
     let arguments = ["--rollout", "10", "--inject", "slow@10", "--events", "10000", "--report"];
     let report = file("unguarded.json");
-    let program = Program::new("unguarded", &[&arguments[..], &[report.to_str().unwrap()]].concat());
+    let program =
+        Program::new("unguarded", &[&arguments[..], &[report.to_str().unwrap()]].concat());
     let run = program.env(("BUSLANE_CONFIG", config.to_str().unwrap())).run();
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.out.contains("no roll-back, although there was slow:300@10"), "{run}");
     let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
-    assert_eq!((&report["lost"], report["rollout"]["problems"].as_array().unwrap().len()), (&0.into(), 1));
+    assert_eq!(
+        (&report["lost"], report["rollout"]["problems"].as_array().unwrap().len()),
+        (&0.into(), 1)
+    );
 }
 
 #[test]
 fn a_rate_is_kept() {
     let start = std::time::Instant::now();
-    let (report, _) = super::good("rate", super::KEYED, &["--events", "1000", "--rate", "550", "--no-faults"]);
+    let (report, _) =
+        super::good("rate", super::KEYED, &["--events", "1000", "--rate", "550", "--no-faults"]);
     // 1,100 messages; the last batch is due a little before the end of the second second.
     assert_eq!(report["published"], 1_100);
     assert!(start.elapsed().as_secs_f64() > 1.9, "{:?}", start.elapsed());

@@ -45,7 +45,11 @@ fn no_op_handlers(bench: &mut Bench<'_>, messages: u64) {
             let beside_peer = turns.iter().map(|(ours, _, peer)| (ours.get("rate"), peer.as_ref()));
             bench.judge_peer(&name, Target::RatioAtLeast(1.0), beside_peer, "rate");
             if reader == "raw" {
-                bench.figures.judge(&format!("{group}: CPU us a message"), Target::ValueAtMost(1.5), &judged("cpu_us"));
+                bench.figures.judge(
+                    &format!("{group}: CPU us a message"),
+                    Target::ValueAtMost(1.5),
+                    &judged("cpu_us"),
+                );
                 bench.figures.judge(
                     &format!("{group}: peak resident MB"),
                     Target::ValueAtMost(80.0),
@@ -56,7 +60,8 @@ fn no_op_handlers(bench: &mut Bench<'_>, messages: u64) {
     }
 }
 
-/// The limit is what the workers can do, or the hottest key: its messages are handled one after the other.
+/// The limit is what the workers can do, or the hottest key: its messages are handled one after the
+/// other.
 fn waiting_handlers(bench: &mut Bench<'_>) {
     let w2 = Load { messages: 200_000, keys: 1_000, partitions: 4 };
     let w4 = Load { messages: 20_000, keys: 1_000, partitions: 8 };
@@ -67,8 +72,11 @@ fn waiting_handlers(bench: &mut Bench<'_>) {
             continue;
         }
         let topic = bench.filled(load);
-        let what =
-            format!("--reader waiting --wait-ms {wait_ms} --topic {} --messages {}", topic.name(), load.messages);
+        let what = format!(
+            "--reader waiting --wait-ms {wait_ms} --topic {} --messages {}",
+            topic.name(),
+            load.messages
+        );
         for pool in POOLS {
             for &(workers, least) in cases {
                 let name = format!("{group} {pool}: messages a second, {workers} workers");
@@ -82,8 +90,10 @@ fn waiting_handlers(bench: &mut Bench<'_>) {
                 });
                 let rate = |ours: &Measured| ours.get("rate");
                 let bound = (load.messages as f64 / load.hottest() as f64).min(f64::from(workers));
-                let pairs: Vec<(f64, f64)> =
-                    turns.iter().map(|(ours, _)| (rate(ours), bound / ours.get("handler_s"))).collect();
+                let pairs: Vec<(f64, f64)> = turns
+                    .iter()
+                    .map(|(ours, _)| (rate(ours), bound / ours.get("handler_s")))
+                    .collect();
                 bench.figures.judge(&name, Target::RatioAtLeast(least), &pairs);
                 let beside_peer = turns.iter().map(|(ours, peer)| (rate(ours), peer.as_ref()));
                 bench.judge_peer(&name, Target::RatioAtLeast(1.0), beside_peer, "rate");
@@ -113,11 +123,15 @@ fn stuck_key(bench: &mut Bench<'_>, messages: u64) {
     for pool in POOLS {
         let name = format!("stuck key {pool}: peak resident MB");
         let side = |reader, messages| {
-            let what = format!("--reader {reader} --stuck {key} --topic {} --messages {messages}", topic.name());
+            let what = format!(
+                "--reader {reader} --stuck {key} --topic {} --messages {messages}",
+                topic.name()
+            );
             bench.measure(&format!("read --pool {pool} {what}")).get("rss_mb")
         };
         if bench.figures.wants(&name) {
-            let turns = bench.in_turns(&name, || (side("stuck", messages - its), side("raw", messages)));
+            let turns =
+                bench.in_turns(&name, || (side("stuck", messages - its), side("raw", messages)));
             bench.figures.judge(&name, Target::ValueAtMost(100.0), &turns);
         }
     }

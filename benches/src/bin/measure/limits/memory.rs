@@ -1,8 +1,8 @@
 //! Lanes, pools and the bus on the embedded broker.
 
 use buslane_benches::{
-    Body, BusLoad, Cost, Figures, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, Target, WaitingLoad, actor_pool,
-    handler_alone, keyed_pool, noop, two_threads, waiting,
+    Body, BusLoad, Cost, Figures, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, Target,
+    WaitingLoad, actor_pool, handler_alone, keyed_pool, noop, two_threads, waiting,
 };
 use buslane_core::{Envelope, Kind, Record};
 use buslane_keyed::Mode;
@@ -42,14 +42,26 @@ pub(super) fn measure(chosen: Vec<String>) -> bool {
 /// The limit of raw messages is the pool alone, that of envelopes the codec alone on two threads.
 fn whole_bus(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bool) {
     let load = |body| BusLoad { messages: 1_000_000, keys: 1_000, body };
-    figures.figure(TURNS, &format!("{pool} bus: raw messages a second"), Target::ValueAtLeast(3e6), || {
-        let alone = PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
-        let make: &MakePool = if actors { &actor_pool } else { &keyed_pool };
-        (load(Body::Raw).run(runtime, actors).rate(), alone.run(runtime, make, Mode::Exclusive).rate())
-    });
-    figures.figure(TURNS, &format!("{pool} bus: envelopes a second"), Target::ValueAtLeast(1.5e6), || {
-        (load(Body::Envelope).run(runtime, actors).rate(), 2.0 * codec_alone(200_000).rate())
-    });
+    figures.figure(
+        TURNS,
+        &format!("{pool} bus: raw messages a second"),
+        Target::ValueAtLeast(3e6),
+        || {
+            let alone =
+                PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
+            let make: &MakePool = if actors { &actor_pool } else { &keyed_pool };
+            (
+                load(Body::Raw).run(runtime, actors).rate(),
+                alone.run(runtime, make, Mode::Exclusive).rate(),
+            )
+        },
+    );
+    figures.figure(
+        TURNS,
+        &format!("{pool} bus: envelopes a second"),
+        Target::ValueAtLeast(1.5e6),
+        || (load(Body::Envelope).run(runtime, actors).rate(), 2.0 * codec_alone(200_000).rate()),
+    );
 }
 
 /// Turns of two sides that differ by less than the machine's noise.
@@ -75,8 +87,8 @@ fn recorded_bus(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bo
     }
 }
 
-/// The limit is the same load with recovery mode off. They differ by less than the machine's noise, so each begins every
-/// other turn.
+/// The limit is the same load with recovery mode off. They differ by less than the machine's noise,
+/// so each begins every other turn.
 fn recovery(figures: &mut Figures, runtime: &Runtime, pool: &str, actors: bool, keys: u64) {
     let load = WaitingLoad { messages: 1_000_000, keys };
     let mut on_first = false;
@@ -108,23 +120,34 @@ fn codec_alone(messages: u64) -> Cost {
 fn lanes(figures: &mut Figures, runtime: &Runtime) {
     for (name, keys) in [("1,000 keys", 1_000), ("1,000,000 keys", 1_000_000)] {
         let load = LaneLoad { messages: 2_000_000, keys, batch: 256, mode: Mode::Exclusive };
-        figures.figure(TURNS, &format!("lanes: CPU us a message, {name}"), Target::ValueAtMost(0.2), || {
-            (load.run(runtime).cpu_us(), load.run_map_of_queues().cpu_us())
-        });
+        figures.figure(
+            TURNS,
+            &format!("lanes: CPU us a message, {name}"),
+            Target::ValueAtMost(0.2),
+            || (load.run(runtime).cpu_us(), load.run_map_of_queues().cpu_us()),
+        );
     }
 }
 
 /// The limit is a bare bounded channel for each of 256 tasks.
 fn hops(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
     let load = PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
-    for (name, mode, most) in [("exclusive lanes", Mode::Exclusive, 2.0), ("fixed slots", Mode::Fixed(256), 1.2)] {
+    for (name, mode, most) in
+        [("exclusive lanes", Mode::Exclusive, 2.0), ("fixed slots", Mode::Fixed(256), 1.2)]
+    {
         type Measure = fn(&Cost) -> f64;
-        let measures: [(&str, Measure); 2] = [("CPU us", Cost::cpu_us), ("time in us", |cost| 1e6 / cost.rate())];
+        let measures: [(&str, Measure); 2] =
+            [("CPU us", Cost::cpu_us), ("time in us", |cost| 1e6 / cost.rate())];
         for (what, measure) in measures {
-            figures.figure(TURNS, &format!("{pool} pool: {what} a job, {name}"), Target::RatioAtMost(most), || {
-                let channels = load.run_channels(runtime);
-                (measure(&load.run(runtime, make, mode)), measure(&channels))
-            });
+            figures.figure(
+                TURNS,
+                &format!("{pool} pool: {what} a job, {name}"),
+                Target::RatioAtMost(most),
+                || {
+                    let channels = load.run_channels(runtime);
+                    (measure(&load.run(runtime, make, mode)), measure(&channels))
+                },
+            );
         }
     }
 }
@@ -132,19 +155,27 @@ fn hops(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
 /// The limit is the handler alone in a loop, on the jobs of one thread.
 fn hot_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
     let load = PoolLoad { messages: 1_000_000, keys: Keys::InTurn(1), batch: 256, seed: 1 };
-    figures.figure(TURNS, &format!("{pool} pool: jobs a second, one hot key"), Target::ValueAtLeast(3e6), || {
-        (load.run(runtime, make, Mode::Exclusive).rate(), handler_alone(load.messages).rate())
-    });
+    figures.figure(
+        TURNS,
+        &format!("{pool} pool: jobs a second, one hot key"),
+        Target::ValueAtLeast(3e6),
+        || (load.run(runtime, make, Mode::Exclusive).rate(), handler_alone(load.messages).rate()),
+    );
 }
 
 /// The limit is 256 workers / the time that handlers were measured to take.
 fn waiting_handlers(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
     let load = PoolLoad { messages: 100_000, keys: Keys::InTurn(1_000), batch: 256, seed: 1 };
-    figures.figure(TURNS, &format!("{pool} pool: jobs a second, 5 ms handlers"), Target::RatioAtLeast(0.95), || {
-        let (handler, clock) = waiting(Duration::from_millis(5));
-        let rate = load.run_with(runtime, make, Mode::Exclusive, Some(handler)).rate();
-        (rate, 256.0 / clock.mean().as_secs_f64())
-    });
+    figures.figure(
+        TURNS,
+        &format!("{pool} pool: jobs a second, 5 ms handlers"),
+        Target::RatioAtLeast(0.95),
+        || {
+            let (handler, clock) = waiting(Duration::from_millis(5));
+            let rate = load.run_with(runtime, make, Mode::Exclusive, Some(handler)).rate();
+            (rate, 256.0 / clock.mean().as_secs_f64())
+        },
+    );
 }
 
 /// The limit is the same load without the slow key.
@@ -164,7 +195,9 @@ fn slow_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePoo
             make(Mode::Exclusive)
         };
         let run = Arc::clone(&pool);
-        let mut times = runtime.block_on(runtime.spawn(async move { load.run(&*run).await })).expect("the load ends");
+        let mut times = runtime
+            .block_on(runtime.spawn(async move { load.run(&*run).await }))
+            .expect("the load ends");
         runtime.block_on(async { pool.stop(Duration::ZERO).await });
         times.sort_unstable();
         Duration::from_nanos(times[times.len() * 99 / 100]).as_secs_f64() * 1e6

@@ -20,8 +20,8 @@ pub(super) fn measure(bench: &mut Bench<'_>, messages: u64) {
     }
 }
 
-/// A handler that does nothing, and one that waits 2 ms, on the same topic. The limit is a loop that pulls with the bare
-/// client and acknowledges; of the second also what the workers can do.
+/// A handler that does nothing, and one that waits 2 ms, on the same topic. The limit is a loop
+/// that pulls with the bare client and acknowledges; of the second also what the workers can do.
 fn fast_handlers(bench: &mut Bench<'_>, messages: u64) {
     if !bench.figures.wants_some_of("W1") && !bench.figures.wants_some_of("W2") {
         return;
@@ -33,9 +33,13 @@ fn fast_handlers(bench: &mut Bench<'_>, messages: u64) {
         let name = format!("W1 {pool}: messages a second");
         if bench.figures.wants(&name) {
             let turns = bench.in_turns(&name, || {
-                (bench.measure(&format!("{side} --reader parsed")), bench.measure(&format!("poll {what}")))
+                (
+                    bench.measure(&format!("{side} --reader parsed")),
+                    bench.measure(&format!("poll {what}")),
+                )
             });
-            let rates: Vec<_> = turns.iter().map(|(ours, bare)| (ours.get("rate"), bare.get("rate"))).collect();
+            let rates: Vec<_> =
+                turns.iter().map(|(ours, bare)| (ours.get("rate"), bare.get("rate"))).collect();
             bench.figures.judge(&name, Target::RatioAtLeast(0.9), &rates);
         }
         let name = format!("W2 {pool}: messages a second, {WORKERS} workers");
@@ -60,11 +64,16 @@ fn slow_handlers(bench: &mut Bench<'_>) {
     for pool in POOLS {
         let name = format!("W4 {pool}: messages a second, {workers} workers");
         if bench.figures.wants(&name) {
-            let side = format!("read --pool {pool} --workers {workers} --reader waiting --wait-ms 100");
+            let side =
+                format!("read --pool {pool} --workers {workers} --reader waiting --wait-ms 100");
             let bound = (load.messages as f64 / load.hottest() as f64).min(f64::from(workers));
             let judged = |ours: Measured| (ours.get("rate"), bound / ours.get("handler_s"));
             let turns = bench.in_turns(&name, || {
-                judged(bench.measure(&format!("{side} --topic {} --messages {}", topic.name(), load.messages)))
+                judged(bench.measure(&format!(
+                    "{side} --topic {} --messages {}",
+                    topic.name(),
+                    load.messages
+                )))
             });
             bench.figures.judge(&name, Target::RatioAtLeast(0.97), &turns);
         }

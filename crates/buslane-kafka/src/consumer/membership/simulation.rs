@@ -1,4 +1,5 @@
-//! Two members, one partition and a group that remembers what was committed: random histories without a broker.
+//! Two members, one partition and a group that remembers what was committed: random histories
+//! without a broker.
 
 use super::{Arrival, CommitRules, Membership, Place};
 use buslane_core::Topic;
@@ -76,7 +77,12 @@ fn place() -> Place {
 
 impl Group {
     fn new() -> Self {
-        Self { members: [Member::new(), Member::new()], committed: None, done: BTreeMap::new(), is_rough: false }
+        Self {
+            members: [Member::new(), Member::new()],
+            committed: None,
+            done: BTreeMap::new(),
+            is_rough: false,
+        }
     }
 
     fn run(&mut self, step: Step) {
@@ -86,7 +92,8 @@ impl Group {
             Step::Done(who, which) => self.end(who, which, true),
             Step::Back(who, which) => self.end(who, which, false),
             Step::Commit(who, taken) => {
-                let commits = self.members[who].machine.due(Instant::now() + Duration::from_secs(3_600));
+                let commits =
+                    self.members[who].machine.due(Instant::now() + Duration::from_secs(3_600));
                 self.answer(who, commits, taken);
             }
             Step::Revoke(who, patient) => self.revoke(who, patient),
@@ -109,8 +116,9 @@ impl Group {
         }
         let committed = self.committed.clone();
         let member = &mut self.members[who];
-        let assigned =
-            member.machine.assign(place(), committed.as_ref().map(|(offset, metadata)| (*offset, &**metadata)));
+        let assigned = member
+            .machine
+            .assign(place(), committed.as_ref().map(|(offset, metadata)| (*offset, &**metadata)));
         assert!(assigned.unreadable.is_none(), "our own metadata: {committed:?}");
         member.has = Some(assigned.generation);
         member.position = assigned.from.unwrap_or(0);
@@ -128,8 +136,12 @@ impl Group {
                 Arrival::Wait => return,
                 Arrival::Skip => {}
                 Arrival::Run => {
-                    // R4: what a handler has is not handed out beside it, unless its owner could not wait.
-                    let elsewhere = self.members.iter().any(|other| other.running.iter().any(|(_, at)| *at == offset));
+                    // R4: what a handler has is not handed out beside it, unless its owner could
+                    // not wait.
+                    let elsewhere = self
+                        .members
+                        .iter()
+                        .any(|other| other.running.iter().any(|(_, at)| *at == offset));
                     assert!(!elsewhere || self.is_rough, "{offset} runs twice");
                     self.members[who].running.insert((generation, offset));
                 }
@@ -171,19 +183,27 @@ impl Group {
 
     /// A commit names nothing that nobody has done.
     fn check(&self, offset: u64, metadata: &str) {
-        assert!(self.committed.as_ref().is_none_or(|(before, _)| *before <= offset || self.is_rough), "it went back");
+        assert!(
+            self.committed.as_ref().is_none_or(|(before, _)| *before <= offset || self.is_rough),
+            "it went back"
+        );
         let undone = (0..offset).find(|offset| !self.done.contains_key(offset));
         assert_eq!(undone, None, "committed at {offset}");
         let map = decode(metadata, offset, Limits::default().span).expect("our own metadata");
         for offset in offset..END {
-            assert!(!map.contains(offset) || self.done.contains_key(&offset), "{offset} is named as done");
+            assert!(
+                !map.contains(offset) || self.done.contains_key(&offset),
+                "{offset} is named as done"
+            );
         }
     }
 
     fn revoke(&mut self, who: usize, patient: bool) {
         let Some(generation) = self.members[who].has else { return };
         if patient {
-            while let Some(at) = self.members[who].running.iter().position(|(of, _)| *of == generation) {
+            while let Some(at) =
+                self.members[who].running.iter().position(|(of, _)| *of == generation)
+            {
                 self.end(who, at, true);
             }
             assert!(self.members[who].machine.is_drained(&[generation]));
@@ -222,8 +242,8 @@ impl Group {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// SPEC K2, K3: whatever happens, nothing is lost and no commit names what is not done; without a crash, a loss and a
-    /// straggler each message is done once.
+    /// SPEC K2, K3: whatever happens, nothing is lost and no commit names what is not done; without
+    /// a crash, a loss and a straggler each message is done once.
     #[test]
     fn k3_histories_of_a_group_lose_nothing(steps in prop::collection::vec(step(), 1..120)) {
         let mut group = Group::new();

@@ -23,13 +23,18 @@ impl Owner {
         for Commit { place, offer, .. } in commits {
             let mut element = list.add_partition(&place.topic, partition_number(place));
             element.set_metadata(&offer.metadata);
-            if let Err(error) = element.set_offset(Offset::Offset(i64::try_from(offer.offset).unwrap_or(i64::MAX))) {
+            if let Err(error) =
+                element.set_offset(Offset::Offset(i64::try_from(offer.offset).unwrap_or(i64::MAX)))
+            {
                 warn!(%error, offset = offer.offset, "offset cannot be committed");
             }
             left_out += offer.left_out;
         }
         if left_out > 0 {
-            info!(messages = left_out, "settled messages do not fit in the commit, a restart may run them again");
+            info!(
+                messages = left_out,
+                "settled messages do not fit in the commit, a restart may run them again"
+            );
         }
         let sent = match &self.commits {
             Some(queue) => queue.send(client, &list),
@@ -49,15 +54,19 @@ impl Owner {
         if !self.membership.is_committing() {
             return;
         }
-        let Some(CommitAnswer { error, partitions }) = self.commits.as_ref().and_then(|queue| queue.answer(patience))
+        let Some(CommitAnswer { error, partitions }) =
+            self.commits.as_ref().and_then(|queue| queue.answer(patience))
         else {
             return;
         };
         self.commit_sent = None;
         self.heard_of_commit(error, &partitions);
-        let refused: HashMap<(String, i32), RDKafkaErrorCode> =
-            partitions.into_iter().filter_map(|(topic, partition, error)| Some(((topic, partition), error?))).collect();
-        let too_large = refused.values().any(|error| *error == RDKafkaErrorCode::OffsetMetadataTooLarge);
+        let refused: HashMap<(String, i32), RDKafkaErrorCode> = partitions
+            .into_iter()
+            .filter_map(|(topic, partition, error)| Some(((topic, partition), error?)))
+            .collect();
+        let too_large =
+            refused.values().any(|error| *error == RDKafkaErrorCode::OffsetMetadataTooLarge);
         if too_large {
             let limit = self.membership.halve_metadata();
             warn!(limit, "the broker takes less metadata than it was sent");
@@ -66,8 +75,9 @@ impl Owner {
             info!(%error, "commit refused, it is tried again");
         }
         let everything = error.is_some() && refused.is_empty();
-        self.membership
-            .answered(|place| everything || refused.contains_key(&(place.topic.to_string(), partition_number(place))));
+        self.membership.answered(|place| {
+            everything || refused.contains_key(&(place.topic.to_string(), partition_number(place)))
+        });
         for (generation, reading) in &mut self.readings {
             let last = reading.staged.last().map(|message| message.offset);
             if let (Some(last), Some(low)) = (last, self.membership.committed(*generation))
@@ -79,10 +89,17 @@ impl Owner {
     }
 
     /// Notes for whoever asks what the broker refuses, and what it takes.
-    fn heard_of_commit(&self, error: Option<RDKafkaErrorCode>, partitions: &[(String, i32, Option<RDKafkaErrorCode>)]) {
+    fn heard_of_commit(
+        &self,
+        error: Option<RDKafkaErrorCode>,
+        partitions: &[(String, i32, Option<RDKafkaErrorCode>)],
+    ) {
         let kind = SymptomKind::SettlementRefused;
         for (topic, partition, own) in partitions {
-            let Some(place) = place(topic, *partition).map(|place| (place.topic, place.partition)) else { continue };
+            let Some(place) = place(topic, *partition).map(|place| (place.topic, place.partition))
+            else {
+                continue;
+            };
             match own.or(error) {
                 Some(error) => self.symptoms.note(kind, Some(place), error.to_string()),
                 None => self.symptoms.clear(kind, Some(place)),
@@ -94,9 +111,14 @@ impl Owner {
         }
     }
 
-    /// Commits what stands, and waits for the answer. A group that is just being reshuffled refuses commits for a
-    /// moment, so what is refused is offered again until `patience` is over.
-    pub(super) fn commit_now(&mut self, client: &BaseConsumer<Context>, generations: &[u64], patience: Duration) {
+    /// Commits what stands, and waits for the answer. A group that is just being reshuffled refuses
+    /// commits for a moment, so what is refused is offered again until `patience` is over.
+    pub(super) fn commit_now(
+        &mut self,
+        client: &BaseConsumer<Context>,
+        generations: &[u64],
+        patience: Duration,
+    ) {
         let deadline = Instant::now() + patience;
         let left = || deadline.saturating_duration_since(Instant::now());
         loop {
@@ -127,7 +149,11 @@ impl Owner {
     }
 
     /// Commits everything that is settled, and waits for the answer.
-    pub(in crate::consumer) fn commit_all(&mut self, client: &BaseConsumer<Context>, patience: Duration) {
+    pub(in crate::consumer) fn commit_all(
+        &mut self,
+        client: &BaseConsumer<Context>,
+        patience: Duration,
+    ) {
         self.collect_settlements(Instant::now());
         let generations = self.membership.generations();
         self.commit_now(client, &generations, patience);

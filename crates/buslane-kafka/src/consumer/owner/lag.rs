@@ -22,7 +22,8 @@ impl Owner {
     pub(in crate::consumer) fn standings(&mut self) -> Vec<Standing> {
         self.collect_settlements(Instant::now());
         let standing = |(generation, reading): (&u64, &Reading)| {
-            let (low, (open, next)) = (self.membership.low(*generation)?, self.membership.open(*generation)?);
+            let (low, (open, next)) =
+                (self.membership.low(*generation)?, self.membership.open(*generation)?);
             let Place { topic, partition } = reading.place.clone();
             Some(Standing { topic, partition, low, open, next })
         };
@@ -34,7 +35,9 @@ impl Owner {
         let mut lags = Vec::new();
         for (generation, reading) in &mut self.readings {
             let place = &reading.place;
-            let Some((start, end)) = native::watermarks(client.client(), &place.topic, partition_number(place)) else {
+            let Some((start, end)) =
+                native::watermarks(client.client(), &place.topic, partition_number(place))
+            else {
                 continue;
             };
             // Nothing was committed, and nothing has come yet.
@@ -43,7 +46,8 @@ impl Owner {
             let messages = end.saturating_sub(low);
             let (open, next) = self.membership.open(*generation).unwrap_or((0, begin));
             let published = if messages == 0 { None } else { reading.ages.at(low) };
-            let published = published.and_then(|at| u64::try_from(at).ok()).map(Duration::from_millis);
+            let published =
+                published.and_then(|at| u64::try_from(at).ok()).map(Duration::from_millis);
             lags.push(Lag {
                 topic: place.topic.clone(),
                 partition: place.partition,

@@ -41,16 +41,24 @@ impl Owner {
                 let (place, source) = (&reading.place, &reading.assignment.source);
                 let messages = fetched.drain(..).filter(|message| is_message(place, message));
                 reading.waiting.extend(messages.map(|message| copier.message(source, &message)));
-                reading.waiting.shrink_to(room_after(reading.waiting.capacity(), reading.waiting.len()));
+                reading
+                    .waiting
+                    .shrink_to(room_after(reading.waiting.capacity(), reading.waiting.len()));
                 if let Some(first) = reading.waiting.front() {
                     reading.ages.add(first.offset, first.timestamp_ms);
                 }
             }
             reading.hand_out(*generation, membership);
         }
-        if self.readings.values().any(|reading| !reading.staged.is_empty()) && !self.membership.is_committing() {
-            let staged: Vec<_> =
-                self.readings.iter().filter(|(_, reading)| !reading.staged.is_empty()).map(|(at, _)| *at).collect();
+        if self.readings.values().any(|reading| !reading.staged.is_empty())
+            && !self.membership.is_committing()
+        {
+            let staged: Vec<_> = self
+                .readings
+                .iter()
+                .filter(|(_, reading)| !reading.staged.is_empty())
+                .map(|(at, _)| *at)
+                .collect();
             let commits = self.membership.offers(&staged);
             self.send_commits(client, &commits);
         }

@@ -1,8 +1,12 @@
-//! Partitions come and go. Both are answered within the client's callback: a late answer could meet a newer assignment.
+//! Partitions come and go. Both are answered within the client's callback: a late answer could meet
+//! a newer assignment.
 
 use super::{Owner, Reading};
 use crate::{
-    consumer::{ages::Ages, assignment::Assignment, context::Context, intake::KafkaIntake, membership::Place},
+    consumer::{
+        ages::Ages, assignment::Assignment, context::Context, intake::KafkaIntake,
+        membership::Place,
+    },
     native::PartitionQueue,
 };
 use buslane_core::{BrokerEvent, Source, SymptomKind, Topic};
@@ -20,7 +24,11 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Owner {
     /// Partitions are given to this member. Sets where each is to be read from.
-    pub(in crate::consumer) fn assigned(&mut self, client: &BaseConsumer<Context>, list: &mut TopicPartitionList) {
+    pub(in crate::consumer) fn assigned(
+        &mut self,
+        client: &BaseConsumer<Context>,
+        list: &mut TopicPartitionList,
+    ) {
         if list.count() == 0 {
             return;
         }
@@ -28,10 +36,12 @@ impl Owner {
         if let Err(error) = &committed {
             warn!(%error, "committed offsets could not be read; what is done above a gap may run again");
         }
-        let places: Vec<_> = list.elements().iter().map(|at| (at.topic().to_owned(), at.partition())).collect();
+        let places: Vec<_> =
+            list.elements().iter().map(|at| (at.topic().to_owned(), at.partition())).collect();
         for (topic, partition) in places {
             let Some(place) = place(&topic, partition) else { continue };
-            let known = committed.as_ref().ok().and_then(|list| list.find_partition(&topic, partition));
+            let known =
+                committed.as_ref().ok().and_then(|list| list.find_partition(&topic, partition));
             let known = known.as_ref().and_then(|element| match element.offset() {
                 Offset::Offset(offset) => Some((u64::try_from(offset).ok()?, element.metadata())),
                 _ => None,
@@ -73,7 +83,8 @@ impl Owner {
         }
     }
 
-    /// Partitions are taken from this member: what has started is awaited, what is done is committed.
+    /// Partitions are taken from this member: what has started is awaited, what is done is
+    /// committed.
     pub(in crate::consumer) fn revoked(
         &mut self,
         client: &BaseConsumer<Context>,
@@ -106,7 +117,11 @@ impl Owner {
         }
         let stragglers = self.membership.release(generations);
         if stragglers > 0 {
-            warn!(stragglers, lost = is_lost, "partitions let go while messages of them are being handled");
+            warn!(
+                stragglers,
+                lost = is_lost,
+                "partitions let go while messages of them are being handled"
+            );
         }
     }
 }

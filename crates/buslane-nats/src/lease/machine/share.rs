@@ -15,8 +15,11 @@ impl Machine {
             let (each, more) = (count as usize / readers.len(), count as usize % readers.len());
             let quota = each + usize::from(rank < more);
             let held = self.held(|place| place.0 == topic);
-            let claiming =
-                self.spots.iter().filter(|(place, spot)| place.0 == topic && spot.mine == Mine::Claiming).count();
+            let claiming = self
+                .spots
+                .iter()
+                .filter(|(place, spot)| place.0 == topic && spot.mine == Mine::Claiming)
+                .count();
             for place in held.iter().skip(quota).cloned() {
                 self.revoke(place, actions);
             }
@@ -36,7 +39,11 @@ impl Machine {
         }
         // What stands for this member and is not read by it: others wait for it.
         let me = Some(self.me.as_str());
-        for spot in self.spots.values_mut().filter(|spot| spot.mine == Mine::No && spot.owner.as_deref() == me) {
+        for spot in self
+            .spots
+            .values_mut()
+            .filter(|spot| spot.mine == Mine::No && spot.owner.as_deref() == me)
+        {
             spot.mine = Mine::Releasing;
         }
         self.release(actions);
@@ -48,20 +55,25 @@ impl Machine {
     }
 
     fn held(&self, is_meant: impl Fn(&Place) -> bool) -> Vec<Place> {
-        let held = self.spots.iter().filter(|(place, spot)| spot.mine == Mine::Held && is_meant(place));
+        let held =
+            self.spots.iter().filter(|(place, spot)| spot.mine == Mine::Held && is_meant(place));
         held.map(|(place, _)| place.clone()).collect()
     }
 
     /// Members that read the topic and show signs of life, this one included, sorted.
     fn readers(&self, topic: &str) -> Vec<&String> {
-        let others = self.members.iter().filter(|(_, member)| member.topics.contains(topic) && self.lives(member));
+        let others = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.topics.contains(topic) && self.lives(member));
         let mut readers: Vec<&String> = others.map(|(id, _)| id).collect();
         readers.push(&self.me);
         readers.sort();
         readers
     }
 
-    /// Longer than the member itself thinks, because clocks do not run alike; and as seen, not as the clock has it.
+    /// Longer than the member itself thinks, because clocks do not run alike; and as seen, not as
+    /// the clock has it.
     fn lives(&self, member: &Member) -> bool {
         self.view.is_none_or(|view| view < member.since + self.length + self.length / 4)
     }

@@ -1,4 +1,5 @@
-//! The share of the keys and the plan: they come into force where nobody who stands higher has decided.
+//! The share of the keys and the plan: they come into force where nobody who stands higher has
+//! decided.
 
 use super::{EventBus, ReloadRefusal, ReloadReport};
 use crate::{
@@ -42,7 +43,9 @@ impl EventBus {
                 None => {
                     let by = new.percent_by.to_string();
                     // Closed since it was looked at, if at all; or somebody was quicker.
-                    let quicker = rollout.configure(new.percent, new.plan, &by).map_err(|_| BusError::Closed)?;
+                    let quicker = rollout
+                        .configure(new.percent, new.plan, &by)
+                        .map_err(|_| BusError::Closed)?;
                     quicker.map(|by| at_run_time(self.rollout().status().percent, &by))
                 }
             };
@@ -58,7 +61,9 @@ impl EventBus {
 }
 
 fn at_run_time(percent: u8, by: &str) -> String {
-    format!("{percent} % was set at run time by {by}, which wins over file and environment: {WAY_OUT}")
+    format!(
+        "{percent} % was set at run time by {by}, which wins over file and environment: {WAY_OUT}"
+    )
 }
 
 fn by_program(percent: u8) -> String {
@@ -102,7 +107,9 @@ fn shadow(wanted: &Wanted, new: &PoolChoice) -> Option<String> {
     let mut reason = format!("the file would have {} %", wanted.percent);
     // Writing to a String cannot fail.
     let _ = match variable {
-        Some(variable) => write!(reason, ", and environment {variable} makes it {} %, which wins", new.percent),
+        Some(variable) => {
+            write!(reason, ", and environment {variable} makes it {} %, which wins", new.percent)
+        }
         None => write!(reason, ", and something that wins makes it {} %", new.percent),
     };
     Some(reason + ": " + WAY_OUT + ", or change the variable and restart")

@@ -7,11 +7,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 impl EventBus {
-    /// Reads the file that `BUSLANE_CONFIG` names again each time this process gets a SIGHUP, and does what
-    /// [`EventBus::reload`] does. Each time is one line of log: `configuration reloaded`, or `configuration reload refused` with
-    /// what was refused and why, also when the file cannot be read; then nothing has changed. It ends with the bus.
+    /// Reads the file that `BUSLANE_CONFIG` names again each time this process gets a SIGHUP, and
+    /// does what [`EventBus::reload`] does. Each time is one line of log: `configuration reloaded`,
+    /// or `configuration reload refused` with what was refused and why, also when the file cannot
+    /// be read; then nothing has changed. It ends with the bus.
     ///
-    /// `false` when that variable names no file: then nothing is done, and a SIGHUP ends the process as it ever did. Call it once.
+    /// `false` when that variable names no file: then nothing is done, and a SIGHUP ends the
+    /// process as it ever did. Call it once.
     ///
     /// # Errors
     /// The signal cannot be listened for.

@@ -1,9 +1,10 @@
-//! From the settings of the bus to those of the adapter, and from the adapter's errors back to keys of the bus.
+//! From the settings of the bus to those of the adapter, and from the adapter's errors back to keys
+//! of the bus.
 
 use super::{
     super::{Config, ConfigError},
-    KafkaAssignment, KafkaCompression, KafkaConfig, KafkaIsolation, KafkaMechanism, KafkaOffsetReset, KafkaPartitioner,
-    KafkaSecurityConfig,
+    KafkaAssignment, KafkaCompression, KafkaConfig, KafkaIsolation, KafkaMechanism,
+    KafkaOffsetReset, KafkaPartitioner, KafkaSecurityConfig,
 };
 use buslane_core::TopicSettings;
 use buslane_kafka as kafka;
@@ -33,13 +34,18 @@ pub(crate) fn settings(config: &Config) -> Result<kafka::KafkaConfig, ConfigErro
         }),
         connect_timeout: own.connect_timeout,
         request_timeout: own.request_timeout,
-        properties: own.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        properties: own
+            .properties
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
     })
 }
 
 /// Refuses here what librdkafka would refuse with the password in its text.
 fn contained(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
-    let hashed = security.login.as_ref().is_some_and(|login| login.mechanism != KafkaMechanism::Plain);
+    let hashed =
+        security.login.as_ref().is_some_and(|login| login.mechanism != KafkaMechanism::Plain);
     let key = match (&security.tls, hashed) {
         (Some(_), _) => "kafka.security.tls",
         (None, true) => "kafka.security.login.mechanism",
@@ -53,7 +59,8 @@ fn contained(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
         Some(KafkaMechanism::OAuthBearer) => "OAUTHBEARER",
         _ => "SCRAM",
     };
-    let rule = "is not part of this build: build buslane with the cargo feature kafka-tls".to_owned();
+    let rule =
+        "is not part of this build: build buslane with the cargo feature kafka-tls".to_owned();
     Err(ConfigError::Rule { key: key.to_owned(), rule, found: found.to_owned() })
 }
 
@@ -169,6 +176,8 @@ pub(crate) fn refused(error: KafkaConfigError) -> ConfigError {
             let reason = if value.is_empty() { reason } else { reason.replace(&value, "***") };
             ConfigError::Rule { key: property(&name), rule: reason, found: hidden() }
         }
-        other => ConfigError::Rule { key: "kafka".to_owned(), rule: other.to_string(), found: hidden() },
+        other => {
+            ConfigError::Rule { key: "kafka".to_owned(), rule: other.to_string(), found: hidden() }
+        }
     }
 }

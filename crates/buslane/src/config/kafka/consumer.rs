@@ -28,8 +28,9 @@ pub enum KafkaAssignment {
     Range,
     /// One partition after the other; every rebalance stops all members.
     RoundRobin,
-    /// The protocol in which the brokers decide (KIP-848, Kafka 4.0 or later). Session and heartbeat times are theirs
-    /// then. A member whose last subscription has ended stays in its group without a partition until it is closed.
+    /// The protocol in which the brokers decide (KIP-848, Kafka 4.0 or later). Session and
+    /// heartbeat times are theirs then. A member whose last subscription has ended stays in its
+    /// group without a partition until it is closed.
     Broker,
 }
 
@@ -66,17 +67,17 @@ pub struct KafkaConsumerConfig {
     /// Time between two signs of life; at most a third of `session_timeout`. Default: `3s`.
     #[serde(with = "duration")]
     pub heartbeat_interval: Duration,
-    /// How long the polling thread may be busy before the group takes the member for stuck; up to 24 h.
-    /// Default: `5m`.
+    /// How long the polling thread may be busy before the group takes the member for stuck; up to
+    /// 24 h. Default: `5m`.
     #[serde(with = "duration")]
     pub max_poll_interval: Duration,
     /// Which records are read. Default: `read_committed`.
     pub isolation: KafkaIsolation,
-    /// Bytes that a broker collects before it answers, unless `fetch_max_wait` passes; 1 to 100,000,000.
-    /// Default: `1`.
+    /// Bytes that a broker collects before it answers, unless `fetch_max_wait` passes; 1 to
+    /// 100,000,000. Default: `1`.
     pub fetch_min_bytes: u32,
-    /// How long a broker waits until it has that much; up to 5 min. A busy partition beside idle ones may wait as long.
-    /// Default: `50ms`.
+    /// How long a broker waits until it has that much; up to 5 min. A busy partition beside idle
+    /// ones may wait as long. Default: `50ms`.
     #[serde(with = "duration")]
     pub fetch_max_wait: Duration,
     /// Bytes of one answer; 1 to 2,147,483,135. Default: `52428800` (50 MiB).
@@ -87,7 +88,8 @@ pub struct KafkaConsumerConfig {
     pub prefetch_messages: u32,
     /// KiB that are fetched ahead of each partition; 1 to 2,097,151. Default: `16384`.
     pub prefetch_kib: u32,
-    /// How long started messages of a revoked partition are awaited; less than `max_poll_interval`. Default: `10s`.
+    /// How long started messages of a revoked partition are awaited; less than `max_poll_interval`.
+    /// Default: `10s`.
     #[serde(with = "duration")]
     pub drain_deadline: Duration,
     /// Time between two commits; 1 ms to 24 h. Default: `1s`.
@@ -95,8 +97,8 @@ pub struct KafkaConsumerConfig {
     pub commit_interval: Duration,
     /// Settled messages after which a commit is made sooner; at least 1. Default: `10000`.
     pub commit_every: u64,
-    /// Characters of metadata that a commit carries, the brokers' `offset.metadata.max.bytes`; 0 for none.
-    /// Default: `4096`.
+    /// Characters of metadata that a commit carries, the brokers' `offset.metadata.max.bytes`; 0
+    /// for none. Default: `4096`.
     pub metadata_limit: usize,
 }
 

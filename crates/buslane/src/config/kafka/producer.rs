@@ -43,19 +43,22 @@ pub struct KafkaProducerConfig {
     pub compression: KafkaCompression,
     /// Which partition a key goes to. Default: `fnv1a`.
     pub partitioner: KafkaPartitioner,
-    /// How long a record waits for others to share its batch; up to 15 min, less than `publish_timeout`.
-    /// Default: `0s`.
+    /// How long a record waits for others to share its batch; up to 15 min, less than
+    /// `publish_timeout`. Default: `0s`.
     #[serde(with = "duration")]
     pub linger: Duration,
     /// Bytes of one batch; 1 to 2,147,483,647. Default: `1000000`.
     pub batch_bytes: u32,
-    /// Bytes of the largest record, as the brokers have it; 1,000 to 1,000,000,000. Default: `1000000`.
+    /// Bytes of the largest record, as the brokers have it; 1,000 to 1,000,000,000. Default:
+    /// `1000000`.
     pub max_message_bytes: u32,
-    /// Records that wait for the brokers, then publishers wait; 1 to 2,147,483,647. Default: `100000`.
+    /// Records that wait for the brokers, then publishers wait; 1 to 2,147,483,647. Default:
+    /// `100000`.
     pub queue_messages: u32,
     /// KiB that wait for the brokers, then publishers wait; 1 to 2,147,483,647. Default: `262144`.
     pub queue_kib: u32,
-    /// How often a batch is sent again before `publish_timeout` ends it; 1 to 2,147,483,647. Default: `2147483647`.
+    /// How often a batch is sent again before `publish_timeout` ends it; 1 to 2,147,483,647.
+    /// Default: `2147483647`.
     pub retries: u32,
 }
 

@@ -1,4 +1,5 @@
-//! The rules of Kafka's settings that need no Kafka library to check. The adapter checks the rest when it connects.
+//! The rules of Kafka's settings that need no Kafka library to check. The adapter checks the rest
+//! when it connects.
 //!
 //! The bounds are librdkafka's: it would refuse the same values later, by names that no file has.
 
@@ -25,7 +26,11 @@ pub(in super::super) fn check(config: &Config) -> Result<(), ConfigError> {
     let (session, poll) = (consumer.session_timeout, consumer.max_poll_interval);
     if consumer.assignment != KafkaAssignment::Broker && consumer.heartbeat_interval * 3 > session {
         let rule = format!("must be at most a third of session_timeout ({})", show(session));
-        return broken("kafka.consumer.heartbeat_interval", rule, show(consumer.heartbeat_interval));
+        return broken(
+            "kafka.consumer.heartbeat_interval",
+            rule,
+            show(consumer.heartbeat_interval),
+        );
     }
     if session > poll {
         let rule = format!("must be at most max_poll_interval ({})", show(poll));
@@ -76,7 +81,11 @@ fn times(kafka: &KafkaConfig) -> Result<(), ConfigError> {
     ] {
         let key = format!("kafka.{key}");
         if time < least || time > most {
-            return broken(key, format!("must be from {} to {}", show(least), show(most)), show(time));
+            return broken(
+                key,
+                format!("must be from {} to {}", show(least), show(most)),
+                show(time),
+            );
         }
         whole(key, time)?;
     }
@@ -106,7 +115,11 @@ fn counts(kafka: &KafkaConfig) -> Result<(), ConfigError> {
         ("producer.retries", producer.retries, 1, INT),
     ] {
         if count < least || count > most {
-            return broken(format!("kafka.{key}"), format!("must be from {least} to {most}"), count);
+            return broken(
+                format!("kafka.{key}"),
+                format!("must be from {least} to {most}"),
+                count,
+            );
         }
     }
     if consumer.commit_every == 0 { at_least_one("kafka.consumer.commit_every", 0) } else { Ok(()) }
@@ -123,7 +136,11 @@ fn security(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
         ("key_password", tls.key_password.is_some(), tls.key_file.is_none(), "key_file"),
     ] {
         if there && needed {
-            return broken(format!("kafka.security.tls.{key}"), format!("needs {other} beside it"), "none");
+            return broken(
+                format!("kafka.security.tls.{key}"),
+                format!("needs {other} beside it"),
+                "none",
+            );
         }
     }
     Ok(())
@@ -160,14 +177,25 @@ fn created(kafka: &KafkaConfig) -> Result<(), ConfigError> {
             return at_least_one(&format!("kafka.create_missing.{key}"), 0);
         }
     }
-    for (key, value) in [("partitions", topic.partitions.map(u64::from)), ("retention_bytes", topic.retention_bytes)] {
+    for (key, value) in [
+        ("partitions", topic.partitions.map(u64::from)),
+        ("retention_bytes", topic.retention_bytes),
+    ] {
         let most = if key == "partitions" { u64::from(INT) } else { i64::MAX.unsigned_abs() };
         if let Some(value) = value.filter(|value| *value > most) {
-            return broken(format!("kafka.create_missing.{key}"), format!("must be at most {most}"), value);
+            return broken(
+                format!("kafka.create_missing.{key}"),
+                format!("must be at most {most}"),
+                value,
+            );
         }
     }
     if let Some(copies) = topic.replication.filter(|copies| *copies > i16::MAX.unsigned_abs()) {
-        return broken("kafka.create_missing.replication", format!("must be at most {}", i16::MAX), copies);
+        return broken(
+            "kafka.create_missing.replication",
+            format!("must be at most {}", i16::MAX),
+            copies,
+        );
     }
     match topic.retention {
         Some(time) if time < MILLISECOND => {

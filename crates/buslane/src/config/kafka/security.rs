@@ -48,8 +48,8 @@ pub enum KafkaMechanism {
     /// SCRAM-SHA-512; needs the cargo feature `kafka-tls`.
     #[serde(rename = "scram_sha_512")]
     ScramSha512,
-    /// OAUTHBEARER with JSON Web Tokens from a file; needs the cargo feature `kafka-tls`. They are sent as they are: only
-    /// over TLS is that safe.
+    /// OAUTHBEARER with JSON Web Tokens from a file; needs the cargo feature `kafka-tls`. They are
+    /// sent as they are: only over TLS is that safe.
     #[serde(rename = "oauthbearer")]
     OAuthBearer,
 }
@@ -62,26 +62,53 @@ pub struct KafkaLoginConfig {
     /// How the user proves who it is. Required.
     pub mechanism: KafkaMechanism,
     /// The user. Default: none; needed but for `oauthbearer`.
-    #[serde(default, deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "optional::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub user: Option<String>,
     /// The password. Default: none; needed but for `oauthbearer`.
-    #[serde(default, deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "optional::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub password: Option<Secret>,
-    /// The file that the token is read from, again when four fifths of its time are over. Default: none; needed for
-    /// `oauthbearer`.
-    #[serde(default, deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
+    /// The file that the token is read from, again when four fifths of its time are over. Default:
+    /// none; needed for `oauthbearer`.
+    #[serde(
+        default,
+        deserialize_with = "optional::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub token_file: Option<String>,
 }
 
 impl KafkaLoginConfig {
     /// A login with a password, for settings that are made in code.
-    pub fn new(mechanism: KafkaMechanism, user: impl Into<String>, password: impl Into<Secret>) -> Self {
-        Self { mechanism, user: Some(user.into()), password: Some(password.into()), token_file: None }
+    pub fn new(
+        mechanism: KafkaMechanism,
+        user: impl Into<String>,
+        password: impl Into<Secret>,
+    ) -> Self {
+        Self {
+            mechanism,
+            user: Some(user.into()),
+            password: Some(password.into()),
+            token_file: None,
+        }
     }
 
-    /// A login with tokens from a file. For tokens from a function of yours, connect a `KafkaBroker` of `buslane-kafka`
-    /// and give it to [`EventBus::with_broker`](crate::EventBus::with_broker).
+    /// A login with tokens from a file. For tokens from a function of yours, connect a
+    /// `KafkaBroker` of `buslane-kafka` and give it to
+    /// [`EventBus::with_broker`](crate::EventBus::with_broker).
     pub fn with_token_file(path: impl Into<String>) -> Self {
-        Self { mechanism: KafkaMechanism::OAuthBearer, user: None, password: None, token_file: Some(path.into()) }
+        Self {
+            mechanism: KafkaMechanism::OAuthBearer,
+            user: None,
+            password: None,
+            token_file: Some(path.into()),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! From the settings of the bus to those of the adapter, and from the adapter's errors back to keys of the bus.
+//! From the settings of the bus to those of the adapter, and from the adapter's errors back to keys
+//! of the bus.
 
 use super::{
     super::{Config, ConfigError},
@@ -111,6 +112,10 @@ pub(crate) fn refused(error: NatsConfigError) -> ConfigError {
         NatsConfigError::File { setting, file, reason } => {
             ConfigError::Rule { key: key(setting), rule: reason, found: file }
         }
-        other => ConfigError::Rule { key: "nats".to_owned(), rule: other.to_string(), found: String::new() },
+        other => ConfigError::Rule {
+            key: "nats".to_owned(),
+            rule: other.to_string(),
+            found: String::new(),
+        },
     }
 }

@@ -23,20 +23,22 @@ pub enum NatsStart {
 pub struct NatsConsumerConfig {
     /// Where a new one begins. Default: `earliest`.
     pub start: NatsStart,
-    /// Silence after which the server delivers a message again; what waits or runs is kept alive each third of it;
-    /// 100 ms to 24 h. Default: `30s`.
+    /// Silence after which the server delivers a message again; what waits or runs is kept alive
+    /// each third of it; 100 ms to 24 h. Default: `30s`.
     #[serde(with = "duration")]
     pub ack_wait: Duration,
-    /// How often the server delivers a message; at least 1, and more than `backoff` has entries. An envelope's last delivery
-    /// has one attempt, then the terminal policy; where that is `block`, it is tried again as long as this process lives,
-    /// and its end is the end of the envelope. Default: none, without end: the bus counts attempts.
+    /// How often the server delivers a message; at least 1, and more than `backoff` has entries. An
+    /// envelope's last delivery has one attempt, then the terminal policy; where that is `block`,
+    /// it is tried again as long as this process lives, and its end is the end of the envelope.
+    /// Default: none, without end: the bus counts attempts.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
     pub max_deliver: Option<u32>,
-    /// Waits before the server's own redeliveries, in place of `ack_wait`; each 100 ms to 24 h. Default: none.
+    /// Waits before the server's own redeliveries, in place of `ack_wait`; each 100 ms to 24 h.
+    /// Default: none.
     #[serde(with = "duration::list")]
     pub backoff: Vec<Duration>,
-    /// Open messages of one durable consumer, over all its readers; more than the pools may park, 1 to 10,000,000.
-    /// Default: `100000`.
+    /// Open messages of one durable consumer, over all its readers; more than the pools may park, 1
+    /// to 10,000,000. Default: `100000`.
     pub max_ack_pending: u32,
     /// Copies of a consumer's state; 1 to 5. Default: none, as many as the stream has.
     #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
@@ -54,7 +56,8 @@ pub struct NatsConsumerConfig {
     /// How long open messages of a partition that moves are awaited; up to 24 h. Default: `10s`.
     #[serde(with = "duration")]
     pub drain_deadline: Duration,
-    /// Silence after which other members take the partitions of one; 300 ms to 24 h. Default: `10s`.
+    /// Silence after which other members take the partitions of one; 300 ms to 24 h. Default:
+    /// `10s`.
     #[serde(with = "duration")]
     pub lease: Duration,
 }

@@ -3,20 +3,21 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the partitions it has.
+/// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the
+/// partitions it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum NatsPartitions {
-    /// `auto`: a stream that is created for envelopes has 8 partitions, one for regular messages has none. One member at a
-    /// time reads a partition, or a topic of envelopes that has none; on servers before 2.10 as `shared`, with a warning.
-    /// The default.
+    /// `auto`: a stream that is created for envelopes has 8 partitions, one for regular messages
+    /// has none. One member at a time reads a partition, or a topic of envelopes that has none; on
+    /// servers before 2.10 as `shared`, with a warning. The default.
     #[default]
     Auto,
-    /// A number, 1 to 1,024: as `auto`, and a stream that is created has so many. A topic of envelopes whose stream has
-    /// another number, or none, is refused.
+    /// A number, 1 to 1,024: as `auto`, and a stream that is created has so many. A topic of
+    /// envelopes whose stream has another number, or none, is refused.
     Exactly(u32),
-    /// `shared`: a stream that is created has none, and the members of a group share a topic that has none. A key's
-    /// messages may be at several members at once, in any order.
+    /// `shared`: a stream that is created has none, and the members of a group share a topic that
+    /// has none. A key's messages may be at several members at once, in any order.
     Shared,
 }
 

@@ -72,7 +72,8 @@ fn times(nats: &NatsConfig) -> Result<(), ConfigError> {
         }
     }
     if consumer.heartbeat * 2 > consumer.expires {
-        let rule = format!("must be at most half of nats.consumer.expires ({})", show(consumer.expires));
+        let rule =
+            format!("must be at most half of nats.consumer.expires ({})", show(consumer.expires));
         return broken("nats.consumer.heartbeat", rule, show(consumer.heartbeat));
     }
     Ok(())
@@ -99,14 +100,18 @@ fn counts(nats: &NatsConfig) -> Result<(), ConfigError> {
     }
     match consumer.max_deliver {
         Some(most) if most as usize <= consumer.backoff.len() => {
-            let rule = format!("must be more than nats.consumer.backoff has entries ({})", consumer.backoff.len());
+            let rule = format!(
+                "must be more than nats.consumer.backoff has entries ({})",
+                consumer.backoff.len()
+            );
             broken("nats.consumer.max_deliver", rule, most)
         }
         _ => Ok(()),
     }
 }
 
-/// Blocked messages must leave room for the others: the server sends nothing once all it waits for are blocked.
+/// Blocked messages must leave room for the others: the server sends nothing once all it waits for
+/// are blocked.
 fn parked(nats: &NatsConfig) -> Result<(), ConfigError> {
     let most = nats.consumer.max_ack_pending as usize;
     // A tenth is kept free.
@@ -116,7 +121,9 @@ fn parked(nats: &NatsConfig) -> Result<(), ConfigError> {
         ("nats.actor_pool.parked_messages", nats.actor_pool.parked_messages),
     ] {
         if parked >= usable {
-            let rule = format!("must be less than nine tenths of nats.consumer.max_ack_pending ({usable})");
+            let rule = format!(
+                "must be less than nine tenths of nats.consumer.max_ack_pending ({usable})"
+            );
             return broken(key, rule, parked);
         }
     }
@@ -147,24 +154,44 @@ fn security(nats: &NatsConfig) -> Result<(), ConfigError> {
         ("login.credentials_file", credentials),
     ] {
         if let Some(text) = text.filter(|text| text.trim().is_empty()) {
-            return broken(format!("nats.security.{key}"), "must not be blank", format!("{text:?}"));
+            return broken(
+                format!("nats.security.{key}"),
+                "must not be blank",
+                format!("{text:?}"),
+            );
         }
     }
     if tls.certificate_file.is_some() != tls.key_file.is_some() {
-        let (key, other) =
-            if tls.key_file.is_some() { ("key_file", "certificate_file") } else { ("certificate_file", "key_file") };
-        return broken(format!("nats.security.tls.{key}"), format!("needs {other} beside it"), "none");
+        let (key, other) = if tls.key_file.is_some() {
+            ("key_file", "certificate_file")
+        } else {
+            ("certificate_file", "key_file")
+        };
+        return broken(
+            format!("nats.security.tls.{key}"),
+            format!("needs {other} beside it"),
+            "none",
+        );
     }
     login.as_ref().map_or(Ok(()), one_login)
 }
 
 fn one_login(login: &NatsLoginConfig) -> Result<(), ConfigError> {
     if login.user.is_some() != login.password.is_some() {
-        let (key, other) = if login.user.is_some() { ("user", "password") } else { ("password", "user") };
-        return broken(format!("nats.security.login.{key}"), format!("needs {other} beside it"), "none");
+        let (key, other) =
+            if login.user.is_some() { ("user", "password") } else { ("password", "user") };
+        return broken(
+            format!("nats.security.login.{key}"),
+            format!("needs {other} beside it"),
+            "none",
+        );
     }
-    let ways =
-        [login.user.is_some(), login.token.is_some(), login.nkey_seed.is_some(), login.credentials_file.is_some()];
+    let ways = [
+        login.user.is_some(),
+        login.token.is_some(),
+        login.nkey_seed.is_some(),
+        login.credentials_file.is_some(),
+    ];
     match ways.into_iter().filter(|is_there| *is_there).count() {
         1 => Ok(()),
         found => {

@@ -39,7 +39,9 @@ fn with_login(text: &str) -> Result<(Option<UrlLogin>, String), &'static str> {
             None => hosts.push(server.to_owned()),
             Some((who, host)) => {
                 let found = match who.split_once(':') {
-                    Some((user, password)) => UrlLogin::User(plain(user)?, plain(password)?.as_str().into()),
+                    Some((user, password)) => {
+                        UrlLogin::User(plain(user)?, plain(password)?.as_str().into())
+                    }
                     None => UrlLogin::Token(plain(who)?.as_str().into()),
                 };
                 if login.as_ref().is_some_and(|before| *before != found) {
@@ -92,12 +94,29 @@ mod tests {
     #[test]
     fn n3_servers_and_logins_are_read_from_the_url() {
         let hosts = |text: &str| read(text).map(|servers| servers.hosts);
-        assert_eq!(hosts("a,b:1,nats://c:2,[::1],[::1]:3").unwrap(), "a:4222,b:1,c:2,[::1]:4222,[::1]:3");
+        assert_eq!(
+            hosts("a,b:1,nats://c:2,[::1],[::1]:3").unwrap(),
+            "a:4222,b:1,c:2,[::1]:4222,[::1]:3"
+        );
         let user = read("me:p%40ss@a,b").unwrap();
         assert_eq!(user.login, Some(UrlLogin::User("me".to_owned(), "p@ss".into())));
         assert_eq!(user.hosts, "a:4222,b:4222");
-        assert_eq!(read("secret@a,nats://secret@b:9").unwrap().login, Some(UrlLogin::Token("secret".into())));
-        for bad in ["", "a,,b", "a:0", "a:x", ":1", "a/b", "a?token=x", "me:1@a,you:1@b", "me:%zz@a", ":@a"] {
+        assert_eq!(
+            read("secret@a,nats://secret@b:9").unwrap().login,
+            Some(UrlLogin::Token("secret".into()))
+        );
+        for bad in [
+            "",
+            "a,,b",
+            "a:0",
+            "a:x",
+            ":1",
+            "a/b",
+            "a?token=x",
+            "me:1@a,you:1@b",
+            "me:%zz@a",
+            ":@a",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -8,8 +8,18 @@ const FILE: &str = "path of a PEM file";
 
 pub(super) const KAFKA: &[Row] = &[
     ("client_id", TEXT, "buslane", "Name of this client in the brokers' logs and quotas."),
-    ("connect_timeout", DURATION, "10s", "How long establishing a connection may take; 1 s to 24 h."),
-    ("request_timeout", DURATION, "30s", "How long a request may take that has no time of its own; 10 ms to 5 min."),
+    (
+        "connect_timeout",
+        DURATION,
+        "10s",
+        "How long establishing a connection may take; 1 s to 24 h.",
+    ),
+    (
+        "request_timeout",
+        DURATION,
+        "30s",
+        "How long a request may take that has no time of its own; 10 ms to 5 min.",
+    ),
     (
         "properties",
         "table of texts, never shown",
@@ -24,7 +34,12 @@ pub(super) const KAFKA: &[Row] = &[
     ),
     ("create_missing.replication", COUNT, "", "Copies of each of its partitions; 1 to 32767."),
     ("create_missing.retention", DURATION, "", "How long its messages are kept; at least 1 ms."),
-    ("create_missing.retention_bytes", BYTES, "", "How many bytes each of its partitions keeps; at least 1."),
+    (
+        "create_missing.retention_bytes",
+        BYTES,
+        "",
+        "How many bytes each of its partitions keeps; at least 1.",
+    ),
     (
         "create_missing.compression",
         "`producer`, `none`, `gzip`, `snappy`, `lz4` or `zstd`",
@@ -91,9 +106,24 @@ pub(super) const KAFKA: &[Row] = &[
         "52428800",
         "One answer, at least `producer.max_message_bytes`; 1000000 to 2147483135.",
     ),
-    ("consumer.fetch_partition_bytes", BYTES, "1048576", "One partition in an answer; 1 to 1000000000."),
-    ("consumer.prefetch_messages", COUNT, "2000", "Messages that are fetched ahead of each partition; 1 to 10000000."),
-    ("consumer.prefetch_kib", "integer, KiB", "16384", "What is fetched ahead of each partition; 1 to 2097151."),
+    (
+        "consumer.fetch_partition_bytes",
+        BYTES,
+        "1048576",
+        "One partition in an answer; 1 to 1000000000.",
+    ),
+    (
+        "consumer.prefetch_messages",
+        COUNT,
+        "2000",
+        "Messages that are fetched ahead of each partition; 1 to 10000000.",
+    ),
+    (
+        "consumer.prefetch_kib",
+        "integer, KiB",
+        "16384",
+        "What is fetched ahead of each partition; 1 to 2097151.",
+    ),
     (
         "consumer.drain_deadline",
         DURATION,
@@ -101,7 +131,12 @@ pub(super) const KAFKA: &[Row] = &[
         "How long started messages of a revoked partition are awaited; less than `max_poll_interval`.",
     ),
     ("consumer.commit_interval", DURATION, "1s", "Time between two commits; 1 ms to 24 h."),
-    ("consumer.commit_every", COUNT, "10000", "Settled messages after which a commit is made sooner; at least 1."),
+    (
+        "consumer.commit_every",
+        COUNT,
+        "10000",
+        "Settled messages after which a commit is made sooner; at least 1.",
+    ),
     (
         "consumer.metadata_limit",
         "integer, characters",
@@ -127,7 +162,12 @@ pub(super) const KAFKA: &[Row] = &[
         "How long a record waits for others to share its batch; up to 15 min, less than `publish_timeout`.",
     ),
     ("producer.batch_bytes", BYTES, "1000000", "One batch; 1 to 2147483647."),
-    ("producer.max_message_bytes", BYTES, "1000000", "The largest record, as the brokers have it; 1000 to 1000000000."),
+    (
+        "producer.max_message_bytes",
+        BYTES,
+        "1000000",
+        "The largest record, as the brokers have it; 1000 to 1000000000.",
+    ),
     (
         "producer.queue_messages",
         COUNT,
@@ -146,8 +186,18 @@ pub(super) const KAFKA: &[Row] = &[
         "2147483647",
         "How often a batch is sent again before `publish_timeout` ends it; 1 to 2147483647.",
     ),
-    ("security.tls.ca_file", FILE, "", "The authorities that are trusted; without it those of the system."),
-    ("security.tls.certificate_file", FILE, "", "The client's certificate, for brokers that ask for one."),
+    (
+        "security.tls.ca_file",
+        FILE,
+        "",
+        "The authorities that are trusted; without it those of the system.",
+    ),
+    (
+        "security.tls.certificate_file",
+        FILE,
+        "",
+        "The client's certificate, for brokers that ask for one.",
+    ),
     ("security.tls.key_file", FILE, "", "The key of that certificate."),
     ("security.tls.key_password", SECRET, "", "What the key is encrypted with."),
     (

@@ -8,8 +8,18 @@ const FILE: &str = "path of a PEM file";
 
 pub(super) const NATS: &[Row] = &[
     ("client_name", TEXT, "buslane", "Name of this client in the server's figures."),
-    ("connect_timeout", DURATION, "10s", "How long establishing a connection may take; 10 ms to 24 h."),
-    ("request_timeout", DURATION, "5s", "How long a request to the server may take; 10 ms to 24 h."),
+    (
+        "connect_timeout",
+        DURATION,
+        "10s",
+        "How long establishing a connection may take; 10 ms to 24 h.",
+    ),
+    (
+        "request_timeout",
+        DURATION,
+        "5s",
+        "How long a request to the server may take; 10 ms to 24 h.",
+    ),
     ("ping_interval", DURATION, "20s", "How often the connection is proven alive; 10 ms to 24 h."),
     (
         "ephemeral",
@@ -17,7 +27,12 @@ pub(super) const NATS: &[Row] = &[
         "[]",
         "Topics of core NATS: nothing is stored, and only who listens gets a message.",
     ),
-    ("consumer.start", "`earliest` or `latest`", "earliest", "Where a durable consumer begins that is new."),
+    (
+        "consumer.start",
+        "`earliest` or `latest`",
+        "earliest",
+        "Where a durable consumer begins that is new.",
+    ),
     (
         "consumer.ack_wait",
         DURATION,
@@ -42,10 +57,30 @@ pub(super) const NATS: &[Row] = &[
         "100000",
         "Open messages of one durable consumer, over all its readers; nine tenths must be more than the pools may park; 1 to 10000000.",
     ),
-    ("consumer.replicas", COUNT, "", "Copies of a consumer's state; 1 to 5. Without it as many as the stream has."),
-    ("consumer.memory_storage", "`true` or `false`", "false", "Whether a consumer's state lives in memory."),
-    ("consumer.prefetch", COUNT, "1000", "Messages that are fetched ahead of each source; 1 to 50000."),
-    ("consumer.expires", DURATION, "30s", "How long a request for messages stands at the server; 1 s to 24 h."),
+    (
+        "consumer.replicas",
+        COUNT,
+        "",
+        "Copies of a consumer's state; 1 to 5. Without it as many as the stream has.",
+    ),
+    (
+        "consumer.memory_storage",
+        "`true` or `false`",
+        "false",
+        "Whether a consumer's state lives in memory.",
+    ),
+    (
+        "consumer.prefetch",
+        COUNT,
+        "1000",
+        "Messages that are fetched ahead of each source; 1 to 50000.",
+    ),
+    (
+        "consumer.expires",
+        DURATION,
+        "30s",
+        "How long a request for messages stands at the server; 1 s to 24 h.",
+    ),
     (
         "consumer.heartbeat",
         DURATION,
@@ -76,7 +111,12 @@ pub(super) const NATS: &[Row] = &[
         "2m",
         "How long the server knows the event ids of a stream that is created; 100 ms to 24 h.",
     ),
-    ("stream.create", "`true` or `false`", "true", "Whether a stream is created for a topic that none covers."),
+    (
+        "stream.create",
+        "`true` or `false`",
+        "true",
+        "Whether a stream is created for a topic that none covers.",
+    ),
     (
         "stream.partitions",
         "integer, `auto` or `shared`",
@@ -84,8 +124,18 @@ pub(super) const NATS: &[Row] = &[
         "Partitions of a stream that is created, each of which one member of a group reads at a time. `auto`: 8 for envelopes, none for regular messages. A number, 1 to 1024: so many, and envelopes of a topic whose stream has another number are refused. `shared`: none, and members share a topic that has none: **a key's order across processes is given up**.",
     ),
     ("stream.replication", COUNT, "", "Its copies; 1 to 5. Without it one."),
-    ("stream.retention", DURATION, "", "How long it keeps messages; at least 100 ms. Without it for ever."),
-    ("stream.retention_bytes", BYTES, "", "How many bytes it keeps; at least 1. Without it no limit."),
+    (
+        "stream.retention",
+        DURATION,
+        "",
+        "How long it keeps messages; at least 100 ms. Without it for ever.",
+    ),
+    (
+        "stream.retention_bytes",
+        BYTES,
+        "",
+        "How many bytes it keeps; at least 1. Without it no limit.",
+    ),
     (
         "stream.storage",
         "`file` or `memory`",
@@ -93,13 +143,23 @@ pub(super) const NATS: &[Row] = &[
         "Where it keeps messages. Without it files for envelopes and memory for regular messages.",
     ),
     ("security.tls.ca_file", FILE, "", "Authorities that are trusted beside those of the system."),
-    ("security.tls.certificate_file", FILE, "", "The client's certificate, for servers that ask for one."),
+    (
+        "security.tls.certificate_file",
+        FILE,
+        "",
+        "The client's certificate, for servers that ask for one.",
+    ),
     ("security.tls.key_file", FILE, "", "The key of that certificate."),
     ("security.login.user", TEXT, "", "The user."),
     ("security.login.password", SECRET, "", "The password of that user."),
     ("security.login.token", SECRET, "", "A token."),
     ("security.login.nkey_seed", SECRET, "", "The seed of an nkey; it never leaves this process."),
-    ("security.login.credentials_file", "path of a file", "", "A file with a JWT and the seed of its nkey."),
+    (
+        "security.login.credentials_file",
+        "path of a file",
+        "",
+        "A file with a JWT and the seed of its nkey.",
+    ),
 ];
 
 pub(super) const NOTES: &str = "

@@ -9,9 +9,19 @@ a thousandth of `per_second` less is let through. How to choose the figures: [op
 ";
 
 pub(super) const OPERATIONS: &[Row] = &[
-    ("limits.publish.per_second", COUNT, "", "Messages a second that this bus publishes; 1 to 10000000."),
+    (
+        "limits.publish.per_second",
+        COUNT,
+        "",
+        "Messages a second that this bus publishes; 1 to 10000000.",
+    ),
     ("limits.publish.burst", COUNT, "", "Messages at once after a pause; at least 1."),
-    ("limits.subscribe.per_second", COUNT, "", "Messages a second that this bus handles; 1 to 10000000."),
+    (
+        "limits.subscribe.per_second",
+        COUNT,
+        "",
+        "Messages a second that this bus handles; 1 to 10000000.",
+    ),
     ("limits.subscribe.burst", COUNT, "", "Messages at once after a pause; at least 1."),
     (
         "limits.topics",
@@ -50,15 +60,35 @@ pub(super) const OPERATIONS: &[Row] = &[
         "auto",
         "When a bus begins in recovery mode. With `auto` each source is looked at before its first message is handled, and a backlog begins it.",
     ),
-    ("recovery.on_backlog", "`true` or `false`", "true", "Whether a backlog that comes up later begins it too."),
+    (
+        "recovery.on_backlog",
+        "`true` or `false`",
+        "true",
+        "Whether a backlog that comes up later begins it too.",
+    ),
     (
         "recovery.rate.per_second",
         COUNT,
         "",
         "Messages a second that are handled while it is on; 1 to 10000000. Without `recovery.rate` as many as handlers take.",
     ),
-    ("recovery.rate.burst", COUNT, "", "Messages at once after a pause while it is on; at least 1."),
+    (
+        "recovery.rate.burst",
+        COUNT,
+        "",
+        "Messages at once after a pause while it is on; at least 1.",
+    ),
     ("recovery.keys", COUNT, "1000", "Keys with work at the same time while it is on; at least 1."),
-    ("recovery.clean_checks", COUNT, "3", "Looks in a row without a backlog after which it ends; at least 1."),
-    ("recovery.ramp", DURATION, "1m", "How long its limits are raised before they go; 0 for at once, at most 24 h."),
+    (
+        "recovery.clean_checks",
+        COUNT,
+        "3",
+        "Looks in a row without a backlog after which it ends; at least 1.",
+    ),
+    (
+        "recovery.ramp",
+        DURATION,
+        "1m",
+        "How long its limits are raised before they go; 0 for at once, at most 24 h.",
+    ),
 ];

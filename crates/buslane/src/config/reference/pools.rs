@@ -26,7 +26,12 @@ pub(super) const KEYED: &[Row] = &[
 ];
 
 pub(super) const ACTOR: &[Row] = &[
-    ("enabled", "`true` or `false`", "false", "Whether this pool runs the lanes instead of the keyed pool."),
+    (
+        "enabled",
+        "`true` or `false`",
+        "false",
+        "Whether this pool runs the lanes instead of the keyed pool.",
+    ),
     (
         "percent",
         "integer",
@@ -40,7 +45,12 @@ pub(super) const ACTOR: &[Row] = &[
         "1000",
         "Messages per actor: the pool holds `pool_size` x `inbox_size` open messages; at least 1.",
     ),
-    ("max_restarts", COUNT, "3", "Restarts that one actor is given within `restart_window`; 0 means none."),
+    (
+        "max_restarts",
+        COUNT,
+        "3",
+        "Restarts that one actor is given within `restart_window`; 0 means none.",
+    ),
     ("restart_window", DURATION, "1m", "Window in which restarts are counted; above zero."),
     (
         "cool_down",
@@ -63,13 +73,26 @@ const WAIT_TIMEOUT: Row = (
     "500ms",
     "How long a submission waits for room before the broker is told to stop reading.",
 );
-const LANE_LIMIT: Row = ("lane_limit", COUNT, "1000", "Most open messages of one lane; at least 1.");
-const MAX_BYTES: Row =
-    ("max_bytes", BYTES, "201326592", "Most bytes of all open messages that are not parked; at least 1.");
-const PARKED_MESSAGES: Row =
-    ("parked_messages", COUNT, "64000", "Most messages that wait behind failing keys, counted apart; at least 1.");
-const PARKED_BYTES: Row =
-    ("parked_bytes", BYTES, "67108864", "Most bytes that wait behind failing keys, counted apart; at least 1.");
+const LANE_LIMIT: Row =
+    ("lane_limit", COUNT, "1000", "Most open messages of one lane; at least 1.");
+const MAX_BYTES: Row = (
+    "max_bytes",
+    BYTES,
+    "201326592",
+    "Most bytes of all open messages that are not parked; at least 1.",
+);
+const PARKED_MESSAGES: Row = (
+    "parked_messages",
+    COUNT,
+    "64000",
+    "Most messages that wait behind failing keys, counted apart; at least 1.",
+);
+const PARKED_BYTES: Row = (
+    "parked_bytes",
+    BYTES,
+    "67108864",
+    "Most bytes that wait behind failing keys, counted apart; at least 1.",
+);
 
 const MAX_PROCESSORS: Row = (
     "max_processors",

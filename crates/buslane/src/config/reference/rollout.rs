@@ -24,7 +24,12 @@ pub(super) const ROLLOUT: &[Row] = &[
         "Whether the pools are compared, and all keys go back to the keyed pool when the actor pool does worse.",
     ),
     ("window", DURATION, "1m", "The time over which they are compared; 1 s to 1 h."),
-    ("min_messages", COUNT, "1000", "Messages of each pool within the window below which nothing is said; at least 1."),
+    (
+        "min_messages",
+        COUNT,
+        "1000",
+        "Messages of each pool within the window below which nothing is said; at least 1.",
+    ),
     (
         "max_p99_increase",
         SHARE,

@@ -19,7 +19,10 @@ pub(in super::super) fn check(config: &Config) -> Result<(), ConfigError> {
     span("rollout.memory_patience", rollout.memory_patience, Duration::ZERO, 24 * hour)?;
     span("rollout.check_interval", rollout.check_interval, Duration::from_millis(10), second)?;
     span("rollout.move_deadline", rollout.move_deadline, Duration::from_millis(10), hour)?;
-    at_least_one("rollout.min_messages", usize::try_from(rollout.min_messages).unwrap_or(usize::MAX))?;
+    at_least_one(
+        "rollout.min_messages",
+        usize::try_from(rollout.min_messages).unwrap_or(usize::MAX),
+    )?;
     limit("rollout.max_p99_increase", rollout.max_p99_increase, 100.0)?;
     limit("rollout.max_restart_share", rollout.max_restart_share, 1.0)?;
     limit("rollout.max_error_increase", rollout.max_error_increase, 1.0)?;
@@ -29,8 +32,18 @@ pub(in super::super) fn check(config: &Config) -> Result<(), ConfigError> {
     {
         return broken("rollout.plan", error.to_string(), format!("{text:?}"));
     }
-    criterion("advance_p99_increase", rollout.advance_p99_increase, "max_p99_increase", rollout.max_p99_increase)?;
-    criterion("advance_restart_share", rollout.advance_restart_share, "max_restart_share", rollout.max_restart_share)?;
+    criterion(
+        "advance_p99_increase",
+        rollout.advance_p99_increase,
+        "max_p99_increase",
+        rollout.max_p99_increase,
+    )?;
+    criterion(
+        "advance_restart_share",
+        rollout.advance_restart_share,
+        "max_restart_share",
+        rollout.max_restart_share,
+    )?;
     token(rollout)
 }
 
@@ -38,7 +51,11 @@ fn span(key: &str, found: Duration, least: Duration, most: Duration) -> Result<(
     if (least..=most).contains(&found) {
         return Ok(());
     }
-    broken(key, format!("must be from {} to {}", duration::show(least), duration::show(most)), duration::show(found))
+    broken(
+        key,
+        format!("must be from {} to {}", duration::show(least), duration::show(most)),
+        duration::show(found),
+    )
 }
 
 fn limit(key: &str, found: f64, most: f64) -> Result<(), ConfigError> {
@@ -59,10 +76,16 @@ fn criterion(key: &str, found: f64, other: &str, most: f64) -> Result<(), Config
 }
 
 fn token(rollout: &RolloutConfig) -> Result<(), ConfigError> {
-    let Some(token) = rollout.token.as_ref().map(|token| token.expose().as_bytes()) else { return Ok(()) };
+    let Some(token) = rollout.token.as_ref().map(|token| token.expose().as_bytes()) else {
+        return Ok(());
+    };
     if TOKEN.contains(&token.len()) && token.iter().all(u8::is_ascii_graphic) {
         return Ok(());
     }
-    let rule = format!("must be {} to {} visible ASCII characters without spaces", TOKEN.start(), TOKEN.end());
+    let rule = format!(
+        "must be {} to {} visible ASCII characters without spaces",
+        TOKEN.start(),
+        TOKEN.end()
+    );
     broken("rollout.token", rule, "something else, which is not shown")
 }

@@ -18,8 +18,9 @@ const ERROR: usize = 4 << 10;
 /// Longest key that the smallest letter keeps: every aggregate id fits.
 const KEY: usize = 256;
 
-/// From the whole message to the smallest letter, which still says where the original is. An error's text has a bound in each:
-/// it may quote the message. Headers are cut first: JetStream bounds them apart from the body.
+/// From the whole message to the smallest letter, which still says where the original is. An
+/// error's text has a bound in each: it may quote the message. Headers are cut first: JetStream
+/// bounds them apart from the body.
 pub(super) const ROOMS: [Room; 6] = [
     Room { body: usize::MAX, headers: usize::MAX, key: usize::MAX, error: ERROR },
     Room { body: usize::MAX, headers: 4 << 10, key: usize::MAX, error: ERROR },
@@ -35,7 +36,8 @@ pub(super) struct Kept<'a> {
     pub(super) headers: Headers,
     pub(super) key: Option<Bytes>,
     pub(super) error: &'a str,
-    /// The parts that were cut, such as `body 16384 of 999800, headers 2 of 3`; empty when everything is there.
+    /// The parts that were cut, such as `body 16384 of 999800, headers 2 of 3`; empty when
+    /// everything is there.
     pub(super) cut: String,
 }
 
@@ -97,7 +99,8 @@ mod tests {
     use buslane_core::Topic;
 
     fn message(body: usize, headers: &[(&str, usize)], key: usize) -> Message {
-        let values: Vec<_> = headers.iter().map(|(name, length)| (*name, vec![b'h'; *length])).collect();
+        let values: Vec<_> =
+            headers.iter().map(|(name, length)| (*name, vec![b'h'; *length])).collect();
         Message {
             headers: values.iter().map(|(name, value)| (*name, &value[..])).collect(),
             key: Some(vec![b'k'; key].into()),
@@ -107,8 +110,10 @@ mod tests {
 
     #[test]
     fn d6_each_room_holds_less_and_the_last_is_bounded() {
-        let (message, error) =
-            (message(1 << 20, &[("a", 3_000), ("b", 3_000), ("c", 700)], 1 << 20), "e".repeat(1 << 20));
+        let (message, error) = (
+            message(1 << 20, &[("a", 3_000), ("b", 3_000), ("c", 700)], 1 << 20),
+            "e".repeat(1 << 20),
+        );
         let sizes: Vec<_> = ROOMS
             .iter()
             .map(|room| {
@@ -135,13 +140,17 @@ mod tests {
         for room in &ROOMS[..5] {
             assert_eq!(Kept::of(&whole, "no", room).cut, "");
         }
-        let cut = |message: &Message, error: &str, at: usize| Kept::of(message, error, &ROOMS[at]).cut;
+        let cut =
+            |message: &Message, error: &str, at: usize| Kept::of(message, error, &ROOMS[at]).cut;
         assert_eq!(cut(&message(20_000, &[], 10), "no", 2), "body 16384 of 20000");
         assert_eq!(
             cut(&message(20_000, &[("a", 9_000), ("b", 1)], 300), "no", 5),
             "body 0 of 20000, headers 0 of 2, key 256 of 300"
         );
         assert_eq!(cut(&whole, &"\u{fc}".repeat(2_049), 0), "error 4096 of 4098");
-        assert_eq!(Kept::of(&whole, &format!("x{}", "\u{fc}".repeat(2_049)), &ROOMS[0]).error.len(), 4_095);
+        assert_eq!(
+            Kept::of(&whole, &format!("x{}", "\u{fc}".repeat(2_049)), &ROOMS[0]).error.len(),
+            4_095
+        );
     }
 }

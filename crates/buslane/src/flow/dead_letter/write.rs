@@ -10,7 +10,11 @@ use tracing::warn;
 ///
 /// # Errors
 /// Why the topic does not take it, and whether that passes by itself.
-pub(in crate::flow) async fn write(broker: &dyn Broker, to: &Topic, letter: &Letter<'_>) -> Result<(), String> {
+pub(in crate::flow) async fn write(
+    broker: &dyn Broker,
+    to: &Topic,
+    letter: &Letter<'_>,
+) -> Result<(), String> {
     let (mut refused, mut last) = (None, usize::MAX);
     for room in &ROOMS {
         let (record, cut) = letter.record(room);
@@ -18,7 +22,13 @@ pub(in crate::flow) async fn write(broker: &dyn Broker, to: &Topic, letter: &Let
             continue;
         }
         last = record.bytes();
-        match broker.publish(to, vec![record]).get().await.pop().unwrap_or(Err(PublishError::Closed)) {
+        match broker
+            .publish(to, vec![record])
+            .get()
+            .await
+            .pop()
+            .unwrap_or(Err(PublishError::Closed))
+        {
             Ok(_) => {
                 if let Some(reason) = refused {
                     tell(letter, to, &cut, &reason);
@@ -26,7 +36,9 @@ pub(in crate::flow) async fn write(broker: &dyn Broker, to: &Topic, letter: &Let
                 return Ok(());
             }
             Err(error @ PublishError::TooLarge { .. }) => refused = Some(error),
-            Err(error) if error.is_permanent() => return Err(format!("permanent refusal: {error}")),
+            Err(error) if error.is_permanent() => {
+                return Err(format!("permanent refusal: {error}"));
+            }
             Err(error) => return Err(format!("outage: {error}")),
         }
     }
@@ -36,6 +48,7 @@ pub(in crate::flow) async fn write(broker: &dyn Broker, to: &Topic, letter: &Let
 
 fn tell(letter: &Letter<'_>, to: &Topic, cut: &str, reason: &PublishError) {
     let message = letter.message;
-    let (topic, partition, offset) = (message.topic().as_str(), message.partition(), message.offset);
+    let (topic, partition, offset) =
+        (message.topic().as_str(), message.partition(), message.offset);
     warn!(kind = "envelope", topic, partition, offset, dead_letters = %to, cut, %reason, "dead letter reduced");
 }

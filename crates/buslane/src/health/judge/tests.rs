@@ -34,7 +34,11 @@ fn stalls(reason: SubmitError, key: Option<String>, since: Instant) -> Vec<Stall
 fn break_it(fault: Fault, look: &mut Observation, since: Instant, now: Instant) {
     let behind = || vec![Behind { place: "orders/3".to_owned(), unread: 5, taken: 9 }];
     let probes = |acknowledged, came_back| {
-        Some(Probes { acknowledged: Some(acknowledged), came_back: Some(came_back), reason: "slow".to_owned() })
+        Some(Probes {
+            acknowledged: Some(acknowledged),
+            came_back: Some(came_back),
+            reason: "slow".to_owned(),
+        })
     };
     match fault {
         Fault::BrokerGone => look.lost = Some((since, "reset".to_owned())),
@@ -45,7 +49,9 @@ fn break_it(fault: Fault, look: &mut Observation, since: Instant, now: Instant) 
         Fault::CommitRefused => look.symptoms = symptom(SymptomKind::SettlementRefused, since),
         Fault::PublisherStuck => look.probes = probes(since, now),
         Fault::ProbesLost => look.probes = probes(now, since),
-        Fault::DeadLetterUnwritable => (look.blocked.count, look.unwritable) = (1, Some("read only".to_owned())),
+        Fault::DeadLetterUnwritable => {
+            (look.blocked.count, look.unwritable) = (1, Some("read only".to_owned()))
+        }
         Fault::DeadPartition => look.behind = behind(),
         Fault::PausedTooLong => look.paused = vec![(topic(), since)],
         Fault::ReadingEnded => look.failed = Some("fenced".to_owned()),
@@ -56,7 +62,8 @@ fn break_it(fault: Fault, look: &mut Observation, since: Instant, now: Instant) 
             look.stalls = stalls(reason, None, since);
         }
         Fault::PartitionHeld => {
-            look.stalls = stalls(SubmitError::LaneFull { limit: 10 }, Some("order-42".to_owned()), since);
+            look.stalls =
+                stalls(SubmitError::LaneFull { limit: 10 }, Some("order-42".to_owned()), since);
         }
         Fault::RestartStorm => look.stats.workers_down = 1,
         Fault::MemoryCeiling => (look.memory, look.ceiling) = (Some(11), 10),
@@ -68,7 +75,8 @@ fn names(judge: &Judge) -> Vec<Fault> {
     judge.faults().iter().map(|found| found.fault).collect()
 }
 
-/// Each alone: not before its limit, by its name within ten seconds of it, and gone when it is over.
+/// Each alone: not before its limit, by its name within ten seconds of it, and gone when it is
+/// over.
 #[test]
 fn o3_each_fault_is_named_and_nothing_else_is() {
     for fault in Fault::ALL.iter().copied() {
@@ -91,16 +99,26 @@ fn o3_each_fault_is_named_and_nothing_else_is() {
             after += SECOND;
         }
         let named_after = named_after.unwrap_or_else(|| panic!("{fault} is never named"));
-        assert!(named_after >= limit && named_after <= limit + SECOND * 10, "{fault}: {named_after:?}");
+        assert!(
+            named_after >= limit && named_after <= limit + SECOND * 10,
+            "{fault}: {named_after:?}"
+        );
         let expected = match fault {
             // The key that waits for its dead letter is blocked.
             Fault::DeadLetterUnwritable => vec![fault, Fault::BlockedKey],
             _ => vec![fault],
         };
         assert_eq!(names(&judge), expected);
-        assert_eq!((judge.is_live(), judge.is_ready()), (!fault.is_deadly(), !fault.is_in_the_way()), "{fault}");
+        assert_eq!(
+            (judge.is_live(), judge.is_ready()),
+            (!fault.is_deadly(), !fault.is_in_the_way()),
+            "{fault}"
+        );
         let changes = judge.observe(&well(), start + after);
-        assert!(changes.iter().all(|change| !change.is_on) && changes.len() == expected.len(), "{fault}");
+        assert!(
+            changes.iter().all(|change| !change.is_on) && changes.len() == expected.len(),
+            "{fault}"
+        );
         assert_eq!((names(&judge), judge.is_ready()), (vec![], true));
     }
 }
@@ -112,7 +130,8 @@ fn o3_blocked_keys_beyond_the_names_are_counted() {
         let mut look = well();
         look.blocked.count = count;
         judge.observe(&look, now);
-        let found: Vec<_> = judge.faults().iter().map(|found| (found.fault, found.detail.clone())).collect();
+        let found: Vec<_> =
+            judge.faults().iter().map(|found| (found.fault, found.detail.clone())).collect();
         assert_eq!(found, [(Fault::BlockedKey, detail.to_owned())]);
     }
 }
@@ -122,7 +141,10 @@ fn o3_a_reason_is_escaped_and_cut() {
     let (mut judge, mut look) = (Judge::new(&HealthConfig::default()), well());
     look.failed = Some(format!("fenced\nERROR forged{}", "x".repeat(10_000)));
     let changes = judge.observe(&look, Instant::now());
-    assert!(changes[0].detail.starts_with("fenced\\nERROR forged") && changes[0].detail.len() < 1_100, "{changes:?}");
+    assert!(
+        changes[0].detail.starts_with("fenced\\nERROR forged") && changes[0].detail.len() < 1_100,
+        "{changes:?}"
+    );
     assert_eq!(judge.faults()[0].detail, changes[0].detail);
 }
 
@@ -142,7 +164,9 @@ fn o3_what_goes_on_is_not_the_same_as_before() {
 #[test]
 fn o3_a_storm_is_many_restarts_within_a_minute() {
     // Restarts a look, seconds between two looks, whether that is a storm.
-    for (each, pause, is_storm) in [(1, 7, false), (1, 6, true), (9, 60, false), (10, 1, true), (100, 1, true)] {
+    for (each, pause, is_storm) in
+        [(1, 7, false), (1, 6, true), (9, 60, false), (10, 1, true), (100, 1, true)]
+    {
         let (mut judge, start) = (Judge::new(&HealthConfig::default()), Instant::now());
         let (mut look, mut now) = (well(), start);
         let mut was_storm = false;
@@ -175,12 +199,15 @@ fn o3_a_refused_login_is_not_taken_for_a_lost_broker() {
 
 #[test]
 fn o3_what_was_seen_first_names_a_broker_that_is_away() {
-    // When it was reported as lost and when the question was asked that it has not answered, in seconds.
-    for (lost, asked, name) in [(10, 11, Fault::BrokerGone), (10, 9, Fault::BrokerGone), (20, 10, Fault::BrokerSilent)]
+    // When it was reported as lost and when the question was asked that it has not answered, in
+    // seconds.
+    for (lost, asked, name) in
+        [(10, 11, Fault::BrokerGone), (10, 9, Fault::BrokerGone), (20, 10, Fault::BrokerSilent)]
     {
         let (mut judge, start) = (Judge::new(&HealthConfig::default()), Instant::now());
         let mut look = well();
-        (look.lost, look.unanswered) = (Some((start + SECOND * lost, "gone".to_owned())), Some(start + SECOND * asked));
+        (look.lost, look.unanswered) =
+            (Some((start + SECOND * lost, "gone".to_owned())), Some(start + SECOND * asked));
         look.symptoms = symptom(SymptomKind::SettlementRefused, start);
         judge.observe(&look, start + SECOND * 40);
         assert_eq!(names(&judge), [name], "what follows from it is not told beside it");
@@ -191,7 +218,10 @@ fn o3_what_was_seen_first_names_a_broker_that_is_away() {
 fn o3_a_bus_that_starts_or_ends_has_no_faults() {
     let (mut judge, start) = (Judge::new(&HealthConfig::default()), Instant::now());
     judge.observe(&Observation::default(), start);
-    assert!(!judge.has_started() && !judge.is_ready() && judge.is_live(), "the broker has not answered yet");
+    assert!(
+        !judge.has_started() && !judge.is_ready() && judge.is_live(),
+        "the broker has not answered yet"
+    );
     let mut look = well();
     look.symptoms = symptom(SymptomKind::GroupUnsettled, start);
     judge.observe(&look, start + SECOND);
@@ -211,7 +241,12 @@ fn o3_a_bus_that_starts_or_ends_has_no_faults() {
 /// A look at a bus in any state: a bit for each part of it, and one for each fault.
 fn look_of(bits: u64, since: Instant, now: Instant) -> Observation {
     let is = |bit: usize| bits >> bit & 1 == 1;
-    let mut look = Observation { has_answered: is(0), is_closing: is(1), has_sources: is(2), ..Observation::default() };
+    let mut look = Observation {
+        has_answered: is(0),
+        is_closing: is(1),
+        has_sources: is(2),
+        ..Observation::default()
+    };
     let mut symptoms = Vec::new();
     for (at, fault) in Fault::ALL.iter().enumerate().filter(|(at, _)| is(at + 3)) {
         break_it(*fault, &mut look, if at % 2 == 0 { since } else { now }, now);
@@ -231,12 +266,17 @@ fn o3_a_bus_that_begins_says_what_it_waits_for() {
         judge.observe(&look, start);
         judge.observe(&look, start + SECOND * 3);
         let found = judge.obstacles();
-        let [Obstacle { name: "starting", detail, since: Some(since), .. }] = &found[..] else { panic!("{found:?}") };
+        let [Obstacle { name: "starting", detail, since: Some(since), .. }] = &found[..] else {
+            panic!("{found:?}")
+        };
         assert_eq!(*since, start, "since the first look");
         detail.clone()
     };
     assert_eq!(reason(|_, _| {}), "waiting for the broker's first answer");
-    assert_eq!(reason(|look, start| break_it(Fault::BrokerGone, look, start, start)), "waiting for the broker: reset");
+    assert_eq!(
+        reason(|look, start| break_it(Fault::BrokerGone, look, start, start)),
+        "waiting for the broker: reset"
+    );
     let unsettled = |look: &mut Observation, start| {
         look.has_answered = true;
         break_it(Fault::GroupNotStable, look, start, start);
@@ -252,11 +292,14 @@ fn o3_a_bus_that_begins_says_what_it_waits_for() {
 fn o3_a_bus_waits_for_its_first_share() {
     let (mut judge, start) = (Judge::new(&HealthConfig::default()), Instant::now());
     let look = |has_sources, is_settled| {
-        let symptoms = if is_settled { Vec::new() } else { symptom(SymptomKind::GroupUnsettled, start) };
+        let symptoms =
+            if is_settled { Vec::new() } else { symptom(SymptomKind::GroupUnsettled, start) };
         Observation { has_answered: true, has_sources, symptoms, ..Observation::default() }
     };
     let mut ready = Vec::new();
-    for (second, look) in (1..).zip([look(false, true), look(false, false), look(true, true), look(true, false)]) {
+    for (second, look) in
+        (1..).zip([look(false, true), look(false, false), look(true, true), look(true, false)])
+    {
         judge.observe(&look, start + SECOND * second);
         ready.push((judge.is_ready(), judge.has_started()));
     }
@@ -293,7 +336,8 @@ fn scene() -> impl Strategy<Value = (Scene, u64)> {
         (1..59_u64, 60..3_600_u64).prop_map(|(seconds, length)| (Scene::Busy { seconds }, length)),
         (Just(Scene::Paused), 60..3_599_u64),
         (Just(Scene::Held), 60..3_599_u64),
-        (1..5_u64, any::<bool>()).prop_map(|(away, is_silent)| (Scene::Restarted { is_silent }, away)),
+        (1..5_u64, any::<bool>())
+            .prop_map(|(away, is_silent)| (Scene::Restarted { is_silent }, away)),
         (Just(Scene::Rebalance), 1..30_u64),
         (1..5_u64, 10..600_u64).prop_map(|(seconds, length)| (Scene::Pressed { seconds }, length)),
     ]
@@ -303,7 +347,9 @@ fn scene() -> impl Strategy<Value = (Scene, u64)> {
 fn look_into(scene: &Scene, at: u64, begin: Instant, probes: Option<Probes>) -> Observation {
     let mut look = well();
     look.probes = probes;
-    let of = |seconds: u64| (at / seconds, begin + SECOND * u32::try_from(at / seconds * seconds).unwrap());
+    let of = |seconds: u64| {
+        (at / seconds, begin + SECOND * u32::try_from(at / seconds * seconds).unwrap())
+    };
     match scene {
         Scene::Idle => {}
         Scene::Busy { seconds } => {
@@ -355,7 +401,8 @@ proptest! {
         }
     }
 
-    /// A day of idling, work, pauses and maintenance, a look each second and a probe every thirty: no alarm.
+    /// A day of idling, work, pauses and maintenance, a look each second and a probe every thirty:
+    /// no alarm.
     #[test]
     fn o3_a_simulated_day_has_no_false_alarm(scenes in proptest::collection::vec(scene(), 20..60)) {
         let mut judge = Judge::new(&HealthConfig::default());

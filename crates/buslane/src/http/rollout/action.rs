@@ -30,7 +30,8 @@ struct Body {
 impl Action {
     /// Reads a body; the error is the rule that it breaks.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| format!("{RULE}: {error}"))?;
+        let value: Value =
+            serde_json::from_slice(body).map_err(|error| format!("{RULE}: {error}"))?;
         if !value.is_object() {
             return Err(RULE.to_owned());
         }
@@ -38,40 +39,55 @@ impl Action {
         let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         match (body.percent, body.plan, body.advance, body.roll_back) {
             (Some(percent), None, None, None) => {
-                let share = percent.as_u64().and_then(|share| u8::try_from(share).ok()).filter(|share| *share <= 100);
-                share
-                    .map(Self::Percent)
-                    .ok_or(format!("percent: must be a whole number from 0 to 100, found {percent}"))
+                let share = percent
+                    .as_u64()
+                    .and_then(|share| u8::try_from(share).ok())
+                    .filter(|share| *share <= 100);
+                share.map(Self::Percent).ok_or(format!(
+                    "percent: must be a whole number from 0 to 100, found {percent}"
+                ))
             }
             (None, Some(plan), advance, None) => begin(&plan, advance.as_ref()).map(Self::Begin),
-            (None, None, Some(advance), None) => just_true("advance", &advance).map(|()| Self::Advance),
-            (None, None, None, Some(roll_back)) => just_true("roll_back", &roll_back).map(|()| Self::RollBack),
+            (None, None, Some(advance), None) => {
+                just_true("advance", &advance).map(|()| Self::Advance)
+            }
+            (None, None, None, Some(roll_back)) => {
+                just_true("roll_back", &roll_back).map(|()| Self::RollBack)
+            }
             _ => Err(RULE.to_owned()),
         }
     }
 }
 
 fn begin(plan: &Value, advance: Option<&Value>) -> Result<Plan, String> {
-    let text = plan
-        .as_str()
-        .ok_or_else(|| format!("plan: must be a text such as \"10 for 1h, 50 for 1h, 100\", found {plan}"))?;
+    let text = plan.as_str().ok_or_else(|| {
+        format!("plan: must be a text such as \"10 for 1h, 50 for 1h, 100\", found {plan}")
+    })?;
     let plan: Plan = text.parse().map_err(|error| format!("plan: {error}"))?;
     match advance.map(|advance| (advance, advance.as_str())) {
         None | Some((_, Some("manual"))) => Ok(plan),
         Some((_, Some("automatic"))) => Ok(plan.advancing(Advance::Automatic)),
-        Some((other, _)) => Err(format!("advance: must be \"manual\" or \"automatic\" beside a plan, found {other}")),
+        Some((other, _)) => Err(format!(
+            "advance: must be \"manual\" or \"automatic\" beside a plan, found {other}"
+        )),
     }
 }
 
 fn just_true(name: &str, value: &Value) -> Result<(), String> {
-    if *value == Value::Bool(true) { Ok(()) } else { Err(format!("{name}: must be true, found {value}")) }
+    if *value == Value::Bool(true) {
+        Ok(())
+    } else {
+        Err(format!("{name}: must be true, found {value}"))
+    }
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Percent(percent) => write!(f, "percent {percent}"),
-            Self::Begin(plan) if plan.advance() == Advance::Automatic => write!(f, "plan {plan}, automatic"),
+            Self::Begin(plan) if plan.advance() == Advance::Automatic => {
+                write!(f, "plan {plan}, automatic")
+            }
             Self::Begin(plan) => write!(f, "plan {plan}"),
             Self::Advance => f.write_str("advance"),
             Self::RollBack => f.write_str("roll back"),
@@ -134,8 +150,14 @@ mod tests {
             (r#"{"percent": 256}"#, "percent: must be a whole number from 0 to 100, found 256"),
             (r#"{"percent": 1.5}"#, "percent: must be a whole number from 0 to 100, found 1.5"),
             (r#"{"percent": "10"}"#, "percent: must be a whole number from 0 to 100, found \"10\""),
-            (r#"{"plan": 10}"#, "plan: must be a text such as \"10 for 1h, 50 for 1h, 100\", found 10"),
-            (r#"{"plan": "50,10"}"#, "plan: the percentages of a plan must rise, found 10 after 50"),
+            (
+                r#"{"plan": 10}"#,
+                "plan: must be a text such as \"10 for 1h, 50 for 1h, 100\", found 10",
+            ),
+            (
+                r#"{"plan": "50,10"}"#,
+                "plan: the percentages of a plan must rise, found 10 after 50",
+            ),
             (
                 r#"{"plan": "10", "advance": true}"#,
                 "advance: must be \"manual\" or \"automatic\" beside a plan, found true",
@@ -151,7 +173,10 @@ mod tests {
             assert_eq!(parse(text), Err(expected.to_owned()), "{text}");
         }
         let unknown = parse(r#"{"percentage": 10}"#).unwrap_err();
-        assert!(unknown.starts_with("unknown field `percentage`, expected one of `percent`, `plan`"), "{unknown}");
+        assert!(
+            unknown.starts_with("unknown field `percentage`, expected one of `percent`, `plan`"),
+            "{unknown}"
+        );
         let twice = parse(r#"{"percent": 1, "percent": 2}"#).unwrap_err();
         assert!(twice.starts_with("duplicate field `percent`"), "{twice}");
     }

@@ -39,7 +39,10 @@ fn l3_three_clean_looks_in_a_row_begin_the_ramp() {
     assert_eq!(phases(mode.looked(look(false), now)), None);
     assert_eq!(phases(mode.looked(look(true), now)), Some((Off, On)));
     assert_eq!(mode.status().cause, Some(RecoveryCause::Backlog));
-    assert_eq!(mode.limits(), Some(Through { rate: Some(RateLimit::new(1_000, 100)), keys: 1_000 }));
+    assert_eq!(
+        mode.limits(),
+        Some(Through { rate: Some(RateLimit::new(1_000, 100)), keys: 1_000 })
+    );
     for is_behind in [false, false, true, false, false] {
         assert_eq!(phases(mode.looked(look(is_behind), now)), None);
     }
@@ -83,7 +86,8 @@ fn l3_a_late_tick_skips_steps_and_no_ramp_is_no_ramp() {
 fn l3_a_backlog_in_the_ramp_brings_it_back() {
     for on_backlog in [true, false] {
         let start = Instant::now();
-        let mut mode = recovery_with_rate(|config| (config.clean_checks, config.on_backlog) = (1, on_backlog));
+        let mut mode =
+            recovery_with_rate(|config| (config.clean_checks, config.on_backlog) = (1, on_backlog));
         mode.begin(RecoveryCause::Start);
         mode.looked(look(false), start);
         mode.tick(start + 30 * SECOND);
@@ -138,8 +142,8 @@ fn l3_limits_that_would_never_end_are_raised() {
     assert_eq!((mode.status().per_second, mode.status().keys), (Some(50), Some(7)));
 }
 
-/// With the defaults only the number of keys is limited: it is what the ramp doubles, and a backlog that grows is no
-/// reason to raise it.
+/// With the defaults only the number of keys is limited: it is what the ramp doubles, and a backlog
+/// that grows is no reason to raise it.
 #[test]
 fn l3_by_default_no_rate_holds_and_the_ramp_raises_the_number_of_keys() {
     let (mut mode, mut now) = (recovery(|config| config.clean_checks = 1), Instant::now());
@@ -179,8 +183,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// Limits stand exactly while it is on, they are never tighter than configured, each event names what was and what
-    /// is, and from whatever state clean looks and time lead out.
+    /// Limits stand exactly while it is on, they are never tighter than configured, each event
+    /// names what was and what is, and from whatever state clean looks and time lead out.
     #[test]
     fn l3_every_history_is_told_and_ends(
         ops in prop::collection::vec(op(), 0..60), ramp in 0..200_u32, has_rate in any::<bool>()

@@ -49,6 +49,12 @@ impl Controller {
     /// What there is to compare just now.
     pub(super) fn sample(&self, percent: u8) -> Sample {
         let side = |side| self.pool.side(side).map(SideFigures::from).unwrap_or_default();
-        Sample { at: now(), percent, keyed: side(KEYED), actor: side(ACTOR), resident_bytes: crate::health::resident() }
+        Sample {
+            at: now(),
+            percent,
+            keyed: side(KEYED),
+            actor: side(ACTOR),
+            resident_bytes: crate::health::resident(),
+        }
     }
 }

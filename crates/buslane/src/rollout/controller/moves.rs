@@ -54,7 +54,13 @@ impl Controller {
         if let Some((since, slots)) = state.aimed.take() {
             let (percent, took) = (state.percent, now() - since);
             let slots = slots.saturating_sub(state.stuck.len());
-            info!(percent, slots, seconds = took.as_secs_f64(), stuck = state.stuck.len(), "rollout slots moved");
+            info!(
+                percent,
+                slots,
+                seconds = took.as_secs_f64(),
+                stuck = state.stuck.len(),
+                "rollout slots moved"
+            );
             self.tell(RolloutEvent::Moved { percent, slots, took });
         }
         self.is_moving.send_replace(false);

@@ -1,4 +1,5 @@
-//! What a roll-back by the guard was for: the trigger and the figures that caused it. It is told, not decided, here.
+//! What a roll-back by the guard was for: the trigger and the figures that caused it. It is told,
+//! not decided, here.
 
 use serde::{Serialize, Serializer};
 use std::{fmt, time::Duration};
@@ -31,23 +32,27 @@ impl fmt::Display for Trigger {
 
 /// A limit that the actor side passed, with the figures. Displayed as one line of a log.
 ///
-/// `actor`, `baseline` and `limit` are milliseconds of p99 for [`Trigger::Latency`], shares (0.01 is 1 %) of the messages
-/// or attempts for [`Trigger::Restarts`] and [`Trigger::Errors`], and bytes of the process for [`Trigger::Memory`].
+/// `actor`, `baseline` and `limit` are milliseconds of p99 for [`Trigger::Latency`], shares (0.01
+/// is 1 %) of the messages or attempts for [`Trigger::Restarts`] and [`Trigger::Errors`], and bytes
+/// of the process for [`Trigger::Memory`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Breach {
     /// Which limit.
     pub trigger: Trigger,
-    /// The time the figures are of; for memory, how long it has been over the limit. Serialized as seconds.
+    /// The time the figures are of; for memory, how long it has been over the limit. Serialized as
+    /// seconds.
     #[serde(rename = "window_seconds", serialize_with = "seconds")]
     pub window: Duration,
-    /// Messages of the keyed side in it; at 100 % those of the window that stands for it, 0 where nothing does. Memory: 0.
+    /// Messages of the keyed side in it; at 100 % those of the window that stands for it, 0 where
+    /// nothing does. Memory: 0.
     pub keyed_messages: u64,
     /// Messages of the actor side in it. Memory: 0.
     pub actor_messages: u64,
     /// The actor side's value; for memory that of the process.
     pub actor: f64,
-    /// What it is compared with: the keyed side's value; restarts: 0; memory: the value at the stage's begin.
+    /// What it is compared with: the keyed side's value; restarts: 0; memory: the value at the
+    /// stage's begin.
     pub baseline: f64,
     /// The value that was passed.
     pub limit: f64,
@@ -63,7 +68,12 @@ impl fmt::Display for Breach {
                 write!(f, "latency: p99 {actor:.3} ms beside {baseline:.3} ms, limit {limit:.3} ms")
             }
             Trigger::Restarts => {
-                write!(f, "restarts: {:.2} % of the messages, limit {:.2} %", percent(actor), percent(limit))
+                write!(
+                    f,
+                    "restarts: {:.2} % of the messages, limit {:.2} %",
+                    percent(actor),
+                    percent(limit)
+                )
             }
             Trigger::Errors => write!(
                 f,

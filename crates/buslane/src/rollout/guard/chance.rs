@@ -1,6 +1,8 @@
-//! Whether a difference of two shares can be chance. Pure arithmetic: it knows neither limits nor what is counted.
+//! Whether a difference of two shares can be chance. Pure arithmetic: it knows neither limits nor
+//! what is counted.
 //!
-//! Not a model of latencies: only counts of what is above a mark are compared, so that no shape of the tail matters.
+//! Not a model of latencies: only counts of what is above a mark are compared, so that no shape of
+//! the tail matters.
 
 /// How sure it must be, in standard errors.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,11 +16,12 @@ pub(super) struct Chance {
 }
 
 impl Chance {
-    /// A day has 86,400 looks, each at three windows and three figures. Five standard errors are passed by chance once in
-    /// 3.5 million. Messages wait for each other, so that what makes one of them slow makes its followers slow,
-    /// for some seconds: of 41 rough days of the simulation one has a busy key whose queue passes six, none passes
-    /// seven. That the value lies over the limit needs less: two (once in 44) keep out a side that is a little
-    /// slower, within the limit, and was unlucky too.
+    /// A day has 86,400 looks, each at three windows and three figures. Five standard errors are
+    /// passed by chance once in 3.5 million. Messages wait for each other, so that what makes one
+    /// of them slow makes its followers slow, for some seconds: of 41 rough days of the simulation
+    /// one has a busy key whose queue passes six, none passes seven. That the value lies over the
+    /// limit needs less: two (once in 44) keep out a side that is a little slower, within the
+    /// limit, and was unlucky too.
     pub(super) const SURE: Self = Self { counted: 5.0, queued: 7.0, over: 2.0 };
 }
 
@@ -65,18 +68,23 @@ impl Pair {
 
 /// How many standard errors the actor's share of the `whole` is above the keyed one and a margin.
 ///
-/// Each slice of the window is compared with the same slice of the other side: what makes both sides slow makes
-/// neither of them slower. The standard error is the largest of three:
+/// Each slice of the window is compared with the same slice of the other side: what makes both
+/// sides slow makes neither of them slower. The standard error is the largest of three:
 /// - that of independent messages;
-/// - what the slices differ by among themselves. A burst or a busy key makes hundreds of messages slow at once,
-///   which says no more than one of them does. So a breach has to last: one that fills four of five slices is four
-///   standard errors at most;
-/// - what the slices `before` the window differed by from one to the next, for a few slices can look alike by chance.
+/// - what the slices differ by among themselves. A burst or a busy key makes hundreds of messages
+///   slow at once, which says no more than one of them does. So a breach has to last: one that
+///   fills four of five slices is four standard errors at most;
+/// - what the slices `before` the window differed by from one to the next, for a few slices can
+///   look alike by chance.
 pub(super) fn standard_errors(whole: Pair, slices: &[Pair], before: &[Pair], margin: f64) -> f64 {
     let Some(window) = Excess::of(slices, margin).filter(|_| whole.has_both(1)) else { return 0.0 };
     let by_messages = by_messages(whole, window.expected, window.mean);
     let variance = window.variance.max(unrest(before, margin));
-    if variance > 0.0 { by_messages.min(window.mean / (variance / window.of).sqrt()) } else { by_messages }
+    if variance > 0.0 {
+        by_messages.min(window.mean / (variance / window.of).sqrt())
+    } else {
+        by_messages
+    }
 }
 
 /// How much more of the actor's messages hit than of the keyed ones.
@@ -108,17 +116,20 @@ impl Excess {
     }
 }
 
-/// The same variance from one slice to the next, which a breach that has begun among them adds little to.
+/// The same variance from one slice to the next, which a breach that has begun among them adds
+/// little to.
 fn unrest(slices: &[Pair], margin: f64) -> f64 {
     let both: Vec<_> = slices.iter().filter(|slice| slice.has_both(1)).collect();
     let steps = both.windows(2).map(|two| {
-        let [one, other] = [two[0], two[1]].map(|slice| (slice.excess(margin), slice.actor.of as f64));
+        let [one, other] =
+            [two[0], two[1]].map(|slice| (slice.excess(margin), slice.actor.of as f64));
         (one.0 / one.1 - other.0 / other.1).powi(2) / (1.0 / one.1 + 1.0 / other.1)
     });
     if both.len() < 2 { 0.0 } else { steps.sum::<f64>() / (both.len() - 1) as f64 }
 }
 
-/// The arc sine gives shares of every size the same variance, `1 / of`, and errs to the safe side where hits are few.
+/// The arc sine gives shares of every size the same variance, `1 / of`, and errs to the safe side
+/// where hits are few.
 fn by_messages(whole: Pair, expected: f64, excess: f64) -> f64 {
     let angle = |share: f64| 2.0 * share.clamp(0.0, 1.0).sqrt().asin();
     let variance = 1.0 / whole.actor.of as f64 + 1.0 / whole.keyed.of as f64;
@@ -131,7 +142,10 @@ mod tests {
     use proptest::prelude::*;
 
     const fn pair(actor: (u64, u64), keyed: (u64, u64)) -> Pair {
-        Pair { actor: Share { hits: actor.0, of: actor.1 }, keyed: Share { hits: keyed.0, of: keyed.1 } }
+        Pair {
+            actor: Share { hits: actor.0, of: actor.1 },
+            keyed: Share { hits: keyed.0, of: keyed.1 },
+        }
     }
 
     fn sum(slices: &[Pair]) -> Pair {
@@ -148,7 +162,10 @@ mod tests {
         let errors = |scale| standard_errors(sum(&slices(scale)), &slices(scale), &[], 0.0);
         assert!(errors(1) > 0.5 && errors(1) < 2.0, "{}", errors(1));
         assert!((errors(100) / errors(1) - 10.0).abs() < 1e-6);
-        assert_eq!(standard_errors(pair((7, 700), (9, 900)), &[pair((7, 700), (9, 900)); 3], &[], 0.0), 0.0);
+        assert_eq!(
+            standard_errors(pair((7, 700), (9, 900)), &[pair((7, 700), (9, 900)); 3], &[], 0.0),
+            0.0
+        );
         let at_the_margin = pair((20, 1_000), (10, 1_000));
         assert!(standard_errors(at_the_margin, &[at_the_margin; 2], &[], 0.01).abs() < 1e-9);
     }

@@ -29,7 +29,8 @@ pub struct WindowStatus {
 pub struct WindowSide {
     /// Messages that ended.
     pub messages: u64,
-    /// 99 of 100 messages took no longer from accepted to outcome, in milliseconds. `None` without messages.
+    /// 99 of 100 messages took no longer from accepted to outcome, in milliseconds. `None` without
+    /// messages.
     pub p99_ms: Option<f64>,
     /// The share of the attempts that failed: 0.01 is 1 %.
     pub error_share: f64,
@@ -50,11 +51,19 @@ pub(super) struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// `past`: the keyed figures of another time, if any are known, to be taken instead of those of the window.
-    pub(super) fn new(window: Window<'a>, past: Option<Option<&SideFigures>>, is_for_past: bool) -> Self {
+    /// `past`: the keyed figures of another time, if any are known, to be taken instead of those of
+    /// the window.
+    pub(super) fn new(
+        window: Window<'a>,
+        past: Option<Option<&SideFigures>>,
+        is_for_past: bool,
+    ) -> Self {
         let ends = window.samples.first().zip(window.samples.last());
         let actor = ends.map(|(first, last)| last.actor.since(&first.actor)).unwrap_or_default();
-        let keyed = past.map_or_else(|| ends.map(|(first, last)| last.keyed.since(&first.keyed)), Option::<&_>::cloned);
+        let keyed = past.map_or_else(
+            || ends.map(|(first, last)| last.keyed.since(&first.keyed)),
+            Option::<&_>::cloned,
+        );
         Self { is_full: window.is_full, is_past: past.is_some(), is_for_past, keyed, actor, window }
     }
 
@@ -101,7 +110,11 @@ impl<'a> Comparison<'a> {
         let Some(keyed) = &self.keyed else { return Some(Hold::NoBaseline) };
         let least = rules.min_messages;
         if keyed.messages().min(self.actor.messages()) < least {
-            return Some(Hold::TooFewMessages { keyed: keyed.messages(), actor: self.actor.messages(), least });
+            return Some(Hold::TooFewMessages {
+                keyed: keyed.messages(),
+                actor: self.actor.messages(),
+                least,
+            });
         }
         let increase = increase(p99(&self.actor)?, p99(keyed)?);
         if increase > rules.advance_p99_increase {
@@ -111,18 +124,26 @@ impl<'a> Comparison<'a> {
         (share >= limit).then_some(Hold::Restarts { share, limit })
     }
 
-    /// Of the actor side alone: the keyed pool has nothing to restart, so its messages need not be many.
+    /// Of the actor side alone: the keyed pool has nothing to restart, so its messages need not be
+    /// many.
     fn restarts(&self, rules: &Rules, chance: &Chance) -> Option<Found> {
         let (share, limit) = (restarts(&self.actor), rules.max_restart_share);
-        let pair = |actor: &SideFigures, _: &SideFigures| Pair { actor: restarts(actor), keyed: Share::NONE };
+        let pair = |actor: &SideFigures, _: &SideFigures| Pair {
+            actor: restarts(actor),
+            keyed: Share::NONE,
+        };
         let whole = Pair { actor: share, keyed: Share::NONE };
-        let is_over =
-            share.value() > limit && whole.has_both(rules.min_messages) && self.is_sure(whole, pair, limit, chance);
+        let is_over = share.value() > limit
+            && whole.has_both(rules.min_messages)
+            && self.is_sure(whole, pair, limit, chance);
         is_over.then(|| (Trigger::Restarts, share.value(), 0.0, limit))
     }
 
     fn errors(&self, keyed: &SideFigures, rules: &Rules, chance: &Chance) -> Option<Found> {
-        let pair = |actor: &SideFigures, keyed: &SideFigures| Pair { actor: errors(actor), keyed: errors(keyed) };
+        let pair = |actor: &SideFigures, keyed: &SideFigures| Pair {
+            actor: errors(actor),
+            keyed: errors(keyed),
+        };
         let whole = pair(&self.actor, keyed);
         let (share, baseline) = (whole.actor.value(), whole.keyed.value());
         let limit = baseline + rules.max_error_increase;
@@ -132,8 +153,8 @@ impl<'a> Comparison<'a> {
         is_over.then_some((Trigger::Errors, share, baseline, limit))
     }
 
-    /// p99 is over the limit when more than a hundredth of the actor's latencies are longer than the keyed p99 and the
-    /// increase that is allowed: so a p99, too, is a share.
+    /// p99 is over the limit when more than a hundredth of the actor's latencies are longer than
+    /// the keyed p99 and the increase that is allowed: so a p99, too, is a share.
     fn latency(&self, keyed: &SideFigures, rules: &Rules, chance: &Chance) -> Option<Found> {
         let (share, baseline) = (p99(&self.actor)?, p99(keyed)?);
         let limit = baseline.as_secs_f64() * (1.0 + rules.max_p99_increase);
@@ -147,11 +168,14 @@ impl<'a> Comparison<'a> {
                 keyed: longer(keyed, baseline),
             }
         };
-        let (whole, far) = (beyond(baseline)(&self.actor, keyed), beyond(limit)(&self.actor, keyed));
+        let (whole, far) =
+            (beyond(baseline)(&self.actor, keyed), beyond(limit)(&self.actor, keyed));
         let is_over = whole.has_both(rules.min_messages)
             && self.differs(whole, beyond(baseline), 0.0) > chance.queued
             && self.differs(far, beyond(limit), 0.0) > chance.over;
-        is_over.then(|| (Trigger::Latency, milliseconds(share), milliseconds(baseline), milliseconds(limit)))
+        is_over.then(|| {
+            (Trigger::Latency, milliseconds(share), milliseconds(baseline), milliseconds(limit))
+        })
     }
 
     /// Whether neither that the sides differ nor that they do so by more than the margin is chance.
@@ -162,10 +186,16 @@ impl<'a> Comparison<'a> {
         margin: f64,
         chance: &Chance,
     ) -> bool {
-        self.differs(whole, &pair, 0.0) > chance.counted && self.differs(whole, &pair, margin) > chance.over
+        self.differs(whole, &pair, 0.0) > chance.counted
+            && self.differs(whole, &pair, margin) > chance.over
     }
 
-    fn differs(&self, whole: Pair, pair: impl Fn(&SideFigures, &SideFigures) -> Pair, margin: f64) -> f64 {
+    fn differs(
+        &self,
+        whole: Pair,
+        pair: impl Fn(&SideFigures, &SideFigures) -> Pair,
+        margin: f64,
+    ) -> f64 {
         let slice = |two: &[Sample]| {
             let actor = two[1].actor.since(&two[0].actor);
             if self.is_past {

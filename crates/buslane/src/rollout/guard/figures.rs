@@ -1,4 +1,5 @@
-//! What is counted on each side, and what that is worth between two looks. Pure counts: nobody is asked here.
+//! What is counted on each side, and what that is worth between two looks. Pure counts: nobody is
+//! asked here.
 
 use buslane_core::{Latencies, PoolStats};
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! The looks that windows begin at. Bounded: young ones a second apart, older ones a twelfth of the window.
+//! The looks that windows begin at. Bounded: young ones a second apart, older ones a twelfth of the
+//! window.
 
 use super::Sample;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ const EARLY: Duration = Duration::from_millis(500);
 /// Parts of a window whose fine looks are gone.
 const COARSE_PARTS: u32 = 12;
 
-/// Looks since the stage began, the newest last: 30 of them for windows of a minute, whatever the pace.
+/// Looks since the stage began, the newest last: 30 of them for windows of a minute, whatever the
+/// pace.
 pub(super) struct History {
     longest: Duration,
     /// Looks that are younger stay as fine as they are.
@@ -53,7 +55,9 @@ impl History {
         }
         let now = sample.at;
         self.samples.push(sample);
-        while let Some(place) = self.samples.windows(3).position(|three| self.is_crowded(three, now)) {
+        while let Some(place) =
+            self.samples.windows(3).position(|three| self.is_crowded(three, now))
+        {
             self.samples.remove(place + 1);
         }
         while self.samples.get(1).is_some_and(|second| reaches(second, self.longest, now)) {
@@ -64,13 +68,15 @@ impl History {
     /// The last `span`, or what there is of it since the stage began.
     pub(super) fn window(&self, span: Duration) -> Window<'_> {
         let now = self.samples.last().map(|last| last.at);
-        let first = now.and_then(|now| self.samples.iter().rposition(|sample| reaches(sample, span, now)));
+        let first =
+            now.and_then(|now| self.samples.iter().rposition(|sample| reaches(sample, span, now)));
         let begin = first.unwrap_or(0);
         let before = self.samples.get(..=begin).unwrap_or_default();
         Window { samples: &self.samples[begin..], before, is_full: first.is_some() }
     }
 
-    /// Whether the one in the middle is not needed: also the first that is too old to be fine is, for a window to begin at.
+    /// Whether the one in the middle is not needed: also the first that is too old to be fine is,
+    /// for a window to begin at.
     fn is_crowded(&self, three: &[Sample], now: Instant) -> bool {
         let is_coarse = reaches(&three[2], self.fine_for, now);
         let step = if is_coarse { FINE.max(self.longest / COARSE_PARTS) } else { FINE };
@@ -117,7 +123,9 @@ mod tests {
     #[test]
     fn s5_a_counter_that_goes_back_begins_the_windows_anew() {
         let (mut history, start) = (History::new(MINUTE, QUARTER), Instant::now());
-        (0..100).for_each(|second| history.push(look(start + Duration::from_secs(second), 1_000 + second)));
+        (0..100).for_each(|second| {
+            history.push(look(start + Duration::from_secs(second), 1_000 + second))
+        });
         history.push(look(start + Duration::from_secs(100), 3));
         assert_eq!(history.window(MINUTE).samples.len(), 1);
     }

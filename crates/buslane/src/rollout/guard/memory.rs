@@ -1,4 +1,5 @@
-//! Resident memory of the process since the stage began. It is not the actor side's own: both sides are one process.
+//! Resident memory of the process since the stage began. It is not the actor side's own: both sides
+//! are one process.
 
 use super::{Breach, Rules, Trigger};
 use std::time::Instant;
@@ -15,8 +16,14 @@ impl Memory {
         Self { begun_with, above_since: None }
     }
 
-    /// Over the limit for as long as patience lasts, without a break. A look that could not read it says nothing.
-    pub(super) fn judge(&mut self, rules: &Rules, resident_bytes: Option<u64>, at: Instant) -> Option<Breach> {
+    /// Over the limit for as long as patience lasts, without a break. A look that could not read it
+    /// says nothing.
+    pub(super) fn judge(
+        &mut self,
+        rules: &Rules,
+        resident_bytes: Option<u64>,
+        at: Instant,
+    ) -> Option<Breach> {
         let resident = resident_bytes?;
         let begun_with = *self.begun_with.get_or_insert(resident);
         let limit = begun_with as f64 * (1.0 + rules.max_memory_growth);

@@ -1,5 +1,5 @@
-//! A simulated service, second by second: rates, bursts, stalls, busy keys, errors, memory, and what is broken on the actor
-//! side. It draws counts of buckets, not messages one by one.
+//! A simulated service, second by second: rates, bursts, stalls, busy keys, errors, memory, and
+//! what is broken on the actor side. It draws counts of buckets, not messages one by one.
 
 #![cfg(test)]
 #![allow(clippy::cast_possible_truncation, reason = "a test")]
@@ -44,11 +44,14 @@ pub(super) struct Weather {
 }
 
 impl Weather {
-    pub(super) const FAIR: Self = Self { rate: Some(4_000.0), spread: 0.5, drift: 0.0, errors: 0.002, is_rough: false };
-    pub(super) const ROUGH: Self = Self { rate: None, spread: 0.8, drift: 0.15, errors: 0.005, is_rough: true };
+    pub(super) const FAIR: Self =
+        Self { rate: Some(4_000.0), spread: 0.5, drift: 0.0, errors: 0.002, is_rough: false };
+    pub(super) const ROUGH: Self =
+        Self { rate: None, spread: 0.8, drift: 0.15, errors: 0.005, is_rough: true };
 }
 
-/// A value that wanders around 0 with a standard deviation of 1, and forgets itself within `memory` seconds.
+/// A value that wanders around 0 with a standard deviation of 1, and forgets itself within `memory`
+/// seconds.
 struct Wander {
     value: f64,
     memory: f64,
@@ -173,14 +176,16 @@ impl World {
 
     fn serve(&mut self, side: usize, rate: f64, scale: f64, errors: f64) {
         let is_actor = side == 1;
-        let (slower, more_errors) = if is_actor { (self.fault.slower, self.fault.errors) } else { (1.0, 0.0) };
+        let (slower, more_errors) =
+            if is_actor { (self.fault.slower, self.fault.errors) } else { (1.0, 0.0) };
         let Side { load, errors: own, .. } = &mut self.sides[side];
         let (load, own) = (load.step(&mut self.random), own.step(&mut self.random));
         let rough = if self.weather.is_rough { 1.0 } else { 0.0 };
         let rate = rate * (0.05 * rough * load).exp();
         let before = self.sides[side].counts.iter().sum::<u64>();
         // Not every partition stalls to the same share.
-        let stalled = rate * self.stall.min(1.0) * (0.1 * rough * self.random.normal()).exp().min(1.0);
+        let stalled =
+            rate * self.stall.min(1.0) * (0.1 * rough * self.random.normal()).exp().min(1.0);
         self.queue(side, stalled, scale * slower);
         // By turns, for half an hour each, a key of one side queues behind itself.
         let is_hot = self.weather.is_rough && (self.second / 1_800).is_multiple_of(2) == is_actor;
@@ -192,7 +197,11 @@ impl World {
         let outage = if self.outage > 0 { 0.1 * (0.1 * self.random.normal()).exp() } else { 0.0 };
         let errors = errors * (0.1 * rough * own).exp() + outage + more_errors;
         let failed = self.random.poisson(new as f64 * errors).min(new);
-        let restarts = if is_actor { self.random.poisson(new as f64 * self.fault.restarts).min(new) } else { 0 };
+        let restarts = if is_actor {
+            self.random.poisson(new as f64 * self.fault.restarts).min(new)
+        } else {
+            0
+        };
         let figures = &mut self.sides[side].figures;
         figures.attempts += new;
         figures.ended += new;
@@ -225,14 +234,15 @@ impl World {
     }
 
     fn memory(&self) -> u64 {
-        let tide = if self.weather.is_rough { 0.3 * (self.second as f64 / 3_600.0).sin() } else { 0.0 };
+        let tide =
+            if self.weather.is_rough { 0.3 * (self.second as f64 / 3_600.0).sin() } else { 0.0 };
         let cache = if self.cache > 0 { 1.4 } else { 1.0 };
         (GIBIBYTE * (1.0 + tide) * cache * self.fault.memory) as u64
     }
 }
 
-/// A log-normal as factors of its median and their probabilities, finer where p99 is; two of a thousand take eight times as
-/// long.
+/// A log-normal as factors of its median and their probabilities, finer where p99 is; two of a
+/// thousand take eight times as long.
 fn atoms(spread: f64) -> Vec<(f64, f64)> {
     let (mut atoms, mut z) = (Vec::new(), -3.5);
     while z < 5.0 {

@@ -1,4 +1,5 @@
-//! The guard against a simulated service: what is broken is found in time, what is healthy is left alone.
+//! The guard against a simulated service: what is broken is found in time, what is healthy is left
+//! alone.
 
 #![cfg(test)]
 
@@ -38,7 +39,13 @@ fn found(world: &mut World, guard: &mut Guard, within: u32) -> Option<(u32, Brea
 }
 
 /// The latest second over several runs, with the breach held against what it has to be.
-fn latest(weather: Weather, percent: u8, healthy: u32, fault: Fault, is_right: impl Fn(&Breach) -> bool) -> u32 {
+fn latest(
+    weather: Weather,
+    percent: u8,
+    healthy: u32,
+    fault: Fault,
+    is_right: impl Fn(&Breach) -> bool,
+) -> u32 {
     let seconds = (0..5).map(|seed| {
         let (mut world, mut guard) = begun(weather, percent, seed);
         assert_eq!(found(&mut world, &mut guard, healthy), None);
@@ -56,11 +63,14 @@ fn latest(weather: Weather, percent: u8, healthy: u32, fault: Fault, is_right: i
 fn s5_a_slow_actor_side_is_found_within_five_seconds() {
     let weather = Weather { spread: 0.2, ..steady(4_000.0) };
     let is_right = |breach: &Breach| {
-        breach.trigger == Trigger::Latency && (1.25..1.35).contains(&(breach.actor / breach.baseline))
+        breach.trigger == Trigger::Latency
+            && (1.25..1.35).contains(&(breach.actor / breach.baseline))
     };
     for healthy in [0, 60] {
         assert!(latest(weather, 50, healthy, SLOW, is_right) <= 5);
-        assert!(latest(Weather { rate: Some(8_000.0), ..weather }, 10, healthy, SLOW, is_right) <= 5);
+        assert!(
+            latest(Weather { rate: Some(8_000.0), ..weather }, 10, healthy, SLOW, is_right) <= 5
+        );
     }
 }
 
@@ -69,7 +79,9 @@ fn s5_a_slow_actor_side_is_found_within_five_seconds() {
 fn s5_a_slow_actor_side_with_a_long_tail_is_found_within_a_minute() {
     let is_right = |breach: &Breach| breach.trigger == Trigger::Latency;
     for percent in [10, 50] {
-        assert!(latest(Weather { spread: 0.8, ..steady(4_000.0) }, percent, 60, SLOW, is_right) <= 60);
+        assert!(
+            latest(Weather { spread: 0.8, ..steady(4_000.0) }, percent, 60, SLOW, is_right) <= 60
+        );
     }
 }
 
@@ -171,7 +183,9 @@ fn certain(slower: f64, errors: u64, restarts: u64) -> Option<Breach> {
         errors: errors * seconds,
         ended: 1_000_000 * seconds,
         restarts: restarts * seconds,
-        latencies: Latencies::from_counts(Box::new(each[place].counts().map(|count| count * 5 * seconds))),
+        latencies: Latencies::from_counts(Box::new(
+            each[place].counts().map(|count| count * 5 * seconds),
+        )),
     };
     let (mut guard, start) = (Guard::new(Rules::default()), Instant::now());
     (0..=120).find_map(|second| {
@@ -187,7 +201,8 @@ fn certain(slower: f64, errors: u64, restarts: u64) -> Option<Breach> {
 #[test]
 fn s5_just_below_a_limit_is_no_breach_and_just_above_is_one() {
     assert_eq!(certain(1.19, 9_900, 49_500), None);
-    let trigger = |slower, errors, restarts| certain(slower, errors, restarts).map(|breach| breach.trigger);
+    let trigger =
+        |slower, errors, restarts| certain(slower, errors, restarts).map(|breach| breach.trigger);
     assert_eq!(trigger(1.21, 0, 0), Some(Trigger::Latency));
     assert_eq!(trigger(1.0, 10_100, 0), Some(Trigger::Errors));
     assert_eq!(trigger(1.0, 0, 50_500), Some(Trigger::Restarts));
@@ -230,18 +245,27 @@ fn s5_a_stage_may_advance_when_a_whole_window_is_good_enough() {
     for second in 1..60 {
         assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::TooEarly), "{second}");
     }
-    let after_a_window = |world: &mut World, guard: &mut Guard| (0..70).map(|_| guard.observe(world.look())).last();
+    let after_a_window =
+        |world: &mut World, guard: &mut Guard| (0..70).map(|_| guard.observe(world.look())).last();
     assert_eq!(after_a_window(&mut world, &mut guard), Some(Decision::MayAdvance));
     world.fault = Fault { slower: 1.1, ..Fault::NONE };
-    let Some(Decision::Hold(hold @ Hold::Latency { .. })) = after_a_window(&mut world, &mut guard) else {
+    let Some(Decision::Hold(hold @ Hold::Latency { .. })) = after_a_window(&mut world, &mut guard)
+    else {
         panic!("it holds");
     };
-    assert!(hold.to_string().starts_with("p99 is +") && hold.to_string().ends_with("limit +5.0 %"), "{hold}");
+    assert!(
+        hold.to_string().starts_with("p99 is +") && hold.to_string().ends_with("limit +5.0 %"),
+        "{hold}"
+    );
     world.fault = Fault { restarts: 0.02, ..Fault::NONE };
-    let Some(Decision::Hold(hold @ Hold::Restarts { .. })) = after_a_window(&mut world, &mut guard) else {
+    let Some(Decision::Hold(hold @ Hold::Restarts { .. })) = after_a_window(&mut world, &mut guard)
+    else {
         panic!("it holds");
     };
-    assert!(hold.to_string().ends_with("% of the messages restart an actor, limit 1.00 %"), "{hold}");
+    assert!(
+        hold.to_string().ends_with("% of the messages restart an actor, limit 1.00 %"),
+        "{hold}"
+    );
 }
 
 #[test]
@@ -251,7 +275,10 @@ fn s5_the_figures_are_told() {
     world.fault = Fault { errors: 0.05, ..SLOW };
     let (_, breach) = found(&mut world, &mut guard, 5).unwrap();
     let text = breach.to_string();
-    assert!(text.starts_with("errors: 5.") && text.contains(" % of the attempts beside 0.2"), "{text}");
+    assert!(
+        text.starts_with("errors: 5.") && text.contains(" % of the attempts beside 0.2"),
+        "{text}"
+    );
     assert!(text.contains("; over 5 s, ") && text.ends_with(" keyed"), "{text}");
     let json = serde_json::to_value(&breach).unwrap();
     assert_eq!((&json["trigger"], &json["window_seconds"]), (&"errors".into(), &5.0.into()));
@@ -289,7 +316,10 @@ fn run(text: &str, fault: Fault, at: u8) -> (Progress, Vec<Step>) {
 #[test]
 fn s5_a_plan_goes_to_its_end_or_back_with_the_guard() {
     let (progress, steps) = run("10 for 2m, 50 for 2m, 100", Fault::NONE, 0);
-    assert!(matches!(steps.as_slice(), [Step::Advanced(_), Step::Advanced(_), Step::Done]), "{steps:?}");
+    assert!(
+        matches!(steps.as_slice(), [Step::Advanced(_), Step::Advanced(_), Step::Done]),
+        "{steps:?}"
+    );
     assert_eq!((progress.stage().percent, progress.plan().stages().len()), (100, 3));
     for (percent, place) in [(10, 0), (50, 1)] {
         let (progress, steps) = run("10, 50, 100", SLOW, percent);
@@ -301,12 +331,15 @@ fn s5_a_plan_goes_to_its_end_or_back_with_the_guard() {
 fn healthy_day(percent: u8, weather: Weather, seed: u64) -> (Vec<String>, bool) {
     let mut world = World::new(weather, seed);
     let mut guard = Guard::new(Rules::default());
-    let mut weak =
-        Some(Guard { chance: Chance { counted: 0.0, queued: 0.0, over: 0.0 }, ..Guard::new(Rules::default()) });
+    let mut weak = Some(Guard {
+        chance: Chance { counted: 0.0, queued: 0.0, over: 0.0 },
+        ..Guard::new(Rules::default())
+    });
     let (mut breaches, mut has_advanced) = (Vec::new(), false);
     for _ in 0..70 {
         let sample = world.look();
-        weak.iter_mut().for_each(|weak| assert_eq!(weak.observe(sample.clone()), Decision::Hold(Hold::Idle)));
+        weak.iter_mut()
+            .for_each(|weak| assert_eq!(weak.observe(sample.clone()), Decision::Hold(Hold::Idle)));
         guard.observe(sample);
     }
     world.percent = percent;
@@ -332,7 +365,8 @@ fn healthy_day(percent: u8, weather: Weather, seed: u64) -> (Vec<String>, bool) 
     (breaches, weak.is_none())
 }
 
-/// Against the past, the whole service has to be as it was: both sides drift as one, which only the other side could tell.
+/// Against the past, the whole service has to be as it was: both sides drift as one, which only the
+/// other side could tell.
 const fn rough(percent: u8) -> Weather {
     Weather { drift: if percent == 100 { 0.03 } else { 0.15 }, ..Weather::ROUGH }
 }

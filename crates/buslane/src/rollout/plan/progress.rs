@@ -1,4 +1,5 @@
-//! A plan that runs: which stage, since when, and what a decision of the guard means for it. It moves nothing itself.
+//! A plan that runs: which stage, since when, and what a decision of the guard means for it. It
+//! moves nothing itself.
 
 use super::{Advance, Plan, Stage};
 use crate::rollout::guard::{Decision, Hold};
@@ -22,7 +23,8 @@ pub(crate) struct Progress {
 pub(crate) enum Step {
     /// Nothing changes.
     Stay,
-    /// The stage may be followed by the next since this look: told once for a stage, until it may not any more.
+    /// The stage may be followed by the next since this look: told once for a stage, until it may
+    /// not any more.
     MayAdvance,
     /// The plan went on to this stage by itself.
     Advanced(Stage),
@@ -82,8 +84,8 @@ impl Progress {
         self.advice
     }
 
-    /// The guard has decided. The last stage needs no hold: it is done when its time, if it has one, is over and the
-    /// figures are good.
+    /// The guard has decided. The last stage needs no hold: it is done when its time, if it has
+    /// one, is over and the figures are good.
     pub(crate) fn decided(&mut self, decision: &Decision, now: Instant) -> Step {
         if self.is_over {
             return Step::Stay;
@@ -112,7 +114,8 @@ impl Progress {
         }
     }
 
-    /// Begins the next stage, whatever the figures say: somebody wants it. `None` at the last stage and when it is over.
+    /// Begins the next stage, whatever the figures say: somebody wants it. `None` at the last stage
+    /// and when it is over.
     pub(crate) fn advance(&mut self, now: Instant) -> Option<Stage> {
         let next = self.stage + 1;
         let stage = *self.plan.stages().get(next).filter(|_| !self.is_over)?;
@@ -173,13 +176,23 @@ mod tests {
     #[test]
     fn s5_an_automatic_plan_advances_when_time_and_figures_allow_it() {
         let (mut progress, start) = begun("10 for 1m, 100", Advance::Automatic);
-        assert_eq!(progress.decided(&Decision::MayAdvance, start + MINUTE - MINUTE / 60), Step::Stay);
-        assert_eq!(progress.decided(&Decision::Hold(Hold::TooEarly), start + 2 * MINUTE), Step::Stay);
-        let Step::Advanced(stage) = progress.decided(&Decision::MayAdvance, start + 3 * MINUTE) else {
+        assert_eq!(
+            progress.decided(&Decision::MayAdvance, start + MINUTE - MINUTE / 60),
+            Step::Stay
+        );
+        assert_eq!(
+            progress.decided(&Decision::Hold(Hold::TooEarly), start + 2 * MINUTE),
+            Step::Stay
+        );
+        let Step::Advanced(stage) = progress.decided(&Decision::MayAdvance, start + 3 * MINUTE)
+        else {
             panic!("{:?}", progress.advice());
         };
         assert_eq!((stage.percent, progress.lasted(start + 3 * MINUTE)), (100, Duration::ZERO));
-        assert_eq!(progress.decided(&Decision::Hold(Hold::TooEarly), start + 3 * MINUTE), Step::Stay);
+        assert_eq!(
+            progress.decided(&Decision::Hold(Hold::TooEarly), start + 3 * MINUTE),
+            Step::Stay
+        );
         assert_eq!(progress.decided(&Decision::MayAdvance, start + 4 * MINUTE), Step::Done);
         assert!(progress.is_over);
         assert_eq!(progress.decided(&breach(), start + 5 * MINUTE), Step::Stay);

@@ -78,7 +78,8 @@ impl FromStr for Stage {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
-        let (percent, hold) = text.split_once(" for ").map_or((text, None), |(percent, hold)| (percent, Some(hold)));
+        let (percent, hold) =
+            text.split_once(" for ").map_or((text, None), |(percent, hold)| (percent, Some(hold)));
         let found = percent.trim();
         let number = Some(found).filter(|found| found.bytes().all(|byte| byte.is_ascii_digit()));
         let percent = number
@@ -86,7 +87,11 @@ impl FromStr for Stage {
             .filter(|percent| (1..=100).contains(percent))
             .ok_or_else(|| PlanError::Percent { found: found.to_owned() })?;
         let hold = hold.map(str::trim).map_or(Ok(Duration::ZERO), |found| {
-            duration::parse(found).map_err(|rule| PlanError::Hold { percent, rule, found: found.to_owned() })
+            duration::parse(found).map_err(|rule| PlanError::Hold {
+                percent,
+                rule,
+                found: found.to_owned(),
+            })
         })?;
         Ok(Self { percent, hold })
     }
@@ -123,7 +128,10 @@ mod tests {
 
     #[test]
     fn s3_a_plan_is_read_and_shown_as_people_write_it() {
-        assert_eq!(stages("10,50,100"), [(10, Duration::ZERO), (50, Duration::ZERO), (100, Duration::ZERO)]);
+        assert_eq!(
+            stages("10,50,100"),
+            [(10, Duration::ZERO), (50, Duration::ZERO), (100, Duration::ZERO)]
+        );
         let hours = [(10, HOUR), (50, HOUR), (100, Duration::ZERO)];
         for text in ["10 for 1h, 50 for 1h, 100", " 10 for 60m,50  for  3600s,100 "] {
             assert_eq!(stages(text), hours, "{text:?}");
@@ -139,11 +147,26 @@ mod tests {
             ("  ", "a plan needs a stage, such as 10 for 1h, 50 for 1h, 100"),
             ("10,", "the percentage of a stage must be a whole number from 1 to 100, found \"\""),
             ("0,10", "the percentage of a stage must be a whole number from 1 to 100, found \"0\""),
-            ("101", "the percentage of a stage must be a whole number from 1 to 100, found \"101\""),
-            ("+10", "the percentage of a stage must be a whole number from 1 to 100, found \"+10\""),
-            ("10 %", "the percentage of a stage must be a whole number from 1 to 100, found \"10 %\""),
-            ("10 50", "the percentage of a stage must be a whole number from 1 to 100, found \"10 50\""),
-            ("10 for", "the percentage of a stage must be a whole number from 1 to 100, found \"10 for\""),
+            (
+                "101",
+                "the percentage of a stage must be a whole number from 1 to 100, found \"101\"",
+            ),
+            (
+                "+10",
+                "the percentage of a stage must be a whole number from 1 to 100, found \"+10\"",
+            ),
+            (
+                "10 %",
+                "the percentage of a stage must be a whole number from 1 to 100, found \"10 %\"",
+            ),
+            (
+                "10 50",
+                "the percentage of a stage must be a whole number from 1 to 100, found \"10 50\"",
+            ),
+            (
+                "10 for",
+                "the percentage of a stage must be a whole number from 1 to 100, found \"10 for\"",
+            ),
             ("50, 10", "the percentages of a plan must rise, found 10 after 50"),
             ("10,10", "the percentages of a plan must rise, found 10 after 10"),
             (
@@ -151,13 +174,19 @@ mod tests {
                 "the time of the stage at 10 must be a whole number and a unit of h, m, s, ms, us or ns, such as 500ms \
                  or 30s, found \"1 hour\"",
             ),
-            ("10 for 99999999h", "the time of the stage at 10 is too long: at most 584 years, found \"99999999h\""),
+            (
+                "10 for 99999999h",
+                "the time of the stage at 10 is too long: at most 584 years, found \"99999999h\"",
+            ),
         ] {
             assert_eq!(text.parse::<Plan>().unwrap_err().to_string(), rule, "{text:?}");
         }
         assert_eq!(Plan::new(vec![], Advance::Manual), Err(PlanError::Empty));
         let stage = Stage { percent: 200, hold: HOUR };
-        assert_eq!(Plan::new(vec![stage], Advance::Manual), Err(PlanError::Percent { found: "200".into() }));
+        assert_eq!(
+            Plan::new(vec![stage], Advance::Manual),
+            Err(PlanError::Percent { found: "200".into() })
+        );
     }
 
     #[test]

@@ -35,7 +35,13 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) const fn new(split: Split<LazyPool>, beside: Beside) -> Self {
-        Self { split, beside, arrived: Notify::const_new(), abandoned: AtomicU64::new(0), most_keys: Mutex::new(None) }
+        Self {
+            split,
+            beside,
+            arrived: Notify::const_new(),
+            abandoned: AtomicU64::new(0),
+            most_keys: Mutex::new(None),
+        }
     }
 
     pub(super) fn started(&self) -> impl Iterator<Item = &Arc<dyn PoolSide>> {
@@ -62,12 +68,18 @@ impl Shared {
         }
     }
 
-    /// Waits until one side may have what is wanted, or slots have moved, or else until `timeout`. Tells whether it is worth
-    /// another try.
-    async fn wait(&self, side: Option<usize>, want: Want, mut timeout: Pin<&mut impl Future<Output = ()>>) -> bool {
+    /// Waits until one side may have what is wanted, or slots have moved, or else until `timeout`.
+    /// Tells whether it is worth another try.
+    async fn wait(
+        &self,
+        side: Option<usize>,
+        want: Want,
+        mut timeout: Pin<&mut impl Future<Output = ()>>,
+    ) -> bool {
         let mut arrived = pin!(self.arrived.notified());
         let mut waiting = [KEYED, ACTOR].map(|at| {
-            let pool = self.split.sides()[at].pool.get().filter(|_| side.is_none_or(|side| side == at))?;
+            let pool =
+                self.split.sides()[at].pool.get().filter(|_| side.is_none_or(|side| side == at))?;
             Some(Waiting { pool, ticket: None })
         });
         poll_fn(|cx| {
@@ -95,7 +107,9 @@ impl Shared {
                 }
                 Err(refused) => self.reason(refused),
             };
-            let Some(first) = batch.front().filter(|_| error.is_temporary()) else { return Err(error) };
+            let Some(first) = batch.front().filter(|_| error.is_temporary()) else {
+                return Err(error);
+            };
             let want = Want::Room { lane: first.lane, bytes: first.bytes() };
             let is_there = match side {
                 Some(side) => self.wait(Some(side), want, timeout.as_mut()).await,
@@ -119,7 +133,13 @@ impl Shared {
             Refused::Closed => (None, SubmitError::Stopped),
             Refused::Transit => {
                 let stats = self.stats();
-                (None, SubmitError::PoolFull { messages: stats.open - stats.parked, bytes: stats.open_bytes })
+                (
+                    None,
+                    SubmitError::PoolFull {
+                        messages: stats.open - stats.parked,
+                        bytes: stats.open_bytes,
+                    },
+                )
             }
         }
     }
@@ -138,8 +158,14 @@ impl Shared {
         sum
     }
 
-    /// The split is closed. What is on its way arrives first: the pools that it goes to take it no more once they stop.
-    pub(super) async fn stop(&self, begun: Instant, before: PoolStats, deadline: Duration) -> StopReport {
+    /// The split is closed. What is on its way arrives first: the pools that it goes to take it no
+    /// more once they stop.
+    pub(super) async fn stop(
+        &self,
+        begun: Instant,
+        before: PoolStats,
+        deadline: Duration,
+    ) -> StopReport {
         let until = begun + deadline;
         let mut pause = PAUSE.0;
         while self.split.counts().moving > 0 && Instant::now() < until {
