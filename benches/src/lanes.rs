@@ -1,7 +1,7 @@
 //! The scheduler alone: small messages, workers that do nothing with them.
 
 use crate::{Cost, SplitMix64};
-use buslane_lanes::{Bounds, End, Ended, Item, Mode, Next, Scheduler};
+use buslane_lanes::{Bounds, End, Ended, Item, Mode, Next, Scheduler, WaitFor};
 use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
@@ -114,10 +114,13 @@ async fn submit(load: LaneLoad, scheduler: Arc<Scheduler<Small>>) {
         batch.extend((first..end).map(|number| load.small(&mut random, number)));
         first = end;
         while !batch.is_empty() {
-            poll_fn(|cx| scheduler.poll_turn(cx, &mut ticket)).await;
+            poll_fn(|cx| scheduler.poll_capacity(cx, WaitFor::Drain, &mut ticket)).await;
             if scheduler.submit(&mut batch).is_err() {
                 let lane = batch[0].lane;
-                poll_fn(|cx| scheduler.poll_room(cx, lane, 16, &mut ticket)).await;
+                poll_fn(|cx| {
+                    scheduler.poll_capacity(cx, WaitFor::Room { lane, bytes: 16 }, &mut ticket)
+                })
+                .await;
             }
         }
     }

@@ -2,9 +2,9 @@
 //! 256 tasks.
 
 use crate::{Cost, Jobs, Keys, noop};
-use buslane_actor::{ActorPool, ActorPoolConfig};
+use buslane_actor::ActorPoolConfig;
 use buslane_core::{ErasedHandler, Job, Kind, Outcome, Pool};
-use buslane_keyed::{KeyedPool, KeyedPoolConfig, Mode};
+use buslane_keyed::{KeyedPoolConfig, Mode};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{runtime::Runtime, sync::mpsc};
 
@@ -15,22 +15,14 @@ pub type MakePool = dyn Fn(Mode) -> Arc<dyn Pool>;
 #[must_use]
 pub fn keyed_pool(mode: Mode) -> Arc<dyn Pool> {
     let default_handler = Some(noop(Kind::Regular));
-    Arc::new(KeyedPool::new(KeyedPoolConfig {
-        mode,
-        default_handler,
-        ..KeyedPoolConfig::default()
-    }))
+    Arc::new(KeyedPoolConfig { mode, default_handler, ..KeyedPoolConfig::default() }.start())
 }
 
 /// The actor pool, with a default handler that does nothing.
 #[must_use]
 pub fn actor_pool(mode: Mode) -> Arc<dyn Pool> {
     let default_handler = Some(noop(Kind::Regular));
-    Arc::new(ActorPool::new(ActorPoolConfig {
-        mode,
-        default_handler,
-        ..ActorPoolConfig::default()
-    }))
+    Arc::new(ActorPoolConfig { mode, default_handler, ..ActorPoolConfig::default() }.start())
 }
 
 /// What goes through a pool.

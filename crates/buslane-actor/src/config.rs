@@ -1,10 +1,10 @@
 //! Sizes and restart limits of the actor pool.
 
 use buslane_core::ErasedHandler;
-use buslane_lanes::{Bounds, Mode};
+use buslane_pools::{Bounds, Mode};
 use std::{sync::Arc, time::Duration};
 
-/// How an [`ActorPool`](crate::ActorPool) is built.
+/// How an actor pool is built: [`start`](Self::start) starts one.
 #[derive(Clone)]
 pub struct ActorPoolConfig {
     /// Actors: handlers that run or wait at the same time. Default: 256. At least 1.

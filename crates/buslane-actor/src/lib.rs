@@ -1,11 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
-mod pool;
+mod driver;
 mod restarts;
-mod seat;
 mod supervisor;
+mod worker;
 
-pub use buslane_lanes::{Bounds, Mode};
+pub use buslane_pools::{Bounds, Mode, WorkerPool};
 pub use config::ActorPoolConfig;
-pub use pool::ActorPool;

@@ -1,139 +1,104 @@
-//! The supervisor actor: it fills the seats, and fills them again when their actors fail.
+//! The supervisor actor: it starts the worker actors, and starts them again when they fail.
 //!
-//! Nothing but supervision events goes through its mailbox. Those are few: at most one failure a
-//! seat is under way, because the next actor of a seat starts only after the failure of the last
-//! was handled.
+//! Only supervision events go through its mailbox. Those are few: at most one failure a worker is
+//! under way, because a worker's next actor starts only after the failure of its last was handled.
 
 use crate::{
     restarts::{Remedy, Restarts},
-    seat::{Place, Rest, Seat},
+    worker::{CoolDown, WorkerActor, WorkerArgs, WorkerTasks},
 };
 use buslane_core::excerpt;
-use buslane_lanes::Engine;
+use buslane_pools::Engine;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::{
-    collections::HashMap,
-    fmt::Display,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    sync::watch,
-    task::JoinHandle,
-    time::{self, Instant},
-};
+use std::{collections::HashMap, fmt::Display, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
 use tracing::{error, warn};
 
-/// The actor that starts and restarts the others.
+/// The actor that starts and restarts the worker actors.
 pub(crate) struct Supervisor;
 
-/// What the supervisor works with.
-pub(crate) struct Plan {
+/// The arguments of the supervisor.
+pub(crate) struct SupervisorArgs {
     pub(crate) engine: Arc<Engine>,
     pub(crate) actors: usize,
     pub(crate) max_restarts: usize,
     pub(crate) restart_window: Duration,
     pub(crate) cool_down: Duration,
     pub(crate) drained: watch::Receiver<bool>,
-    pub(crate) tasks: SeatTasks,
+    pub(crate) tasks: WorkerTasks,
 }
 
-/// The tasks of each seat, its actor's and its worker's, for whoever joins them.
-#[derive(Clone, Default)]
-pub(crate) struct SeatTasks(Arc<Mutex<HashMap<usize, Vec<JoinHandle<()>>>>>);
-
-impl SeatTasks {
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Vec<JoinHandle<()>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a task of the seat `index`.
-    pub(crate) fn add(&self, index: usize, task: JoinHandle<()>) {
-        self.lock().entry(index).or_default().push(task);
-    }
-
-    /// Takes the tasks of one seat out.
-    fn take_seat(&self, index: usize) -> Vec<JoinHandle<()>> {
-        self.lock().remove(&index).unwrap_or_default()
-    }
-
-    /// Takes the tasks out.
-    pub(crate) fn take(&self) -> Vec<JoinHandle<()>> {
-        self.lock().drain().flat_map(|(_, tasks)| tasks).collect()
-    }
-}
-
-/// The seats, as the supervisor knows them.
-pub(crate) struct Seats {
-    plan: Plan,
+/// The worker actors, as the supervisor knows them.
+pub(crate) struct Workers {
+    args: SupervisorArgs,
     restarts: Vec<Restarts>,
     by_actor: HashMap<ActorId, usize>,
 }
 
 impl Actor for Supervisor {
     type Msg = ();
-    type State = Seats;
-    type Arguments = Plan;
+    type State = Workers;
+    type Arguments = SupervisorArgs;
 
     async fn pre_start(
         &self,
         myself: ActorRef<()>,
-        plan: Plan,
-    ) -> Result<Seats, ActorProcessingErr> {
-        let actors = plan.actors;
-        let mut seats = Seats {
-            plan,
+        args: SupervisorArgs,
+    ) -> Result<Workers, ActorProcessingErr> {
+        let actors = args.actors;
+        let mut workers = Workers {
+            args,
             restarts: (0..actors).map(|_| Restarts::default()).collect(),
             by_actor: HashMap::with_capacity(actors),
         };
         for index in 0..actors {
-            seats.fill(&myself, index, None).await?;
+            workers.start(&myself, index, None).await?;
         }
-        Ok(seats)
+        Ok(workers)
     }
 
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<()>,
         event: SupervisionEvent,
-        seats: &mut Seats,
+        workers: &mut Workers,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(actor, error) => {
-                seats.failed(&myself, &actor, &error).await?
+                workers.failed(&myself, &actor, &error).await?
             }
             // An actor that ended by itself brings its state along: nothing is left to do.
             SupervisionEvent::ActorTerminated(actor, Some(_), _) => {
-                seats.by_actor.remove(&actor.get_id());
+                workers.by_actor.remove(&actor.get_id());
             }
             SupervisionEvent::ActorTerminated(actor, None, _) => {
-                seats.failed(&myself, &actor, &"killed").await?
+                workers.failed(&myself, &actor, &"killed").await?
             }
             _ => {}
         }
-        if seats.by_actor.is_empty() {
+        if workers.by_actor.is_empty() {
             myself.stop(None);
         }
         Ok(())
     }
 }
 
-impl Seats {
-    async fn fill(
+impl Workers {
+    async fn start(
         &mut self,
         myself: &ActorRef<()>,
         index: usize,
-        rest: Option<Rest>,
+        cool_down: Option<CoolDown>,
     ) -> Result<(), ActorProcessingErr> {
-        let place = Place {
-            engine: Arc::clone(&self.plan.engine),
+        let args = WorkerArgs {
+            engine: Arc::clone(&self.args.engine),
             index,
-            rest,
-            tasks: self.plan.tasks.clone(),
+            cool_down,
+            tasks: self.args.tasks.clone(),
         };
-        let (actor, task) = Actor::spawn_linked(None, Seat, place, myself.get_cell()).await?;
+        let (actor, task) = Actor::spawn_linked(None, WorkerActor, args, myself.get_cell()).await?;
         self.by_actor.insert(actor.get_id(), index);
-        self.plan.tasks.add(index, task);
+        self.args.tasks.add(index, task);
         Ok(())
     }
 
@@ -145,19 +110,23 @@ impl Seats {
     ) -> Result<(), ActorProcessingErr> {
         let Some(index) = self.by_actor.remove(&actor.get_id()) else { return Ok(()) };
         let error = excerpt::error(error);
-        for last in self.plan.tasks.take_seat(index) {
-            // The actor has told of its failure, which is the last thing it does, and its worker
-            // has ended before.
+        for last in self.args.tasks.take_of(index) {
+            // Both have ended: an actor reports its failure last, after its worker has ended.
             let _ = last.await;
         }
-        let Plan { engine, actors, max_restarts, restart_window, cool_down, drained, .. } =
-            &self.plan;
+        let SupervisorArgs {
+            engine, actors, max_restarts, restart_window, cool_down, drained, ..
+        } = &self.args;
         let now = Instant::now().into_std();
-        // Half of the actors stay in service: with all of them at rest no message would be handled,
-        // of no key.
-        let may_rest = 2 * (engine.workers_down() + 1) <= *actors;
-        let rest = match self.restarts[index].failed(now, *restart_window, *max_restarts, may_rest)
-        {
+        // Half of the actors stay in service: with all of them cooling down no message would be
+        // handled.
+        let may_cool_down = 2 * (engine.workers_down() + 1) <= *actors;
+        let pause = match self.restarts[index].failed(
+            now,
+            *restart_window,
+            *max_restarts,
+            may_cool_down,
+        ) {
             Remedy::Restart => {
                 engine.restarted();
                 warn!(seat = index, %error, "actor failed and is restarted");
@@ -171,19 +140,9 @@ impl Seats {
             Remedy::CoolDown => {
                 let seconds = cool_down.as_secs_f64();
                 error!(seat = index, %error, seconds, "actor failed too often and cools down");
-                Some(Rest::new(Arc::clone(engine), *cool_down, drained.clone()))
+                Some(CoolDown::new(Arc::clone(engine), *cool_down, drained.clone()))
             }
         };
-        self.fill(myself, index, rest).await
+        self.start(myself, index, pause).await
     }
-}
-
-/// Waits for `tasks` until `grace` has passed, and returns how many are left.
-pub(crate) async fn join(tasks: Vec<JoinHandle<()>>, grace: Duration) -> usize {
-    let deadline = Instant::now() + grace;
-    let mut left = 0;
-    for task in tasks {
-        left += usize::from(time::timeout_at(deadline, task).await.is_err());
-    }
-    left
 }

@@ -37,10 +37,7 @@ pub use latency::Latencies;
 pub use layered::Layered;
 pub use message::{Event, Kind, Message, Route, Source};
 pub use metric::{Binder, Label, Metric, MetricKind, MetricScope, MetricUnit};
-pub use pool::{
-    BoxFuture, LaneState, Moved, Parked, Pool, PoolSide, PoolStats, RunningJob, StopReport,
-    SubmitError, Taken, Want,
-};
+pub use pool::{BoxFuture, LaneState, Pool, PoolStats, RunningJob, StopReport, SubmitError};
 pub use room::room_after;
 pub use secret::Secret;
 pub use settlement::{HandlerPanicked, Outcome, Settle, Settlement};

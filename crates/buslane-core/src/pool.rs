@@ -3,20 +3,12 @@
 //! A pool knows no topic, no broker and no retry policy. It keeps its promises in lanes: jobs of
 //! one lane run one at a time and in the order of their submission, whatever the pool is made of.
 
-mod moved;
 mod stats;
 
-pub use moved::{Moved, Parked, Taken, Want};
 pub use stats::PoolStats;
 
-use crate::{Job, Latencies};
-use std::{
-    collections::VecDeque,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use crate::Job;
+use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
 use thiserror::Error;
 
 /// A boxed future, for the calls of a contract that are not on the path of a message.
@@ -122,31 +114,6 @@ pub trait Pool: Send + Sync + 'static {
     /// # Cancel safety
     /// Once begun it goes on when the caller's future is dropped.
     fn stop(&self, deadline: Duration) -> BoxFuture<'_, StopReport>;
-}
-
-/// A pool whose jobs can be handed to another one, and that takes over those of another.
-pub trait PoolSide: Pool {
-    /// Ready when there is what is wanted, or the pool stops. `ticket` names the waiter between
-    /// polls; hand it to [`PoolSide::forget`] when the wait is given up. Nothing is promised:
-    /// whoever submits may find that others were first.
-    fn poll_ready(&self, cx: &Context<'_>, want: Want, ticket: &mut Option<u64>) -> Poll<()>;
-
-    /// Takes a waiter off the list.
-    fn forget(&self, ticket: u64);
-
-    /// Takes out every job whose key hash `matches` and that is not running, for another pool to go
-    /// on with. They count as accepted by both, and as moved by this one. Walks through all lanes
-    /// under the pool's lock.
-    fn take(&self, matches: &dyn Fn(u64) -> bool) -> Taken;
-
-    /// Takes jobs over, whether there is room or not: their room was granted by the pool that they
-    /// come from. They stand behind what it has of their keys. A pool that has stopped abandons
-    /// them.
-    fn put(&self, jobs: Vec<Moved>);
-
-    /// From acceptance to outcome, of all jobs so far that were timed: at least the first of each
-    /// batch that a worker takes, and each whose handler waits.
-    fn latencies(&self) -> Latencies;
 }
 
 /// What a pool knows of one key.

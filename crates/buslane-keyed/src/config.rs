@@ -1,10 +1,10 @@
 //! Sizes of the keyed-worker pool.
 
 use buslane_core::ErasedHandler;
-use buslane_lanes::{Bounds, Mode};
+use buslane_pools::{Bounds, Mode};
 use std::{sync::Arc, time::Duration};
 
-/// How a [`KeyedPool`](crate::KeyedPool) is built.
+/// How a keyed pool is built: [`start`](Self::start) starts one.
 #[derive(Clone)]
 pub struct KeyedPoolConfig {
     /// Workers: handlers that run or wait at the same time. Default: 256. At least 1.

@@ -1,8 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
-mod pool;
+mod driver;
 
-pub use buslane_lanes::{Bounds, Mode};
+pub use buslane_pools::{Bounds, Mode, WorkerPool};
 pub use config::KeyedPoolConfig;
-pub use pool::KeyedPool;

@@ -1,6 +1,6 @@
 //! The page that Prometheus reads says what happened in the pool.
 
-use buslane_keyed::{KeyedPool, KeyedPoolConfig};
+use buslane_keyed::KeyedPoolConfig;
 use buslane_testkit::pool_suite::{metrics::page_equals_traffic, run};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
@@ -12,7 +12,7 @@ fn o1_page_equals_the_traffic_of_the_pool() {
     run(async {
         // The handles are bound here and nowhere else: outside of this call there is no recorder.
         let config = KeyedPoolConfig { workers: 4, ..Default::default() };
-        let pool = metrics::with_local_recorder(&recorder, || KeyedPool::new(config));
+        let pool = metrics::with_local_recorder(&recorder, || config.start());
         page_equals_traffic(&pool, "memory_eventbus_keyed_pool", 0, || handle.render()).await;
     });
 }
@@ -23,7 +23,7 @@ fn o1_another_backend_has_names_of_its_own() {
     let handle = recorder.handle();
     run(async {
         let config = KeyedPoolConfig { workers: 4, backend: "kafka", ..Default::default() };
-        let pool = metrics::with_local_recorder(&recorder, || KeyedPool::new(config));
+        let pool = metrics::with_local_recorder(&recorder, || config.start());
         page_equals_traffic(&pool, "kafka_eventbus_keyed_pool", 0, || handle.render()).await;
     });
 }

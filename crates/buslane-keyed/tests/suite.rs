@@ -1,7 +1,7 @@
 //! The contract of pools, kept by the keyed-worker pool.
 
 use buslane_core::Pool;
-use buslane_keyed::{KeyedPool, KeyedPoolConfig};
+use buslane_keyed::KeyedPoolConfig;
 use buslane_testkit::pool_suite::{PoolFixture, PoolOptions};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl PoolFixture for Keyed {
             default_handler,
             ..Default::default()
         };
-        Arc::new(KeyedPool::new(config))
+        Arc::new(config.start())
     }
 
     fn is_supervised(&self) -> bool {

@@ -13,9 +13,9 @@
 //!                      └────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Who takes a lane has it alone until everything taken is finished, given back or parked: that is
-//! "one at a time". Messages leave a lane from the front and come back to the front: that is "in
-//! order".
+//! A taken lane belongs to one worker until every taken message is finished, returned or parked:
+//! that is "one at a time". Messages leave a lane from the front and come back to the front: that is
+//! "in order".
 
 mod idle;
 mod moving;
@@ -31,6 +31,7 @@ use buslane_core::LaneState;
 use idle::Idle;
 use parking::Parking;
 use ready::Ready;
+use std::time::Instant;
 pub use table::LaneKind;
 use table::{State, Table};
 
@@ -57,6 +58,27 @@ pub struct LaneStats {
     pub parked_lanes: usize,
     /// Of these, lanes whose key is blocked.
     pub blocked_lanes: usize,
+}
+
+/// A message on its way from one set of lanes to another, with what its lane knew of it.
+#[derive(Debug)]
+pub struct Moved<T> {
+    /// The message.
+    pub item: T,
+    /// How often it has failed, if it is the first of its lane; zero otherwise.
+    pub failures: u32,
+    /// How it waits for its next attempt, if it does. One that has failed and does not wait is
+    /// about to be tried again.
+    pub parked: Option<Parked>,
+}
+
+/// How the first message of a lane waits for its next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parked {
+    /// Until when.
+    pub until: Instant,
+    /// Whether its attempts are used up.
+    pub is_blocked: bool,
 }
 
 /// Per-key queues with bounds, a ready list and a timer list.

@@ -4,10 +4,10 @@
 //! A lost wake-up shows as a deadlock, which the checker reports with the schedule that leads
 //! there. Each worker is a thread of its own, as if every one had a core.
 
+mod router;
 mod scenarios;
-mod split;
 
-use crate::{Bounds, End, Ended, Item, LaneRef, Mode, Next, Refusal, Scheduler, Tick};
+use crate::{Bounds, End, Ended, Item, LaneRef, Mode, Next, Refusal, Scheduler, Tick, WaitFor};
 use shuttle::{future::block_on, sync::Condvar, thread};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -78,7 +78,7 @@ impl Log {
 }
 
 struct World {
-    scheduler: Scheduler<Message>,
+    scheduler: Arc<Scheduler<Message>>,
     log: Arc<shuttle::sync::Mutex<Log>>,
     changed: Arc<Condvar>,
     epoch: Instant,
@@ -87,7 +87,14 @@ struct World {
 impl World {
     fn new(workers: usize, cores: usize, quantum: usize, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            scheduler: Scheduler::new(workers, cores, Mode::Exclusive, quantum, bounds, ()),
+            scheduler: Arc::new(Scheduler::new(
+                workers,
+                cores,
+                Mode::Exclusive,
+                quantum,
+                bounds,
+                (),
+            )),
             log: Arc::default(),
             changed: Arc::new(Condvar::new()),
             epoch: Instant::now(),
@@ -97,7 +104,7 @@ impl World {
     /// A world with a scheduler of its own in which the same messages run.
     fn beside(&self, workers: usize, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            scheduler: Scheduler::new(workers, workers, Mode::Exclusive, 2, bounds, ()),
+            scheduler: Arc::new(Scheduler::new(workers, workers, Mode::Exclusive, 2, bounds, ())),
             log: Arc::clone(&self.log),
             changed: Arc::clone(&self.changed),
             epoch: self.epoch,
@@ -218,8 +225,8 @@ impl World {
                     Err(Refusal::Closed) => return taken,
                     Ok(()) => assert!(batch.is_empty()),
                     Err(_) => {
-                        let (lane, bytes) = (batch[0].lane(), batch[0].bytes());
-                        poll_fn(|cx| self.scheduler.poll_room(cx, lane, bytes, &mut ticket)).await;
+                        let room = WaitFor::Room { lane: batch[0].lane(), bytes: batch[0].bytes() };
+                        poll_fn(|cx| self.scheduler.poll_capacity(cx, room, &mut ticket)).await;
                     }
                 }
             }

@@ -1,38 +1,37 @@
 //! Lanes shared between workers: who runs what, who sleeps, who is woken.
 //!
 //! State and owner: the lanes, the list of idle workers and the count of busy ones live behind one
-//! lock, `core`. Each worker's tray has a lock of its own. Order of locks: `core`, then a tray;
-//! never the other way round, and never two trays. Nothing is woken and nothing is dropped under a
+//! lock, `core`. Each worker's queue has a lock of its own. Order of locks: `core`, then a queue;
+//! never the other way round, and never two queues. Nothing is woken and nothing is dropped under a
 //! lock.
 //!
 //! What keeps it live: while a worker sleeps and fewer are busy than there are cores, no lane is
-//! ready, and no tray holds a message of a lane other than the one its owner is running. Therefore
+//! ready, and no queue holds a message of a lane other than the one its owner is running. Therefore
 //! - a worker goes idle only after it has looked, under the core lock, for a ready lane and through
-//!   all trays, or while every core has another busy one, which looks when it is done;
+//!   all queues, or while every core has another busy one, which looks when it is done;
 //! - whoever makes a lane ready wakes a worker;
 //! - whoever leaves a core free otherwise, because its handler waits or it goes, looks through the
-//!   trays as well.
+//!   queues as well.
 
-mod end;
-mod moving;
-mod retry;
 mod run;
-mod submit;
 mod workers;
 
 use crate::{
-    bounds::Bounds,
+    bounds::{Bounds, Refusal},
     count::{Counts, Observer},
     lanes::{LaneKind, LaneRef, LaneStats, Lanes},
+    local_queue::LocalQueue,
     sync::{Mutex, MutexGuard},
-    tray::Tray,
-    waiters::Waiters,
+    waiters::{WaitFor, Waiters},
 };
-use buslane_core::LaneState;
-use std::task::Waker;
+use buslane_core::{Job, LaneState, Route};
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, Waker},
+};
 use workers::Workers;
 
-pub use retry::Tick;
+pub use run::{Taken, Tick};
 
 /// Something that runs in a lane.
 pub trait Item: Send {
@@ -43,6 +42,23 @@ pub trait Item: Send {
     /// Whether its lane is that of a key. Default: it is.
     fn kind(&self) -> LaneKind {
         LaneKind::Keyed
+    }
+}
+
+impl Item for Job {
+    fn lane(&self) -> u64 {
+        self.lane
+    }
+
+    fn bytes(&self) -> usize {
+        Self::bytes(self)
+    }
+
+    fn kind(&self) -> LaneKind {
+        match self.message.route {
+            Route::RoundRobin(_) => LaneKind::Keyless,
+            _ => LaneKind::Keyed,
+        }
     }
 }
 
@@ -117,15 +133,30 @@ impl<T> Core<T> {
         self.unheard += change;
     }
 
+    /// Whether more than `messages` can run, and more of them would not keep one more worker busy.
+    fn is_deep(&self, messages: usize) -> bool {
+        // While workers sleep although lanes are ready the cores are what is short. Else each
+        // worker may need a lane.
+        let lanes = if self.workers.any_idle() {
+            4 * self.workers.parallelism()
+        } else {
+            2 * self.workers.len()
+        };
+        self.lanes.runnable() > messages && self.lanes.ready() > lanes
+    }
+
     fn abandoned(&mut self, messages: usize) {
         self.count(Counts { abandoned: messages as u64, ..Counts::ZERO });
     }
 }
 
+/// Messages that are enough in front of the workers, as long as no worker lacks a lane.
+const DEEP: usize = 8192;
+
 /// Lanes shared between a fixed number of workers.
 pub struct Scheduler<T> {
     core: Mutex<Core<T>>,
-    trays: Box<[Mutex<Tray<T>>]>,
+    queues: Box<[Mutex<LocalQueue<T>>]>,
     mode: Mode,
     quantum: usize,
     observer: Box<dyn Observer>,
@@ -156,13 +187,108 @@ impl<T: Item> Scheduler<T> {
             reports: 0,
             has_news: false,
         };
-        let trays = (0..workers).map(|_| Mutex::new(Tray::new())).collect();
+        let queues = (0..workers).map(|_| Mutex::new(LocalQueue::new())).collect();
         Self {
             core: Mutex::new(core),
-            trays,
+            queues,
             mode,
-            quantum: quantum.clamp(1, workers::TRAY),
+            quantum: quantum.clamp(1, workers::LOCAL_QUEUE),
             observer: Box::new(observer),
+        }
+    }
+
+    /// Takes messages from the front of `batch` while there is room; never waits.
+    ///
+    /// # Errors
+    /// The bound that refused the message now at the front.
+    pub fn submit(&self, batch: &mut VecDeque<T>) -> Result<(), Refusal> {
+        self.submit_as(batch, |item| item).map(drop)
+    }
+
+    /// As [`Scheduler::submit`], where messages are put into another form as they are taken.
+    /// Returns whether it makes sense to submit more: see [`WaitFor::Drain`].
+    pub fn submit_as<U: Item>(
+        &self,
+        batch: &mut VecDeque<U>,
+        mut form: impl FnMut(U) -> T,
+    ) -> Result<bool, Refusal> {
+        let mut core = self.core.lock();
+        if !core.open {
+            return if batch.is_empty() { Ok(true) } else { Err(Refusal::Closed) };
+        }
+        let mut refused = None;
+        let mut wakers = Vec::new();
+        let mut looked = false;
+        let before = batch.len();
+        while let Some(first) = batch.front() {
+            let (lane, kind, bytes) =
+                (self.mode.lane(first.lane()), self.mode.kind(first), first.bytes());
+            let next = || form(batch.pop_front().expect("the batch has a first message"));
+            if let Err(refusal) = core.lanes.admit(lane, kind, bytes, next) {
+                // Messages that have ended may still be unreported in a local queue.
+                if std::mem::replace(&mut looked, true) || !self.report_all(&mut core, &mut wakers)
+                {
+                    refused = Some(refusal);
+                    break;
+                }
+            }
+        }
+        core.count(Counts { accepted: (before - batch.len()) as u64, ..Counts::ZERO });
+        self.rouse_worker(&mut core, &mut wakers);
+        let more = !core.is_deep(DEEP);
+        self.leave(core, wakers);
+        refused.map_or(Ok(more), Err)
+    }
+
+    /// Ready when the requested capacity is available, or the scheduler is closed. Nothing is
+    /// reserved: another submitter may take it first. `ticket` names the waiter between polls; hand
+    /// it to [`Scheduler::forget`] when the wait is given up.
+    pub fn poll_capacity(
+        &self,
+        cx: &Context<'_>,
+        want: WaitFor,
+        ticket: &mut Option<u64>,
+    ) -> Poll<()> {
+        let want = match want {
+            WaitFor::Room { lane, bytes } => WaitFor::Room { lane: self.mode.lane(lane), bytes },
+            WaitFor::Drain => WaitFor::Drain,
+        };
+        let mut wakers = Vec::new();
+        let mut core = self.core.lock();
+        let is_there = |core: &Core<T>| match want {
+            WaitFor::Room { lane, bytes } => !core.open || core.lanes.has_room(lane, bytes).is_ok(),
+            WaitFor::Drain => !core.open || !core.is_deep(DEEP),
+        };
+        let mut ready = is_there(&core);
+        if let WaitFor::Room { .. } = want {
+            // Messages that have ended may still be unreported in a local queue.
+            ready = ready || (self.report_all(&mut core, &mut wakers) && is_there(&core));
+            wakers.extend(self.wake_worker(&mut core));
+        }
+        if !ready {
+            *ticket = Some(core.waiters.wait(*ticket, want, cx.waker()));
+        } else if let Some(ticket) = ticket.take() {
+            core.waiters.forget(ticket);
+        }
+        self.leave(core, wakers);
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Takes a waiter off the list.
+    pub fn forget(&self, ticket: u64) {
+        self.core.lock().waiters.forget(ticket);
+    }
+
+    /// Wakes the submitters that find now what they wait for.
+    fn wake_waiters(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
+        if !core.waiters.is_empty() {
+            let is_shallow = !core.is_deep(DEEP / 2);
+            let Core { waiters, lanes, .. } = core;
+            let is = |want| match want {
+                WaitFor::Room { lane, bytes } => lanes.has_headroom(lane, bytes),
+                WaitFor::Drain => is_shallow,
+            };
+            waiters.take_ready(is, |waker| wakers.push(waker));
         }
     }
 
@@ -195,24 +321,24 @@ impl<T: Item> Scheduler<T> {
         self.leave(core, wakers);
     }
 
-    fn report_ended(&self, core: &mut Core<T>, tray: &mut Tray<T>, wakers: &mut Vec<Waker>) {
-        if tray.ended.is_empty() {
+    fn report_ended(&self, core: &mut Core<T>, queue: &mut LocalQueue<T>, wakers: &mut Vec<Waker>) {
+        if queue.ended.is_empty() {
             return;
         }
-        for ended in tray.ended.drain(..) {
+        for ended in queue.ended.drain(..) {
             core.lanes.finish(ended.lane, ended.messages, ended.bytes);
         }
-        core.count(std::mem::take(&mut tray.counts));
+        core.count(std::mem::take(&mut queue.counts));
         self.after_finish(core, wakers);
     }
 
-    /// Reports what has ended in all trays; tells whether there was any.
+    /// Reports what has ended in all queues; tells whether there was any.
     fn report_all(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) -> bool {
         let mut any = false;
         for worker in core.workers.claimers() {
-            let mut tray = self.trays[worker].lock();
-            any |= !tray.ended.is_empty();
-            self.report_ended(core, &mut tray, wakers);
+            let mut queue = self.queues[worker].lock();
+            any |= !queue.ended.is_empty();
+            self.report_ended(core, &mut queue, wakers);
         }
         any
     }
@@ -249,7 +375,7 @@ impl<T: Item> Scheduler<T> {
     }
 
     /// As [`Scheduler::wake_worker`] for whoever leaves a core free: looks also for what lies in a
-    /// tray behind a handler that computes.
+    /// queue behind a handler that computes.
     fn rouse_worker(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
         if !core.workers.has_spare() {
             return;
@@ -257,9 +383,9 @@ impl<T: Item> Scheduler<T> {
         let mut hidden = false;
         if core.lanes.ready() == 0 {
             for worker in core.workers.claimers() {
-                let mut tray = self.trays[worker].lock();
-                self.report_ended(core, &mut tray, wakers);
-                hidden |= tray.has_loot();
+                let mut queue = self.queues[worker].lock();
+                self.report_ended(core, &mut queue, wakers);
+                hidden |= queue.has_stealable();
             }
         }
         if hidden || core.lanes.ready() > 0 {

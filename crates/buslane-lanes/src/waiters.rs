@@ -1,23 +1,30 @@
-//! Who waits for room, and what kind of room.
+//! Submitters that wait for capacity.
 
 use std::task::Waker;
 
-/// What a submitter waits for.
+/// The capacity that a submitter waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Want {
-    /// Room for a message of so many bytes in a lane.
-    Room { lane: u64, bytes: usize },
-    /// That the workers have caught up.
-    Turn,
+pub enum WaitFor {
+    /// Room for a message with this key hash and of so many bytes.
+    Room {
+        /// The key hash.
+        lane: u64,
+        /// The bytes.
+        bytes: usize,
+    },
+    /// That the workers have caught up. More than a few thousand messages in front of workers that
+    /// all have a lane would only push each other out of the processor's cache. Never pending while
+    /// a worker lacks a lane: a few hot keys do not keep the others waiting.
+    Drain,
 }
 
 struct Waiter {
     ticket: u64,
-    want: Want,
+    want: WaitFor,
     waker: Waker,
 }
 
-/// The waiters of one scheduler. Each is woken once, when there is what it wants.
+/// The waiters of one scheduler. Each is woken once, when its capacity is available.
 #[derive(Default)]
 pub(crate) struct Waiters {
     list: Vec<Waiter>,
@@ -30,7 +37,7 @@ impl Waiters {
     }
 
     /// Registers or renews a waiter, and returns its ticket.
-    pub(crate) fn wait(&mut self, ticket: Option<u64>, want: Want, waker: &Waker) -> u64 {
+    pub(crate) fn wait(&mut self, ticket: Option<u64>, want: WaitFor, waker: &Waker) -> u64 {
         if let Some(known) = self.list.iter_mut().find(|waiter| Some(waiter.ticket) == ticket) {
             known.want = want;
             known.waker.clone_from(waker);
@@ -45,8 +52,8 @@ impl Waiters {
         self.list.retain(|waiter| waiter.ticket != ticket);
     }
 
-    /// Takes out the waiters for whom there `is` what they want.
-    pub(crate) fn take_ready(&mut self, is: impl Fn(Want) -> bool, mut wake: impl FnMut(Waker)) {
+    /// Removes and wakes the waiters whose capacity `is` available.
+    pub(crate) fn take_ready(&mut self, is: impl Fn(WaitFor) -> bool, mut wake: impl FnMut(Waker)) {
         let mut at = 0;
         while at < self.list.len() {
             if is(self.list[at].want) {

@@ -3,19 +3,14 @@
 //! Not a deployment tool: it decides which of the two pools of one bus runs a key, and nothing
 //! about other instances.
 
-mod beside;
 mod comparison;
 mod controller;
 mod error;
 mod event;
 mod guard;
-mod lazy_pool;
 mod mover;
 mod plan;
-mod split_pool;
 mod status;
-#[cfg(test)]
-mod tests;
 
 pub use error::RolloutError;
 pub use event::{RollBack, RolloutEvent, RolloutEvents};
@@ -25,9 +20,7 @@ pub use status::{PlanStatus, RolloutStatus, ShadowStatus, SlotStatus, StuckSlot}
 
 pub(crate) use comparison::{Comparison, Ended};
 pub(crate) use controller::{Controller, boundary};
-pub(crate) use lazy_pool::LazyPool;
 pub(crate) use mover::mover;
-pub(crate) use split_pool::{ACTOR, KEYED, SplitPool};
 
 use crate::{BusError, EventBus};
 use buslane_core::Topic;

@@ -12,8 +12,8 @@ use buslane::{
     Config, Envelope, Event, EventBus, Message, Record,
     core::{ErasedHandler, Job, Kind, Pool, Settlement, Topic, erase},
 };
-use buslane_actor::{ActorPool, ActorPoolConfig};
-use buslane_keyed::{KeyedPool, KeyedPoolConfig};
+use buslane_actor::ActorPoolConfig;
+use buslane_keyed::KeyedPoolConfig;
 use buslane_testkit::pool_suite::kit::{lane, submit_all};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -145,19 +145,13 @@ impl Burst {
     fn kept(&self) -> [i64; 2] {
         let keyed = self.kept_by(|default_handler| {
             let default_handler = Some(default_handler);
-            Arc::new(KeyedPool::new(KeyedPoolConfig {
-                workers: 256,
-                default_handler,
-                ..Default::default()
-            }))
+            Arc::new(
+                KeyedPoolConfig { workers: 256, default_handler, ..Default::default() }.start(),
+            )
         });
         let actor = self.kept_by(|default_handler| {
             let default_handler = Some(default_handler);
-            Arc::new(ActorPool::new(ActorPoolConfig {
-                actors: 256,
-                default_handler,
-                ..Default::default()
-            }))
+            Arc::new(ActorPoolConfig { actors: 256, default_handler, ..Default::default() }.start())
         });
         [keyed, actor]
     }

@@ -34,7 +34,7 @@ const BROKER_FAMILIES: [&str; 1] = ["sea-streamer"];
 
 /// A2: neighbours that do not know each other.
 const BROKERS: [&str; 3] = ["buslane-memory", "buslane-kafka", "buslane-nats"];
-const POOLS: [&str; 2] = ["buslane-keyed", "buslane-actor"];
+const POOLS: [&str; 3] = ["buslane-pools", "buslane-keyed", "buslane-actor"];
 
 /// A3: the rooms that may see a broker and a pool at once.
 const SEES_BOTH: [&str; 4] = ["buslane", "buslane-testkit", "buslane-benches", "xtask"];

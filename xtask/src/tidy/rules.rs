@@ -7,8 +7,8 @@ use super::Finding;
 use super::code::{code_only, production_lines};
 
 /// A7: pure modules (a file, or a folder that ends in `/`): no clock and no IO, time is an
-/// argument. Tests inside them may. (The engine and the worker loop of the lanes read the clock;
-/// what is listed here gets the time from them.)
+/// argument. Tests inside them may. (The engine and the worker loop of the
+/// pools read the clock; what is listed here gets the time from them.)
 const PURE_MODULES: [&str; 25] = [
     "crates/buslane-core/src/latency.rs",
     "crates/buslane/src/health/fault.rs",
@@ -30,7 +30,7 @@ const PURE_MODULES: [&str; 25] = [
     "crates/buslane-lanes/src/scheduler.rs",
     "crates/buslane-lanes/src/scheduler/",
     "crates/buslane-lanes/src/slab.rs",
-    "crates/buslane-lanes/src/tray.rs",
+    "crates/buslane-lanes/src/local_queue.rs",
     "crates/buslane-lanes/src/waiters.rs",
     "crates/buslane-nats/src/lease/machine.rs",
     "crates/buslane-nats/src/source/window.rs",

@@ -1,10 +1,9 @@
 //! Messages that another scheduler goes on with, and those of another that this one goes on with.
 
 use super::{
-    LaneKind, Lanes,
+    LaneKind, Lanes, Moved, Parked,
     table::{Lane, State},
 };
-use buslane_core::{Moved, Parked};
 use std::{cmp::Reverse, collections::HashMap, time::Instant};
 
 impl<T> Lanes<T> {

@@ -112,7 +112,7 @@ fn p9_nothing_waits_behind_handlers_that_wait() {
     });
 }
 
-/// SPEC: P9. What lies in a tray behind a handler that blocks is seen by whoever gets a free core,
+/// SPEC: P9. What lies in a queue behind a handler that blocks is seen by whoever gets a free core,
 /// also when that is because another handler waits.
 #[test]
 fn p9_nothing_waits_in_a_tray_while_a_core_is_free() {

@@ -22,8 +22,8 @@ struct Worker {
     appetite: usize,
 }
 
-/// Most messages in a tray. More saves no time: the lock is a small part of so many.
-pub(super) const TRAY: usize = 128;
+/// Most messages in a queue. More saves no time: the lock is a small part of so many.
+pub(super) const LOCAL_QUEUE: usize = 128;
 
 /// All workers of a scheduler.
 pub(super) struct Workers {
@@ -31,7 +31,7 @@ pub(super) struct Workers {
     /// Asleep, the one that fell asleep last at the end: its memory is warm.
     idle: Vec<usize>,
     busy: usize,
-    /// Workers whose tray may hold something.
+    /// Workers whose queue may hold something.
     claimers: Vec<usize>,
     parallelism: usize,
 }
@@ -121,7 +121,7 @@ impl Workers {
     pub(super) fn appetite(&mut self, worker: usize) -> usize {
         let appetite = &mut self.list[worker].appetite;
         let now = *appetite;
-        *appetite = TRAY.min(now * 4);
+        *appetite = LOCAL_QUEUE.min(now * 4);
         now
     }
 

@@ -14,14 +14,15 @@ use crate::{
     health::{Alive, Watch, watcher},
     metrics::{BusMetrics, Limited},
     operations::{Operations, monitor},
-    rollout::{Controller, LazyPool, SplitPool, boundary, mover},
+    rollout::{Controller, boundary, mover},
 };
-use buslane_actor::{ActorPool, ActorPoolConfig};
+use buslane_actor::ActorPoolConfig;
 use buslane_core::{
     Backend, Broker, BrokerEvent, Pool, Topic, TopicSettings, TopicStrategy, excerpt,
 };
-use buslane_keyed::{Bounds, KeyedPool, KeyedPoolConfig, Mode};
+use buslane_keyed::KeyedPoolConfig;
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
+use buslane_pools::{Bounds, Mode, Pools};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -115,8 +116,8 @@ impl EventBus {
         config.validate_for(broker.backend())?;
         let choice = config.pools_for(broker.backend());
         let percent = choice.percent;
-        let split = Arc::new(make_pools(&choice, boundary(percent), broker.backend()));
-        let pool: Arc<dyn Pool> = Arc::clone(&split) as _;
+        let pools = Arc::new(make_pools(&choice, boundary(percent), broker.backend()));
+        let pool: Arc<dyn Pool> = Arc::clone(&pools) as _;
         info!(pool = pool.name(), chosen_by = %choice.chosen_by, percent, percent_by = %choice.percent_by, "pool chosen");
         info!(group = config.group, backend = %broker.backend(), "reading as group");
         let reading = CancellationToken::new();
@@ -133,7 +134,7 @@ impl EventBus {
             PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
         let held = metrics.publishes_held();
         let set_by = choice.percent_by.to_string();
-        let rollout = Controller::new(split, percent, &set_by, &config, &metrics);
+        let rollout = Controller::new(pools, percent, &set_by, &config, &metrics);
         let blocked = BlockedKeys::new(metrics.blocked_keys());
         let services = Arc::new(Services {
             broker: Arc::clone(&broker),
@@ -216,16 +217,11 @@ impl EventBus {
     }
 }
 
-/// Makes both pools, of which one is started when it gets its first slot.
-fn make_pools(choice: &PoolChoice, boundary: usize, backend: Backend) -> SplitPool {
+/// Makes both pools. One of them is started when it gets its first slot.
+fn make_pools(choice: &PoolChoice, boundary: usize, backend: Backend) -> Pools {
     let (keyed, actor) = (keyed_pool(&choice.keyed, backend), actor_pool(&choice.actor, backend));
     let most_held = keyed.bounds.messages.min(actor.bounds.messages);
-    SplitPool::new(
-        LazyPool::new(keyed.wait_timeout, move || Arc::new(KeyedPool::new(keyed.clone()))),
-        LazyPool::new(actor.wait_timeout, move || Arc::new(ActorPool::new(actor.clone()))),
-        boundary,
-        most_held,
-    )
+    Pools::new([keyed.spec(), actor.spec()], boundary, most_held)
 }
 
 fn actor_pool(pool: &config::ActorPoolConfig, backend: Backend) -> ActorPoolConfig {

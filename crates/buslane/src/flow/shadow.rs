@@ -87,7 +87,7 @@ impl Shadow {
         let noted = |role, handler| Arc::new(Noted { handler, role, pair: Arc::clone(&pair) });
         let twin = Job::new(lane, message.clone(), Settlement::ignored())
             .with_handler(noted(Role::Twin, self.twin.for_batch()));
-        if rollout.try_beside(twin) { noted(Role::Handler, handler) } else { handler }
+        if rollout.try_shadow(twin) { noted(Role::Handler, handler) } else { handler }
     }
 }
 

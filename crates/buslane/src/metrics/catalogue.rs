@@ -2,7 +2,7 @@
 
 use crate::Fault;
 use buslane_core::{Label, Metric, MetricKind::*, MetricUnit::*};
-use buslane_lanes::POOL_METRICS;
+use buslane_pools::POOL_METRICS;
 
 /// Upper bounds of histogram buckets for what a bus measures in seconds: those that OpenTelemetry's
 /// conventions name, and finer ones below 5 ms, where most handlers are.

@@ -3,7 +3,7 @@
 use super::status::ShadowStatus;
 use crate::{clock::now, metrics::ShadowMetrics};
 use buslane_core::{Outcome, Source, excerpt};
-use buslane_lanes::Recorder;
+use buslane_pools::Recorder;
 use parking_lot::Mutex;
 use std::{
     fmt,

@@ -5,8 +5,7 @@ mod look;
 mod moves;
 
 use super::{
-    ACTOR, Comparison, RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus,
-    SplitPool,
+    Comparison, RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus,
     guard::{Breach, Guard},
     plan::{Plan, Progress},
     status::{PlanStatus, SlotStatus, StuckSlot},
@@ -18,7 +17,7 @@ use crate::{
     metrics::{BusMetrics, RolloutMetrics},
 };
 use buslane_core::{Job, Topic};
-use buslane_lanes::SLOTS;
+use buslane_pools::{ACTOR, Pools, SLOTS};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -37,7 +36,7 @@ const EVENTS: usize = 256;
 
 /// The rollout of one bus.
 pub(crate) struct Controller {
-    pub(super) pool: Arc<SplitPool>,
+    pub(super) pool: Arc<Pools>,
     state: Mutex<State>,
     events: broadcast::Sender<RolloutEvent>,
     /// Slots are to be moved.
@@ -74,7 +73,7 @@ pub(crate) const fn boundary(percent: u8) -> usize {
 
 impl Controller {
     pub(crate) fn new(
-        pool: Arc<SplitPool>,
+        pool: Arc<Pools>,
         percent: u8,
         set_by: &str,
         config: &Config,
@@ -136,9 +135,9 @@ impl Controller {
         &self.comparison
     }
 
-    /// As [`SplitPool::try_beside`].
-    pub(crate) fn try_beside(&self, job: Job) -> bool {
-        self.pool.try_beside(job)
+    /// As [`Pools::try_shadow`].
+    pub(crate) fn try_shadow(&self, job: Job) -> bool {
+        self.pool.try_shadow(job)
     }
 
     pub(super) fn pool_of(&self, topic: &Topic, key: &[u8]) -> &'static str {

@@ -65,7 +65,7 @@ impl Journey {
             .map(|(slot, _)| *slot)
             .collect();
         if !vain.is_empty() {
-            controller.pool.give_up(&vain);
+            controller.pool.abort(&vain);
             controller.gave_up(&vain, |slot| self.waiting.get(&slot).copied().unwrap_or(now));
             self.waiting.retain(|slot, _| !vain.contains(slot));
             self.retry = Some(now + deadline);

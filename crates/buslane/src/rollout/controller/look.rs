@@ -4,11 +4,12 @@ use super::Controller;
 use crate::{
     clock::now,
     rollout::{
-        ACTOR, KEYED, RolloutEvent,
+        RolloutEvent,
         guard::{Decision, Sample, SideFigures},
         plan::{Progress, Step},
     },
 };
+use buslane_pools::{ACTOR, KEYED};
 use tracing::info;
 
 impl Controller {
@@ -48,7 +49,7 @@ impl Controller {
 
     /// What there is to compare just now.
     pub(super) fn sample(&self, percent: u8) -> Sample {
-        let side = |side| self.pool.side(side).map(SideFigures::from).unwrap_or_default();
+        let side = |side| self.pool.pool(side).map(SideFigures::from).unwrap_or_default();
         Sample {
             at: now(),
             percent,

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 impl Controller {
     /// Asks the slots that are elsewhere to move.
     pub(super) fn aim(&self, state: &mut State) {
-        self.pool.aim(boundary(state.percent));
+        self.pool.rebalance_to(boundary(state.percent));
         let moving = self.pool.counts().moving;
         if moving > 0 {
             state.aimed = Some((now(), moving));
@@ -48,7 +48,7 @@ impl Controller {
         if self.pool.counts().moving > 0 {
             return;
         }
-        let is_there = |slot: &usize| self.pool.is_at_home(*slot);
+        let is_there = |slot: &usize| self.pool.is_settled(*slot);
         state.stuck.retain(|slot, _| !is_there(slot));
         self.metrics.stuck(state.stuck.len());
         if let Some((since, slots)) = state.aimed.take() {

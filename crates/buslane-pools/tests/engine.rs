@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use buslane_core::{Job, Kind, Message, Outcome, Settle, Settlement, SubmitError, Topic, erase};
-use buslane_lanes::{Bounds, Engine, EngineConfig, Mode, OnPanic, PoolMetrics, Worker};
+use buslane_pools::{Bounds, Engine, EngineConfig, Mode, OnPanic, Worker};
 use std::{
     collections::VecDeque,
     future::pending,
@@ -25,7 +25,6 @@ fn engine(workers: usize, mode: Mode, bounds: Bounds) -> Arc<Engine> {
         mode,
         bounds,
         default_handler: None,
-        metrics: PoolMetrics::none(),
         clock: Instant::now,
     })
 }
@@ -111,7 +110,7 @@ fn p9_a_handler_that_blocks_its_thread_holds_up_no_other_key() {
         }
         // From a task and from a thread outside of the executor, all at once and a few at a time.
         match round % 3 {
-            0 => engine.try_submit(&mut batch).unwrap(),
+            0 => drop(engine.try_submit(&mut batch).unwrap()),
             1 => {
                 let engine = Arc::clone(&engine);
                 let task = async move { engine.submit(&mut batch, pending()).await };

@@ -1,20 +1,19 @@
-//! What the pools have in common: jobs in a scheduler, with metrics and a default handler.
+//! Jobs in a scheduler, and what all workers of a pool share.
 //!
-//! Not a pool: it has no task, no thread and no clock of its own. A pool brings those: it runs one
-//! [`Worker`] a task or actor, drives the timer, and hands in sleeps where something may take only
-//! so long.
-//!
-//! [`Worker`]: crate::Worker
-
-mod submit;
+//! Not a pool: it starts no task and no thread. A [`Driver`](crate::Driver) brings those: it runs
+//! one [`Worker`](crate::Worker) a task or actor, and drives the timer.
 
 use crate::{
-    Bounds, Mode, PoolMetrics, Scheduler, Tick, boxes::Boxes, parcel::Parcel, recorder::Recorder,
-    report::Report, seats::Seats,
+    PoolMetrics,
+    job_box::{JobBox, JobBoxes},
+    recorder::Recorder,
+    report::{Report, Reporter},
+    running::RunningSlots,
 };
 use buslane_core::{
-    ErasedHandler, Job, Kind, LaneState, Latencies, Moved, Outcome, PoolStats, RunningJob, Taken,
+    ErasedHandler, Job, Kind, LaneState, Latencies, Outcome, PoolStats, RunningJob,
 };
+use buslane_lanes::{Bounds, Mode, Scheduler, Tick};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -23,10 +22,11 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// How an engine is built.
+#[derive(Clone)]
 pub struct EngineConfig {
     /// Workers: how many handlers may be running or waiting at the same time.
     pub workers: usize,
@@ -38,30 +38,32 @@ pub struct EngineConfig {
     pub bounds: Bounds,
     /// Handles jobs that bring no handler.
     pub default_handler: Option<Arc<dyn ErasedHandler>>,
-    /// Metric handles.
-    pub metrics: PoolMetrics,
-    /// Tells the time that retries wait by, and how long a worker has run on: the executor's, so
-    /// that a test can pause it.
+    /// Tells the time: when retries are due, and how long a worker has run on. The executor's
+    /// clock, so that a test can pause it.
     pub clock: fn() -> Instant,
 }
 
 /// Messages of one lane that a worker runs before it lets another lane have a turn.
 const QUANTUM: usize = 16;
 
+/// Time that workers get to end by themselves before they are cancelled, and cancelled handlers to
+/// return before they count as stragglers.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Jobs in lanes, and what all workers share.
 pub struct Engine {
-    pub(crate) scheduler: Scheduler<Parcel>,
-    pub(crate) boxes: Boxes,
-    pub(crate) seats: Seats,
+    pub(crate) scheduler: Arc<Scheduler<JobBox>>,
+    pub(crate) boxes: Arc<JobBoxes>,
+    pub(crate) running: RunningSlots,
     pub(crate) default_handler: Option<Arc<dyn ErasedHandler>>,
-    pub(crate) metrics: Arc<PoolMetrics>,
+    pub(crate) report: Arc<Report>,
     pub(crate) latencies: Recorder,
+    pub(crate) bounds: Bounds,
+    pub(crate) most_keys: AtomicUsize,
     panics: AtomicU64,
     restarts: AtomicU64,
     down: AtomicUsize,
-    most_keys: AtomicUsize,
     workers: usize,
-    bounds: Bounds,
     clock: fn() -> Instant,
 }
 
@@ -69,58 +71,56 @@ impl Engine {
     /// An engine without workers yet.
     #[must_use]
     pub fn new(config: EngineConfig) -> Arc<Self> {
-        let EngineConfig { workers, parallelism, mode, bounds, default_handler, metrics, clock } =
-            config;
-        let metrics = Arc::new(metrics);
-        let report = Report::new(&metrics, bounds.messages);
+        Self::with_boxes(config, Arc::default())
+    }
+
+    /// An engine whose jobs can be handed to another one that has the same boxes.
+    pub(crate) fn with_boxes(config: EngineConfig, boxes: Arc<JobBoxes>) -> Arc<Self> {
+        let EngineConfig { workers, parallelism, mode, bounds, default_handler, clock } = config;
+        let report = Arc::new(Report::new(bounds.messages));
+        let reporter = Reporter(Arc::clone(&report));
+        let scheduler = Scheduler::new(workers, parallelism, mode, QUANTUM, bounds, reporter);
         Arc::new(Self {
-            scheduler: Scheduler::new(workers, parallelism, mode, QUANTUM, bounds, report),
-            boxes: Boxes::default(),
-            seats: Seats::new(workers),
+            scheduler: Arc::new(scheduler),
+            boxes,
+            running: RunningSlots::new(workers),
             default_handler,
-            metrics,
+            report,
             latencies: Recorder::new(),
+            bounds,
+            most_keys: AtomicUsize::new(usize::MAX),
             panics: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             down: AtomicUsize::new(0),
-            most_keys: AtomicUsize::new(usize::MAX),
             workers,
-            bounds,
             clock,
         })
     }
 
-    /// As [`PoolSide::take`](buslane_core::PoolSide::take).
+    /// Records its metrics with these handles from now on. The first call wins; without one nothing
+    /// is recorded.
+    pub fn record_with(&self, metrics: PoolMetrics) {
+        self.report.record_with(metrics);
+    }
+
+    /// How many workers it is built for.
     #[must_use]
-    pub fn take_out(&self, matches: &dyn Fn(u64) -> bool) -> Taken {
-        let Taken { moved, running } = self.scheduler.take(matches);
-        let mut boxes = Vec::with_capacity(moved.len());
-        let moved = moved.into_iter().filter_map(|Moved { item: mut parcel, failures, parked }| {
-            let item = parcel.take()?;
-            boxes.push(parcel);
-            Some(Moved { item, failures, parked })
-        });
-        let moved = moved.collect();
-        self.boxes.put(&mut boxes);
-        Taken { moved, running }
+    pub const fn workers(&self) -> usize {
+        self.workers
     }
 
-    /// As [`PoolSide::put`](buslane_core::PoolSide::put).
-    pub fn put(&self, jobs: Vec<Moved>) {
-        let parcels = {
-            let mut pack = self.boxes.packer(self.now());
-            jobs.into_iter()
-                .map(|Moved { item, failures, parked }| Moved {
-                    item: pack(item),
-                    failures,
-                    parked,
-                })
-                .collect()
-        };
-        drop(self.scheduler.put(parcels));
+    /// How long workers may take to end by themselves after [`Engine::drain`]: 1 s, and nothing
+    /// while jobs are open, whose handlers do not return.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        if self.stats().open == 0 { GRACE } else { Duration::ZERO }
     }
 
-    /// As [`PoolSide::latencies`](buslane_core::PoolSide::latencies).
+    /// How long a cancelled handler may take to return before it counts as a straggler: 1 s.
+    pub const STRAGGLER_GRACE: Duration = GRACE;
+
+    /// From acceptance to outcome, of all jobs so far that were timed: at least the first of each
+    /// batch that a worker takes, and each whose handler waits.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
         self.latencies.counts()
@@ -152,16 +152,16 @@ impl Engine {
         }
     }
 
-    /// What the time has brought: lanes that go on, or go, and boxes that nobody needs.
+    /// Runs due work: wakes lanes whose backoff elapsed, evicts idle lanes, frees spare boxes.
     fn tick(&self, cx: &Context<'_>) -> Tick {
         let now = self.now();
-        self.boxes.let_go(now);
+        self.boxes.shrink(now);
         self.scheduler.tick(cx, now)
     }
 
     /// Drops the queued jobs that `matches`; returns how many.
     pub fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize {
-        self.scheduler.purge(&|parcel| parcel.as_job().is_some_and(matches)).len()
+        self.scheduler.purge(&|boxed| boxed.as_job().is_some_and(matches)).len()
     }
 
     /// Takes no more work, and abandons the jobs that wait for a retry.
@@ -169,10 +169,10 @@ impl Engine {
         self.abandon(self.scheduler.close());
     }
 
-    /// Drops what a stop leaves, after its handlers were told.
-    fn abandon(&self, left: Vec<Parcel>) {
-        for parcel in &left {
-            if let Some(job) = parcel.as_job()
+    /// Drops the jobs that a stop leaves, and tells their handlers before.
+    fn abandon(&self, left: Vec<JobBox>) {
+        for boxed in &left {
+            if let Some(job) = boxed.as_job()
                 && let Some(handler) = job.handler.as_ref().or(self.default_handler.as_ref())
             {
                 handler.ended(job, &Outcome::Abandoned);
@@ -210,7 +210,7 @@ impl Engine {
     /// What the workers are running.
     #[must_use]
     pub fn running(&self) -> Vec<RunningJob> {
-        self.seats.running()
+        self.running.jobs()
     }
 
     /// Figures of the moment.
@@ -240,13 +240,13 @@ impl Engine {
         }
     }
 
-    /// Notes a restart of a worker by its supervisor.
+    /// Counts a restart of a worker by its supervisor.
     pub fn restarted(&self) {
         self.restarts.fetch_add(1, Relaxed);
-        self.metrics.restarted();
+        self.report.restarted();
     }
 
-    /// Notes that a worker cools down, or is tried again.
+    /// Counts a worker that cools down, or no longer does.
     pub fn set_down(&self, down: bool) {
         if down {
             self.down.fetch_add(1, Relaxed);
@@ -267,6 +267,6 @@ impl Engine {
 
     pub(crate) fn panicked(&self, kind: Kind) {
         self.panics.fetch_add(1, Relaxed);
-        self.metrics.panicked(kind);
+        self.report.panicked(kind);
     }
 }

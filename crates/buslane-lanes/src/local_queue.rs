@@ -1,7 +1,7 @@
 //! What one worker has taken and not run yet, in view of the others.
 //!
 //! A worker takes many messages under one lock of the lanes. If they were its own, a handler that
-//! computes for 5 ms would hold up every lane it had taken with it. So they lie in a tray: its
+//! computes for 5 ms would hold up every lane it had taken with it. So they lie in a queue: its
 //! owner takes them from the front, an idle worker takes whole lanes from the back.
 
 use crate::{
@@ -29,7 +29,7 @@ pub struct Ended {
     pub end: End,
 }
 
-pub(crate) struct Tray<T> {
+pub(crate) struct LocalQueue<T> {
     /// Front is next. The messages of one lane stand together.
     waiting: VecDeque<(LaneRef, T)>,
     /// The lane that the owner is running.
@@ -40,7 +40,7 @@ pub(crate) struct Tray<T> {
     pub(crate) counts: Counts,
 }
 
-impl<T> Tray<T> {
+impl<T> LocalQueue<T> {
     pub(crate) const fn new() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -100,7 +100,7 @@ impl<T> Tray<T> {
     }
 
     /// Whether there is something to [`steal`](Self::steal).
-    pub(crate) fn has_loot(&self) -> bool {
+    pub(crate) fn has_stealable(&self) -> bool {
         self.waiting.back().is_some_and(|(lane, _)| Some(*lane) != self.running)
     }
 
@@ -146,10 +146,10 @@ mod tests {
     use crate::{Bounds, LaneKind, Lanes};
     use proptest::prelude::*;
 
-    /// A tray with so many messages of each lane, each message its number.
-    fn tray(lengths: &[usize]) -> (Tray<usize>, Vec<LaneRef>) {
-        let (mut lanes, mut tray, mut places) =
-            (Lanes::new(Bounds::default()), Tray::new(), Vec::new());
+    /// A queue with so many messages of each lane, each message its number.
+    fn queue(lengths: &[usize]) -> (LocalQueue<usize>, Vec<LaneRef>) {
+        let (mut lanes, mut queue, mut places) =
+            (Lanes::new(Bounds::default()), LocalQueue::new(), Vec::new());
         for (id, &length) in (0..).zip(lengths) {
             for _ in 0..length {
                 lanes.admit(id, LaneKind::Keyed, 0, || ()).unwrap();
@@ -157,15 +157,15 @@ mod tests {
         }
         let mut number = 0..;
         while lanes.take(usize::MAX, |lane, ()| {
-            tray.put(lane, number.next().unwrap());
+            queue.put(lane, number.next().unwrap());
             places.push(lane);
         }) {}
         places.dedup();
-        (tray, places)
+        (queue, places)
     }
 
-    fn content(tray: &Tray<usize>) -> Vec<(LaneRef, usize)> {
-        tray.waiting.iter().copied().collect()
+    fn content(queue: &LocalQueue<usize>) -> Vec<(LaneRef, usize)> {
+        queue.waiting.iter().copied().collect()
     }
 
     #[test]
@@ -182,11 +182,11 @@ mod tests {
             (&[1, 6], 1, 0),
             (&[3, 1, 3], 0, 3),
         ] {
-            let (mut owner, _) = tray(lengths);
+            let (mut owner, _) = queue(lengths);
             for _ in 0..started {
                 owner.next();
             }
-            let mut thief = Tray::new();
+            let mut thief = LocalQueue::new();
             owner.steal(&mut thief);
             assert_eq!(owner.len(), stay, "{lengths:?} {started}");
             assert_eq!(
@@ -202,13 +202,13 @@ mod tests {
         /// lane, some go.
         #[test]
         fn p9_stealing_splits_between_lanes(lengths in prop::collection::vec(1..6_usize, 1..8), started in 0..12_usize) {
-            let (mut owner, _) = tray(&lengths);
+            let (mut owner, _) = queue(&lengths);
             for _ in 0..started {
                 owner.next();
             }
             let before = content(&owner);
-            prop_assert_eq!(owner.has_loot(), before.iter().any(|(lane, _)| Some(*lane) != owner.running));
-            let mut thief = Tray::new();
+            prop_assert_eq!(owner.has_stealable(), before.iter().any(|(lane, _)| Some(*lane) != owner.running));
+            let mut thief = LocalQueue::new();
             owner.steal(&mut thief);
             let (kept, stolen) = (content(&owner), content(&thief));
             prop_assert_eq!(&[kept.clone(), stolen.clone()].concat(), &before);
@@ -221,14 +221,14 @@ mod tests {
 
     #[test]
     fn p5_ended_messages_are_reported_a_lane_at_a_time() {
-        let (mut tray, places) = tray(&[2, 1]);
+        let (mut queue, places) = queue(&[2, 1]);
         for end in [End::Ok, End::Failed, End::Ok] {
-            let (lane, _) = tray.next().unwrap();
-            tray.end(Ended { lane, bytes: 5, end });
+            let (lane, _) = queue.next().unwrap();
+            queue.end(Ended { lane, bytes: 5, end });
         }
         let ended: Vec<_> =
-            tray.ended.iter().map(|run| (run.lane, run.messages, run.bytes)).collect();
+            queue.ended.iter().map(|run| (run.lane, run.messages, run.bytes)).collect();
         assert_eq!(ended, [(places[0], 2, 10), (places[1], 1, 5)]);
-        assert_eq!(tray.counts, Counts { ok: 2, failed: 1, ..Counts::ZERO });
+        assert_eq!(queue.counts, Counts { ok: 2, failed: 1, ..Counts::ZERO });
     }
 }

@@ -1,16 +1,16 @@
 //! The contract of pools, kept by both as one: at rest as exactly as by each of them, and while
 //! slots change sides all the time wherever that does not speak of bounds.
 
-use super::{LazyPool, SplitPool};
-use buslane_actor::{ActorPool, ActorPoolConfig};
+use buslane_actor::ActorPoolConfig;
 use buslane_core::{
     BoxFuture, Job, LaneState, Pool, PoolStats, RunningJob, StopReport, SubmitError,
 };
-use buslane_keyed::{KeyedPool, KeyedPoolConfig};
+use buslane_keyed::KeyedPoolConfig;
+use buslane_pools::Pools;
 use buslane_testkit::pool_suite::{PoolFixture, PoolOptions};
 use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
 
-fn both(options: &PoolOptions, boundary: usize) -> SplitPool {
+fn both(options: &PoolOptions, boundary: usize) -> Pools {
     let PoolOptions {
         workers,
         bounds,
@@ -41,12 +41,7 @@ fn both(options: &PoolOptions, boundary: usize) -> SplitPool {
         cool_down,
         ..Default::default()
     };
-    SplitPool::new(
-        LazyPool::new(wait_timeout, move || Arc::new(KeyedPool::new(keyed.clone()))),
-        LazyPool::new(wait_timeout, move || Arc::new(ActorPool::new(actor.clone()))),
-        boundary,
-        bounds.messages,
-    )
+    Pools::new([keyed.spec(), actor.spec()], boundary, bounds.messages)
 }
 
 /// Every slot at one side.
@@ -65,8 +60,8 @@ impl PoolFixture for AtRest {
 buslane_testkit::pool_suite!(keyed_at_rest, AtRest(0));
 buslane_testkit::pool_suite!(actor_at_rest, AtRest(1_024));
 
-/// A pool whose slots are always on their way, until it is stopped.
-struct Restless(Arc<SplitPool>);
+/// Pools whose slots migrate all the time, until they are stopped.
+struct Restless(Arc<Pools>);
 
 impl Restless {
     fn new(options: &PoolOptions) -> Self {
@@ -76,7 +71,7 @@ impl Restless {
             let _runtime = runtime.enter();
             for boundary in [1_024, 100, 0, 512, 1_024, 0, 700].into_iter().cycle() {
                 let Some(pool) = moved.upgrade() else { return };
-                pool.aim(boundary);
+                pool.rebalance_to(boundary);
                 for _ in 0..3 {
                     pool.step();
                     thread::sleep(Duration::from_micros(100));
@@ -174,4 +169,96 @@ mod on_the_way {
         p10_stopped_pool_refuses_work
         p10_stop_while_submitting_loses_nothing
     ]);
+}
+
+mod shadows {
+    use buslane_actor::ActorPoolConfig;
+    use buslane_core::{Job, Kind, Message, Pool, Settlement, Topic, erase};
+    use buslane_keyed::KeyedPoolConfig;
+    use buslane_pools::{ACTOR, Crew, Driver, Engine, KEYED, PoolSpec, Pools, SLOTS};
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+        time::Duration,
+    };
+    use tokio::sync::Notify;
+
+    type Started = Arc<[AtomicUsize; 2]>;
+
+    /// Counts how often a pool of this index is started.
+    struct Counted {
+        driver: Arc<dyn Driver>,
+        started: Started,
+        index: usize,
+    }
+
+    impl Driver for Counted {
+        fn name(&self) -> &'static str {
+            self.driver.name()
+        }
+
+        fn start(&self, engine: &Arc<Engine>) -> Box<dyn Crew> {
+            self.started[self.index].fetch_add(1, SeqCst);
+            self.driver.start(engine)
+        }
+    }
+
+    fn counted(boundary: usize) -> (Pools, Started) {
+        let started = Started::default();
+        let counted = |index, spec: PoolSpec| {
+            let driver = Counted { driver: spec.driver, started: Arc::clone(&started), index };
+            PoolSpec { driver: Arc::new(driver), ..spec }
+        };
+        let keyed = KeyedPoolConfig { workers: 2, ..Default::default() }.spec();
+        let actor = ActorPoolConfig { actors: 2, ..Default::default() }.spec();
+        let pools = Pools::new([counted(KEYED, keyed), counted(ACTOR, actor)], boundary, 100);
+        (pools, started)
+    }
+
+    /// A job that tells when it runs, and never ends.
+    fn job(runs: &Arc<Notify>) -> Job {
+        let runs = Arc::clone(runs);
+        let handler = erase(Kind::Envelope, move |_: Message| {
+            runs.notify_one();
+            std::future::pending::<()>()
+        });
+        let message = Message::new(Topic::new("orders").unwrap(), "body");
+        Job::new(7, message, Settlement::ignored()).with_handler(handler)
+    }
+
+    #[tokio::test]
+    async fn s7_runs_by_the_other_kind_and_is_in_no_figure() {
+        for (boundary, own, other) in [(0, KEYED, ACTOR), (SLOTS, ACTOR, KEYED)] {
+            let ((pool, started), runs) = (counted(boundary), Arc::new(Notify::new()));
+            let count = |index: usize| started[index].load(SeqCst);
+            assert_eq!((count(own), count(other)), (1, 0));
+            let before = pool.stats();
+            assert!(pool.try_shadow(job(&runs)));
+            runs.notified().await;
+            assert_eq!((count(own), count(other)), (1, 1));
+            assert!(pool.stats() == before && pool.running().is_empty() && pool.lane(7).is_none());
+            let report = pool.stop(Duration::from_secs(10)).await;
+            assert_eq!((report.finished, report.abandoned, report.stragglers), (0, 0, 0));
+            assert!(!pool.try_shadow(job(&runs)), "it is stopped");
+        }
+    }
+
+    #[tokio::test]
+    async fn s7_nothing_runs_beside_a_slot_on_its_way_or_a_pool_that_has_stopped() {
+        let ((pool, started), runs) = (counted(0), Arc::new(Notify::new()));
+        pool.rebalance_to(SLOTS);
+        assert!(!pool.try_shadow(job(&runs)));
+        while pool.counts().moving > 0 {
+            pool.step();
+        }
+        pool.stop(Duration::from_secs(10)).await;
+        assert!(!pool.try_shadow(job(&runs)));
+        assert_eq!(
+            [started[KEYED].load(SeqCst), started[ACTOR].load(SeqCst)],
+            [1, 1],
+            "none was made for what was refused"
+        );
+    }
 }

@@ -1,46 +1,28 @@
-//! Two schedulers whose slots change sides while messages are submitted, run, fail and wait.
+//! Two schedulers whose slots migrate while messages are submitted, run, fail and wait.
 
 use super::{
     Message, Running, World,
     scenarios::{check, messages},
 };
-use crate::{Bounds, Item, Refusal, Refused, SLOTS, Side, Split};
-use buslane_core::{Moved, Taken};
+use crate::{Bounds, Item, Refused, SLOTS, SlotRouter};
 use shuttle::{future::block_on, rand::Rng, thread};
 use std::{collections::VecDeque, sync::Arc};
 
-impl Side for Arc<World> {
-    type Item = Message;
-    type Refusal = Refusal;
+type Both = Arc<SlotRouter<Message>>;
 
-    fn submit(&self, batch: &mut VecDeque<Message>) -> Result<(), Refusal> {
-        self.scheduler.submit(batch)
-    }
-
-    fn take(&self, matches: &dyn Fn(u64) -> bool) -> Taken<Message> {
-        self.scheduler.take(matches)
-    }
-
-    fn put(&self, messages: Vec<Moved<Message>>) {
-        let left = self.scheduler.put(messages);
-        assert!(left.is_empty(), "nothing is put into a side that is closed");
-    }
-
-    fn purge(&self, matches: &dyn Fn(&Message) -> bool) -> usize {
-        self.scheduler.purge(matches).len()
-    }
+fn both(worlds: [&World; 2], most_held: usize) -> Both {
+    let schedulers = worlds.map(|world| Arc::clone(&world.scheduler));
+    Arc::new(SlotRouter::new(schedulers, 0, most_held))
 }
 
-type Both = Arc<Split<Arc<World>>>;
-
 /// Submits in batches of two; yields where there is no room.
-fn submit(split: &Both, messages: Vec<Message>) -> thread::JoinHandle<()> {
-    let split = Arc::clone(split);
+fn submit(router: &Both, messages: Vec<Message>) -> thread::JoinHandle<()> {
+    let router = Arc::clone(router);
     thread::spawn(move || {
         let mut rest: VecDeque<Message> = messages.into();
         while !rest.is_empty() {
             let mut batch: VecDeque<Message> = rest.drain(..2.min(rest.len())).collect();
-            while let Err(refused) = split.submit(&mut batch) {
+            while let Err(refused) = router.submit_as(&mut batch, |message| message) {
                 assert_ne!(refused, Refused::Closed);
                 thread::yield_now();
             }
@@ -50,13 +32,13 @@ fn submit(split: &Both, messages: Vec<Message>) -> thread::JoinHandle<()> {
 }
 
 /// Moves until nothing is on its way, and gives up now and then.
-fn settle(split: &Both, gives_up: bool) {
+fn settle(router: &Both, gives_up: bool) {
     loop {
-        let progress = split.step();
+        let progress = router.step();
         if gives_up && !progress.waiting.is_empty() {
-            split.give_up(&progress.waiting);
+            router.abort(&progress.waiting);
         }
-        if split.counts().moving == 0 {
+        if router.counts().moving == 0 {
             return;
         }
         thread::yield_now();
@@ -71,22 +53,22 @@ fn busy(boundaries: &'static [usize], gives_up: bool, bounds: Bounds, load: [Vec
     let count = load.iter().map(Vec::len).sum::<usize>() as u64;
     let one = World::new(2, 2, 2, bounds);
     let other = one.beside(2, bounds);
-    let split: Both = Arc::new(Split::new([Arc::clone(&one), Arc::clone(&other)], 0, 3));
+    let router = both([&one, &other], 3);
     let mut running = [Running::in_world(one, 2), Running::in_world(other, 2)];
     running.iter_mut().for_each(Running::keep_time);
-    let submitters = load.map(|messages| submit(&split, messages));
+    let submitters = load.map(|messages| submit(&router, messages));
     let mover = {
-        let split = Arc::clone(&split);
+        let router = Arc::clone(&router);
         thread::spawn(move || {
             for boundary in boundaries {
                 // Not all at the beginning, before there is something to move.
                 for _ in 0..shuttle::rand::thread_rng().gen_range(0..12) {
                     thread::yield_now();
                 }
-                split.aim(*boundary);
-                split.step();
+                router.rebalance_to(*boundary);
+                router.step();
             }
-            settle(&split, gives_up);
+            settle(&router, gives_up);
         })
     };
     for thread in submitters {
@@ -94,12 +76,12 @@ fn busy(boundaries: &'static [usize], gives_up: bool, bounds: Bounds, load: [Vec
     }
     mover.join().unwrap();
     block_on(running[0].world.ended(count));
-    let counts = split.counts();
+    let counts = router.counts();
     assert_eq!((counts.held, counts.moving), (0, 0));
     if !gives_up {
         assert_eq!(counts.at[1], *boundaries.last().unwrap());
     }
-    split.close();
+    router.close();
     for Running { world, threads } in running {
         drop(world.scheduler.close());
         block_on(std::future::poll_fn(|cx| world.scheduler.poll_drained(cx)));
@@ -149,26 +131,26 @@ fn s4_two_movers_do_not_disturb_each_other() {
     check(|| {
         let one = World::new(1, 1, 2, Bounds::default());
         let other = one.beside(1, Bounds::default());
-        let split: Both = Arc::new(Split::new([Arc::clone(&one), Arc::clone(&other)], 0, 8));
+        let router = both([&one, &other], 8);
         let mut running = [Running::in_world(one, 1), Running::in_world(other, 1)];
         running.iter_mut().for_each(Running::keep_time);
-        let submitter = submit(&split, messages(0..3, 2));
+        let submitter = submit(&router, messages(0..3, 2));
         let movers = [SLOTS, SLOTS / 2].map(|boundary| {
-            let split = Arc::clone(&split);
+            let router = Arc::clone(&router);
             thread::spawn(move || {
-                split.aim(boundary);
-                split.step();
-                split.aim(0);
-                split.step();
-                split.aim(boundary);
-                settle(&split, false);
+                router.rebalance_to(boundary);
+                router.step();
+                router.rebalance_to(0);
+                router.step();
+                router.rebalance_to(boundary);
+                settle(&router, false);
             })
         });
         submitter.join().unwrap();
         for thread in movers {
             thread.join().unwrap();
         }
-        settle(&split, false);
+        settle(&router, false);
         block_on(running[0].world.ended(6));
         for Running { world, threads } in running {
             drop(world.scheduler.close());

@@ -1,8 +1,8 @@
-//! Which slot is where.
+//! Which scheduler owns which slot.
 
 use super::SlotCounts;
 
-/// Hash slots: the unit in which keys change sides.
+/// Hash slots: the unit in which keys change schedulers.
 pub const SLOTS: usize = 1_024;
 
 /// The slot of a key hash. Takes other bits than fixed lanes do, and spreads small numbers.
@@ -12,57 +12,62 @@ pub const fn slot_of(lane: u64) -> usize {
     (lane.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
 }
 
-/// Where a slot is.
+/// Who owns a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    At(usize),
-    Moving,
+pub(super) enum Owner {
+    Is(usize),
+    /// It migrates.
+    Changes,
 }
 
-/// The slots, and where they belong.
+/// The slots, and who should own them.
 pub(super) struct Table {
-    slots: Box<[Place]>,
+    slots: Box<[Owner]>,
     boundary: usize,
-    /// The side that has every slot.
-    only: Option<usize>,
+    /// The scheduler that owns every slot.
+    sole_owner: Option<usize>,
     closed: bool,
 }
 
 impl Table {
     pub(super) fn new(boundary: usize) -> Self {
-        let mut table =
-            Self { slots: vec![Place::Moving; SLOTS].into(), boundary, only: None, closed: false };
+        let mut table = Self {
+            slots: vec![Owner::Changes; SLOTS].into(),
+            boundary,
+            sole_owner: None,
+            closed: false,
+        };
         for slot in 0..SLOTS {
-            table.slots[slot] = Place::At(table.wanted(slot));
+            table.slots[slot] = Owner::Is(table.wanted(slot));
         }
-        table.look();
+        table.find_sole_owner();
         table
     }
 
-    /// The side that a slot belongs to.
+    /// The scheduler that should own a slot.
     pub(super) const fn wanted(&self, slot: usize) -> usize {
         if slot < self.boundary { 1 } else { 0 }
     }
 
-    pub(super) const fn aim(&mut self, boundary: usize) {
+    pub(super) const fn set_boundary(&mut self, boundary: usize) {
         self.boundary = boundary;
     }
 
-    pub(super) fn place(&self, slot: usize) -> Place {
+    pub(super) fn owner(&self, slot: usize) -> Owner {
         self.slots[slot]
     }
 
-    pub(super) fn set(&mut self, slot: usize, place: Place) {
-        self.slots[slot] = place;
+    pub(super) fn set(&mut self, slot: usize, owner: Owner) {
+        self.slots[slot] = owner;
     }
 
-    /// Looks whether one side has every slot: to be called when slots have changed.
-    pub(super) fn look(&mut self) {
-        self.only = (0..2).find(|side| self.slots.iter().all(|place| *place == Place::At(*side)));
+    /// Looks for a scheduler that owns every slot. Call it when slots have changed.
+    pub(super) fn find_sole_owner(&mut self) {
+        self.sole_owner = (0..2).find(|it| self.slots.iter().all(|owner| *owner == Owner::Is(*it)));
     }
 
-    pub(super) const fn only(&self) -> Option<usize> {
-        self.only
+    pub(super) const fn sole_owner(&self) -> Option<usize> {
+        self.sole_owner
     }
 
     pub(super) const fn close(&mut self) {
@@ -75,10 +80,10 @@ impl Table {
 
     pub(super) fn counts(&self) -> SlotCounts {
         let mut counts = SlotCounts::default();
-        for place in &self.slots {
-            match place {
-                Place::At(side) => counts.at[*side] += 1,
-                Place::Moving => counts.moving += 1,
+        for owner in &self.slots {
+            match owner {
+                Owner::Is(owner) => counts.at[*owner] += 1,
+                Owner::Changes => counts.moving += 1,
             }
         }
         counts
@@ -93,7 +98,7 @@ mod tests {
     fn s3_the_keys_of_a_part_are_among_those_of_a_larger_one() {
         let on = |boundary| -> Vec<u64> {
             let table = Table::new(boundary);
-            (0..10_000).filter(|key| table.place(slot_of(*key)) == Place::At(1)).collect()
+            (0..10_000).filter(|key| table.owner(slot_of(*key)) == Owner::Is(1)).collect()
         };
         let (few, half, all) = (on(102), on(512), on(SLOTS));
         assert!(

@@ -5,11 +5,11 @@
 
 mod pace;
 
-use crate::parcel::Parcel;
-use crate::{End, Ended, Engine, Item, LaneRef, Next};
+use crate::{Engine, job_box::JobBox};
 use buslane_core::{
     AttemptSlot, ErasedHandler, Job, Kind, Outcome, Retry, Settlement, Step, panic_text,
 };
+use buslane_lanes::{End, Ended, Item, LaneRef, Next};
 use pace::Pace;
 use std::{
     any::Any,
@@ -19,7 +19,7 @@ use std::{
     task::Poll,
 };
 
-/// A panic's payload, to be resumed by whoever stands for the worker.
+/// A panic's payload.
 pub type PanicPayload = Box<dyn Any + Send>;
 
 /// What a worker does after a regular message's handler panicked.
@@ -31,7 +31,7 @@ pub enum OnPanic {
     Fail,
 }
 
-/// Empty boxes that a worker keeps before it gives them back.
+/// Empty boxes that a worker keeps before it returns them.
 const BOXES: usize = 32;
 
 /// One worker of an engine.
@@ -43,10 +43,10 @@ pub struct Worker {
     index: usize,
     slot: AttemptSlot,
     running: Option<Running>,
-    /// The message that ended last, as long as the lanes have not heard of it.
+    /// The message that ended last, until it is reported to the lanes.
     ended: Option<Ended>,
-    /// Boxes that its jobs came in.
-    boxes: Vec<Parcel>,
+    /// Empty boxes of its jobs.
+    boxes: Vec<JobBox>,
     /// Whether a task was woken that may be queued behind this one.
     woke: bool,
     pace: Pace,
@@ -54,7 +54,7 @@ pub struct Worker {
 
 struct Running {
     lane: LaneRef,
-    parcel: Parcel,
+    boxed: JobBox,
     /// Whether its latency is measured. The first of a batch and every message that waits are: a
     /// look at the clock for each message would cost a tenth of the throughput.
     timed: bool,
@@ -94,7 +94,7 @@ impl Worker {
             })
             .await;
             let Next::Run { lane, item, first, yield_first } = next else { return Ok(()) };
-            self.running = Some(Running { lane, parcel: item, timed: first });
+            self.running = Some(Running { lane, boxed: item, timed: first });
             let due = self.pace.is_due(idle, || self.engine.now());
             if due {
                 self.engine.scheduler.report(self.index);
@@ -116,13 +116,13 @@ impl Worker {
     async fn attempt(&mut self) -> Result<Step, PanicPayload> {
         let Self { engine, index, slot, running, pace, .. } = self;
         let Some(running) = running else { return Ok(Step::Done(Outcome::Abandoned)) };
-        let Some(job) = running.parcel.job() else { return Ok(Step::Done(Outcome::Abandoned)) };
+        let Some(job) = running.boxed.job() else { return Ok(Step::Done(Outcome::Abandoned)) };
         if !job.message.source.is_held() {
             return Ok(Step::Done(Outcome::Abandoned));
         }
-        let seat = engine.seats.of(*index);
-        if let Some(seat) = seat {
-            seat.begin(job.message.source.id(), job.message.offset);
+        let shown = engine.running.of(*index);
+        if let Some(shown) = shown {
+            shown.begin(job.message.source.id(), job.message.offset);
         }
         let timed = &mut running.timed;
         let mut started = false;
@@ -147,8 +147,8 @@ impl Worker {
             }
         })
         .await;
-        if let Some(seat) = seat {
-            seat.end();
+        if let Some(shown) = shown {
+            shown.end();
         }
         if suspended {
             // The executor has run others meanwhile. To yield once more would put this worker
@@ -160,8 +160,8 @@ impl Worker {
 
     /// Settles or parks the running job; returns the panic of a regular message's handler.
     fn conclude(&mut self, step: Result<Step, PanicPayload>) -> Option<PanicPayload> {
-        let Running { lane, mut parcel, timed } = self.running.take()?;
-        let job = parcel.job()?;
+        let Running { lane, mut boxed, timed } = self.running.take()?;
+        let job = boxed.job()?;
         let kind = handler_of(&self.engine, job).map_or(Kind::Regular, |handler| handler.kind());
         let (step, panic) = match step {
             Ok(step) => (step, None),
@@ -183,7 +183,7 @@ impl Worker {
             Step::Done(outcome) => {
                 if timed && let Some(accepted) = job.accepted {
                     let latency = accepted.elapsed();
-                    self.engine.metrics.latency(latency);
+                    self.engine.report.latency(latency);
                     self.engine.latencies.record(latency);
                 }
                 let end = match &outcome {
@@ -197,8 +197,8 @@ impl Worker {
                     handler.ended(job, &outcome);
                 }
                 std::mem::replace(&mut job.settlement, Settlement::ignored()).settle(outcome);
-                parcel.empty();
-                self.keep(parcel);
+                boxed.empty();
+                self.keep(boxed);
             }
             Step::Again(_) if job.message.source.has_ended() => {
                 // Revoked: the next attempt belongs to somebody else. Dropping the job says so.
@@ -215,15 +215,15 @@ impl Worker {
                 job.state = state;
                 let until = self.engine.now() + delay;
                 self.woke =
-                    self.engine.scheduler.park(self.index, lane, parcel, until, blocked, is_retry);
+                    self.engine.scheduler.park(self.index, lane, boxed, until, blocked, is_retry);
             }
         }
         panic.filter(|_| kind == Kind::Regular)
     }
 
-    /// Keeps an empty box for the submitters, who get them in bulk.
-    fn keep(&mut self, parcel: Parcel) {
-        self.boxes.push(parcel);
+    /// Keeps an empty box, to return many at once to the submitters.
+    fn keep(&mut self, boxed: JobBox) {
+        self.boxes.push(boxed);
         if self.boxes.len() == BOXES {
             self.engine.boxes.put(&mut self.boxes);
         }
@@ -232,12 +232,12 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let Some(seat) = self.engine.seats.of(self.index) {
-            seat.end();
+        if let Some(shown) = self.engine.running.of(self.index) {
+            shown.end();
         }
         let cut_off = self.running.take().map(|running| Ended {
             lane: running.lane,
-            bytes: running.parcel.bytes(),
+            bytes: running.boxed.bytes(),
             end: End::Abandoned,
         });
         self.engine.scheduler.retire(self.index, self.ended.take().or(cut_off));

@@ -6,8 +6,8 @@ mod catalogue;
 
 pub use catalogue::POOL_METRICS;
 
-use crate::{Counts, LaneStats};
 use buslane_core::{Binder, Kind};
+use buslane_lanes::{Counts, LaneStats};
 use metrics::{Counter, Gauge, Histogram};
 use std::time::Duration;
 

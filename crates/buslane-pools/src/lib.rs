@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod engine;
+mod job_box;
+mod metrics;
+mod pools;
+mod recorder;
+mod report;
+mod running;
+mod shadows;
+mod stop;
+mod submit;
+mod worker;
+mod worker_pool;
+
+pub use buslane_lanes::{Bounds, Mode, Progress, SLOTS, SlotCounts};
+pub use engine::{Engine, EngineConfig};
+pub use metrics::{POOL_METRICS, PoolMetrics};
+pub use pools::{ACTOR, KEYED, Pools};
+pub use recorder::Recorder;
+pub use worker::{OnPanic, PanicPayload, Worker};
+pub use worker_pool::{Crew, Driver, PoolSpec, WorkerPool};

@@ -1,0 +1,178 @@
+//! A pool: an engine, and the driver that runs its workers.
+
+use crate::{
+    Engine, EngineConfig, PoolMetrics,
+    job_box::JobBoxes,
+    stop::{StopOnce, Stopping},
+};
+use buslane_core::{
+    BoxFuture, Job, LaneState, Pool, PoolStats, RunningJob, StopReport, SubmitError,
+};
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
+    },
+    time::Duration,
+};
+use tokio::time;
+
+/// How the workers of an engine are run: as plain tasks, or as supervised actors.
+pub trait Driver: Send + Sync + 'static {
+    /// `keyed` or `actor`: the name in metrics and logs.
+    fn name(&self) -> &'static str;
+
+    /// Starts one [`Worker`](crate::Worker) for each index, and the engine's timer, on the current
+    /// tokio runtime.
+    fn start(&self, engine: &Arc<Engine>) -> Box<dyn Crew>;
+}
+
+/// The running workers of an engine.
+///
+/// # Drop behaviour
+/// Cancels the workers at their next `.await`.
+pub trait Crew: Send + 'static {
+    /// Joins the workers of a drained engine, and cancels those that do not end within
+    /// [`Engine::grace`]. Returns how many do not end even then.
+    fn join(self: Box<Self>, engine: Arc<Engine>) -> BoxFuture<'static, usize>;
+}
+
+/// A pool that is not built yet.
+#[derive(Clone)]
+pub struct PoolSpec {
+    /// Its engine.
+    pub engine: EngineConfig,
+    /// What runs its workers.
+    pub driver: Arc<dyn Driver>,
+    /// Longest wait of a submitter for room.
+    pub wait_timeout: Duration,
+    /// First word of the metric names, as in `memory_eventbus_keyed_pool_…`.
+    pub backend: &'static str,
+}
+
+impl PoolSpec {
+    /// Builds the pool and starts its workers on the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn start(self) -> WorkerPool {
+        let pool = WorkerPool::new(self, Arc::default());
+        pool.start();
+        pool
+    }
+}
+
+/// A pool of workers that run lanes.
+///
+/// # Drop behaviour
+/// Dropping it without [`Pool::stop`] cancels its workers at their next `.await`; open jobs are
+/// abandoned.
+pub struct WorkerPool {
+    pub(crate) engine: Arc<Engine>,
+    driver: Arc<dyn Driver>,
+    pub(crate) wait_timeout: Duration,
+    backend: &'static str,
+    crew: Mutex<Option<Box<dyn Crew>>>,
+    is_started: AtomicBool,
+    stop: StopOnce,
+}
+
+impl WorkerPool {
+    /// A pool whose workers are not started.
+    pub(crate) fn new(spec: PoolSpec, boxes: Arc<JobBoxes>) -> Self {
+        let PoolSpec { engine, driver, wait_timeout, backend } = spec;
+        Self {
+            engine: Engine::with_boxes(engine, boxes),
+            driver,
+            wait_timeout,
+            backend,
+            crew: Mutex::new(None),
+            is_started: AtomicBool::new(false),
+            stop: StopOnce::default(),
+        }
+    }
+
+    /// Starts the workers, unless that was done before.
+    pub(crate) fn start(&self) {
+        self.start_with(|| PoolMetrics::bind(self.backend, self.driver.name()));
+    }
+
+    /// As [`WorkerPool::start`], with these metrics.
+    pub(crate) fn start_with(&self, metrics: impl FnOnce() -> PoolMetrics) {
+        let mut crew = self.crew.lock();
+        if !self.is_started() && !self.stop.has_begun() {
+            self.engine.record_with(metrics());
+            *crew = Some(self.driver.start(&self.engine));
+            self.is_started.store(true, Release);
+        }
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.is_started.load(Acquire)
+    }
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        if !self.stop.has_begun() {
+            // No job may run after the one before it was cut off.
+            self.engine.close();
+            self.engine.purge(&|_| true);
+        }
+    }
+}
+
+impl Pool for WorkerPool {
+    fn name(&self) -> &'static str {
+        self.driver.name()
+    }
+
+    fn try_submit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError> {
+        self.engine.try_submit(batch).map(drop)
+    }
+
+    fn submit<'a>(
+        &'a self,
+        batch: &'a mut VecDeque<Job>,
+    ) -> BoxFuture<'a, Result<(), SubmitError>> {
+        Box::pin(self.engine.submit(batch, time::sleep(self.wait_timeout)))
+    }
+
+    fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize {
+        self.engine.purge(matches)
+    }
+
+    fn limit_keys(&self, most: Option<usize>) {
+        self.engine.limit_keys(most);
+    }
+
+    fn lane(&self, lane: u64) -> Option<LaneState> {
+        self.engine.lane(lane)
+    }
+
+    fn running(&self) -> Vec<RunningJob> {
+        self.engine.running()
+    }
+
+    fn stats(&self) -> PoolStats {
+        self.engine.stats()
+    }
+
+    fn stop(&self, deadline: Duration) -> BoxFuture<'_, StopReport> {
+        self.stop.run(|| {
+            let (engine, crew) = (Arc::clone(&self.engine), self.crew.lock().take());
+            let stopping = Stopping::begin(&engine);
+            async move {
+                engine.drain(time::sleep(deadline)).await;
+                let stragglers = match crew {
+                    Some(crew) => crew.join(Arc::clone(&engine)).await,
+                    None => 0,
+                };
+                stopping.report(&engine, stragglers)
+            }
+        })
+    }
+}
