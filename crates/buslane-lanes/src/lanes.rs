@@ -18,10 +18,9 @@
 //! "in order".
 
 mod idle;
-mod moving;
 mod parking;
-mod purge;
 mod ready;
+mod removal;
 mod room;
 mod table;
 
