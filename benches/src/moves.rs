@@ -3,7 +3,7 @@
 
 use crate::{SplitMix64, broker::BrokerKind};
 use buslane::{
-    Config, Event, EventBus, TopicSettings, TopicStrategy, config::RecoveryStart, core::Backend,
+    Backend, Config, Event, EventBus, TopicSettings, TopicStrategy, config::RecoveryStart,
 };
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};

@@ -54,7 +54,7 @@ impl WaitingLoad {
             }
             let cost = probe.cost(messages);
             assert_eq!(
-                bus.is_in_recovery_mode(),
+                bus.recovery().is_active(),
                 recovery,
                 "what waits begins the mode, where it is not off"
             );

@@ -97,7 +97,7 @@ impl BusSide {
             }
             let cost = probe.cost(messages);
             assert_eq!(
-                bus.is_in_recovery_mode(),
+                bus.recovery().is_active(),
                 self.recovery,
                 "what waits begins the mode, where it is not off"
             );

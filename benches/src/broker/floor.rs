@@ -5,8 +5,8 @@ use crate::Cost;
 use buslane::{
     Config, Record,
     config::{ActorPoolConfig, KeyedPoolConfig},
-    core::BoxFuture,
 };
+use buslane_core::BoxFuture;
 use bytes::Bytes;
 use std::{fmt::Debug, sync::Arc};
 use tokio::runtime::Runtime;

@@ -9,7 +9,7 @@ use async_nats::{
     HeaderMap,
     jetstream::{Context, context::PublishAckFuture},
 };
-use buslane::{Record, core::broker::header};
+use buslane::{Record, broker::header};
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 use tokio::runtime::Runtime;
 

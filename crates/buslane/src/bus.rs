@@ -10,6 +10,7 @@ mod limits;
 mod nats;
 mod outgoing;
 mod publish;
+mod recovery;
 mod reload;
 mod scatter;
 mod shadow;
@@ -19,11 +20,14 @@ mod topics;
 
 pub use builder::SubscriptionBuilder;
 pub use drained::{Drained, Undrained};
+pub use limits::Limits;
 pub(crate) use outgoing::Outgoing;
+pub use recovery::Recovery;
 pub use reload::{ReloadRefusal, ReloadReport};
 pub use shadow::ShadowedSubscription;
 pub use shutdown::ShutdownReport;
 pub use subscribe::Subscription;
+pub use topics::Topics;
 
 use crate::{
     BusError, Config,
@@ -41,7 +45,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use topics::Topics;
+use topics::TopicNames;
 
 /// An event bus: publishes, subscribes, and runs every aggregate in a lane of its own.
 ///
@@ -60,7 +64,7 @@ struct Inner {
     running: Mutex<Config>,
     flow: Arc<Flow>,
     broker: Arc<dyn Broker>,
-    topics: Topics,
+    topics: TopicNames,
     /// Topics that the broker reads for this bus.
     joined: Mutex<BTreeSet<Topic>>,
     /// Held while the broker changes what it reads for this bus: one change at a time.
@@ -146,22 +150,10 @@ impl EventBus {
         }
     }
 
-    /// Figures of the pool, without a look at the topics.
+    /// Figures of the pool, as in [`Status::lanes`], without the cost of looking at the topics.
     #[must_use]
     pub fn pool_stats(&self) -> PoolStats {
         self.0.flow.pool.stats()
-    }
-
-    /// Whether a topic has a handler. One look at a snapshot, and one at its name.
-    #[must_use]
-    pub fn is_subscribed(&self, topic: &str) -> bool {
-        self.0.topics.get(topic).is_ok_and(|topic| self.0.flow.registry.get(&topic).is_some())
-    }
-
-    /// Which pool runs the lanes: `keyed` or `actor`.
-    #[must_use]
-    pub fn pool_name(&self) -> &'static str {
-        self.0.flow.pool.name()
     }
 
     /// Calls `callback` each time the connection to the broker is back, from a task of the bus. It
@@ -177,30 +169,11 @@ impl EventBus {
         self.0.on_event.lock().push(Arc::new(callback));
     }
 
-    /// Lets a tracer make its ids for what this bus delivers, and name the context of what it
-    /// publishes. Once: `false` when there is one already, which stays. Before the first
-    /// subscription, or deliveries that have begun are not told of.
+    /// Installs a tracer: it makes the ids of deliveries, and names the context of publishes.
+    /// Returns `false`, keeping the existing one, if one is installed. Call it before the first
+    /// subscription: it does not see deliveries that have begun.
     pub fn set_tracer(&self, tracer: impl Tracer) -> bool {
         self.0.flow.services.tracer.set(Box::new(tracer)).is_ok()
-    }
-
-    /// Enters recovery mode, or leaves it at once. While it is on, everything that has a key is
-    /// processed in the order of its key, messages of unordered subscriptions too, at a limited
-    /// rate and of a limited number of keys at a time. Messages that are in the lanes already stay
-    /// where they are.
-    ///
-    /// However it was entered, it ends by itself when nothing is behind: see [`RecoveryConfig`]. To
-    /// slow a bus down for longer, limit its rate: [`EventBus::set_subscribe_limit`].
-    ///
-    /// [`RecoveryConfig`]: crate::config::RecoveryConfig
-    pub fn set_recovery_mode(&self, active: bool) {
-        self.0.flow.operations.set_recovery_mode(active);
-    }
-
-    /// Whether recovery mode is on, also while its limits are raised to their end.
-    #[must_use]
-    pub fn is_in_recovery_mode(&self) -> bool {
-        self.0.flow.operations.is_recovering()
     }
 
     /// What is known of a key: one that has messages of `topic`, or had some not long ago. `None`

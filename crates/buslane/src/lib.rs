@@ -18,15 +18,16 @@ mod terminal;
 pub mod trace;
 
 pub use bus::{
-    Drained, EventBus, ReloadRefusal, ReloadReport, ShadowedSubscription, ShutdownReport, Status,
-    Subscription, SubscriptionBuilder, Undrained,
+    Drained, EventBus, Limits, Recovery, ReloadRefusal, ReloadReport, ShadowedSubscription,
+    ShutdownReport, Status, Subscription, SubscriptionBuilder, Topics, Undrained,
 };
-pub use buslane_core as core;
 pub use buslane_core::{
-    Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Lag, LaneState, Message,
-    PublishError, RawJson, Receipt, Record, Topic, TopicCompression, TopicSettings, TopicStorage,
-    TopicStrategy, TraceContext, Verdict,
+    Backend, Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Lag, LaneState,
+    Message, PublishError, RawJson, Receipt, Record, Source, Topic, TopicCompression,
+    TopicSettings, TopicStorage, TopicStrategy, TraceContext, Verdict, broker, check_aggregate_id,
+    stable_hash,
 };
+pub use buslane_memory as memory;
 pub use classify::{Class, Classifier, classify};
 pub use config::{Config, ConfigError, PoolChoice, RateLimit};
 pub use error::BusError;

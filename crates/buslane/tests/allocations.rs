@@ -8,11 +8,9 @@
     reason = "helpers of tests may unwrap and print as tests do"
 )]
 
-use buslane::{
-    Config, Envelope, Event, EventBus, Message, Record,
-    core::{ErasedHandler, Job, Kind, Pool, Settlement, Topic, erase},
-};
+use buslane::{Config, Envelope, Event, EventBus, Message, Record};
 use buslane_actor::ActorPoolConfig;
+use buslane_core::{ErasedHandler, Job, Kind, Pool, Settlement, Topic, erase};
 use buslane_keyed::KeyedPoolConfig;
 use buslane_testkit::pool_suite::kit::{lane, submit_all};
 use bytes::Bytes;

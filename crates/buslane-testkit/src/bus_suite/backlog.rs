@@ -104,11 +104,11 @@ pub async fn l1_a_backlog_goes_with_its_subscription(ground: Ground) {
     publish_numbers(&bus, &topic, "a", 0..50).await;
     events.until("it is entered", |events| events.iter().any(|event| entered(event, &topic))).await;
     gate.open();
-    bus.set_subscribe_limit(Some(buslane::RateLimit::new(1, 1))).expect("a good limit");
+    bus.limits().set_subscribe(Some(buslane::RateLimit::new(1, 1))).expect("a good limit");
     bus.unsubscribe(&topic).await.expect("unsubscribes");
     events.until("it is left", |events| events.iter().any(|event| left(event, &topic))).await;
     assert!(bus.status().backlog.is_empty());
-    bus.set_subscribe_limit(None).expect("no limit is a good one");
+    bus.limits().set_subscribe(None).expect("no limit is a good one");
     bus.subscribe_envelopes(&topic, notes_events(&Seen::new())).await.expect("subscribes");
     ground.settled("g", &[&topic]).await;
     ground.end_clean(&bus).await;

@@ -47,7 +47,7 @@ pub async fn s1_the_environment_chooses_the_pool(ground: Ground) {
     ];
     for (at, (table, by)) in tables.into_iter().enumerate() {
         let bus = start(&ground, &table).await.expect("a bus starts");
-        assert_eq!(bus.pool_name(), ground.pool.name());
+        assert_eq!(bus.status().pool, ground.pool.name());
         assert_eq!(bus.status().pool, ground.pool.name());
         let lines = ground.journal.saying("pool chosen");
         assert_eq!(lines.len(), at + 1, "once a start");
@@ -61,7 +61,7 @@ pub async fn s1_the_environment_chooses_the_pool(ground: Ground) {
 pub async fn s1_the_default_is_the_keyed_pool(ground: Ground) {
     let bus = start(&ground, &Table::new()).await.expect("a bus starts");
     let stats = bus.pool_stats();
-    assert_eq!((bus.pool_name(), stats.workers, stats.capacity), ("keyed", 256, 256_000));
+    assert_eq!((bus.status().pool, stats.workers, stats.capacity), ("keyed", 256, 256_000));
     assert_eq!(ground.journal.saying("pool chosen")[0].field("chosen_by"), "default");
     ground.end_clean(&bus).await;
 }
@@ -130,7 +130,7 @@ pub async fn s2_the_other_pool_stays_ready(ground: Ground) {
         let bus = start(&ground, &vec![pair(format!("{own}_USE_ACTOR_POOL"), use_actor)])
             .await
             .expect("a bus starts");
-        assert_eq!(bus.pool_name(), if use_actor { "actor" } else { "keyed" });
+        assert_eq!(bus.status().pool, if use_actor { "actor" } else { "keyed" });
         publish_numbers(&bus, &topic, "a", 10 * round..10 * round + 10).await;
         bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
         seen.reached(10 * round + 5).await;

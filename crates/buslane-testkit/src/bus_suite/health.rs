@@ -203,7 +203,7 @@ pub async fn o3_a_restart_storm_is_named(ground: Ground) {
     assert_eq!(bus.health().overall, Condition::Healthy, "four are not five");
     bus.publish(&topic, Record::new("4").with_key("k")).await.expect("published");
     ground.settled("g", &[&topic]).await;
-    match bus.pool_name() {
+    match bus.status().pool {
         "actor" => {
             let found = named(&bus, Fault::RestartStorm).await;
             assert_eq!(found.detail, "5 restarts within a minute");
@@ -226,7 +226,7 @@ pub async fn o3_an_actor_that_cools_down_is_named(ground: Ground) {
     bus.subscribe(&topic, handler).await.expect("subscribes");
     bus.publish(&topic, Record::new("0")).await.expect("published");
     ground.settled("g", &[&topic]).await;
-    if bus.pool_name() == "actor" {
+    if bus.status().pool == "actor" {
         let found = named(&bus, Fault::RestartStorm).await;
         assert_eq!(found.detail, "1 of 16 actors cool down");
     }

@@ -39,7 +39,7 @@ pub async fn b4_messages_of_an_announced_topic_wait_for_their_handler(ground: Gr
 pub async fn b4_what_is_never_activated_is_left_alone(ground: Ground) {
     let topic = ground.topic("orders");
     let (bus, seen) = (ground.bus("g").await, Seen::new());
-    bus.announce([&*topic]).await.expect("announced");
+    bus.topics().announce([&*topic]).await.expect("announced");
     publish_numbers(&bus, &topic, "a", 0..5).await;
     let report = ground.end(&bus).await;
     assert_eq!((report.finished, report.abandoned), (0, 0), "{report:?}");
@@ -58,13 +58,13 @@ pub async fn b4_announcing_again_changes_nothing(ground: Ground) {
     let (bus, seen) = (ground.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&one, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &one, "a", 0..5).await;
-    let error = bus.announce([&*two, "a b"]).await.expect_err("a bad name");
+    let error = bus.topics().announce([&*two, "a b"]).await.expect_err("a bad name");
     assert!(error.to_string().starts_with("invalid topic \"a b\""), "{error}");
     assert_eq!(bus.status().held_topics, []);
     for _ in 0..2 {
-        bus.announce([&*one, &*two]).await.expect("announced");
+        bus.topics().announce([&*one, &*two]).await.expect("announced");
     }
-    bus.announce::<&str>([]).await.expect("nothing to do");
+    bus.topics().announce::<&str>([]).await.expect("nothing to do");
     assert_eq!(bus.status().held_topics, std::slice::from_ref(&two));
     publish_numbers(&bus, &one, "a", 5..10).await;
     assert_eq!(
@@ -78,7 +78,7 @@ pub async fn b4_announcing_again_changes_nothing(ground: Ground) {
 pub async fn d7_held_messages_are_told_of(ground: Ground) {
     let topic = ground.topic("orders");
     let bus = ground.bus("g").await;
-    bus.announce([&*topic]).await.expect("announced");
+    bus.topics().announce([&*topic]).await.expect("announced");
     publish_numbers(&bus, &topic, "a", 0..100).await;
     until("the line", || !ground.journal.saying("messages held: no handler").is_empty()).await;
     let lines = ground.journal.saying("messages held: no handler");

@@ -114,7 +114,7 @@ impl Ground {
     pub async fn bus_of(&self, config: Config) -> EventBus {
         let broker = self.broker(&config).await;
         let bus = EventBus::with_broker(config, broker).await.expect("a bus starts");
-        assert_eq!(bus.pool_name(), self.pool.name());
+        assert_eq!(bus.status().pool, self.pool.name());
         bus
     }
 

@@ -25,7 +25,7 @@ pub async fn b2_a_closed_bus_refuses_everything(ground: Ground) {
     assert_eq!(refused(bus.publish_envelopes(&topic, &[super::envelope("a", 1)]).await), closed);
     assert_eq!(refused(bus.subscribe_envelopes("other", notes_events(&seen)).await), closed);
     assert_eq!(refused(bus.subscription(&topic).envelopes(notes_events(&seen)).await), closed);
-    assert_eq!(refused(bus.announce(["other"]).await), closed);
+    assert_eq!(refused(bus.topics().announce(["other"]).await), closed);
     assert_eq!(refused(bus.unsubscribe(&topic).await), closed);
     assert_eq!(refused(subscription.unsubscribe().await), closed);
     let settings = TopicSettings::default();

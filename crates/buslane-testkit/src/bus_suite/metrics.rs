@@ -121,7 +121,7 @@ pub async fn o1_gauges_return_to_zero(ground: Ground) {
         let gate = Arc::clone(&opened);
         async move { gate.wait().await }
     };
-    bus.announce([&*held]).await.expect("announced");
+    bus.topics().announce([&*held]).await.expect("announced");
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     bus.set_recovery_mode(true);
     let envelopes: Vec<_> = (0..100).map(|n| envelope(&format!("a{n}"), n)).collect();
@@ -223,7 +223,7 @@ pub async fn o1_gauges_return_to_zero_after_a_crash(ground: Ground) {
     let (topic, held) = (ground.topic("orders"), ground.topic("held"));
     let (bus, page) = bus_with_page(&ground, ground.sized("g", 2, 5)).await;
     let handler = |_: Event| std::future::pending::<()>();
-    bus.announce([&*held]).await.expect("announced");
+    bus.topics().announce([&*held]).await.expect("announced");
     let subscription = bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     let envelopes: Vec<_> = (0..100).map(|n| envelope(&format!("a{n}"), n)).collect();
     publish(&bus, &topic, &envelopes).await;

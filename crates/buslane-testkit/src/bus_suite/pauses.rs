@@ -40,7 +40,7 @@ pub async fn o3_a_pause_that_is_too_long_is_a_warning(ground: Ground) {
     well(&bus).await;
     let numbers: Vec<_> = seen.reached(40).await.iter().map(Note::number).collect();
     assert_eq!(numbers, (0..40).collect::<Vec<_>>());
-    bus.announce([held.as_str()]).await.expect("announced");
+    bus.topics().announce([held.as_str()]).await.expect("announced");
     let found = named(&bus, Fault::PausedTooLong).await;
     assert_eq!(found.subject, held.as_str());
     bus.subscribe(&held, notes_messages(&seen)).await.expect("subscribes");

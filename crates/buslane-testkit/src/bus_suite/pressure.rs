@@ -235,7 +235,7 @@ async fn full(ground: &Ground, timeout: Duration) -> (EventBus, &Page, Topic, us
     config.publish_timeout = timeout;
     config.publish_fast_path = Duration::from_millis(10).min(timeout);
     let (bus, page) = bus_with_page(ground, config).await;
-    bus.announce([&*topic]).await.expect("announced");
+    bus.topics().announce([&*topic]).await.expect("announced");
     publish_numbers(&bus, &topic, "a", 0..capacity).await;
     (bus, page, topic, capacity)
 }

@@ -156,10 +156,10 @@ pub async fn b1_recovery_mode_orders_everything_that_has_a_key(ground: Ground) {
     };
     assert_eq!(label(0).await, "rr-0");
     bus.set_recovery_mode(true);
-    assert!(bus.is_in_recovery_mode() && bus.status().recovery_mode);
+    assert!(bus.recovery().is_active() && bus.status().recovery_mode);
     assert_eq!(label(1).await, "a");
     bus.set_recovery_mode(false);
-    assert!(!bus.is_in_recovery_mode() && !bus.status().recovery_mode);
+    assert!(!bus.recovery().is_active() && !bus.status().recovery_mode);
     assert_eq!(label(2).await, "rr-1");
     ground.end_clean(&bus).await;
 }

@@ -24,7 +24,7 @@ fn numbers(notes: &[Note]) -> Vec<usize> {
 pub async fn b8_a_limited_topic_leaves_the_others_alone(ground: Ground) {
     let (limited, free) = (ground.topic("limited"), ground.topic("free"));
     let (bus, slow, fast) = (ground.bus("g").await, Seen::new(), Seen::new());
-    bus.set_subscribe_limit_of(&limited, CRAWL).expect("a good limit");
+    bus.limits().set_subscribe_of(&limited, CRAWL).expect("a good limit");
     bus.subscribe_envelopes(&limited, notes_events(&slow)).await.expect("subscribes");
     bus.subscribe_envelopes(&free, notes_events(&fast)).await.expect("subscribes");
     publish_numbers(&bus, &limited, "a", 0..200).await;
@@ -32,7 +32,7 @@ pub async fn b8_a_limited_topic_leaves_the_others_alone(ground: Ground) {
     assert_eq!(numbers(&fast.reached(200).await), (0..200).collect::<Vec<_>>());
     slow.reached(1).await;
     assert!(slow.len() < 200);
-    bus.set_subscribe_limit_of(&limited, None).expect("no limit is a good one");
+    bus.limits().set_subscribe_of(&limited, None).expect("no limit is a good one");
     assert_eq!(numbers(&slow.reached(200).await), (0..200).collect::<Vec<_>>());
     ground.settled("g", &[&limited, &free]).await;
     ground.end_clean(&bus).await;
@@ -46,7 +46,7 @@ pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(ground: Ground) {
     for topic in [&one, &two] {
         bus.subscribe_envelopes(topic, notes_events(&seen)).await.expect("subscribes");
     }
-    bus.set_subscribe_limit(CRAWL).expect("a good limit");
+    bus.limits().set_subscribe(CRAWL).expect("a good limit");
     let waits = "rate_limit_waits_total{side=\"subscribe\"}";
     assert_eq!(page.value(waits), 0.0);
     for topic in [&one, &two] {
@@ -60,7 +60,7 @@ pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(ground: Ground) {
     until("one of them waits", || page.value(waits) > 0.0).await;
     assert!(seen.len() < 400);
     let start = Instant::now();
-    bus.set_subscribe_limit(Some(RateLimit::new(1_000, 1))).expect("a good limit");
+    bus.limits().set_subscribe(Some(RateLimit::new(1_000, 1))).expect("a good limit");
     let notes = seen.reached(400).await;
     // A hundred may have gone in the crawl, if the machine stood still for so long; a bucket of one
     // lets no burst through.
@@ -84,7 +84,9 @@ pub async fn b8_a_subscriptions_own_rate_can_be_changed(ground: Ground) {
     bus.subscription(&topic).rate(1, 1).envelopes(notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..300).await;
     seen.reached(1).await;
-    bus.set_subscribe_limit_of(&topic, Some(RateLimit::new(100_000, 1_000))).expect("a good limit");
+    bus.limits()
+        .set_subscribe_of(&topic, Some(RateLimit::new(100_000, 1_000)))
+        .expect("a good limit");
     assert_eq!(numbers(&seen.reached(300).await), (0..300).collect::<Vec<_>>());
     ground.settled("g", &[&topic]).await;
     ground.end_clean(&bus).await;
@@ -97,14 +99,14 @@ pub async fn b8_a_limited_publisher_leaves_other_topics_alone(ground: Ground) {
     let mut config = ground.config("g");
     config.publish_timeout = Duration::from_secs(3_600);
     let bus = ground.bus_of(config).await;
-    bus.set_publish_limit_of(&limited, CRAWL).expect("a good limit");
+    bus.limits().set_publish_of(&limited, CRAWL).expect("a good limit");
     let waiting = tokio::spawn({
         let (bus, limited) = (bus.clone(), limited.clone());
         async move { publish_numbers(&bus, &limited, "a", 0..1_000).await }
     });
     publish_numbers(&bus, &free, "a", 0..500).await;
     assert!(!waiting.is_finished(), "it takes a quarter of an hour");
-    bus.set_publish_limit_of(&limited, None).expect("no limit is a good one");
+    bus.limits().set_publish_of(&limited, None).expect("no limit is a good one");
     ground.within("the publisher", waiting).await.expect("published");
     assert_eq!(ground.audit(&limited, 1_000).await.len(), 1_000);
     ground.end_clean(&bus).await;
@@ -117,7 +119,7 @@ pub async fn b8_publishers_wait_in_order(ground: Ground) {
     bus.subscribe_envelopes(&limited, notes_events(&seen)).await.expect("subscribes");
     // What a first use of a topic takes is not part of this.
     publish_numbers(&bus, &limited, "a", 0..1).await;
-    bus.set_publish_limit_of(&limited, Some(RateLimit::new(100, 2))).expect("a good limit");
+    bus.limits().set_publish_of(&limited, Some(RateLimit::new(100, 2))).expect("a good limit");
     let start = Instant::now();
     let publish_one = |n| {
         let (bus, limited) = (bus.clone(), limited.clone());
@@ -156,7 +158,7 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(ground: Ground) {
     let mut config = ground.config("g");
     config.publish_timeout = Duration::from_secs(3);
     let bus = ground.bus_of(config).await;
-    bus.set_publish_limit(CRAWL).expect("a good limit");
+    bus.limits().set_publish(CRAWL).expect("a good limit");
     bus.publish_envelope(&topic, envelope("a", 1)).await.expect("the first one may");
     let detail = "the rate limit of the bus lets 1 messages a second through, 1 at once; these are";
     let numbers = |count| (0..count).map(|n| envelope("a", 100 + n)).collect::<Vec<_>>();
@@ -181,7 +183,7 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(ground: Ground) {
         );
         assert!(timed_out(&error, 5, Duration::ZERO), "{error}");
     }
-    bus.set_publish_limit(None).expect("no limit is a good one");
+    bus.limits().set_publish(None).expect("no limit is a good one");
     bus.publish_envelope(&topic, envelope("a", 2)).await.expect("published");
     let events = ground.audit(&topic, 3).await;
     let sent = events.iter().map(|message| {
@@ -220,11 +222,11 @@ pub async fn b8_bad_limits_are_refused(ground: Ground) {
     let rate = "per_second: must be from 1 to 10000000, found";
     type Set = fn(&EventBus, &str, RateLimit) -> Result<(), BusError>;
     let sets: [(&str, Set); 5] = [
-        ("publish limit", |bus, _, limit| bus.set_publish_limit(Some(limit))),
-        ("publish limit", |bus, topic, limit| bus.set_publish_limit_of(topic, Some(limit))),
-        ("subscribe limit", |bus, _, limit| bus.set_subscribe_limit(Some(limit))),
-        ("subscribe limit", |bus, topic, limit| bus.set_subscribe_limit_of(topic, Some(limit))),
-        ("recovery limit", |bus, _, limit| bus.set_recovery_limits(limit, 1)),
+        ("publish limit", |bus, _, limit| bus.limits().set_publish(Some(limit))),
+        ("publish limit", |bus, topic, limit| bus.limits().set_publish_of(topic, Some(limit))),
+        ("subscribe limit", |bus, _, limit| bus.limits().set_subscribe(Some(limit))),
+        ("subscribe limit", |bus, topic, limit| bus.limits().set_subscribe_of(topic, Some(limit))),
+        ("recovery limit", |bus, _, limit| bus.recovery().set_limits(limit, 1)),
     ];
     for (what, set) in sets {
         for (limit, rule) in [
@@ -235,9 +237,9 @@ pub async fn b8_bad_limits_are_refused(ground: Ground) {
             assert_eq!(refused(set(&bus, &topic, limit)), format!("{what}.{rule}"));
         }
     }
-    let error = refused(bus.set_recovery_limits(RateLimit::new(1, 1), 0));
+    let error = refused(bus.recovery().set_limits(RateLimit::new(1, 1), 0));
     assert_eq!(error, "recovery limit.keys: must be at least 1, found 0");
-    assert!(refused(bus.set_publish_limit_of("a b", None)).starts_with("invalid topic \"a b\""));
+    assert!(refused(bus.limits().set_publish_of("a b", None)).starts_with("invalid topic \"a b\""));
     let seen = Seen::new();
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..100).await;

@@ -82,7 +82,7 @@ impl Books {
 
     async fn handle(&self, bus: &EventBus, event: &Event) {
         if self.handled.get() == 0 {
-            self.first_in_mode.store(bus.is_in_recovery_mode(), SeqCst);
+            self.first_in_mode.store(bus.recovery().is_active(), SeqCst);
         }
         let running = self.running.fetch_add(1, SeqCst) + 1;
         // At the end the limits are raised.
@@ -215,7 +215,7 @@ pub async fn l3_a_backlog_that_comes_up_later_begins_it(ground: Ground) {
             let all = events.until("it is entered", |events| turns(events) == [(Off, On)]).await;
             assert_eq!(cause(&all), Some(RecoveryCause::Backlog));
             let recovery = bus.status().recovery;
-            assert!(bus.is_in_recovery_mode() && page.value("recovery_mode_active") == 1.0);
+            assert!(bus.recovery().is_active() && page.value("recovery_mode_active") == 1.0);
             assert_eq!(
                 (recovery.phase, recovery.per_second, recovery.keys),
                 (On, None, Some(1_000))
@@ -226,7 +226,7 @@ pub async fn l3_a_backlog_that_comes_up_later_begins_it(ground: Ground) {
             assert_eq!(turns(&left(&events).await), [(Off, On), (On, Ramping), (Ramping, Off)]);
         } else {
             events.until("the end of it", |events| events.len() == 2).await;
-            assert!(turns(&events.all()).is_empty() && !bus.is_in_recovery_mode());
+            assert!(turns(&events.all()).is_empty() && !bus.recovery().is_active());
         }
         ground.settled("g", &[&topic]).await;
         ground.end_clean(&bus).await;
@@ -240,7 +240,7 @@ pub async fn l3_always_and_never(ground: Ground) {
     config.recovery.at_start = RecoveryStart::Always;
     let (bus, page) = bus_with_page(&ground, config.clone()).await;
     assert_eq!(ground.journal.saying("recovery mode entered").len(), 1);
-    until("it is left by itself", || !bus.is_in_recovery_mode()).await;
+    until("it is left by itself", || !bus.recovery().is_active()).await;
     until("all say so", || page.value("recovery_mode_active") == 0.0).await;
     publish_numbers(&bus, &topic, "a", 0..60).await;
     ground.end_clean(&bus).await;
@@ -252,7 +252,7 @@ pub async fn l3_always_and_never(ground: Ground) {
     seen.reached(1).await;
     until("the backlog is known", || !bus.status().backlog.is_empty()).await;
     ground.within("some looks", meddler.lag_asked(meddler.lags_asked() + 3)).await;
-    assert!(!bus.is_in_recovery_mode());
+    assert!(!bus.recovery().is_active());
     gate.open();
     ground.settled("g", &[&topic]).await;
     ground.end_clean(&bus).await;
@@ -311,7 +311,7 @@ pub async fn l3_a_blocked_key_does_not_keep_it_on(ground: Ground) {
     bus.set_recovery_mode(true);
     left(&events).await;
     assert_eq!(
-        (bus.status().backlog.len(), bus.is_in_recovery_mode()),
+        (bus.status().backlog.len(), bus.recovery().is_active()),
         (1, false),
         "{:?}",
         bus.status()
@@ -329,7 +329,7 @@ pub async fn l3_by_hand_it_is_told_of_and_left(ground: Ground) {
     let events = events_of(&bus);
     for active in [true, true, false, false, true, false] {
         bus.set_recovery_mode(active);
-        assert_eq!((bus.is_in_recovery_mode(), bus.status().recovery_mode), (active, active));
+        assert_eq!((bus.recovery().is_active(), bus.status().recovery_mode), (active, active));
     }
     let all = events.reached(4).await;
     assert_eq!(turns(&all), [(Off, On), (On, Off), (Off, On), (On, Off)]);
@@ -350,7 +350,7 @@ pub async fn l3_its_limits_can_be_changed(ground: Ground) {
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..300).await;
     until("it waits", || page.value("rate_limit_waits_total{side=\"recovery\"}") > 0.0).await;
-    bus.set_recovery_limits(RateLimit::new(1_000_000, 1_000), 7).expect("good limits");
+    bus.recovery().set_limits(RateLimit::new(1_000_000, 1_000), 7).expect("good limits");
     assert_eq!(seen.reached(300).await.len(), 300);
     let status = bus.status().recovery;
     assert_eq!((status.phase, status.per_second, status.keys), (On, Some(1_000_000), Some(7)));

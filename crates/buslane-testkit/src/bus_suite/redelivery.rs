@@ -165,7 +165,7 @@ pub async fn d2_a_failing_message_comes_again_after_a_restart(ground: Ground) {
 pub async fn d1_settle_first_counts_for_an_announced_topic(ground: Ground) {
     let topic = ground.topic("raw");
     let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
-    bus.announce([&*topic]).await.expect("announced");
+    bus.topics().announce([&*topic]).await.expect("announced");
     let subscription = bus.subscription(&topic).settle_first().concurrency(1);
     subscription.messages(notes_then_waits(&seen, &gate)).await.expect("subscribes");
     bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");

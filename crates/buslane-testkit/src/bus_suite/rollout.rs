@@ -171,7 +171,7 @@ pub async fn s3_a_key_stays_on_its_side(ground: Ground) {
             100 => "actor",
             _ => "split",
         };
-        assert_eq!(bus.pool_name(), name);
+        assert_eq!(bus.status().pool, name);
     }
     ground.end_clean(&bus).await;
     assert!(shares.windows(2).all(|pair| pair[0].is_subset(&pair[1])), "{shares:?}");
@@ -218,7 +218,7 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
     );
     until("every key is blocked", || bus.pool_stats().blocked_lanes == 8).await;
     assert_eq!((bus.pool_stats().open, bus.status().blocked_keys), (24, 8));
-    assert_eq!(bus.pool_name(), if to == 100 { "actor" } else { "keyed" });
+    assert_eq!(bus.status().pool, if to == 100 { "actor" } else { "keyed" });
     assert!(seen.all().iter().all(|note| note.number() == 0), "nothing overtakes");
     heals.store(true, SeqCst);
     ground.settled("g", &[&topic]).await;

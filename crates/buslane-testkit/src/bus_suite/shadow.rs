@@ -257,7 +257,7 @@ pub async fn s7_a_share_that_is_none_is_refused(ground: Ground) {
             text.contains("shadow.percent") && text.contains("must be from 1 to 100"),
             "{text}"
         );
-        assert!(!bus.is_subscribed(&topic));
+        assert!(!bus.topics().is_subscribed(&topic));
     }
     ground.end_clean(&bus).await;
 }

@@ -227,7 +227,8 @@ pub async fn b3_dropping_other_futures_leaves_nothing_half_done(ground: Ground) 
     bus.subscribe_envelopes(&ended, notes_events(&seen)).await.expect("subscribes");
     meddler.hold_subscribe(&announced, true);
     {
-        let mut announcing = pin!(bus.announce([&*announced]));
+        let topics = bus.topics();
+        let mut announcing = pin!(topics.announce([&*announced]));
         let polled =
             std::future::poll_fn(|cx| Poll::Ready(announcing.as_mut().poll(cx).is_pending())).await;
         assert!(polled, "the broker holds it");

@@ -3,7 +3,7 @@
 
 use buslane::{
     BusError, Config, Envelope, Event, EventBus, Message, Record, Retry, Topic,
-    core::{Broker, SymptomKind},
+    broker::{Broker, SymptomKind},
 };
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
 use buslane_testkit::bus_suite::Meddler;

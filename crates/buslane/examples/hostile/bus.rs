@@ -6,7 +6,7 @@ use crate::{
     input::{PARTITIONS, POLICIES, Policy, Topics},
 };
 use buslane::{
-    BusError, Config, Event, EventBus, Message, TopicSettings, TopicStrategy, core::broker::header,
+    BusError, Config, Event, EventBus, Message, TopicSettings, TopicStrategy, broker::header,
 };
 use std::{
     fmt::Debug,
@@ -67,7 +67,7 @@ impl Consumer {
 
     async fn try_subscribe(&self) -> Result<(), BusError> {
         let Self { bus, topics, books, .. } = self;
-        bus.announce(topics.names.iter().chain([&topics.letters])).await?;
+        bus.topics().announce(topics.names.iter().chain([&topics.letters])).await?;
         let (places, pages) = (Arc::clone(topics), Arc::clone(books));
         let on_letter = move |letter: Message| {
             if let Some(position) = origin(&places, &letter) {

@@ -1,7 +1,7 @@
 //! Headers that no client library would write.
 
 use crate::{dice::Dice, input::Headers};
-use buslane::core::broker::header;
+use buslane::broker::header;
 
 const VERSION: &[u8] = b"NATS/1.0\r\n";
 const END: &[u8] = b"\r\n";

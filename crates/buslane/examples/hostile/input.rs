@@ -1,7 +1,7 @@
 //! What is published: healthy messages of a few aggregates, and hostile ones between them.
 
 use crate::{bodies, dice::Dice, headers};
-use buslane::{Envelope, core::Backend};
+use buslane::{Backend, Envelope};
 use bytes::BytesMut;
 
 pub(crate) const PARTITIONS: u32 = 4;

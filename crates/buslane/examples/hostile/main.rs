@@ -22,7 +22,7 @@ mod report;
 
 use audit::Books;
 use bus::Consumer;
-use buslane::core::Backend;
+use buslane::Backend;
 use clap::Parser;
 use dice::Dice;
 use indicatif::{ProgressBar, ProgressStyle};

@@ -1,7 +1,7 @@
 //! What the command line says.
 
 use crate::dice::Dice;
-use buslane::{Config, core::Backend};
+use buslane::{Backend, Config};
 use clap::Parser;
 use std::{path::PathBuf, time::Duration};
 

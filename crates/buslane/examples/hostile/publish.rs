@@ -7,7 +7,7 @@ use crate::{
     nats::Nats,
     options::Options,
 };
-use buslane::core::Backend;
+use buslane::Backend;
 use std::{
     sync::{
         Arc,

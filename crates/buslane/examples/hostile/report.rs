@@ -4,7 +4,7 @@ use crate::{
     audit::{Books, Sum, Verdict},
     options::Options,
 };
-use buslane::core::Backend;
+use buslane::Backend;
 use serde::Serialize;
 use std::{fs::File, io::Write, path::Path};
 

@@ -27,7 +27,7 @@ pub(crate) async fn subscribe(
     service: &Arc<Service>,
     topics: &[String],
 ) -> Result<(), BusError> {
-    bus.announce(topics.iter().map(String::as_str).chain([CACHE, DEAD_LETTERS])).await?;
+    bus.topics().announce(topics.iter().map(String::as_str).chain([CACHE, DEAD_LETTERS])).await?;
     bus.subscribe(DEAD_LETTERS, OnDeadLetter(Arc::clone(service))).await?;
     for topic in topics {
         bus.subscription(topic)

@@ -5,7 +5,7 @@
 //! kills the process loses no line of what it has done.
 
 use crate::clock::Clock;
-use buslane::core::Source;
+use buslane::Source;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;

@@ -121,7 +121,7 @@ impl Display {
                 HumanCount(stats.retried),
                 counts.dead_lettered,
                 stats.restarts,
-                bus.pool_name(),
+                bus.status().pool,
                 if self.has_rollout { format!("\n{}", show::line(bus)) } else { recovery(bus) }
             ),
         ]

@@ -2,7 +2,7 @@
 //!
 //! It is read as a stream each time, so its size does not matter.
 
-use buslane::core::check_aggregate_id;
+use buslane::check_aggregate_id;
 use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
 use flate2::bufread::MultiGzDecoder;
 use serde_json::{Map, Value};

@@ -75,7 +75,7 @@ impl Report {
             if role == Role::All { counts.published.saturating_sub(counts.ended()) } else { 0 };
         Self {
             backend: bus.config().backend().as_str(),
-            pool: bus.pool_name(),
+            pool: bus.status().pool,
             published: counts.published,
             handled: counts.handled,
             failed_attempts: counts.failed_attempts,

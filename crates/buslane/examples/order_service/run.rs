@@ -198,7 +198,7 @@ impl Waiting<'_> {
                 (last_ns, idle_since) = (now, Instant::now());
             }
             // Who asked for a backlog wants to see the end of it.
-            let is_catching_up = self.options.backlog.is_some() && self.bus.is_in_recovery_mode();
+            let is_catching_up = self.options.backlog.is_some() && self.bus.recovery().is_active();
             let is_complete = self.publishing.is_none() && self.is_over() && !is_catching_up;
             match interrupted_at {
                 Some(at) if is_complete || self.has_drained(at) => return End::Interrupted,

@@ -6,7 +6,7 @@ use crate::{
     options::Options,
     replay::{Log, ReplayError, Row},
 };
-use buslane::core::stable_hash;
+use buslane::stable_hash;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, sync::Arc};
 use time::OffsetDateTime;

@@ -95,35 +95,49 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// Writes what is given up to this topic, with headers that say where it came from and why.
-    /// Envelopes only.
+    /// What becomes of an envelope that no further attempt will help. Default: the configuration's.
+    /// [`dead_letter`](Self::dead_letter), [`skip_failed`](Self::skip_failed) and
+    /// [`block_failed`](Self::block_failed) are short for it. Envelopes only.
+    pub fn terminal(self, policy: Terminal) -> Self {
+        let choice = match policy {
+            Terminal::Block => TerminalChoice::Block,
+            Terminal::Skip => TerminalChoice::Skip,
+            Terminal::DeadLetter { topic, format } => {
+                TerminalChoice::DeadLetter(topic.as_str().to_owned(), format)
+            }
+        };
+        self.give_up_by("terminal", choice)
+    }
+
+    /// Writes envelopes that are given up to this topic, with headers that say where each came from
+    /// and why it failed. Envelopes only.
     pub fn dead_letter(self, topic: &str) -> Self {
-        self.terminal(
+        self.give_up_by(
             "dead_letter",
             TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Headers),
         )
     }
 
-    /// As [`SubscriptionBuilder::dead_letter`], each dead letter being one JSON document.
+    /// As [`SubscriptionBuilder::dead_letter`], with one JSON document as each dead letter.
     pub fn dead_letter_documents(self, topic: &str) -> Self {
-        self.terminal(
+        self.give_up_by(
             "dead_letter",
             TerminalChoice::DeadLetter(topic.to_owned(), DeadLetterFormat::Document),
         )
     }
 
-    /// Settles, counts and logs what is given up. Envelopes only.
+    /// Settles, counts and logs envelopes that are given up. Envelopes only.
     pub fn skip_failed(self) -> Self {
-        self.terminal("skip_failed", TerminalChoice::Skip)
+        self.give_up_by("skip_failed", TerminalChoice::Skip)
     }
 
-    /// Lets the key of what is given up wait, and tries it again at the longest backoff. Envelopes
-    /// only.
+    /// Blocks the key of an envelope that is given up, and tries it again at the longest backoff.
+    /// Envelopes only.
     pub fn block_failed(self) -> Self {
-        self.terminal("block_failed", TerminalChoice::Block)
+        self.give_up_by("block_failed", TerminalChoice::Block)
     }
 
-    fn terminal(mut self, option: &'static str, choice: TerminalChoice) -> Self {
+    fn give_up_by(mut self, option: &'static str, choice: TerminalChoice) -> Self {
         self.terminal = choice;
         self.for_envelopes = Some(option);
         self
@@ -158,7 +172,7 @@ impl SubscriptionBuilder {
 
     /// At most this many messages a second, 1 to 10,000,000, and bursts of at most `burst`, at
     /// least 1. Default: the configured limit of the topic, or none.
-    /// [`EventBus::set_subscribe_limit_of`] changes it later.
+    /// [`Limits::set_subscribe_of`] changes it later.
     pub const fn rate(mut self, per_second: u32, burst: u32) -> Self {
         self.rate = Some(RateLimit::new(per_second, burst));
         self

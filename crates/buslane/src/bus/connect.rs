@@ -2,7 +2,7 @@
 
 use super::{
     EventBus, Inner, Outgoing, ReconnectCallback, alive, outgoing::PublishLimits, scatter::Scatter,
-    shutdown::Closing, topics::Topics,
+    shutdown::Closing, topics::TopicNames,
 };
 use crate::{
     BusError, Config, PoolChoice,
@@ -194,7 +194,7 @@ impl EventBus {
             config,
             flow,
             broker,
-            topics: Topics::new(),
+            topics: TopicNames::new(),
             joined: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
             tasks,
@@ -210,7 +210,7 @@ impl EventBus {
             // Nobody has the bus yet.
             let _ = bus.0.flow.rollout.configure(choice.percent, Some(plan), &set_by);
         }
-        bus.announce(announced).await?;
+        bus.topics().announce(announced).await?;
         // Boxed: every future that starts a bus would hold room for it.
         Box::pin(bus.begin_probes(probe)).await?;
         Ok(bus)

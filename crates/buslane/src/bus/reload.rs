@@ -52,11 +52,11 @@ impl EventBus {
         report: &mut ReloadReport,
     ) -> Result<(), BusError> {
         if old.publish != new.publish {
-            self.set_publish_limit(new.publish)?;
+            self.limits().set_publish(new.publish)?;
             report.applied.push("limits.publish".to_owned());
         }
         if old.subscribe != new.subscribe {
-            self.set_subscribe_limit(new.subscribe)?;
+            self.limits().set_subscribe(new.subscribe)?;
             report.applied.push("limits.subscribe".to_owned());
         }
         let topics: BTreeSet<_> = old.topics.keys().chain(new.topics.keys()).collect();
@@ -64,11 +64,11 @@ impl EventBus {
             let of = |limits: &LimitsConfig| limits.topics.get(topic).cloned().unwrap_or_default();
             let (TopicLimitsConfig { publish, subscribe, .. }, old) = (of(new), of(old));
             if publish != old.publish {
-                self.set_publish_limit_of(topic, publish)?;
+                self.limits().set_publish_of(topic, publish)?;
                 report.applied.push(format!("limits.topics.{topic}.publish"));
             }
             if subscribe != old.subscribe {
-                self.set_subscribe_limit_of(topic, subscribe)?;
+                self.limits().set_subscribe_of(topic, subscribe)?;
                 report.applied.push(format!("limits.topics.{topic}.subscribe"));
             }
         }

@@ -89,7 +89,8 @@ impl EventBus {
     /// answer.
     ///
     /// # Errors
-    /// None today; a shutdown that did not go in order says so in the report.
+    /// [`BusError::Closed`] when the runtime ends before the shutdown does. A shutdown that did not
+    /// go in order says so in the report.
     ///
     /// # Cancel safety
     /// Once begun it goes on when the caller's future is dropped.

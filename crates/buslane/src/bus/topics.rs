@@ -9,10 +9,10 @@ use std::sync::Arc;
 /// Names remembered. Beyond this a name is checked and copied at each use.
 const LIMIT: usize = 10_000;
 
-/// Checked names, to be had without a lock or an allocation.
-pub(super) struct Topics(ArcSwap<Layered<Topic, ()>>);
+/// Checked names, found without a lock or an allocation.
+pub(super) struct TopicNames(ArcSwap<Layered<Topic, ()>>);
 
-impl Topics {
+impl TopicNames {
     pub(super) fn new() -> Self {
         Self(ArcSwap::default())
     }
@@ -35,26 +35,22 @@ impl Topics {
     }
 }
 
-impl EventBus {
-    /// How far this bus is behind, for each partition that it reads now.
-    ///
-    /// # Errors
-    /// A closed bus, or why the broker does not say.
-    pub async fn lag(&self) -> Result<Vec<Lag>, BusError> {
-        Ok(self.open()?.broker.lag().await?)
-    }
+/// The topics of one bus.
+#[derive(Clone, Copy)]
+pub struct Topics<'a>(&'a EventBus);
 
-    /// Joins topics before their handlers are there, in one change of the group's membership.
-    /// Messages of a topic are held until it has a handler. Topics that are read already are left
-    /// alone.
+impl Topics<'_> {
+    /// Joins topics before their handlers are subscribed, in one change of the group's membership.
+    /// The bus holds the messages of a topic until it has a handler. Topics that are read already
+    /// are left alone.
     ///
     /// # Errors
     /// A name that breaks a rule, a closed bus, or the broker's reason.
     pub async fn announce<T: AsRef<str>>(
-        &self,
+        self,
         topics: impl IntoIterator<Item = T>,
     ) -> Result<(), BusError> {
-        let inner = self.open()?;
+        let inner = self.0.open()?;
         let topics = topics
             .into_iter()
             .map(|name| Ok((inner.topics.get(name.as_ref())?, SubscribeOptions::default())))
@@ -62,15 +58,39 @@ impl EventBus {
         if topics.is_empty() {
             return Ok(());
         }
-        let bus = self.clone();
-        self.change_membership(async move {
-            let inner = bus.open()?;
-            let _joining = inner.joining.lock().await;
-            inner.broker.subscribe(&topics).await?;
-            inner.joined.lock().extend(topics.into_iter().map(|(topic, _)| topic));
-            Ok(())
-        })
-        .await
+        let bus = self.0.clone();
+        self.0
+            .change_membership(async move {
+                let inner = bus.open()?;
+                let _joining = inner.joining.lock().await;
+                inner.broker.subscribe(&topics).await?;
+                inner.joined.lock().extend(topics.into_iter().map(|(topic, _)| topic));
+                Ok(())
+            })
+            .await
+    }
+
+    /// Whether a topic has a handler. One look at a snapshot, and one at its name.
+    #[must_use]
+    pub fn is_subscribed(self, topic: &str) -> bool {
+        let inner = &self.0.0;
+        inner.topics.get(topic).is_ok_and(|topic| inner.flow.registry.get(&topic).is_some())
+    }
+
+    /// How far this bus is behind, for each partition that it reads now.
+    ///
+    /// # Errors
+    /// A closed bus, or why the broker does not say.
+    pub async fn lag(self) -> Result<Vec<Lag>, BusError> {
+        Ok(self.0.open()?.broker.lag().await?)
+    }
+}
+
+impl EventBus {
+    /// The topics of this bus.
+    #[must_use]
+    pub fn topics(&self) -> Topics<'_> {
+        Topics(self)
     }
 
     /// Applies settings to a topic; returns what stands afterwards.

@@ -79,7 +79,7 @@ async fn r1_the_last_token_of_the_subject_is_the_key_of_who_asks_for_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r1_an_announced_topic_may_be_asked_for_keys_later() {
     let (bus, topic) = (bus(partitioned()).await, name("keys"));
-    bus.announce([&*topic]).await.expect("announced");
+    bus.topics().announce([&*topic]).await.expect("announced");
     send_all(&topic).await;
     let (taken, count) = subscribe(&bus, &topic, true).await;
     within(PATIENCE, "all of them", count.reached(5)).await;
