@@ -9,7 +9,7 @@ use crate::{
     workload::CACHE,
 };
 use buslane::{
-    BusError, Envelope, Event, EventBus, Handler, Message, Topic, Verdict, core::broker::header,
+    BusError, Envelope, Event, EventBus, Handler, Message, Topic, Verdict, broker::header,
 };
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};

@@ -26,7 +26,7 @@ mod story;
 mod tally;
 mod workload;
 
-use buslane::{BusError, Config, EventBus, core::Backend};
+use buslane::{Backend, BusError, Config, EventBus};
 use clap::Parser;
 use options::{Options, Role};
 use std::{fmt::Display, process::ExitCode, sync::Arc};

@@ -5,7 +5,7 @@ use crate::{
     workload::{CACHE, Plan, Planned},
 };
 use buslane::{
-    Envelope, EventBus, Headers, PublishError, RawJson, Receipt, Record, core::broker::header,
+    Envelope, EventBus, Headers, PublishError, RawJson, Receipt, Record, broker::header,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -12,7 +12,7 @@ use crate::{
     signals::Interrupts,
     workload::{self, CACHE, Plan},
 };
-use buslane::{BusError, EventBus, TopicSettings, TopicStrategy, core::Backend};
+use buslane::{Backend, BusError, EventBus, TopicSettings, TopicStrategy};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::JoinHandle,

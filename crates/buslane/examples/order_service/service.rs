@@ -9,10 +9,7 @@ use crate::{
     options::{Options, Role},
     tally::Tally,
 };
-use buslane::{
-    Kind, Message, Topic,
-    core::{Source, broker::header},
-};
+use buslane::{Kind, Message, Source, Topic, broker::header};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{
