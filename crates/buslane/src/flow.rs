@@ -3,12 +3,13 @@
 //! The flow is the only place that knows both sides. It reads intakes, finds each message's lane
 //! and hands jobs to the pool; the adapter gets its settlement when the job ends.
 
+mod admission;
 mod attempt;
 mod blocked;
 mod dead_letter;
+mod delivery_span;
 mod envelope;
-mod follow;
-mod gate;
+mod failing_keys;
 mod left;
 mod pump;
 mod registry;
@@ -17,15 +18,14 @@ mod route;
 mod shadow;
 mod sources;
 mod stalls;
-mod suspects;
 mod throttle;
 
+pub(crate) use admission::permits;
 pub use attempt::HandlerTimedOut;
 pub(crate) use attempt::{Erased, Policy, Services, Troubles};
 pub use blocked::BlockedKey;
 pub(crate) use blocked::{BlockedKeys, Snapshot as Blocked};
 pub(crate) use envelope::erase_envelopes;
-pub(crate) use gate::places;
 pub(crate) use left::Left;
 pub(crate) use pump::pump;
 pub(crate) use registry::{Pause, Registry, Subscribed};
@@ -44,12 +44,12 @@ use crate::{
     rollout::Controller,
 };
 use buslane_core::{Pool, Topic};
+pub(crate) use failing_keys::FailingKeys;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicU64},
 };
-pub(crate) use suspects::Suspects;
 use tokio_util::sync::CancellationToken;
 
 /// What every part of the flow shares.

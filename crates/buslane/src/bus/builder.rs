@@ -6,7 +6,7 @@ use crate::{
     config::{DeadLetterFormat, RateLimit},
     flow::{
         Erased, Extractor, Pause, Policy, Services, Shadow, Subscribed, erase_envelopes,
-        erase_regular, places,
+        erase_regular, permits,
     },
 };
 use buslane_core::{
@@ -326,7 +326,7 @@ impl SubscriptionBuilder {
             timeout: self.timeout,
         };
         let handler = erase(policy, Arc::clone(&inner.flow.services));
-        let places = places(self.concurrency);
+        let permits = permits(self.concurrency);
         // Envelopes must survive their broker.
         let options = SubscribeOptions { ephemeral: kind == Kind::Regular, ..self.options };
         let (extractor, ordered) = (self.extractor, self.ordered);
@@ -340,7 +340,7 @@ impl SubscriptionBuilder {
             extractor,
             ordered,
             rate,
-            places,
+            permits,
             options,
             pause: Pause::default(),
             readers,

@@ -8,8 +8,8 @@ use crate::{
     BusError, Config, PoolChoice,
     config::{self, LaneMode},
     flow::{
-        BlockedKeys, Flow, Left, Registry, Services, Sources, Stalls, Suspects, Throttle, Troubles,
-        pump,
+        BlockedKeys, FailingKeys, Flow, Left, Registry, Services, Sources, Stalls, Throttle,
+        Troubles, pump,
     },
     health::{Alive, Watch, watcher},
     metrics::{BusMetrics, Limited},
@@ -138,7 +138,7 @@ impl EventBus {
         let services = Arc::new(Services {
             broker: Arc::clone(&broker),
             metrics,
-            suspects: Suspects::default(),
+            failing_keys: FailingKeys::default(),
             group: config.group.clone(),
             tracer: OnceLock::new(),
             troubles: Troubles { blocked, unwritable: Mutex::default() },

@@ -1,14 +1,14 @@
 //! What attempts of both kinds share: the policy, the services, and the erased handler.
 
-use super::{blocked::BlockedKeys, left::Left, suspects::Suspects};
+use super::{blocked::BlockedKeys, failing_keys::FailingKeys, left::Left};
 use crate::{
     Classifier, Retry, Terminal,
     metrics::BusMetrics,
     trace::{self, Tracer},
 };
 use buslane_core::{
-    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, JobState, Kind,
-    Message, Outcome, Step, TraceContext, Verdict, judge,
+    AttemptSlot, Broker, ErasedHandler, Handler, Job, Kind, Message, Outcome, Step, TraceContext,
+    Verdict, judge,
 };
 use parking_lot::Mutex;
 use std::{
@@ -22,7 +22,7 @@ use thiserror::Error;
 pub(crate) struct Services {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) metrics: BusMetrics,
-    pub(crate) suspects: Suspects,
+    pub(crate) failing_keys: FailingKeys,
     /// What this process reads as.
     pub(crate) group: String,
     /// Set once, if ever.
@@ -70,34 +70,31 @@ pub struct HandlerTimedOut(pub Duration);
 const SAMPLE: u64 = 16;
 
 impl<H> Shared<H> {
-    /// Runs the handler once, within its timeout. `offset` decides whether it is measured.
+    /// Runs the handler once. `offset` decides whether the time in it is measured.
     pub(super) async fn judge<M>(&self, message: M, offset: u64) -> Verdict
     where
         H: Handler<M>,
     {
         let started = offset.is_multiple_of(SAMPLE).then(Instant::now);
-        let verdict = match self.policy.timeout {
-            None => judge(&self.handler, message).await,
-            Some(limit) => tokio::time::timeout(limit, judge(&self.handler, message))
-                .await
-                .unwrap_or_else(|_| Verdict::Failed(HandlerTimedOut(limit).into())),
-        };
+        let verdict = run_once(&self.handler, message, self.policy.timeout).await;
         if let Some(started) = started {
             self.services.metrics.processing(started.elapsed());
         }
         verdict
     }
+}
 
-    /// As [`Shared::judge`]; a panic is the error `handler panicked: X`.
-    pub(super) async fn judge_caught<M>(
-        &self,
-        message: M,
-        offset: u64,
-    ) -> Result<Verdict, HandlerPanicked>
-    where
-        H: Handler<M>,
-    {
-        CatchPanic::new(self.judge(message, offset)).await.map_err(HandlerPanicked)
+/// Runs a handler once, within its timeout.
+pub(super) async fn run_once<M, H: Handler<M>>(
+    handler: &H,
+    message: M,
+    timeout: Option<Duration>,
+) -> Verdict {
+    match timeout {
+        None => judge(handler, message).await,
+        Some(limit) => tokio::time::timeout(limit, judge(handler, message))
+            .await
+            .unwrap_or_else(|_| Verdict::Failed(HandlerTimedOut(limit).into())),
     }
 }
 
@@ -129,10 +126,6 @@ impl ErasedHandler for Erased {
 
     fn ended(&self, job: &Job, outcome: &Outcome) {
         self.0.ended(job, outcome);
-    }
-
-    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
-        self.0.blocked(message, state);
     }
 
     fn panicked(&self, job: &mut Job, text: String) -> Step {

@@ -5,8 +5,7 @@
 
 use super::{
     Flow, Subscribed,
-    envelope::parsed_state,
-    gate::{Admitted, Gate},
+    admission::{Admission, Admitted},
     route::route,
     sources::Watched,
     stalls::Waiting,
@@ -19,7 +18,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
 };
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{field::display, info, warn};
 
 /// Messages read at a time.
@@ -132,7 +131,7 @@ async fn read(
     let _reading = subscribed.readers.token();
     let (mut deliveries, mut jobs) = (Vec::new(), VecDeque::new());
     let mut unsubscribed = pin!(subscribed.gone.cancelled());
-    let mut gate = Gate::default();
+    let mut admission = Admission::default();
     loop {
         watched.waits(true);
         tokio::select! {
@@ -163,19 +162,15 @@ async fn read(
             }
         }
         while !deliveries.is_empty() {
-            if Gate::is_open(flow, subscribed) {
-                make_jobs(flow, subscribed, deliveries.drain(..), &mut jobs);
+            if Admission::is_open(flow, subscribed) {
+                make_jobs(flow, subscribed, deliveries.drain(..), Vec::new(), &mut jobs);
             } else {
-                let mut admitted: Admitted = tokio::select! {
+                let Admitted { count, permits } = tokio::select! {
                     biased;
                     stop = stop(intake, unsubscribed.as_mut()) => return stop,
-                    admitted = gate.admit(flow, subscribed, deliveries.len()) => admitted,
+                    admitted = admission.admit(flow, subscribed, deliveries.len()) => admitted,
                 };
-                let held =
-                    deliveries.drain(..admitted.count).map(|Delivery { message, settlement }| {
-                        Delivery { message, settlement: admitted.hold(settlement) }
-                    });
-                make_jobs(flow, subscribed, held, &mut jobs);
+                make_jobs(flow, subscribed, deliveries.drain(..count), permits, &mut jobs);
             }
             if let Err(stop) = submit(flow, intake, unsubscribed.as_mut(), &mut jobs).await {
                 return stop;
@@ -191,11 +186,12 @@ async fn read(
 fn make_jobs(
     flow: &Flow,
     subscribed: &Subscribed,
-    deliveries: impl IntoIterator<Item = Delivery>,
+    deliveries: impl Iterator<Item = Delivery>,
+    mut permits: Vec<OwnedSemaphorePermit>,
     jobs: &mut VecDeque<Job>,
 ) {
     let handler = subscribed.handler.for_batch();
-    jobs.extend(deliveries.into_iter().map(|Delivery { mut message, settlement }| {
+    jobs.extend(deliveries.map(|Delivery { mut message, settlement }| {
         let (lane, parsed) = route(flow, subscribed, &mut message);
         let handler = Arc::clone(&handler);
         let handler = match &subscribed.shadow {
@@ -203,7 +199,8 @@ fn make_jobs(
             Some(shadow) => shadow.begin(&flow.rollout, lane, &message, handler),
         };
         let mut job = Job::new(lane, message, settlement).with_handler(handler);
-        job.state = parsed.map(parsed_state);
+        job.parsed = parsed.map(Box::new);
+        job.permit = permits.pop().map(|permit| Box::new(permit) as Box<dyn Send>);
         job
     }));
 }

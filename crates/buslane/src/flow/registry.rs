@@ -22,7 +22,7 @@ pub(crate) struct Subscribed {
     /// How much of it is handled.
     pub(crate) rate: Arc<Throttle>,
     /// Places of messages that are admitted and have not ended; `None` for any number.
-    pub(crate) places: Option<Arc<Semaphore>>,
+    pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) options: SubscribeOptions,
     pub(crate) pause: Pause,
     /// Sources that are being read for it.

@@ -3,7 +3,7 @@
 use super::{Flow, Subscribed};
 use crate::config::LaneScope;
 use buslane_core::{
-    EnvelopeError, Headers, Kind, Layout, Message, Route, Topic, broker::header,
+    EnvelopeError, Headers, Kind, Layout, Message, ParsedEnvelope, Route, Topic, broker::header,
     check_aggregate_id, excerpt, panic_text, stable_hash,
 };
 use bytes::Bytes;
@@ -17,16 +17,13 @@ use tracing::error;
 /// Finds the key of a message in its headers and body; `None` sends it round-robin.
 pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
 
-/// An envelope's body, where routing had to parse it.
-pub(super) type Parsed = Result<Layout, EnvelopeError>;
-
 /// Sets the message's route and returns its lane. An envelope without a header that names its
 /// aggregate is parsed here, which is not the thread that polls the broker, and not again later.
 pub(super) fn route(
     flow: &Flow,
     subscribed: &Subscribed,
     message: &mut Message,
-) -> (u64, Option<Parsed>) {
+) -> (u64, Option<ParsedEnvelope>) {
     message.kind = subscribed.kind;
     let keyed = subscribed.ordered || flow.operations.is_recovering();
     let mut parsed = None;
@@ -53,7 +50,7 @@ impl LaneScope {
 fn find_key(
     subscribed: &Subscribed,
     message: &Message,
-    parsed: &mut Option<Parsed>,
+    parsed: &mut Option<ParsedEnvelope>,
 ) -> Option<Route> {
     if let Some(extract) = &subscribed.extractor {
         match catch_unwind(AssertUnwindSafe(|| extract(&message.headers, &message.payload))) {

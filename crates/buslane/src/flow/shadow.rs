@@ -5,16 +5,13 @@
 //! compared with that of the handler by whichever of the two ends last.
 
 use super::{
-    attempt::{Erased, take_message},
+    attempt::{Erased, run_once, take_message},
     envelope::event_of,
 };
-use crate::{
-    HandlerTimedOut,
-    rollout::{Comparison, Controller, Ended},
-};
+use crate::rollout::{Comparison, Controller, Ended};
 use buslane_core::{
-    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind,
-    Local, Message, Outcome, Settlement, Source, Step, Verdict, judge,
+    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, Kind, Local,
+    Message, Outcome, Settlement, Source, Step, Verdict,
 };
 use parking_lot::Mutex;
 use std::{
@@ -171,10 +168,6 @@ impl ErasedHandler for Noted {
         self.handler.ended(job, outcome);
     }
 
-    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
-        self.handler.blocked(message, state);
-    }
-
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         self.handler.panicked(job, text)
     }
@@ -203,29 +196,15 @@ impl<M: Send + 'static, H: Handler<M>> ErasedHandler for Erase<Twin<M, H>> {
 }
 
 impl<M: Send + 'static, H: Handler<M>> Twin<M, H> {
-    /// Its only attempt.
+    /// Runs its only attempt.
     async fn run(&self, message: Message) -> Step {
-        let judged = async {
+        let judged = CatchPanic::new(async {
             match (self.read)(message) {
-                Ok(message) => judge(&self.handler, message).await,
+                Ok(message) => run_once(&self.handler, message, self.timeout).await,
                 Err(error) => Verdict::Failed(error),
             }
-        };
-        let within = async {
-            match self.timeout {
-                None => judged.await,
-                Some(limit) => tokio::time::timeout(limit, judged)
-                    .await
-                    .unwrap_or_else(|_| Verdict::Failed(HandlerTimedOut(limit).into())),
-            }
-        };
-        Step::Done(match CatchPanic::new(within).await {
-            Ok(Verdict::Done) => Outcome::Ok,
-            Ok(Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error)) => {
-                Outcome::Failed(error)
-            }
-            Err(text) => Outcome::Panicked(text),
-        })
+        });
+        Step::Done(judged.await.map_or_else(Outcome::Panicked, Outcome::from))
     }
 }
 
