@@ -307,12 +307,12 @@ impl SubscriptionBuilder {
             return refuse("dead_letter", "must be another topic than the one that is read");
         }
         let rate = match self.rate {
-            None => inner.flow.rate_of(&topic),
+            None => inner.flow.rates.of(&topic),
             Some(limit) if limit.per_second == 0 || limit.per_second > RateLimit::MOST => {
                 return refuse("rate.per_second", "must be from 1 to 10000000");
             }
             Some(RateLimit { burst: 0, .. }) => return refuse("rate.burst", "must be at least 1"),
-            limit => Arc::new(inner.flow.rate(limit)),
+            limit => Arc::new(inner.flow.rates.limiter(limit)),
         };
         if kind == Kind::Envelope
             && let Terminal::DeadLetter { topic: dead_letters, .. } = &terminal

@@ -43,7 +43,7 @@ impl EventBus {
     /// As [`EventBus::set_publish_limit`].
     pub fn set_subscribe_limit(&self, limit: Option<RateLimit>) -> Result<(), BusError> {
         check_rate("subscribe limit", limit)?;
-        self.0.flow.rate.set(limit);
+        self.0.flow.rates.bus.set(limit);
         Ok(())
     }
 
@@ -60,7 +60,7 @@ impl EventBus {
     ) -> Result<(), BusError> {
         let topic = self.0.topics.get(topic)?;
         check_rate("subscribe limit", limit)?;
-        self.0.flow.rate_of(&topic).set(limit);
+        self.0.flow.rates.of(&topic).set(limit);
         if let Some(subscribed) = self.0.flow.registry.get(&topic) {
             subscribed.rate.set(limit);
         }

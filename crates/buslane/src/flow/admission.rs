@@ -24,7 +24,7 @@ impl Admission {
     pub(super) fn is_open(flow: &Flow, subscribed: &Subscribed) -> bool {
         subscribed.permits.is_none()
             && !subscribed.rate.is_on()
-            && !flow.rate.is_on()
+            && !flow.rates.bus.is_on()
             && !flow.operations.recovery_rate.is_on()
     }
 
@@ -49,11 +49,11 @@ impl Admission {
             }
             count = permits.len();
         }
-        let rates = [&*subscribed.rate, &flow.rate, &flow.operations.recovery_rate];
+        let rates = [&*subscribed.rate, &flow.rates.bus, &flow.operations.recovery_rate];
         for (rate, granted) in rates.iter().zip(&mut self.granted) {
             if *granted == 0 {
                 let passed = rate.pass(1, count).await;
-                *granted = passed.turn.map_or(0, |_turn| passed.count);
+                *granted = passed.guard.map_or(0, |_guard| passed.count);
             }
             if *granted > 0 {
                 count = count.min(*granted);

@@ -1,52 +1,43 @@
-//! What attempts of both kinds share: the policy, the services, and the erased handler.
+//! What attempts of envelopes and of regular messages share: policy, services, erased handler.
 
-use super::{blocked::BlockedKeys, failing_keys::FailingKeys, left::Left};
+use super::failing_keys::FailingKeys;
 use crate::{
     Classifier, Retry, Terminal,
     metrics::BusMetrics,
+    state::BusState,
     trace::{self, Tracer},
 };
 use buslane_core::{
     AttemptSlot, Broker, ErasedHandler, Handler, Job, Kind, Message, Outcome, Step, TraceContext,
     Verdict, judge,
 };
-use parking_lot::Mutex;
 use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use thiserror::Error;
 
-/// What attempts need of the bus. Not the bus itself, which owns the handlers: that would be a
-/// cycle.
+/// What attempts need of the bus. A handle of the bus itself would be a cycle: the bus owns the
+/// handlers.
 pub(crate) struct Services {
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) metrics: BusMetrics,
+    pub(crate) metrics: Arc<BusMetrics>,
     pub(crate) failing_keys: FailingKeys,
-    /// What this process reads as.
+    /// The consumer group of this process.
     pub(crate) group: String,
     /// Set once, if ever.
     pub(crate) tracer: OnceLock<Box<dyn Tracer>>,
-    pub(crate) troubles: Troubles,
-    /// What the shutdown has left.
-    pub(crate) left: Left,
+    pub(crate) state: Arc<BusState>,
 }
 
 impl Services {
-    /// The context that something belongs to that is published now.
+    /// The trace context that a publish belongs to which begins now.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
         self.tracer.get().and_then(|tracer| tracer.current()).or_else(trace::current)
     }
 }
 
-/// What is wrong, for whoever asks for health.
-pub(crate) struct Troubles {
-    pub(crate) blocked: Arc<BlockedKeys>,
-    /// Why a dead letter was not written; none once one was. Of no meaning while no key is blocked.
-    pub(crate) unwritable: Mutex<Option<String>>,
-}
-
-/// How a subscription's messages are tried.
+/// How often, and for how long, a subscription's messages are tried.
 pub(crate) struct Policy {
     pub(crate) retry: Retry,
     pub(crate) terminal: Terminal,
@@ -109,7 +100,7 @@ impl Erased {
         Arc::new(Self(Arc::new(handler)))
     }
 
-    /// The same handler, counted apart.
+    /// The same handler, with a reference count of its own.
     pub(super) fn for_batch(&self) -> Arc<dyn ErasedHandler> {
         Arc::new(Self(Arc::clone(&self.0)))
     }
@@ -133,7 +124,7 @@ impl ErasedHandler for Erased {
     }
 }
 
-/// Takes the body out of a job's message. What stays says where it came from.
+/// Takes key, headers and body out of a job's message. The place that it came from stays.
 pub(super) fn take_message(job: &mut Job) -> Message {
     let left = &mut job.message;
     Message {

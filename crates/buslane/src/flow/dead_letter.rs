@@ -5,8 +5,7 @@ mod write;
 
 pub(super) use write::write;
 
-use super::blocked::Entry;
-use crate::config::DeadLetterFormat;
+use crate::{config::DeadLetterFormat, state::BlockedEntry};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use buslane_core::{Headers, Message, Record, broker::header};
 use room::{Kept, Room};
@@ -23,7 +22,7 @@ pub(super) struct History {
     /// The last error.
     pub(super) error: String,
     /// Its entry among the blocked keys, once it is one.
-    pub(super) blocked: Option<Arc<Entry>>,
+    pub(super) blocked: Option<Arc<BlockedEntry>>,
 }
 
 impl History {

@@ -5,12 +5,11 @@
 
 use super::{
     attempt::{Erased, Policy, Services, Shared},
-    blocked::Entry,
     dead_letter::{self, History, Letter},
     delivery_span::{CarrySpan, DeliverySpan, Traced},
     route::aggregate_header,
 };
-use crate::{Class, Terminal};
+use crate::{Class, Terminal, state::BlockedEntry};
 use buslane_core::{
     AttemptSlot, CatchPanic, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError,
     HandlerPanicked, Job, Kind, Layout, Local, Message, NextAttempt, Outcome, ParsedEnvelope,
@@ -43,7 +42,7 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
 
     fn ended(&self, job: &Job, outcome: &Outcome) {
         if let Outcome::Abandoned = outcome {
-            self.0.services.left.note(&job.message);
+            self.0.services.state.unfinished.note(&job.message);
         }
     }
 
@@ -95,9 +94,9 @@ impl<H: Handler<Event>> NextAttempt for Next<H> {
     }
 
     fn blocked(&mut self, message: &Message) {
-        let (keys, history) = (&self.shared.services.troubles.blocked, &mut self.history);
-        let entry = history.blocked.get_or_insert_with(|| Arc::new(Entry::new(keys)));
-        entry.tell(message, history.attempts, &history.error);
+        let (keys, history) = (&self.shared.services.state.blocked, &mut self.history);
+        let entry = history.blocked.get_or_insert_with(|| Arc::new(BlockedEntry::new(keys)));
+        entry.note(message, history.attempts, &history.error);
         // A dead letter that was not written has had its own line.
         if let Task::Handle(_) = self.task {
             let _entered = self.span.as_ref().map(|span| span.enter());
@@ -364,7 +363,7 @@ async fn publish_dead_letter<H>(
             let error = excerpt::error(&cause);
             error!(kind = "envelope", topic, partition, offset, %key, attempt, %dead_letters, %error, "dead letter written");
             services.metrics.dead_letter();
-            services.troubles.unwritable.lock().take();
+            services.state.unwritable.lock().take();
             if !matches!(message.route, Route::RoundRobin(_)) {
                 services.failing_keys.add(lane);
             }
@@ -373,7 +372,7 @@ async fn publish_dead_letter<H>(
         Err(reason) => {
             let shown = excerpt::error(&reason);
             error!(kind = "envelope", topic, partition, offset, %key, attempt, %dead_letters, reason = %shown, "dead letter not written, key blocked");
-            *services.troubles.unwritable.lock() = Some(format!("{dead_letters}: {reason}"));
+            *services.state.unwritable.lock() = Some(format!("{dead_letters}: {reason}"));
             let task = Task::WriteDeadLetter(cause);
             let next = Next { shared: Arc::clone(shared), task, history, span: None };
             Attempted::Again(Again {

@@ -7,9 +7,8 @@ use super::{
     Flow, Subscribed,
     admission::{Admission, Admitted},
     route::route,
-    sources::Watched,
-    stalls::Waiting,
 };
+use crate::state::{SourceState, Waiting};
 use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError, room_after};
 use metrics::Gauge;
 use std::{
@@ -28,18 +27,18 @@ const BATCH: usize = 256;
 /// draining.
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
-    let reading = flow.sources.begin(&source);
+    let reading = flow.state.sources.begin(&source);
     let mut had_one = false;
-    while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.watched, had_one).await
+    while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.state, had_one).await
         && is_looked_at(&flow, &mut *intake).await
     {
-        if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed, &reading.watched).await {
+        if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed, &reading.state).await {
             break;
         }
         had_one = true;
     }
     drop(intake);
-    if !flow.reading.is_cancelled() {
+    if !flow.state.reading.is_cancelled() {
         // Revoked or unsubscribed: what has not started belongs to somebody else now. What is
         // queued goes first: once the source has ended, a message that fails makes way for those
         // behind it. Those that have failed in between wait for a retry, and go now.
@@ -55,18 +54,18 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
 async fn handler_of(
     flow: &Flow,
     intake: &mut dyn Intake,
-    watched: &Watched,
+    state: &SourceState,
     had_one: bool,
 ) -> Option<Arc<Subscribed>> {
     let topic = intake.source().topic.clone();
-    watched.waits(false);
+    state.waits(false);
     if let Some(subscribed) = flow.registry.get(&topic) {
         return Some(subscribed);
     }
     if !had_one {
         info!(topic = topic.as_str(), "messages held: no handler");
     }
-    let _held = Held::new(flow, watched);
+    let _held = Held::new(flow, state);
     tokio::select! {
         biased;
         () = poll_fn(|cx| intake.poll_end(cx)) => None,
@@ -86,13 +85,13 @@ async fn is_looked_at(flow: &Flow, intake: &mut dyn Intake) -> bool {
 }
 
 /// Counts a source that waits for its handler.
-struct Held<'a>(&'a Flow, &'a Watched);
+struct Held<'a>(&'a Flow, &'a SourceState);
 
 impl<'a> Held<'a> {
-    fn new(flow: &'a Flow, watched: &'a Watched) -> Self {
+    fn new(flow: &'a Flow, state: &'a SourceState) -> Self {
         flow.services.metrics.held(true);
-        watched.hold(true);
-        Self(flow, watched)
+        state.hold(true);
+        Self(flow, state)
     }
 }
 
@@ -125,7 +124,7 @@ async fn read(
     flow: &Flow,
     intake: &mut dyn Intake,
     subscribed: &Arc<Subscribed>,
-    watched: &Watched,
+    state: &SourceState,
 ) -> Stop {
     // Dropped last: who waits for the readers knows that nothing is in their hands any more.
     let _reading = subscribed.readers.token();
@@ -133,7 +132,7 @@ async fn read(
     let mut unsubscribed = pin!(subscribed.gone.cancelled());
     let mut admission = Admission::default();
     loop {
-        watched.waits(true);
+        state.waits(true);
         tokio::select! {
             biased;
             () = &mut unsubscribed => return Stop::Unsubscribed,
@@ -144,7 +143,7 @@ async fn read(
             }
         }
         let count = deliveries.len();
-        watched.took(count as u64);
+        state.took(count as u64);
         flow.services.metrics.consumed(count as u64);
         if subscribed.pause.is_on() {
             // What was taken meanwhile waits here.
@@ -191,8 +190,9 @@ fn make_jobs(
     jobs: &mut VecDeque<Job>,
 ) {
     let handler = subscribed.handler.for_batch();
+    let keyed = subscribed.ordered || flow.operations.is_recovering();
     jobs.extend(deliveries.map(|Delivery { mut message, settlement }| {
-        let (lane, parsed) = route(flow, subscribed, &mut message);
+        let (lane, parsed) = route(&flow.routing, subscribed, keyed, &mut message);
         let handler = Arc::clone(&handler);
         let handler = match &subscribed.shadow {
             None => handler,
@@ -266,7 +266,7 @@ impl<'a> Stalled<'a> {
 
     /// Says why, and how long it has waited. Called each time the wait timeout has passed.
     fn tell(&self, waiting: Waiting) {
-        self.flow.stalls.waits(&self.source, waiting);
+        self.flow.state.stalls.waits(&self.source, waiting);
         self.seconds.set(self.since.elapsed().as_secs_f64());
     }
 
@@ -281,6 +281,6 @@ impl Drop for Stalled<'_> {
     fn drop(&mut self) {
         self.flow.services.metrics.stalled(false);
         self.seconds.set(0.0);
-        self.flow.stalls.end(&self.source);
+        self.flow.state.stalls.end(&self.source);
     }
 }

@@ -1,7 +1,7 @@
 //! Who handles which topic: a snapshot that readers load without a lock.
 
-use super::{Erased, Extractor, Shadow, Throttle};
-use crate::{BusError, clock};
+use super::{Erased, Extractor, Shadow};
+use crate::{BusError, clock, health::Pauses, rate_limiter::RateLimiter};
 use arc_swap::ArcSwap;
 use buslane_core::{Kind, Layered, SubscribeOptions, Topic};
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ pub(crate) struct Subscribed {
     /// Whether messages of a key keep their order; else they go round-robin.
     pub(crate) ordered: bool,
     /// How much of it is handled.
-    pub(crate) rate: Arc<Throttle>,
+    pub(crate) rate: Arc<RateLimiter>,
     /// Places of messages that are admitted and have not ended; `None` for any number.
     pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) options: SubscribeOptions,
@@ -58,6 +58,14 @@ impl Pause {
     /// Waits until it goes on.
     pub(crate) async fn over(&self) {
         let _ = self.0.subscribe().wait_for(Option::is_none).await;
+    }
+}
+
+/// The topics that are paused, and since when.
+impl Pauses for Registry {
+    fn paused(&self) -> Vec<(Topic, Instant)> {
+        let since = |of: &Arc<Subscribed>| Some((of.topic.clone(), of.pause.since()?));
+        self.all().iter().filter_map(since).collect()
     }
 }
 

@@ -41,7 +41,7 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
     fn ended(&self, job: &Job, outcome: &Outcome) {
         let (error, panicked): (&dyn std::fmt::Display, bool) = match outcome {
             Outcome::Ok => return,
-            Outcome::Abandoned => return self.0.services.left.note(&job.message),
+            Outcome::Abandoned => return self.0.services.state.unfinished.note(&job.message),
             Outcome::Failed(error) => (error, false),
             Outcome::Panicked(text) => (text, true),
         };

@@ -1,6 +1,6 @@
 //! Which lane a message belongs to.
 
-use super::{Flow, Subscribed};
+use super::Subscribed;
 use crate::config::LaneScope;
 use buslane_core::{
     EnvelopeError, Headers, Kind, Layout, Message, ParsedEnvelope, Route, Topic, broker::header,
@@ -10,29 +10,46 @@ use bytes::Bytes;
 use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 use tracing::error;
 
 /// Finds the key of a message in its headers and body; `None` sends it round-robin.
 pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
 
+/// How a bus finds lanes.
+pub(crate) struct Routing {
+    pub(crate) lane_scope: LaneScope,
+    round_robin: AtomicU64,
+}
+
+impl Routing {
+    pub(crate) const fn new(lane_scope: LaneScope) -> Self {
+        Self { lane_scope, round_robin: AtomicU64::new(0) }
+    }
+}
+
 /// Sets the message's route and returns its lane. An envelope without a header that names its
 /// aggregate is parsed here, which is not the thread that polls the broker, and not again later.
+///
+/// `keyed` tells messages that keep the order of their key from those that go round-robin.
 pub(super) fn route(
-    flow: &Flow,
+    routing: &Routing,
     subscribed: &Subscribed,
+    keyed: bool,
     message: &mut Message,
 ) -> (u64, Option<ParsedEnvelope>) {
     message.kind = subscribed.kind;
-    let keyed = subscribed.ordered || flow.operations.is_recovering();
     let mut parsed = None;
     let found = if keyed { find_key(subscribed, message, &mut parsed) } else { None };
     message.route =
-        found.unwrap_or_else(|| Route::RoundRobin(flow.round_robin.fetch_add(1, Relaxed)));
+        found.unwrap_or_else(|| Route::RoundRobin(routing.round_robin.fetch_add(1, Relaxed)));
     let lane = match (&message.route, message.routing_key()) {
-        (Route::RoundRobin(n), _) => flow.lane_scope.lane(message.topic(), &n.to_le_bytes()),
-        (_, key) => flow.lane_scope.lane(message.topic(), key.unwrap_or_default()),
+        (Route::RoundRobin(n), _) => routing.lane_scope.lane(message.topic(), &n.to_le_bytes()),
+        (_, key) => routing.lane_scope.lane(message.topic(), key.unwrap_or_default()),
     };
     (lane, parsed)
 }
@@ -110,8 +127,8 @@ fn spelled(headers: &Headers) -> impl Iterator<Item = (&'static str, Range<usize
     spellings.iter().filter_map(|name| Some((*name, headers.find(name)?)))
 }
 
-/// The message goes on with the key that it has without an extractor: the source must not end by
-/// it.
+/// Logs the panic. The message goes on with the key that it has without an extractor: a panic must
+/// not end the source.
 #[cold]
 fn extractor_panicked(message: &Message, panic: &str) {
     let (kind, topic, partition) =
