@@ -1,13 +1,14 @@
 //! The limits that a source's messages pass before the pool: those of its subscription, of the bus,
 //! and of recovery mode.
 
-use super::{Flow, Subscribed};
+use crate::rate_limiter::RateLimiter;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Admits the messages of one source.
-#[derive(Default)]
-pub(super) struct Admission {
+pub(super) struct Admission<'a> {
+    permits: Option<&'a Arc<Semaphore>>,
+    rates: [&'a RateLimiter; 3],
     /// Messages that each rate has granted and another limit has not admitted yet.
     granted: [usize; 3],
 }
@@ -19,28 +20,27 @@ pub(super) struct Admitted {
     pub(super) permits: Vec<OwnedSemaphorePermit>,
 }
 
-impl Admission {
+impl<'a> Admission<'a> {
+    pub(super) const fn new(
+        permits: Option<&'a Arc<Semaphore>>,
+        rates: [&'a RateLimiter; 3],
+    ) -> Self {
+        Self { permits, rates, granted: [0; 3] }
+    }
+
     /// Whether nothing is limited. Four loads, once a batch.
-    pub(super) fn is_open(flow: &Flow, subscribed: &Subscribed) -> bool {
-        subscribed.permits.is_none()
-            && !subscribed.rate.is_on()
-            && !flow.rates.bus.is_on()
-            && !flow.operations.recovery_rate.is_on()
+    pub(super) fn is_open(&self) -> bool {
+        self.permits.is_none() && !self.rates.iter().any(|rate| rate.is_on())
     }
 
     /// Waits until at least one of `most` messages may go.
     ///
     /// # Cancel safety
     /// Cancelling gives permits back, and loses the messages that a rate had granted.
-    pub(super) async fn admit(
-        &mut self,
-        flow: &Flow,
-        subscribed: &Subscribed,
-        most: usize,
-    ) -> Admitted {
+    pub(super) async fn admit(&mut self, most: usize) -> Admitted {
         let mut permits = Vec::new();
         let mut count = most;
-        if let Some(all) = &subscribed.permits {
+        if let Some(all) = self.permits {
             permits.extend(Arc::clone(all).acquire_owned().await);
             while permits.len() < most
                 && let Ok(permit) = Arc::clone(all).try_acquire_owned()
@@ -49,8 +49,7 @@ impl Admission {
             }
             count = permits.len();
         }
-        let rates = [&*subscribed.rate, &flow.rates.bus, &flow.operations.recovery_rate];
-        for (rate, granted) in rates.iter().zip(&mut self.granted) {
+        for (rate, granted) in self.rates.iter().zip(&mut self.granted) {
             if *granted == 0 {
                 let passed = rate.pass(1, count).await;
                 *granted = passed.guard.map_or(0, |_guard| passed.count);

@@ -2,7 +2,7 @@
 //!
 //! A delivery without either costs a look at its headers and at two flags.
 
-use super::Services;
+use super::attempt::Services;
 use crate::trace::within;
 use buslane_core::{Backend, Message, Outcome, Step, TraceContext, broker::header, excerpt};
 use pin_project_lite::pin_project;

@@ -1,15 +1,23 @@
-//! One task a source: reads it, routes its messages and hands them to the pool.
+//! One task for each source: it reads the source, routes the messages and hands them to the pool.
 //!
-//! Because each source has a task of its own, waiting for room is waiting alone: other sources go
-//! on, and the thread that polls the broker never waits.
+//! Because each source has a task of its own, a source that waits for room holds up no other, nor
+//! the thread that polls the broker.
 
 use super::{
-    Flow, Subscribed,
     admission::{Admission, Admitted},
-    route::route,
+    attempt::Services,
+    rates::Rates,
+    registry::{Registry, Subscribed},
+    route::{Routing, route},
 };
-use crate::state::{SourceState, Waiting};
-use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError, room_after};
+use crate::{
+    operations::Operations,
+    rollout::Controller,
+    state::{BusState, SourceState, Waiting},
+};
+use buslane_core::{
+    Delivery, Intake, Job, Outcome, Pool, Settlement, Source, SubmitError, room_after,
+};
 use metrics::Gauge;
 use std::{
     collections::VecDeque,
@@ -20,10 +28,23 @@ use std::{
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{field::display, info, warn};
 
+/// What the pumps of a bus share. Attempts see the [`Services`] alone; health and the background
+/// tasks see the [`BusState`].
+pub(crate) struct Flow {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) routing: Routing,
+    pub(crate) rates: Rates,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) rollout: Arc<Controller>,
+    pub(crate) pool: Arc<dyn Pool>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) state: Arc<BusState>,
+}
+
 /// Messages read at a time.
 const BATCH: usize = 256;
 
-/// Runs until the source is over. What it had queued is dropped then, unless the whole bus is
+/// Runs until the source is over. Its queued messages are dropped then, unless the whole bus is
 /// draining.
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
@@ -39,9 +60,10 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     }
     drop(intake);
     if !flow.state.reading.is_cancelled() {
-        // Revoked or unsubscribed: what has not started belongs to somebody else now. What is
-        // queued goes first: once the source has ended, a message that fails makes way for those
-        // behind it. Those that have failed in between wait for a retry, and go now.
+        // Revoked or unsubscribed: messages that have not started belong to another member now.
+        // The queued ones are purged first: once the source has ended, a message that fails makes
+        // way for those behind it. The second purge drops those that failed in between and wait
+        // for a retry.
         flow.pool.purge(&|job| Arc::ptr_eq(&job.message.source, &source));
         source.end();
         flow.pool.purge(&|job| Arc::ptr_eq(&job.message.source, &source));
@@ -49,8 +71,8 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
 }
 
 /// Waits until the topic of the intake has a handler. Its messages are held meanwhile: not read,
-/// not settled. No line says so where it `had_one`: the subscription has ended, and the broker
-/// takes the source back in a moment.
+/// not settled. That is not logged where the topic `had_one`: the subscription has ended, and the
+/// broker takes the source back in a moment.
 async fn handler_of(
     flow: &Flow,
     intake: &mut dyn Intake,
@@ -104,7 +126,7 @@ impl Drop for Held<'_> {
 
 /// Why reading for one subscription stops.
 enum Stop {
-    /// The subscription is not there any more. Nothing of it may be handed to the pool after this.
+    /// The subscription has ended. None of its messages may be handed to the pool after this.
     Unsubscribed,
     /// The source is over.
     SourceOver,
@@ -126,11 +148,12 @@ async fn read(
     subscribed: &Arc<Subscribed>,
     state: &SourceState,
 ) -> Stop {
-    // Dropped last: who waits for the readers knows that nothing is in their hands any more.
+    // Dropped last: when the readers are done, none of them holds a message.
     let _reading = subscribed.readers.token();
     let (mut deliveries, mut jobs) = (Vec::new(), VecDeque::new());
     let mut unsubscribed = pin!(subscribed.gone.cancelled());
-    let mut admission = Admission::default();
+    let rates = [&*subscribed.rate, &flow.rates.bus, &flow.operations.recovery_rate];
+    let mut admission = Admission::new(subscribed.permits.as_ref(), rates);
     loop {
         state.waits(true);
         tokio::select! {
@@ -146,7 +169,7 @@ async fn read(
         state.took(count as u64);
         flow.services.metrics.consumed(count as u64);
         if subscribed.pause.is_on() {
-            // What was taken meanwhile waits here.
+            // The messages that were read already wait here.
             tokio::select! {
                 biased;
                 stop = stop(intake, unsubscribed.as_mut()) => return stop,
@@ -161,13 +184,13 @@ async fn read(
             }
         }
         while !deliveries.is_empty() {
-            if Admission::is_open(flow, subscribed) {
+            if admission.is_open() {
                 make_jobs(flow, subscribed, deliveries.drain(..), Vec::new(), &mut jobs);
             } else {
                 let Admitted { count, permits } = tokio::select! {
                     biased;
                     stop = stop(intake, unsubscribed.as_mut()) => return stop,
-                    admitted = admission.admit(flow, subscribed, deliveries.len()) => admitted,
+                    admitted = admission.admit(deliveries.len()) => admitted,
                 };
                 make_jobs(flow, subscribed, deliveries.drain(..count), permits, &mut jobs);
             }
@@ -227,7 +250,7 @@ async fn submit(
             Err(error) if error.is_temporary() => {
                 let waiting = Waiting::new(error, jobs.front());
                 match &stalled {
-                    Some(stalled) => Stalled::tell(stalled, waiting),
+                    Some(stalled) => Stalled::note(stalled, waiting),
                     None => stalled = Some(Stalled::new(flow, intake.source(), begun, waiting)),
                 }
             }
@@ -244,7 +267,7 @@ async fn submit(
     Ok(())
 }
 
-/// Counts a source that has waited too long. Not reading it is what tells its broker to stop.
+/// Counts a source that has waited too long. It is not read meanwhile, so its broker stops sending.
 struct Stalled<'a> {
     flow: &'a Flow,
     source: Arc<Source>,
@@ -260,17 +283,17 @@ impl<'a> Stalled<'a> {
         flow.services.metrics.stalled(true);
         let seconds = flow.services.metrics.stall_of(source);
         let stalled = Self { flow, source: Arc::clone(source), since, seconds };
-        stalled.tell(waiting);
+        stalled.note(waiting);
         stalled
     }
 
-    /// Says why, and how long it has waited. Called each time the wait timeout has passed.
-    fn tell(&self, waiting: Waiting) {
+    /// Notes the reason and the time so far. Called each time the wait timeout has passed.
+    fn note(&self, waiting: Waiting) {
         self.flow.state.stalls.waits(&self.source, waiting);
         self.seconds.set(self.since.elapsed().as_secs_f64());
     }
 
-    /// There was room.
+    /// Logs that there was room.
     fn over(&self) {
         let (topic, partition) = (self.source.topic.as_str(), self.source.partition);
         info!(topic, partition, seconds = self.since.elapsed().as_secs_f64(), "reading goes on");

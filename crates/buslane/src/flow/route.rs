@@ -1,24 +1,17 @@
 //! Which lane a message belongs to.
 
-use super::Subscribed;
+use super::registry::Subscribed;
 use crate::config::LaneScope;
 use buslane_core::{
     EnvelopeError, Headers, Kind, Layout, Message, ParsedEnvelope, Route, Topic, broker::header,
     check_aggregate_id, excerpt, panic_text, stable_hash,
 };
-use bytes::Bytes;
 use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 use tracing::error;
-
-/// Finds the key of a message in its headers and body; `None` sends it round-robin.
-pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
 
 /// How a bus finds lanes.
 pub(crate) struct Routing {
@@ -33,7 +26,7 @@ impl Routing {
 }
 
 /// Sets the message's route and returns its lane. An envelope without a header that names its
-/// aggregate is parsed here, which is not the thread that polls the broker, and not again later.
+/// aggregate is parsed here, off the thread that polls the broker, and not again later.
 ///
 /// `keyed` tells messages that keep the order of their key from those that go round-robin.
 pub(super) fn route(
@@ -93,7 +86,7 @@ fn find_key(
                 .as_ref()
                 .ok()
                 .map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
-            // It is given up in the lane of the aggregate that its body names.
+            // With an invalid header it is given up in the lane of the aggregate that its body names.
             *parsed = Some(header.and(body));
             // A body that cannot be read still keeps its record key's order.
             key.map(|key| Route::Key(Box::new(key))).or_else(|| record_key(message))
@@ -102,11 +95,11 @@ fn find_key(
     }
 }
 
-/// Where the value of the header lies that names an envelope's aggregate: the first there is, in
-/// the order of the spellings.
+/// The range of the header value that names an envelope's aggregate: the first header that there
+/// is, in the order of the spellings.
 ///
 /// # Errors
-/// It holds no aggregate id.
+/// The header holds no aggregate id.
 pub(super) fn aggregate_header(headers: &Headers) -> Result<Option<Range<usize>>, EnvelopeError> {
     let found = spelled(headers).next();
     match found.as_ref().map(|(name, range)| (name, check_aggregate_id(headers.at(range.clone()))))
