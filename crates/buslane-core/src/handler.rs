@@ -3,7 +3,7 @@
 mod erased;
 mod slot;
 
-pub use erased::{ErasedHandler, Retry, Step, erase};
+pub use erased::{ErasedHandler, NextAttempt, Reattempt, Step, erase};
 pub use slot::{AttemptSlot, CatchPanic, Local, panic_text};
 
 use crate::{IntoVerdict, Verdict};

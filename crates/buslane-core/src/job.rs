@@ -1,7 +1,7 @@
 //! One unit of work for a pool.
 
-use crate::{ErasedHandler, Message, Settlement};
-use std::{any::Any, fmt, sync::Arc, time::Instant};
+use crate::{EnvelopeError, ErasedHandler, Layout, Message, NextAttempt, Settlement};
+use std::{fmt, sync::Arc, time::Instant};
 
 /// A message on its way through a pool: its lane, its handler and its settlement.
 ///
@@ -16,23 +16,37 @@ pub struct Job {
     pub handler: Option<Arc<dyn ErasedHandler>>,
     /// Says how it ended.
     pub settlement: Settlement,
-    /// What a handler keeps between attempts. Boxed twice: it is rare, and jobs are moved a lot.
-    pub state: Option<Box<JobState>>,
+    /// The envelope in the body, where finding the lane took a parse: the first attempt reuses it.
+    pub parsed: Option<Box<ParsedEnvelope>>,
+    /// Starts the next attempt; without it, the handler does.
+    pub next: Option<Box<dyn NextAttempt>>,
+    /// Dropped with the job, such as a permit of a limit of messages that have not ended.
+    pub permit: Option<Box<dyn Send>>,
     /// When a pool took it: set by the pool.
     pub accepted: Option<Instant>,
     /// Bytes it is accounted with, fixed when it is made.
     bytes: usize,
 }
 
-/// Whatever a handler keeps between attempts.
-pub type JobState = Box<dyn Any + Send>;
+/// The layout of an envelope, or why the body is none.
+pub type ParsedEnvelope = Result<Layout, EnvelopeError>;
 
 impl Job {
     /// A job in the lane of `lane`, to be handled by the pool's default handler.
     #[must_use]
     pub fn new(lane: u64, message: Message, settlement: Settlement) -> Self {
         let bytes = message.bytes();
-        Self { lane, message, handler: None, settlement, state: None, accepted: None, bytes }
+        Self {
+            lane,
+            message,
+            handler: None,
+            settlement,
+            parsed: None,
+            next: None,
+            permit: None,
+            accepted: None,
+            bytes,
+        }
     }
 
     /// The same job with a handler of its own.

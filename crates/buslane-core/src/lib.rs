@@ -28,10 +28,11 @@ pub use broker::{
 };
 pub use envelope::{Envelope, EnvelopeError, Layout, RawJson};
 pub use handler::{
-    AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, Retry, Step, erase, judge, panic_text,
+    AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, NextAttempt, Reattempt, Step, erase,
+    judge, panic_text,
 };
 pub use headers::{Headers, HeadersBuilder};
-pub use job::{Job, JobState};
+pub use job::{Job, ParsedEnvelope};
 pub use key::{AggregateIdError, check_aggregate_id, partition_for, stable_hash};
 pub use latency::Latencies;
 pub use layered::Layered;

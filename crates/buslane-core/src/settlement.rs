@@ -1,6 +1,6 @@
 //! The right, and the duty, to say how one delivery ended.
 
-use crate::HandlerError;
+use crate::{HandlerError, Verdict};
 use std::{fmt, sync::Arc};
 use thiserror::Error;
 
@@ -22,6 +22,18 @@ impl Outcome {
     #[must_use]
     pub const fn is_final(&self) -> bool {
         !matches!(self, Self::Abandoned)
+    }
+}
+
+/// For messages that have a single attempt: every verdict but [`Verdict::Done`] is a failure.
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Done => Self::Ok,
+            Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => {
+                Self::Failed(error)
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod pace;
 
 use crate::{Engine, job_box::JobBox};
 use buslane_core::{
-    AttemptSlot, ErasedHandler, Job, Kind, Outcome, Retry, Settlement, Step, panic_text,
+    AttemptSlot, ErasedHandler, Job, Kind, Outcome, Reattempt, Settlement, Step, panic_text,
 };
 use buslane_lanes::{End, Ended, Item, LaneRef, Next};
 use pace::Pace;
@@ -132,7 +132,16 @@ impl Worker {
                 if !std::mem::replace(&mut started, true) {
                     start(engine, job, slot);
                 }
-                slot.poll(cx)
+                loop {
+                    match slot.poll(cx) {
+                        Poll::Ready(Step::Again(again)) if goes_on(&again, job) => {
+                            count_panic(engine, job, &again.outcome);
+                            job.next = again.next;
+                            start(engine, job, slot);
+                        }
+                        polled => break polled,
+                    }
+                }
             }));
             match polled {
                 Ok(Poll::Ready(step)) => Poll::Ready(Ok(step)),
@@ -176,11 +185,9 @@ impl Worker {
                 (step, Some(payload))
             }
         };
-        if matches!(&step, Step::Done(Outcome::Panicked(_))) {
-            self.engine.panicked(kind);
-        }
         match step {
             Step::Done(outcome) => {
+                count_panic(&self.engine, job, &outcome);
                 if timed && let Some(accepted) = job.accepted {
                     let latency = accepted.elapsed();
                     self.engine.report.latency(latency);
@@ -204,16 +211,15 @@ impl Worker {
                 // Revoked: the next attempt belongs to somebody else. Dropping the job says so.
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end: End::Abandoned });
             }
-            Step::Again(retry) => {
-                let Retry { delay, is_retry, outcome, blocked, mut state } = *retry;
-                if blocked && let Some(handler) = handler_of(&self.engine, job) {
-                    handler.blocked(&job.message, &mut state);
+            Step::Again(again) => {
+                let Reattempt { delay, is_retry, outcome, blocked, mut next } = *again;
+                if blocked && let Some(next) = &mut next {
+                    next.blocked(&job.message);
                 }
-                if matches!(outcome, Outcome::Panicked(_)) {
-                    self.engine.panicked(kind);
-                }
-                job.state = state;
-                let until = self.engine.now() + delay;
+                count_panic(&self.engine, job, &outcome);
+                job.next = next;
+                // Without a delay when the attempt panicked: there is none to go on in any more.
+                let until = self.engine.now() + delay.unwrap_or_default();
                 self.woke =
                     self.engine.scheduler.park(self.index, lane, boxed, until, blocked, is_retry);
             }
@@ -248,6 +254,19 @@ fn handler_of<'a>(engine: &'a Engine, job: &'a Job) -> Option<&'a Arc<dyn Erased
     job.handler.as_ref().or(engine.default_handler.as_ref())
 }
 
+/// Whether the worker goes on with the job at once, in place of the attempt that has ended. What
+/// belongs to another process by now is left to it.
+fn goes_on(again: &Reattempt, job: &Job) -> bool {
+    let source = &job.message.source;
+    again.delay.is_none() && !source.has_ended() && source.is_held()
+}
+
+fn count_panic(engine: &Engine, job: &Job, outcome: &Outcome) {
+    if matches!(outcome, Outcome::Panicked(_)) {
+        engine.panicked(handler_of(engine, job).map_or(Kind::Regular, |handler| handler.kind()));
+    }
+}
+
 fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
     /// Gives the handler back to its job, also when it panics.
     struct Lent<'a>(&'a mut Job, Option<Arc<dyn ErasedHandler>>);
@@ -257,8 +276,10 @@ fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
         }
     }
     job.message.attempt += 1;
-    // The handler is moved out and back: counting a reference would cost a shared cache line.
-    if let Some(handler) = job.handler.take() {
+    if let Some(next) = job.next.take() {
+        next.start(job, slot);
+    } else if let Some(handler) = job.handler.take() {
+        // Moved out and back: counting a reference would cost a shared cache line.
         let mut lent = Lent(job, Some(handler));
         if let Lent(job, Some(handler)) = &mut lent {
             handler.start(job, slot);

@@ -164,6 +164,7 @@ macro_rules! pool_suite {
             $crate::pool_suite!(@ run $fixture, retry: [
                 d3_retry_keeps_the_order_of_its_key
                 d3_attempts_count_up_and_keep_their_state
+                d5_end_of_a_job_goes_on_at_once
                 d3_blocked_keys_are_counted
                 p10_waiting_retry_is_abandoned_at_stop
                 p10_attempt_that_fails_during_stop_takes_its_lane_along

@@ -31,8 +31,10 @@ pub use topics::Topics;
 
 use crate::{
     BusError, Config,
-    flow::{BlockedKey, Flow, StalledPartition},
+    flow::Flow,
+    health::Watch,
     operations::{BusEvent, EventCallback, PartitionBacklog, PublishBacklog, RecoveryStatus},
+    state::{BlockedKey, StalledPartition},
     trace::Tracer,
 };
 use buslane_core::{Backend, Broker, LaneState, PoolStats, Topic};
@@ -63,6 +65,7 @@ struct Inner {
     /// That, with what was reloaded since.
     running: Mutex<Config>,
     flow: Arc<Flow>,
+    watch: Arc<Watch>,
     broker: Arc<dyn Broker>,
     topics: TopicNames,
     /// Topics that the broker reads for this bus.
@@ -131,7 +134,7 @@ impl EventBus {
     pub fn status(&self) -> Status {
         let joined = self.0.joined.lock().clone();
         let flow = &self.0.flow;
-        let blocked = &flow.services.troubles.blocked;
+        let blocked = &flow.state.blocked;
         Status {
             pool: flow.pool.name(),
             lanes: flow.pool.stats(),
@@ -139,7 +142,7 @@ impl EventBus {
                 .into_iter()
                 .filter(|topic| flow.registry.get(topic).is_none())
                 .collect(),
-            stalled_partitions: flow.stalls.all(),
+            stalled_partitions: flow.state.stalls.all(),
             blocked: blocked.all(),
             blocked_keys: blocked.count(),
             backlog: flow.operations.backlog(),
@@ -189,15 +192,15 @@ impl EventBus {
     ) -> Result<Option<LaneState>, BusError> {
         let topic = self.0.topics.get(topic)?;
         let flow = &self.0.flow;
-        Ok(flow.pool.lane(flow.lane_scope.lane(&topic, key.as_ref())))
+        Ok(flow.pool.lane(flow.routing.lane_scope.lane(&topic, key.as_ref())))
     }
 
     pub(crate) fn flow(&self) -> &Flow {
         &self.0.flow
     }
 
-    pub(crate) fn flow_handle(&self) -> Arc<Flow> {
-        Arc::clone(&self.0.flow)
+    pub(crate) fn watch(&self) -> &Arc<Watch> {
+        &self.0.watch
     }
 
     /// Runs a task until it ends; a shutdown waits for it.

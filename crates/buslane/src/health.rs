@@ -17,10 +17,13 @@ mod watcher;
 
 pub use fault::{Component, Condition, Fault};
 pub use report::{ComponentHealth, FaultReport, Health, HealthMetrics, NotReady};
-pub(crate) use watcher::{Alive, watcher};
+pub(crate) use watcher::watcher;
 
-use crate::{EventBus, clock::now, config::HealthConfig, flow::Flow};
-use buslane_core::{Backend, Lag, Topic};
+use crate::{
+    EventBus, clock::now, config::HealthConfig, metrics::BusMetrics, operations::Operations,
+    state::BusState,
+};
+use buslane_core::{Backend, Broker, Lag, Pool, Topic};
 use gauges::Gauges;
 use judge::Judge;
 use observation::{Behind, Observation, Running, Stall};
@@ -29,10 +32,7 @@ use probe::Probe;
 use report::HealthMetrics as Figures;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::Instant,
 };
 use time::OffsetDateTime;
@@ -41,14 +41,30 @@ use tracing::{info, warn};
 /// Blocked keys that health names; it counts the others. The status names more of them.
 const BLOCKED_NAMED: usize = 20;
 
+/// What health looks at.
+pub(crate) struct Observed {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) pool: Arc<dyn Pool>,
+    pub(crate) subscriptions: Arc<dyn Pauses>,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) metrics: Arc<BusMetrics>,
+    pub(crate) state: Arc<BusState>,
+}
+
+/// The subscriptions of a bus, as health sees them.
+pub(crate) trait Pauses: Send + Sync {
+    /// The topics that are paused, and since when.
+    fn paused(&self) -> Vec<(Topic, Instant)>;
+}
+
 /// What is known of the health of one bus.
 pub(crate) struct Watch {
+    observed: Observed,
     judge: Mutex<Judge>,
     facts: Mutex<Facts>,
     gauges: Gauges,
     probe: Option<Arc<Probe>>,
     ceiling: u64,
-    tasks_ended: AtomicUsize,
 }
 
 /// What events and answers have told.
@@ -62,7 +78,7 @@ struct Facts {
 }
 
 impl Watch {
-    pub(crate) fn new(config: &HealthConfig, backend: Backend) -> Self {
+    pub(crate) fn new(config: &HealthConfig, backend: Backend, observed: Observed) -> Self {
         // The topic was checked with the configuration.
         let topic = Topic::new(&config.probe.topic).ok().filter(|_| config.probe.enabled);
         Self {
@@ -71,7 +87,7 @@ impl Watch {
             facts: Mutex::default(),
             gauges: Gauges::new(backend),
             ceiling: config.memory,
-            tasks_ended: AtomicUsize::new(0),
+            observed,
         }
     }
 
@@ -105,11 +121,11 @@ impl Watch {
     }
 
     /// The broker was asked then how far behind this bus is.
-    fn lags(&self, flow: &Flow, lags: &[Lag], asked: Instant) {
+    fn lags(&self, lags: &[Lag], asked: Instant) {
         if let Some(probe) = &self.probe {
             probe.lags(lags, asked);
         }
-        let sources = flow.sources.all();
+        let sources = self.observed.state.sources.all();
         let mut reading: HashMap<_, Vec<_>> = HashMap::new();
         for watched in sources.iter().filter(|watched| !watched.source.has_ended()) {
             reading
@@ -135,8 +151,9 @@ impl Watch {
     }
 
     /// Looks at everything that can be seen without asking.
-    fn observe(&self, flow: &Flow) -> Observation {
-        let sources = flow.sources.all();
+    fn observe(&self) -> Observation {
+        let Observed { broker, pool, subscriptions, state, .. } = &self.observed;
+        let sources = state.sources.all();
         let places: HashMap<u64, String> = sources
             .iter()
             .map(|watched| (watched.source.id(), watched.source.to_string()))
@@ -146,15 +163,11 @@ impl Watch {
             .filter(|watched| watched.is_held())
             .map(|watched| watched.source.topic.clone())
             .collect();
-        let subscribed = flow.registry.all();
-        let paused =
-            subscribed.iter().filter_map(|one| Some((one.topic.clone(), one.pause.since()?)));
-        let running = flow.pool.running().into_iter();
-        let stalls = flow.stalls.timed().into_iter();
-        let troubles = &flow.services.troubles;
+        let running = pool.running().into_iter();
+        let stalls = state.stalls.timed().into_iter();
         let facts = self.facts.lock();
         Observation {
-            stats: flow.pool.stats(),
+            stats: pool.stats(),
             running: running
                 .map(|job| Running { job, place: places.get(&job.source).cloned() })
                 .collect(),
@@ -165,34 +178,35 @@ impl Watch {
                 })
                 .collect(),
             behind: facts.behind.clone(),
-            paused: paused.collect(),
+            paused: subscriptions.paused(),
             held: held.into_iter().collect(),
-            blocked: troubles.blocked.look(BLOCKED_NAMED),
-            unwritable: troubles.unwritable.lock().clone(),
+            blocked: state.blocked.snapshot(BLOCKED_NAMED),
+            unwritable: state.unwritable.lock().clone(),
             memory: memory::resident(),
             lost: facts.lost.clone(),
             unanswered: facts.unanswered,
             has_answered: facts.has_answered,
-            symptoms: flow.services.broker.symptoms(),
+            symptoms: broker.symptoms(),
             has_sources: !sources.is_empty(),
-            probes: self.probe.as_ref().map(|probe| probe.look(flow)),
+            probes: self.probe.as_ref().map(|probe| probe.look(state)),
             failed: facts.failed.clone(),
-            tasks_ended: self.tasks_ended.load(Relaxed),
-            is_closing: flow.reading.is_cancelled(),
+            tasks_ended: state.tasks_ended(),
+            is_closing: state.reading.is_cancelled(),
             ceiling: self.ceiling,
         }
     }
 
     /// Looks, judges, and says so in the log and in the metrics.
-    fn look(&self, flow: &Flow) -> Health {
-        let look = self.observe(flow);
-        flow.services.metrics.unreadable(flow.services.broker.unreadable());
-        let backlog = flow.operations.backlog().iter().map(|behind| behind.messages).sum();
+    fn look(&self) -> Health {
+        let Observed { broker, operations, metrics, .. } = &self.observed;
+        let look = self.observe();
+        metrics.unreadable(broker.unreadable());
+        let backlog = operations.backlog().iter().map(|behind| behind.messages).sum();
         let figures = Figures::new(
             &look.stats,
             look.blocked.count,
             backlog,
-            flow.operations.is_recovering(),
+            operations.is_recovering(),
             look.memory,
         );
         let mut judge = self.judge.lock();
@@ -216,7 +230,6 @@ impl EventBus {
     /// [`check_interval`](crate::config::HealthConfig::check_interval) ago at most.
     #[must_use]
     pub fn health(&self) -> Health {
-        let flow = self.flow();
-        flow.watch.look(flow)
+        self.watch().look()
     }
 }

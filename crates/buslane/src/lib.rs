@@ -12,8 +12,10 @@ mod health;
 pub mod http;
 pub mod metrics;
 mod operations;
+mod rate_limiter;
 mod retry;
 pub mod rollout;
+mod state;
 mod terminal;
 pub mod trace;
 
@@ -31,7 +33,7 @@ pub use buslane_memory as memory;
 pub use classify::{Class, Classifier, classify};
 pub use config::{Config, ConfigError, PoolChoice, RateLimit};
 pub use error::BusError;
-pub use flow::{BlockedKey, Extractor, HandlerTimedOut, StalledPartition};
+pub use flow::{Extractor, HandlerTimedOut};
 pub use health::{
     Component, ComponentHealth, Condition, Fault, FaultReport, Health, HealthMetrics, NotReady,
 };
@@ -41,4 +43,5 @@ pub use operations::{
 };
 pub use retry::Retry;
 pub use rollout::Rollout;
+pub use state::{BlockedKey, StalledPartition};
 pub use terminal::{DeadLetterFormat, Terminal};

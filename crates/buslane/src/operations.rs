@@ -20,8 +20,8 @@ pub(crate) use monitor::{EventCallback, monitor};
 
 use crate::{
     config::{Config, RateLimit, RecoveryStart},
-    flow::Throttle,
     metrics::{BusMetrics, Limited},
+    rate_limiter::RateLimiter,
 };
 use arrivals::Arrivals;
 use backlog::Backlog;
@@ -50,7 +50,7 @@ pub(crate) struct Operations {
     pool: Arc<dyn Pool>,
     /// While set, everything that has a key goes by its key.
     is_recovering: AtomicBool,
-    pub(crate) recovery_rate: Throttle,
+    pub(crate) recovery_rate: RateLimiter,
     at_start: RecoveryStart,
     arrivals: Arrivals,
     /// The next step of a ramp may be at another time.
@@ -85,7 +85,7 @@ impl Operations {
             state: Mutex::new(state),
             pool: Arc::clone(pool),
             is_recovering: false.into(),
-            recovery_rate: Throttle::new(None, metrics.rate_limit_waits(Limited::Recovery)),
+            recovery_rate: RateLimiter::new(None, metrics.rate_limit_waits(Limited::Recovery)),
             at_start: config.recovery.at_start,
             arrivals: Arrivals::default(),
             retimed: Notify::new(),

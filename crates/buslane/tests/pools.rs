@@ -143,6 +143,7 @@ mod on_the_way {
     buslane_testkit::pool_suite!(@ run OnTheWay, retry: [
         d3_retry_keeps_the_order_of_its_key
         d3_attempts_count_up_and_keep_their_state
+        d5_end_of_a_job_goes_on_at_once
         p10_waiting_retry_is_abandoned_at_stop
     ]);
     buslane_testkit::pool_suite!(@ run OnTheWay, handlers: [

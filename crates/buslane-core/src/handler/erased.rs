@@ -1,7 +1,7 @@
 //! The one dynamic call between a pool and a handler.
 
 use super::{AttemptSlot, CatchPanic, Handler, judge};
-use crate::{Job, JobState, Kind, Message, Outcome, Verdict};
+use crate::{Job, Kind, Message, Outcome};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// What one attempt of a job came to.
@@ -9,34 +9,47 @@ use std::{fmt, sync::Arc, time::Duration};
 pub enum Step {
     /// The job is over.
     Done(Outcome),
-    /// The job stays at the head of its lane and runs again later.
-    Again(Box<Retry>),
+    /// The job is not over: another attempt follows.
+    Again(Box<Reattempt>),
 }
 
-/// Why and when a job runs again.
-pub struct Retry {
-    /// Time until then.
-    pub delay: Duration,
-    /// Whether the handler is asked again, which makes this attempt one that was retried. Otherwise
-    /// only the end of the job is left to do, such as to write its dead letter.
+/// When and how a job runs again.
+pub struct Reattempt {
+    /// Time until then, which the job spends at the head of its lane. `None` to go on at once, in
+    /// place of the attempt that has ended: where only the end of the job is left to do, such as
+    /// to write its dead letter.
+    pub delay: Option<Duration>,
+    /// Whether the handler is asked again, which makes this attempt one that was retried.
     pub is_retry: bool,
     /// What this attempt came to; counted, not settled.
     pub outcome: Outcome,
     /// Whether the key is blocked: out of attempts, and tried again only in case the cause went
     /// away.
     pub blocked: bool,
-    /// What the handler wants to find in [`Job::state`] at the next attempt.
-    pub state: Option<Box<JobState>>,
+    /// Starts the attempt; `None` where the handler starts it like the first one.
+    pub next: Option<Box<dyn NextAttempt>>,
 }
 
-impl fmt::Debug for Retry {
+impl fmt::Debug for Reattempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry")
+        f.debug_struct("Reattempt")
             .field("delay", &self.delay)
             .field("is_retry", &self.is_retry)
             .field("outcome", &self.outcome)
             .field("blocked", &self.blocked)
             .finish_non_exhaustive()
+    }
+}
+
+/// What one attempt of a job leaves to the next: the handler, and what is known so far.
+pub trait NextAttempt: Send {
+    /// Starts the attempt of `job` in `slot`, as [`ErasedHandler::start`] does for the first one.
+    fn start(self: Box<Self>, job: &mut Job, slot: &mut AttemptSlot);
+
+    /// Called when the key of the message is blocked, before the message waits for this attempt.
+    /// Must not panic.
+    fn blocked(&mut self, message: &Message) {
+        let _ = message;
     }
 }
 
@@ -46,22 +59,16 @@ pub trait ErasedHandler: Send + Sync + 'static {
     /// Which promise its messages have: decides what a panic does to an actor.
     fn kind(&self) -> Kind;
 
-    /// Starts an attempt of `job` in `slot`. Takes what it needs out of the job; what it leaves
-    /// there is what the next attempt finds.
+    /// Starts an attempt of `job` in `slot`: the first one, and each one that no
+    /// [`Reattempt::next`] starts. Takes what it needs out of the job.
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot);
 
-    /// Told how a job ended, just before it is settled. Must not panic.
+    /// Called with the outcome of a job, just before it is settled. Must not panic.
     fn ended(&self, job: &Job, outcome: &Outcome) {
         let _ = (job, outcome);
     }
 
-    /// Told that the key of a message is blocked, before the message waits for its next attempt;
-    /// `state` is what that attempt finds in [`Job::state`]. Must not panic.
-    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
-        let _ = (message, state);
-    }
-
-    /// What becomes of a job whose attempt panicked outside of the handler's own care.
+    /// Decides what follows an attempt that panicked outside of the handler's own care.
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         let _ = job;
         Step::Done(Outcome::Panicked(text))
@@ -91,26 +98,15 @@ impl<H: Handler<Message>> ErasedHandler for Plain<H> {
         match self.kind {
             Kind::Regular => {
                 slot.start(&self.handler, message, |handler, message| async move {
-                    finished(judge(&*handler, message).await)
+                    Step::Done(judge(&*handler, message).await.into())
                 });
             }
             Kind::Envelope => {
                 slot.start(&self.handler, message, |handler, message| async move {
-                    match CatchPanic::new(judge(&*handler, message)).await {
-                        Ok(verdict) => finished(verdict),
-                        Err(text) => Step::Done(Outcome::Panicked(text)),
-                    }
+                    let judged = CatchPanic::new(judge(&*handler, message)).await;
+                    Step::Done(judged.map_or_else(Outcome::Panicked, Outcome::from))
                 });
             }
         }
     }
-}
-
-fn finished(verdict: Verdict) -> Step {
-    Step::Done(match verdict {
-        Verdict::Done => Outcome::Ok,
-        Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => {
-            Outcome::Failed(error)
-        }
-    })
 }

@@ -108,6 +108,12 @@ impl<H> Local<H> {
     fn new(handler: &Arc<H>) -> Self {
         Self(Arc::new(Arc::clone(handler)))
     }
+
+    /// The handler as all workers share it, for what outlives the attempt.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<H> {
+        &self.0
+    }
 }
 
 impl<H> Clone for Local<H> {

@@ -7,7 +7,7 @@ use crate::{
     signal::Gate,
 };
 use buslane_core::{
-    AttemptSlot, ErasedHandler, Job, JobState, Kind, Message, Outcome, Pool, Retry, Step,
+    AttemptSlot, ErasedHandler, Job, Kind, Message, NextAttempt, Outcome, Pool, Reattempt, Step,
     SubmitError, Topic, erase, stable_hash,
 };
 use std::{
@@ -128,13 +128,10 @@ pub async fn requeue() {
     .await;
 }
 
-/// What an attempt of a [`scripted`] handler gets: its message and what the last attempt left
-/// behind.
+/// What an attempt of a [`scripted`] handler gets.
 pub struct Attempt {
     /// The message, with the number of the attempt.
     pub message: Message,
-    /// What the last attempt left behind.
-    pub state: Option<Box<JobState>>,
 }
 
 /// A handler that says itself what becomes of its job.
@@ -161,21 +158,28 @@ where
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        let attempt = Attempt { message: job.message.clone(), state: job.state.take() };
+        let attempt = Attempt { message: job.message.clone() };
         slot.start(&self.script, attempt, |script, attempt| script(attempt));
     }
 }
 
 /// The step of an attempt that is followed by another.
 #[must_use]
-pub fn again(delay: Duration, blocked: bool, state: Option<Box<JobState>>) -> Step {
-    Step::Again(Box::new(Retry {
-        delay,
+pub fn again(delay: Duration, blocked: bool, next: Option<Box<dyn NextAttempt>>) -> Step {
+    Step::Again(Box::new(Reattempt {
+        delay: Some(delay),
         is_retry: true,
         outcome: Outcome::Failed("not yet".into()),
         blocked,
-        state,
+        next,
     }))
+}
+
+/// The step of an attempt that goes on at once.
+#[must_use]
+pub fn at_once(outcome: Outcome) -> Step {
+    let (is_retry, blocked) = (false, false);
+    Step::Again(Box::new(Reattempt { delay: None, is_retry, outcome, blocked, next: None }))
 }
 
 /// The step of an attempt that succeeds.

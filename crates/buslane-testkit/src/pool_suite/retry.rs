@@ -2,7 +2,7 @@
 
 use super::{
     PoolFixture, PoolOptions,
-    kit::{again, done, is_waiting, job, scripted, stop_well, submit_all, try_one},
+    kit::{again, at_once, done, is_waiting, job, scripted, stop_well, submit_all, try_one},
 };
 use crate::{
     deadline::{LIMIT, timed, until, within},
@@ -10,7 +10,7 @@ use crate::{
     recorder::key_and_sequence,
     signal::{Count, Gate},
 };
-use buslane_core::{Kind, SubmitError};
+use buslane_core::{AttemptSlot, ErasedHandler, Job, Kind, NextAttempt, Outcome, SubmitError};
 use buslane_lanes::Bounds;
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -67,17 +67,39 @@ pub async fn d3_retry_keeps_the_order_of_its_key(fixture: &dyn PoolFixture) {
     assert_eq!((stats.ok, stats.retried), (200, 40), "{stats:?}");
 }
 
-/// Attempts are numbered from 1, and what one leaves behind the next one finds.
+/// Five attempts, each of which knows the number of the one before.
+struct Numbered(u32);
+
+impl Numbered {
+    fn begin(&self, job: &Job, slot: &mut AttemptSlot) {
+        let numbers = (self.0, job.message.attempt);
+        slot.start(&Arc::new(()), numbers, |_, (before, attempt)| async move {
+            assert_eq!(before + 1, attempt);
+            let next = || again(Duration::ZERO, false, Some(Box::new(Self(attempt))));
+            if attempt == 5 { done() } else { next() }
+        });
+    }
+}
+
+impl ErasedHandler for Numbered {
+    fn kind(&self) -> Kind {
+        Kind::Envelope
+    }
+
+    fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
+        self.begin(job, slot);
+    }
+}
+
+impl NextAttempt for Numbered {
+    fn start(self: Box<Self>, job: &mut Job, slot: &mut AttemptSlot) {
+        self.begin(job, slot);
+    }
+}
+
+/// Attempts are numbered from 1, and each is started by what the one before left behind.
 pub async fn d3_attempts_count_up_and_keep_their_state(fixture: &dyn PoolFixture) {
-    let handler = scripted(Kind::Envelope, |attempt| async move {
-        let last =
-            attempt.state.map_or(0, |state| *state.downcast::<u32>().expect("what was left"));
-        assert_eq!(last + 1, attempt.message.attempt);
-        if attempt.message.attempt == 5 {
-            return done();
-        }
-        again(Duration::ZERO, false, Some(Box::new(Box::new(attempt.message.attempt))))
-    });
+    let handler = Arc::new(Numbered(0));
     let pool =
         fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
@@ -182,6 +204,46 @@ pub async fn p10_attempt_that_fails_during_stop_takes_its_lane_along(fixture: &d
     assert_eq!((report.finished, report.abandoned, report.stragglers), (5, 5, 0), "{report:?}");
     assert_eq!(of_key(&log, 0), (0..5).map(|n| (n, 1)).collect::<Vec<_>>());
     assert_eq!(of_key(&log, 1), [(0, 1)], "nothing overtakes an abandoned message");
+}
+
+/// An attempt without a delay goes on in place of the one before: no retry, and nothing that a stop
+/// abandons, unless its source is revoked.
+pub async fn d5_end_of_a_job_goes_on_at_once(fixture: &dyn PoolFixture) {
+    for (is_revoked, end) in [(false, End::Ok), (true, End::Abandoned)] {
+        let (gate, entered) = (Arc::new(Gate::default()), Arc::new(Count::default()));
+        let handler = {
+            let (gate, entered) = (Arc::clone(&gate), Arc::clone(&entered));
+            scripted(Kind::Envelope, move |attempt| {
+                let (gate, entered) = (Arc::clone(&gate), Arc::clone(&entered));
+                async move {
+                    entered.add();
+                    gate.wait().await;
+                    match attempt.message.attempt {
+                        1 => at_once(Outcome::Panicked("counted once".to_owned())),
+                        _ => done(),
+                    }
+                }
+            })
+        };
+        let pool =
+            fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
+        let ledger = Ledger::new();
+        let job = job(&ledger, 1, 0);
+        let source = Arc::clone(&job.message.source);
+        submit_all(&*pool, [job]).await;
+        within(LIMIT, "it has begun", entered.reached(1)).await;
+        let mut stopping = pool.stop(LIMIT);
+        is_waiting(&mut stopping).await;
+        if is_revoked {
+            source.end();
+        }
+        gate.open();
+        within(LIMIT, "the pool stops", stopping).await;
+        assert_eq!(ledger.by_token(), [end]);
+        let (stats, goes_on) = (pool.stats(), u64::from(!is_revoked));
+        assert_eq!((stats.retried, stats.panicked, stats.panics), (0, 0, goes_on), "{stats:?}");
+        assert_eq!(entered.get() as u64, 1 + goes_on);
+    }
 }
 
 /// Retries run when they are due, not before and not much later.

@@ -6,7 +6,7 @@ use crate::{
     config::{DeadLetterFormat, RateLimit},
     flow::{
         Erased, Extractor, Pause, Policy, Services, Shadow, Subscribed, erase_envelopes,
-        erase_regular, places,
+        erase_regular, permits,
     },
 };
 use buslane_core::{
@@ -321,12 +321,12 @@ impl SubscriptionBuilder {
             return refuse("dead_letter", "must be another topic than the one that is read");
         }
         let rate = match self.rate {
-            None => inner.flow.rate_of(&topic),
+            None => inner.flow.rates.of(&topic),
             Some(limit) if limit.per_second == 0 || limit.per_second > RateLimit::MOST => {
                 return refuse("rate.per_second", "must be from 1 to 10000000");
             }
             Some(RateLimit { burst: 0, .. }) => return refuse("rate.burst", "must be at least 1"),
-            limit => Arc::new(inner.flow.rate(limit)),
+            limit => Arc::new(inner.flow.rates.limiter(limit)),
         };
         if kind == Kind::Envelope
             && let Terminal::DeadLetter { topic: dead_letters, .. } = &terminal
@@ -340,7 +340,7 @@ impl SubscriptionBuilder {
             timeout: self.timeout,
         };
         let handler = erase(policy, Arc::clone(&inner.flow.services));
-        let places = places(self.concurrency);
+        let permits = permits(self.concurrency);
         // Envelopes must survive their broker.
         let options = SubscribeOptions { ephemeral: kind == Kind::Regular, ..self.options };
         let (extractor, ordered) = (self.extractor, self.ordered);
@@ -354,7 +354,7 @@ impl SubscriptionBuilder {
             extractor,
             ordered,
             rate,
-            places,
+            permits,
             options,
             pause: Pause::default(),
             readers,

@@ -7,14 +7,12 @@ use super::{
 use crate::{
     BusError, Config, PoolChoice,
     config::{self, LaneMode},
-    flow::{
-        BlockedKeys, Flow, Left, Registry, Services, Sources, Stalls, Suspects, Throttle, Troubles,
-        pump,
-    },
-    health::{Alive, Watch, watcher},
+    flow::{FailingKeys, Flow, Rates, Registry, Routing, Services, pump},
+    health::{Observed, Watch, watcher},
     metrics::{BusMetrics, Limited},
     operations::{Operations, monitor},
     rollout::{Controller, boundary, mover},
+    state::{BlockedKeys, BusState, TaskGuard},
 };
 use buslane_actor::ActorPoolConfig;
 use buslane_core::{
@@ -25,7 +23,6 @@ use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
 use buslane_pools::{Bounds, Mode, Pools};
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
 };
@@ -121,49 +118,50 @@ impl EventBus {
         info!(pool = pool.name(), chosen_by = %choice.chosen_by, percent, percent_by = %choice.percent_by, "pool chosen");
         info!(group = config.group, backend = %broker.backend(), "reading as group");
         let reading = CancellationToken::new();
-        let metrics = BusMetrics::bind(broker.backend());
+        let metrics = Arc::new(BusMetrics::bind(broker.backend()));
+        let state =
+            Arc::new(BusState::new(BlockedKeys::new(metrics.blocked_keys()), reading.clone()));
         let (operations, events) = Operations::new(&config, &pool, &metrics);
-        let waits = || metrics.rate_limit_waits(Limited::Subscribe);
-        let rate = Throttle::new(config.limits.subscribe, waits());
-        let mut topic_rates = HashMap::new();
-        for (topic, limits) in &config.limits.topics {
-            topic_rates
-                .insert(Topic::new(topic)?, Arc::new(Throttle::new(limits.subscribe, waits())));
-        }
+        let operations = Arc::new(operations);
+        let rates = Rates::new(&config.limits, metrics.rate_limit_waits(Limited::Subscribe))?;
         let publish_limits =
             PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
         let held = metrics.publishes_held();
         let set_by = choice.percent_by.to_string();
         let rollout = Controller::new(pools, percent, &set_by, &config, &metrics);
-        let blocked = BlockedKeys::new(metrics.blocked_keys());
+        let registry = Arc::new(Registry::new());
+        let observed = Observed {
+            broker: Arc::clone(&broker),
+            pool: Arc::clone(&pool),
+            subscriptions: Arc::clone(&registry) as _,
+            operations: Arc::clone(&operations),
+            metrics: Arc::clone(&metrics),
+            state: Arc::clone(&state),
+        };
+        let watch = Arc::new(Watch::new(&config.health, broker.backend(), observed));
         let services = Arc::new(Services {
             broker: Arc::clone(&broker),
             metrics,
-            suspects: Suspects::default(),
+            failing_keys: FailingKeys::default(),
             group: config.group.clone(),
             tracer: OnceLock::new(),
-            troubles: Troubles { blocked, unwritable: Mutex::default() },
-            left: Left::default(),
+            state: Arc::clone(&state),
         });
         let flow = Arc::new(Flow {
+            registry,
+            routing: Routing::new(config.lane_scope),
+            rates,
+            operations: Arc::clone(&operations),
+            rollout: Arc::clone(&rollout),
             pool,
-            registry: Registry::new(),
             services,
-            round_robin: 0.into(),
-            operations,
-            rate,
-            topic_rates: Mutex::new(topic_rates),
-            lane_scope: config.lane_scope,
-            stalls: Stalls::default(),
-            sources: Sources::default(),
-            watch: Watch::new(&config.health, broker.backend()),
-            rollout,
-            reading: reading.clone(),
+            state: Arc::clone(&state),
         });
         let on_reconnect = Arc::default();
         let tasks = TaskTracker::new();
         tasks.spawn(serve(
             Arc::clone(&flow),
+            Arc::clone(&watch),
             Arc::clone(&broker),
             Arc::clone(&on_reconnect),
             tasks.clone(),
@@ -179,20 +177,23 @@ impl EventBus {
         });
         let interval = config.backlog.check_interval;
         let watching = monitor(
-            Arc::clone(&flow),
+            operations,
+            Arc::clone(&broker),
+            Arc::clone(&state),
             Arc::clone(&outgoing),
             interval,
             events,
             Arc::clone(&on_event),
         );
         tasks.spawn(watching);
-        tasks.spawn(watcher(Arc::clone(&flow), config.health.clone()));
-        tasks.spawn(mover(Arc::clone(&flow), config.rollout.clone()));
+        tasks.spawn(watcher(Arc::clone(&watch), config.health.clone()));
+        tasks.spawn(mover(rollout, state, config.rollout.clone()));
         let (announced, probe) = (config.topics.clone(), config.health.probe.clone());
         let bus = Self(Arc::new(Inner {
             running: Mutex::new(config.clone()),
             config,
             flow,
+            watch,
             broker,
             topics: TopicNames::new(),
             joined: Mutex::default(),
@@ -270,37 +271,38 @@ fn keyed_pool(pool: &config::KeyedPoolConfig, backend: Backend) -> KeyedPoolConf
 /// Serves the broker's events until it is closed or the bus is gone.
 async fn serve(
     flow: Arc<Flow>,
+    watch: Arc<Watch>,
     broker: Arc<dyn Broker>,
     on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
     tasks: TaskTracker,
 ) {
-    let _alive = Alive::new(&flow);
+    let _guard = TaskGuard::new(&flow.state);
     loop {
         let event = tokio::select! {
             event = broker.next_event() => event,
-            () = flow.reading.cancelled() => None,
+            () = flow.state.reading.cancelled() => None,
         };
         match event {
             None => return,
             Some(BrokerEvent::Assigned(intake)) => {
                 let flow = Arc::clone(&flow);
                 tasks.spawn(async move {
-                    let reading = flow.reading.clone();
+                    let reading = flow.state.reading.clone();
                     // The token ends a bus that was dropped; a shutdown ends the intake before.
                     reading.run_until_cancelled_owned(pump(flow, intake)).await
                 });
             }
             Some(BrokerEvent::Disconnected { reason }) => {
                 warn!(backend = %broker.backend(), reason = %excerpt::error(&reason), "broker lost");
-                flow.watch.lost(&reason);
+                watch.lost(&reason);
             }
             Some(BrokerEvent::Failed(error)) => {
                 error!(backend = %broker.backend(), error = %excerpt::error(&error), "broker failed, reading ended");
-                flow.watch.failed(error.to_string());
+                watch.failed(error.to_string());
             }
             Some(BrokerEvent::Reconnected) => {
                 info!(backend = %broker.backend(), "broker is back");
-                flow.watch.found();
+                watch.found();
                 let callbacks = on_reconnect.lock().clone();
                 for callback in callbacks {
                     if catch_unwind(AssertUnwindSafe(|| callback())).is_err() {

@@ -53,7 +53,7 @@ impl Limits<'_> {
     /// As [`Limits::set_publish`].
     pub fn set_subscribe(self, limit: Option<RateLimit>) -> Result<(), BusError> {
         check_rate("subscribe limit", limit)?;
-        self.0.0.flow.rate.set(limit);
+        self.0.0.flow.rates.bus.set(limit);
         Ok(())
     }
 
@@ -66,7 +66,7 @@ impl Limits<'_> {
     pub fn set_subscribe_of(self, topic: &str, limit: Option<RateLimit>) -> Result<(), BusError> {
         let topic = self.0.0.topics.get(topic)?;
         check_rate("subscribe limit", limit)?;
-        self.0.0.flow.rate_of(&topic).set(limit);
+        self.0.0.flow.rates.of(&topic).set(limit);
         if let Some(subscribed) = self.0.0.flow.registry.get(&topic) {
             subscribed.rate.set(limit);
         }

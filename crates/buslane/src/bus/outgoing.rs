@@ -3,7 +3,7 @@
 
 use crate::{
     config::{LimitsConfig, RateLimit},
-    flow::Throttle,
+    rate_limiter::{FairGuard, RateLimiter},
 };
 use arc_swap::ArcSwapOption;
 use buslane_core::{PublishError, TooLong, Topic, Waits};
@@ -17,10 +17,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    sync::OwnedMutexGuard,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
 /// A broker that keeps the time itself answers first, and knows what it waited for.
 const GRACE: Duration = Duration::from_millis(100);
@@ -103,13 +100,13 @@ pub(super) struct PublishLimits {
 /// The limits of one moment.
 #[derive(Clone, Default)]
 pub(super) struct Limits {
-    bus: Option<Arc<Throttle>>,
-    topics: HashMap<Topic, Arc<Throttle>>,
+    bus: Option<Arc<RateLimiter>>,
+    topics: HashMap<Topic, Arc<RateLimiter>>,
 }
 
 /// The right to publish now, before those who came later.
 pub(super) struct Turn {
-    _guards: [Option<OwnedMutexGuard<()>>; 2],
+    _guards: [Option<FairGuard>; 2],
 }
 
 impl PublishLimits {
@@ -144,8 +141,8 @@ impl PublishLimits {
         self.limits.store(is_any.then(|| Arc::new(next)));
     }
 
-    fn throttle(&self, limit: RateLimit) -> Arc<Throttle> {
-        Arc::new(Throttle::new(Some(limit), self.waits.clone()))
+    fn throttle(&self, limit: RateLimit) -> Arc<RateLimiter> {
+        Arc::new(RateLimiter::new(Some(limit), self.waits.clone()))
     }
 
     /// Those in force, if there are any.
@@ -155,7 +152,7 @@ impl PublishLimits {
 }
 
 impl Limits {
-    fn of(&self, topic: Option<&Topic>) -> Option<&Arc<Throttle>> {
+    fn of(&self, topic: Option<&Topic>) -> Option<&Arc<RateLimiter>> {
         match topic {
             None => self.bus.as_ref(),
             Some(topic) => self.topics.get(topic),
@@ -198,7 +195,7 @@ impl Limits {
             }
             let left = most.saturating_sub(start.elapsed());
             let passed = timeout(left, throttle.pass(records, records)).await;
-            *guard = passed.map_err(|_| late(whose, limit, most))?.turn;
+            *guard = passed.map_err(|_| late(whose, limit, most))?.guard;
         }
         Ok(Turn { _guards: guards })
     }

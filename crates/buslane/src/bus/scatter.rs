@@ -15,7 +15,7 @@ pub(super) struct Scatter(AtomicBool);
 impl Scatter {
     /// Another subscription has begun.
     pub(super) fn look(&self, flow: &Flow, broker: &dyn Broker) {
-        if flow.lane_scope != LaneScope::Key || self.0.load(Relaxed) {
+        if flow.routing.lane_scope != LaneScope::Key || self.0.load(Relaxed) {
             return;
         }
         let mut all = flow.registry.all();

@@ -145,7 +145,7 @@ impl Inner {
         let left = || deadline.saturating_sub(started.elapsed());
         // First the token: a source that ends without it is a revoked one, whose queued messages
         // are dropped.
-        self.flow.reading.cancel();
+        self.flow.state.reading.cancel();
         self.broker.stop_reading().await;
         let pool = self.flow.pool.stop(left()).await;
         self.closing.drained.store(true, Relaxed);
@@ -176,7 +176,7 @@ impl Inner {
         } else {
             let ShutdownReport { finished, abandoned, stragglers, broker_error, elapsed, .. } =
                 &report;
-            let (seconds, left) = (elapsed.as_secs_f64(), &self.flow.services.left);
+            let (seconds, left) = (elapsed.as_secs_f64(), &self.flow.state.unfinished);
             let broker_error = broker_error.as_ref().map(|error| display(excerpt::error(error)));
             warn!(finished, abandoned, %left, stragglers, broker_error, seconds, "bus closed with work left for redelivery");
         }

@@ -140,7 +140,7 @@ impl EventBus {
         change: impl Future<Output = Result<T, BusError>> + Send + 'static,
     ) -> Result<T, BusError> {
         let inner = self.open()?;
-        let change = inner.flow.reading.clone().run_until_cancelled_owned(change);
+        let change = inner.flow.state.reading.clone().run_until_cancelled_owned(change);
         inner.tasks.spawn(change).await.ok().flatten().unwrap_or(Err(BusError::Closed))
     }
 

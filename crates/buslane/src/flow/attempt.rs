@@ -1,52 +1,43 @@
-//! What attempts of both kinds share: the policy, the services, and the erased handler.
+//! What attempts of envelopes and of regular messages share: policy, services, erased handler.
 
-use super::{blocked::BlockedKeys, left::Left, suspects::Suspects};
+use super::failing_keys::FailingKeys;
 use crate::{
     Classifier, Retry, Terminal,
     metrics::BusMetrics,
+    state::BusState,
     trace::{self, Tracer},
 };
 use buslane_core::{
-    AttemptSlot, Broker, CatchPanic, ErasedHandler, Handler, HandlerPanicked, Job, JobState, Kind,
-    Message, Outcome, Step, TraceContext, Verdict, judge,
+    AttemptSlot, Broker, ErasedHandler, Handler, Job, Kind, Message, Outcome, Step, TraceContext,
+    Verdict, judge,
 };
-use parking_lot::Mutex;
 use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use thiserror::Error;
 
-/// What attempts need of the bus. Not the bus itself, which owns the handlers: that would be a
-/// cycle.
+/// What attempts need of the bus. A handle of the bus itself would be a cycle: the bus owns the
+/// handlers.
 pub(crate) struct Services {
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) metrics: BusMetrics,
-    pub(crate) suspects: Suspects,
-    /// What this process reads as.
+    pub(crate) metrics: Arc<BusMetrics>,
+    pub(crate) failing_keys: FailingKeys,
+    /// The consumer group of this process.
     pub(crate) group: String,
     /// Set once, if ever.
     pub(crate) tracer: OnceLock<Box<dyn Tracer>>,
-    pub(crate) troubles: Troubles,
-    /// What the shutdown has left.
-    pub(crate) left: Left,
+    pub(crate) state: Arc<BusState>,
 }
 
 impl Services {
-    /// The context that something belongs to that is published now.
+    /// The trace context that a publish belongs to which begins now.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
         self.tracer.get().and_then(|tracer| tracer.current()).or_else(trace::current)
     }
 }
 
-/// What is wrong, for whoever asks for health.
-pub(crate) struct Troubles {
-    pub(crate) blocked: Arc<BlockedKeys>,
-    /// Why a dead letter was not written; none once one was. Of no meaning while no key is blocked.
-    pub(crate) unwritable: Mutex<Option<String>>,
-}
-
-/// How a subscription's messages are tried.
+/// How often, and for how long, a subscription's messages are tried.
 pub(crate) struct Policy {
     pub(crate) retry: Retry,
     pub(crate) terminal: Terminal,
@@ -70,34 +61,31 @@ pub struct HandlerTimedOut(pub Duration);
 const SAMPLE: u64 = 16;
 
 impl<H> Shared<H> {
-    /// Runs the handler once, within its timeout. `offset` decides whether it is measured.
+    /// Runs the handler once. `offset` decides whether the time in it is measured.
     pub(super) async fn judge<M>(&self, message: M, offset: u64) -> Verdict
     where
         H: Handler<M>,
     {
         let started = offset.is_multiple_of(SAMPLE).then(Instant::now);
-        let verdict = match self.policy.timeout {
-            None => judge(&self.handler, message).await,
-            Some(limit) => tokio::time::timeout(limit, judge(&self.handler, message))
-                .await
-                .unwrap_or_else(|_| Verdict::Failed(HandlerTimedOut(limit).into())),
-        };
+        let verdict = run_once(&self.handler, message, self.policy.timeout).await;
         if let Some(started) = started {
             self.services.metrics.processing(started.elapsed());
         }
         verdict
     }
+}
 
-    /// As [`Shared::judge`]; a panic is the error `handler panicked: X`.
-    pub(super) async fn judge_caught<M>(
-        &self,
-        message: M,
-        offset: u64,
-    ) -> Result<Verdict, HandlerPanicked>
-    where
-        H: Handler<M>,
-    {
-        CatchPanic::new(self.judge(message, offset)).await.map_err(HandlerPanicked)
+/// Runs a handler once, within its timeout.
+pub(super) async fn run_once<M, H: Handler<M>>(
+    handler: &H,
+    message: M,
+    timeout: Option<Duration>,
+) -> Verdict {
+    match timeout {
+        None => judge(handler, message).await,
+        Some(limit) => tokio::time::timeout(limit, judge(handler, message))
+            .await
+            .unwrap_or_else(|_| Verdict::Failed(HandlerTimedOut(limit).into())),
     }
 }
 
@@ -112,7 +100,7 @@ impl Erased {
         Arc::new(Self(Arc::new(handler)))
     }
 
-    /// The same handler, counted apart.
+    /// The same handler, with a reference count of its own.
     pub(super) fn for_batch(&self) -> Arc<dyn ErasedHandler> {
         Arc::new(Self(Arc::clone(&self.0)))
     }
@@ -131,16 +119,12 @@ impl ErasedHandler for Erased {
         self.0.ended(job, outcome);
     }
 
-    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
-        self.0.blocked(message, state);
-    }
-
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         self.0.panicked(job, text)
     }
 }
 
-/// Takes the body out of a job's message. What stays says where it came from.
+/// Takes key, headers and body out of a job's message. The place that it came from stays.
 pub(super) fn take_message(job: &mut Job) -> Message {
     let left = &mut job.message;
     Message {

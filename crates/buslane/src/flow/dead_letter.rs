@@ -1,18 +1,15 @@
 //! The record that a message leaves behind when it is given up.
 
-mod room;
-mod write;
+mod size;
 
-pub(super) use write::write;
-
-use super::blocked::Entry;
-use crate::config::DeadLetterFormat;
+use crate::{config::DeadLetterFormat, state::BlockedEntry};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use buslane_core::{Headers, Message, Record, broker::header};
-use room::{Kept, Room};
+use buslane_core::{Broker, Headers, Message, PublishError, Record, Topic, broker::header};
 use serde::Serialize;
+use size::{Kept, SIZES, Size};
 use std::sync::Arc;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tracing::warn;
 
 /// The failures of one message.
 #[derive(Clone)]
@@ -22,8 +19,8 @@ pub(super) struct History {
     pub(super) last_failure: OffsetDateTime,
     /// The last error.
     pub(super) error: String,
-    /// Its entry among the blocked keys, once it is one.
-    pub(super) blocked: Option<Arc<Entry>>,
+    /// The entry of its key among the blocked keys, once the key is blocked.
+    pub(super) blocked: Option<Arc<BlockedEntry>>,
 }
 
 impl History {
@@ -54,7 +51,7 @@ struct Document<'a> {
     truncated: Option<Truncated<'a>>,
 }
 
-/// What the JSON form says beyond its five fields when something was cut.
+/// The further fields of the JSON form of a letter that was cut.
 #[derive(Serialize)]
 struct Truncated<'a> {
     /// As [`header::TRUNCATED`].
@@ -67,24 +64,24 @@ struct Truncated<'a> {
 pub(super) struct Letter<'a> {
     pub(super) message: &'a Message,
     pub(super) history: &'a History,
-    /// Which group gives it up.
+    /// The consumer group that gives it up.
     pub(super) group: &'a str,
     pub(super) format: DeadLetterFormat,
 }
 
 impl Letter<'_> {
-    /// The record of a letter that may be so large, and what was cut for that. The message's key is
-    /// kept, so that dead letters of an aggregate stay in order.
-    fn record(&self, room: &Room) -> (Record, String) {
+    /// The record of a letter of this size, and the parts that were cut for it. It keeps the key of
+    /// the message, so that dead letters of an aggregate stay in order.
+    fn record(&self, size: &Size) -> (Record, String) {
         let (kept, record) = match self.format {
             DeadLetterFormat::Document => {
-                let kept = Kept::without_headers(self.message, &self.history.error, room);
+                let kept = Kept::without_headers(self.message, &self.history.error, size);
                 let record =
                     Record::new(serde_json::to_vec(&self.document(&kept)).unwrap_or_default());
                 (kept, record)
             }
             DeadLetterFormat::Headers => {
-                let kept = Kept::of(self.message, &self.history.error, room);
+                let kept = Kept::of(self.message, &self.history.error, size);
                 let record = Record::new(kept.body.clone()).with_headers(self.headers(&kept));
                 let record = Record { is_null: self.message.is_null, ..record };
                 (kept, record)
@@ -109,8 +106,8 @@ impl Letter<'_> {
         }
     }
 
-    /// The message's own headers, those of an earlier dead letter among them, and behind them those
-    /// of this one.
+    /// The headers of the message, those of an earlier dead letter among them, followed by those of
+    /// this one.
     fn headers(&self, kept: &Kept<'_>) -> Headers {
         let (message, history) = (self.message, self.history);
         let mut headers = Headers::builder();
@@ -130,6 +127,55 @@ impl Letter<'_> {
         }
         headers.build()
     }
+}
+
+/// Publishes the letter in the fullest form that its topic takes.
+///
+/// A repetition of the same letter, whose acknowledgement was lost, counts as written.
+///
+/// # Errors
+/// Why the topic does not take the letter, and whether that passes by itself.
+pub(super) async fn write(
+    broker: &dyn Broker,
+    to: &Topic,
+    letter: &Letter<'_>,
+) -> Result<(), String> {
+    let (mut refused, mut last) = (None, usize::MAX);
+    for size in &SIZES {
+        let (record, cut) = letter.record(size);
+        if record.bytes() >= last {
+            continue;
+        }
+        last = record.bytes();
+        match broker
+            .publish(to, vec![record])
+            .get()
+            .await
+            .pop()
+            .unwrap_or(Err(PublishError::Closed))
+        {
+            Ok(_) => {
+                if let Some(reason) = refused {
+                    log_reduced(letter, to, &cut, &reason);
+                }
+                return Ok(());
+            }
+            Err(error @ PublishError::TooLarge { .. }) => refused = Some(error),
+            Err(error) if error.is_permanent() => {
+                return Err(format!("permanent refusal: {error}"));
+            }
+            Err(error) => return Err(format!("outage: {error}")),
+        }
+    }
+    let reason = refused.unwrap_or(PublishError::Closed);
+    Err(format!("permanent refusal, even of the smallest form: {reason}"))
+}
+
+fn log_reduced(letter: &Letter<'_>, to: &Topic, cut: &str, reason: &PublishError) {
+    let message = letter.message;
+    let (topic, partition, offset) =
+        (message.topic().as_str(), message.partition(), message.offset);
+    warn!(kind = "envelope", topic, partition, offset, dead_letters = %to, cut, %reason, "dead letter reduced");
 }
 
 fn rfc3339(at: OffsetDateTime) -> String {

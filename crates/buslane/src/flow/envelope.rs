@@ -1,20 +1,19 @@
 //! Envelopes: attempts until one succeeds, then the terminal policy.
 //!
-//! A message that failed keeps its place at the head of its lane. What the next attempt has to know
-//! travels in the job's state, so the body is parsed once whatever happens.
+//! An envelope that failed keeps its place at the head of its lane. The next attempt is a value that
+//! knows what the attempts before have found out, so the body is parsed once in any case.
 
 use super::{
     attempt::{Erased, Policy, Services, Shared},
-    blocked::Entry,
     dead_letter::{self, History, Letter},
-    follow::{Follow, Followed},
-    route::{Parsed, aggregate_header},
+    delivery_span::{CarrySpan, DeliverySpan, Traced},
+    route::aggregate_header,
 };
-use crate::{Class, Terminal};
+use crate::{Class, Terminal, state::BlockedEntry};
 use buslane_core::{
-    AttemptSlot, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError,
-    HandlerPanicked, Job, JobState, Kind, Layout, Local, Message, Outcome, Retry as Again, Route,
-    Step, Verdict, broker::header, excerpt,
+    AttemptSlot, CatchPanic, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError,
+    HandlerPanicked, Job, Kind, Layout, Local, Message, NextAttempt, Outcome, ParsedEnvelope,
+    Reattempt, Route, Step, Verdict, broker::header, excerpt,
 };
 use std::{sync::Arc, time::Duration};
 use tracing::{error, warn};
@@ -30,100 +29,20 @@ pub(crate) fn erase_envelopes<H: Handler<Event>>(
 
 struct Envelopes<H>(Arc<Shared<H>>);
 
-/// What an envelope's next attempt has to know.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it lives in a box, and the large variant is the common one"
-)]
-enum State {
-    /// Its body, parsed by routing or an earlier attempt, and the failures so far.
-    Parsed(Parsed, Option<History>),
-    /// It is given up, and its dead letter is still to be written.
-    Dead(History, HandlerError),
-}
-
-/// What a job of envelopes keeps between attempts.
-struct Kept {
-    state: State,
-    /// Put here when the attempt that goes before has ended.
-    followed: Option<Box<Followed>>,
-}
-
-struct Input {
-    message: Message,
-    lane: u64,
-    /// The broker delivers it no more.
-    is_last: bool,
-    /// Boxed, because it is rare and large.
-    state: Option<Box<Kept>>,
-}
-
-/// The state of a job whose body was parsed to route it.
-pub(super) fn parsed_state(parsed: Parsed) -> Box<JobState> {
-    boxed(State::Parsed(parsed, None))
-}
-
-fn boxed(state: State) -> Box<JobState> {
-    Box::new(Box::new(Kept { state, followed: None }))
-}
-
-/// Keeps a delivery that is tried again.
-fn keep(again: &mut Again, followed: Box<Followed>) {
-    if let Some(kept) = again.state.as_mut().and_then(|state| (**state).downcast_mut::<Kept>()) {
-        kept.followed = Some(followed);
-    }
-}
-
 impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
     fn kind(&self) -> Kind {
         Kind::Envelope
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        let mut state = job.state.take().and_then(|state| (*state).downcast::<Kept>().ok());
-        let followed = state.as_mut().and_then(|kept| kept.followed.take());
-        let mut followed = followed.or_else(|| Followed::begin(&self.0.services, &job.message));
-        if let Some(followed) = &mut followed
-            && !matches!(state.as_deref(), Some(Kept { state: State::Dead(..), .. }))
-        {
-            followed.attempt(job.message.attempt);
-        }
-        let input = Input {
-            message: job.message.clone(),
-            lane: job.lane,
-            is_last: job.settlement.is_last(),
-            state,
-        };
-        slot.start(&self.0, (input, followed), |shared, (input, followed)| {
-            Follow::new(followed, keep, attempt(shared, input))
-        });
+        let span = DeliverySpan::begin(&self.0.services, &job.message);
+        let begin = Begin::First(job.parsed.take());
+        start(&self.0, job, slot, begin, span);
     }
 
     fn ended(&self, job: &Job, outcome: &Outcome) {
         if let Outcome::Abandoned = outcome {
-            self.0.services.left.note(&job.message);
-        }
-    }
-
-    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
-        let Some(Kept { state, followed }) =
-            state.as_mut().and_then(|state| (**state).downcast_mut())
-        else {
-            return;
-        };
-        // The line of a dead letter that was not written has been said.
-        let is_said = matches!(state, State::Dead(..));
-        let (State::Parsed(_, Some(history)) | State::Dead(history, _)) = state else { return };
-        let keys = &self.0.services.troubles.blocked;
-        let entry = history.blocked.get_or_insert_with(|| Arc::new(Entry::new(keys)));
-        entry.tell(message, history.attempts, &history.error);
-        if !is_said {
-            let _entered = followed.as_ref().map(|followed| followed.enter());
-            let (topic, partition, offset) =
-                (message.topic().as_str(), message.partition(), message.offset);
-            let (key, attempt, error) =
-                (message.label_excerpt(), history.attempts, excerpt::error(&history.error));
-            error!(kind = "envelope", topic, partition, offset, %key, attempt, %error, "key blocked");
+            self.0.services.state.unfinished.note(&job.message);
         }
     }
 
@@ -139,50 +58,164 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
             panic: Some(text.clone()),
             ..Failure::transient(HandlerPanicked(text).into())
         };
-        failed(&self.0, &place, failure, Layout::read(&message.payload), history)
+        failed(&self.0, &place, failure, Layout::read(&message.payload), history).carry_span(None)
     }
 }
 
-async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input) -> Step {
-    let Input { mut message, lane, is_last, state } = input;
-    let (parsed, history) = match state.map(|kept| kept.state) {
-        None => (Layout::read(&message.payload), None),
-        Some(State::Parsed(parsed, history)) => (parsed, history),
-        Some(State::Dead(history, cause)) => {
-            return Box::pin(bury(&shared, &message, lane, history, cause)).await;
+/// The next attempt of an envelope that failed.
+struct Next<H> {
+    shared: Arc<Shared<H>>,
+    task: Task,
+    history: History,
+    span: Option<Box<DeliverySpan>>,
+}
+
+/// What the next attempt of an envelope does.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives in a box, and the large variant is the common one"
+)]
+enum Task {
+    /// Asks the handler again. The body was parsed before.
+    Handle(ParsedEnvelope),
+    /// Writes the dead letter of an envelope that is given up because of this error.
+    WriteDeadLetter(HandlerError),
+}
+
+impl<H: Handler<Event>> NextAttempt for Next<H> {
+    fn start(mut self: Box<Self>, job: &mut Job, slot: &mut AttemptSlot) {
+        let shared = Arc::clone(&self.shared);
+        let carried = self.span.take();
+        let mut span = carried.or_else(|| DeliverySpan::begin(&shared.services, &job.message));
+        if let (Some(span), Task::Handle(_)) = (&mut span, &self.task) {
+            span.attempt(job.message.attempt);
         }
+        start(&shared, job, slot, Begin::Next(self), span);
+    }
+
+    fn blocked(&mut self, message: &Message) {
+        let (keys, history) = (&self.shared.services.state.blocked, &mut self.history);
+        let entry = history.blocked.get_or_insert_with(|| Arc::new(BlockedEntry::new(keys)));
+        entry.note(message, history.attempts, &history.error);
+        // A dead letter that was not written has had its own line.
+        if let Task::Handle(_) = self.task {
+            let _entered = self.span.as_ref().map(|span| span.enter());
+            let (topic, partition, offset) =
+                (message.topic().as_str(), message.partition(), message.offset);
+            let (key, attempt, error) =
+                (message.label_excerpt(), history.attempts, excerpt::error(&history.error));
+            error!(kind = "envelope", topic, partition, offset, %key, attempt, %error, "key blocked");
+        }
+    }
+}
+
+/// What an attempt begins with. Boxed, because both are rare and large.
+enum Begin<H> {
+    /// The first attempt; the body, where routing has parsed it.
+    First(Option<Box<ParsedEnvelope>>),
+    /// One after a failure.
+    Next(Box<Next<H>>),
+}
+
+struct Input<H> {
+    message: Message,
+    lane: u64,
+    /// Whether the broker delivers the message no more.
+    is_last: bool,
+    begin: Begin<H>,
+}
+
+/// Starts an attempt: in one place, so that all attempts of a subscription share a box of the slot.
+fn start<H: Handler<Event>>(
+    shared: &Arc<Shared<H>>,
+    job: &Job,
+    slot: &mut AttemptSlot,
+    begin: Begin<H>,
+    span: Option<Box<DeliverySpan>>,
+) {
+    let (message, is_last) = (job.message.clone(), job.settlement.is_last());
+    let input = Input { message, lane: job.lane, is_last, begin };
+    slot.start(shared, (input, span), |shared, (input, span)| {
+        Traced::new(span, attempt(shared, input))
+    });
+}
+
+/// What an attempt came to.
+enum Attempted<H> {
+    Done(Outcome),
+    Again(Again<H>),
+}
+
+/// As [`Reattempt`], of an envelope.
+struct Again<H> {
+    delay: Option<Duration>,
+    outcome: Outcome,
+    is_blocked: bool,
+    next: Box<Next<H>>,
+}
+
+impl<H: Handler<Event>> CarrySpan for Attempted<H> {
+    fn carry_span(self, span: Option<Box<DeliverySpan>>) -> Step {
+        match self {
+            Self::Done(outcome) => outcome.carry_span(span),
+            Self::Again(Again { delay, outcome, is_blocked, mut next }) => {
+                next.span = span;
+                let is_retry = matches!(next.task, Task::Handle(_));
+                Step::Again(Box::new(Reattempt {
+                    delay,
+                    is_retry,
+                    outcome,
+                    blocked: is_blocked,
+                    next: Some(next),
+                }))
+            }
+        }
+    }
+}
+
+async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input<H>) -> Attempted<H> {
+    let Input { mut message, lane, is_last, begin } = input;
+    let (parsed, history) = match begin {
+        Begin::First(None) => (Layout::read(&message.payload), None),
+        Begin::First(Some(parsed)) => (*parsed, None),
+        Begin::Next(next) => match next.task {
+            Task::Handle(parsed) => (parsed, Some(next.history)),
+            Task::WriteDeadLetter(cause) => {
+                let written =
+                    publish_dead_letter(shared.shared(), &message, lane, next.history, cause);
+                return Box::pin(written).await;
+            }
+        },
     };
     let place = Place::of(&message, lane, is_last);
     let read = parsed.and_then(|layout| open(&message, layout));
-    let (kept, envelope) = match read {
+    let (layout, envelope) = match read {
         Ok(read) => read,
         Err(error) => {
-            let kept = Err(error.clone());
-            return failed(&shared, &place, Failure::permanent(error.into()), kept, history);
+            let parsed = Err(error.clone());
+            let failure = Failure::permanent(error.into());
+            return failed(shared.shared(), &place, failure, parsed, history);
         }
     };
     message.attempt = history.as_ref().map_or(0, |history| history.attempts) + 1;
-    match shared.judge_caught(Event { envelope, message }, place.offset).await {
+    let judged = CatchPanic::new(shared.judge(Event { envelope, message }, place.offset)).await;
+    let failure = match judged {
         Ok(Verdict::Done) => {
-            shared.services.suspects.clear(lane);
-            Step::Done(Outcome::Ok)
+            shared.services.failing_keys.remove(lane);
+            return Attempted::Done(Outcome::Ok);
         }
         Ok(Verdict::Failed(error)) => {
             let class = (shared.policy.classifier)(&error);
-            failed(&shared, &place, Failure { error, class, panic: None }, Ok(kept), history)
+            Failure { error, class, panic: None }
         }
-        Ok(Verdict::Retry(error)) => {
-            failed(&shared, &place, Failure::transient(error), Ok(kept), history)
+        Ok(Verdict::Retry(error)) => Failure::transient(error),
+        Ok(Verdict::Reject(error)) => Failure::permanent(error),
+        Err(text) => {
+            let error = HandlerPanicked(text.clone()).into();
+            Failure { panic: Some(text), ..Failure::transient(error) }
         }
-        Ok(Verdict::Reject(error)) => {
-            failed(&shared, &place, Failure::permanent(error), Ok(kept), history)
-        }
-        Err(panic) => {
-            let failure =
-                Failure { panic: Some(panic.0.clone()), ..Failure::transient(panic.into()) };
-            failed(&shared, &place, failure, Ok(kept), history)
-        }
-    }
+    };
+    failed(shared.shared(), &place, failure, Ok(layout), history)
 }
 
 fn open(message: &Message, layout: Layout) -> Result<(Layout, Envelope), EnvelopeError> {
@@ -193,14 +226,15 @@ fn open(message: &Message, layout: Layout) -> Result<(Layout, Envelope), Envelop
     same_aggregate(message, &envelope).map(|()| (layout, envelope))
 }
 
-/// What a handler of envelopes gets of a message that was routed.
+/// The event that a handler of envelopes gets for a message that was routed.
 pub(super) fn event_of(message: Message) -> Result<Event, HandlerError> {
     let (_, envelope) = Layout::read(&message.payload).and_then(|layout| open(&message, layout))?;
     Ok(Event { envelope, message })
 }
 
-/// A header that names an aggregate must name that of the body: one that routes would give an
-/// aggregate two lanes. Where an extractor has named the lane, headers are its own affair.
+/// Checks that a header that names an aggregate names that of the body: with a header that routes,
+/// an aggregate would have two lanes otherwise. Where an extractor has named the lane, the headers
+/// are free.
 fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
     let header = match &message.route {
         Route::Header { .. } => message.routing_key(),
@@ -220,12 +254,12 @@ fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), Envelope
     }
 }
 
-/// Where a message stands, for decisions and log lines.
+/// Where a message comes from, for decisions and log lines.
 struct Place {
     lane: u64,
     /// Whether the lane is that of a key, not of this message alone.
     has_key: bool,
-    /// Whether nobody gets it any more if it is not given up here.
+    /// Whether the broker delivers the message no more: it is given up here or lost.
     is_last: bool,
     offset: u64,
     source: Arc<buslane_core::Source>,
@@ -255,14 +289,15 @@ impl Failure {
     }
 }
 
+/// Decides what follows a failed attempt.
 #[cold]
 fn failed<H>(
-    shared: &Shared<H>,
+    shared: &Arc<Shared<H>>,
     place: &Place,
     failure: Failure,
-    parsed: Parsed,
+    parsed: ParsedEnvelope,
     history: Option<History>,
-) -> Step {
+) -> Attempted<H> {
     let Failure { error, class, panic } = failure;
     let history = History::after(history, error.to_string());
     let (services, policy) = (&shared.services, &shared.policy);
@@ -273,55 +308,50 @@ fn failed<H>(
     let shown = excerpt::error(&history.error);
     warn!(kind = "envelope", topic, partition, offset, attempt, panicked, error = %shown, "envelope failed");
 
-    let has_one = place.is_last || services.suspects.contains(place.lane);
+    let has_one = place.is_last || services.failing_keys.contains(place.lane);
     let attempts = if has_one { 1 } else { policy.retry.attempts };
-    let again = |delay, blocked, state| {
-        let outcome = panic
-            .clone()
-            .map_or_else(|| Outcome::Failed(history.error.clone().into()), Outcome::Panicked);
-        let is_retry = matches!(state, State::Parsed(..));
-        Step::Again(Box::new(Again {
-            delay,
-            is_retry,
-            outcome,
-            blocked,
-            state: Some(boxed(state)),
-        }))
-    };
-    if class == Class::Transient && history.attempts < attempts {
+    let (delay, is_blocked, task) = if class == Class::Transient && history.attempts < attempts {
         services.metrics.retry();
         let delay = policy.retry.delay(history.attempts, place.offset);
-        return again(delay, false, State::Parsed(parsed, Some(history.clone())));
-    }
-    match &policy.terminal {
-        Terminal::Block => {
-            services.metrics.retry();
-            again(policy.retry.max, true, State::Parsed(parsed, Some(history.clone())))
-        }
-        Terminal::Skip => {
-            error!(kind = "envelope", topic, partition, offset, attempt, error = %shown, "envelope skipped");
-            services.metrics.skipped();
-            if place.has_key {
-                services.suspects.add(place.lane);
+        (Some(delay), false, Task::Handle(parsed))
+    } else {
+        match &policy.terminal {
+            Terminal::Block => {
+                services.metrics.retry();
+                (Some(policy.retry.max), true, Task::Handle(parsed))
             }
-            Step::Done(panic.map_or(Outcome::Failed(error), Outcome::Panicked))
+            Terminal::Skip => {
+                error!(kind = "envelope", topic, partition, offset, attempt, error = %shown, "envelope skipped");
+                services.metrics.skipped();
+                if place.has_key {
+                    services.failing_keys.add(place.lane);
+                }
+                let outcome = panic.map_or(Outcome::Failed(error), Outcome::Panicked);
+                return Attempted::Done(outcome);
+            }
+            // The letter needs the whole message, which the handler has used up: the worker goes on
+            // at once with the one in the job. A copy for each message would cost those that
+            // succeed.
+            Terminal::DeadLetter { .. } => (None, false, Task::WriteDeadLetter(error)),
         }
-        Terminal::DeadLetter { .. } => {
-            again(Duration::ZERO, false, State::Dead(history.clone(), error))
-        }
-    }
+    };
+    let outcome =
+        panic.map_or_else(|| Outcome::Failed(history.error.clone().into()), Outcome::Panicked);
+    let next = Box::new(Next { shared: Arc::clone(shared), task, history, span: None });
+    Attempted::Again(Again { delay, outcome, is_blocked, next })
 }
 
-/// Writes the dead letter of an envelope that is given up.
-async fn bury<H>(
-    shared: &Shared<H>,
+/// Publishes the dead letter of an envelope that is given up. The key is blocked as long as the
+/// letter can not be written.
+async fn publish_dead_letter<H>(
+    shared: &Arc<Shared<H>>,
     message: &Message,
     lane: u64,
     history: History,
     cause: HandlerError,
-) -> Step {
+) -> Attempted<H> {
     let Terminal::DeadLetter { topic: dead_letters, format } = &shared.policy.terminal else {
-        return Step::Done(Outcome::Failed(cause));
+        return Attempted::Done(Outcome::Failed(cause));
     };
     let (services, attempt) = (&shared.services, history.attempts);
     let (topic, partition, offset) =
@@ -333,25 +363,24 @@ async fn bury<H>(
             let error = excerpt::error(&cause);
             error!(kind = "envelope", topic, partition, offset, %key, attempt, %dead_letters, %error, "dead letter written");
             services.metrics.dead_letter();
-            services.troubles.unwritable.lock().take();
+            services.state.unwritable.lock().take();
             if !matches!(message.route, Route::RoundRobin(_)) {
-                services.suspects.add(lane);
+                services.failing_keys.add(lane);
             }
-            Step::Done(Outcome::Failed(cause))
+            Attempted::Done(Outcome::Failed(cause))
         }
         Err(reason) => {
             let shown = excerpt::error(&reason);
             error!(kind = "envelope", topic, partition, offset, %key, attempt, %dead_letters, reason = %shown, "dead letter not written, key blocked");
-            *services.troubles.unwritable.lock() = Some(format!("{dead_letters}: {reason}"));
-            let outcome = Outcome::Failed(reason.into());
-            let state = Some(boxed(State::Dead(history, cause)));
-            Step::Again(Box::new(Again {
-                delay: shared.policy.retry.max,
-                is_retry: false,
-                outcome,
-                blocked: true,
-                state,
-            }))
+            *services.state.unwritable.lock() = Some(format!("{dead_letters}: {reason}"));
+            let task = Task::WriteDeadLetter(cause);
+            let next = Next { shared: Arc::clone(shared), task, history, span: None };
+            Attempted::Again(Again {
+                delay: Some(shared.policy.retry.max),
+                outcome: Outcome::Failed(reason.into()),
+                is_blocked: true,
+                next: Box::new(next),
+            })
         }
     }
 }

@@ -1,17 +1,23 @@
-//! One task a source: reads it, routes its messages and hands them to the pool.
+//! One task for each source: it reads the source, routes the messages and hands them to the pool.
 //!
-//! Because each source has a task of its own, waiting for room is waiting alone: other sources go
-//! on, and the thread that polls the broker never waits.
+//! Because each source has a task of its own, a source that waits for room holds up no other, nor
+//! the thread that polls the broker.
 
 use super::{
-    Flow, Subscribed,
-    envelope::parsed_state,
-    gate::{Admitted, Gate},
-    route::route,
-    sources::Watched,
-    stalls::Waiting,
+    admission::{Admission, Admitted},
+    attempt::Services,
+    rates::Rates,
+    registry::{Registry, Subscribed},
+    route::{Routing, route},
 };
-use buslane_core::{Delivery, Intake, Job, Outcome, Settlement, Source, SubmitError, room_after};
+use crate::{
+    operations::Operations,
+    rollout::Controller,
+    state::{BusState, SourceState, Waiting},
+};
+use buslane_core::{
+    Delivery, Intake, Job, Outcome, Pool, Settlement, Source, SubmitError, room_after,
+};
 use metrics::Gauge;
 use std::{
     collections::VecDeque,
@@ -19,31 +25,45 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
 };
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{field::display, info, warn};
+
+/// What the pumps of a bus share. Attempts see the [`Services`] alone; health and the background
+/// tasks see the [`BusState`].
+pub(crate) struct Flow {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) routing: Routing,
+    pub(crate) rates: Rates,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) rollout: Arc<Controller>,
+    pub(crate) pool: Arc<dyn Pool>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) state: Arc<BusState>,
+}
 
 /// Messages read at a time.
 const BATCH: usize = 256;
 
-/// Runs until the source is over. What it had queued is dropped then, unless the whole bus is
+/// Runs until the source is over. Its queued messages are dropped then, unless the whole bus is
 /// draining.
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
-    let reading = flow.sources.begin(&source);
+    let reading = flow.state.sources.begin(&source);
     let mut had_one = false;
-    while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.watched, had_one).await
+    while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.state, had_one).await
         && is_looked_at(&flow, &mut *intake).await
     {
-        if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed, &reading.watched).await {
+        if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed, &reading.state).await {
             break;
         }
         had_one = true;
     }
     drop(intake);
-    if !flow.reading.is_cancelled() {
-        // Revoked or unsubscribed: what has not started belongs to somebody else now. What is
-        // queued goes first: once the source has ended, a message that fails makes way for those
-        // behind it. Those that have failed in between wait for a retry, and go now.
+    if !flow.state.reading.is_cancelled() {
+        // Revoked or unsubscribed: messages that have not started belong to another member now.
+        // The queued ones are purged first: once the source has ended, a message that fails makes
+        // way for those behind it. The second purge drops those that failed in between and wait
+        // for a retry.
         flow.pool.purge(&|job| Arc::ptr_eq(&job.message.source, &source));
         source.end();
         flow.pool.purge(&|job| Arc::ptr_eq(&job.message.source, &source));
@@ -51,23 +71,23 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
 }
 
 /// Waits until the topic of the intake has a handler. Its messages are held meanwhile: not read,
-/// not settled. No line says so where it `had_one`: the subscription has ended, and the broker
-/// takes the source back in a moment.
+/// not settled. That is not logged where the topic `had_one`: the subscription has ended, and the
+/// broker takes the source back in a moment.
 async fn handler_of(
     flow: &Flow,
     intake: &mut dyn Intake,
-    watched: &Watched,
+    state: &SourceState,
     had_one: bool,
 ) -> Option<Arc<Subscribed>> {
     let topic = intake.source().topic.clone();
-    watched.waits(false);
+    state.waits(false);
     if let Some(subscribed) = flow.registry.get(&topic) {
         return Some(subscribed);
     }
     if !had_one {
         info!(topic = topic.as_str(), "messages held: no handler");
     }
-    let _held = Held::new(flow, watched);
+    let _held = Held::new(flow, state);
     tokio::select! {
         biased;
         () = poll_fn(|cx| intake.poll_end(cx)) => None,
@@ -87,13 +107,13 @@ async fn is_looked_at(flow: &Flow, intake: &mut dyn Intake) -> bool {
 }
 
 /// Counts a source that waits for its handler.
-struct Held<'a>(&'a Flow, &'a Watched);
+struct Held<'a>(&'a Flow, &'a SourceState);
 
 impl<'a> Held<'a> {
-    fn new(flow: &'a Flow, watched: &'a Watched) -> Self {
+    fn new(flow: &'a Flow, state: &'a SourceState) -> Self {
         flow.services.metrics.held(true);
-        watched.hold(true);
-        Self(flow, watched)
+        state.hold(true);
+        Self(flow, state)
     }
 }
 
@@ -106,7 +126,7 @@ impl Drop for Held<'_> {
 
 /// Why reading for one subscription stops.
 enum Stop {
-    /// The subscription is not there any more. Nothing of it may be handed to the pool after this.
+    /// The subscription has ended. None of its messages may be handed to the pool after this.
     Unsubscribed,
     /// The source is over.
     SourceOver,
@@ -126,15 +146,16 @@ async fn read(
     flow: &Flow,
     intake: &mut dyn Intake,
     subscribed: &Arc<Subscribed>,
-    watched: &Watched,
+    state: &SourceState,
 ) -> Stop {
-    // Dropped last: who waits for the readers knows that nothing is in their hands any more.
+    // Dropped last: when the readers are done, none of them holds a message.
     let _reading = subscribed.readers.token();
     let (mut deliveries, mut jobs) = (Vec::new(), VecDeque::new());
     let mut unsubscribed = pin!(subscribed.gone.cancelled());
-    let mut gate = Gate::default();
+    let rates = [&*subscribed.rate, &flow.rates.bus, &flow.operations.recovery_rate];
+    let mut admission = Admission::new(subscribed.permits.as_ref(), rates);
     loop {
-        watched.waits(true);
+        state.waits(true);
         tokio::select! {
             biased;
             () = &mut unsubscribed => return Stop::Unsubscribed,
@@ -145,10 +166,10 @@ async fn read(
             }
         }
         let count = deliveries.len();
-        watched.took(count as u64);
+        state.took(count as u64);
         flow.services.metrics.consumed(count as u64);
         if subscribed.pause.is_on() {
-            // What was taken meanwhile waits here.
+            // The messages that were read already wait here.
             tokio::select! {
                 biased;
                 stop = stop(intake, unsubscribed.as_mut()) => return stop,
@@ -163,19 +184,15 @@ async fn read(
             }
         }
         while !deliveries.is_empty() {
-            if Gate::is_open(flow, subscribed) {
-                make_jobs(flow, subscribed, deliveries.drain(..), &mut jobs);
+            if admission.is_open() {
+                make_jobs(flow, subscribed, deliveries.drain(..), Vec::new(), &mut jobs);
             } else {
-                let mut admitted: Admitted = tokio::select! {
+                let Admitted { count, permits } = tokio::select! {
                     biased;
                     stop = stop(intake, unsubscribed.as_mut()) => return stop,
-                    admitted = gate.admit(flow, subscribed, deliveries.len()) => admitted,
+                    admitted = admission.admit(deliveries.len()) => admitted,
                 };
-                let held =
-                    deliveries.drain(..admitted.count).map(|Delivery { message, settlement }| {
-                        Delivery { message, settlement: admitted.hold(settlement) }
-                    });
-                make_jobs(flow, subscribed, held, &mut jobs);
+                make_jobs(flow, subscribed, deliveries.drain(..count), permits, &mut jobs);
             }
             if let Err(stop) = submit(flow, intake, unsubscribed.as_mut(), &mut jobs).await {
                 return stop;
@@ -191,19 +208,22 @@ async fn read(
 fn make_jobs(
     flow: &Flow,
     subscribed: &Subscribed,
-    deliveries: impl IntoIterator<Item = Delivery>,
+    deliveries: impl Iterator<Item = Delivery>,
+    mut permits: Vec<OwnedSemaphorePermit>,
     jobs: &mut VecDeque<Job>,
 ) {
     let handler = subscribed.handler.for_batch();
-    jobs.extend(deliveries.into_iter().map(|Delivery { mut message, settlement }| {
-        let (lane, parsed) = route(flow, subscribed, &mut message);
+    let keyed = subscribed.ordered || flow.operations.is_recovering();
+    jobs.extend(deliveries.map(|Delivery { mut message, settlement }| {
+        let (lane, parsed) = route(&flow.routing, subscribed, keyed, &mut message);
         let handler = Arc::clone(&handler);
         let handler = match &subscribed.shadow {
             None => handler,
             Some(shadow) => shadow.begin(&flow.rollout, lane, &message, handler),
         };
         let mut job = Job::new(lane, message, settlement).with_handler(handler);
-        job.state = parsed.map(parsed_state);
+        job.parsed = parsed.map(Box::new);
+        job.permit = permits.pop().map(|permit| Box::new(permit) as Box<dyn Send>);
         job
     }));
 }
@@ -230,7 +250,7 @@ async fn submit(
             Err(error) if error.is_temporary() => {
                 let waiting = Waiting::new(error, jobs.front());
                 match &stalled {
-                    Some(stalled) => Stalled::tell(stalled, waiting),
+                    Some(stalled) => Stalled::note(stalled, waiting),
                     None => stalled = Some(Stalled::new(flow, intake.source(), begun, waiting)),
                 }
             }
@@ -247,7 +267,7 @@ async fn submit(
     Ok(())
 }
 
-/// Counts a source that has waited too long. Not reading it is what tells its broker to stop.
+/// Counts a source that has waited too long. It is not read meanwhile, so its broker stops sending.
 struct Stalled<'a> {
     flow: &'a Flow,
     source: Arc<Source>,
@@ -263,17 +283,17 @@ impl<'a> Stalled<'a> {
         flow.services.metrics.stalled(true);
         let seconds = flow.services.metrics.stall_of(source);
         let stalled = Self { flow, source: Arc::clone(source), since, seconds };
-        stalled.tell(waiting);
+        stalled.note(waiting);
         stalled
     }
 
-    /// Says why, and how long it has waited. Called each time the wait timeout has passed.
-    fn tell(&self, waiting: Waiting) {
-        self.flow.stalls.waits(&self.source, waiting);
+    /// Notes the reason and the time so far. Called each time the wait timeout has passed.
+    fn note(&self, waiting: Waiting) {
+        self.flow.state.stalls.waits(&self.source, waiting);
         self.seconds.set(self.since.elapsed().as_secs_f64());
     }
 
-    /// There was room.
+    /// Logs that there was room.
     fn over(&self) {
         let (topic, partition) = (self.source.topic.as_str(), self.source.partition);
         info!(topic, partition, seconds = self.since.elapsed().as_secs_f64(), "reading goes on");
@@ -284,6 +304,6 @@ impl Drop for Stalled<'_> {
     fn drop(&mut self) {
         self.flow.services.metrics.stalled(false);
         self.seconds.set(0.0);
-        self.flow.stalls.end(&self.source);
+        self.flow.state.stalls.end(&self.source);
     }
 }

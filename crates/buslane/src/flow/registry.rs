@@ -1,13 +1,17 @@
-//! Who handles which topic: a snapshot that readers load without a lock.
+//! The subscriptions by topic: a snapshot that readers load without a lock.
 
-use super::{Erased, Extractor, Shadow, Throttle};
-use crate::{BusError, clock};
+use super::{attempt::Erased, shadow::Shadow};
+use crate::{BusError, clock, health::Pauses, rate_limiter::RateLimiter};
 use arc_swap::ArcSwap;
-use buslane_core::{Kind, Layered, SubscribeOptions, Topic};
+use buslane_core::{Headers, Kind, Layered, SubscribeOptions, Topic};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Instant};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Finds the key of a message in its headers and body; `None` sends it round-robin.
+pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
 
 /// One subscription, as the flow uses it.
 pub(crate) struct Subscribed {
@@ -17,17 +21,17 @@ pub(crate) struct Subscribed {
     /// Runs some of its messages a second time.
     pub(crate) shadow: Option<Shadow>,
     pub(crate) extractor: Option<Extractor>,
-    /// Whether messages of a key keep their order; else they go round-robin.
+    /// Whether messages of a key keep their order; otherwise they go round-robin.
     pub(crate) ordered: bool,
-    /// How much of it is handled.
-    pub(crate) rate: Arc<Throttle>,
-    /// Places of messages that are admitted and have not ended; `None` for any number.
-    pub(crate) places: Option<Arc<Semaphore>>,
+    /// The rate at which its messages are handled.
+    pub(crate) rate: Arc<RateLimiter>,
+    /// One for each message in the pool; `None` without a concurrency limit.
+    pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) options: SubscribeOptions,
     pub(crate) pause: Pause,
     /// Sources that are being read for it.
     pub(crate) readers: TaskTracker,
-    /// Cancelled when it is not the subscription of its topic any more.
+    /// Cancelled when the subscription ends.
     pub(crate) gone: CancellationToken,
 }
 
@@ -41,7 +45,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    /// Pauses, or lets go on. What is paused already keeps its time.
+    /// Pauses or resumes. A pause that is on already keeps its time.
     pub(crate) fn set(&self, is_on: bool) {
         let now = clock::now();
         self.0.send_modify(|since| *since = is_on.then(|| since.unwrap_or(now)));
@@ -55,9 +59,17 @@ impl Pause {
         *self.0.borrow()
     }
 
-    /// Waits until it goes on.
+    /// Waits until the pause is over.
     pub(crate) async fn over(&self) {
         let _ = self.0.subscribe().wait_for(Option::is_none).await;
+    }
+}
+
+/// The topics that are paused, and since when.
+impl Pauses for Registry {
+    fn paused(&self) -> Vec<(Topic, Instant)> {
+        let since = |of: &Arc<Subscribed>| Some((of.topic.clone(), of.pause.since()?));
+        self.all().iter().filter_map(since).collect()
     }
 }
 
@@ -66,8 +78,8 @@ type Snapshot = Layered<Topic, Arc<Subscribed>>;
 /// The subscriptions of a bus.
 pub(crate) struct Registry {
     snapshot: ArcSwap<Snapshot>,
-    /// Those who wait for a topic's handler, told topic by topic: a change wakes nobody else. Also
-    /// the writers' lock.
+    /// The pumps that wait for a handler, by topic: a new subscription wakes only those of its
+    /// topic. The lock is also that of the writers.
     waiting: Mutex<HashMap<Topic, Vec<oneshot::Sender<Arc<Subscribed>>>>>,
 }
 
@@ -80,7 +92,7 @@ impl Registry {
         self.snapshot.load().get(topic).cloned()
     }
 
-    /// All of them.
+    /// All subscriptions.
     pub(crate) fn all(&self) -> Vec<Arc<Subscribed>> {
         self.snapshot.load().iter().map(|(_, subscribed)| Arc::clone(subscribed)).collect()
     }
@@ -99,8 +111,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the subscription of a topic; of this very one when it is given. Returns what was
-    /// removed.
+    /// Removes and returns the subscription of a topic; with `only`, that very subscription alone.
     pub(crate) fn remove(
         &self,
         topic: &Topic,
@@ -130,7 +141,7 @@ impl Registry {
             }
             let (told, coming) = oneshot::channel();
             let waiting = waiting.entry(topic.clone()).or_default();
-            // Sources that have ended do not wait any more.
+            // The pumps of sources that have ended do not wait any more.
             waiting.retain(|waits| !waits.is_closed());
             waiting.push(told);
             coming

@@ -2,10 +2,10 @@
 
 use super::{
     attempt::{Erased, Policy, Services, Shared, take_message},
-    follow::{Follow, Followed},
+    delivery_span::{DeliverySpan, Traced},
 };
 use buslane_core::{
-    AttemptSlot, ErasedHandler, Handler, Job, Kind, Local, Message, Outcome, Step, Verdict, excerpt,
+    AttemptSlot, ErasedHandler, Handler, Job, Kind, Local, Message, Outcome, excerpt,
 };
 use std::sync::Arc;
 use tracing::error;
@@ -21,14 +21,9 @@ pub(crate) fn erase_regular<H: Handler<Message>>(
 
 struct Regular<H>(Arc<Shared<H>>);
 
-async fn attempt<H: Handler<Message>>(shared: Local<Shared<H>>, message: Message) -> Step {
+async fn attempt<H: Handler<Message>>(shared: Local<Shared<H>>, message: Message) -> Outcome {
     let offset = message.offset;
-    Step::Done(match shared.judge(message, offset).await {
-        Verdict::Done => Outcome::Ok,
-        Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error) => {
-            Outcome::Failed(error)
-        }
-    })
+    shared.judge(message, offset).await.into()
 }
 
 impl<H: Handler<Message>> ErasedHandler for Regular<H> {
@@ -37,17 +32,16 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        let followed = Followed::begin(&self.0.services, &job.message);
-        slot.start(&self.0, (take_message(job), followed), |shared, (message, followed)| {
-            // It has a single attempt.
-            Follow::new(followed, |_, _| {}, attempt(shared, message))
+        let span = DeliverySpan::begin(&self.0.services, &job.message);
+        slot.start(&self.0, (take_message(job), span), |shared, (message, span)| {
+            Traced::new(span, attempt(shared, message))
         });
     }
 
     fn ended(&self, job: &Job, outcome: &Outcome) {
         let (error, panicked): (&dyn std::fmt::Display, bool) = match outcome {
             Outcome::Ok => return,
-            Outcome::Abandoned => return self.0.services.left.note(&job.message),
+            Outcome::Abandoned => return self.0.services.state.unfinished.note(&job.message),
             Outcome::Failed(error) => (error, false),
             Outcome::Panicked(text) => (text, true),
         };

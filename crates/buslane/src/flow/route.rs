@@ -1,41 +1,48 @@
 //! Which lane a message belongs to.
 
-use super::{Flow, Subscribed};
+use super::registry::Subscribed;
 use crate::config::LaneScope;
 use buslane_core::{
-    EnvelopeError, Headers, Kind, Layout, Message, Route, Topic, broker::header,
+    EnvelopeError, Headers, Kind, Layout, Message, ParsedEnvelope, Route, Topic, broker::header,
     check_aggregate_id, excerpt, panic_text, stable_hash,
 };
-use bytes::Bytes;
 use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 use tracing::error;
 
-/// Finds the key of a message in its headers and body; `None` sends it round-robin.
-pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
+/// How a bus finds lanes.
+pub(crate) struct Routing {
+    pub(crate) lane_scope: LaneScope,
+    round_robin: AtomicU64,
+}
 
-/// An envelope's body, where routing had to parse it.
-pub(super) type Parsed = Result<Layout, EnvelopeError>;
+impl Routing {
+    pub(crate) const fn new(lane_scope: LaneScope) -> Self {
+        Self { lane_scope, round_robin: AtomicU64::new(0) }
+    }
+}
 
 /// Sets the message's route and returns its lane. An envelope without a header that names its
-/// aggregate is parsed here, which is not the thread that polls the broker, and not again later.
+/// aggregate is parsed here, off the thread that polls the broker, and not again later.
+///
+/// `keyed` tells messages that keep the order of their key from those that go round-robin.
 pub(super) fn route(
-    flow: &Flow,
+    routing: &Routing,
     subscribed: &Subscribed,
+    keyed: bool,
     message: &mut Message,
-) -> (u64, Option<Parsed>) {
+) -> (u64, Option<ParsedEnvelope>) {
     message.kind = subscribed.kind;
-    let keyed = subscribed.ordered || flow.operations.is_recovering();
     let mut parsed = None;
     let found = if keyed { find_key(subscribed, message, &mut parsed) } else { None };
     message.route =
-        found.unwrap_or_else(|| Route::RoundRobin(flow.round_robin.fetch_add(1, Relaxed)));
+        found.unwrap_or_else(|| Route::RoundRobin(routing.round_robin.fetch_add(1, Relaxed)));
     let lane = match (&message.route, message.routing_key()) {
-        (Route::RoundRobin(n), _) => flow.lane_scope.lane(message.topic(), &n.to_le_bytes()),
-        (_, key) => flow.lane_scope.lane(message.topic(), key.unwrap_or_default()),
+        (Route::RoundRobin(n), _) => routing.lane_scope.lane(message.topic(), &n.to_le_bytes()),
+        (_, key) => routing.lane_scope.lane(message.topic(), key.unwrap_or_default()),
     };
     (lane, parsed)
 }
@@ -53,7 +60,7 @@ impl LaneScope {
 fn find_key(
     subscribed: &Subscribed,
     message: &Message,
-    parsed: &mut Option<Parsed>,
+    parsed: &mut Option<ParsedEnvelope>,
 ) -> Option<Route> {
     if let Some(extract) = &subscribed.extractor {
         match catch_unwind(AssertUnwindSafe(|| extract(&message.headers, &message.payload))) {
@@ -79,7 +86,7 @@ fn find_key(
                 .as_ref()
                 .ok()
                 .map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
-            // It is given up in the lane of the aggregate that its body names.
+            // With an invalid header it is given up in the lane of the aggregate that its body names.
             *parsed = Some(header.and(body));
             // A body that cannot be read still keeps its record key's order.
             key.map(|key| Route::Key(Box::new(key))).or_else(|| record_key(message))
@@ -88,11 +95,11 @@ fn find_key(
     }
 }
 
-/// Where the value of the header lies that names an envelope's aggregate: the first there is, in
-/// the order of the spellings.
+/// The range of the header value that names an envelope's aggregate: the first header that there
+/// is, in the order of the spellings.
 ///
 /// # Errors
-/// It holds no aggregate id.
+/// The header holds no aggregate id.
 pub(super) fn aggregate_header(headers: &Headers) -> Result<Option<Range<usize>>, EnvelopeError> {
     let found = spelled(headers).next();
     match found.as_ref().map(|(name, range)| (name, check_aggregate_id(headers.at(range.clone()))))
@@ -113,8 +120,8 @@ fn spelled(headers: &Headers) -> impl Iterator<Item = (&'static str, Range<usize
     spellings.iter().filter_map(|name| Some((*name, headers.find(name)?)))
 }
 
-/// The message goes on with the key that it has without an extractor: the source must not end by
-/// it.
+/// Logs the panic. The message goes on with the key that it has without an extractor: a panic must
+/// not end the source.
 #[cold]
 fn extractor_panicked(message: &Message, panic: &str) {
     let (kind, topic, partition) =

@@ -1,20 +1,17 @@
-//! Shadows: a share of a subscription's messages also runs with a twin of its handler on the other
+//! Shadows: a share of a subscription's messages also runs with a twin of the handler, on the other
 //! kind of pool.
 //!
-//! A shadow is never settled, retried or given up, and nothing waits for it. Its outcome is
-//! compared with that of the handler by whichever of the two ends last.
+//! A shadow is never settled, retried or given up, and nothing waits for it. When both have ended,
+//! the outcomes of handler and twin are compared.
 
 use super::{
-    attempt::{Erased, take_message},
+    attempt::{Erased, run_once, take_message},
     envelope::event_of,
 };
-use crate::{
-    HandlerTimedOut,
-    rollout::{Comparison, Controller, Ended},
-};
+use crate::rollout::{Comparison, Controller, Ended};
 use buslane_core::{
-    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, JobState, Kind,
-    Local, Message, Outcome, Settlement, Source, Step, Verdict, judge,
+    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, Kind, Local,
+    Message, Outcome, Settlement, Source, Step, Verdict,
 };
 use parking_lot::Mutex;
 use std::{
@@ -29,7 +26,7 @@ use std::{
 pub(crate) struct Shadow {
     percent: u8,
     twin: Arc<Erased>,
-    /// Messages so far, those without a shadow too.
+    /// Counts all messages, those without a shadow too.
     messages: AtomicU64,
     comparison: Arc<Comparison>,
 }
@@ -66,8 +63,8 @@ impl Shadow {
         self.percent
     }
 
-    /// Starts the shadow of a message, if it is to have one and there is room. Returns the handler
-    /// to use for the message itself.
+    /// Starts the shadow of a message that is chosen, if there is room. Returns the handler for the
+    /// message itself.
     pub(super) fn begin(
         &self,
         rollout: &Controller,
@@ -91,7 +88,7 @@ impl Shadow {
     }
 }
 
-/// Whether the `n`-th message, from 0, is among `percent` of each hundred: evenly spread.
+/// Whether the `n`-th message, from 0, has a shadow: `percent` of each hundred have, evenly spread.
 const fn is_chosen(n: u64, percent: u8) -> bool {
     let (n, percent) = (n % 100, percent as u64);
     (n + 1) * percent / 100 > n * percent / 100
@@ -100,7 +97,7 @@ const fn is_chosen(n: u64, percent: u8) -> bool {
 /// A message that runs twice.
 ///
 /// # Drop behaviour
-/// When one of the two was dropped before it ended, the message counts as dropped.
+/// The message counts as dropped when one of the two was dropped before it ended.
 struct Pair {
     source: Arc<Source>,
     offset: u64,
@@ -147,7 +144,7 @@ impl Drop for Pair {
     }
 }
 
-/// A handler one outcome of which is noted; everything else is its own affair.
+/// A handler whose outcome is noted for the comparison.
 struct Noted {
     handler: Arc<dyn ErasedHandler>,
     role: Role,
@@ -171,10 +168,6 @@ impl ErasedHandler for Noted {
         self.handler.ended(job, outcome);
     }
 
-    fn blocked(&self, message: &Message, state: &mut Option<Box<JobState>>) {
-        self.handler.blocked(message, state);
-    }
-
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         self.handler.panicked(job, text)
     }
@@ -190,7 +183,7 @@ struct Twin<M, H> {
 struct Erase<T>(Arc<T>);
 
 impl<M: Send + 'static, H: Handler<M>> ErasedHandler for Erase<Twin<M, H>> {
-    /// Also of regular messages: a panic must not cost an actor.
+    /// Envelopes for regular messages too: a panic of the twin must not cost an actor.
     fn kind(&self) -> Kind {
         Kind::Envelope
     }
@@ -203,29 +196,15 @@ impl<M: Send + 'static, H: Handler<M>> ErasedHandler for Erase<Twin<M, H>> {
 }
 
 impl<M: Send + 'static, H: Handler<M>> Twin<M, H> {
-    /// Its only attempt.
+    /// Runs its only attempt.
     async fn run(&self, message: Message) -> Step {
-        let judged = async {
+        let judged = CatchPanic::new(async {
             match (self.read)(message) {
-                Ok(message) => judge(&self.handler, message).await,
+                Ok(message) => run_once(&self.handler, message, self.timeout).await,
                 Err(error) => Verdict::Failed(error),
             }
-        };
-        let within = async {
-            match self.timeout {
-                None => judged.await,
-                Some(limit) => tokio::time::timeout(limit, judged)
-                    .await
-                    .unwrap_or_else(|_| Verdict::Failed(HandlerTimedOut(limit).into())),
-            }
-        };
-        Step::Done(match CatchPanic::new(within).await {
-            Ok(Verdict::Done) => Outcome::Ok,
-            Ok(Verdict::Failed(error) | Verdict::Retry(error) | Verdict::Reject(error)) => {
-                Outcome::Failed(error)
-            }
-            Err(text) => Outcome::Panicked(text),
-        })
+        });
+        Step::Done(judged.await.map_or_else(Outcome::Panicked, Outcome::from))
     }
 }
 

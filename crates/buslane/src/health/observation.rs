@@ -2,7 +2,7 @@
 //! here, and no clock.
 
 use super::Fault;
-use crate::flow::{Blocked, BlockedKey, Waiting};
+use crate::state::{BlockedKey, BlockedSnapshot, Waiting};
 use buslane_core::{PoolStats, RunningJob, SubmitError, Symptom, SymptomKind, Topic};
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ pub(crate) struct Observation {
     /// Topics that are read and have no handler.
     pub(crate) held: Vec<Topic>,
     /// Keys that are blocked.
-    pub(crate) blocked: Blocked,
+    pub(crate) blocked: BlockedSnapshot,
     /// Why the last dead letter was not written.
     pub(crate) unwritable: Option<String>,
     /// Resident memory in bytes, where it is known.

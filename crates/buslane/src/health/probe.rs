@@ -6,9 +6,9 @@
 //! which key leads there. A member that reads none is judged by its publishing alone. Where members
 //! share a source, another one may take a probe; that it is settled is enough.
 
-use super::observation::Probes;
-use crate::{BusError, EventBus, clock::now, config::ProbeConfig, flow::Flow};
-use buslane_core::{Lag, Message, Receipt, Record, Topic};
+use super::{Observed, Watch, observation::Probes};
+use crate::{BusError, EventBus, clock::now, config::ProbeConfig, state::BusState};
+use buslane_core::{Broker, Lag, Message, Receipt, Record, Topic};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
@@ -64,8 +64,8 @@ impl Probe {
     }
 
     /// How they fare.
-    pub(super) fn look(&self, flow: &Flow) -> Probes {
-        self.look_at(!self.own_partitions(flow).is_empty())
+    pub(super) fn look(&self, state: &BusState) -> Probes {
+        self.look_at(!self.own_partitions(state).is_empty())
     }
 
     fn look_at(&self, is_read: bool) -> Probes {
@@ -83,8 +83,8 @@ impl Probe {
     }
 
     /// Partitions of the topic that this member reads.
-    fn own_partitions(&self, flow: &Flow) -> Vec<u32> {
-        let sources = flow.sources.all();
+    fn own_partitions(&self, state: &BusState) -> Vec<u32> {
+        let sources = state.sources.all();
         let own = sources
             .iter()
             .filter(|watched| watched.source.topic == self.topic && !watched.source.has_ended());
@@ -171,29 +171,29 @@ impl Probe {
 impl EventBus {
     /// Reads the topic of the probes, and begins to send them.
     pub(crate) async fn begin_probes(&self, config: ProbeConfig) -> Result<(), BusError> {
-        let Some(probe) = &self.flow().watch.probe else { return Ok(()) };
+        let Some(probe) = &self.watch().probe else { return Ok(()) };
         let into = Arc::clone(probe);
         let handler = move |message: Message| {
             into.came(&message);
             std::future::ready(())
         };
         self.subscription(&probe.topic).messages(handler).await?;
-        self.spawn(probing(self.flow_handle(), Arc::clone(probe), config));
+        self.spawn(probing(Arc::clone(self.watch()), Arc::clone(probe), config));
         Ok(())
     }
 }
 
 /// Sends probes until nothing is read any more.
-async fn probing(flow: Arc<Flow>, probe: Arc<Probe>, config: ProbeConfig) {
+async fn probing(watch: Arc<Watch>, probe: Arc<Probe>, config: ProbeConfig) {
     let mut ticks = interval(config.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let reading = flow.reading.clone();
+    let Observed { broker, state, .. } = &watch.observed;
     let sending = async {
         loop {
             ticks.tick().await;
             for _ in 0..TRIES {
-                let own = probe.own_partitions(&flow);
-                let sent = timeout(config.limit, send(&flow, &probe, &own)).await;
+                let own = probe.own_partitions(state);
+                let sent = timeout(config.limit, send(&**broker, &probe, &own)).await;
                 match sent.ok().flatten() {
                     // On its way to somebody else: another key may lead here.
                     Some(receipt) if !own.is_empty() && !own.contains(&receipt.partition) => {}
@@ -202,12 +202,12 @@ async fn probing(flow: Arc<Flow>, probe: Arc<Probe>, config: ProbeConfig) {
             }
         }
     };
-    reading.run_until_cancelled(sending).await;
+    state.reading.run_until_cancelled(sending).await;
 }
 
-async fn send(flow: &Flow, probe: &Probe, own: &[u32]) -> Option<Receipt> {
+async fn send(broker: &dyn Broker, probe: &Probe, own: &[u32]) -> Option<Receipt> {
     let (record, number, key) = probe.next(own, now());
-    let answers = flow.services.broker.publish(&probe.topic, vec![record]).get().await;
+    let answers = broker.publish(&probe.topic, vec![record]).get().await;
     match answers.into_iter().next()? {
         Ok(receipt) => {
             probe.acknowledged(number, key, receipt.partition);

@@ -1,40 +1,21 @@
 //! The task that looks at the clock and asks the broker whether it is there. It decides nothing:
 //! that is for the judge.
 
+use super::{Observed, Watch};
 use crate::{
     asked::{Asked, answer},
     clock::now,
     config::HealthConfig,
-    flow::Flow,
+    state::TaskGuard,
 };
 use buslane_core::Lag;
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Held by a task that must not end while the bus is open.
-pub(crate) struct Alive(Arc<Flow>);
-
-impl Alive {
-    pub(crate) fn new(flow: &Arc<Flow>) -> Self {
-        Self(Arc::clone(flow))
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        if !self.0.reading.is_cancelled() {
-            self.0.watch.tasks_ended.fetch_add(1, Relaxed);
-        }
-    }
-}
-
 /// Watches over the health of a bus until nothing is read any more.
-pub(crate) async fn watcher(flow: Arc<Flow>, config: HealthConfig) {
-    let _alive = Alive::new(&flow);
-    let (watch, broker) = (&flow.watch, &flow.services.broker);
+pub(crate) async fn watcher(watch: Arc<Watch>, config: HealthConfig) {
+    let Observed { broker, operations, state, .. } = &watch.observed;
+    let _guard = TaskGuard::new(state);
     let mut ticks = interval(config.check_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let pause = config.check_interval.max(config.partition_limit / 2);
@@ -44,7 +25,7 @@ pub(crate) async fn watcher(flow: Arc<Flow>, config: HealthConfig) {
     loop {
         tokio::select! {
             biased;
-            () = flow.reading.cancelled() => break,
+            () = state.reading.cancelled() => break,
             answer = answer(&mut ping) => {
                 ping = None;
                 match answer {
@@ -55,10 +36,10 @@ pub(crate) async fn watcher(flow: Arc<Flow>, config: HealthConfig) {
             answer = answer(&mut lag) => {
                 lag = None;
                 if let Ok(lags) = &answer {
-                    flow.operations.tell_lags(lags);
+                    operations.tell_lags(lags);
                 }
                 // What is not known is neither good nor bad.
-                watch.lags(&flow, &answer.unwrap_or_default(), lag_asked);
+                watch.lags(&answer.unwrap_or_default(), lag_asked);
             }
             _ = ticks.tick() => {
                 let now: Instant = now();
@@ -70,10 +51,10 @@ pub(crate) async fn watcher(flow: Arc<Flow>, config: HealthConfig) {
                 if lag.is_none() && now >= lag_at {
                     (lag_asked, lag_at, lag) = (now, now + pause, Some(broker.lag()));
                 }
-                watch.look(&flow);
+                watch.look();
             }
         }
     }
     // A bus that ends has no faults.
-    watch.look(&flow);
+    watch.look();
 }

@@ -1,14 +1,13 @@
 //! The task that looks at the clock and asks the broker. It decides nothing: that is for the rules.
 
-use super::BusEvent;
+use super::{BusEvent, Operations};
 use crate::{
     asked::{Asked, answer},
     bus::Outgoing,
     clock::now,
-    flow::Flow,
-    health::Alive,
+    state::{BusState, TaskGuard},
 };
-use buslane_core::{Lag, excerpt};
+use buslane_core::{Broker, Lag, excerpt};
 use parking_lot::Mutex;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -33,14 +32,15 @@ pub(crate) type EventCallback = Arc<dyn Fn(&BusEvent) + Send + Sync>;
 
 /// Watches over a bus until nothing is read any more.
 pub(crate) async fn monitor(
-    flow: Arc<Flow>,
+    operations: Arc<Operations>,
+    broker: Arc<dyn Broker>,
+    state: Arc<BusState>,
     outgoing: Arc<Outgoing>,
     interval: Duration,
     mut events: mpsc::Receiver<BusEvent>,
     callbacks: Arc<Mutex<Vec<EventCallback>>>,
 ) {
-    let _alive = Alive::new(&flow);
-    let (operations, broker) = (&flow.operations, &flow.services.broker);
+    let _guard = TaskGuard::new(&state);
     let mut checks = interval_at(Instant::now() + interval, interval);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asking: Asked<'_, Vec<Lag>> = None;
@@ -51,7 +51,7 @@ pub(crate) async fn monitor(
         let patience = operations.arrivals.patience();
         tokio::select! {
             biased;
-            () = flow.reading.cancelled() => break,
+            () = state.reading.cancelled() => break,
             Some(event) = events.recv() => call(&callbacks, &event),
             () = until(ramp) => operations.tick(now()),
             () = operations.retimed.notified() => {}

@@ -2,7 +2,11 @@
 //! guard and plan.
 
 use super::Controller;
-use crate::{clock::now, config::RolloutConfig, flow::Flow, health::Alive};
+use crate::{
+    clock::now,
+    config::RolloutConfig,
+    state::{BusState, TaskGuard},
+};
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -14,18 +18,21 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
 /// Moves the slots of a bus until nothing is read any more.
-pub(crate) async fn mover(flow: Arc<Flow>, config: RolloutConfig) {
-    let _alive = Alive::new(&flow);
-    let controller = &flow.rollout;
+pub(crate) async fn mover(
+    controller: Arc<Controller>,
+    state: Arc<BusState>,
+    config: RolloutConfig,
+) {
+    let _guard = TaskGuard::new(&state);
     let mut looks = interval(config.check_interval);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut journey = Journey::default();
     loop {
         tokio::select! {
             biased;
-            () = flow.reading.cancelled() => break,
+            () = state.reading.cancelled() => break,
             () = controller.aimed.notified() => journey.next = Some(now()),
-            () = until(journey.next) => journey.step(controller, config.move_deadline),
+            () = until(journey.next) => journey.step(&controller, config.move_deadline),
             () = until(journey.retry) => {
                 journey.retry = None;
                 controller.retry_stuck();

@@ -25,7 +25,7 @@ impl EventBus {
             return Ok(false);
         }
         let mut hangups = signal(SignalKind::hangup())?;
-        let (reading, inner) = (self.0.flow.reading.clone(), Arc::downgrade(&self.0));
+        let (reading, inner) = (self.0.flow.state.reading.clone(), Arc::downgrade(&self.0));
         self.spawn(async move {
             while let Some(Some(())) = reading.run_until_cancelled(hangups.recv()).await {
                 // Reading a file may block.

@@ -1,8 +1,8 @@
 //! Simulated days, and every fault on its own. No clock runs here.
 
 use super::*;
-use crate::flow::Waiting;
 use crate::health::observation::{Behind, Probes, Running, Stall};
+use crate::state::Waiting;
 use buslane_core::{RunningJob, SubmitError, Symptom, SymptomKind, Topic};
 use proptest::prelude::*;
 

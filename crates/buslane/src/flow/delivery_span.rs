@@ -1,10 +1,10 @@
-//! A delivery as traces see it: its span, and the context that its handler publishes in.
+//! The span of a delivery, and the trace context that its handler publishes in.
 //!
-//! A delivery that nobody follows costs a look at its headers and at two flags.
+//! A delivery without either costs a look at its headers and at two flags.
 
-use super::Services;
+use super::attempt::Services;
 use crate::trace::within;
-use buslane_core::{Backend, Message, Outcome, Retry, Step, TraceContext, broker::header, excerpt};
+use buslane_core::{Backend, Message, Outcome, Step, TraceContext, broker::header, excerpt};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
@@ -21,23 +21,23 @@ use tracing::{
 /// What filters call the spans of deliveries.
 const TARGET: &str = "buslane::delivery";
 
-/// A delivery that is followed, from its first attempt to its end.
-pub(super) struct Followed {
+/// The span of a delivery, from its first attempt to its end.
+pub(super) struct DeliverySpan {
     span: Span,
     context: Option<TraceContext>,
-    /// Its last attempt so far. Recorded at the end: a value that is recorded again is one more in
-    /// the line of some subscribers.
+    /// The last attempt so far. Recorded at the end: some subscribers show each recorded value of a
+    /// field, not the last one.
     attempt: u32,
-    /// What it came to, if it ends now.
+    /// What the delivery came to, if it ends now.
     outcome: &'static str,
 }
 
-impl Followed {
-    /// `None` when nobody listens and the message belongs to no trace.
+impl DeliverySpan {
+    /// `None` when no subscriber wants the span and the message belongs to no trace.
     pub(super) fn begin(services: &Services, message: &Message) -> Option<Box<Self>> {
         let context = TraceContext::of(&message.headers);
-        let is_seen = span_enabled!(target: TARGET, Level::INFO);
-        (is_seen || context.is_some()).then(|| Box::new(Self::new(services, message, context)))
+        let is_wanted = span_enabled!(target: TARGET, Level::INFO);
+        (is_wanted || context.is_some()).then(|| Box::new(Self::new(services, message, context)))
     }
 
     #[cold]
@@ -49,19 +49,30 @@ impl Followed {
         Self { span, context, attempt: message.attempt, outcome: "abandoned" }
     }
 
-    /// Which attempt comes now.
+    /// Sets the number of the attempt that starts.
     pub(super) const fn attempt(&mut self, attempt: u32) {
         self.attempt = attempt;
     }
 
-    /// Enters its span between two attempts.
+    /// Enters the span between two attempts.
     pub(super) fn enter(&self) -> Entered<'_> {
         self.span.enter()
     }
 
-    /// Goes on with its attempt.
+    /// Closes the span of a delivery that has ended.
+    #[cold]
+    pub(super) fn close(mut self: Box<Self>, outcome: &Outcome) {
+        self.outcome = match outcome {
+            Outcome::Ok => "ok",
+            Outcome::Failed(_) => "failed",
+            Outcome::Panicked(_) => "panicked",
+            Outcome::Abandoned => "abandoned",
+        };
+    }
+
+    /// Runs a part of an attempt in the span and the trace context.
     fn run<T>(&mut self, run: impl FnOnce() -> T) -> T {
-        /// Tells a panic from a future that is dropped.
+        /// Tells a panic from a future that is dropped between two polls.
         struct Running<'a>(&'a mut &'static str);
         impl Drop for Running<'_> {
             fn drop(&mut self) {
@@ -79,7 +90,7 @@ impl Followed {
     }
 }
 
-impl Drop for Followed {
+impl Drop for DeliverySpan {
     fn drop(&mut self) {
         self.span.record("buslane.attempt", self.attempt);
         self.span.record("buslane.outcome", self.outcome);
@@ -90,8 +101,8 @@ impl Drop for Followed {
     }
 }
 
-/// The span of a delivery, with the fields of OpenTelemetry's conventions for messaging. It is a
-/// root: what a worker did before has nothing to do with it.
+/// A span with the fields of OpenTelemetry's conventions for messaging. It is a root: whatever the
+/// worker did before has nothing to do with the delivery.
 fn span_of(services: &Services, message: &Message, producer: Option<&TraceContext>) -> Span {
     if !span_enabled!(target: TARGET, Level::INFO) {
         return Span::none();
@@ -126,50 +137,46 @@ fn span_of(services: &Services, message: &Message, producer: Option<&TraceContex
     )
 }
 
-/// Where a delivery that is tried again is kept until then.
-pub(super) type Keep = fn(&mut Retry, Box<Followed>);
+/// What an attempt came to, before it is known what becomes of the delivery's span.
+pub(super) trait CarrySpan {
+    /// Closes the span with the delivery, or carries it to the next attempt.
+    fn carry_span(self, span: Option<Box<DeliverySpan>>) -> Step;
+}
+
+/// The outcome of a delivery that has a single attempt.
+impl CarrySpan for Outcome {
+    fn carry_span(self, span: Option<Box<DeliverySpan>>) -> Step {
+        if let Some(span) = span {
+            span.close(&self);
+        }
+        Step::Done(self)
+    }
+}
 
 pin_project! {
-    /// An attempt of a delivery that may be followed.
-    pub(super) struct Follow<F> {
-        followed: Option<Box<Followed>>,
-        keep: Keep,
+    /// An attempt of a delivery that may have a span.
+    pub(super) struct Traced<F> {
+        span: Option<Box<DeliverySpan>>,
         #[pin]
         attempt: F,
     }
 }
 
-impl<F> Follow<F> {
-    pub(super) const fn new(followed: Option<Box<Followed>>, keep: Keep, attempt: F) -> Self {
-        Self { followed, keep, attempt }
+impl<F> Traced<F> {
+    pub(super) const fn new(span: Option<Box<DeliverySpan>>, attempt: F) -> Self {
+        Self { span, attempt }
     }
 }
 
-impl<F: Future<Output = Step>> Future for Follow<F> {
+impl<F: Future<Output: CarrySpan>> Future for Traced<F> {
     type Output = Step;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step> {
         let this = self.project();
-        let Some(followed) = this.followed else { return this.attempt.poll(cx) };
-        let mut step = std::task::ready!(followed.run(|| this.attempt.poll(cx)));
-        if let Some(followed) = this.followed.take() {
-            end(&mut step, followed, *this.keep);
-        }
-        Poll::Ready(step)
-    }
-}
-
-#[cold]
-fn end(step: &mut Step, mut followed: Box<Followed>, keep: Keep) {
-    match step {
-        Step::Again(retry) => keep(retry, followed),
-        Step::Done(outcome) => {
-            followed.outcome = match outcome {
-                Outcome::Ok => "ok",
-                Outcome::Failed(_) => "failed",
-                Outcome::Panicked(_) => "panicked",
-                Outcome::Abandoned => "abandoned",
-            };
-        }
+        let attempted = match this.span {
+            None => this.attempt.poll(cx),
+            Some(span) => span.run(|| this.attempt.poll(cx)),
+        };
+        attempted.map(|attempted| attempted.carry_span(this.span.take()))
     }
 }

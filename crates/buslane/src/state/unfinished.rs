@@ -1,5 +1,5 @@
-//! What a shutdown leaves for redelivery, for its log line: the first keys by name. How many
-//! messages it is, the report says.
+//! The keys whose messages a shutdown leaves for redelivery: the first of them by name, for its log
+//! line. The report of the shutdown counts the messages.
 
 use buslane_core::Message;
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ const LIMIT: usize = 10;
 
 /// Filled while the pool stops.
 #[derive(Default)]
-pub(crate) struct Left(Mutex<Named>);
+pub(crate) struct UnfinishedKeys(Mutex<Named>);
 
 #[derive(Default)]
 struct Named {
@@ -18,9 +18,9 @@ struct Named {
     are_more: bool,
 }
 
-impl Left {
-    /// A message is left.
-    pub(super) fn note(&self, message: &Message) {
+impl UnfinishedKeys {
+    /// Notes the key of a message that is left.
+    pub(crate) fn note(&self, message: &Message) {
         let mut named = self.0.lock();
         if named.are_more {
             return;
@@ -35,7 +35,7 @@ impl Left {
     }
 }
 
-impl fmt::Display for Left {
+impl fmt::Display for UnfinishedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = self.0.lock();
         f.write_str(&named.keys.join(", "))?;
@@ -50,16 +50,16 @@ mod tests {
 
     #[test]
     fn b9_what_is_left_is_named_up_to_a_number() {
-        let left = Left::default();
+        let unfinished = UnfinishedKeys::default();
         let note = |n| {
-            left.note(&Message {
+            unfinished.note(&Message {
                 route: Route::RoundRobin(n),
                 ..Message::new(Topic::new("a").unwrap(), "x")
             })
         };
         (0..2).chain(0..2).for_each(note);
-        assert_eq!(left.to_string(), "a/0 key rr-0, a/0 key rr-1");
+        assert_eq!(unfinished.to_string(), "a/0 key rr-0, a/0 key rr-1");
         (0..=LIMIT as u64).for_each(note);
-        assert!(left.to_string().ends_with("a/0 key rr-9 and more"), "{left}");
+        assert!(unfinished.to_string().ends_with("a/0 key rr-9 and more"), "{unfinished}");
     }
 }

@@ -1,12 +1,12 @@
-//! A rate that holds for everybody who shares it, and may be changed while they wait for it.
+//! A rate limit that several callers share, and that may change while they wait.
 //!
-//! Those who wait get their turn in the order in which they came, so that one caller's publishes
-//! keep theirs.
+//! Callers that wait go on in the order in which they came, so that the publishes of one caller keep
+//! theirs.
 
 use crate::config::RateLimit;
 use arc_swap::ArcSwapOption;
 use governor::{
-    Quota, RateLimiter,
+    Quota, RateLimiter as TokenBucket,
     clock::Clock,
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
@@ -20,17 +20,17 @@ use tokio::{
 };
 
 /// A rate limit, or none.
-pub(crate) struct Throttle {
+pub(crate) struct RateLimiter {
     limiter: ArcSwapOption<Limiter>,
     changed: Notify,
-    /// Times that somebody had to wait.
+    /// Calls that had to wait.
     waits: Counter,
 }
 
 struct Limiter {
     limit: RateLimit,
-    bucket: RateLimiter<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Instant>>,
-    turn: Arc<Mutex<()>>,
+    bucket: TokenBucket<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Instant>>,
+    queue: Arc<Mutex<()>>,
 }
 
 /// The clock that the runtime sleeps by, so that a test can pause it.
@@ -45,23 +45,26 @@ impl Clock for RuntimeClock {
     }
 }
 
-/// What a throttle lets through.
+/// The first place in the queue of a rate limit: the next caller waits until it is dropped.
+pub(crate) type FairGuard = OwnedMutexGuard<()>;
+
+/// What a rate limit lets through.
 pub(crate) struct Passed {
     /// Messages that may go now.
     pub(crate) count: usize,
-    /// Whoever waits behind waits until this is dropped; `None` where there is no limit.
-    pub(crate) turn: Option<OwnedMutexGuard<()>>,
+    /// `None` where there is no limit.
+    pub(crate) guard: Option<FairGuard>,
 }
 
-impl Throttle {
+impl RateLimiter {
     /// The limit has been checked: a bucket without room would let nothing through.
     pub(crate) fn new(limit: Option<RateLimit>, waits: Counter) -> Self {
         let limiter = limit.and_then(Limiter::new);
         Self { limiter: ArcSwapOption::new(limiter), changed: Notify::new(), waits }
     }
 
-    /// Replaces the limit; who waits for the old one asks the new one. Nothing changes where it is
-    /// the same.
+    /// Replaces the limit; callers that wait for the old one go on by the new one. The same limit
+    /// changes nothing.
     pub(crate) fn set(&self, limit: Option<RateLimit>) {
         if self.limit() != limit {
             self.limiter.store(limit.and_then(Limiter::new));
@@ -80,7 +83,7 @@ impl Throttle {
     /// Waits until `least` messages may go, and lets as many through as may then, `most` at most.
     ///
     /// # Cancel safety
-    /// What a cancelled wait was granted is lost for the others, until time has brought it back.
+    /// A cancelled wait loses what it was granted: the others get it when time has brought it back.
     pub(crate) async fn pass(&self, least: usize, most: usize) -> Passed {
         let (mut count, mut has_waited) = (0, false);
         loop {
@@ -88,17 +91,17 @@ impl Throttle {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             let Some(limiter) = self.limiter.load_full() else {
-                return Passed { count: most, turn: None };
+                return Passed { count: most, guard: None };
             };
-            let turn = select! {
+            let guard = select! {
                 biased;
-                turn = Arc::clone(&limiter.turn).lock_owned() => turn,
+                guard = Arc::clone(&limiter.queue).lock_owned() => guard,
                 () = &mut changed => continue,
             };
             loop {
                 let early = loop {
                     if count == most {
-                        return Passed { count, turn: Some(turn) };
+                        return Passed { count, guard: Some(guard) };
                     }
                     match limiter.bucket.check() {
                         Ok(()) => count += 1,
@@ -106,7 +109,7 @@ impl Throttle {
                     }
                 };
                 if count >= least {
-                    return Passed { count, turn: Some(turn) };
+                    return Passed { count, guard: Some(guard) };
                 }
                 if !std::mem::replace(&mut has_waited, true) {
                     self.waits.increment(1);
@@ -125,8 +128,8 @@ impl Limiter {
     fn new(limit: RateLimit) -> Option<Arc<Self>> {
         let (rate, burst) = (NonZeroU32::new(limit.per_second)?, NonZeroU32::new(limit.burst)?);
         let quota = Quota::per_second(rate).allow_burst(burst);
-        let bucket = RateLimiter::direct_with_clock(quota, RuntimeClock);
-        Some(Arc::new(Self { limit, bucket, turn: Arc::default() }))
+        let bucket = TokenBucket::direct_with_clock(quota, RuntimeClock);
+        Some(Arc::new(Self { limit, bucket, queue: Arc::default() }))
     }
 }
 
@@ -135,11 +138,11 @@ mod tests {
     use super::*;
     use std::{future::Future, time::Duration};
 
-    fn throttle(per_second: u32, burst: u32) -> Arc<Throttle> {
-        Arc::new(Throttle::new(Some(RateLimit::new(per_second, burst)), Counter::noop()))
+    fn limiter(per_second: u32, burst: u32) -> Arc<RateLimiter> {
+        Arc::new(RateLimiter::new(Some(RateLimit::new(per_second, burst)), Counter::noop()))
     }
 
-    /// Runs on paused time; how long it took.
+    /// Runs on paused time, and returns how long it took.
     fn timed<F: Future<Output = ()>>(run: impl FnOnce() -> F) -> Duration {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -160,7 +163,7 @@ mod tests {
         {
             let took = timed(|| async move {
                 assert_eq!(
-                    throttle(per_second, burst).pass(messages, messages).await.count,
+                    limiter(per_second, burst).pass(messages, messages).await.count,
                     messages
                 );
             });
@@ -176,31 +179,31 @@ mod tests {
     #[test]
     fn b8_without_a_limit_everything_goes_and_with_one_as_much_as_may() {
         timed(|| async {
-            let throttle = throttle(10, 5);
-            assert_eq!(throttle.pass(1, 3).await.count, 3);
-            assert_eq!(throttle.pass(1, 100).await.count, 2);
-            assert_eq!(throttle.pass(1, 100).await.count, 1, "after a wait");
-            throttle.set(None);
-            let Passed { count, turn } = throttle.pass(1, 100).await;
-            assert!((count, turn.is_none()) == (100, true) && !throttle.is_on());
+            let limiter = limiter(10, 5);
+            assert_eq!(limiter.pass(1, 3).await.count, 3);
+            assert_eq!(limiter.pass(1, 100).await.count, 2);
+            assert_eq!(limiter.pass(1, 100).await.count, 1, "after a wait");
+            limiter.set(None);
+            let Passed { count, guard } = limiter.pass(1, 100).await;
+            assert!((count, guard.is_none()) == (100, true) && !limiter.is_on());
         });
     }
 
     #[test]
     fn b8_a_change_counts_for_those_who_wait() {
         let took = timed(|| async {
-            let throttle = throttle(1, 1);
-            throttle.pass(1, 1).await;
+            let limiter = limiter(1, 1);
+            limiter.pass(1, 1).await;
             let first = tokio::spawn({
-                let throttle = Arc::clone(&throttle);
-                async move { throttle.pass(1_000, 1_000).await.count }
+                let limiter = Arc::clone(&limiter);
+                async move { limiter.pass(1_000, 1_000).await.count }
             });
             let second = tokio::spawn({
-                let throttle = Arc::clone(&throttle);
-                async move { throttle.pass(1_000, 1_000).await.count }
+                let limiter = Arc::clone(&limiter);
+                async move { limiter.pass(1_000, 1_000).await.count }
             });
             sleep(Duration::from_millis(1)).await;
-            throttle.set(Some(RateLimit::new(1_000_000, 1_000_000)));
+            limiter.set(Some(RateLimit::new(1_000_000, 1_000_000)));
             assert_eq!((first.await.unwrap(), second.await.unwrap()), (1_000, 1_000));
         });
         assert!(took < Duration::from_millis(10), "{took:?}");
@@ -209,13 +212,13 @@ mod tests {
     #[test]
     fn b8_who_came_first_goes_first_however_much_it_is() {
         timed(|| async {
-            let throttle = throttle(1_000, 10);
+            let limiter = limiter(1_000, 10);
             let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
             let mut waiting = Vec::new();
             for (number, messages) in [50, 1, 30, 1].into_iter().enumerate() {
-                let (throttle, order) = (Arc::clone(&throttle), Arc::clone(&order));
+                let (limiter, order) = (Arc::clone(&limiter), Arc::clone(&order));
                 waiting.push(tokio::spawn(async move {
-                    let passed = throttle.pass(messages, messages).await;
+                    let passed = limiter.pass(messages, messages).await;
                     order.lock().push(number);
                     drop(passed);
                 }));
@@ -234,10 +237,10 @@ mod tests {
         let waits = metrics::with_local_recorder(&recorder, || metrics::counter!("waits"));
         let page = recorder.handle();
         timed(|| async move {
-            let throttle = Throttle::new(Some(RateLimit::new(10, 5)), waits);
-            throttle.pass(5, 5).await;
-            throttle.pass(3, 3).await;
-            throttle.pass(1, 1).await;
+            let limiter = RateLimiter::new(Some(RateLimit::new(10, 5)), waits);
+            limiter.pass(5, 5).await;
+            limiter.pass(3, 3).await;
+            limiter.pass(1, 1).await;
         });
         assert!(page.render().contains("waits 2"), "{}", page.render());
     }

@@ -1,7 +1,7 @@
 //! Keys whose last message was given up.
 //!
-//! Their next messages get a single attempt each until one succeeds, so that a poisoned key cannot
-//! pile up behind the full backoff of every message.
+//! Each of their next messages gets a single attempt until one succeeds, so that the messages of a
+//! poisoned key do not pile up behind the full backoff of each.
 
 use parking_lot::Mutex;
 use std::{
@@ -12,9 +12,9 @@ use std::{
 /// Keys remembered; the oldest is forgotten first, and gets full retries again.
 const LIMIT: usize = 10_000;
 
-/// The suspect lanes of a bus.
+/// The lanes of these keys, of one bus.
 #[derive(Default)]
-pub(crate) struct Suspects {
+pub(crate) struct FailingKeys {
     /// Size of the set, read by every success: mostly 0, and then nothing else is looked at.
     len: AtomicUsize,
     lanes: Mutex<Lanes>,
@@ -26,7 +26,7 @@ struct Lanes {
     age: VecDeque<u64>,
 }
 
-impl Suspects {
+impl FailingKeys {
     pub(crate) fn contains(&self, lane: u64) -> bool {
         self.len.load(Relaxed) > 0 && self.lanes.lock().set.contains(&lane)
     }
@@ -44,7 +44,7 @@ impl Suspects {
         self.len.store(lanes.set.len(), Relaxed);
     }
 
-    pub(crate) fn clear(&self, lane: u64) {
+    pub(crate) fn remove(&self, lane: u64) {
         if self.len.load(Relaxed) == 0 {
             return;
         }
@@ -61,17 +61,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d4_suspects_are_bounded_and_the_oldest_goes_first() {
-        let suspects = Suspects::default();
-        assert!(!suspects.contains(1));
+    fn d4_failing_keys_are_bounded_and_the_oldest_goes_first() {
+        let keys = FailingKeys::default();
+        assert!(!keys.contains(1));
         for lane in 0..=LIMIT as u64 {
-            suspects.add(lane);
-            suspects.add(lane);
+            keys.add(lane);
+            keys.add(lane);
         }
-        assert!(!suspects.contains(0));
-        assert!(suspects.contains(1) && suspects.contains(LIMIT as u64));
-        suspects.clear(1);
-        suspects.clear(1);
-        assert!(!suspects.contains(1));
+        assert!(!keys.contains(0));
+        assert!(keys.contains(1) && keys.contains(LIMIT as u64));
+        keys.remove(1);
+        keys.remove(1);
+        assert!(!keys.contains(1));
     }
 }

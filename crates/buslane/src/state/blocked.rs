@@ -1,9 +1,8 @@
-//! The keys that are blocked, by name: a bounded list. Not their messages: those wait in their
-//! lanes.
+//! The blocked keys: a bounded list of names. Their messages wait in their lanes.
 //!
-//! An entry belongs to the first message of its key and goes with it: when it is handled or given
-//! up, when its partition or its subscription goes, when the bus ends. A message that changes pools
-//! takes its entry along.
+//! An entry belongs to the first message of its key and ends with it: when the message is handled
+//! or given up, when its partition or its subscription ends, or the bus. A message that changes
+//! pools keeps its entry.
 
 use buslane_core::{Message, Source, Topic, excerpt};
 use metrics::Gauge;
@@ -11,7 +10,7 @@ use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use time::OffsetDateTime;
 
-/// Entries with a name. What is blocked beyond them is counted.
+/// Entries with a name; further blocked keys are only counted.
 const LIMIT: usize = 1_000;
 
 /// A key that is out of attempts: its first message is tried again at the longest backoff, and the
@@ -35,7 +34,7 @@ pub struct BlockedKey {
     pub error: String,
 }
 
-/// Those of a bus.
+/// The blocked keys of a bus.
 pub(crate) struct BlockedKeys {
     table: Mutex<Table>,
     gauge: Gauge,
@@ -46,7 +45,7 @@ struct Table {
     /// By the order in which they became blocked.
     named: BTreeMap<u64, Known>,
     next: u64,
-    /// All of them, those without a name too.
+    /// All blocked keys, those without a name too.
     count: usize,
 }
 
@@ -60,12 +59,12 @@ struct Known {
     error: String,
 }
 
-/// What is known of the blocked keys of a bus.
+/// The blocked keys of a bus at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Snapshot {
-    /// Those blocked longest, in that order, with the time of it.
+pub(crate) struct BlockedSnapshot {
+    /// Those blocked longest, in that order, with the time when each became blocked.
     pub(crate) named: Vec<(BlockedKey, Instant)>,
-    /// All of them.
+    /// All blocked keys.
     pub(crate) count: usize,
 }
 
@@ -74,20 +73,20 @@ impl BlockedKeys {
         Arc::new(Self { table: Mutex::default(), gauge })
     }
 
-    /// How many there are, and up to `most` of them by name.
-    pub(crate) fn look(&self, most: usize) -> Snapshot {
+    /// The number of blocked keys, and up to `most` of them by name.
+    pub(crate) fn snapshot(&self, most: usize) -> BlockedSnapshot {
         let table = self.table.lock();
         let named =
             table.named.values().take(most).map(|known| (known.blocked(), known.began)).collect();
-        Snapshot { named, count: table.count }
+        BlockedSnapshot { named, count: table.count }
     }
 
-    /// All that have a name.
+    /// All blocked keys that have a name.
     pub(crate) fn all(&self) -> Vec<BlockedKey> {
         self.table.lock().named.values().map(Known::blocked).collect()
     }
 
-    /// How many there are.
+    /// The number of blocked keys.
     pub(crate) fn count(&self) -> usize {
         self.table.lock().count
     }
@@ -111,16 +110,16 @@ impl Known {
 ///
 /// # Drop behaviour
 /// The key is not blocked any more.
-pub(super) struct Entry {
+pub(crate) struct BlockedEntry {
     keys: Arc<BlockedKeys>,
     number: u64,
     since: OffsetDateTime,
     began: Instant,
 }
 
-impl Entry {
-    /// The key of this message is blocked from now on.
-    pub(super) fn new(keys: &Arc<BlockedKeys>) -> Self {
+impl BlockedEntry {
+    /// Counts one more blocked key, until the entry is dropped.
+    pub(crate) fn new(keys: &Arc<BlockedKeys>) -> Self {
         let number = {
             let mut table = keys.table.lock();
             table.count += 1;
@@ -136,8 +135,8 @@ impl Entry {
         }
     }
 
-    /// Tells of its last attempt. An entry gets its name here, as soon as there is room for one.
-    pub(super) fn tell(&self, message: &Message, attempts: u32, error: &str) {
+    /// Notes the last attempt. The entry gets its name here, as soon as the list has room for it.
+    pub(crate) fn note(&self, message: &Message, attempts: u32, error: &str) {
         let error = excerpt::error(error).to_string();
         let mut table = self.keys.table.lock();
         if let Some(known) = table.named.get_mut(&self.number) {
@@ -157,7 +156,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for BlockedEntry {
     fn drop(&mut self) {
         {
             let mut table = self.keys.table.lock();
@@ -181,13 +180,13 @@ mod tests {
         let keys = BlockedKeys::new(Gauge::noop());
         let mut entries: Vec<_> = (0..LIMIT as u64 + 2)
             .map(|offset| {
-                let entry = Entry::new(&keys);
-                entry.tell(&message(offset), 5, "no\nERROR forged");
+                let entry = BlockedEntry::new(&keys);
+                entry.note(&message(offset), 5, "no\nERROR forged");
                 (entry, offset)
             })
             .collect();
         assert_eq!((keys.count(), keys.all().len()), (LIMIT + 2, LIMIT));
-        let first = keys.look(1);
+        let first = keys.snapshot(1);
         assert_eq!((first.named.len(), first.count), (1, LIMIT + 2));
         assert_eq!((first.named[0].0.offset, &*first.named[0].0.error), (0, "no\\nERROR forged"));
 
@@ -195,15 +194,15 @@ mod tests {
         // of the beginning.
         entries.remove(0);
         let (last, offset) = entries.last().unwrap();
-        last.tell(&message(*offset), 6, "no");
+        last.note(&message(*offset), 6, "no");
         let named = keys.all();
         assert_eq!(
             (named.len(), named[0].offset, named[LIMIT - 1].offset),
             (LIMIT, 1, LIMIT as u64 + 1)
         );
-        entries[0].0.tell(&message(1), 7, "still no");
+        entries[0].0.note(&message(1), 7, "still no");
         assert_eq!((keys.all()[0].attempts, &*keys.all()[0].error), (7, "still no"));
         entries.clear();
-        assert_eq!(keys.look(LIMIT), Snapshot::default());
+        assert_eq!(keys.snapshot(LIMIT), BlockedSnapshot::default());
     }
 }

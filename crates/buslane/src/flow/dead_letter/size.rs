@@ -1,13 +1,13 @@
-//! How much of a message its dead letter holds, and what is cut from one that does not fit.
+//! How much of a message its dead letter keeps, and what is cut when the letter is too large.
 
 use buslane_core::{Headers, Message};
 use bytes::Bytes;
 use std::fmt::Write as _;
 
-/// Most bytes of each part of a message.
-pub(super) struct Room {
+/// Most bytes that a letter keeps of each part of a message.
+pub(super) struct Size {
     body: usize,
-    /// Of the message's own headers: one that does not fit any more is left out.
+    /// Of the message's own headers; the first that does not fit is left out, later ones may fit.
     headers: usize,
     key: usize,
     error: usize,
@@ -21,13 +21,13 @@ const KEY: usize = 256;
 /// From the whole message to the smallest letter, which still says where the original is. An
 /// error's text has a bound in each: it may quote the message. Headers are cut first: JetStream
 /// bounds them apart from the body.
-pub(super) const ROOMS: [Room; 6] = [
-    Room { body: usize::MAX, headers: usize::MAX, key: usize::MAX, error: ERROR },
-    Room { body: usize::MAX, headers: 4 << 10, key: usize::MAX, error: ERROR },
-    Room { body: 16 << 10, headers: usize::MAX, key: usize::MAX, error: ERROR },
-    Room { body: 16 << 10, headers: 4 << 10, key: usize::MAX, error: ERROR },
-    Room { body: 1 << 10, headers: 1 << 10, key: usize::MAX, error: 1 << 10 },
-    Room { body: 0, headers: 0, key: KEY, error: 256 },
+pub(super) const SIZES: [Size; 6] = [
+    Size { body: usize::MAX, headers: usize::MAX, key: usize::MAX, error: ERROR },
+    Size { body: usize::MAX, headers: 4 << 10, key: usize::MAX, error: ERROR },
+    Size { body: 16 << 10, headers: usize::MAX, key: usize::MAX, error: ERROR },
+    Size { body: 16 << 10, headers: 4 << 10, key: usize::MAX, error: ERROR },
+    Size { body: 1 << 10, headers: 1 << 10, key: usize::MAX, error: 1 << 10 },
+    Size { body: 0, headers: 0, key: KEY, error: 256 },
 ];
 
 /// What a letter keeps of a message.
@@ -42,22 +42,22 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    pub(super) fn of(message: &Message, error: &'a str, room: &Room) -> Self {
-        Self::with(message, &message.headers, error, room)
+    pub(super) fn of(message: &Message, error: &'a str, size: &Size) -> Self {
+        Self::with(message, &message.headers, error, size)
     }
 
-    /// For a form of letters that has no place for headers.
-    pub(super) fn without_headers(message: &Message, error: &'a str, room: &Room) -> Self {
-        Self::with(message, &Headers::new(), error, room)
+    /// As [`Kept::of`], for the form of letters that has no headers.
+    pub(super) fn without_headers(message: &Message, error: &'a str, size: &Size) -> Self {
+        Self::with(message, &Headers::new(), error, size)
     }
 
-    fn with(message: &Message, headers: &Headers, error: &'a str, room: &Room) -> Self {
+    fn with(message: &Message, headers: &Headers, error: &'a str, size: &Size) -> Self {
         let shorten = |bytes: &Bytes, most: usize| bytes.slice(..bytes.len().min(most));
         let kept = Self {
-            body: shorten(&message.payload, room.body),
-            headers: fitting(headers, room.headers),
-            key: message.key.as_ref().map(|key| shorten(key, room.key)),
-            error: &error[..error.floor_char_boundary(room.error)],
+            body: shorten(&message.payload, size.body),
+            headers: fitting(headers, size.headers),
+            key: message.key.as_ref().map(|key| shorten(key, size.key)),
+            error: &error[..error.floor_char_boundary(size.error)],
             cut: String::new(),
         };
         let length = |key: &Option<Bytes>| key.as_ref().map_or(0, Bytes::len);
@@ -109,15 +109,15 @@ mod tests {
     }
 
     #[test]
-    fn d6_each_room_holds_less_and_the_last_is_bounded() {
+    fn d6_each_size_holds_less_and_the_last_is_bounded() {
         let (message, error) = (
             message(1 << 20, &[("a", 3_000), ("b", 3_000), ("c", 700)], 1 << 20),
             "e".repeat(1 << 20),
         );
-        let sizes: Vec<_> = ROOMS
+        let sizes: Vec<_> = SIZES
             .iter()
-            .map(|room| {
-                let kept = Kept::of(&message, &error, room);
+            .map(|size| {
+                let kept = Kept::of(&message, &error, size);
                 let key = kept.key.map_or(0, |key| key.len());
                 (kept.body.len(), kept.headers.iter().count(), key, kept.error.len())
             })
@@ -137,11 +137,11 @@ mod tests {
     #[test]
     fn d6_a_letter_says_what_was_cut_and_nothing_else() {
         let whole = message(100, &[("a", 10)], 10);
-        for room in &ROOMS[..5] {
-            assert_eq!(Kept::of(&whole, "no", room).cut, "");
+        for size in &SIZES[..5] {
+            assert_eq!(Kept::of(&whole, "no", size).cut, "");
         }
         let cut =
-            |message: &Message, error: &str, at: usize| Kept::of(message, error, &ROOMS[at]).cut;
+            |message: &Message, error: &str, at: usize| Kept::of(message, error, &SIZES[at]).cut;
         assert_eq!(cut(&message(20_000, &[], 10), "no", 2), "body 16384 of 20000");
         assert_eq!(
             cut(&message(20_000, &[("a", 9_000), ("b", 1)], 300), "no", 5),
@@ -149,7 +149,7 @@ mod tests {
         );
         assert_eq!(cut(&whole, &"\u{fc}".repeat(2_049), 0), "error 4096 of 4098");
         assert_eq!(
-            Kept::of(&whole, &format!("x{}", "\u{fc}".repeat(2_049)), &ROOMS[0]).error.len(),
+            Kept::of(&whole, &format!("x{}", "\u{fc}".repeat(2_049)), &SIZES[0]).error.len(),
             4_095
         );
     }

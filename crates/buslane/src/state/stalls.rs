@@ -1,4 +1,4 @@
-//! Which partitions wait for room, by name. Not how many: that is a metric.
+//! The partitions that wait for room, by name. Their number is a metric.
 
 use buslane_core::{Job, Source, SubmitError, Topic};
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ pub struct StalledPartition {
     pub key: Option<String>,
 }
 
-/// Why a partition waits.
+/// Why a partition waits, and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) reason: SubmitError,
@@ -29,8 +29,8 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// The source cannot hand over `next`.
-    pub(super) fn new(reason: SubmitError, next: Option<&Job>) -> Self {
+    /// Why a source cannot hand `next` to the pool.
+    pub(crate) fn new(reason: SubmitError, next: Option<&Job>) -> Self {
         let is_of_key =
             matches!(reason, SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. });
         let key = next.filter(|_| is_of_key).map(|job| job.message.label_excerpt().to_string());
@@ -38,13 +38,14 @@ impl Waiting {
     }
 }
 
-/// Those of a bus. Looked at and changed only when something waits, never for each message.
+/// The waiting partitions of a bus. Changed only when one begins or ends to wait, never for each
+/// message.
 #[derive(Default)]
 pub(crate) struct Stalls(Mutex<BTreeMap<(Topic, u32), Waiting>>);
 
 impl Stalls {
-    /// A source waits, or still waits: since when is that of the beginning.
-    pub(super) fn waits(&self, source: &Source, waiting: Waiting) {
+    /// Notes that a source waits. One that waits already keeps the time of its beginning.
+    pub(crate) fn waits(&self, source: &Source, waiting: Waiting) {
         let mut stalls = self.0.lock();
         let known = stalls
             .entry((source.topic.clone(), source.partition))
@@ -68,7 +69,7 @@ impl Stalls {
         named.collect()
     }
 
-    /// All of them, with why and since when.
+    /// All of them, with the reason and the time of the beginning.
     pub(crate) fn timed(&self) -> Vec<((Topic, u32), Waiting)> {
         self.0.lock().iter().map(|(place, waiting)| (place.clone(), waiting.clone())).collect()
     }

@@ -1,5 +1,4 @@
-//! The sources that are read, and what the pump of each is doing. For whoever looks from outside: a
-//! pump writes here once a batch.
+//! The sources that are read, and what the pump of each does. A pump writes here once a batch.
 
 use buslane_core::Source;
 use parking_lot::Mutex;
@@ -12,26 +11,26 @@ use std::{
 };
 
 /// One source that is read.
-pub(crate) struct Watched {
+pub(crate) struct SourceState {
     pub(crate) source: Arc<Source>,
-    /// Messages that were taken from it.
+    /// Messages taken from it.
     taken: AtomicU64,
-    /// Its pump waits for messages, and for nothing else.
+    /// Whether its pump waits for messages, and for nothing else.
     waits: AtomicBool,
-    /// Its topic has no handler.
+    /// Whether its messages are held, because its topic has no handler.
     is_held: AtomicBool,
 }
 
-impl Watched {
-    pub(super) fn waits(&self, waits: bool) {
+impl SourceState {
+    pub(crate) fn waits(&self, waits: bool) {
         self.waits.store(waits, Relaxed);
     }
 
-    pub(super) fn hold(&self, is_held: bool) {
+    pub(crate) fn hold(&self, is_held: bool) {
         self.is_held.store(is_held, Relaxed);
     }
 
-    pub(super) fn took(&self, messages: u64) {
+    pub(crate) fn took(&self, messages: u64) {
         self.waits(false);
         self.taken.fetch_add(messages, Relaxed);
     }
@@ -49,35 +48,35 @@ impl Watched {
     }
 }
 
-/// All of a bus, by the number of the source.
+/// The sources of a bus, by their numbers.
 #[derive(Default)]
-pub(crate) struct Sources(Mutex<HashMap<u64, Arc<Watched>>>);
+pub(crate) struct Sources(Mutex<HashMap<u64, Arc<SourceState>>>);
 
-/// A source as long as its pump runs.
-pub(super) struct Reading<'a> {
+/// Registers a source as long as its pump runs.
+pub(crate) struct Reading<'a> {
     sources: &'a Sources,
-    pub(super) watched: Arc<Watched>,
+    pub(crate) state: Arc<SourceState>,
 }
 
 impl Sources {
-    pub(super) fn begin(&self, source: &Arc<Source>) -> Reading<'_> {
-        let watched = Arc::new(Watched {
+    pub(crate) fn begin(&self, source: &Arc<Source>) -> Reading<'_> {
+        let state = Arc::new(SourceState {
             source: Arc::clone(source),
             taken: 0.into(),
             waits: false.into(),
             is_held: false.into(),
         });
-        self.0.lock().insert(source.id(), Arc::clone(&watched));
-        Reading { sources: self, watched }
+        self.0.lock().insert(source.id(), Arc::clone(&state));
+        Reading { sources: self, state }
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Watched>> {
+    pub(crate) fn all(&self) -> Vec<Arc<SourceState>> {
         self.0.lock().values().cloned().collect()
     }
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.sources.0.lock().remove(&self.watched.source.id());
+        self.sources.0.lock().remove(&self.state.source.id());
     }
 }
