@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use buslane::{Config, EventBus};
-use buslane_testkit::bus_suite::{Journal, Line};
+use buslane_bus_suite::{Journal, Line};
 use rustix::process::{Signal, getpid, kill_process};
 use std::{path::PathBuf, process::Command, time::Duration};
 

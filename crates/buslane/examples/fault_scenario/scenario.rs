@@ -5,8 +5,8 @@ use buslane::{
     BusError, Config, Envelope, Event, EventBus, Message, Record, Retry, Topic,
     core::{Broker, SymptomKind},
 };
+use buslane_bus_suite::Meddler;
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
-use buslane_testkit::bus_suite::Meddler;
 use clap::ValueEnum;
 use std::{error::Error, future::pending, sync::Arc, time::Duration};
 use tokio::sync::Notify;

@@ -5,7 +5,7 @@ use buslane::{
     Config, EventBus,
     http::{Server, router, serve},
 };
-use buslane_testkit::bus_suite::Journal;
+use buslane_bus_suite::Journal;
 use std::{net::SocketAddr, time::Duration};
 use tracing::{Level, subscriber::DefaultGuard};
 

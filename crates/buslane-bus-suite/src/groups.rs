@@ -1,0 +1,131 @@
+//! Several buses of one group, and of several.
+
+use super::{
+    Ground, Note, Seen,
+    crowd::{Busy, busy, check_order, plain, publish_round},
+    notes_events, publish_numbers,
+};
+use buslane_core::Event;
+use buslane_testkit::{
+    deadline::{LIMIT, within},
+    leak,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// Two buses of a group share the work; each message is handled once; when one ends the other has
+/// it all.
+pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
+    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+    one.subscribe_envelopes(&topic, busy(&seen, &keys, "one")).await.expect("subscribes");
+    two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
+    let by = |who| seen.all().iter().filter(|(name, _)| *name == who).count();
+    // A group takes its time until both are members.
+    let mut rounds = 0;
+    within(LIMIT, "both have a share", async {
+        while by("one") == 0 || by("two") == 0 {
+            publish_round(&one, &topic, 100, rounds..rounds + 1).await;
+            rounds += 1;
+            ground.settled("g", &[&topic]).await;
+        }
+    })
+    .await;
+    assert_eq!(check_order(&plain(&seen), 100, rounds), 0, "each once");
+
+    publish_round(&two, &topic, 100, rounds..rounds + 5).await;
+    ground.end(&one).await;
+    let before = by("one");
+    publish_round(&two, &topic, 100, rounds + 5..rounds + 10).await;
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(
+        check_order(&plain(&seen), 100, rounds + 10),
+        0,
+        "each once, also across the hand-over"
+    );
+    assert_eq!(by("one"), before);
+    ground.end_clean(&two).await;
+}
+
+/// Two buses of a group read while it is published to, until each has had a good part of it: no key
+/// is at both at once, none is out of order.
+pub async fn k3_two_buses_of_a_group_keep_each_keys_order(ground: Ground) {
+    const KEYS: usize = 40;
+    let topic = ground.topic("orders");
+    let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
+    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+    one.subscribe_envelopes(&topic, busy(&seen, &keys, "one")).await.expect("subscribes");
+    two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
+    let by = |who| seen.all().iter().filter(|(name, _)| *name == who).count();
+    let mut rounds = 0;
+    // A group takes its time until both are members.
+    within(LIMIT, "both have a good part", async {
+        while rounds < 150 || by("one").min(by("two")) < 1_000 {
+            publish_round(
+                if rounds % 2 == 0 { &one } else { &two },
+                &topic,
+                KEYS,
+                rounds..rounds + 1,
+            )
+            .await;
+            rounds += 1;
+        }
+    })
+    .await;
+    ground.settled("g", &[&topic]).await;
+    assert_eq!(check_order(&plain(&seen), KEYS, rounds), 0, "each once");
+    ground.end_clean(&one).await;
+    ground.end_clean(&two).await;
+}
+
+/// One of two crashes: the other takes over what was open.
+pub async fn d1_another_bus_takes_over_after_a_crash(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
+    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+    let started = Seen::new();
+    let into = Arc::clone(&started);
+    let stuck = move |_: Event| {
+        into.push(());
+        std::future::pending::<()>()
+    };
+    let subscription = one.subscribe_envelopes(&topic, stuck).await.expect("subscribes");
+    two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
+    // A group takes its time until both are members.
+    let mut rounds = 0;
+    within(LIMIT, "one has a share", async {
+        while started.is_empty() {
+            publish_round(&two, &topic, 100, rounds..rounds + 1).await;
+            rounds += 1;
+            let _ = timeout(Duration::from_millis(100), started.reached(1)).await;
+        }
+    })
+    .await;
+    let tasks = leak::tasks();
+    drop((subscription, one));
+    buslane_testkit::deadline::until("its tasks are gone", || leak::tasks() < tasks).await;
+    ground.settled("g", &[&topic]).await;
+    check_order(&plain(&seen), 100, rounds);
+    ground.end_clean(&two).await;
+}
+
+/// Two buses of different groups in one process, with the same names everywhere else: neither
+/// notices the other.
+pub async fn k3_buses_of_other_groups_are_not_disturbed(ground: Ground) {
+    let topic = ground.topic("orders");
+    let (one, two) = (ground.bus("g").await, ground.bus("h").await);
+    let (seen_one, seen_two) = (Seen::new(), Seen::new());
+    one.subscribe_envelopes(&topic, notes_events(&seen_one)).await.expect("subscribes");
+    two.subscribe_envelopes(&topic, notes_events(&seen_two)).await.expect("subscribes");
+    publish_numbers(&one, &topic, "a", 0..5).await;
+    seen_one.reached(5).await;
+    ground.end_clean(&one).await;
+    publish_numbers(&two, &topic, "a", 5..10).await;
+    assert_eq!(
+        seen_two.reached(10).await.iter().map(Note::number).collect::<Vec<_>>(),
+        (0..10).collect::<Vec<_>>()
+    );
+    assert_eq!(ground.unsettled("g", &topic).await, 5);
+    ground.end_clean(&two).await;
+}
