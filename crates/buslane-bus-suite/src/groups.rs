@@ -5,7 +5,8 @@ use super::{
     crowd::{Busy, busy, check_order, plain, publish_round},
     notes_events, publish_numbers,
 };
-use buslane_core::Event;
+use buslane::EventBus;
+use buslane_core::{Event, Topic};
 use buslane_testkit::{
     deadline::{LIMIT, within},
     leak,
@@ -13,15 +14,35 @@ use buslane_testkit::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
+/// Two buses of one group that read the same topic, and every delivery by the name of its bus.
+struct Pair {
+    topic: Topic,
+    one: EventBus,
+    two: EventBus,
+    seen: Arc<Seen<(&'static str, Note)>>,
+}
+
+impl Pair {
+    async fn new(ground: &Ground) -> Self {
+        let topic = ground.topic("orders");
+        let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
+        let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+        for (bus, name) in [(&one, "one"), (&two, "two")] {
+            bus.subscribe_envelopes(&topic, busy(&seen, &keys, name)).await.expect("subscribes");
+        }
+        Self { topic, one, two, seen }
+    }
+}
+
+fn handled_by(seen: &Seen<(&'static str, Note)>, bus: &str) -> usize {
+    seen.all().iter().filter(|(name, _)| *name == bus).count()
+}
+
 /// Two buses of a group share the work; each message is handled once; when one ends the other has
 /// it all.
 pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
-    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
-    one.subscribe_envelopes(&topic, busy(&seen, &keys, "one")).await.expect("subscribes");
-    two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
-    let by = |who| seen.all().iter().filter(|(name, _)| *name == who).count();
+    let Pair { topic, one, two, seen } = Pair::new(&ground).await;
+    let by = |name| handled_by(&seen, name);
     // A group takes its time until both are members.
     let mut rounds = 0;
     within(LIMIT, "both have a share", async {
@@ -52,12 +73,8 @@ pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
 /// is at both at once, none is out of order.
 pub async fn k3_two_buses_of_a_group_keep_each_keys_order(ground: Ground) {
     const KEYS: usize = 40;
-    let topic = ground.topic("orders");
-    let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
-    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
-    one.subscribe_envelopes(&topic, busy(&seen, &keys, "one")).await.expect("subscribes");
-    two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
-    let by = |who| seen.all().iter().filter(|(name, _)| *name == who).count();
+    let Pair { topic, one, two, seen } = Pair::new(&ground).await;
+    let by = |name| handled_by(&seen, name);
     let mut rounds = 0;
     // A group takes its time until both are members.
     within(LIMIT, "both have a good part", async {
