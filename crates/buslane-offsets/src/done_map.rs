@@ -1,32 +1,31 @@
-//! What commit metadata says: the offsets from the committed one on that are done. A value; it does
-//! not change.
+//! The content of commit metadata: which offsets above the committed one are done.
 
 use std::ops::Range;
 
-use crate::codec::MetadataError;
+use crate::error::MetadataError;
 
-/// The finished offsets above a committed one, as ranges. What no range holds is open or unknown.
+/// The done offsets above a committed one, as ranges. Offsets outside them are open or unknown.
 ///
-/// Its memory follows the number of ranges, not their length: 8 bytes a range.
+/// Takes 8 bytes a range, whatever its length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoneMap {
     committed: u64,
-    /// Where done begins and where it ends, in turn, relative to `committed`. Strictly ascending.
+    /// Start and end of each range, relative to `committed`. Strictly ascending.
     bounds: Vec<u32>,
 }
 
 impl DoneMap {
-    /// Nothing above `committed` is known to be done.
+    /// A map without done offsets.
     pub const fn empty(committed: u64) -> Self {
         Self { committed, bounds: Vec::new() }
     }
 
-    /// The offset that was committed together with this map.
+    /// The offset that was committed with this map.
     pub const fn committed(&self) -> u64 {
         self.committed
     }
 
-    /// Whether it holds no offset.
+    /// Whether no offset is done.
     pub const fn is_empty(&self) -> bool {
         self.bounds.is_empty()
     }
@@ -36,31 +35,30 @@ impl DoneMap {
         self.committed + u64::from(self.bounds.last().copied().unwrap_or(0))
     }
 
-    /// How many offsets are done.
+    /// The number of done offsets.
     pub fn done(&self) -> u64 {
         self.ranges().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether this offset is done. Offsets below the committed one are no business of the map:
-    /// false.
+    /// Whether the map names this offset as done; `false` below the committed offset.
     #[inline]
     pub fn contains(&self, offset: u64) -> bool {
         self.range_at(offset).is_some()
     }
 
-    /// The ranges of done offsets, in order, none empty, none next to another.
+    /// The ranges of done offsets, in order. No range is empty or adjacent to another.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.ranges_from(self.committed)
     }
 
-    /// The ranges above `from`; the first may begin below it.
+    /// The ranges that end above `from`; the first may begin below it.
     pub(crate) fn ranges_from(&self, from: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         let passed = self.passed(from) & !1;
         let absolute = |bound: u32| self.committed + u64::from(bound);
         self.bounds[passed..].chunks_exact(2).map(move |pair| absolute(pair[0])..absolute(pair[1]))
     }
 
-    /// How many ranges there are.
+    /// The number of ranges.
     pub(crate) const fn len(&self) -> usize {
         self.bounds.len() / 2
     }
@@ -74,7 +72,7 @@ impl DoneMap {
         self.ranges_from(offset).next().filter(|range| range.contains(&offset))
     }
 
-    /// How many bounds lie at or below this offset.
+    /// The number of bounds at or below this offset.
     fn passed(&self, offset: u64) -> usize {
         match offset.checked_sub(self.committed) {
             Some(position) => self.bounds.partition_point(|bound| u64::from(*bound) <= position),
@@ -83,7 +81,7 @@ impl DoneMap {
     }
 }
 
-/// Builds a map from runs in order, within a limit.
+/// Builds a map from consecutive runs.
 pub(crate) struct Builder {
     map: DoneMap,
     at: u64,
@@ -91,13 +89,13 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// `limit`: how many offsets the map may span; 2^31 - 1 at most, which is what the formats can
-    /// say.
+    /// `limit` is the number of offsets that the map may span, at most 2^31 - 1, the most that the
+    /// formats can express.
     pub(crate) fn new(committed: u64, limit: u64) -> Self {
         Self { map: DoneMap::empty(committed), at: 0, limit: limit.min(i32::MAX as u64) }
     }
 
-    /// The next `length` offsets are all done, or all open.
+    /// Appends `length` offsets that are all done or all open.
     pub(crate) fn run(&mut self, length: u64, is_done: bool) -> Result<(), MetadataError> {
         if length == 0 {
             return Ok(());
@@ -106,12 +104,12 @@ impl Builder {
         let (Ok(from), Ok(to)) = (u32::try_from(self.at), u32::try_from(end)) else {
             return Err(MetadataError::TooLong { span: end, limit: self.limit });
         };
-        // An overflow of the offset itself is nonsense of the same kind.
+        // An offset that overflows is too long as well.
         if end > self.limit || self.map.committed.checked_add(end).is_none() {
             return Err(MetadataError::TooLong { span: end, limit: self.limit });
         }
         if is_done {
-            // A run that goes on where the last one ended is one run.
+            // Adjacent runs are one range.
             match self.map.bounds.last_mut() {
                 Some(last) if *last == from => *last = to,
                 _ => self.map.bounds.extend([from, to]),

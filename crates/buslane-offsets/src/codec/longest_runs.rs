@@ -1,27 +1,27 @@
-//! The longest runs of many: how long they are together, and which they are. Counted by length,
-//! because many are of few lengths, and because it is asked for several numbers of them.
+//! Selects the longest runs. Counts them by length, because runs have few different lengths and the
+//! encoder asks for several counts.
 
-/// Runs of this length or longer are kept one by one.
+/// Runs of at least this length are stored one by one.
 const LONG: u32 = 4_096;
 
-pub(super) struct Longest<'a> {
-    /// Where done begins and where it ends, in turn.
+pub(super) struct LongestRuns<'a> {
+    /// Start and end of each done run.
     bounds: &'a [u32],
-    /// The runs of each length or longer, `LONG` the last: how many, and how many offsets they
-    /// hold.
+    /// For each length up to `LONG`, the number of runs that are at least as long, and the number of
+    /// their offsets.
     from: Vec<(usize, u64)>,
-    /// The lengths of the longer ones, the longest first.
+    /// The lengths of the runs of at least `LONG`, the longest first.
     long: Vec<u32>,
 }
 
-/// What is kept: runs longer than `length`, and `ties` of this length.
-struct Kept {
+/// A selection: the runs longer than `length`, and `ties` runs of that length.
+struct Selection {
     length: u32,
     ties: usize,
     named: u64,
 }
 
-impl<'a> Longest<'a> {
+impl<'a> LongestRuns<'a> {
     pub(super) fn of(bounds: &'a [u32]) -> Self {
         let mut from = vec![(0, 0); LONG as usize + 1];
         let mut long = Vec::new();
@@ -47,23 +47,23 @@ impl<'a> Longest<'a> {
         self.bounds.len() / 2
     }
 
-    /// How many offsets the longest `count` runs hold.
+    /// The number of offsets in the longest `count` runs.
     pub(super) fn named(&self, count: usize) -> u64 {
-        self.kept(count).named
+        self.select(count).named
     }
 
-    /// The bounds of the longest `count` runs, in their order; of runs as long as the shortest of
-    /// them the first ones.
+    /// The bounds of the longest `count` runs, in order. Among runs of equal length, the first ones
+    /// are selected.
     pub(super) fn bounds(&self, count: usize) -> Vec<u32> {
         if count >= self.len() {
             return self.bounds.to_vec();
         }
-        let Kept { length: shortest, mut ties, .. } = self.kept(count);
+        let Selection { length: shortest, mut ties, .. } = self.select(count);
         let (mut kept, mut end) = (vec![[0; 2]; count + 1], 0);
         for run in self.bounds.as_chunks::<2>().0 {
             let length = run[1] - run[0];
             let is_tie = length == shortest && ties > 0;
-            // Written in any case: which runs are the long ones is what a processor cannot foresee.
+            // Always written, because a processor cannot predict which runs are long.
             kept[end] = *run;
             end += usize::from(length > shortest || is_tie);
             ties -= usize::from(is_tie);
@@ -72,19 +72,19 @@ impl<'a> Longest<'a> {
         kept.into_flattened()
     }
 
-    fn kept(&self, count: usize) -> Kept {
+    fn select(&self, count: usize) -> Selection {
         if let Some(&length) = self.long.get(count) {
             let longer = self.long[..count].iter();
             let ties = longer.clone().filter(|other| **other == length).count();
-            return Kept { length, ties, named: longer.map(|other| u64::from(*other)).sum() };
+            return Selection { length, ties, named: longer.map(|other| u64::from(*other)).sum() };
         }
         let more = self.from.partition_point(|(runs, _)| *runs > count);
         let Some(length) = more.checked_sub(1) else {
-            return Kept { length: 0, ties: 0, named: self.from[0].1 };
+            return Selection { length: 0, ties: 0, named: self.from[0].1 };
         };
         let (longer, offsets) = self.from[more];
         let ties = count - longer;
-        Kept {
+        Selection {
             length: u32::try_from(length).unwrap_or(LONG),
             ties,
             named: offsets + (length * ties) as u64,
@@ -94,9 +94,9 @@ impl<'a> Longest<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONG, Longest};
+    use super::{LONG, LongestRuns};
 
-    /// The same by sorting all of them.
+    /// The same selection by sorting all runs.
     fn sorted(bounds: &[u32], count: usize) -> (u64, Vec<u32>) {
         let mut runs: Vec<&[u32]> = bounds.chunks_exact(2).collect();
         runs.sort_by_key(|run| std::cmp::Reverse(run[1] - run[0]));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_are_those_that_sorting_finds() {
+    fn the_longest_runs_are_those_that_sorting_finds() {
         for lengths in [
             &[3, 1, 3, 2, 3, 1][..],
             &[LONG, LONG - 1, 5, LONG + 7, LONG, LONG + 7],
@@ -119,7 +119,7 @@ mod tests {
                 bounds.extend([at + 2, at + 2 + length]);
                 at += 2 + length;
             }
-            let longest = Longest::of(&bounds);
+            let longest = LongestRuns::of(&bounds);
             for count in 0..=lengths.len() {
                 assert_eq!(
                     (longest.named(count), longest.bounds(count)),

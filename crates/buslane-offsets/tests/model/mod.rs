@@ -1,26 +1,26 @@
-//! A tracker and its naive twin: sets of offsets, searched from the front. After every step both
-//! must say the same.
+//! A tracker beside a naive model of it: sets of offsets, searched from the front. Both must agree
+//! after every step.
 
 use std::collections::BTreeSet;
 
-use buslane_offsets::{Delivery, DoneMap, Limits, Offer, Tracker, codec};
+use buslane_offsets::{Delivery, DoneMap, Limits, PendingCommit, Tracker, codec};
 use proptest::prelude::*;
 
-/// What the tests let a map span.
+/// The largest span of a map in the tests.
 pub(crate) const MAX_SPAN: u64 = 1 << 20;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     /// The next offset, after a gap.
     Deliver(u64),
-    /// An offset that may have been there before: so far below the next one.
+    /// An offset this far below the next one, which may have arrived before.
     Again(u64),
-    /// The nth open one.
+    /// The nth open offset.
     Complete(usize),
     /// An offset that may not be open.
     CompleteAny(u64),
     GiveBack(usize),
-    Offer(usize),
+    Commit(usize),
     Acknowledge,
     Refuse,
 }
@@ -32,19 +32,18 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         5 => any::<usize>().prop_map(Op::Complete),
         1 => (0..200_u64).prop_map(Op::CompleteAny),
         1 => any::<usize>().prop_map(Op::GiveBack),
-        2 => prop_oneof![Just(4096_usize), 0..64_usize].prop_map(Op::Offer),
+        2 => prop_oneof![Just(4096_usize), 0..64_usize].prop_map(Op::Commit),
         1 => Just(Op::Acknowledge),
         1 => Just(Op::Refuse),
     ]
 }
 
-/// Open and done runs in turn, as a map that an earlier owner left: the committed offset itself is
-/// open.
+/// Open and done runs in turn, as in a map that an earlier owner left: the committed offset is open.
 pub(crate) fn runs() -> impl Strategy<Value = Vec<u32>> {
     prop::collection::vec(prop_oneof![3 => 1..5_u32, 1 => 1..150_u32], 0..20)
 }
 
-/// A map from such runs, by way of the codec.
+/// A map from these runs, decoded by the codec.
 pub(crate) fn map(committed: u64, runs: &[u32]) -> DoneMap {
     let mut bytes = vec![b'e'];
     bytes.extend(runs.iter().flat_map(|run| run.to_be_bytes()));
@@ -57,26 +56,26 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 }
 
 #[derive(Clone)]
-pub(crate) struct Twin {
+pub(crate) struct Model {
     pub(crate) tracker: Tracker,
     span: u64,
     pub(crate) next: u64,
     pub(crate) open: BTreeSet<u64>,
     given_back: BTreeSet<u64>,
     pub(crate) restored: BTreeSet<u64>,
-    /// Completed by this owner.
+    /// Offsets that this owner completed.
     pub(crate) completed: BTreeSet<u64>,
-    pub(crate) in_flight: Option<Offer>,
-    pub(crate) acknowledged: Option<Offer>,
+    pub(crate) in_flight: Option<PendingCommit>,
+    pub(crate) acknowledged: Option<PendingCommit>,
 }
 
-impl Twin {
+impl Model {
     pub(crate) fn new(done: DoneMap, span: u64) -> Self {
         let restored = done.ranges().flatten().collect();
         let next = done.committed();
         let tracker = Tracker::restore(done, Limits { span });
         let (open, given_back, completed) = Default::default();
-        let mut twin = Self {
+        let mut model = Self {
             tracker,
             span,
             next,
@@ -87,8 +86,8 @@ impl Twin {
             in_flight: None,
             acknowledged: None,
         };
-        twin.follow();
-        twin
+        model.follow();
+        model
     }
 
     pub(crate) fn low(&self) -> u64 {
@@ -100,7 +99,7 @@ impl Twin {
         !self.open.contains(&offset) && (offset < self.next || self.restored.contains(&offset))
     }
 
-    /// One past the highest offset that is done by more than a gap.
+    /// One past the highest offset that is done; a gap does not count.
     fn end(&self) -> u64 {
         let highest = |set: &BTreeSet<u64>| set.last().map_or(0, |offset| offset + 1);
         highest(&self.completed).max(highest(&self.restored)).max(self.low())
@@ -179,40 +178,43 @@ impl Twin {
                 }
                 assert!(!self.tracker.give_back(self.next));
             }
-            Op::Offer(limit) => self.offer(limit),
+            Op::Commit(limit) => self.next_commit(limit),
             Op::Acknowledge => {
-                if let Some(offer) = self.in_flight.take() {
-                    self.tracker.acknowledged(&offer);
-                    self.acknowledged = Some(offer);
+                if let Some(commit) = self.in_flight.take() {
+                    self.tracker.acknowledged(&commit);
+                    self.acknowledged = Some(commit);
                 }
             }
             Op::Refuse => {
-                if let Some(offer) = self.in_flight.take() {
-                    self.tracker.refused(&offer);
-                    assert!(self.tracker.clone().offer(4096).is_some(), "said again");
+                if let Some(commit) = self.in_flight.take() {
+                    self.tracker.refused(&commit);
+                    assert!(
+                        self.tracker.clone().next_commit(4096).is_some(),
+                        "the next commit contains everything again"
+                    );
                 }
             }
         }
         self.check();
     }
 
-    fn offer(&mut self, limit: usize) {
+    fn next_commit(&mut self, limit: usize) {
         let bound = self.tracker.metadata_bound();
-        let Some(offer) = self.tracker.offer(limit) else { return };
-        assert!(self.in_flight.is_none(), "one at a time");
-        assert_eq!(offer.offset, self.low());
-        assert!(offer.metadata.len() <= limit);
-        assert!(limit < bound || offer.left_out == 0);
-        assert!(offer.left_out > 0 || offer.metadata.len() <= bound);
-        let told: BTreeSet<u64> = codec::decode(&offer.metadata, offer.offset, MAX_SPAN)
+        let Some(commit) = self.tracker.next_commit(limit) else { return };
+        assert!(self.in_flight.is_none(), "one commit in flight");
+        assert_eq!(commit.offset, self.low());
+        assert!(commit.metadata.len() <= limit);
+        assert!(limit < bound || commit.left_out == 0);
+        assert!(commit.left_out > 0 || commit.metadata.len() <= bound);
+        let told: BTreeSet<u64> = codec::decode(&commit.metadata, commit.offset, MAX_SPAN)
             .unwrap()
             .ranges()
             .flatten()
             .collect();
         let finished = self.finished();
         assert!(told.is_subset(&finished), "told {told:?} of {finished:?}");
-        assert_eq!(offer.left_out as usize, finished.len() - told.len());
-        self.in_flight = Some(offer);
+        assert_eq!(commit.left_out as usize, finished.len() - told.len());
+        self.in_flight = Some(commit);
     }
 
     fn check(&self) {
