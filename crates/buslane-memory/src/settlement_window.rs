@@ -1,14 +1,12 @@
-//! Where settlements are left: two rings of atomic words, one bit an offset, collected by whoever
-//! next looks.
+//! The settlements of an assignment that are not collected yet: two rings of atomic words, one bit an
+//! offset.
 //!
-//! A ring is made of chunks that come when they are needed: a partition that has little to do holds
-//! little.
-//!
-//! Not the tracker: a settlement takes no lock, it sets a bit; the tracker learns of it under the
-//! partition's lock. Sealing sets the bits of all that is open, so that a settlement that comes
-//! later finds its bit taken and knows that it is late.
+//! A settlement takes no lock, it sets a bit; the cursor's `DoneSet` collects the bits under the
+//! partition's lock. Sealing sets the bits of all open offsets, so that a later settlement finds its
+//! bit taken and is known to be late. A ring allocates its chunks when they are needed, so that an
+//! idle partition takes little memory.
 
-use crate::tracker::WORD;
+use crate::done_set::WORD;
 use std::sync::{
     OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,12 +16,12 @@ use std::sync::{
 const CHUNK: usize = 64;
 
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct SettlementWindow {
     words: usize,
     done: Ring,
     /// Deliveries that were given back without being done.
     back: Ring,
-    /// Whether `back` is worth a look.
+    /// Whether `back` may hold a bit.
     any_back: AtomicBool,
 }
 
@@ -42,7 +40,7 @@ impl Ring {
         &chunk[slot % CHUNK]
     }
 
-    /// Whether there is nothing to take.
+    /// Whether no bit of the word is set.
     fn is_empty_at(&self, slot: usize) -> bool {
         self.0[slot / CHUNK]
             .get()
@@ -50,8 +48,8 @@ impl Ring {
     }
 }
 
-impl Window {
-    /// A window of at least `span` offsets; rounded up to a power of two, at least one word.
+impl SettlementWindow {
+    /// A window of at least `span` offsets, rounded up to a power of two of words.
     pub(crate) fn new(span: usize) -> Self {
         let words = span.div_ceil(64).next_power_of_two();
         Self {
@@ -62,30 +60,30 @@ impl Window {
         }
     }
 
-    /// Makes the chunks of `words`. Before their deliveries are handed out, and under the lock
-    /// under which they are collected: so that who collects sees the chunk of each settlement.
+    /// Allocates the chunks of `words`. Called before their deliveries are handed out, and under the
+    /// lock under which they are collected, so that a collector sees the chunk of each settlement.
     pub(crate) fn prepare(&self, words: std::ops::Range<u64>) {
         for word in words.clone().step_by(CHUNK).chain(words.end.checked_sub(1)) {
             self.done.word(self.slot(word));
         }
     }
 
-    /// First offset that must not be handed out while `first_word` is the tracker's first word: its
-    /// bit would be that of an open one.
+    /// The first offset that must not be handed out while `first_word` is the first word of the
+    /// `DoneSet`: its bit would be that of an open offset.
     pub(crate) fn end(&self, first_word: u64) -> u64 {
         (first_word + self.words as u64) * WORD
     }
 
-    /// Leaves word that `offset` is done; `false` when the window is sealed.
+    /// Marks `offset` as done; `false` when the window is sealed.
     #[inline]
     pub(crate) fn done(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
-        // SeqCst: the look at the attention flag that follows must not come before this (see
+        // SeqCst, because the load of the attention flag that follows must not come before this (see
         // `Assignment::settle`).
         self.done.word(self.slot(offset / WORD)).fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 
-    /// Leaves word that `offset` was given back; `false` when the window is sealed.
+    /// Marks `offset` as given back; `false` when the window is sealed.
     pub(crate) fn back(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
         let fresh =
@@ -94,13 +92,13 @@ impl Window {
         fresh
     }
 
-    /// Takes what was left for the offsets of `words`, and calls `each` with word number, done and
-    /// given-back bits.
+    /// Takes the settlements of `words`, and calls `each` with the number, the done bits and the
+    /// given-back bits of each word that has any.
     pub(crate) fn collect(&self, words: std::ops::Range<u64>, each: impl FnMut(u64, u64, u64)) {
         self.take(words, 0, self.any_back.swap(false, Ordering::SeqCst), each);
     }
 
-    /// As [`Window::collect`], for the last time: what is settled of these words later is late.
+    /// Collects for the last time: further settlements of these words are late.
     pub(crate) fn seal(&self, words: std::ops::Range<u64>, each: impl FnMut(u64, u64, u64)) {
         self.take(words, u64::MAX, true, each);
     }
@@ -115,7 +113,7 @@ impl Window {
         for word in words {
             let slot = self.slot(word);
             let take = |ring: &Ring| {
-                // A plain look first: most words have nothing new, and a look leaves the line
+                // A load first: most words have nothing new, and a load leaves the cache line
                 // shared.
                 if leave == 0 && ring.is_empty_at(slot) {
                     return 0;
@@ -140,7 +138,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn collected(window: &Window, words: std::ops::Range<u64>) -> Vec<(u64, u64, u64)> {
+    fn collected(window: &SettlementWindow, words: std::ops::Range<u64>) -> Vec<(u64, u64, u64)> {
         let mut seen = Vec::new();
         window.collect(words, |word, done, back| seen.push((word, done, back)));
         seen
@@ -148,7 +146,7 @@ mod tests {
 
     #[test]
     fn d1_each_settlement_is_collected_once() {
-        let window = Window::new(256);
+        let window = SettlementWindow::new(256);
         assert_eq!((window.end(0), window.end(3)), (256, 448));
         assert!(window.done(64 * 7 + 1));
         assert!(window.back(64 * 9));
@@ -158,7 +156,7 @@ mod tests {
 
     #[test]
     fn k3_after_sealing_a_settlement_is_late() {
-        let window = Window::new(64);
+        let window = SettlementWindow::new(64);
         assert!(window.done(3));
         let mut seen = Vec::new();
         window.seal(0..1, |word, done, back| seen.push((word, done, back)));

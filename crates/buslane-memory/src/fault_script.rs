@@ -1,25 +1,25 @@
-//! The faults that are scripted for one topic: a plain countdown of deliveries, so that a test
-//! knows which one is hit.
+//! The scripted faults of one topic. A countdown of deliveries makes the affected one predictable.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What happens to one delivery.
+/// The faults of one delivery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Hit {
+pub(crate) struct DeliveryFaults {
     pub(crate) lose_ack: bool,
     pub(crate) twice: bool,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Script {
-    /// Deliveries to go until one loses its settlement; 1 is the next.
+pub(crate) struct FaultScript {
+    /// For each fault, the deliveries to go until one loses its settlement; 1 is the next.
     lost_acks: Vec<u64>,
-    /// Deliveries to go until one comes twice.
+    /// For each fault, the deliveries to go until one is delivered twice.
     duplicates: Vec<u64>,
     held_until: Option<Instant>,
 }
 
+/// Counts one delivery. Returns whether it is affected.
 fn count_down(list: &mut Vec<u64>) -> bool {
     let before = list.len();
     for left in &mut *list {
@@ -29,7 +29,7 @@ fn count_down(list: &mut Vec<u64>) -> bool {
     list.len() < before
 }
 
-impl Script {
+impl FaultScript {
     pub(crate) fn lose_ack(&mut self, nth: u64) {
         self.lost_acks.push(nth.max(1));
     }
@@ -42,18 +42,21 @@ impl Script {
         self.held_until = Some(from + length);
     }
 
-    /// Until when deliveries are held, if they are.
+    /// The time until which deliveries are held, if they are.
     pub(crate) fn held(&mut self, now: Instant) -> Option<Instant> {
         self.held_until = self.held_until.filter(|until| *until > now);
         self.held_until
     }
 
-    /// Counts a delivery; what happens to it.
-    pub(crate) fn delivered(&mut self) -> Hit {
-        Hit { lose_ack: count_down(&mut self.lost_acks), twice: count_down(&mut self.duplicates) }
+    /// Counts a delivery, and returns its faults.
+    pub(crate) fn delivered(&mut self) -> DeliveryFaults {
+        DeliveryFaults {
+            lose_ack: count_down(&mut self.lost_acks),
+            twice: count_down(&mut self.duplicates),
+        }
     }
 
-    /// Whether nothing is left of the script.
+    /// Whether no fault is left.
     pub(crate) fn is_over(&self) -> bool {
         self.lost_acks.is_empty() && self.duplicates.is_empty() && self.held_until.is_none()
     }
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn m2_a_script_hits_the_delivery_that_it_names() {
-        let mut script = Script::default();
+        let mut script = FaultScript::default();
         script.lose_ack(2);
         script.duplicate(1);
         script.duplicate(3);
