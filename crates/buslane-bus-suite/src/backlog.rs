@@ -1,8 +1,8 @@
 //! Backlogs on either side: told when they come and when they go. SPEC: L1, L2
 
 use super::{
-    Ground, Note, Seen, envelope, events_of, notes_events, notes_then_waits, page::bus_with_page,
-    publish, publish_numbers,
+    BusHarness, Note, Seen, envelope, events_of, notes_events, notes_then_waits, publish,
+    publish_numbers,
 };
 use buslane::{BusEvent, Config, PartitionBacklog, Severity};
 use buslane_core::Topic;
@@ -28,10 +28,10 @@ fn left(event: &BusEvent, topic: &Topic) -> bool {
 }
 
 /// In callbacks, status, metrics and log; and gone from all of them when it is worked off.
-pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(ground: Ground) {
-    let topic = ground.topic("orders");
+pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(harness: BusHarness) {
+    let topic = harness.topic("orders");
     let (bus, page) =
-        bus_with_page(&ground, watchful(ground.config("g"), 20, Duration::ZERO)).await;
+        harness.bus_with_page(watchful(harness.config("g"), 20, Duration::ZERO)).await;
     let (events, seen, gate) = (events_of(&bus), Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..50).await;
@@ -51,16 +51,16 @@ pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(ground: Ground) {
     assert_eq!((bus.status().backlog.len(), page.value(detected)), (0, 0.0));
     let all = events.all();
     assert_eq!(all.iter().filter(|event| entered(event, &topic)).count(), 1, "{all:?}");
-    assert_eq!(ground.journal.saying("backlog entered").len(), 1);
-    assert_eq!(ground.journal.saying("backlog left").len(), 1);
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    assert_eq!(harness.logs.saying("backlog entered").len(), 1);
+    assert_eq!(harness.logs.saying("backlog left").len(), 1);
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// One message is enough when it is old.
-pub async fn l1_an_old_message_is_a_backlog(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus_of(watchful(ground.config("g"), 0, Duration::from_millis(60))).await;
+pub async fn l1_an_old_message_is_a_backlog(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus_of(watchful(harness.config("g"), 0, Duration::from_millis(60))).await;
     let (events, seen, gate) = (events_of(&bus), Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
@@ -76,29 +76,29 @@ pub async fn l1_an_old_message_is_a_backlog(ground: Ground) {
     assert!(behind.messages == 1 && behind.age > Some(Duration::from_millis(60)), "{behind:?}");
     gate.open();
     events.until("it is left", |events| events.iter().any(|event| left(event, &topic))).await;
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Without a limit nothing is a backlog, however much waits.
-pub async fn l1_without_limits_nothing_is_a_backlog(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, meddler) = ground.meddled(watchful(ground.config("g"), 0, Duration::ZERO)).await;
+pub async fn l1_without_limits_nothing_is_a_backlog(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, faulty) = harness.faulty_bus(watchful(harness.config("g"), 0, Duration::ZERO)).await;
     let (events, seen, gate) = (events_of(&bus), Seen::<Note>::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..100).await;
     seen.reached(1).await;
-    let asked = meddler.lags_asked();
-    ground.within("some looks", meddler.lag_asked(asked + 5)).await;
+    let asked = faulty.lags_asked();
+    harness.within("some looks", faulty.lag_asked(asked + 5)).await;
     assert!(events.is_empty() && bus.status().backlog.is_empty(), "{:?}", events.all());
     gate.open();
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A backlog goes with its subscription: another member's matter now.
-pub async fn l1_a_backlog_goes_with_its_subscription(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus_of(watchful(ground.config("g"), 20, Duration::ZERO)).await;
+pub async fn l1_a_backlog_goes_with_its_subscription(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus_of(watchful(harness.config("g"), 20, Duration::ZERO)).await;
     let (events, seen, gate) = (events_of(&bus), Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..50).await;
@@ -110,8 +110,8 @@ pub async fn l1_a_backlog_goes_with_its_subscription(ground: Ground) {
     assert!(bus.status().backlog.is_empty());
     bus.set_subscribe_limit(None).expect("no limit is a good one");
     bus.subscribe_envelopes(&topic, notes_events(&Seen::new())).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Severities of what changed, in order.
@@ -130,15 +130,15 @@ async fn given_up(publishing: JoinHandle<()>) {
 
 /// A broker that does not answer: half of the depth is a warning, all of it is critical, and it
 /// goes with the publishers.
-pub async fn l2_records_that_pile_up_are_told_of(ground: Ground) {
+pub async fn l2_records_that_pile_up_are_told_of(harness: BusHarness) {
     use Severity::{Critical, Normal, Warning};
-    let topic = ground.topic("orders");
-    let mut config = watchful(ground.config("g"), 0, Duration::ZERO);
-    (config.backlog.publish_depth, config.publish_timeout) = (10, ground.can.patience * 10);
+    let topic = harness.topic("orders");
+    let mut config = watchful(harness.config("g"), 0, Duration::ZERO);
+    (config.backlog.publish_depth, config.publish_timeout) = (10, harness.can.patience * 10);
     config.backlog.publish_latency = Duration::ZERO;
-    let (bus, meddler) = ground.meddled(config).await;
+    let (bus, faulty) = harness.faulty_bus(config).await;
     let events = events_of(&bus);
-    meddler.keep_silent(&topic);
+    faulty.keep_silent(&topic);
     let publishing = |records: usize| {
         let (bus, topic) = (bus.clone(), topic.clone());
         tokio::spawn(async move {
@@ -165,29 +165,29 @@ pub async fn l2_records_that_pile_up_are_told_of(ground: Ground) {
         .until("the end of it", |events| severities(events).last() == Some(&(Warning, Normal)))
         .await;
     assert_eq!(bus.status().publish_backlog.depth, 0);
-    let lines = ground.journal.saying("publish backlog");
+    let lines = harness.logs.saying("publish backlog");
     let told: Vec<_> = lines.iter().map(|line| line.field("severity")).collect();
     assert_eq!(told, ["warning", "critical", "warning"]);
-    assert_eq!(ground.journal.saying("publish backlog left").len(), 1);
-    ground.end_clean(&bus).await;
+    assert_eq!(harness.logs.saying("publish backlog left").len(), 1);
+    harness.end_clean(&bus).await;
 }
 
 /// Answers that take too long are told of as well, and only as long as they do.
-pub async fn l2_slow_answers_are_told_of(ground: Ground) {
+pub async fn l2_slow_answers_are_told_of(harness: BusHarness) {
     use Severity::{Critical, Normal};
-    let topic = ground.topic("orders");
-    let mut config = watchful(ground.config("g"), 0, Duration::ZERO);
+    let topic = harness.topic("orders");
+    let mut config = watchful(harness.config("g"), 0, Duration::ZERO);
     (config.backlog.publish_depth, config.backlog.publish_latency) = (0, Duration::from_millis(2));
     config.publish_timeout = Duration::from_millis(50);
     config.publish_fast_path = Duration::from_millis(1);
-    let (bus, meddler) = ground.meddled(config).await;
+    let (bus, faulty) = harness.faulty_bus(config).await;
     let events = events_of(&bus);
-    meddler.keep_silent(&topic);
+    faulty.keep_silent(&topic);
     bus.publish_envelope(&topic, envelope("a", 0)).await.expect_err("nobody answers");
     events
         .until("it is critical, then not", |events| {
             severities(events) == [(Normal, Critical), (Critical, Normal)]
         })
         .await;
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

@@ -2,11 +2,9 @@
 //! D4, O3
 
 use super::{
-    Ground, Note, Seen, each_pool, envelope, fails,
+    BusHarness, Note, Seen, each_pool, envelope, fails,
     health::{SOON, named, until_health, watchful, well},
-    notes_events,
-    page::bus_with_page,
-    publish_numbers,
+    notes_events, publish_numbers,
 };
 use buslane::{Fault, Health};
 use buslane_testkit::deadline::until;
@@ -20,10 +18,10 @@ use std::{
 
 /// At once, each by its key and place: in health, in the status, in the log, and in a gauge. What
 /// is over is not named.
-pub async fn o3_each_blocked_key_is_named(ground: Ground) {
+pub async fn o3_each_blocked_key_is_named(harness: BusHarness) {
     // SPEC: O3, D7
-    let topic = ground.topic("orders");
-    let (bus, page) = bus_with_page(&ground, watchful(ground.config("g"))).await;
+    let topic = harness.topic("orders");
+    let (bus, page) = harness.bus_with_page(watchful(harness.config("g"))).await;
     let (seen, mended) = (Seen::<Note>::new(), Arc::new(AtomicUsize::new(0)));
     let handler = |mended: &Arc<AtomicUsize>| {
         let mended = Arc::clone(mended);
@@ -49,7 +47,7 @@ pub async fn o3_each_blocked_key_is_named(ground: Ground) {
         let subject = format!("{topic}/{partition} offset {offset} key {key}");
         let found = health.faults().find(|found| found.subject == subject);
         assert!(found.is_some_and(|found| found.detail == "no to 0"), "{subject} in {health:#?}");
-        let lines = ground.journal.saying("key blocked");
+        let lines = harness.logs.saying("key blocked");
         let line = lines.iter().find(|line| line.field("key") == key).expect("the key in a line");
         assert_eq!(line.field("offset"), offset.to_string(), "{line}");
     }
@@ -83,22 +81,22 @@ pub async fn o3_each_blocked_key_is_named(ground: Ground) {
     mended.store(2, SeqCst);
     well(&bus).await;
     assert!(known().is_empty());
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A key that fails for ever, with more messages than a lane holds: its partition is read no more,
 /// others are. Health names the partition and the key; when the key recovers, everything is handled
 /// in order.
-pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(ground: Ground) {
+pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(harness: BusHarness) {
     // SPEC: D4, O3, D7
     const EACH: usize = 40;
-    let (topic, other) = (ground.topic("orders"), ground.topic("other"));
-    let mut config = watchful(ground.config("g"));
+    let (topic, other) = (harness.topic("orders"), harness.topic("other"));
+    let mut config = watchful(harness.config("g"));
     config.health.pool_limit = SOON;
     each_pool(&mut config, |keyed, actor| (keyed.lane_limit, actor.lane_limit) = (5, 5));
     let (bus, seen, recovered) =
-        (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
+        (harness.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let is_well = Arc::clone(&recovered);
     let handler = fails(&seen, move |note| note.label == "bad" && !is_well.load(SeqCst));
     bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
@@ -143,7 +141,7 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(groun
     .await;
     // A healthy key may fill its small lane for a moment, where the handlers are slow.
     let told = |text: &str| {
-        let mut lines = ground.journal.saying(text);
+        let mut lines = harness.logs.saying(text);
         lines.retain(|line| {
             (line.field("topic"), line.field("partition")) == (&*topic, &*held.to_string())
         });
@@ -156,7 +154,7 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(groun
 
     recovered.store(true, SeqCst);
     well(&bus).await;
-    ground.settled("g", &[&topic, &other]).await;
+    harness.settled("g", &[&topic, &other]).await;
     let notes = seen.all();
     for key in healthy.keys() {
         assert_eq!(super::seen::numbers_of(&notes, key), (0..EACH).collect::<Vec<_>>(), "{key}");
@@ -165,5 +163,5 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(groun
         super::seen::numbers_of(&notes, "bad").into_iter().filter(|n| *n > 0).collect();
     assert_eq!(bad, (1..EACH).collect::<Vec<_>>());
     assert!(!told("reading goes on").is_empty());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

@@ -1,22 +1,23 @@
 //! A bus that is being shut down while it has work: what it still does, and what it leaves.
 
 use super::{
-    Ground, Note, Seen, envelope, fails, notes_events, notes_then_waits, publish, publish_numbers,
+    BusHarness, Note, Seen, envelope, fails, notes_events, notes_then_waits, publish,
+    publish_numbers,
 };
 use buslane_core::Event;
 use buslane_testkit::signal::Gate;
 use std::{sync::Arc, time::Duration};
 
 /// What runs and what is queued is done before the deadline, and nothing comes again.
-pub async fn b9_shutdown_drains_what_is_queued(ground: Ground) {
-    let topic = ground.topic("orders");
+pub async fn b9_shutdown_drains_what_is_queued(harness: BusHarness) {
+    let topic = harness.topic("orders");
     let (bus, seen, gate) =
-        (ground.bus_of(ground.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
+        (harness.bus_of(harness.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     let envelopes: Vec<_> = (0..200).map(|n| envelope(&format!("a{}", n % 20), n)).collect();
     publish(&bus, &topic, &envelopes).await;
     buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 200).await;
-    let closing = ground.begin_to_end(&bus).await;
+    let closing = harness.begin_to_end(&bus).await;
     // Time for the ends of the sources to be noticed: whether they are or not, what is queued is
     // done.
     for _ in 0..1_000 {
@@ -26,53 +27,53 @@ pub async fn b9_shutdown_drains_what_is_queued(ground: Ground) {
     let report = closing.await.expect("no panic");
     assert_eq!((report.finished, report.abandoned, report.stragglers), (200, 0, 0), "{report:?}");
     assert_eq!(super::seen::sorted(&seen.all()), (0..200).collect());
-    assert_eq!(ground.unsettled("g", &topic).await, 0);
+    assert_eq!(harness.unsettled("g", &topic).await, 0);
 }
 
 /// A message that waits for its retry is left at once: shutting down does not wait for a backoff.
-pub async fn b9_shutdown_does_not_wait_for_a_backoff(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = ground.config("g");
+pub async fn b9_shutdown_does_not_wait_for_a_backoff(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
     (config.retry.initial, config.retry.max) =
         (Duration::from_secs(3600), Duration::from_secs(3600));
-    let (bus, seen) = (ground.bus_of(config).await, Seen::new());
+    let (bus, seen) = (harness.bus_of(config).await, Seen::new());
     bus.subscribe_envelopes(&topic, fails(&seen, |note| note.body == "0"))
         .await
         .expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..3).await;
     buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().parked == 3).await;
-    let report = ground.end(&bus).await;
+    let report = harness.end(&bus).await;
     assert_eq!((report.finished, report.abandoned), (0, 3), "{report:?}");
-    let (bus, again) = (ground.bus("g").await, Seen::new());
+    let (bus, again) = (harness.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
     assert_eq!(again.reached(3).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2]);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A handler that is running when the shutdown begins is executed once, not twice.
-pub async fn b9_a_running_handler_is_awaited_and_not_repeated(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+pub async fn b9_a_running_handler_is_awaited_and_not_repeated(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
     seen.reached(1).await;
-    let closing = ground.begin_to_end(&bus).await;
+    let closing = harness.begin_to_end(&bus).await;
     assert!(!closing.is_finished());
     gate.open();
     let report = closing.await.expect("no panic");
     assert_eq!((report.finished, report.abandoned), (1, 0), "{report:?}");
-    let bus = ground.bus("g").await;
+    let bus = harness.bus("g").await;
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 1..2).await;
     assert_eq!(seen.reached(2).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1]);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A message that fails while the bus drains is left for redelivery with everything of its key
 /// behind it: a retry that nobody waits for must not be overtaken.
-pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
     let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
     let handler = move |event: Event| {
         let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
@@ -88,25 +89,25 @@ pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(ground: Ground) {
     publish_numbers(&bus, &topic, "good", 0..5).await;
     buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 10).await;
     seen.reached(2).await;
-    let closing = ground.begin_to_end(&bus).await;
+    let closing = harness.begin_to_end(&bus).await;
     // Whether the pool is closing already decides what becomes of the failure, not of the order.
     gate.open();
     let report = closing.await.expect("no panic");
     assert_eq!((report.finished, report.abandoned), (5, 5), "{report:?}");
     let bad = super::seen::numbers_of(&seen.all(), "bad");
     assert!(bad.iter().all(|number| *number == 0), "{bad:?}");
-    let (bus, again) = (ground.bus("g").await, Seen::new());
+    let (bus, again) = (harness.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     assert_eq!(super::seen::numbers_of(&again.all(), "bad"), [0, 1, 2, 3, 4]);
     assert_eq!(again.len(), 5);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// While the lanes drain, a handler may still publish what it has to say.
-pub async fn b9_handlers_may_publish_while_the_bus_drains(ground: Ground) {
-    let (topic, answers) = (ground.topic("orders"), ground.topic("answers"));
-    let (bus, gate, started) = (ground.bus("g").await, Arc::new(Gate::default()), Seen::new());
+pub async fn b9_handlers_may_publish_while_the_bus_drains(harness: BusHarness) {
+    let (topic, answers) = (harness.topic("orders"), harness.topic("answers"));
+    let (bus, gate, started) = (harness.bus("g").await, Arc::new(Gate::default()), Seen::new());
     let (opened, into, publisher, to) =
         (Arc::clone(&gate), Arc::clone(&started), bus.clone(), answers.clone());
     let handler = move |_: Event| {
@@ -121,17 +122,17 @@ pub async fn b9_handlers_may_publish_while_the_bus_drains(ground: Ground) {
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..1).await;
     started.reached(1).await;
-    let closing = ground.begin_to_end(&bus).await;
+    let closing = harness.begin_to_end(&bus).await;
     gate.open();
     let report = closing.await.expect("no panic");
     assert_eq!((report.finished, report.abandoned), (1, 0), "{report:?}");
-    assert_eq!(ground.audit(&answers, 1).await[0].payload, "done");
+    assert_eq!(harness.audit(&answers, 1).await[0].payload, "done");
 }
 
 /// Publishers that run into the shutdown get an answer each: stored or closed.
-pub async fn b2_closing_while_publishing_answers_everybody(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn b2_closing_while_publishing_answers_everybody(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     let publishers: Vec<_> = (0..4)
         .map(|publisher| {
@@ -152,25 +153,25 @@ pub async fn b2_closing_while_publishing_answers_everybody(ground: Ground) {
         })
         .collect();
     seen.reached(50).await;
-    ground.end(&bus).await;
+    harness.end(&bus).await;
     let mut stored = 0;
     for publisher in publishers {
         stored += publisher.await.expect("no panic");
     }
     // What was stored and not handled is there for the next bus.
-    let next = ground.bus("g").await;
+    let next = harness.bus("g").await;
     next.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     let distinct: std::collections::HashSet<_> =
         seen.all().into_iter().map(|note| (note.label, note.body)).collect();
     assert_eq!(distinct.len(), stored);
-    ground.end_clean(&next).await;
+    harness.end_clean(&next).await;
 }
 
 /// Subscribing and unsubscribing that run into the shutdown get an answer each, and leave nothing.
-pub async fn b2_closing_while_subscribing_answers_everybody(ground: Ground) {
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
-    let topics: Vec<_> = (0..4).map(|n| ground.topic(&format!("t{n}"))).collect();
+pub async fn b2_closing_while_subscribing_answers_everybody(harness: BusHarness) {
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let topics: Vec<_> = (0..4).map(|n| harness.topic(&format!("t{n}"))).collect();
     let rounds = Seen::new();
     let subscribing: Vec<_> = topics
         .iter()
@@ -192,10 +193,10 @@ pub async fn b2_closing_while_subscribing_answers_everybody(ground: Ground) {
         })
         .collect();
     rounds.reached(20).await;
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
     for subscribe in subscribing {
         assert_eq!(
-            ground.within("an answer", subscribe).await.expect("no panic"),
+            harness.within("an answer", subscribe).await.expect("no panic"),
             "eventbus is closed"
         );
     }

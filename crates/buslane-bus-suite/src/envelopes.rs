@@ -1,14 +1,14 @@
 //! Envelopes on their way through a bus: what is sent, what is refused, what is parsed.
 
-use super::{Ground, Seen, envelope, kit::refused, notes_messages, now};
+use super::{BusHarness, Seen, envelope, harness::refused, notes_messages, now};
 use buslane::BusError;
 use buslane_core::{Envelope, Event, Headers, Message, RawJson, Record, broker::header};
 use std::sync::Arc;
 
 /// Trace, correlation and tenant too.
-pub async fn e1_all_fields_make_the_round_trip(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn e1_all_fields_make_the_round_trip(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     let seen = Seen::<Envelope>::new();
     let into = Arc::clone(&seen);
     bus.subscribe_envelopes(&topic, now(move |event: Event| into.push(event.envelope)))
@@ -26,20 +26,20 @@ pub async fn e1_all_fields_make_the_round_trip(ground: Ground) {
     bus.publish_envelope(&topic, &full).await.expect("published");
     bus.publish_envelope(&topic, &plain).await.expect("published");
     assert_eq!(seen.reached(2).await, [full, plain]);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// The key is the aggregate id; the headers are those of the format, in this order, and no others.
-pub async fn e4_the_record_has_exactly_the_key_and_headers_of_the_format(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn e4_the_record_has_exactly_the_key_and_headers_of_the_format(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     let plain = envelope("order-1", 1);
     let mut full = envelope("order-1", 2);
     (full.event_version, full.tenant_id) = (3, 42);
     (full.trace_id, full.correlation_id) = ("t".into(), "c".into());
     bus.publish_envelope(&topic, &plain).await.expect("published");
     bus.publish_envelope(&topic, &full).await.expect("published");
-    let records = ground.audit(&topic, 2).await;
+    let records = harness.audit(&topic, 2).await;
     let text = |record: &Message| {
         let pair =
             |(name, value): (&str, &[u8])| format!("{name}={}", String::from_utf8_lossy(value));
@@ -56,14 +56,14 @@ pub async fn e4_the_record_has_exactly_the_key_and_headers_of_the_format(ground:
         assert_eq!(record.key.as_deref(), Some(&b"order-1"[..]));
         assert_eq!(Envelope::decode(&record.payload), Ok(sent));
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Each with its own error, which names the field; and none of them, nor what is published with
 /// one, is sent.
-pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     let with = |change: &dyn Fn(&mut Envelope)| {
         let mut envelope = envelope("a", 1);
         change(&mut envelope);
@@ -101,19 +101,19 @@ pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(ground: Ground)
             .starts_with("invalid topic \"a b\"")
     );
     bus.publish_envelope(&topic, envelope("a", 99)).await.expect("published");
-    let first = ground.audit(&topic, 1).await.remove(0);
+    let first = harness.audit(&topic, 1).await.remove(0);
     assert_eq!(
         Envelope::decode(&first.payload).expect("an envelope").payload.as_bytes(),
         "99",
         "nothing was sent before"
     );
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A hundred tasks encode at once; every envelope arrives as it was sent.
-pub async fn e1_concurrent_encoding_does_not_mix_envelopes(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn e1_concurrent_encoding_does_not_mix_envelopes(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     let seen = Seen::<Envelope>::new();
     let into = Arc::clone(&seen);
     bus.subscribe_envelopes(&topic, now(move |event: Event| into.push(event.envelope)))
@@ -139,14 +139,14 @@ pub async fn e1_concurrent_encoding_does_not_mix_envelopes(ground: Ground) {
     sent.sort_by(by_id);
     got.sort_by(by_id);
     assert_eq!(got, sent);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// The payload that a handler gets lies in the bytes that came from the broker: no copy, no second
 /// encoding.
-pub async fn e5_the_payload_is_a_part_of_the_body_in_every_attempt(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn e5_the_payload_is_a_part_of_the_body_in_every_attempt(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     let seen = Seen::new();
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
@@ -158,14 +158,14 @@ pub async fn e5_the_payload_is_a_part_of_the_body_in_every_attempt(ground: Groun
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     bus.publish_envelope(&topic, envelope("a", 1)).await.expect("published");
     assert_eq!(seen.reached(3).await, [(true, 1), (true, 2), (true, 3)]);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Where a header names the aggregate, the body is not looked at to find the lane: even one that is
 /// no envelope is given up in the lane of its header.
-pub async fn e5_a_header_routes_without_the_body(ground: Ground) {
-    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
-    let (bus, seen, labels) = (ground.bus("g").await, Seen::new(), Seen::new());
+pub async fn e5_a_header_routes_without_the_body(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, seen, labels) = (harness.bus("g").await, Seen::new(), Seen::new());
     bus.subscribe(&dead, notes_messages(&seen)).await.expect("subscribes");
     let (into, gate) = (Arc::clone(&labels), Arc::new(buslane_testkit::signal::Gate::default()));
     let opened = Arc::clone(&gate);
@@ -187,13 +187,13 @@ pub async fn e5_a_header_routes_without_the_body(ground: Ground) {
     assert!(seen.is_empty(), "the torn one waits for its lane: {:?}", seen.all());
     gate.open();
     assert_eq!(seen.reached(1).await[0].body, r#"{"aggregate_id": "b", "#);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Invalid JSON and an invalid envelope have their own errors, and they say what is wrong.
-pub async fn e2_what_is_wrong_with_a_received_envelope_is_told(ground: Ground) {
-    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
-    let bus = ground.bus("g").await;
+pub async fn e2_what_is_wrong_with_a_received_envelope_is_told(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let bus = harness.bus("g").await;
     let seen = Seen::new();
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| into.push(event.envelope));
@@ -214,7 +214,7 @@ pub async fn e2_what_is_wrong_with_a_received_envelope_is_told(ground: Ground) {
     for (body, _) in &table {
         bus.publish(&topic, Record::new(body.clone()).with_key("k")).await.expect("published");
     }
-    let letters = ground.audit(&dead, table.len()).await;
+    let letters = harness.audit(&dead, table.len()).await;
     for (letter, (body, text)) in letters.iter().zip(&table) {
         assert_eq!(letter.payload, *body);
         let error = letter
@@ -226,13 +226,13 @@ pub async fn e2_what_is_wrong_with_a_received_envelope_is_told(ground: Ground) {
         assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"1"[..]));
     }
     assert!(seen.is_empty());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A regular body may be anything: it is not parsed, whatever it looks like.
-pub async fn e5_a_regular_body_is_never_parsed(ground: Ground) {
-    let topic = ground.topic("raw");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn e5_a_regular_body_is_never_parsed(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe(&topic, notes_messages(&seen)).await.expect("subscribes");
     for body in [r#"{"aggregate_id":"a"}"#, r#"{"aggregate_id":"#, "\0", ""] {
         bus.publish(&topic, Record::new(body).with_key("k")).await.expect("published");
@@ -243,5 +243,5 @@ pub async fn e5_a_regular_body_is_never_parsed(ground: Ground) {
         [r#"{"aggregate_id":"a"}"#, r#"{"aggregate_id":"#, "\0", ""]
     );
     assert!(notes.iter().all(|note| note.label == "k"), "{notes:?}");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

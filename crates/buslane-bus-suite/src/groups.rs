@@ -1,9 +1,8 @@
 //! Several buses of one group, and of several.
 
 use super::{
-    Ground, Note, Seen,
-    crowd::{Busy, busy, check_order, plain, publish_round},
-    notes_events, publish_numbers,
+    BusHarness, Note, Seen, notes_events, publish_numbers,
+    traffic::{Busy, busy, check_order, plain, publish_round},
 };
 use buslane::EventBus;
 use buslane_core::{Event, Topic};
@@ -23,10 +22,10 @@ struct Pair {
 }
 
 impl Pair {
-    async fn new(ground: &Ground) -> Self {
-        let topic = ground.topic("orders");
+    async fn new(harness: &BusHarness) -> Self {
+        let topic = harness.topic("orders");
         let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
-        let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+        let (one, two) = (harness.bus("g").await, harness.bus("g").await);
         for (bus, name) in [(&one, "one"), (&two, "two")] {
             bus.subscribe_envelopes(&topic, busy(&seen, &keys, name)).await.expect("subscribes");
         }
@@ -40,8 +39,8 @@ fn handled_by(seen: &Seen<(&'static str, Note)>, bus: &str) -> usize {
 
 /// Two buses of a group share the work; each message is handled once; when one ends the other has
 /// it all.
-pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
-    let Pair { topic, one, two, seen } = Pair::new(&ground).await;
+pub async fn k3_two_buses_share_and_hand_over(harness: BusHarness) {
+    let Pair { topic, one, two, seen } = Pair::new(&harness).await;
     let by = |name| handled_by(&seen, name);
     // A group takes its time until both are members.
     let mut rounds = 0;
@@ -49,31 +48,31 @@ pub async fn k3_two_buses_share_and_hand_over(ground: Ground) {
         while by("one") == 0 || by("two") == 0 {
             publish_round(&one, &topic, 100, rounds..rounds + 1).await;
             rounds += 1;
-            ground.settled("g", &[&topic]).await;
+            harness.settled("g", &[&topic]).await;
         }
     })
     .await;
     assert_eq!(check_order(&plain(&seen), 100, rounds), 0, "each once");
 
     publish_round(&two, &topic, 100, rounds..rounds + 5).await;
-    ground.end(&one).await;
+    harness.end(&one).await;
     let before = by("one");
     publish_round(&two, &topic, 100, rounds + 5..rounds + 10).await;
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     assert_eq!(
         check_order(&plain(&seen), 100, rounds + 10),
         0,
         "each once, also across the hand-over"
     );
     assert_eq!(by("one"), before);
-    ground.end_clean(&two).await;
+    harness.end_clean(&two).await;
 }
 
 /// Two buses of a group read while it is published to, until each has had a good part of it: no key
 /// is at both at once, none is out of order.
-pub async fn k3_two_buses_of_a_group_keep_each_keys_order(ground: Ground) {
+pub async fn k3_two_buses_of_a_group_keep_each_keys_order(harness: BusHarness) {
     const KEYS: usize = 40;
-    let Pair { topic, one, two, seen } = Pair::new(&ground).await;
+    let Pair { topic, one, two, seen } = Pair::new(&harness).await;
     let by = |name| handled_by(&seen, name);
     let mut rounds = 0;
     // A group takes its time until both are members.
@@ -90,17 +89,17 @@ pub async fn k3_two_buses_of_a_group_keep_each_keys_order(ground: Ground) {
         }
     })
     .await;
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     assert_eq!(check_order(&plain(&seen), KEYS, rounds), 0, "each once");
-    ground.end_clean(&one).await;
-    ground.end_clean(&two).await;
+    harness.end_clean(&one).await;
+    harness.end_clean(&two).await;
 }
 
 /// One of two crashes: the other takes over what was open.
-pub async fn d1_another_bus_takes_over_after_a_crash(ground: Ground) {
-    let topic = ground.topic("orders");
+pub async fn d1_another_bus_takes_over_after_a_crash(harness: BusHarness) {
+    let topic = harness.topic("orders");
     let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
-    let (one, two) = (ground.bus("g").await, ground.bus("g").await);
+    let (one, two) = (harness.bus("g").await, harness.bus("g").await);
     let started = Seen::new();
     let into = Arc::clone(&started);
     let stuck = move |_: Event| {
@@ -122,27 +121,27 @@ pub async fn d1_another_bus_takes_over_after_a_crash(ground: Ground) {
     let tasks = leak::tasks();
     drop((subscription, one));
     buslane_testkit::deadline::until("its tasks are gone", || leak::tasks() < tasks).await;
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     check_order(&plain(&seen), 100, rounds);
-    ground.end_clean(&two).await;
+    harness.end_clean(&two).await;
 }
 
 /// Two buses of different groups in one process, with the same names everywhere else: neither
 /// notices the other.
-pub async fn k3_buses_of_other_groups_are_not_disturbed(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (one, two) = (ground.bus("g").await, ground.bus("h").await);
+pub async fn k3_buses_of_other_groups_are_not_disturbed(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (one, two) = (harness.bus("g").await, harness.bus("h").await);
     let (seen_one, seen_two) = (Seen::new(), Seen::new());
     one.subscribe_envelopes(&topic, notes_events(&seen_one)).await.expect("subscribes");
     two.subscribe_envelopes(&topic, notes_events(&seen_two)).await.expect("subscribes");
     publish_numbers(&one, &topic, "a", 0..5).await;
     seen_one.reached(5).await;
-    ground.end_clean(&one).await;
+    harness.end_clean(&one).await;
     publish_numbers(&two, &topic, "a", 5..10).await;
     assert_eq!(
         seen_two.reached(10).await.iter().map(Note::number).collect::<Vec<_>>(),
         (0..10).collect::<Vec<_>>()
     );
-    assert_eq!(ground.unsettled("g", &topic).await, 5);
-    ground.end_clean(&two).await;
+    assert_eq!(harness.unsettled("g", &topic).await, 5);
+    harness.end_clean(&two).await;
 }

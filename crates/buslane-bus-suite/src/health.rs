@@ -2,8 +2,8 @@
 //! is mended. SPEC: O3, O4
 
 use super::{
-    Ground, Note, Seen, envelope, fails, kit::idle, notes_events, notes_then_waits, now,
-    page::bus_with_page, publish, publish_numbers, waits_then_notes,
+    BusHarness, Note, Seen, envelope, fails, harness::idle, notes_events, notes_then_waits, now,
+    publish, publish_numbers, waits_then_notes,
 };
 use buslane::{Condition, Config, EventBus, Fault, FaultReport, Health};
 use buslane_core::{Message, Record};
@@ -101,9 +101,9 @@ pub async fn until_health(what: &str, bus: &EventBus, is_so: impl Fn(&Health) ->
 
 /// Idle, at work and closed: healthy; ready as soon as the broker has answered, until it is shut
 /// down.
-pub async fn o3_a_bus_that_is_well_is_healthy(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, page) = bus_with_page(&ground, watchful(ground.config("g"))).await;
+pub async fn o3_a_bus_that_is_well_is_healthy(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, page) = harness.bus_with_page(watchful(harness.config("g"))).await;
     well(&bus).await;
     let seen = Seen::new();
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
@@ -117,20 +117,20 @@ pub async fn o3_a_bus_that_is_well_is_healthy(ground: Ground) {
         (100, 0, 0)
     );
     assert_eq!(page.value("health"), 0.0);
-    assert!(ground.journal.saying("health fault").is_empty());
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    assert!(harness.logs.saying("health fault").is_empty());
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
     let health = bus.health();
     assert!(health.live && !health.ready && health.overall == Condition::Healthy, "{health:#?}");
 }
 
 /// One attempt that does not come back: it is named with its place, also where it blocks its
 /// thread.
-pub async fn o3_a_stuck_handler_is_named(ground: Ground) {
-    let (waits, blocks) = (ground.topic("waits"), ground.topic("blocks"));
-    let mut config = watchful(ground.config("g"));
+pub async fn o3_a_stuck_handler_is_named(harness: BusHarness) {
+    let (waits, blocks) = (harness.topic("waits"), harness.topic("blocks"));
+    let mut config = watchful(harness.config("g"));
     config.health.handler_limit = SOON;
-    let (bus, page) = bus_with_page(&ground, config).await;
+    let (bus, page) = harness.bus_with_page(config).await;
     let (seen, gate) = (Seen::<Note>::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&waits, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &waits, "a", 0..1).await;
@@ -158,18 +158,18 @@ pub async fn o3_a_stuck_handler_is_named(ground: Ground) {
     assert!(found.subject.starts_with(blocks.as_str()), "{found:?}");
     barrier.open();
     well(&bus).await;
-    let line = ground.journal.saying("health fault").remove(0);
+    let line = harness.logs.saying("health fault").remove(0);
     assert_eq!(line.field("fault"), "stuck_handler");
-    ground.settled("g", &[&waits, &blocks]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&waits, &blocks]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Sources that find no room: named with their place and what is full.
-pub async fn o3_a_full_pool_is_named(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = watchful(ground.sized("g", 2, 10));
+pub async fn o3_a_full_pool_is_named(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = watchful(harness.sized("g", 2, 10));
     config.health.pool_limit = SOON;
-    let (bus, seen, gate) = (ground.bus_of(config).await, Seen::new(), Arc::new(Gate::default()));
+    let (bus, seen, gate) = (harness.bus_of(config).await, Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, waits_then_notes(&seen, &gate)).await.expect("subscribes");
     let envelopes: Vec<_> = (0..300).map(|n| envelope(&format!("a{}", n % 30), n / 30)).collect();
     publish(&bus, &topic, &envelopes).await;
@@ -180,16 +180,16 @@ pub async fn o3_a_full_pool_is_named(ground: Ground) {
     );
     gate.open();
     well(&bus).await;
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Actors that fail again and again; the keyed pool restarts nobody.
-pub async fn o3_a_restart_storm_is_named(ground: Ground) {
-    let topic = ground.topic("raw");
-    let mut config = watchful(ground.config("g"));
+pub async fn o3_a_restart_storm_is_named(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let mut config = watchful(harness.config("g"));
     config.health.restarts = 5;
-    let (bus, seen) = (ground.bus_of(config).await, Seen::new());
+    let (bus, seen) = (harness.bus_of(config).await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = now(move |message: Message| {
         into.push(Note::from(&message));
@@ -199,10 +199,10 @@ pub async fn o3_a_restart_storm_is_named(ground: Ground) {
     for n in 0..4 {
         bus.publish(&topic, Record::new(n.to_string()).with_key("k")).await.expect("published");
     }
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     assert_eq!(bus.health().overall, Condition::Healthy, "four are not five");
     bus.publish(&topic, Record::new("4").with_key("k")).await.expect("published");
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     match bus.pool_name() {
         "actor" => {
             let found = named(&bus, Fault::RestartStorm).await;
@@ -213,34 +213,34 @@ pub async fn o3_a_restart_storm_is_named(ground: Ground) {
             assert_eq!(bus.health().overall, Condition::Healthy);
         }
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// An actor that cools down is one as well.
-pub async fn o3_an_actor_that_cools_down_is_named(ground: Ground) {
-    let topic = ground.topic("raw");
-    let mut config = watchful(ground.config("g"));
+pub async fn o3_an_actor_that_cools_down_is_named(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let mut config = watchful(harness.config("g"));
     super::each_pool(&mut config, |_, actor| actor.max_restarts = 0);
-    let bus = ground.bus_of(config).await;
+    let bus = harness.bus_of(config).await;
     let handler = now(|_: Message| boom());
     bus.subscribe(&topic, handler).await.expect("subscribes");
     bus.publish(&topic, Record::new("0")).await.expect("published");
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     if bus.pool_name() == "actor" {
         let found = named(&bus, Fault::RestartStorm).await;
         assert_eq!(found.detail, "1 of 16 actors cool down");
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Told by its own name beside the key that it blocks, with the broker's reason; over as soon as it
 /// is written.
-pub async fn o3_dead_letters_that_cannot_be_written_are_named(ground: Ground) {
-    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
-    let (bus, meddler) = ground.meddled(watchful(ground.config("g"))).await;
+pub async fn o3_dead_letters_that_cannot_be_written_are_named(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, faulty) = harness.faulty_bus(watchful(harness.config("g"))).await;
     let handler = fails(&Seen::new(), |_| true);
     bus.subscription(&topic).dead_letter(&dead).envelopes(handler).await.expect("subscribes");
-    meddler.refuse(&dead, true);
+    faulty.refuse(&dead, true);
     publish_numbers(&bus, &topic, "bad", 0..1).await;
     until("it is named", || bus.health().has(Fault::DeadLetterUnwritable)).await;
     let health = bus.health();
@@ -248,37 +248,37 @@ pub async fn o3_dead_letters_that_cannot_be_written_are_named(ground: Ground) {
     assert_eq!(found, [Fault::DeadLetterUnwritable, Fault::BlockedKey]);
     let detail = &health.faults().next().expect("there are two").detail;
     assert!(detail.contains(dead.as_str()) && detail.contains("read only"), "{detail}");
-    meddler.refuse(&dead, false);
+    faulty.refuse(&dead, false);
     well(&bus).await;
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Off by default; named when the process has more.
-pub async fn o3_the_memory_ceiling_is_named(ground: Ground) {
+pub async fn o3_the_memory_ceiling_is_named(harness: BusHarness) {
     for (ceiling, is_named) in [(0, false), (u64::MAX, false), (1, true)] {
-        let mut config = watchful(ground.config("g"));
+        let mut config = watchful(harness.config("g"));
         config.health.memory = ceiling;
-        let bus = ground.bus_of(config).await;
+        let bus = harness.bus_of(config).await;
         if is_named {
             let found = named(&bus, Fault::MemoryCeiling).await;
             assert!(found.detail.ends_with("1 are the ceiling"), "{found:?}");
         } else {
             well(&bus).await;
         }
-        ground.end_clean(&bus).await;
+        harness.end_clean(&bus).await;
     }
 }
 
 /// A partition whose messages the broker keeps although there is room; and well again when they
 /// come.
-pub async fn o3_a_dead_partition_is_named(ground: Ground) {
-    let (topic, other) = (ground.topic("orders"), ground.topic("other"));
-    let mut config = watchful(ground.config("g"));
+pub async fn o3_a_dead_partition_is_named(harness: BusHarness) {
+    let (topic, other) = (harness.topic("orders"), harness.topic("other"));
+    let mut config = watchful(harness.config("g"));
     config.health.partition_limit = SOON;
-    let (bus, meddler) = ground.meddled(config).await;
+    let (bus, faulty) = harness.faulty_bus(config).await;
     let seen = Seen::new();
-    meddler.mute(&topic, true);
+    faulty.mute(&topic, true);
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     bus.subscribe_envelopes(&other, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &other, "b", 0..10).await;
@@ -286,24 +286,24 @@ pub async fn o3_a_dead_partition_is_named(ground: Ground) {
     let found = named(&bus, Fault::DeadPartition).await;
     assert!(found.subject.starts_with(&format!("{topic}/")), "{found:?}");
     seen.reached(10).await;
-    meddler.mute(&topic, false);
+    faulty.mute(&topic, false);
     seen.reached(15).await;
     well(&bus).await;
-    ground.settled("g", &[&topic, &other]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic, &other]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A broker that is away is named, and nobody is killed for it.
-pub async fn o3_a_broker_that_is_away_is_named(ground: Ground) {
-    let mut config = watchful(ground.config("g"));
+pub async fn o3_a_broker_that_is_away_is_named(harness: BusHarness) {
+    let mut config = watchful(harness.config("g"));
     config.health.broker_limit = SOON;
-    let bus = ground.bus_of(config).await;
+    let bus = harness.bus_of(config).await;
     well(&bus).await;
-    ground.fault(super::Fault::Disconnect).await;
+    harness.fault(super::Fault::Disconnect).await;
     let found = named(&bus, Fault::BrokerGone).await;
     assert_eq!(found.detail, "cut by a test");
     assert!(!bus.health().ready && bus.health().started);
-    ground.fault(super::Fault::Reconnect).await;
+    harness.fault(super::Fault::Reconnect).await;
     well(&bus).await;
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

@@ -1,8 +1,6 @@
 //! What is remembered of keys: how many, for how long, and which never go. SPEC: L4
 
-use super::{
-    Ground, Seen, each_pool, envelope, fails, kit::idle, notes_events, page::bus_with_page, publish,
-};
+use super::{BusHarness, Seen, each_pool, envelope, fails, harness::idle, notes_events, publish};
 use buslane::{Config, LaneState};
 use buslane_core::{Event, Message};
 use buslane_testkit::{deadline::until, signal::Gate};
@@ -23,10 +21,10 @@ fn keeping(mut config: Config, keys: usize, time: Duration) -> Config {
 }
 
 /// The latest ones; counted by state, status and metrics. None is left after a shutdown.
-pub async fn l4_keys_without_messages_are_remembered_up_to_a_number(ground: Ground) {
-    let topic = ground.topic("orders");
-    let config = keeping(ground.config("g"), 10, Duration::from_secs(3_600));
-    let (bus, page) = bus_with_page(&ground, config).await;
+pub async fn l4_keys_without_messages_are_remembered_up_to_a_number(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let config = keeping(harness.config("g"), 10, Duration::from_secs(3_600));
+    let (bus, page) = harness.bus_with_page(config).await;
     let (seen, gate) = (Seen::new(), Arc::new(Gate::default()));
     let opened = Arc::clone(&gate);
     bus.subscribe_envelopes(&topic, {
@@ -65,16 +63,16 @@ pub async fn l4_keys_without_messages_are_remembered_up_to_a_number(ground: Grou
     gate.open();
     idle(&bus).await;
     assert_eq!((bus.pool_stats().lanes, bus.pool_stats().idle_lanes), (0, 10));
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
     assert_eq!(figures(), [0.0, 0.0, 0.0]);
 }
 
 /// And one that comes again is remembered anew.
-pub async fn l4_keys_without_messages_are_forgotten_after_a_while(ground: Ground) {
-    let topic = ground.topic("orders");
-    let config = keeping(ground.config("g"), 1_000, Duration::from_millis(80));
-    let (bus, page) = bus_with_page(&ground, config).await;
+pub async fn l4_keys_without_messages_are_forgotten_after_a_while(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let config = keeping(harness.config("g"), 1_000, Duration::from_millis(80));
+    let (bus, page) = harness.bus_with_page(config).await;
     let seen = Seen::new();
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     for round in 1..=3 {
@@ -88,17 +86,17 @@ pub async fn l4_keys_without_messages_are_forgotten_after_a_while(ground: Ground
         assert_eq!(bus.key_state(&topic, "a7").expect("a good topic"), None);
         until("the page says so", || page.value("processors_total") == 0.0).await;
     }
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A key that fails, and one whose handler runs, outlast any number of others, and keep their
 /// order.
-pub async fn l4_a_key_with_messages_is_never_forgotten(ground: Ground) {
-    let topic = ground.topic("orders");
-    let config = keeping(ground.config("g"), 1, Duration::from_millis(8));
+pub async fn l4_a_key_with_messages_is_never_forgotten(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let config = keeping(harness.config("g"), 1, Duration::from_millis(8));
     let (bus, seen, mended) =
-        (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
+        (harness.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let is_mended = Arc::clone(&mended);
     let handler = fails(&seen, move |note| note.label == "bad" && !is_mended.load(SeqCst));
     bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
@@ -112,7 +110,7 @@ pub async fn l4_a_key_with_messages_is_never_forgotten(ground: Ground) {
         assert!(state.failures >= 3 && state.open >= 1, "{state:?}");
     }
     mended.store(true, SeqCst);
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     let good: Vec<_> = seen
         .all()
         .into_iter()
@@ -122,13 +120,13 @@ pub async fn l4_a_key_with_messages_is_never_forgotten(ground: Ground) {
     let mut once = good.clone();
     once.dedup();
     assert_eq!(once, [0, 1, 2, 3, 4], "{good:?}");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// However many they are: nobody comes back to their lanes, so none is kept.
-pub async fn l4_messages_without_a_key_push_no_key_out(ground: Ground) {
-    let (orders, notes) = (ground.topic("orders"), ground.topic("notes"));
-    let bus = ground.bus_of(keeping(ground.config("g"), 10, Duration::from_secs(3_600))).await;
+pub async fn l4_messages_without_a_key_push_no_key_out(harness: BusHarness) {
+    let (orders, notes) = (harness.topic("orders"), harness.topic("notes"));
+    let bus = harness.bus_of(keeping(harness.config("g"), 10, Duration::from_secs(3_600))).await;
     let seen = Seen::new();
     bus.subscribe_envelopes(&orders, notes_events(&seen)).await.expect("subscribes");
     bus.subscribe(&notes, async |_: Message| ()).await.expect("subscribes");
@@ -147,6 +145,6 @@ pub async fn l4_messages_without_a_key_push_no_key_out(ground: Ground) {
         );
     }
     assert_eq!((bus.pool_stats().lanes, bus.pool_stats().idle_lanes), (0, 5));
-    ground.settled("g", &[&orders, &notes]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&orders, &notes]).await;
+    harness.end_clean(&bus).await;
 }

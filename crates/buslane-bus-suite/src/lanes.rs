@@ -1,6 +1,6 @@
 //! What shares a lane, a key or a pool, and what does not.
 
-use super::{Ground, Note, Seen, envelope, notes_events, notes_messages, now, publish_numbers};
+use super::{BusHarness, Note, Seen, envelope, notes_events, notes_messages, now, publish_numbers};
 use buslane::config::LaneScope;
 use buslane_core::{Envelope, Event, Message};
 use buslane_testkit::signal::Gate;
@@ -30,9 +30,9 @@ impl Exclusive {
 }
 
 /// Messages without a key run beside each other, numbered one by one, whatever their topic.
-pub async fn r2_messages_without_a_key_go_round_robin(ground: Ground) {
-    let topics = [ground.topic("one"), ground.topic("two")];
-    let bus = ground.bus("g").await;
+pub async fn r2_messages_without_a_key_go_round_robin(harness: BusHarness) {
+    let topics = [harness.topic("one"), harness.topic("two")];
+    let bus = harness.bus("g").await;
     let (seen, gate) = (Seen::new(), Arc::new(Gate::default()));
     for topic in &topics {
         let (into, gate) = (Arc::clone(&seen), Arc::clone(&gate));
@@ -53,13 +53,13 @@ pub async fn r2_messages_without_a_key_go_round_robin(ground: Ground) {
     gate.open();
     let labels: HashSet<_> = notes.iter().map(|note| note.label.clone()).collect();
     assert_eq!(labels, (0..16).map(|n| format!("rr-{n}")).collect());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// One aggregate, three topics: one handler at a time.
-pub async fn r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic(ground: Ground) {
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
-    let topics: Vec<_> = (0..3).map(|n| ground.topic(&format!("t{n}"))).collect();
+pub async fn r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic(harness: BusHarness) {
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let topics: Vec<_> = (0..3).map(|n| harness.topic(&format!("t{n}"))).collect();
     let exclusive = Arc::new(Exclusive::default());
     for topic in &topics {
         let (into, exclusive) = (Arc::clone(&seen), Arc::clone(&exclusive));
@@ -86,15 +86,15 @@ pub async fn r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic(ground
             notes.iter().filter(|note| note.topic == **topic).map(Note::number).collect::<Vec<_>>();
         assert_eq!(of, (0..50).collect::<Vec<_>>());
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A message of one topic runs while another topic's message of the same key does.
-pub async fn r3_lane_scope_topic_keeps_topics_apart(ground: Ground) {
-    let mut config = ground.config("g");
+pub async fn r3_lane_scope_topic_keeps_topics_apart(harness: BusHarness) {
+    let mut config = harness.config("g");
     config.lane_scope = LaneScope::Topic;
-    let (bus, seen, gate) = (ground.bus_of(config).await, Seen::new(), Arc::new(Gate::default()));
-    let (slow, quick) = (ground.topic("slow"), ground.topic("quick"));
+    let (bus, seen, gate) = (harness.bus_of(config).await, Seen::new(), Arc::new(Gate::default()));
+    let (slow, quick) = (harness.topic("slow"), harness.topic("quick"));
     let opened = Arc::clone(&gate);
     let handler = move |_: Event| {
         let gate = Arc::clone(&opened);
@@ -106,26 +106,26 @@ pub async fn r3_lane_scope_topic_keeps_topics_apart(ground: Ground) {
     publish_numbers(&bus, &quick, "one", 0..5).await;
     assert_eq!(seen.reached(5).await.len(), 5);
     gate.open();
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Where members may share two topics out differently, that is told once, and only to those whose
 /// keys go through several topics of envelopes.
-pub async fn r3_keys_that_two_processes_may_have_at_once_are_told_of(ground: Ground) {
-    let told = || ground.journal.saying("a key may be handled in two processes at once").len();
-    let topics = ["one", "two", "three"].map(|name| ground.topic(name));
+pub async fn r3_keys_that_two_processes_may_have_at_once_are_told_of(harness: BusHarness) {
+    let told = || harness.logs.saying("a key may be handled in two processes at once").len();
+    let topics = ["one", "two", "three"].map(|name| harness.topic(name));
     for (scope, scatters, expected) in [
         (LaneScope::Key, true, [0, 1, 1]),
         (LaneScope::Topic, true, [1; 3]),
         (LaneScope::Key, false, [1; 3]),
     ] {
-        let mut config = ground.config("g");
+        let mut config = harness.config("g");
         config.lane_scope = scope;
-        let (bus, meddler) = ground.meddled(config).await;
+        let (bus, faulty) = harness.faulty_bus(config).await;
         if scatters {
-            meddler.scatter();
+            faulty.scatter();
         }
-        let raw = ground.topic("raw");
+        let raw = harness.topic("raw");
         bus.subscribe(&raw, notes_messages(&Seen::new())).await.expect("subscribes");
         let mut found = [0; 3];
         for (topic, found) in topics.iter().zip(&mut found) {
@@ -133,14 +133,14 @@ pub async fn r3_keys_that_two_processes_may_have_at_once_are_told_of(ground: Gro
             *found = told();
         }
         assert_eq!(found, expected, "{scope:?}, {scatters}");
-        ground.end_clean(&bus).await;
+        harness.end_clean(&bus).await;
     }
 }
 
 /// A message that is retried keeps its key's messages of every topic waiting, and no other key's.
-pub async fn r3_a_retried_message_holds_its_key_in_every_topic(ground: Ground) {
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
-    let (failing, other) = (ground.topic("failing"), ground.topic("other"));
+pub async fn r3_a_retried_message_holds_its_key_in_every_topic(harness: BusHarness) {
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let (failing, other) = (harness.topic("failing"), harness.topic("other"));
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
         into.push((
@@ -171,17 +171,17 @@ pub async fn r3_a_retried_message_holds_its_key_in_every_topic(ground: Ground) {
         .map(|(topic, _, n)| (topic.as_str(), *n))
         .collect();
     assert_eq!(held, [(&*failing, 1), (&*failing, 2), (&*failing, 3), (&*other, 1)]);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Five topics share the workers and the room of one pool.
-pub async fn r4_all_topics_share_one_pool(ground: Ground) {
+pub async fn r4_all_topics_share_one_pool(harness: BusHarness) {
     let workers = 4;
     let (bus, gate) =
-        (ground.bus_of(ground.sized("g", workers, 10)).await, Arc::new(Gate::default()));
+        (harness.bus_of(harness.sized("g", workers, 10)).await, Arc::new(Gate::default()));
     let running = Arc::new(Exclusive::default());
     let started = Seen::new();
-    let topics: Vec<_> = (0..5).map(|n| ground.topic(&format!("t{n}"))).collect();
+    let topics: Vec<_> = (0..5).map(|n| harness.topic(&format!("t{n}"))).collect();
     for topic in &topics {
         let (gate, running, started) =
             (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&started));
@@ -209,7 +209,7 @@ pub async fn r4_all_topics_share_one_pool(ground: Ground) {
     assert_eq!((stats.capacity, stats.workers), (workers * 10, workers), "{stats:?}");
     gate.open();
     started.reached(100).await;
-    ground.settled("g", &topics.iter().collect::<Vec<_>>()).await;
+    harness.settled("g", &topics.iter().collect::<Vec<_>>()).await;
     assert_eq!(running.most.load(SeqCst), workers);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

@@ -1,8 +1,8 @@
 //! Options of a subscription: order, rate, concurrency, timeout. SPEC: B7
 
 use super::{
-    Ground, Note, Seen, envelope, kit::refused, notes_events, notes_messages, notes_then_waits,
-    now, publish, publish_numbers,
+    BusHarness, Note, Seen, envelope, harness::refused, notes_events, notes_messages,
+    notes_then_waits, now, publish, publish_numbers,
 };
 use buslane::{BusError, Retry, SubscriptionBuilder, classify};
 use buslane_core::{Event, Message, Record, broker::header};
@@ -16,9 +16,9 @@ use std::{
 };
 
 /// Without order, messages of one key run beside each other.
-pub async fn b7_an_unordered_subscription_runs_a_key_beside_itself(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+pub async fn b7_an_unordered_subscription_runs_a_key_beside_itself(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
     bus.subscription(&topic)
         .ordered(false)
         .envelopes(notes_then_waits(&seen, &gate))
@@ -28,14 +28,14 @@ pub async fn b7_an_unordered_subscription_runs_a_key_beside_itself(ground: Groun
     let notes = seen.reached(16).await;
     gate.open();
     assert!(notes.iter().all(|note| note.label.starts_with("rr-")), "{notes:?}");
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// No more than so many messages a second, after the burst.
-pub async fn b7_a_rate_holds(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn b7_a_rate_holds(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscription(&topic).rate(100, 5).envelopes(notes_events(&seen)).await.expect("subscribes");
     let envelopes: Vec<_> = (0..35).map(|n| envelope(&format!("a{n}"), n)).collect();
     let start = Instant::now();
@@ -43,14 +43,14 @@ pub async fn b7_a_rate_holds(ground: Ground) {
     seen.reached(35).await;
     // 5 at once, then 30 at 10 ms each.
     assert!(start.elapsed() >= Duration::from_millis(295), "{:?}", start.elapsed());
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// No more than so many messages taken and not ended, of this subscription alone.
-pub async fn b7_a_concurrency_limit_holds(ground: Ground) {
-    let (limited, free) = (ground.topic("limited"), ground.topic("free"));
-    let bus = ground.bus("g").await;
+pub async fn b7_a_concurrency_limit_holds(harness: BusHarness) {
+    let (limited, free) = (harness.topic("limited"), harness.topic("free"));
+    let bus = harness.bus("g").await;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (seen, count, peak) = (Seen::new(), Arc::clone(&running), Arc::clone(&most));
     let into = Arc::clone(&seen);
@@ -72,36 +72,36 @@ pub async fn b7_a_concurrency_limit_holds(ground: Ground) {
     publish(&bus, &free, &envelopes).await;
     seen.reached(200).await;
     assert!((1..=3).contains(&most.load(SeqCst)), "{}", most.load(SeqCst));
-    ground.settled("g", &[&limited, &free]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&limited, &free]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A limited subscription that waits for its turn still ends at once, and loses nothing by it.
-pub async fn b7_a_limited_subscription_ends_while_it_waits(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+pub async fn b7_a_limited_subscription_ends_while_it_waits(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
     let subscription = bus.subscription(&topic).concurrency(1).rate(1_000, 1);
     subscription.envelopes(notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..10).await;
     seen.reached(1).await;
-    ground
+    harness
         .within("the end of the subscription", bus.unsubscribe(&topic))
         .await
         .expect("unsubscribes");
     gate.open();
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     assert_eq!(
         seen.all().iter().map(Note::number).collect::<Vec<_>>(),
         (0..10).collect::<Vec<_>>()
     );
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A handler that takes too long is cancelled; it is a failure that is tried again.
-pub async fn b7_a_handler_that_takes_too_long_is_tried_again(ground: Ground) {
-    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn b7_a_handler_that_takes_too_long_is_tried_again(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = move |event: Event| {
         let into = Arc::clone(&into);
@@ -118,19 +118,19 @@ pub async fn b7_a_handler_that_takes_too_long_is_tried_again(ground: Ground) {
     subscription.envelopes(handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "once", 0..1).await;
     publish_numbers(&bus, &topic, "never", 1..2).await;
-    let letter = ground.audit(&dead, 1).await.remove(0);
-    ground.settled("g", &[&topic]).await;
+    let letter = harness.audit(&dead, 1).await.remove(0);
+    harness.settled("g", &[&topic]).await;
     let attempts = |key| seen.all().iter().filter(|note| note.label == key).count();
     assert_eq!((attempts("once"), attempts("never")), (2, 3));
     let error = letter.headers.get(header::ERROR_MESSAGE).map(String::from_utf8_lossy);
     assert_eq!(error.as_deref(), Some("handler timed out after 20ms"));
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// For a regular message it is final, as any failure.
-pub async fn b7_a_regular_handler_that_takes_too_long_has_failed(ground: Ground) {
-    let topic = ground.topic("raw");
-    let bus = ground.bus("g").await;
+pub async fn b7_a_regular_handler_that_takes_too_long_has_failed(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let bus = harness.bus("g").await;
     let handler = |_: Message| std::future::pending::<()>();
     bus.subscription(&topic)
         .timeout(Duration::from_millis(10))
@@ -138,19 +138,19 @@ pub async fn b7_a_regular_handler_that_takes_too_long_has_failed(ground: Ground)
         .await
         .expect("subscribes");
     bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");
-    ground.settled("g", &[&topic]).await;
-    let lines = ground.journal.saying("regular message failed");
+    harness.settled("g", &[&topic]).await;
+    let lines = harness.logs.saying("regular message failed");
     assert_eq!(
         lines.iter().map(|line| line.field("error")).collect::<Vec<_>>(),
         ["handler timed out after 10ms"]
     );
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Each a typed error that names the option, and the topic is still free.
-pub async fn b7_bad_options_are_typed_errors(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn b7_bad_options_are_typed_errors(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let zero = Duration::ZERO;
     type Change = fn(SubscriptionBuilder) -> SubscriptionBuilder;
     let table: [(Change, &str); 8] = [
@@ -208,11 +208,11 @@ pub async fn b7_bad_options_are_typed_errors(ground: Ground) {
     let bad = refused(bus.subscription("a b").timeout(zero).messages(notes_messages(&seen)).await);
     assert!(bad.starts_with("invalid topic \"a b\""), "{bad}");
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("the topic is free");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Handlers may return nothing, a result or a verdict; a type of one's own may be a handler.
-pub async fn b7_handlers_come_in_many_forms(ground: Ground) {
+pub async fn b7_handlers_come_in_many_forms(harness: BusHarness) {
     use buslane_core::{Handler, Verdict};
     struct Counting(Arc<AtomicUsize>);
     impl Handler<Message> for Counting {
@@ -225,8 +225,8 @@ pub async fn b7_handlers_come_in_many_forms(ground: Ground) {
     async fn function(_: Message) -> Verdict {
         Verdict::Done
     }
-    let bus = ground.bus("g").await;
-    let topics: Vec<_> = (0..4).map(|n| ground.topic(&format!("t{n}"))).collect();
+    let bus = harness.bus("g").await;
+    let topics: Vec<_> = (0..4).map(|n| harness.topic(&format!("t{n}"))).collect();
     let count = Arc::new(AtomicUsize::new(0));
     bus.subscribe(&topics[0], Counting(Arc::clone(&count))).await.expect("subscribes");
     bus.subscribe(&topics[1], function).await.expect("subscribes");
@@ -237,8 +237,8 @@ pub async fn b7_handlers_come_in_many_forms(ground: Ground) {
     for topic in &topics {
         bus.publish(topic, "x").await.expect("published");
     }
-    ground.settled("g", &topics.iter().collect::<Vec<_>>()).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &topics.iter().collect::<Vec<_>>()).await;
+    super::harness::idle(&bus).await;
     assert_eq!((count.load(SeqCst), bus.pool_stats().ok), (1, 4));
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

@@ -1,6 +1,6 @@
 //! Many messages at once.
 
-use super::{Ground, Note, Seen, envelope, fails, now, publish};
+use super::{BusHarness, Note, Seen, envelope, fails, now, publish};
 use buslane_core::{Envelope, Event, Record, Topic};
 use buslane_testkit::signal::Count;
 use bytes::BytesMut;
@@ -10,10 +10,10 @@ use std::sync::{
 };
 
 /// Ten of a thousand keys fail for ever, and block: every message of the others is handled.
-pub async fn p9_poisoned_keys_do_not_hold_up_the_healthy(ground: Ground) {
+pub async fn p9_poisoned_keys_do_not_hold_up_the_healthy(harness: BusHarness) {
     // SPEC: P9, P3, D4
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::<Note>::new());
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::<Note>::new());
     let healthy = Arc::new(Count::default());
     let counted = Arc::clone(&healthy);
     let is_bad = |key: &str| key.ends_with("00");
@@ -30,18 +30,18 @@ pub async fn p9_poisoned_keys_do_not_hold_up_the_healthy(ground: Ground) {
     for part in envelopes.chunks(500) {
         publish(&bus, &topic, part).await;
     }
-    ground.within("the healthy ones", healthy.reached(9_900)).await;
+    harness.within("the healthy ones", healthy.reached(9_900)).await;
     buslane_testkit::deadline::until("all poisoned keys are blocked", || {
         bus.pool_stats().blocked_lanes == 10
     })
     .await;
     assert_eq!(healthy.get(), 9_900);
-    let report = ground.end(&bus).await;
+    let report = harness.end(&bus).await;
     assert_eq!(report.abandoned, 100, "{report:?}");
     // And then they are repaired: everything that is left, in order.
-    let bus = ground.bus("g").await;
+    let bus = harness.bus("g").await;
     bus.subscribe_envelopes(&topic, fails(&seen, |_| false)).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     let notes = seen.all();
     assert_eq!(notes.len(), 100);
     for key in 0..10 {
@@ -50,7 +50,7 @@ pub async fn p9_poisoned_keys_do_not_hold_up_the_healthy(ground: Ground) {
             (0..10).collect::<Vec<_>>()
         );
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 const AGGREGATES: usize = 1_000;
@@ -93,13 +93,13 @@ fn records() -> Vec<Vec<Record>> {
     records
 }
 
-async fn run_through(ground: &Ground, topics: &[Topic], records: &[Vec<Record>]) {
-    let mut config = ground.config("g");
+async fn run_through(harness: &BusHarness, topics: &[Topic], records: &[Vec<Record>]) {
+    let mut config = harness.config("g");
     // The pools as they are by default.
     super::each_pool(&mut config, |keyed, actor| {
         (keyed.worker_count, actor.pool_size) = (256, 256);
     });
-    let (bus, tally) = (ground.bus_of(config).await, Tally::new());
+    let (bus, tally) = (harness.bus_of(config).await, Tally::new());
     for topic in topics {
         let tally = Arc::clone(&tally);
         bus.subscribe_envelopes(topic, now(move |event: Event| tally.add(&event)))
@@ -112,28 +112,28 @@ async fn run_through(ground: &Ground, topics: &[Topic], records: &[Vec<Record>])
             assert!(answers.iter().all(Result::is_ok));
         }
     }
-    ground.within("all of them", tally.handled.reached(MESSAGES)).await;
-    ground.end_clean(&bus).await;
+    harness.within("all of them", tally.handled.reached(MESSAGES)).await;
+    harness.end_clean(&bus).await;
     assert_eq!((tally.handled.get(), tally.violations.load(SeqCst)), (MESSAGES, 0));
 }
 
-fn topics(ground: &Ground) -> Vec<Topic> {
-    (0..TOPICS).map(|n| ground.topic(&format!("t{n}"))).collect()
+fn topics(harness: &BusHarness) -> Vec<Topic> {
+    (0..TOPICS).map(|n| harness.topic(&format!("t{n}"))).collect()
 }
 
 /// 10,000 messages of 1,000 aggregates over 5 topics: all received, none out of order.
-pub async fn t2_ten_thousand_messages_over_five_topics(ground: Ground) {
-    run_through(&ground, &topics(&ground), &records()).await;
+pub async fn t2_ten_thousand_messages_over_five_topics(harness: BusHarness) {
+    run_through(&harness, &topics(&harness), &records()).await;
 }
 
 /// The same a hundred times.
-pub async fn t2_a_hundred_runs_in_a_row(ground: Ground) {
-    let topics = topics(&ground);
+pub async fn t2_a_hundred_runs_in_a_row(harness: BusHarness) {
+    let topics = topics(&harness);
     for _ in 0..100 {
         // New events each time: a broker may know those of the last run.
-        run_through(&ground, &topics, &records()).await;
+        run_through(&harness, &topics, &records()).await;
     }
     for topic in &topics {
-        assert_eq!(ground.unsettled("g", topic).await, 0);
+        assert_eq!(harness.unsettled("g", topic).await, 0);
     }
 }

@@ -1,23 +1,23 @@
 //! Hot paths take no lock that a slow broker can hold. SPEC: B5
 
-use super::{Ground, Seen, envelope, notes_events, notes_then_waits, now, publish_numbers};
+use super::{BusHarness, Seen, envelope, notes_events, notes_then_waits, now, publish_numbers};
 use buslane_core::{Event, TopicSettings, TopicStrategy};
 
 /// While a subscribe is stuck in the broker: publishing, handling, topic settings, status and
 /// figures go on.
-pub async fn b5_hot_paths_go_on_while_a_subscribe_is_stuck(ground: Ground) {
+pub async fn b5_hot_paths_go_on_while_a_subscribe_is_stuck(harness: BusHarness) {
     let (stuck, flowing, other) =
-        (ground.topic("stuck"), ground.topic("flowing"), ground.topic("other"));
-    let unseen = ground.topic("never.seen.before");
-    let (bus, meddler) = ground.meddled(ground.config("g")).await;
+        (harness.topic("stuck"), harness.topic("flowing"), harness.topic("other"));
+    let unseen = harness.topic("never.seen.before");
+    let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
     let seen = Seen::new();
     bus.subscribe_envelopes(&flowing, notes_events(&seen)).await.expect("subscribes");
-    meddler.hold_subscribe(&stuck, true);
+    faulty.hold_subscribe(&stuck, true);
     let hanging = tokio::spawn({
         let (bus, stuck) = (bus.clone(), stuck.clone());
         async move { bus.subscribe_envelopes(&stuck, now(|_: Event| ())).await }
     });
-    ground.within("the subscribe hangs", meddler.held(1)).await;
+    harness.within("the subscribe hangs", faulty.held(1)).await;
     let everything = async {
         publish_numbers(&bus, &flowing, "a", 0..10).await;
         seen.reached(10).await;
@@ -30,18 +30,18 @@ pub async fn b5_hot_paths_go_on_while_a_subscribe_is_stuck(ground: Ground) {
         assert!(bus.pool_stats().accepted >= 10);
         bus.set_recovery_mode(false);
     };
-    ground.within("everything else", everything).await;
+    harness.within("everything else", everything).await;
     assert!(!hanging.is_finished());
-    meddler.hold_subscribe(&stuck, false);
-    ground.within("the subscribe", hanging).await.expect("no panic").expect("subscribes");
-    ground.end(&bus).await;
+    faulty.hold_subscribe(&stuck, false);
+    harness.within("the subscribe", hanging).await.expect("no panic").expect("subscribes");
+    harness.end(&bus).await;
 }
 
 /// While handlers fill every worker, and a shutdown waits for them: publishing and the closed flag
 /// do not wait.
-pub async fn b5_the_closed_flag_is_seen_while_a_shutdown_waits(ground: Ground) {
-    let (topic, other) = (ground.topic("orders"), ground.topic("other"));
-    let bus = ground.bus("g").await;
+pub async fn b5_the_closed_flag_is_seen_while_a_shutdown_waits(harness: BusHarness) {
+    let (topic, other) = (harness.topic("orders"), harness.topic("other"));
+    let bus = harness.bus("g").await;
     let (started, gate) =
         (Seen::new(), std::sync::Arc::new(buslane_testkit::signal::Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&started, &gate)).await.expect("subscribes");
@@ -49,10 +49,10 @@ pub async fn b5_the_closed_flag_is_seen_while_a_shutdown_waits(ground: Ground) {
         publish_numbers(&bus, &topic, &format!("a{key}"), 0..1).await;
     }
     started.reached(16).await;
-    let closing = ground.begin_to_end(&bus).await;
-    let refused = ground.within("the answer", bus.subscribe(&other, now(|_| ()))).await;
+    let closing = harness.begin_to_end(&bus).await;
+    let refused = harness.within("the answer", bus.subscribe(&other, now(|_| ()))).await;
     assert_eq!(refused.expect_err("closed").to_string(), "eventbus is closed");
-    ground
+    harness
         .within("a last word", bus.publish(&other, "x"))
         .await
         .expect("published while the lanes drain");

@@ -1,7 +1,7 @@
 //! The rendered Prometheus page of a bus equals its traffic. SPEC: O1, O2
 
-use super::page::{Page, bus_with_page};
-use super::{Ground, PoolKind, Seen, envelope, fails, now, publish};
+use super::metrics_page::MetricsPage;
+use super::{BusHarness, PoolKind, Seen, envelope, fails, now, publish};
 use buslane::metrics::{MetricKind, all};
 use buslane_core::{Event, Message, Record};
 use buslane_testkit::{deadline::until, signal::Gate};
@@ -9,13 +9,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Published, consumed, errors by kind, retries, dead letters, skipped; and what the pool says of
 /// the same traffic.
-pub async fn o1_the_page_equals_the_traffic(ground: Ground) {
-    let (raw, events, skips) = (ground.topic("raw"), ground.topic("events"), ground.topic("skips"));
-    let dead = ground.topic("dead");
-    let mut config = ground.config("g");
+pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
+    let (raw, events, skips) =
+        (harness.topic("raw"), harness.topic("events"), harness.topic("skips"));
+    let dead = harness.topic("dead");
+    let mut config = harness.config("g");
     // A slow machine is no traffic.
     config.publish_fast_path = config.publish_timeout;
-    let (bus, page) = bus_with_page(&ground, config).await;
+    let (bus, page) = harness.bus_with_page(config).await;
     let handler = now(|message: Message| match &message.payload[..] {
         b"fail" => Err("no"),
         b"panic" => std::panic::resume_unwind(Box::new("boom")),
@@ -47,11 +48,11 @@ pub async fn o1_the_page_equals_the_traffic(ground: Ground) {
     publish(&bus, &events, &envelopes).await;
     publish(&bus, &skips, &[envelope("b", 0)]).await;
     bus.publish(&events, Record::new("torn").with_key("c")).await.expect("published");
-    ground.settled("g", &[&raw, &events, &skips]).await;
-    ground.audit(&dead, 2).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &[&raw, &events, &skips]).await;
+    harness.audit(&dead, 2).await;
+    super::harness::idle(&bus).await;
 
-    let restarts = f64::from(u8::from(ground.pool == PoolKind::Actor));
+    let restarts = f64::from(u8::from(harness.pool == PoolKind::Actor));
     let of_bus = [
         ("messages_published_total", 17.0),
         ("messages_consumed_total", 17.0),
@@ -87,34 +88,34 @@ pub async fn o1_the_page_equals_the_traffic(ground: Ground) {
     let expected: BTreeMap<String, f64> =
         expected.into_iter().filter(|(_, value)| *value != 0.0).collect();
     assert_eq!(counted, expected);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
     gauges_are_zero(page);
 }
 
 /// Every attempt is the first one or a retry, whatever the policy: also of a key that is blocked.
-pub async fn o1_attempts_are_messages_and_retries(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, page) = bus_with_page(&ground, ground.config("g")).await;
+pub async fn o1_attempts_are_messages_and_retries(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, page) = harness.bus_with_page(harness.config("g")).await;
     let seen = Seen::new();
     // Three attempts are configured; the key is blocked for two more.
     let handler = fails(&seen, |note| note.label == "a0" && note.attempt <= 5);
     bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
     let envelopes: Vec<_> = (0..20).map(|n| envelope(&format!("a{}", n % 10), n)).collect();
     publish(&bus, &topic, &envelopes).await;
-    ground.settled("g", &[&topic]).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    super::harness::idle(&bus).await;
     assert_eq!(seen.len(), 20 + 5 + 5);
     assert_eq!(page.value("messages_consumed_total"), 20.0);
     assert_eq!(page.value("retry_attempts_total"), 10.0);
     assert_eq!(page.value("processing_errors_total{kind=\"envelope\"}"), 10.0);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
     gauges_are_zero(page);
 }
 
 /// Gauges go up with what they measure, and come back to zero.
-pub async fn o1_gauges_return_to_zero(ground: Ground) {
-    let (topic, held) = (ground.topic("orders"), ground.topic("held"));
-    let (bus, page) = bus_with_page(&ground, ground.sized("g", 2, 5)).await;
+pub async fn o1_gauges_return_to_zero(harness: BusHarness) {
+    let (topic, held) = (harness.topic("orders"), harness.topic("held"));
+    let (bus, page) = harness.bus_with_page(harness.sized("g", 2, 5)).await;
     let gate = Arc::new(Gate::default());
     let opened = Arc::clone(&gate);
     let handler = move |_: Event| {
@@ -131,22 +132,22 @@ pub async fn o1_gauges_return_to_zero(ground: Ground) {
     until("a source waits for its handler", || page.value("sources_held") > 0.0).await;
     assert_eq!((page.pool("inbox_utilization"), page.value("recovery_mode_active")), (1.0, 1.0));
     gate.open();
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     bus.set_recovery_mode(false);
-    super::kit::idle(&bus).await;
+    super::harness::idle(&bus).await;
     until("no source waits for room", || page.value("sources_stalled") == 0.0).await;
     assert!(page.read().keys().any(|name| name.starts_with("message_processing_seconds")));
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
     gauges_are_zero(page);
 }
 
 /// The page and the catalogue name the same metrics, described alike, with no more series than
 /// stated. Those of partitions fall to zero when their partitions leave.
-pub async fn o1_the_page_is_the_catalogue(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = ground.sized("g", 2, 5);
+pub async fn o1_the_page_is_the_catalogue(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.sized("g", 2, 5);
     config.backlog.check_interval = Duration::from_millis(20);
-    let (bus, page) = bus_with_page(&ground, config).await;
+    let (bus, page) = harness.bus_with_page(config).await;
     let gate = Arc::new(Gate::default());
     let opened = Arc::clone(&gate);
     let handler = move |_: Event| {
@@ -168,8 +169,8 @@ pub async fn o1_the_page_is_the_catalogue(ground: Ground) {
         assert_eq!(series.labels["topic"], *topic, "{series:?}");
     }
     gate.open();
-    ground.settled("g", &[&topic]).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    super::harness::idle(&bus).await;
 
     assert!(page.strangers().is_empty(), "{:#?}", page.strangers());
     let (text, partitions) = (page.text(), of("consumer_lag").len());
@@ -202,11 +203,11 @@ pub async fn o1_the_page_is_the_catalogue(ground: Ground) {
         all().filter(|metric| metric.is_per_partition()).flat_map(|metric| page.series_of(metric))
     };
     until("the partitions are gone", || per_partition().all(|series| series.value == 0.0)).await;
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
     gauges_are_zero(page);
 }
 
-fn gauges_are_zero(page: &Page) {
+fn gauges_are_zero(page: &MetricsPage) {
     for name in ["sources_held", "sources_stalled", "recovery_mode_active"] {
         assert_eq!(page.value(name), 0.0, "{name}");
     }
@@ -219,9 +220,9 @@ fn gauges_are_zero(page: &Page) {
 }
 
 /// A crash takes its gauges back too.
-pub async fn o1_gauges_return_to_zero_after_a_crash(ground: Ground) {
-    let (topic, held) = (ground.topic("orders"), ground.topic("held"));
-    let (bus, page) = bus_with_page(&ground, ground.sized("g", 2, 5)).await;
+pub async fn o1_gauges_return_to_zero_after_a_crash(harness: BusHarness) {
+    let (topic, held) = (harness.topic("orders"), harness.topic("held"));
+    let (bus, page) = harness.bus_with_page(harness.sized("g", 2, 5)).await;
     let handler = |_: Event| std::future::pending::<()>();
     bus.announce([&*held]).await.expect("announced");
     let subscription = bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");

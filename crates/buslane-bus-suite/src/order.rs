@@ -1,7 +1,7 @@
 //! In order per key, beside each other otherwise.
 
 use super::{
-    Ground, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
+    BusHarness, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
     publish, publish_numbers, seen::numbers_of,
 };
 use buslane_core::{Envelope, Event, Message};
@@ -12,9 +12,9 @@ use std::sync::{
 };
 
 /// One aggregate a hundred times, and ten aggregates ten times.
-pub async fn r3_versions_of_an_aggregate_are_handled_in_order(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn r3_versions_of_an_aggregate_are_handled_in_order(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "hot", 0..100).await;
     let mixed: Vec<_> = (0..100).map(|n| envelope(&format!("a{}", n % 10), n / 10)).collect();
@@ -24,13 +24,13 @@ pub async fn r3_versions_of_an_aggregate_are_handled_in_order(ground: Ground) {
     for key in 0..10 {
         assert_eq!(numbers_of(&notes, &format!("a{key}")), (0..10).collect::<Vec<_>>());
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Handlers that take their time in a random order of keys.
-pub async fn r3_order_holds_while_handlers_wait(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn r3_order_holds_while_handlers_wait(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = move |event: Event| {
         let into = Arc::clone(&into);
@@ -51,14 +51,14 @@ pub async fn r3_order_holds_while_handlers_wait(ground: Ground) {
     for key in 0..50 {
         assert_eq!(numbers_of(&notes, &format!("a{key}")), (0..20).collect::<Vec<_>>());
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// 1 2 3 4 5 with a failure of 1 stays 1 2 3 4 5; and so with a failure of 3.
-pub async fn d3_order_is_kept_across_a_failed_attempt(ground: Ground) {
+pub async fn d3_order_is_kept_across_a_failed_attempt(harness: BusHarness) {
     for failing in ["1", "3"] {
-        let topic = ground.topic(&format!("orders-{failing}"));
-        let (bus, seen) = (ground.bus("g").await, Seen::new());
+        let topic = harness.topic(&format!("orders-{failing}"));
+        let (bus, seen) = (harness.bus("g").await, Seen::new());
         let handler = fails(&seen, move |note| note.body == failing && note.attempt == 1);
         bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
         publish_numbers(&bus, &topic, "a", 1..6).await;
@@ -66,15 +66,15 @@ pub async fn d3_order_is_kept_across_a_failed_attempt(ground: Ground) {
         let mut expected = vec!["1", "2", "3", "4", "5"];
         expected.insert(failing.parse().expect("a number"), failing);
         assert_eq!(super::seen::bodies(&notes), expected);
-        ground.end_clean(&bus).await;
+        harness.end_clean(&bus).await;
         assert_eq!(seen.len(), 6);
     }
 }
 
 /// The second key is done while the first still waits, also in one partition.
-pub async fn r3_a_slow_key_does_not_delay_the_others(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+pub async fn r3_a_slow_key_does_not_delay_the_others(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
     let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
     let handler = move |event: Event| {
         let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
@@ -94,28 +94,28 @@ pub async fn r3_a_slow_key_does_not_delay_the_others(ground: Ground) {
     gate.open();
     let notes = seen.reached(210).await;
     assert_eq!(numbers_of(&notes, "slow"), (0..10).collect::<Vec<_>>());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// As many keys of one topic run at the same time as there are workers.
-pub async fn r3_keys_of_a_topic_run_beside_each_other(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus_of(ground.sized("g", 100, 10)).await;
+pub async fn r3_keys_of_a_topic_run_beside_each_other(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus_of(harness.sized("g", 100, 10)).await;
     let (started, gate) = (Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&started, &gate)).await.expect("subscribes");
     let envelopes: Vec<Envelope> = (0..100).map(|n| envelope(&format!("a{n}"), n)).collect();
     publish(&bus, &topic, &envelopes).await;
     started.reached(100).await;
     gate.open();
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Envelopes in order, regular messages complete.
-pub async fn r3_envelopes_and_regular_messages_go_together(ground: Ground) {
-    let bus = ground.bus("g").await;
+pub async fn r3_envelopes_and_regular_messages_go_together(harness: BusHarness) {
+    let bus = harness.bus("g").await;
     let (events, plain) = (Seen::new(), Seen::new());
-    let topics: Vec<_> = (0..4).map(|n| ground.topic(&format!("t{n}"))).collect();
+    let topics: Vec<_> = (0..4).map(|n| harness.topic(&format!("t{n}"))).collect();
     for (n, topic) in topics.iter().enumerate() {
         if n < 2 {
             bus.subscribe_envelopes(topic, notes_events(&events)).await.expect("subscribes");
@@ -143,13 +143,13 @@ pub async fn r3_envelopes_and_regular_messages_go_together(ground: Ground) {
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A hundred keys through one worker: each in order, none beside another.
-pub async fn r3_order_holds_with_a_single_worker(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus_of(ground.sized("g", 1, 16)).await, Seen::new());
+pub async fn r3_order_holds_with_a_single_worker(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus_of(harness.sized("g", 1, 16)).await, Seen::new());
     let (busy, together) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let (into, twice) = (Arc::clone(&seen), Arc::clone(&together));
     let handler = now(move |event: Event| {
@@ -165,13 +165,13 @@ pub async fn r3_order_holds_with_a_single_worker(ground: Ground) {
     for key in 0..100 {
         assert_eq!(numbers_of(&notes, &format!("a{key}")), (0..5).collect::<Vec<_>>());
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Regular messages with a record key keep their order too.
-pub async fn r3_regular_messages_of_a_key_keep_their_order(ground: Ground) {
-    let topic = ground.topic("raw");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn r3_regular_messages_of_a_key_keep_their_order(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = move |message: Message| {
         let into = Arc::clone(&into);
@@ -190,5 +190,5 @@ pub async fn r3_regular_messages_of_a_key_keep_their_order(ground: Ground) {
         let expected: Vec<_> = (0..100).filter(|n| n % 3 == key).collect();
         assert_eq!(numbers_of(&notes, &format!("k{key}")), expected);
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

@@ -1,6 +1,6 @@
 //! Handlers that panic, behind a bus.
 
-use super::{Ground, Note, Seen, envelope, now, publish, publish_numbers};
+use super::{BusHarness, Note, Seen, envelope, now, publish, publish_numbers};
 use buslane_core::{Event, Message, Record, broker::header};
 use std::{
     sync::{
@@ -17,9 +17,9 @@ fn boom(text: &str) -> ! {
 
 /// An envelope that panics once: it is a failure, all fifteen are handled, the others are not
 /// disturbed.
-pub async fn p7_an_envelope_that_panics_once_is_tried_again(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn p7_an_envelope_that_panics_once_is_tried_again(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let (into, panicked) = (Arc::clone(&seen), AtomicBool::new(false));
     let handler = now(move |event: Event| {
         let note = Note::from(&event);
@@ -31,8 +31,8 @@ pub async fn p7_an_envelope_that_panics_once_is_tried_again(ground: Ground) {
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     let envelopes: Vec<_> = (0..15).map(|n| envelope(&format!("a{}", n % 3), n / 3)).collect();
     publish(&bus, &topic, &envelopes).await;
-    ground.settled("g", &[&topic]).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    super::harness::idle(&bus).await;
     let notes = seen.all();
     assert_eq!(notes.len(), 15);
     for key in 0..3 {
@@ -40,13 +40,13 @@ pub async fn p7_an_envelope_that_panics_once_is_tried_again(ground: Ground) {
     }
     let stats = bus.pool_stats();
     assert_eq!((stats.panics, stats.ok, stats.restarts), (1, 15, 0), "{stats:?}");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// An envelope that always panics goes the way of all failures; the error says so.
-pub async fn p7_an_envelope_that_always_panics_is_given_up(ground: Ground) {
-    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn p7_an_envelope_that_always_panics_is_given_up(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
         if event.aggregate_id == "bad" {
@@ -57,18 +57,18 @@ pub async fn p7_an_envelope_that_always_panics_is_given_up(ground: Ground) {
     bus.subscription(&topic).dead_letter(&dead).envelopes(handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "bad", 0..1).await;
     publish_numbers(&bus, &topic, "good", 0..5).await;
-    let letter = ground.audit(&dead, 1).await.remove(0);
+    let letter = harness.audit(&dead, 1).await.remove(0);
     assert_eq!(letter.headers.get(header::ERROR_MESSAGE), Some(&b"handler panicked: always"[..]));
     assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"3"[..]));
     seen.reached(5).await;
     assert_eq!(bus.pool_stats().panics, 3);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A regular message that panics: fourteen of fifteen, one panic, nothing of it comes again.
-pub async fn p7_a_regular_panic_is_final(ground: Ground) {
-    let topic = ground.topic("raw");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn p7_a_regular_panic_is_final(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = now(move |message: Message| {
         if message.payload == "7" {
@@ -80,19 +80,19 @@ pub async fn p7_a_regular_panic_is_final(ground: Ground) {
     for n in 0..15 {
         bus.publish(&topic, Record::new(n.to_string()).with_key("k")).await.expect("published");
     }
-    ground.settled("g", &[&topic]).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    super::harness::idle(&bus).await;
     let numbers: Vec<_> = seen.all().iter().map(Note::number).collect();
     assert_eq!(numbers, (0..15).filter(|n| *n != 7).collect::<Vec<_>>());
     let stats = bus.pool_stats();
     assert_eq!((stats.panics, stats.panicked, stats.ok), (1, 1, 14), "{stats:?}");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Five aggregates panic at the same time, the pool goes on with all of them.
-pub async fn p7_many_aggregates_panic_together(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn p7_many_aggregates_panic_together(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
         if event.message.attempt == 1 && event.payload.as_bytes() == "1" {
@@ -103,19 +103,19 @@ pub async fn p7_many_aggregates_panic_together(ground: Ground) {
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     let envelopes: Vec<_> = (0..15).map(|n| envelope(&format!("a{}", n % 5), n / 5)).collect();
     publish(&bus, &topic, &envelopes).await;
-    ground.settled("g", &[&topic]).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    super::harness::idle(&bus).await;
     for key in 0..5 {
         assert_eq!(super::seen::numbers_of(&seen.all(), &format!("a{key}")), [0, 1, 2]);
     }
     assert_eq!(bus.pool_stats().panics, 5);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Ten panics in a row on a single worker: it serves the next message each time.
-pub async fn p7_the_pool_serves_on_after_many_panics(ground: Ground) {
-    let topic = ground.topic("raw");
-    let (bus, seen) = (ground.bus_of(ground.sized("g", 1, 100)).await, Seen::new());
+pub async fn p7_the_pool_serves_on_after_many_panics(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen) = (harness.bus_of(harness.sized("g", 1, 100)).await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = now(move |message: Message| {
         into.push(Note::from(&message));
@@ -129,16 +129,16 @@ pub async fn p7_the_pool_serves_on_after_many_panics(ground: Ground) {
         bus.publish(&topic, Record::new("good").with_key("k")).await.expect("published");
         seen.reached(2 * round + 2).await;
     }
-    ground.settled("g", &[&topic]).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    super::harness::idle(&bus).await;
     assert_eq!(bus.pool_stats().panicked, 10);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A panic while many are queued: all of them are handled.
-pub async fn p7_a_panic_amid_a_thousand_loses_none(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn p7_a_panic_amid_a_thousand_loses_none(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
         let note = Note::from(&event);
@@ -150,23 +150,23 @@ pub async fn p7_a_panic_amid_a_thousand_loses_none(ground: Ground) {
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     let envelopes: Vec<_> = (0..1_000).map(|n| envelope(&format!("a{}", n % 50), n)).collect();
     publish(&bus, &topic, &envelopes).await;
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     let mut numbers: Vec<_> = seen.all().iter().map(Note::number).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..1_000).collect::<Vec<_>>());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Past its restarts an actor rests; its messages wait and are handled when it is tried again.
 /// Nothing is lost, and the reading goes on by itself. The keyed pool does not notice.
-pub async fn p8_messages_outlive_a_cool_down(ground: Ground) {
-    let topic = ground.topic("raw");
-    let mut config = ground.sized("g", 1, 10);
+pub async fn p8_messages_outlive_a_cool_down(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let mut config = harness.sized("g", 1, 10);
     super::each_pool(&mut config, |_, actor| {
         actor.max_restarts = 1;
         actor.cool_down = Duration::from_millis(20);
     });
-    let (bus, seen) = (ground.bus_of(config).await, Seen::new());
+    let (bus, seen) = (harness.bus_of(config).await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = now(move |message: Message| {
         let note = Note::from(&message);
@@ -179,13 +179,13 @@ pub async fn p8_messages_outlive_a_cool_down(ground: Ground) {
     for n in 0..20 {
         bus.publish(&topic, Record::new(n.to_string()).with_key("k")).await.expect("published");
     }
-    ground.settled("g", &[&topic]).await;
-    super::kit::idle(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    super::harness::idle(&bus).await;
     assert_eq!(
         seen.all().iter().map(Note::number).collect::<Vec<_>>(),
         (0..20).collect::<Vec<_>>()
     );
     let stats = bus.pool_stats();
     assert_eq!((stats.panicked, stats.ok), (10, 10), "{stats:?}");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

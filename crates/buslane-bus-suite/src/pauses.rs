@@ -1,16 +1,16 @@
 //! Subscriptions that are paused: healthy for long, and nothing is lost. SPEC: O3
 
 use super::{
-    Ground, Note, Seen,
+    BusHarness, Note, Seen,
     health::{SOON, named, watchful, well},
     notes_events, notes_messages, publish_numbers,
 };
 use buslane::{Condition, Fault};
 
 /// A pause is healthy, and so is a topic without a handler; for very long it is a warning.
-pub async fn o3_a_pause_that_is_too_long_is_a_warning(ground: Ground) {
-    let (topic, held) = (ground.topic("orders"), ground.topic("held"));
-    let bus = ground.bus_of(watchful(ground.config("g"))).await;
+pub async fn o3_a_pause_that_is_too_long_is_a_warning(harness: BusHarness) {
+    let (topic, held) = (harness.topic("orders"), harness.topic("held"));
+    let bus = harness.bus_of(watchful(harness.config("g"))).await;
     let seen = Seen::new();
     let subscription =
         bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
@@ -22,12 +22,12 @@ pub async fn o3_a_pause_that_is_too_long_is_a_warning(ground: Ground) {
     );
     subscription.resume();
     assert_eq!(seen.reached(20).await.len(), 20);
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 
-    let mut config = watchful(ground.config("g"));
+    let mut config = watchful(harness.config("g"));
     config.health.pause_limit = SOON;
-    let bus = ground.bus_of(config).await;
+    let bus = harness.bus_of(config).await;
     let subscription =
         bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     subscription.pause();
@@ -45,15 +45,15 @@ pub async fn o3_a_pause_that_is_too_long_is_a_warning(ground: Ground) {
     assert_eq!(found.subject, held.as_str());
     bus.subscribe(&held, notes_messages(&seen)).await.expect("subscribes");
     well(&bus).await;
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A paused subscription lets go of its sources, ends and shuts down as another does, and loses
 /// nothing.
-pub async fn o3_a_paused_subscription_loses_nothing(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn o3_a_paused_subscription_loses_nothing(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let subscription =
         bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..10).await;
@@ -67,11 +67,11 @@ pub async fn o3_a_paused_subscription_loses_nothing(ground: Ground) {
     seen.reached(30).await;
     subscription.pause();
     publish_numbers(&bus, &topic, "a", 30..40).await;
-    ground.end(&bus).await;
-    let bus = ground.bus("g").await;
+    harness.end(&bus).await;
+    let bus = harness.bus("g").await;
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     let numbers: Vec<_> = seen.all().iter().map(Note::number).collect();
     assert_eq!(numbers, (0..40).collect::<Vec<_>>());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

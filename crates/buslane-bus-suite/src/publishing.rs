@@ -1,6 +1,8 @@
 //! Receipts, batches, topic settings, reconnects.
 
-use super::{Fault, Ground, Note, Seen, envelope, kit::refused, notes_events, publish_numbers};
+use super::{
+    BusHarness, Fault, Note, Seen, envelope, harness::refused, notes_events, publish_numbers,
+};
 use buslane_core::{Record, TopicSettings, TopicStrategy};
 use std::sync::{
     Arc,
@@ -8,9 +10,9 @@ use std::sync::{
 };
 
 /// Topic, partition and offset; the offsets of a key rise.
-pub async fn b1_a_receipt_says_where_it_is_stored(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn b1_a_receipt_says_where_it_is_stored(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     let mut receipts = Vec::new();
     for n in 0..5 {
         receipts.push(bus.publish_envelope(&topic, envelope("a", n)).await.expect("published"));
@@ -22,27 +24,27 @@ pub async fn b1_a_receipt_says_where_it_is_stored(ground: Ground) {
     );
     assert!(receipts.is_sorted_by(|one, next| one.offset < next.offset), "{receipts:?}");
     assert!(receipts.iter().all(|receipt| !receipt.duplicate));
-    let stored = ground.audit(&topic, 5).await;
+    let stored = harness.audit(&topic, 5).await;
     let places: Vec<_> =
         stored.iter().map(|message| (message.partition(), message.offset)).collect();
     assert_eq!(
         places,
         receipts.iter().map(|receipt| (receipt.partition, receipt.offset)).collect::<Vec<_>>()
     );
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// One answer a record, in their order.
-pub async fn b1_a_batch_is_answered_record_by_record(ground: Ground) {
-    let (raw, events) = (ground.topic("raw"), ground.topic("events"));
-    let bus = ground.bus("g").await;
+pub async fn b1_a_batch_is_answered_record_by_record(harness: BusHarness) {
+    let (raw, events) = (harness.topic("raw"), harness.topic("events"));
+    let bus = harness.bus("g").await;
     let records =
         (0..100).map(|n| Record::new(n.to_string()).with_key(format!("k{}", n % 10))).collect();
     let answers = bus.publish_batch(&raw, records).await.expect("taken");
     let envelopes: Vec<_> = (0..100).map(|n| envelope(&format!("k{}", n % 10), n)).collect();
     let more = bus.publish_envelopes(&events, &envelopes).await.expect("taken");
     for (topic, answers) in [(&raw, answers), (&events, more)] {
-        let stored = ground.audit(topic, 100).await;
+        let stored = harness.audit(topic, 100).await;
         assert_eq!(answers.len(), 100);
         for (n, answer) in answers.into_iter().enumerate() {
             let receipt = answer.expect("stored");
@@ -55,13 +57,13 @@ pub async fn b1_a_batch_is_answered_record_by_record(ground: Ground) {
     }
     assert_eq!(bus.publish_batch(&raw, Vec::new()).await.expect("nothing to do"), []);
     assert_eq!(bus.publish_envelopes(&events, &[]).await.expect("nothing to do"), []);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Created, looked at, compared, changed; what differs is named.
-pub async fn b1_topics_can_be_configured_and_looked_at(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn b1_topics_can_be_configured_and_looked_at(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     assert_eq!(bus.topic_config(&topic).await.expect("an answer"), None);
     let settings = TopicSettings { partitions: Some(3), ..TopicSettings::default() };
     let unknown =
@@ -79,13 +81,13 @@ pub async fn b1_topics_can_be_configured_and_looked_at(ground: Ground) {
         bus.configure_topic(&topic, &grown, TopicStrategy::CreateOrUpdate).await.expect("grown");
     assert_eq!(made.partitions, Some(4));
     assert!(refused(bus.topic_config("a b").await).starts_with("invalid topic \"a b\""));
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// New partitions of a topic that is being read are read too.
-pub async fn b3_partitions_that_are_added_are_read(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn b3_partitions_that_are_added_are_read(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let one = TopicSettings { partitions: Some(1), ..TopicSettings::default() };
     bus.configure_topic(&topic, &one, TopicStrategy::CreateOnly).await.expect("created");
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
@@ -100,15 +102,15 @@ pub async fn b3_partitions_that_are_added_are_read(ground: Ground) {
     let partitions: std::collections::HashSet<_> =
         notes.iter().map(|note| note.partition).collect();
     assert!(partitions.len() > 1, "{partitions:?}");
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Each callback is called each time the connection is back; one that panics does not disturb the
 /// others. Publishing and reading go on by themselves.
-pub async fn b1_on_reconnect_is_called_and_everything_goes_on(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, called) = (ground.bus("g").await, Seen::new(), Arc::new(AtomicUsize::new(0)));
+pub async fn b1_on_reconnect_is_called_and_everything_goes_on(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, called) = (harness.bus("g").await, Seen::new(), Arc::new(AtomicUsize::new(0)));
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     let calls = || {
         let called = Arc::clone(&called);
@@ -122,30 +124,30 @@ pub async fn b1_on_reconnect_is_called_and_everything_goes_on(ground: Ground) {
     publish_numbers(&bus, &topic, "a", 0..5).await;
     seen.reached(5).await;
     for round in 1..=2 {
-        ground.fault(Fault::Disconnect).await;
+        harness.fault(Fault::Disconnect).await;
         let publishing = tokio::spawn({
             let (bus, topic) = (bus.clone(), topic.clone());
             async move { bus.publish_envelope(&topic, envelope("a", 4 + round)).await }
         });
-        let waits = || ground.journal.saying("broker lost").len() == round;
+        let waits = || harness.logs.saying("broker lost").len() == round;
         buslane_testkit::deadline::until("the loss is told", waits).await;
         assert!(!publishing.is_finished(), "it waits for the connection");
-        ground.fault(Fault::Reconnect).await;
-        ground.within("the publish", publishing).await.expect("no panic").expect("published");
+        harness.fault(Fault::Reconnect).await;
+        harness.within("the publish", publishing).await.expect("no panic").expect("published");
         seen.reached(5 + round).await;
         buslane_testkit::deadline::until("both are called", || called.load(SeqCst) == 2 * round)
             .await;
-        assert_eq!(ground.journal.saying("broker is back").len(), round);
-        assert_eq!(ground.journal.saying("reconnect callback panicked").len(), round);
+        assert_eq!(harness.logs.saying("broker is back").len(), round);
+        assert_eq!(harness.logs.saying("reconnect callback panicked").len(), round);
     }
     assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), (0..7).collect::<Vec<_>>());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// While it is on, an unordered subscription goes by the key; then no more.
-pub async fn b1_recovery_mode_orders_everything_that_has_a_key(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn b1_recovery_mode_orders_everything_that_has_a_key(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscription(&topic)
         .ordered(false)
         .envelopes(notes_events(&seen))
@@ -162,5 +164,5 @@ pub async fn b1_recovery_mode_orders_everything_that_has_a_key(ground: Ground) {
     bus.set_recovery_mode(false);
     assert!(!bus.is_in_recovery_mode() && !bus.status().recovery_mode);
     assert_eq!(label(2).await, "rr-1");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

@@ -1,8 +1,7 @@
 //! Rate limits of publishers and subscriptions, changed while they hold. SPEC: B8
 
 use super::{
-    Ground, Note, Seen, envelope, kit::refused, notes_events, page::bus_with_page, publish,
-    publish_numbers,
+    BusHarness, Note, Seen, envelope, harness::refused, notes_events, publish, publish_numbers,
 };
 use buslane::{BusError, Envelope, EventBus, PublishError, RateLimit, config::TopicLimitsConfig};
 use buslane_testkit::deadline::until;
@@ -21,9 +20,9 @@ fn numbers(notes: &[Note]) -> Vec<usize> {
 
 /// A topic that is limited holds up neither another one nor itself for good: it goes on, in order,
 /// when the limit goes.
-pub async fn b8_a_limited_topic_leaves_the_others_alone(ground: Ground) {
-    let (limited, free) = (ground.topic("limited"), ground.topic("free"));
-    let (bus, slow, fast) = (ground.bus("g").await, Seen::new(), Seen::new());
+pub async fn b8_a_limited_topic_leaves_the_others_alone(harness: BusHarness) {
+    let (limited, free) = (harness.topic("limited"), harness.topic("free"));
+    let (bus, slow, fast) = (harness.bus("g").await, Seen::new(), Seen::new());
     bus.set_subscribe_limit_of(&limited, CRAWL).expect("a good limit");
     bus.subscribe_envelopes(&limited, notes_events(&slow)).await.expect("subscribes");
     bus.subscribe_envelopes(&free, notes_events(&fast)).await.expect("subscribes");
@@ -34,14 +33,14 @@ pub async fn b8_a_limited_topic_leaves_the_others_alone(ground: Ground) {
     assert!(slow.len() < 200);
     bus.set_subscribe_limit_of(&limited, None).expect("no limit is a good one");
     assert_eq!(numbers(&slow.reached(200).await), (0..200).collect::<Vec<_>>());
-    ground.settled("g", &[&limited, &free]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&limited, &free]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// The limit of the bus is for all topics together. Who waits goes by a new limit at once.
-pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(ground: Ground) {
-    let (one, two) = (ground.topic("one"), ground.topic("two"));
-    let (bus, page) = bus_with_page(&ground, ground.config("g")).await;
+pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(harness: BusHarness) {
+    let (one, two) = (harness.topic("one"), harness.topic("two"));
+    let (bus, page) = harness.bus_with_page(harness.config("g")).await;
     let seen = Seen::new();
     for topic in [&one, &two] {
         bus.subscribe_envelopes(topic, notes_events(&seen)).await.expect("subscribes");
@@ -73,30 +72,30 @@ pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(ground: Ground) {
             assert_eq!(of_key.map(Note::number).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
         }
     }
-    ground.settled("g", &[&one, &two]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&one, &two]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A limited subscription that has a limit of its own takes a new one too.
-pub async fn b8_a_subscriptions_own_rate_can_be_changed(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn b8_a_subscriptions_own_rate_can_be_changed(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscription(&topic).rate(1, 1).envelopes(notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..300).await;
     seen.reached(1).await;
     bus.set_subscribe_limit_of(&topic, Some(RateLimit::new(100_000, 1_000))).expect("a good limit");
     assert_eq!(numbers(&seen.reached(300).await), (0..300).collect::<Vec<_>>());
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A publisher that waits for a topic's limit holds up nobody who publishes to another one, and
 /// goes on when it is lifted.
-pub async fn b8_a_limited_publisher_leaves_other_topics_alone(ground: Ground) {
-    let (limited, free) = (ground.topic("limited"), ground.topic("free"));
-    let mut config = ground.config("g");
+pub async fn b8_a_limited_publisher_leaves_other_topics_alone(harness: BusHarness) {
+    let (limited, free) = (harness.topic("limited"), harness.topic("free"));
+    let mut config = harness.config("g");
     config.publish_timeout = Duration::from_secs(3_600);
-    let bus = ground.bus_of(config).await;
+    let bus = harness.bus_of(config).await;
     bus.set_publish_limit_of(&limited, CRAWL).expect("a good limit");
     let waiting = tokio::spawn({
         let (bus, limited) = (bus.clone(), limited.clone());
@@ -105,15 +104,15 @@ pub async fn b8_a_limited_publisher_leaves_other_topics_alone(ground: Ground) {
     publish_numbers(&bus, &free, "a", 0..500).await;
     assert!(!waiting.is_finished(), "it takes a quarter of an hour");
     bus.set_publish_limit_of(&limited, None).expect("no limit is a good one");
-    ground.within("the publisher", waiting).await.expect("published");
-    assert_eq!(ground.audit(&limited, 1_000).await.len(), 1_000);
-    ground.end_clean(&bus).await;
+    harness.within("the publisher", waiting).await.expect("published");
+    assert_eq!(harness.audit(&limited, 1_000).await.len(), 1_000);
+    harness.end_clean(&bus).await;
 }
 
 /// Publishers wait for their turn in the order in which they came.
-pub async fn b8_publishers_wait_in_order(ground: Ground) {
-    let limited = ground.topic("limited");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn b8_publishers_wait_in_order(harness: BusHarness) {
+    let limited = harness.topic("limited");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&limited, notes_events(&seen)).await.expect("subscribes");
     // What a first use of a topic takes is not part of this.
     publish_numbers(&bus, &limited, "a", 0..1).await;
@@ -136,26 +135,26 @@ pub async fn b8_publishers_wait_in_order(ground: Ground) {
         }
         if publishing.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
     });
-    ground.within("the publishers", all).await;
+    harness.within("the publishers", all).await;
     assert!(
         start.elapsed() >= Duration::from_millis(175),
         "2 at once, then one in 10 ms: {:?}",
         start.elapsed()
     );
     assert_eq!(numbers(&seen.reached(21).await), (0..21).collect::<Vec<_>>());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Who would have to wait longer than the publish timeout gets a typed error, and nothing was sent.
 /// The rest goes on.
-pub async fn b8_a_publish_that_waits_too_long_is_refused(ground: Ground) {
-    let topic = ground.topic("orders");
-    let before = ground.bus("g").await;
+pub async fn b8_a_publish_that_waits_too_long_is_refused(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let before = harness.bus("g").await;
     publish_numbers(&before, &topic, "a", 0..1).await;
-    ground.end_clean(&before).await;
-    let mut config = ground.config("g");
+    harness.end_clean(&before).await;
+    let mut config = harness.config("g");
     config.publish_timeout = Duration::from_secs(3);
-    let bus = ground.bus_of(config).await;
+    let bus = harness.bus_of(config).await;
     bus.set_publish_limit(CRAWL).expect("a good limit");
     bus.publish_envelope(&topic, envelope("a", 1)).await.expect("the first one may");
     let detail = "the rate limit of the bus lets 1 messages a second through, 1 at once; these are";
@@ -183,7 +182,7 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(ground: Ground) {
     }
     bus.set_publish_limit(None).expect("no limit is a good one");
     bus.publish_envelope(&topic, envelope("a", 2)).await.expect("published");
-    let events = ground.audit(&topic, 3).await;
+    let events = harness.audit(&topic, 3).await;
     let sent = events.iter().map(|message| {
         Envelope::decode(&message.payload)
             .expect("an envelope")
@@ -192,31 +191,31 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(ground: Ground) {
             .expect("a number")
     });
     assert_eq!(sent.collect::<Vec<_>>(), [0, 1, 2]);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Limits that the configuration sets hold from the start.
-pub async fn b8_configured_limits_hold(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = ground.config("g");
+pub async fn b8_configured_limits_hold(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
     let mut limits = TopicLimitsConfig::default();
     limits.subscribe = Some(RateLimit::new(100, 5));
     config.limits.topics.insert(topic.to_string(), limits);
     config.limits.publish = Some(RateLimit::new(1_000, 35));
-    let (bus, seen) = (ground.bus_of(config).await, Seen::new());
+    let (bus, seen) = (harness.bus_of(config).await, Seen::new());
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     let start = Instant::now();
     publish_numbers(&bus, &topic, "a", 0..35).await;
     assert_eq!(numbers(&seen.reached(35).await), (0..35).collect::<Vec<_>>());
     assert!(start.elapsed() >= Duration::from_millis(295), "{:?}", start.elapsed());
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Each names the limit, the field and the rule; nothing has changed.
-pub async fn b8_bad_limits_are_refused(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn b8_bad_limits_are_refused(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     let rate = "per_second: must be from 1 to 10000000, found";
     type Set = fn(&EventBus, &str, RateLimit) -> Result<(), BusError>;
     let sets: [(&str, Set); 5] = [
@@ -242,5 +241,5 @@ pub async fn b8_bad_limits_are_refused(ground: Ground) {
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..100).await;
     assert_eq!(Arc::clone(&seen).reached(100).await.len(), 100);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

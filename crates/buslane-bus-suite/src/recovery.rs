@@ -1,8 +1,8 @@
 //! Recovery mode: entered, drained in, left, and what it does not do. SPEC: L3
 
 use super::{
-    Ground, Note, Seen, envelope, events_of, fails, notes_events, notes_then_waits,
-    page::bus_with_page, publish, publish_numbers,
+    BusHarness, Note, Seen, envelope, events_of, fails, notes_events, notes_then_waits, publish,
+    publish_numbers,
 };
 use RecoveryPhase::{Off, On, Ramping};
 use buslane::{
@@ -106,9 +106,9 @@ impl Books {
 ///
 /// # Panics
 /// When anything of that does not come about.
-pub async fn drain(ground: &Ground, waiting: usize) {
-    let (topic, live) = (ground.topic("waiting"), ground.topic("live"));
-    let before = ground.bus("g").await;
+pub async fn drain(harness: &BusHarness, waiting: usize) {
+    let (topic, live) = (harness.topic("waiting"), harness.topic("live"));
+    let before = harness.bus("g").await;
     for part in (0..waiting).collect::<Vec<_>>().chunks(1_000) {
         let part: Vec<_> = part
             .iter()
@@ -116,16 +116,16 @@ pub async fn drain(ground: &Ground, waiting: usize) {
             .collect();
         publish(&before, &topic, &part).await;
     }
-    ground.end_clean(&before).await;
+    harness.end_clean(&before).await;
 
     // Nothing may wait for its turn any more when it is left: then the subscription is unordered
     // again.
-    let mut config = quick(ground.sized("g", 64, 1_000), 1);
+    let mut config = quick(harness.sized("g", 64, 1_000), 1);
     let rate = RateLimit::new(u32::try_from(waiting).expect("not many") * 2, 500);
     (config.recovery.rate, config.recovery.keys) = (Some(rate), 20);
     // The look at a new source is what begins it, and nothing else.
     config.recovery.on_backlog = false;
-    let (bus, page) = bus_with_page(ground, config).await;
+    let (bus, page) = harness.bus_with_page(config).await;
     let (events, books, seen) = (events_of(&bus), Books::new(waiting), Seen::new());
     let (own, into) = (bus.clone(), Arc::clone(&books));
     let handler = move |event: Event| {
@@ -140,7 +140,7 @@ pub async fn drain(ground: &Ground, waiting: usize) {
     bus.subscription(&topic).ordered(false).envelopes(handler).await.expect("subscribes");
     events.until("it is entered", |events| turns(events) == [(Off, On)]).await;
     publish_numbers(&bus, &live, "live", 1..200).await;
-    ground.within("the backlog", books.handled.reached(waiting)).await;
+    harness.within("the backlog", books.handled.reached(waiting)).await;
     let took = start.elapsed();
     let numbers: Vec<_> = seen.reached(200).await.iter().map(Note::number).collect();
     assert_eq!(numbers, (0..200).collect::<Vec<_>>());
@@ -162,28 +162,28 @@ pub async fn drain(ground: &Ground, waiting: usize) {
     assert!(took >= Duration::from_millis(400), "two backlogs a second, after a burst: {took:?}");
     assert_eq!((bus.status().recovery.phase, page.value("recovery_mode_active")), (Off, 0.0));
     for text in ["recovery mode entered", "recovery mode ramps up", "recovery mode left"] {
-        assert!(!ground.journal.saying(text).is_empty(), "{text}");
+        assert!(!harness.logs.saying(text).is_empty(), "{text}");
     }
-    ground.settled("g", &[&topic, &live]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic, &live]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// See [`drain`].
-pub async fn l3_what_waits_at_the_start_is_drained_in_recovery_mode(ground: Ground) {
-    Box::pin(drain(&ground, 3_000)).await;
+pub async fn l3_what_waits_at_the_start_is_drained_in_recovery_mode(harness: BusHarness) {
+    Box::pin(drain(&harness, 3_000)).await;
 }
 
 /// A few old messages are enough to begin it, and by default they are not slowed down: no source
 /// waits for a rate.
-pub async fn l3_old_messages_are_not_slowed_down(ground: Ground) {
-    let topic = ground.topic("orders");
-    let before = ground.bus("g").await;
+pub async fn l3_old_messages_are_not_slowed_down(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let before = harness.bus("g").await;
     publish_numbers(&before, &topic, "a", 0..300).await;
-    ground.end_clean(&before).await;
-    let mut config = quick(ground.config("g"), 0);
+    harness.end_clean(&before).await;
+    let mut config = quick(harness.config("g"), 0);
     config.backlog.age = Duration::from_millis(1);
     config.recovery.on_backlog = false;
-    let (bus, page) = bus_with_page(&ground, config).await;
+    let (bus, page) = harness.bus_with_page(config).await;
     let (events, seen) = (events_of(&bus), Seen::new());
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     let numbers: Vec<_> = seen.reached(300).await.iter().map(Note::number).collect();
@@ -196,17 +196,17 @@ pub async fn l3_old_messages_are_not_slowed_down(ground: Ground) {
     });
     assert_eq!(limits, Some((Some(RecoveryCause::Start), None, Some(1_000))));
     assert_eq!(page.value("rate_limit_waits_total{side=\"recovery\"}"), 0.0);
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// On a backlog that comes up while it runs, and not where that is switched off.
-pub async fn l3_a_backlog_that_comes_up_later_begins_it(ground: Ground) {
-    let topic = ground.topic("orders");
+pub async fn l3_a_backlog_that_comes_up_later_begins_it(harness: BusHarness) {
+    let topic = harness.topic("orders");
     for on_backlog in [false, true] {
-        let mut config = quick(ground.config("g"), 20);
+        let mut config = quick(harness.config("g"), 20);
         (config.recovery.on_backlog, config.recovery.at_start) = (on_backlog, RecoveryStart::Never);
-        let (bus, page) = bus_with_page(&ground, config).await;
+        let (bus, page) = harness.bus_with_page(config).await;
         let (events, seen, gate) = (events_of(&bus), Seen::new(), Arc::new(Gate::default()));
         bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
         publish_numbers(&bus, &topic, "a", 0..60).await;
@@ -228,43 +228,43 @@ pub async fn l3_a_backlog_that_comes_up_later_begins_it(ground: Ground) {
             events.until("the end of it", |events| events.len() == 2).await;
             assert!(turns(&events.all()).is_empty() && !bus.is_in_recovery_mode());
         }
-        ground.settled("g", &[&topic]).await;
-        ground.end_clean(&bus).await;
+        harness.settled("g", &[&topic]).await;
+        harness.end_clean(&bus).await;
     }
 }
 
 /// At every start, and left when nothing is behind; or never, whatever waits.
-pub async fn l3_always_and_never(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = quick(ground.config("g"), 20);
+pub async fn l3_always_and_never(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = quick(harness.config("g"), 20);
     config.recovery.at_start = RecoveryStart::Always;
-    let (bus, page) = bus_with_page(&ground, config.clone()).await;
-    assert_eq!(ground.journal.saying("recovery mode entered").len(), 1);
+    let (bus, page) = harness.bus_with_page(config.clone()).await;
+    assert_eq!(harness.logs.saying("recovery mode entered").len(), 1);
     until("it is left by itself", || !bus.is_in_recovery_mode()).await;
     until("all say so", || page.value("recovery_mode_active") == 0.0).await;
     publish_numbers(&bus, &topic, "a", 0..60).await;
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 
     (config.recovery.at_start, config.recovery.on_backlog) = (RecoveryStart::Never, false);
-    let (bus, meddler) = ground.meddled(config).await;
+    let (bus, faulty) = harness.faulty_bus(config).await;
     let (seen, gate) = (Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     seen.reached(1).await;
     until("the backlog is known", || !bus.status().backlog.is_empty()).await;
-    ground.within("some looks", meddler.lag_asked(meddler.lags_asked() + 3)).await;
+    harness.within("some looks", faulty.lag_asked(faulty.lags_asked() + 3)).await;
     assert!(!bus.is_in_recovery_mode());
     gate.open();
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// So many keys have work at a time, and the others come when those are done. Without the mode all
 /// of them run.
-pub async fn l3_active_keys_are_limited(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = ground.config("g");
+pub async fn l3_active_keys_are_limited(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
     config.recovery.keys = 3;
-    let (bus, seen, gate) = (ground.bus_of(config).await, Seen::new(), Arc::new(Gate::default()));
+    let (bus, seen, gate) = (harness.bus_of(config).await, Seen::new(), Arc::new(Gate::default()));
     bus.set_recovery_mode(true);
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     let envelopes: Vec<_> = (0..48).map(|n| envelope(&format!("a{}", n % 12), n / 12)).collect();
@@ -284,19 +284,19 @@ pub async fn l3_active_keys_are_limited(ground: Ground) {
     for key in 0..12 {
         assert_eq!(super::seen::numbers_of(&notes, &format!("a{key}")), (0..4).collect::<Vec<_>>());
     }
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A key that is blocked is a backlog, for its message grows old; the others are not slowed down
 /// for it.
-pub async fn l3_a_blocked_key_does_not_keep_it_on(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = quick(ground.config("g"), 0);
+pub async fn l3_a_blocked_key_does_not_keep_it_on(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = quick(harness.config("g"), 0);
     config.backlog.age = Duration::from_millis(60);
     (config.recovery.on_backlog, config.recovery.at_start) = (false, RecoveryStart::Never);
     let (bus, seen, mended) =
-        (ground.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
+        (harness.bus_of(config).await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let events = events_of(&bus);
     let is_mended = Arc::clone(&mended);
     let handler = fails(&seen, move |note| note.label == "bad" && !is_mended.load(SeqCst));
@@ -317,14 +317,14 @@ pub async fn l3_a_blocked_key_does_not_keep_it_on(ground: Ground) {
         bus.status()
     );
     mended.store(true, SeqCst);
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Each change is told once; a callback that panics keeps it from nobody. What is left by hand does
 /// not ramp.
-pub async fn l3_by_hand_it_is_told_of_and_left(ground: Ground) {
-    let bus = ground.bus("g").await;
+pub async fn l3_by_hand_it_is_told_of_and_left(harness: BusHarness) {
+    let bus = harness.bus("g").await;
     bus.on_event(|_| std::panic::resume_unwind(Box::new("a callback's own trouble")));
     let events = events_of(&bus);
     for active in [true, true, false, false, true, false] {
@@ -334,17 +334,17 @@ pub async fn l3_by_hand_it_is_told_of_and_left(ground: Ground) {
     let all = events.reached(4).await;
     assert_eq!(turns(&all), [(Off, On), (On, Off), (Off, On), (On, Off)]);
     assert_eq!(cause(&all), Some(RecoveryCause::ByHand));
-    until("the panics are told", || ground.journal.saying("event callback panicked").len() == 4)
+    until("the panics are told", || harness.logs.saying("event callback panicked").len() == 4)
         .await;
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Rate and number of keys change while it is on, for those who wait already.
-pub async fn l3_its_limits_can_be_changed(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = ground.config("g");
+pub async fn l3_its_limits_can_be_changed(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
     config.recovery.rate = Some(RateLimit::new(1, 1));
-    let (bus, page) = bus_with_page(&ground, config).await;
+    let (bus, page) = harness.bus_with_page(config).await;
     let (events, seen) = (events_of(&bus), Seen::new());
     bus.set_recovery_mode(true);
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
@@ -357,6 +357,6 @@ pub async fn l3_its_limits_can_be_changed(ground: Ground) {
     let is_told = |event: &BusEvent| matches!(event, BusEvent::Recovery { before: On, now } if *now == status);
     events.until("the limits are told", |events| events.iter().any(is_told)).await;
     bus.set_recovery_mode(false);
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }

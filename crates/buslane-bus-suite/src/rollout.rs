@@ -1,7 +1,7 @@
 //! Keys that change pools while messages flow. SPEC: S3, S4, S6
 
 use super::{
-    Ground, Note, PoolKind, Seen, envelope, fails, notes_events, notes_then_waits, publish,
+    BusHarness, Note, PoolKind, Seen, envelope, fails, notes_events, notes_then_waits, publish,
     publish_numbers,
 };
 use buslane::{EventBus, rollout::RolloutEvent};
@@ -87,10 +87,10 @@ fn mixed(lanes: &Arc<Lanes>) -> impl buslane_core::Handler<Event> + use<> {
 }
 
 /// Fifty moves while messages flow: each message once, each key in order and one at a time.
-pub async fn s4_fifty_moves_under_load_lose_nothing(ground: Ground) {
+pub async fn s4_fifty_moves_under_load_lose_nothing(harness: BusHarness) {
     const KEYS: usize = 64;
-    let topic = ground.topic("orders");
-    let (bus, lanes) = (ground.bus("g").await, Arc::new(Lanes::default()));
+    let topic = harness.topic("orders");
+    let (bus, lanes) = (harness.bus("g").await, Arc::new(Lanes::default()));
     bus.subscribe_envelopes(&topic, mixed(&lanes)).await.expect("subscribes");
     let is_over = Arc::new(AtomicBool::new(false));
     let load = {
@@ -112,14 +112,14 @@ pub async fn s4_fifty_moves_under_load_lose_nothing(ground: Ground) {
     let rollout = bus.rollout();
     for percent in [10, 50, 100, 0, 100, 30, 70, 0, 1, 99].into_iter().cycle().take(50) {
         rollout.set_percent(percent, "test").expect("an open bus");
-        ground.within("the move", rollout.settled()).await;
+        harness.within("the move", rollout.settled()).await;
         let status = rollout.status();
         assert_eq!((status.percent, status.slots.moving, status.stuck.len()), (percent, 0, 0));
         assert_eq!(status.slots.on_actor, 1_024 * usize::from(percent) / 100);
     }
     is_over.store(true, SeqCst);
-    let numbers = ground.within("the load", load).await.expect("publishes");
-    ground.settled("g", &[&topic]).await;
+    let numbers = harness.within("the load", load).await.expect("publishes");
+    harness.settled("g", &[&topic]).await;
     assert_eq!(lanes.count(), KEYS * numbers);
     for key in keys(KEYS) {
         lanes.of(&key, |lane| assert_eq!(lane.done, (0..numbers).collect::<Vec<_>>(), "{key}"));
@@ -129,12 +129,12 @@ pub async fn s4_fifty_moves_under_load_lose_nothing(ground: Ground) {
         (stats.open, stats.accepted),
         (0, stats.ok + stats.failed + stats.panicked + stats.abandoned)
     );
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Which keys the actor pool runs, as their handlers see it.
 async fn on_actor(
-    ground: &Ground,
+    harness: &BusHarness,
     bus: &EventBus,
     topic: &buslane_core::Topic,
 ) -> BTreeSet<String> {
@@ -152,20 +152,20 @@ async fn on_actor(
     let batch: Vec<_> = keys(200).iter().map(|key| envelope(key, 0)).collect();
     publish(bus, topic, &batch).await;
     seen.reached(200).await;
-    ground.settled("g", &[topic]).await;
+    harness.settled("g", &[topic]).await;
     bus.unsubscribe(topic).await.expect("unsubscribes");
     std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A larger share has the keys of a smaller one; a restart changes nothing.
-pub async fn s3_a_key_stays_on_its_side(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn s3_a_key_stays_on_its_side(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     let mut shares = Vec::new();
     for percent in [0, 10, 50, 100] {
         bus.rollout().set_percent(percent, "test").expect("an open bus");
-        ground.within("the move", bus.rollout().settled()).await;
-        shares.push(on_actor(&ground, &bus, &topic).await);
+        harness.within("the move", bus.rollout().settled()).await;
+        shares.push(on_actor(&harness, &bus, &topic).await);
         let name = match percent {
             0 => "keyed",
             100 => "actor",
@@ -173,25 +173,26 @@ pub async fn s3_a_key_stays_on_its_side(ground: Ground) {
         };
         assert_eq!(bus.pool_name(), name);
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
     assert!(shares.windows(2).all(|pair| pair[0].is_subset(&pair[1])), "{shares:?}");
     assert_eq!((shares[0].len(), shares[3].len()), (0, 200));
     assert!(
         (5..40).contains(&shares[1].len()) && (70..130).contains(&shares[2].len()),
         "{shares:?}"
     );
-    let bus = ground.bus("g").await;
+    let bus = harness.bus("g").await;
     bus.rollout().set_percent(10, "test").expect("an open bus");
-    ground.within("the move", bus.rollout().settled()).await;
-    assert_eq!(on_actor(&ground, &bus, &topic).await, shares[1]);
-    ground.end_clean(&bus).await;
+    harness.within("the move", bus.rollout().settled()).await;
+    assert_eq!(on_actor(&harness, &bus, &topic).await, shares[1]);
+    harness.end_clean(&bus).await;
 }
 
 /// A message that waits for its next attempt, or whose key is blocked, is tried again on the other
 /// side, before those behind it.
-pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, heals) = (ground.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(false)));
+pub async fn s4_waiting_and_blocked_messages_move(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, heals) =
+        (harness.bus("g").await, Seen::new(), Arc::new(AtomicBool::new(false)));
     let healed = Arc::clone(&heals);
     let handler = fails(&seen, move |note| note.number() == 0 && !healed.load(SeqCst));
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
@@ -206,9 +207,9 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
         keys(8).iter().map(|key| state(key).failures).collect()
     };
     let before = failures();
-    let to = if ground.pool == PoolKind::Actor { 0 } else { 100 };
+    let to = if harness.pool == PoolKind::Actor { 0 } else { 100 };
     bus.rollout().set_percent(to, "test").expect("an open bus");
-    ground.within("the move", bus.rollout().settled()).await;
+    harness.within("the move", bus.rollout().settled()).await;
     // A blocked key is tried now and then, and is not called blocked just then: what has failed is
     // known all the time.
     let after = failures();
@@ -221,7 +222,7 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
     assert_eq!(bus.pool_name(), if to == 100 { "actor" } else { "keyed" });
     assert!(seen.all().iter().all(|note| note.number() == 0), "nothing overtakes");
     heals.store(true, SeqCst);
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     for key in keys(8) {
         let notes: Vec<_> = seen.all().into_iter().filter(|note| note.label == key).collect();
         let attempts: Vec<_> =
@@ -235,48 +236,48 @@ pub async fn s4_waiting_and_blocked_messages_move(ground: Ground) {
         assert_eq!(after, [1, 2], "{key}");
     }
     assert_eq!(bus.status().blocked_keys, 0);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A slot whose handler does not end stays and is named; the others move, and it follows when it
 /// can.
-pub async fn s6_a_slot_whose_handler_does_not_end_stays_and_is_named(ground: Ground) {
-    let topic = ground.topic("orders");
-    let mut config = ground.config("g");
+pub async fn s6_a_slot_whose_handler_does_not_end_stays_and_is_named(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
     config.rollout.move_deadline = Duration::from_millis(50);
-    let bus = ground.bus_of(config).await;
+    let bus = harness.bus_of(config).await;
     let (seen, gate) = (Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     publish_numbers(&bus, &topic, "stuck", 0..3).await;
     seen.reached(1).await;
     let mut events = bus.rollout().watch();
-    let to = if ground.pool == PoolKind::Actor { 0 } else { 100 };
+    let to = if harness.pool == PoolKind::Actor { 0 } else { 100 };
     bus.rollout().set_percent(to, "test").expect("an open bus");
     until("the slot is named", || bus.rollout().status().stuck.len() == 1).await;
-    ground.within("the move of the others", bus.rollout().settled()).await;
+    harness.within("the move of the others", bus.rollout().settled()).await;
     let status = bus.rollout().status();
     let moved = if to == 100 { status.slots.on_actor } else { 1_024 - status.slots.on_actor };
     assert_eq!((moved, status.slots.moving), (1_023, 0), "{status:?}");
     gate.open();
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     until("it has followed", || bus.rollout().status().stuck.is_empty()).await;
     assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2]);
     let mut names = Vec::new();
     while !matches!(names.last(), Some(RolloutEvent::Moved { .. })) {
-        names.extend(ground.within("an event", events.next()).await);
+        names.extend(harness.within("an event", events.next()).await);
     }
     assert!(
         matches!(names[0], RolloutEvent::PercentChanged { to: found, .. } if found == to),
         "{names:?}"
     );
     assert!(names.iter().any(|event| matches!(event, RolloutEvent::SlotStuck { .. })), "{names:?}");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A bus that closes while keys are on their way leaves for redelivery what it does not finish.
-pub async fn s4_closing_while_keys_move_loses_nothing(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen, gate) = (ground.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+pub async fn s4_closing_while_keys_move_loses_nothing(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
     bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
     for key in keys(4) {
         publish_numbers(&bus, &topic, &key, 0..5).await;
@@ -287,11 +288,11 @@ pub async fn s4_closing_while_keys_move_loses_nothing(ground: Ground) {
     bus.rollout().set_percent(50, "test").expect("an open bus");
     bus.rollout().roll_back("test");
     bus.rollout()
-        .set_percent(if ground.pool == PoolKind::Actor { 0 } else { 100 }, "test")
+        .set_percent(if harness.pool == PoolKind::Actor { 0 } else { 100 }, "test")
         .expect("an open bus");
-    let closing = ground.begin_to_end(&bus).await;
+    let closing = harness.begin_to_end(&bus).await;
     gate.open();
-    let report = ground.within("the shutdown", closing).await.expect("a shutdown reports");
+    let report = harness.within("the shutdown", closing).await.expect("a shutdown reports");
     assert_eq!((report.abandoned, report.stragglers), (0, 0), "{report:?}");
     assert!(bus.rollout().set_percent(10, "test").is_err(), "a closed bus changes nothing");
     for key in keys(4) {
@@ -300,9 +301,9 @@ pub async fn s4_closing_while_keys_move_loses_nothing(ground: Ground) {
 }
 
 /// A subscription that ends while its keys are on their way keeps its promises.
-pub async fn s4_a_subscription_may_end_while_its_keys_move(ground: Ground) {
-    let topic = ground.topic("orders");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn s4_a_subscription_may_end_while_its_keys_move(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     for round in 0..6 {
         bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
         for key in keys(16) {
@@ -314,7 +315,7 @@ pub async fn s4_a_subscription_may_end_while_its_keys_move(ground: Ground) {
         bus.unsubscribe(&topic).await.expect("unsubscribes");
     }
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
-    ground.settled("g", &[&topic]).await;
+    harness.settled("g", &[&topic]).await;
     for key in keys(16) {
         assert_eq!(
             super::seen::numbers_of(&seen.all(), &key),
@@ -322,5 +323,5 @@ pub async fn s4_a_subscription_may_end_while_its_keys_move(ground: Ground) {
             "{key}"
         );
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

@@ -1,6 +1,6 @@
 //! What names the key of a message.
 
-use super::{Ground, Seen, envelope, notes_events, notes_messages};
+use super::{BusHarness, Seen, envelope, notes_events, notes_messages};
 use buslane_core::{Headers, Record, broker::header};
 
 fn headers(list: &[(&str, &str)]) -> Headers {
@@ -13,9 +13,9 @@ fn bare(aggregate: &str, n: usize) -> Record {
 }
 
 /// Every spelling, for both kinds; and the earlier one wins, wherever it stands among the headers.
-pub async fn r1_every_header_spelling_names_the_key_in_its_priority(ground: Ground) {
-    let (raw, events) = (ground.topic("raw"), ground.topic("events"));
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn r1_every_header_spelling_names_the_key_in_its_priority(harness: BusHarness) {
+    let (raw, events) = (harness.topic("raw"), harness.topic("events"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe(&raw, notes_messages(&seen)).await.expect("subscribes");
     bus.subscribe_envelopes(&events, notes_events(&seen)).await.expect("subscribes");
     let spellings = header::AGGREGATE_ID_SPELLINGS;
@@ -41,13 +41,13 @@ pub async fn r1_every_header_spelling_names_the_key_in_its_priority(ground: Grou
         seen.reached(expected.len()).await.into_iter().map(|note| note.label).collect();
     labels.sort();
     assert_eq!(labels, expected);
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A header of a regular message that is no aggregate id is passed over.
-pub async fn r1_a_header_that_is_no_aggregate_id_is_passed_over(ground: Ground) {
-    let topic = ground.topic("raw");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn r1_a_header_that_is_no_aggregate_id_is_passed_over(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe(&topic, notes_messages(&seen)).await.expect("subscribes");
     for (at, list) in [
         &[("X-Aggregate-ID", ""), ("aggregate-id", "good")][..],
@@ -67,15 +67,15 @@ pub async fn r1_a_header_that_is_no_aggregate_id_is_passed_over(ground: Ground) 
         labels,
         [("0".into(), "good".into()), ("1".into(), "good".into()), ("2".into(), "key".to_owned())]
     );
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// An envelope whose header is no aggregate id is invalid, at once, with a typed error, whatever
 /// its body or a later header says. It is given up in the lane of its body's aggregate.
-pub async fn r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid(ground: Ground) {
+pub async fn r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid(harness: BusHarness) {
     for (what, ordered) in [("ordered", true), ("unordered", false)] {
-        let (topic, dead) = (ground.topic(what), ground.topic(&format!("{what}.dead")));
-        let (bus, seen) = (ground.bus("g").await, Seen::new());
+        let (topic, dead) = (harness.topic(what), harness.topic(&format!("{what}.dead")));
+        let (bus, seen) = (harness.bus("g").await, Seen::new());
         let subscription = bus.subscription(&topic).ordered(ordered).dead_letter(&dead);
         subscription.envelopes(notes_events(&seen)).await.expect("subscribes");
         let blank = "header X-Aggregate-ID: aggregate_id is required";
@@ -91,7 +91,7 @@ pub async fn r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid(groun
                 .expect("published");
         }
         let mut errors = Vec::new();
-        for letter in ground.audit(&dead, cases.len()).await {
+        for letter in harness.audit(&dead, cases.len()).await {
             assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"1"[..]));
             errors.push(
                 String::from_utf8_lossy(
@@ -108,14 +108,14 @@ pub async fn r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid(groun
         assert!(seen.is_empty());
         bus.publish(&topic, bare("body", 2)).await.expect("published");
         assert_eq!(seen.reached(1).await[0].number(), 2);
-        ground.end_clean(&bus).await;
+        harness.end_clean(&bus).await;
     }
 }
 
 /// Envelopes: the body. Regular messages: the record key, and never the body.
-pub async fn r1_without_a_header_the_body_or_the_record_key_names_the_key(ground: Ground) {
-    let (raw, events) = (ground.topic("raw"), ground.topic("events"));
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn r1_without_a_header_the_body_or_the_record_key_names_the_key(harness: BusHarness) {
+    let (raw, events) = (harness.topic("raw"), harness.topic("events"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe(&raw, notes_messages(&seen)).await.expect("subscribes");
     bus.subscribe_envelopes(&events, notes_events(&seen)).await.expect("subscribes");
     bus.publish(&events, bare("from-body", 1).with_key("record-key")).await.expect("published");
@@ -126,20 +126,20 @@ pub async fn r1_without_a_header_the_body_or_the_record_key_names_the_key(ground
     assert_eq!(seen.reached(2).await[1].label, "record key, any bytes");
     bus.publish(&raw, bare("from-body", 1)).await.expect("published");
     assert_eq!(seen.reached(3).await[2].label, "rr-0");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A header that names another aggregate than the body: invalid, at once, with a typed error. Also
 /// where nothing keeps the order of keys.
-pub async fn r1_header_and_body_that_differ_are_invalid(ground: Ground) {
+pub async fn r1_header_and_body_that_differ_are_invalid(harness: BusHarness) {
     for (what, ordered) in [("ordered", true), ("unordered", false)] {
-        let (topic, dead) = (ground.topic(what), ground.topic(&format!("{what}.dead")));
-        let (bus, seen) = (ground.bus("g").await, Seen::new());
+        let (topic, dead) = (harness.topic(what), harness.topic(&format!("{what}.dead")));
+        let (bus, seen) = (harness.bus("g").await, Seen::new());
         let subscription = bus.subscription(&topic).ordered(ordered).dead_letter(&dead);
         subscription.envelopes(notes_events(&seen)).await.expect("subscribes");
         let record = bare("body", 1).with_headers(headers(&[("aggregate-id", "header")]));
         bus.publish(&topic, record).await.expect("published");
-        let letter = ground.audit(&dead, 1).await.remove(0);
+        let letter = harness.audit(&dead, 1).await.remove(0);
         let text = |name| {
             letter.headers.get(name).map(String::from_utf8_lossy).unwrap_or_default().into_owned()
         };
@@ -149,14 +149,14 @@ pub async fn r1_header_and_body_that_differ_are_invalid(ground: Ground) {
             (error, "1")
         );
         assert!(seen.is_empty());
-        ground.end_clean(&bus).await;
+        harness.end_clean(&bus).await;
     }
 }
 
 /// It sees headers and body, and what it says goes; `None` is round-robin.
-pub async fn r1_a_subscription_can_bring_its_own_extractor(ground: Ground) {
-    let topic = ground.topic("raw");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn r1_a_subscription_can_bring_its_own_extractor(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let extract = |headers: &Headers, body: &bytes::Bytes| {
         headers.get("tenant").map(|tenant| [tenant, b"/", &body[..1]].concat().into())
     };
@@ -171,14 +171,14 @@ pub async fn r1_a_subscription_can_bring_its_own_extractor(ground: Ground) {
     assert_eq!(seen.reached(1).await[0].label, "t/x");
     bus.publish(&topic, Record::new("xyz").with_key("k")).await.expect("published");
     assert_eq!(seen.reached(2).await[1].label, "rr-0");
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// An extractor that panics does not end the reading: its message goes by the key that it has
 /// without one.
-pub async fn r1_an_extractor_that_panics_loses_nothing(ground: Ground) {
-    let topic = ground.topic("raw");
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn r1_an_extractor_that_panics_loses_nothing(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let extract = |_: &Headers, body: &bytes::Bytes| match &body[..] {
         b"panic" => std::panic::resume_unwind(Box::new("no key here")),
         b"empty" => Some(bytes::Bytes::new()),
@@ -197,11 +197,11 @@ pub async fn r1_an_extractor_that_panics_loses_nothing(ground: Ground) {
     labels.sort();
     let expected = [("empty", "rr-0"), ("one", "own"), ("panic", "k"), ("two", "own")];
     assert_eq!(labels, expected.map(|(body, label)| (body.to_owned(), label.to_owned())));
-    let lines = ground.journal.saying("key extractor panicked");
+    let lines = harness.logs.saying("key extractor panicked");
     assert_eq!(
         lines.iter().map(|line| (line.field("kind"), line.field("error"))).collect::<Vec<_>>(),
         [("regular", "no key here")]
     );
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }

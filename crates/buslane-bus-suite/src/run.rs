@@ -1,6 +1,11 @@
 //! Runs one scenario, then looks for what it left behind. SPEC: T3
 
-use super::{BusFixture, Ground, Journal, PoolKind, page::Page};
+use super::{
+    fixture::{BusFixture, PoolKind},
+    harness::BusHarness,
+    log_capture::LogCapture,
+    metrics_page::MetricsPage,
+};
 use buslane_testkit::{deadline::LIMIT, leak};
 use std::{
     sync::{
@@ -20,16 +25,16 @@ pub fn run<Fut: Future<Output = ()>>(
     name: &str,
     pool: PoolKind,
     fixture: impl FnOnce() -> Arc<dyn BusFixture>,
-    scenario: impl FnOnce(Ground) -> Fut,
+    scenario: impl FnOnce(BusHarness) -> Fut,
 ) {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let tag = format!("bus-run-{}", RUNS.fetch_add(1, Relaxed));
-    let journal = Journal::default();
-    let log = Dispatch::new(journal.clone());
+    let logs = LogCapture::default();
+    let log = Dispatch::new(logs.clone());
     let _logged_here = dispatcher::set_default(&log);
-    let (page, recorder) = Page::new(pool);
+    let (page, recorder) = MetricsPage::new(pool);
     let _recorded_here = metrics::set_default_local_recorder(recorder);
-    let told = TellOnPanic(journal.clone());
+    let told = TellOnPanic(logs.clone());
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name(&tag)
@@ -51,7 +56,7 @@ pub fn run<Fut: Future<Output = ()>>(
         // each of their steps has a limit.
         let limit = can.patience * 4;
         let ended =
-            tokio::time::timeout(limit, scenario(Ground::new(fixture, can, pool, journal, page)))
+            tokio::time::timeout(limit, scenario(BusHarness::new(fixture, can, pool, logs, page)))
                 .await;
         assert!(ended.is_ok(), "{name} did not end within {limit:?}");
         leak::no_more_tasks_than(0).await;
@@ -84,7 +89,7 @@ fn threads(name: &str) -> usize {
 }
 
 /// Shows the end of the log of a scenario that failed.
-struct TellOnPanic(Journal);
+struct TellOnPanic(LogCapture);
 
 impl Drop for TellOnPanic {
     fn drop(&mut self) {

@@ -80,7 +80,7 @@ macro_rules! bus_suite {
                 d1_a_regular_handler_gets_the_raw_bytes,
                 d2_a_later_message_never_settles_an_earlier_one,
             }
-            held {
+            unhandled_topics {
                 b4_messages_of_an_announced_topic_wait_for_their_handler,
                 b4_what_is_never_activated_is_left_alone,
                 b4_announcing_again_changes_nothing,
@@ -127,7 +127,7 @@ macro_rules! bus_suite {
                 d4_the_policy_may_be_configured,
                 d4_an_undecodable_message_blocks_its_key_alone,
             }
-            suspects {
+            failing_keys {
                 d4_after_a_skip_the_key_gets_single_attempts,
                 d4_after_a_dead_letter_the_key_gets_single_attempts,
                 d4_other_keys_keep_their_attempts,
@@ -146,20 +146,14 @@ macro_rules! bus_suite {
                 d6_the_dead_letter_of_a_message_without_a_body_has_none,
                 d6_a_document_counts_the_retries,
                 d6_dead_letters_can_be_replayed,
-            }
-            redriven {
                 d6_a_republished_letter_that_fails_again_leaves_another,
                 d6_each_group_leaves_its_own_letter,
                 d6_each_topic_leaves_its_own_letter,
-            }
-            reduced {
                 d6_a_letter_with_too_large_a_body_says_what_was_cut,
                 d6_a_letter_with_too_large_headers_or_key_is_cut_too,
                 d6_a_long_error_is_cut,
                 d6_a_document_that_is_too_large_says_what_was_cut,
                 d4_a_letter_that_is_refused_in_every_form_blocks,
-            }
-            letter_topics {
                 d4_a_missing_dead_letter_topic_is_named_at_subscribe,
                 d4_a_broker_that_is_away_does_not_fail_the_look_for_the_letters,
             }
@@ -345,7 +339,7 @@ macro_rules! bus_suite {
                 d1_another_bus_takes_over_after_a_crash,
                 k3_buses_of_other_groups_are_not_disturbed,
             }
-            turmoil {
+            chaos {
                 d2_everything_at_once_loses_nothing,
                 k3_a_failure_in_a_rebalance_keeps_the_order,
                 b3_a_failure_as_its_subscription_ends_keeps_the_order,

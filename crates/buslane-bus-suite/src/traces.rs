@@ -1,6 +1,6 @@
 //! Trace contexts go end to end, and each delivery has a span while somebody listens. SPEC: O5
 
-use super::{Ground, Seen, SpanSeen, envelope, fails, notes_events, now, publish};
+use super::{BusHarness, Seen, SpanSeen, envelope, fails, notes_events, now, publish};
 use buslane::{
     EventBus,
     trace::{self, TraceContext, Tracer},
@@ -54,15 +54,15 @@ fn passes_on(
 
 /// Records, batches and envelopes; one that names its own trace keeps it. Nothing is written where
 /// nothing came.
-pub async fn o5_a_publish_in_a_handler_continues_the_trace(ground: Ground) {
-    let (first, next) = (ground.topic("first"), ground.topic("next"));
-    let bus = ground.bus("g").await;
+pub async fn o5_a_publish_in_a_handler_continues_the_trace(harness: BusHarness) {
+    let (first, next) = (harness.topic("first"), harness.topic("next"));
+    let bus = harness.bus("g").await;
     bus.subscribe_envelopes(&first, passes_on(&bus, &next)).await.expect("subscribes");
     let given = context(1);
     trace::scope(given.clone(), bus.publish_envelope(&first, envelope("a", 1)))
         .await
         .expect("published");
-    let traced = ground.audit(&next, 4).await;
+    let traced = harness.audit(&next, 4).await;
     let (own, others): (Vec<_>, Vec<_>) = traced.iter().partition(|message| message.payload == "2");
     assert_eq!(
         own.iter().map(|message| context_of(message)).collect::<Vec<_>>(),
@@ -77,18 +77,18 @@ pub async fn o5_a_publish_in_a_handler_continues_the_trace(ground: Ground) {
     }
 
     bus.publish_envelope(&first, envelope("b", 2)).await.expect("published");
-    let untraced = ground.audit(&next, 4).await;
+    let untraced = harness.audit(&next, 4).await;
     let contexts: Vec<_> = untraced.iter().filter_map(context_of).collect();
     assert_eq!(contexts, [context(99)]);
-    ground.settled("g", &[&first]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&first]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Outside of handlers a caller says which trace it is, for all publishes of a future or for one
 /// record.
-pub async fn o5_a_scope_and_a_record_name_their_trace(ground: Ground) {
-    let topic = ground.topic("orders");
-    let bus = ground.bus("g").await;
+pub async fn o5_a_scope_and_a_record_name_their_trace(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus("g").await;
     assert_eq!(trace::current(), None);
     let inner = async {
         assert_eq!(trace::current(), Some(context(2)));
@@ -107,7 +107,7 @@ pub async fn o5_a_scope_and_a_record_name_their_trace(ground: Ground) {
     trace::scope(context(2), inner).await;
     let begun = TraceContext::begin();
     bus.publish(&topic, Record::new("begun").with_trace(&begun)).await.expect("published");
-    let messages = ground.audit(&topic, 6).await;
+    let messages = harness.audit(&topic, 6).await;
     for (body, expected) in [
         ("inner", Some(context(3))),
         ("outer", Some(context(2))),
@@ -119,15 +119,15 @@ pub async fn o5_a_scope_and_a_record_name_their_trace(ground: Ground) {
         let message = messages.iter().find(|message| message.payload == body).expect("it is there");
         assert_eq!(context_of(message), expected, "{body}");
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// A `traceparent` that breaks a rule is as good as none: the message is handled, and what follows
 /// has none.
-pub async fn o5_a_trace_context_that_cannot_be_read_loses_nothing(ground: Ground) {
-    let (topic, next) = (ground.topic("raw"), ground.topic("next"));
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
-    ground.journal.follow_spans();
+pub async fn o5_a_trace_context_that_cannot_be_read_loses_nothing(harness: BusHarness) {
+    let (topic, next) = (harness.topic("raw"), harness.topic("next"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    harness.logs.follow_spans();
     let (into, publisher, to) = (Arc::clone(&seen), bus.clone(), next.clone());
     let handler = move |message: Message| {
         let (bus, to, into) = (publisher.clone(), to.clone(), Arc::clone(&into));
@@ -159,17 +159,17 @@ pub async fn o5_a_trace_context_that_cannot_be_read_loses_nothing(ground: Ground
         Headers::from_iter([("traceparent", good.as_bytes()), ("traceparent", good.as_bytes())]);
     bus.publish(&topic, Record::new("twice").with_headers(twice)).await.expect("published");
     seen.reached(bad.len() + 1).await;
-    for message in ground.audit(&next, bad.len() + 1).await {
+    for message in harness.audit(&next, bad.len() + 1).await {
         assert_eq!(headers_of(&message), [Vec::<&[u8]>::new(), Vec::new()]);
     }
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Each attempt works in the same context, and the dead letter carries it.
-pub async fn o5_retries_and_dead_letters_keep_the_trace(ground: Ground) {
-    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn o5_retries_and_dead_letters_keep_the_trace(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     let into = Arc::clone(&seen);
     let handler = now(move |event: Event| {
         into.push((event.message.attempt, trace::current()));
@@ -182,35 +182,35 @@ pub async fn o5_retries_and_dead_letters_keep_the_trace(ground: Ground) {
     trace::scope(context(1), bus.publish_envelope(&topic, envelope("a", 1)))
         .await
         .expect("published");
-    let letter = ground.audit(&dead, 1).await.remove(0);
+    let letter = harness.audit(&dead, 1).await.remove(0);
     assert_eq!(context_of(&letter), Some(context(1)));
     assert_eq!(seen.all(), [1, 2, 3].map(|attempt| (attempt, Some(context(1)))));
-    ground.settled("g", &[&topic]).await;
-    ground.end_clean(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
 }
 
-async fn ended_spans(ground: &Ground, count: usize) -> Vec<SpanSeen> {
+async fn ended_spans(harness: &BusHarness, count: usize) -> Vec<SpanSeen> {
     until("all spans have ended", || {
-        let spans = ground.journal.spans();
+        let spans = harness.logs.spans();
         spans.len() >= count && spans.iter().all(|span| span.handles == 0)
     })
     .await;
-    let spans = ground.journal.spans();
+    let spans = harness.logs.spans();
     assert_eq!(spans.len(), count, "{spans:#?}");
     spans
 }
 
 /// With the fields of OpenTelemetry's conventions; what a handler logs is said in it.
-pub async fn o5_each_delivery_has_a_span(ground: Ground) {
-    let (events, raw) = (ground.topic("events"), ground.topic("raw"));
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
+pub async fn o5_each_delivery_has_a_span(harness: BusHarness) {
+    let (events, raw) = (harness.topic("events"), harness.topic("raw"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&events, notes_events(&seen)).await.expect("subscribes");
     bus.publish_envelope(&events, envelope("a", 0)).await.expect("published");
     seen.reached(1).await;
-    ground.settled("g", &[&events]).await;
-    assert!(ground.journal.spans().is_empty(), "nobody listens");
+    harness.settled("g", &[&events]).await;
+    assert!(harness.logs.spans().is_empty(), "nobody listens");
 
-    ground.journal.follow_spans();
+    harness.logs.follow_spans();
     let handler = async |message: Message| {
         tracing::info!(target: "buslane_bus_suite", "in the handler");
         tokio::task::yield_now().await;
@@ -228,11 +228,11 @@ pub async fn o5_each_delivery_has_a_span(ground: Ground) {
     for body in ["good", "fail", "panic"] {
         bus.publish(&raw, Record::new(body).with_key("k")).await.expect("published");
     }
-    ground.settled("g", &[&events, &raw]).await;
-    let spans = ended_spans(&ground, 4).await;
-    let backend = ground.broker(&ground.config("look")).await.backend();
+    harness.settled("g", &[&events, &raw]).await;
+    let spans = ended_spans(&harness, 4).await;
+    let backend = harness.broker(&harness.config("look")).await.backend();
     let (partition, offset) = (receipt.partition.to_string(), receipt.offset.to_string());
-    let (name, group) = (format!("process {events}"), ground.config("g").group);
+    let (name, group) = (format!("process {events}"), harness.config("g").group);
     let span = spans
         .iter()
         .find(|span| span.field("messaging.destination.name") == &*events)
@@ -268,37 +268,37 @@ pub async fn o5_each_delivery_has_a_span(ground: Ground) {
         "{of_raw:?}"
     );
     let lines: Vec<_> =
-        ground.journal.saying("in the handler").iter().map(|line| line.span).collect();
+        harness.logs.saying("in the handler").iter().map(|line| line.span).collect();
     assert_eq!(lines, of_raw.iter().map(|span| span.number).collect::<Vec<_>>());
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Its attempts, its waits and its dead letter are one delivery.
-pub async fn o5_a_delivery_that_is_tried_again_has_one_span(ground: Ground) {
-    let (topic, dead) = (ground.topic("orders"), ground.topic("dead"));
-    let (bus, seen) = (ground.bus("g").await, Seen::new());
-    ground.journal.follow_spans();
+pub async fn o5_a_delivery_that_is_tried_again_has_one_span(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    harness.logs.follow_spans();
     bus.subscription(&topic)
         .dead_letter(&dead)
         .envelopes(fails(&seen, |note| note.number() == 0))
         .await
         .expect("subscribes");
     publish(&bus, &topic, &[envelope("a", 0), envelope("a", 1)]).await;
-    ground.settled("g", &[&topic]).await;
-    let spans = ended_spans(&ground, 2).await;
+    harness.settled("g", &[&topic]).await;
+    let spans = ended_spans(&harness, 2).await;
     let told = |span: &SpanSeen| {
         ["buslane.outcome", "buslane.attempt", "error.type"].map(|name| span.field(name).to_owned())
     };
     assert_eq!(told(&spans[0]), ["failed", "3", "failed"]);
     assert_eq!(told(&spans[1]), ["ok", "1", ""]);
     for text in ["envelope failed", "dead letter written"] {
-        let lines = ground.journal.saying(text);
+        let lines = harness.logs.saying(text);
         assert!(
             !lines.is_empty() && lines.iter().all(|line| line.span == spans[0].number),
             "{lines:?}"
         );
     }
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }
 
 /// Gives each delivery a span id of its own, as OpenTelemetry does.
@@ -319,10 +319,10 @@ impl Tracer for Numbers {
 
 /// The tracer hears of each delivery before its span is entered, and what it names goes before what
 /// the message says.
-pub async fn o5_a_tracer_names_the_contexts(ground: Ground) {
-    let (first, next) = (ground.topic("first"), ground.topic("next"));
-    let bus = ground.bus("g").await;
-    ground.journal.follow_spans();
+pub async fn o5_a_tracer_names_the_contexts(harness: BusHarness) {
+    let (first, next) = (harness.topic("first"), harness.topic("next"));
+    let bus = harness.bus("g").await;
+    harness.logs.follow_spans();
     let numbers = Arc::new(AtomicU64::new(100));
     assert!(bus.set_tracer(Numbers(Arc::clone(&numbers))));
     assert!(!bus.set_tracer(Numbers(Arc::default())));
@@ -337,12 +337,12 @@ pub async fn o5_a_tracer_names_the_contexts(ground: Ground) {
         let record =
             trace.map_or_else(|| record.clone(), |trace| record.clone().with_trace(&trace));
         bus.publish(&first, record).await.expect("published");
-        ground.settled("g", &[&first]).await;
+        harness.settled("g", &[&first]).await;
     }
-    let contexts: Vec<_> = ground.audit(&next, 2).await.iter().map(context_of).collect();
+    let contexts: Vec<_> = harness.audit(&next, 2).await.iter().map(context_of).collect();
     assert!(
         contexts.contains(&Some(context(101))) && contexts.contains(&Some(context(102))),
         "{contexts:?}"
     );
-    ground.end_clean(&bus).await;
+    harness.end_clean(&bus).await;
 }

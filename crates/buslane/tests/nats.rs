@@ -245,7 +245,7 @@ mod shared {
             d1_another_bus_takes_over_after_a_crash,
             k3_buses_of_other_groups_are_not_disturbed,
         }
-        turmoil {
+        chaos {
             b3_a_failure_as_its_subscription_ends_keeps_the_order,
         }
         subscriptions {

@@ -5,7 +5,7 @@ use buslane::{
     BusError, Config, Envelope, Event, EventBus, Message, Record, Retry, Topic,
     core::{Broker, SymptomKind},
 };
-use buslane_bus_suite::Meddler;
+use buslane_bus_suite::FaultyBroker;
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
 use clap::ValueEnum;
 use std::{error::Error, future::pending, sync::Arc, time::Duration};
@@ -75,7 +75,7 @@ impl Scenario {
     pub(crate) async fn play(self) -> Result<EventBus> {
         let broker = MemoryBroker::new(MemoryConfig::default())?;
         let meddler =
-            Arc::new(Meddler::new(Arc::new(broker.member(MemberOptions::new("scenario")))));
+            Arc::new(FaultyBroker::new(Arc::new(broker.member(MemberOptions::new("scenario")))));
         let config = self.config();
         let probes = Topic::new(&config.health.probe.topic)?;
         let (orders, dead) = (Topic::new(ORDERS)?, Topic::new(DEAD)?);

@@ -18,7 +18,7 @@ use std::{
 use tokio::sync::watch;
 
 /// A broker that does not do everything.
-pub struct Meddler {
+pub struct FaultyBroker {
     broker: Arc<dyn Broker>,
     /// Topics that cannot be written.
     refused: Mutex<HashSet<Topic>>,
@@ -43,7 +43,7 @@ pub struct Meddler {
     symptoms: Symptoms,
 }
 
-impl Meddler {
+impl FaultyBroker {
     /// Lets everything through to `broker`, and from it, until it is told otherwise.
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>) -> Self {
@@ -208,7 +208,7 @@ impl Intake for Muted {
     }
 }
 
-impl Broker for Meddler {
+impl Broker for FaultyBroker {
     fn backend(&self) -> Backend {
         self.broker.backend()
     }
@@ -231,7 +231,7 @@ impl Broker for Meddler {
             let error = PublishError::TooLarge {
                 topic: topic.clone(),
                 bytes,
-                limit: format!("the meddler's {most}"),
+                limit: format!("the faulty's {most}"),
             };
             return Answer::Now(vec![Err(error); records.len()]);
         }

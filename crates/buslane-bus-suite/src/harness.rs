@@ -1,7 +1,12 @@
 //! What a scenario stands on: the fixture and the pool, with shorthands. It makes buses and looks
 //! at what they did.
 
-use super::{BusFixture, Capabilities, Fault, Journal, Meddler, PoolKind, page::Page};
+use super::{
+    faulty_broker::FaultyBroker,
+    fixture::{BusFixture, Capabilities, Fault, PoolKind},
+    log_capture::LogCapture,
+    metrics_page::MetricsPage,
+};
 use buslane::{
     BusError, Config, EventBus, ShutdownReport, Topic,
     config::{ActorPoolConfig, KeyedPoolConfig},
@@ -18,7 +23,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 /// What a scenario stands on.
-pub struct Ground {
+pub struct BusHarness {
     /// The broker under test.
     pub fixture: Arc<dyn BusFixture>,
     /// What it can do.
@@ -26,9 +31,9 @@ pub struct Ground {
     /// The pool under test.
     pub pool: PoolKind,
     /// What the scenario has logged.
-    pub journal: Journal,
+    pub logs: LogCapture,
     /// What its buses have recorded.
-    pub(super) page: Page,
+    pub(super) page: MetricsPage,
 }
 
 /// Changes the settings of both pools, for whichever backend.
@@ -38,15 +43,15 @@ pub fn each_pool(config: &mut Config, change: impl Fn(&mut KeyedPoolConfig, &mut
     change(&mut config.nats.keyed_pool, &mut config.nats.actor_pool);
 }
 
-impl Ground {
+impl BusHarness {
     pub(super) fn new(
         fixture: Arc<dyn BusFixture>,
         can: Capabilities,
         pool: PoolKind,
-        journal: Journal,
-        page: Page,
+        logs: LogCapture,
+        page: MetricsPage,
     ) -> Self {
-        Self { fixture, can, pool, journal, page }
+        Self { fixture, can, pool, logs, page }
     }
 
     /// A topic of this scenario.
@@ -81,7 +86,7 @@ impl Ground {
         config
     }
 
-    /// As [`Ground::config`], with room for `messages` and so many workers.
+    /// As [`BusHarness::config`], with room for `messages` and so many workers.
     #[must_use]
     pub fn sized(&self, group: &str, workers: usize, messages_per_worker: usize) -> Config {
         let mut config = self.config(group);
@@ -118,14 +123,19 @@ impl Ground {
         bus
     }
 
-    /// A bus with this configuration, with somebody between it and its broker.
+    /// A bus with this configuration, and the page of its metrics.
+    pub(super) async fn bus_with_page(&self, config: Config) -> (EventBus, &MetricsPage) {
+        (self.bus_of(config).await, &self.page)
+    }
+
+    /// A bus with this configuration, on a [`FaultyBroker`].
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn meddled(&self, config: Config) -> (EventBus, Arc<Meddler>) {
-        let meddler = Arc::new(Meddler::new(self.broker(&config).await));
-        let bus = EventBus::with_broker(config, Arc::clone(&meddler) as Arc<dyn Broker>).await;
-        (bus.expect("a bus starts"), meddler)
+    pub async fn faulty_bus(&self, config: Config) -> (EventBus, Arc<FaultyBroker>) {
+        let faulty = Arc::new(FaultyBroker::new(self.broker(&config).await));
+        let bus = EventBus::with_broker(config, Arc::clone(&faulty) as Arc<dyn Broker>).await;
+        (bus.expect("a bus starts"), faulty)
     }
 
     /// Shuts a bus down, in order.
@@ -155,10 +165,10 @@ impl Ground {
         closing
     }
 
-    /// As [`Ground::end`], and nothing may be left undone.
+    /// As [`BusHarness::end`], and nothing may be left undone.
     ///
     /// # Panics
-    /// When something was abandoned; else as [`Ground::end`].
+    /// When something was abandoned; else as [`BusHarness::end`].
     pub async fn end_clean(&self, bus: &EventBus) {
         let report = self.end(bus).await;
         assert_eq!(report.abandoned, 0, "{report:?}");

@@ -1,6 +1,6 @@
 //! Many messages of many keys, on one bus or on several, and a check of what became of them.
 
-use super::{Note, Seen, envelope, publish};
+use super::seen::{Note, Seen, envelope, publish};
 use buslane::{EventBus, Topic};
 use buslane_core::{Event, Handler};
 use std::{

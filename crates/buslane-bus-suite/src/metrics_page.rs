@@ -1,15 +1,14 @@
 //! The Prometheus page of a scenario, rendered without a server.
 
-use super::{Ground, PoolKind};
+use super::fixture::PoolKind;
 use buslane::metrics::{Label, Metric, MetricKind, MetricScope, SECONDS_BUCKETS, all};
-use buslane::{Config, EventBus};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 use std::collections::BTreeMap;
 
 /// The page of a scenario's buses: all of one backend and one pool.
-pub(super) struct Page {
+pub(super) struct MetricsPage {
     handle: PrometheusHandle,
     pool: &'static str,
 }
@@ -22,7 +21,7 @@ pub(super) struct Series {
     pub(super) value: f64,
 }
 
-impl Page {
+impl MetricsPage {
     /// An empty page, and the recorder that fills it. That is leaked, because threads of a runtime
     /// refer to it for as long as they live.
     pub(super) fn new(pool: PoolKind) -> (Self, &'static PrometheusRecorder) {
@@ -90,11 +89,6 @@ impl Page {
     fn series(&self) -> Vec<Series> {
         self.read().into_iter().map(|(series, value)| Series::new(&series, value)).collect()
     }
-}
-
-/// A bus of a scenario, and the scenario's page.
-pub(super) async fn bus_with_page(ground: &Ground, config: Config) -> (EventBus, &Page) {
-    (ground.bus_of(config).await, &ground.page)
 }
 
 /// Whether a series belongs to a metric: a histogram has three names.

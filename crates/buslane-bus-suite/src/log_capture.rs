@@ -17,7 +17,7 @@ use tracing_core::span::Current;
 
 /// One line of log.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct LogLine {
     /// How grave it is.
     pub level: Level,
     /// The module that said it.
@@ -30,7 +30,7 @@ pub struct Line {
     pub span: u64,
 }
 
-impl Line {
+impl LogLine {
     /// A field, or nothing where it is missing.
     #[must_use]
     pub fn field(&self, name: &str) -> &str {
@@ -38,14 +38,14 @@ impl Line {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.level, self.text)?;
         self.fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
 }
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             value.clone_into(&mut self.text);
@@ -61,21 +61,21 @@ impl Visit for Line {
 
 /// The lines that the product has logged, in order. Lines of other libraries are left out.
 #[derive(Clone, Default)]
-pub struct Journal {
-    lines: Arc<Mutex<Vec<Line>>>,
+pub struct LogCapture {
+    lines: Arc<Mutex<Vec<LogLine>>>,
     spans: Arc<Spans>,
 }
 
-impl Journal {
+impl LogCapture {
     /// All lines so far.
     #[must_use]
-    pub fn lines(&self) -> Vec<Line> {
+    pub fn lines(&self) -> Vec<LogLine> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The lines with this very text.
     #[must_use]
-    pub fn saying(&self, text: &str) -> Vec<Line> {
+    pub fn saying(&self, text: &str) -> Vec<LogLine> {
         self.lines().into_iter().filter(|line| line.text == text).collect()
     }
 
@@ -103,7 +103,7 @@ impl Journal {
     }
 }
 
-impl Subscriber for Journal {
+impl Subscriber for LogCapture {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         // A scenario may begin to follow spans at any time.
         if metadata.is_span() { Interest::sometimes() } else { interest(self.enabled(metadata)) }
@@ -127,7 +127,8 @@ impl Subscriber for Journal {
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
         let (level, target, span) = (*metadata.level(), metadata.target(), self.spans.entered());
-        let mut line = Line { level, target, text: String::new(), fields: BTreeMap::new(), span };
+        let mut line =
+            LogLine { level, target, text: String::new(), fields: BTreeMap::new(), span };
         event.record(&mut line);
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
