@@ -86,13 +86,13 @@ fn commits(criterion: &mut Criterion) {
             let fresh = || tracker.clone();
             bencher.iter_batched_ref(
                 fresh,
-                |tracker| black_box(tracker.offer(METADATA_LIMIT)),
+                |tracker| black_box(tracker.next_commit(METADATA_LIMIT)),
                 BatchSize::LargeInput,
             );
         });
-        if let Some(offer) = tracker.clone().offer(METADATA_LIMIT) {
+        if let Some(commit) = tracker.clone().next_commit(METADATA_LIMIT) {
             group.bench_function(BenchmarkId::new("decode", name), |bencher| {
-                bencher.iter(|| codec::decode(black_box(&offer.metadata), offer.offset, 1 << 20));
+                bencher.iter(|| codec::decode(black_box(&commit.metadata), commit.offset, 1 << 20));
             });
         }
     }

@@ -10,6 +10,7 @@
 //! settlements.
 //!
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bootstrap;
 mod broker;

@@ -1,30 +1,39 @@
-//! One partition in the hands of one member, from its assignment to its end: the sink of its
-//! settlements.
+//! The assignment of a partition to a member, which receives the settlements of its deliveries.
 
-use crate::{partition::Partition, signal::Signal, wakes::Wakes, window::Window};
+use crate::{settlement_window::SettlementWindow, signal::GroupSignal, waiters::DeferredWakes};
 use buslane_core::{Outcome, Settle, Source};
 use std::sync::{
     Arc, Weak,
     atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
-/// A reader or a publisher waits for room; cleared when it is told.
+/// A reader or a publisher waits for room. Cleared when it is woken.
 const ROOM: u8 = 1;
-/// Somebody waits for the last open delivery; stays.
+/// The group waits for the last open delivery. Never cleared.
 const DRAIN: u8 = 2;
 
+/// The tasks of a partition that wait for settlements or for the end of an assignment.
+pub(crate) trait PartitionWaiters: Send + Sync {
+    /// Wakes the reader of a group and the first publisher in the queue.
+    fn wake_waiting(&self, group: u64);
+
+    /// Takes the wakers of a group's reader, because its assignment has ended.
+    fn take_readers(&self, group: u64, wakes: &mut DeferredWakes);
+}
+
+/// One partition in the hands of one member, from its assignment to its end.
 pub(crate) struct Assignment {
     pub(crate) source: Arc<Source>,
-    pub(crate) window: Window,
+    pub(crate) window: SettlementWindow,
     /// Deliveries are settled as they are handed out.
     pub(crate) settle_first: bool,
-    /// Who wants to hear of settlements: bits of `ROOM` and `DRAIN`.
+    /// Bits of `ROOM` and `DRAIN`: what a settlement must notify.
     attention: AtomicU8,
     ended: AtomicBool,
     group: u64,
-    signal: Arc<Signal>,
-    /// Weak: the partition's cursor holds the assignment.
-    partition: Weak<Partition>,
+    signal: Arc<GroupSignal>,
+    /// Weak, because the partition's cursor holds the assignment.
+    partition: Weak<dyn PartitionWaiters>,
 }
 
 impl Assignment {
@@ -33,18 +42,18 @@ impl Assignment {
         span: usize,
         settle_first: bool,
         group: u64,
-        signal: Arc<Signal>,
-        partition: &Arc<Partition>,
+        signal: Arc<GroupSignal>,
+        partition: Weak<dyn PartitionWaiters>,
     ) -> Arc<Self> {
         Arc::new(Self {
             source: Arc::new(source),
-            window: Window::new(span),
+            window: SettlementWindow::new(span),
             settle_first,
             attention: AtomicU8::new(0),
             ended: AtomicBool::new(false),
             group,
             signal,
-            partition: Arc::downgrade(partition),
+            partition,
         })
     }
 
@@ -57,8 +66,8 @@ impl Assignment {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Nothing more is read; settlements are still taken, and the group hears of them.
-    pub(crate) fn end(&self, wakes: &mut Wakes) {
+    /// Ends reading. Settlements still count, and notify the group.
+    pub(crate) fn end(&self, wakes: &mut DeferredWakes) {
         self.ended.store(true, Ordering::SeqCst);
         self.attention.fetch_or(DRAIN, Ordering::SeqCst);
         if let Some(partition) = self.partition.upgrade() {
@@ -66,20 +75,21 @@ impl Assignment {
         }
     }
 
-    /// The next settlement wakes whoever waits for room. Look at the settlements once more after
-    /// this call.
+    /// Makes the next settlement wake the tasks that wait for room. Look at the settlements once
+    /// more after this call.
     pub(crate) fn ask_for_room(&self) {
         self.attention.fetch_or(ROOM, Ordering::SeqCst);
     }
 
-    /// A sink that takes every settlement for a lost one.
+    /// A sink that treats every settlement as lost.
     pub(crate) fn losing_acks(self: &Arc<Self>) -> Arc<dyn Settle> {
         let assignment = Arc::clone(self);
         Arc::new(move |offset, _: Outcome| assignment.settle(offset, Outcome::Abandoned))
     }
 
+    /// Notifies the tasks that wait for settlements.
     #[cold]
-    fn tell(&self) {
+    fn notify(&self) {
         let attention = self.attention.fetch_and(!ROOM, Ordering::SeqCst);
         if attention & ROOM != 0
             && let Some(partition) = self.partition.upgrade()
@@ -97,7 +107,7 @@ impl Assignment {
             && let Some(partition) = self.partition.upgrade()
         {
             partition.wake_waiting(self.group);
-            self.tell();
+            self.notify();
         }
     }
 }
@@ -111,19 +121,19 @@ impl Settle for Assignment {
         if !self.window.done(offset) {
             return self.signal.count_late();
         }
-        // Who waits sets its bit first and looks at the window then; this sets the window first and
-        // looks at the bit then. All four steps are SeqCst, so one of the two sees the other.
+        // A waiting task sets its bit and then looks at the window; a settlement sets the window and
+        // then looks at the bit. All four steps are SeqCst, so one of the two sees the other.
         if self.attention.load(Ordering::SeqCst) != 0 {
-            self.tell();
+            self.notify();
         }
     }
 }
 
-/// The sink of one batch. The deliveries of a batch count references to this instead of to the
-/// assignment, so that threads that settle different batches do not share that counter.
-pub(crate) struct Lot(pub(crate) Arc<Assignment>);
+/// The settlement sink of one batch of deliveries. Its reference count replaces that of the
+/// assignment, so that threads that settle different batches do not contend for one counter.
+pub(crate) struct BatchSink(pub(crate) Arc<Assignment>);
 
-impl Settle for Lot {
+impl Settle for BatchSink {
     #[inline]
     fn settle(&self, offset: u64, outcome: Outcome) {
         self.0.settle(offset, outcome);

@@ -1,28 +1,23 @@
 //! One publish call: its records grouped by partition, and the answers in the order of the records.
 
 use buslane_core::{PublishError, Receipt, Record, Topic, partition_for};
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
-use crate::{partition::Partition, topic::TopicState};
-
-pub(crate) struct Batch {
+pub(crate) struct PublishBatch {
     topic: Topic,
     records: Vec<Record>,
-    /// Indices of records, one partition behind the other, each in the order of the call. Empty
-    /// when all go to one.
+    /// Indices of records, grouped by partition, each group in the order of the call. Empty for a
+    /// single record.
     order: Vec<u32>,
     answers: Vec<Result<Receipt, PublishError>>,
-    /// When the call was made, in milliseconds since the Unix epoch.
+    /// The time of the call, in milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: i64,
 }
 
 /// The records of a batch that go to one partition.
 pub(crate) struct Part {
-    pub(crate) partition: Arc<Partition>,
-    /// Places in the batch's order that are still to be stored.
+    /// Positions in the batch's order that are still to be stored.
     left: Range<usize>,
-    /// Its place among the waiting publishers of the partition.
-    pub(crate) ticket: Option<u64>,
 }
 
 impl Part {
@@ -31,29 +26,29 @@ impl Part {
     }
 }
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        if self.ticket.is_some() {
-            self.partition.leave_queue(&mut self.ticket);
-        }
-    }
-}
-
-impl Batch {
+impl PublishBatch {
     pub(crate) fn new(topic: Topic, records: Vec<Record>, timestamp_ms: i64) -> Self {
-        // Each answer is written when its record is stored; what is never reached stays closed.
+        // Storing a record overwrites its answer; a record that is never reached stays closed.
         let mut answers = Vec::with_capacity(records.len());
         answers.resize_with(records.len(), || Err(PublishError::Closed));
         Self { topic, records, order: Vec::new(), answers, timestamp_ms }
     }
 
-    /// Groups the records by partition and gives each group to `each`.
+    /// The number of records without a key.
+    pub(crate) fn keyless(&self) -> usize {
+        self.records.iter().filter(|record| record.key.is_none()).count()
+    }
+
+    /// Groups the records by partition, and calls `each` with every partition's index and part.
+    /// Records without a key take turns, from the partition after `turn` on.
     #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 records")]
-    pub(crate) fn split(&mut self, topic: &TopicState, mut each: impl FnMut(&mut Self, Part)) {
-        let partitions = topic.partitions();
-        let count = partitions.len() as u32;
-        let mut turn =
-            topic.take_turns(self.records.iter().filter(|record| record.key.is_none()).count());
+    pub(crate) fn split(
+        &mut self,
+        partitions: usize,
+        mut turn: u64,
+        mut each: impl FnMut(&mut Self, usize, Part),
+    ) {
+        let count = partitions as u32;
         let mut choose = |record: &Record| match &record.key {
             Some(key) => partition_for(key, count),
             None => {
@@ -62,13 +57,13 @@ impl Batch {
             }
         };
         if let [record] = &self.records[..] {
-            let partition = Arc::clone(&partitions[choose(record) as usize]);
-            return each(self, Part { partition, left: 0..1, ticket: None });
+            let partition = choose(record) as usize;
+            return each(self, partition, Part { left: 0..1 });
         }
-        // A counting sort: how many go to each partition, where each begins, then each record to
-        // its place.
+        // A counting sort: count the records of each partition, compute where each group begins,
+        // then put each record into its group.
         let chosen: Vec<u32> = self.records.iter().map(&mut choose).collect();
-        let mut ends = vec![0_usize; partitions.len()];
+        let mut ends = vec![0_usize; partitions];
         for partition in &chosen {
             ends[*partition as usize] += 1;
         }
@@ -83,25 +78,22 @@ impl Batch {
             *end += 1;
         }
         let mut begin = 0;
-        for (partition, end) in partitions.iter().zip(ends) {
+        for (partition, end) in ends.into_iter().enumerate() {
             if end > begin {
-                each(
-                    self,
-                    Part { partition: Arc::clone(partition), left: begin..end, ticket: None },
-                );
+                each(self, partition, Part { left: begin..end });
             }
             begin = end;
         }
     }
 
-    /// Index and bytes of the part's next record.
+    /// The index and the size of the part's next record.
     pub(crate) fn peek(&self, part: &Part) -> Option<(usize, usize)> {
-        let place = part.left.clone().next()?;
-        let at = self.order.get(place).map_or(place, |at| *at as usize);
+        let position = part.left.clone().next()?;
+        let at = self.order.get(position).map_or(position, |at| *at as usize);
         Some((at, self.records[at].bytes()))
     }
 
-    /// Moves a record out.
+    /// Moves a record out of the batch.
     pub(crate) fn take(&mut self, at: usize) -> Record {
         std::mem::take(&mut self.records[at])
     }
@@ -117,7 +109,7 @@ impl Batch {
         part.left.start += 1;
     }
 
-    /// Gives the same error to all records that are still to be stored.
+    /// Answers all records that are still to be stored with this error.
     pub(crate) fn fail(&mut self, part: &mut Part, error: &PublishError) {
         while let Some((at, _)) = self.peek(part) {
             self.answers[at] = Err(error.clone());

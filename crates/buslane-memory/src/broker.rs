@@ -1,4 +1,4 @@
-//! The shared broker, and what tests and operators may look at.
+//! The shared broker, and its inspection by tests and operators.
 
 use crate::{
     cluster::Cluster,
@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// A broker inside this process: topics, groups and cursors that outlive their members. Cloning
 /// shares it.
 ///
-/// It ends with its last clone and its last member; nothing is written to disk and nothing runs in
-/// the background.
+/// It lives until its last clone and its last member are dropped. It writes nothing to disk and runs
+/// nothing in the background.
 #[derive(Clone)]
 pub struct MemoryBroker(Arc<Cluster>);
 
@@ -40,8 +40,7 @@ impl MemoryBroker {
         Ok(Self(Arc::new(Cluster::new(config))))
     }
 
-    /// Joins a group, which is created when it is new. The member reads nothing until it
-    /// subscribes.
+    /// Joins a group, which is created if it is new. The member reads nothing until it subscribes.
     #[must_use]
     pub fn member(&self, options: MemberOptions) -> MemoryMember {
         MemoryMember::new(Arc::clone(&self.0), options)
@@ -53,7 +52,7 @@ impl MemoryBroker {
         Faults::new(Arc::clone(&self.0))
     }
 
-    /// Names of the topics, sorted.
+    /// The names of the topics, sorted.
     #[must_use]
     pub fn topics(&self) -> Vec<Topic> {
         let mut names: Vec<_> = self.0.topics().iter().map(|topic| topic.name.clone()).collect();
@@ -65,7 +64,7 @@ impl MemoryBroker {
     /// [`Broker::configure_topic`](buslane_core::Broker::configure_topic) does.
     ///
     /// # Errors
-    /// A setting that is not possible, or that differs where only validation is asked for.
+    /// An impossible setting, or one that differs when the strategy only validates.
     pub fn configure_topic(
         &self,
         topic: &Topic,
@@ -75,9 +74,9 @@ impl MemoryBroker {
         self.0.configure(topic, settings, strategy)
     }
 
-    /// The records that a topic holds, partition by partition, in order: what some group has not
-    /// settled, or, while no group reads the topic (a dead-letter topic, say), all that fits.
-    /// Nothing is settled by looking.
+    /// The records of a topic, partition by partition, in order: those that some group has not
+    /// settled, or, while no group reads the topic (a dead-letter topic, for example), all that fit.
+    /// Settles nothing.
     #[must_use]
     pub fn read(&self, topic: &str) -> Vec<Message> {
         let mut messages = Vec::new();
@@ -91,7 +90,7 @@ impl MemoryBroker {
         messages
     }
 
-    /// Where a group stands in each partition of a topic; empty when it has never read it.
+    /// The positions of a group in the partitions of a topic; empty when it has never read it.
     #[must_use]
     pub fn positions(&self, group: &str, topic: &str) -> Vec<Position> {
         let (Some(group), Some(topic)) = (self.0.find_group(group), self.0.find(topic)) else {
@@ -100,24 +99,25 @@ impl MemoryBroker {
         topic
             .partitions()
             .iter()
-            .filter_map(|partition| partition.position(group.parts.group))
+            .filter_map(|partition| partition.position(group.context.group))
             .collect()
     }
 
-    /// Records of a topic that a group has not settled; settled ones above an open one count too.
+    /// The records of a topic from the lowest unsettled one of each partition on, settled ones above
+    /// it included.
     #[must_use]
     pub fn lag(&self, group: &str, topic: &str) -> u64 {
         self.positions(group, topic).iter().map(Position::lag).sum()
     }
 
-    /// Settlements that a group got for partitions that had moved on already. They were ignored.
+    /// The settlements of a group that came after their partition had moved on. They were ignored.
     #[must_use]
     pub fn late_settlements(&self, group: &str) -> u64 {
-        self.0.find_group(group).map_or(0, |group| group.parts.signal.late())
+        self.0.find_group(group).map_or(0, |group| group.context.signal.late())
     }
 
-    /// Forgets a group and its cursors, so that it holds no records back any longer; `false` when
-    /// it has members or does not exist.
+    /// Deletes a group and its cursors, so that it holds no records back; `false` when it has members
+    /// or does not exist.
     pub fn delete_group(&self, group: &str) -> bool {
         self.0.delete_group(group)
     }

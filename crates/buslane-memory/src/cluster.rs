@@ -1,13 +1,13 @@
-//! What all members share: topics, groups, the connection. The inside of a
-//! [`MemoryBroker`](crate::MemoryBroker).
+//! The state of a [`MemoryBroker`](crate::MemoryBroker) that all members share: topics, groups and
+//! the connection.
 
 use crate::{
+    balance::MemberId,
+    claim::GroupContext,
     config::MemoryConfig,
-    connection::Connection,
     group::Group,
-    place::Parts,
-    share::MemberId,
-    signal::Signal,
+    signal::Connection,
+    signal::GroupSignal,
     topic::{self, TopicState},
 };
 use arc_swap::ArcSwap;
@@ -18,9 +18,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 pub(crate) struct Cluster {
     pub(crate) config: MemoryConfig,
     pub(crate) connection: Arc<Connection>,
-    /// A snapshot, so that publishing looks a topic up without a lock.
+    /// A snapshot, so that publishing finds a topic without a lock.
     topics: ArcSwap<Layered<Topic, Arc<TopicState>>>,
-    /// Held while topics or groups are added; also numbers the groups.
+    /// Locked while topics or groups are added.
     groups: Mutex<Groups>,
 }
 
@@ -44,7 +44,7 @@ impl Cluster {
         self.topics.load().get(name).cloned()
     }
 
-    /// The topic, created with the defaults when it is new and that is allowed.
+    /// The topic, created with the defaults if it is new and `create_missing` is on.
     ///
     /// # Errors
     /// [`BrokerError::UnknownTopic`].
@@ -56,7 +56,7 @@ impl Cluster {
         }
     }
 
-    /// The topic, created with the defaults when it is new.
+    /// The topic, created with the defaults if it is new.
     pub(crate) fn find_or_create(&self, name: &Topic) -> Arc<TopicState> {
         self.find(name).unwrap_or_else(|| self.create(name, &TopicSettings::default()).0)
     }
@@ -78,20 +78,19 @@ impl Cluster {
         self.topics.load().iter().map(|(_, topic)| Arc::clone(topic)).collect()
     }
 
-    /// A new member of a group, which is created when it is new.
+    /// Adds a member to a group, which is created if it is new.
     pub(crate) fn join(&self, name: &str, drain_deadline: Duration) -> (Arc<Group>, MemberId) {
-        // Joined under the lock, so that a group cannot be deleted between being found and being
-        // joined.
+        // Under the lock, so that the group cannot be deleted between being found and being joined.
         let mut groups = self.groups.lock();
         if let Some(group) = groups.by_name.get(name) {
             return (Arc::clone(group), group.join(drain_deadline));
         }
         groups.next += 1;
-        let group = Group::new(Parts {
+        let group = Group::new(GroupContext {
             group: groups.next,
             group_name: name.into(),
             span: self.config.max_open,
-            signal: Arc::new(Signal::default()),
+            signal: Arc::new(GroupSignal::default()),
             connection: Arc::clone(&self.connection),
         });
         groups.by_name.insert(name.to_owned(), Arc::clone(&group));
@@ -107,7 +106,7 @@ impl Cluster {
         self.groups.lock().by_name.values().cloned().collect()
     }
 
-    /// Forgets a group without members; `false` when it has some or does not exist.
+    /// Deletes a group; `false` when it has members or does not exist.
     pub(crate) fn delete_group(&self, name: &str) -> bool {
         let mut groups = self.groups.lock();
         if !groups.by_name.get(name).is_some_and(|group| group.is_empty()) {
@@ -119,7 +118,7 @@ impl Cluster {
             topic
                 .partitions()
                 .iter()
-                .for_each(|partition| partition.remove_cursor(group.parts.group));
+                .for_each(|partition| partition.remove_cursor(group.context.group));
         }
         true
     }
@@ -153,7 +152,7 @@ impl Cluster {
         }
     }
 
-    /// Cuts (`Some`) or restores the connection, and tells everybody.
+    /// Cuts (`Some`) or restores the connection, and notifies all members.
     pub(crate) fn set_connection(&self, cut: Option<&str>) {
         if !self.connection.set(cut) {
             return;
@@ -161,6 +160,6 @@ impl Cluster {
         for topic in self.topics() {
             topic.partitions().iter().for_each(|partition| partition.wake_all());
         }
-        self.groups().iter().for_each(|group| group.parts.signal.notify());
+        self.groups().iter().for_each(|group| group.context.signal.notify());
     }
 }

@@ -1,11 +1,11 @@
-//! One group's place in one partition: what it has done, what is open, and where its present reader
-//! stands.
+//! A group's cursor in one partition: the offsets that are done, those that are open, and the
+//! position of the present reader.
 
 use crate::{
-    assignment::{Assignment, Lot},
+    assignment::{Assignment, BatchSink},
+    done_set::{DoneSet, WORD},
+    fault_script::FaultScript,
     log::Log,
-    script::Script,
-    tracker::{Tracker, WORD},
 };
 use buslane_core::{Delivery, Message, Settle, Settlement};
 use std::{
@@ -18,17 +18,17 @@ use std::{
 pub(crate) struct Cursor {
     pub(crate) group: u64,
     pub(crate) group_name: Arc<str>,
-    tracker: Tracker,
-    /// First offset that the present assignment has not handed out yet.
+    done: DoneSet,
+    /// The first offset that the present assignment has not handed out.
     next: u64,
-    /// Offsets below `next` that were given back and go out again, lowest first.
+    /// Offsets below `next` that were given back and are delivered again, lowest first.
     returned: BTreeSet<u64>,
-    /// Handed out by the present assignment, neither settled nor given back.
+    /// Deliveries of the present assignment that are neither settled nor given back.
     open: u64,
-    /// Second copies of deliveries, by a scripted fault.
+    /// Duplicates that a scripted fault asks for.
     copies: VecDeque<Message>,
     assignment: Option<Arc<Assignment>>,
-    /// Woken when there may be something to read.
+    /// Woken when there may be a record to read.
     pub(crate) reader: Option<Waker>,
     /// Woken when the assignment ends.
     pub(crate) ender: Option<Waker>,
@@ -39,7 +39,7 @@ impl Cursor {
         Self {
             group,
             group_name,
-            tracker: Tracker::new(start),
+            done: DoneSet::new(start),
             next: start,
             returned: BTreeSet::new(),
             open: 0,
@@ -51,11 +51,11 @@ impl Cursor {
     }
 
     pub(crate) fn committed(&self) -> u64 {
-        self.tracker.committed()
+        self.done.committed()
     }
 
     pub(crate) fn done_ahead(&self) -> u64 {
-        self.tracker.done_ahead()
+        self.done.done_ahead()
     }
 
     pub(crate) const fn open(&self) -> u64 {
@@ -66,22 +66,22 @@ impl Cursor {
         self.assignment.as_ref()
     }
 
-    /// Starts an assignment: it reads from the lowest open offset, past what is done.
+    /// Starts an assignment, which reads from the lowest open offset and skips done ones.
     pub(crate) fn attach(&mut self, assignment: Arc<Assignment>) {
         debug_assert!(self.assignment.is_none(), "the old assignment is detached first");
-        self.next = self.tracker.committed();
+        self.next = self.done.committed();
         self.returned.clear();
         self.copies.clear();
         self.open = 0;
         self.assignment = Some(assignment);
     }
 
-    /// Ends the present assignment for good: what it still has open is open for the next one.
+    /// Ends the present assignment for good: its open deliveries are open for the next one.
     pub(crate) fn detach(&mut self) {
         if let Some(assignment) = self.assignment.take() {
             let words = self.words();
             assignment.window.seal(words, |word, done, back| {
-                note(&mut self.tracker, &mut self.returned, &mut self.open, word, done, back);
+                note(&mut self.done, &mut self.returned, &mut self.open, word, done, back);
             });
         }
         self.open = 0;
@@ -89,38 +89,38 @@ impl Cursor {
         self.copies.clear();
     }
 
-    /// Learns of the settlements since the last call.
+    /// Collects the settlements since the last call.
     pub(crate) fn collect(&mut self) {
         if let Some(assignment) = &self.assignment {
             let words = self.words();
             assignment.window.collect(words, |word, done, back| {
-                note(&mut self.tracker, &mut self.returned, &mut self.open, word, done, back);
+                note(&mut self.done, &mut self.returned, &mut self.open, word, done, back);
             });
         }
     }
 
-    /// Words of the window that can hold a settlement.
+    /// The words of the window that can hold a settlement.
     fn words(&self) -> Range<u64> {
-        self.tracker.first_word()..self.next.div_ceil(WORD)
+        self.done.first_word()..self.next.div_ceil(WORD)
     }
 
-    /// Appends up to `max` deliveries to `out`: first those given back, then new ones, never a done
-    /// or an open one.
+    /// Appends up to `max` deliveries to `out`: first those given back, then new ones. Skips done and
+    /// open offsets.
     pub(crate) fn hand_out(
         &mut self,
         log: &Log,
-        script: Option<&mut Script>,
+        script: Option<&mut FaultScript>,
         max: usize,
         out: &mut Vec<Delivery>,
     ) -> usize {
         let Some(assignment) = self.assignment.clone() else { return 0 };
-        let limit = log.end().min(assignment.window.end(self.tracker.first_word()));
+        let limit = log.end().min(assignment.window.end(self.done.first_word()));
         let plain = script.is_none()
             && !assignment.settle_first
             && self.returned.is_empty()
             && self.copies.is_empty();
         let before = self.next;
-        let given = if plain && self.tracker.is_open_from(self.next) {
+        let given = if plain && self.done.is_open_from(self.next) {
             self.hand_out_run(log, &assignment, limit, max, out)
         } else {
             self.hand_out_each(log, &assignment, limit, script, max, out)
@@ -129,7 +129,7 @@ impl Cursor {
         given
     }
 
-    /// The usual case: the next messages of the log, none of which is done.
+    /// The common case: the next messages of the log, none of which is done.
     fn hand_out_run(
         &mut self,
         log: &Log,
@@ -142,7 +142,7 @@ impl Cursor {
         if end <= self.next {
             return 0;
         }
-        let sink: Arc<dyn Settle> = Arc::new(Lot(Arc::clone(assignment)));
+        let sink: Arc<dyn Settle> = Arc::new(BatchSink(Arc::clone(assignment)));
         let before = out.len();
         out.extend(log.range(self.next..end).map(|(offset, stored)| Delivery {
             settlement: Settlement::new(Arc::clone(&sink), offset),
@@ -158,11 +158,11 @@ impl Cursor {
         log: &Log,
         assignment: &Arc<Assignment>,
         limit: u64,
-        mut script: Option<&mut Script>,
+        mut script: Option<&mut FaultScript>,
         max: usize,
         out: &mut Vec<Delivery>,
     ) -> usize {
-        let sink: Arc<dyn Settle> = Arc::new(Lot(Arc::clone(assignment)));
+        let sink: Arc<dyn Settle> = Arc::new(BatchSink(Arc::clone(assignment)));
         let before = out.len();
         while out.len() - before < max {
             if let Some(message) = self.copies.pop_front() {
@@ -170,17 +170,18 @@ impl Cursor {
                 continue;
             }
             let Some(offset) = self.next_offset(limit) else { break };
-            // Nothing that a group has open is ever dropped from the log.
+            // The log never drops a record that a group has open.
             let Some(stored) = log.get(offset) else { continue };
             let message = stored.message(&assignment.source, offset);
             let settlement = if assignment.settle_first {
-                self.tracker.done(offset);
+                self.done.done(offset);
                 Settlement::ignored()
             } else {
                 self.open += 1;
-                let hit = script.as_deref_mut().map(Script::delivered).unwrap_or_default();
-                self.copies.extend(hit.twice.then(|| message.clone()));
-                let sink = if hit.lose_ack { assignment.losing_acks() } else { Arc::clone(&sink) };
+                let faults = script.as_deref_mut().map(FaultScript::delivered).unwrap_or_default();
+                self.copies.extend(faults.twice.then(|| message.clone()));
+                let sink =
+                    if faults.lose_ack { assignment.losing_acks() } else { Arc::clone(&sink) };
                 Settlement::new(sink, offset)
             };
             out.push(Delivery { message, settlement });
@@ -192,33 +193,34 @@ impl Cursor {
         if let Some(offset) = self.returned.pop_first() {
             return Some(offset);
         }
-        let offset = self.tracker.next_open(self.next);
+        let offset = self.done.next_open(self.next);
         (offset < limit).then(|| {
             self.next = offset + 1;
             offset
         })
     }
 
-    /// Whether the window, not the log, is what keeps the reader waiting.
+    /// Whether the reader waits because the window is full, and not for the log.
     pub(crate) fn is_window_full(&self, log: &Log) -> bool {
-        let next = self.tracker.next_open(self.next);
+        let next = self.done.next_open(self.next);
         next < log.end()
             && self
                 .assignment
                 .as_ref()
-                .is_some_and(|held| next >= held.window.end(self.tracker.first_word()))
+                .is_some_and(|held| next >= held.window.end(self.done.first_word()))
     }
 }
 
+/// Records one word of settlements: `done` and `back` are the bits of settled and returned offsets.
 fn note(
-    tracker: &mut Tracker,
+    done_set: &mut DoneSet,
     returned: &mut BTreeSet<u64>,
     open: &mut u64,
     word: u64,
     done: u64,
     back: u64,
 ) {
-    let fresh = tracker.done_bits(word, done);
+    let fresh = done_set.done_bits(word, done);
     *open = open.saturating_sub(u64::from(fresh) + u64::from(back.count_ones()));
     let mut bits = back;
     while bits != 0 {

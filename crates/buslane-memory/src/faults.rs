@@ -1,16 +1,15 @@
-//! Faults on demand: each happens exactly where the script says, so that a test of a user's
-//! handlers is repeatable.
+//! Faults on demand. Each happens exactly where the script says, so that tests of handlers are
+//! repeatable.
 
 use crate::cluster::Cluster;
 use buslane_core::Topic;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// Makes a [`MemoryBroker`](crate::MemoryBroker) misbehave. Topics that do not exist yet are
-/// created.
+/// Makes a [`MemoryBroker`](crate::MemoryBroker) misbehave. Creates topics that do not exist.
 ///
-/// Deliveries are counted per topic, over all partitions and groups, from the call on; 1 is the
-/// next one.
+/// Deliveries are counted per topic, over all partitions and groups, from the call on; the next one
+/// is number 1.
 #[derive(Clone)]
 pub struct Faults {
     cluster: Arc<Cluster>,
@@ -27,45 +26,44 @@ impl Faults {
         Self { cluster }
     }
 
-    /// The settlement of the `nth` delivery gets lost: the message is delivered again although it
-    /// was handled.
+    /// Loses the settlement of the `nth` delivery: the message is delivered again although it was
+    /// handled.
     pub fn lose_ack(&self, topic: &Topic, nth: u64) {
         self.cluster.find_or_create(topic).script(|script| script.lose_ack(nth));
     }
 
-    /// The `nth` delivery comes twice, one behind the other. What becomes of the second one counts
-    /// for nothing.
+    /// Delivers the `nth` delivery twice, one directly after the other. The settlement of the second
+    /// one is ignored.
     pub fn duplicate(&self, topic: &Topic, nth: u64) {
         self.cluster.find_or_create(topic).script(|script| script.duplicate(nth));
     }
 
-    /// No delivery of the topic is handed out for `length` (tokio's time, which tests can pause).
+    /// Holds the deliveries of the topic for `length` of tokio's time, which tests can pause.
     pub fn delay(&self, topic: &Topic, length: Duration) {
         self.cluster.find_or_create(topic).script(|script| script.hold(Instant::now(), length));
     }
 
-    /// Cuts the connection of all members. Each is told by an event; nothing is delivered, and a
+    /// Cuts the connection of all members. Each member gets an event; nothing is delivered, and a
     /// publish waits for the connection up to the publish timeout.
     pub fn disconnect(&self, reason: &str) {
         self.cluster.set_connection(Some(reason));
     }
 
-    /// Ends [`Faults::disconnect`]. Each member is told by an event, and everything goes on where
-    /// it stopped.
+    /// Ends [`Faults::disconnect`]. Each member gets an event, and continues where it stopped.
     pub fn reconnect(&self) {
         self.cluster.set_connection(None);
     }
 
-    /// Revokes every partition of a group and gives it to the member after its owner, or to the
-    /// owner again when it is alone.
+    /// Revokes every partition of a group and assigns it to the member after its owner, or to the
+    /// owner again if it is alone.
     pub fn rebalance(&self, group: &str) {
         if let Some(group) = self.cluster.find_group(group) {
             group.revoke_all();
         }
     }
 
-    /// Every publish to the topic is refused, for this reason: a dead-letter topic that cannot be
-    /// written, say.
+    /// Refuses every publish to the topic with this reason, as a dead-letter topic that cannot be
+    /// written does.
     pub fn refuse_publish(&self, topic: &Topic, reason: &str) {
         self.cluster.find_or_create(topic).set_refusal(Some(reason.to_owned()));
     }

@@ -1,21 +1,20 @@
-//! A consumer group: its members, what they subscribe to, and who has which partition.
+//! A consumer group: its members, their subscriptions, and the assignment of partitions.
 //!
-//! Nothing runs by itself: a revoked partition is handed on when its last open delivery is settled
-//! or its deadline passes *and* a member of the group waits for events, joins, leaves or closes.
-//! Members always wait for events while they run, so that is at once; and what nobody waits for
-//! needs no timer.
-
-mod lag;
+//! Nothing runs in the background: a revoked partition moves on when its last open delivery is
+//! settled or its deadline passes, *and* a member of the group waits for events, joins, leaves or
+//! closes. Running members always wait for events, so the partition moves at once; without a waiting
+//! member, no timer is needed.
 
 use crate::{
+    balance::{MemberId, balance},
+    claim::{Claim, Drain, GroupContext},
     config::OffsetReset,
     intake::MemoryIntake,
-    place::{Drain, Parts, Place},
-    share::{MemberId, share},
+    partition::Partition,
     topic::TopicState,
-    wakes::Wakes,
+    waiters::DeferredWakes,
 };
-use buslane_core::Topic;
+use buslane_core::{Lag, Progress, Topic};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -25,42 +24,42 @@ use std::{
 use tokio::time::Instant;
 
 pub(crate) struct Group {
-    pub(crate) parts: Parts,
-    state: Mutex<State>,
+    pub(crate) context: GroupContext,
+    state: Mutex<GroupState>,
 }
 
 #[derive(Default)]
-struct State {
+struct GroupState {
     next_member: MemberId,
     /// In the order in which they joined.
     members: BTreeMap<MemberId, Member>,
-    topics: BTreeMap<Topic, Table>,
-    /// Topics of which a partition may be on its way from one member to another.
+    topics: BTreeMap<Topic, TopicClaims>,
+    /// Topics with a partition that may be moving from one member to another.
     moving: BTreeSet<Topic>,
-    /// To be woken once the lock is free.
-    wakes: Wakes,
+    /// Run once the lock is free.
+    wakes: DeferredWakes,
 }
 
 struct Member {
-    /// What it reads, and whether deliveries of it are settled as they are handed out.
+    /// The topics it reads, and whether their deliveries are settled as they are handed out.
     topics: HashMap<Topic, bool>,
     drain_deadline: Duration,
-    /// It reads nothing more; it keeps what it has until it leaves.
+    /// Set once it reads no more; it keeps its partitions until it leaves.
     stopped: bool,
-    /// Assigned, not yet taken. At most one live intake a partition.
+    /// Intakes that it has not taken yet. At most one of a partition is live.
     inbox: VecDeque<MemoryIntake>,
-    /// The length at which the inbox is cleared of intakes that have ended.
+    /// The length at which ended intakes are removed from the inbox.
     full_at: usize,
 }
 
-/// Intakes that an inbox holds at least before it is cleared.
-const INBOX: usize = 64;
+/// The shortest inbox from which ended intakes are removed.
+const MIN_INBOX: usize = 64;
 
 impl Member {
     fn give(&mut self, intake: MemoryIntake) {
         if self.inbox.len() >= self.full_at {
             self.inbox.retain(|intake| !intake.assignment.is_ended());
-            self.full_at = INBOX.max(2 * self.inbox.len());
+            self.full_at = MIN_INBOX.max(2 * self.inbox.len());
         }
         self.inbox.push_back(intake);
     }
@@ -70,27 +69,28 @@ impl Member {
     }
 }
 
-struct Table {
+/// The claims of a group on the partitions of a topic, by partition.
+struct TopicClaims {
     topic: Arc<TopicState>,
-    places: Vec<Place>,
+    claims: Vec<Claim>,
 }
 
-/// What a member finds when it looks for an event.
-pub(crate) enum Look {
-    /// An intake.
+/// The answer to a member that asks for its next event.
+pub(crate) enum NextEvent {
+    /// A partition was assigned.
     Assigned(MemoryIntake),
-    /// Nothing yet; look again at the next signal, or at this time.
+    /// No event yet: ask again at the next signal, or at this time.
     Nothing(Option<Instant>),
     /// The member has left.
     Gone,
 }
 
-impl State {
-    /// Shares a topic's partitions anew, and revokes what moves.
-    fn rebalance(&mut self, parts: &Parts, name: &Topic, now: Instant) {
+impl GroupState {
+    /// Balances a topic's partitions over its readers, and revokes those that move.
+    fn rebalance(&mut self, context: &GroupContext, name: &Topic, now: Instant) {
         let Some(table) = self.topics.get_mut(name) else { return };
         self.moving.insert(name.clone());
-        table.grow(parts);
+        table.grow(context);
         let reads = |member: &Member| member.topics.contains_key(name);
         let readers: Vec<MemberId> = self
             .members
@@ -98,50 +98,56 @@ impl State {
             .filter(|(_, member)| reads(member) && !member.stopped)
             .map(|(id, _)| *id)
             .collect();
-        // What a stopped member has stays with it: its deliveries are still being settled.
+        // A stopped member keeps its partitions, because it still settles their deliveries.
         let members = &self.members;
-        let is_pinned = |place: &Place| {
-            !place.is_draining()
-                && place
+        let is_pinned = |claim: &Claim| {
+            !claim.is_draining()
+                && claim
                     .owner()
                     .and_then(|id| members.get(&id))
                     .is_some_and(|member| member.stopped && reads(member))
         };
-        let mut moving: Vec<&mut Place> =
-            table.places.iter_mut().filter(|place| !is_pinned(place)).collect();
-        let present: Vec<_> = moving.iter().map(|place| place.present()).collect();
-        for (place, wanted) in moving.iter_mut().zip(share(&present, &readers)) {
-            place.wanted = wanted;
-            if let Some(owner) = place.owner()
+        let mut moving: Vec<&mut Claim> =
+            table.claims.iter_mut().filter(|claim| !is_pinned(claim)).collect();
+        let present: Vec<_> = moving.iter().map(|claim| claim.present()).collect();
+        for (claim, wanted) in moving.iter_mut().zip(balance(&present, &readers)) {
+            claim.wanted = wanted;
+            if let Some(owner) = claim.owner()
                 && wanted != Some(owner)
-                && !place.is_draining()
+                && !claim.is_draining()
             {
-                // An owner that is gone from the members has set its own deadline as it left.
-                let patience =
+                // An owner that has left the group has set the deadline itself.
+                let drain_deadline =
                     members.get(&owner).map_or(Duration::ZERO, |member| member.drain_deadline);
-                place.revoke(now + patience, &mut self.wakes);
+                claim.revoke(now + drain_deadline, &mut self.wakes);
             }
         }
     }
 
-    /// Hands on what is free; when the next deadline passes, and whether anything was handed on.
-    fn advance(&mut self, parts: &Parts, now: Instant) -> (Option<Instant>, bool) {
+    /// Assigns free partitions. Returns the next deadline, and whether a partition was assigned.
+    fn advance(&mut self, context: &GroupContext, now: Instant) -> (Option<Instant>, bool) {
         let (mut next, mut moved) = (None, false);
         self.moving.retain(|name| {
             let Some(table) = self.topics.get_mut(name) else { return false };
             let (partitions, mut is_moving) = (table.topic.partitions(), false);
-            for (place, partition) in table.places.iter_mut().zip(partitions.iter()) {
-                match place.drain(parts.group, partition, now, &mut self.wakes) {
+            for (claim, partition) in table.claims.iter_mut().zip(partitions.iter()) {
+                match claim.drain(context.group, partition, now, &mut self.wakes) {
                     Drain::Kept => {}
                     Drain::Until(until) => {
                         is_moving = true;
                         next = Some(next.map_or(until, |next: Instant| next.min(until)));
                     }
                     Drain::Free => {
-                        let Some(id) = place.wanted else { continue };
+                        let Some(id) = claim.wanted else { continue };
                         let Some(member) = self.members.get_mut(&id) else { continue };
                         let settle_first = member.topics.get(name).copied().unwrap_or_default();
-                        member.give(place.assign(id, settle_first, parts, &table.topic, partition));
+                        member.give(claim.assign(
+                            id,
+                            settle_first,
+                            context,
+                            &table.topic,
+                            partition,
+                        ));
                         moved = true;
                     }
                 }
@@ -151,26 +157,26 @@ impl State {
         (next, moved)
     }
 
-    /// Takes every partition from a member.
+    /// Revokes every partition of a member.
     fn revoke_of(&mut self, member: MemberId, deadline: Instant) {
         for (name, table) in &mut self.topics {
-            let held = table.places.iter_mut().filter(|place| place.owner() == Some(member));
-            let revoked = held.map(|place| place.revoke(deadline, &mut self.wakes)).count();
+            let held = table.claims.iter_mut().filter(|claim| claim.owner() == Some(member));
+            let revoked = held.map(|claim| claim.revoke(deadline, &mut self.wakes)).count();
             if revoked > 0 {
                 self.moving.insert(name.clone());
             }
         }
     }
 
-    fn open_of(&self, parts: &Parts, member: MemberId) -> u64 {
-        let open = |table: &Table| {
+    fn open_of(&self, context: &GroupContext, member: MemberId) -> u64 {
+        let open = |table: &TopicClaims| {
             let partitions = table.topic.partitions();
             let held = table
-                .places
+                .claims
                 .iter()
                 .zip(partitions.iter())
-                .filter(|(place, _)| place.owner() == Some(member));
-            held.filter_map(|(_, partition)| partition.position(parts.group))
+                .filter(|(claim, _)| claim.owner() == Some(member));
+            held.filter_map(|(_, partition)| partition.position(context.group))
                 .map(|position| position.open)
                 .sum::<u64>()
         };
@@ -178,21 +184,21 @@ impl State {
     }
 }
 
-impl Table {
-    /// Adds the places of partitions that are new. A group that reads the topic already reads them
-    /// from the start.
-    fn grow(&mut self, parts: &Parts) {
+impl TopicClaims {
+    /// Adds claims for new partitions. A group that reads the topic already reads them from the
+    /// start.
+    fn grow(&mut self, context: &GroupContext) {
         let partitions = self.topic.partitions();
-        for partition in partitions.iter().skip(self.places.len()) {
-            partition.ensure_cursor(parts.group, &parts.group_name, OffsetReset::Earliest);
-            self.places.push(Place::default());
+        for partition in partitions.iter().skip(self.claims.len()) {
+            partition.ensure_cursor(context.group, &context.group_name, OffsetReset::Earliest);
+            self.claims.push(Claim::default());
         }
     }
 }
 
 impl Group {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, state: Mutex::new(State::default()) })
+    pub(crate) fn new(context: GroupContext) -> Arc<Self> {
+        Arc::new(Self { context, state: Mutex::new(GroupState::default()) })
     }
 
     pub(crate) fn join(&self, drain_deadline: Duration) -> MemberId {
@@ -200,32 +206,32 @@ impl Group {
         let id = state.next_member;
         state.next_member += 1;
         let (topics, inbox) = (HashMap::new(), VecDeque::new());
-        let member = Member { topics, drain_deadline, stopped: false, inbox, full_at: INBOX };
+        let member = Member { topics, drain_deadline, stopped: false, inbox, full_at: MIN_INBOX };
         state.members.insert(id, member);
         id
     }
 
-    /// Changes the membership under the lock, hands on what is free, and tells the members.
-    fn change<T>(&self, change: impl FnOnce(&mut State, &Parts, Instant) -> T) -> T {
+    /// Changes the state under the lock, assigns free partitions, and notifies the members.
+    fn change<T>(&self, change: impl FnOnce(&mut GroupState, &GroupContext, Instant) -> T) -> T {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let answer = change(&mut state, &self.parts, now);
-        state.advance(&self.parts, now);
+        let answer = change(&mut state, &self.context, now);
+        state.advance(&self.context, now);
         let wakes = std::mem::take(&mut state.wakes);
         drop(state);
         wakes.run();
-        self.parts.signal.notify();
+        self.context.signal.notify();
         answer
     }
 
-    /// Adds topics to what a member reads; `false` when the member has left.
+    /// Adds topics to the subscriptions of a member; `false` when the member has left.
     pub(crate) fn subscribe(
         &self,
         id: MemberId,
         topics: Vec<(Arc<TopicState>, bool)>,
         reset: OffsetReset,
     ) -> bool {
-        self.change(|state, parts, now| {
+        self.change(|state, context, now| {
             for (topic, settle_first) in topics {
                 let Some(member) = state.members.get_mut(&id) else { return false };
                 let name = topic.name.clone();
@@ -236,23 +242,23 @@ impl Group {
                 if !state.topics.contains_key(&name) {
                     let partitions = topic.partitions();
                     for partition in partitions.iter() {
-                        partition.ensure_cursor(parts.group, &parts.group_name, reset);
+                        partition.ensure_cursor(context.group, &context.group_name, reset);
                     }
-                    let places = partitions.iter().map(|_| Place::default()).collect();
+                    let claims = partitions.iter().map(|_| Claim::default()).collect();
                     drop(partitions);
-                    state.topics.insert(name.clone(), Table { topic, places });
+                    state.topics.insert(name.clone(), TopicClaims { topic, claims });
                 }
-                state.rebalance(parts, &name, now);
+                state.rebalance(context, &name, now);
             }
             true
         })
     }
 
     pub(crate) fn unsubscribe(&self, id: MemberId, topic: &Topic) {
-        self.change(|state, parts, now| {
+        self.change(|state, context, now| {
             let Some(member) = state.members.get_mut(&id) else { return };
             if member.topics.remove(topic).is_some() {
-                state.rebalance(parts, topic, now);
+                state.rebalance(context, topic, now);
             }
         });
     }
@@ -264,61 +270,62 @@ impl Group {
                 member.stopped = true;
                 member.inbox.clear();
             }
-            let places = state.topics.values().flat_map(|table| &table.places);
-            places
-                .filter(|place| place.owner() == Some(id))
-                .for_each(|place| place.end(&mut state.wakes));
+            let claims = state.topics.values().flat_map(|table| &table.claims);
+            claims
+                .filter(|claim| claim.owner() == Some(id))
+                .for_each(|claim| claim.end(&mut state.wakes));
         });
     }
 
-    /// Takes a member out of the group. What it has open is awaited until `deadline`.
+    /// Removes a member. Its open deliveries are awaited until `deadline`.
     pub(crate) fn leave(&self, id: MemberId, deadline: Instant) {
-        self.change(|state, parts, now| {
+        self.change(|state, context, now| {
             let Some(member) = state.members.remove(&id) else { return };
             state.revoke_of(id, deadline);
             for topic in member.topics.keys() {
-                state.rebalance(parts, topic, now);
+                state.rebalance(context, topic, now);
             }
         });
     }
 
-    /// Open deliveries of a member, also of one that is leaving.
+    /// The number of open deliveries of a member, which may be leaving.
     pub(crate) fn open_of(&self, id: MemberId) -> u64 {
-        self.state.lock().open_of(&self.parts, id)
+        self.state.lock().open_of(&self.context, id)
     }
 
-    /// Takes from a member that has left what it still has; how many of its deliveries were open.
+    /// Revokes the partitions that a departed member still has. Returns how many of its deliveries
+    /// were open.
     pub(crate) fn expel(&self, id: MemberId) -> u64 {
-        self.change(|state, parts, now| {
-            let open = state.open_of(parts, id);
+        self.change(|state, context, now| {
+            let open = state.open_of(context, id);
             state.revoke_of(id, now);
             open
         })
     }
 
-    /// What there is for a member, after handing on what is free.
-    pub(crate) fn look(&self, id: MemberId) -> Look {
+    /// The next event of a member, after assigning free partitions.
+    pub(crate) fn next_event(&self, id: MemberId) -> NextEvent {
         let mut state = self.state.lock();
-        let (next, moved) = state.advance(&self.parts, Instant::now());
-        let look = match state.members.get_mut(&id) {
-            None => Look::Gone,
-            Some(member) => member.take().map_or(Look::Nothing(next), Look::Assigned),
+        let (next, moved) = state.advance(&self.context, Instant::now());
+        let event = match state.members.get_mut(&id) {
+            None => NextEvent::Gone,
+            Some(member) => member.take().map_or(NextEvent::Nothing(next), NextEvent::Assigned),
         };
         let wakes = std::mem::take(&mut state.wakes);
         drop(state);
         wakes.run();
         if moved {
-            self.parts.signal.notify();
+            self.context.signal.notify();
         }
-        look
+        event
     }
 
-    /// Partitions of a topic were added.
+    /// Assigns the partitions that were added to a topic.
     pub(crate) fn grown(&self, topic: &Topic) {
-        self.change(|state, parts, now| state.rebalance(parts, topic, now));
+        self.change(|state, context, now| state.rebalance(context, topic, now));
     }
 
-    /// Revokes every partition and gives each to the member after its owner, or to its owner again
+    /// Revokes every partition and assigns each to the member after its owner, or to its owner again
     /// if there is only one.
     pub(crate) fn revoke_all(&self) {
         self.change(|state, _, now| {
@@ -328,19 +335,70 @@ impl Group {
                     .filter(|(_, member)| member.topics.contains_key(name) && !member.stopped)
                     .map(|(id, member)| (*id, member.drain_deadline))
                     .collect();
-                for place in &mut table.places {
-                    let Some(at) = readers.iter().position(|(id, _)| Some(*id) == place.owner())
+                for claim in &mut table.claims {
+                    let Some(at) = readers.iter().position(|(id, _)| Some(*id) == claim.owner())
                     else {
                         continue;
                     };
-                    place.wanted = Some(readers[(at + 1) % readers.len()].0);
-                    place.revoke(now + readers[at].1, &mut state.wakes);
+                    claim.wanted = Some(readers[(at + 1) % readers.len()].0);
+                    claim.revoke(now + readers[at].1, &mut state.wakes);
                 }
             }
         });
     }
 
-    /// Whether it has no member.
+    /// How far a member is behind in each of its partitions.
+    pub(crate) fn lag_of(&self, member: MemberId, now_ms: i64) -> Vec<Lag> {
+        let mut lags = Vec::new();
+        for (topic, table) in &self.state.lock().topics {
+            let partitions = table.topic.partitions();
+            let held = table
+                .claims
+                .iter()
+                .zip(partitions.iter())
+                .filter(|(claim, _)| claim.owner() == Some(member));
+            lags.extend(held.filter_map(|(_, partition)| self.lag_in(topic, partition, now_ms)));
+        }
+        lags
+    }
+
+    /// The group's progress in every partition of those topics that it reads.
+    pub(crate) fn progress(&self, topics: &[Topic]) -> Vec<Progress> {
+        let state = self.state.lock();
+        let read = topics.iter().filter_map(|topic| state.topics.get_key_value(topic));
+        let mut all = Vec::new();
+        for (topic, table) in read {
+            for position in
+                table.topic.partitions().iter().filter_map(|one| one.position(self.context.group))
+            {
+                all.push(Progress {
+                    topic: topic.clone(),
+                    partition: position.partition,
+                    end: position.end,
+                    settled: position.committed,
+                    open: position.lag() - position.done_ahead,
+                });
+            }
+        }
+        all
+    }
+
+    fn lag_in(&self, topic: &Topic, partition: &Partition, now_ms: i64) -> Option<Lag> {
+        let position = partition.position(self.context.group)?;
+        let oldest = partition.oldest_unsettled(self.context.group);
+        let age = oldest.map(|at| u64::try_from(now_ms.saturating_sub(at)).unwrap_or(0));
+        let open = position.lag() - position.done_ahead;
+        Some(Lag {
+            topic: topic.clone(),
+            partition: position.partition,
+            messages: position.lag(),
+            open,
+            unread: Some(open.saturating_sub(position.open)),
+            age: age.map(Duration::from_millis),
+        })
+    }
+
+    /// Whether the group has no member.
     pub(crate) fn is_empty(&self) -> bool {
         self.state.lock().members.is_empty()
     }

@@ -1,8 +1,8 @@
-//! Reads one partition for one member, for as long as it is assigned.
+//! Reads a partition for the member that it is assigned to.
 
 use crate::{
-    assignment::Assignment, connection::Connection, partition::Partition, topic::TopicState,
-    wakes::Wakes,
+    assignment::Assignment, partition::Partition, signal::Connection, topic::TopicState,
+    waiters::DeferredWakes,
 };
 use buslane_core::{Delivery, Intake, Source};
 use std::{
@@ -17,12 +17,12 @@ pub(crate) struct MemoryIntake {
     pub(crate) partition: Arc<Partition>,
     pub(crate) topic: Arc<TopicState>,
     pub(crate) connection: Arc<Connection>,
-    /// Set while a scripted delay holds the deliveries back.
+    /// Set while a scripted delay holds deliveries back.
     pub(crate) held: Option<Pin<Box<Sleep>>>,
 }
 
 impl MemoryIntake {
-    /// Pending while a script holds the topic's deliveries.
+    /// Pending while a scripted delay holds the topic's deliveries.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(held) = &mut self.held {
@@ -50,12 +50,12 @@ impl Intake for MemoryIntake {
     ) -> Poll<Option<usize>> {
         if !self.connection.is_up() {
             let ended = self.partition.wait_reader(&self.assignment, cx.waker());
-            // Looked at again: a connection that came back meanwhile has woken its readers already.
+            // Checked again: a connection that came back in between has woken its readers already.
             if ended || !self.connection.is_up() {
                 return if ended { Poll::Ready(None) } else { Poll::Pending };
             }
         }
-        let mut wakes = Wakes::default();
+        let mut wakes = DeferredWakes::default();
         if !self.topic.is_scripted() {
             let read =
                 self.partition.poll_read(&self.assignment, None, cx.waker(), max, out, &mut wakes);

@@ -1,32 +1,32 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Inside: a partition ([`Position`]) is one lock around a log and the groups' cursors; settlements
-//! are atomic bits that cost no lock; a group shares partitions out; and wakers, not tasks, carry
-//! every wait.
+//! # Design
+//!
+//! One lock protects the log and the groups' cursors of a partition ([`Position`]). A settlement sets
+//! an atomic bit and takes no lock. A group balances partitions over its members. A wait is a stored
+//! waker, not a task.
 
 mod assignment;
+mod balance;
 mod batch;
 mod broker;
+mod claim;
 mod cluster;
 mod config;
-mod connection;
 mod cursor;
+mod done_set;
+mod fault_script;
 mod faults;
 mod group;
 mod intake;
 mod log;
 mod member;
 mod partition;
-mod place;
 mod publish;
-mod queue;
-mod script;
-mod share;
+mod settlement_window;
 mod signal;
 mod topic;
-mod tracker;
-mod wakes;
-mod window;
+mod waiters;
 
 pub use broker::MemoryBroker;
 pub use config::{MAX_PARTITIONS, MemberOptions, MemoryConfig, MemoryConfigError, OffsetReset};

@@ -1,20 +1,26 @@
-//! The records of one partition, in order, within a bound of count and bytes.
+//! The records of one partition, in order, bounded by number and bytes.
 //!
-//! Not aware of groups: the partition says what may be dropped.
+//! The log knows no groups: the partition decides which records may be dropped.
 
 use buslane_core::{Kind, Message, Record, Route, Source};
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::SystemTime};
 
-/// A record and when its batch was published.
+/// The time that a record published now is stamped with, in milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A record and the time at which its batch was published.
 #[derive(Debug)]
-pub(crate) struct Stored {
+pub(crate) struct StoredRecord {
     pub(crate) record: Record,
     /// Milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: i64,
 }
 
-impl Stored {
-    /// The message that a reader gets of it.
+impl StoredRecord {
+    /// The message that a reader gets.
     #[inline]
     pub(crate) fn message(&self, source: &Arc<Source>, offset: u64) -> Message {
         Message {
@@ -32,24 +38,24 @@ impl Stored {
     }
 }
 
-/// How much a log holds.
+/// The bounds of a log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) max_messages: usize,
     pub(crate) max_bytes: usize,
-    /// Of one record.
+    /// The largest record.
     pub(crate) max_message_bytes: usize,
-    /// For records that no group reads: older ones make room.
+    /// While no group reads, records older than this make room for new ones.
     pub(crate) retention_ms: Option<i64>,
-    /// Whether, where no group reads, the oldest records make room for the bytes of new ones.
+    /// Whether the oldest records make room for the bytes of new ones while no group reads.
     pub(crate) keeps_newest_bytes: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Log {
-    /// Offset of the first record held.
+    /// Offset of the oldest record.
     base: u64,
-    records: VecDeque<Stored>,
+    records: VecDeque<StoredRecord>,
     bytes: usize,
     pub(crate) limits: Limits,
 }
@@ -59,7 +65,7 @@ impl Log {
         Self { base: 0, records: VecDeque::new(), bytes: 0, limits }
     }
 
-    /// Offset of the oldest record held.
+    /// Offset of the oldest record.
     pub(crate) const fn start(&self) -> u64 {
         self.base
     }
@@ -77,38 +83,35 @@ impl Log {
     pub(crate) fn push(&mut self, record: Record, bytes: usize, timestamp_ms: i64) -> u64 {
         let offset = self.end();
         self.bytes += bytes;
-        self.records.push_back(Stored { record, timestamp_ms });
+        self.records.push_back(StoredRecord { record, timestamp_ms });
         offset
     }
 
-    pub(crate) fn get(&self, offset: u64) -> Option<&Stored> {
+    pub(crate) fn get(&self, offset: u64) -> Option<&StoredRecord> {
         self.records.get(usize::try_from(offset.checked_sub(self.base)?).ok()?)
     }
 
-    /// The records of `offsets`, which must all be held.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the distance of two offsets that are held"
-    )]
-    pub(crate) fn range(&self, offsets: Range<u64>) -> impl Iterator<Item = (u64, &Stored)> {
+    /// The records of `offsets`, which must all be in the log.
+    #[expect(clippy::cast_possible_truncation, reason = "the distance of two offsets in the log")]
+    pub(crate) fn range(&self, offsets: Range<u64>) -> impl Iterator<Item = (u64, &StoredRecord)> {
         let (start, end) =
             ((offsets.start - self.base) as usize, (offsets.end - self.base) as usize);
         (offsets.start..).zip(self.records.range(start..end))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Stored)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &StoredRecord)> {
         (self.base..).zip(&self.records)
     }
 
-    /// Drops the records below `offset`; whether there were any.
+    /// Drops the records below `offset`. Returns whether there were any.
     pub(crate) fn drop_below(&mut self, offset: u64) -> bool {
         let before = self.base;
         while self.base < offset && self.drop_oldest() {}
         self.base > before
     }
 
-    /// Drops what its topic's retention gives up, as far as a record of `bytes` needs it. Without a
-    /// retention that is nothing.
+    /// Drops records as the topic's retention allows, to make room for a record of `bytes`. Without a
+    /// retention, drops nothing.
     pub(crate) fn make_room(&mut self, bytes: usize, now_ms: i64) {
         let is_beyond = |log: &Self| log.bytes + bytes > log.limits.max_bytes;
         while self.limits.keeps_newest_bytes && is_beyond(self) && self.drop_oldest() {}

@@ -1,11 +1,11 @@
-//! One member of one group, and one publisher: what a bus holds of the memory broker.
+//! A member of a group, which also publishes: the connection of a bus to the memory broker.
 
 use crate::{
+    balance::MemberId,
     cluster::Cluster,
     config::MemberOptions,
-    group::{Group, Look},
-    publish::now_ms,
-    share::MemberId,
+    group::{Group, NextEvent},
+    log::now_ms,
 };
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError,
@@ -29,17 +29,17 @@ use tokio::{
 /// [`MemoryBroker::member`](crate::MemoryBroker::member).
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] is a crash: its open deliveries go to the other members,
-/// or to whoever joins its group next, and what is settled of them later counts as late.
+/// Dropping it without [`Broker::close`] is a crash: its open deliveries go to the other members, or
+/// to the member that joins the group next, and later settlements of them count as late.
 pub struct MemoryMember {
     pub(crate) cluster: Arc<Cluster>,
     group: Arc<Group>,
     id: MemberId,
     pub(crate) options: MemberOptions,
     closing: AtomicBool,
-    /// The answer of the first `close` that ended.
+    /// The result of the first `close` that finished.
     end: OnceLock<Result<(), BrokerError>>,
-    /// Told when `end` is set.
+    /// Notified when `end` is set.
     pub(crate) closed: Notify,
     /// Changes of the connection that `next_event` has reported.
     reported: Mutex<u64>,
@@ -78,8 +78,8 @@ impl MemoryMember {
         self.end.get().is_some()
     }
 
-    /// The next change of the connection that was not reported yet. A short cut is reported as both
-    /// its ends.
+    /// The next change of the connection that was not reported yet. A short interruption is reported
+    /// as a loss and a return.
     fn connection_event(&self) -> Option<BrokerEvent> {
         let mut reported = self.reported.lock();
         if *reported == self.cluster.connection.changes() {
@@ -95,42 +95,44 @@ impl MemoryMember {
 
     async fn event(&self) -> Option<BrokerEvent> {
         loop {
-            let mut changed = pin!(self.group.parts.signal.changed());
+            let mut changed = pin!(self.group.context.signal.changed());
             changed.as_mut().enable();
             if !self.is_closing()
                 && let Some(event) = self.connection_event()
             {
                 return Some(event);
             }
-            match self.group.look(self.id) {
-                Look::Assigned(intake) => return Some(BrokerEvent::Assigned(Box::new(intake))),
-                Look::Gone => return None,
-                Look::Nothing(None) => changed.await,
-                Look::Nothing(Some(at)) => {
+            match self.group.next_event(self.id) {
+                NextEvent::Assigned(intake) => {
+                    return Some(BrokerEvent::Assigned(Box::new(intake)));
+                }
+                NextEvent::Gone => return None,
+                NextEvent::Nothing(None) => changed.await,
+                NextEvent::Nothing(Some(at)) => {
                     tokio::select! { () = changed => {}, () = sleep_until(at) => {} }
                 }
             }
         }
     }
 
-    async fn leave(&self, patience: Duration) -> Result<(), BrokerError> {
-        let deadline = Instant::now() + patience;
+    async fn leave(&self, timeout: Duration) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + timeout;
         self.closing.store(true, Ordering::Release);
         self.group.leave(self.id, deadline);
         loop {
-            let mut changed = pin!(self.group.parts.signal.changed());
+            let mut changed = pin!(self.group.context.signal.changed());
             changed.as_mut().enable();
             if self.is_closed() || self.group.open_of(self.id) == 0 || Instant::now() >= deadline {
                 break;
             }
             tokio::select! { () = changed => {}, () = sleep_until(deadline) => {} }
         }
-        // The first to come here says how it ended, the others repeat it.
+        // The first caller that gets here decides the result; the others repeat it.
         let end = self.end.get_or_init(|| match self.group.expel(self.id) {
             0 => Ok(()),
             open => Err(BrokerError::Timeout {
                 what: format!("{open} open deliveries of group {}", self.options.group),
-                deadline: patience,
+                deadline: timeout,
             }),
         });
         self.closed.notify_waiters();
@@ -142,7 +144,7 @@ impl Drop for MemoryMember {
     fn drop(&mut self) {
         if !self.is_closed() {
             self.group.leave(self.id, Instant::now());
-            // A close that was cancelled has left already, and still waits.
+            // A cancelled close has left the group, but not released its partitions.
             self.group.expel(self.id);
         }
     }
@@ -246,7 +248,7 @@ impl Broker for MemoryMember {
         topics: &'a [Topic],
     ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
         Box::pin(async move {
-            // A bus that is closing asks what it leaves.
+            // A closing bus asks for what it leaves unsettled.
             if self.is_closed() {
                 return Err(BrokerError::Closed);
             }

@@ -1,17 +1,17 @@
 //! One partition under one lock: its log, each group's cursor, and the publishers that wait for
 //! room.
 //!
-//! A batch locks it once, whichever way it goes. Wakers run after the lock is free.
+//! Appending or reading a batch takes the lock once. Wakers run after the lock is released.
 
 use crate::{
-    assignment::Assignment,
-    batch::{Batch, Part},
+    assignment::{Assignment, PartitionWaiters},
+    batch::{Part, PublishBatch},
     config::OffsetReset,
     cursor::Cursor,
-    log::{Limits, Log},
-    queue::Queue,
-    script::Script,
-    wakes::Wakes,
+    fault_script::FaultScript,
+    log::{Limits, Log, StoredRecord},
+    waiters::DeferredWakes,
+    waiters::PublisherQueue,
 };
 use buslane_core::Delivery;
 use parking_lot::Mutex;
@@ -20,27 +20,48 @@ use std::{
     task::{Poll, Waker},
 };
 
-mod look;
+/// The position of a group in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: u32,
+    /// Offset of the oldest record.
+    pub start: u64,
+    /// Offset that the next record gets.
+    pub end: u64,
+    /// Lowest offset that the group has not settled.
+    pub committed: u64,
+    /// Deliveries that are handed out and not settled.
+    pub open: u64,
+    /// Records above the lowest unsettled one that are settled.
+    pub done_ahead: u64,
+}
 
-pub use look::Position;
+impl Position {
+    /// Records from the lowest unsettled one to the end, settled ones above it included.
+    #[must_use]
+    pub const fn lag(&self) -> u64 {
+        self.end - self.committed
+    }
+}
 
 pub(crate) struct Partition {
     pub(crate) index: u32,
-    state: Mutex<State>,
+    state: Mutex<PartitionState>,
 }
 
-struct State {
+struct PartitionState {
     log: Log,
     cursors: Vec<Cursor>,
-    queue: Queue,
+    queue: PublisherQueue,
 }
 
-impl State {
+impl PartitionState {
     fn cursor(&mut self, group: u64) -> Option<&mut Cursor> {
         self.cursors.iter_mut().find(|cursor| cursor.group == group)
     }
 
-    /// Learns of settlements and drops what every group has settled.
+    /// Collects settlements, and drops the records that every group has settled.
     fn collect(&mut self) {
         self.cursors.iter_mut().for_each(Cursor::collect);
         self.release();
@@ -49,11 +70,11 @@ impl State {
     fn read(
         &mut self,
         assignment: &Arc<Assignment>,
-        mut script: Option<&mut Script>,
+        mut script: Option<&mut FaultScript>,
         waker: &Waker,
         max: usize,
         out: &mut Vec<Delivery>,
-        wakes: &mut Wakes,
+        wakes: &mut DeferredWakes,
     ) -> Poll<Option<usize>> {
         if assignment.is_ended() {
             return Poll::Ready(None);
@@ -80,12 +101,12 @@ impl State {
         Poll::Ready(Some(given))
     }
 
-    /// Drops what every group has settled; whether there was any.
+    /// Drops the records that every group has settled. Returns whether there were any.
     fn release(&mut self) -> bool {
         self.cursors.iter().map(Cursor::committed).min().is_some_and(|low| self.log.drop_below(low))
     }
 
-    /// Makes room for a record of `bytes` if that is possible.
+    /// Makes room for a record of `bytes` if possible. Returns whether the record fits.
     fn room_for(&mut self, bytes: usize, now_ms: i64) -> bool {
         if self.cursors.is_empty() {
             self.log.make_room(bytes, now_ms);
@@ -107,28 +128,40 @@ impl State {
 
 impl Partition {
     pub(crate) fn new(index: u32, limits: Limits) -> Arc<Self> {
-        let state = State { log: Log::new(limits), cursors: Vec::new(), queue: Queue::default() };
+        let state = PartitionState {
+            log: Log::new(limits),
+            cursors: Vec::new(),
+            queue: PublisherQueue::default(),
+        };
         Arc::new(Self { index, state: Mutex::new(state) })
     }
 
-    /// Appends what fits of a batch's part, in its turn; whether all of it is in. What is not keeps
-    /// its place in the queue, and `waker` is woken when there is room.
-    pub(crate) fn append(&self, batch: &mut Batch, part: &mut Part, waker: Option<&Waker>) -> bool {
-        let mut wakes = Wakes::default();
-        self.append_locked(&mut self.state.lock(), batch, part, waker, &mut wakes);
+    /// Appends the records of a part that fit, when it is the caller's turn. Returns whether all are
+    /// stored. Otherwise `ticket` holds the caller's place in the queue, and `waker` is woken when
+    /// there is room.
+    pub(crate) fn append(
+        &self,
+        batch: &mut PublishBatch,
+        part: &mut Part,
+        ticket: &mut Option<u64>,
+        waker: Option<&Waker>,
+    ) -> bool {
+        let mut wakes = DeferredWakes::default();
+        self.append_locked(&mut self.state.lock(), batch, part, ticket, waker, &mut wakes);
         wakes.run();
         part.is_done()
     }
 
     fn append_locked(
         &self,
-        state: &mut State,
-        batch: &mut Batch,
+        state: &mut PartitionState,
+        batch: &mut PublishBatch,
         part: &mut Part,
+        ticket: &mut Option<u64>,
         waker: Option<&Waker>,
-        wakes: &mut Wakes,
+        wakes: &mut DeferredWakes,
     ) {
-        if state.queue.is_turn(part.ticket) {
+        if state.queue.is_turn(*ticket) {
             let before = state.log.end();
             while let Some((at, bytes)) = batch.peek(part) {
                 let limits = &state.log.limits;
@@ -158,39 +191,39 @@ impl Partition {
             }
         }
         if part.is_done() {
-            state.queue.leave(&mut part.ticket, wakes);
+            state.queue.leave(ticket, wakes);
         } else {
-            state.queue.wait(&mut part.ticket, waker, wakes);
+            state.queue.wait(ticket, waker, wakes);
         }
     }
 
-    /// Gives up a place in the queue of publishers.
+    /// Gives up a ticket of the publishers' queue.
     pub(crate) fn leave_queue(&self, ticket: &mut Option<u64>) {
-        let mut wakes = Wakes::default();
+        let mut wakes = DeferredWakes::default();
         self.state.lock().queue.leave(ticket, &mut wakes);
         wakes.run();
     }
 
-    /// Reads for an assignment: up to `max` deliveries, in order. The caller runs the wakes.
+    /// Reads up to `max` deliveries of an assignment, in order. The caller runs the wakes.
     pub(crate) fn poll_read(
         &self,
         assignment: &Arc<Assignment>,
-        script: Option<&mut Script>,
+        script: Option<&mut FaultScript>,
         waker: &Waker,
         max: usize,
         out: &mut Vec<Delivery>,
-        wakes: &mut Wakes,
+        wakes: &mut DeferredWakes,
     ) -> Poll<Option<usize>> {
         self.state.lock().read(assignment, script, waker, max, out, wakes)
     }
 
-    /// Keeps `waker` until there may be something to read; `true` when the assignment has ended
-    /// instead.
+    /// Stores `waker` until there may be a record to read. Returns `true` when the assignment has
+    /// ended instead.
     pub(crate) fn wait_reader(&self, assignment: &Assignment, waker: &Waker) -> bool {
         self.wait(assignment, waker, |cursor| &mut cursor.reader)
     }
 
-    /// Keeps `waker` until the assignment ends; `true` when it has.
+    /// Stores `waker` until the assignment ends. Returns `true` when it has ended already.
     pub(crate) fn wait_end(&self, assignment: &Assignment, waker: &Waker) -> bool {
         self.wait(assignment, waker, |cursor| &mut cursor.ender)
     }
@@ -201,7 +234,7 @@ impl Partition {
         waker: &Waker,
         slot: fn(&mut Cursor) -> &mut Option<Waker>,
     ) -> bool {
-        let mut wakes = Wakes::default();
+        let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
         let ended = assignment.is_ended();
         if !ended && let Some(cursor) = state.cursor(assignment.group()) {
@@ -212,27 +245,9 @@ impl Partition {
         ended
     }
 
-    /// Wakes the reader of a group and the first publisher in the queue.
-    pub(crate) fn wake_waiting(&self, group: u64) {
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        wakes.wake(state.cursor(group).and_then(|cursor| cursor.reader.take()));
-        state.queue.wake_first(&mut wakes);
-        drop(state);
-        wakes.run();
-    }
-
-    /// Wakes a group's reader because its assignment has ended.
-    pub(crate) fn take_readers(&self, group: u64, wakes: &mut Wakes) {
-        if let Some(cursor) = self.state.lock().cursor(group) {
-            wakes.wake(cursor.reader.take());
-            wakes.wake(cursor.ender.take());
-        }
-    }
-
     /// Wakes all readers and the first publisher: the connection changed.
     pub(crate) fn wake_all(&self) {
-        let mut wakes = Wakes::default();
+        let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
         state.cursors.iter_mut().for_each(|cursor| wakes.wake(cursor.reader.take()));
         state.queue.wake_first(&mut wakes);
@@ -240,7 +255,7 @@ impl Partition {
         wakes.run();
     }
 
-    /// Gives a group a cursor unless it has one: at the oldest record, or behind the newest.
+    /// Creates the cursor of a group unless it exists: at the oldest record, or behind the newest.
     pub(crate) fn ensure_cursor(&self, group: u64, name: &Arc<str>, reset: OffsetReset) {
         let mut state = self.state.lock();
         if state.cursor(group).is_none() {
@@ -252,9 +267,9 @@ impl Partition {
         }
     }
 
-    /// Forgets a group that has no member: it holds no record back any longer.
+    /// Removes the cursor of a group without members, which then holds no record back.
     pub(crate) fn remove_cursor(&self, group: u64) {
-        let mut wakes = Wakes::default();
+        let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
         state.cursors.retain(|cursor| cursor.group != group);
         state.release();
@@ -271,8 +286,8 @@ impl Partition {
         }
     }
 
-    /// Ends the group's present assignment for good; later settlements of it are late.
-    pub(crate) fn detach(&self, group: u64, wakes: &mut Wakes) {
+    /// Ends the group's present assignment for good: its further settlements are late.
+    pub(crate) fn detach(&self, group: u64, wakes: &mut DeferredWakes) {
         let mut state = self.state.lock();
         if let Some(cursor) = state.cursor(group) {
             cursor.detach();
@@ -281,13 +296,87 @@ impl Partition {
         state.queue.wake_first(wakes);
     }
 
-    /// Changes the limits; waiting publishers look again.
+    /// Changes the limits, and lets waiting publishers try again.
     pub(crate) fn set_limits(&self, limits: Limits) {
-        let mut wakes = Wakes::default();
+        let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
         state.log.limits = limits;
         state.queue.wake_first(&mut wakes);
         drop(state);
         wakes.run();
+    }
+
+    /// The position of a group, with all settlements so far.
+    pub(crate) fn position(&self, group: u64) -> Option<Position> {
+        let mut state = self.state.lock();
+        state.collect();
+        let (start, end) = (state.log.start(), state.log.end());
+        let partition = self.index;
+        state.cursor(group).map(|cursor| Position {
+            partition,
+            start,
+            end,
+            committed: cursor.committed(),
+            open: cursor.open(),
+            done_ahead: cursor.done_ahead(),
+        })
+    }
+
+    /// The publish time of the lowest record that a group has not settled, in milliseconds since the
+    /// Unix epoch.
+    pub(crate) fn oldest_unsettled(&self, group: u64) -> Option<i64> {
+        let mut state = self.state.lock();
+        state.collect();
+        let committed = state.cursor(group)?.committed();
+        Some(state.log.get(committed)?.timestamp_ms)
+    }
+
+    /// Calls `each` with every record, in order.
+    pub(crate) fn read_all(&self, mut each: impl FnMut(u64, &StoredRecord)) {
+        self.state.lock().log.iter().for_each(|(offset, stored)| each(offset, stored));
+    }
+
+    /// Describes why the partition is full, for the error of a publisher.
+    pub(crate) fn describe_full(&self) -> String {
+        let mut state = self.state.lock();
+        state.collect();
+        let held = state.log.end() - state.log.start();
+        let slowest = state.cursors.iter().min_by_key(|cursor| cursor.committed()).map_or_else(
+            || {
+                "no group reads it, so nothing makes room: subscribe to it, or set a retention"
+                    .to_owned()
+            },
+            |cursor| {
+                format!(
+                    "group {} has not settled offset {}, {} open",
+                    cursor.group_name,
+                    cursor.committed(),
+                    cursor.open()
+                )
+            },
+        );
+        let Limits { max_messages, max_bytes, .. } = state.log.limits;
+        format!(
+            "partition {} is full with {held} records of at most {max_messages}, {max_bytes} bytes; {slowest}",
+            self.index
+        )
+    }
+}
+
+impl PartitionWaiters for Partition {
+    fn wake_waiting(&self, group: u64) {
+        let mut wakes = DeferredWakes::default();
+        let mut state = self.state.lock();
+        wakes.wake(state.cursor(group).and_then(|cursor| cursor.reader.take()));
+        state.queue.wake_first(&mut wakes);
+        drop(state);
+        wakes.run();
+    }
+
+    fn take_readers(&self, group: u64, wakes: &mut DeferredWakes) {
+        if let Some(cursor) = self.state.lock().cursor(group) {
+            wakes.wake(cursor.reader.take());
+            wakes.wake(cursor.ender.take());
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! Publishing: at once while there is room, else waiting in the partitions' queues up to the
-//! publish timeout.
+//! Publishing: immediate while there is room; otherwise a call waits in the partitions' queues up to
+//! the publish timeout.
 
 use crate::{
-    batch::{Batch, Part},
+    batch::{Part, PublishBatch},
+    log::now_ms,
     member::MemoryMember,
+    partition::Partition,
     topic::TopicState,
 };
 use buslane_core::{Answer, PublishError, Receipt, Record, Topic};
@@ -12,38 +14,54 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
 };
 use tokio::time::{Instant, sleep_until};
 
 type Answers = Vec<Result<Receipt, PublishError>>;
 
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// A part that waits for room in its partition.
+struct WaitingPart {
+    partition: Arc<Partition>,
+    part: Part,
+    /// Its place in the queue of the partition's publishers.
+    ticket: Option<u64>,
 }
 
+impl Drop for WaitingPart {
+    fn drop(&mut self) {
+        if self.ticket.is_some() {
+            self.partition.leave_queue(&mut self.ticket);
+        }
+    }
+}
+
+/// The same error for every record.
 fn all(count: usize, error: &PublishError) -> Answers {
     vec![Err(error.clone()); count]
 }
 
-/// Stores what there is room for; the parts that have some left.
-fn store(batch: &mut Batch, topic: &TopicState) -> Vec<Part> {
+/// Stores the records that fit. Returns the parts with records left.
+fn store(batch: &mut PublishBatch, topic: &TopicState) -> Vec<WaitingPart> {
+    let partitions = topic.partitions();
+    let turn = topic.take_turns(batch.keyless());
     let mut waiting = Vec::new();
-    batch.split(topic, |batch, mut part| {
-        let partition = Arc::clone(&part.partition);
-        if !partition.append(batch, &mut part, None) {
-            waiting.push(part);
+    batch.split(partitions.len(), turn, |batch, index, mut part| {
+        let (partition, mut ticket) = (&partitions[index], None);
+        if !partition.append(batch, &mut part, &mut ticket, None) {
+            waiting.push(WaitingPart { partition: Arc::clone(partition), part, ticket });
         }
     });
     waiting
 }
 
-/// Goes on with what is left, each partition at its own pace.
-fn poll_store(batch: &mut Batch, waiting: &mut Vec<Part>, cx: &mut Context<'_>) -> Poll<()> {
-    waiting.retain_mut(|part| {
-        let partition = Arc::clone(&part.partition);
-        !partition.append(batch, part, Some(cx.waker()))
+/// Stores the records that are left, each partition at its own pace.
+fn poll_store(
+    batch: &mut PublishBatch,
+    waiting: &mut Vec<WaitingPart>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    waiting.retain_mut(|WaitingPart { partition, part, ticket }| {
+        !partition.append(batch, part, ticket, Some(cx.waker()))
     });
     if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
 }
@@ -67,7 +85,7 @@ impl MemoryMember {
             Ok(state) => state,
             Err(error) => return Answer::Now(all(records.len(), &error)),
         };
-        let mut batch = Batch::new(topic.clone(), records, now_ms());
+        let mut batch = PublishBatch::new(topic.clone(), records, now_ms());
         let waiting = store(&mut batch, &state);
         if waiting.is_empty() {
             return Answer::Now(batch.into_answers());
@@ -76,14 +94,14 @@ impl MemoryMember {
         Answer::Later(Box::pin(self.publish_rest(batch, waiting, deadline)))
     }
 
-    /// The topic, if it exists or may be created, and takes records.
+    /// The topic, if it exists or may be created, and accepts records.
     fn writable(&self, topic: &Topic) -> Result<Arc<TopicState>, PublishError> {
         let refused = |reason| PublishError::Refused { topic: topic.clone(), reason };
         let state = self.cluster.topic(topic).map_err(|error| refused(error.to_string()))?;
         state.refusal().map_or(Ok(state), |reason| Err(refused(reason)))
     }
 
-    /// Waits for the connection first.
+    /// Waits for the connection, then publishes.
     async fn publish_connected(&self, topic: &Topic, records: Vec<Record>) -> Answers {
         let deadline = Instant::now() + self.options.publish_timeout;
         let connection = &self.cluster.connection;
@@ -110,16 +128,16 @@ impl MemoryMember {
             Ok(state) => state,
             Err(error) => return all(records.len(), &error),
         };
-        let mut batch = Batch::new(topic.clone(), records, now_ms());
+        let mut batch = PublishBatch::new(topic.clone(), records, now_ms());
         let waiting = store(&mut batch, &state);
         self.publish_rest(batch, waiting, deadline).await
     }
 
-    /// Waits for room. Dropping it gives up the places in the queues.
+    /// Waits for room. Dropping the future gives up the places in the queues.
     async fn publish_rest(
         &self,
-        mut batch: Batch,
-        mut waiting: Vec<Part>,
+        mut batch: PublishBatch,
+        mut waiting: Vec<WaitingPart>,
         deadline: Instant,
     ) -> Answers {
         let error = {
@@ -142,9 +160,9 @@ impl MemoryMember {
             }
         };
         if let Some(mut error) = error {
-            for part in &mut waiting {
+            for WaitingPart { partition, part, .. } in &mut waiting {
                 if let PublishError::Timeout { detail, .. } = &mut error {
-                    *detail = part.partition.describe_full();
+                    *detail = partition.describe_full();
                 }
                 batch.fail(part, &error);
             }

@@ -1,7 +1,7 @@
-//! A topic: its partitions, its settings, the turn of records without a key, and its scripted
+//! A topic: its partitions, its settings, the round robin of records without a key, and its scripted
 //! faults.
 
-use crate::{config::MemoryConfig, log::Limits, partition::Partition, script::Script};
+use crate::{config::MemoryConfig, fault_script::FaultScript, log::Limits, partition::Partition};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use buslane_core::{BrokerError, Topic, TopicSettings, TopicStrategy};
 use parking_lot::Mutex;
@@ -17,22 +17,22 @@ pub(crate) struct TopicState {
     pub(crate) name: Topic,
     partitions: ArcSwap<Vec<Arc<Partition>>>,
     turn: AtomicU64,
-    /// What stands: every setting present but the retention, which may be none.
+    /// The settings in force. All are present except the retention, which may be none.
     settings: Mutex<TopicSettings>,
     max_messages: usize,
     max_message_bytes: usize,
-    /// Whether its retention in bytes was asked for: then the oldest records make room where no
-    /// group reads.
+    /// Whether a retention in bytes was configured: the oldest records then make room while no group
+    /// reads.
     keeps_newest_bytes: AtomicBool,
-    /// Whether the script has anything left: a look that costs readers nothing.
+    /// Whether the script has faults left. Spares readers the lock of the script.
     scripted: AtomicBool,
-    script: Mutex<Script>,
-    /// Why publishing is refused, while it is.
+    script: Mutex<FaultScript>,
+    /// The reason for which publishing is refused, while it is.
     refusal: ArcSwapOption<String>,
 }
 
 impl TopicState {
-    /// A new topic; `wanted` over the broker's defaults.
+    /// A new topic with the settings of `wanted`, or else the broker's defaults.
     pub(crate) fn new(name: Topic, config: &MemoryConfig, wanted: &TopicSettings) -> Self {
         let settings = TopicSettings {
             partitions: Some(wanted.partitions.unwrap_or(config.partitions)),
@@ -53,7 +53,7 @@ impl TopicState {
             max_message_bytes: config.max_message_bytes,
             keeps_newest_bytes: AtomicBool::new(wanted.retention_bytes.is_some()),
             scripted: AtomicBool::new(false),
-            script: Mutex::new(Script::default()),
+            script: Mutex::new(FaultScript::default()),
             refusal: ArcSwapOption::empty(),
         };
         let limits = new.limits(&new.settings.lock());
@@ -80,8 +80,8 @@ impl TopicState {
         self.partitions.load()
     }
 
-    /// Takes the turns of `count` records without a key; the first partition is the turn behind the
-    /// answer.
+    /// Takes the turns of `count` records without a key. The turn after the returned one is the
+    /// first.
     pub(crate) fn take_turns(&self, count: usize) -> u64 {
         if count == 0 {
             0
@@ -94,7 +94,7 @@ impl TopicState {
         self.settings.lock().clone()
     }
 
-    /// Changes what `wanted` names; whether partitions were added.
+    /// Changes the settings that `wanted` names. Returns whether partitions were added.
     pub(crate) fn update(&self, wanted: &TopicSettings) -> Result<bool, BrokerError> {
         let mut settings = self.settings.lock();
         let have = settings.partitions.unwrap_or(1);
@@ -123,7 +123,7 @@ impl TopicState {
         Ok(want > have)
     }
 
-    /// An error that names every setting of `wanted` that differs.
+    /// Compares the settings; the error names every setting of `wanted` that differs.
     pub(crate) fn compare(&self, wanted: &TopicSettings) -> Result<(), BrokerError> {
         let have = self.settings();
         let differs = |name: &'static str, have: String, want: Option<String>| {
@@ -164,8 +164,8 @@ impl TopicState {
         self.scripted.load(Ordering::Acquire)
     }
 
-    /// Changes the script or follows it.
-    pub(crate) fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+    /// Changes or advances the script.
+    pub(crate) fn script<T>(&self, change: impl FnOnce(&mut FaultScript) -> T) -> T {
         let mut script = self.script.lock();
         let answer = change(&mut script);
         self.scripted.store(!script.is_over(), Ordering::Release);
@@ -181,7 +181,7 @@ impl TopicState {
     }
 }
 
-/// The rules of `wanted` that hold whether or not the topic exists.
+/// Checks the rules of `wanted` that hold whether or not the topic exists.
 pub(crate) fn check(
     topic: &Topic,
     wanted: &TopicSettings,
@@ -201,11 +201,11 @@ pub(crate) fn check(
         }
         TopicSettings { storage: Some(_), .. } => Some((
             "storage",
-            "the memory broker keeps everything in memory, so it must be left out".to_owned(),
+            "the memory broker stores everything in memory, so it must be left out".to_owned(),
         )),
         TopicSettings { compression: Some(_), .. } => Some((
             "compression",
-            "the memory broker compresses nothing, so it must be left out".to_owned(),
+            "the memory broker does not compress, so it must be left out".to_owned(),
         )),
         TopicSettings { retention: Some(time), .. } if time.is_zero() => {
             Some(("retention", "must be longer than 0".to_owned()))

@@ -1,13 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 pub mod codec;
-mod desk;
-mod done;
-mod picture;
+mod commit_state;
+mod done_map;
+mod error;
 mod ring;
+mod snapshot;
 mod tracker;
 
-pub use codec::MetadataError;
-pub use desk::{METADATA_LIMIT, Offer};
-pub use done::DoneMap;
+pub use commit_state::{METADATA_LIMIT, PendingCommit};
+pub use done_map::DoneMap;
+pub use error::MetadataError;
 pub use tracker::{Delivery, Limits, Tracker};

@@ -1,15 +1,15 @@
-//! A ring of bits that is addressed by offset. It stores; which offsets are inside of the window is
-//! for its owner to know, and bits outside of the window are zero.
+//! A ring of bits addressed by offset. The owner keeps track of the window of valid offsets; bits
+//! outside it are zero.
 //!
-//! The window may begin and end in one word, so a window of a power of two of offsets needs no word
-//! more.
+//! The window may begin and end in the same word, so a window of a power of two of offsets needs no
+//! extra word.
 
 /// Bits of a word.
 const WORD: u64 = 64;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Ring {
-    /// A power of two of them.
+    /// The length is a power of two.
     words: Vec<u64>,
 }
 
@@ -23,7 +23,7 @@ impl Ring {
         Self { words: vec![0] }
     }
 
-    /// How many offsets the window may have.
+    /// The largest window, in offsets.
     pub(crate) const fn capacity(&self) -> u64 {
         self.words.len() as u64 * WORD
     }
@@ -45,8 +45,8 @@ impl Ring {
         self.words[at] &= !(1 << (offset % WORD));
     }
 
-    /// The bits of 64 offsets from this one on. Past the end of a full window they are those of its
-    /// beginning.
+    /// The bits of 64 offsets, starting at `offset`. Past the end of a full window, the bits of its
+    /// beginning follow.
     #[inline]
     pub(crate) fn bits(&self, offset: u64) -> u64 {
         let (at, shift) = (self.index(offset), offset % WORD);
@@ -56,9 +56,9 @@ impl Ring {
         self.words[at] >> shift | self.words[(at + 1) & (self.words.len() - 1)] << (WORD - shift)
     }
 
-    /// The words that hold `from..to`, in their order: up to the end of the ring, and on from its
-    /// beginning. The first and the last may hold other offsets too; of a full window they may be
-    /// the same word.
+    /// The words that hold `from..to`, in order: those up to the end of the ring, then those from its
+    /// beginning. The first and the last word may hold other offsets too, and may be the same word
+    /// if the window is full.
     pub(crate) fn words_of(&self, from: u64, to: u64) -> [&[u64]; 2] {
         if from == to {
             return [&[], &[]];
@@ -71,7 +71,7 @@ impl Ring {
         }
     }
 
-    /// The bits of all offsets from this one on, 64 at a time; for as long as they are asked for.
+    /// The bits from `offset` on, 64 at a time, without an end.
     #[inline]
     pub(crate) fn words_from(&self, offset: u64) -> impl Iterator<Item = u64> + '_ {
         let (mask, shift) = (self.words.len() - 1, offset % WORD);
@@ -80,15 +80,14 @@ impl Ring {
         std::iter::repeat_with(move || {
             at = (at + 1) & mask;
             let next = self.words[at];
-            // Two shifts: one of 64 bits there is not.
+            // Two shifts, because a shift by 64 bits is not defined.
             let bits = word >> shift | next << 1 << (WORD - 1 - shift);
             word = next;
             bits
         })
     }
 
-    /// The first set bit at or above `from`. The caller knows that there is one: without, this does
-    /// not end.
+    /// The first set bit at or above `from`. Loops forever when no bit is set.
     #[inline]
     pub(crate) fn next_set(&self, mut from: u64) -> u64 {
         loop {
@@ -100,7 +99,7 @@ impl Ring {
         }
     }
 
-    /// Makes room for a window of `span` offsets that holds what stands in `low..next`.
+    /// Resizes the ring to a window of `span` offsets, and keeps the bits of `low..next`.
     pub(crate) fn resize(&mut self, span: u64, low: u64, next: u64) {
         let words =
             usize::try_from(span.div_ceil(WORD).max(1)).unwrap_or(usize::MAX).next_power_of_two();
@@ -114,7 +113,7 @@ impl Ring {
         }
     }
 
-    /// How many bits are set in a range that lies inside of the window.
+    /// Counts the set bits of a range inside the window.
     pub(crate) fn count(&self, from: u64, to: u64) -> u64 {
         let left = (from..to).step_by(64).map(|at| WORD.min(to - at));
         self.words_from(from)
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_window_may_begin_inside_of_a_word() {
+    fn a_full_window_may_begin_inside_a_word() {
         let mut ring = Ring::new();
         for offset in [70, 71, 133] {
             ring.set(offset);
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_window_go_on_at_the_beginning() {
+    fn the_words_of_a_window_wrap_around() {
         let ring = Ring { words: vec![0, 1, 2, 3] };
         let words = |from, to| ring.words_of(from, to).concat();
         assert_eq!(words(70, 70), [0; 0]);

@@ -1,23 +1,23 @@
-//! The state of one partition: what is open, what is done, what may be committed.
+//! The state of one partition: which offsets are open, which are done, and what may be committed.
 //!
-//! Pure: it has one owner, no lock, no clock and no broker. It knows offsets, not messages, and not
-//! generations: the owner of an assignment makes a tracker for it and drops completions of an
-//! earlier one.
+//! Pure: a tracker has one owner, and no lock, clock or broker. It knows offsets, not messages or
+//! generations: the owner of an assignment creates a tracker for it, and drops the completions of
+//! earlier assignments.
 
 mod commit;
 
 use std::collections::BTreeSet;
 
-use crate::desk::Desk;
-use crate::done::DoneMap;
+use crate::commit_state::CommitState;
+use crate::done_map::DoneMap;
 use crate::ring::Ring;
 
-/// What a tracker may hold.
+/// The bounds of a tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Offsets between the lowest open one and the highest delivered one, both included. One bit
-    /// each, allocated as it is needed. At least 1, at most 2^31 - 1, which is what the metadata
-    /// can say; a value outside is taken as the nearest one inside. Default: 1,048,576 (128 KiB).
+    /// Offsets from the lowest open one to the highest delivered one, both included. Each takes one
+    /// bit, allocated when needed. Clamped to 1 ..= 2^31 - 1, the most that metadata can express.
+    /// Default: 1,048,576 (128 KiB).
     pub span: u64,
 }
 
@@ -29,27 +29,27 @@ impl Default for Limits {
 
 /// What to do with a message that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "only New is to be run"]
+#[must_use = "only a message that is New may run"]
 pub enum Delivery {
-    /// Run it. It is open now.
+    /// It was unknown and is open now: run it.
     New,
     /// It is done: do not run it.
     Done,
-    /// It is being handled: drop this copy.
+    /// It is running already: drop this copy.
     Open,
-    /// The span is full: stop reading this partition and deliver this message again later. Nothing
-    /// has changed.
+    /// The span is full, and nothing changed: stop reading the partition, and deliver this message
+    /// again later.
     Full,
 }
 
 /// Which offsets of a partition are open, and which are done.
 ///
-/// Offsets that never arrive (compaction, transaction markers) count as done once a later one has
-/// arrived. Offsets are below 2^63, as those of brokers are.
+/// Offsets that never arrive (compaction, transaction markers) count as done once a later one
+/// arrives. Offsets are below 2^63, as those of brokers are.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     span: u64,
-    /// A set bit is an open offset. Its window is `low..next`.
+    /// A set bit is an open offset. The window is `low..next`.
     ring: Ring,
     /// Where reading began.
     start: u64,
@@ -57,26 +57,26 @@ pub struct Tracker {
     low: u64,
     /// One past the highest delivered offset.
     next: u64,
-    /// One past the highest offset that is known to be done by more than a gap.
+    /// One past the highest offset that completed or was restored as done; a gap does not count.
     finished: u64,
     open: u64,
-    /// Runs of open offsets: at most as many done runs lie between and behind them.
+    /// Runs of open offsets. At most as many done runs lie between and behind them.
     open_runs: u64,
-    /// Open offsets that nobody handles.
+    /// Open offsets that were given back and have not arrived again.
     given_back: BTreeSet<u64>,
-    /// What an earlier owner finished at or above `next`; emptied when `next` has passed it.
+    /// Offsets at or above `next` that an earlier owner finished; emptied once `next` has passed them.
     restored: DoneMap,
     is_fresh: bool,
-    desk: Desk,
+    commits: CommitState,
 }
 
 impl Tracker {
-    /// Nothing is done from `start` on, which is the committed offset or where reading begins.
+    /// A tracker with nothing done from `start` on: the committed offset, or where reading begins.
     pub fn new(start: u64, limits: Limits) -> Self {
         Self::restore(DoneMap::empty(start), limits)
     }
 
-    /// Goes on from a commit and its metadata.
+    /// Resumes from a commit and its metadata.
     pub fn restore(done: DoneMap, limits: Limits) -> Self {
         let start = done.committed();
         let mut tracker = Self {
@@ -91,16 +91,16 @@ impl Tracker {
             given_back: BTreeSet::new(),
             restored: done,
             is_fresh: true,
-            desk: Desk::new(start),
+            commits: CommitState::new(start),
         };
         tracker.skip_restored();
         tracker
     }
 
-    /// A message arrived.
+    /// Records that a message arrived, and decides whether it runs.
     ///
-    /// When the very first one lies below the start, the offsets were reset: what was restored says
-    /// nothing about them and is dropped, and the tracker begins there.
+    /// A first message below the start means that the offsets were reset: the tracker drops what it
+    /// restored, and starts at that message.
     #[inline]
     pub fn deliver(&mut self, offset: u64) -> Delivery {
         if self.is_fresh {
@@ -136,7 +136,7 @@ impl Tracker {
         if is_done { Delivery::Done } else { Delivery::New }
     }
 
-    /// A message has come to its end. False, and nothing changes, when it is not open.
+    /// Marks an open offset as done. Returns `false` and changes nothing when it is not open.
     #[inline]
     pub fn complete(&mut self, offset: u64) -> bool {
         if !self.is_open(offset) {
@@ -144,9 +144,9 @@ impl Tracker {
         }
         self.ring.clear(offset);
         self.open -= 1;
-        // The neighbours count only inside of the window: outside, the ring shows its other end. No
-        // branches, because nothing predicts them; one open neighbour leaves the number of runs,
-        // two split one, none ends one.
+        // Neighbours count only inside the window, because the ring wraps around outside it. One
+        // open neighbour keeps the number of runs, two split a run, none ends one. The computation
+        // has no branches, because they would be unpredictable.
         let below = (offset > self.low) & self.ring.get(offset.wrapping_sub(1));
         let above = (offset + 1 < self.next) & self.ring.get(offset + 1);
         self.open_runs = self.open_runs + u64::from(below) + u64::from(above) - 1;
@@ -154,14 +154,14 @@ impl Tracker {
             self.given_back.remove(&offset);
         }
         self.finished = self.finished.max(offset + 1);
-        self.desk.changed();
+        self.commits.changed();
         if offset == self.low {
             self.advance();
         }
         true
     }
 
-    /// The lowest open offset has ended.
+    /// Moves `low` after the lowest open offset was completed.
     fn advance(&mut self) {
         if self.open > 0 {
             self.low = self.ring.next_set(self.low + 1);
@@ -173,8 +173,8 @@ impl Tracker {
         }
     }
 
-    /// Nobody handles this open message any more. It stays open, and [`Tracker::deliver`] answers
-    /// [`Delivery::New`] when it arrives again. False, and nothing changes, when it is not open.
+    /// Gives an open offset back: it stays open, and [`Tracker::deliver`] returns [`Delivery::New`]
+    /// when it arrives again. Returns `false` and changes nothing when it is not open.
     pub fn give_back(&mut self, offset: u64) -> bool {
         let is_open = self.is_open(offset);
         if is_open {
@@ -183,38 +183,37 @@ impl Tracker {
         is_open
     }
 
-    /// The lowest offset that was given back and has not arrived again: where to read on.
+    /// The lowest offset that was given back and has not arrived again: reading resumes there.
     pub fn next_wanted(&self) -> Option<u64> {
         self.given_back.first().copied()
     }
 
-    /// The offset to commit: the lowest open one, or else [`Tracker::next`].
+    /// The offset to commit: the lowest open one, or [`Tracker::next`] when none is open.
     pub const fn low(&self) -> u64 {
         self.low
     }
 
-    /// One past the highest delivered offset, or past what is known to be done from there on.
+    /// One past the highest offset that was delivered or is known to be done.
     pub const fn next(&self) -> u64 {
         self.next
     }
 
-    /// How many messages are open.
+    /// The number of open offsets.
     pub const fn open(&self) -> u64 {
         self.open
     }
 
-    /// Offsets from [`Tracker::low`] to [`Tracker::next`].
+    /// The number of offsets from [`Tracker::low`] to [`Tracker::next`].
     pub const fn span(&self) -> u64 {
         self.next - self.low
     }
 
-    /// How many consecutive offsets can be delivered before [`Delivery::Full`].
+    /// The number of consecutive offsets that fit before [`Delivery::Full`].
     pub const fn room(&self) -> u64 {
         self.span - self.span()
     }
 
-    /// Gives back memory that the present span does not need. For partitions that have gone idle:
-    /// O(span).
+    /// Frees memory that the current span does not need, for partitions that became idle. O(span).
     pub fn shrink(&mut self) {
         self.ring.resize(self.span(), self.low, self.next);
     }
@@ -224,7 +223,7 @@ impl Tracker {
         offset >= self.low && offset < self.next && self.ring.get(offset)
     }
 
-    /// An offset below `next` arrived: after the owner went back to read what was given back.
+    /// Handles an offset below `next`, which arrives after the owner went back to a given-back one.
     #[cold]
     fn again(&mut self, offset: u64) -> Delivery {
         if self.given_back.remove(&offset) {
@@ -236,8 +235,8 @@ impl Tracker {
         }
     }
 
-    /// With nothing open the commit point follows `next`, over what is restored there too: a commit
-    /// needs no map for it.
+    /// Moves the commit point to `next` while nothing is open, and past restored offsets there, so
+    /// that a commit needs no map for them.
     fn skip_restored(&mut self) {
         if self.open == 0 {
             if let Some(range) = self.restored.range_at(self.next) {
@@ -246,7 +245,7 @@ impl Tracker {
             self.low = self.next;
         }
         if self.restored.end() <= self.next && !self.restored.is_empty() {
-            // The ring knows it now, and it stays worth telling.
+            // The ring holds these offsets now; `finished` keeps them in the next commit.
             self.finished = self.finished.max(self.restored.end());
             self.restored = DoneMap::empty(self.start);
         }
@@ -260,8 +259,8 @@ impl Tracker {
 
     #[cold]
     fn grow(&mut self, before: u64) {
-        // The ring holds what lay below the `next` of before. It at least doubles, so copying stays
-        // a constant share.
+        // The ring holds the offsets below the previous `next`. It at least doubles, so the cost of
+        // copying is amortised.
         self.ring.resize(self.span(), self.low, before);
     }
 }

@@ -1,5 +1,4 @@
-//! The metadata formats: vectors of the Java classes (T7), and text that nobody wrote (T6). SPEC:
-//! K2.
+//! The metadata formats: vectors of the Java classes (T7), and arbitrary text (T6). SPEC: K2.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use allocation_counter::measure;
@@ -85,16 +84,16 @@ fn inv_t7_k2_metadata_of_ours_is_read_by_the_java_classes() {
         (vector.committed..vector.end)
             .filter(|at| !vector.open.contains(at))
             .for_each(|at| assert!(tracker.complete(at)));
-        let offer = tracker.offer(METADATA_LIMIT).unwrap();
-        assert_eq!((offer.offset, offer.left_out), (vector.committed, 0));
-        let format = codec_format(&offer.metadata);
+        let commit = tracker.next_commit(METADATA_LIMIT).unwrap();
+        assert_eq!((commit.offset, commit.left_out), (vector.committed, 0));
+        let format = codec_format(&commit.metadata);
         assert_eq!(format, vector.format);
         if matches!(format, "e" | "o") {
-            assert_eq!(offer.metadata, vector.metadata);
+            assert_eq!(commit.metadata, vector.metadata);
         }
-        for text in [&offer.metadata, vector.metadata] {
+        for text in [&commit.metadata, vector.metadata] {
             assert_eq!(
-                open_of(&codec::decode(text, offer.offset, MAX_SPAN).unwrap(), vector.end),
+                open_of(&codec::decode(text, commit.offset, MAX_SPAN).unwrap(), vector.end),
                 vector.open
             );
         }
@@ -224,7 +223,7 @@ proptest! {
             let mut tracker = Tracker::restore(done, Limits::default());
             if committed < 1 << 62 {
                 let _ = tracker.deliver(committed);
-                drop(tracker.offer(METADATA_LIMIT));
+                drop(tracker.next_commit(METADATA_LIMIT));
             }
         }
     }

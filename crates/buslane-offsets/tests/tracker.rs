@@ -1,14 +1,14 @@
 //! The invariants of the tracker, on random histories. T10 (completions of an earlier generation)
-//! is its owner's: a tracker is of one generation. T6 and T7 are in `codec.rs`. SPEC: K2 as far as
-//! it is about one partition.
+//! concerns the tracker's owner, because a tracker has one generation. T6 and T7 are in `codec.rs`.
+//! SPEC: K2 as far as it concerns one partition.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
-mod twin;
+mod model;
 
 use buslane_offsets::{Delivery, DoneMap, Limits, Tracker, codec};
+use model::{MAX_SPAN, Model, Op, map, op, runs};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use twin::{MAX_SPAN, Op, Twin, map, op, runs};
 
 fn start() -> impl Strategy<Value = u64> {
     prop_oneof![0..200_u64, Just((1 << 62) + 17)]
@@ -21,27 +21,27 @@ fn config(cases: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(config(2_000))]
 
-    /// Every history is that of the twin, whose commit point is the lowest open offset by
+    /// Every history agrees with the model, whose commit point is the lowest open offset by
     /// definition.
     #[test]
     fn inv_t1_k2_no_commit_passes_an_open_offset(
         start in start(), runs in runs(), span in 1..300_u64, ops in prop::collection::vec(op(), 1..200)
     ) {
-        let mut twin = Twin::new(map(start, &runs), span);
-        // What comes first below the start is another matter: see the reset.
-        let _ = twin.deliver(twin.next);
-        ops.iter().for_each(|op| twin.run(op));
+        let mut model = Model::new(map(start, &runs), span);
+        // A first offset below the start is a reset, which has a test of its own.
+        let _ = model.deliver(model.next);
+        ops.iter().for_each(|op| model.run(op));
     }
 
     #[test]
     fn inv_t2_commits_never_go_back(start in start(), runs in runs(), ops in prop::collection::vec(op(), 1..300)) {
-        let mut twin = Twin::new(map(start, &runs), 1_000);
-        let _ = twin.deliver(twin.next);
+        let mut model = Model::new(map(start, &runs), 1_000);
+        let _ = model.deliver(model.next);
         let mut before = start;
         for op in &ops {
-            twin.run(op);
-            prop_assert!(twin.tracker.low() >= before);
-            before = twin.tracker.low();
+            model.run(op);
+            prop_assert!(model.tracker.low() >= before);
+            before = model.tracker.low();
         }
     }
 
@@ -49,13 +49,13 @@ proptest! {
     fn inv_t3_when_all_is_done_the_commit_is_at_the_end(
         start in start(), runs in runs(), ops in prop::collection::vec(op(), 1..200)
     ) {
-        let mut twin = Twin::new(map(start, &runs), 1_000);
-        let _ = twin.deliver(twin.next);
-        ops.iter().for_each(|op| twin.run(op));
-        while let Some(&offset) = twin.open.last() {
-            twin.complete(offset);
+        let mut model = Model::new(map(start, &runs), 1_000);
+        let _ = model.deliver(model.next);
+        ops.iter().for_each(|op| model.run(op));
+        while let Some(&offset) = model.open.last() {
+            model.complete(offset);
         }
-        prop_assert_eq!((twin.tracker.low(), twin.tracker.open()), (twin.tracker.next(), 0));
+        prop_assert_eq!((model.tracker.low(), model.tracker.open()), (model.tracker.next(), 0));
     }
 
     #[test]
@@ -76,7 +76,7 @@ proptest! {
         done.iter().rev().for_each(|offset| assert!(other.complete(*offset) && !other.complete(*offset)));
         prop_assert_eq!((tracker.low(), tracker.next(), tracker.open()), (other.low(), other.next(), other.open()));
         prop_assert_eq!(tracker.metadata_bound(), other.metadata_bound());
-        prop_assert_eq!(tracker.offer(4096), other.offer(4096));
+        prop_assert_eq!(tracker.next_commit(4096), other.next_commit(4096));
     }
 
     /// A crash at any point: what was not done before it runs again, what the last acknowledged
@@ -85,21 +85,21 @@ proptest! {
     fn inv_t8_k2_after_a_restart_what_was_open_runs_and_what_was_told_does_not(
         start in start(), runs in runs(), ops in prop::collection::vec(op(), 1..200), more in prop::collection::vec(op(), 0..50)
     ) {
-        let mut twin = Twin::new(map(start, &runs), 500);
-        let _ = twin.deliver(twin.next);
+        let mut model = Model::new(map(start, &runs), 500);
+        let _ = model.deliver(model.next);
         // Gaps would be messages after the restart, which no broker does.
-        let run = |twin: &mut Twin, ops: &[Op]| {
-            ops.iter().filter(|op| !matches!(op, Op::Deliver(1..))).for_each(|op| twin.run(op));
+        let run = |model: &mut Model, ops: &[Op]| {
+            ops.iter().filter(|op| !matches!(op, Op::Deliver(1..))).for_each(|op| model.run(op));
         };
-        run(&mut twin, &ops);
-        let committed = twin.acknowledged.clone();
-        let (offset, metadata) = committed.map_or((start, None), |offer| (offer.offset, Some(offer.metadata)));
+        run(&mut model, &ops);
+        let committed = model.acknowledged.clone();
+        let (offset, metadata) = committed.map_or((start, None), |commit| (commit.offset, Some(commit.metadata)));
         let done = metadata.map_or_else(|| map(start, &runs), |text| codec::decode(&text, offset, MAX_SPAN).unwrap());
         let told: BTreeSet<u64> = done.ranges().flatten().collect();
-        let mut after = Twin::new(done, 100_000);
-        for at in offset..twin.next.max(offset) {
+        let mut after = Model::new(done, 100_000);
+        for at in offset..model.next.max(offset) {
             let is_new = after.deliver(at) == Delivery::New;
-            prop_assert!(is_new || twin.is_done(at), "{at} was open");
+            prop_assert!(is_new || model.is_done(at), "{at} was open");
             prop_assert!(!(is_new && told.contains(&at)), "{at} was told");
         }
         // The first message of all may be a reset: see there.
@@ -123,23 +123,23 @@ proptest! {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// What the metadata says is what is done; in the twin's `offer`. Here on larger maps that do
+    /// What the metadata says is what is done; in the model's `commit`. Here on larger maps that do
     /// not all fit.
     #[test]
     fn inv_t5_metadata_is_honest_and_within_the_limit(
         start in start(), share in 0..100_u64, period in 1..50_u64, limit in prop_oneof![Just(4096_usize), 0..600_usize],
         runs in runs(), seed in any::<u64>()
     ) {
-        let mut twin = Twin::new(map(start, &runs), 10_000);
+        let mut model = Model::new(map(start, &runs), 10_000);
         for _ in 0..3_000 {
-            let _ = twin.deliver(twin.next);
+            let _ = model.deliver(model.next);
         }
-        for offset in twin.open.clone() {
+        for offset in model.open.clone() {
             if ((offset / period) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57 > share {
-                twin.complete(offset);
+                model.complete(offset);
             }
         }
-        twin.run(&Op::Offer(limit));
+        model.run(&Op::Commit(limit));
     }
 }
 
@@ -148,7 +148,7 @@ fn a_first_message_below_the_start_is_a_reset() {
     let mut tracker = Tracker::restore(map(1_000, &[1, 500]), Limits::default());
     assert_eq!(tracker.deliver(10), Delivery::New);
     assert_eq!((tracker.low(), tracker.next(), tracker.deliver(1_001)), (10, 11, Delivery::New));
-    assert_eq!(tracker.offer(4096).map(|offer| offer.offset), Some(10));
+    assert_eq!(tracker.next_commit(4096).map(|commit| commit.offset), Some(10));
     // Only the first: later ones are copies.
     assert_eq!(tracker.deliver(9), Delivery::Done);
 }
@@ -186,24 +186,24 @@ fn what_was_given_back_is_read_again() {
 #[test]
 fn only_the_answer_to_the_offer_in_flight_counts() {
     let mut tracker = Tracker::new(0, Limits::default());
-    assert!(tracker.offer(4096).is_none(), "nothing happened yet");
+    assert!(tracker.next_commit(4096).is_none(), "nothing happened yet");
     (0..3).for_each(|offset| {
         let _ = tracker.deliver(offset);
     });
-    assert!(tracker.offer(4096).is_none(), "what is open is no news");
+    assert!(tracker.next_commit(4096).is_none(), "an open message changes nothing");
     tracker.complete(1);
-    let first = tracker.offer(4096).unwrap();
-    assert!(tracker.offer(4096).is_none(), "one at a time");
+    let first = tracker.next_commit(4096).unwrap();
+    assert!(tracker.next_commit(4096).is_none(), "one commit in flight");
     tracker.refused(&first);
-    let second = tracker.offer(4096).unwrap();
+    let second = tracker.next_commit(4096).unwrap();
     tracker.acknowledged(&first);
-    assert!(tracker.offer(4096).is_none(), "the second one is still on its way");
+    assert!(tracker.next_commit(4096).is_none(), "the second one is still on its way");
     tracker.complete(0);
     tracker.acknowledged(&second);
-    let third = tracker.offer(4096).unwrap();
+    let third = tracker.next_commit(4096).unwrap();
     assert_eq!((third.offset, third.metadata.as_str(), third.left_out), (2, "", 0));
     tracker.acknowledged(&third);
-    assert!(tracker.offer(4096).is_none());
+    assert!(tracker.next_commit(4096).is_none());
 }
 
 #[test]
@@ -213,8 +213,8 @@ fn a_limit_of_nothing_offers_the_offset_alone() {
         let _ = tracker.deliver(offset);
     });
     (5..10).for_each(|offset| assert!(tracker.complete(offset)));
-    let offer = tracker.offer(0).unwrap();
-    assert_eq!((offer.metadata.as_str(), offer.left_out), ("", 5));
+    let commit = tracker.next_commit(0).unwrap();
+    assert_eq!((commit.metadata.as_str(), commit.left_out), ("", 5));
 }
 
 #[test]
@@ -222,9 +222,9 @@ fn a_restored_map_is_kept_until_it_has_been_read_past() {
     let mut tracker = Tracker::restore(map(100, &[1, 200, 1, 50]), Limits::default());
     assert_eq!(tracker.deliver(100), Delivery::New);
     assert!(tracker.complete(100));
-    let offer = tracker.offer(4096).unwrap();
-    assert_eq!(offer.offset, 301, "what is done behind it needs no map");
-    let done = codec::decode(&offer.metadata, offer.offset, MAX_SPAN).unwrap();
+    let commit = tracker.next_commit(4096).unwrap();
+    assert_eq!(commit.offset, 301, "what is done behind it needs no map");
+    let done = codec::decode(&commit.metadata, commit.offset, MAX_SPAN).unwrap();
     assert!(done.ranges().eq(std::iter::once(302..352)));
     assert_eq!(tracker.deliver(150), Delivery::Done);
     assert_eq!(DoneMap::empty(7).end(), 7);

@@ -75,14 +75,14 @@ pub trait BrokerFixture: Send + Sync + 'static {
 
 /// What a scenario stands on: the fixture, with shorthands.
 #[derive(Debug)]
-pub struct Ground<F> {
+pub struct BrokerHarness<F> {
     /// The broker under test.
     pub fixture: F,
     /// What it can do.
     pub can: Capabilities,
 }
 
-impl<F: BrokerFixture> Ground<F> {
+impl<F: BrokerFixture> BrokerHarness<F> {
     /// A topic of this scenario.
     ///
     /// # Panics
@@ -144,8 +144,11 @@ impl Feed {
 ///
 /// # Panics
 /// When the scenario fails, or leaves a task.
-pub fn run<F, Fut>(name: &str, fixture: impl FnOnce() -> F, scenario: impl FnOnce(Ground<F>) -> Fut)
-where
+pub fn run<F, Fut>(
+    name: &str,
+    fixture: impl FnOnce() -> F,
+    scenario: impl FnOnce(BrokerHarness<F>) -> Fut,
+) where
     F: BrokerFixture,
     Fut: Future<Output = ()>,
 {
@@ -161,7 +164,7 @@ where
         }
         // For what hangs: each step has a limit of its own.
         let limit = can.patience * 3;
-        let ended = tokio::time::timeout(limit, scenario(Ground { fixture, can })).await;
+        let ended = tokio::time::timeout(limit, scenario(BrokerHarness { fixture, can })).await;
         assert!(ended.is_ok(), "{name} did not end within {limit:?}");
         let deadline = Instant::now() + LIMIT;
         let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();

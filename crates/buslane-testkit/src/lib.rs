@@ -1,8 +1,7 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod broker_suite;
-#[cfg(feature = "bus")]
-pub mod bus_suite;
 pub mod deadline;
 pub mod folder;
 pub mod leak;

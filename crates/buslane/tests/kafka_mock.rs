@@ -58,4 +58,4 @@ fn mock() -> Kafka {
     }
 }
 
-buslane_testkit::bus_suite!(mock());
+buslane_bus_suite::bus_suite!(mock());

@@ -1,12 +1,10 @@
 //! The bus on the embedded broker keeps every promise with both pools, without an exception.
 
 use buslane::Topic;
+use buslane_bus_suite::{BusFixture, Capabilities, Fault};
 use buslane_core::{BoxFuture, Broker};
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
-use buslane_testkit::{
-    broker_suite::MemberSpec,
-    bus_suite::{BusFixture, Capabilities, Fault},
-};
+use buslane_testkit::broker_suite::MemberSpec;
 use std::sync::Arc;
 
 /// Small enough to be filled quickly, large enough for every scenario that does not want that.
@@ -52,4 +50,4 @@ impl BusFixture for Memory {
     }
 }
 
-buslane_testkit::bus_suite!(Memory::new());
+buslane_bus_suite::bus_suite!(Memory::new());

@@ -3,14 +3,10 @@
 
 use async_nats::jetstream::{consumer::Info, stream::Stream};
 use buslane::{Config, Topic};
+use buslane_bus_suite::{BusFixture, Capabilities, Fault};
 use buslane_core::{BoxFuture, Broker, BrokerEvent, SubscribeOptions};
 use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions, PublisherConfig};
-use buslane_testkit::{
-    broker_suite::MemberSpec,
-    bus_suite::{BusFixture, Capabilities, Fault},
-    deadline::SILENCE,
-    server,
-};
+use buslane_testkit::{broker_suite::MemberSpec, deadline::SILENCE, server};
 use futures_util::TryStreamExt;
 use std::{sync::Arc, time::Duration};
 
@@ -214,13 +210,13 @@ async fn consumers(topic: &Topic, group: &str) -> Vec<Info> {
     all.into_iter().filter(|info| info.name.starts_with(&format!("{group}@"))).collect()
 }
 
-buslane_testkit::bus_suite!(Nats::new(Partitions::Auto));
+buslane_bus_suite::bus_suite!(Nats::new(Partitions::Auto));
 
 /// What it may change that a group shares a topic.
 mod shared {
     use super::*;
 
-    buslane_testkit::bus_suite! {
+    buslane_bus_suite::bus_suite! {
         @tests Keyed Nats::new(Partitions::Shared);
         order {
             r3_versions_of_an_aggregate_are_handled_in_order,
@@ -249,7 +245,7 @@ mod shared {
             d1_another_bus_takes_over_after_a_crash,
             k3_buses_of_other_groups_are_not_disturbed,
         }
-        turmoil {
+        chaos {
             b3_a_failure_as_its_subscription_ends_keeps_the_order,
         }
         subscriptions {

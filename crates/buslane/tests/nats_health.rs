@@ -4,13 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use buslane::{Config, Event, EventBus, Fault, Topic, config::NatsLoginConfig};
+use buslane_bus_suite::health::{named, named_while_it_lasts, well};
 use buslane_testkit::{
-    bus_suite::health::{named, named_while_it_lasts, well},
-    deadline::within,
-    nats_login::Credentials,
-    own_server::OwnServer,
-    server::unique,
-    signal::Count,
+    deadline::within, nats_login::Credentials, own_server::OwnServer, server::unique, signal::Count,
 };
 use std::{future::ready, sync::Arc, time::Duration};
 

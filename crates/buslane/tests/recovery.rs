@@ -7,9 +7,10 @@ use buslane::{
     BusEvent, Config, Envelope, Event, EventBus, RateLimit, RecoveryCause, RecoveryPhase,
     TopicSettings, TopicStrategy,
 };
+use buslane_bus_suite::now;
 use buslane_core::Broker;
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
-use buslane_testkit::{bus_suite::now, deadline::within, server, signal::Count};
+use buslane_testkit::{deadline::within, server, signal::Count};
 use std::{
     sync::{
         Arc, Mutex,

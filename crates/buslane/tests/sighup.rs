@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use buslane::{Config, EventBus};
-use buslane_testkit::bus_suite::{Journal, Line};
+use buslane_bus_suite::{LogCapture, LogLine};
 use rustix::process::{Signal, getpid, kill_process};
 use std::{path::PathBuf, process::Command, time::Duration};
 
@@ -28,7 +28,7 @@ fn share(percent: u8) -> String {
 
 /// Sends the signal, and waits until it has been seen to: the lines that it has logged, of which
 /// there are `count` in all then.
-async fn hang_up(journal: &Journal, count: usize) -> Vec<Line> {
+async fn hang_up(journal: &LogCapture, count: usize) -> Vec<LogLine> {
     kill_process(getpid(), Signal::HUP).unwrap();
     let told = async {
         loop {
@@ -57,7 +57,7 @@ fn s3_sighup_reads_the_file_again() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_reads_the_file_again() {
-    let journal = Journal::default();
+    let journal = LogCapture::default();
     let _log = tracing::subscriber::set_default(journal.clone());
     let path = file("reads");
     let bus = EventBus::connect(Config::load().unwrap()).await.unwrap();
@@ -120,7 +120,7 @@ fn s3_sighup_tells_what_the_environment_shadows() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_tells_what_the_environment_shadows() {
-    let journal = Journal::default();
+    let journal = LogCapture::default();
     let _log = tracing::subscriber::set_default(journal.clone());
     let bus = EventBus::connect(Config::load().unwrap()).await.unwrap();
     assert!(bus.reload_on_sighup().unwrap());

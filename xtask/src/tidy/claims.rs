@@ -21,7 +21,7 @@ pub(super) struct Claim {
 pub(super) enum Room {
     /// Functions with a test attribute.
     Crate,
-    /// Every function: scenarios of the testkit and benches are called by others.
+    /// Every function: scenarios of the suites and benches are called by others.
     Scenarios,
 }
 
@@ -29,7 +29,7 @@ impl Room {
     pub(super) fn of(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.strip_suffix(".rs")?.split('/').collect();
         match parts.as_slice() {
-            ["crates", "buslane-testkit", "src", ..]
+            ["crates", "buslane-testkit" | "buslane-bus-suite", "src", ..]
             | ["benches", ..]
             | ["crates", _, "benches", ..] => Some(Self::Scenarios),
             ["crates", _, "src" | "tests", ..] | ["xtask", "src", "soak" | "ledger", ..] => {

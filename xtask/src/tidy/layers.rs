@@ -37,7 +37,7 @@ const BROKERS: [&str; 3] = ["buslane-memory", "buslane-kafka", "buslane-nats"];
 const POOLS: [&str; 3] = ["buslane-pools", "buslane-keyed", "buslane-actor"];
 
 /// A3: the rooms that may see a broker and a pool at once.
-const SEES_BOTH: [&str; 4] = ["buslane", "buslane-testkit", "buslane-benches", "xtask"];
+const SEES_BOTH: [&str; 4] = ["buslane", "buslane-bus-suite", "buslane-benches", "xtask"];
 
 /// Checks one package. `path` and `manifest` are its Cargo.toml, to say where the dependency
 /// stands.
@@ -160,7 +160,7 @@ mod tests {
     fn a3_only_the_hall_sees_both() {
         assert_eq!(rules("buslane-cli", &["buslane-memory", "buslane-actor"]), ["A3"]);
         assert!(rules("buslane-cli", &["buslane", "buslane-actor"]).is_empty());
-        for room in ["buslane", "buslane-testkit", "buslane-benches"] {
+        for room in ["buslane", "buslane-bus-suite", "buslane-benches"] {
             assert!(rules(room, &["buslane-memory", "buslane-actor"]).is_empty(), "{room}");
         }
     }

@@ -1,6 +1,6 @@
 //! What is published, and the broker's receipt for it.
 
-use crate::{Envelope, EnvelopeError, Headers, Topic};
+use crate::{Envelope, EnvelopeError, Headers, Message, Topic};
 use bytes::{Bytes, BytesMut};
 
 /// Names of the headers that the bus writes and reads.
@@ -52,6 +52,25 @@ pub mod header {
 }
 
 /// One record to publish.
+///
+/// Bytes, text and a received [`Message`] convert into a record. `Bytes`, `Vec<u8>` and `String`
+/// are moved; `&str`, `&String` and `&[u8]` are copied. `Bytes::from_static` publishes a static
+/// payload without a copy.
+///
+/// ```
+/// use buslane_core::{Message, Record, Topic};
+/// use bytes::Bytes;
+///
+/// let name = String::from("placed");
+/// let copied = Record::from(name.as_str());
+/// let shared = Record::from(Bytes::from_static(b"placed"));
+/// assert_eq!(copied, shared);
+///
+/// // A message is published again as it was received.
+/// let message = Message::new(Topic::new("orders")?, "placed");
+/// assert_eq!(Record::from(&message), shared);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// Decides the partition, and the lane where no header does.
@@ -138,17 +157,44 @@ impl Record {
     }
 }
 
-macro_rules! from_bytes {
-    ($($bytes:ty),+) => {
-        $(impl From<$bytes> for Record {
-            fn from(payload: $bytes) -> Self {
+/// A payload that is already owned is moved, not copied.
+macro_rules! from_owned {
+    ($($payload:ty),+) => {
+        $(impl From<$payload> for Record {
+            fn from(payload: $payload) -> Self {
                 Self::new(payload)
             }
         })+
     };
 }
 
-from_bytes!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+/// A borrowed payload is copied.
+macro_rules! from_borrowed {
+    ($($payload:ty),+) => {
+        $(impl From<&$payload> for Record {
+            fn from(payload: &$payload) -> Self {
+                Self::new(Bytes::copy_from_slice(payload.as_ref()))
+            }
+        })+
+    };
+}
+
+from_owned!(Bytes, Vec<u8>, String);
+from_borrowed!(str, String, [u8]);
+
+/// Publishes a message again: the record has the message's key, headers and body as they are, and
+/// shares their memory. A dead letter that goes back to its topic keeps the headers that describe
+/// its failure.
+impl From<&Message> for Record {
+    fn from(message: &Message) -> Self {
+        Self {
+            key: message.key.clone(),
+            headers: message.headers.clone(),
+            payload: message.payload.clone(),
+            is_null: message.is_null,
+        }
+    }
+}
 
 /// The broker's word that a record is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,4 +209,34 @@ pub struct Receipt {
     /// The broker had this record already and stored nothing new: NATS by the event id and, for a
     /// dead letter, its origin; Kafka when the client repeated a request whose answer was lost.
     pub duplicate: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d6_a_message_is_published_again_as_it_was_received() {
+        let headers: Headers = [("a", &b"1"[..]), ("a", b"2")].into_iter().collect();
+        let mut message = Message::new(Topic::new("orders").unwrap(), "body");
+        message.key = Some(Bytes::from_static(b"key"));
+        message.headers = headers.clone();
+        let record = Record::from(&message);
+        assert_eq!(record, Record::new("body").with_key("key").with_headers(headers));
+        assert_eq!(record.payload.as_ptr(), message.payload.as_ptr(), "shared, not copied");
+
+        let tombstone = Message { payload: Bytes::new(), is_null: true, ..message };
+        assert!(Record::from(&tombstone).is_null);
+    }
+
+    #[test]
+    fn b1_owned_and_borrowed_payloads_make_the_same_record() {
+        let text = String::from("body");
+        let expected = Record::new(Bytes::from_static(b"body"));
+        assert_eq!(Record::from(&text), expected);
+        assert_eq!(Record::from(text.as_str()), expected);
+        assert_eq!(Record::from(text.as_bytes()), expected);
+        assert_eq!(Record::from(text.clone().into_bytes()), expected);
+        assert_eq!(Record::from(text), expected);
+    }
 }

@@ -7,7 +7,7 @@
 
 use buslane_core::Topic;
 use buslane_offsets::{
-    Delivery, Limits, Offer, Tracker,
+    Delivery, Limits, PendingCommit, Tracker,
     codec::{MetadataError, decode},
 };
 use std::{
@@ -59,7 +59,7 @@ pub(crate) enum Arrival {
 pub(crate) struct Commit {
     pub(crate) generation: u64,
     pub(crate) place: Place,
-    pub(crate) offer: Offer,
+    pub(crate) offer: PendingCommit,
 }
 
 struct Held {
@@ -235,7 +235,7 @@ impl Membership {
         let mut commits = Vec::new();
         for generation in generations {
             if let Some(Held { place, tracker: Some(tracker), .. }) = self.held.get_mut(generation)
-                && let Some(offer) = tracker.offer(limit)
+                && let Some(offer) = tracker.next_commit(limit)
             {
                 commits.push(Commit { generation: *generation, place: place.clone(), offer });
             }

@@ -1,21 +1,21 @@
-//! What a group does for an event.
+//! What a group does to find an event.
 
 use super::*;
-use crate::{config::MemoryConfig, connection::Connection, signal::Signal};
+use crate::{config::MemoryConfig, signal::Connection, signal::GroupSignal};
 use buslane_core::TopicSettings;
 
-/// What a look for an event goes through is what moves, not what there is.
+/// Asking for an event costs a look at the topics that move, not at all topics.
 #[tokio::test]
 async fn inv_a_group_at_rest_looks_at_no_topic() {
     let config = MemoryConfig { partitions: 4, ..MemoryConfig::default() };
-    let parts = Parts {
+    let context = GroupContext {
         group: 1,
         group_name: "g".into(),
         span: 64,
-        signal: Arc::new(Signal::default()),
+        signal: Arc::new(GroupSignal::default()),
         connection: Arc::new(Connection::default()),
     };
-    let group = Group::new(parts);
+    let group = Group::new(context);
     let (one, mut intakes) = (group.join(Duration::from_secs(1)), Vec::new());
     for n in 0..50 {
         let name = Topic::new(&format!("t{n}")).unwrap();
@@ -23,7 +23,7 @@ async fn inv_a_group_at_rest_looks_at_no_topic() {
         assert!(group.subscribe(one, vec![(topic, false)], OffsetReset::Earliest));
         assert_eq!(group.state.lock().moving.len(), 0);
     }
-    while let Look::Assigned(intake) = group.look(one) {
+    while let NextEvent::Assigned(intake) = group.next_event(one) {
         intakes.push(intake);
     }
     assert_eq!(intakes.len(), 200);
@@ -34,14 +34,14 @@ async fn inv_a_group_at_rest_looks_at_no_topic() {
     assert!(group.subscribe(two, vec![(topic, false)], OffsetReset::Earliest));
     assert_eq!(intakes.iter().filter(|intake| intake.assignment.is_ended()).count(), 2);
     assert!(
-        matches!(group.look(two), Look::Assigned(_))
-            && matches!(group.look(two), Look::Assigned(_))
+        matches!(group.next_event(two), NextEvent::Assigned(_))
+            && matches!(group.next_event(two), NextEvent::Assigned(_))
     );
     assert_eq!(group.state.lock().moving.len(), 0);
     group.leave(two, Instant::now());
     assert_eq!(
-        std::iter::from_fn(|| match group.look(one) {
-            Look::Assigned(intake) => Some(intake),
+        std::iter::from_fn(|| match group.next_event(one) {
+            NextEvent::Assigned(intake) => Some(intake),
             _ => None,
         })
         .count(),

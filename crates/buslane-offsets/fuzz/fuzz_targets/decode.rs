@@ -1,5 +1,5 @@
-//! Metadata that nobody wrote: `cargo +nightly fuzz run decode` in the crate's folder. What is read
-//! must be within the limit, and a tracker must be able to go on from it and say it again.
+//! Fuzzes the decoder: `cargo +nightly fuzz run decode` in the crate's folder. A decoded map must
+//! keep the limit, and a tracker must be able to resume from it and encode it again.
 #![no_main]
 
 use buslane_offsets::{Limits, METADATA_LIMIT, Tracker, codec};
@@ -14,8 +14,8 @@ fuzz_target!(|input: (u32, &str)| {
     assert!(done.end() <= committed + MAX_SPAN);
     let mut tracker = Tracker::restore(done.clone(), Limits::default());
     let _ = tracker.deliver(committed);
-    if let Some(offer) = tracker.offer(METADATA_LIMIT) {
-        let told = codec::decode(&offer.metadata, offer.offset, MAX_SPAN).expect("ours");
+    if let Some(commit) = tracker.next_commit(METADATA_LIMIT) {
+        let told = codec::decode(&commit.metadata, commit.offset, MAX_SPAN).expect("our metadata");
         assert!(told.ranges().flatten().take(10_000).all(|offset| done.contains(offset)));
     }
 });

@@ -1,30 +1,31 @@
-//! Chooses what to write about a picture: the shortest metadata that names every finished offset,
-//! or if none fits, the metadata that names most of them. What it names is done; what it does not
-//! name runs again. It never names an open one.
+//! Encodes a snapshot as metadata: the shortest that names every done offset, or if none fits, the
+//! one that names the most of them. Metadata never names an open offset; done offsets that it leaves
+//! out run again.
 
-use super::longest::Longest;
-use super::{bits, packed, runs, text};
-use crate::picture::Picture;
+use super::longest_runs::LongestRuns;
+use super::{body, compression, text};
+use crate::snapshot::CommitSnapshot;
 
-/// Below this many bytes zstd is not tried: it costs more time than it saves characters.
+/// Bytes below which zstd is not tried, because it costs more time than it saves characters.
 const SMALL: usize = 200;
-/// How many done runs are looked at. Far more than fit, and few enough for the walk to stay short
-/// on a torn picture.
+/// Done runs that are considered: far more than fit, but few enough to scan quickly when the
+/// snapshot is fragmented.
 const MAX_RUNS: usize = 4_096;
-/// How often zstd is tried for a format, after a first look at what fits without.
+/// Attempts with zstd for a format, after the first estimate.
 const TRIES: usize = 2;
-/// How many times more may fit next than was packed.
-const PACKS: usize = 64;
-/// How many times what fits without zstd is packed only to be shorter than what says as much.
-const SHORTER: usize = 4;
-/// Format byte and number of bits.
+/// The largest ratio between the units of one attempt and those of the attempt before it.
+const MAX_GROWTH: usize = 64;
+/// The largest ratio between all units and the uncompressed ones at which a complete body is
+/// compressed only to shorten it.
+const MAX_SHORTENING: usize = 4;
+/// Bytes of the format and of the number of bits.
 const BITS_HEAD: usize = 5;
 /// Bytes of an open and a done run.
 const RUN: usize = 8;
 
 pub(crate) struct Encoded {
     pub(crate) metadata: String,
-    /// Finished offsets that it does not name.
+    /// Done offsets that it does not name.
     pub(crate) left_out: u64,
 }
 
@@ -36,91 +37,94 @@ pub(crate) fn bound(done_runs: u64, positions: u64) -> u64 {
 }
 
 /// The best metadata of at most `limit` characters.
-pub(crate) fn encode(picture: &Picture<'_>, limit: usize) -> Encoded {
-    let total = picture.done();
+pub(crate) fn encode(snapshot: &CommitSnapshot<'_>, limit: usize) -> Encoded {
+    let total = snapshot.done();
     let mut best = Best { budget: limit / 4 * 3, named: 0, bytes: Vec::new() };
     if total > 0 && best.budget > 1 {
-        choose(picture, total, &mut best);
+        choose(snapshot, total, &mut best);
     }
     Encoded { metadata: text::write(&best.bytes), left_out: total - best.named }
 }
 
-fn choose(picture: &Picture<'_>, total: u64, best: &mut Best) {
-    let bounds = picture.runs(MAX_RUNS);
-    let longest = Longest::of(&bounds);
-    let runs = Way {
+fn choose(snapshot: &CommitSnapshot<'_>, total: u64, best: &mut Best) {
+    let bounds = snapshot.runs(MAX_RUNS);
+    let longest = LongestRuns::of(&bounds);
+    let runs = Encoding {
         format: b'e',
-        packed: b'p',
+        compressed: b'p',
         plain: (best.budget - 1) / RUN,
         all: longest.len(),
         body: &|count| run_body(&longest, count),
     };
-    let bits = Way {
+    let bits = Encoding {
         format: b'o',
-        packed: b's',
+        compressed: b's',
         plain: best.budget.saturating_sub(BITS_HEAD) * 8,
-        all: usize::try_from(picture.len()).unwrap_or(usize::MAX),
-        body: &|count| bit_body(picture, count),
+        all: usize::try_from(snapshot.len()).unwrap_or(usize::MAX),
+        body: &|count| bit_body(snapshot, count),
     };
     let (as_runs, as_bits) = (runs.plain_body(), bits.plain_body());
-    best.see(runs.format, &as_runs);
-    best.see(bits.format, &as_bits);
+    best.offer(runs.format, &as_runs);
+    best.offer(bits.format, &as_bits);
     if best.named == total && best.bytes.len() < SMALL {
         return;
     }
-    let looks =
-        [(&runs, &as_runs), (&bits, &as_bits)].map(|(way, body)| best.look(way, body, total));
+    let estimates = [(&runs, &as_runs), (&bits, &as_bits)]
+        .map(|(encoding, body)| best.estimate(encoding, body, total));
     let [more_runs, more_bits] =
-        looks.each_ref().map(|look| look.as_ref().map_or(0, |look| look.reach));
-    // A run names as much as it is long, bits about as much each as those that were looked at.
+        estimates.each_ref().map(|estimate| estimate.as_ref().map_or(0, |found| found.units));
+    // A run names as many offsets as it is long; each bit is taken to name as many as those of the
+    // uncompressed body did on average.
     let by_runs = longest.named(more_runs);
     let by_bits =
         (as_bits.named.saturating_mul(more_bits as u64) / bits.plain.max(1) as u64).min(total);
-    let [look_runs, look_bits] = looks;
-    let mut ways = [(by_runs, runs, look_runs), (by_bits, bits, look_bits)];
-    ways.sort_by_key(|(promised, ..)| std::cmp::Reverse(*promised));
-    for (promised, way, look) in ways {
-        if let Some(look) = look
+    let [estimated_runs, estimated_bits] = estimates;
+    let mut encodings = [(by_runs, runs, estimated_runs), (by_bits, bits, estimated_bits)];
+    encodings.sort_by_key(|(promised, ..)| std::cmp::Reverse(*promised));
+    for (promised, encoding, estimate) in encodings {
+        if let Some(estimate) = estimate
             && promised > best.named
         {
-            best.squeeze(&way, &look);
+            best.fill(&encoding, &estimate);
         }
     }
 }
 
-/// A way to say the front of a picture, which is so many units long: runs or positions.
-struct Way<'a> {
+/// One way to encode the first units of a snapshot; a unit is a run or a position.
+struct Encoding<'a> {
     format: u8,
-    /// The format of the same when packed.
-    packed: u8,
-    /// How many units fit without packing.
+    /// The format of the same body under zstd.
+    compressed: u8,
+    /// The number of units that fit uncompressed.
     plain: usize,
+    /// The number of units of the whole snapshot.
     all: usize,
     body: &'a dyn Fn(usize) -> Body,
 }
 
-impl Way<'_> {
+impl Encoding<'_> {
     fn plain_body(&self) -> Body {
         (self.body)(self.plain.min(self.all))
     }
 }
 
-/// What to write behind the format byte, and how many finished offsets it names.
+/// The bytes behind the format byte, and the number of done offsets that they name.
 struct Body {
     bytes: Vec<u8>,
     named: u64,
 }
 
+/// The best metadata so far.
 struct Best {
-    /// How many bytes fit.
+    /// The number of bytes that fit.
     budget: usize,
     named: u64,
     bytes: Vec<u8>,
 }
 
 impl Best {
-    /// Whether it fits.
-    fn see(&mut self, format: u8, body: &Body) -> bool {
+    /// Keeps the body if it is better than the best so far. Returns whether it fits.
+    fn offer(&mut self, format: u8, body: &Body) -> bool {
         let size = body.bytes.len() + 1;
         let fits = size <= self.budget;
         let is_shorter = body.named == self.named && size < self.bytes.len();
@@ -133,72 +137,76 @@ impl Best {
         fits
     }
 
-    /// Packs what fits without, to learn how well it packs. How many units would fit if the rest
-    /// packs as well, and the size of those that were packed; none when they are not more.
-    fn look(&mut self, way: &Way<'_>, plain: &Body, total: u64) -> Option<Look> {
+    /// Compresses the uncompressed body to estimate how many units fit when compressed; `None` when
+    /// no more do.
+    fn estimate(&mut self, encoding: &Encoding<'_>, plain: &Body, total: u64) -> Option<Estimate> {
         if self.named == total && plain.named < total {
-            // Everything is said: what is left is to say it shorter.
-            if way.all <= way.plain * SHORTER {
-                self.pack(way, &(way.body)(way.all))?;
+            // Every done offset is named, so only a shorter body is better.
+            if encoding.all <= encoding.plain * MAX_SHORTENING {
+                self.compress(encoding, &(encoding.body)(encoding.all))?;
             }
             return None;
         }
-        let units = way.plain.min(way.all);
-        let size = self.pack(way, plain)?.size;
-        let reach = (units.saturating_mul(self.budget) / size)
-            .min(way.all)
-            .min(units.saturating_mul(PACKS));
-        (reach > units).then_some(Look { size, reach })
+        let plain_units = encoding.plain.min(encoding.all);
+        let size = self.compress(encoding, plain)?.size;
+        let units = (plain_units.saturating_mul(self.budget) / size)
+            .min(encoding.all)
+            .min(plain_units.saturating_mul(MAX_GROWTH));
+        (units > plain_units).then_some(Estimate { plain_size: size, units })
     }
 
-    /// Looks for the largest part of a picture that fits when packed.
-    fn squeeze(&mut self, way: &Way<'_>, look: &Look) {
-        let (mut units, mut size) = (way.plain, look.size);
-        let mut next = look.reach;
+    /// Searches for the largest number of units that fit when compressed.
+    fn fill(&mut self, encoding: &Encoding<'_>, estimate: &Estimate) {
+        let (mut units, mut size) = (encoding.plain, estimate.plain_size);
+        let mut next = estimate.units;
         for _ in 0..TRIES {
-            let Some(packed) = self.pack(way, &(way.body)(next)) else { return };
-            // What each unit more has cost, less a tenth because the next ones cost more.
+            let Some(compressed) = self.compress(encoding, &(encoding.body)(next)) else { return };
+            // Further units at the cost of the last ones, less a tenth, because they compress worse.
             let more = (next - units).saturating_mul(self.budget.saturating_sub(size))
-                / packed.size.saturating_sub(size).max(1);
-            let reach = (units + more / 10 * 9).min(way.all).min(next.saturating_mul(PACKS));
-            if packed.fits {
-                (units, size) = (next, packed.size);
+                / compressed.size.saturating_sub(size).max(1);
+            let reach =
+                (units + more / 10 * 9).min(encoding.all).min(next.saturating_mul(MAX_GROWTH));
+            if compressed.fits {
+                (units, size) = (next, compressed.size);
             }
-            if reach <= units + units / 4 && (reach < way.all || units == way.all) {
+            if reach <= units + units / 4 && (reach < encoding.all || units == encoding.all) {
                 return;
             }
             next = reach;
         }
     }
 
-    fn pack(&mut self, way: &Way<'_>, body: &Body) -> Option<Packed> {
-        let bytes = packed::pack(&body.bytes)?;
+    fn compress(&mut self, encoding: &Encoding<'_>, body: &Body) -> Option<Compressed> {
+        let bytes = compression::compress(&body.bytes)?;
         let size = bytes.len() + 1;
-        Some(Packed { size, fits: self.see(way.packed, &Body { bytes, named: body.named }) })
+        Some(Compressed {
+            size,
+            fits: self.offer(encoding.compressed, &Body { bytes, named: body.named }),
+        })
     }
 }
 
-/// What packing a first part has shown.
-struct Look {
-    /// The size of what fits without packing.
-    size: usize,
-    /// How many units may fit.
-    reach: usize,
+/// What compressing the uncompressed body has shown.
+struct Estimate {
+    /// The compressed size of the units that fit uncompressed.
+    plain_size: usize,
+    /// The number of units that may fit when compressed.
+    units: usize,
 }
 
-struct Packed {
+struct Compressed {
     size: usize,
     fits: bool,
 }
 
-/// The longest `count` done runs; the others are said to be open, so the bytes of a run buy as much
-/// as they can.
-fn run_body(longest: &Longest<'_>, count: usize) -> Body {
-    Body { bytes: runs::write(&longest.bounds(count)), named: longest.named(count) }
+/// Encodes the longest `count` done runs, and the others as open, so that each run names as many
+/// offsets as possible.
+fn run_body(longest: &LongestRuns<'_>, count: usize) -> Body {
+    Body { bytes: body::write_runs(&longest.bounds(count)), named: longest.named(count) }
 }
 
-/// The first `count` positions, up to the last done one among them.
-fn bit_body(picture: &Picture<'_>, count: usize) -> Body {
-    let (positions, map, named) = picture.bits(count as u64);
-    Body { bytes: bits::write(u32::try_from(positions).unwrap_or(u32::MAX), &map), named }
+/// Encodes the first `count` positions, up to the last done one among them.
+fn bit_body(snapshot: &CommitSnapshot<'_>, count: usize) -> Body {
+    let (positions, map, named) = snapshot.bits(count as u64);
+    Body { bytes: body::write_bits(u32::try_from(positions).unwrap_or(u32::MAX), &map), named }
 }

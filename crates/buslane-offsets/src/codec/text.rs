@@ -1,12 +1,11 @@
-//! Bytes as text: base64 both ways, Z85 for reading. Both are of fixed meaning; neither knows what
-//! the bytes say.
+//! Bytes as text: base64 for reading and writing, Z85 for reading.
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::MetadataError;
+use crate::error::MetadataError;
 
-/// Writes padding, as the Java classes do, and reads with and without, as they do too.
+/// Writes padding and reads text with or without it, as the Java classes do.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -15,8 +14,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const Z85_MARK: char = '%';
 const Z85: &[u8; 85] =
     b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-/// The digit that fills an incomplete group: the largest, so that what is cut off rounds down to
-/// what was written.
+/// The digit that completes a short group: the largest one, so that the omitted digits round down to
+/// the bytes that were written.
 const Z85_FILL: u64 = 84;
 
 pub(super) fn write(bytes: &[u8]) -> String {
@@ -30,7 +29,7 @@ pub(super) fn read(text: &str) -> Result<Vec<u8>, MetadataError> {
     }
 }
 
-/// Five characters are four bytes; a last group of n + 1 characters is n bytes.
+/// Five characters encode four bytes; a last group of n + 1 characters encodes n bytes.
 fn read_z85(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 5 * 4 + 3);
     for group in text.chunks(5) {
@@ -44,7 +43,7 @@ fn read_z85(text: &[u8]) -> Option<Vec<u8>> {
         }
         let group_bytes = u32::try_from(value).ok()?.to_be_bytes();
         let used = group.len().checked_sub(1).filter(|used| *used > 0)?;
-        // Text that no bytes are written as is damaged.
+        // Text that no bytes encode to is damaged.
         let mut written = [0; 4];
         written[..used].copy_from_slice(&group_bytes[..used]);
         if z85_group(u32::from_be_bytes(written))[..group.len()] != *group {
@@ -68,7 +67,7 @@ fn z85_group(mut value: u32) -> [u8; 5] {
 mod tests {
     use super::*;
 
-    /// The example of ZeroMQ RFC 32, and its beginnings.
+    /// The example of ZeroMQ RFC 32, and its prefixes.
     #[test]
     fn z85_of_every_length() {
         let bytes = [0x86, 0x4f, 0xd2, 0x6f, 0xb5, 0x59, 0xf7, 0x5b];

@@ -1,38 +1,36 @@
-//! What the tracker offers for commit. Offset and metadata are taken at one instant, so they belong
-//! together.
+//! Produces the tracker's next commit.
 
 use super::Tracker;
 use crate::codec::encode;
-use crate::desk::Offer;
-use crate::picture::Picture;
+use crate::commit_state::PendingCommit;
+use crate::snapshot::CommitSnapshot;
 
 impl Tracker {
-    /// What to commit now, with metadata of at most `limit` characters (the broker's; see
-    /// [`METADATA_LIMIT`](crate::METADATA_LIMIT)).
+    /// The next commit, with metadata of at most `limit` characters (the broker's limit; see
+    /// [`METADATA_LIMIT`](crate::METADATA_LIMIT)). A `limit` of 0 commits the offset alone.
     ///
-    /// None while an earlier offer is not answered by [`Tracker::acknowledged`] or
-    /// [`Tracker::refused`], and when nothing has changed since the one that was acknowledged last.
-    /// A `limit` of 0 offers the offset alone.
-    pub fn offer(&mut self, limit: usize) -> Option<Offer> {
-        if !self.desk.wants(self.low) {
+    /// `None` while an earlier commit awaits [`Tracker::acknowledged`] or [`Tracker::refused`], and
+    /// when nothing has changed since the last acknowledged commit.
+    pub fn next_commit(&mut self, limit: usize) -> Option<PendingCommit> {
+        if !self.commits.may_have_news(self.low) {
             return None;
         }
-        let encoded = encode::encode(&self.picture(), limit);
-        self.desk.offer(self.low, encoded.metadata, encoded.left_out)
+        let encoded = encode::encode(&self.snapshot(), limit);
+        self.commits.begin(self.low, encoded.metadata, encoded.left_out)
     }
 
-    /// The broker has this commit. An offer that is not the one in flight changes nothing.
-    pub fn acknowledged(&mut self, offer: &Offer) {
-        self.desk.answer(offer, true);
+    /// The broker has stored this commit. A commit that is not the one in flight is ignored.
+    pub fn acknowledged(&mut self, commit: &PendingCommit) {
+        self.commits.end(commit, true);
     }
 
-    /// The broker does not have this commit, or nobody knows: the next offer says everything again.
-    pub fn refused(&mut self, offer: &Offer) {
-        self.desk.answer(offer, false);
+    /// The broker has not stored this commit, or its answer is unknown: the next commit contains
+    /// everything again.
+    pub fn refused(&mut self, commit: &PendingCommit) {
+        self.commits.end(commit, false);
     }
 
-    /// An upper bound for the characters of metadata that leaves nothing out, without making it:
-    /// O(1).
+    /// An upper bound, computed in O(1), for the length of metadata that leaves no offset out.
     pub fn metadata_bound(&self) -> usize {
         let positions = self.known().max(self.restored.end()) - self.low;
         if positions == 0 {
@@ -43,7 +41,7 @@ impl Tracker {
         usize::try_from(bytes.div_ceil(3) * 4).unwrap_or(usize::MAX)
     }
 
-    fn picture(&self) -> Picture<'_> {
+    fn snapshot(&self) -> CommitSnapshot<'_> {
         let known = self.known();
         let is_short = known - self.low < self.next - known;
         let open = if is_short {
@@ -51,12 +49,12 @@ impl Tracker {
         } else {
             self.open - self.ring.count(known, self.next)
         };
-        Picture { ring: &self.ring, low: self.low, known, open, restored: &self.restored }
+        CommitSnapshot { ring: &self.ring, low: self.low, known, open, restored: &self.restored }
     }
 
-    /// Up to where the ring is asked.
+    /// The end of the offsets that the snapshot reads from the ring.
     fn known(&self) -> u64 {
-        // A gap at the end needs no word: an offset that does not exist is not delivered again.
+        // Metadata need not name a gap at the end: an offset that does not exist never arrives.
         if self.restored.end() > self.next { self.next } else { self.finished.max(self.low) }
     }
 }

@@ -1,13 +1,13 @@
 //! Publishing and receiving.
 
-use super::{BrokerFixture, Ground, bodies, publish, record, settle};
+use super::{BrokerFixture, BrokerHarness, bodies, publish, record, settle};
 use buslane_core::{Headers, Record, partition_for};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Key, headers in order with duplicates, and every byte of the body.
-pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     let headers: Headers =
         [("X-A", &b"1"[..]), ("X-B", b"\xff\0"), ("X-A", b"2")].into_iter().collect();
     let body: Vec<u8> = (0..=255).collect();
@@ -30,10 +30,10 @@ pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(ground: G
 
 /// A receipt says where the record will be found.
 pub async fn e6_offsets_and_partitions_are_those_of_the_receipts<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     let records = (0..40).map(|n| record(&format!("k{}", n % 7), n.to_string())).collect();
     let receipts = publish(&feed.broker, &topic, records).await;
     let got = feed.take(40).await;
@@ -49,9 +49,9 @@ pub async fn e6_offsets_and_partitions_are_those_of_the_receipts<F: BrokerFixtur
 }
 
 /// Nothing at all, and 1 MiB.
-pub async fn b1_empty_and_large_payloads_arrive<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+pub async fn b1_empty_and_large_payloads_arrive<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     let large: Vec<u8> = (0..1_u32 << 20).map(|n| n.to_le_bytes()[0]).collect();
     let records = vec![Record::new("").with_key("k"), Record::new(large.clone()).with_key("k")];
     publish(&feed.broker, &topic, records).await;
@@ -63,11 +63,13 @@ pub async fn b1_empty_and_large_payloads_arrive<F: BrokerFixture>(ground: Ground
 }
 
 /// And what was published is there for the first group that comes.
-pub async fn b1_publishing_without_a_subscriber_succeeds<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+pub async fn b1_publishing_without_a_subscriber_succeeds<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let member = harness.member("g").await;
     publish(&member, &topic, vec![record("k", "early")]).await;
-    let mut feed = ground.feed(member);
+    let mut feed = harness.feed(member);
     feed.subscribe(&topic).await;
     let got = feed.take(1).await;
     assert_eq!(bodies(&got), ["early"]);
@@ -76,18 +78,18 @@ pub async fn b1_publishing_without_a_subscriber_succeeds<F: BrokerFixture>(groun
 }
 
 /// No record, no answer, no wait.
-pub async fn b1_an_empty_batch_is_published_at_once<F: BrokerFixture>(ground: Ground<F>) {
-    let member = ground.member("g").await;
-    assert_eq!(publish(&member, &ground.topic("orders"), Vec::new()).await, []);
-    ground.feed(member).close().await;
+pub async fn b1_an_empty_batch_is_published_at_once<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let member = harness.member("g").await;
+    assert_eq!(publish(&member, &harness.topic("orders"), Vec::new()).await, []);
+    harness.feed(member).close().await;
 }
 
 /// Ten publishers of one member, two hundred messages each.
 pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     let publishers: Vec<_> = (0..10)
         .map(|publisher| {
             let (broker, topic) = (Arc::clone(&feed.broker), topic.clone());
@@ -122,11 +124,11 @@ pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFix
 }
 
 /// The same partition that Go and librdkafka producers choose.
-pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(ground: Ground<F>) {
+pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let partitions =
-        ground.can.partitions.expect("list this scenario as unmet where there are no partitions");
-    let topic = ground.topic("orders");
-    let feed = ground.reader("g", &topic).await;
+        harness.can.partitions.expect("list this scenario as unmet where there are no partitions");
+    let topic = harness.topic("orders");
+    let feed = harness.reader("g", &topic).await;
     let keys: Vec<String> = (0..50).map(|n| format!("order-{n}")).collect();
     let receipts =
         publish(&feed.broker, &topic, keys.iter().map(|key| record(key, "x")).collect()).await;
@@ -137,12 +139,14 @@ pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(ground: G
 }
 
 /// No key is no reason to be lost.
-pub async fn r2_records_without_a_key_spread_and_all_arrive<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+pub async fn r2_records_without_a_key_spread_and_all_arrive<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     let receipts =
         publish(&feed.broker, &topic, (0..64).map(|n| Record::new(n.to_string())).collect()).await;
-    if ground.can.partitions.is_some_and(|count| count > 1) {
+    if harness.can.partitions.is_some_and(|count| count > 1) {
         assert!(
             receipts.iter().any(|receipt| receipt.partition != receipts[0].partition),
             "more than one partition"
@@ -158,9 +162,9 @@ pub async fn r2_records_without_a_key_spread_and_all_arrive<F: BrokerFixture>(gr
 }
 
 /// Batches of mixed keys, one behind the other.
-pub async fn r3_batches_keep_the_order_of_each_key<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+pub async fn r3_batches_keep_the_order_of_each_key<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     for batch in 0..10 {
         let records = (0..50)
             .map(|n| record(&format!("k{}", n % 13), (batch * 50 + n).to_string()))

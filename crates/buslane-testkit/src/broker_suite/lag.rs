@@ -1,6 +1,6 @@
 //! How far a group is behind. SPEC: K8
 
-use super::{BrokerFixture, Feed, Ground, publish, record, settle};
+use super::{BrokerFixture, BrokerHarness, Feed, publish, record, settle};
 use crate::deadline::turn;
 use buslane_core::{BrokerError, Lag};
 use std::time::Duration;
@@ -8,18 +8,22 @@ use tokio::time::Instant;
 
 /// Asks until the sum of all partitions is `messages`: a broker may learn of its end with the next
 /// fetch.
-async fn until<F: BrokerFixture>(ground: &Ground<F>, feed: &Feed, messages: u64) -> Vec<Lag> {
-    until_lag(ground, feed, &format!("{messages} messages behind"), |lags| sum(lags) == messages)
+async fn until<F: BrokerFixture>(
+    harness: &BrokerHarness<F>,
+    feed: &Feed,
+    messages: u64,
+) -> Vec<Lag> {
+    until_lag(harness, feed, &format!("{messages} messages behind"), |lags| sum(lags) == messages)
         .await
 }
 
 async fn until_lag<F: BrokerFixture>(
-    ground: &Ground<F>,
+    harness: &BrokerHarness<F>,
     feed: &Feed,
     what: &str,
     is: impl Fn(&[Lag]) -> bool,
 ) -> Vec<Lag> {
-    let deadline = Instant::now() + ground.can.patience;
+    let deadline = Instant::now() + harness.can.patience;
     loop {
         let lags = feed.broker.lag().await.expect("an open broker");
         if is(&lags) {
@@ -43,22 +47,24 @@ fn open(lags: &[Lag]) -> u64 {
 }
 
 /// Counted from the lowest open message of each partition, and zero when all is settled.
-pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
-    assert!(until(&ground, &feed, 0).await.iter().all(|lag| lag.age.is_none()));
+pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
+    assert!(until(&harness, &feed, 0).await.iter().all(|lag| lag.age.is_none()));
     publish(&feed.broker, &topic, (0..10).map(|n| record("k", n.to_string())).collect()).await;
     let mut got = feed.take(10).await;
-    let lags = until(&ground, &feed, 10).await;
+    let lags = until(&harness, &feed, 10).await;
     let behind: Vec<_> = lags.iter().filter(|lag| lag.messages > 0).collect();
     assert_eq!((behind.len(), &behind[0].topic, behind[0].messages), (1, &topic, 10), "{lags:?}");
     assert!(behind[0].age.is_some(), "{lags:?}");
     settle(got.drain(..4));
-    until(&ground, &feed, 6).await;
+    until(&harness, &feed, 6).await;
     // What is done above an open one is not the end of the lag, although only the one is left to
     // do.
     settle(got.drain(1..));
-    let lags = until_lag(&ground, &feed, "6 messages behind, 1 of them open", |lags| {
+    let lags = until_lag(&harness, &feed, "6 messages behind, 1 of them open", |lags| {
         (sum(lags), open(lags)) == (6, 1)
     })
     .await;
@@ -66,19 +72,19 @@ pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(ground
     let before = oldest(&lags);
     publish(&feed.broker, &topic, (10..15).map(|n| record("k", n.to_string())).collect()).await;
     settle(feed.take(5).await);
-    let lags = until_lag(&ground, &feed, "11 behind, 1 of them open", |lags| {
+    let lags = until_lag(&harness, &feed, "11 behind, 1 of them open", |lags| {
         (sum(lags), open(lags)) == (11, 1)
     })
     .await;
     assert!(before.is_some() && oldest(&lags) >= before, "{before:?}, {lags:?}");
     settle(got);
-    assert!(until(&ground, &feed, 0).await.iter().all(|lag| lag.age.is_none()));
+    assert!(until(&harness, &feed, 0).await.iter().all(|lag| lag.age.is_none()));
     feed.close().await;
 }
 
 /// A closed broker has no lag to tell of.
-pub async fn k8_a_closed_broker_has_no_lag<F: BrokerFixture>(ground: Ground<F>) {
-    let feed = ground.reader("g", &ground.topic("orders")).await;
+pub async fn k8_a_closed_broker_has_no_lag<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let feed = harness.reader("g", &harness.topic("orders")).await;
     let broker = feed.broker.clone();
     feed.close().await;
     assert_eq!(broker.lag().await, Err(BrokerError::Closed));

@@ -1,13 +1,15 @@
 //! Stopping and closing.
 
-use super::{BrokerFixture, Ground, bodies, publish, record, settle};
+use super::{BrokerFixture, BrokerHarness, bodies, publish, record, settle};
 use buslane_core::{BrokerError, PublishError, SubscribeOptions, TopicSettings, TopicStrategy};
 use std::time::Duration;
 
 /// One after the other, and eight at a time.
-pub async fn b2_closing_twice_and_at_once_gives_one_answer<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+pub async fn b2_closing_twice_and_at_once_gives_one_answer<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     publish(&feed.broker, &topic, vec![record("k", "open")]).await;
     let open = feed.take(1).await;
     let closing: Vec<_> = (0..8)
@@ -26,9 +28,9 @@ pub async fn b2_closing_twice_and_at_once_gives_one_answer<F: BrokerFixture>(gro
 }
 
 /// Each with the same error.
-pub async fn b2_a_closed_broker_refuses_everything<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let feed = ground.reader("g", &topic).await;
+pub async fn b2_a_closed_broker_refuses_everything<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let feed = harness.reader("g", &topic).await;
     let broker = feed.broker.clone();
     feed.close().await;
     let answers = broker.publish(&topic, vec![record("k", "0"), record("k", "1")]).get().await;
@@ -49,9 +51,11 @@ pub async fn b2_a_closed_broker_refuses_everything<F: BrokerFixture>(ground: Gro
 }
 
 /// Every publish has an answer.
-pub async fn b2_closing_while_publishing_does_not_hang<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+pub async fn b2_closing_while_publishing_does_not_hang<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let member = harness.member("g").await;
     let publishers: Vec<_> = (0..4)
         .map(|publisher| {
             let (broker, topic) = (member.clone(), topic.clone());
@@ -74,24 +78,26 @@ pub async fn b2_closing_while_publishing_does_not_hang<F: BrokerFixture>(ground:
         })
         .collect();
     publish(&member, &topic, vec![record("k", "x")]).await;
-    ground.feed(member).close().await;
+    harness.feed(member).close().await;
     for publisher in publishers {
         let _stored: usize = publisher.await.expect("no panic");
     }
 }
 
 /// Reading ends first, what is open is still settled.
-pub async fn b9_settlements_count_after_reading_has_stopped<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
-    feed.until_assigned(ground.sources()).await;
+pub async fn b9_settlements_count_after_reading_has_stopped<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
+    feed.until_assigned(harness.sources()).await;
     publish(&feed.broker, &topic, (0..4).map(|n| record("k", n.to_string())).collect()).await;
     let got = feed.take(3).await;
     let broker = feed.broker.clone();
     let (_, ()) = tokio::join!(broker.stop_reading(), feed.until_assigned(0));
     settle(got);
     feed.close().await;
-    let mut next = ground.reader("g", &topic).await;
+    let mut next = harness.reader("g", &topic).await;
     let got = next.take(1).await;
     assert_eq!(bodies(&got), ["3"]);
     settle(got);
@@ -99,12 +105,12 @@ pub async fn b9_settlements_count_after_reading_has_stopped<F: BrokerFixture>(gr
 }
 
 /// Up to its deadline.
-pub async fn b9_closing_waits_for_open_messages<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+pub async fn b9_closing_waits_for_open_messages<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     publish(&feed.broker, &topic, vec![record("k", "0")]).await;
     let got = feed.take(1).await;
-    let (broker, patience) = (feed.broker.clone(), ground.can.patience);
+    let (broker, patience) = (feed.broker.clone(), harness.can.patience);
     let closing = tokio::spawn(async move { broker.close(patience).await });
     feed.until("the end of the intakes", |feed| feed.intakes.is_empty() && feed.closed).await;
     assert!(!closing.is_finished(), "a message is open");
@@ -113,23 +119,25 @@ pub async fn b9_closing_waits_for_open_messages<F: BrokerFixture>(ground: Ground
 }
 
 /// A reader that waits is told.
-pub async fn b9_closing_ends_intakes_and_events<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
-    feed.until_assigned(ground.sources()).await;
+pub async fn b9_closing_ends_intakes_and_events<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
+    feed.until_assigned(harness.sources()).await;
     let broker = feed.broker.clone();
     let (closed, ()) = tokio::join!(
-        broker.close(ground.can.patience),
+        broker.close(harness.can.patience),
         feed.until("the end of all", |feed| feed.intakes.is_empty() && feed.closed)
     );
     assert_eq!(closed, Ok(()));
-    assert_eq!(feed.ended.len(), ground.sources());
+    assert_eq!(feed.ended.len(), harness.sources());
 }
 
 /// The deadline holds, and nothing is lost by it.
-pub async fn b9_what_is_open_at_the_deadline_comes_again<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+pub async fn b9_what_is_open_at_the_deadline_comes_again<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     publish(&feed.broker, &topic, vec![record("k", "0"), record("k", "1")]).await;
     let mut got = feed.take(2).await;
     let stuck = got.remove(0);
@@ -138,7 +146,7 @@ pub async fn b9_what_is_open_at_the_deadline_comes_again<F: BrokerFixture>(groun
     let closed = feed.broker.close(Duration::from_millis(50)).await;
     assert!(matches!(closed, Err(BrokerError::Timeout { .. })), "{closed:?}");
     assert!(begin.elapsed() >= Duration::from_millis(50));
-    let mut next = ground.reader("g", &topic).await;
+    let mut next = harness.reader("g", &topic).await;
     let got = next.take(1).await;
     assert_eq!(bodies(&got), ["0"]);
     settle(got);

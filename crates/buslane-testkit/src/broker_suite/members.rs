@@ -1,6 +1,6 @@
 //! Groups, members and subscriptions.
 
-use super::{BrokerFixture, Ground, bodies, publish, record, settle};
+use super::{BrokerFixture, BrokerHarness, bodies, publish, record, settle};
 use crate::deadline::{LIMIT, within};
 use buslane_core::Source;
 use std::{
@@ -11,13 +11,13 @@ use std::{
 
 /// Two members, all partitions, each message once.
 pub async fn m1_members_share_the_partitions_and_each_message_comes_once<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let sources = ground.sources();
-    let mut one = ground.reader("g", &topic).await;
+    let topic = harness.topic("orders");
+    let sources = harness.sources();
+    let mut one = harness.reader("g", &topic).await;
     one.until_assigned(sources).await;
-    let mut two = ground.reader("g", &topic).await;
+    let mut two = harness.reader("g", &topic).await;
     let (left, right) = tokio::join!(
         async {
             one.until_assigned(sources.div_ceil(2)).await;
@@ -52,10 +52,10 @@ pub async fn m1_members_share_the_partitions_and_each_message_comes_once<F: Brok
 }
 
 /// Groups do not share.
-pub async fn m1_every_group_gets_every_message<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut billing = ground.reader("billing", &topic).await;
-    let mut mail = ground.reader("mail", &topic).await;
+pub async fn m1_every_group_gets_every_message<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut billing = harness.reader("billing", &topic).await;
+    let mut mail = harness.reader("mail", &topic).await;
     publish(&billing.broker, &topic, (0..20).map(|n| record("k", n.to_string())).collect()).await;
     let (a, b) = tokio::join!(billing.take(20), mail.take(20));
     assert_eq!(bodies(&a), bodies(&b));
@@ -69,10 +69,12 @@ pub async fn m1_every_group_gets_every_message<F: BrokerFixture>(ground: Ground<
 }
 
 /// Five before, five after.
-pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
+pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
     for round in 0..3 {
-        let mut feed = ground.reader("g", &topic).await;
+        let mut feed = harness.reader("g", &topic).await;
         let sent: Vec<String> = (0..5).map(|n| (round * 5 + n).to_string()).collect();
         publish(&feed.broker, &topic, sent.iter().map(|body| record("k", body.clone())).collect())
             .await;
@@ -85,41 +87,41 @@ pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(gro
 
 /// A member that is dropped without a word.
 pub async fn m1_a_crashed_members_open_messages_go_to_the_others<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let mut crashing = ground.reader("g", &topic).await;
+    let topic = harness.topic("orders");
+    let mut crashing = harness.reader("g", &topic).await;
     publish(&crashing.broker, &topic, (0..6).map(|n| record("k", n.to_string())).collect()).await;
     let mut got = crashing.take(6).await;
     let open = got.split_off(3);
     settle(got);
-    let mut other = ground.reader("g", &topic).await;
+    let mut other = harness.reader("g", &topic).await;
     drop(crashing);
     let again = other.take(3).await;
     assert_eq!(bodies(&again), ["3", "4", "5"]);
     drop(open);
     settle(again);
-    other.until_assigned(ground.sources()).await;
+    other.until_assigned(harness.sources()).await;
     other.close().await;
 }
 
 /// The next owner waits for the old one's handlers.
 pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let mut old = ground.reader("g", &topic).await;
+    let topic = harness.topic("orders");
+    let mut old = harness.reader("g", &topic).await;
     publish(&old.broker, &topic, vec![record("k", "0"), record("k", "1")]).await;
     let mut got = old.take(1).await;
-    let mut new = ground.reader("g", &topic).await;
+    let mut new = harness.reader("g", &topic).await;
     let leaving = tokio::spawn({
-        let (broker, patience) = (old.broker.clone(), ground.can.patience);
+        let (broker, patience) = (old.broker.clone(), harness.can.patience);
         async move { broker.close(patience).await }
     });
     old.until("the end of the old intakes", |feed| feed.closed && feed.intakes.is_empty()).await;
     // All partitions but the one with the open message move at once.
     let partition = got[0].message.partition();
-    new.until_assigned(ground.sources() - 1).await;
+    new.until_assigned(harness.sources() - 1).await;
     assert!(
         new.intakes.iter().all(|intake| intake.source().partition != partition),
         "not while a message is open"
@@ -133,20 +135,22 @@ pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerF
 }
 
 /// Past the deadline the message runs again, and the straggler changes nothing.
-pub async fn k3_a_settlement_after_the_deadline_is_ignored<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut old = ground.reader("g", &topic).await;
+pub async fn k3_a_settlement_after_the_deadline_is_ignored<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut old = harness.reader("g", &topic).await;
     publish(&old.broker, &topic, vec![record("k", "0")]).await;
     let late = old.take(1).await;
     let closed = old.broker.close(Duration::from_millis(50)).await;
     assert!(closed.is_err(), "an open message is named: {closed:?}");
-    let mut new = ground.reader("g", &topic).await;
+    let mut new = harness.reader("g", &topic).await;
     let got = new.take(1).await;
     assert_eq!(bodies(&got), ["0"]);
     settle(late);
     drop(got);
     new.close().await;
-    let mut third = ground.reader("g", &topic).await;
+    let mut third = harness.reader("g", &topic).await;
     let got = third.take(1).await;
     assert_eq!(bodies(&got), ["0"], "the late settlement did not count");
     settle(got);
@@ -154,13 +158,15 @@ pub async fn k3_a_settlement_after_the_deadline_is_ignored<F: BrokerFixture>(gro
 }
 
 /// Its intakes end, the others do not notice.
-pub async fn b3_ending_one_subscription_leaves_the_others<F: BrokerFixture>(ground: Ground<F>) {
-    let (orders, mails) = (ground.topic("orders"), ground.topic("mails"));
-    let mut feed = ground.reader("g", &orders).await;
+pub async fn b3_ending_one_subscription_leaves_the_others<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let (orders, mails) = (harness.topic("orders"), harness.topic("mails"));
+    let mut feed = harness.reader("g", &orders).await;
     feed.subscribe(&mails).await;
-    feed.until_assigned(ground.sources() * 2).await;
+    feed.until_assigned(harness.sources() * 2).await;
     feed.broker.unsubscribe(&orders).await.expect("unsubscribes");
-    feed.until_assigned(ground.sources()).await;
+    feed.until_assigned(harness.sources()).await;
     assert!(feed.ended.iter().all(|source| source.topic == orders), "{:?}", feed.ended);
     publish(&feed.broker, &orders, vec![record("k", "unread")]).await;
     publish(&feed.broker, &mails, vec![record("k", "read")]).await;
@@ -172,19 +178,19 @@ pub async fn b3_ending_one_subscription_leaves_the_others<F: BrokerFixture>(grou
 
 /// Nor the messages that nobody has read.
 pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let (orders, mails) = (ground.topic("orders"), ground.topic("mails"));
-    let mut feed = ground.reader("g", &orders).await;
+    let (orders, mails) = (harness.topic("orders"), harness.topic("mails"));
+    let mut feed = harness.reader("g", &orders).await;
     feed.subscribe(&mails).await;
-    feed.until_assigned(ground.sources() * 2).await;
+    feed.until_assigned(harness.sources() * 2).await;
     publish(&feed.broker, &orders, (0..200).map(|n| record(&n.to_string(), "x")).collect()).await;
     let got = feed.take(20).await;
     let sources =
         feed.intakes.iter().map(|intake| intake.source()).filter(|source| source.topic == orders);
     let sources: Vec<Weak<Source>> = sources.map(Arc::downgrade).collect();
     feed.broker.unsubscribe(&orders).await.expect("unsubscribes");
-    feed.until_assigned(ground.sources()).await;
+    feed.until_assigned(harness.sources()).await;
     settle(got);
     feed.ended.clear();
     let gone = async {
@@ -198,9 +204,11 @@ pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>
 }
 
 /// An open delivery of the first topic stays with its intake.
-pub async fn b3_subscribing_later_leaves_the_others_running<F: BrokerFixture>(ground: Ground<F>) {
-    let (orders, mails) = (ground.topic("orders"), ground.topic("mails"));
-    let mut feed = ground.reader("g", &orders).await;
+pub async fn b3_subscribing_later_leaves_the_others_running<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let (orders, mails) = (harness.topic("orders"), harness.topic("mails"));
+    let mut feed = harness.reader("g", &orders).await;
     publish(&feed.broker, &orders, vec![record("k", "0"), record("k", "1")]).await;
     let open = feed.take(1).await;
     feed.subscribe(&mails).await;
@@ -214,9 +222,9 @@ pub async fn b3_subscribing_later_leaves_the_others_running<F: BrokerFixture>(gr
 }
 
 /// Where it stopped.
-pub async fn b3_subscribing_again_continues<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
+pub async fn b3_subscribing_again_continues<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
     publish(&feed.broker, &topic, vec![record("k", "0")]).await;
     settle(feed.take(1).await);
     feed.broker.unsubscribe(&topic).await.expect("unsubscribes");
@@ -230,14 +238,14 @@ pub async fn b3_subscribing_again_continues<F: BrokerFixture>(ground: Ground<F>)
 }
 
 /// A topic that is read already is left alone.
-pub async fn b3_subscribing_twice_changes_nothing<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
-    feed.until_assigned(ground.sources()).await;
+pub async fn b3_subscribing_twice_changes_nothing<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
+    feed.until_assigned(harness.sources()).await;
     feed.subscribe(&topic).await;
     publish(&feed.broker, &topic, vec![record("k", "0")]).await;
     let got = feed.take(1).await;
-    assert_eq!((feed.intakes.len(), feed.ended.len()), (ground.sources(), 0));
+    assert_eq!((feed.intakes.len(), feed.ended.len()), (harness.sources(), 0));
     settle(got);
     feed.close().await;
 }

@@ -1,6 +1,6 @@
 //! Back-pressure, both ways.
 
-use super::{BrokerFixture, Feed, Ground, bodies, publish, record, settle};
+use super::{BrokerFixture, BrokerHarness, Feed, bodies, publish, record, settle};
 use buslane_core::{PublishError, Topic};
 use std::{future::poll_fn, task::Poll, time::Duration};
 
@@ -19,10 +19,12 @@ async fn two_keys(feed: &Feed, topic: &Topic) -> (String, String, u32) {
 }
 
 /// Not reading is the back-pressure of one partition, and of no other.
-pub async fn k4_an_unread_partition_leaves_the_others_flowing<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
-    feed.until_assigned(ground.sources()).await;
+pub async fn k4_an_unread_partition_leaves_the_others_flowing<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
+    feed.until_assigned(harness.sources()).await;
     let (slow, fast, partition) = two_keys(&feed, &topic).await;
     feed.unread.push(partition);
     settle(feed.take(1).await);
@@ -44,10 +46,12 @@ pub async fn k4_an_unread_partition_leaves_the_others_flowing<F: BrokerFixture>(
 }
 
 /// So that a reader which waits for room need not read to learn of it.
-pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
-    feed.until_assigned(ground.sources()).await;
+pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
+    feed.until_assigned(harness.sources()).await;
     publish(&feed.broker, &topic, vec![record("k", "unread")]).await;
     for intake in &mut feed.intakes {
         assert!(poll_fn(|cx| Poll::Ready(intake.poll_end(cx))).await.is_pending());
@@ -58,8 +62,8 @@ pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(ground
 }
 
 /// A topic of which one partition is full, and one record more that waits.
-async fn full<F: BrokerFixture>(ground: &Ground<F>, topic: &Topic, feed: &Feed) {
-    let capacity = ground
+async fn full<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic, feed: &Feed) {
+    let capacity = harness
         .can
         .capacity
         .expect("list this scenario as unmet where nothing makes publishers wait");
@@ -69,14 +73,15 @@ async fn full<F: BrokerFixture>(ground: &Ground<F>, topic: &Topic, feed: &Feed) 
 
 /// The error says what was waited for.
 pub async fn b6_a_full_partition_makes_publishers_wait_and_time_out<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let spec = super::MemberSpec { publish_timeout: Duration::from_millis(50), ..ground.spec("g") };
-    let mut feed = ground.feed(ground.fixture.member(spec).await);
+    let topic = harness.topic("orders");
+    let spec =
+        super::MemberSpec { publish_timeout: Duration::from_millis(50), ..harness.spec("g") };
+    let mut feed = harness.feed(harness.fixture.member(spec).await);
     feed.subscribe(&topic).await;
-    feed.until_assigned(ground.sources()).await;
-    full(&ground, &topic, &feed).await;
+    feed.until_assigned(harness.sources()).await;
+    full(&harness, &topic, &feed).await;
     let answers = feed.broker.publish(&topic, vec![record("k", "a"), record("k", "b")]).get().await;
     for answer in answers {
         match answer {
@@ -90,17 +95,19 @@ pub async fn b6_a_full_partition_makes_publishers_wait_and_time_out<F: BrokerFix
     // Room again: the next one goes through, and what timed out was not stored.
     settle(feed.take(1).await);
     let receipts = publish(&feed.broker, &topic, vec![record("k", "c")]).await;
-    assert_eq!(receipts[0].offset, ground.can.capacity.unwrap_or_default() as u64);
+    assert_eq!(receipts[0].offset, harness.can.capacity.unwrap_or_default() as u64);
     feed.close().await;
 }
 
 /// Each batch in its order; between calls that wait at once there is none.
-pub async fn b6_a_waiting_publish_goes_on_when_there_is_room<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
-    feed.until_assigned(ground.sources()).await;
-    full(&ground, &topic, &feed).await;
-    let (broker, capacity) = (feed.broker.clone(), ground.can.capacity.unwrap_or_default());
+pub async fn b6_a_waiting_publish_goes_on_when_there_is_room<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
+    feed.until_assigned(harness.sources()).await;
+    full(&harness, &topic, &feed).await;
+    let (broker, capacity) = (feed.broker.clone(), harness.can.capacity.unwrap_or_default());
     let waiting = [0, 1, 2].map(|n| {
         let bodies = [format!("late {n} first"), format!("late {n} second")];
         broker.publish(&topic, bodies.map(|body| record("k", body)).into())
@@ -126,11 +133,13 @@ pub async fn b6_a_waiting_publish_goes_on_when_there_is_room<F: BrokerFixture>(g
 }
 
 /// A caller that goes away holds up nobody behind it.
-pub async fn b6_a_cancelled_publish_leaves_the_others_alone<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.reader("g", &topic).await;
-    feed.until_assigned(ground.sources()).await;
-    full(&ground, &topic, &feed).await;
+pub async fn b6_a_cancelled_publish_leaves_the_others_alone<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.reader("g", &topic).await;
+    feed.until_assigned(harness.sources()).await;
+    full(&harness, &topic, &feed).await;
     let broker = feed.broker.clone();
     let mut cancelled = Box::pin(broker.publish(&topic, vec![record("k", "cancelled")]).get());
     assert!(poll_fn(|cx| Poll::Ready(cancelled.as_mut().poll(cx))).await.is_pending());
@@ -140,7 +149,7 @@ pub async fn b6_a_cancelled_publish_leaves_the_others_alone<F: BrokerFixture>(gr
     settle(feed.take(1).await);
     let answers = kept.await;
     assert!(answers[0].is_ok(), "{answers:?}");
-    let mut got = feed.take(ground.can.capacity.unwrap_or_default()).await;
+    let mut got = feed.take(harness.can.capacity.unwrap_or_default()).await;
     assert_eq!(bodies(&got.split_off(got.len() - 1)), ["kept"]);
     settle(got);
     feed.close().await;

@@ -1,11 +1,11 @@
 //! What is not settled comes again, what is settled does not.
 
-use super::{BrokerFixture, Feed, Ground, bodies, publish, record, settle};
+use super::{BrokerFixture, BrokerHarness, Feed, bodies, publish, record, settle};
 use buslane_core::{Delivery, Outcome, Topic};
 
 /// Ten messages of one key, taken by a reader of group `g`.
-async fn ten<F: BrokerFixture>(ground: &Ground<F>, topic: &Topic) -> (Feed, Vec<Delivery>) {
-    let mut feed = ground.reader("g", topic).await;
+async fn ten<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic) -> (Feed, Vec<Delivery>) {
+    let mut feed = harness.reader("g", topic).await;
     publish(&feed.broker, topic, (0..10).map(|n| record("k", n.to_string())).collect()).await;
     let got = feed.take(10).await;
     assert_eq!(bodies(&got), (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
@@ -13,8 +13,8 @@ async fn ten<F: BrokerFixture>(ground: &Ground<F>, topic: &Topic) -> (Feed, Vec<
 }
 
 /// What a new member of the group gets, up to a last message that is published for the purpose.
-async fn again<F: BrokerFixture>(ground: &Ground<F>, topic: &Topic) -> Vec<String> {
-    let mut feed = ground.reader("g", topic).await;
+async fn again<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic) -> Vec<String> {
+    let mut feed = harness.reader("g", topic).await;
     publish(&feed.broker, topic, vec![record("k", "end")]).await;
     let mut seen = Vec::new();
     while seen.last().is_none_or(|last| last != "end") {
@@ -28,22 +28,24 @@ async fn again<F: BrokerFixture>(ground: &Ground<F>, topic: &Topic) -> Vec<Strin
 }
 
 /// Some settled, some dropped.
-pub async fn d1_only_what_is_open_comes_again_after_a_restart<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let (feed, mut got) = ten(&ground, &topic).await;
+pub async fn d1_only_what_is_open_comes_again_after_a_restart<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let (feed, mut got) = ten(&harness, &topic).await;
     drop(got.split_off(6));
     settle(got);
     feed.close().await;
-    assert_eq!(again(&ground, &topic).await, ["6", "7", "8", "9"]);
-    assert_eq!(again(&ground, &topic).await, [] as [&str; 0], "and then never more");
+    assert_eq!(again(&harness, &topic).await, ["6", "7", "8", "9"]);
+    assert_eq!(again(&harness, &topic).await, [] as [&str; 0], "and then never more");
 }
 
 /// The assignment stays; the open and the done ones around it are left alone.
 pub async fn d1_a_message_given_back_comes_again_while_reading_goes_on<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let (mut feed, mut got) = ten(&ground, &topic).await;
+    let topic = harness.topic("orders");
+    let (mut feed, mut got) = ten(&harness, &topic).await;
     let open = got.split_off(5);
     drop(got.remove(3));
     drop(got.remove(1));
@@ -55,13 +57,13 @@ pub async fn d1_a_message_given_back_comes_again_while_reading_goes_on<F: Broker
     assert_eq!(bodies(&new), ["new"]);
     settle(back.into_iter().chain(open).chain(new));
     feed.close().await;
-    assert_eq!(again(&ground, &topic).await, [] as [&str; 0]);
+    assert_eq!(again(&harness, &topic).await, [] as [&str; 0]);
 }
 
 /// Only an abandoned delivery is given back.
-pub async fn d1_a_failed_or_panicked_message_is_over<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let (feed, got) = ten(&ground, &topic).await;
+pub async fn d1_a_failed_or_panicked_message_is_over<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let (feed, got) = ten(&harness, &topic).await;
     for (n, delivery) in got.into_iter().enumerate() {
         delivery.settlement.settle(match n % 3 {
             0 => Outcome::Ok,
@@ -70,40 +72,44 @@ pub async fn d1_a_failed_or_panicked_message_is_over<F: BrokerFixture>(ground: G
         });
     }
     feed.close().await;
-    assert_eq!(again(&ground, &topic).await, [] as [&str; 0]);
+    assert_eq!(again(&harness, &topic).await, [] as [&str; 0]);
 }
 
 /// The first stays open, all others are settled: the first comes again.
 pub async fn d2_a_later_settlement_never_settles_an_earlier_one<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let (feed, mut got) = ten(&ground, &topic).await;
+    let topic = harness.topic("orders");
+    let (feed, mut got) = ten(&harness, &topic).await;
     let first = got.remove(0);
     settle(got);
     drop(first);
     feed.close().await;
-    assert!(again(&ground, &topic).await.contains(&"0".to_owned()), "the open one is not settled");
+    assert!(again(&harness, &topic).await.contains(&"0".to_owned()), "the open one is not settled");
 }
 
 /// And the others do not.
-pub async fn d2_what_is_done_above_a_gap_does_not_run_again<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let (feed, got) = ten(&ground, &topic).await;
+pub async fn d2_what_is_done_above_a_gap_does_not_run_again<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let (feed, got) = ten(&harness, &topic).await;
     let (open, done): (Vec<_>, Vec<_>) = got
         .into_iter()
         .partition(|delivery| matches!(&delivery.message.payload[..], b"0" | b"4" | b"9"));
     settle(done);
     drop(open);
     feed.close().await;
-    assert_eq!(again(&ground, &topic).await, ["0", "4", "9"]);
+    assert_eq!(again(&harness, &topic).await, ["0", "4", "9"]);
 }
 
 /// From the last to the first.
-pub async fn d2_settling_out_of_order_settles_everything<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let (feed, got) = ten(&ground, &topic).await;
+pub async fn d2_settling_out_of_order_settles_everything<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let (feed, got) = ten(&harness, &topic).await;
     settle(got.into_iter().rev());
     feed.close().await;
-    assert_eq!(again(&ground, &topic).await, [] as [&str; 0]);
+    assert_eq!(again(&harness, &topic).await, [] as [&str; 0]);
 }

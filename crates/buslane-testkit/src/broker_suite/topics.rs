@@ -1,6 +1,6 @@
 //! Settings of topics.
 
-use super::{BrokerFixture, Ground, publish, record, settle};
+use super::{BrokerFixture, BrokerHarness, publish, record, settle};
 use buslane_core::{Broker, BrokerError, Topic, TopicCompression, TopicSettings, TopicStrategy};
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +15,9 @@ async fn settings(broker: &Arc<dyn Broker>, topic: &Topic) -> Option<TopicSettin
 }
 
 /// As given, the rest by default.
-pub async fn k6_a_topic_is_created_with_its_settings<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.feed(ground.member("g").await);
+pub async fn k6_a_topic_is_created_with_its_settings<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.feed(harness.member("g").await);
     assert_eq!(settings(&feed.broker, &topic).await, None);
     let stands = feed
         .broker
@@ -32,9 +32,11 @@ pub async fn k6_a_topic_is_created_with_its_settings<F: BrokerFixture>(ground: G
 }
 
 /// And says what stands.
-pub async fn k6_create_only_leaves_an_existing_topic_alone<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+pub async fn k6_create_only_leaves_an_existing_topic_alone<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let member = harness.member("g").await;
     let before =
         member.configure_topic(&topic, &three(), TopicStrategy::CreateOnly).await.expect("created");
     let other = TopicSettings {
@@ -44,15 +46,15 @@ pub async fn k6_create_only_leaves_an_existing_topic_alone<F: BrokerFixture>(gro
         ..Default::default()
     };
     assert_eq!(member.configure_topic(&topic, &other, TopicStrategy::CreateOnly).await, Ok(before));
-    ground.feed(member).close().await;
+    harness.feed(member).close().await;
 }
 
 /// One setting changes, the others stay.
 pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+    let topic = harness.topic("orders");
+    let member = harness.member("g").await;
     let update = TopicStrategy::CreateOrUpdate;
     member.configure_topic(&topic, &three(), update).await.expect("created");
     let longer = TopicSettings { retention: Some(2 * HOUR), ..Default::default() };
@@ -68,13 +70,15 @@ pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixtu
         member.configure_topic(&topic, &fewer, update).await.expect_err("a topic never shrinks");
     assert!(matches!(error, BrokerError::Setting { setting: "partitions", .. }), "{error}");
     assert_eq!(settings(&member, &topic).await, Some(stands), "a refused update changes nothing");
-    ground.feed(member).close().await;
+    harness.feed(member).close().await;
 }
 
 /// Keys move when partitions are added; what was published before is still read.
-pub async fn k6_an_update_adds_partitions_only_when_told<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let mut feed = ground.feed(ground.member("g").await);
+pub async fn k6_an_update_adds_partitions_only_when_told<F: BrokerFixture>(
+    harness: BrokerHarness<F>,
+) {
+    let topic = harness.topic("orders");
+    let mut feed = harness.feed(harness.member("g").await);
     let update = TopicStrategy::CreateOrUpdate;
     feed.broker.configure_topic(&topic, &three(), update).await.expect("created");
     feed.subscribe(&topic).await;
@@ -94,10 +98,10 @@ pub async fn k6_an_update_adds_partitions_only_when_told<F: BrokerFixture>(groun
 
 /// A missing topic too.
 pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFixture>(
-    ground: Ground<F>,
+    harness: BrokerHarness<F>,
 ) {
-    let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+    let topic = harness.topic("orders");
+    let member = harness.member("g").await;
     let validate = TopicStrategy::ValidateOnly;
     let missing = member.configure_topic(&topic, &three(), validate).await;
     assert_eq!(missing, Err(BrokerError::UnknownTopic { topic: topic.clone() }));
@@ -113,14 +117,14 @@ pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFi
         .to_string();
     assert!(error.contains("partitions") && error.contains("retention"), "{error}");
     assert_eq!(settings(&member, &topic).await, Some(stands));
-    ground.feed(member).close().await;
+    harness.feed(member).close().await;
 }
 
 /// Where records can be stored in another form, the setting is kept; elsewhere it is refused by
 /// name.
-pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let member = harness.member("g").await;
     let zstd = TopicSettings { compression: Some(TopicCompression::Zstd), ..three() };
     match member.configure_topic(&topic, &zstd, TopicStrategy::CreateOnly).await {
         Ok(stands) => {
@@ -149,25 +153,25 @@ pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(ground: Ground<
             assert_eq!(settings(&member, &topic).await, None);
         }
     }
-    ground.feed(member).close().await;
+    harness.feed(member).close().await;
 }
 
 /// Not even create.
-pub async fn k6_skip_does_nothing<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+pub async fn k6_skip_does_nothing<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let member = harness.member("g").await;
     member
         .configure_topic(&topic, &three(), TopicStrategy::Skip)
         .await
         .expect("nothing can go wrong");
     assert_eq!(settings(&member, &topic).await, None);
-    ground.feed(member).close().await;
+    harness.feed(member).close().await;
 }
 
 /// Before anything is created.
-pub async fn k6_impossible_settings_are_refused<F: BrokerFixture>(ground: Ground<F>) {
-    let topic = ground.topic("orders");
-    let member = ground.member("g").await;
+pub async fn k6_impossible_settings_are_refused<F: BrokerFixture>(harness: BrokerHarness<F>) {
+    let topic = harness.topic("orders");
+    let member = harness.member("g").await;
     let none = TopicSettings { partitions: Some(0), ..Default::default() };
     for strategy in [TopicStrategy::CreateOnly, TopicStrategy::CreateOrUpdate] {
         let error =
@@ -175,5 +179,5 @@ pub async fn k6_impossible_settings_are_refused<F: BrokerFixture>(ground: Ground
         assert!(matches!(error, BrokerError::Setting { setting: "partitions", .. }), "{error}");
     }
     assert_eq!(settings(&member, &topic).await, None);
-    ground.feed(member).close().await;
+    harness.feed(member).close().await;
 }

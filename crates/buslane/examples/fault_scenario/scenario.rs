@@ -5,8 +5,8 @@ use buslane::{
     BusError, Config, Envelope, Event, EventBus, Message, Record, Retry, Topic,
     broker::{Broker, SymptomKind},
 };
+use buslane_bus_suite::FaultyBroker;
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
-use buslane_testkit::bus_suite::Meddler;
 use clap::ValueEnum;
 use std::{error::Error, future::pending, sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -75,7 +75,7 @@ impl Scenario {
     pub(crate) async fn play(self) -> Result<EventBus> {
         let broker = MemoryBroker::new(MemoryConfig::default())?;
         let meddler =
-            Arc::new(Meddler::new(Arc::new(broker.member(MemberOptions::new("scenario")))));
+            Arc::new(FaultyBroker::new(Arc::new(broker.member(MemberOptions::new("scenario")))));
         let config = self.config();
         let probes = Topic::new(&config.health.probe.topic)?;
         let (orders, dead) = (Topic::new(ORDERS)?, Topic::new(DEAD)?);

@@ -5,7 +5,7 @@ use buslane::{
     Config, EventBus,
     http::{Server, router, serve},
 };
-use buslane_testkit::bus_suite::Journal;
+use buslane_bus_suite::LogCapture;
 use std::{net::SocketAddr, time::Duration};
 use tracing::{Level, subscriber::DefaultGuard};
 
@@ -15,13 +15,13 @@ const TOKEN: &str = "an-operators-token";
 struct Ground {
     bus: EventBus,
     server: Server,
-    journal: Journal,
+    journal: LogCapture,
     _log: DefaultGuard,
 }
 
 impl Ground {
     async fn new(token: Option<&str>) -> Self {
-        let journal = Journal::default();
+        let journal = LogCapture::default();
         let log = tracing::subscriber::set_default(journal.clone());
         let mut config = Config::default();
         config.rollout.token = token.map(Into::into);

@@ -1,13 +1,10 @@
 //! Buses on a cluster that speaks Kafka, and what a client that is not ours knows of it.
 
 use buslane::{Config, Topic};
+use buslane_bus_suite::{BusFixture, Capabilities, Fault};
 use buslane_core::{BoxFuture, Broker, TopicSettings};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
-use buslane_testkit::{
-    broker_suite::MemberSpec,
-    bus_suite::{BusFixture, Capabilities, Fault},
-    deadline::SILENCE,
-};
+use buslane_testkit::{broker_suite::MemberSpec, deadline::SILENCE};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},

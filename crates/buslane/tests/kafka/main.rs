@@ -52,4 +52,4 @@ fn kafka(assignment: Assignment) -> Kafka {
     }
 }
 
-buslane_testkit::bus_suite!(kafka(Assignment::Range), kafka(Assignment::CooperativeSticky));
+buslane_bus_suite::bus_suite!(kafka(Assignment::Range), kafka(Assignment::CooperativeSticky));

@@ -3,13 +3,9 @@
 
 use crate::{PATIENCE, SOON, bus_of, counts, publish, watchful};
 use buslane::{Fault, Topic};
+use buslane_bus_suite::health::{named, well};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaConfig};
-use buslane_testkit::{
-    bus_suite::health::{named, well},
-    deadline::within,
-    server::unique,
-    signal::Count,
-};
+use buslane_testkit::{deadline::within, server::unique, signal::Count};
 use rdkafka::{
     ClientConfig,
     mocking::MockCluster,

@@ -4,12 +4,12 @@
 use crate::{PATIENCE, bus_of, counts, publish, watchful};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use buslane::{EventBus, Fault, Health, Topic};
+use buslane_bus_suite::health::{named, named_while_it_lasts, until_health, well};
 use buslane_core::{Broker, SubscribeOptions, TopicSettings};
 use buslane_kafka::{
     Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, Login, Security, Tls, Token, Tokens,
 };
 use buslane_testkit::{
-    bus_suite::health::{named, named_while_it_lasts, until_health, well},
     deadline::within,
     own_server::OwnServer,
     server::{address, unique},

@@ -2,7 +2,7 @@
 
 use crate::kit::{PATIENCE, bare, bus, collected, config, name};
 use async_nats::jetstream::stream;
-use buslane::{Envelope, Event, EventBus, Message, Record, Topic};
+use buslane::{Envelope, Event, EventBus, Record, Topic};
 use buslane_testkit::deadline::within;
 
 async fn create_stream(topics: &[&Topic], max_message_size: i32) {
@@ -24,15 +24,6 @@ async fn give_up(bus: &EventBus, topic: &Topic, dead: &Topic) {
         .expect("subscribes");
 }
 
-fn again(letter: &Message) -> Record {
-    Record {
-        key: letter.key.clone(),
-        headers: letter.headers.clone(),
-        payload: letter.payload.clone(),
-        is_null: letter.is_null,
-    }
-}
-
 /// A stream knows message ids whatever their subject: a letter that goes back to a topic of its own
 /// stream is no repetition of itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,7 +38,7 @@ async fn d6_a_letter_goes_back_within_its_own_stream() {
         .expect("stored");
     for life in 1..4 {
         within(PATIENCE, "a letter", count.reached(life)).await;
-        let letter = again(&letters.lock()[life - 1]);
+        let letter = Record::from(&letters.lock()[life - 1]);
         let receipt = bus.publish(&topic, letter).await.expect("stored");
         assert!(!receipt.duplicate, "life {life}: {receipt:?}");
     }

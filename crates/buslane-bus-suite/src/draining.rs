@@ -1,0 +1,203 @@
+//! A bus that is being shut down while it has work: what it still does, and what it leaves.
+
+use super::{
+    BusHarness, Note, Seen, envelope, fails, notes_events, notes_then_waits, publish,
+    publish_numbers,
+};
+use buslane_core::Event;
+use buslane_testkit::signal::Gate;
+use std::{sync::Arc, time::Duration};
+
+/// What runs and what is queued is done before the deadline, and nothing comes again.
+pub async fn b9_shutdown_drains_what_is_queued(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) =
+        (harness.bus_of(harness.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
+    bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
+    let envelopes: Vec<_> = (0..200).map(|n| envelope(&format!("a{}", n % 20), n)).collect();
+    publish(&bus, &topic, &envelopes).await;
+    buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 200).await;
+    let closing = harness.begin_to_end(&bus).await;
+    // Time for the ends of the sources to be noticed: whether they are or not, what is queued is
+    // done.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    gate.open();
+    let report = closing.await.expect("no panic");
+    assert_eq!((report.finished, report.abandoned, report.stragglers), (200, 0, 0), "{report:?}");
+    assert_eq!(super::seen::sorted(&seen.all()), (0..200).collect());
+    assert_eq!(harness.unsettled("g", &topic).await, 0);
+}
+
+/// A message that waits for its retry is left at once: shutting down does not wait for a backoff.
+pub async fn b9_shutdown_does_not_wait_for_a_backoff(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
+    (config.retry.initial, config.retry.max) =
+        (Duration::from_secs(3600), Duration::from_secs(3600));
+    let (bus, seen) = (harness.bus_of(config).await, Seen::new());
+    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.body == "0"))
+        .await
+        .expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..3).await;
+    buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().parked == 3).await;
+    let report = harness.end(&bus).await;
+    assert_eq!((report.finished, report.abandoned), (0, 3), "{report:?}");
+    let (bus, again) = (harness.bus("g").await, Seen::new());
+    bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
+    assert_eq!(again.reached(3).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2]);
+    harness.end_clean(&bus).await;
+}
+
+/// A handler that is running when the shutdown begins is executed once, not twice.
+pub async fn b9_a_running_handler_is_awaited_and_not_repeated(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+    bus.subscribe_envelopes(&topic, notes_then_waits(&seen, &gate)).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    seen.reached(1).await;
+    let closing = harness.begin_to_end(&bus).await;
+    assert!(!closing.is_finished());
+    gate.open();
+    let report = closing.await.expect("no panic");
+    assert_eq!((report.finished, report.abandoned), (1, 0), "{report:?}");
+    let bus = harness.bus("g").await;
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 1..2).await;
+    assert_eq!(seen.reached(2).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1]);
+    harness.end_clean(&bus).await;
+}
+
+/// A message that fails while the bus drains is left for redelivery with everything of its key
+/// behind it: a retry that nobody waits for must not be overtaken.
+pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
+    let handler = move |event: Event| {
+        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
+        async move {
+            let note = Note::from(&event);
+            into.push(note.clone());
+            gate.wait().await;
+            if note.label == "bad" { Err("not while it drains") } else { Ok(()) }
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "bad", 0..5).await;
+    publish_numbers(&bus, &topic, "good", 0..5).await;
+    buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 10).await;
+    seen.reached(2).await;
+    let closing = harness.begin_to_end(&bus).await;
+    // Whether the pool is closing already decides what becomes of the failure, not of the order.
+    gate.open();
+    let report = closing.await.expect("no panic");
+    assert_eq!((report.finished, report.abandoned), (5, 5), "{report:?}");
+    let bad = super::seen::numbers_of(&seen.all(), "bad");
+    assert!(bad.iter().all(|number| *number == 0), "{bad:?}");
+    let (bus, again) = (harness.bus("g").await, Seen::new());
+    bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
+    harness.settled("g", &[&topic]).await;
+    assert_eq!(super::seen::numbers_of(&again.all(), "bad"), [0, 1, 2, 3, 4]);
+    assert_eq!(again.len(), 5);
+    harness.end_clean(&bus).await;
+}
+
+/// While the lanes drain, a handler may still publish what it has to say.
+pub async fn b9_handlers_may_publish_while_the_bus_drains(harness: BusHarness) {
+    let (topic, answers) = (harness.topic("orders"), harness.topic("answers"));
+    let (bus, gate, started) = (harness.bus("g").await, Arc::new(Gate::default()), Seen::new());
+    let (opened, into, publisher, to) =
+        (Arc::clone(&gate), Arc::clone(&started), bus.clone(), answers.clone());
+    let handler = move |_: Event| {
+        let (gate, into, bus, to) =
+            (Arc::clone(&opened), Arc::clone(&into), publisher.clone(), to.clone());
+        async move {
+            into.push(());
+            gate.wait().await;
+            bus.publish(&to, "done").await.map(drop)
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    started.reached(1).await;
+    let closing = harness.begin_to_end(&bus).await;
+    gate.open();
+    let report = closing.await.expect("no panic");
+    assert_eq!((report.finished, report.abandoned), (1, 0), "{report:?}");
+    assert_eq!(harness.audit(&answers, 1).await[0].payload, "done");
+}
+
+/// Publishers that run into the shutdown get an answer each: stored or closed.
+pub async fn b2_closing_while_publishing_answers_everybody(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    let publishers: Vec<_> = (0..4)
+        .map(|publisher| {
+            let (bus, topic) = (bus.clone(), topic.clone());
+            tokio::spawn(async move {
+                for n in 0.. {
+                    let envelope = super::envelope(&format!("p{publisher}"), n);
+                    match bus.publish_envelope(&topic, envelope).await {
+                        Ok(_) => tokio::task::yield_now().await,
+                        Err(error) => {
+                            assert_eq!(error.to_string(), "eventbus is closed");
+                            return n;
+                        }
+                    }
+                }
+                0
+            })
+        })
+        .collect();
+    seen.reached(50).await;
+    harness.end(&bus).await;
+    let mut stored = 0;
+    for publisher in publishers {
+        stored += publisher.await.expect("no panic");
+    }
+    // What was stored and not handled is there for the next bus.
+    let next = harness.bus("g").await;
+    next.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    harness.settled("g", &[&topic]).await;
+    let distinct: std::collections::HashSet<_> =
+        seen.all().into_iter().map(|note| (note.label, note.body)).collect();
+    assert_eq!(distinct.len(), stored);
+    harness.end_clean(&next).await;
+}
+
+/// Subscribing and unsubscribing that run into the shutdown get an answer each, and leave nothing.
+pub async fn b2_closing_while_subscribing_answers_everybody(harness: BusHarness) {
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let topics: Vec<_> = (0..4).map(|n| harness.topic(&format!("t{n}"))).collect();
+    let rounds = Seen::new();
+    let subscribing: Vec<_> = topics
+        .iter()
+        .map(|topic| {
+            let (bus, topic, seen, rounds) =
+                (bus.clone(), topic.clone(), Arc::clone(&seen), Arc::clone(&rounds));
+            tokio::spawn(async move {
+                loop {
+                    let answer = match bus.subscribe_envelopes(&topic, notes_events(&seen)).await {
+                        Ok(subscription) => subscription.unsubscribe().await,
+                        Err(error) => Err(error),
+                    };
+                    match answer {
+                        Ok(()) => rounds.push(()),
+                        Err(error) => return error.to_string(),
+                    }
+                }
+            })
+        })
+        .collect();
+    rounds.reached(20).await;
+    harness.end_clean(&bus).await;
+    for subscribe in subscribing {
+        assert_eq!(
+            harness.within("an answer", subscribe).await.expect("no panic"),
+            "eventbus is closed"
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! What a scenario stands on: the fixture and the pool, with shorthands. It makes buses and looks
+//! at what they did.
+
+use super::{
+    faulty_broker::FaultyBroker,
+    fixture::{BusFixture, Capabilities, Fault, PoolKind},
+    log_capture::LogCapture,
+    metrics_page::MetricsPage,
+};
+use buslane::{
+    BusError, Config, EventBus, ShutdownReport, Topic,
+    config::{ActorPoolConfig, KeyedPoolConfig},
+};
+use buslane_core::{Broker, Message, SubscribeOptions};
+use buslane_testkit::{
+    broker_suite::{Feed, MemberSpec, settle},
+    deadline::{DRAIN, LIMIT, turn, until, within},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::JoinHandle;
+
+/// What a scenario stands on.
+pub struct BusHarness {
+    /// The broker under test.
+    pub fixture: Arc<dyn BusFixture>,
+    /// What it can do.
+    pub can: Capabilities,
+    /// The pool under test.
+    pub pool: PoolKind,
+    /// What the scenario has logged.
+    pub logs: LogCapture,
+    /// What its buses have recorded.
+    pub(super) page: MetricsPage,
+}
+
+/// Changes the settings of both pools, for whichever backend.
+pub fn each_pool(config: &mut Config, change: impl Fn(&mut KeyedPoolConfig, &mut ActorPoolConfig)) {
+    change(&mut config.memory.keyed_pool, &mut config.memory.actor_pool);
+    change(&mut config.kafka.keyed_pool, &mut config.kafka.actor_pool);
+    change(&mut config.nats.keyed_pool, &mut config.nats.actor_pool);
+}
+
+impl BusHarness {
+    pub(super) fn new(
+        fixture: Arc<dyn BusFixture>,
+        can: Capabilities,
+        pool: PoolKind,
+        logs: LogCapture,
+        page: MetricsPage,
+    ) -> Self {
+        Self { fixture, can, pool, logs, page }
+    }
+
+    /// A topic of this scenario.
+    ///
+    /// # Panics
+    /// When the fixture gives no valid name.
+    #[must_use]
+    pub fn topic(&self, what: &str) -> Topic {
+        Topic::new(&self.fixture.name(what)).expect("a fixture names its topics well")
+    }
+
+    /// The configuration of a bus of `group`: a small pool, three attempts, short waits, dead
+    /// letters nowhere.
+    #[must_use]
+    pub fn config(&self, group: &str) -> Config {
+        let mut config = self.fixture.config();
+        config.group = self.fixture.name(group);
+        config.publish_timeout = LIMIT;
+        config.retry.attempts = 3;
+        config.retry.initial = Duration::from_millis(5);
+        config.retry.max = Duration::from_millis(40);
+        config.retry.jitter = false;
+        let is_actor = self.pool == PoolKind::Actor;
+        each_pool(&mut config, |keyed, actor| {
+            actor.enabled = is_actor;
+            actor.max_restarts = 1_000;
+            keyed.worker_count = 16;
+            actor.pool_size = 16;
+            keyed.wait_timeout = Duration::from_millis(20);
+            actor.wait_timeout = keyed.wait_timeout;
+        });
+        config
+    }
+
+    /// As [`BusHarness::config`], with room for `messages` and so many workers.
+    #[must_use]
+    pub fn sized(&self, group: &str, workers: usize, messages_per_worker: usize) -> Config {
+        let mut config = self.config(group);
+        each_pool(&mut config, |keyed, actor| {
+            (keyed.worker_count, keyed.queue_size) = (workers, messages_per_worker);
+            (actor.pool_size, actor.inbox_size) = (workers, messages_per_worker);
+        });
+        config
+    }
+
+    /// The connection of a bus with this configuration.
+    pub async fn broker(&self, config: &Config) -> Arc<dyn Broker> {
+        let spec = MemberSpec {
+            group: config.group.clone(),
+            drain_deadline: DRAIN,
+            publish_timeout: config.publish_timeout,
+        };
+        self.fixture.broker(spec).await
+    }
+
+    /// A bus of `group`.
+    pub async fn bus(&self, group: &str) -> EventBus {
+        self.bus_of(self.config(group)).await
+    }
+
+    /// A bus with this configuration.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn bus_of(&self, config: Config) -> EventBus {
+        let broker = self.broker(&config).await;
+        let bus = EventBus::with_broker(config, broker).await.expect("a bus starts");
+        assert_eq!(bus.status().pool, self.pool.name());
+        bus
+    }
+
+    /// A bus with this configuration, and the page of its metrics.
+    pub(super) async fn bus_with_page(&self, config: Config) -> (EventBus, &MetricsPage) {
+        (self.bus_of(config).await, &self.page)
+    }
+
+    /// A bus with this configuration, on a [`FaultyBroker`].
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn faulty_bus(&self, config: Config) -> (EventBus, Arc<FaultyBroker>) {
+        let faulty = Arc::new(FaultyBroker::new(self.broker(&config).await));
+        let bus = EventBus::with_broker(config, Arc::clone(&faulty) as Arc<dyn Broker>).await;
+        (bus.expect("a bus starts"), faulty)
+    }
+
+    /// Shuts a bus down, in order.
+    ///
+    /// # Panics
+    /// When the broker did not close well, or a handler did not come back.
+    pub async fn end(&self, bus: &EventBus) -> ShutdownReport {
+        let report = self
+            .within("the shutdown", bus.shutdown(self.can.patience))
+            .await
+            .expect("a shutdown reports");
+        assert_eq!((report.stragglers, report.broker_error.as_deref()), (0, None), "{report:?}");
+        report
+    }
+
+    /// Begins to shut a bus down, and waits until it says that it is closed.
+    ///
+    /// # Panics
+    /// When the shutdown does not report.
+    pub async fn begin_to_end(&self, bus: &EventBus) -> JoinHandle<ShutdownReport> {
+        let (closing, patience) = (bus.clone(), self.can.patience);
+        let closing =
+            tokio::spawn(
+                async move { closing.shutdown(patience).await.expect("a shutdown reports") },
+            );
+        until("the bus is closed", || bus.status().closed).await;
+        closing
+    }
+
+    /// As [`BusHarness::end`], and nothing may be left undone.
+    ///
+    /// # Panics
+    /// When something was abandoned; else as [`BusHarness::end`].
+    pub async fn end_clean(&self, bus: &EventBus) {
+        let report = self.end(bus).await;
+        assert_eq!(report.abandoned, 0, "{report:?}");
+    }
+
+    /// Waits for `future`, no longer than a step may take.
+    ///
+    /// # Panics
+    /// When it takes longer.
+    pub async fn within<Fut: Future>(&self, what: &str, future: Fut) -> Fut::Output {
+        within(self.can.patience, what, future).await
+    }
+
+    /// Waits until the group has settled every message of the topics.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn settled(&self, group: &str, topics: &[&Topic]) {
+        let start = Instant::now();
+        let group = self.fixture.name(group);
+        for topic in topics {
+            loop {
+                let left = self.fixture.unsettled(&group, topic).await;
+                if left == 0 {
+                    break;
+                }
+                assert!(
+                    start.elapsed() < self.can.patience,
+                    "{left} messages of {topic} are not settled"
+                );
+                turn().await;
+            }
+        }
+    }
+
+    /// Messages of a topic that the group has not settled.
+    pub async fn unsettled(&self, group: &str, topic: &Topic) -> u64 {
+        self.fixture.unsettled(&self.fixture.name(group), topic).await
+    }
+
+    /// Makes a fault happen.
+    ///
+    /// # Panics
+    /// Where the backend cannot: then the scenario belongs into its list of unmet ones.
+    pub async fn fault(&self, fault: Fault) {
+        let what = format!("{fault:?}");
+        assert!(self.fixture.fault(fault).await, "the fixture cannot: {what}");
+    }
+
+    /// Makes a fault happen where the backend knows it.
+    pub async fn fault_where_possible(&self, fault: Fault) {
+        self.fixture.fault(fault).await;
+    }
+
+    /// Reads the first `count` messages of a topic past the bus, as an auditor of its own.
+    pub async fn audit(&self, topic: &Topic, count: usize) -> Vec<Message> {
+        let mut feed = self.auditor(topic).await;
+        let deliveries = feed.take(count).await;
+        let messages = deliveries.iter().map(|delivery| delivery.message.clone()).collect();
+        settle(deliveries);
+        feed.close().await;
+        messages
+    }
+
+    /// A reader of a topic past the bus, in the group `audit`.
+    ///
+    /// # Panics
+    /// When it cannot subscribe.
+    pub async fn auditor(&self, topic: &Topic) -> Feed {
+        let broker = self.broker(&self.config("audit")).await;
+        broker
+            .subscribe(&[(topic.clone(), SubscribeOptions::default())])
+            .await
+            .expect("an auditor subscribes");
+        Feed::new(broker, self.can.patience)
+    }
+}
+
+/// Waits until a bus has nothing to do, and its figures say so.
+pub(super) async fn idle(bus: &EventBus) {
+    until("nothing is open", || bus.pool_stats().open == 0).await;
+}
+
+/// The text of an error that was expected.
+pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, BusError>) -> String {
+    result.expect_err("this is refused").to_string()
+}

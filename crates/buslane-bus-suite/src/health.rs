@@ -1,0 +1,309 @@
+//! Each fault that a bus can have by itself is named, by its name and no other, and is over when it
+//! is mended. SPEC: O3, O4
+
+use super::{
+    BusHarness, Note, Seen, envelope, fails, harness::idle, notes_events, notes_then_waits, now,
+    publish, publish_numbers, waits_then_notes,
+};
+use buslane::{Condition, Config, EventBus, Fault, FaultReport, Health};
+use buslane_core::{Message, Record};
+use buslane_testkit::{
+    deadline::{LIMIT, until},
+    own_server::OwnServer,
+    signal::{Barrier, Gate},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub(super) const SOON: Duration = Duration::from_millis(50);
+
+/// A bus that is looked at often.
+pub(super) fn watchful(mut config: Config) -> Config {
+    config.health.check_interval = Duration::from_millis(10);
+    config
+}
+
+/// Waits until the bus has this fault, and no other, in its report and in the JSON of it.
+///
+/// # Panics
+/// When it has another one, or none in time.
+pub async fn named(bus: &EventBus, fault: Fault) -> FaultReport {
+    until_health(fault.as_str(), bus, |health| health.has(fault)).await;
+    let health = bus.health();
+    let found: Vec<_> = health.faults().map(|fault| fault.name).collect();
+    assert!(!found.is_empty() && found.iter().all(|found| *found == fault), "{health:#?}");
+    assert_eq!((health.overall, health.live), (fault.condition(), true), "{health:#?}");
+    let json = serde_json::to_value(&health).expect("a report is JSON");
+    let components = json["components"].as_array().expect("a list").iter();
+    let faults: Vec<_> =
+        components.flat_map(|component| component["faults"].as_array().expect("a list")).collect();
+    assert!(faults.iter().all(|found| found["name"] == fault.as_str()), "{json:#}");
+    assert_eq!(json["overall"], fault.condition().as_str());
+    assert!(json["last_check"].as_str().is_some_and(|at| at.ends_with('Z')), "{json:#}");
+    health.faults().next().expect("it is there").clone()
+}
+
+/// Panics without a word.
+fn boom() {
+    std::panic::resume_unwind(Box::new("boom"));
+}
+
+/// Waits until nothing is wrong with the bus, and it is ready.
+///
+/// # Panics
+/// When that takes too long.
+pub async fn well(bus: &EventBus) {
+    until_health("healthy", bus, |health| health.overall == Condition::Healthy && health.ready)
+        .await;
+}
+
+/// What becomes of a bus's server is named while it lasts, and is over when it is mended. How long
+/// the naming took stands in the output. For runtimes of several threads.
+///
+/// # Panics
+/// When the bus is not well before or after, has another fault meanwhile, or is not live but
+/// unready.
+pub async fn named_while_it_lasts(
+    bus: &EventBus,
+    server: &mut OwnServer,
+    fault: Fault,
+    lose: fn(&mut OwnServer),
+    mend: fn(&mut OwnServer),
+) {
+    well(bus).await;
+    tokio::task::block_in_place(|| lose(server));
+    let start = Instant::now();
+    named(bus, fault).await;
+    eprintln!("{fault} was named after {:?}", start.elapsed());
+    assert!(!bus.health().ready && bus.health().live);
+    tokio::task::block_in_place(|| mend(server));
+    well(bus).await;
+}
+
+/// Looks again and again, with a rest between: other processes may have to do something.
+///
+/// # Panics
+/// When it does not come about in time.
+pub async fn until_health(what: &str, bus: &EventBus, is_so: impl Fn(&Health) -> bool) {
+    let wait = async {
+        while !is_so(&bus.health()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(LIMIT, wait).await.is_ok(),
+        "not {what} within {LIMIT:?}: {:#?}",
+        bus.health()
+    );
+}
+
+/// Idle, at work and closed: healthy; ready as soon as the broker has answered, until it is shut
+/// down.
+pub async fn o3_a_bus_that_is_well_is_healthy(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, page) = harness.bus_with_page(watchful(harness.config("g"))).await;
+    well(&bus).await;
+    let seen = Seen::new();
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..100).await;
+    seen.reached(100).await;
+    idle(&bus).await;
+    let health = bus.health();
+    assert!(health.live && health.started && health.overall == Condition::Healthy, "{health:#?}");
+    assert_eq!(
+        (health.metrics.processed, health.metrics.open, health.faults().count()),
+        (100, 0, 0)
+    );
+    assert_eq!(page.value("health"), 0.0);
+    assert!(harness.logs.saying("health fault").is_empty());
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
+    let health = bus.health();
+    assert!(health.live && !health.ready && health.overall == Condition::Healthy, "{health:#?}");
+}
+
+/// One attempt that does not come back: it is named with its place, also where it blocks its
+/// thread.
+pub async fn o3_a_stuck_handler_is_named(harness: BusHarness) {
+    let (waits, blocks) = (harness.topic("waits"), harness.topic("blocks"));
+    let mut config = watchful(harness.config("g"));
+    config.health.handler_limit = SOON;
+    let (bus, page) = harness.bus_with_page(config).await;
+    let (seen, gate) = (Seen::<Note>::new(), Arc::new(Gate::default()));
+    bus.subscribe_envelopes(&waits, notes_then_waits(&seen, &gate)).await.expect("subscribes");
+    publish_numbers(&bus, &waits, "a", 0..1).await;
+    let found = named(&bus, Fault::StuckHandler).await;
+    let place = seen.all()[0].clone();
+    assert!(
+        found.subject.starts_with(waits.as_str()) && found.subject.contains(" offset "),
+        "{found:?} {place:?}"
+    );
+    until("all say so", || page.value("health_fault{fault=\"stuck_handler\"}") == 1.0).await;
+    assert_eq!(page.value("health"), 2.0);
+    gate.open();
+    well(&bus).await;
+
+    let barrier = Arc::new(Barrier::default());
+    let inner = Arc::clone(&barrier);
+    bus.subscribe(&blocks, now(move |_: Message| assert!(inner.block())))
+        .await
+        .expect("subscribes");
+    bus.publish(&blocks, Record::new("x")).await.expect("published");
+    // Without a timer: the thread may be the one that serves them.
+    until("it is named", || bus.health().has(Fault::StuckHandler)).await;
+    let health = bus.health();
+    let found = health.faults().next().expect("it is there");
+    assert!(found.subject.starts_with(blocks.as_str()), "{found:?}");
+    barrier.open();
+    well(&bus).await;
+    let line = harness.logs.saying("health fault").remove(0);
+    assert_eq!(line.field("fault"), "stuck_handler");
+    harness.settled("g", &[&waits, &blocks]).await;
+    harness.end_clean(&bus).await;
+}
+
+/// Sources that find no room: named with their place and what is full.
+pub async fn o3_a_full_pool_is_named(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = watchful(harness.sized("g", 2, 10));
+    config.health.pool_limit = SOON;
+    let (bus, seen, gate) = (harness.bus_of(config).await, Seen::new(), Arc::new(Gate::default()));
+    bus.subscribe_envelopes(&topic, waits_then_notes(&seen, &gate)).await.expect("subscribes");
+    let envelopes: Vec<_> = (0..300).map(|n| envelope(&format!("a{}", n % 30), n / 30)).collect();
+    publish(&bus, &topic, &envelopes).await;
+    let found = named(&bus, Fault::PoolFull).await;
+    assert!(
+        found.subject.starts_with(topic.as_str()) && found.detail.contains("pool is full"),
+        "{found:?}"
+    );
+    gate.open();
+    well(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
+}
+
+/// Actors that fail again and again; the keyed pool restarts nobody.
+pub async fn o3_a_restart_storm_is_named(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let mut config = watchful(harness.config("g"));
+    config.health.restarts = 5;
+    let (bus, seen) = (harness.bus_of(config).await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = now(move |message: Message| {
+        into.push(Note::from(&message));
+        boom();
+    });
+    bus.subscribe(&topic, handler).await.expect("subscribes");
+    for n in 0..4 {
+        bus.publish(&topic, Record::new(n.to_string()).with_key("k")).await.expect("published");
+    }
+    harness.settled("g", &[&topic]).await;
+    assert_eq!(bus.health().overall, Condition::Healthy, "four are not five");
+    bus.publish(&topic, Record::new("4").with_key("k")).await.expect("published");
+    harness.settled("g", &[&topic]).await;
+    match bus.status().pool {
+        "actor" => {
+            let found = named(&bus, Fault::RestartStorm).await;
+            assert_eq!(found.detail, "5 restarts within a minute");
+        }
+        _ => {
+            until("five panics", || bus.pool_stats().panics == 5).await;
+            assert_eq!(bus.health().overall, Condition::Healthy);
+        }
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// An actor that cools down is one as well.
+pub async fn o3_an_actor_that_cools_down_is_named(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let mut config = watchful(harness.config("g"));
+    super::each_pool(&mut config, |_, actor| actor.max_restarts = 0);
+    let bus = harness.bus_of(config).await;
+    let handler = now(|_: Message| boom());
+    bus.subscribe(&topic, handler).await.expect("subscribes");
+    bus.publish(&topic, Record::new("0")).await.expect("published");
+    harness.settled("g", &[&topic]).await;
+    if bus.status().pool == "actor" {
+        let found = named(&bus, Fault::RestartStorm).await;
+        assert_eq!(found.detail, "1 of 16 actors cool down");
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// Told by its own name beside the key that it blocks, with the broker's reason; over as soon as it
+/// is written.
+pub async fn o3_dead_letters_that_cannot_be_written_are_named(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, faulty) = harness.faulty_bus(watchful(harness.config("g"))).await;
+    let handler = fails(&Seen::new(), |_| true);
+    bus.subscription(&topic).dead_letter(&dead).envelopes(handler).await.expect("subscribes");
+    faulty.refuse(&dead, true);
+    publish_numbers(&bus, &topic, "bad", 0..1).await;
+    until("it is named", || bus.health().has(Fault::DeadLetterUnwritable)).await;
+    let health = bus.health();
+    let found: Vec<_> = health.faults().map(|fault| fault.name).collect();
+    assert_eq!(found, [Fault::DeadLetterUnwritable, Fault::BlockedKey]);
+    let detail = &health.faults().next().expect("there are two").detail;
+    assert!(detail.contains(dead.as_str()) && detail.contains("read only"), "{detail}");
+    faulty.refuse(&dead, false);
+    well(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
+}
+
+/// Off by default; named when the process has more.
+pub async fn o3_the_memory_ceiling_is_named(harness: BusHarness) {
+    for (ceiling, is_named) in [(0, false), (u64::MAX, false), (1, true)] {
+        let mut config = watchful(harness.config("g"));
+        config.health.memory = ceiling;
+        let bus = harness.bus_of(config).await;
+        if is_named {
+            let found = named(&bus, Fault::MemoryCeiling).await;
+            assert!(found.detail.ends_with("1 are the ceiling"), "{found:?}");
+        } else {
+            well(&bus).await;
+        }
+        harness.end_clean(&bus).await;
+    }
+}
+
+/// A partition whose messages the broker keeps although there is room; and well again when they
+/// come.
+pub async fn o3_a_dead_partition_is_named(harness: BusHarness) {
+    let (topic, other) = (harness.topic("orders"), harness.topic("other"));
+    let mut config = watchful(harness.config("g"));
+    config.health.partition_limit = SOON;
+    let (bus, faulty) = harness.faulty_bus(config).await;
+    let seen = Seen::new();
+    faulty.mute(&topic, true);
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    bus.subscribe_envelopes(&other, notes_events(&seen)).await.expect("subscribes");
+    publish_numbers(&bus, &other, "b", 0..10).await;
+    publish_numbers(&bus, &topic, "a", 0..5).await;
+    let found = named(&bus, Fault::DeadPartition).await;
+    assert!(found.subject.starts_with(&format!("{topic}/")), "{found:?}");
+    seen.reached(10).await;
+    faulty.mute(&topic, false);
+    seen.reached(15).await;
+    well(&bus).await;
+    harness.settled("g", &[&topic, &other]).await;
+    harness.end_clean(&bus).await;
+}
+
+/// A broker that is away is named, and nobody is killed for it.
+pub async fn o3_a_broker_that_is_away_is_named(harness: BusHarness) {
+    let mut config = watchful(harness.config("g"));
+    config.health.broker_limit = SOON;
+    let bus = harness.bus_of(config).await;
+    well(&bus).await;
+    harness.fault(super::Fault::Disconnect).await;
+    let found = named(&bus, Fault::BrokerGone).await;
+    assert_eq!(found.detail, "cut by a test");
+    assert!(!bus.health().ready && bus.health().started);
+    harness.fault(super::Fault::Reconnect).await;
+    well(&bus).await;
+    harness.end_clean(&bus).await;
+}

@@ -1,0 +1,194 @@
+//! In order per key, beside each other otherwise.
+
+use super::{
+    BusHarness, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
+    publish, publish_numbers, seen::numbers_of,
+};
+use buslane_core::{Envelope, Event, Message};
+use buslane_testkit::signal::Gate;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
+
+/// One aggregate a hundred times, and ten aggregates ten times.
+pub async fn r3_versions_of_an_aggregate_are_handled_in_order(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "hot", 0..100).await;
+    let mixed: Vec<_> = (0..100).map(|n| envelope(&format!("a{}", n % 10), n / 10)).collect();
+    publish(&bus, &topic, &mixed).await;
+    let notes = seen.reached(200).await;
+    assert_eq!(numbers_of(&notes, "hot"), (0..100).collect::<Vec<_>>());
+    for key in 0..10 {
+        assert_eq!(numbers_of(&notes, &format!("a{key}")), (0..10).collect::<Vec<_>>());
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// Handlers that take their time in a random order of keys.
+pub async fn r3_order_holds_while_handlers_wait(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = move |event: Event| {
+        let into = Arc::clone(&into);
+        async move {
+            let note = Note::from(&event);
+            for _ in 0..(note.offset * 7 + note.number() as u64 * 13) % 5 {
+                tokio::task::yield_now().await;
+            }
+            into.push(note);
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    let envelopes: Vec<_> = (0..1_000).map(|n| envelope(&format!("a{}", n % 50), n / 50)).collect();
+    for part in envelopes.chunks(37) {
+        publish(&bus, &topic, part).await;
+    }
+    let notes = seen.reached(1_000).await;
+    for key in 0..50 {
+        assert_eq!(numbers_of(&notes, &format!("a{key}")), (0..20).collect::<Vec<_>>());
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// 1 2 3 4 5 with a failure of 1 stays 1 2 3 4 5; and so with a failure of 3.
+pub async fn d3_order_is_kept_across_a_failed_attempt(harness: BusHarness) {
+    for failing in ["1", "3"] {
+        let topic = harness.topic(&format!("orders-{failing}"));
+        let (bus, seen) = (harness.bus("g").await, Seen::new());
+        let handler = fails(&seen, move |note| note.body == failing && note.attempt == 1);
+        bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+        publish_numbers(&bus, &topic, "a", 1..6).await;
+        let notes = seen.reached(6).await;
+        let mut expected = vec!["1", "2", "3", "4", "5"];
+        expected.insert(failing.parse().expect("a number"), failing);
+        assert_eq!(super::seen::bodies(&notes), expected);
+        harness.end_clean(&bus).await;
+        assert_eq!(seen.len(), 6);
+    }
+}
+
+/// The second key is done while the first still waits, also in one partition.
+pub async fn r3_a_slow_key_does_not_delay_the_others(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
+    let handler = move |event: Event| {
+        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
+        async move {
+            if event.aggregate_id == "slow" {
+                gate.wait().await;
+            }
+            into.push(Note::from(&event));
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "slow", 0..10).await;
+    let others: Vec<_> = (0..200).map(|n| envelope(&format!("a{}", n % 40), n / 40)).collect();
+    publish(&bus, &topic, &others).await;
+    let notes = seen.reached(200).await;
+    assert!(notes.iter().all(|note| note.label != "slow"));
+    gate.open();
+    let notes = seen.reached(210).await;
+    assert_eq!(numbers_of(&notes, "slow"), (0..10).collect::<Vec<_>>());
+    harness.end_clean(&bus).await;
+}
+
+/// As many keys of one topic run at the same time as there are workers.
+pub async fn r3_keys_of_a_topic_run_beside_each_other(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let bus = harness.bus_of(harness.sized("g", 100, 10)).await;
+    let (started, gate) = (Seen::new(), Arc::new(Gate::default()));
+    bus.subscribe_envelopes(&topic, notes_then_waits(&started, &gate)).await.expect("subscribes");
+    let envelopes: Vec<Envelope> = (0..100).map(|n| envelope(&format!("a{n}"), n)).collect();
+    publish(&bus, &topic, &envelopes).await;
+    started.reached(100).await;
+    gate.open();
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
+}
+
+/// Envelopes in order, regular messages complete.
+pub async fn r3_envelopes_and_regular_messages_go_together(harness: BusHarness) {
+    let bus = harness.bus("g").await;
+    let (events, plain) = (Seen::new(), Seen::new());
+    let topics: Vec<_> = (0..4).map(|n| harness.topic(&format!("t{n}"))).collect();
+    for (n, topic) in topics.iter().enumerate() {
+        if n < 2 {
+            bus.subscribe_envelopes(topic, notes_events(&events)).await.expect("subscribes");
+        } else {
+            bus.subscribe(topic, notes_messages(&plain)).await.expect("subscribes");
+        }
+    }
+    for n in 0..100 {
+        for (at, topic) in topics.iter().enumerate() {
+            if at < 2 {
+                publish(&bus, topic, &[envelope(&format!("{topic}-a"), n)]).await;
+            } else {
+                bus.publish(topic, n.to_string()).await.expect("published");
+            }
+        }
+    }
+    let events = events.reached(200).await;
+    for topic in &topics[..2] {
+        assert_eq!(numbers_of(&events, &format!("{topic}-a")), (0..100).collect::<Vec<_>>());
+    }
+    let plain = plain.reached(200).await;
+    for topic in &topics[2..] {
+        let mut numbers: Vec<_> =
+            plain.iter().filter(|note| note.topic == **topic).map(Note::number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// A hundred keys through one worker: each in order, none beside another.
+pub async fn r3_order_holds_with_a_single_worker(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus_of(harness.sized("g", 1, 16)).await, Seen::new());
+    let (busy, together) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (into, twice) = (Arc::clone(&seen), Arc::clone(&together));
+    let handler = now(move |event: Event| {
+        twice.fetch_add(usize::from(busy.swap(true, SeqCst)), SeqCst);
+        into.push(Note::from(&event));
+        busy.store(false, SeqCst);
+    });
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    let envelopes: Vec<_> = (0..500).map(|n| envelope(&format!("a{}", n % 100), n / 100)).collect();
+    publish(&bus, &topic, &envelopes).await;
+    let notes = seen.reached(500).await;
+    assert_eq!(together.load(SeqCst), 0);
+    for key in 0..100 {
+        assert_eq!(numbers_of(&notes, &format!("a{key}")), (0..5).collect::<Vec<_>>());
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// Regular messages with a record key keep their order too.
+pub async fn r3_regular_messages_of_a_key_keep_their_order(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = move |message: Message| {
+        let into = Arc::clone(&into);
+        async move {
+            tokio::task::yield_now().await;
+            into.push(Note::from(&message));
+        }
+    };
+    bus.subscribe(&topic, handler).await.expect("subscribes");
+    for n in 0..100 {
+        let record = buslane_core::Record::new(n.to_string()).with_key(format!("k{}", n % 3));
+        bus.publish(&topic, record).await.expect("published");
+    }
+    let notes = seen.reached(100).await;
+    for key in 0..3 {
+        let expected: Vec<_> = (0..100).filter(|n| n % 3 == key).collect();
+        assert_eq!(numbers_of(&notes, &format!("k{key}")), expected);
+    }
+    harness.end_clean(&bus).await;
+}

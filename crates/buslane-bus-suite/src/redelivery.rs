@@ -1,0 +1,205 @@
+//! Shutdown, crash, and what comes again after them.
+
+use super::{
+    BusHarness, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
+    publish, publish_numbers,
+};
+use buslane_core::{Event, Message, Record};
+use buslane_testkit::{leak, signal::Gate};
+use std::{sync::Arc, time::Duration};
+
+/// Past the deadline what runs is cancelled; it and the rest come again at the next bus, and
+/// nothing else does.
+pub async fn d1_what_a_shutdown_leaves_comes_again(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) =
+        (harness.bus_of(harness.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
+    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
+    let handler = move |event: Event| {
+        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
+        async move {
+            if Note::from(&event).number() >= 20 {
+                gate.wait().await;
+            }
+            into.push(Note::from(&event));
+        }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    let first: Vec<_> = (0..20).map(|n| envelope(&format!("a{n}"), n)).collect();
+    publish(&bus, &topic, &first).await;
+    seen.reached(20).await;
+    let rest: Vec<_> = (20..60).map(|n| envelope(&format!("a{}", n % 20), n)).collect();
+    publish(&bus, &topic, &rest).await;
+    buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 60).await;
+    let report = harness
+        .within("the shutdown", bus.shutdown(Duration::from_millis(50)))
+        .await
+        .expect("it reports");
+    assert_eq!((report.finished, report.abandoned, report.stragglers), (0, 40, 0), "{report:?}");
+    assert_eq!(seen.len(), 20);
+    assert!(report.elapsed >= Duration::from_millis(50), "{report:?}");
+
+    let (bus, again) = (harness.bus("g").await, Seen::new());
+    bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
+    harness.settled("g", &[&topic]).await;
+    let notes = again.all();
+    assert_eq!(notes.len(), 40, "{notes:?}");
+    assert_eq!(super::seen::sorted(&notes), (20..60).collect());
+    for key in 0..20 {
+        assert_eq!(super::seen::numbers_of(&notes, &format!("a{key}")), [20 + key, 40 + key]);
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// Dropping a bus is a crash: handlers are cancelled, what was open comes again in order, what was
+/// done does not.
+pub async fn d1_a_crash_loses_nothing(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, gate) =
+        (harness.bus_of(harness.sized("g", 4, 100)).await, Seen::new(), Arc::new(Gate::default()));
+    let (into, opened) = (Arc::clone(&seen), Arc::clone(&gate));
+    let handler = move |event: Event| {
+        let (into, gate) = (Arc::clone(&into), Arc::clone(&opened));
+        async move {
+            if Note::from(&event).number() >= 10 {
+                gate.wait().await;
+            }
+            into.push(Note::from(&event));
+        }
+    };
+    let subscription = bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..10).await;
+    publish_numbers(&bus, &topic, "b", 0..10).await;
+    harness.settled("g", &[&topic]).await;
+    super::harness::idle(&bus).await;
+    publish_numbers(&bus, &topic, "a", 10..20).await;
+    publish_numbers(&bus, &topic, "b", 10..20).await;
+    buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 40).await;
+    drop((subscription, bus));
+    leak::no_more_tasks_than(0).await;
+    gate.open();
+    assert_eq!(seen.len(), 20, "the cancelled handlers do not go on");
+
+    let (bus, again) = (harness.bus("g").await, Seen::new());
+    bus.subscribe_envelopes(&topic, notes_events(&again)).await.expect("subscribes");
+    harness.settled("g", &[&topic]).await;
+    let notes = again.all();
+    for key in ["a", "b"] {
+        assert_eq!(super::seen::numbers_of(&notes, key), (10..20).collect::<Vec<_>>());
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// Settled before its handler: at most once, also in a crash.
+pub async fn d1_settle_first_is_at_most_once(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+    let subscription = bus
+        .subscription(&topic)
+        .settle_first()
+        .messages(notes_then_waits(&seen, &gate))
+        .await
+        .expect("subscribes");
+    bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");
+    seen.reached(1).await;
+    assert_eq!(harness.unsettled("g", &topic).await, 0, "settled before the handler has ended");
+    drop((subscription, bus));
+    leak::no_more_tasks_than(0).await;
+    let bus = harness.bus("g").await;
+    bus.subscription(&topic)
+        .settle_first()
+        .messages(notes_messages(&seen))
+        .await
+        .expect("subscribes");
+    bus.publish(&topic, Record::new("1").with_key("k")).await.expect("published");
+    assert_eq!(seen.reached(2).await.iter().map(Note::number).collect::<Vec<_>>(), [0, 1]);
+    harness.end_clean(&bus).await;
+}
+
+/// Five, restart, and only the next five.
+pub async fn d1_a_restart_continues_and_does_not_replay(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let seen = Seen::new();
+    for round in 0..3 {
+        let bus = harness.bus("g").await;
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+        publish_numbers(&bus, &topic, "a", 5 * round..5 * round + 5).await;
+        seen.reached(5 * round + 5).await;
+        harness.end_clean(&bus).await;
+    }
+    assert_eq!(
+        seen.all().iter().map(Note::number).collect::<Vec<_>>(),
+        (0..15).collect::<Vec<_>>()
+    );
+}
+
+/// A failing envelope, then successes of other keys, then a restart: the failed one comes again.
+pub async fn d2_a_failing_message_comes_again_after_a_restart(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    bus.subscription(&topic)
+        .block_failed()
+        .envelopes(fails(&seen, |note| note.label == "bad"))
+        .await
+        .expect("subscribes");
+    publish_numbers(&bus, &topic, "bad", 100..101).await;
+    let good: Vec<_> = (0..50).map(|n| envelope(&format!("a{n}"), n)).collect();
+    publish(&bus, &topic, &good).await;
+    seen.until("all good ones", |notes| {
+        (0..50).all(|n| notes.iter().any(|note| note.body == n.to_string()))
+    })
+    .await;
+    harness.end(&bus).await;
+    let again = Seen::new();
+    let bus = harness.bus("g").await;
+    let into = Arc::clone(&again);
+    let handler = now(move |event: Event| into.push(Note::from(&event)));
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    harness.settled("g", &[&topic]).await;
+    let notes = again.all();
+    assert!(notes.iter().any(|note| note.number() == 100), "{notes:?}");
+    harness.end_clean(&bus).await;
+}
+
+/// Also where the topic was announced before the subscription asked for it.
+pub async fn d1_settle_first_counts_for_an_announced_topic(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
+    bus.topics().announce([&*topic]).await.expect("announced");
+    let subscription = bus.subscription(&topic).settle_first().concurrency(1);
+    subscription.messages(notes_then_waits(&seen, &gate)).await.expect("subscribes");
+    bus.publish(&topic, Record::new("0").with_key("k")).await.expect("published");
+    seen.reached(1).await;
+    assert_eq!(harness.unsettled("g", &topic).await, 0, "settled before the handler has ended");
+    bus.publish(&topic, Record::new("1").with_key("other")).await.expect("published");
+    gate.open();
+    seen.reached(2).await;
+    harness.end_clean(&bus).await;
+}
+
+/// Regular messages that a shutdown leaves come again too.
+pub async fn d1_regular_messages_that_a_shutdown_leaves_come_again(harness: BusHarness) {
+    let topic = harness.topic("raw");
+    let (bus, started) = (harness.bus("g").await, Seen::new());
+    let into = Arc::clone(&started);
+    let handler = move |_: Message| {
+        into.push(());
+        std::future::pending::<()>()
+    };
+    bus.subscribe(&topic, handler).await.expect("subscribes");
+    for n in 0..5 {
+        bus.publish(&topic, Record::new(n.to_string()).with_key("k")).await.expect("published");
+    }
+    buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 5).await;
+    started.reached(1).await;
+    let report = harness
+        .within("the shutdown", bus.shutdown(Duration::from_millis(20)))
+        .await
+        .expect("it reports");
+    assert_eq!((report.finished, report.abandoned), (0, 5), "{report:?}");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    bus.subscribe(&topic, notes_messages(&seen)).await.expect("subscribes");
+    harness.settled("g", &[&topic]).await;
+    assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    harness.end_clean(&bus).await;
+}

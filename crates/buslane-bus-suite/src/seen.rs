@@ -1,0 +1,261 @@
+//! What handlers have seen, and how a scenario waits for it. And the messages that they are fed
+//! with.
+
+use buslane::{BusEvent, EventBus};
+use buslane_core::{Envelope, Event, Handler, Kind, Message, Topic};
+use buslane_testkit::{
+    deadline::{LIMIT, within},
+    signal::Gate,
+};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    future::{Ready, ready},
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+
+/// A list that handlers write and a scenario waits for.
+pub struct Seen<T> {
+    list: Mutex<Vec<T>>,
+    count: watch::Sender<usize>,
+}
+
+impl<T: Clone + fmt::Debug> Seen<T> {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { list: Mutex::default(), count: watch::Sender::new(0) })
+    }
+
+    /// Notes something.
+    pub fn push(&self, item: T) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.push(item);
+        self.count.send_replace(list.len());
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub fn all(&self) -> Vec<T> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until there are `count`; everything that there is then.
+    ///
+    /// # Panics
+    /// When they do not come in time.
+    pub async fn reached(&self, count: usize) -> Vec<T> {
+        self.until(&format!("{count} of them"), |list| list.len() >= count).await
+    }
+
+    /// Waits until the list is as `condition` wants it; everything that there is then.
+    ///
+    /// # Panics
+    /// When it does not come about in time.
+    pub async fn until(&self, what: &str, condition: impl Fn(&[T]) -> bool) -> Vec<T> {
+        let mut changes = self.count.subscribe();
+        let wait = async {
+            loop {
+                changes.borrow_and_update();
+                let list = self.all();
+                if condition(&list) {
+                    return list;
+                }
+                let _ = changes.changed().await;
+            }
+        };
+        match tokio::time::timeout(LIMIT, wait).await {
+            Ok(list) => list,
+            Err(_) => panic!("waited for {what}; {} came: {:?}", self.len(), self.all()),
+        }
+    }
+}
+
+/// What a bus tells of its condition from now on.
+#[must_use]
+pub fn events_of(bus: &EventBus) -> Arc<Seen<BusEvent>> {
+    let events = Seen::new();
+    let into = Arc::clone(&events);
+    bus.on_event(move |event| into.push(event.clone()));
+    events
+}
+
+/// One attempt, as its handler saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Offset or sequence.
+    pub offset: u64,
+    /// The routing key, or `rr-N`.
+    pub label: String,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Which promise it has.
+    pub kind: Kind,
+    /// An envelope's payload, or a message's body.
+    pub body: String,
+}
+
+impl Note {
+    /// The body as a number.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.body.parse().expect("a number in the body")
+    }
+}
+
+impl From<&Message> for Note {
+    fn from(message: &Message) -> Self {
+        Self {
+            topic: message.topic().to_string(),
+            partition: message.partition(),
+            offset: message.offset,
+            label: message.routing_label(),
+            attempt: message.attempt,
+            kind: message.kind,
+            body: String::from_utf8_lossy(&message.payload).into_owned(),
+        }
+    }
+}
+
+impl From<&Event> for Note {
+    fn from(event: &Event) -> Self {
+        let body = String::from_utf8_lossy(event.payload.as_bytes()).into_owned();
+        Self { body, ..Self::from(&event.message) }
+    }
+}
+
+/// A handler that answers at once: what `answer` makes of the message.
+pub fn now<M, R: Send>(
+    answer: impl Fn(M) -> R + Send + Sync + 'static,
+) -> impl Fn(M) -> Ready<R> + Send + Sync {
+    move |message| ready(answer(message))
+}
+
+/// A handler of envelopes that notes each and succeeds.
+pub fn notes_events(seen: &Arc<Seen<Note>>) -> impl Handler<Event> + use<> {
+    let seen = Arc::clone(seen);
+    now(move |event: Event| {
+        seen.push(Note::from(&event));
+    })
+}
+
+/// A handler of regular messages that notes each and succeeds.
+pub fn notes_messages(seen: &Arc<Seen<Note>>) -> impl Handler<Message> + use<> {
+    let seen = Arc::clone(seen);
+    now(move |message: Message| {
+        seen.push(Note::from(&message));
+    })
+}
+
+/// A handler that notes each message, then waits at a gate.
+pub fn notes_then_waits<M>(seen: &Arc<Seen<Note>>, gate: &Arc<Gate>) -> impl Handler<M> + use<M>
+where
+    M: Send + 'static,
+    Note: for<'a> From<&'a M>,
+{
+    let (seen, gate) = (Arc::clone(seen), Arc::clone(gate));
+    move |message: M| {
+        seen.push(Note::from(&message));
+        let gate = Arc::clone(&gate);
+        async move { gate.wait().await }
+    }
+}
+
+/// A handler that waits at a gate, then notes its message.
+pub fn waits_then_notes<M>(seen: &Arc<Seen<Note>>, gate: &Arc<Gate>) -> impl Handler<M> + use<M>
+where
+    M: Send + 'static,
+    Note: for<'a> From<&'a M>,
+{
+    let (seen, gate) = (Arc::clone(seen), Arc::clone(gate));
+    move |message: M| {
+        let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
+        async move {
+            gate.wait().await;
+            seen.push(Note::from(&message));
+        }
+    }
+}
+
+/// A handler of envelopes that notes each attempt, and fails those that `fails` names.
+pub fn fails<F: Fn(&Note) -> bool + Send + Sync + 'static>(
+    seen: &Arc<Seen<Note>>,
+    fails: F,
+) -> impl Handler<Event> + use<F> {
+    let seen = Arc::clone(seen);
+    now(move |event: Event| {
+        let note = Note::from(&event);
+        seen.push(note.clone());
+        if fails(&note) { Err(format!("no to {}", note.body)) } else { Ok(()) }
+    })
+}
+
+/// The `n`-th envelope of an aggregate: its payload is the number.
+///
+/// # Panics
+/// Never for a number.
+#[must_use]
+pub fn envelope(aggregate: &str, n: usize) -> Envelope {
+    Envelope::new(aggregate.to_owned(), "Counted", &n).expect("a number is JSON")
+}
+
+/// Publishes envelopes in one call.
+///
+/// # Panics
+/// When one is not taken.
+pub async fn publish(bus: &EventBus, topic: &Topic, envelopes: &[Envelope]) {
+    let answers = within(LIMIT, "the publish", bus.publish_envelopes(topic, envelopes)).await;
+    for answer in answers.expect("valid envelopes") {
+        answer.expect("the broker takes it");
+    }
+}
+
+/// Publishes the numbers of one aggregate, in order.
+///
+/// # Panics
+/// When one is not taken.
+pub async fn publish_numbers(
+    bus: &EventBus,
+    topic: &Topic,
+    aggregate: &str,
+    numbers: Range<usize>,
+) {
+    let envelopes: Vec<_> = numbers.map(|n| envelope(aggregate, n)).collect();
+    publish(bus, topic, &envelopes).await;
+}
+
+/// The bodies, in order.
+pub(super) fn bodies(notes: &[Note]) -> Vec<&str> {
+    notes.iter().map(|note| note.body.as_str()).collect()
+}
+
+/// The numbers of one key, in order.
+pub(super) fn numbers_of(notes: &[Note], key: &str) -> Vec<usize> {
+    notes.iter().filter(|note| note.label == key).map(Note::number).collect()
+}
+
+/// All numbers, each once.
+pub(super) fn sorted(notes: &[Note]) -> BTreeSet<usize> {
+    notes.iter().map(Note::number).collect()
+}

@@ -1,0 +1,125 @@
+//! A group's claim on one partition: its present owner, its next owner, and the deadline of a
+//! revoked owner.
+
+use crate::{
+    assignment::Assignment,
+    balance::MemberId,
+    intake::MemoryIntake,
+    partition::Partition,
+    signal::{Connection, GroupSignal},
+    topic::TopicState,
+    waiters::DeferredWakes,
+};
+use buslane_core::Source;
+use std::sync::{Arc, Weak};
+use tokio::time::Instant;
+
+/// What all assignments of a group share.
+pub(crate) struct GroupContext {
+    pub(crate) group: u64,
+    pub(crate) group_name: Arc<str>,
+    /// Offsets that a partition may have open.
+    pub(crate) span: usize,
+    pub(crate) signal: Arc<GroupSignal>,
+    pub(crate) connection: Arc<Connection>,
+}
+
+/// The members that own a partition, and that should.
+#[derive(Default)]
+pub(crate) struct Claim {
+    /// The member that is to own the partition.
+    pub(crate) wanted: Option<MemberId>,
+    current: Option<Current>,
+}
+
+struct Current {
+    owner: MemberId,
+    assignment: Arc<Assignment>,
+    /// Set once it is revoked: the time until which its open deliveries are awaited.
+    until: Option<Instant>,
+}
+
+/// The state of a revoked claim.
+pub(crate) enum Drain {
+    /// No member owns the partition.
+    Free,
+    /// The owner keeps the partition.
+    Kept,
+    /// The old owner has open deliveries, which are awaited until this time.
+    Until(Instant),
+}
+
+impl Claim {
+    pub(crate) fn owner(&self) -> Option<MemberId> {
+        self.current.as_ref().map(|current| current.owner)
+    }
+
+    /// Whether the owner was revoked and still has open deliveries.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.until.is_some())
+    }
+
+    /// The owner as balancing sees it: a revoked owner does not count.
+    pub(crate) fn present(&self) -> Option<MemberId> {
+        if self.is_draining() { self.wanted } else { self.owner() }
+    }
+
+    /// Ends the intake of the owner, whose settlements still count.
+    pub(crate) fn end(&self, wakes: &mut DeferredWakes) {
+        if let Some(current) = &self.current {
+            current.assignment.end(wakes);
+        }
+    }
+
+    /// Revokes the partition from its owner, whose open deliveries are awaited until `deadline`. An
+    /// earlier deadline stays.
+    pub(crate) fn revoke(&mut self, deadline: Instant, wakes: &mut DeferredWakes) {
+        if let Some(current) = &mut self.current {
+            current.until = Some(current.until.map_or(deadline, |until| until.min(deadline)));
+            current.assignment.end(wakes);
+        }
+    }
+
+    /// Frees a revoked partition once its owner has no open delivery or the deadline has passed.
+    pub(crate) fn drain(
+        &mut self,
+        group: u64,
+        partition: &Partition,
+        now: Instant,
+        wakes: &mut DeferredWakes,
+    ) -> Drain {
+        let Some(current) = &self.current else { return Drain::Free };
+        let Some(until) = current.until else { return Drain::Kept };
+        if now < until && partition.position(group).is_some_and(|position| position.open > 0) {
+            return Drain::Until(until);
+        }
+        partition.detach(group, wakes);
+        self.current = None;
+        Drain::Free
+    }
+
+    /// Assigns the free partition to `owner`.
+    pub(crate) fn assign(
+        &mut self,
+        owner: MemberId,
+        settle_first: bool,
+        context: &GroupContext,
+        topic: &Arc<TopicState>,
+        partition: &Arc<Partition>,
+    ) -> MemoryIntake {
+        let source = Source::new(topic.name.clone(), partition.index);
+        let signal = Arc::clone(&context.signal);
+        let waiters: Weak<Partition> = Arc::downgrade(partition);
+        let assignment =
+            Assignment::new(source, context.span, settle_first, context.group, signal, waiters);
+        partition.attach(Arc::clone(&assignment));
+        self.current = Some(Current { owner, assignment: Arc::clone(&assignment), until: None });
+        MemoryIntake {
+            assignment,
+            partition: Arc::clone(partition),
+            topic: Arc::clone(topic),
+            connection: Arc::clone(&context.connection),
+            held: None,
+        }
+    }
+}
