@@ -1,4 +1,4 @@
-//! Builds the examples that other commands run as programs of their own.
+//! Builds the programs that other commands start: the order service and the rigs.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::workspace::Metadata;
 /// With which profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// All of them, as the tests build them: right after these nothing is left to be built.
+    /// All of them, with the features that the tests have: after these nothing is left to be built.
     Dev,
     /// Only the order service, for long runs and figures.
     Release,
@@ -19,27 +19,27 @@ pub(crate) enum Profile {
 pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     tools::openssl()?;
     let (what, folder): (&[&str], _) = match profile {
-        Profile::Dev => (&["--workspace", "--all-features", "--examples"], "debug"),
-        Profile::Release => (
+        Profile::Dev => (
             &[
-                "--release",
-                "-p",
-                "buslane",
-                "--features",
-                "kafka,nats,http",
-                "--example",
-                "order_service",
+                "--workspace",
+                "--all-features",
+                "--bin=order-service",
+                "--bin=hostile",
+                "--bin=fault-scenario",
             ],
-            "release",
+            "debug",
         ),
+        Profile::Release => {
+            (&["--release", "-p=order-service", "--features=kafka,nats,http,jemalloc"], "release")
+        }
     };
     run(cargo(["build"]).args(what))?;
-    Ok(Metadata::of_workspace()?.target_directory.join(folder).join("examples"))
+    Ok(Metadata::of_workspace()?.target_directory.join(folder))
 }
 
 /// Builds them and returns the order service.
 pub(crate) fn order_service(profile: Profile) -> Result<PathBuf> {
-    Ok(build(profile)?.join(format!("order_service{}", std::env::consts::EXE_SUFFIX)))
+    Ok(build(profile)?.join(format!("order-service{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Builds them and returns the one that publishes hostile input. No figure is taken from it, so it

@@ -1,6 +1,6 @@
 //! `cargo xtask hostile kafka` and `hostile nats`: a raw client publishes random headers, keys and
-//! bodies to a broker of their own, while a bus consumes them and is restarted. The example
-//! `hostile` does it and judges it; this starts the broker.
+//! bodies to a broker of their own, while a bus consumes them and is restarted. The program
+//! `hostile` of `xtask/rigs` does it and judges it; this starts the broker.
 
 use std::path::PathBuf;
 

@@ -23,6 +23,7 @@ mod ledger;
 mod load;
 mod moves;
 mod msrv;
+mod pages;
 mod plot;
 mod process;
 mod smoke;
@@ -55,7 +56,9 @@ enum Command {
     Deny,
     /// Check that the workspace builds with the stated minimum Rust version
     Msrv,
-    /// Run all tests, the doctests and the smoke runs of the examples
+    /// Write the generated pages below docs/ anew
+    Pages,
+    /// Run all tests, the doctests and the smoke runs
     Test(test::Args),
     /// Start, stop and show a Kafka and a NATS on this machine
     #[command(subcommand)]
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Deny => deny::run(),
         Command::Msrv => msrv::run(false),
+        Command::Pages => pages::run(),
         Command::Test(args) => test::run(&args, &mut test::Tally::default()),
         Command::Brokers(command) => brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),

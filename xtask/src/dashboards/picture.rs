@@ -18,7 +18,7 @@ pub(super) fn of(prometheus: &Prometheus, panels: &[Panel], time: Duration) -> R
     for panel in panels.iter().take(PANELS) {
         let mut lines = Vec::new();
         for target in &panel.targets {
-            let query = target.expr.replace("instance=~\".*\"", "scenario=~\"order_service.*\"");
+            let query = target.expr.replace("instance=~\".*\"", "scenario=~\"order-service.*\"");
             for series in prometheus.range(&query, from, now)? {
                 let points = series.points().map(|(at, value)| (at - from as f64, value)).collect();
                 lines.push(Line { name: legend(&target.legend_format, &series.metric), points });

@@ -1,8 +1,5 @@
-//! The example `order_service`, started as a reader starts it: both pools, a recorded log, bad
-//! input, signals.
-//!
-//! `cargo test` builds the example beside these tests; after `cargo test --test order_service`
-//! alone it may be an old one.
+//! The order service, started as a reader starts it: both pools, a recorded log, bad input,
+//! signals.
 
 #![allow(
     clippy::unwrap_used,

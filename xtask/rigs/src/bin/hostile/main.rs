@@ -3,7 +3,7 @@
 //! be handled, in order, and every other one accounted for. `cargo xtask hostile` starts a broker
 //! and runs it.
 //!
-//! Not an example of how a service is written: that is `order_service`.
+//! Not an example of how a service is written: that is `crates/order-service`.
 //!
 //! Exit code 0: all of that holds. 1: it does not, or the run could not go on. 2: an option is
 //! wrong.

@@ -31,9 +31,9 @@ use clap::Parser;
 use options::{Options, Role};
 use std::{fmt::Display, process::ExitCode, sync::Arc};
 
-/// Gives back what a backlog has taken once it is worked off; with the usual one of Linux some of
-/// it would stay.
-#[cfg(not(target_env = "msvc"))]
+/// Returns the memory of a worked-off backlog to the system; glibc's allocator would keep some of
+/// it.
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -88,7 +88,10 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     #[cfg(feature = "http")]
     let page = options.http.map(|_| http::record()).transpose().map_err(|error| (1, error))?;
     let bus = EventBus::connect(config).await.map_err(|error| match error {
-        BusError::Config(_) | BusError::Backend { .. } => usage(error),
+        BusError::Backend { scheme, .. } => usage(format!(
+            "{scheme}:// is not part of this build: build it with `--features {scheme}`"
+        )),
+        BusError::Config(_) => usage(error),
         error => (1, error.to_string()),
     })?;
     #[cfg(unix)]

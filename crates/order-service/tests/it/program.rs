@@ -1,4 +1,4 @@
-//! Starts the example and waits for it, never for ever.
+//! Starts the order service and waits for it, never for ever.
 
 use std::{
     fmt,
@@ -14,24 +14,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A file of these tests.
 pub(crate) fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("order_service-{name}"))
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("order-service-{name}"))
 }
 
-/// The example, which lies two folders beside this test: `deps/..` and `examples/`.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    let example =
-        profile.join("examples").join(format!("order_service{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        example.exists(),
-        "{} is missing: cargo build --example order_service",
-        example.display()
-    );
-    example
-}
-
-/// The example with arguments, away from the settings of whoever runs the tests.
+/// The order service with arguments, away from the settings of whoever runs the tests.
 pub(crate) struct Program {
     command: Command,
     out: PathBuf,
@@ -49,7 +35,7 @@ impl Program {
     /// `name` names its output files.
     pub(crate) fn new(name: &str, arguments: &[&str]) -> Self {
         let (out, err) = (file(&format!("{name}.out")), file(&format!("{name}.err")));
-        let mut command = Command::new(example());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_order-service"));
         command.args(arguments).stdin(Stdio::null());
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         for variable in buslane::Config::variables() {

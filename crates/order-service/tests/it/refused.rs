@@ -111,6 +111,25 @@ fn o3_a_public_address_needs_leave() {
     }
 }
 
+/// A feature that is off is named before anything is done.
+#[test]
+fn what_is_not_part_of_the_build_names_its_feature() {
+    let run = ["--events", "1"];
+    for (is_built, scheme) in [(cfg!(feature = "kafka"), "kafka"), (cfg!(feature = "nats"), "nats")]
+    {
+        let url = format!("{scheme}://127.0.0.1:1");
+        let expected =
+            format!("{scheme}:// is not part of this build: build it with `--features {scheme}`");
+        if !is_built {
+            refused("url", &run, Some(("BUSLANE_URL", &url)), &expected);
+        }
+    }
+    if !cfg!(feature = "http") {
+        let expected = "--http: is not part of this build: build it with `--features http`";
+        refused("http", &["--events", "1", "--http", "127.0.0.1:0"], None, expected);
+    }
+}
+
 #[test]
 fn s1_an_unreadable_environment_is_refused() {
     for (variable, expected) in [

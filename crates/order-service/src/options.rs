@@ -17,7 +17,7 @@ use std::{
 /// topic order-service.dead-letters, which it reads too), and two panic. At the end it prints a
 /// table of what became of every message.
 #[derive(Debug, Parser)]
-#[command(name = "order_service", after_help = AFTER_HELP, verbatim_doc_comment)]
+#[command(name = "order-service", after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Options {
     /// Which half runs here; the halves can be processes of their own on a shared broker
     #[arg(long, value_enum, value_name = "ROLE", default_value = "all")]
@@ -179,8 +179,7 @@ impl Options {
     pub(crate) fn check_http(&self) -> Result<(), String> {
         match self.http {
             Some(_) if !cfg!(feature = "http") => {
-                Err("--http: is not part of this build: build it with the cargo feature http"
-                    .to_owned())
+                Err("--http: is not part of this build: build it with `--features http`".to_owned())
             }
             Some(listen) if !self.http_public && !listen.ip().to_canonical().is_loopback() => {
                 Err(format!(

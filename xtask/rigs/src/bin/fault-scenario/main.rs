@@ -1,7 +1,7 @@
 //! A bus that has one fault, and its metrics over HTTP: what `cargo xtask dashboards` tries the
 //! alerts of `deploy/prometheus` on.
 //!
-//! Not an example of how a service is written: that is `order_service`.
+//! Not an example of how a service is written: that is `crates/order-service`.
 
 mod scenario;
 
