@@ -2,8 +2,8 @@
 //! that compare these pages with the code write them when a variable asks for it, so page and check
 //! cannot disagree.
 
-use crate::process::{Result, cargo, run as run_command};
-use crate::tools;
+use xtask_base::process::{Result, cargo, run as run_command};
+use xtask_base::tools;
 
 /// The tests that compare a page all end with this.
 const TESTS: &str = "the_documentation_page_is_generated";

@@ -5,11 +5,11 @@
 
 use serde_json::Value;
 
-use crate::chaos;
-use crate::examples::{self, Profile};
-use crate::hostile;
-use crate::process::{Result, command, run as run_command};
-use crate::workspace::Metadata;
+use xtask_base::process::{Result, command, run as run_command};
+use xtask_base::programs::{self, Profile};
+use xtask_base::workspace::Metadata;
+use xtask_chaos::chaos;
+use xtask_chaos::hostile;
 
 /// The keys of the order service's report. They are stable: others read the file.
 const REPORT_KEYS: [&str; 14] = [
@@ -39,11 +39,11 @@ pub(crate) fn run() -> Result<()> {
 
 /// Runs the order service with each pool.
 fn order_service_smoke() -> Result<()> {
-    let program = examples::order_service(Profile::Dev)?;
+    let program = programs::order_service(Profile::Dev)?;
     let reports = Metadata::of_workspace()?.target_directory.join("xtask");
     for (use_actor_pool, pool) in [("false", "keyed"), ("true", "actor")] {
         let file = reports.join(format!("order-service-{pool}.json"));
-        crate::process::write_file(&file, "")?;
+        xtask_base::process::write_file(&file, "")?;
         let mut example = command(&program);
         example.args(["--events", "20000", "--report"]);
         run_command(example.arg(&file).env("BUSLANE_USE_ACTOR_POOL", use_actor_pool))?;

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::panels::Panel;
 use super::prometheus::Prometheus;
-use crate::plot::{self, Line};
-use crate::process::Result;
+use xtask_base::plot::{self, Line};
+use xtask_base::process::Result;
 
 const PANELS: usize = 6;
 

@@ -9,8 +9,8 @@ use std::process::{Child, Command};
 use super::prometheus::Prometheus;
 use super::rules::without_waiting;
 use super::scenarios;
-use crate::brokers::ports;
-use crate::process::{Result, command, write_file};
+use xtask_base::process::{Result, command, write_file};
+use xtask_brokers::ports;
 
 /// The services that are well, by the value of the pool switch.
 const SERVICES: [(&str, &str); 2] =

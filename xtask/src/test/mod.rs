@@ -10,12 +10,12 @@ mod programs;
 
 use std::process::Command;
 
-use crate::brokers::{self, Held};
-use crate::process::{Result, cargo, each_line};
 use crate::smoke;
-use crate::tools;
-use crate::workspace::Metadata;
 use programs::Program;
+use xtask_base::process::{Result, cargo, each_line};
+use xtask_base::tools;
+use xtask_base::workspace::Metadata;
+use xtask_brokers::Held;
 
 /// The packages whose tests talk to a real broker. While the workspace does not have it, none is
 /// started.
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
         is_needed(args.kafka, NEEDS_KAFKA)?,
         is_needed(args.nats, NEEDS_NATS)?,
     )?;
-    let serve = brokers::serve_variable()?;
+    let serve = xtask_brokers::serve_variable()?;
     let arrange = |tests: &mut Command| {
         if std::env::var_os(THREADS).is_none() {
             tests.env(THREADS, MANY_THREADS);
@@ -129,8 +129,8 @@ fn build_beside_brokers(kafka: bool, nats: bool) -> Result<(Vec<Program>, Vec<He
         move || if is_needed { start().map_err(|error| error.to_string()) } else { Ok(None) }
     };
     let (built, kafka, nats) = std::thread::scope(|scope| {
-        let kafka = scope.spawn(begin(kafka, brokers::kafka_for_tests));
-        let nats = scope.spawn(begin(nats, brokers::nats_for_tests));
+        let kafka = scope.spawn(begin(kafka, xtask_brokers::kafka_for_tests));
+        let nats = scope.spawn(begin(nats, xtask_brokers::nats_for_tests));
         let built = programs::build();
         (built, kafka.join(), nats.join())
     });

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::process::{Result, cargo, each_line};
+use xtask_base::process::{Result, cargo, each_line};
 
 /// One test program.
 #[derive(Debug, PartialEq, Eq)]

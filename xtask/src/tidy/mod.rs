@@ -14,8 +14,8 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use crate::process::{Result, capture, command, root};
-use crate::workspace::Metadata;
+use xtask_base::process::{Result, capture, command, root};
+use xtask_base::workspace::Metadata;
 
 /// A broken rule and what to do about it.
 #[derive(Debug, PartialEq, Eq)]
