@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::fleet::{Backend, Fault, Fleet, Site};
+use crate::fleet::{Backend, Fault, Fleet, RunFolder, Site};
 use crate::ledger::{Books, Verdict};
 use replay::Replay;
 use round::Outcome;
@@ -134,7 +134,8 @@ pub fn short() -> Result<()> {
 fn fleet(backend: &Backend, args: &Args, profile: Profile) -> Result<Fleet> {
     let program = programs::order_service(profile)?;
     let broker = xtask_brokers::of_our_own(backend.kind, backend.nodes)?;
-    let folder = Metadata::of_workspace()?.target_directory.join("chaos");
+    let runs = Metadata::of_workspace()?.target_directory.join("chaos");
+    let folder = RunFolder::create(&runs, &backend.kind.to_string())?;
     let site = Site::new(program, folder, backend, &broker.address(), args.handler_ms)?;
     Ok(Fleet::new(site, *backend, broker, args.seed))
 }

@@ -3,6 +3,7 @@
 
 mod backend;
 mod faults;
+mod folder;
 mod service;
 mod signal;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use backend::Backend;
 pub(crate) use faults::{Deck, Dice, Fault};
+pub(crate) use folder::RunFolder;
 pub(crate) use service::{Consumer, Publisher, Site, now_ns};
 
 use crate::ledger::Excuse;

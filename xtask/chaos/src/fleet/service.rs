@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::backend::Backend;
+use super::folder::RunFolder;
 use super::signal;
 use xtask_base::process::{Result, command, write_file};
 
@@ -15,7 +16,7 @@ const LEAVING: Duration = Duration::from_secs(60);
 /// What all processes of a run have in common.
 pub(crate) struct Site {
     pub(crate) program: PathBuf,
-    pub(crate) folder: PathBuf,
+    folder: RunFolder,
     config: PathBuf,
     /// Whether the bus chooses its pool.
     has_defaults: bool,
@@ -42,19 +43,15 @@ pub(crate) struct Publisher {
 }
 
 impl Site {
-    /// An empty folder for the files of these processes, which run `program`.
+    /// The files of these processes, which run `program`, go into `folder`.
     pub(crate) fn new(
         program: PathBuf,
-        folder: PathBuf,
+        folder: RunFolder,
         backend: &Backend,
         address: &str,
         handler_ms: u64,
     ) -> Result<Self> {
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        let config = folder.join("config.yaml");
+        let config = folder.path().join("config.yaml");
         write_file(&config, &backend.config(address))?;
         let has_defaults = backend.has_defaults;
         Ok(Self { program, folder, config, has_defaults, handler_ms, token: None, started: 0 })
@@ -68,7 +65,8 @@ impl Site {
     fn service(&mut self, what: &str) -> Result<(Command, PathBuf, PathBuf)> {
         self.started += 1;
         let name = format!("{:03}-{what}", self.started);
-        let (log, file) = (self.folder.join(format!("{name}.log")), self.folder.join(name));
+        let folder = self.folder.path();
+        let (log, file) = (folder.join(format!("{name}.log")), folder.join(name));
         let output = File::create(&log)
             .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let mut service = command(&self.program);

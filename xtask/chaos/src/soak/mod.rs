@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::fleet::{self, Backend, Fault, Fleet, Site};
+use crate::fleet::{self, Backend, Fault, Fleet, RunFolder, Site};
 use observer::Observer;
 use run::{Soak, State};
 use stages::Stages;
@@ -117,7 +117,7 @@ fn soak(backend: Backend, args: &Args) -> Result<()> {
     let begun = Instant::now();
     // The services listen to this machine alone.
     let token = format!("soak-{}-{}", std::process::id(), fleet::now_ns());
-    let processes = target.join("soak").join(format!("{name}-processes"));
+    let processes = RunFolder::create(&target.join("soak").join("processes"), &name)?;
     let site = Site::new(program, processes, &backend, &broker.address(), args.handler_ms)?;
     let most = usize::try_from(args.processes)?;
     let fleet = Fleet::new(site.watched(token.clone()), backend, broker, args.seed);
