@@ -3,8 +3,8 @@
 //!
 //! One file (or folder) holds one command; the commands that bring brokers, faults and measurements
 //! are libraries beside it (`brokers`, `chaos`, `bench`, on `base`). This program checks, tests and
-//! measures the workspace from outside: it depends on no crate of the product, so that it still runs
-//! when the product does not compile. It is no build system: `cargo` builds.
+//! measures the workspace from outside: it depends on no crate of the product, so that it still
+//! runs when the product does not compile. It is no build system: `cargo` builds.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 mod ci;

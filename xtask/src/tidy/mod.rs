@@ -6,6 +6,7 @@
 
 mod claims;
 mod code;
+mod columns;
 mod layers;
 mod pages;
 mod rules;
@@ -51,6 +52,7 @@ pub(crate) fn run() -> Result<()> {
     for file in &files {
         findings.extend(words::check(&file.path, &file.text));
         findings.extend(rules::check(&file.path, &file.text));
+        findings.extend(columns::check(&file.path, &file.text));
     }
     findings.extend(rules::missing_pure_modules(files.iter().map(|file| file.path.as_str())));
     findings.extend(pages::check(&files));
