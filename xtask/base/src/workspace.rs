@@ -65,11 +65,11 @@ impl Metadata {
     }
 }
 
-/// Where a release binary of this workspace ends up.
-pub fn release_binary(metadata: &Metadata, name: &str) -> PathBuf {
+/// Where a program of this workspace ends up that was built with the profile `measure`.
+pub fn measured_binary(metadata: &Metadata, name: &str) -> PathBuf {
     metadata
         .target_directory
-        .join("release")
+        .join("measure")
         .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 

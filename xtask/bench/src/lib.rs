@@ -16,7 +16,7 @@ mod verdict;
 use std::path::PathBuf;
 
 use xtask_base::process::{Result, cargo, run as run_command};
-use xtask_base::workspace::{Metadata, release_binary};
+use xtask_base::workspace::{Metadata, measured_binary};
 
 /// Builds the program of `benches/peers`, a workspace of its own, once its licences are found to be
 /// those that we take. It is never published, but whoever runs it downloads what it depends on.
@@ -30,11 +30,12 @@ fn build_peers() -> Result<PathBuf> {
     Ok(target.join("release").join(format!("buslane-peers{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// Builds the program of `buslane-benches` in the release profile and says where it is.
+/// Builds the program of `buslane-benches` in the profile `measure` and says where it is.
 pub(crate) fn build_worker() -> Result<PathBuf> {
     run_command(&mut cargo([
         "build",
-        "--release",
+        "--profile",
+        "measure",
         "-p",
         "buslane-benches",
         "--features",
@@ -42,5 +43,5 @@ pub(crate) fn build_worker() -> Result<PathBuf> {
         "--bin",
         "measure",
     ]))?;
-    Ok(release_binary(&Metadata::of_workspace()?, "measure"))
+    Ok(measured_binary(&Metadata::of_workspace()?, "measure"))
 }
