@@ -49,7 +49,12 @@ const STEPS: [Step; 9] = [
         name: "test",
         run: |tally| {
             test::run(
-                &test::Args { filter: None, kafka: test::When::Auto, nats: test::When::Auto },
+                &test::Args {
+                    quick: false,
+                    filter: None,
+                    kafka: test::When::Auto,
+                    nats: test::When::Auto,
+                },
                 tally,
             )
         },
