@@ -3,18 +3,23 @@
 //! A load runs some work once and says what it cost. What is compared, how often and by which limit
 //! is decided by the programs in `src/bin` and the benches in `benches`.
 
+#[cfg(feature = "brokers")]
 pub mod broker;
 mod bus;
 mod cost;
 mod figures;
 mod jobs;
+#[cfg(feature = "brokers")]
 pub mod kafka;
 mod lanes;
+#[cfg(feature = "brokers")]
 mod moves;
+#[cfg(feature = "brokers")]
 pub mod nats;
 mod paced;
 mod pools;
 mod random;
+#[cfg(feature = "brokers")]
 mod waiting;
 
 pub use bus::{BATCH, Batches, Body, BusLoad, noop_bus};
@@ -22,10 +27,12 @@ pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
 pub use figures::{Figures, Target};
 pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
+#[cfg(feature = "brokers")]
 pub use moves::Moves;
 pub use paced::PacedLoad;
 pub use pools::{MakePool, PoolLoad, actor_pool, keyed_pool};
 pub use random::SplitMix64;
+#[cfg(feature = "brokers")]
 pub use waiting::WaitingLoad;
 
 use tokio::runtime::{Builder, Runtime};

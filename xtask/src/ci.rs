@@ -5,9 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::process::{Result, cargo, run as run_command};
 use crate::test::Tally;
-use crate::{dashboards, deny, instructions, msrv, table, test, tidy, tools};
+use crate::{dashboards, instructions, msrv, test, tidy};
+use xtask_base::process::{Result, cargo, run as run_command};
+use xtask_base::{deny, table, tools};
 
 struct Step {
     name: &'static str,
@@ -48,7 +49,12 @@ const STEPS: [Step; 9] = [
         name: "test",
         run: |tally| {
             test::run(
-                &test::Args { filter: None, kafka: test::When::Auto, nats: test::When::Auto },
+                &test::Args {
+                    quick: false,
+                    filter: None,
+                    kafka: test::When::Auto,
+                    nats: test::When::Auto,
+                },
                 tally,
             )
         },

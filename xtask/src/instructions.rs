@@ -10,9 +10,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::process::{Result, cargo, each_line, root, write_file};
-use crate::workspace::{Metadata, locked_version};
-use crate::{table, tools};
+use xtask_base::process::{Result, cargo, each_line, root, write_file};
+use xtask_base::workspace::{Metadata, locked_version};
+use xtask_base::{table, tools};
 
 /// A count may grow by this share before the check fails.
 const ALLOWED_GROWTH: f64 = 0.05;

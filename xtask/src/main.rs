@@ -1,42 +1,30 @@
 //! The project's own commands, run as `cargo xtask NAME`: what a developer types and what the build
 //! server runs are the same.
 //!
-//! One file (or folder) holds one command. This program checks, tests and measures the workspace
-//! from outside: it depends on no crate of the product, so that it still runs when the product does
-//! not compile. It is no build system: `cargo` builds.
+//! One file (or folder) holds one command; the commands that bring brokers, faults and measurements
+//! are libraries beside it (`brokers`, `chaos`, `bench`, on `base`). This program checks, tests and
+//! measures the workspace from outside: it depends on no crate of the product, so that it still
+//! runs when the product does not compile. It is no build system: `cargo` builds.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
-mod bench;
-mod brokers;
-mod chaos;
 mod ci;
 mod dashboards;
-mod deny;
 #[cfg(test)]
 mod deploy;
-mod examples;
-mod fleet;
-mod hostile;
-mod http;
 mod instructions;
-mod ledger;
-mod load;
-mod moves;
 mod msrv;
-mod plot;
-mod process;
+mod pages;
 mod smoke;
-mod soak;
-mod table;
 mod test;
 mod tidy;
-mod tools;
-mod workspace;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
+use xtask_base::{deny, process};
+use xtask_bench::{compare, limits, load, moves};
+use xtask_chaos::{chaos, hostile, soak};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks, tests and measures the workspace")]
@@ -55,11 +43,13 @@ enum Command {
     Deny,
     /// Check that the workspace builds with the stated minimum Rust version
     Msrv,
-    /// Run all tests, the doctests and the smoke runs of the examples
+    /// Write the generated pages below docs/ anew
+    Pages,
+    /// Run all tests, the doctests and the smoke runs
     Test(test::Args),
     /// Start, stop and show a Kafka and a NATS on this machine
     #[command(subcommand)]
-    Brokers(brokers::Command),
+    Brokers(xtask_brokers::Command),
     /// Kill, stop and replace processes and brokers while messages flow, and check what became of
     /// each message
     #[command(subcommand)]
@@ -85,9 +75,9 @@ enum Command {
     /// Compare instruction counts with those in benches/instructions.json
     Instructions(instructions::Args),
     /// Compare the actor pool with the keyed pool (SPEC T1)
-    BenchCompare(bench::compare::Args),
+    BenchCompare(compare::Args),
     /// Compare each stated figure with its physical limit
-    BenchLimits(bench::limits::Args),
+    BenchLimits(limits::Args),
 }
 
 fn main() -> ExitCode {
@@ -97,8 +87,9 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Deny => deny::run(),
         Command::Msrv => msrv::run(false),
+        Command::Pages => pages::run(),
         Command::Test(args) => test::run(&args, &mut test::Tally::default()),
-        Command::Brokers(command) => brokers::run(&command),
+        Command::Brokers(command) => xtask_brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),
         Command::Hostile(command) => hostile::run(&command),
         Command::Soak(command) => soak::run(&command),
@@ -106,8 +97,8 @@ fn main() -> ExitCode {
         Command::BenchMoves(command) => moves::run(&command),
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Instructions(args) => instructions::run(&args),
-        Command::BenchCompare(args) => bench::compare::run(&args),
-        Command::BenchLimits(args) => bench::limits::run(&args),
+        Command::BenchCompare(args) => compare::run(&args),
+        Command::BenchLimits(args) => limits::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

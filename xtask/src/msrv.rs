@@ -1,8 +1,8 @@
 //! `cargo xtask msrv`: the workspace builds with the Rust version that `Cargo.toml` states.
 //! Installs no toolchain by itself.
 
-use crate::process::{Result, capture, cargo, command, is_installed, run as run_command};
-use crate::workspace::rust_version;
+use xtask_base::process::{Result, capture, cargo, command, is_installed, run as run_command};
+use xtask_base::workspace::rust_version;
 
 /// Checks the workspace with the stated version. Where clippy has just built it with that very
 /// version, this only says so.

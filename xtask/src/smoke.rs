@@ -1,16 +1,15 @@
-//! Smoke runs: each example that a reader is told to start is started once, and what it reports is
-//! looked at.
+//! Smoke runs: the order service runs once with each pool, and its report is checked.
 //!
-//! Not a test of the product's rules (the suites do that): it finds an example that no longer runs,
+//! Not a test of the product's rules (the suites do that): it finds a service that no longer runs,
 //! or whose report has lost a key, and ends with short rounds of `chaos` and `hostile`.
 
 use serde_json::Value;
 
-use crate::chaos;
-use crate::examples::{self, Profile};
-use crate::hostile;
-use crate::process::{Result, command, run as run_command};
-use crate::workspace::Metadata;
+use xtask_base::process::{Result, command, run as run_command};
+use xtask_base::programs::{self, Profile};
+use xtask_base::workspace::Metadata;
+use xtask_chaos::chaos;
+use xtask_chaos::hostile;
 
 /// The keys of the order service's report. They are stable: others read the file.
 const REPORT_KEYS: [&str; 14] = [
@@ -40,16 +39,16 @@ pub(crate) fn run() -> Result<()> {
 
 /// Runs the order service with each pool.
 fn order_service_smoke() -> Result<()> {
-    let program = examples::order_service(Profile::Dev)?;
+    let program = programs::order_service(Profile::Dev)?;
     let reports = Metadata::of_workspace()?.target_directory.join("xtask");
     for (use_actor_pool, pool) in [("false", "keyed"), ("true", "actor")] {
-        let file = reports.join(format!("order_service-{pool}.json"));
-        crate::process::write_file(&file, "")?;
+        let file = reports.join(format!("order-service-{pool}.json"));
+        xtask_base::process::write_file(&file, "")?;
         let mut example = command(&program);
         example.args(["--events", "20000", "--report"]);
         run_command(example.arg(&file).env("BUSLANE_USE_ACTOR_POOL", use_actor_pool))?;
         judge_report(&std::fs::read_to_string(&file)?, pool)
-            .map_err(|error| format!("order_service with the {pool} pool: {error}"))?;
+            .map_err(|error| format!("order service with the {pool} pool: {error}"))?;
     }
     Ok(())
 }

@@ -17,13 +17,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::examples::{self, Profile};
-use crate::process::{Result, command, root, run as run_command, write_file};
-use crate::tools;
-use crate::workspace::Metadata;
 use prometheus::{Prometheus, Series};
 use rules::Rules;
 use stand::Stand;
+use xtask_base::process::{Result, command, root, run as run_command, write_file};
+use xtask_base::programs::{self, Profile};
+use xtask_base::tools;
+use xtask_base::workspace::Metadata;
 
 const RULES: &str = "deploy/prometheus/buslane.rules.yaml";
 const TESTS: &str = "deploy/prometheus/buslane.test.yaml";
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     check_that_all_are_tried(&rules, &tests)?;
     let panels = panels::parse(&project_file(DASHBOARD)?)?;
 
-    let programs = examples::build(Profile::Dev)?;
+    let programs = programs::build(Profile::Dev)?;
     let folder = Metadata::of_workspace()?.target_directory.join("xtask").join("dashboards");
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;

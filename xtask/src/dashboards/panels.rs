@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::process::Result;
+use xtask_base::process::Result;
 
 /// How far back a rate looks while a check runs; Grafana chooses it by its own.
 const RATE_INTERVAL: &str = "15s";

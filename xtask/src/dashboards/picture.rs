@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::panels::Panel;
 use super::prometheus::Prometheus;
-use crate::plot::{self, Line};
-use crate::process::Result;
+use xtask_base::plot::{self, Line};
+use xtask_base::process::Result;
 
 const PANELS: usize = 6;
 
@@ -18,7 +18,7 @@ pub(super) fn of(prometheus: &Prometheus, panels: &[Panel], time: Duration) -> R
     for panel in panels.iter().take(PANELS) {
         let mut lines = Vec::new();
         for target in &panel.targets {
-            let query = target.expr.replace("instance=~\".*\"", "scenario=~\"order_service.*\"");
+            let query = target.expr.replace("instance=~\".*\"", "scenario=~\"order-service.*\"");
             for series in prometheus.range(&query, from, now)? {
                 let points = series.points().map(|(at, value)| (at - from as f64, value)).collect();
                 lines.push(Line { name: legend(&target.legend_format, &series.metric), points });

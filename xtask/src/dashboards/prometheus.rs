@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::http::{escaped, get};
-use crate::process::Result;
+use xtask_base::http::{escaped, get};
+use xtask_base::process::Result;
 
 /// The server on a port of the loopback address.
 pub(super) struct Prometheus {

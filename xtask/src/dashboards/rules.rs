@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::process::Result;
+use xtask_base::process::Result;
 
 #[derive(Deserialize)]
 pub(super) struct Rules {

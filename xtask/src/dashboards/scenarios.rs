@@ -1,4 +1,4 @@
-//! Which alerts fire for which fault of the program `fault_scenario`.
+//! Which alerts fire for which fault of the program `fault-scenario`.
 
 /// The scenario, and every alert about a fault that it may fire: all of these do, beside others
 /// about the traffic.

@@ -9,12 +9,12 @@ use std::process::{Child, Command};
 use super::prometheus::Prometheus;
 use super::rules::without_waiting;
 use super::scenarios;
-use crate::brokers::ports;
-use crate::process::{Result, command, write_file};
+use xtask_base::process::{Result, command, write_file};
+use xtask_brokers::ports;
 
 /// The services that are well, by the value of the pool switch.
 const SERVICES: [(&str, &str); 2] =
-    [("order_service-keyed", "false"), ("order_service-actor", "true")];
+    [("order-service-keyed", "false"), ("order-service-actor", "true")];
 
 /// Slow enough for a build without optimization, quick enough to see something; looked at as often
 /// as it is scraped.
@@ -33,7 +33,7 @@ struct Process {
 }
 
 impl Stand {
-    /// Starts everything; `programs` is the folder of the examples, `rules` are those of the
+    /// Starts everything; `programs` is the folder of the programs, `rules` are those of the
     /// project.
     pub(super) fn start(programs: &Path, folder: &Path, rules: &str) -> Result<Self> {
         let mut ports = ports::free(SERVICES.len() + scenarios::ALL.len() + 1)?.into_iter();
@@ -41,12 +41,12 @@ impl Stand {
         let mut stand = Self { processes: Vec::new(), prometheus: Prometheus { port: port()? } };
         let program =
             |name: &str| command(programs.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
-        let config = folder.join("order_service.yaml");
+        let config = folder.join("order-service.yaml");
         write_file(&config, SERVICE_CONFIG)?;
         let mut targets = String::new();
         for (name, use_actor_pool) in SERVICES {
             let address = format!("127.0.0.1:{}", port()?);
-            let mut service = program("order_service");
+            let mut service = program("order-service");
             service.env("BUSLANE_CONFIG", &config).env("BUSLANE_USE_ACTOR_POOL", use_actor_pool);
             service.args([
                 "--events",
@@ -65,7 +65,7 @@ impl Stand {
             let address = format!("127.0.0.1:{}", port()?);
             stand.spawn(
                 name,
-                program("fault_scenario").args([name, "--http", &address]),
+                program("fault-scenario").args([name, "--http", &address]),
                 folder,
             )?;
             targets += &target(name, &address)?;

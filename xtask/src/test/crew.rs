@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::programs::Program;
-use crate::process::command;
+use xtask_base::process::command;
 
 /// Programs at once. Each runs several tests at once already.
-const BESIDE: usize = 2;
+const BESIDE: usize = 3;
 
 /// What came of one program.
 pub(super) struct Ended {

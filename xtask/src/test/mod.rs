@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every test and doctest of the workspace, then the smoke runs of the
-//! examples.
+//! `cargo xtask test`: every test and doctest of the workspace, then the smoke runs. `--quick`:
+//! what needs no broker.
 //!
 //! All test programs run even when one fails, so that the sum at the end is the truth. A Kafka and
 //! a NATS for those that need them start while they are built and end with this command. It judges
@@ -10,12 +10,12 @@ mod programs;
 
 use std::process::Command;
 
-use crate::brokers::{self, Held};
-use crate::process::{Result, cargo, each_line};
 use crate::smoke;
-use crate::tools;
-use crate::workspace::Metadata;
 use programs::Program;
+use xtask_base::process::{Result, cargo, each_line};
+use xtask_base::tools;
+use xtask_base::workspace::Metadata;
+use xtask_brokers::Held;
 
 /// The packages whose tests talk to a real broker. While the workspace does not have it, none is
 /// started.
@@ -28,6 +28,10 @@ const MANY_THREADS: &str = "8";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Run only the tests that need no Kafka and no NATS: unit tests and the suites in memory,
+    /// without doctests and smoke runs
+    #[arg(long, conflicts_with_all = ["kafka", "nats"])]
+    pub(crate) quick: bool,
     /// Run only the tests whose names contain this text, and no smoke runs
     #[arg(long)]
     pub(crate) filter: Option<String>,
@@ -59,11 +63,15 @@ pub(crate) struct Tally {
 /// Runs the tests; `tally` holds what has run, also when this returns an error.
 pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     tools::openssl()?;
-    let (programs, brokers) = build_beside_brokers(
-        is_needed(args.kafka, NEEDS_KAFKA)?,
-        is_needed(args.nats, NEEDS_NATS)?,
-    )?;
-    let serve = brokers::serve_variable()?;
+    let (programs, brokers) = if args.quick {
+        (programs::build_quick(&Metadata::of_workspace()?)?, Vec::new())
+    } else {
+        build_beside_brokers(
+            is_needed(args.kafka, NEEDS_KAFKA)?,
+            is_needed(args.nats, NEEDS_NATS)?,
+        )?
+    };
+    let serve = xtask_brokers::serve_variable()?;
     let arrange = |tests: &mut Command| {
         if std::env::var_os(THREADS).is_none() {
             tests.env(THREADS, MANY_THREADS);
@@ -88,14 +96,16 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
             failures.push(ended.name);
         }
     });
-    let mut examples =
-        cargo(["test", "--workspace", "--all-features", "--no-fail-fast", "--doc", "--"]);
-    arrange(&mut examples);
-    let result = each_line(&mut examples, |line| {
-        println!("{line}");
-        tally.add(line);
-    });
-    failures.extend(result.err().map(|error| error.to_string()));
+    if !args.quick {
+        let mut examples =
+            cargo(["test", "--workspace", "--all-features", "--no-fail-fast", "--doc", "--"]);
+        arrange(&mut examples);
+        let result = each_line(&mut examples, |line| {
+            println!("{line}");
+            tally.add(line);
+        });
+        failures.extend(result.err().map(|error| error.to_string()));
+    }
     if !failures.is_empty() {
         if !brokers.is_empty() {
             println!(
@@ -108,10 +118,7 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     if tally.passed == 0 {
         return Err("no test has run".into());
     }
-    match args.filter {
-        None => smoke::run(),
-        Some(_) => Ok(()),
-    }
+    if args.quick || args.filter.is_some() { Ok(()) } else { smoke::run() }
 }
 
 fn is_needed(when: When, package: &str) -> Result<bool> {
@@ -129,8 +136,8 @@ fn build_beside_brokers(kafka: bool, nats: bool) -> Result<(Vec<Program>, Vec<He
         move || if is_needed { start().map_err(|error| error.to_string()) } else { Ok(None) }
     };
     let (built, kafka, nats) = std::thread::scope(|scope| {
-        let kafka = scope.spawn(begin(kafka, brokers::kafka_for_tests));
-        let nats = scope.spawn(begin(nats, brokers::nats_for_tests));
+        let kafka = scope.spawn(begin(kafka, xtask_brokers::kafka_for_tests));
+        let nats = scope.spawn(begin(nats, xtask_brokers::nats_for_tests));
         let built = programs::build();
         (built, kafka.join(), nats.join())
     });

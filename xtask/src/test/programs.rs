@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::process::{Result, cargo, each_line};
+use xtask_base::process::{Result, cargo, each_line};
+use xtask_base::workspace::Metadata;
 
 /// One test program.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,11 +38,46 @@ struct Profile {
 
 /// Builds all of them, and the examples.
 pub(super) fn build() -> Result<Vec<Program>> {
+    let mut programs = build_only(&[])?;
+    // Those that wait for a broker take longest.
+    programs.sort_by_key(|program| !needs_broker(&program.name));
+    Ok(programs)
+}
+
+/// Builds those that need no broker. The features are those of all tests, so neither builds
+/// anything anew for the other.
+pub(super) fn build_quick(metadata: &Metadata) -> Result<Vec<Program>> {
+    let mut what = vec!["--lib".to_owned(), "--bins".to_owned()];
+    for package in &metadata.packages {
+        let tests =
+            package.targets.iter().filter(|target| target.kind.iter().any(|it| it == "test"));
+        let names = tests.map(|target| &target.name);
+        let quick = names.filter(|name| !needs_broker(&format!("{}: {name}", package.name)));
+        what.extend(quick.map(|name| format!("--test={name}")));
+    }
+    let mut programs = build_only(&what)?;
+    // Another package may have a test of the same name.
+    programs.retain(|program| !needs_broker(&program.name));
+    Ok(programs)
+}
+
+/// Tests of all three backends in one program.
+const OF_ALL: [&str; 1] = ["buslane: recovery"];
+
+/// Whether the tests of a program talk to a Kafka or a NATS: those of the adapters, and those that
+/// are named for them. Unit tests never do.
+fn needs_broker(program: &str) -> bool {
+    let Some((package, test)) = program.split_once(": ") else { return false };
+    OF_ALL.contains(&program)
+        || matches!(package, "buslane-kafka" | "buslane-nats")
+        || ["kafka", "nats"].iter().any(|broker| test.starts_with(broker))
+}
+
+fn build_only(what: &[String]) -> Result<Vec<Program>> {
     let format = "--message-format=json-render-diagnostics";
     let mut programs = Vec::new();
-    each_line(&mut cargo(["test", "--workspace", "--all-features", "--no-run", format]), |line| {
-        programs.extend(program(line));
-    })?;
+    let mut build = cargo(["test", "--workspace", "--all-features", "--no-run", format]);
+    each_line(build.args(what), |line| programs.extend(program(line)))?;
     // Cargo names them as it comes to an end with each.
     programs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(programs)
@@ -60,7 +96,7 @@ fn program(line: &str) -> Option<Program> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Program, program};
+    use super::{Program, needs_broker, program};
 
     fn line(target: &str, is_test: bool, executable: &str) -> String {
         format!(
@@ -88,6 +124,16 @@ mod tests {
             "text",
         ] {
             assert_eq!(program(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn quick_tests_need_no_broker() {
+        for name in ["buslane-kafka: contract", "buslane: nats_wire", "buslane: recovery"] {
+            assert!(needs_broker(name), "{name}");
+        }
+        for name in ["buslane-kafka", "buslane: memory", "buslane-memory: contract"] {
+            assert!(!needs_broker(name), "{name}");
         }
     }
 }

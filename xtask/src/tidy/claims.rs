@@ -32,9 +32,7 @@ impl Room {
             ["crates", "buslane-testkit" | "buslane-bus-suite", "src", ..]
             | ["benches", ..]
             | ["crates", _, "benches", ..] => Some(Self::Scenarios),
-            ["crates", _, "src" | "tests", ..] | ["xtask", "src", "soak" | "ledger", ..] => {
-                Some(Self::Crate)
-            }
+            ["crates", _, "src" | "tests", ..] | ["xtask", "chaos", "src", ..] => Some(Self::Crate),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod code;
+mod columns;
 mod layers;
 mod pages;
 mod rules;
@@ -14,8 +15,8 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use crate::process::{Result, capture, command, root};
-use crate::workspace::Metadata;
+use xtask_base::process::{Result, capture, command, root};
+use xtask_base::workspace::Metadata;
 
 /// A broken rule and what to do about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(crate) fn run() -> Result<()> {
     for file in &files {
         findings.extend(words::check(&file.path, &file.text));
         findings.extend(rules::check(&file.path, &file.text));
+        findings.extend(columns::check(&file.path, &file.text));
     }
     findings.extend(rules::missing_pure_modules(files.iter().map(|file| file.path.as_str())));
     findings.extend(pages::check(&files));

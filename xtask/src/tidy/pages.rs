@@ -1,4 +1,4 @@
-//! Rules about the crates' pages: each README shows a Rust example, and each crate runs it as a
+//! Rules about the libraries' pages: each README shows a Rust example, and each crate runs it as a
 //! doctest.
 //!
 //! Whether the example compiles is for `cargo test` to say.
@@ -16,8 +16,9 @@ pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
     for manifest in files.iter().map(|file| file.path.as_str()).filter(|path| is_manifest(path)) {
         let folder = manifest.trim_end_matches("/Cargo.toml");
         let (readme, library) = (format!("{folder}/README.md"), format!("{folder}/src/lib.rs"));
-        findings.extend(readme_example(&readme, text_of(&readme)));
+        // A program has no example to copy from; `--help` is its page.
         if let Some(text) = text_of(&library) {
+            findings.extend(readme_example(&readme, text_of(&readme)));
             findings.extend(readme_doctest(&library, text));
         }
     }

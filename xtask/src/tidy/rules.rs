@@ -49,7 +49,9 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let parts: Vec<&str> = path.split('/').collect();
     let is_source = match parts.as_slice() {
-        ["crates", _, "src", .., file] | ["xtask", "src", .., file] => file.ends_with(".rs"),
+        ["crates" | "xtask", _, "src", .., file] | ["xtask", "src", .., file] => {
+            file.ends_with(".rs")
+        }
         _ => false,
     };
     if is_source {
@@ -233,6 +235,9 @@ mod tests {
             rules("crates/buslane/src/lib.rs", "#![doc = include_str!(\"../README.md\")]\n")
                 .is_empty()
         );
+        for source in ["xtask/src/a.rs", "xtask/chaos/src/a.rs", "crates/order-service/src/a.rs"] {
+            assert_eq!(rules(source, "use x;\n"), [(1, "module-doc", false)], "{source}");
+        }
         assert!(rules("crates/buslane/tests/it.rs", "use x;\n").is_empty());
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::claims::{Claim, Room, claims_in};
 use super::{Finding, TextFile};
-use crate::table;
+use xtask_base::table;
 
 const PAGE: &str = "docs/semantics.md";
 /// The families of ids in the order of the specification, and how many ids each has.

@@ -272,7 +272,7 @@ pub(super) fn variables() -> Vec<VariableReference> {
     list
 }
 
-const HEAD: &str = r#"<!-- Generated: cargo run -p buslane --example configuration_reference > docs/configuration.md -->
+const HEAD: &str = r#"<!-- Generated: cargo xtask pages -->
 
 # Configuration
 

@@ -3,7 +3,7 @@
 use super::{Label, Metric, MetricKind, MetricScope, SECONDS_BUCKETS, all};
 use std::fmt::Write as _;
 
-const HEAD: &str = r#"<!-- Generated: cargo run -p buslane --example metrics_reference > docs/metrics.md -->
+const HEAD: &str = r#"<!-- Generated: cargo xtask pages -->
 
 # Metrics
 

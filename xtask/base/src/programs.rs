@@ -1,0 +1,49 @@
+//! Builds the programs that other commands start: the order service and the rigs.
+
+use std::path::PathBuf;
+
+use crate::process::{Result, cargo, run};
+use crate::tools;
+use crate::workspace::Metadata;
+
+/// With which profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// All of them, with the features that the tests have: after these nothing is left to be built.
+    Dev,
+    /// Only the order service, for long runs and figures.
+    Release,
+}
+
+/// Returns the folder of the programs.
+pub fn build(profile: Profile) -> Result<PathBuf> {
+    tools::openssl()?;
+    let (what, folder): (&[&str], _) = match profile {
+        Profile::Dev => (
+            &[
+                "--workspace",
+                "--all-features",
+                "--bin=order-service",
+                "--bin=hostile",
+                "--bin=fault-scenario",
+            ],
+            "debug",
+        ),
+        Profile::Release => {
+            (&["--release", "-p=order-service", "--features=kafka,nats,http,jemalloc"], "release")
+        }
+    };
+    run(cargo(["build"]).args(what))?;
+    Ok(Metadata::of_workspace()?.target_directory.join(folder))
+}
+
+/// Builds them and returns the order service.
+pub fn order_service(profile: Profile) -> Result<PathBuf> {
+    Ok(build(profile)?.join(format!("order-service{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Builds them and returns the one that publishes hostile input. No figure is taken from it, so it
+/// needs no release build.
+pub fn hostile() -> Result<PathBuf> {
+    Ok(build(Profile::Dev)?.join(format!("hostile{}", std::env::consts::EXE_SUFFIX)))
+}

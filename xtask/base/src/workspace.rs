@@ -1,0 +1,98 @@
+//! What `cargo metadata` and the manifests say about the workspace. Reads only; knows no rule.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::process::{Result, capture, cargo, root};
+
+/// The part of `cargo metadata` that the commands use.
+#[derive(Deserialize)]
+pub struct Metadata {
+    /// The members of the workspace.
+    pub packages: Vec<Package>,
+    /// Where cargo builds.
+    pub target_directory: PathBuf,
+}
+
+/// A member of the workspace.
+#[derive(Deserialize)]
+pub struct Package {
+    /// As its manifest has it.
+    pub name: String,
+    /// Its `Cargo.toml`.
+    pub manifest_path: PathBuf,
+    /// The direct ones, optional ones included.
+    pub dependencies: Vec<Dependency>,
+    /// Libraries, programs, tests, benches.
+    pub targets: Vec<Target>,
+}
+
+/// A dependency as a manifest states it.
+#[derive(Deserialize)]
+pub struct Dependency {
+    /// The package.
+    pub name: String,
+    /// `None` for a normal dependency, else `dev` or `build`.
+    pub kind: Option<String>,
+}
+
+/// What cargo builds of a package.
+#[derive(Deserialize)]
+pub struct Target {
+    /// As cargo calls it.
+    pub name: String,
+    /// `lib`, `bin`, `test`, `bench`, `example`.
+    pub kind: Vec<String>,
+}
+
+impl Metadata {
+    /// The packages of this workspace alone, without the rest of the graph.
+    pub fn of_workspace() -> Result<Self> {
+        Ok(serde_json::from_str(&capture(&mut cargo([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+        ]))?)?)
+    }
+
+    /// Whether a package of the workspace has a target of this kind (`bin`, `bench`, `example`) and
+    /// name.
+    pub fn has_target(&self, kind: &str, name: &str) -> bool {
+        let mut targets = self.packages.iter().flat_map(|package| &package.targets);
+        targets.any(|target| target.name == name && target.kind.iter().any(|k| k == kind))
+    }
+}
+
+/// Where a program of this workspace ends up that was built with the profile `measure`.
+pub fn measured_binary(metadata: &Metadata, name: &str) -> PathBuf {
+    metadata
+        .target_directory
+        .join("measure")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The minimum Rust version that the root manifest states.
+pub fn rust_version() -> Result<String> {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml"))?.parse()?;
+    let version = manifest
+        .get("workspace")
+        .and_then(|t| t.get("package"))
+        .and_then(|t| t.get("rust-version"));
+    Ok(version
+        .and_then(toml::Value::as_str)
+        .ok_or("Cargo.toml: [workspace.package] has no rust-version")?
+        .to_owned())
+}
+
+/// The version of a package in `Cargo.lock`.
+pub fn locked_version(package: &str) -> Result<String> {
+    let lock: toml::Table = std::fs::read_to_string(root().join("Cargo.lock"))?.parse()?;
+    let packages =
+        lock.get("package").and_then(toml::Value::as_array).ok_or("Cargo.lock: no packages")?;
+    let found =
+        packages.iter().find(|p| p.get("name").and_then(toml::Value::as_str) == Some(package));
+    let version = found.and_then(|p| p.get("version")).and_then(toml::Value::as_str);
+    Ok(version.ok_or_else(|| format!("Cargo.lock names no package {package}"))?.to_owned())
+}

@@ -1,0 +1,179 @@
+//! `cargo xtask bench-compare` (SPEC T1): the actor pool against the keyed pool on the same work.
+//!
+//! Each side runs in a process of its own, in interleaved pairs (AB, BA, AB, …), so that a drift of
+//! the machine meets both. What is judged is the median of the ratios within the pairs. The work is
+//! the worker's (`measure compare`); this starts it and collects; `verdict.rs` judges.
+
+use std::path::{Path, PathBuf};
+
+use super::distribution::Curve;
+use super::place::Place;
+use super::verdict::{METRICS, Pair, Run, judge, render};
+use super::{build_worker, chart};
+use indicatif::{ProgressBar, ProgressStyle};
+use xtask_base::process::{Result, command, write_file};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// How many pairs of runs; the stated limits are meant for 20 or more
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pairs: u64,
+    /// Where: the pools alone (memory://), or buses on the broker at kafka://HOST:PORT or
+    /// nats://HOST:PORT; kafka:// and nats:// start one for the time of the command, unless
+    /// KAFKA_BOOTSTRAP_SERVERS or NATS_URL names one. Topics are made for the run and deleted after
+    /// it
+    #[arg(long, default_value = "memory://")]
+    url: String,
+    /// Write medians, intervals, limits and verdicts as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write a chart of both latency distributions as SVG
+    #[arg(long)]
+    chart: Option<PathBuf>,
+}
+
+/// Runs the pairs, prints the table, writes the files, and fails when a median ratio breaks its
+/// limit.
+pub fn run(args: &Args) -> Result<()> {
+    let worker = build_worker()?;
+    let place = Place::of(&args.url)?;
+    let pairs = run_pairs(&worker, &place, args.pairs)?;
+    // The broker loads the machine no longer than needed.
+    drop(place);
+    let report = judge(&pairs);
+    println!(
+        "\nactor pool against keyed pool, {}, {} pairs, {} messages a run\n",
+        args.url, report.pairs, report.messages_per_run
+    );
+    println!("{}", render(&report));
+    if let Some(file) = &args.json {
+        write_file(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    }
+    if let Some(file) = &args.chart {
+        let histogram = |side: fn(&Pair) -> &Run| {
+            pairs.iter().flat_map(|pair| side(pair).histogram.clone()).collect()
+        };
+        let sides = [
+            ("keyed pool", histogram(|pair| &pair.keyed)),
+            ("actor pool", histogram(|pair| &pair.actor)),
+        ];
+        let title = format!("Latency of {} runs per pool", pairs.len());
+        write_file(
+            file,
+            &chart::render(
+                &title,
+                sides.map(|(name, histogram)| Curve::new(name, histogram)).as_ref(),
+            )?,
+        )?;
+    }
+    let broken: Vec<&str> =
+        report.metrics.iter().filter(|verdict| !verdict.pass).map(|verdict| verdict.name).collect();
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("outside the limit: {}", broken.join(", ")).into())
+    }
+}
+
+fn run_pairs(worker: &Path, place: &Place, count: u64) -> Result<Vec<Pair>> {
+    let progress = ProgressBar::new(count * 2).with_style(ProgressStyle::with_template(
+        "{elapsed_precise} {wide_bar} run {pos}/{len} {msg}",
+    )?);
+    let one = |pool: &'static str, seed| {
+        progress.set_message(pool);
+        let run = run_side(worker, place, pool, seed);
+        progress.inc(1);
+        run
+    };
+    let mut pairs = Vec::new();
+    for number in 0..count {
+        // Both sides of a pair get the same seed, that is the same work.
+        let pair = if number % 2 == 0 {
+            let keyed = one("keyed", number)?;
+            Pair { actor: one("actor", number)?, keyed }
+        } else {
+            let actor = one("actor", number)?;
+            Pair { keyed: one("keyed", number)?, actor }
+        };
+        if pair.keyed.messages != pair.actor.messages {
+            return Err(format!(
+                "seed {number}: {} messages on the keyed side, {} on the actor side",
+                pair.keyed.messages, pair.actor.messages
+            )
+            .into());
+        }
+        if progress.is_hidden() {
+            eprintln!(
+                "pair {}/{count}: keyed {:.2} s, actor {:.2} s",
+                number + 1,
+                pair.keyed.seconds,
+                pair.actor.seconds
+            );
+        }
+        pairs.push(pair);
+    }
+    progress.finish_and_clear();
+    Ok(pairs)
+}
+
+fn run_side(worker: &Path, place: &Place, pool: &str, seed: u64) -> Result<Run> {
+    let mut side = command(worker);
+    side.args(["compare", "--pool", pool, "--seed", &seed.to_string()])
+        .args(&place.arguments)
+        .envs(place.variables.iter().cloned());
+    let output = side.output()?;
+    let name = format!("measure compare --pool {pool} --seed {seed}");
+    if !output.status.success() {
+        return Err(format!(
+            "`{name}`: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
+    }
+    read_run(&String::from_utf8_lossy(&output.stdout), pool)
+        .map_err(|error| format!("`{name}`: {error}").into())
+}
+
+fn read_run(output: &str, pool: &str) -> Result<Run> {
+    let line = output
+        .lines()
+        .rfind(|line| line.starts_with('{'))
+        .ok_or("no JSON line on its standard output")?;
+    let run: Run = serde_json::from_str(line)?;
+    if run.pool != pool {
+        return Err(format!("ran the pool {}", run.pool).into());
+    }
+    match METRICS
+        .iter()
+        .find(|metric| !((metric.value)(&run).is_finite() && (metric.value)(&run) > 0.0))
+    {
+        Some(metric) => Err(format!("{} is not above 0", metric.name).into()),
+        None => Ok(run),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_run;
+
+    const LINE: &str = r#"{"pool":"keyed","messages":10,"seconds":0.5,"throughput_per_second":20.0,"p50_us":5,"p99_us":9.5,
+        "p999_us":10,"peak_rss_bytes":1000,"histogram":[[5,9],[9.5,1]]}"#;
+
+    #[test]
+    fn a_worker_line_is_checked() {
+        let line = LINE.replace('\n', "");
+        assert_eq!(
+            read_run(&format!("noise\n{line}\n"), "keyed").expect("good line").histogram[1],
+            (9.5, 1)
+        );
+        for (output, pool) in [
+            ("", "keyed"),
+            (line.as_str(), "actor"),
+            (&line.replace("9.5,", "0,"), "keyed"),
+            ("{}", "keyed"),
+        ] {
+            assert!(read_run(output, pool).is_err(), "{output}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Looks at every process every few seconds, and moves their stages: a thread of its own, so that
+//! it goes on while a fault takes its time.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::record::Record;
+use super::stages::Stages;
+use xtask_base::http;
+
+const LOOK: Duration = Duration::from_secs(3);
+/// Processes that have ended and are drawn.
+const DRAWN: usize = 256;
+/// A process says where it listens at the begin of its log.
+const BEGIN: u64 = 1 << 16;
+
+/// A process that runs.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    pub(super) number: u32,
+    pub(super) process: u32,
+    pub(super) log: PathBuf,
+}
+
+/// What has been seen so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) records: BTreeMap<u32, Record>,
+    pub(super) percent: u8,
+    /// Stages that a process took, and those that it refused.
+    pub(super) stages: u64,
+    pub(super) refused: u64,
+    pub(super) last_refusal: Option<String>,
+}
+
+struct Shared {
+    seats: Mutex<Vec<Seat>>,
+    seen: Mutex<Seen>,
+    is_over: Mutex<bool>,
+}
+
+pub(super) struct Observer {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Observer {
+    /// Processes get another stage every so often; who knows the token may tell them.
+    pub(super) fn start(begun: Instant, stages: Stages, every: Duration, token: String) -> Self {
+        let shared = Arc::new(Shared {
+            seats: Mutex::default(),
+            seen: Mutex::default(),
+            is_over: Mutex::new(false),
+        });
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || watch(&of_thread, begun, stages, every, &token));
+        Self { shared, thread: Some(thread) }
+    }
+
+    /// These run now.
+    pub(super) fn look_at(&self, seats: Vec<Seat>) {
+        *lock(&self.shared.seats) = seats;
+    }
+
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        lock(&self.shared.seen)
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        *lock(&self.shared.is_over) = true;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn watch(shared: &Shared, begun: Instant, mut stages: Stages, every: Duration, token: &str) {
+    let mut addresses: BTreeMap<u32, SocketAddr> = BTreeMap::new();
+    let mut next_stage = Instant::now() + every;
+    while !*lock(&shared.is_over) {
+        let seats = lock(&shared.seats).clone();
+        addresses.retain(|number, _| seats.iter().any(|seat| seat.number == *number));
+        let stage = (Instant::now() >= next_stage).then(|| {
+            next_stage += every;
+            stages.next()
+        });
+        for seat in &seats {
+            let known = addresses.get(&seat.number).copied().or_else(|| address_in(&seat.log));
+            let Some(address) = known else { continue };
+            addresses.insert(seat.number, address);
+            if let Some(percent) = stage {
+                tell(shared, address, token, percent);
+            }
+            look(shared, begun, seat, address);
+        }
+        let mut seen = lock(&shared.seen);
+        for (number, record) in &mut seen.records {
+            if !record.has_ended && !seats.iter().any(|seat| seat.number == *number) {
+                record.end();
+            }
+        }
+        let ended = seen.records.values_mut().filter(|record| record.has_ended);
+        let _ = ended.rev().skip(DRAWN).try_for_each(|record| record.forget().then_some(()));
+        drop(seen);
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Gives a process its share. One that stands still, leaves or is dead does not answer, and begins
+/// again with its own.
+fn tell(shared: &Shared, address: SocketAddr, token: &str, percent: u8) {
+    let answer = http::put(address, "/rollout", token, &format!("{{\"percent\": {percent}}}"));
+    let mut seen = lock(&shared.seen);
+    seen.percent = percent;
+    match answer {
+        Ok(_) => seen.stages += 1,
+        Err(error) => {
+            let error = error.to_string();
+            if error.starts_with("PUT") && !error.contains(" 503 ") {
+                seen.refused += 1;
+                seen.last_refusal = Some(error);
+            }
+        }
+    }
+}
+
+fn look(shared: &Shared, begun: Instant, seat: &Seat, address: SocketAddr) {
+    let bytes = resident_bytes(seat.process);
+    let rollout = http::get_soon(address, "/rollout")
+        .ok()
+        .and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let page = http::get_soon(address, "/metrics").ok();
+    let at = begun.elapsed().as_secs_f64();
+    let mut seen = lock(&shared.seen);
+    let record = seen.records.entry(seat.number).or_insert_with(|| Record::new(seat.process, at));
+    record.to = at;
+    if let Some(bytes) = bytes {
+        record.bytes.push(at, bytes);
+    }
+    if let Some(page) = page {
+        record.restarts = record.restarts.max(restarts(&page));
+    }
+    let Some(rollout) = rollout else { return };
+    if let Some(percent) = rollout["percent"].as_f64() {
+        record.percent.push(at, percent);
+    }
+    if let Some(moving) = rollout["slots"]["moving"].as_f64() {
+        record.moving.push(at, moving);
+    }
+    record.roll_backs = rollout["roll_backs"].as_u64().unwrap_or(record.roll_backs);
+    let stuck = rollout["stuck"].as_array().map_or(0, |stuck| stuck.len() as u64);
+    record.stuck = record.stuck.max(stuck);
+}
+
+/// Where a process listens, once its log says so.
+fn address_in(log: &Path) -> Option<SocketAddr> {
+    let mut said = Vec::new();
+    File::open(log).ok()?.take(BEGIN).read_to_end(&mut said).ok()?;
+    let said = String::from_utf8_lossy(&said);
+    let (_, rest) = said.split_once("http://")?;
+    rest.split_once(": /livez")?.0.parse().ok()
+}
+
+/// Restarts of actors that a page of metrics counts.
+fn restarts(page: &str) -> u64 {
+    let counters = page
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains("_actor_restarted_total"));
+    counters.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// What a process has in memory.
+fn resident_bytes(process: u32) -> Option<f64> {
+    let kib = if cfg!(target_os = "linux") {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()?
+    } else {
+        let said = std::process::Command::new("ps")
+            .args(["-o", "rss=", "-p", &process.to_string()])
+            .output()
+            .ok()?;
+        String::from_utf8_lossy(&said.stdout).trim().parse::<f64>().ok()?
+    };
+    Some(kib * 1_024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{address_in, resident_bytes, restarts};
+
+    #[test]
+    fn t5_restarts_are_read_from_the_page() {
+        let page = "# TYPE kafka_eventbus_actor_pool_actor_restarted_total counter\n\
+                    kafka_eventbus_actor_pool_actor_restarted_total 3\nkafka_eventbus_messages_consumed_total 7\n";
+        assert_eq!(restarts(page), 3);
+    }
+
+    #[test]
+    fn t5_a_process_says_where_it_listens() {
+        let log = std::env::temp_dir().join(format!("soak-address-{}.log", std::process::id()));
+        let mut found = Vec::new();
+        for said in
+            ["starts\n", "starts\nhttp://127.0.0.1:91", "\nhttp://127.0.0.1:9123: /livez /readyz\n"]
+        {
+            std::fs::write(&log, said).expect("written");
+            found.push(address_in(&log).map(|address| address.port()));
+        }
+        std::fs::remove_file(log).expect("it is there");
+        assert_eq!(found, [None, None, Some(9123)]);
+    }
+
+    #[test]
+    fn t5_memory_of_a_process_is_that_of_the_system() {
+        let own = resident_bytes(std::process::id()).expect("this process lives");
+        assert!(own > 100_000.0, "{own}");
+        assert_eq!(resident_bytes(u32::MAX), None);
+    }
+}
