@@ -5,6 +5,7 @@
 
 mod beside;
 mod comparison;
+mod config;
 mod controller;
 mod error;
 mod event;
@@ -17,6 +18,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use config::RolloutConfig;
 pub use error::RolloutError;
 pub use event::{RollBack, RolloutEvent, RolloutEvents};
 pub use guard::{Breach, Trigger, WindowSide, WindowStatus};

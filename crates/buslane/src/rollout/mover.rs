@@ -2,7 +2,7 @@
 //! guard and plan.
 
 use super::Controller;
-use crate::{clock::now, config::RolloutConfig, flow::Flow, health::Alive};
+use crate::{clock::now, flow::Flow, health::Alive, rollout::RolloutConfig};
 use std::{
     collections::HashMap,
     sync::Arc,

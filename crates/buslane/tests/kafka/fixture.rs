@@ -1,7 +1,7 @@
 //! Buses on a cluster that speaks Kafka, and what a client that is not ours knows of it.
 
 use buslane::{Config, Topic};
-use buslane_core::{BoxFuture, Broker, TopicSettings};
+use buslane_core::{BoxFuture, Broker};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{
     broker_suite::MemberSpec,
@@ -61,9 +61,9 @@ impl BusFixture for Kafka {
                 max_message_bytes: 4_000_000,
                 ..ProducerConfig::default()
             },
-            create_missing: self.make_topic.is_none().then(|| TopicSettings {
+            create_missing: self.make_topic.is_none().then(|| buslane_kafka::TopicConfig {
                 partitions: Some(PARTITIONS),
-                ..TopicSettings::default()
+                ..Default::default()
             }),
             ..KafkaConfig::default()
         };
