@@ -65,11 +65,12 @@ impl KafkaBroker {
     pub async fn connect(config: KafkaConfig) -> Result<Self, crate::ConnectError> {
         config.validate()?;
         let producer = Arc::new(Producer::start(&config)?);
-        let login = match &config.security.login {
-            Some(Login::OAuthBearer(tokens)) => {
-                Some((tokens.clone(), first_token(&config, tokens, &producer).await?))
+        let login = match config.security.login.as_ref().and_then(Login::tokens) {
+            Some(tokens) => {
+                let first = first_token(&config, &tokens, &producer).await?;
+                Some((tokens, first))
             }
-            _ => None,
+            None => None,
         };
         let (asked, patience) = (Arc::clone(&producer), config.connect_timeout);
         let answer = spawn_blocking(move || {
@@ -92,7 +93,7 @@ impl KafkaBroker {
         let topics = Topics::new(
             config.client(),
             config.request_timeout,
-            config.create_missing.clone(),
+            config.create_missing.clone().map(Into::into),
             Arc::clone(&producer),
             token,
         );

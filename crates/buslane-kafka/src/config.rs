@@ -1,66 +1,98 @@
-//! Settings of a Kafka client, and what becomes of them: the properties of librdkafka.
+//! Settings of a Kafka client: one definition each, and the properties of librdkafka that they
+//! become.
 //!
 //! Every field has a default and an effect. What has no field here can be passed through by its
 //! librdkafka name; a name that the bus controls is refused with the name of the field to use
 //! instead.
 
+#[cfg(feature = "client")]
 mod properties;
+#[cfg(feature = "client")]
 mod rules;
-#[cfg(test)]
+mod security;
+#[cfg(all(test, feature = "client"))]
 mod tests;
 
+#[cfg(feature = "client")]
 pub use rules::KafkaConfigError;
+pub use security::{Login, Mechanism, Security, Tls};
 
-use crate::Tokens;
-use buslane_core::{Secret, TopicSettings};
+use buslane_core::{Secret, TopicCompression, TopicSettings};
+use buslane_settings::{
+    BrokenRule, at_least, at_most, choices,
+    duration::{hours, millis, minutes, secs, show},
+    kind, not_blank, range, settings, whole_millis,
+};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Settings of one [`KafkaBroker`](crate::KafkaBroker): one group member and one producer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaConfig {
-    /// `host:port` of at least one broker, separated by commas. Default: `localhost:9092`.
-    pub brokers: String,
-    /// The consumer group. Default: `buslane`.
-    pub group: String,
-    /// Name of this client in the brokers' logs and quotas. Default: `buslane`.
-    pub client_id: String,
-    /// The consumer.
-    pub consumer: ConsumerConfig,
-    /// The producer.
-    pub producer: ProducerConfig,
-    /// How it proves who it is. Default: plain text without a login.
-    pub security: Security,
-    /// Creates a topic with these settings when it is subscribed or published to and missing.
-    /// Default: `None`, a missing topic is an error.
-    pub create_missing: Option<TopicSettings>,
-    /// How long establishing a connection may take. Default: 10 s.
-    pub connect_timeout: Duration,
-    /// How long a request may take that has no time of its own. Default: 30 s.
-    pub request_timeout: Duration,
-    /// Properties of librdkafka that have no field here, passed through to consumer and producer.
-    /// What `debug` asks for is told at level debug. Default: none.
-    pub properties: BTreeMap<String, String>,
+// The bounds are librdkafka's: it would refuse the same values later, by names that no file has.
+const INT: u32 = i32::MAX.unsigned_abs();
+const BYTES: &str = "integer, bytes";
+const KIB: &str = "integer, KiB";
+
+settings! {
+    /// Settings of one `KafkaBroker`: one group member and one producer.
+    ///
+    /// The producer is idempotent and waits for all in-sync replicas; neither can be changed.
+    #[derive(Eq)]
+    pub struct KafkaConfig {
+        /// Name of this client in the brokers' logs and quotas.
+        client_id: String = "buslane".to_owned(), not_blank();
+        /// How long establishing a connection may take.
+        connect_timeout: Duration = secs(10), range(secs(1), hours(24)), whole_millis();
+        /// How long a request may take that has no time of its own.
+        request_timeout: Duration = secs(30), range(millis(10), minutes(5)), whole_millis();
+        /// Properties of librdkafka that have no key here, by their own names, in TOML in quotes;
+        /// one that the bus controls is refused. Some are secrets, so none is ever printed. What
+        /// `debug` asks for is logged at level debug.
+        properties: BTreeMap<String, Secret>, kind("table of texts, never shown");
+        /// Creates a topic that is used and missing; without it a missing topic is an error.
+        create_missing: Option<TopicConfig>;
+        /// How it reads.
+        consumer: ConsumerConfig;
+        /// How it writes.
+        producer: ProducerConfig;
+        /// Encryption and login; without either plain text goes over the wire.
+        security: Security;
+    }
+    given {
+        /// `host:port` of at least one broker, separated by commas. A bus takes them from its URL.
+        pub brokers: String = "localhost:9092".to_owned();
+        /// The consumer group; a bus gives its own.
+        pub group: String = "buslane".to_owned();
+    }
 }
 
-impl Default for KafkaConfig {
-    fn default() -> Self {
-        Self {
-            brokers: "localhost:9092".to_owned(),
-            group: "buslane".to_owned(),
-            client_id: "buslane".to_owned(),
-            consumer: ConsumerConfig::default(),
-            producer: ProducerConfig::default(),
-            security: Security::default(),
-            create_missing: None,
-            connect_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
-            properties: BTreeMap::new(),
-        }
+settings! {
+    /// Settings of a topic that is created because it is missing. What is left out is the brokers'
+    /// default.
+    #[derive(Eq)]
+    pub struct TopicConfig {
+        /// Its partitions.
+        partitions: Option<u32>, at_least(1), at_most(INT);
+        /// Copies of each of its partitions.
+        replication: Option<u16>, at_least(1), at_most(i16::MAX.unsigned_abs());
+        /// How long its messages are kept.
+        retention: Option<Duration>, at_least(millis(1)), whole_millis();
+        /// How many bytes each of its partitions keeps.
+        retention_bytes: Option<u64>, kind(BYTES), at_least(1), at_most(i64::MAX.unsigned_abs());
+        /// How its records are stored; `producer` leaves them as they were sent.
+        compression: Option<TopicCompression>;
+    }
+}
+
+impl From<TopicConfig> for TopicSettings {
+    fn from(topic: TopicConfig) -> Self {
+        let TopicConfig { partitions, replication, retention, retention_bytes, compression } =
+            topic;
+        Self { partitions, replication, retention, retention_bytes, compression, ..Self::default() }
     }
 }
 
 /// Where a group begins that has committed nothing yet, or whose offset is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OffsetReset {
     /// At the oldest message. The default.
     #[default]
@@ -70,7 +102,8 @@ pub enum OffsetReset {
 }
 
 /// How the members of a group share its partitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Assignment {
     /// Partitions that stay where they are go on during a rebalance. The default.
     #[default]
@@ -80,13 +113,14 @@ pub enum Assignment {
     /// One partition after the other; every rebalance stops all members.
     RoundRobin,
     /// The protocol in which the brokers decide (KIP-848, Kafka 4.0 or later). Session and
-    /// heartbeat times are the broker's then. A member whose last subscription has ended stays in
-    /// its group without a partition until it is closed; with the others it leaves.
+    /// heartbeat times are theirs then. A member whose last subscription has ended stays in its
+    /// group without a partition until it is closed; with the others it leaves.
     Broker,
 }
 
 /// Which records of transactions are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// Committed ones. The default.
     #[default]
@@ -95,79 +129,84 @@ pub enum Isolation {
     ReadUncommitted,
 }
 
-/// Settings of the group member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsumerConfig {
-    /// Where a new group begins. Default: earliest.
-    pub offset_reset: OffsetReset,
-    /// How partitions are shared. Default: cooperative-sticky.
-    pub assignment: Assignment,
-    /// A name that stays over restarts: the process that comes back with it takes the partitions of
-    /// the one that was killed at once, and a restart within the session timeout moves none. No two
-    /// processes of a group may have the same: the older one ends. Default: none.
-    pub instance_id: Option<String>,
-    /// Silence after which the group takes the member for dead: so long nothing of a killed member
-    /// is handled. Default: 10 s. Longer where a machine may starve the process for that time.
-    pub session_timeout: Duration,
-    /// Time between two signs of life. Default: 3 s; less than a third of the session timeout.
-    pub heartbeat_interval: Duration,
-    /// How long the polling thread may be busy before the group takes the member for stuck.
-    /// Default: 5 min.
-    pub max_poll_interval: Duration,
-    /// Which records are read. Default: committed ones.
-    pub isolation: Isolation,
-    /// Bytes that a broker collects before it answers, unless `fetch_max_wait` passes. Default: 1.
-    pub fetch_min_bytes: u32,
-    /// How long a broker waits until it has that much. Default: 50 ms, because the client asks one
-    /// question at a time: while one about idle partitions waits, a busy one whose messages were
-    /// read meanwhile waits too.
-    pub fetch_max_wait: Duration,
-    /// Bytes of one answer. Default: 50 MiB.
-    pub fetch_max_bytes: u32,
-    /// Bytes of one partition in an answer. Default: 1 MiB.
-    pub fetch_partition_bytes: u32,
-    /// Messages that the client fetches ahead of each partition. Default: 2,000.
-    pub prefetch_messages: u32,
-    /// KiB that the client fetches ahead of each partition. Default: 16,384.
-    pub prefetch_kib: u32,
-    /// How long started messages of a revoked partition are awaited. Default: 10 s; less than the
-    /// max poll interval.
-    pub drain_deadline: Duration,
-    /// Time between two commits. Default: 1 s.
-    pub commit_interval: Duration,
-    /// Settled messages after which a commit is made sooner. Default: 10,000.
-    pub commit_every: u64,
-    /// Characters of metadata that a commit carries; the brokers' `offset.metadata.max.bytes`.
-    /// Default: 4,096; 0 for none.
-    pub metadata_limit: usize,
+settings! {
+    /// Settings of the group member. Times are whole milliseconds.
+    #[derive(Eq)]
+    pub struct ConsumerConfig {
+        /// Where a group begins that has committed nothing yet.
+        offset_reset: OffsetReset;
+        /// How the members of a group share its partitions. With `range` and `round_robin` every
+        /// rebalance stops all members; `broker` is the protocol of Kafka 4.0 in which the brokers
+        /// decide; a member whose last subscription has ended stays in its group there, without a
+        /// partition.
+        assignment: Assignment;
+        /// A name that stays over restarts: the process that comes back with it takes the
+        /// partitions of the one that was killed at once, but with `assignment: broker`. Each
+        /// process of a group needs its own: of two with the same, the older one ends.
+        instance_id: Option<String>, not_blank();
+        /// Silence after which the group takes the member for dead: so long nothing of a killed
+        /// process is handled. At most `max_poll_interval`; the brokers' own with
+        /// `assignment: broker`.
+        session_timeout: Duration = secs(10), range(millis(1), hours(1)), whole_millis();
+        /// Time between two signs of life; at most a third of `session_timeout`; the brokers' own
+        /// with `assignment: broker`.
+        heartbeat_interval: Duration = secs(3), range(millis(1), hours(1)), whole_millis();
+        /// How long the polling thread may be busy before the group takes the member for stuck.
+        /// Handlers do not count.
+        max_poll_interval: Duration = minutes(5), range(millis(1), hours(24)), whole_millis();
+        /// Which records of transactions are read.
+        isolation: Isolation;
+        /// Bytes that a broker collects before it answers, unless `fetch_max_wait` passes.
+        fetch_min_bytes: u32 = 1, kind(BYTES), range(1, 100_000_000);
+        /// How long a broker waits until it has that much. A busy partition beside idle ones may
+        /// wait as long: the client asks one question at a time.
+        fetch_max_wait: Duration = millis(50), range(Duration::ZERO, minutes(5)), whole_millis();
+        /// One answer, at least `producer.max_message_bytes`.
+        fetch_max_bytes: u32 = 50 << 20, kind(BYTES), range(1_000_000, 2_147_483_135);
+        /// One partition in an answer.
+        fetch_partition_bytes: u32 = 1 << 20, kind(BYTES), range(1, 1_000_000_000);
+        /// Messages that are fetched ahead of each partition.
+        prefetch_messages: u32 = 2_000, range(1, 10_000_000);
+        /// What is fetched ahead of each partition.
+        prefetch_kib: u32 = 16_384, kind(KIB), range(1, 2_097_151);
+        /// How long started messages of a revoked partition are awaited; less than
+        /// `max_poll_interval`.
+        drain_deadline: Duration = secs(10);
+        /// Time between two commits.
+        commit_interval: Duration = secs(1), range(millis(1), hours(24)), whole_millis();
+        /// Settled messages after which a commit is made sooner.
+        commit_every: u64 = 10_000, at_least(1);
+        /// Metadata that a commit carries, the brokers' `offset.metadata.max.bytes`; 0 for none.
+        metadata_limit: usize = 4_096, kind("integer, characters");
+    }
+    also Self::times_agree;
 }
 
-impl Default for ConsumerConfig {
-    fn default() -> Self {
-        Self {
-            offset_reset: OffsetReset::default(),
-            assignment: Assignment::default(),
-            instance_id: None,
-            session_timeout: Duration::from_secs(10),
-            heartbeat_interval: Duration::from_secs(3),
-            max_poll_interval: Duration::from_secs(300),
-            isolation: Isolation::default(),
-            fetch_min_bytes: 1,
-            fetch_max_wait: Duration::from_millis(50),
-            fetch_max_bytes: 50 << 20,
-            fetch_partition_bytes: 1 << 20,
-            prefetch_messages: 2_000,
-            prefetch_kib: 16_384,
-            drain_deadline: Duration::from_secs(10),
-            commit_interval: Duration::from_secs(1),
-            commit_every: 10_000,
-            metadata_limit: 4_096,
+impl ConsumerConfig {
+    fn times_agree(&self, key: &str) -> Result<(), BrokenRule> {
+        let (session, poll) = (self.session_timeout, self.max_poll_interval);
+        let broken = |name: &str, rule: String, found: Duration| {
+            BrokenRule::because(format!("{key}.{name}"), rule, show(found))
+        };
+        if self.assignment != Assignment::Broker && self.heartbeat_interval * 3 > session {
+            let rule = format!("must be at most a third of session_timeout ({})", show(session));
+            return broken("heartbeat_interval", rule, self.heartbeat_interval);
         }
+        if session > poll {
+            let rule = format!("must be at most max_poll_interval ({})", show(poll));
+            return broken("session_timeout", rule, session);
+        }
+        if self.drain_deadline >= poll {
+            let rule = format!("must be less than max_poll_interval ({})", show(poll));
+            return broken("drain_deadline", rule, self.drain_deadline);
+        }
+        Ok(())
     }
 }
 
 /// How batches of records are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// Not at all. The default.
     #[default]
@@ -183,7 +222,8 @@ pub enum Compression {
 }
 
 /// Which partition a record with a key goes to. Records without a key go to a random one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Partitioner {
     /// FNV-1a, as Go producers choose. The default.
     #[default]
@@ -192,92 +232,44 @@ pub enum Partitioner {
     Murmur2,
 }
 
-/// Settings of the producer. It is idempotent and waits for all in-sync replicas; neither can be
-/// changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProducerConfig {
-    /// How batches are compressed. Default: none.
-    pub compression: Compression,
-    /// Which partition a key goes to. Default: FNV-1a.
-    pub partitioner: Partitioner,
-    /// How long a record waits for others to share its batch. Default: 0.
-    pub linger: Duration,
-    /// Bytes of one batch. Default: 1,000,000.
-    pub batch_bytes: u32,
-    /// Bytes of the largest record. Default: 1,000,000, as the brokers have it.
-    pub max_message_bytes: u32,
-    /// Records that wait for the brokers. Default: 100,000; then publishers wait.
-    pub queue_messages: u32,
-    /// KiB that wait for the brokers. Default: 262,144.
-    pub queue_kib: u32,
-    /// How often a batch is sent again. Default: 2,147,483,647; the publish timeout ends it.
-    pub retries: u32,
-    /// How long a record may take from the call to the acknowledgement. Default: 10 s.
-    pub publish_timeout: Duration,
+settings! {
+    /// Settings of the producer. It is idempotent and waits for all in-sync replicas; neither can
+    /// be changed.
+    #[derive(Eq)]
+    pub struct ProducerConfig {
+        /// How batches of records are compressed.
+        compression: Compression;
+        /// Which partition a key goes to: as Go producers choose, or as Java producers do.
+        partitioner: Partitioner;
+        /// How long a record waits for others to share its batch; less than `publish_timeout`.
+        linger: Duration = Duration::ZERO, range(Duration::ZERO, minutes(15)), whole_millis();
+        /// One batch.
+        batch_bytes: u32 = 1_000_000, kind(BYTES), range(1, INT);
+        /// The largest record, as the brokers have it.
+        max_message_bytes: u32 = 1_000_000, kind(BYTES), range(1_000, 1_000_000_000);
+        /// Records that wait for the brokers, then publishers wait.
+        queue_messages: u32 = 100_000, range(1, INT);
+        /// What waits for the brokers, then publishers wait.
+        queue_kib: u32 = 262_144, kind(KIB), range(1, INT);
+        /// How often a batch is sent again before `publish_timeout` ends it: an idempotent producer
+        /// sends a batch again, or cannot say what became of it.
+        retries: u32 = INT, range(1, INT);
+    }
+    given {
+        /// How long a record may take from the call to the acknowledgement; a bus gives its own.
+        pub publish_timeout: Duration = secs(10);
+    }
+    also Self::linger_ends;
 }
 
-impl Default for ProducerConfig {
-    fn default() -> Self {
-        Self {
-            compression: Compression::default(),
-            partitioner: Partitioner::default(),
-            linger: Duration::ZERO,
-            batch_bytes: 1_000_000,
-            max_message_bytes: 1_000_000,
-            queue_messages: 100_000,
-            queue_kib: 262_144,
-            retries: i32::MAX.unsigned_abs(),
-            publish_timeout: Duration::from_secs(10),
+impl ProducerConfig {
+    fn linger_ends(&self, key: &str) -> Result<(), BrokenRule> {
+        if self.linger.is_zero() || self.linger < self.publish_timeout {
+            return Ok(());
         }
+        let rule = format!("must be less than publish_timeout ({})", show(self.publish_timeout));
+        BrokenRule::because(format!("{key}.linger"), rule, show(self.linger))
     }
 }
 
-/// Encryption of the connection, and proof of who the client is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Security {
-    /// Encryption. Default: none.
-    pub tls: Option<Tls>,
-    /// Login. Default: none.
-    pub login: Option<Login>,
-}
-
-/// Encryption of the connection. Files are PEM.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    /// Certificates of the authorities that are trusted. Default: those of the system.
-    pub ca_file: Option<String>,
-    /// The client's certificate, for brokers that ask for one.
-    pub certificate_file: Option<String>,
-    /// The client's key.
-    pub key_file: Option<String>,
-    /// What the key is encrypted with.
-    pub key_password: Option<Secret>,
-}
-
-/// A login by SASL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Login {
-    /// User and password, as they are: only over TLS is that safe.
-    Plain {
-        /// User.
-        user: String,
-        /// Password.
-        password: Secret,
-    },
-    /// SCRAM-SHA-256.
-    ScramSha256 {
-        /// User.
-        user: String,
-        /// Password.
-        password: Secret,
-    },
-    /// SCRAM-SHA-512.
-    ScramSha512 {
-        /// User.
-        user: String,
-        /// Password.
-        password: Secret,
-    },
-    /// OAUTHBEARER with tokens from here. They are sent as they are: only over TLS is that safe.
-    OAuthBearer(Tokens),
-}
+choices!(OffsetReset, Assignment, Isolation, Compression, Partitioner);

@@ -12,26 +12,43 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "client")]
 mod bootstrap;
+#[cfg(feature = "client")]
 mod broker;
 mod config;
+#[cfg(feature = "client")]
 mod consumer;
+#[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
 mod keeper;
+#[cfg(feature = "client")]
 mod leaders;
+#[cfg(feature = "client")]
 mod native;
+#[cfg(feature = "client")]
 mod producer;
+#[cfg(feature = "client")]
 mod progress;
+#[cfg(feature = "client")]
 mod reasons;
+#[cfg(feature = "client")]
 mod repeats;
 mod token;
+#[cfg(feature = "client")]
 mod topics;
+#[cfg(feature = "client")]
 mod wake;
 
+#[cfg(feature = "client")]
 pub use broker::KafkaBroker;
+#[cfg(feature = "client")]
+pub use config::KafkaConfigError;
 pub use config::{
-    Assignment, Compression, ConsumerConfig, Isolation, KafkaConfig, KafkaConfigError, Login,
-    OffsetReset, Partitioner, ProducerConfig, Security, Tls,
+    Assignment, Compression, ConsumerConfig, Isolation, KafkaConfig, Login, Mechanism, OffsetReset,
+    Partitioner, ProducerConfig, Security, Tls, TopicConfig,
 };
+#[cfg(feature = "client")]
 pub use error::ConnectError;
 pub use token::{Token, Tokens};

@@ -3,6 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use buslane_core::{BoxFuture, Secret};
+#[cfg(feature = "client")]
 use rdkafka::client::{Client, ClientContext};
 use serde::Deserialize;
 use std::{
@@ -69,11 +70,13 @@ impl Token {
     }
 
     /// How long it is still good.
+    #[cfg(feature = "client")]
     pub(crate) fn left(&self) -> Duration {
         self.expires_at.duration_since(SystemTime::now()).unwrap_or_default()
     }
 
     /// The client logs in with it from now on.
+    #[cfg(feature = "client")]
     pub(crate) fn hand_to<C: ClientContext>(&self, client: &Client<C>) -> Result<(), String> {
         let expires = self.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let expires = i64::try_from(expires).unwrap_or(i64::MAX);
@@ -115,6 +118,7 @@ impl Tokens {
         })
     }
 
+    #[cfg(feature = "client")]
     pub(crate) async fn fetch(&self) -> Result<Token, String> {
         let token = (self.0)().await.map_err(|error| error.to_string())?;
         if token.left().is_zero() {

@@ -1,6 +1,6 @@
 //! Kafka keeps the contract of all brokers, on a real broker.
 
-use buslane_core::{Broker, TopicSettings};
+use buslane_core::Broker;
 use buslane_kafka::{ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{
     broker_suite::{BrokerFixture, Capabilities, MemberSpec},
@@ -54,7 +54,10 @@ impl BrokerFixture for Kafka {
                 max_message_bytes: LARGE,
                 ..ProducerConfig::default()
             },
-            create_missing: Some(TopicSettings { partitions: Some(8), ..TopicSettings::default() }),
+            create_missing: Some(buslane_kafka::TopicConfig {
+                partitions: Some(8),
+                ..Default::default()
+            }),
             connect_timeout: LIMIT,
             request_timeout: LIMIT,
             ..KafkaConfig::default()

@@ -59,7 +59,7 @@ async fn k5_a_silent_server_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_an_unknown_property_is_refused() {
     let mut config = kit::config(&unique("g"));
-    config.properties.insert("no.such.property".to_owned(), "1".to_owned());
+    config.properties.insert("no.such.property".to_owned(), "1".into());
     let error = KafkaBroker::connect(config).await.expect_err("no such property");
     assert!(
         matches!(error, ConnectError::Config(_)) && error.to_string().contains("no.such.property"),

@@ -2,7 +2,6 @@
 
 mod kit;
 
-use buslane_core::TopicSettings;
 use buslane_kafka::{KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{
     loss::{Again, Loss},
@@ -22,7 +21,10 @@ fn config(server: &OwnServer) -> KafkaConfig {
         // A broker that stands still is noticed after this time.
         request_timeout: Duration::from_secs(2),
         producer: ProducerConfig { publish_timeout: PATIENCE, ..ProducerConfig::default() },
-        create_missing: Some(TopicSettings { partitions: Some(4), ..TopicSettings::default() }),
+        create_missing: Some(buslane_kafka::TopicConfig {
+            partitions: Some(4),
+            ..Default::default()
+        }),
         ..kit::config(&unique("g"))
     }
 }

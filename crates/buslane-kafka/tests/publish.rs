@@ -1,6 +1,6 @@
 //! Publishing to a real broker.
 
-use buslane_core::{Broker, BrokerError, PublishError, Record, Topic, TopicSettings};
+use buslane_core::{Broker, BrokerError, PublishError, Record, Topic};
 use buslane_kafka::{KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{broker_suite::record, server};
 use rdkafka::{
@@ -17,9 +17,9 @@ async fn broker(producer: ProducerConfig) -> Arc<dyn Broker> {
         brokers: server::address("KAFKA_BOOTSTRAP_SERVERS"),
         group: server::unique("g"),
         producer,
-        create_missing: Some(TopicSettings {
+        create_missing: Some(buslane_kafka::TopicConfig {
             partitions: Some(PARTITIONS),
-            ..TopicSettings::default()
+            ..Default::default()
         }),
         ..KafkaConfig::default()
     };

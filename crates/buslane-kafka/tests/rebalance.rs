@@ -35,7 +35,10 @@ impl Group {
                 heartbeat_interval: Duration::from_millis(500),
                 ..ConsumerConfig::default()
             },
-            create_missing: Some(TopicSettings { partitions: Some(4), ..TopicSettings::default() }),
+            create_missing: Some(buslane_kafka::TopicConfig {
+                partitions: Some(4),
+                ..Default::default()
+            }),
             connect_timeout: PATIENCE,
             request_timeout: PATIENCE,
             ..KafkaConfig::default()

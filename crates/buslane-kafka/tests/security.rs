@@ -25,12 +25,12 @@ const MECHANISMS: [Mechanism; 3] = [Mechanism::Plain, Mechanism::Scram256, Mecha
 
 impl Mechanism {
     fn login(self, user: &str, password: &str) -> Login {
-        let (user, password) = (user.to_owned(), password.into());
-        match self {
-            Self::Plain => Login::Plain { user, password },
-            Self::Scram256 => Login::ScramSha256 { user, password },
-            Self::Scram512 => Login::ScramSha512 { user, password },
-        }
+        let mechanism = match self {
+            Self::Plain => buslane_kafka::Mechanism::Plain,
+            Self::Scram256 => buslane_kafka::Mechanism::ScramSha256,
+            Self::Scram512 => buslane_kafka::Mechanism::ScramSha512,
+        };
+        Login::new(mechanism, user, password)
     }
 }
 

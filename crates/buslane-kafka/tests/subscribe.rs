@@ -194,7 +194,7 @@ async fn k3_a_member_that_reads_nothing_keeps_no_partition() {
 async fn k1_a_client_that_tells_everything_reads_all_the_same() {
     for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
         let mut config = config(assignment);
-        config.properties.insert("debug".to_owned(), "all".to_owned());
+        config.properties.insert("debug".to_owned(), "all".into());
         let topics = topics(3).await;
         let mut member = kit::member(config, &topics[0]).await;
         member.subscribe(&topics[1]).await;

@@ -41,7 +41,7 @@ fn config(tokens: Tokens) -> KafkaConfig {
         brokers: address("BUSLANE_TEST_KAFKA_SASL_SSL"),
         security: Security {
             tls: Some(Tls { ca_file, ..Tls::default() }),
-            login: Some(Login::OAuthBearer(tokens)),
+            login: Some(Login::with_tokens(tokens)),
         },
         connect_timeout: Duration::from_secs(5),
         ..kit::config(&unique("g"))

@@ -107,11 +107,7 @@ impl NatsBroker {
             Arc::clone(&readers),
             Arc::clone(&settings),
             &config.group,
-            config
-                .create_missing
-                .as_ref()
-                .and_then(|settings| settings.replication)
-                .map_or(1, usize::from),
+            config.stream.replication.map_or(1, usize::from),
         ));
         tasks.spawn(alive.clone().run_until_cancelled_owned(Arc::clone(&keeper).run()));
         Ok(Self {
@@ -157,7 +153,7 @@ impl NatsBroker {
             );
         }
         let has_leases = self.link.version >= version::PARTITIONS;
-        let is_meant = options.ephemeral || self.config.partitions == Partitions::Shared;
+        let is_meant = options.ephemeral || self.config.stream.partitions == Partitions::Shared;
         let is_shared = known.partitions.is_none() && (is_meant || !has_leases);
         if is_shared && !is_meant {
             let (needed, present) =

@@ -1,93 +1,68 @@
-//! Settings of a connection to NATS.
+//! Settings of a connection to NATS: one definition each.
 //!
 //! Every field has a default and an effect; the server shows the consumer's on its own consumer.
 
+mod partitions;
 mod rules;
+mod security;
 
+pub use partitions::Partitions;
 pub use rules::NatsConfigError;
+#[cfg(feature = "client")]
+pub(crate) use security::Credentials;
+pub use security::{Login, Security, Tls};
 
-use buslane_core::{Secret, TopicSettings};
+use buslane_core::{TopicSettings, TopicStorage};
+use buslane_settings::{
+    at_least, at_most, check, choices,
+    duration::{hours, millis, minutes, secs},
+    kind, not_blank, range, settings,
+};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Settings of one [`NatsBroker`](crate::NatsBroker): one reader of durable consumers and one
-/// publisher.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsConfig {
-    /// `host:port` of at least one server, separated by commas. Default: `localhost:4222`.
-    pub servers: String,
-    /// First part of the names of the durable consumers; 1 to 100 characters of `A-Z a-z 0-9 . _
-    /// -`. Default: `buslane`.
-    pub group: String,
-    /// Name of this client in the server's figures. Default: `buslane`.
-    pub client_name: String,
-    /// The consumers.
-    pub consumer: ConsumerConfig,
-    /// The publisher.
-    pub publisher: PublisherConfig,
-    /// How it proves who it is. Default: plain text without a login.
-    pub security: Security,
-    /// Creates the stream of a topic with these settings when it is subscribed or published to and
-    /// no stream covers it. Default: `Some`, with the server's defaults; `None`: a missing stream
-    /// is an error. Their partitions are those of [`NatsConfig::partitions`].
-    pub create_missing: Option<TopicSettings>,
-    /// How the keys of a topic are shared out to the members of a group. Default:
-    /// [`Partitions::Auto`].
-    pub partitions: Partitions,
-    /// Topics that live in core NATS alone: nothing is stored, and only who listens gets a message.
-    /// Default: none.
-    pub ephemeral: Vec<String>,
-    /// How long establishing a connection may take. Default: 10 s.
-    pub connect_timeout: Duration,
-    /// How long a request to the server may take. Default: 5 s.
-    pub request_timeout: Duration,
-    /// How often the connection is proven alive. Default: 20 s.
-    pub ping_interval: Duration,
-}
+/// Most records on their way: the client drops what its inbox has no room for, which holds 65,536.
+pub(crate) const MOST_IN_FLIGHT: u32 = 50_000;
+/// Most partitions that a stream may have.
+pub(crate) const MOST_PARTITIONS: u32 = 1_024;
 
-impl Default for NatsConfig {
-    fn default() -> Self {
-        Self {
-            servers: "localhost:4222".to_owned(),
-            group: "buslane".to_owned(),
-            client_name: "buslane".to_owned(),
-            consumer: ConsumerConfig::default(),
-            publisher: PublisherConfig::default(),
-            security: Security::default(),
-            create_missing: Some(TopicSettings::default()),
-            partitions: Partitions::default(),
-            ephemeral: Vec::new(),
-            connect_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(5),
-            ping_interval: Duration::from_secs(20),
-        }
+settings! {
+    /// Settings of one `NatsBroker`: durable consumers and a publisher.
+    #[derive(Eq)]
+    pub struct NatsConfig {
+        /// Name of this client in the server's figures.
+        client_name: String = "buslane".to_owned(), not_blank();
+        /// How long establishing a connection may take.
+        connect_timeout: Duration = secs(10), range(millis(10), hours(24));
+        /// How long a request to the server may take.
+        request_timeout: Duration = secs(5), range(millis(10), hours(24));
+        /// How often the connection is proven alive.
+        ping_interval: Duration = secs(20), range(millis(10), hours(24));
+        /// Topics of core NATS: nothing is stored, and only who listens gets a message.
+        ephemeral: Vec<String>, kind("list of topic names");
+        /// How it reads.
+        consumer: ConsumerConfig;
+        /// How it writes.
+        publisher: PublisherConfig;
+        /// The streams of topics that no stream covers.
+        stream: StreamConfig;
+        /// Encryption and login; without either plain text goes over the wire, unless the server
+        /// insists on encryption.
+        security: Security;
     }
-}
-
-/// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the
-/// partitions it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Partitions {
-    /// A stream that is created for envelopes has [`Partitions::DEFAULT`] of them, one for regular
-    /// messages has none. One member at a time reads a partition, or a topic of envelopes that has
-    /// none; on servers before 2.10, which have no leases, as [`Partitions::Shared`], with a
-    /// warning. The default.
-    #[default]
-    Auto,
-    /// As [`Partitions::Auto`], and a stream that is created has so many, 1 to 1,024. A topic of
-    /// envelopes whose stream has another number, or none, is refused.
-    Exactly(u32),
-    /// A stream that is created has none, and the members of a group share a topic that has none: a
-    /// key's messages may be at several members at once, in any order.
-    Shared,
-}
-
-impl Partitions {
-    /// Partitions of a stream that is created for envelopes.
-    pub const DEFAULT: u32 = 8;
+    given {
+        /// `HOST:PORT` of at least one server, separated by commas. A bus takes them from its URL.
+        pub servers: String = "localhost:4222".to_owned();
+        /// The group: a part of the names of the durable consumers, 1 to 100 characters of
+        /// `A-Z a-z 0-9 . _ -`. A bus gives its own.
+        pub group: String = "buslane".to_owned();
+    }
+    also rules::ephemeral_topics;
 }
 
 /// Where a durable consumer begins that is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Start {
     /// At the oldest message that the stream has. The default.
     #[default]
@@ -96,59 +71,43 @@ pub enum Start {
     Latest,
 }
 
-/// Settings of the durable consumers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsumerConfig {
-    /// Where a new one begins. Default: the oldest message.
-    pub start: Start,
-    /// After how long without a sign of life the server delivers a message again; a third of it is
-    /// the beat of what waits or runs. Default: 30 s.
-    pub ack_wait: Duration,
-    /// How often the server delivers a message; `None`: without end, the bus counts attempts. The
-    /// last delivery says so ([`Settlement::is_last`](buslane_core::Settlement::is_last)); what is
-    /// given back of it, or is open in a crash, does not come again. Default: `None`.
-    pub max_deliver: Option<u32>,
-    /// Waits before the server's own redeliveries; replaces `ack_wait`. Default: none.
-    pub backoff: Vec<Duration>,
-    /// Open messages of one durable consumer, over all its readers. Default: 100,000.
-    pub max_ack_pending: u32,
-    /// Copies of the consumer's state; `None`: as many as the stream has. Default: `None`.
-    pub replicas: Option<u16>,
-    /// Whether the consumer's state lives in memory. Default: `false`, where the stream's does.
-    pub memory_storage: bool,
-    /// Messages that are fetched ahead of the reader, for each source. Default: 1,000.
-    pub prefetch: u32,
-    /// How long one request for messages stands at the server. Default: 30 s.
-    pub expires: Duration,
-    /// How often the server says that a request still stands. Default: 5 s.
-    pub heartbeat: Duration,
-    /// How long open messages of a partition that moves to another member are awaited. Default: 10
-    /// s.
-    pub drain_deadline: Duration,
-    /// How long a member of a group that partitions its topics may be silent before others take its
-    /// partitions. Default: 10 s.
-    pub lease: Duration,
-}
-
-impl Default for ConsumerConfig {
-    fn default() -> Self {
-        Self {
-            start: Start::default(),
-            ack_wait: Duration::from_secs(30),
-            max_deliver: None,
-            backoff: Vec::new(),
-            max_ack_pending: 100_000,
-            replicas: None,
-            memory_storage: false,
-            prefetch: 1_000,
-            expires: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(5),
-            drain_deadline: Duration::from_secs(10),
-            lease: Duration::from_secs(10),
-        }
+settings! {
+    /// Settings of the durable consumers. The server shows them on its own consumers.
+    #[derive(Eq)]
+    pub struct ConsumerConfig {
+        /// Where a durable consumer begins that is new.
+        start: Start;
+        /// Silence after which the server delivers a message again; what waits or runs is kept
+        /// alive each third of it.
+        ack_wait: Duration = secs(30), range(millis(100), hours(24));
+        /// How often the server delivers a message; more than `backoff` has entries. An envelope's
+        /// last delivery has one attempt, then the terminal policy; where that is `block`, the
+        /// envelope ends with the process. Without it there is no end: the bus counts attempts.
+        max_deliver: Option<u32>, range(1, u32::MAX);
+        /// Waits before the server's own redeliveries, in place of `ack_wait`.
+        backoff: Vec<Duration>, kind("list of durations, each 100ms to 24h");
+        /// Open messages of one durable consumer, over all its readers; nine tenths must be more
+        /// than the pools may park.
+        max_ack_pending: u32 = 100_000, range(1, 10_000_000);
+        /// Copies of a consumer's state. Without it as many as the stream has.
+        replicas: Option<u16>, range(1, 5);
+        /// Whether a consumer's state lives in memory.
+        memory_storage: bool = false;
+        /// Messages that are fetched ahead of each source.
+        prefetch: u32 = 1_000, range(1, 50_000);
+        /// How long a request for messages stands at the server.
+        expires: Duration = secs(30), range(secs(1), hours(24));
+        /// How often the server says that a request stands; at most half of `expires`.
+        heartbeat: Duration = secs(5), range(millis(100), hours(24));
+        /// How long open messages of a partition that moves are awaited.
+        drain_deadline: Duration = secs(10), range(Duration::ZERO, hours(24));
+        /// Silence after which other members take the partitions of one.
+        lease: Duration = secs(10), range(millis(300), hours(24));
     }
+    also rules::consumer;
 }
 
+#[cfg(feature = "client")]
 impl ConsumerConfig {
     /// The longest time that the server waits for a sign of life of a message's first delivery, and
     /// the shortest.
@@ -164,62 +123,74 @@ impl ConsumerConfig {
     }
 }
 
-/// Settings of the publisher.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublisherConfig {
-    /// Records that wait for the server's acknowledgement; then publishers wait. Default: 4,000.
-    pub max_in_flight: u32,
-    /// How long a record may take from the call to the acknowledgement. Default: 10 s.
-    pub publish_timeout: Duration,
-    /// How long the server knows the event ids of a stream that is created. Default: 2 min.
-    pub duplicate_window: Duration,
-}
-
-impl Default for PublisherConfig {
-    fn default() -> Self {
-        Self {
-            max_in_flight: 4_000,
-            publish_timeout: Duration::from_secs(10),
-            duplicate_window: Duration::from_secs(120),
-        }
+settings! {
+    /// Settings of the publisher.
+    #[derive(Eq)]
+    pub struct PublisherConfig {
+        /// Records that wait for their acknowledgement, then publishers wait.
+        max_in_flight: u32 = 4_000, range(1, MOST_IN_FLIGHT);
+        /// How long the server knows the event ids of a stream that is created.
+        duplicate_window: Duration = minutes(2), range(millis(100), hours(24));
+    }
+    given {
+        /// How long a record may take from the call to the acknowledgement; a bus gives its own.
+        pub publish_timeout: Duration = secs(10);
     }
 }
 
-/// Encryption of the connection, and proof of who the client is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Security {
-    /// Encryption. Default: none, unless the server insists; then with the authorities of the
-    /// system.
-    pub tls: Option<Tls>,
-    /// Login. Default: none.
-    pub login: Option<Login>,
+/// Where a stream keeps its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// In files.
+    File,
+    /// In the server's memory: gone with its process.
+    Memory,
 }
 
-/// Encryption of the connection. Files are PEM.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    /// Certificates of the authorities that are trusted beside those of the system.
-    pub ca_file: Option<String>,
-    /// The client's certificate, for servers that ask for one.
-    pub certificate_file: Option<String>,
-    /// The client's key.
-    pub key_file: Option<String>,
+settings! {
+    /// Settings of a stream that is created because none covers a topic.
+    #[derive(Eq)]
+    pub struct StreamConfig {
+        /// Whether a stream is created for a topic that none covers; otherwise that is an error.
+        create: bool = true;
+        /// Partitions of a stream that is created, each of which one member of a group reads at a
+        /// time. `auto`: 8 for envelopes, none for regular messages. A number: so many, and
+        /// envelopes of a topic whose stream has another number are refused. `shared`: none, and
+        /// members share a topic that has none: **a key's order across processes is given up**.
+        partitions: Partitions, check("1 to 1024", Partitions::are_possible);
+        /// Its copies. Without it one.
+        replication: Option<u16>, range(1, 5);
+        /// How long it keeps messages. Without it for ever.
+        retention: Option<Duration>, at_least(millis(100));
+        /// How many bytes it keeps. Without it no limit.
+        retention_bytes: Option<u64>, kind("integer, bytes"), at_least(1), at_most(i64::MAX.unsigned_abs());
+        /// Where it keeps messages. Without it files for envelopes and memory for regular messages.
+        storage: Option<Storage>;
+    }
 }
 
-/// How a client proves who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Login {
-    /// User and password.
-    User {
-        /// User.
-        user: String,
-        /// Password.
-        password: Secret,
-    },
-    /// A token.
-    Token(Secret),
-    /// The seed of an nkey; the server gets a signature.
-    Nkey(Secret),
-    /// A file with a JWT and the seed of its nkey.
-    CredentialsFile(String),
+impl StreamConfig {
+    /// What a stream is created with beside its partitions; none when none is created.
+    #[must_use]
+    pub fn of_missing(&self) -> Option<TopicSettings> {
+        self.create.then(|| TopicSettings {
+            replication: self.replication,
+            retention: self.retention,
+            retention_bytes: self.retention_bytes,
+            storage: self.storage.map(|storage| match storage {
+                Storage::File => TopicStorage::File,
+                Storage::Memory => TopicStorage::Memory,
+            }),
+            ..TopicSettings::default()
+        })
+    }
 }
+
+impl From<Partitions> for StreamConfig {
+    fn from(partitions: Partitions) -> Self {
+        Self { partitions, ..Self::default() }
+    }
+}
+
+choices!(Start, Storage);

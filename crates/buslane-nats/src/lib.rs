@@ -11,26 +11,43 @@
 //!
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "client")]
 mod block;
+#[cfg(feature = "client")]
 mod broker;
 mod config;
+#[cfg(feature = "client")]
 mod consumers;
+#[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
 mod lease;
+#[cfg(feature = "client")]
 mod link;
+#[cfg(feature = "client")]
 mod names;
+#[cfg(feature = "client")]
 mod progress;
+#[cfg(feature = "client")]
 mod publisher;
+#[cfg(feature = "client")]
 mod readers;
+#[cfg(feature = "client")]
 mod source;
+#[cfg(feature = "client")]
 mod stored;
+#[cfg(feature = "client")]
 mod topics;
+#[cfg(feature = "client")]
 mod version;
+#[cfg(feature = "client")]
 mod wire;
 
+#[cfg(feature = "client")]
 pub use broker::NatsBroker;
 pub use config::{
     ConsumerConfig, Login, NatsConfig, NatsConfigError, Partitions, PublisherConfig, Security,
-    Start, Tls,
+    Start, Storage, StreamConfig, Tls,
 };
+#[cfg(feature = "client")]
 pub use error::ConnectError;

@@ -5,7 +5,7 @@ mod remake;
 
 use crate::{
     ConnectError, NatsConfig, NatsConfigError,
-    config::{Login, Tls},
+    config::{Credentials, Tls},
     version::Version,
 };
 use arc_swap::ArcSwap;
@@ -208,14 +208,14 @@ async fn options(
     if let Some(tls) = &config.security.tls {
         options = encrypted(options, tls)?;
     }
-    match &config.security.login {
+    match config.security.login.as_ref().and_then(|login| login.credentials().next()) {
         None => Ok(options),
-        Some(Login::User { user, password }) => {
-            Ok(options.user_and_password(user.clone(), password.expose().to_owned()))
+        Some(Credentials::User(user, password)) => {
+            Ok(options.user_and_password(user.to_owned(), password.expose().to_owned()))
         }
-        Some(Login::Token(token)) => Ok(options.token(token.expose().to_owned())),
-        Some(Login::Nkey(seed)) => Ok(options.nkey(seed.expose().to_owned())),
-        Some(Login::CredentialsFile(file)) => {
+        Some(Credentials::Token(token)) => Ok(options.token(token.expose().to_owned())),
+        Some(Credentials::Nkey(seed)) => Ok(options.nkey(seed.expose().to_owned())),
+        Some(Credentials::File(file)) => {
             let answer = options.credentials_file(file).await;
             answer.map_err(|error| unusable("security.login.credentials_file", file, &error))
         }

@@ -91,7 +91,7 @@ pub(crate) fn partitions(topic: &Topic, subjects: &[String]) -> Option<Option<u3
 }
 
 /// Most partitions of a topic.
-pub(crate) const MOST_PARTITIONS: u32 = 1_024;
+pub(crate) use crate::config::MOST_PARTITIONS;
 
 /// Whether a subject with wildcards covers one without.
 fn covers(pattern: &str, subject: &str) -> bool {

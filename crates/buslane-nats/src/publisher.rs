@@ -33,8 +33,6 @@ use tickets::{Batch, Progress, Stored, Tickets};
 use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Most records on their way: the client drops what its inbox has no room for, which holds 65,536.
-pub(crate) const MOST: u32 = 50_000;
 /// Between two looks for a client in place of one whose task has ended.
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -90,8 +90,8 @@ impl Topics {
     pub(crate) fn new(link: Arc<Link>, config: &NatsConfig) -> Self {
         Self {
             link,
-            create_missing: config.create_missing.clone(),
-            partitions: config.partitions,
+            create_missing: config.stream.of_missing(),
+            partitions: config.stream.partitions,
             settled: RwLock::default(),
             duplicate_window: config.publisher.duplicate_window,
             ephemeral: RwLock::new(

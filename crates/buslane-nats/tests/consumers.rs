@@ -281,7 +281,10 @@ async fn n2_a_stream_that_covers_the_topic_is_used() {
 /// Each is told with the topic and the reason, and nothing is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_topics_that_cannot_be_are_refused() {
-    let config = NatsConfig { create_missing: None, ..kit::config("g") };
+    let config = NatsConfig {
+        stream: buslane_nats::StreamConfig { create: false, ..Default::default() },
+        ..kit::config("g")
+    };
     let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(config).await.expect("connected"));
     let missing = kit::name("missing");
     let error = broker.subscribe(&[(missing.clone(), ENVELOPES)]).await.unwrap_err();

@@ -55,7 +55,7 @@ impl BrokerFixture for Nats {
                 publish_timeout: spec.publish_timeout,
                 ..PublisherConfig::default()
             },
-            partitions: Partitions::Shared,
+            stream: Partitions::Shared.into(),
             ..NatsConfig::default()
         };
         Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))

@@ -131,7 +131,7 @@ async fn n5_the_servers_subject_mapping_may_choose_the_partition() {
     let server = tokio::task::spawn_blocking(|| OwnServer::nats(config)).await.expect("a server");
     let mut own = kit::config("g");
     own.servers = server.address.replace("nats://", "");
-    own.partitions = Partitions::Exactly(4);
+    own.stream.partitions = Partitions::Exactly(4);
     let topic = buslane_core::Topic::new("orders").expect("a name");
     let mut member = kit::member(own, &topic).await;
     member.until_assigned(4).await;

@@ -23,7 +23,7 @@ fn config(server: &OwnServer, partitions: Partitions) -> NatsConfig {
         ping_interval: Duration::from_millis(500),
         request_timeout: Duration::from_secs(2),
         publisher: PublisherConfig { publish_timeout: PATIENCE, ..PublisherConfig::default() },
-        partitions,
+        stream: partitions.into(),
         ..config
     }
 }

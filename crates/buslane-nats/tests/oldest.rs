@@ -99,7 +99,7 @@ async fn n3_the_oldest_server_shows_every_setting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_the_oldest_server_has_topics_shared() {
     let (_server, mut config) = server().await;
-    config.partitions = Partitions::Auto;
+    config.stream.partitions = Partitions::Auto;
     let mut members =
         [kit::member(config.clone(), &topic()).await, kit::member(config, &topic()).await];
     publish(&members[0].broker, &topic(), kit::numbers(0..10)).await;
@@ -117,7 +117,7 @@ async fn n5_the_oldest_server_has_topics_shared() {
 async fn n2_the_oldest_server_is_asked_for_nothing_that_it_ignores() {
     let (_server, config) = server().await;
     let four = TopicSettings { partitions: Some(4), ..TopicSettings::default() };
-    let config = NatsConfig { partitions: Partitions::Exactly(4), ..config };
+    let config = NatsConfig { stream: Partitions::Exactly(4).into(), ..config };
     let broker: Arc<dyn Broker> = Arc::new(NatsBroker::connect(config).await.expect("it is taken"));
     let asked = broker.configure_topic(&topic(), &four, TopicStrategy::CreateOnly).await.map(drop);
     let subscribed = broker.subscribe(&[(topic(), Default::default())]).await;

@@ -56,7 +56,7 @@ async fn is_refused(config: NatsConfig, reason: &str, secret: &str) {
 }
 
 fn user(name: &str, password: &str) -> Option<Login> {
-    Some(Login::User { user: name.to_owned(), password: password.into() })
+    Some(Login::user(name, password))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,34 +69,32 @@ async fn n3_users_and_nkeys_log_in() {
     ))
     .await;
     goes_round(config(&server, None, user("alice", PASSWORD))).await;
-    goes_round(config(&server, None, Some(Login::Nkey(seed(&key).into())))).await;
+    goes_round(config(&server, None, Some(Login::nkey(seed(&key))))).await;
     let refused = "login refused";
     is_refused(config(&server, None, user("alice", WRONG)), refused, WRONG).await;
     is_refused(config(&server, None, user("mallory", PASSWORD)), refused, PASSWORD).await;
     is_refused(config(&server, None, None), refused, PASSWORD).await;
-    let login = Some(Login::Nkey(seed(&stranger).into()));
+    let login = Some(Login::nkey(seed(&stranger)));
     is_refused(config(&server, None, login), refused, &seed(&stranger)).await;
-    is_refused(config(&server, None, Some(Login::Nkey("no seed".into()))), refused, "no seed")
-        .await;
+    is_refused(config(&server, None, Some(Login::nkey("no seed"))), refused, "no seed").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_a_token_logs_in() {
     let server = serve(format!("authorization {{ token: \"{PASSWORD}\" }}\n")).await;
-    goes_round(config(&server, None, Some(Login::Token(PASSWORD.into())))).await;
-    is_refused(config(&server, None, Some(Login::Token(WRONG.into()))), "login refused", WRONG)
-        .await;
+    goes_round(config(&server, None, Some(Login::token(PASSWORD)))).await;
+    is_refused(config(&server, None, Some(Login::token(WRONG))), "login refused", WRONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_a_file_of_credentials_logs_in() {
     let (good, stranger) = (Credentials::endless(), Credentials::endless());
     let server = serve(good.server_config()).await;
-    goes_round(config(&server, None, Some(Login::CredentialsFile(good.file())))).await;
-    let login = Some(Login::CredentialsFile(stranger.file()));
+    goes_round(config(&server, None, Some(Login::credentials_file(good.file())))).await;
+    let login = Some(Login::credentials_file(stranger.file()));
     is_refused(config(&server, None, login), "login refused", &stranger.seed()).await;
     let missing =
-        config(&server, None, Some(Login::CredentialsFile("no-such-file.creds".to_owned())));
+        config(&server, None, Some(Login::credentials_file("no-such-file.creds".to_owned())));
     let text = NatsBroker::connect(missing).await.expect_err("no such file").to_string();
     assert!(
         text.contains("security.login.credentials_file") && text.contains("no-such-file.creds"),
@@ -110,7 +108,7 @@ async fn n3_a_file_of_credentials_logs_in() {
 async fn o3_a_credential_that_is_over_is_told() {
     let credentials = Credentials::lasting(3);
     let server = serve(credentials.server_config()).await;
-    let config = config(&server, None, Some(Login::CredentialsFile(credentials.file())));
+    let config = config(&server, None, Some(Login::credentials_file(credentials.file())));
     let broker = NatsBroker::connect(config).await.expect("it is good yet");
     assert!(broker.symptoms().is_empty());
     let refused = async {

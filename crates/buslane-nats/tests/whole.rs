@@ -28,7 +28,7 @@ const EIGHT: TopicSettings = TopicSettings {
 
 /// With the default settings, but for a lease that the tests can wait for.
 fn standard(group: &str) -> NatsConfig {
-    let mut config = NatsConfig { partitions: Partitions::Auto, ..kit::config(group) };
+    let mut config = NatsConfig { stream: Partitions::Auto.into(), ..kit::config(group) };
     config.consumer.lease = Duration::from_secs(2);
     config
 }
@@ -97,7 +97,8 @@ async fn n5_regular_messages_and_shared_topics_have_several_readers() {
         let (group, topic) = (unique("g"), plain_stream().await);
         let mut members = Vec::new();
         for _ in 0..2 {
-            let feed = kit::connect(NatsConfig { partitions, ..standard(&group) }).await;
+            let feed =
+                kit::connect(NatsConfig { stream: partitions.into(), ..standard(&group) }).await;
             let options = SubscribeOptions { ephemeral, ..SubscribeOptions::default() };
             feed.broker.subscribe(&[(topic.clone(), options)]).await.expect("subscribes");
             members.push(feed);
@@ -152,10 +153,10 @@ async fn n5_streams_of_envelopes_are_created_with_partitions() {
 async fn n5_configured_partitions_that_are_not_in_force_are_refused() {
     let four = kit::name("four");
     let maker =
-        kit::member(NatsConfig { partitions: Partitions::Exactly(4), ..standard("m") }, &four)
+        kit::member(NatsConfig { stream: Partitions::Exactly(4).into(), ..standard("m") }, &four)
             .await;
     for (topic, has) in [(plain_stream().await, "has none"), (four, "has 4")] {
-        let config = NatsConfig { partitions: Partitions::Exactly(8), ..standard(&unique("g")) };
+        let config = NatsConfig { stream: Partitions::Exactly(8).into(), ..standard(&unique("g")) };
         let broker: Arc<dyn Broker> =
             Arc::new(NatsBroker::connect(config).await.expect("connected"));
         let answer = broker.publish(&topic, vec![envelope("k")]).get().await.remove(0);

@@ -6,10 +6,9 @@
 //! Not here: settings of a single subscription or topic, and anything that changes while the bus
 //! runs.
 
-mod backends;
+mod backend;
 mod choice;
 mod delivery;
-pub(crate) mod duration;
 mod environment;
 mod error;
 mod file;
@@ -18,18 +17,19 @@ mod kafka;
 mod names;
 mod nats;
 mod operations;
-mod optional;
 mod origins;
 mod pools;
+mod predecessor;
 mod program;
 mod reference;
-mod rollout;
-mod rules;
+mod servers;
 mod url;
 mod wording;
 
-pub use backends::MemoryConfig;
+pub use crate::rollout::RolloutConfig;
+pub use backend::BackendConfig;
 pub use buslane_core::Secret;
+pub use buslane_settings::Setting as KeyReference;
 pub use delivery::{DeadLetterFormat, LaneScope, RetryConfig, TerminalConfig};
 pub use error::ConfigError;
 pub use health::{HealthConfig, ProbeConfig};
@@ -42,14 +42,13 @@ pub use nats::{
     NatsConfig, NatsConsumerConfig, NatsLoginConfig, NatsPartitions, NatsPublisherConfig,
     NatsSecurityConfig, NatsStart, NatsStorage, NatsStreamConfig, NatsTlsConfig,
 };
+pub(crate) use operations::check_rate;
 pub use operations::{
     BacklogConfig, LimitsConfig, RateLimit, RecoveryConfig, RecoveryStart, TopicLimitsConfig,
 };
 pub(crate) use origins::InFile;
 pub use pools::{ActorPoolConfig, ChosenBy, KeyedPoolConfig, LaneMode, PoolChoice};
-pub use reference::{KeyReference, VariableReference};
-pub use rollout::RolloutConfig;
-pub(crate) use rules::rate as check_rate;
+pub use reference::VariableReference;
 pub use url::BusUrl;
 
 #[cfg(feature = "kafka")]
@@ -58,94 +57,76 @@ pub(crate) use kafka::{refused as kafka_refused, settings as kafka_settings};
 pub(crate) use nats::{refused as nats_refused, settings as nats_settings};
 
 use buslane_core::Backend;
+use buslane_settings::{
+    BrokenRule, Value, above_zero, default_text,
+    duration::{millis, secs, show},
+    judge, kind, not_blank, settings, topic_name, variables,
+};
 use origins::Origins;
-use serde::{Deserialize, Serialize};
 use std::{ffi::OsString, path::Path, time::Duration};
+
+/// Settings of the embedded broker and of the pools beside it.
+pub type MemoryConfig = BackendConfig<buslane_memory::MemoryConfig>;
 
 /// Where environment variables are looked up: [`std::env::var_os`], or a table in a test.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Everything a bus is told at its start.
-///
-/// Start from [`Config::default`], [`Config::new`], a file or the environment, then change fields.
-/// What the functions here return is valid; after a change in code the bus checks again when it
-/// connects.
-///
-/// Printing and serialising it hides the secrets: those of the URL, passwords, and the values of
-/// `kafka.properties`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Config {
-    /// The broker: `memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`. Default:
-    /// `memory://`.
-    pub url: BusUrl,
-    /// Consumer group, or durable consumer, that this process reads as. Default: none that is
-    /// fixed, but the name of the program's file, in which everything but ASCII letters, digits,
-    /// `.`, `_` and `-` becomes `-`; `buslane` where there is no such name.
-    pub group: String,
-    /// Topics announced before their handlers; their messages are held until one subscribes.
-    /// Default: none.
-    pub topics: Vec<String>,
-    /// Longest wait of a publish until the broker has acknowledged it. Default: `10s`.
-    #[serde(with = "duration")]
-    pub publish_timeout: Duration,
-    /// How long a publish waits for room before it counts as held back; at most `publish_timeout`.
-    /// Default: `100ms`.
-    #[serde(with = "duration")]
-    pub publish_fast_path: Duration,
-    /// How long a shutdown drains before it leaves the rest for redelivery. Default: `30s`.
-    #[serde(with = "duration")]
-    pub shutdown_deadline: Duration,
-    /// Whether a lane holds a key's messages of all topics, or of one. Default: `key`.
-    pub lane_scope: LaneScope,
-    /// How often and when a failed envelope is tried again.
-    pub retry: RetryConfig,
-    /// What becomes of an envelope whose last attempt failed. Default: `block`.
-    pub terminal: TerminalConfig,
-    /// How much may be published and handled. Default: no limit.
-    pub limits: LimitsConfig,
-    /// When this bus is behind.
-    pub backlog: BacklogConfig,
-    /// How it catches up when it is.
-    pub recovery: RecoveryConfig,
-    /// From when on something counts as a fault.
-    pub health: HealthConfig,
-    /// How keys are moved from one pool to the other, and when that is undone.
-    pub rollout: RolloutConfig,
-    /// Settings of the embedded broker, and of the pools when the URL names it.
-    pub memory: MemoryConfig,
-    /// Settings of the client and of the pools when the URL names Kafka.
-    pub kafka: KafkaConfig,
-    /// Settings of the client and of the pools when the URL names NATS.
-    pub nats: NatsConfig,
-    #[serde(skip)]
-    origins: Origins,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            url: BusUrl::default(),
-            group: program::group(),
-            topics: Vec::new(),
-            publish_timeout: Duration::from_secs(10),
-            publish_fast_path: Duration::from_millis(100),
-            shutdown_deadline: Duration::from_secs(30),
-            lane_scope: LaneScope::default(),
-            retry: RetryConfig::default(),
-            terminal: TerminalConfig::default(),
-            limits: LimitsConfig::default(),
-            backlog: BacklogConfig::default(),
-            recovery: RecoveryConfig::default(),
-            health: HealthConfig::default(),
-            rollout: RolloutConfig::default(),
-            memory: MemoryConfig::default(),
-            kafka: KafkaConfig::default(),
-            nats: NatsConfig::default(),
-            origins: Origins::default(),
-        }
+settings! {
+    /// Everything a bus is told at its start.
+    ///
+    /// Start from [`Config::default`], [`Config::new`], a file or the environment, then change
+    /// fields. What the functions here return is valid; after a change in code the bus checks again
+    /// when it connects.
+    ///
+    /// Printing and serialising it hides the secrets: those of the URL, passwords, and the values
+    /// of `kafka.properties`.
+    #[non_exhaustive]
+    pub struct Config {
+        /// The broker.
+        url: BusUrl, variables(&["BUSLANE_URL"]);
+        /// Consumer group, or durable consumer, that this process reads as. Default: the name of
+        /// the program's file, in which everything but ASCII letters, digits, `.`, `_` and `-`
+        /// becomes `-`.
+        group: String = program::group(), default_text(""), not_blank(),
+            variables(&["BUSLANE_GROUP"]);
+        /// Topics announced before their handlers; their messages are held until one subscribes.
+        topics: Vec<String>, kind("list of topic names");
+        /// Longest wait of a publish until the broker has acknowledged it.
+        publish_timeout: Duration = secs(10), above_zero();
+        /// How long a publish waits for room before it counts as held back; at most
+        /// `publish_timeout`.
+        publish_fast_path: Duration = millis(100);
+        /// How long a shutdown drains before it leaves the rest for redelivery.
+        shutdown_deadline: Duration = secs(30);
+        /// Whether a lane holds a key's messages of all topics, or of one topic alone.
+        lane_scope: LaneScope;
+        /// How often and when a failed envelope is tried again.
+        retry: RetryConfig;
+        /// What becomes of an envelope whose last attempt failed: its key waits, it is settled and
+        /// logged, or it is written to a dead-letter topic.
+        terminal: TerminalConfig;
+        /// How much may be published and handled.
+        limits: LimitsConfig;
+        /// When this bus is behind.
+        backlog: BacklogConfig;
+        /// How it catches up when it is.
+        recovery: RecoveryConfig;
+        /// From when on something counts as a fault.
+        health: HealthConfig;
+        /// How keys are moved from one pool to the other, and when that is undone.
+        rollout: RolloutConfig;
+        /// Settings of the embedded broker, and of the pools when the URL names it.
+        memory: MemoryConfig;
+        /// Settings of the client and of the pools when the URL names Kafka.
+        kafka: KafkaConfig;
+        /// Settings of the client and of the pools when the URL names NATS.
+        nats: NatsConfig;
     }
+    given {
+        /// Who said what of the switches.
+        origins: Origins;
+    }
+    also Self::agrees;
 }
 
 impl Config {
@@ -241,8 +222,27 @@ impl Config {
     /// As [`Config::validate`].
     pub fn validate_for(&self, backend: Backend) -> Result<(), ConfigError> {
         self.origins.check(backend)?;
-        rules::check(self)?;
+        let mut config = self.clone();
+        config.kafka.settings = kafka::given(self);
+        Value::validate(&config, "")?;
         choice::check(self, backend)
+    }
+
+    /// The rules that join several keys.
+    fn agrees(&self, _key: &str) -> Result<(), BrokenRule> {
+        for (index, name) in self.topics.iter().enumerate() {
+            let key = format!("topics[{index}]");
+            judge(name, key.clone(), vec![topic_name()])?;
+            if let Some(first) = self.topics[..index].iter().position(|other| other == name) {
+                let rule = format!("must differ from topics[{first}]");
+                return BrokenRule::because(key, rule, format!("{name:?}"));
+            }
+        }
+        if self.publish_fast_path > self.publish_timeout {
+            let rule = format!("must be at most publish_timeout ({})", show(self.publish_timeout));
+            return BrokenRule::because("publish_fast_path", rule, show(self.publish_fast_path));
+        }
+        nats::check(self)
     }
 
     /// The backend that the URL names.
@@ -275,7 +275,7 @@ impl Config {
     /// Every key that a file may set, in the order of the documentation.
     #[must_use]
     pub fn reference() -> Vec<KeyReference> {
-        reference::keys()
+        buslane_settings::reference::<Self>("")
     }
 
     /// Every environment variable that is read.

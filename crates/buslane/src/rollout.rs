@@ -4,6 +4,7 @@
 //! about other instances.
 
 mod comparison;
+mod config;
 mod controller;
 mod error;
 mod event;
@@ -12,6 +13,7 @@ mod mover;
 mod plan;
 mod status;
 
+pub use config::RolloutConfig;
 pub use error::RolloutError;
 pub use event::{RollBack, RolloutEvent, RolloutEvents};
 pub use guard::{Breach, Trigger, WindowSide, WindowStatus};

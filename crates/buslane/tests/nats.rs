@@ -143,7 +143,7 @@ impl Nats {
                 publish_timeout: spec.publish_timeout,
                 ..PublisherConfig::default()
             },
-            partitions: self.partitions,
+            stream: self.partitions.into(),
             ..NatsConfig::default()
         }
     }

@@ -73,8 +73,7 @@ async fn o3_a_credential_that_is_over_is_named() {
     let server =
         tokio::task::spawn_blocking(move || OwnServer::nats(&told)).await.expect("a server");
     let mut config = watchful(&server.address);
-    let mut login = NatsLoginConfig::default();
-    login.credentials_file = Some(credentials.file());
+    let login = NatsLoginConfig::credentials_file(credentials.file());
     config.nats.security.login = Some(login);
     let bus = EventBus::connect(config).await.expect("it is good yet");
     well(&bus).await;

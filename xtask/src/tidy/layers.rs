@@ -12,7 +12,8 @@ pub(super) struct Dependency<'a> {
 }
 
 /// A1: these know no broker client and no async runtime.
-const FOUNDATION: [&str; 3] = ["buslane-core", "buslane-lanes", "buslane-offsets"];
+const FOUNDATION: [&str; 4] =
+    ["buslane-core", "buslane-settings", "buslane-lanes", "buslane-offsets"];
 const BROKER_CLIENTS: [&str; 8] =
     ["rdkafka", "rdkafka-sys", "rskafka", "kafka", "async-nats", "nats", "lapin", "pulsar"];
 const RUNTIMES: [&str; 12] = [

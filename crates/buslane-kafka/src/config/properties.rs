@@ -1,7 +1,7 @@
 //! From fields to the properties of librdkafka.
 
 use super::{
-    Assignment, Compression, Isolation, KafkaConfig, Login, OffsetReset, Partitioner, Security,
+    Assignment, Compression, Isolation, KafkaConfig, Mechanism, OffsetReset, Partitioner, Security,
 };
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl KafkaConfig {
     pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         for (name, value) in &self.properties {
-            client.set(name, value);
+            client.set(name, value.expose());
         }
         client
             .set("bootstrap.servers", &self.brokers)
@@ -220,19 +220,16 @@ impl Security {
                 client.set("ssl.key.password", password.expose());
             }
         }
-        let (mechanism, user, password) = match &self.login {
-            None => return,
-            Some(Login::OAuthBearer(_)) => {
-                client.set("sasl.mechanism", "OAUTHBEARER");
-                return;
-            }
-            Some(Login::Plain { user, password }) => ("PLAIN", user, password),
-            Some(Login::ScramSha256 { user, password }) => ("SCRAM-SHA-256", user, password),
-            Some(Login::ScramSha512 { user, password }) => ("SCRAM-SHA-512", user, password),
+        let Some(login) = &self.login else { return };
+        let mechanism = match login.mechanism {
+            Some(Mechanism::ScramSha256) => "SCRAM-SHA-256",
+            Some(Mechanism::ScramSha512) => "SCRAM-SHA-512",
+            Some(Mechanism::OAuthBearer) => "OAUTHBEARER",
+            Some(Mechanism::Plain) | None => "PLAIN",
         };
-        client
-            .set("sasl.mechanism", mechanism)
-            .set("sasl.username", user)
-            .set("sasl.password", password.expose());
+        client.set("sasl.mechanism", mechanism);
+        if let (Some(user), Some(password)) = (&login.user, &login.password) {
+            client.set("sasl.username", user).set("sasl.password", password.expose());
+        }
     }
 }

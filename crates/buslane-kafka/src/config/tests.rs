@@ -12,7 +12,7 @@ fn refusal(change: impl Fn(&mut KafkaConfig)) -> String {
 
 fn with_property(name: &str, value: &str) -> KafkaConfig {
     KafkaConfig {
-        properties: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+        properties: BTreeMap::from([(name.to_owned(), value.into())]),
         ..KafkaConfig::default()
     }
 }
@@ -79,18 +79,16 @@ fn k5_each_broken_rule_names_its_setting() {
 fn k5_a_conflict_names_both_settings() {
     type Change = fn(&mut KafkaConfig);
     let cases: [([&str; 2], Change); 4] = [
-        (["consumer.heartbeat_interval", "consumer.session_timeout"], |c| {
+        (["consumer.heartbeat_interval", "session_timeout"], |c| {
             c.consumer.session_timeout = Duration::from_secs(6);
         }),
-        (["consumer.session_timeout", "consumer.max_poll_interval"], |c| {
+        (["consumer.session_timeout", "max_poll_interval"], |c| {
             c.consumer.max_poll_interval = Duration::from_secs(9);
         }),
-        (["consumer.drain_deadline", "consumer.max_poll_interval"], |c| {
+        (["consumer.drain_deadline", "max_poll_interval"], |c| {
             c.consumer.drain_deadline = Duration::from_secs(300);
         }),
-        (["producer.linger", "producer.publish_timeout"], |c| {
-            c.producer.linger = Duration::from_secs(10)
-        }),
+        (["producer.linger", "publish_timeout"], |c| c.producer.linger = Duration::from_secs(10)),
     ];
     for (settings, change) in cases {
         let error = refusal(change);
@@ -112,7 +110,7 @@ fn k5_a_controlled_property_is_refused_and_names_what_to_use() {
 #[test]
 fn k5_whatever_the_bus_sets_cannot_be_passed_through() {
     let file = Some("file.pem".to_owned());
-    let login = Login::Plain { user: "alice".to_owned(), password: "secret".into() };
+    let login = Login::new(Mechanism::Plain, "alice", "secret");
     let tls = Tls {
         ca_file: file.clone(),
         certificate_file: file.clone(),
@@ -182,7 +180,7 @@ fn k5_valid_extremes_make_clients() {
         |c| c.brokers = "[::1]:9092,b:65535".to_owned(),
         |c| c.connect_timeout = Duration::from_secs(1),
         |c| c.request_timeout = Duration::from_secs(300),
-        |c| c.consumer.fetch_max_bytes = 1_000,
+        |c| c.consumer.fetch_max_bytes = 1_000_000,
         |c| c.consumer.fetch_max_bytes = 500 << 20,
         |c| c.consumer.fetch_max_wait = Duration::ZERO,
         |c| c.consumer.assignment = Assignment::Broker,
@@ -204,14 +202,19 @@ fn k5_valid_extremes_make_clients() {
 
 #[test]
 fn k5_no_text_of_a_configuration_holds_the_password() {
-    let login = Login::ScramSha512 { user: "alice".to_owned(), password: "hidden-word".into() };
-    let tls = Tls { key_password: Some("hidden-word".into()), ..Tls::default() };
-    let mut config = KafkaConfig {
+    let login = Login::new(Mechanism::ScramSha512, "alice", "hidden-word");
+    let file = Some("no-such-file".to_owned());
+    let tls = Tls {
+        certificate_file: file.clone(),
+        key_file: file,
+        key_password: Some("hidden-word".into()),
+        ..Tls::default()
+    };
+    let config = KafkaConfig {
         security: Security { tls: Some(tls), login: Some(login) },
         ..KafkaConfig::default()
     };
     assert!(!format!("{config:?}").contains("hidden-word"));
-    config.security.tls = Some(Tls { key_file: Some("no-such-file".to_owned()), ..Tls::default() });
     let error = make(&config).expect_err("no such file");
     assert!(!format!("{error:?} {error}").contains("hidden-word"), "{error}");
 }

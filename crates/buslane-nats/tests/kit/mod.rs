@@ -27,7 +27,7 @@ pub(crate) fn config(group: &str) -> NatsConfig {
         connect_timeout: PATIENCE,
         request_timeout: SILENCE,
         consumer: ConsumerConfig { ack_wait: Duration::from_secs(1), ..ConsumerConfig::default() },
-        partitions: Partitions::Shared,
+        stream: Partitions::Shared.into(),
         ..NatsConfig::default()
     }
 }

@@ -19,7 +19,7 @@ use buslane_core::{
     Backend, Broker, BrokerEvent, Pool, Topic, TopicSettings, TopicStrategy, excerpt,
 };
 use buslane_keyed::KeyedPoolConfig;
-use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
+use buslane_memory::{MemberOptions, MemoryBroker};
 use buslane_pools::{Bounds, Mode, Pools};
 use parking_lot::Mutex;
 use std::{
@@ -45,20 +45,8 @@ impl EventBus {
         config.validate()?;
         match config.url.backend() {
             Backend::Memory => {
-                let memory = MemoryConfig {
-                    partitions: config.memory.partitions,
-                    max_messages: config.memory.max_messages,
-                    max_bytes: config.memory.max_bytes,
-                    max_message_bytes: config.memory.max_message_bytes,
-                    create_missing: config.memory.create_missing,
-                    ..MemoryConfig::default()
-                };
-                let broker =
-                    MemoryBroker::new(memory).map_err(|error| crate::ConfigError::Rule {
-                        key: "memory".to_owned(),
-                        rule: error.to_string(),
-                        found: String::new(),
-                    })?;
+                let broker = MemoryBroker::new(config.memory.settings.clone())
+                    .map_err(crate::ConfigError::from)?;
                 // They would be missing for ever: nothing outside of this process can create them.
                 let probe = Some(&config.health.probe)
                     .filter(|probe| probe.enabled)

@@ -3,11 +3,9 @@
 //! Who stands higher wins: code over the environment over the file. A plan and a percentage of the
 //! same rank contradict each other.
 
-use super::{
-    ActorPoolConfig, ChosenBy, Config, ConfigError, InFile, KeyedPoolConfig, PoolChoice,
-    environment::ROLLOUT_PLAN, rules::broken,
-};
+use super::{ActorPoolConfig, ChosenBy, Config, ConfigError, InFile, KeyedPoolConfig, PoolChoice};
 use buslane_core::Backend;
+use buslane_settings::BrokenRule;
 
 impl Config {
     /// What the file that was read says of the rollout by itself, without environment and code.
@@ -28,6 +26,24 @@ impl Config {
         self.rollout.plan.clone_from(&other.rollout.plan);
         self.rollout.advance = other.rollout.advance;
         self.origins.clone_from(&other.origins);
+    }
+
+    /// Remembers who has set the switch at `key`, when there is one.
+    pub(super) fn record(&mut self, key: &str, by: ChosenBy) {
+        for backend in [Backend::Memory, Backend::Kafka, Backend::Nats] {
+            let (_, actor) = self.pools_of(backend);
+            let (enabled, percent) = (actor.enabled, actor.percent);
+            match key.strip_prefix(backend.as_str()) {
+                Some(".actor_pool.enabled") => self.origins.record_enabled(backend, enabled, by),
+                Some(".actor_pool.percent") => {
+                    self.origins.record_percent(backend, percent.unwrap_or_default(), by);
+                }
+                _ => {}
+            }
+        }
+        if let ("rollout.plan", Some(plan)) = (key, &self.rollout.plan) {
+            self.origins.record_plan(plan, by);
+        }
     }
 
     const fn pools_of(&self, backend: Backend) -> (&KeyedPoolConfig, &ActorPoolConfig) {
@@ -95,7 +111,7 @@ pub(super) fn check(config: &Config, in_use: Backend) -> Result<(), ConfigError>
                 rule,
                 found: format!("{:?}", percent.to_string()),
             }),
-            _ => broken(format!("{backend}.actor_pool.percent"), rule, percent),
+            _ => Ok(BrokenRule::because(format!("{backend}.actor_pool.percent"), rule, percent)?),
         };
     }
     plan(config, in_use)
@@ -121,10 +137,10 @@ fn plan(config: &Config, backend: Backend) -> Result<(), ConfigError> {
         return Ok(());
     };
     match by {
-        ChosenBy::Environment(_) => {
-            Err(ConfigError::Variable { name: ROLLOUT_PLAN, rule, found: format!("{text:?}") })
+        ChosenBy::Environment(name) => {
+            Err(ConfigError::Variable { name, rule, found: format!("{text:?}") })
         }
-        _ => broken("rollout.plan", rule, format!("{text:?}")),
+        _ => Ok(BrokenRule::because("rollout.plan", rule, format!("{text:?}"))?),
     }
 }
 

@@ -1,6 +1,10 @@
 //! What happens to a message beside its handler: lane, retries, terminal policy.
 
-use super::duration;
+use buslane_settings::{
+    BrokenRule, Setting, Value, above_zero, at_least, choices,
+    duration::{millis, secs, show},
+    join, judge, plain_value, settings, topic_name,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -16,34 +20,32 @@ pub enum LaneScope {
     Topic,
 }
 
-/// How often and when a failed envelope is tried again, in its lane. The wait doubles with each
-/// failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct RetryConfig {
-    /// Attempts in all, the first one included; at least 1. Default: `5`.
-    pub attempts: u32,
-    /// Wait before the second attempt; more than zero. Default: `100ms`.
-    #[serde(with = "duration")]
-    pub initial: Duration,
-    /// Longest wait between two attempts, and the wait of a blocked key; at least `initial`.
-    /// Default: `30s`.
-    #[serde(with = "duration")]
-    pub max: Duration,
-    /// Whether waits are spread at random, so that many keys do not come back at one moment.
-    /// Default: `true`.
-    pub jitter: bool,
+settings! {
+    /// How often and when a failed envelope is tried again, in its lane. The wait doubles with each
+    /// failure.
+    #[derive(Eq)]
+    #[non_exhaustive]
+    pub struct RetryConfig {
+        /// Attempts of an envelope in all, the first one included.
+        attempts: u32 = 5, at_least(1);
+        /// Wait before the second attempt. It doubles with each failure.
+        initial: Duration = millis(100), above_zero();
+        /// Longest wait between two attempts, and the wait of a blocked key; at least
+        /// `retry.initial`.
+        max: Duration = secs(30);
+        /// Whether waits are spread at random, so that many keys do not come back at one moment.
+        jitter: bool = true;
+    }
+    also Self::max_is_longer;
 }
 
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self {
-            attempts: 5,
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(30),
-            jitter: true,
+impl RetryConfig {
+    fn max_is_longer(&self, key: &str) -> Result<(), BrokenRule> {
+        if self.max >= self.initial {
+            return Ok(());
         }
+        let rule = format!("must be at least {key}.initial ({})", show(self.initial));
+        BrokenRule::because(format!("{key}.max"), rule, show(self.max))
     }
 }
 
@@ -78,4 +80,48 @@ pub enum DeadLetterFormat {
     Headers,
     /// One JSON document that holds the original message in base64.
     Document,
+}
+
+choices!(LaneScope, DeadLetterFormat);
+
+const TOPIC: &str = "dead_letter.topic";
+
+/// The one choice that has settings of its own, so it lists and checks them by hand.
+impl Value for TerminalConfig {
+    plain_value!();
+
+    fn kind() -> String {
+        "`block`, `skip` or a table `dead_letter`".to_owned()
+    }
+
+    fn list(_: Option<&Self>, own: Setting, list: &mut Vec<Setting>) {
+        let row = |name, kind: String, default: String, meaning: &str| {
+            let mut row = own.clone();
+            (row.key, row.kind, row.default) = (join(&own.key, name), kind, default);
+            row.meaning = meaning.to_owned();
+            row
+        };
+        let topic = row(
+            TOPIC,
+            "topic name".to_owned(),
+            String::new(),
+            "The dead-letter topic; required with `dead_letter`.",
+        );
+        let format = row(
+            "dead_letter.format",
+            DeadLetterFormat::kind(),
+            DeadLetterFormat::default().show(),
+            "The original message with headers that say where it came from and why, or one JSON document.",
+        );
+        let mut own = own;
+        own.default = "block".to_owned();
+        list.extend([own, topic, format]);
+    }
+
+    fn validate(&self, key: &str) -> Result<(), BrokenRule> {
+        match self {
+            Self::DeadLetter { topic, .. } => judge(topic, join(key, TOPIC), vec![topic_name()]),
+            _ => Ok(()),
+        }
+    }
 }

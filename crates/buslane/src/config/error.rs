@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration.
 
+use buslane_settings::BrokenRule;
 use thiserror::Error;
 
 /// Why a configuration is refused. Each text names the file, key or variable, the rule, and what
@@ -65,6 +66,12 @@ pub enum ConfigError {
         /// The known name that differs least.
         nearest: &'static str,
     },
+}
+
+impl From<BrokenRule> for ConfigError {
+    fn from(BrokenRule { key, rule, found }: BrokenRule) -> Self {
+        Self::Rule { key, rule, found }
+    }
 }
 
 struct Place(u64, u64);

@@ -3,7 +3,7 @@
 //! Errors carry place, key path and reason, but never a line of the text: the line beside a mistake
 //! may hold a password.
 
-use super::{ChosenBy, Config, ConfigError, kafka, wording};
+use super::{ChosenBy, Config, ConfigError, predecessor, wording};
 use buslane_core::Backend;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::path::Path;
@@ -128,7 +128,7 @@ struct Problem {
 impl Problem {
     fn named(self, source_name: &str) -> ConfigError {
         let reason = if let Some(instead) =
-            kafka::replacement(&self.key).filter(|_| self.reason.contains("unknown field"))
+            predecessor::replacement(&self.key).filter(|_| self.reason.contains("unknown field"))
         {
             instead.to_owned()
         } else {

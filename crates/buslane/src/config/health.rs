@@ -1,95 +1,77 @@
 //! From when on something counts as a fault.
 
-use super::duration;
-use serde::{Deserialize, Serialize};
+use buslane_settings::{
+    BrokenRule, at_most,
+    duration::{hours, millis, minutes, secs, show},
+    kind, range, settings, topic_name, variables,
+};
 use std::time::Duration;
 
-/// How long what may last until health names it, and how often that is looked at.
-///
-/// A limit of 0 names it as soon as it is seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct HealthConfig {
-    /// Time between two looks, and between two questions to the broker whether it is there; 10 ms
-    /// to 10 s. Default: `1s`.
-    #[serde(with = "duration")]
-    pub check_interval: Duration,
-    /// One attempt of a handler that takes longer is stuck. Default: `1m`.
-    #[serde(with = "duration")]
-    pub handler_limit: Duration,
-    /// A partition that holds messages and gives none for longer is dead. Default: `5s`.
-    #[serde(with = "duration")]
-    pub partition_limit: Duration,
-    /// A broker that is away, or does not answer, for longer is gone, or silent. Default: `5s`.
-    #[serde(with = "duration")]
-    pub broker_limit: Duration,
-    /// Settlements that the broker has refused for longer are a fault. Default: `5s`.
-    #[serde(with = "duration")]
-    pub settlement_limit: Duration,
-    /// A group that has not come to rest for longer is not stable. Default: `30s`.
-    #[serde(with = "duration")]
-    pub group_limit: Duration,
-    /// A source that has found no room in the pool for longer: the pool is full. Default: `5s`.
-    #[serde(with = "duration")]
-    pub pool_limit: Duration,
-    /// A topic that is paused, or has no handler, for longer is a warning. Default: `1h`.
-    #[serde(with = "duration")]
-    pub pause_limit: Duration,
-    /// So many restarts of actors within a minute are a storm; at most 10,000, 0 for no such limit.
-    /// Default: `10`.
-    pub restarts: u32,
-    /// A process whose resident memory is larger has hit its ceiling, in bytes; 0 for none. Read on
-    /// Linux alone. Default: `0`.
-    pub memory: u64,
-    /// Messages that the bus sends to itself.
-    pub probe: ProbeConfig,
-}
+/// The longest limit: a year.
+const YEAR: Duration = hours(8_760);
+/// Restarts that health remembers.
+const MAX_RESTARTS: u32 = 10_000;
 
-impl Default for HealthConfig {
-    fn default() -> Self {
-        Self {
-            check_interval: Duration::from_secs(1),
-            handler_limit: Duration::from_secs(60),
-            partition_limit: Duration::from_secs(5),
-            broker_limit: Duration::from_secs(5),
-            settlement_limit: Duration::from_secs(5),
-            group_limit: Duration::from_secs(30),
-            pool_limit: Duration::from_secs(5),
-            pause_limit: Duration::from_secs(3_600),
-            restarts: 10,
-            memory: 0,
-            probe: ProbeConfig::default(),
-        }
+settings! {
+    /// How long what may last until health names it, and how often that is looked at.
+    ///
+    /// A limit of 0 names it as soon as it is seen.
+    #[derive(Eq)]
+    #[non_exhaustive]
+    pub struct HealthConfig {
+        /// Time between two looks, and between two questions to the broker whether it is there.
+        check_interval: Duration = secs(1), range(millis(10), secs(10));
+        /// One attempt of a handler that takes longer is stuck.
+        handler_limit: Duration = minutes(1), at_most(YEAR);
+        /// A partition that holds messages and gives none for longer is dead.
+        partition_limit: Duration = secs(5), at_most(YEAR);
+        /// A broker that is away, or does not answer, for longer is gone, or silent.
+        broker_limit: Duration = secs(5), at_most(YEAR);
+        /// Settlements that the broker has refused for longer are a fault.
+        settlement_limit: Duration = secs(5), at_most(YEAR);
+        /// A group that has not come to rest for longer is not stable.
+        group_limit: Duration = secs(30), at_most(YEAR);
+        /// A source that has found no room in the pool for longer: the pool is full.
+        pool_limit: Duration = secs(5), at_most(YEAR);
+        /// A topic that is paused, or has no handler, for longer is a warning.
+        pause_limit: Duration = hours(1), at_most(YEAR);
+        /// So many restarts of actors within a minute are a storm; 0 for no such limit. An actor
+        /// that cools down is one in any case.
+        restarts: u32 = 10, at_most(MAX_RESTARTS);
+        /// A process whose resident memory is larger has hit its ceiling; 0 for none. Read on Linux
+        /// alone.
+        memory: u64 = 0, kind("integer, bytes"), variables(&["BUSLANE_HEALTH_MEMORY"]);
+        /// Messages that the bus sends to itself.
+        probe: ProbeConfig;
     }
 }
 
-/// Messages that the bus publishes to a topic which it reads itself, to see that both ways are
-/// open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ProbeConfig {
-    /// Whether there are any. Default: `false`.
-    pub enabled: bool,
-    /// The topic; all groups may share it. Default: `buslane.health`.
-    pub topic: String,
-    /// Time between two of them; 10 ms to 1 h. Default: `30s`.
-    #[serde(with = "duration")]
-    pub interval: Duration,
-    /// When none was acknowledged, or none came back, for longer, that is a fault; more than
-    /// `interval`. Default: `90s`.
-    #[serde(with = "duration")]
-    pub limit: Duration,
+settings! {
+    /// Messages that the bus publishes to a topic which it reads itself, to see that both ways are
+    /// open.
+    #[derive(Eq)]
+    #[non_exhaustive]
+    pub struct ProbeConfig {
+        /// Whether the bus publishes messages to a topic which it reads itself, to see that both
+        /// ways are open.
+        enabled: bool = false, variables(&["BUSLANE_HEALTH_PROBE"]);
+        /// That topic; all groups may share it.
+        topic: String = "buslane.health".to_owned(), kind("topic name"), topic_name();
+        /// Time between two of them.
+        interval: Duration = secs(30), range(millis(10), hours(1));
+        /// When none was acknowledged, or none came back, for longer, that is a fault; more than
+        /// `interval`.
+        limit: Duration = secs(90), at_most(YEAR);
+    }
+    also Self::limit_is_longer;
 }
 
-impl Default for ProbeConfig {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            topic: "buslane.health".to_owned(),
-            interval: Duration::from_secs(30),
-            limit: Duration::from_secs(90),
+impl ProbeConfig {
+    fn limit_is_longer(&self, key: &str) -> Result<(), BrokenRule> {
+        if self.limit > self.interval {
+            return Ok(());
         }
+        let rule = format!("must be more than {key}.interval ({})", show(self.interval));
+        BrokenRule::because(format!("{key}.limit"), rule, show(self.limit))
     }
 }

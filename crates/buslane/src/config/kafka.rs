@@ -1,100 +1,90 @@
-//! Settings of a bus on Kafka: plain data, there in every build. Only connecting needs the cargo
-//! feature `kafka`.
+//! The section of Kafka: its adapter defines the settings, and the bus gives what it has itself.
 
-#[cfg(feature = "kafka")]
-mod adapter;
-mod consumer;
-mod predecessor;
-mod producer;
-mod rules;
-mod security;
-
-pub use consumer::{KafkaAssignment, KafkaConsumerConfig, KafkaIsolation, KafkaOffsetReset};
-pub(super) use predecessor::replacement;
-pub use producer::{KafkaCompression, KafkaPartitioner, KafkaProducerConfig};
-pub(super) use rules::check;
-pub use security::{KafkaLoginConfig, KafkaMechanism, KafkaSecurityConfig, KafkaTlsConfig};
-
-#[cfg(feature = "kafka")]
-pub(crate) use adapter::{refused, settings};
-
-use super::{ActorPoolConfig, KeyedPoolConfig, Secret, duration, optional};
-use buslane_core::TopicCompression;
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use super::{Config, backend::BackendConfig};
+pub use buslane_kafka::{
+    Assignment as KafkaAssignment, Compression as KafkaCompression,
+    ConsumerConfig as KafkaConsumerConfig, Isolation as KafkaIsolation, Login as KafkaLoginConfig,
+    Mechanism as KafkaMechanism, OffsetReset as KafkaOffsetReset, Partitioner as KafkaPartitioner,
+    ProducerConfig as KafkaProducerConfig, Security as KafkaSecurityConfig, Tls as KafkaTlsConfig,
+    TopicConfig as KafkaTopicConfig,
+};
 
 /// Settings of the client, and of the pools, of a bus on Kafka. Brokers, group and publish timeout
 /// are the bus's own.
-///
-/// The producer is idempotent and waits for all in-sync replicas; neither can be changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct KafkaConfig {
-    /// Name of this client in the brokers' logs and quotas. Default: `buslane`.
-    pub client_id: String,
-    /// How long establishing a connection may take; 1 s to 24 h. Default: `10s`.
-    #[serde(with = "duration")]
-    pub connect_timeout: Duration,
-    /// How long a request may take that has no time of its own; 10 ms to 5 min. Default: `30s`.
-    #[serde(with = "duration")]
-    pub request_timeout: Duration,
-    /// How it reads.
-    pub consumer: KafkaConsumerConfig,
-    /// How it writes.
-    pub producer: KafkaProducerConfig,
-    /// Encryption and login. Default: neither.
-    pub security: KafkaSecurityConfig,
-    /// Creates a topic with these settings when it is used and missing. Default: none, a missing
-    /// topic is an error.
-    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
-    pub create_missing: Option<KafkaTopicConfig>,
-    /// Properties of librdkafka that have no key here, by their own names. Some are secrets, so
-    /// none is ever printed. What `debug` asks for is logged at level debug. Default: none.
-    pub properties: BTreeMap<String, Secret>,
-    /// The keyed-worker pool.
-    pub keyed_pool: KeyedPoolConfig,
-    /// The actor pool.
-    pub actor_pool: ActorPoolConfig,
+pub type KafkaConfig = BackendConfig<buslane_kafka::KafkaConfig>;
+
+/// The settings with what the bus has itself: brokers, group and publish timeout.
+pub(super) fn given(config: &Config) -> buslane_kafka::KafkaConfig {
+    let mut kafka = config.kafka.settings.clone();
+    kafka.brokers = config.url.hosts().to_owned();
+    kafka.group.clone_from(&config.group);
+    kafka.producer.publish_timeout = config.publish_timeout;
+    kafka
 }
 
-impl Default for KafkaConfig {
-    fn default() -> Self {
-        Self {
-            client_id: "buslane".to_owned(),
-            connect_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
-            consumer: KafkaConsumerConfig::default(),
-            producer: KafkaProducerConfig::default(),
-            security: KafkaSecurityConfig::default(),
-            create_missing: None,
-            properties: BTreeMap::new(),
-            keyed_pool: KeyedPoolConfig::default(),
-            actor_pool: ActorPoolConfig::default(),
+#[cfg(feature = "kafka")]
+pub(crate) use connect::{refused, settings};
+
+#[cfg(feature = "kafka")]
+mod connect {
+    use super::{super::ConfigError, Config, KafkaMechanism, KafkaSecurityConfig, given};
+    use buslane_kafka::{KafkaConfig, KafkaConfigError};
+
+    /// What the adapter connects with.
+    ///
+    /// # Errors
+    /// Encryption or a login that this build does not contain.
+    pub(crate) fn settings(config: &Config) -> Result<KafkaConfig, ConfigError> {
+        contained(&config.kafka.security)?;
+        Ok(given(config))
+    }
+
+    /// Refuses here what librdkafka would refuse with the password in its text.
+    fn contained(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
+        let mechanism = security.login.as_ref().and_then(|login| login.mechanism);
+        let (key, found) = match (&security.tls, mechanism) {
+            _ if cfg!(feature = "kafka-tls") => return Ok(()),
+            (Some(_), _) => ("kafka.security.tls", "TLS"),
+            (None, Some(KafkaMechanism::OAuthBearer)) => {
+                ("kafka.security.login.mechanism", "OAUTHBEARER")
+            }
+            (None, Some(KafkaMechanism::ScramSha256 | KafkaMechanism::ScramSha512)) => {
+                ("kafka.security.login.mechanism", "SCRAM")
+            }
+            (None, _) => return Ok(()),
+        };
+        let rule =
+            "is not part of this build: build buslane with the cargo feature kafka-tls".to_owned();
+        Err(ConfigError::Rule { key: key.to_owned(), rule, found: found.to_owned() })
+    }
+
+    /// The adapter's name of a setting, as a file says it.
+    fn key(setting: &str) -> String {
+        match setting {
+            "brokers" => "url".to_owned(),
+            "group" => "group".to_owned(),
+            "producer.publish_timeout" => "publish_timeout".to_owned(),
+            other => format!("kafka.{other}"),
         }
     }
-}
 
-/// Settings of a topic that is created because it is missing. What is left out is the brokers'
-/// default.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct KafkaTopicConfig {
-    /// Its partitions; at least 1. Default: none, the brokers' own.
-    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
-    pub partitions: Option<u32>,
-    /// Copies of each partition; 1 to 32,767. Default: none, the brokers' own.
-    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
-    pub replication: Option<u16>,
-    /// How long messages are kept; at least 1 ms. Default: none, the brokers' own.
-    #[serde(with = "optional::duration", skip_serializing_if = "Option::is_none")]
-    pub retention: Option<Duration>,
-    /// How many bytes a partition keeps; at least 1. Default: none, the brokers' own.
-    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
-    pub retention_bytes: Option<u64>,
-    /// How records are stored. Default: none, the brokers' own, which is as the producer has sent
-    /// them.
-    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
-    pub compression: Option<TopicCompression>,
+    /// A rule of the adapter. Values of properties may be secrets and are left out.
+    pub(crate) fn refused(error: KafkaConfigError) -> ConfigError {
+        let (key, rule, found) = match error {
+            KafkaConfigError::Rule(broken) => (key(&broken.key), broken.rule, broken.found),
+            KafkaConfigError::Controlled { property, instead } => {
+                let rule = match instead.strip_prefix("nothing: ") {
+                    Some(reason) => format!("must be left out: {reason}"),
+                    None => format!("must be left out: {} sets it", key(instead)),
+                };
+                (format!("kafka.properties.{property}"), rule, "***".to_owned())
+            }
+            KafkaConfigError::Property { property, value, reason } => {
+                let reason = if value.is_empty() { reason } else { reason.replace(&value, "***") };
+                (format!("kafka.properties.{property}"), reason, "***".to_owned())
+            }
+            other => ("kafka".to_owned(), other.to_string(), "***".to_owned()),
+        };
+        ConfigError::Rule { key, rule, found }
+    }
 }

@@ -1,11 +1,22 @@
 //! Settings of the two pools, and which of them runs the lanes.
 
-use super::{duration, optional};
 use crate::rollout::Plan;
+use buslane_settings::{
+    BrokenRule, above_zero, at_least, at_most, choices,
+    duration::{millis, minutes, secs},
+    kind, range, settings, variables,
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
 const MIB: usize = 1024 * 1024;
+const BYTES: &str = "integer, bytes";
+/// Every key, in percent.
+const ALL: u8 = 100;
+/// Most workers or actors of a pool.
+const MAX_WORKERS: usize = 65_536;
+/// Most messages that a pool may be told to hold.
+pub(super) const MAX_CAPACITY: usize = u32::MAX as usize;
 
 /// How the keyed pool places keys in lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -19,129 +30,102 @@ pub enum LaneMode {
     Fixed,
 }
 
-/// Settings of the keyed-worker pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct KeyedPoolConfig {
-    /// Handlers that run at the same time; 1 to 65,536. Default: `256`.
-    pub worker_count: usize,
-    /// Messages per worker: the pool holds `worker_count` x `queue_size` open messages; at least 1.
-    /// Default: `1000`.
-    pub queue_size: usize,
-    /// How long a submission waits for room before the broker is told to stop reading. Default:
-    /// `500ms`.
-    #[serde(with = "duration")]
-    pub wait_timeout: Duration,
-    /// Most open messages of one lane; at least 1. Default: `1000`.
-    pub lane_limit: usize,
-    /// Most bytes of all open messages that are not parked; at least 1. Default: `201326592` (192
-    /// MiB).
-    pub max_bytes: usize,
-    /// Most messages that wait behind failing keys, counted apart; at least 1. Default: `64000`.
-    pub parked_messages: usize,
-    /// Most bytes that wait behind failing keys, counted apart; at least 1. Default: `67108864` (64
-    /// MiB).
-    pub parked_bytes: usize,
-    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one
-    /// is forgotten. 0 for none that is idle. Default: `10000`.
-    pub max_processors: usize,
-    /// Longest time for which the state of a key without messages is kept; more than zero. Default:
-    /// `5m`.
-    #[serde(with = "duration")]
-    pub processor_idle: Duration,
-    /// How keys are placed in lanes. Default: `exclusive`.
-    pub mode: LaneMode,
+choices!(LaneMode);
+
+/// Variables of a setting of the actor pool: those of each backend win over that of all.
+macro_rules! of_pools {
+    ($name:literal) => {
+        variables(&[
+            concat!("MEMORY_", $name),
+            concat!("KAFKA_", $name),
+            concat!("NATS_", $name),
+            concat!("BUSLANE_", $name),
+        ])
+    };
 }
 
-impl Default for KeyedPoolConfig {
-    fn default() -> Self {
-        Self {
-            worker_count: 256,
-            queue_size: 1000,
-            wait_timeout: Duration::from_millis(500),
-            lane_limit: 1000,
-            max_bytes: 192 * MIB,
-            parked_messages: 64_000,
-            parked_bytes: 64 * MIB,
-            max_processors: 10_000,
-            processor_idle: Duration::from_secs(300),
-            mode: LaneMode::default(),
-        }
+settings! {
+    /// Settings of the keyed-worker pool.
+    #[derive(Eq)]
+    #[non_exhaustive]
+    pub struct KeyedPoolConfig {
+        /// Handlers that run at the same time.
+        worker_count: usize = 256, at_most(MAX_WORKERS), at_least(1);
+        /// Messages per worker: the pool holds `worker_count` x `queue_size` open messages.
+        queue_size: usize = 1_000, at_least(1);
+        /// How long a submission waits for room before the broker is told to stop reading.
+        wait_timeout: Duration = millis(500);
+        /// Most open messages of one lane.
+        lane_limit: usize = 1_000, at_least(1);
+        /// Most bytes of all open messages that are not parked.
+        max_bytes: usize = 192 * MIB, kind(BYTES), at_least(1);
+        /// Most messages that wait behind failing keys, counted apart.
+        parked_messages: usize = 64_000, at_least(1);
+        /// Most bytes that wait behind failing keys, counted apart.
+        parked_bytes: usize = 64 * MIB, kind(BYTES), at_least(1);
+        /// Keys whose state is kept, those with messages among them: beyond this the longest idle
+        /// one is forgotten; 0 keeps none that is idle.
+        max_processors: usize = 10_000;
+        /// Longest time for which the state of a key without messages is kept.
+        processor_idle: Duration = minutes(5), above_zero();
+        /// A lane of its own for each key with work, or as many lanes as workers, chosen by hash.
+        mode: LaneMode;
+    }
+    also Self::capacity;
+}
+
+impl KeyedPoolConfig {
+    fn capacity(&self, key: &str) -> Result<(), BrokenRule> {
+        capacity(&format!("{key}.queue_size"), "worker_count", self.worker_count, self.queue_size)
     }
 }
 
-/// Settings of the supervised actor pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ActorPoolConfig {
-    /// Whether this pool runs the lanes instead of the keyed pool. Default: `false`.
-    pub enabled: bool,
-    /// Share of the keys that this pool runs when it is enabled, the keyed pool having the others;
-    /// 0 to 100. 0 keeps it away until the share is raised at run time. Default: none, which is 100
-    /// when it is enabled, else 0.
-    #[serde(deserialize_with = "optional::present", skip_serializing_if = "Option::is_none")]
-    pub percent: Option<u8>,
-    /// Actors, each of which runs one handler at a time; 1 to 65,536. Default: `256`.
-    pub pool_size: usize,
-    /// Messages per actor: the pool holds `pool_size` x `inbox_size` open messages; at least 1.
-    /// Default: `1000`.
-    pub inbox_size: usize,
-    /// Restarts that one actor is given within `restart_window`; 0 means none. Default: `3`.
-    pub max_restarts: u32,
-    /// Window in which restarts are counted; more than zero. Default: `1m`.
-    #[serde(with = "duration")]
-    pub restart_window: Duration,
-    /// How long an actor that used up its restarts stays out before it is tried again; more than
-    /// zero. Default: `30s`.
-    #[serde(with = "duration")]
-    pub cool_down: Duration,
-    /// How long a submission waits for room before the broker is told to stop reading. Default:
-    /// `500ms`.
-    #[serde(with = "duration")]
-    pub wait_timeout: Duration,
-    /// Most open messages of one lane; at least 1. Default: `1000`.
-    pub lane_limit: usize,
-    /// Most bytes of all open messages that are not parked; at least 1. Default: `201326592` (192
-    /// MiB).
-    pub max_bytes: usize,
-    /// Most messages that wait behind failing keys, counted apart; at least 1. Default: `64000`.
-    pub parked_messages: usize,
-    /// Most bytes that wait behind failing keys, counted apart; at least 1. Default: `67108864` (64
-    /// MiB).
-    pub parked_bytes: usize,
-    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one
-    /// is forgotten. 0 for none that is idle. Default: `10000`.
-    pub max_processors: usize,
-    /// Longest time for which the state of a key without messages is kept; more than zero. Default:
-    /// `5m`.
-    #[serde(with = "duration")]
-    pub processor_idle: Duration,
-}
-
-impl Default for ActorPoolConfig {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            percent: None,
-            pool_size: 256,
-            inbox_size: 1000,
-            max_restarts: 3,
-            restart_window: Duration::from_secs(60),
-            cool_down: Duration::from_secs(30),
-            wait_timeout: Duration::from_millis(500),
-            lane_limit: 1000,
-            max_bytes: 192 * MIB,
-            parked_messages: 64_000,
-            parked_bytes: 64 * MIB,
-            max_processors: 10_000,
-            processor_idle: Duration::from_secs(300),
-        }
+settings! {
+    /// Settings of the supervised actor pool.
+    #[derive(Eq)]
+    #[non_exhaustive]
+    pub struct ActorPoolConfig {
+        /// Whether this pool runs the lanes instead of the keyed pool.
+        enabled: bool = false, of_pools!("USE_ACTOR_POOL");
+        /// Share of the keys that it runs when it is enabled; the keyed pool has the others. 0
+        /// keeps it away until the share is raised at run time. Left out: 100 when it is enabled,
+        /// else 0.
+        percent: Option<u8>, range(0, ALL), of_pools!("ACTOR_POOL_PERCENT");
+        /// Actors, each of which runs one handler at a time.
+        pool_size: usize = 256, at_most(MAX_WORKERS), at_least(1), of_pools!("ACTOR_POOL_SIZE");
+        /// Messages per actor: the pool holds `pool_size` x `inbox_size` open messages.
+        inbox_size: usize = 1_000, at_least(1), at_most(MAX_CAPACITY),
+            of_pools!("ACTOR_INBOX_SIZE");
+        /// Restarts that one actor is given within `restart_window`; 0 means none.
+        max_restarts: u32 = 3, of_pools!("ACTOR_MAX_RESTARTS");
+        /// Window in which restarts are counted.
+        restart_window: Duration = minutes(1), above_zero();
+        /// How long an actor that used up its restarts stays out before it is tried again.
+        cool_down: Duration = secs(30), above_zero();
+        /// How long a submission waits for room before the broker is told to stop reading.
+        wait_timeout: Duration = millis(500);
+        /// Most open messages of one lane.
+        lane_limit: usize = 1_000, at_least(1);
+        /// Most bytes of all open messages that are not parked.
+        max_bytes: usize = 192 * MIB, kind(BYTES), at_least(1);
+        /// Most messages that wait behind failing keys, counted apart.
+        parked_messages: usize = 64_000, at_least(1);
+        /// Most bytes that wait behind failing keys, counted apart.
+        parked_bytes: usize = 64 * MIB, kind(BYTES), at_least(1);
+        /// Keys whose state is kept, those with messages among them: beyond this the longest idle
+        /// one is forgotten; 0 keeps none that is idle.
+        max_processors: usize = 10_000;
+        /// Longest time for which the state of a key without messages is kept.
+        processor_idle: Duration = minutes(5), above_zero();
     }
+    also Self::capacity;
 }
 
 impl ActorPoolConfig {
+    fn capacity(&self, key: &str) -> Result<(), BrokenRule> {
+        capacity(&format!("{key}.inbox_size"), "pool_size", self.pool_size, self.inbox_size)
+    }
+
     /// Share of the keys that this pool runs at the start.
     #[must_use]
     pub const fn share(&self) -> u8 {
@@ -149,6 +133,17 @@ impl ActorPoolConfig {
             (Some(percent), _) => percent,
             (None, true) => 100,
             (None, false) => 0,
+        }
+    }
+}
+
+/// Refuses a pool whose capacity is out of reach.
+fn capacity(key: &str, factor: &str, workers: usize, size: usize) -> Result<(), BrokenRule> {
+    match workers.checked_mul(size) {
+        Some(capacity) if capacity <= MAX_CAPACITY => Ok(()),
+        _ => {
+            let rule = format!("times {factor} ({workers}) must be at most {MAX_CAPACITY}");
+            BrokenRule::because(key, rule, size)
         }
     }
 }

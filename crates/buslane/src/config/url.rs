@@ -2,6 +2,7 @@
 
 use super::ConfigError;
 use buslane_core::Backend;
+use buslane_settings::{Value, plain_value};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{fmt, str::FromStr};
 
@@ -44,6 +45,26 @@ impl Default for BusUrl {
     }
 }
 
+impl Value for BusUrl {
+    plain_value!();
+
+    fn kind() -> String {
+        "`memory://`, `kafka://HOST:PORT,...` or `nats://HOST:PORT,...`".to_owned()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        parse(text)
+    }
+
+    fn refused(text: &str) -> String {
+        format!("{:?}", hide(text))
+    }
+}
+
 impl FromStr for BusUrl {
     type Err = ConfigError;
 
@@ -60,7 +81,7 @@ impl FromStr for BusUrl {
 }
 
 /// The URL, or the rule that `text` breaks.
-pub(super) fn parse(text: &str) -> Result<BusUrl, String> {
+fn parse(text: &str) -> Result<BusUrl, String> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", ""));
     let backend = match scheme {
         "memory" => Backend::Memory,

@@ -88,7 +88,7 @@ impl Controller {
             is_configured: true,
             has_changed: false,
             run: None,
-            guard: Guard::new((&config.rollout).into()),
+            guard: Guard::new(config.rollout.clone()),
             stuck: BTreeMap::new(),
             aimed: None,
             roll_backs: 0,

@@ -19,7 +19,7 @@ pub use comparison::{WindowSide, WindowStatus};
 
 pub(crate) use figures::{Sample, SideFigures};
 
-use crate::config::RolloutConfig;
+use super::config::RolloutConfig as Rules;
 use chance::Chance;
 use comparison::Comparison;
 use history::History;
@@ -30,64 +30,6 @@ use std::{fmt, time::Duration};
 /// of it.
 const SHORT: Duration = Duration::from_secs(5);
 const MIDDLE: Duration = Duration::from_secs(15);
-
-/// Limits of the guard, as the section `rollout:` of the configuration states them.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Rules {
-    /// The longest window that is judged, and the one that decides whether a stage may advance.
-    /// Default: 60 s.
-    pub(crate) window: Duration,
-    /// Messages on each side below which a window says nothing. Default: 1,000.
-    pub(crate) min_messages: u64,
-    /// How far p99 may be above that of the keyed side: 0.2 is +20 %, the default.
-    pub(crate) max_p99_increase: f64,
-    /// Which share of the messages may restart an actor. Default: 0.05.
-    pub(crate) max_restart_share: f64,
-    /// How far the share of attempts that fail may be above that of the keyed side. Default: 0.01,
-    /// a percentage point.
-    pub(crate) max_error_increase: f64,
-    /// How far resident memory may be above its value when the stage began: 0.5 is +50 %, the
-    /// default.
-    pub(crate) max_memory_growth: f64,
-    /// For how long it may be there. Default: 30 min.
-    pub(crate) memory_patience: Duration,
-    /// How far p99 may be above that of the keyed side for the next stage. Default: 0.05.
-    pub(crate) advance_p99_increase: f64,
-    /// Which share of restarts is too high for the next stage. Default: 0.01.
-    pub(crate) advance_restart_share: f64,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            window: Duration::from_secs(60),
-            min_messages: 1_000,
-            max_p99_increase: 0.20,
-            max_restart_share: 0.05,
-            max_error_increase: 0.01,
-            max_memory_growth: 0.50,
-            memory_patience: Duration::from_secs(30 * 60),
-            advance_p99_increase: 0.05,
-            advance_restart_share: 0.01,
-        }
-    }
-}
-
-impl From<&RolloutConfig> for Rules {
-    fn from(config: &RolloutConfig) -> Self {
-        Self {
-            window: config.window,
-            min_messages: config.min_messages,
-            max_p99_increase: config.max_p99_increase,
-            max_restart_share: config.max_restart_share,
-            max_error_increase: config.max_error_increase,
-            max_memory_growth: config.max_memory_growth,
-            memory_patience: config.memory_patience,
-            advance_p99_increase: config.advance_p99_increase,
-            advance_restart_share: config.advance_restart_share,
-        }
-    }
-}
 
 /// What the figures say.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@
 use super::Controller;
 use crate::{
     clock::now,
-    config::RolloutConfig,
+    rollout::RolloutConfig,
     state::{BusState, TaskGuard},
 };
 use std::{

@@ -132,21 +132,21 @@ fn k5_yaml_and_toml_say_the_same_of_kafka() {
     producer.queue_messages = 14;
     producer.queue_kib = 15;
     producer.retries = 16;
-    let mut tls = KafkaTlsConfig::default();
-    tls.ca_file = Some("/ca".to_owned());
-    tls.certificate_file = Some("/cert".to_owned());
-    tls.key_file = Some("/key".to_owned());
-    tls.key_password = Some("hidden-key".into());
-    kafka.security.tls = Some(tls);
+    kafka.security.tls = Some(KafkaTlsConfig {
+        ca_file: Some("/ca".to_owned()),
+        certificate_file: Some("/cert".to_owned()),
+        key_file: Some("/key".to_owned()),
+        key_password: Some("hidden-key".into()),
+    });
     kafka.security.login =
         Some(KafkaLoginConfig::new(KafkaMechanism::ScramSha512, "billing", "hidden-word"));
-    let mut topic = KafkaTopicConfig::default();
-    topic.partitions = Some(6);
-    topic.replication = Some(3);
-    topic.retention = Some(Duration::from_secs(3600));
-    topic.retention_bytes = Some(4096);
-    topic.compression = Some(TopicCompression::Zstd);
-    kafka.create_missing = Some(topic);
+    kafka.create_missing = Some(KafkaTopicConfig {
+        partitions: Some(6),
+        replication: Some(3),
+        retention: Some(Duration::from_secs(3600)),
+        retention_bytes: Some(4096),
+        compression: Some(TopicCompression::Zstd),
+    });
     kafka.properties.insert("socket.keepalive.enable".to_owned(), "true".into());
     kafka.properties.insert("sasl.oauthbearer.client.secret".to_owned(), "hidden-too".into());
     assert_eq!(config, expected);
@@ -211,7 +211,7 @@ fn k5_a_key_without_a_value_is_not_the_default() {
     let config = Config::parse_yaml(&format!(
         "kafka: {{ security: {{ login: {login} }}, properties: {{ a: true }} }}"
     ));
-    let config = config.unwrap().kafka;
+    let config = config.unwrap().kafka.settings;
     assert_eq!(
         config.security.login.unwrap().password.unwrap().expose(),
         "0123",
@@ -232,7 +232,10 @@ fn k5_secrets_of_kafka_are_never_printed() {
         + &serde_json::to_string(&config).unwrap()
         + &toml::to_string(&config).unwrap();
     assert!(!printed.contains("hidden") && printed.contains("***"), "{printed}");
-    assert_eq!(config.kafka.security.login.unwrap().password.unwrap().expose(), "hidden-word");
+    assert_eq!(
+        config.kafka.settings.security.login.unwrap().password.unwrap().expose(),
+        "hidden-word"
+    );
 
     // Where a value of the wrong kind stands, or a secret in the wrong place.
     for text in [

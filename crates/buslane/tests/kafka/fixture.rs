@@ -2,7 +2,7 @@
 
 use buslane::{Config, Topic};
 use buslane_bus_suite::{BusFixture, Capabilities, Fault};
-use buslane_core::{BoxFuture, Broker, TopicSettings};
+use buslane_core::{BoxFuture, Broker};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{broker_suite::MemberSpec, deadline::SILENCE};
 use rdkafka::{
@@ -58,9 +58,9 @@ impl BusFixture for Kafka {
                 max_message_bytes: 4_000_000,
                 ..ProducerConfig::default()
             },
-            create_missing: self.make_topic.is_none().then(|| TopicSettings {
+            create_missing: self.make_topic.is_none().then(|| buslane_kafka::TopicConfig {
                 partitions: Some(PARTITIONS),
-                ..TopicSettings::default()
+                ..Default::default()
             }),
             ..KafkaConfig::default()
         };

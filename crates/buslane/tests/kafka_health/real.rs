@@ -5,7 +5,7 @@ use crate::{PATIENCE, bus_of, counts, publish, watchful};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use buslane::{EventBus, Fault, Health, Topic};
 use buslane_bus_suite::health::{named, named_while_it_lasts, until_health, well};
-use buslane_core::{Broker, SubscribeOptions, TopicSettings};
+use buslane_core::{Broker, SubscribeOptions};
 use buslane_kafka::{
     Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, Login, Security, Tls, Token, Tokens,
 };
@@ -40,7 +40,10 @@ fn config(brokers: &str) -> KafkaConfig {
             heartbeat_interval: Duration::from_millis(500),
             ..ConsumerConfig::default()
         },
-        create_missing: Some(TopicSettings { partitions: Some(2), ..TopicSettings::default() }),
+        create_missing: Some(buslane_kafka::TopicConfig {
+            partitions: Some(2),
+            ..Default::default()
+        }),
         ..KafkaConfig::default()
     }
 }
@@ -175,7 +178,7 @@ async fn o3_a_credential_that_is_over_is_named() {
     let ca_file = Some(format!("{}/ca.pem", address("BUSLANE_TEST_KAFKA_CERTS")));
     let security = Security {
         tls: Some(Tls { ca_file, ..Tls::default() }),
-        login: Some(Login::OAuthBearer(tokens)),
+        login: Some(Login::with_tokens(tokens)),
     };
     let kafka = KafkaConfig { security, ..config(&address("BUSLANE_TEST_KAFKA_SASL_SSL")) };
     let bus = bus_of(watchful(), kafka).await;

@@ -1,7 +1,7 @@
 //! A plan as people write it: `10 for 1h, 50 for 1h, 100`.
 
 use super::{Advance, Plan, Stage};
-use crate::config::duration;
+use buslane_settings::duration;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
 use thiserror::Error;

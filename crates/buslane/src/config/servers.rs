@@ -1,19 +1,12 @@
 //! What a `nats://` URL says: servers, and perhaps a login.
 
-use super::super::Secret;
+use buslane_nats::Login;
 
 /// The servers as `HOST:PORT,HOST:PORT`, and the login of the first that has one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Servers {
     pub(super) hosts: String,
-    pub(super) login: Option<UrlLogin>,
-}
-
-/// What stands before an `@`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum UrlLogin {
-    User(String, Secret),
-    Token(Secret),
+    pub(super) login: Option<Login>,
 }
 
 const RULE: &str = "must be nats://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]";
@@ -31,7 +24,7 @@ pub(super) fn read(text: &str) -> Result<Servers, &'static str> {
 }
 
 /// Every server has the same login, or none but the first.
-fn with_login(text: &str) -> Result<(Option<UrlLogin>, String), &'static str> {
+fn with_login(text: &str) -> Result<(Option<Login>, String), &'static str> {
     let (mut login, mut hosts) = (None, Vec::new());
     for server in text.split(',') {
         let server = server.strip_prefix("nats://").unwrap_or(server);
@@ -39,10 +32,8 @@ fn with_login(text: &str) -> Result<(Option<UrlLogin>, String), &'static str> {
             None => hosts.push(server.to_owned()),
             Some((who, host)) => {
                 let found = match who.split_once(':') {
-                    Some((user, password)) => {
-                        UrlLogin::User(plain(user)?, plain(password)?.as_str().into())
-                    }
-                    None => UrlLogin::Token(plain(who)?.as_str().into()),
+                    Some((user, password)) => Login::user(plain(user)?, plain(password)?),
+                    None => Login::token(plain(who)?),
                 };
                 if login.as_ref().is_some_and(|before| *before != found) {
                     return Err("must have the same login for every server");
@@ -99,12 +90,9 @@ mod tests {
             "a:4222,b:1,c:2,[::1]:4222,[::1]:3"
         );
         let user = read("me:p%40ss@a,b").unwrap();
-        assert_eq!(user.login, Some(UrlLogin::User("me".to_owned(), "p@ss".into())));
+        assert_eq!(user.login, Some(Login::user("me", "p@ss")));
         assert_eq!(user.hosts, "a:4222,b:4222");
-        assert_eq!(
-            read("secret@a,nats://secret@b:9").unwrap().login,
-            Some(UrlLogin::Token("secret".into()))
-        );
+        assert_eq!(read("secret@a,nats://secret@b:9").unwrap().login, Some(Login::token("secret")));
         for bad in [
             "",
             "a,,b",

@@ -1,13 +1,14 @@
 //! How the keys of a topic on NATS are shared out to the members of a group: a number, or a word.
 
+use super::MOST_PARTITIONS;
+use buslane_settings::{Value, plain_value};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
 /// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the
 /// partitions it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum NatsPartitions {
+pub enum Partitions {
     /// `auto`: a stream that is created for envelopes has 8 partitions, one for regular messages
     /// has none. One member at a time reads a partition, or a topic of envelopes that has none; on
     /// servers before 2.10 as `shared`, with a warning. The default.
@@ -21,10 +22,40 @@ pub enum NatsPartitions {
     Shared,
 }
 
+impl Partitions {
+    /// Partitions of a stream that is created for envelopes.
+    pub const DEFAULT: u32 = 8;
+
+    pub(super) fn are_possible(&self) -> Result<(), String> {
+        match self {
+            Self::Exactly(count) if !(1..=MOST_PARTITIONS).contains(count) => {
+                Err(format!("must be from 1 to {MOST_PARTITIONS}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Value for Partitions {
+    plain_value!();
+
+    fn kind() -> String {
+        "integer, `auto` or `shared`".to_owned()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => AUTO.to_owned(),
+            Self::Exactly(count) => count.to_string(),
+            Self::Shared => SHARED.to_owned(),
+        }
+    }
+}
+
 const AUTO: &str = "auto";
 const SHARED: &str = "shared";
 
-impl Serialize for NatsPartitions {
+impl Serialize for Partitions {
     fn serialize<S: Serializer>(&self, target: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Auto => target.serialize_str(AUTO),
@@ -34,7 +65,7 @@ impl Serialize for NatsPartitions {
     }
 }
 
-impl<'de> Deserialize<'de> for NatsPartitions {
+impl<'de> Deserialize<'de> for Partitions {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         source.deserialize_any(Reader)
     }
@@ -43,7 +74,7 @@ impl<'de> Deserialize<'de> for NatsPartitions {
 struct Reader;
 
 impl de::Visitor<'_> for Reader {
-    type Value = NatsPartitions;
+    type Value = Partitions;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a whole number, `auto` or `shared`")
@@ -51,7 +82,7 @@ impl de::Visitor<'_> for Reader {
 
     fn visit_u64<E: de::Error>(self, count: u64) -> Result<Self::Value, E> {
         // A number that is too large breaks the rule, not the format.
-        Ok(NatsPartitions::Exactly(u32::try_from(count).unwrap_or(u32::MAX)))
+        Ok(Partitions::Exactly(u32::try_from(count).unwrap_or(u32::MAX)))
     }
 
     fn visit_i64<E: de::Error>(self, count: i64) -> Result<Self::Value, E> {
@@ -62,8 +93,8 @@ impl de::Visitor<'_> for Reader {
 
     fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
         match word {
-            AUTO => Ok(NatsPartitions::Auto),
-            SHARED => Ok(NatsPartitions::Shared),
+            AUTO => Ok(Partitions::Auto),
+            SHARED => Ok(Partitions::Shared),
             _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
         }
     }

@@ -17,7 +17,7 @@ const KEYS: [(&str, &str); 7] = [
 ];
 
 /// What an unknown key was replaced by, when the predecessor had it.
-pub(in super::super) fn replacement(key: &str) -> Option<&'static str> {
+pub(super) fn replacement(key: &str) -> Option<&'static str> {
     let key = key.strip_prefix("kafka.")?;
     let last =
         key.strip_prefix("consumer.").or_else(|| key.strip_prefix("producer.")).unwrap_or(key);

@@ -1,6 +1,6 @@
 //! Durations as people write them: one whole number and one unit.
 
-use serde::{Deserializer, Serializer, de};
+use serde::{Deserializer, de};
 use std::{fmt, time::Duration};
 
 /// Units from long to short, with their nanoseconds.
@@ -16,8 +16,35 @@ const UNITS: [(&str, u64); 6] = [
 const RULE: &str =
     "must be a whole number and a unit of h, m, s, ms, us or ns, such as 500ms or 30s";
 
-/// Reads `500ms`; the error is the rule.
-pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
+/// Milliseconds.
+#[must_use]
+pub const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Seconds.
+#[must_use]
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Minutes.
+#[must_use]
+pub const fn minutes(minutes: u64) -> Duration {
+    Duration::from_mins(minutes)
+}
+
+/// Hours.
+#[must_use]
+pub const fn hours(hours: u64) -> Duration {
+    Duration::from_hours(hours)
+}
+
+/// Reads `500ms`.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn parse(text: &str) -> Result<Duration, &'static str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| RULE)?;
@@ -27,7 +54,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// Writes a duration with the longest unit that leaves no fraction.
-pub(crate) fn show(duration: Duration) -> String {
+#[must_use]
+pub fn show(duration: Duration) -> String {
     let total = duration.as_nanos();
     if total == 0 {
         return "0s".to_owned();
@@ -37,11 +65,8 @@ pub(crate) fn show(duration: Duration) -> String {
     format!("{}{name}", total / u128::from(*nanoseconds))
 }
 
-pub(super) fn serialize<S: Serializer>(duration: &Duration, target: S) -> Result<S::Ok, S::Error> {
-    target.serialize_str(&show(*duration))
-}
-
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+/// Reads a duration from a file.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
     source.deserialize_any(Text)
 }
 
@@ -103,29 +128,5 @@ mod tests {
             assert_eq!(show(parse(text).unwrap()), text);
         }
         assert_eq!(show(Duration::from_secs(7200)), "2h");
-    }
-}
-
-/// As a list.
-pub(super) mod list {
-    use super::{parse, show};
-    use serde::{Deserialize, Deserializer, Serializer, de};
-    use std::time::Duration;
-
-    pub(in super::super) fn serialize<S: Serializer>(
-        list: &[Duration],
-        target: S,
-    ) -> Result<S::Ok, S::Error> {
-        target.collect_seq(list.iter().map(|time| show(*time)))
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        source: D,
-    ) -> Result<Vec<Duration>, D::Error> {
-        let texts = Vec::<String>::deserialize(source)?;
-        let read = |text: &String| {
-            parse(text).map_err(|rule| de::Error::custom(format_args!("{rule}, found {text:?}")))
-        };
-        texts.iter().map(read).collect()
     }
 }

@@ -1,0 +1,102 @@
+//! `settings!`: the one definition of each setting.
+
+/// Defines a section of settings: a struct with public fields, and all that is said of them.
+///
+/// A field is `name: Type = default, detail, detail;`. Without `= default` it has the default of
+/// its type. The details are rules and facts such as [`range`](crate::range()) and
+/// [`variables`](crate::variables). The documentation is the text of the reference too, to which
+/// default and rules are added, so it names neither.
+///
+/// Fields under `given` are set in code alone: no file and no reference knows them. `also` names a
+/// function of `(&Self, key: &str)` that checks rules of several settings.
+#[macro_export]
+macro_rules! settings {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                $field:ident: $type:ty $(= $default:expr)? $(, $detail:expr)*;
+            )*
+        }
+        $(given {
+            $(
+                $(#[doc = $given_doc:literal])+
+                $given_vis:vis $given:ident: $given_type:ty $(= $given_default:expr)?;
+            )*
+        })?
+        $(also $also:expr;)?
+    ) => {
+        $(#[$meta])*
+        #[derive(
+            Debug, Clone, PartialEq, $crate::serde::Serialize, $crate::serde::Deserialize,
+        )]
+        #[serde(crate = "::buslane_settings::serde", default, deny_unknown_fields)]
+        $vis struct $name {
+            $(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nDefault: `", $crate::settings!(@text $($default)?), "`.")]
+                $(#[doc = concat!(" `", stringify!($detail), "`.")])*
+                #[serde(
+                    with = "::buslane_settings::field",
+                    skip_serializing_if = "::buslane_settings::is_absent"
+                )]
+                pub $field: $type,
+            )*
+            $($(
+                $(#[doc = $given_doc])+
+                #[serde(skip)]
+                $given_vis $given: $given_type,
+            )*)?
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    $($field: $crate::settings!(@default $($default)?),)*
+                    $($($given: $crate::settings!(@default $($given_default)?),)*)?
+                }
+            }
+        }
+
+        impl $crate::Value for $name {
+            $crate::plain_value!();
+
+            fn list(default: Option<&Self>, own: $crate::Setting, list: &mut Vec<$crate::Setting>) {
+                $($crate::describe(
+                    $crate::join(&own.key, stringify!($field)),
+                    default.map(|default| &default.$field),
+                    &[$($doc),+],
+                    vec![$($detail),*],
+                    list,
+                );)*
+            }
+
+            fn validate(&self, key: &str) -> Result<(), $crate::BrokenRule> {
+                $($crate::judge(
+                    &self.$field,
+                    $crate::join(key, stringify!($field)),
+                    vec![$($detail),*],
+                )?;)*
+                $(($also)(self, key)?;)?
+                Ok(())
+            }
+
+            fn begun(optional: &mut Option<Self>) -> Option<&mut Self> {
+                Some(optional.get_or_insert_default())
+            }
+
+            fn set(&mut self, key: &str, text: &str) -> Result<(), $crate::BrokenRule> {
+                let (name, rest) = key.split_once('.').unwrap_or((key, ""));
+                $(if name == stringify!($field) {
+                    return $crate::set(&mut self.$field, rest, text, vec![$($detail),*]);
+                })*
+                $crate::BrokenRule::because(key, "is no setting", format!("{text:?}"))
+            }
+        }
+    };
+    (@default) => { Default::default() };
+    (@default $default:expr) => { $default };
+    (@text) => { "that of its type" };
+    (@text $default:expr) => { stringify!($default) };
+}
