@@ -4,7 +4,7 @@
 //! On the polling thread and at once: there the message is still in the processor's cache, and
 //! reading it a second time on another core costs more than the copy.
 
-use crate::native::Fetched;
+use crate::native::FetchedMessage;
 use buslane_core::{Message, Route, Source};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct Copier {
 }
 
 impl Copier {
-    pub(super) fn message(&mut self, source: &Arc<Source>, fetched: &Fetched) -> Message {
+    pub(super) fn message(&mut self, source: &Arc<Source>, fetched: &FetchedMessage) -> Message {
         let (key, payload) = (fetched.key(), fetched.payload());
         let size = key.map_or(0, <[u8]>::len) + payload.len();
         if self.chunk.capacity() < size {

@@ -16,7 +16,7 @@ use super::{
     membership::{CommitRules, Membership, Place},
 };
 use crate::{
-    native::{Commits, Fetched, PartitionQueue},
+    native::{Commits, FetchedMessage, PartitionQueue},
     reasons::Reasons,
 };
 use buslane_core::{EventQueue, Message, Symptoms, Topic};
@@ -63,7 +63,7 @@ pub(crate) struct Owner {
     /// Nothing is read any more.
     stopped: bool,
     scratch: Settled,
-    fetched: Vec<Fetched>,
+    fetched: Vec<FetchedMessage>,
     copier: Copier,
 }
 

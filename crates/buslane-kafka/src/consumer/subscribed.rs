@@ -1,7 +1,7 @@
 //! The topics that this member reads, and what the client is told of them.
 
 use super::context::Context;
-use crate::native::named;
+use crate::native::existing_topics;
 use buslane_core::{BrokerError, SubscribeOptions, Topic};
 use rdkafka::{
     consumer::{BaseConsumer, Consumer, RebalanceProtocol},
@@ -119,7 +119,7 @@ impl Subscribed {
         client: &BaseConsumer<Context>,
     ) -> BTreeSet<Topic> {
         let again = Some(Instant::now() + NAMING_PAUSE);
-        let named = match named(client.client(), wanted, NAMING) {
+        let named = match existing_topics(client.client(), wanted, NAMING) {
             Ok(named) => named,
             Err(error) => {
                 let line = "no broker has said which topics there are: what is read stays as it is until one does";

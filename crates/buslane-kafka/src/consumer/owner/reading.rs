@@ -6,7 +6,7 @@ use crate::{
         context::Context,
         membership::{Arrival, Membership, Place},
     },
-    native::Fetched,
+    native::FetchedMessage,
 };
 use buslane_core::room_after;
 use rdkafka::{
@@ -97,7 +97,7 @@ fn read_again(client: &BaseConsumer<Context>, place: &Place, from: u64) {
     }
 }
 
-fn is_message(place: &Place, fetched: &Fetched) -> bool {
+fn is_message(place: &Place, fetched: &FetchedMessage) -> bool {
     let error = fetched.error();
     if let Some(error) = error.filter(|error| *error != RDKafkaErrorCode::PartitionEOF) {
         warn!(topic = %place.topic, partition = place.partition, %error, "reading failed");
