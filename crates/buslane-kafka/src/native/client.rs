@@ -1,5 +1,5 @@
-//! Short calls on any client: brokers to connect to, waiting events, topics that exist, the token of
-//! the next login, and where a partition begins and ends.
+//! Short calls on any client: brokers to connect to, waiting events, topics that exist, the token
+//! of the next login, and where a partition begins and ends.
 
 use buslane_core::Topic;
 use rdkafka::{
@@ -33,8 +33,8 @@ pub(crate) fn add_brokers<C: ClientContext>(client: &Client<C>, brokers: &str) -
 /// Whether an event waits in the queue that the consumer's poll reads. rdkafka's poll returns
 /// nothing both when no event waits and after it has served one.
 pub(crate) fn has_events<C: ClientContext>(client: &Client<C>) -> bool {
-    // SAFETY: the client outlives the calls. The handle of the queue is null without a group, and is
-    // given back once.
+    // SAFETY: the client outlives the calls. The handle of the queue is null without a group, and
+    // is given back once.
     unsafe {
         let queue = sys::rd_kafka_queue_get_consumer(client.native_ptr());
         if queue.is_null() {
@@ -138,8 +138,8 @@ pub(crate) fn set_token<C: ClientContext>(
     }
 }
 
-/// Start and end of a partition as the last fetch reported them; `None` before the first fetch. Does
-/// not wait: rdkafka's own call asks the broker.
+/// Start and end of a partition as the last fetch reported them; `None` before the first fetch.
+/// Does not wait: rdkafka's own call asks the broker.
 pub(crate) fn watermarks<C: ClientContext>(
     client: &Client<C>,
     topic: &str,

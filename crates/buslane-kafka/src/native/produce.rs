@@ -1,5 +1,5 @@
-//! Hands a record to the client. rdkafka's own call copies the topic and each header's name to add a
-//! zero byte, which costs five allocations a record.
+//! Hands a record to the client. rdkafka's own call copies the topic and each header's name to add
+//! a zero byte, which costs five allocations a record.
 
 use buslane_core::{Headers, Record};
 use rdkafka::{

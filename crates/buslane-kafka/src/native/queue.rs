@@ -28,8 +28,8 @@ pub(crate) struct PartitionQueue {
 unsafe impl Send for PartitionQueue {}
 
 extern "C" fn on_message(_: *mut sys::rd_kafka_t, wake: *mut c_void) {
-    // SAFETY: `wake` points to the `Wake` that `PartitionQueue` holds. `PartitionQueue` disables the
-    // callback before it drops the `Wake`.
+    // SAFETY: `wake` points to the `Wake` that `PartitionQueue` holds. `PartitionQueue` disables
+    // the callback before it drops the `Wake`.
     let wake = unsafe { &*wake.cast_const().cast::<Wake>() };
     wake.wake();
 }
