@@ -70,13 +70,8 @@ impl Consumer {
             has_join_barrier: config.consumer.assignment != Assignment::Broker,
             is_subscribed: AtomicBool::new(false),
         };
-        let mut client: BaseConsumer<Context> = config
-            .consumer()
-            // The last offset may be a marker of a transaction, which never arrives: only this
-            // event shows that the client has read everything.
-            .set("enable.partition.eof", "true")
-            .create_with_context(context)
-            .map_err(KafkaConfigError::from)?;
+        let mut client: BaseConsumer<Context> =
+            config.consumer().create_with_context(context).map_err(KafkaConfigError::from)?;
         let waker = Arc::clone(&wake);
         client.set_nonempty_callback(move || waker.wake());
         let (commands, received) = bounded(COMMANDS);

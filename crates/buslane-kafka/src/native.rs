@@ -11,7 +11,9 @@ mod produce;
 mod queue;
 
 pub(crate) use admin::{alter_topic, committed};
-pub(crate) use client::{add_brokers, existing_topics, has_events, set_token, watermarks};
+pub(crate) use client::{
+    add_brokers, existing_topics, has_events, position, set_token, watermarks,
+};
 pub(crate) use commits::{CommitAnswer, Commits};
 pub(crate) use message::FetchedMessage;
 pub(crate) use produce::produce;

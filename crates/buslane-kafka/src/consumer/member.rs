@@ -326,10 +326,13 @@ impl GroupMember {
     }
 
     /// Where the group stands in the partitions of this member, with all settlements so far.
-    pub(super) fn positions(&mut self) -> Vec<(TopicPartition, Position)> {
+    pub(super) fn positions(
+        &mut self,
+        client: &BaseConsumer<impl ConsumerContext>,
+    ) -> Vec<(TopicPartition, Position)> {
         self.collect_settlements(Instant::now());
         let position = |reader: &PartitionReader| {
-            Some((reader.partition.clone(), reader.position(&self.membership)?))
+            Some((reader.partition.clone(), reader.position(client, &self.membership)?))
         };
         self.readers.values().filter_map(position).collect()
     }

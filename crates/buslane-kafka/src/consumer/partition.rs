@@ -7,12 +7,11 @@ use super::{
     membership::{Arrival, Membership, Position, TopicPartition},
     timestamp_index::TimestampIndex,
 };
-use crate::native::{FetchedMessage, PartitionQueue, watermarks};
+use crate::native::{FetchedMessage, PartitionQueue, position, watermarks};
 use buslane_core::{Lag, Message, room_after};
 use rdkafka::{
     Offset,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::RDKafkaErrorCode,
 };
 use std::{
     collections::VecDeque,
@@ -35,8 +34,6 @@ pub(super) struct PartitionReader {
     staged: Vec<Message>,
     settle_first: bool,
     timestamps: TimestampIndex,
-    /// The end of the partition when the client last reached it.
-    reached_end: Option<u64>,
     /// Where to read again, and when at the earliest.
     reread: Option<(u64, Instant)>,
 }
@@ -56,7 +53,6 @@ impl PartitionReader {
             staged: Vec::new(),
             settle_first,
             timestamps: TimestampIndex::default(),
-            reached_end: None,
             reread: None,
         }
     }
@@ -114,16 +110,12 @@ impl PartitionReader {
                 return false;
             }
             for message in fetched.drain(..) {
-                match message.error() {
-                    None => self.waiting.push_back(copier.message(&self.channel.source, &message)),
-                    Some(RDKafkaErrorCode::PartitionEOF) => {
-                        self.reached_end = Some(message.offset());
-                    }
-                    Some(error) => {
-                        let TopicPartition { topic, partition } = &self.partition;
-                        warn!(%topic, partition, %error, "reading failed");
-                    }
+                if let Some(error) = message.error() {
+                    let TopicPartition { topic, partition } = &self.partition;
+                    warn!(%topic, partition, %error, "reading failed");
+                    continue;
                 }
+                self.waiting.push_back(copier.message(&self.channel.source, &message));
             }
             let room = room_after(self.waiting.capacity(), self.waiting.len());
             self.waiting.shrink_to(room);
@@ -189,17 +181,24 @@ impl PartitionReader {
     }
 
     /// Where the group stands; `None` while neither the group nor the client knows.
-    pub(super) fn position(&self, membership: &Membership) -> Option<Position> {
-        let tracked = membership.position(self.channel.generation);
-        let Some(end) = self.reached_end.filter(|_| self.waiting.is_empty()) else {
-            return tracked;
-        };
-        let mut position = tracked.unwrap_or(Position { low: end, open: 0, next: end });
-        // Offsets below the end that have not arrived hold no message: markers of transactions,
-        // aborted records.
-        position.next = position.next.max(end);
-        if position.open == 0 {
-            position.low = position.next;
+    pub(super) fn position(
+        &self,
+        client: &BaseConsumer<impl ConsumerContext>,
+        membership: &Membership,
+    ) -> Option<Position> {
+        let TopicPartition { topic, .. } = &self.partition;
+        self.position_at(position(client.client(), topic, self.partition.number()), membership)
+    }
+
+    /// The same when the client has read up to `read`. Markers of transactions are read and never
+    /// arrive: below `read` only tracked and waiting messages are open.
+    fn position_at(&self, read: Option<u64>, membership: &Membership) -> Option<Position> {
+        let mut position = membership.position(self.channel.generation)?;
+        if let Some(read) = read.filter(|_| self.waiting.is_empty()) {
+            position.next = position.next.max(read);
+            if position.open == 0 {
+                position.low = position.next;
+            }
         }
         Some(position)
     }
@@ -218,7 +217,7 @@ impl PartitionReader {
         // Without a commit, reading begins where the offset reset says.
         let begin = if begins_at_end { end } else { start };
         let unknown = Position { low: begin, open: 0, next: begin };
-        let Position { low, open, next } = self.position(membership).unwrap_or(unknown);
+        let Position { low, open, next } = self.position(client, membership).unwrap_or(unknown);
         let low = low.max(start);
         let messages = end.saturating_sub(low);
         let published = if messages == 0 { None } else { self.timestamps.at(low) };
@@ -268,31 +267,20 @@ mod tests {
 
     #[test]
     fn k8_a_marker_at_the_end_is_not_open() {
-        let (mut reader, mut membership) = reader(Some(32));
-        assert_eq!(reader.position(&membership), position(32, 0, 32));
-        reader.reached_end = Some(33);
-        assert_eq!(reader.position(&membership), position(33, 0, 33));
+        let (reader, mut membership) = reader(Some(32));
+        assert_eq!(reader.position_at(None, &membership), position(32, 0, 32));
+        assert_eq!(reader.position_at(Some(33), &membership), position(33, 0, 33));
         assert_eq!(membership.arrived(1, 33), Arrival::Run);
-        reader.reached_end = Some(35);
-        assert_eq!(reader.position(&membership), position(33, 1, 35), "33 is open, 34 a marker");
+        assert_eq!(reader.position_at(Some(35), &membership), position(33, 1, 35));
         membership.settled(1, &[33], &[]);
-        assert_eq!(reader.position(&membership), position(35, 0, 35));
+        assert_eq!(reader.position_at(Some(35), &membership), position(35, 0, 35));
     }
 
     #[test]
-    fn k8_a_waiting_message_is_open_although_the_client_has_reached_the_end() {
+    fn k8_a_waiting_message_is_open_although_it_was_read() {
         let (mut reader, membership) = reader(Some(32));
         let topic = reader.partition.topic.clone();
         reader.waiting.push_back(Message { offset: 32, ..Message::new(topic, "") });
-        reader.reached_end = Some(34);
-        assert_eq!(reader.position(&membership), position(32, 0, 32));
-    }
-
-    #[test]
-    fn k8_without_a_commit_the_group_stands_where_the_client_begins() {
-        let (mut reader, membership) = reader(None);
-        assert_eq!(reader.position(&membership), None);
-        reader.reached_end = Some(7);
-        assert_eq!(reader.position(&membership), position(7, 0, 7));
+        assert_eq!(reader.position_at(Some(34), &membership), position(32, 0, 32));
     }
 }

@@ -194,7 +194,7 @@ impl PollingThread {
                     let _ = answer.send(self.member().lag(&self.client));
                 }
                 Ok(Command::Positions { answer }) => {
-                    let _ = answer.send(self.member().positions());
+                    let _ = answer.send(self.member().positions(&self.client));
                 }
                 Ok(Command::Token { token, answer }) => {
                     let given = token.give_to(self.client.client());

@@ -3,7 +3,7 @@
 
 use buslane_core::Topic;
 use rdkafka::{
-    bindings as sys,
+    Offset, TopicPartitionList, bindings as sys,
     client::{Client, ClientContext},
     error::{IsError, KafkaError, KafkaResult},
 };
@@ -135,6 +135,23 @@ pub(crate) fn set_token<C: ClientContext>(
             return Ok(());
         }
         Err(CStr::from_ptr(reason.as_ptr()).to_string_lossy().into_owned())
+    }
+}
+
+/// The offset after the last message or marker of a transaction that was read from the queue of an
+/// assigned partition; `None` before the first one and after a seek. Does not wait.
+pub(crate) fn position<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+) -> Option<u64> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(topic, partition);
+    // SAFETY: client and list outlive the call, which writes the offset into the list.
+    let code = unsafe { sys::rd_kafka_position(client.native_ptr(), list.ptr()) };
+    match list.elements().first()?.offset() {
+        Offset::Offset(offset) if !code.is_error() => u64::try_from(offset).ok(),
+        _ => None,
     }
 }
 

@@ -37,7 +37,6 @@ impl FetchedMessage {
         (error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| error.into())
     }
 
-    /// The offset of the message; of [`RDKafkaErrorCode::PartitionEOF`], where the partition ends.
     pub(crate) fn offset(&self) -> u64 {
         u64::try_from(self.raw().offset).unwrap_or(0)
     }
