@@ -1,9 +1,9 @@
-//! Names the brokers to a client once more when it knows of none that it could ask.
+//! Adds the configured brokers to a client again after the client has lost all brokers.
 //!
-//! A broker that has only just started may answer that its cluster has no brokers. librdkafka, from
-//! 2.10 on, then forgets all that it knows, those of its configuration too, and never asks anybody
-//! again: confluentinc/librdkafka#5301. Nothing would be read or published until the process is
-//! started anew.
+//! A broker that has only just started may answer that its cluster has no brokers. librdkafka,
+//! since 2.10, then removes all brokers, including the configured ones, and never connects again:
+//! confluentinc/librdkafka#5301. Without this nothing is read or published until the process is
+//! restarted.
 
 use crate::native::add_brokers;
 use parking_lot::Mutex;
@@ -14,58 +14,58 @@ use rdkafka::{
 };
 use std::time::{Duration, Instant};
 
-/// A topic that every cluster with groups has: for questions that any broker can answer.
+/// A topic that every cluster with groups has, for requests that any broker can answer.
 pub(crate) const ANY_TOPIC: &str = "__consumer_offsets";
-/// So long nobody could be asked before the brokers are named; each time twice as long as the last.
+/// Time without a broker after which the configured ones are added; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(3);
-/// librdkafka keeps each naming, so there may not be many of them.
+/// librdkafka keeps each added broker, so they are added rarely.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// For one client.
+/// The configured brokers of one client.
 pub(crate) struct Bootstrap {
     brokers: String,
-    silence: Mutex<Silence>,
+    outage: Mutex<Outage>,
 }
 
 impl Bootstrap {
     pub(crate) fn new(brokers: &str) -> Self {
-        Self { brokers: brokers.to_owned(), silence: Mutex::new(Silence(None)) }
+        Self { brokers: brokers.to_owned(), outage: Mutex::new(Outage(None)) }
     }
 
-    /// Asks any broker about a topic, and names the brokers to the client when there has been
-    /// nobody to ask for long. Blocks for at most `patience`.
-    pub(crate) fn ask<C: ClientContext>(
+    /// Fetches the metadata of a topic from any broker, and adds the brokers to the client again
+    /// after a long time without one. Blocks for at most `timeout`.
+    pub(crate) fn fetch_metadata<C: ClientContext>(
         &self,
         client: &Client<C>,
         topic: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> KafkaResult<Metadata> {
-        let answer = client.fetch_metadata(Some(topic), patience);
-        if self.silence.lock().is_due(has_nobody(&answer), Instant::now()) {
+        let answer = client.fetch_metadata(Some(topic), timeout);
+        if self.outage.lock().is_due(has_no_broker(&answer), Instant::now()) {
             let known = add_brokers(client, &self.brokers);
             tracing::info!(
                 brokers = self.brokers,
                 known,
-                "the client has no broker to ask: it is told of them again"
+                "the client has lost all brokers: they are added again"
             );
         }
         answer
     }
 }
 
-fn has_nobody<T>(answer: &KafkaResult<T>) -> bool {
+fn has_no_broker<T>(answer: &KafkaResult<T>) -> bool {
     let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
     code == Some(RDKafkaErrorCode::BrokerTransportFailure)
 }
 
-/// Since when there is nobody: when to name the brokers next, and how long to wait after that.
+/// A time without brokers: when to add them next, and how long the pause before that was.
 #[derive(Debug)]
-struct Silence(Option<(Instant, Duration)>);
+struct Outage(Option<(Instant, Duration)>);
 
-impl Silence {
-    fn is_due(&mut self, has_nobody: bool, now: Instant) -> bool {
+impl Outage {
+    fn is_due(&mut self, has_no_broker: bool, now: Instant) -> bool {
         match self.0 {
-            _ if !has_nobody => self.0 = None,
+            _ if !has_no_broker => self.0 = None,
             None => self.0 = Some((now + FIRST_PAUSE, FIRST_PAUSE)),
             Some((at, pause)) if now >= at => {
                 let next = (pause * 2).min(LONGEST_PAUSE);
@@ -80,7 +80,7 @@ impl Silence {
 
 #[cfg(test)]
 mod tests {
-    use super::{ANY_TOPIC, Bootstrap, Silence};
+    use super::{ANY_TOPIC, Bootstrap, Outage};
     use rdkafka::{
         ClientConfig,
         mocking::MockCluster,
@@ -89,30 +89,31 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn k7_brokers_are_named_by_and_by_while_there_is_nobody() {
+    fn k7_brokers_are_added_again_at_growing_intervals() {
         let begin = Instant::now();
-        let mut silence = Silence(None);
-        let mut named = Vec::new();
+        let mut outage = Outage(None);
+        let mut added = Vec::new();
         for second in 0..600 {
-            // Somebody answers in between.
-            let has_nobody = second != 60;
-            if silence.is_due(has_nobody, begin + Duration::from_secs(second)) {
-                named.push(second);
+            // One answer in between begins a new outage.
+            let has_no_broker = second != 60;
+            if outage.is_due(has_no_broker, begin + Duration::from_secs(second)) {
+                added.push(second);
             }
         }
-        assert_eq!(named, [3, 9, 21, 45, 64, 70, 82, 106, 154, 250, 370, 490]);
+        assert_eq!(added, [3, 9, 21, 45, 64, 70, 82, 106, 154, 250, 370, 490]);
     }
 
     #[test]
-    fn k7_a_client_that_has_nobody_is_told_of_its_brokers() {
+    fn k7_a_client_without_brokers_gets_them_again() {
         let cluster = MockCluster::new(1).expect("a mock cluster");
-        // What it knows is nobody.
+        // Nothing listens there.
         let client: BaseProducer =
             ClientConfig::new().set("bootstrap.servers", "127.0.0.1:1").create().expect("a client");
         let bootstrap = Bootstrap::new(&cluster.bootstrap_servers());
         let begin = Instant::now();
         loop {
-            let answer = bootstrap.ask(client.client(), ANY_TOPIC, Duration::from_millis(100));
+            let answer =
+                bootstrap.fetch_metadata(client.client(), ANY_TOPIC, Duration::from_millis(100));
             if answer.is_ok() {
                 break;
             }

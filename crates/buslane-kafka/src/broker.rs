@@ -1,13 +1,14 @@
-//! Kafka as a bus sees it: one group member and one producer.
+//! The broker that a bus uses: one group member and one producer.
 
 use crate::{
     config::{KafkaConfig, Login},
     consumer::Consumer,
-    keeper::{Current, Keeper},
-    leaders::Leaders,
+    error::ConnectError,
+    leader_check::LeaderCheck,
     producer::Producer,
     progress::progress,
     token::Tokens,
+    token_refresher::{CurrentToken, TokenRefresher},
     topics::Topics,
 };
 use buslane_core::{
@@ -24,19 +25,20 @@ use std::{
 use tokio::{sync::OnceCell, task::spawn_blocking, time::Instant};
 use tracing::warn;
 
-/// A connection to Apache Kafka; see the crate's own documentation.
+/// A connection to Apache Kafka: one group member and one producer. The documentation of the crate
+/// describes its guarantees.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] commits what is settled and leaves the group; what is open
-/// is not awaited and delivered again. All of it happens on threads of its own.
+/// Dropping it without [`Broker::close`] commits what is settled and leaves the group, on threads
+/// of its own. It does not wait for open messages, which are delivered again.
 pub struct KafkaBroker {
     config: KafkaConfig,
     consumer: Arc<Consumer>,
-    keeper: Option<Keeper>,
+    token_refresher: Option<TokenRefresher>,
     topics: Option<Arc<Topics>>,
     producer: Option<Arc<Producer>>,
     symptoms: Arc<Symptoms>,
-    leaders: Arc<Leaders>,
+    leader_check: Arc<LeaderCheck>,
     closing: AtomicBool,
     end: OnceCell<Result<(), BrokerError>>,
 }
@@ -50,19 +52,19 @@ impl std::fmt::Debug for KafkaBroker {
     }
 }
 
-/// How long a flush may take beyond the deadline of a close.
-const LAST_FLUSH: Duration = Duration::from_secs(1);
+/// The shortest time for the flush of a close, even beyond its deadline.
+const MIN_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl KafkaBroker {
-    /// Makes the clients and waits until a broker has answered.
+    /// Creates the clients and waits until a broker has answered.
     ///
     /// # Errors
-    /// A rule that the configuration breaks, or why no broker has answered within the connect
-    /// timeout: a refused login and an untrusted certificate are named.
+    /// When a setting is not valid, or no broker has answered within the connect timeout. The error
+    /// names a refused login and an untrusted certificate.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub async fn connect(config: KafkaConfig) -> Result<Self, crate::ConnectError> {
+    pub async fn connect(config: KafkaConfig) -> Result<Self, ConnectError> {
         config.validate()?;
         let producer = Arc::new(Producer::start(&config)?);
         let login = match config.security.login.as_ref().and_then(Login::tokens) {
@@ -72,10 +74,10 @@ impl KafkaBroker {
             }
             None => None,
         };
-        let (asked, patience) = (Arc::clone(&producer), config.connect_timeout);
+        let (client, timeout) = (Arc::clone(&producer), config.connect_timeout);
         let answer = spawn_blocking(move || {
-            let answer = asked.client().fetch_metadata(None, patience).map(drop);
-            answer.map_err(|error| asked.explain(&error))
+            let answer = client.client().fetch_metadata(None, timeout).map(drop);
+            answer.map_err(|error| client.explain(&error))
         });
         if let Err(reason) = answer.await.unwrap_or_else(|error| Err(error.to_string())) {
             spawn_blocking(move || drop(producer));
@@ -88,7 +90,7 @@ impl KafkaBroker {
         let consumer = Arc::new(Consumer::start(&config, &symptoms)?);
         let token = login.as_ref().map(|(_, token)| token.clone());
         if let Some(token) = &token {
-            consumer.log_in_with(token.get()).await?;
+            consumer.set_token(token.get()).await?;
         }
         let topics = Topics::new(
             config.client(),
@@ -97,16 +99,17 @@ impl KafkaBroker {
             Arc::clone(&producer),
             token,
         );
-        let keeper =
-            login.map(|(tokens, current)| renew(tokens, current, &producer, &consumer, &symptoms));
-        let config_patience = config.request_timeout;
+        let token_refresher = login.map(|(tokens, current)| {
+            refresh_tokens(tokens, current, &producer, &consumer, &symptoms)
+        });
+        let leader_check = Arc::new(LeaderCheck::new(&symptoms, config.request_timeout));
         Ok(Self {
             config,
             consumer,
-            keeper,
+            token_refresher,
             topics: Some(Arc::new(topics)),
             producer: Some(producer),
-            leaders: Arc::new(Leaders::new(&symptoms, config_patience)),
+            leader_check,
             symptoms,
             closing: AtomicBool::new(false),
             end: OnceCell::new(),
@@ -122,14 +125,14 @@ impl KafkaBroker {
 
     async fn end(&self, deadline: Duration) -> Result<(), BrokerError> {
         let until = Instant::now() + deadline;
-        if let Some(keeper) = &self.keeper {
-            keeper.end().await;
+        if let Some(refresher) = &self.token_refresher {
+            refresher.end().await;
         }
         let left = self.consumer.close(deadline).await;
         if let Some(producer) = &self.producer {
             let producer = Arc::clone(producer);
-            let patience = until.saturating_duration_since(Instant::now()).max(LAST_FLUSH);
-            let _ = spawn_blocking(move || producer.close(patience)).await;
+            let timeout = until.saturating_duration_since(Instant::now()).max(MIN_FLUSH_TIMEOUT);
+            let _ = spawn_blocking(move || producer.close(timeout)).await;
         }
         left
     }
@@ -140,42 +143,42 @@ async fn first_token(
     config: &KafkaConfig,
     tokens: &Tokens,
     producer: &Arc<Producer>,
-) -> Result<Current, crate::ConnectError> {
+) -> Result<CurrentToken, ConnectError> {
     let fetched = tokio::time::timeout(config.connect_timeout, tokens.fetch()).await;
     let token =
         fetched.unwrap_or_else(|_| Err(format!("no answer within {:?}", config.connect_timeout)));
-    let handed =
-        token.and_then(|token| token.hand_to(producer.client()).map(|()| Current::new(token)));
-    handed.map_err(|reason| {
+    let given =
+        token.and_then(|token| token.give_to(producer.client()).map(|()| CurrentToken::new(token)));
+    given.map_err(|reason| {
         let reason = format!("{}: no token for the login: {reason}", config.brokers);
         BrokerError::Unreachable { reason }.into()
     })
 }
 
-/// Keeps the clients' token fresh, and none of them alive.
-fn renew(
+/// Refreshes the token of the clients without keeping the clients alive.
+fn refresh_tokens(
     tokens: Tokens,
-    current: Current,
+    current: CurrentToken,
     producer: &Arc<Producer>,
     consumer: &Arc<Consumer>,
     symptoms: &Arc<Symptoms>,
-) -> Keeper {
+) -> TokenRefresher {
     let (producer, consumer) = (Arc::downgrade(producer), Arc::downgrade(consumer));
-    Keeper::start(tokens, current, Arc::clone(symptoms), move |token| {
+    TokenRefresher::start(tokens, current, Arc::clone(symptoms), move |token| {
         let (producer, consumer) = (Weak::clone(&producer), Weak::clone(&consumer));
         let copy = token.clone();
-        // The last one to drop a client waits for its threads.
-        let produces = spawn_blocking(move || {
-            producer.upgrade().map_or(Ok(()), |one| copy.hand_to(one.client()))
+        // Dropping the last reference to a client waits for its threads.
+        let given = spawn_blocking(move || {
+            producer.upgrade().map_or(Ok(()), |producer| copy.give_to(producer.client()))
         });
         async move {
-            if let Ok(Err(error)) = produces.await {
-                warn!(error, "the producer has not taken a new token");
+            if let Ok(Err(error)) = given.await {
+                warn!(error, "the producer has not accepted a new token");
             }
             if let Some(consumer) = consumer.upgrade()
-                && let Err(error) = consumer.log_in_with(token).await
+                && let Err(error) = consumer.set_token(token).await
             {
-                warn!(%error, "the group member has not taken a new token");
+                warn!(%error, "the group member has not accepted a new token");
             }
         }
     })
@@ -184,13 +187,13 @@ fn renew(
 impl Drop for KafkaBroker {
     fn drop(&mut self) {
         let (topics, producer) = (self.topics.take(), self.producer.take());
-        // Dropping a client waits for its threads, so that happens where waiting harms nobody.
-        let clean =
+        // Dropping a client waits for its threads and would block the caller.
+        let dropped =
             std::thread::Builder::new().name("buslane-kafka-end".to_owned()).spawn(move || {
                 drop(topics);
                 drop(producer);
             });
-        drop(clean);
+        drop(dropped);
     }
 }
 
@@ -248,7 +251,7 @@ impl Broker for KafkaBroker {
                 self.topics()?.ensure(topic).await?;
             }
             self.consumer.subscribe(topics.to_vec()).await?;
-            self.leaders.add(topics.iter().map(|(topic, _)| topic));
+            self.leader_check.add(topics.iter().map(|(topic, _)| topic));
             Ok(())
         })
     }
@@ -256,7 +259,7 @@ impl Broker for KafkaBroker {
     fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
             self.topics()?;
-            self.leaders.remove(topic);
+            self.leader_check.remove(topic);
             self.consumer.unsubscribe(topic.clone()).await
         })
     }
@@ -290,11 +293,11 @@ impl Broker for KafkaBroker {
         topics: &'a [Topic],
     ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
         Box::pin(async move {
-            let own = self.consumer.standings().await?;
+            let own = self.consumer.positions().await?;
             let producer = self.producer.clone().filter(|_| !self.closing.load(Ordering::Acquire));
             let (producer, config) = (producer.ok_or(BrokerError::Closed)?, self.config.clone());
             let topics = topics.to_vec();
-            let answer = spawn_blocking(move || progress(&producer, &config, &topics, &own)).await;
+            let answer = spawn_blocking(move || progress(&producer, &config, &topics, own)).await;
             answer
                 .unwrap_or_else(|error| Err(error.to_string()))
                 .map_err(|reason| BrokerError::Unreachable { reason })
@@ -304,9 +307,9 @@ impl Broker for KafkaBroker {
     fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let producer = self.producer.clone().filter(|_| !self.closing.load(Ordering::Acquire));
-            let (producer, leaders) =
-                (producer.ok_or(BrokerError::Closed)?, Arc::clone(&self.leaders));
-            let answer = spawn_blocking(move || leaders.ask(&producer)).await;
+            let (producer, check) =
+                (producer.ok_or(BrokerError::Closed)?, Arc::clone(&self.leader_check));
+            let answer = spawn_blocking(move || check.run(&producer)).await;
             answer
                 .unwrap_or_else(|error| Err(error.to_string()))
                 .map_err(|reason| BrokerError::Unreachable { reason })

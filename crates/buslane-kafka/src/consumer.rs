@@ -1,34 +1,35 @@
-//! One group member: a thread that polls the client and owns all that belongs to it, and the handle
-//! to that thread.
+//! One group member: a thread that polls the client and owns everything about the member, and the
+//! handle to that thread.
 //!
-//! The thread never waits for anybody but the broker: readers take messages out of bounded boxes,
-//! settlements come in through lists, and commands through a bounded channel.
+//! Messages leave through bounded channels, settlements arrive in lists, and commands in a bounded
+//! channel. The thread waits for handlers in a rebalance and at the close alone.
 
-mod ages;
-mod assignment;
+mod channel;
 mod context;
 mod copier;
-mod intake;
+mod member;
 mod membership;
-mod owner;
+mod partition;
 mod polling;
-mod subscribed;
+mod subscription;
+mod timestamp_index;
+
+pub(crate) use membership::{Position, TopicPartition};
 
 use crate::{
-    ConnectError, KafkaConfigError, Token,
-    config::{Assignment, KafkaConfig, OffsetReset},
-    reasons::Reasons,
+    config::{Assignment, KafkaConfig, KafkaConfigError},
+    error::ConnectError,
+    error_log::ErrorLog,
+    token::Token,
     wake::Wake,
 };
-use assignment::Mail;
 use buslane_core::{BrokerError, EventQueue, Lag, SubscribeOptions, Symptoms, Topic};
+use channel::SettlementInbox;
 use context::Context;
 use crossbeam_channel::{Sender, TrySendError, bounded};
-use membership::CommitRules;
-use owner::Owner;
-pub(crate) use owner::Standing;
+use member::GroupMember;
 use parking_lot::Mutex;
-use polling::{Command, Polling};
+use polling::{Command, PollingThread};
 use rdkafka::consumer::BaseConsumer;
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -37,14 +38,14 @@ use std::{
 };
 use tokio::{sync::oneshot, time::Instant};
 
-/// Commands that wait for the polling thread.
+/// Commands that may wait for the polling thread.
 const COMMANDS: usize = 64;
 
 /// The handle to the polling thread.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Consumer::close`] ends the thread after a last commit; what is open is not
-/// awaited.
+/// Dropping it without [`Consumer::close`] ends the thread after a last commit, without waiting for
+/// open messages.
 pub(crate) struct Consumer {
     commands: Sender<Command>,
     wake: Arc<Wake>,
@@ -52,42 +53,30 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// Makes the client and starts its thread. Does not connect yet.
+    /// Creates the client and starts its thread. Does not connect yet.
     pub(crate) fn start(
         config: &KafkaConfig,
         symptoms: &Arc<Symptoms>,
     ) -> Result<Self, ConnectError> {
         let events = Arc::new(EventQueue::default());
-        let mail = Arc::new(Mail::default());
-        let wake = Arc::clone(&mail.wake);
-        let reasons = Arc::new(Reasons::default());
-        let consumer = &config.consumer;
-        let rules = CommitRules {
-            interval: consumer.commit_interval,
-            every: consumer.commit_every,
-            metadata_limit: consumer.metadata_limit,
+        let inbox = Arc::new(SettlementInbox::default());
+        let wake = Arc::clone(&inbox.wake);
+        let errors = Arc::new(ErrorLog::default());
+        let member = GroupMember::new(&config.consumer, &inbox, &events, &errors, symptoms);
+        let context = Context {
+            member: Mutex::new(member),
+            errors,
+            symptoms: Arc::clone(symptoms),
+            has_join_barrier: config.consumer.assignment != Assignment::Broker,
+            is_subscribed: AtomicBool::new(false),
         };
-        let begins_at_end = consumer.offset_reset == OffsetReset::Latest;
-        let owner = Owner::new(
-            rules,
-            consumer.drain_deadline,
-            begins_at_end,
-            &mail,
-            &events,
-            &reasons,
-            symptoms,
-        );
-        // A group whose broker shares out never waits for all of its members.
-        let is_barrier = consumer.assignment != Assignment::Broker;
-        let (owner, symptoms) = (Mutex::new(owner), Arc::clone(symptoms));
-        let context =
-            Context { owner, reasons, symptoms, is_barrier, is_member: AtomicBool::new(false) };
         let mut client: BaseConsumer<Context> =
             config.consumer().create_with_context(context).map_err(KafkaConfigError::from)?;
-        let bell = Arc::clone(&wake);
-        client.set_nonempty_callback(move || bell.wake());
-        let (commands, inbox) = bounded(COMMANDS);
-        let polling = Polling::new(client, inbox, Arc::clone(&events), Arc::clone(&wake), config);
+        let waker = Arc::clone(&wake);
+        client.set_nonempty_callback(move || waker.wake());
+        let (commands, received) = bounded(COMMANDS);
+        let polling =
+            PollingThread::new(client, received, Arc::clone(&events), Arc::clone(&wake), config);
         thread::Builder::new()
             .name("buslane-kafka".to_owned())
             .spawn(move || polling.run())
@@ -110,17 +99,18 @@ impl Consumer {
         self.ask(|answer| Command::Lag { answer }).await
     }
 
-    pub(crate) async fn standings(&self) -> Result<Vec<Standing>, BrokerError> {
-        self.ask(|answer| Command::Standings { answer }).await
+    /// Where the group stands in the partitions of this member.
+    pub(crate) async fn positions(&self) -> Result<Vec<(TopicPartition, Position)>, BrokerError> {
+        self.ask(|answer| Command::Positions { answer }).await
     }
 
-    /// Hands the member the token of its next login.
-    pub(crate) async fn log_in_with(&self, token: Token) -> Result<(), BrokerError> {
+    /// Gives the member the token of its next login.
+    pub(crate) async fn set_token(&self, token: Token) -> Result<(), BrokerError> {
         self.ask(|answer| Command::Token { token, answer }).await?
     }
 
     pub(crate) async fn stop_reading(&self) {
-        // A thread that has ended reads nothing either.
+        // A thread that has ended reads nothing.
         let _ = self.ask(|answer| Command::StopReading { answer }).await;
     }
 
@@ -151,7 +141,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        // The channel ends when its last sender goes, which is after this; so the thread is told.
+        // The sender is dropped after this function, so its end cannot be what wakes the thread.
         let _ = self.commands.try_send(Command::Abandon);
         self.wake.wake();
     }

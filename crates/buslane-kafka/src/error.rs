@@ -1,6 +1,6 @@
-//! Why there is no connection.
+//! The error of a connection attempt.
 
-use crate::KafkaConfigError;
+use crate::config::KafkaConfigError;
 use buslane_core::BrokerError;
 use thiserror::Error;
 
@@ -8,10 +8,10 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// A setting breaks a rule.
+    /// A setting is not valid.
     #[error(transparent)]
     Config(#[from] KafkaConfigError),
-    /// No broker has answered.
+    /// No broker has answered, or the login was refused.
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }

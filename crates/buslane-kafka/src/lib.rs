@@ -1,12 +1,12 @@
 //! Apache Kafka for the buslane event bus: one group member for all topics, many messages of a
 //! partition in flight, and commits that name exactly what is done.
 //!
-//! What it is: a [`Broker`](buslane_core::Broker) on librdkafka. One thread polls the client and
-//! owns trackers, commits and rebalances; messages are copied out of the client's memory by whoever
-//! reads a partition. The committed offset is the lowest open one, and what is done above it stands
-//! in the commit's metadata, in the format of Confluent's Parallel Consumer.
+//! This crate is a [`Broker`](buslane_core::Broker) on librdkafka. One polling thread owns the
+//! trackers, the commits and the rebalances, and copies messages out of librdkafka's memory. The
+//! committed offset is the lowest open one; the commit's metadata lists the finished offsets above
+//! it, in the format of Confluent's Parallel Consumer.
 //!
-//! What it is not: a pool, a retry policy or a router. It hands out deliveries and takes their
+//! It is not a pool, a retry policy or a router: it hands out deliveries and takes back their
 //! settlements.
 //!
 #![doc = include_str!("../README.md")]
@@ -22,20 +22,18 @@ mod consumer;
 #[cfg(feature = "client")]
 mod error;
 #[cfg(feature = "client")]
-mod keeper;
+mod error_log;
 #[cfg(feature = "client")]
-mod leaders;
+mod leader_check;
 #[cfg(feature = "client")]
 mod native;
 #[cfg(feature = "client")]
 mod producer;
 #[cfg(feature = "client")]
 mod progress;
-#[cfg(feature = "client")]
-mod reasons;
-#[cfg(feature = "client")]
-mod repeats;
 mod token;
+#[cfg(feature = "client")]
+mod token_refresher;
 #[cfg(feature = "client")]
 mod topics;
 #[cfg(feature = "client")]

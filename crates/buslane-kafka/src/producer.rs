@@ -1,4 +1,5 @@
-//! The producer of a bus: idempotent, acknowledged by all in-sync replicas, one for all topics.
+//! The producer of a bus: idempotent, acknowledged by all in-sync replicas, one client for all
+//! topics.
 
 mod batch;
 mod target;
@@ -6,7 +7,10 @@ mod target;
 pub(crate) use target::Target;
 
 use crate::{
-    KafkaConfigError, bootstrap::Bootstrap, config::KafkaConfig, native::produce, reasons::Reasons,
+    bootstrap::Bootstrap,
+    config::{KafkaConfig, KafkaConfigError},
+    error_log::ErrorLog,
+    native::produce,
 };
 use batch::{Answers, Batch, Ticket};
 use buslane_core::{Answer, PublishError, Receipt, Record};
@@ -28,32 +32,33 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 pub(crate) struct Producer {
-    client: ThreadedProducer<Deliveries>,
+    client: ThreadedProducer<DeliveryContext>,
     bootstrap: Bootstrap,
     publish_timeout: Duration,
     max_message_bytes: u32,
     closed: AtomicBool,
 }
 
-/// Hears what became of each record, on the producer's own thread.
-pub(crate) struct Deliveries {
-    reasons: Arc<Reasons>,
-    /// Told when records leave the queue.
+/// Receives the outcome of each record, on the producer's own thread.
+pub(crate) struct DeliveryContext {
+    errors: ErrorLog,
+    /// Notified when records leave the queue.
     room: Notify,
-    waiting: AtomicBool,
+    /// Whether a publisher waits for room.
+    is_awaited: AtomicBool,
 }
 
-impl ClientContext for Deliveries {
+impl ClientContext for DeliveryContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.reasons.log(level, facility, message);
+        self.errors.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.reasons.error(&error, reason);
+        self.errors.error(&error, reason);
     }
 }
 
-impl ProducerContext for Deliveries {
+impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
@@ -61,14 +66,14 @@ impl ProducerContext for Deliveries {
             Ok(message) => receipt(batch.target(), message.partition(), message.offset()),
             Err((error, message)) => Err(self.failure(batch, error, || size(message))),
         });
-        if self.waiting.load(Ordering::SeqCst) {
+        if self.is_awaited.load(Ordering::SeqCst) {
             self.room.notify_waiters();
         }
     }
 }
 
-/// The broker took a record, at `offset`; a negative one means that it called the record a
-/// repetition.
+/// The receipt of a record that the broker has acknowledged. A negative offset marks a duplicate,
+/// which counts as stored only after an acknowledged record: see [`Target`].
 fn receipt(target: &Target, partition: i32, offset: i64) -> Result<Receipt, PublishError> {
     let partition = u32::try_from(partition).unwrap_or(0);
     let topic = target.topic().clone();
@@ -82,14 +87,14 @@ fn receipt(target: &Target, partition: i32, offset: i64) -> Result<Receipt, Publ
         }
         Err(_) => {
             let reason = format!(
-                "partition {partition} calls the first record that it was sent a repetition, so it may not be stored"
+                "partition {partition} takes the first record for a duplicate: it may be lost"
             );
             Err(PublishError::Refused { topic, reason })
         }
     }
 }
 
-/// What a broker compares a record with. It does not say how much that is.
+/// The limit that a broker applies to a record, without naming its value.
 const TOPIC_LIMIT: &str = "the topic's max.message.bytes";
 
 /// Bytes of key, headers and body, as [`Record::bytes`] counts them.
@@ -104,7 +109,7 @@ fn too_large(batch: &Batch, bytes: usize, limit: String) -> PublishError {
     PublishError::TooLarge { topic: batch.target().topic().clone(), bytes, limit }
 }
 
-impl Deliveries {
+impl DeliveryContext {
     fn failure(
         &self,
         batch: &Batch,
@@ -127,20 +132,20 @@ impl Deliveries {
                 | RDKafkaErrorCode::ThrottlingQuotaExceeded,
             ) => PublishError::Unavailable {
                 topic: topic.clone(),
-                reason: self.reasons.explain(error),
+                reason: self.errors.explain(error),
             },
             Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::QueueFull) => {
                 PublishError::Timeout {
                     topic: topic.clone(),
                     waited: batch.waited(),
-                    detail: self.reasons.explain(error),
+                    detail: self.errors.explain(error),
                 }
             }
             Some(
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::Authentication,
-            ) => PublishError::Unreachable { reason: self.reasons.explain(error) },
+            ) => PublishError::Unreachable { reason: self.errors.explain(error) },
             Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
                 PublishError::Closed
             }
@@ -151,10 +156,10 @@ impl Deliveries {
 
 impl Producer {
     pub(crate) fn start(config: &KafkaConfig) -> Result<Self, KafkaConfigError> {
-        let context = Deliveries {
-            reasons: Arc::default(),
+        let context = DeliveryContext {
+            errors: ErrorLog::default(),
             room: Notify::new(),
-            waiting: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
         };
         let client = config.producer().create_with_context(context)?;
         let bootstrap = Bootstrap::new(&config.brokers);
@@ -168,19 +173,19 @@ impl Producer {
         })
     }
 
-    /// Asks any broker about a topic. Blocks.
-    pub(crate) fn ask(&self, topic: &str, patience: Duration) -> KafkaResult<Metadata> {
-        self.bootstrap.ask(self.client(), topic, patience)
+    /// Fetches the metadata of a topic from any broker. Blocks.
+    pub(crate) fn fetch_metadata(&self, topic: &str, timeout: Duration) -> KafkaResult<Metadata> {
+        self.bootstrap.fetch_metadata(self.client(), topic, timeout)
     }
 
-    /// The client below, for questions about topics.
-    pub(crate) fn client(&self) -> &Client<Deliveries> {
+    /// The underlying client, for requests about topics.
+    pub(crate) fn client(&self) -> &Client<DeliveryContext> {
         self.client.client()
     }
 
-    /// The error of a call, with the client's last trouble behind it.
+    /// The error of a call, followed by the client's last failure.
     pub(crate) fn explain(&self, error: &impl ToString) -> String {
-        self.client.context().reasons.explain(error)
+        self.client.context().errors.explain(error)
     }
 
     pub(crate) fn publish(
@@ -197,12 +202,12 @@ impl Producer {
             return Answer::Later(Box::pin(Answers(batch)));
         }
         Answer::Later(Box::pin(async move {
-            self.send_the_rest(&batch, &records, sent).await;
+            self.send_rest(&batch, &records, sent).await;
             Answers(batch).await
         }))
     }
 
-    /// Hands records to the client until its queue is full; returns how many it has taken or
+    /// Hands records to the client until its queue is full. Returns how many it has accepted or
     /// refused for good.
     fn send(&self, batch: &Arc<Batch>, records: &[Record], from: usize) -> usize {
         let (client, name) = (self.client.client(), batch.target().name());
@@ -228,11 +233,11 @@ impl Producer {
         records.len()
     }
 
-    /// Waits for room, up to the publish timeout.
-    async fn send_the_rest(&self, batch: &Arc<Batch>, records: &[Record], mut sent: usize) {
+    /// Sends the other records as room appears, up to the publish timeout.
+    async fn send_rest(&self, batch: &Arc<Batch>, records: &[Record], mut sent: usize) {
         let deadline = Instant::now() + self.publish_timeout;
         let context = self.client.context();
-        context.waiting.store(true, Ordering::SeqCst);
+        context.is_awaited.store(true, Ordering::SeqCst);
         loop {
             let room = context.room.notified();
             let mut room = std::pin::pin!(room);
@@ -253,11 +258,12 @@ impl Producer {
         }
     }
 
-    /// Takes nothing more, and waits for what is on its way. Blocks.
-    pub(crate) fn close(&self, patience: Duration) {
+    /// Refuses new records and waits for those in flight. Blocks.
+    pub(crate) fn close(&self, timeout: Duration) {
         self.closed.store(true, Ordering::Release);
-        if let Err(error) = self.client.flush(patience) {
-            tracing::warn!(%error, records = self.client.in_flight_count(), "records are not acknowledged at the close");
+        if let Err(error) = self.client.flush(timeout) {
+            let records = self.client.in_flight_count();
+            tracing::warn!(%error, records, "records are not acknowledged at the close");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! How far the group has come, in partitions of other members too: what this member has settled, or
-//! else what the group has committed, up to where the brokers say that a partition ends.
+//! How far the group has come in all partitions: for those of this member what it has settled, for
+//! the others what the group has committed.
 
 use crate::{
     config::{KafkaConfig, OffsetReset},
-    consumer::Standing,
+    consumer::{Position, TopicPartition},
     native::committed,
     producer::Producer,
 };
@@ -18,15 +18,16 @@ pub(crate) fn progress(
     producer: &Producer,
     config: &KafkaConfig,
     topics: &[Topic],
-    own: &[Standing],
+    own: Vec<(TopicPartition, Position)>,
 ) -> Result<Vec<Progress>, String> {
-    let (patience, client) = (config.request_timeout, producer.client());
+    let (timeout, client) = (config.request_timeout, producer.client());
     let mut ends = Vec::new();
     for topic in topics {
-        let metadata = producer.ask(topic, patience).map_err(|error| producer.explain(&error))?;
+        let metadata =
+            producer.fetch_metadata(topic, timeout).map_err(|error| producer.explain(&error))?;
         let known = metadata.topics().iter().find(|known| known.name() == topic.as_str());
         for partition in known.iter().flat_map(|known| known.partitions()) {
-            let marks = client.fetch_watermarks(topic, partition.id(), patience);
+            let marks = client.fetch_watermarks(topic, partition.id(), timeout);
             let (start, end) = marks.map_err(|error| producer.explain(&error))?;
             let Ok(number) = u32::try_from(partition.id()) else { continue };
             ends.push((
@@ -38,7 +39,7 @@ pub(crate) fn progress(
         }
     }
     let own: HashMap<_, _> =
-        own.iter().map(|standing| ((&standing.topic, standing.partition), standing)).collect();
+        own.iter().map(|(at, position)| ((&at.topic, at.partition), position)).collect();
     let others = ends.iter().filter(|(topic, partition, start, end)| {
         start < end && !own.contains_key(&(*topic, *partition))
     });
@@ -50,10 +51,10 @@ pub(crate) fn progress(
     let committed = if others.is_empty() {
         HashMap::new()
     } else {
-        committed(client, &config.group, &others, patience)?
+        committed(client, &config.group, &others, timeout)?
     };
     let begins_at_end = config.consumer.offset_reset == OffsetReset::Latest;
-    let place = |(topic, partition, start, end): (&Topic, u32, u64, u64)| {
+    let progress = |(topic, partition, start, end): (&Topic, u32, u64, u64)| {
         let (settled, open) = match own.get(&(topic, partition)) {
             Some(own) => (own.low, own.open + end.saturating_sub(own.next.max(start))),
             None => {
@@ -62,9 +63,9 @@ pub(crate) fn progress(
                 (committed.get(&(topic.to_string(), number)).copied().unwrap_or(begin), u64::MAX)
             }
         };
-        // What the brokers have deleted is not open any more.
+        // Deleted messages are not open.
         let settled = settled.max(start).min(end);
         Progress { topic: topic.clone(), partition, end, settled, open: open.min(end - settled) }
     };
-    Ok(ends.into_iter().map(place).collect())
+    Ok(ends.into_iter().map(progress).collect())
 }

@@ -1,5 +1,4 @@
-//! Tokens for SASL OAUTHBEARER: what they are and where they come from. Not when they are renewed:
-//! see `keeper`.
+//! Tokens for SASL OAUTHBEARER, and their sources. `token_refresher` decides when to fetch one.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use buslane_core::{BoxFuture, Secret};
@@ -18,18 +17,19 @@ use tokio::task::spawn_blocking;
 
 type Answer = Result<Token, Box<dyn Error + Send + Sync>>;
 
-/// A token, and how long it is good.
+/// A token, and when it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// What the brokers get to see.
+    /// The text that is sent to the brokers.
     pub value: Secret,
-    /// Whom it stands for. The brokers read it from the token itself; this is for the client's log.
+    /// The user that it authenticates. The brokers read it from the token itself; this one is for
+    /// the client's log.
     pub principal: String,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: SystemTime,
 }
 
-/// What the brokers read in a JSON Web Token, as far as a client has to know it.
+/// The claims of a JSON Web Token that a client has to know.
 #[derive(Deserialize)]
 struct Claims {
     exp: f64,
@@ -38,65 +38,65 @@ struct Claims {
 }
 
 impl Token {
-    /// Reads a JSON Web Token. Its signature is the brokers' business and not checked.
+    /// Parses a JSON Web Token. The brokers check its signature, not this function.
     ///
     /// # Errors
-    /// It has not three parts, or its claims are no JSON with a time `exp`. The token does not
-    /// stand in the text.
+    /// When the text has not three parts, or its claims are not JSON with a time `exp`. The error
+    /// does not contain the token.
     pub fn from_jwt(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let parts: Vec<_> = text.split('.').collect();
         let [_, claims, _] = parts[..] else {
             return Err(format!(
-                "a JSON Web Token has 3 parts with a dot between, this text has {}",
+                "a JSON Web Token has 3 parts separated by dots, this text has {}",
                 parts.len()
             ));
         };
-        // Where the text is wrong is said by position alone: the words of an error could hold a
-        // part of it.
+        // Errors name a position alone: the message of the parser could contain a part of the
+        // token.
         let claims = URL_SAFE_NO_PAD
             .decode(claims.trim_end_matches('='))
             .map_err(|_| "its claims are not base64url")?;
         let claims: Claims = serde_json::from_slice(&claims).map_err(|error| {
-            format!("its claims are no JSON with a number `exp` (column {})", error.column())
+            format!("its claims are not JSON with a number `exp` (column {})", error.column())
         })?;
         let expires_at =
             Duration::try_from_secs_f64(claims.exp).ok().and_then(|at| UNIX_EPOCH.checked_add(at));
         Ok(Self {
             value: text.into(),
             principal: claims.sub,
-            expires_at: expires_at.ok_or("its `exp` is no time since 1970")?,
+            expires_at: expires_at.ok_or("its `exp` is not a time since 1970")?,
         })
     }
 
-    /// How long it is still good.
+    /// How long it is still valid.
     #[cfg(feature = "client")]
     pub(crate) fn left(&self) -> Duration {
         self.expires_at.duration_since(SystemTime::now()).unwrap_or_default()
     }
 
-    /// The client logs in with it from now on.
+    /// Makes `client` log in with it from now on.
     #[cfg(feature = "client")]
-    pub(crate) fn hand_to<C: ClientContext>(&self, client: &Client<C>) -> Result<(), String> {
+    pub(crate) fn give_to<C: ClientContext>(&self, client: &Client<C>) -> Result<(), String> {
         let expires = self.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let expires = i64::try_from(expires).unwrap_or(i64::MAX);
         crate::native::set_token(client, self.value.expose(), &self.principal, expires)
     }
 }
 
-/// Where tokens come from: a function of yours, or a file that somebody else renews.
+/// A source of tokens: a function, or a file that another program renews.
 ///
-/// It is asked when the bus connects, and again when four fifths of a token's time are over. Two
-/// are equal when one is a clone of the other.
+/// A token is fetched when the bus connects, and again when four fifths of the present token's time
+/// have passed. Two sources are equal when one is a clone of the other.
 #[derive(Clone)]
 pub struct Tokens(Arc<dyn Fn() -> BoxFuture<'static, Answer> + Send + Sync>);
 
 impl Tokens {
-    /// Asks `fetch`, on the tokio runtime of the connection. It may take its time: the old token is
-    /// used meanwhile. When it fails, it is asked again after 5 s.
+    /// Calls `fetch` for each token, on the tokio runtime of the connection. The old token stays in
+    /// use while `fetch` runs. A failed call is repeated after 5 s.
     ///
     /// # Panics
-    /// A panic of `fetch` ends the renewal: the connection is lost when the last token ends.
+    /// A panic of `fetch` ends the refreshing: the connection is lost when the last token expires.
     pub fn new<F, E>(fetch: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Token, E>> + Send + 'static,
@@ -108,8 +108,7 @@ impl Tokens {
         }))
     }
 
-    /// Reads a JSON Web Token from a file, each time anew. The time that it is good for is its
-    /// claim `exp`.
+    /// Reads each token, a JSON Web Token, from a file. It expires at its claim `exp`.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         let path = Arc::new(path.into());
         Self::new(move || {
@@ -122,7 +121,7 @@ impl Tokens {
     pub(crate) async fn fetch(&self) -> Result<Token, String> {
         let token = (self.0)().await.map_err(|error| error.to_string())?;
         if token.left().is_zero() {
-            return Err("the token that was fetched is no longer good".to_owned());
+            return Err("the fetched token has expired".to_owned());
         }
         Ok(token)
     }
@@ -165,17 +164,17 @@ mod tests {
     }
 
     #[test]
-    fn k5_the_time_and_the_principal_of_a_token_are_read() {
+    fn k5_expiry_and_principal_of_a_token_are_read() {
         let text = jwt(r#"{"exp": 1900000000.5, "sub": "alice", "aud": ["kafka"]}"#);
         let token = Token::from_jwt(&format!("  {text}\n")).expect("a good token");
         assert_eq!(token.principal, "alice");
         assert_eq!(token.expires_at, UNIX_EPOCH + Duration::from_millis(1_900_000_000_500));
-        assert_eq!(token.value.expose(), text, "blanks around it are not sent");
+        assert_eq!(token.value.expose(), text, "surrounding blanks are not sent");
         assert_eq!(Token::from_jwt(&jwt(r#"{"exp": 1}"#)).expect("no principal").principal, "");
     }
 
     #[test]
-    fn k5_what_is_no_token_is_told_without_its_text() {
+    fn k5_the_error_about_a_bad_token_does_not_contain_it() {
         for (text, expected) in [
             ("", "has 1"),
             ("hidden", "has 1"),
@@ -186,7 +185,7 @@ mod tests {
             (&jwt(r#"{"exp": -5}"#), "since 1970"),
             (&jwt(r#"{"exp": 1e300}"#), "since 1970"),
         ] {
-            let error = Token::from_jwt(text).expect_err("no token");
+            let error = Token::from_jwt(text).expect_err("not a token");
             assert!(error.contains(expected) && !error.contains("hidden"), "{text}: {error}");
         }
     }

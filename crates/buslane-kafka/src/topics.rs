@@ -1,29 +1,31 @@
-//! Topics and their settings.
-//!
-//! Blocking calls of the client run on tokio's threads for blocking work.
+//! Finds and creates topics. Blocking calls of the client run on tokio's blocking threads.
 
-mod admin;
+mod configure;
 mod scatter;
 mod settings;
 
 use crate::{
     config::Assignment,
-    keeper::Current,
     producer::{Producer, Target},
+    token_refresher::CurrentToken,
 };
-use admin::Admin;
 use buslane_core::{BrokerError, Topic, TopicSettings};
 use parking_lot::RwLock;
 use rdkafka::{
-    admin::{AdminOptions, NewTopic, TopicReplication},
-    error::{KafkaError, RDKafkaErrorCode},
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    config::FromClientConfig,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     metadata::MetadataPartition,
     types::RDKafkaRespErr,
 };
-use settings::{check, compression_name};
+use settings::{COMPRESSION, RETENTION, RETENTION_BYTES, check, compression_name};
 use std::{
     collections::HashMap,
+    ops::Deref,
     sync::{Arc, Weak},
+    thread,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -31,69 +33,66 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant as Moment, sleep},
 };
+use tracing::warn;
 
-const RETENTION: &str = "retention.ms";
-const RETENTION_BYTES: &str = "retention.bytes";
-const COMPRESSION: &str = "compression.type";
-/// Time between two looks for a new topic, which every broker is to know within the request
-/// timeout.
-const SPREAD_PAUSE: Duration = Duration::from_millis(20);
-/// How long the first record of a topic waits until all partitions have a leader that serves.
-const LEADER_PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two polls for a change, which all brokers must know within the request timeout.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the first record of a topic waits until each partition has a serving leader.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Topics {
-    config: rdkafka::ClientConfig,
-    patience: Duration,
+    config: ClientConfig,
+    timeout: Duration,
     create_missing: Option<TopicSettings>,
-    /// Of whoever does something to a topic now.
+    /// The client of the calls that are running.
     admin: Mutex<Weak<Admin>>,
     producer: Arc<Producer>,
-    token: Option<Current>,
-    /// May be published to.
+    token: Option<CurrentToken>,
+    /// Topics that are ready for records.
     prepared: RwLock<HashMap<Topic, Arc<Target>>>,
-    /// Partitions of the topics that are read, as they were when that began.
-    read: RwLock<HashMap<Topic, u32>>,
-    /// One look-up or creation at a time: the second finds what the first made.
+    /// How many partitions each subscribed topic had at its subscription.
+    subscribed: RwLock<HashMap<Topic, u32>>,
+    /// Held by one lookup or creation at a time: the second one finds what the first has created.
     preparing: Mutex<()>,
 }
 
-/// What the brokers say of a topic.
+/// A topic as the brokers describe it.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+struct TopicInfo {
     partitions: u32,
     replicas: u16,
-    /// Each partition has a leader.
+    /// Whether each partition has a leader.
     is_led: bool,
 }
 
 impl Topics {
     pub(crate) fn new(
-        config: rdkafka::ClientConfig,
-        patience: Duration,
+        config: ClientConfig,
+        timeout: Duration,
         create_missing: Option<TopicSettings>,
         producer: Arc<Producer>,
-        token: Option<Current>,
+        token: Option<CurrentToken>,
     ) -> Self {
         Self {
             config,
-            patience,
+            timeout,
             create_missing,
             admin: Mutex::default(),
             producer,
             token,
             prepared: RwLock::default(),
-            read: RwLock::default(),
+            subscribed: RwLock::default(),
             preparing: Mutex::default(),
         }
     }
 
-    /// What to publish a topic with, if it has been prepared.
+    /// The target of a topic that was prepared.
     pub(crate) fn prepared(&self, topic: &Topic) -> Option<Arc<Target>> {
         self.prepared.read().get(topic).cloned()
     }
 
-    /// Makes sure that the topic exists and that its leaders serve: see [`Target`] for what happens
-    /// otherwise.
+    /// Makes sure that the topic exists and that its leaders serve; [`Target`] says why. The right
+    /// to write to it is not checked: metadata shows the right to see it alone.
     pub(crate) async fn prepare(&self, topic: &Topic) -> Result<Arc<Target>, BrokerError> {
         let _one = self.preparing.lock().await;
         if let Some(prepared) = self.prepared(topic) {
@@ -106,19 +105,19 @@ impl Topics {
         Ok(target)
     }
 
-    /// Makes sure that a topic to be read exists, and creates it where that is wanted.
+    /// Makes sure that a topic to subscribe to exists; creates it if `create_missing` is set.
     pub(crate) async fn ensure(&self, topic: &Topic) -> Result<(), BrokerError> {
         let _one = self.preparing.lock().await;
         let partitions = self.find_or_create(topic).await?;
-        self.read.write().insert(topic.clone(), partitions);
+        self.subscribed.write().insert(topic.clone(), partitions);
         Ok(())
     }
 
     /// See [`Broker::scatters`](buslane_core::Broker::scatters).
     pub(crate) fn scatter(&self, assignment: Assignment, topics: &[&Topic]) -> Option<String> {
-        let read = self.read.read();
+        let subscribed = self.subscribed.read();
         let partitions: Vec<_> =
-            topics.iter().filter_map(|topic| Some((*topic, *read.get(*topic)?))).collect();
+            topics.iter().filter_map(|topic| Some((*topic, *subscribed.get(*topic)?))).collect();
         scatter::scatter(assignment, &partitions)
     }
 
@@ -130,7 +129,7 @@ impl Topics {
         }
     }
 
-    /// Returns how many partitions it has.
+    /// Creates a topic. Returns how many partitions it has.
     async fn create(&self, topic: &Topic, settings: &TopicSettings) -> Result<u32, BrokerError> {
         check(topic, settings)?;
         let admin = self.admin().await?;
@@ -171,13 +170,13 @@ impl Topics {
                 });
             }
         }
-        self.until_spread(topic, settings.partitions.unwrap_or(1)).await
+        self.until_known(topic, settings.partitions.unwrap_or(1)).await
     }
 
-    /// Waits until the brokers answer with at least so many partitions that have a leader; returns
-    /// how many there are.
-    async fn until_spread(&self, topic: &Topic, partitions: u32) -> Result<u32, BrokerError> {
-        let deadline = Moment::now() + self.patience;
+    /// Waits until the brokers know at least this many partitions, all with a leader. Returns how
+    /// many there are.
+    async fn until_known(&self, topic: &Topic, partitions: u32) -> Result<u32, BrokerError> {
+        let deadline = Moment::now() + self.timeout;
         loop {
             if let Some(found) = self.find(topic).await?
                 && found.is_led
@@ -187,41 +186,40 @@ impl Topics {
             }
             if Moment::now() >= deadline {
                 let what = format!("the creation of {partitions} partitions of topic {topic}");
-                return Err(BrokerError::Timeout { what, deadline: self.patience });
+                return Err(BrokerError::Timeout { what, deadline: self.timeout });
             }
-            sleep(SPREAD_PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits until the leader of each partition answers as one: a broker may be named the leader
-    /// before it knows. A partition that is without one for longer does not hold up the others.
+    /// Waits until the leader of each partition serves requests: metadata may name a leader before
+    /// that broker knows. A partition without a leader delays the first record by a bounded time.
     async fn until_served(&self, topic: &Topic, partitions: u32) {
         let (producer, topic) = (Arc::clone(&self.producer), topic.clone());
-        let ask = move || {
-            let deadline = Instant::now() + LEADER_PATIENCE;
+        let wait = move || {
+            let deadline = Instant::now() + LEADER_TIMEOUT;
             for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
                 loop {
                     let left = deadline.saturating_duration_since(Instant::now());
                     match producer.client().fetch_watermarks(&topic, partition, left) {
                         Ok(_) => break,
-                        Err(_) if left > SPREAD_PAUSE => std::thread::sleep(SPREAD_PAUSE),
+                        Err(_) if left > POLL_INTERVAL => thread::sleep(POLL_INTERVAL),
                         Err(error) => {
-                            tracing::warn!(%topic, partition, %error, "no leader serves the partition yet");
+                            warn!(%topic, partition, %error, "no leader serves the partition yet");
                             break;
                         }
                     }
                 }
             }
         };
-        let _ = spawn_blocking(ask).await;
+        let _ = spawn_blocking(wait).await;
     }
 
-    /// `None` when there is no such topic.
-    async fn find(&self, topic: &Topic) -> Result<Option<Found>, BrokerError> {
-        let (producer, topic, patience) =
-            (Arc::clone(&self.producer), topic.clone(), self.patience);
+    /// Describes a topic; `None` when it does not exist.
+    async fn find(&self, topic: &Topic) -> Result<Option<TopicInfo>, BrokerError> {
+        let (producer, topic, timeout) = (Arc::clone(&self.producer), topic.clone(), self.timeout);
         let answer = spawn_blocking(move || {
-            let metadata = producer.ask(&topic, patience);
+            let metadata = producer.fetch_metadata(&topic, timeout);
             let metadata = metadata
                 .map_err(|error| BrokerError::Unreachable { reason: producer.explain(&error) })?;
             let Some(known) = metadata.topics().iter().find(|known| known.name() == topic.as_str())
@@ -233,14 +231,14 @@ impl Topics {
                 return Err(BrokerError::Setting { topic, setting: "permission", rule });
             }
             let partitions = known.partitions();
-            let found = |first: &MetadataPartition| {
-                Some(Found {
+            let info = |first: &MetadataPartition| {
+                Some(TopicInfo {
                     partitions: u32::try_from(partitions.len()).ok()?,
                     replicas: u16::try_from(first.replicas().len()).unwrap_or(u16::MAX),
                     is_led: partitions.iter().all(|partition| partition.leader() >= 0),
                 })
             };
-            Ok(partitions.first().filter(|_| known.error().is_none()).and_then(found))
+            Ok(partitions.first().filter(|_| known.error().is_none()).and_then(info))
         });
         match answer.await {
             Ok(found) => found,
@@ -248,7 +246,7 @@ impl Topics {
         }
     }
 
-    /// The client is everybody's until the last one lets go of it.
+    /// The client of the calls that are running, or a new one. The last call drops it.
     async fn admin(&self) -> Result<Arc<Admin>, BrokerError> {
         let mut present = self.admin.lock().await;
         if let Some(admin) = present.upgrade() {
@@ -263,7 +261,7 @@ impl Topics {
         if let Some(token) = &self.token {
             token
                 .get()
-                .hand_to(admin.inner())
+                .give_to(admin.inner())
                 .map_err(|reason| BrokerError::Unreachable { reason })?;
         }
         *present = Arc::downgrade(&admin);
@@ -272,12 +270,46 @@ impl Topics {
 
     fn options(&self) -> AdminOptions {
         AdminOptions::new()
-            .request_timeout(Some(self.patience))
-            .operation_timeout(Some(self.patience))
+            .request_timeout(Some(self.timeout))
+            .operation_timeout(Some(self.timeout))
     }
 
     fn error(&self, error: &KafkaError) -> BrokerError {
         BrokerError::Unreachable { reason: self.producer.explain(error) }
+    }
+}
+
+/// The admin client. It exists while a call uses it: nothing reads the log and the errors of an
+/// idle one, so every line of an outage would stay in its memory.
+///
+/// # Drop behaviour
+/// The client ends on a thread of its own, because it waits for its threads.
+struct Admin(Option<AdminClient<DefaultClientContext>>);
+
+impl Admin {
+    /// Creates a client, which may take a moment. It connects when it is used.
+    fn new(config: &ClientConfig) -> KafkaResult<Self> {
+        AdminClient::from_config(config).map(|client| Self(Some(client)))
+    }
+}
+
+impl Deref for Admin {
+    type Target = AdminClient<DefaultClientContext>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("only a drop takes the client out")
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        // If no thread can be spawned, the client ends here.
+        drop(
+            thread::Builder::new()
+                .name("buslane-kafka-admin-end".to_owned())
+                .spawn(move || drop(client)),
+        );
     }
 }
 
@@ -290,8 +322,8 @@ mod tests {
     use std::{fs, sync::Arc, time::Duration};
     use tokio::time::{Instant, sleep};
 
-    /// Threads that rdkafka runs for an admin client; the system cuts the name, which a thread
-    /// gives itself as it begins.
+    /// How many threads rdkafka runs for admin clients. A thread names itself as it begins, and the
+    /// system truncates the name.
     fn admin_threads() -> usize {
         let threads = fs::read_dir("/proc/self/task").expect("a process has threads");
         let names = threads
@@ -340,10 +372,10 @@ mod tests {
         let topics = Topics::new(config.client(), Duration::from_secs(1), None, producer, None);
         let one = topics.admin().await.expect("a client");
         let two = topics.admin().await.expect("a client");
-        assert!(Arc::ptr_eq(&one, &two), "two at a time use the same");
+        assert!(Arc::ptr_eq(&one, &two), "concurrent calls share a client");
         until_threads(1).await;
         drop((one, two));
         until_threads(0).await;
-        assert!(topics.admin().await.is_ok(), "and the next change makes one");
+        assert!(topics.admin().await.is_ok(), "the next call creates one");
     }
 }

@@ -1,5 +1,5 @@
 //! Wakes the polling thread: messages, settlements, commands and answers to commits all end its
-//! rest.
+//! pause.
 
 use std::{
     sync::{
@@ -10,32 +10,33 @@ use std::{
     time::Duration,
 };
 
-/// One thread's alarm. A call before it rests ends its next rest at once, so none is lost.
+/// Parks one thread. A wake-up before the thread parks ends its next pause at once, so none is
+/// lost.
 #[derive(Default)]
 pub(crate) struct Wake {
     thread: OnceLock<Thread>,
-    rung: AtomicBool,
+    is_woken: AtomicBool,
 }
 
 impl Wake {
-    /// Says that the calling thread is the one that rests.
-    pub(crate) fn own(&self) {
+    /// Makes the calling thread the one that parks.
+    pub(crate) fn bind(&self) {
         let _ = self.thread.set(thread::current());
     }
 
     pub(crate) fn wake(&self) {
-        if !self.rung.swap(true, Ordering::SeqCst)
+        if !self.is_woken.swap(true, Ordering::SeqCst)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
         }
     }
 
-    /// Rests until it is woken, at most `patience`.
-    pub(crate) fn rest(&self, patience: Duration) {
-        if !self.rung.load(Ordering::SeqCst) {
-            thread::park_timeout(patience);
+    /// Parks until the next wake-up, at most for `timeout`.
+    pub(crate) fn park(&self, timeout: Duration) {
+        if !self.is_woken.load(Ordering::SeqCst) {
+            thread::park_timeout(timeout);
         }
-        self.rung.store(false, Ordering::SeqCst);
+        self.is_woken.store(false, Ordering::SeqCst);
     }
 }

@@ -1,4 +1,4 @@
-//! Kafka keeps the contract of all brokers, on a real broker.
+//! The contract suite of all brokers, on a real Kafka.
 
 use buslane_core::Broker;
 use buslane_kafka::{ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};
@@ -24,7 +24,7 @@ const LARGE: u32 = 2 << 20;
 
 struct Kafka {
     brokers: String,
-    /// Of this fixture alone: all share one broker.
+    /// Unique to this fixture: all fixtures share one broker.
     tag: String,
 }
 

@@ -1,5 +1,5 @@
-//! Records and settings that a member did not ask for: each is delivered or refused as the README
-//! of the crate says, and the next good record goes its way.
+//! Unusual records and settings: each is delivered or refused as the README of the crate says, and
+//! the next good record is delivered.
 
 mod kit;
 
@@ -67,7 +67,7 @@ async fn k5_an_unknown_property_is_refused() {
     );
 }
 
-/// A topic that nobody makes: the error names it, and the other topics are read all the same.
+/// The error names a missing topic, and the other topics are still read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_missing_topic_is_refused_by_name() {
     let (there, missing) = (kit::topic("there", 1, &[]).await, kit::name("missing"));
@@ -90,8 +90,8 @@ fn send(producer: &BaseProducer, record: BaseRecord<'_, str, [u8]>) {
     producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
 }
 
-/// Records as other programs write them: without key, without value, with headers without value and
-/// with bytes that are no text.
+/// Records of other programs: without a key, without a value, with headers without a value, and
+/// with bytes that are not text.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_records_of_other_programs_are_delivered_as_they_are() {
     let topic = kit::topic("foreign", 1, &[]).await;
@@ -160,7 +160,7 @@ async fn k5_records_of_two_megabytes_go_both_ways() {
     let sizes: Vec<_> = got.iter().map(|delivery| delivery.message.payload.len()).collect();
     assert_eq!(sizes, [LARGE, LARGE + 1, LARGE + 2]);
     settle(got);
-    // A member that could not publish them reads them all the same.
+    // A member that cannot publish them can read them.
     let mut other = kit::member(kit::config(&unique("g")), &topic).await;
     let got = other.take(3).await;
     assert_eq!(
@@ -172,7 +172,7 @@ async fn k5_records_of_two_megabytes_go_both_ways() {
     other.close().await;
 }
 
-/// Larger than the client takes, and larger than the broker takes: that record alone is refused.
+/// A record above the limit of the client, or of the broker, is refused alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_record_that_is_too_large_is_refused_alone() {
     for (client, broker) in [(1_000_000, "4194304"), (3 << 20, "1000000")] {

@@ -1,4 +1,4 @@
-//! The broker is lost and comes back while a member reads and another publishes.
+//! The broker fails and returns while a member reads and another publishes.
 
 mod kit;
 
@@ -12,13 +12,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
-/// Two at once would take each other's time, and memory.
+/// Two servers at once would compete for time and memory.
 static ONE_SERVER: Mutex<()> = Mutex::const_new(());
 
 fn config(server: &OwnServer) -> KafkaConfig {
     KafkaConfig {
         brokers: server.address.clone(),
-        // A broker that stands still is noticed after this time.
+        // The client notices a paused broker after this time.
         request_timeout: Duration::from_secs(2),
         producer: ProducerConfig { publish_timeout: PATIENCE, ..ProducerConfig::default() },
         create_missing: Some(buslane_kafka::TopicConfig {

@@ -1,4 +1,4 @@
-//! What a group has committed on a real broker, and what the next member makes of it.
+//! Commits on a real broker, and what the next member reads after them.
 
 mod kit;
 
@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// The next member gets exactly `expected`, whatever lies behind it.
+/// The next member gets exactly `expected`, and then a record that is published last.
 async fn next_member_gets(group: &str, topic: &Topic, expected: &[String]) {
     let mut next = kit::member(kit::config(group), topic).await;
     publish(&next.broker, topic, vec![record("k", "the last")]).await;
@@ -26,7 +26,7 @@ async fn next_member_gets(group: &str, topic: &Topic, expected: &[String]) {
     next.close().await;
 }
 
-/// Closes a member while something is open, which is given back once the close has begun.
+/// Closes a member with open messages, which are given back after the close has begun.
 async fn close_and_give_back<T>(mut member: Feed, open: T) {
     let broker = Arc::clone(&member.broker);
     let leaving = tokio::spawn(async move { broker.close(kit::PATIENCE).await });
@@ -50,7 +50,7 @@ async fn k2_the_next_member_gets_only_what_was_open_below_999_done_ones() {
     assert_eq!(kit::committed(&group, &topic), Some(1_001));
 }
 
-/// Interval and count are each enough for a commit; the other one is out of reach.
+/// The interval alone and the count alone each cause a commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_commits_are_made_after_so_many_completions_and_after_so_much_time() {
     for (interval, every) in
@@ -76,7 +76,7 @@ async fn k2_commits_are_made_after_so_many_completions_and_after_so_much_time() 
     }
 }
 
-/// What other programs write into a commit is understood or ignored, and nothing is lost in either
+/// Commit metadata of other programs is understood or ignored, and no message is lost in either
 /// case.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_foreign_commit_metadata_is_understood_or_ignored() {
@@ -134,8 +134,7 @@ fn commit_as_a_stranger(group: &str, topic: &Topic, offset: i64, metadata: &str)
 const KEYS: usize = 21;
 const ROUNDS: usize = 150;
 
-/// Open offsets that compaction has removed are nobody's: the next member gets those that still
-/// exist, and commits to the end.
+/// The next member gets the open messages that compaction has left, and commits to the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_compaction_leaves_gaps_that_stall_nothing() {
     let segments = [("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0.01")];

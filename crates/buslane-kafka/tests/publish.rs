@@ -34,7 +34,7 @@ fn records(count: usize) -> Vec<Record> {
     (0..count).map(|n| record(&format!("k{}", n % 100), n.to_string())).collect()
 }
 
-/// Records of a topic, as its leaders count them.
+/// How many records a topic has, from its watermarks.
 fn stored(topic: &Topic) -> u64 {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", server::address("KAFKA_BOOTSTRAP_SERVERS"))
@@ -50,8 +50,8 @@ fn stored(topic: &Topic) -> u64 {
         .sum()
 }
 
-/// The leader of a new partition may not serve it yet when it is named. What is published then must
-/// not be taken for a repetition of itself.
+/// Metadata may name the leader of a new partition before that broker serves it. Records that are
+/// published then must not count as duplicates of themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_the_first_records_of_a_new_topic_are_stored() {
     let (one, two) =
@@ -84,7 +84,7 @@ async fn k5_the_first_records_of_a_new_topic_are_stored() {
     }
 }
 
-/// More records than the producer's queue takes: the publisher waits for room, and loses none.
+/// With more records than the producer's queue holds, the publisher waits for room and loses none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b6_a_full_queue_makes_the_publisher_wait() {
     let broker = broker(ProducerConfig { queue_messages: 100, ..ProducerConfig::default() }).await;
@@ -100,7 +100,7 @@ async fn b6_a_full_queue_makes_the_publisher_wait() {
     broker.close(PATIENCE).await.expect("nothing is open");
 }
 
-/// What is missing is made where missing topics are, before a record needs it.
+/// With `create_missing`, a missing topic is created before a record needs it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k6_a_topic_is_made_sure_of() {
     let (broker, topic) = (broker(ProducerConfig::default()).await, topic());
@@ -110,7 +110,7 @@ async fn k6_a_topic_is_made_sure_of() {
     broker.close(PATIENCE).await.expect("nothing is open");
 }
 
-/// A topic that nobody makes: the error names it.
+/// The error names the missing topic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k6_an_unknown_topic_is_refused() {
     let config = KafkaConfig {

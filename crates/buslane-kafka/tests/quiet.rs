@@ -1,5 +1,5 @@
-//! A clean close writes no error. Alone in its process: rdkafka writes through a logger of the
-//! whole process.
+//! A clean close logs no error. The only test of its process, because rdkafka logs through the
+//! process-wide logger of the crate `log`.
 
 mod kit;
 
@@ -10,7 +10,7 @@ use buslane_testkit::{
 use log::{LevelFilter, Log, Metadata, Record};
 use std::sync::{Mutex, PoisonError};
 
-/// What rdkafka has written as an error.
+/// Lines that rdkafka has logged as errors.
 static ERRORS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 struct Errors;
@@ -36,7 +36,7 @@ async fn k1_a_clean_close_writes_no_error() {
     let mut member = kit::member(kit::config(&unique("g")), &topic).await;
     publish(&member.broker, &topic, vec![record("k", "1")]).await;
     settle(member.take(1).await);
-    // The close answers after the client was dropped.
+    // The close returns after the client was dropped.
     member.close().await;
     let errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
     assert_eq!(*errors, Vec::<String>::new());

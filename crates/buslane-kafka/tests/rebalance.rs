@@ -1,5 +1,5 @@
-//! Partitions change hands on a real broker: nothing runs twice that was done, and nobody gets a
-//! message that another one is handling.
+//! Partitions move between members on a real broker: finished messages do not run again, and no
+//! member gets a message that another one is handling.
 
 use buslane_core::{Broker, BrokerEvent, SubscribeOptions, Topic, TopicSettings, TopicStrategy};
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig};
@@ -54,8 +54,8 @@ impl Group {
     }
 }
 
-/// A member leaves with an open message: the next one gets nothing of it until that is settled, and
-/// not that one.
+/// A member leaves with an open message: the next member gets nothing of its partition until the
+/// message is settled, and does not get that message.
 async fn hands_over(assignment: Assignment) {
     let group = Group::new(assignment);
     let mut old = group.member().await;
@@ -78,7 +78,7 @@ async fn hands_over(assignment: Assignment) {
     new.close().await;
 }
 
-/// A second member takes its share over from one that goes on.
+/// A second member takes partitions over from one that stays.
 async fn shares(assignment: Assignment) {
     let group = Group::new(assignment);
     let mut first = group.member().await;
@@ -133,9 +133,9 @@ each_assignment! {
     k3_a_member_that_comes_takes_its_share_broker: shares Broker;
 }
 
-/// Two topics with these numbers of partitions, and two members of one group that read both, once
-/// each has its share: whether a partition number of both topics is with two members, and what the
-/// first member says of that.
+/// Two topics with these numbers of partitions, and two members of one group that read both.
+/// Returns whether different members have the same partition number of the two topics, and what the
+/// first member reports about it.
 async fn shares_of(assignment: Assignment, partitions: [u32; 2]) -> (bool, Option<String>) {
     let topics = partitions.map(|_| Topic::new(&server::unique("orders")).expect("a good name"));
     let group = Group::new(assignment);
@@ -185,8 +185,7 @@ async fn shares_of(assignment: Assignment, partitions: [u32; 2]) -> (bool, Optio
     (scattered, said)
 }
 
-/// With ranges, a partition number of topics with equally many partitions has one member in all of
-/// them.
+/// With ranges, one member has a partition number of all topics with equally many partitions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k3_ranges_keep_equal_topics_together() {
     for partitions in [[8, 8], [7, 7]] {
@@ -194,21 +193,21 @@ async fn k3_ranges_keep_equal_topics_together() {
     }
 }
 
-/// Where they do not, the member says so. SPEC: K3
+/// Otherwise the member reports it. SPEC: K3
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k3_topics_that_are_scattered_are_told_of() {
-    // Of 8 and 4, the first member has the lower half each: 2 and 3 of the second topic are with
-    // the other.
+    // The first member has the lower half of 8 and of 4, so the other one has 2 and 3 of the second
+    // topic.
     let (scattered, said) = shares_of(Assignment::Range, [8, 4]).await;
     assert!(scattered && said.is_some_and(|reason| reason.contains("equally many partitions")));
     for assignment in [Assignment::CooperativeSticky, Assignment::RoundRobin, Assignment::Broker] {
-        // That they were scattered here says nothing of the next time.
+        // Another run may assign them differently.
         let (_, said) = shares_of(assignment, [7, 7]).await;
         assert!(said.is_some_and(|reason| reason.contains("`range`")), "{assignment:?}");
     }
 }
 
-/// Of two members with one instance id, the older one ends its reading and says why.
+/// Of two members with one instance id, the older one stops reading and reports why.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_of_two_members_with_one_instance_id_the_older_ends() {
     let group = Group::new(Assignment::CooperativeSticky);
@@ -239,7 +238,7 @@ async fn k5_of_two_members_with_one_instance_id_the_older_ends() {
     assert!(reason.contains("FencedInstanceId"), "{reason}");
     drop(intakes);
     for member in [old, new] {
-        // A member that was put out of its group has nothing to commit to.
+        // A fenced member cannot commit.
         let _ = member.close(PATIENCE).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Encryption and logins against a real broker, and what a member says when it is refused.
+//! Encryption and logins against a real broker, and the error of a refused member.
 
 mod kit;
 
@@ -42,7 +42,7 @@ fn tls() -> Tls {
     Tls { ca_file: file("ca.pem"), ..Tls::default() }
 }
 
-/// TLS with the certificate of a client: `client`, whom the broker knows, or `stranger`.
+/// TLS with a client certificate: `client`, which the broker trusts, or `stranger`.
 fn mutual(name: &str) -> Tls {
     Tls {
         certificate_file: file(&format!("{name}.pem")),
@@ -70,7 +70,7 @@ async fn goes_round(config: KafkaConfig) {
     member.close().await;
 }
 
-/// No connection comes about, and the text of the error holds `reason`, and no password.
+/// The connection fails with an error that contains `reason` and no password.
 async fn is_refused(config: KafkaConfig, reason: &str) {
     let config = KafkaConfig { connect_timeout: Duration::from_secs(3), ..config };
     let address = config.brokers.clone();
@@ -160,7 +160,7 @@ async fn k5_tls_to_a_plain_port_is_named() {
     is_refused(config("KAFKA_BOOTSTRAP_SERVERS", Some(tls()), None), "PLAINTEXT").await;
 }
 
-/// Files that cannot be used are told before anything is connected.
+/// A file that cannot be used is an error before any connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_missing_file_is_named() {
     for (setting, tls) in [

@@ -1,4 +1,4 @@
-//! What a subscription changes in the group.
+//! Subscriptions and the rebalances that they cause.
 
 mod kit;
 
@@ -30,7 +30,7 @@ async fn topics(count: usize) -> Vec<Topic> {
     topics
 }
 
-/// A record of each topic comes, so no change of the group is on its way.
+/// Reads a record of each topic, so that no rebalance is in progress.
 async fn all_are_read(member: &mut Feed, topics: &[Topic]) {
     for topic in topics {
         publish(&member.broker, topic, vec![record("k", "hello")]).await;
@@ -42,8 +42,8 @@ async fn all_are_read(member: &mut Feed, topics: &[Topic]) {
     settle(got);
 }
 
-/// With the eager protocol each change of the membership ends the intakes of all members: the one
-/// that was there first counts them.
+/// With the eager protocol each rebalance ends the intakes of all members, so the first member can
+/// count rebalances.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_twenty_topics_in_one_call_are_one_change_of_membership() {
     for (assignment, changes) in
@@ -82,8 +82,8 @@ async fn k1_a_topic_that_is_added_later_ends_no_intake() {
     }
 }
 
-/// A client joins a removal and a return that come in one rebalance to no change at all, and the
-/// partitions whose intakes have ended would stay as they are.
+/// A client merges the removal and the return of a topic within one rebalance into no change:
+/// without a workaround nothing would read its partitions again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_topic_that_goes_and_comes_back_in_one_rebalance_is_read() {
     for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
@@ -96,7 +96,7 @@ async fn k1_a_topic_that_goes_and_comes_back_in_one_rebalance_is_read() {
         all_are_read(&mut member, &topics).await;
         for _ in 0..3 {
             let broker = &member.broker;
-            // Polled in this order, and none of them waits for the group.
+            // Polled in this order; none of them waits for the group.
             let (first, second, third, fourth) = tokio::join!(
                 broker.unsubscribe(other),
                 broker.unsubscribe(back),
@@ -110,9 +110,9 @@ async fn k1_a_topic_that_goes_and_comes_back_in_one_rebalance_is_read() {
     }
 }
 
-/// While a client joins a group that it had left, a topic it has never heard of ends the whole
-/// process: librdkafka asserts that it does not join then. Where the broker shares out, one that
-/// leaves while it gives something back never reads again, or fails.
+/// A topic without metadata aborts the whole process while a client joins a group that it had left:
+/// an assertion of librdkafka. With broker-side assignment, a client that leaves during a
+/// revocation never reads again, or fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_member_that_read_nothing_joins_with_topics_one_by_one() {
     let group: BaseConsumer = kit::foreign(&[]);
@@ -125,7 +125,7 @@ async fn k1_a_member_that_read_nothing_joins_with_topics_one_by_one() {
             let broker = &member.broker;
             let new = |topic: &Topic| [(topic.clone(), SubscribeOptions::default())];
             let (one, two, three) = (new(first), new(second), new(third));
-            // Polled in this order: the second and the third come while the first is asked for.
+            // Polled in this order: the second and the third come during the lookup of the first.
             let told = tokio::join!(
                 broker.subscribe(&one),
                 broker.subscribe(&two),
@@ -148,7 +148,7 @@ async fn k1_a_member_that_read_nothing_joins_with_topics_one_by_one() {
     }
 }
 
-/// Whether it leaves the group for that or not.
+/// Whether it leaves the group or stays in it without a topic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k3_a_member_that_reads_nothing_keeps_no_partition() {
     for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
@@ -165,7 +165,7 @@ async fn k3_a_member_that_reads_nothing_keeps_no_partition() {
                 .await;
             let mut read = BTreeSet::new();
             while read.len() < keys.len() {
-                // Settled one by one: what is open when the partitions are shared out anew comes
+                // Settled one by one: messages that are open during a rebalance are delivered
                 // twice.
                 let got = stays.take(1).await;
                 read.extend(
@@ -189,7 +189,7 @@ async fn k3_a_member_that_reads_nothing_keeps_no_partition() {
     }
 }
 
-/// Each line of a client is an event between its rebalances.
+/// Each log line of a client is an event in the queue of its rebalances.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_client_that_tells_everything_reads_all_the_same() {
     for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
@@ -204,8 +204,8 @@ async fn k1_a_client_that_tells_everything_reads_all_the_same() {
     }
 }
 
-/// A topic that nobody knows any more waits by itself: new ones are read meanwhile, and it is read
-/// again once it is back. With the eager protocol its return would end the other intakes too.
+/// A deleted topic does not delay new ones, and is read again once it is back. With the eager
+/// protocol its return would end the other intakes too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_topic_that_was_deleted_holds_up_no_other_and_comes_back() {
     let topics = topics(3).await;

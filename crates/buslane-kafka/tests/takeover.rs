@@ -1,5 +1,5 @@
-//! Confluent's Parallel Consumer, as published, takes a group over and gives it back, with gaps
-//! open each time: nothing runs twice that either side had finished.
+//! A released version of Confluent's Parallel Consumer takes a group over and gives it back, with
+//! open gaps each time: no message that either side has finished runs again.
 
 mod kit;
 
@@ -22,7 +22,7 @@ use std::{
 const PARTITIONS: i32 = 3;
 const KEYS: usize = 12;
 const ROUND: usize = 3_000;
-/// Compiling, starting and joining take some seconds, beside a build more.
+/// Compiling, starting and joining take some seconds, and more beside a build.
 const JAVA_PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 /// Partition and offset.
@@ -32,7 +32,7 @@ fn place(delivery: &Delivery) -> Place {
     (delivery.message.partition(), delivery.message.offset)
 }
 
-/// Publishes a round of all keys; ends with the places of each key.
+/// Publishes one record of each key in turn. Returns the places of each key.
 async fn round(member: &Feed, topic: &Topic) -> Vec<BTreeSet<Place>> {
     let records = (0..ROUND).map(|n| record(&format!("k{}", n % KEYS), n.to_string())).collect();
     let mut places = vec![BTreeSet::new(); KEYS];
@@ -75,7 +75,7 @@ struct Theirs {
 
 impl Drop for Theirs {
     fn drop(&mut self) {
-        // It ends with its input, also when the test has failed.
+        // The program ends with its input, even when the test has failed.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
@@ -92,7 +92,7 @@ impl Theirs {
             .expect("the program that starts others");
         let (said, lines) = sync_channel(1_000);
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        // It ends with the output, or with whoever listens.
+        // The thread ends with the output of the program, or with the receiver.
         std::thread::spawn(move || {
             output.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
         });
@@ -117,7 +117,7 @@ impl Theirs {
         true
     }
 
-    /// Waits until it has done so many and failed something, and lets it leave.
+    /// Waits until it has finished this many messages and failed one, and lets it leave.
     fn done_after(mut self, count: usize) -> (Vec<Place>, BTreeSet<Place>) {
         while self.done.len() < count || self.failed.is_empty() {
             assert!(self.hear(), "closed too soon");
@@ -132,7 +132,7 @@ impl Theirs {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_parallel_consumer_takes_a_group_over_and_gives_it_back() {
     let (topic, group) = (kit::topic("takeover", PARTITIONS, &[]).await, unique("g"));
-    // First here: keys 1 and 2 stay open.
+    // First buslane: keys 1 and 2 stay open.
     let mut member = kit::member(kit::config(&group), &topic).await;
     let first = round(&member, &topic).await;
     let (open, done): (Vec<_>, Vec<_>) =
@@ -141,7 +141,7 @@ async fn k2_parallel_consumer_takes_a_group_over_and_gives_it_back() {
     settle(done);
     leave(member, open).await;
 
-    // Then there, with a second round: keys 2 and 3 stay open.
+    // Then the Parallel Consumer, with a second round: keys 2 and 3 stay open.
     let publisher = kit::connect(kit::config(&unique("g"))).await;
     let second = round(&publisher, &topic).await;
     publisher.close().await;
@@ -154,7 +154,7 @@ async fn k2_parallel_consumer_takes_a_group_over_and_gives_it_back() {
     let left: BTreeSet<_> = of(&first, &[2]).union(&of(&second, &[2, 3])).copied().collect();
     assert!(failed.is_subset(&left), "{:?}", failed.difference(&left));
 
-    // And here again, with a last record in each partition behind which nothing comes.
+    // And buslane again, up to a last record in each partition.
     let mut member = kit::member(kit::config(&group), &topic).await;
     let third = round(&member, &topic).await;
     let left: BTreeSet<_> = left.union(&of(&third, &Vec::from_iter(0..KEYS))).copied().collect();

@@ -1,5 +1,5 @@
-//! Logins by token against a real broker, which takes unsigned ones: none is good for more than
-//! this listener.
+//! Logins by token against a real broker. Its listener accepts unsigned tokens, which are of no use
+//! elsewhere.
 
 mod kit;
 
@@ -20,7 +20,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// An unsigned token that ends in `lasts`.
+/// An unsigned token that expires after `lasts`.
 fn jwt(lasts: Duration) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let claims = serde_json::json!({
@@ -48,7 +48,7 @@ fn config(tokens: Tokens) -> KafkaConfig {
     }
 }
 
-/// Tokens that last so long, and how many were asked for.
+/// A source of tokens that expire after `lasts`, and how many it has issued.
 fn counted(lasts: Duration) -> (Tokens, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
@@ -81,8 +81,8 @@ async fn k5_messages_go_round_with_a_token() {
     assert_eq!(asked.load(Ordering::SeqCst), 1, "all clients of a bus share a token");
 }
 
-/// The broker ends a connection when its token does, so that messages go on coming proves that new
-/// ones are used.
+/// The broker closes a connection when its token expires, so continued delivery proves that new
+/// tokens are used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_token_is_renewed_before_it_ends() {
     let (tokens, asked) = counted(Duration::from_secs(3));
@@ -103,7 +103,7 @@ async fn k5_a_token_is_renewed_before_it_ends() {
         started.elapsed().expect("a clock") > Duration::from_secs(3),
         "longer than the first token"
     );
-    // The admin client logs in for the first time now, when the first token is long over.
+    // The admin client logs in for the first time here, long after the first token has expired.
     let settings =
         TopicSettings { retention: Some(Duration::from_secs(60)), ..TopicSettings::default() };
     member
@@ -114,7 +114,7 @@ async fn k5_a_token_is_renewed_before_it_ends() {
     member.close().await;
 }
 
-/// A renewal that fails is tried again, and what is connected goes on.
+/// A failed refresh is tried again, and connections stay open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_failed_renewal_is_tried_again() {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -158,8 +158,8 @@ async fn k5_a_token_comes_from_a_file_and_is_read_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_token_that_the_broker_does_not_take_is_named() {
-    // Signed by nobody, and not for this time: the client believes the time that it is told, the
-    // broker looks.
+    // The client trusts the expiry that it is given; the broker reads the token itself, which has
+    // expired.
     let over = Token {
         expires_at: SystemTime::now() + Duration::from_secs(60),
         ..Token::from_jwt(&jwt(Duration::ZERO)).expect("a token")
@@ -181,7 +181,7 @@ async fn k5_why_there_is_no_token_is_named() {
     assert!(text.contains("no-such-file.jwt: No such file"), "{text}");
     let (over, _) = counted(Duration::ZERO);
     let text = refusal(over).await;
-    assert!(text.contains("no longer good"), "{text}");
+    assert!(text.contains("has expired"), "{text}");
     let text = refusal(Tokens::new(std::future::pending::<Result<Token, Infallible>>)).await;
     assert!(text.contains("no answer within 5s"), "{text}");
 }

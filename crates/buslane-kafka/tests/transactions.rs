@@ -1,16 +1,18 @@
-//! Records of transactions: aborted ones and markers are gaps that stall nothing.
+//! Records of transactions: aborted records and markers are gaps that stall nothing.
 
 mod kit;
 
-use buslane_core::Topic;
+use buslane_core::{Lag, Progress, Topic};
 use buslane_kafka::Isolation;
 use buslane_testkit::{
     broker_suite::{bodies, publish, record, settle},
     server::unique,
 };
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
-/// Ten committed records, ten aborted ones, ten committed ones, with a marker behind each ten.
+/// Ten committed records, ten aborted ones and ten committed ones, each ten followed by a marker.
 fn write(topic: &Topic) {
     let producer: BaseProducer = kit::foreign(&[("transactional.id", topic)]);
     producer.init_transactions(kit::PATIENCE).expect("a producer with transactions");
@@ -50,6 +52,35 @@ async fn k2_aborted_records_and_markers_stall_no_commit() {
     let got = next.take(1).await;
     assert_eq!(bodies(&got), ["the last"]);
     settle(got);
+    next.close().await;
+}
+
+/// A bus waits for the age of a backlog before it begins. A marker never arrives and has no age, so
+/// it must not count as backlog.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k8_a_group_before_a_last_marker_is_not_behind() {
+    let (topic, group) = (kit::topic("marker", 1, &[]).await, unique("g"));
+    write(&topic);
+    let mut member = kit::member(kit::config(&group), &topic).await;
+    settle(member.take(20).await);
+    kit::until_committed(&group, &topic, 32);
+    member.close().await;
+    let mut next = kit::member(kit::config(&group), &topic).await;
+    next.until("an assignment", |feed| !feed.intakes.is_empty()).await;
+    let deadline = Instant::now() + kit::PATIENCE;
+    loop {
+        let lags = next.broker.lag().await.expect("an answer");
+        if let [Lag { messages: 0, open: 0, age: None, .. }] = lags[..] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "still behind: {lags:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let progress = next.broker.progress(&[topic]).await.expect("an answer");
+    assert!(
+        matches!(progress[..], [Progress { settled: 33, open: 0, end: 33, .. }]),
+        "{progress:?}"
+    );
     next.close().await;
 }
 

@@ -1,10 +1,10 @@
-//! Where librdkafka calls back: rebalances, logs and errors.
+//! The callbacks of librdkafka: rebalances, logs and errors.
 //!
-//! The polling thread holds the lock of the owner except while it polls the client, which is when a
-//! rebalance calls back, on that thread. So the lock is never waited for.
+//! The polling thread holds the lock of the member except while it polls the client. Rebalances
+//! call back during that poll, on the same thread, so nothing ever waits for the lock.
 
-use super::owner::Owner;
-use crate::reasons::Reasons;
+use super::member::GroupMember;
+use crate::error_log::ErrorLog;
 use buslane_core::{SymptomKind, Symptoms};
 use parking_lot::Mutex;
 use rdkafka::{
@@ -20,37 +20,38 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-pub(crate) struct Context {
-    pub(super) owner: Mutex<Owner>,
-    pub(super) reasons: Arc<Reasons>,
+pub(super) struct Context {
+    pub(super) member: Mutex<GroupMember>,
+    pub(super) errors: Arc<ErrorLog>,
     pub(super) symptoms: Arc<Symptoms>,
-    /// A change of the group waits for all of its members.
-    pub(super) is_barrier: bool,
-    /// It reads some topic.
-    pub(super) is_member: AtomicBool,
+    /// A rebalance waits until all members have joined. False for the protocol in which the brokers
+    /// assign.
+    pub(super) has_join_barrier: bool,
+    /// Whether the member reads any topic.
+    pub(super) is_subscribed: AtomicBool,
 }
 
 impl Context {
-    /// This member waits for its share.
-    pub(super) fn waits(&self, why: &str) {
-        if self.is_barrier && self.is_member.load(Ordering::Relaxed) {
+    /// Notes that the member waits for its partitions.
+    pub(super) fn note_unsettled(&self, why: &str) {
+        if self.has_join_barrier && self.is_subscribed.load(Ordering::Relaxed) {
             self.symptoms.note(SymptomKind::GroupUnsettled, None, why);
         }
     }
 
-    /// It has its share, or reads nothing.
-    pub(super) fn rests(&self) {
+    /// Notes that the member has its partitions, or needs none.
+    pub(super) fn note_settled(&self) {
         self.symptoms.clear(SymptomKind::GroupUnsettled, None);
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.reasons.log(level, facility, message);
+        self.errors.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.reasons.error(&error, reason);
+        self.errors.error(&error, reason);
     }
 }
 
@@ -61,19 +62,19 @@ impl ConsumerContext for Context {
         event: RDKafkaRespErr,
         list: &mut TopicPartitionList,
     ) {
-        let mut owner = self.owner.lock();
+        let mut member = self.member.lock();
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let answer = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            owner.assigned(consumer, list);
-            self.rests();
+            member.assigned(consumer, list);
+            self.note_settled();
             if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
         } else {
-            owner.revoked(consumer, list, consumer.assignment_lost());
-            self.waits("the group shares its partitions out anew");
+            member.revoked(consumer, list, consumer.assignment_lost());
+            self.note_unsettled("the group assigns its partitions anew");
             if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
         };
         if let Err(error) = answer {
-            // A fatal error of the client ends its assignment; the polling loop hears of it.
+            // A fatal error of the client ends its assignment; the polling thread receives it too.
             tracing::warn!(%error, "rebalance was not answered");
         }
     }

@@ -1,25 +1,24 @@
-//! Copies messages out of librdkafka's memory, where each keeps the whole answer of the broker
-//! alive.
+//! Copies messages out of librdkafka's memory, where each keeps the broker's whole answer alive.
 //!
-//! On the polling thread and at once: there the message is still in the processor's cache, and
-//! reading it a second time on another core costs more than the copy.
+//! The polling thread copies each message as soon as it has read it, while the message is still in
+//! the processor's cache: reading it a second time on another core costs more than the copy.
 
-use crate::native::Fetched;
+use crate::native::FetchedMessage;
 use buslane_core::{Message, Route, Source};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
 
-/// Bytes of a chunk that small messages are cut from. One that waits long keeps its chunk alive, so
-/// a chunk is a page and not a batch.
+/// Bytes of a chunk that small messages are cut from. A message that waits for long keeps its whole
+/// chunk alive, so a chunk is a page and not a batch.
 const CHUNK: usize = 4_096;
 
 #[derive(Default)]
-pub(super) struct Copier {
+pub(super) struct MessageCopier {
     chunk: BytesMut,
 }
 
-impl Copier {
-    pub(super) fn message(&mut self, source: &Arc<Source>, fetched: &Fetched) -> Message {
+impl MessageCopier {
+    pub(super) fn message(&mut self, source: &Arc<Source>, fetched: &FetchedMessage) -> Message {
         let (key, payload) = (fetched.key(), fetched.payload());
         let size = key.map_or(0, <[u8]>::len) + payload.len();
         if self.chunk.capacity() < size {

@@ -1,9 +1,9 @@
-//! What a member holds of its group, as a state machine: assignments, deliveries, settlements,
-//! revocations and answers to commits go in; where to read, what to commit and what may be let go
-//! come out. No client, no clock, no thread.
+//! The state machine of a group member: assignments, deliveries, settlements, revocations and
+//! answers to commits go in; where to read, what to commit and what may be released come out. No
+//! client, no clock, no thread.
 //!
-//! Each assignment has a generation of its own, and everything that is said of it names that. What
-//! is said of one that was let go changes nothing.
+//! Each assignment has a generation, and every event carries the generation of its assignment.
+//! Events for a released generation are ignored.
 
 use buslane_core::Topic;
 use buslane_offsets::{
@@ -17,12 +17,35 @@ use std::{
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct TopicPartition {
     pub(crate) topic: Topic,
     pub(crate) partition: u32,
 }
 
-/// When to commit, and how much.
+impl TopicPartition {
+    /// From librdkafka's name and number; `None` when no topic or partition can have them.
+    pub(crate) fn new(topic: &str, number: i32) -> Option<Self> {
+        Some(Self { topic: Topic::new(topic).ok()?, partition: u32::try_from(number).ok()? })
+    }
+
+    /// The number of the partition as librdkafka takes it.
+    pub(crate) fn number(&self) -> i32 {
+        i32::try_from(self.partition).unwrap_or(i32::MAX)
+    }
+}
+
+/// Where the group stands in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The lowest offset that is not settled.
+    pub(crate) low: u64,
+    /// Messages below `next` that are not settled.
+    pub(crate) open: u64,
+    /// One past the highest offset that has arrived.
+    pub(crate) next: u64,
+}
+
+/// When to commit, and how much metadata a commit may carry.
 #[derive(Debug, Clone)]
 pub(crate) struct CommitRules {
     pub(crate) interval: Duration,
@@ -30,14 +53,14 @@ pub(crate) struct CommitRules {
     pub(crate) metadata_limit: usize,
 }
 
-/// Time until what was refused is offered again.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Time until a refused commit is offered again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A new assignment.
 pub(crate) struct Assigned {
     pub(crate) generation: u64,
-    /// Where to read from; `None` leaves it to the client's rule for groups that have committed
-    /// nothing.
+    /// Where to read from; `None` applies the client's offset reset, because the group has
+    /// committed nothing.
     pub(crate) from: Option<u64>,
     /// Why the metadata of the last commit was not used.
     pub(crate) unreadable: Option<MetadataError>,
@@ -48,9 +71,9 @@ pub(crate) struct Assigned {
 pub(crate) enum Arrival {
     /// Hand it out.
     Run,
-    /// It is done, or being handled: drop it.
+    /// Drop it: it is done, or a handler has it.
     Skip,
-    /// Keep it until older ones are settled.
+    /// Keep it until older messages are settled.
     Wait,
 }
 
@@ -58,12 +81,13 @@ pub(crate) enum Arrival {
 #[derive(Debug, Clone)]
 pub(crate) struct Commit {
     pub(crate) generation: u64,
-    pub(crate) place: Place,
+    pub(crate) partition: TopicPartition,
     pub(crate) offer: PendingCommit,
 }
 
-struct Held {
-    place: Place,
+struct AssignedPartition {
+    partition: TopicPartition,
+    /// `None` while nothing is committed and no message has arrived.
     tracker: Option<Tracker>,
     /// Handed out and not settled.
     running: u64,
@@ -71,24 +95,25 @@ struct Held {
 }
 
 pub(crate) struct Membership {
-    held: HashMap<u64, Held>,
-    by_place: HashMap<Place, u64>,
-    generations: u64,
+    assigned: HashMap<u64, AssignedPartition>,
+    generations: HashMap<TopicPartition, u64>,
+    last_generation: u64,
     rules: CommitRules,
+    /// Settlements since the last commit.
     settled: u64,
     last_commit: Option<Instant>,
-    /// Sent, and not answered.
+    /// Commits that are not answered.
     sent: Vec<Commit>,
-    /// The last answer was a refusal of some of it.
+    /// Whether the last answer refused a commit.
     refused: bool,
 }
 
 impl Membership {
     pub(crate) fn new(rules: CommitRules) -> Self {
         Self {
-            held: HashMap::new(),
-            by_place: HashMap::new(),
-            generations: 0,
+            assigned: HashMap::new(),
+            generations: HashMap::new(),
+            last_generation: 0,
             rules,
             settled: 0,
             last_commit: None,
@@ -97,10 +122,14 @@ impl Membership {
         }
     }
 
-    /// A partition is given to this member, with what the group has committed for it.
-    pub(crate) fn assign(&mut self, place: Place, committed: Option<(u64, &str)>) -> Assigned {
-        self.generations += 1;
-        let generation = self.generations;
+    /// Adds an assignment, with the offset and the metadata that the group has committed.
+    pub(crate) fn assign(
+        &mut self,
+        partition: TopicPartition,
+        committed: Option<(u64, &str)>,
+    ) -> Assigned {
+        self.last_generation += 1;
+        let generation = self.last_generation;
         let limits = Limits::default();
         let mut unreadable = None;
         let tracker =
@@ -111,23 +140,22 @@ impl Membership {
                     Tracker::new(offset, limits)
                 }
             });
-        self.by_place.insert(place.clone(), generation);
-        self.held.insert(
-            generation,
-            Held { place, tracker, running: 0, committed: committed.map(|(offset, _)| offset) },
-        );
-        Assigned { generation, from: committed.map(|(offset, _)| offset), unreadable }
+        let committed = committed.map(|(offset, _)| offset);
+        self.generations.insert(partition.clone(), generation);
+        self.assigned
+            .insert(generation, AssignedPartition { partition, tracker, running: 0, committed });
+        Assigned { generation, from: committed, unreadable }
     }
 
-    /// The generation in which a partition is held.
-    pub(crate) fn generation(&self, place: &Place) -> Option<u64> {
-        self.by_place.get(place).copied()
+    /// The generation of a partition's present assignment.
+    pub(crate) fn generation(&self, partition: &TopicPartition) -> Option<u64> {
+        self.generations.get(partition).copied()
     }
 
-    /// Offsets that may arrive before [`Arrival::Wait`].
+    /// How many offsets may arrive before [`Arrival::Wait`].
     pub(crate) fn room(&self, generation: u64) -> usize {
-        match self.held.get(&generation) {
-            Some(Held { tracker: Some(tracker), .. }) => {
+        match self.assigned.get(&generation) {
+            Some(AssignedPartition { tracker: Some(tracker), .. }) => {
                 usize::try_from(tracker.room()).unwrap_or(usize::MAX)
             }
             Some(_) => usize::MAX,
@@ -135,13 +163,14 @@ impl Membership {
         }
     }
 
-    /// A message came.
+    /// Tracks a message that has arrived, and decides about it.
     pub(crate) fn arrived(&mut self, generation: u64, offset: u64) -> Arrival {
-        let Some(held) = self.held.get_mut(&generation) else { return Arrival::Skip };
-        let tracker = held.tracker.get_or_insert_with(|| Tracker::new(offset, Limits::default()));
+        let Some(assigned) = self.assigned.get_mut(&generation) else { return Arrival::Skip };
+        let tracker =
+            assigned.tracker.get_or_insert_with(|| Tracker::new(offset, Limits::default()));
         match tracker.deliver(offset) {
             Delivery::New => {
-                held.running += 1;
+                assigned.running += 1;
                 Arrival::Run
             }
             Delivery::Full => Arrival::Wait,
@@ -149,70 +178,73 @@ impl Membership {
         }
     }
 
-    /// Messages were settled, or given back. Returns where to read again, if something was given
-    /// back.
-    pub(crate) fn settled(&mut self, generation: u64, done: &[u64], back: &[u64]) -> Option<u64> {
-        let held = self.held.get_mut(&generation)?;
-        let tracker = held.tracker.as_mut()?;
+    /// Records messages that are done and messages that were given back. Returns where to read
+    /// again while some of the latter have not arrived again.
+    pub(crate) fn settled(
+        &mut self,
+        generation: u64,
+        done: &[u64],
+        returned: &[u64],
+    ) -> Option<u64> {
+        let assigned = self.assigned.get_mut(&generation)?;
+        let tracker = assigned.tracker.as_mut()?;
         for offset in done {
             if tracker.complete(*offset) {
-                held.running -= 1;
+                assigned.running -= 1;
                 self.settled += 1;
             }
         }
-        for offset in back {
+        for offset in returned {
             if tracker.give_back(*offset) {
-                held.running -= 1;
+                assigned.running -= 1;
             }
         }
         tracker.next_wanted()
     }
 
-    /// A commit must be acknowledged before messages of `generation` are handed out.
+    /// Settles a message before it is handed out: the broker acknowledges the commit first.
     pub(crate) fn settle_first(&mut self, generation: u64, offset: u64) {
         self.settled(generation, &[offset], &[]);
     }
 
-    /// The offset that the group has committed: everything below it is settled for good.
+    /// The offset that the group has committed: all messages below it are done.
     pub(crate) fn committed(&self, generation: u64) -> Option<u64> {
-        self.held.get(&generation)?.committed
+        self.assigned.get(&generation)?.committed
     }
 
-    /// The lowest offset that is not settled, once something of the partition is known.
-    pub(crate) fn low(&self, generation: u64) -> Option<u64> {
-        self.held.get(&generation)?.tracker.as_ref().map(Tracker::low)
+    /// Where the group stands; `None` while nothing is committed and no message has arrived.
+    pub(crate) fn position(&self, generation: u64) -> Option<Position> {
+        let tracker = self.assigned.get(&generation)?.tracker.as_ref()?;
+        Some(Position { low: tracker.low(), open: tracker.open(), next: tracker.next() })
     }
 
-    /// How many messages below which offset are not settled, once something of the partition is
-    /// known.
-    pub(crate) fn open(&self, generation: u64) -> Option<(u64, u64)> {
-        self.held.get(&generation)?.tracker.as_ref().map(|tracker| (tracker.open(), tracker.next()))
-    }
-
-    /// Nothing of these is being handled any more.
+    /// Whether no handler has a message of these assignments.
     pub(crate) fn is_drained(&self, generations: &[u64]) -> bool {
         self.running(generations) == 0
     }
 
-    /// Messages of these that are being handled.
+    /// How many messages of these assignments handlers have.
     pub(crate) fn running(&self, generations: &[u64]) -> u64 {
         generations
             .iter()
-            .filter_map(|generation| self.held.get(generation))
-            .map(|held| held.running)
+            .filter_map(|generation| self.assigned.get(generation))
+            .map(|assigned| assigned.running)
             .sum()
     }
 
-    /// Everything that is held.
+    /// The generations of all present assignments.
     pub(crate) fn generations(&self) -> Vec<u64> {
-        self.held.keys().copied().collect()
+        self.assigned.keys().copied().collect()
     }
 
-    /// What to commit now, if it is time to.
+    /// What to commit now; nothing before a commit is due.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Commit> {
         let last = *self.last_commit.get_or_insert(now);
-        let interval =
-            if self.refused { self.rules.interval.min(AGAIN) } else { self.rules.interval };
+        let interval = if self.refused {
+            self.rules.interval.min(RETRY_INTERVAL)
+        } else {
+            self.rules.interval
+        };
         let is_time = self.settled >= self.rules.every || now.duration_since(last) >= interval;
         if !is_time || self.is_committing() {
             return Vec::new();
@@ -223,73 +255,74 @@ impl Membership {
         self.offers(&generations)
     }
 
-    /// Time until [`Membership::due`] may have something.
+    /// Time until a commit is due.
     pub(crate) fn until_due(&self, now: Instant) -> Duration {
         let last = self.last_commit.unwrap_or(now);
         (last + self.rules.interval).saturating_duration_since(now)
     }
 
-    /// What to commit of these, whatever the time. Answer it before the next.
+    /// What to commit of these assignments, due or not. Call [`Membership::answered`] before the
+    /// next commit.
     pub(crate) fn offers(&mut self, generations: &[u64]) -> Vec<Commit> {
         let limit = self.rules.metadata_limit;
         let mut commits = Vec::new();
         for generation in generations {
-            if let Some(Held { place, tracker: Some(tracker), .. }) = self.held.get_mut(generation)
+            let assigned = self.assigned.get_mut(generation);
+            if let Some(AssignedPartition { partition, tracker: Some(tracker), .. }) = assigned
                 && let Some(offer) = tracker.next_commit(limit)
             {
-                commits.push(Commit { generation: *generation, place: place.clone(), offer });
+                let partition = partition.clone();
+                commits.push(Commit { generation: *generation, partition, offer });
             }
         }
         self.sent.extend(commits.iter().cloned());
         commits
     }
 
-    /// A commit was sent and is not answered yet.
+    /// Whether a commit is not answered yet.
     pub(crate) fn is_committing(&self) -> bool {
         !self.sent.is_empty()
     }
 
-    /// The broker's answer: which partitions it refused. Returns how many commits it took.
-    pub(crate) fn answered(&mut self, mut is_refused: impl FnMut(&Place) -> bool) -> usize {
-        let mut taken = 0;
+    /// Applies the broker's answer, which refuses some partitions.
+    pub(crate) fn answered(&mut self, mut is_refused: impl FnMut(&TopicPartition) -> bool) {
         self.refused = false;
-        for Commit { generation, place, offer } in std::mem::take(&mut self.sent) {
-            let Some(Held { tracker: Some(tracker), committed, .. }) =
-                self.held.get_mut(&generation)
+        for Commit { generation, partition, offer } in std::mem::take(&mut self.sent) {
+            let Some(AssignedPartition { tracker: Some(tracker), committed, .. }) =
+                self.assigned.get_mut(&generation)
             else {
                 continue;
             };
-            if is_refused(&place) {
+            if is_refused(&partition) {
                 self.refused = true;
                 tracker.refused(&offer);
             } else {
                 tracker.acknowledged(&offer);
                 *committed = Some(offer.offset);
-                taken += 1;
             }
         }
-        taken
     }
 
-    /// Whether the last answer refused something.
+    /// Whether the last answer refused a commit.
     pub(crate) fn was_refused(&self) -> bool {
         self.refused
     }
 
-    /// The broker takes less metadata than it was sent.
+    /// Halves the metadata of later commits, because the broker refused it as too large. Returns
+    /// the new limit.
     pub(crate) fn halve_metadata(&mut self) -> usize {
         self.rules.metadata_limit /= 2;
         self.rules.metadata_limit
     }
 
-    /// Lets assignments go; returns how many messages of them are still being handled.
+    /// Removes assignments. Returns how many messages of them handlers still have.
     pub(crate) fn release(&mut self, generations: &[u64]) -> u64 {
         let stragglers = self.running(generations);
         for generation in generations {
-            if let Some(held) = self.held.remove(generation)
-                && self.by_place.get(&held.place) == Some(generation)
+            if let Some(assigned) = self.assigned.remove(generation)
+                && self.generations.get(&assigned.partition) == Some(generation)
             {
-                self.by_place.remove(&held.place);
+                self.generations.remove(&assigned.partition);
             }
         }
         stragglers

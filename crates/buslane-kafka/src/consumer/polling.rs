@@ -1,16 +1,23 @@
-//! The thread that polls the client.
+//! The thread that polls the client and owns the group member.
 
-use super::{context::Context, owner::Standing, subscribed::Subscribed};
+use super::{
+    context::Context,
+    member::GroupMember,
+    membership::{Position, TopicPartition},
+    subscription::Subscription,
+};
 use crate::{
-    KafkaConfig, Token,
     bootstrap::{ANY_TOPIC, Bootstrap},
+    config::KafkaConfig,
     native::has_events,
+    token::Token,
     wake::Wake,
 };
 use buslane_core::{
     BrokerError, BrokerEvent, EventQueue, Lag, SubscribeOptions, SymptomKind, Topic, excerpt,
 };
 use crossbeam_channel::{Receiver, TryRecvError};
+use parking_lot::MutexGuard;
 use rdkafka::{
     Message as _,
     consumer::{BaseConsumer, Consumer},
@@ -23,7 +30,7 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::warn;
 
-/// What the thread is told to do.
+/// A request to the polling thread.
 pub(super) enum Command {
     Subscribe {
         topics: Vec<(Topic, SubscribeOptions)>,
@@ -36,8 +43,8 @@ pub(super) enum Command {
     Lag {
         answer: oneshot::Sender<Vec<Lag>>,
     },
-    Standings {
-        answer: oneshot::Sender<Vec<Standing>>,
+    Positions {
+        answer: oneshot::Sender<Vec<(TopicPartition, Position)>>,
     },
     Token {
         token: Token,
@@ -51,43 +58,44 @@ pub(super) enum Command {
         deadline: Duration,
         answer: oneshot::Sender<Result<(), BrokerError>>,
     },
-    /// Nobody is there any more.
+    /// The handle was dropped without a close.
     Abandon,
 }
 
-/// How a thread ends.
+/// How the thread ends.
 enum End {
     Closed { until: Instant, deadline: Duration, answer: oneshot::Sender<Result<(), BrokerError>> },
     Abandoned,
 }
 
-/// Events that are served between two rounds.
+/// Events that are served between two rounds at most.
 const EVENTS: usize = 64;
 /// How long the last commit may take beyond the deadline of a close.
-const LAST_COMMIT: Duration = Duration::from_secs(5);
-/// How long it may take when nobody has waited for a close.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Time between two looks whether there is a broker.
-const PROBE_PAUSE: Duration = Duration::from_secs(1);
-/// How long such a look may take: nothing else is served meanwhile.
-const PROBE_PATIENCE: Duration = Duration::from_millis(200);
+const CLOSE_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last commit may take without a close.
+const ABANDON_COMMIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two probes of the brokers.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a probe may take: nothing else is served meanwhile.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
 
-pub(super) struct Polling {
+pub(super) struct PollingThread {
     client: BaseConsumer<Context>,
     commands: Receiver<Command>,
     events: Arc<EventQueue>,
     wake: Arc<Wake>,
     group: String,
-    subscribed: Subscribed,
+    subscription: Subscription,
     bootstrap: Bootstrap,
-    /// When to look next whether there is a broker to ask.
+    /// When to probe the brokers next.
     probe_at: Instant,
-    /// No broker can be reached.
+    /// Whether no broker can be reached.
     is_lost: bool,
+    /// Whether the client has reported a fatal error.
     has_failed: bool,
 }
 
-impl Polling {
+impl PollingThread {
     pub(super) fn new(
         client: BaseConsumer<Context>,
         commands: Receiver<Command>,
@@ -101,69 +109,75 @@ impl Polling {
             events,
             wake,
             group: config.group.clone(),
-            subscribed: Subscribed::default(),
+            subscription: Subscription::default(),
             bootstrap: Bootstrap::new(&config.brokers),
-            probe_at: Instant::now() + PROBE_PAUSE,
+            probe_at: Instant::now() + PROBE_INTERVAL,
             is_lost: false,
             has_failed: false,
         }
     }
 
     pub(super) fn run(mut self) {
-        self.wake.own();
-        self.client.context().owner.lock().own(&self.client);
+        self.wake.bind();
+        self.member().open_commits(&self.client);
         let end = loop {
-            if let Some(end) = self.obey() {
+            if let Some(end) = self.handle_commands() {
                 break end;
             }
             if !self.round() {
-                let patience = self.client.context().owner.lock().patience();
-                self.wake.rest(patience);
+                let timeout = self.member().park_timeout();
+                self.wake.park(timeout);
             }
         };
         let answer = match end {
             End::Closed { until, deadline, answer } => Some((self.finish(until, deadline), answer)),
             End::Abandoned => {
                 self.events.close();
-                self.client.context().owner.lock().commit_all(&self.client, LAST_WORDS);
+                self.member().commit_all(&self.client, ABANDON_COMMIT_TIMEOUT);
                 None
             }
         };
-        self.client.context().owner.lock().clear();
+        self.member().clear();
         self.leave();
         if let Some((result, answer)) = answer {
             let _ = answer.send(result);
         }
     }
 
-    /// Serves the client once. Returns whether there may be more to do at once.
+    /// Locks the member, which must not be held while the client is polled.
+    fn member(&self) -> MutexGuard<'_, GroupMember> {
+        self.client.context().member.lock()
+    }
+
+    /// Does one round of work. Returns whether more may be waiting.
     fn round(&mut self) -> bool {
-        let has_read = self.client.context().owner.lock().turn(&self.client);
-        self.subscribed.follow(&self.client);
+        let has_read = self.member().turn(&self.client);
+        self.subscription.send_if_due(&self.client);
         let has_more = self.serve();
         self.probe();
         has_read || has_more
     }
 
-    /// Serves the events that wait. Returns whether there may be more.
+    /// Serves waiting events. Returns whether more may be waiting.
     fn serve(&mut self) -> bool {
         for _ in 0..EVENTS {
             match self.client.poll(Duration::ZERO) {
                 None if !has_events(self.client.client()) => return false,
                 None => {}
                 Some(Ok(message)) => {
-                    // Partitions have queues of their own; a message here would go lost.
+                    // Each partition has a queue of its own; a message here is lost.
                     let (topic, partition, offset) =
                         (message.topic(), message.partition(), message.offset());
                     warn!(topic, partition, offset, "message outside of its partition's queue");
                 }
-                Some(Err(error)) => self.trouble(&error),
+                Some(Err(error)) => self.on_error(&error),
             }
         }
         true
     }
 
-    fn obey(&mut self) -> Option<End> {
+    /// Handles waiting commands, up to one that ends the thread.
+    fn handle_commands(&mut self) -> Option<End> {
         loop {
             match self.commands.try_recv() {
                 Err(TryRecvError::Empty) => return None,
@@ -171,24 +185,24 @@ impl Polling {
                     return Some(End::Abandoned);
                 }
                 Ok(Command::Subscribe { topics, answer }) => {
-                    let _ = answer.send(self.subscribed.add(topics, &self.client));
+                    let _ = answer.send(self.subscription.add(topics, &self.client));
                 }
                 Ok(Command::Unsubscribe { topic, answer }) => {
-                    let _ = answer.send(self.subscribed.remove(&topic, &self.client));
+                    let _ = answer.send(self.subscription.remove(&topic, &self.client));
                 }
                 Ok(Command::Lag { answer }) => {
-                    let _ = answer.send(self.client.context().owner.lock().lag(&self.client));
+                    let _ = answer.send(self.member().lag(&self.client));
                 }
-                Ok(Command::Standings { answer }) => {
-                    let _ = answer.send(self.client.context().owner.lock().standings());
+                Ok(Command::Positions { answer }) => {
+                    let _ = answer.send(self.member().positions(&self.client));
                 }
                 Ok(Command::Token { token, answer }) => {
-                    let handed = token.hand_to(self.client.client());
+                    let given = token.give_to(self.client.client());
                     let _ =
-                        answer.send(handed.map_err(|reason| BrokerError::Unreachable { reason }));
+                        answer.send(given.map_err(|reason| BrokerError::Unreachable { reason }));
                 }
                 Ok(Command::StopReading { answer }) => {
-                    self.client.context().owner.lock().stop();
+                    self.member().stop();
                     let _ = answer.send(());
                 }
                 Ok(Command::Close { until, deadline, answer }) => {
@@ -198,7 +212,7 @@ impl Polling {
         }
     }
 
-    fn trouble(&mut self, error: &KafkaError) {
+    fn on_error(&mut self, error: &KafkaError) {
         if let KafkaError::MessageConsumptionFatal(_) = error {
             if !std::mem::replace(&mut self.has_failed, true) {
                 let reason = self.explain(error);
@@ -226,51 +240,51 @@ impl Polling {
     }
 
     fn explain(&self, error: &KafkaError) -> String {
-        self.client.context().owner.lock().explain(error)
+        self.member().explain(error)
     }
 
-    fn found(&mut self) {
+    fn on_reconnect(&mut self) {
         self.is_lost = false;
         self.client.context().symptoms.clear(SymptomKind::LoginRefused, None);
         self.events.push(BrokerEvent::Reconnected);
     }
 
-    /// Looks whether a lost broker is back, and whether there is one to ask at all: the client
-    /// itself tells of neither.
+    /// Asks whether a lost broker is back, and whether the client knows any broker at all: the
+    /// client reports neither by itself.
     fn probe(&mut self) {
         if Instant::now() < self.probe_at {
             return;
         }
-        let patience = if self.is_lost { PROBE_PATIENCE } else { Duration::ZERO };
-        let answer = self.bootstrap.ask(self.client.client(), ANY_TOPIC, patience);
+        let timeout = if self.is_lost { PROBE_TIMEOUT } else { Duration::ZERO };
+        let answer = self.bootstrap.fetch_metadata(self.client.client(), ANY_TOPIC, timeout);
         if self.is_lost && answer.is_ok() {
-            self.found();
+            self.on_reconnect();
         }
-        self.probe_at = Instant::now() + PROBE_PAUSE;
+        self.probe_at = Instant::now() + PROBE_INTERVAL;
     }
 
-    /// Waits for what is being handled, and commits.
+    /// Waits for messages that handlers have, and commits.
     fn finish(&mut self, until: Instant, deadline: Duration) -> Result<(), BrokerError> {
         self.events.close();
         {
-            let mut owner = self.client.context().owner.lock();
-            owner.stop();
-            owner.set_draining(true);
+            let mut member = self.member();
+            member.stop();
+            member.set_draining(true);
         }
         let open = loop {
             self.round();
-            let open = self.client.context().owner.lock().running();
+            let open = self.member().running();
             let left = until.saturating_duration_since(Instant::now());
             if open == 0 || left.is_zero() {
                 break open;
             }
-            self.wake.rest(left.min(Duration::from_millis(50)));
+            self.wake.park(left.min(Duration::from_millis(50)));
         };
-        let mut owner = self.client.context().owner.lock();
-        owner.set_draining(false);
-        owner.commit_all(
+        let mut member = self.member();
+        member.set_draining(false);
+        member.commit_all(
             &self.client,
-            until.saturating_duration_since(Instant::now()).max(LAST_COMMIT),
+            until.saturating_duration_since(Instant::now()).max(CLOSE_COMMIT_TIMEOUT),
         );
         if open == 0 {
             return Ok(());
@@ -281,8 +295,8 @@ impl Polling {
         })
     }
 
-    /// Leaves the group. Dropping the client, on this thread, closes it and waits for that; one
-    /// that was closed before would call the second close an error.
+    /// Leaves the group: dropping the client closes it and waits, on this thread. An explicit close
+    /// would make the drop report an error.
     fn leave(self) {
         drop(self.client);
     }

@@ -1,5 +1,6 @@
-//! Commits whose results come back. rdkafka's asynchronous commit reports none.
+//! Commits with answers: rdkafka's asynchronous commit returns none.
 
+use super::client::millis;
 use crate::wake::Wake;
 use rdkafka::{
     TopicPartitionList, bindings as sys,
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// The queue that results of commits come back through.
+/// Sends commits and receives their answers through a queue.
 ///
 /// Must be dropped before the consumer.
 pub(crate) struct Commits {
@@ -26,17 +27,17 @@ pub(crate) struct Commits {
 // SAFETY: librdkafka's queues may be used from any thread.
 unsafe impl Send for Commits {}
 
-/// What became of one commit.
+/// The broker's answer to one commit.
 pub(crate) struct CommitAnswer {
     /// Why the whole commit failed.
     pub(crate) error: Option<RDKafkaErrorCode>,
-    /// Topic, partition and its own error.
+    /// Each partition, with the reason why it was refused.
     pub(crate) partitions: Vec<(String, i32, Option<RDKafkaErrorCode>)>,
 }
 
 extern "C" fn on_answer(_: *mut sys::rd_kafka_t, wake: *mut c_void) {
-    // SAFETY: `wake` is the `Wake` that `Commits` holds; the callback is switched off before that
-    // is dropped.
+    // SAFETY: `wake` points to the `Wake` that `Commits` holds. `Commits` disables the callback
+    // before it drops the `Wake`.
     let wake = unsafe { &*wake.cast_const().cast::<Wake>() };
     wake.wake();
 }
@@ -46,7 +47,7 @@ impl Commits {
         consumer: &BaseConsumer<C>,
         wake: &Arc<Wake>,
     ) -> Option<Self> {
-        // SAFETY: the client is alive; the `Wake` lives as long as the callback, see `Drop`.
+        // SAFETY: the client outlives the queue, and the `Wake` the callback: see `Drop`.
         unsafe {
             let queue = NonNull::new(sys::rd_kafka_queue_new(consumer.client().native_ptr()))?;
             let opaque = Arc::as_ptr(wake).cast::<c_void>().cast_mut();
@@ -61,7 +62,7 @@ impl Commits {
         consumer: &BaseConsumer<C>,
         offsets: &TopicPartitionList,
     ) -> Result<(), RDKafkaErrorCode> {
-        // SAFETY: client, list and queue are alive; the list is copied.
+        // SAFETY: client, list and queue outlive the call, which copies the list.
         let sent = unsafe {
             sys::rd_kafka_commit_queue(
                 consumer.client().native_ptr(),
@@ -74,13 +75,12 @@ impl Commits {
         failure(sent).map_or(Ok(()), Err)
     }
 
-    /// The next answer, waiting at most `patience`.
-    pub(crate) fn answer(&self, patience: Duration) -> Option<CommitAnswer> {
-        let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue is alive; the event is ours to destroy, and the list in it lives as
-        // long.
+    /// Waits for the next answer, at most for `timeout`.
+    pub(crate) fn answer(&self, timeout: Duration) -> Option<CommitAnswer> {
+        // SAFETY: the queue outlives the calls. The list lives as long as its event, which is
+        // destroyed once.
         unsafe {
-            let event = sys::rd_kafka_queue_poll(self.queue.as_ptr(), patience);
+            let event = sys::rd_kafka_queue_poll(self.queue.as_ptr(), millis(timeout));
             if event.is_null() {
                 return None;
             }
@@ -106,8 +106,8 @@ fn failure(error: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
 
 impl Drop for Commits {
     fn drop(&mut self) {
-        // SAFETY: the queue is alive until the second call; a callback that runs now holds its
-        // lock.
+        // SAFETY: the queue lives until the second call. The first one waits for a callback that is
+        // running: that holds the lock of the queue.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.queue.as_ptr());

@@ -1,4 +1,4 @@
-//! One message as librdkafka hands it out.
+//! A message in librdkafka's memory.
 
 use buslane_core::{Headers, HeadersBuilder};
 use bytes::BytesMut;
@@ -10,28 +10,28 @@ use std::{
     slice,
 };
 
-/// A message that lies in librdkafka's memory, next to others of the same answer: short-lived, or
-/// it keeps them all.
+/// A message, or an error in place of one, in librdkafka's memory. It keeps the broker's whole
+/// answer alive, so copy it and drop it soon.
 ///
-/// Must be dropped while its client is alive.
-pub(crate) struct Fetched(NonNull<sys::rd_kafka_message_t>);
+/// Must be dropped before its client.
+pub(crate) struct FetchedMessage(NonNull<sys::rd_kafka_message_t>);
 
-// SAFETY: a message belongs to whoever holds it, and its parts are counted atomically.
-unsafe impl Send for Fetched {}
+// SAFETY: a message has one owner, and librdkafka counts references to its parts atomically.
+unsafe impl Send for FetchedMessage {}
 
-impl Fetched {
+impl FetchedMessage {
     /// # Safety
-    /// `message` is null, or a message that nobody else destroys.
+    /// `message` is null, or a message that nothing else destroys.
     pub(super) unsafe fn new(message: *mut sys::rd_kafka_message_t) -> Option<Self> {
         NonNull::new(message).map(Self)
     }
 
     fn raw(&self) -> &sys::rd_kafka_message_t {
-        // SAFETY: alive until `Drop`, and nobody changes it.
+        // SAFETY: the message lives until `Drop`, and nothing changes it.
         unsafe { self.0.as_ref() }
     }
 
-    /// An error that came in place of a message.
+    /// The error that came in place of a message.
     pub(crate) fn error(&self) -> Option<RDKafkaErrorCode> {
         let error = self.raw().err;
         (error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| error.into())
@@ -43,17 +43,17 @@ impl Fetched {
 
     pub(crate) fn key(&self) -> Option<&[u8]> {
         let raw = self.raw();
-        // SAFETY: librdkafka's key has that length.
+        // SAFETY: the key has that length and lives as long as the message.
         (!raw.key.is_null()).then(|| unsafe { bytes(raw.key.cast(), raw.key_len) })
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
         let raw = self.raw();
-        // SAFETY: librdkafka's payload has that length.
+        // SAFETY: the payload has that length and lives as long as the message.
         unsafe { bytes(raw.payload.cast(), raw.len) }
     }
 
-    /// It has no body, not even an empty one.
+    /// Whether the payload is null, which is not the same as empty.
     pub(crate) fn is_null(&self) -> bool {
         self.raw().payload.is_null()
     }
@@ -65,10 +65,10 @@ impl Fetched {
         unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) }
     }
 
-    /// Copies the headers into the front of `arena`; gives back the rest of it.
+    /// Copies the headers into the front of `arena` and returns the rest of it.
     pub(crate) fn headers(&self, arena: BytesMut) -> (Headers, BytesMut) {
         let mut list = ptr::null_mut();
-        // SAFETY: the message is alive, and keeps the list.
+        // SAFETY: the message is alive and owns the list.
         let answer = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut list) };
         if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return (Headers::new(), arena);
@@ -76,8 +76,8 @@ impl Fetched {
         let mut headers = Headers::builder_in(arena);
         for index in 0.. {
             let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
-            // SAFETY: the list is alive as long as the message; an index behind its end is answered
-            // with an error.
+            // SAFETY: the list lives as long as the message. An index past its end returns an
+            // error.
             let answer = unsafe {
                 sys::rd_kafka_header_get_all(
                     list,
@@ -90,7 +90,8 @@ impl Fetched {
             if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                 break;
             }
-            // SAFETY: the name ends with a zero byte, and the value has that length.
+            // SAFETY: the name ends with a zero byte, the value has that length, and both live as
+            // long as the message.
             let (name, value) = unsafe { (CStr::from_ptr(name), bytes(value.cast(), len)) };
             push(&mut headers, name, value);
         }
@@ -99,7 +100,7 @@ impl Fetched {
 }
 
 fn push(headers: &mut HeadersBuilder, name: &CStr, value: &[u8]) {
-    // Checking is much cheaper than looking for what to replace.
+    // `to_str` alone is much cheaper than `to_string_lossy`.
     let name = name.to_str().map_or_else(|_| name.to_string_lossy(), Cow::Borrowed);
     if name.len() > usize::from(u16::MAX) {
         tracing::warn!(bytes = name.len(), "header left out: its name is too long");
@@ -111,13 +112,13 @@ fn push(headers: &mut HeadersBuilder, name: &CStr, value: &[u8]) {
 /// # Safety
 /// `start` is null, or points to `len` bytes that live as long as the result.
 unsafe fn bytes<'a>(start: *const u8, len: usize) -> &'a [u8] {
-    // SAFETY: as promised by the caller.
+    // SAFETY: the caller's promise.
     if start.is_null() { &[] } else { unsafe { slice::from_raw_parts(start, len) } }
 }
 
-impl Drop for Fetched {
+impl Drop for FetchedMessage {
     fn drop(&mut self) {
-        // SAFETY: ours to destroy, once.
+        // SAFETY: the owner destroys the message, once.
         unsafe { sys::rd_kafka_message_destroy(self.0.as_ptr()) };
     }
 }

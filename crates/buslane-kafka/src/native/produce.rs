@@ -1,5 +1,5 @@
-//! Hands a record to the client. rdkafka's own call copies the topic and the name of each header
-//! once more, to end them with a zero byte: five allocations a record.
+//! Hands a record to the client. rdkafka's own call copies the topic and each header's name to add
+//! a zero byte, which costs five allocations a record.
 
 use buslane_core::{Headers, Record};
 use rdkafka::{
@@ -11,8 +11,8 @@ use rdkafka::{
 };
 use std::{ffi::CStr, ptr};
 
-/// Queues a copy of `record`. Its ticket comes to the delivery callback of the client, or back with
-/// the error.
+/// Queues a copy of `record`. The client's delivery callback receives the ticket; an error returns
+/// it.
 pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
     client: &Client<C>,
     topic: &CStr,
@@ -21,12 +21,12 @@ pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
 ) -> Result<(), (RDKafkaErrorCode, T)> {
     let (key, key_len) =
         record.key.as_ref().map_or((ptr::null(), 0), |key| (key.as_ptr(), key.len()));
-    // An empty body has an address, and none at all has none.
+    // librdkafka stores a null payload as null, and any other address as a payload.
     let payload = if record.is_null { ptr::null() } else { record.payload.as_ptr() };
     let headers = list(&record.headers);
     let ticket = ticket.into_ptr();
-    // SAFETY: all parts are alive during the call, which copies them; each word is followed by what
-    // librdkafka expects of it, and the list is its own once it has taken the record.
+    // SAFETY: all parts outlive the call, which copies them. Each tag is followed by the arguments
+    // that librdkafka expects. librdkafka owns the headers once it has accepted the record.
     let answer = unsafe {
         sys::rd_kafka_producev(
             client.native_ptr(),
@@ -50,7 +50,7 @@ pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
     if !answer.is_error() {
         return Ok(());
     }
-    // SAFETY: librdkafka has kept neither; the ticket is the one above.
+    // SAFETY: librdkafka has refused the record and kept neither. The ticket is the one above.
     let ticket = unsafe {
         if !headers.is_null() {
             sys::rd_kafka_headers_destroy(headers);
@@ -60,15 +60,15 @@ pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
     Err((RDKafkaErrorCode::from(answer), ticket))
 }
 
-/// Headers that a list has room for at once; it grows.
+/// Initial capacity of a list of headers, which grows as needed.
 const USUAL: usize = 8;
 
-/// A list for librdkafka, null when there are no headers.
+/// The headers as a list of librdkafka; null when there are none.
 fn list(headers: &Headers) -> *mut sys::rd_kafka_headers_t {
     if headers.is_empty() {
         return ptr::null_mut();
     }
-    // SAFETY: name and value have the lengths that are told, and are copied.
+    // SAFETY: names and values have the given lengths, and the calls copy them.
     unsafe {
         let list = sys::rd_kafka_headers_new(USUAL);
         for (name, value) in headers.iter() {
@@ -82,7 +82,7 @@ fn list(headers: &Headers) -> *mut sys::rd_kafka_headers_t {
             debug_assert_eq!(
                 answer,
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
-                "the list is our own"
+                "the list is writable"
             );
         }
         list

@@ -1,9 +1,9 @@
 //! The queue of one assigned partition.
 //!
-//! librdkafka fetches ahead of each queue up to a bound and stops there, so not reading a queue is
-//! back-pressure for its partition alone. Pausing would throw away what was fetched.
+//! librdkafka fetches ahead of each queue up to a bound. An unread queue is therefore back-pressure
+//! on its own partition alone; pausing the partition would discard what was fetched.
 
-use super::Fetched;
+use super::message::FetchedMessage;
 use crate::wake::Wake;
 use rdkafka::{
     bindings as sys,
@@ -15,12 +15,12 @@ use std::{
     sync::Arc,
 };
 
-/// Messages read by one call.
+/// Messages that one call reads at most.
 const BATCH: usize = 256;
 
 pub(crate) struct PartitionQueue {
     queue: NonNull<sys::rd_kafka_queue_t>,
-    /// What the queue's callback points to.
+    /// The callback of the queue points to it.
     _wake: Arc<Wake>,
 }
 
@@ -28,15 +28,15 @@ pub(crate) struct PartitionQueue {
 unsafe impl Send for PartitionQueue {}
 
 extern "C" fn on_message(_: *mut sys::rd_kafka_t, wake: *mut c_void) {
-    // SAFETY: `wake` is the `Wake` that the queue holds; the callback is switched off before that
-    // is dropped.
+    // SAFETY: `wake` points to the `Wake` that `PartitionQueue` holds. `PartitionQueue` disables
+    // the callback before it drops the `Wake`.
     let wake = unsafe { &*wake.cast_const().cast::<Wake>() };
     wake.wake();
 }
 
 impl PartitionQueue {
-    /// The queue of a partition, taken out of the consumer's own. Must be called before the
-    /// partition is assigned, and again for each assignment; must be dropped before the consumer.
+    /// Separates the queue of a partition from the consumer's own. Must be called before each
+    /// assignment of the partition, and dropped before the consumer.
     pub(crate) fn new<C: ConsumerContext>(
         consumer: &BaseConsumer<C>,
         topic: &str,
@@ -44,7 +44,7 @@ impl PartitionQueue {
         wake: &Arc<Wake>,
     ) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
-        // SAFETY: the client is alive, and the name ends with a zero byte.
+        // SAFETY: client and name outlive the call.
         let queue = NonNull::new(unsafe {
             sys::rd_kafka_queue_get_partition(
                 consumer.client().native_ptr(),
@@ -52,7 +52,7 @@ impl PartitionQueue {
                 partition,
             )
         })?;
-        // SAFETY: the queue was just made. The `Wake` lives as long as the callback, see `Drop`.
+        // SAFETY: the queue is alive, and the `Wake` outlives the callback: see `Drop`.
         unsafe {
             sys::rd_kafka_queue_forward(queue.as_ptr(), ptr::null_mut());
             let opaque = Arc::as_ptr(wake).cast::<c_void>().cast_mut();
@@ -61,8 +61,8 @@ impl PartitionQueue {
         Some(Self { queue, _wake: Arc::clone(wake) })
     }
 
-    /// Appends what lies in the queue, at most `max`, and returns how many; does not wait.
-    pub(crate) fn read(&self, max: usize, out: &mut Vec<Fetched>) -> usize {
+    /// Appends up to `max` messages of the queue and returns how many. Does not wait.
+    pub(crate) fn read(&self, max: usize, out: &mut Vec<FetchedMessage>) -> usize {
         let mut messages = [ptr::null_mut(); BATCH];
         let max = max.min(BATCH);
         // SAFETY: the array has room for `max` pointers, and the queue is alive.
@@ -70,9 +70,9 @@ impl PartitionQueue {
             sys::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, messages.as_mut_ptr(), max)
         };
         let count = usize::try_from(count).unwrap_or(0);
-        // SAFETY: librdkafka has filled in `count` messages, which are ours to destroy.
+        // SAFETY: librdkafka has filled in `count` messages, and hands them over.
         out.extend(
-            messages[..count].iter().filter_map(|message| unsafe { Fetched::new(*message) }),
+            messages[..count].iter().filter_map(|message| unsafe { FetchedMessage::new(*message) }),
         );
         count
     }
@@ -80,8 +80,8 @@ impl PartitionQueue {
 
 impl Drop for PartitionQueue {
     fn drop(&mut self) {
-        // SAFETY: the queue is alive until the second call. A callback that runs now holds the
-        // queue's lock, so switching it off waits for that.
+        // SAFETY: the queue lives until the second call. The first one waits for a callback that is
+        // running: that holds the lock of the queue.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.queue.as_ptr());

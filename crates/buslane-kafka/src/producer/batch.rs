@@ -1,6 +1,6 @@
 //! One publish call: the answers to its records, in their order.
 
-use super::Target;
+use super::target::Target;
 use buslane_core::{PublishError, Receipt};
 use parking_lot::Mutex;
 use std::{
@@ -39,8 +39,7 @@ impl Batch {
         self.begun.elapsed()
     }
 
-    /// The right and the duty to answer the record at this place. Each is asked for once, or again
-    /// when it was given back.
+    /// The ticket of the record at this index. Taken once, and again after it was given back.
     pub(super) fn ticket(self: &Arc<Self>, at: usize) -> Box<Ticket> {
         Box::new(Ticket { batch: Some(Arc::clone(self)), at })
     }
@@ -57,7 +56,7 @@ impl Batch {
     }
 }
 
-/// The answers of a batch, once each record has one. Dropping it leaves the records on their way.
+/// Completes with the answers of a batch once each record has one. Dropping it recalls no record.
 pub(super) struct Answers(pub(super) Arc<Batch>);
 
 impl Future for Answers {
@@ -73,22 +72,22 @@ impl Future for Answers {
     }
 }
 
-/// One record on its way. Dropped without an answer, the record counts as refused by a closed
-/// client.
+/// One record in flight. A ticket that is dropped without an answer means that the client was
+/// closed.
 pub(crate) struct Ticket {
     batch: Option<Arc<Batch>>,
     at: usize,
 }
 
 impl Ticket {
-    /// Answers the record with what `made` makes of its batch.
-    pub(super) fn answer(mut self, made: impl FnOnce(&Batch) -> Answer) {
+    /// Answers the record with the result of `answer`.
+    pub(super) fn answer(mut self, answer: impl FnOnce(&Batch) -> Answer) {
         if let Some(batch) = self.batch.take() {
-            batch.answer(self.at, made(&batch));
+            batch.answer(self.at, answer(&batch));
         }
     }
 
-    /// The record was not taken, and is sent again later.
+    /// The client has not accepted the record, which is sent again later.
     pub(super) fn give_back(mut self) {
         self.batch = None;
     }

@@ -1,11 +1,10 @@
-//! A topic that may be published to, and which of its partitions have acknowledged a record of this
-//! producer.
+//! A topic to publish to, and which of its partitions have acknowledged a record of this producer.
 //!
-//! Kafka takes any sequence number from a producer that a partition knows nothing of. So when the
-//! first batch of a producer is refused because the partition has no leader yet, and the second,
-//! already on its way, is taken, the broker calls the repeated first batch a duplicate, and
-//! librdkafka calls it delivered: the records are gone. Once a partition has acknowledged
-//! something, a gap is refused, and a duplicate is one.
+//! Kafka accepts any sequence number from a producer that is new to a partition. Suppose that a
+//! partition has no leader yet and refuses the producer's first batch, but accepts the second one,
+//! which was in flight: the broker then takes the repeated first batch for a duplicate, librdkafka
+//! reports it as delivered, and its records are lost. After an acknowledged record the broker
+//! refuses gaps, and a duplicate really is one.
 
 use buslane_core::Topic;
 use std::{
@@ -15,7 +14,7 @@ use std::{
 
 pub(crate) struct Target {
     topic: Topic,
-    /// As librdkafka takes it.
+    /// The name as librdkafka takes it.
     name: CString,
     acked: Box<[AtomicBool]>,
 }

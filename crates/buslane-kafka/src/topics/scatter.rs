@@ -1,12 +1,12 @@
-//! Which assignments give the same partition of two topics to one member of a group.
+//! Decides whether one member of a group always has a key in all of its topics.
 //!
-//! A key has the same partition number in topics with equally many partitions, so there one member
-//! has the key in all of them exactly when it has that number in all of them.
+//! A key has the same partition number in topics with equally many partitions. So one member has
+//! the key in all of them exactly when the assignment gives it that number of each topic.
 
 use crate::config::Assignment;
 use buslane_core::Topic;
 
-/// Why a member may have another share of one of these topics than of another.
+/// Why different members may have a key in different topics; `None` when one member has it.
 pub(super) fn scatter(assignment: Assignment, topics: &[(&Topic, u32)]) -> Option<String> {
     let (first, others) = topics.split_first().filter(|(_, others)| !others.is_empty())?;
     if assignment != Assignment::Range {
@@ -42,11 +42,11 @@ mod tests {
                 None,
                 "one topic has one owner of a partition"
             );
-            let reason = scatter(assignment, &of(&[8, 8])).expect("they may differ");
+            let reason = scatter(assignment, &of(&[8, 8])).expect("scattered");
             assert!(reason.contains("consumer.assignment `range`"), "{reason}");
         }
         assert_eq!(scatter(Assignment::Range, &of(&[8, 8, 8])), None);
-        let reason = scatter(Assignment::Range, &of(&[8, 8, 6])).expect("they differ");
+        let reason = scatter(Assignment::Range, &of(&[8, 8, 6])).expect("scattered");
         assert!(reason.contains("a (8) and c (6)"), "{reason}");
     }
 }

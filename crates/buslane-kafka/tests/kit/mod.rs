@@ -1,4 +1,4 @@
-//! What the tests on a real broker have in common: members, topics, and clients that are not ours.
+//! Helpers of the tests on a real broker: members, topics, and foreign clients.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -28,7 +28,7 @@ pub(crate) fn servers() -> String {
     server::address("KAFKA_BOOTSTRAP_SERVERS")
 }
 
-/// A member of `group` that misses others soon.
+/// A member of `group` that notices a missing member soon.
 pub(crate) fn config(group: &str) -> KafkaConfig {
     KafkaConfig {
         brokers: servers(),
@@ -61,14 +61,14 @@ pub(crate) fn name(what: &str) -> Topic {
     Topic::new(&server::unique(what)).expect("a good name")
 }
 
-/// A new topic with settings that the bus has no word for.
+/// Creates a topic with settings in the terms of Kafka.
 pub(crate) async fn topic(what: &str, partitions: i32, settings: &[(&str, &str)]) -> Topic {
     let topic = name(what);
     create(&topic, partitions, settings).await;
     topic
 }
 
-/// The same with a name that is known.
+/// As [`topic`], with a given name.
 pub(crate) async fn create(topic: &Topic, partitions: i32, settings: &[(&str, &str)]) {
     let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     for (name, value) in settings {
@@ -78,7 +78,7 @@ pub(crate) async fn create(topic: &Topic, partitions: i32, settings: &[(&str, &s
     let made =
         admin.create_topics(&[new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
     made.expect("an answer").remove(0).expect("a new topic");
-    // The controller answers a moment before the broker knows.
+    // The controller answers a moment before the broker knows the topic.
     until("the broker knows the topic", || {
         let known = admin.inner().fetch_metadata(Some(topic), PATIENCE).expect("an answer");
         let partitions = known
@@ -106,12 +106,12 @@ pub(crate) fn foreign<T: FromClientConfig>(properties: &[(&str, &str)]) -> T {
     config.create().expect("a client")
 }
 
-/// What a group has committed for partition 0.
+/// The offset that a group has committed in partition 0.
 pub(crate) fn committed(group: &str, topic: &Topic) -> Option<i64> {
     committed_of(group, topic, 0)
 }
 
-/// What a group has committed for a partition.
+/// The offset that a group has committed in a partition.
 pub(crate) fn committed_of(group: &str, topic: &Topic, partition: i32) -> Option<i64> {
     let client: BaseConsumer = foreign(&[("group.id", group)]);
     let mut asked = TopicPartitionList::new();
@@ -123,7 +123,7 @@ pub(crate) fn committed_of(group: &str, topic: &Topic, partition: i32) -> Option
     }
 }
 
-/// Partitions, and where they end.
+/// The partitions and their ends.
 pub(crate) fn ends(topic: &Topic, partitions: i32) -> Vec<(i32, i64)> {
     let client: BaseConsumer = foreign(&[("group.id", "looks-only")]);
     let end = |partition| client.fetch_watermarks(topic, partition, PATIENCE).expect("an answer").1;
@@ -145,7 +145,7 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The offsets that stand in partition 0, as a foreign client reads them.
+/// The offsets of partition 0, as a foreign client reads them.
 pub(crate) fn stored(topic: &Topic) -> Vec<i64> {
     let client: BaseConsumer =
         foreign(&[("group.id", "looks-only"), ("enable.partition.eof", "true")]);
@@ -163,7 +163,7 @@ pub(crate) fn stored(topic: &Topic) -> Vec<i64> {
     }
 }
 
-/// Records with their number as body.
+/// Records with their numbers as bodies.
 pub(crate) fn numbers(range: Range<usize>) -> Vec<Record> {
     range.map(|n| record(&format!("k{}", n % 7), n.to_string())).collect()
 }

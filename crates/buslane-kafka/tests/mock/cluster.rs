@@ -1,4 +1,4 @@
-//! A cluster that librdkafka plays. It lives as long as the client that hosts it.
+//! librdkafka's mock cluster. It lives as long as the client that hosts it.
 
 #![allow(unsafe_code, reason = "rdkafka has no safe call for the times of a group")]
 
@@ -18,8 +18,7 @@ impl Cluster {
         // SAFETY: the cluster belongs to the client, which is alive.
         unsafe {
             let cluster = sys::rd_kafka_handle_mock_cluster(host.client().native_ptr());
-            // Five seconds between heartbeats otherwise, in which a member does not hear of
-            // another.
+            // The default of five seconds delays each rebalance.
             sys::rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(cluster, 50);
         }
         Self(host)
@@ -29,7 +28,7 @@ impl Cluster {
         self.0.client().mock_cluster().expect("its host").bootstrap_servers()
     }
 
-    /// Makes a topic; twice is once.
+    /// Creates a topic unless it exists.
     pub(crate) fn topic(&self, name: &str) {
         let _ = self.0.client().mock_cluster().expect("its host").create_topic(name, PARTITIONS, 1);
     }

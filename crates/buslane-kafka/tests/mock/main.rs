@@ -1,6 +1,6 @@
-//! Kafka keeps the contract of all brokers, on the cluster that librdkafka plays by itself: no
-//! Java, no download, seconds. What it does not play is listed with the reason; the real broker
-//! (`contract`) shows that.
+//! The contract suite of all brokers, on librdkafka's mock cluster: seconds, without Java and
+//! without a download. Cases that it does not support are listed with the reason; `contract` runs
+//! them on a real broker.
 
 mod cluster;
 
@@ -29,7 +29,7 @@ const UNMET: [(&str, &str); 12] = [
 ];
 const NEVER_FULL: &str =
     "a partition has no bound; tests/publish.rs fills the producer's queue instead";
-const NO_ADMIN: &str = "the cluster answers nothing that an admin client asks";
+const NO_ADMIN: &str = "the mock cluster has no admin requests";
 const LARGE: u32 = 2 << 20;
 
 struct Mock(Cluster);

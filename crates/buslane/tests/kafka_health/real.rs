@@ -189,7 +189,7 @@ async fn o3_a_credential_that_is_over_is_named() {
     let names_issuer = |health: &Health| {
         health
             .faults()
-            .any(|fault| fault.detail.contains("the token is over: the issuer is closed"))
+            .any(|fault| fault.detail.contains("the token has expired: the issuer is closed"))
     };
     named(&bus, Fault::CredentialExpired).await;
     within(PATIENCE, "the issuer is named", until_health("named", &bus, names_issuer)).await;

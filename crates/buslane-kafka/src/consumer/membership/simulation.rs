@@ -1,8 +1,7 @@
-//! Two members, one partition and a group that remembers what was committed: random histories
-//! without a broker.
+//! Random histories of two members, one partition and a group that keeps the last commit, without a
+//! broker.
 
-use super::{Arrival, CommitRules, Membership, Place};
-use buslane_core::Topic;
+use super::{Arrival, CommitRules, Membership, TopicPartition};
 use buslane_offsets::{Limits, codec::decode};
 use proptest::prelude::*;
 use std::{
@@ -10,24 +9,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Messages of the partition.
+/// The end of the partition.
 const END: u64 = 60;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// The coordinator gives the partition to a member, if nobody has it.
+    /// The coordinator assigns the partition to a member, if it is free.
     Give(usize),
-    /// The client brings so many messages.
+    /// The client reads a number of messages.
     Read(usize, u64),
-    /// The handler of one of the running messages ends.
+    /// A handler finishes its message.
     Done(usize, usize),
-    /// One of the running messages is given back.
+    /// A handler gives its message back.
     Back(usize, usize),
-    /// It is time to commit; the broker takes it, or refuses.
+    /// A commit is due; the broker accepts it or refuses.
     Commit(usize, bool),
-    /// The partition is revoked: what runs is awaited, or not long enough.
+    /// The partition is revoked, after all handlers have finished or before.
     Revoke(usize, bool),
-    /// The partition is lost: somebody else may have it already.
+    /// The partition is lost: the other member may have it already.
     Lose(usize),
     Crash(usize),
 }
@@ -48,10 +47,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 struct Member {
     machine: Membership,
-    /// The generation in which it has the partition.
+    /// The generation of its assignment.
     has: Option<u64>,
     position: u64,
-    /// Offsets in the hands of handlers, with the generation that handed them out.
+    /// Generation and offset of each message that a handler has.
     running: BTreeSet<(u64, u64)>,
 }
 
@@ -71,8 +70,8 @@ struct Group {
     is_rough: bool,
 }
 
-fn place() -> Place {
-    Place { topic: Topic::new("orders").expect("a good name"), partition: 0 }
+fn partition() -> TopicPartition {
+    TopicPartition::new("orders", 0).expect("a good name")
 }
 
 impl Group {
@@ -116,9 +115,10 @@ impl Group {
         }
         let committed = self.committed.clone();
         let member = &mut self.members[who];
-        let assigned = member
-            .machine
-            .assign(place(), committed.as_ref().map(|(offset, metadata)| (*offset, &**metadata)));
+        let assigned = member.machine.assign(
+            partition(),
+            committed.as_ref().map(|(offset, metadata)| (*offset, &**metadata)),
+        );
         assert!(assigned.unreadable.is_none(), "our own metadata: {committed:?}");
         member.has = Some(assigned.generation);
         member.position = assigned.from.unwrap_or(0);
@@ -169,7 +169,7 @@ impl Group {
 
     fn answer(&mut self, who: usize, commits: Vec<super::Commit>, taken: bool) {
         for commit in commits {
-            // R3: nobody commits what it does not have.
+            // R3: a member commits only partitions that it has.
             assert_eq!(Some(commit.generation), self.members[who].has);
             if taken {
                 self.check(commit.offer.offset, &commit.offer.metadata);
@@ -181,7 +181,7 @@ impl Group {
         }
     }
 
-    /// A commit names nothing that nobody has done.
+    /// A commit names only messages that are done.
     fn check(&self, offset: u64, metadata: &str) {
         assert!(
             self.committed.as_ref().is_none_or(|(before, _)| *before <= offset || self.is_rough),

@@ -1,31 +1,43 @@
-//! Commits: what is sent, what the broker answers, and what that lets go on.
+//! Commits: sends them, and applies the broker's answers.
 
-use super::{super::membership::Commit, Owner, partition_number, rebalance::place};
-use crate::{consumer::context::Context, native::CommitAnswer};
+use super::{
+    super::{
+        membership::{Commit, TopicPartition},
+        partition::librdkafka_offset,
+    },
+    GroupMember,
+};
+use crate::native::CommitAnswer;
 use buslane_core::SymptomKind;
-use rdkafka::{Offset, TopicPartitionList, consumer::BaseConsumer, error::RDKafkaErrorCode};
+use rdkafka::{
+    TopicPartitionList,
+    consumer::{BaseConsumer, ConsumerContext},
+    error::RDKafkaErrorCode,
+};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 use tracing::{info, warn};
 
-/// Time between two attempts of a commit that must not be given up.
+/// Time between two attempts of a commit before partitions are released.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-impl Owner {
-    pub(super) fn send_commits(&mut self, client: &BaseConsumer<Context>, commits: &[Commit]) {
+impl GroupMember {
+    pub(super) fn send_commits(
+        &mut self,
+        client: &BaseConsumer<impl ConsumerContext>,
+        commits: &[Commit],
+    ) {
         if commits.is_empty() {
             return;
         }
         let mut list = TopicPartitionList::with_capacity(commits.len());
         let mut left_out = 0;
-        for Commit { place, offer, .. } in commits {
-            let mut element = list.add_partition(&place.topic, partition_number(place));
+        for Commit { partition, offer, .. } in commits {
+            let mut element = list.add_partition(&partition.topic, partition.number());
             element.set_metadata(&offer.metadata);
-            if let Err(error) =
-                element.set_offset(Offset::Offset(i64::try_from(offer.offset).unwrap_or(i64::MAX)))
-            {
+            if let Err(error) = element.set_offset(librdkafka_offset(offer.offset)) {
                 warn!(%error, offset = offer.offset, "offset cannot be committed");
             }
             left_out += offer.left_out;
@@ -33,7 +45,7 @@ impl Owner {
         if left_out > 0 {
             info!(
                 messages = left_out,
-                "settled messages do not fit in the commit, a restart may run them again"
+                "finished messages do not fit in the commit: a restart may run them again"
             );
         }
         let sent = match &self.commits {
@@ -49,18 +61,18 @@ impl Owner {
         }
     }
 
-    /// Takes the answer to the commit that is on its way, if it comes within `patience`.
-    pub(super) fn hear_of_commits(&mut self, patience: Duration) {
+    /// Applies the answer to the commit that is in flight, if it comes within `timeout`.
+    pub(super) fn receive_commit_answer(&mut self, timeout: Duration) {
         if !self.membership.is_committing() {
             return;
         }
         let Some(CommitAnswer { error, partitions }) =
-            self.commits.as_ref().and_then(|queue| queue.answer(patience))
+            self.commits.as_ref().and_then(|queue| queue.answer(timeout))
         else {
             return;
         };
         self.commit_sent = None;
-        self.heard_of_commit(error, &partitions);
+        self.note_symptoms(error, &partitions);
         let refused: HashMap<(String, i32), RDKafkaErrorCode> = partitions
             .into_iter()
             .filter_map(|(topic, partition, error)| Some(((topic, partition), error?)))
@@ -69,37 +81,31 @@ impl Owner {
             refused.values().any(|error| *error == RDKafkaErrorCode::OffsetMetadataTooLarge);
         if too_large {
             let limit = self.membership.halve_metadata();
-            warn!(limit, "the broker takes less metadata than it was sent");
+            warn!(limit, "commit metadata is too large for the broker: less is sent from now on");
         }
         if let Some(error) = error.or_else(|| refused.values().next().copied()) {
-            info!(%error, "commit refused, it is tried again");
+            info!(%error, "commit refused: it is sent again");
         }
         let everything = error.is_some() && refused.is_empty();
-        self.membership.answered(|place| {
-            everything || refused.contains_key(&(place.topic.to_string(), partition_number(place)))
+        self.membership.answered(|partition| {
+            let key = (partition.topic.to_string(), partition.number());
+            everything || refused.contains_key(&key)
         });
-        for (generation, reading) in &mut self.readings {
-            let last = reading.staged.last().map(|message| message.offset);
-            if let (Some(last), Some(low)) = (last, self.membership.committed(*generation))
-                && low > last
-            {
-                reading.assignment.put(reading.staged.drain(..));
-            }
+        for (generation, reader) in &mut self.readers {
+            reader.hand_out_committed(self.membership.committed(*generation));
         }
     }
 
-    /// Notes for whoever asks what the broker refuses, and what it takes.
-    fn heard_of_commit(
+    /// Notes refused commits as symptoms, and clears those of accepted ones.
+    fn note_symptoms(
         &self,
         error: Option<RDKafkaErrorCode>,
         partitions: &[(String, i32, Option<RDKafkaErrorCode>)],
     ) {
         let kind = SymptomKind::SettlementRefused;
         for (topic, partition, own) in partitions {
-            let Some(place) = place(topic, *partition).map(|place| (place.topic, place.partition))
-            else {
-                continue;
-            };
+            let Some(partition) = TopicPartition::new(topic, *partition) else { continue };
+            let place = (partition.topic, partition.partition);
             match own.or(error) {
                 Some(error) => self.symptoms.note(kind, Some(place), error.to_string()),
                 None => self.symptoms.clear(kind, Some(place)),
@@ -111,20 +117,20 @@ impl Owner {
         }
     }
 
-    /// Commits what stands, and waits for the answer. A group that is just being reshuffled refuses
-    /// commits for a moment, so what is refused is offered again until `patience` is over.
+    /// Commits all that is settled of these assignments and waits for the answer. A group refuses
+    /// commits for a moment of each rebalance, so a refused commit is sent again until `timeout`.
     pub(super) fn commit_now(
         &mut self,
-        client: &BaseConsumer<Context>,
+        client: &BaseConsumer<impl ConsumerContext>,
         generations: &[u64],
-        patience: Duration,
+        timeout: Duration,
     ) {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         loop {
-            // The answer to one that is on its way comes first.
+            // The commit that is in flight is answered first.
             while self.membership.is_committing() && !left().is_zero() {
-                self.hear_of_commits(left());
+                self.receive_commit_answer(left());
             }
             if self.membership.is_committing() {
                 self.membership.answered(|_| true);
@@ -134,13 +140,13 @@ impl Owner {
                 return;
             }
             if left().is_zero() {
-                warn!(partitions = commits.len(), "not everything that is done could be committed");
+                warn!(partitions = commits.len(), "not all finished messages could be committed");
                 self.membership.answered(|_| true);
                 return;
             }
             self.send_commits(client, &commits);
             while self.membership.is_committing() && !left().is_zero() {
-                self.hear_of_commits(left());
+                self.receive_commit_answer(left());
             }
             if self.membership.was_refused() {
                 std::thread::sleep(RETRY_PAUSE.min(left()));
@@ -148,14 +154,14 @@ impl Owner {
         }
     }
 
-    /// Commits everything that is settled, and waits for the answer.
+    /// Commits all that is settled and waits for the answer.
     pub(in crate::consumer) fn commit_all(
         &mut self,
-        client: &BaseConsumer<Context>,
-        patience: Duration,
+        client: &BaseConsumer<impl ConsumerContext>,
+        timeout: Duration,
     ) {
         self.collect_settlements(Instant::now());
         let generations = self.membership.generations();
-        self.commit_now(client, &generations, patience);
+        self.commit_now(client, &generations, timeout);
     }
 }

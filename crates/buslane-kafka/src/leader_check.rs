@@ -1,5 +1,5 @@
-//! Whether the brokers answer, and whether the partitions that are read have leaders: one question
-//! for both.
+//! Checks with one request whether the brokers answer and whether the partitions that are read have
+//! leaders.
 
 use crate::{bootstrap::ANY_TOPIC, producer::Producer};
 use buslane_core::{SymptomKind, Symptoms, Topic};
@@ -7,24 +7,24 @@ use parking_lot::Mutex;
 use rdkafka::metadata::MetadataPartition;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-/// How long an answer is awaited: nobody waits for the thread that does.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// So many calls ask for all topics once.
-const ROUND: usize = 4;
+/// The longest wait for an answer: a shutdown does not wait for the blocking thread.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Calls after which each topic was checked once.
+const CALLS_PER_ROUND: usize = 4;
 
-/// The topics of a member, in the order in which they are asked for.
-pub(crate) struct Leaders {
+/// The topics of a member, in the order of their next check.
+pub(crate) struct LeaderCheck {
     topics: Mutex<VecDeque<Topic>>,
     symptoms: Arc<Symptoms>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl Leaders {
+impl LeaderCheck {
     pub(crate) fn new(symptoms: &Arc<Symptoms>, request_timeout: Duration) -> Self {
         Self {
             topics: Mutex::default(),
             symptoms: Arc::clone(symptoms),
-            patience: request_timeout.min(PATIENCE),
+            timeout: request_timeout.min(TIMEOUT),
         }
     }
 
@@ -49,37 +49,37 @@ impl Leaders {
         }
     }
 
-    /// Asks for some of the topics, and notes which partitions have no leader. Blocks.
+    /// Checks some of the topics and notes partitions without a leader. Blocks.
     ///
     /// # Errors
     /// Why no broker has answered.
-    pub(crate) fn ask(&self, producer: &Producer) -> Result<(), String> {
+    pub(crate) fn run(&self, producer: &Producer) -> Result<(), String> {
         let next = {
             let mut topics = self.topics.lock();
-            let count = topics.len().div_ceil(ROUND);
+            let count = topics.len().div_ceil(CALLS_PER_ROUND);
             topics.rotate_left(count);
             topics.iter().rev().take(count).cloned().collect::<Vec<_>>()
         };
         if next.is_empty() {
-            let answer = producer.ask(ANY_TOPIC, self.patience);
+            let answer = producer.fetch_metadata(ANY_TOPIC, self.timeout);
             return answer.map(drop).map_err(|error| producer.explain(&error));
         }
         for topic in next {
-            let answer = producer.ask(&topic, self.patience);
+            let answer = producer.fetch_metadata(&topic, self.timeout);
             let metadata = answer.map_err(|error| producer.explain(&error))?;
             let known = metadata.topics().iter().find(|known| known.name() == topic.as_str());
-            // Unless it was left meanwhile.
+            // The topic may have been removed meanwhile.
             if self.topics.lock().contains(&topic) {
                 known
                     .iter()
                     .flat_map(|known| known.partitions())
-                    .for_each(|partition| self.found(&topic, partition));
+                    .for_each(|partition| self.note(&topic, partition));
             }
         }
         Ok(())
     }
 
-    fn found(&self, topic: &Topic, partition: &MetadataPartition) {
+    fn note(&self, topic: &Topic, partition: &MetadataPartition) {
         let Ok(number) = u32::try_from(partition.id()) else { return };
         let place = Some((topic.clone(), number));
         if partition.leader() < 0 {

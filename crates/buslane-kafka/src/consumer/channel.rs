@@ -1,0 +1,226 @@
+//! The channel between the polling thread and the rest of the bus, one for each assigned partition:
+//! messages go out, settlements come back.
+
+use crate::wake::Wake;
+use buslane_core::{Delivery, Intake, Message, Outcome, Settle, Settlement, Source, room_after};
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+/// Messages of a partition that the channel holds at most.
+const MESSAGES: usize = 1_024;
+/// Bytes at which the channel is full.
+const BYTES: usize = 4 << 20;
+
+/// Settlements that the polling thread has not collected yet.
+#[derive(Default)]
+pub(super) struct Settlements {
+    /// Offsets that are done.
+    pub(super) done: Vec<u64>,
+    /// Offsets that were given back.
+    pub(super) returned: Vec<u64>,
+}
+
+/// Announces settlements of all partitions to the polling thread.
+#[derive(Default)]
+pub(super) struct SettlementInbox {
+    /// Generations of the assignments that have settlements to collect.
+    pub(super) ready: Mutex<Vec<u64>>,
+    pub(super) wake: Arc<Wake>,
+    /// Each settlement wakes the polling thread: it waits for the last ones.
+    pub(super) draining: AtomicBool,
+}
+
+pub(super) struct PartitionChannel {
+    pub(super) source: Arc<Source>,
+    /// Identifies this assignment among all assignments of the process.
+    pub(super) generation: u64,
+    buffer: Mutex<Buffer>,
+    settlements: Mutex<Settlements>,
+    /// Whether the inbox lists this assignment.
+    listed: AtomicBool,
+    /// Whether the partition was released: later settlements are ignored.
+    released: AtomicBool,
+    inbox: Arc<SettlementInbox>,
+}
+
+#[derive(Default)]
+struct Buffer {
+    /// Messages are settled before they are put in: strict at-most-once.
+    settle_first: bool,
+    messages: VecDeque<Message>,
+    bytes: usize,
+    reader: Option<Waker>,
+    /// The polling thread found no room and waits for some.
+    full: bool,
+    ended: bool,
+}
+
+impl PartitionChannel {
+    pub(super) fn new(
+        source: Source,
+        generation: u64,
+        settle_first: bool,
+        inbox: &Arc<SettlementInbox>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            source: Arc::new(source),
+            generation,
+            buffer: Mutex::new(Buffer { settle_first, ..Buffer::default() }),
+            settlements: Mutex::default(),
+            listed: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            inbox: Arc::clone(inbox),
+        })
+    }
+
+    /// How many more messages fit. After 0, the reader wakes the polling thread once half of the
+    /// room is free.
+    pub(super) fn room(&self) -> usize {
+        let mut buffer = self.buffer.lock();
+        if buffer.ended {
+            return 0;
+        }
+        let room =
+            if buffer.bytes < BYTES { MESSAGES.saturating_sub(buffer.messages.len()) } else { 0 };
+        buffer.full = room == 0;
+        room
+    }
+
+    pub(super) fn put(&self, messages: impl Iterator<Item = Message>) {
+        let mut buffer = self.buffer.lock();
+        for message in messages {
+            buffer.bytes += message.bytes();
+            buffer.messages.push_back(message);
+        }
+        let reader = if buffer.messages.is_empty() { None } else { buffer.reader.take() };
+        drop(buffer);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Makes the channel carry messages that are settled already. Returns the unread messages,
+    /// which are not.
+    pub(super) fn settle_first(&self) -> VecDeque<Message> {
+        let mut buffer = self.buffer.lock();
+        buffer.settle_first = true;
+        buffer.bytes = 0;
+        std::mem::take(&mut buffer.messages)
+    }
+
+    /// Ends the intake and returns the offsets of unread messages. Settlements are still accepted.
+    pub(super) fn end(&self) -> Vec<u64> {
+        let mut buffer = self.buffer.lock();
+        buffer.ended = true;
+        buffer.bytes = 0;
+        let unread = std::mem::take(&mut buffer.messages);
+        let reader = buffer.reader.take();
+        drop(buffer);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        unread.iter().map(|message| message.offset).collect()
+    }
+
+    /// Ignores settlements from now on.
+    pub(super) fn release(&self) {
+        self.released.store(true, Ordering::SeqCst);
+    }
+
+    /// Swaps the settlements for the empty lists of `into`.
+    pub(super) fn collect_settlements(&self, into: &mut Settlements) {
+        // Before the swap: a settlement that comes after it lists the assignment again.
+        self.listed.store(false, Ordering::SeqCst);
+        std::mem::swap(&mut *self.settlements.lock(), into);
+    }
+
+    fn settle(&self, offset: u64, is_done: bool) {
+        if self.released.load(Ordering::SeqCst) {
+            return;
+        }
+        {
+            let mut settlements = self.settlements.lock();
+            if is_done { settlements.done.push(offset) } else { settlements.returned.push(offset) }
+        }
+        if !self.listed.load(Ordering::SeqCst) && !self.listed.swap(true, Ordering::SeqCst) {
+            self.inbox.ready.lock().push(self.generation);
+        }
+        if !is_done || self.inbox.draining.load(Ordering::SeqCst) {
+            self.inbox.wake.wake();
+        }
+    }
+}
+
+/// The sink of one batch of deliveries. Deliveries count references to their batch's sink and not
+/// to the channel, so that threads that settle different batches share no counter.
+struct BatchSink(Arc<PartitionChannel>);
+
+impl Settle for BatchSink {
+    fn settle(&self, offset: u64, outcome: Outcome) {
+        self.0.settle(offset, outcome.is_final());
+    }
+}
+
+/// The intake of one partition, at the other end of its channel.
+pub(super) struct KafkaIntake(pub(super) Arc<PartitionChannel>);
+
+impl Intake for KafkaIntake {
+    fn source(&self) -> &Arc<Source> {
+        &self.0.source
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> Poll<Option<usize>> {
+        let mut buffer = self.0.buffer.lock();
+        if buffer.ended {
+            return Poll::Ready(None);
+        }
+        let waiting = buffer.messages.len();
+        let count = waiting.min(max);
+        if count == 0 {
+            buffer.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let messages: Vec<_> = buffer.messages.drain(..count).collect();
+        let room = room_after(buffer.messages.capacity(), waiting);
+        buffer.messages.shrink_to(room);
+        buffer.bytes -= messages.iter().map(Message::bytes).sum::<usize>();
+        let is_settled = buffer.settle_first;
+        let has_room = buffer.full && buffer.messages.len() <= MESSAGES / 2;
+        buffer.full &= !has_room;
+        drop(buffer);
+        if has_room {
+            self.0.inbox.wake.wake();
+        }
+        let sink: Arc<dyn Settle> = Arc::new(BatchSink(Arc::clone(&self.0)));
+        out.extend(messages.into_iter().map(|message| Delivery {
+            settlement: if is_settled {
+                Settlement::ignored()
+            } else {
+                Settlement::new(Arc::clone(&sink), message.offset)
+            },
+            message,
+        }));
+        Poll::Ready(Some(count))
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut buffer = self.0.buffer.lock();
+        if buffer.ended {
+            return Poll::Ready(());
+        }
+        buffer.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

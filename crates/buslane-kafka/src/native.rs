@@ -1,0 +1,20 @@
+//! Calls into librdkafka that rdkafka has no safe function for, each behind a safe one. The only
+//! unsafe code of this crate.
+
+#![allow(unsafe_code, reason = "calls into librdkafka; each block says why it is sound")]
+
+mod admin;
+mod client;
+mod commits;
+mod message;
+mod produce;
+mod queue;
+
+pub(crate) use admin::{alter_topic, committed};
+pub(crate) use client::{
+    add_brokers, existing_topics, has_events, position, set_token, watermarks,
+};
+pub(crate) use commits::{CommitAnswer, Commits};
+pub(crate) use message::FetchedMessage;
+pub(crate) use produce::produce;
+pub(crate) use queue::PartitionQueue;

@@ -1,0 +1,181 @@
+//! Short calls on any client: brokers to connect to, waiting events, topics that exist, the token
+//! of the next login, and where a partition begins and ends.
+
+use buslane_core::Topic;
+use rdkafka::{
+    Offset, TopicPartitionList, bindings as sys,
+    client::{Client, ClientContext},
+    error::{IsError, KafkaError, KafkaResult},
+};
+use std::{
+    collections::BTreeSet,
+    ffi::{CStr, CString},
+    ptr,
+    time::Duration,
+};
+
+/// Bytes that librdkafka may use to say why it refuses a token.
+const REASON_BYTES: usize = 512;
+
+/// A timeout as librdkafka takes it.
+pub(super) fn millis(timeout: Duration) -> i32 {
+    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// Adds brokers to those that the client may connect to, in the format of `bootstrap.servers`.
+/// Returns how many brokers the client accepted. Does not wait.
+pub(crate) fn add_brokers<C: ClientContext>(client: &Client<C>, brokers: &str) -> i32 {
+    let Ok(brokers) = CString::new(brokers) else { return 0 };
+    // SAFETY: client and text outlive the call, which copies the text.
+    unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) }
+}
+
+/// Whether an event waits in the queue that the consumer's poll reads. rdkafka's poll returns
+/// nothing both when no event waits and after it has served one.
+pub(crate) fn has_events<C: ClientContext>(client: &Client<C>) -> bool {
+    // SAFETY: the client outlives the calls. The handle of the queue is null without a group, and
+    // is given back once.
+    unsafe {
+        let queue = sys::rd_kafka_queue_get_consumer(client.native_ptr());
+        if queue.is_null() {
+            return false;
+        }
+        let waiting = sys::rd_kafka_queue_length(queue);
+        sys::rd_kafka_queue_destroy(queue);
+        waiting > 0
+    }
+}
+
+/// Those of `topics` that the brokers know, found with one request; rdkafka asks for one topic or
+/// for all of them. The client caches the answer for `metadata.max.age.ms`. Blocks for at most
+/// `timeout`.
+///
+/// # Errors
+/// When no broker answers in time.
+pub(crate) fn existing_topics<C: ClientContext>(
+    client: &Client<C>,
+    topics: &BTreeSet<Topic>,
+    timeout: Duration,
+) -> KafkaResult<BTreeSet<Topic>> {
+    for topic in topics {
+        let name = CString::new(topic.as_str())?;
+        // SAFETY: client and name outlive the call, which copies the name; a null configuration
+        // stands for the client's. The handle may be null and is given back once; the client keeps
+        // the name in its list.
+        unsafe {
+            let local =
+                sys::rd_kafka_topic_new(client.native_ptr(), name.as_ptr(), ptr::null_mut());
+            if !local.is_null() {
+                sys::rd_kafka_topic_destroy(local);
+            }
+        }
+    }
+    let mut answer: *const sys::rd_kafka_metadata = ptr::null();
+    // SAFETY: the client outlives the call, which sets the pointer when it returns no error. With
+    // these arguments it asks for the topics in the client's list.
+    let code = unsafe {
+        sys::rd_kafka_metadata(
+            client.native_ptr(),
+            0,
+            ptr::null_mut(),
+            &raw mut answer,
+            millis(timeout),
+        )
+    };
+    if code.is_error() {
+        return Err(KafkaError::MetadataFetch(code.into()));
+    }
+    let mut existing = BTreeSet::new();
+    // SAFETY: the answer holds `topic_cnt` topics, whose names end with a zero byte, and is freed
+    // once after the last use.
+    unsafe {
+        for at in 0..usize::try_from((*answer).topic_cnt).unwrap_or(0) {
+            let topic = &*(*answer).topics.add(at);
+            let name = CStr::from_ptr(topic.topic).to_str().unwrap_or_default();
+            if !topic.err.is_error()
+                && let Some(topic) = topics.get(name)
+            {
+                existing.insert(topic.clone());
+            }
+        }
+        sys::rd_kafka_metadata_destroy(answer);
+    }
+    Ok(existing)
+}
+
+/// Gives `client` the token of its next login, which expires at `expires_ms`, in milliseconds since
+/// 1970. rdkafka sets tokens in a callback alone, which an admin client never calls.
+///
+/// # Errors
+/// Why librdkafka refuses the token.
+pub(crate) fn set_token<C: ClientContext>(
+    client: &Client<C>,
+    token: &str,
+    principal: &str,
+    expires_ms: i64,
+) -> Result<(), String> {
+    let text =
+        |text: &str| CString::new(text).map_err(|_| "the token holds a zero byte".to_owned());
+    let (token, principal) = (text(token)?, text(principal)?);
+    let mut reason = [0; REASON_BYTES];
+    // SAFETY: client and texts outlive the call, which copies the texts. The reason is at most as
+    // long as its buffer and ends with a zero byte.
+    unsafe {
+        let code = sys::rd_kafka_oauthbearer_set_token(
+            client.native_ptr(),
+            token.as_ptr(),
+            expires_ms,
+            principal.as_ptr(),
+            ptr::null_mut(),
+            0,
+            reason.as_mut_ptr(),
+            reason.len(),
+        );
+        if !code.is_error() {
+            return Ok(());
+        }
+        Err(CStr::from_ptr(reason.as_ptr()).to_string_lossy().into_owned())
+    }
+}
+
+/// The offset after the last message or marker of a transaction that was read from the queue of an
+/// assigned partition; `None` before the first one and after a seek. Does not wait.
+pub(crate) fn position<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+) -> Option<u64> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(topic, partition);
+    // SAFETY: client and list outlive the call, which writes the offset into the list.
+    let code = unsafe { sys::rd_kafka_position(client.native_ptr(), list.ptr()) };
+    match list.elements().first()?.offset() {
+        Offset::Offset(offset) if !code.is_error() => u64::try_from(offset).ok(),
+        _ => None,
+    }
+}
+
+/// Start and end of a partition as the last fetch reported them; `None` before the first fetch.
+/// Does not wait: rdkafka's own call asks the broker.
+pub(crate) fn watermarks<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+) -> Option<(u64, u64)> {
+    let topic = CString::new(topic).ok()?;
+    let (mut start, mut end) = (-1, -1);
+    // SAFETY: client and name outlive the call, which writes the two numbers.
+    let code = unsafe {
+        sys::rd_kafka_get_watermark_offsets(
+            client.native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &mut start,
+            &mut end,
+        )
+    };
+    if code.is_error() {
+        return None;
+    }
+    Some((u64::try_from(start).ok()?, u64::try_from(end).ok()?))
+}
