@@ -16,7 +16,7 @@
 //!
 //! impl BusFixture for Backend {
 //!     fn capabilities(&self) -> Capabilities {
-//!         let unmet = &[("m2_a_cut_connection_loses_nothing", "a test cannot cut the connection")];
+//!         let unmet = &[("m2_a_cut_connection_loses_nothing", "the connection is in process")];
 //!         Capabilities { unmet, ..Capabilities::default() }
 //!     }
 //!
