@@ -1,4 +1,4 @@
-//! Backlogs on either side: told when they come and when they go. SPEC: L1, L2
+//! Backlogs of reading and of publishing: an event reports the start and the end. SPEC: L1, L2
 
 use super::{
     BusHarness, Note, Seen, envelope, events_of, notes_events, notes_then_waits, publish,
@@ -10,7 +10,7 @@ use buslane_testkit::{deadline, signal::Gate};
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
-/// Looks often, at these limits; nothing else happens on a backlog.
+/// A configuration that checks the backlog often, with these limits, and without recovery mode.
 fn watchful(mut config: Config, messages: u64, age: Duration) -> Config {
     config.backlog.check_interval = Duration::from_millis(10);
     (config.backlog.messages, config.backlog.age) = (messages, age);
@@ -27,7 +27,7 @@ fn left(event: &BusEvent, topic: &Topic) -> bool {
     matches!(event, BusEvent::BacklogLeft(PartitionBacklog { topic: at, .. }) if at == topic)
 }
 
-/// In callbacks, status, metrics and log; and gone from all of them when it is worked off.
+/// Callbacks, status, metrics and log report a backlog, and its end when it is worked off.
 pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, page) =
@@ -57,7 +57,7 @@ pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// One message is enough when it is old.
+/// A single old message is a backlog.
 pub async fn l1_an_old_message_is_a_backlog(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus_of(watchful(harness.config("g"), 0, Duration::from_millis(60))).await;
@@ -79,7 +79,7 @@ pub async fn l1_an_old_message_is_a_backlog(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Without a limit nothing is a backlog, however much waits.
+/// Without a limit, no number of waiting messages is a backlog.
 pub async fn l1_without_limits_nothing_is_a_backlog(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, faulty) = harness.faulty_bus(watchful(harness.config("g"), 0, Duration::ZERO)).await;
@@ -95,7 +95,7 @@ pub async fn l1_without_limits_nothing_is_a_backlog(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A backlog goes with its subscription: another member's matter now.
+/// A backlog ends with its subscription, because another member reads the topic then.
 pub async fn l1_a_backlog_goes_with_its_subscription(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus_of(watchful(harness.config("g"), 20, Duration::ZERO)).await;
@@ -114,7 +114,7 @@ pub async fn l1_a_backlog_goes_with_its_subscription(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Severities of what changed, in order.
+/// The severities of the reported changes, in order.
 fn severities(events: &[BusEvent]) -> Vec<(Severity, Severity)> {
     let changes = events.iter().filter_map(|event| match event {
         BusEvent::PublishBacklog { before, now } => Some((*before, now.severity)),
@@ -128,8 +128,8 @@ async fn given_up(publishing: JoinHandle<()>) {
     assert!(publishing.await.expect_err("aborted").is_cancelled());
 }
 
-/// A broker that does not answer: half of the depth is a warning, all of it is critical, and it
-/// goes with the publishers.
+/// A broker that does not answer: a queue of publishes that is half full is a warning, a full one
+/// is critical, and both end when the publishers do.
 pub async fn l2_records_that_pile_up_are_told_of(harness: BusHarness) {
     use Severity::{Critical, Normal, Warning};
     let topic = harness.topic("orders");
@@ -172,7 +172,7 @@ pub async fn l2_records_that_pile_up_are_told_of(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Answers that take too long are told of as well, and only as long as they do.
+/// Slow answers are reported too, and only while they are slow.
 pub async fn l2_slow_answers_are_told_of(harness: BusHarness) {
     use Severity::{Critical, Normal};
     let topic = harness.topic("orders");

@@ -1,4 +1,4 @@
-//! Publishing and handling, without anything going wrong.
+//! Publishing and handling without faults.
 
 use super::{
     BusHarness, Note, Seen, envelope, notes_events, notes_messages, now, publish, publish_numbers,
@@ -6,7 +6,7 @@ use super::{
 use buslane_core::{Envelope, Event, Headers, Kind, Message, RawJson, Record};
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-/// One of each kind, byte for byte.
+/// A message of each kind arrives byte for byte.
 pub async fn b1_a_message_of_each_kind_arrives_exactly(harness: BusHarness) {
     let (raw, events) = (harness.topic("raw"), harness.topic("events"));
     let bus = harness.bus("g").await;
@@ -33,7 +33,7 @@ pub async fn b1_a_message_of_each_kind_arrives_exactly(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Ten in order, each once.
+/// Ten messages arrive in order, each once.
 pub async fn b1_ten_messages_are_all_handled_once(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -47,7 +47,8 @@ pub async fn b1_ten_messages_are_all_handled_once(harness: BusHarness) {
     assert_eq!(seen.len(), 10);
 }
 
-/// Topic, partition, offset, key, headers in order, timestamp, routing key, kind and attempt.
+/// A handler sees topic, partition, offset, key, headers in order, timestamp, routing key, kind and
+/// attempt.
 pub async fn e6_a_handler_sees_everything_about_its_message(harness: BusHarness) {
     let (raw, events) = (harness.topic("raw"), harness.topic("events"));
     let bus = harness.bus("g").await;
@@ -93,7 +94,7 @@ pub async fn e6_a_handler_sees_everything_about_its_message(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// Five topics of both kinds, each with its own count.
+/// Five topics of both kinds each get their own messages.
 pub async fn b1_topics_do_not_mix(harness: BusHarness) {
     let bus = harness.bus("g").await;
     let (seen, topics) =
@@ -125,7 +126,7 @@ pub async fn b1_topics_do_not_mix(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Ten publishers at once: nothing lost, nothing twice, each publisher's own order kept.
+/// Ten concurrent publishers: no message is lost or doubled, and each publisher's order is kept.
 pub async fn b1_concurrent_publishers_lose_and_double_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -154,7 +155,7 @@ pub async fn b1_concurrent_publishers_lose_and_double_nothing(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// A million bytes, and none.
+/// Payloads of a million bytes and of none arrive.
 pub async fn b1_large_and_empty_messages_arrive(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -170,7 +171,7 @@ pub async fn b1_large_and_empty_messages_arrive(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Publishing asks for no reader; whoever comes later reads it.
+/// Publishing needs no subscriber; a later one reads the message.
 pub async fn b1_publishing_without_a_subscriber_succeeds(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -180,7 +181,7 @@ pub async fn b1_publishing_without_a_subscriber_succeeds(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Two buses of two groups.
+/// Two buses of two groups each get every message.
 pub async fn m1_every_group_gets_every_message(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (one, two) = (harness.bus("one").await, harness.bus("two").await);

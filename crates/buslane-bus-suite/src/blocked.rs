@@ -1,5 +1,4 @@
-//! Keys that are blocked, and the partitions that they hold: each is named while it lasts. SPEC:
-//! D4, O3
+//! Blocked keys, and the partitions that they hold: health names each while it lasts. SPEC: D4, O3
 
 use super::{
     BusHarness, Note, Seen, each_pool, envelope, fails,
@@ -16,8 +15,8 @@ use std::{
     },
 };
 
-/// At once, each by its key and place: in health, in the status, in the log, and in a gauge. What
-/// is over is not named.
+/// Health, the status, the log and a gauge name each blocked key and its partition at once, and no
+/// longer when it recovers.
 pub async fn o3_each_blocked_key_is_named(harness: BusHarness) {
     // SPEC: O3, D7
     let topic = harness.topic("orders");
@@ -85,9 +84,9 @@ pub async fn o3_each_blocked_key_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A key that fails for ever, with more messages than a lane holds: its partition is read no more,
-/// others are. Health names the partition and the key; when the key recovers, everything is handled
-/// in order.
+/// A key that keeps failing has more messages than a lane holds: reading of its partition stops,
+/// and others continue. Health names the partition and the key. When the key recovers, all messages
+/// are handled in order.
 pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(harness: BusHarness) {
     // SPEC: D4, O3, D7
     const EACH: usize = 40;

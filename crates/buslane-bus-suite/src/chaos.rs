@@ -1,4 +1,4 @@
-//! Handlers that fail in the midst of revocations: order holds, nothing is lost.
+//! Faults and revocations while handlers fail: order holds, and nothing is lost.
 
 use super::{
     BusHarness, Fault, Note, Seen, notes_events,
@@ -46,8 +46,8 @@ pub async fn d2_everything_at_once_loses_nothing(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// Partitions are revoked while their messages fail: what fails when it is revoked is not passed by
-/// what stood behind it.
+/// Partitions are revoked while their messages fail: later messages do not overtake one that fails
+/// during the revocation.
 pub async fn k3_a_failure_in_a_rebalance_keeps_the_order(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, bus) = (Seen::<Note>::new(), harness.bus("g").await);
@@ -75,7 +75,7 @@ pub async fn k3_a_failure_in_a_rebalance_keeps_the_order(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The same where it is the subscription that ends.
+/// The end of a subscription keeps the order in the same way.
 pub async fn b3_a_failure_as_its_subscription_ends_keeps_the_order(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, bus) = (Seen::<Note>::new(), harness.bus_of(harness.sized("g", 4, 8)).await);

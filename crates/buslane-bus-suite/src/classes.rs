@@ -1,12 +1,12 @@
-//! Which errors are tried again.
+//! The classes of errors, and which are retried.
 
 use super::{BusHarness, Seen, now, publish_numbers};
 use buslane::{Class, classify};
 use buslane_core::{EnvelopeError, Event, HandlerError, Verdict, broker::header};
 use std::{io, sync::Arc};
 
-/// How many attempts an envelope gets whose handler always answers so, and the error in its dead
-/// letter.
+/// The number of attempts of an envelope whose handler always fails with this error, and the error
+/// in its dead letter.
 async fn attempts_of(
     harness: &BusHarness,
     what: &str,
@@ -30,7 +30,7 @@ async fn attempts_of(
     (seen.len(), text(header::ERROR_MESSAGE))
 }
 
-/// Transport, timeouts and what nobody knows.
+/// Transport errors, timeouts and unknown errors.
 pub async fn d5_transient_errors_are_tried_again(harness: BusHarness) {
     let reset =
         || Verdict::Failed(io::Error::new(io::ErrorKind::ConnectionReset, "reset by peer").into());
@@ -41,7 +41,7 @@ pub async fn d5_transient_errors_are_tried_again(harness: BusHarness) {
     );
 }
 
-/// Decoding and validation, wherever in the chain.
+/// Errors of decoding and validation anywhere in the chain of sources.
 pub async fn d5_permanent_errors_are_not(harness: BusHarness) {
     let decoding =
         || Verdict::Failed(serde_json::from_str::<u32>("no").expect_err("no number").into());
@@ -59,7 +59,7 @@ pub async fn d5_permanent_errors_are_not(harness: BusHarness) {
     assert_eq!(attempts_of(&harness, "wrapped", wrapped).await.0, 1);
 }
 
-/// The handler's own word.
+/// The handler names the class itself.
 pub async fn d5_a_handler_may_reject_or_insist(harness: BusHarness) {
     assert_eq!(
         attempts_of(&harness, "reject", || Verdict::reject("never")).await,
@@ -99,8 +99,8 @@ pub async fn d5_a_subscription_has_its_own_classifier(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A classifier that panics is a failed attempt like another: the envelope is tried again, then
-/// given up, not lost.
+/// A classifier that panics counts as a failed attempt: the envelope is retried, then given up, and
+/// not lost.
 pub async fn d5_a_classifier_that_panics_loses_nothing(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());

@@ -1,4 +1,4 @@
-//! The switch at the start: which pool runs the lanes, who decides it, and what is refused. SPEC:
+//! The choice of the pool at the start: where it is configured, and the errors of bad values. SPEC:
 //! S1, S2
 
 use super::{BusHarness, Note, PoolKind, Seen, notes_events, publish_numbers};
@@ -13,7 +13,7 @@ fn load(table: &Table) -> Result<Config, ConfigError> {
     })
 }
 
-/// The first word of the backend's own variables.
+/// The prefix of the backend's own variables.
 async fn prefix(harness: &BusHarness) -> String {
     harness.broker(&harness.config("prefix")).await.backend().as_str().to_uppercase()
 }
@@ -22,7 +22,7 @@ fn pair(name: String, value: impl ToString) -> (String, String) {
     (name, value.to_string())
 }
 
-/// A bus with what these variables say, on the fixture's broker.
+/// A bus configured by these variables, on the fixture's broker.
 async fn start(harness: &BusHarness, table: &Table) -> Result<EventBus, BusError> {
     let mut config = load(table)?;
     config.group = harness.fixture.name("g");
@@ -30,7 +30,7 @@ async fn start(harness: &BusHarness, table: &Table) -> Result<EventBus, BusError
     EventBus::with_broker(config, broker).await
 }
 
-/// The variable of every backend, and the one of its own, which wins.
+/// The variable for every backend works, and the backend's own one overrides it.
 pub async fn s1_the_environment_chooses_the_pool(harness: BusHarness) {
     let own = prefix(&harness).await;
     let wanted = harness.pool == PoolKind::Actor;
@@ -57,7 +57,7 @@ pub async fn s1_the_environment_chooses_the_pool(harness: BusHarness) {
     }
 }
 
-/// Nobody chooses: the keyed pool, and the log says so.
+/// Without a choice, the keyed pool runs, and the log says so.
 pub async fn s1_the_default_is_the_keyed_pool(harness: BusHarness) {
     let bus = start(&harness, &Table::new()).await.expect("a bus starts");
     let stats = bus.pool_stats();
@@ -82,7 +82,8 @@ pub async fn s1_the_environment_sizes_the_actor_pool(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// What cannot be read is an error that names variable and rule; no bus starts with a guess.
+/// An unreadable value is an error that names the variable and the rule; no bus starts with a
+/// guess.
 pub async fn s1_unreadable_values_are_errors(harness: BusHarness) {
     let own = prefix(&harness).await;
     let table = [
@@ -103,7 +104,7 @@ pub async fn s1_unreadable_values_are_errors(harness: BusHarness) {
     assert!(harness.logs.saying("pool chosen").is_empty());
 }
 
-/// A rule that is broken in code is an error at the start too.
+/// A configuration in code that breaks a rule is an error at the start too.
 pub async fn s1_a_broken_rule_is_an_error_at_the_start(harness: BusHarness) {
     type Break = fn(&mut Config);
     let breaks: [(Break, &str); 3] = [
@@ -120,8 +121,8 @@ pub async fn s1_a_broken_rule_is_an_error_at_the_start(harness: BusHarness) {
     }
 }
 
-/// Over to the other pool and back, by a restart with another value: nothing lost, order kept, no
-/// other change.
+/// Restarts with another value switch to the other pool and back: nothing is lost, the order is
+/// kept, and nothing else changes.
 pub async fn s2_the_other_pool_stays_ready(harness: BusHarness) {
     let own = prefix(&harness).await;
     let topic = harness.topic("orders");

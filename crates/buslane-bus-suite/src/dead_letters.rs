@@ -1,5 +1,5 @@
-//! Dead letters: their format byte for byte, the letters that do not fit and are cut, those that fail
-//! again, and topics that cannot be written.
+//! Dead letters: their format byte for byte, the letters that do not fit and are cut, those that
+//! fail again, and topics that cannot be written.
 
 use super::{
     BusHarness, Note, Seen, fails, harness::refused, notes_events, notes_messages, publish_numbers,
@@ -12,14 +12,14 @@ use buslane_core::{
 use std::{sync::Arc, time::SystemTime};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// The time that a header says.
+/// The time in a header.
 fn time_of(letter: &Message, name: &str) -> OffsetDateTime {
     let text = letter.headers.get(name).map(String::from_utf8_lossy).unwrap_or_default();
     OffsetDateTime::parse(&text, &Rfc3339).expect("RFC 3339")
 }
 
-/// Payload, key and headers untouched, duplicates in order; behind them the nine headers of the
-/// format.
+/// A dead letter has the payload, the key and all headers of the original, then the nine headers of
+/// the format.
 pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -78,7 +78,7 @@ pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// The JSON form: these five fields, the original body in standard base64.
+/// The JSON form has exactly these five fields, with the original body in standard base64.
 pub async fn d6_a_dead_letter_document_is_exact(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -114,7 +114,8 @@ pub async fn d6_a_dead_letter_document_is_exact(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// What has no body leaves a dead letter without one, where the broker tells it from an empty body.
+/// A message without a body leaves a dead letter without one, if the broker distinguishes it from
+/// an empty body.
 pub async fn d6_the_dead_letter_of_a_message_without_a_body_has_none(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -133,7 +134,7 @@ pub async fn d6_the_dead_letter_of_a_message_without_a_body_has_none(harness: Bu
     harness.end_clean(&bus).await;
 }
 
-/// Retries are counted in the document: attempts but the first.
+/// The document counts the retries: all attempts but the first.
 pub async fn d6_a_document_counts_the_retries(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -146,7 +147,7 @@ pub async fn d6_a_document_counts_the_retries(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Dead letters of an aggregate stand in its order, and can be published and handled again as they
+/// Dead letters of an aggregate are in its order, and can be published and handled again as they
 /// are.
 pub async fn d6_dead_letters_can_be_replayed(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
@@ -176,7 +177,7 @@ pub async fn d6_dead_letters_can_be_replayed(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The error names the dead-letter topic and what to do, and leaves no subscription.
+/// The error names the dead-letter topic and the remedy, and no subscription remains.
 pub async fn d4_a_missing_dead_letter_topic_is_named_at_subscribe(harness: BusHarness) {
     let (topic, dead, other) =
         (harness.topic("orders"), harness.topic("dead"), harness.topic("other"));
@@ -203,7 +204,7 @@ pub async fn d4_a_missing_dead_letter_topic_is_named_at_subscribe(harness: BusHa
     harness.end_clean(&bus).await;
 }
 
-/// An outage at that moment is none of its business.
+/// An outage during the check of the dead-letter topic does not fail the subscription.
 pub async fn d4_a_broker_that_is_away_does_not_fail_the_look_for_the_letters(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -239,8 +240,8 @@ fn place(topic: &Topic, partition: u32, offset: u64) -> [String; 3] {
     [topic.to_string(), partition.to_string(), offset.to_string()]
 }
 
-/// A letter that is published again and fails again leaves another letter, each time. The last
-/// header of each name says where this failure was.
+/// A letter that is published again and fails again leaves another letter each time. The last
+/// header of each name describes the latest failure.
 pub async fn d6_a_republished_letter_that_fails_again_leaves_another(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -295,8 +296,8 @@ pub async fn d6_each_group_leaves_its_own_letter(harness: BusHarness) {
     }
 }
 
-/// Topics that share a dead-letter topic: the same event, at the same offset of each, leaves a
-/// letter for each.
+/// Two topics share a dead-letter topic: the same event at the same offset of each leaves a letter
+/// for each.
 pub async fn d6_each_topic_leaves_its_own_letter(harness: BusHarness) {
     let (one, two, dead) = (harness.topic("one"), harness.topic("two"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -327,12 +328,12 @@ fn large(aggregate: &str, bytes: usize) -> buslane_core::Envelope {
     buslane_core::Envelope::new(aggregate.to_owned(), "Counted", &"x".repeat(bytes)).expect("JSON")
 }
 
-/// Gives up everything, in few words.
+/// A handler that rejects every envelope with a short error.
 fn refuses() -> impl Handler<Event> {
     super::now(|_: Event| Err::<(), _>("no"))
 }
 
-/// The body is cut, all else is kept, and the key goes on.
+/// The body is cut, everything else is kept, and the key continues.
 pub async fn d6_a_letter_with_too_large_a_body_says_what_was_cut(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -361,7 +362,7 @@ pub async fn d6_a_letter_with_too_large_a_body_says_what_was_cut(harness: BusHar
     harness.end_clean(&bus).await;
 }
 
-/// Headers and key are cut where cutting the body does not help.
+/// Headers and key are cut when cutting the body is not enough.
 pub async fn d6_a_letter_with_too_large_headers_or_key_is_cut_too(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -400,7 +401,7 @@ pub async fn d6_a_letter_with_too_large_headers_or_key_is_cut_too(harness: BusHa
     harness.end_clean(&bus).await;
 }
 
-/// An error's text is cut at 4 KiB, between two characters, though the letter would fit.
+/// An error text is cut at 4 KiB, between two characters, even if the letter would fit.
 pub async fn d6_a_long_error_is_cut(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let bus = harness.bus("g").await;
@@ -415,7 +416,7 @@ pub async fn d6_a_long_error_is_cut(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A document is cut in the same way, and says where the original is.
+/// A document is cut in the same way, and names the position of the original.
 pub async fn d6_a_document_that_is_too_large_says_what_was_cut(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -435,8 +436,8 @@ pub async fn d6_a_document_that_is_too_large_says_what_was_cut(harness: BusHarne
     harness.end_clean(&bus).await;
 }
 
-/// A topic that does not take even the smallest form blocks the key, and the reason says so. What
-/// is refused for another reason than its size is not cut.
+/// A topic that refuses even the smallest form blocks the key, and the reason says so. A letter
+/// that is refused for a reason other than its size is not cut.
 pub async fn d4_a_letter_that_is_refused_in_every_form_blocks(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;

@@ -8,7 +8,7 @@ use buslane_core::{Event, Message, Record, Verdict};
 use buslane_testkit::signal::Gate;
 use std::sync::Arc;
 
-/// While the handler runs the message is open; when it has ended it is not.
+/// The message is open while the handler runs, and settled when it has ended.
 pub async fn d1_a_message_is_settled_after_its_handler(harness: BusHarness) {
     let (raw, events) = (harness.topic("raw"), harness.topic("events"));
     let (bus, started, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -24,7 +24,7 @@ pub async fn d1_a_message_is_settled_after_its_handler(harness: BusHarness) {
     assert_eq!(started.len(), 2);
 }
 
-/// Twice no, then yes: three attempts, counted up.
+/// Two failures and a success make three attempts, counted up.
 pub async fn d3_an_envelope_that_fails_twice_is_tried_three_times(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -41,7 +41,7 @@ pub async fn d3_an_envelope_that_fails_twice_is_tried_three_times(harness: BusHa
     harness.end_clean(&bus).await;
 }
 
-/// A failed regular message is settled, whatever the subscription says of retries.
+/// A failed regular message is settled, whatever retries the subscription has.
 pub async fn d1_a_regular_failure_is_final(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -70,7 +70,7 @@ pub async fn d1_a_regular_failure_is_final(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Whatever a handler of regular messages says, it is one attempt.
+/// A regular message has one attempt, whatever its handler returns.
 pub async fn d1_a_regular_verdict_to_retry_is_final_too(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -92,8 +92,8 @@ pub async fn d1_a_regular_verdict_to_retry_is_final_too(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// What cannot be read goes to the terminal policy without an attempt; the partition and the key go
-/// on.
+/// An unreadable envelope gets the terminal policy without an attempt, and its partition and key
+/// continue.
 pub async fn d5_an_undecodable_envelope_is_given_up_at_once(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -112,7 +112,7 @@ pub async fn d5_an_undecodable_envelope_is_given_up_at_once(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// The same where nobody reads it at all: the raw bytes are what a regular handler gets.
+/// A regular handler gets the raw bytes, whether or not they are an envelope.
 pub async fn d1_a_regular_handler_gets_the_raw_bytes(harness: BusHarness) {
     let topic = harness.topic("raw");
     let bus = harness.bus("g").await;
@@ -126,7 +126,7 @@ pub async fn d1_a_regular_handler_gets_the_raw_bytes(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A later message that is done does not settle an earlier one that is not.
+/// A later message that is done does not settle an earlier one that is open.
 pub async fn d2_a_later_message_never_settles_an_earlier_one(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));

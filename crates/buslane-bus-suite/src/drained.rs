@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-/// Asked right after the first publish, when no partition may be assigned yet: nothing is left, and
-/// each message was handled once.
+/// A call right after the first publish, when no partition may be assigned yet, ends when each
+/// message was handled once.
 pub async fn b9_drained_waits_for_everything_published(harness: BusHarness) {
     let (topic, other) = (harness.topic("orders"), harness.topic("notes"));
     let (bus, seen, notes) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -42,8 +42,7 @@ pub async fn b9_drained_waits_for_everything_published(harness: BusHarness) {
     assert!(bus.drained(Duration::from_secs(1)).await.is_err(), "a closed bus waits for nothing");
 }
 
-/// A key that fails for ever is named by its partition at the deadline, whatever was handled beside
-/// it.
+/// At the deadline, the error names the partition of a key that keeps failing.
 pub async fn b9_drained_says_what_a_blocked_key_leaves(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, repaired) =
@@ -71,7 +70,7 @@ pub async fn b9_drained_says_what_a_blocked_key_leaves(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// What another member of the group has in its hands counts too; dropping the call changes nothing.
+/// Open messages of another member of the group count too. Dropping the call changes nothing.
 pub async fn b9_drained_waits_for_the_other_members(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, open) = (Seen::new(), Arc::new(tokio::sync::Semaphore::new(0)));

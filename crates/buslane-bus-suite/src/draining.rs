@@ -1,4 +1,4 @@
-//! A bus that is being shut down while it has work: what it still does, and what it leaves.
+//! Shutting a busy bus down: the work that it finishes, and the work that it leaves.
 
 use super::{
     BusHarness, Note, Seen, envelope, fails, notes_events, notes_then_waits, publish,
@@ -8,7 +8,7 @@ use buslane_core::Event;
 use buslane_testkit::signal::Gate;
 use std::{sync::Arc, time::Duration};
 
-/// What runs and what is queued is done before the deadline, and nothing comes again.
+/// Running and queued messages finish before the deadline, and none is delivered again.
 pub async fn b9_shutdown_drains_what_is_queued(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) =
@@ -18,8 +18,7 @@ pub async fn b9_shutdown_drains_what_is_queued(harness: BusHarness) {
     publish(&bus, &topic, &envelopes).await;
     buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 200).await;
     let closing = harness.begin_to_end(&bus).await;
-    // Time for the ends of the sources to be noticed: whether they are or not, what is queued is
-    // done.
+    // Time for the bus to notice that its sources have ended; queued messages finish in any case.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
@@ -30,7 +29,8 @@ pub async fn b9_shutdown_drains_what_is_queued(harness: BusHarness) {
     assert_eq!(harness.unsettled("g", &topic).await, 0);
 }
 
-/// A message that waits for its retry is left at once: shutting down does not wait for a backoff.
+/// A message that waits for its retry is left at once, because a shutdown does not wait for a
+/// backoff.
 pub async fn b9_shutdown_does_not_wait_for_a_backoff(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -50,7 +50,7 @@ pub async fn b9_shutdown_does_not_wait_for_a_backoff(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A handler that is running when the shutdown begins is executed once, not twice.
+/// A handler that runs when the shutdown begins is not executed twice.
 pub async fn b9_a_running_handler_is_awaited_and_not_repeated(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -69,8 +69,8 @@ pub async fn b9_a_running_handler_is_awaited_and_not_repeated(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// A message that fails while the bus drains is left for redelivery with everything of its key
-/// behind it: a retry that nobody waits for must not be overtaken.
+/// A message that fails while the bus drains is left for redelivery, with all later messages of its
+/// key: they must not overtake a retry that will not run.
 pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -90,7 +90,7 @@ pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(harness: BusHarne
     buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 10).await;
     seen.reached(2).await;
     let closing = harness.begin_to_end(&bus).await;
-    // Whether the pool is closing already decides what becomes of the failure, not of the order.
+    // Whether the pool is closing already decides the end of the failed message, but not the order.
     gate.open();
     let report = closing.await.expect("no panic");
     assert_eq!((report.finished, report.abandoned), (5, 5), "{report:?}");
@@ -104,7 +104,7 @@ pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(harness: BusHarne
     harness.end_clean(&bus).await;
 }
 
-/// While the lanes drain, a handler may still publish what it has to say.
+/// A handler may still publish while the lanes drain.
 pub async fn b9_handlers_may_publish_while_the_bus_drains(harness: BusHarness) {
     let (topic, answers) = (harness.topic("orders"), harness.topic("answers"));
     let (bus, gate, started) = (harness.bus("g").await, Arc::new(Gate::default()), Seen::new());
@@ -129,7 +129,7 @@ pub async fn b9_handlers_may_publish_while_the_bus_drains(harness: BusHarness) {
     assert_eq!(harness.audit(&answers, 1).await[0].payload, "done");
 }
 
-/// Publishers that run into the shutdown get an answer each: stored or closed.
+/// Each publish during the shutdown gets an answer: stored or closed.
 pub async fn b2_closing_while_publishing_answers_everybody(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -158,7 +158,7 @@ pub async fn b2_closing_while_publishing_answers_everybody(harness: BusHarness) 
     for publisher in publishers {
         stored += publisher.await.expect("no panic");
     }
-    // What was stored and not handled is there for the next bus.
+    // Messages that were stored and not handled are left for the next bus.
     let next = harness.bus("g").await;
     next.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     harness.settled("g", &[&topic]).await;
@@ -168,7 +168,7 @@ pub async fn b2_closing_while_publishing_answers_everybody(harness: BusHarness) 
     harness.end_clean(&next).await;
 }
 
-/// Subscribing and unsubscribing that run into the shutdown get an answer each, and leave nothing.
+/// Each subscribe and unsubscribe during the shutdown gets an answer, and leaves nothing behind.
 pub async fn b2_closing_while_subscribing_answers_everybody(harness: BusHarness) {
     let (bus, seen) = (harness.bus("g").await, Seen::new());
     let topics: Vec<_> = (0..4).map(|n| harness.topic(&format!("t{n}"))).collect();

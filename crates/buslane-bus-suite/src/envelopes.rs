@@ -1,11 +1,11 @@
-//! Envelopes on their way through a bus: what is sent, what is refused, what is parsed.
+//! Envelopes on their way through a bus: sent, refused, and parsed.
 
 use super::{BusHarness, Seen, envelope, harness::refused, notes_messages, now};
 use buslane::BusError;
 use buslane_core::{Envelope, Event, Headers, Message, RawJson, Record, broker::header};
 use std::sync::Arc;
 
-/// Trace, correlation and tenant too.
+/// All fields arrive, trace, correlation and tenant included.
 pub async fn e1_all_fields_make_the_round_trip(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -59,8 +59,8 @@ pub async fn e4_the_record_has_exactly_the_key_and_headers_of_the_format(harness
     harness.end_clean(&bus).await;
 }
 
-/// Each with its own error, which names the field; and none of them, nor what is published with
-/// one, is sent.
+/// Each invalid envelope has its own error, which names the field. Neither it nor any record of its
+/// call is sent.
 pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -142,8 +142,7 @@ pub async fn e1_concurrent_encoding_does_not_mix_envelopes(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// The payload that a handler gets lies in the bytes that came from the broker: no copy, no second
-/// encoding.
+/// The payload of a handler is a slice of the broker's bytes, neither copied nor encoded again.
 pub async fn e5_the_payload_is_a_part_of_the_body_in_every_attempt(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -161,8 +160,8 @@ pub async fn e5_the_payload_is_a_part_of_the_body_in_every_attempt(harness: BusH
     harness.end_clean(&bus).await;
 }
 
-/// Where a header names the aggregate, the body is not looked at to find the lane: even one that is
-/// no envelope is given up in the lane of its header.
+/// A header that names the aggregate decides the lane without the body: even a message that is no
+/// envelope is given up in the lane of its header.
 pub async fn e5_a_header_routes_without_the_body(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen, labels) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -190,7 +189,7 @@ pub async fn e5_a_header_routes_without_the_body(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Invalid JSON and an invalid envelope have their own errors, and they say what is wrong.
+/// Invalid JSON and an invalid envelope have different errors, which name the reason.
 pub async fn e2_what_is_wrong_with_a_received_envelope_is_told(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let bus = harness.bus("g").await;
@@ -229,7 +228,7 @@ pub async fn e2_what_is_wrong_with_a_received_envelope_is_told(harness: BusHarne
     harness.end_clean(&bus).await;
 }
 
-/// A regular body may be anything: it is not parsed, whatever it looks like.
+/// A regular body is never parsed, even if it looks like an envelope.
 pub async fn e5_a_regular_body_is_never_parsed(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

@@ -1,4 +1,4 @@
-//! A key whose message was given up: its next ones get a single attempt each until one succeeds.
+//! A key whose message was given up: each later message gets a single attempt until one succeeds.
 //! SPEC: D4
 
 use super::{BusHarness, Note, Seen, envelope, fails, publish, publish_numbers};
@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-/// Attempts of each message, by its number.
+/// The attempts of each message, by its number.
 fn attempts(notes: &[Note], key: &str) -> BTreeMap<usize, usize> {
     let mut attempts = BTreeMap::new();
     notes
@@ -39,19 +39,19 @@ async fn single_attempts(
     harness.end_clean(&bus).await;
 }
 
-/// After a skip.
+/// A skip makes the key suspicious.
 pub async fn d4_after_a_skip_the_key_gets_single_attempts(harness: BusHarness) {
     single_attempts(&harness, SubscriptionBuilder::skip_failed).await;
 }
 
-/// After a dead letter.
+/// A dead letter makes the key suspicious.
 pub async fn d4_after_a_dead_letter_the_key_gets_single_attempts(harness: BusHarness) {
     let dead = harness.topic("dead");
     single_attempts(&harness, |subscription| subscription.dead_letter(&dead)).await;
     assert_eq!(harness.audit(&dead, 6).await.len(), 6);
 }
 
-/// Other keys that fail have all their attempts meanwhile.
+/// Other failing keys keep all their attempts.
 pub async fn d4_other_keys_keep_their_attempts(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, poisoned) =
@@ -75,7 +75,7 @@ pub async fn d4_other_keys_keep_their_attempts(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Messages without a key have no key to suspect: each gets all its attempts.
+/// Messages without a key have no failing key, and get all their attempts.
 pub async fn d4_messages_without_a_key_are_not_suspected(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

@@ -1,4 +1,4 @@
-//! A broker that misbehaves: nothing is lost, order holds. SPEC: M2, K3
+//! Faults of the broker lose nothing and keep the order. SPEC: M2, K3
 
 use super::{
     BusHarness, Fault, Note, Seen, fails, publish_numbers,
@@ -6,8 +6,8 @@ use super::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// A lost acknowledgement brings its message again, a duplicate comes twice; nothing is lost or out
-/// of order.
+/// A message whose acknowledgement is lost is delivered again, and a duplicate twice; nothing is
+/// lost or out of order.
 pub async fn m2_lost_acks_and_duplicates_lose_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     for nth in [1, 7, 50, 51, 399] {
@@ -26,7 +26,7 @@ pub async fn m2_lost_acks_and_duplicates_lose_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Partitions are revoked again and again while messages flow.
+/// Partitions are revoked repeatedly while messages flow.
 pub async fn k3_rebalances_lose_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
@@ -47,7 +47,7 @@ pub async fn k3_rebalances_lose_nothing(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// A single bus is revoked everything and given it again.
+/// All partitions of a single bus are revoked and assigned again.
 pub async fn k3_a_rebalance_of_a_single_bus_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, keys, bus) = (Seen::new(), Arc::new(Busy::default()), harness.bus("g").await);
@@ -61,8 +61,8 @@ pub async fn k3_a_rebalance_of_a_single_bus_loses_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// What waits for its retry when its partition is revoked is tried by the next owner at once, not
-/// after the wait.
+/// A message that waits for its retry when its partition is revoked is tried by the next owner at
+/// once.
 pub async fn d3_a_waiting_retry_moves_with_its_partition(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -80,8 +80,8 @@ pub async fn d3_a_waiting_retry_moves_with_its_partition(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The connection is cut while messages are handled: what is done meanwhile counts, the rest goes
-/// on afterwards.
+/// The connection is cut while messages run: those that finish in between count, and the others
+/// continue afterwards.
 pub async fn m2_a_cut_connection_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, keys, bus) = (Seen::new(), Arc::new(Busy::default()), harness.bus("g").await);

@@ -1,5 +1,5 @@
-//! Somebody between a bus and its broker, who refuses or holds what a scenario names, or says that
-//! something is wrong. All else goes through.
+//! A proxy between a bus and its broker that refuses, holds or hides what a scenario names, and
+//! passes everything else through.
 
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, Progress,
@@ -17,34 +17,34 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// A broker that does not do everything.
+/// A broker with faults on demand.
 pub struct FaultyBroker {
     broker: Arc<dyn Broker>,
     /// Topics that cannot be written.
     refused: Mutex<HashSet<Topic>>,
-    /// Most bytes of a record, by topic.
+    /// The largest record, by topic.
     limits: Mutex<HashMap<Topic, usize>>,
-    /// What it says when it is asked to make sure of a topic.
+    /// The answer of `ensure_topic`, by topic.
     lacks: Mutex<HashMap<Topic, BrokerError>>,
     /// Topics whose publish is never answered.
     silent: Mutex<HashSet<Topic>>,
-    /// Topics whose subscribe waits.
+    /// Topics whose `subscribe` waits.
     stuck: watch::Sender<HashSet<Topic>>,
-    /// How many calls of subscribe have come to one of them.
+    /// The number of `subscribe` calls that waited.
     arrived: watch::Sender<usize>,
-    /// Topics whose messages do not come.
+    /// Topics whose messages are withheld.
     muted: Arc<watch::Sender<HashSet<Topic>>>,
-    /// How often it was asked for the lag.
+    /// The number of calls of `lag`.
     lags: watch::Sender<usize>,
-    /// Nobody is told whether the broker is there.
+    /// Whether `ping` is never answered.
     is_deaf: AtomicBool,
     scatters: AtomicBool,
-    /// What it says beside what the broker says.
+    /// Symptoms in addition to the broker's.
     symptoms: Symptoms,
 }
 
 impl FaultyBroker {
-    /// Lets everything through to `broker`, and from it, until it is told otherwise.
+    /// Passes everything through until a fault is set.
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>) -> Self {
         Self {
@@ -63,33 +63,33 @@ impl FaultyBroker {
         }
     }
 
-    /// From now on each topic that it reads may have another member for the same partition.
+    /// Claims from now on that partitions of equal number may have different members.
     pub fn scatter(&self) {
         self.scatters.store(true, Relaxed);
     }
 
-    /// Answers no question whether the broker is there from now on.
+    /// Leaves `ping` unanswered from now on.
     pub fn ignore_pings(&self) {
         self.is_deaf.store(true, Relaxed);
     }
 
-    /// What it says is wrong, beside what the broker says.
+    /// Symptoms that it reports in addition to the broker's.
     #[must_use]
     pub fn symptoms(&self) -> &Symptoms {
         &self.symptoms
     }
 
-    /// Refuses every record for the topic from now on, or takes them again.
+    /// Refuses every record for the topic from now on, or accepts records again.
     pub fn refuse(&self, topic: &Topic, refuse: bool) {
         set(&self.refused, topic, refuse);
     }
 
-    /// Refuses records for the topic from now on that are larger.
+    /// Refuses larger records for the topic from now on.
     pub fn limit(&self, topic: &Topic, bytes: usize) {
         lock(&self.limits).insert(topic.clone(), bytes);
     }
 
-    /// Answers so from now on when it is asked to make sure of the topic.
+    /// Makes `ensure_topic` fail with this error from now on.
     pub fn lack(&self, topic: &Topic, error: BrokerError) {
         lock(&self.lacks).insert(topic.clone(), error);
     }
@@ -99,7 +99,7 @@ impl FaultyBroker {
         set(&self.silent, topic, true);
     }
 
-    /// Lets a subscribe to the topic wait from now on, or go on.
+    /// Holds `subscribe` to the topic from now on, or releases it.
     pub fn hold_subscribe(&self, topic: &Topic, hold: bool) {
         self.stuck.send_modify(|stuck| {
             if hold {
@@ -110,8 +110,7 @@ impl FaultyBroker {
         });
     }
 
-    /// Lets no message of the topic come from now on, as if the broker had none; or lets them come
-    /// again.
+    /// Withholds the messages of the topic from now on, or delivers them again.
     pub fn mute(&self, topic: &Topic, mute: bool) {
         self.muted.send_modify(|muted| {
             if mute {
@@ -122,18 +121,18 @@ impl FaultyBroker {
         });
     }
 
-    /// How often it was asked for the lag.
+    /// The number of calls of `lag`.
     #[must_use]
     pub fn lags_asked(&self) -> usize {
         *self.lags.borrow()
     }
 
-    /// Waits until it was asked for the lag `count` times.
+    /// Waits until `lag` was called `count` times.
     pub async fn lag_asked(&self, count: usize) {
         let _ = self.lags.subscribe().wait_for(|now| *now >= count).await;
     }
 
-    /// Waits until `count` calls of subscribe were held.
+    /// Waits until `count` calls of `subscribe` were held.
     pub async fn held(&self, count: usize) {
         let _ = self.arrived.subscribe().wait_for(|now| *now >= count).await;
     }
@@ -156,7 +155,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An intake whose messages may not come.
+/// An intake whose messages can be withheld.
 struct Muted {
     intake: Box<dyn Intake>,
     muted: Arc<watch::Sender<HashSet<Topic>>>,
@@ -164,7 +163,7 @@ struct Muted {
 }
 
 impl Muted {
-    /// Ready as long as messages may come; wakes when that changes.
+    /// Ready while messages may pass; wakes the task when that changes.
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(change) = &mut self.change {
@@ -231,7 +230,7 @@ impl Broker for FaultyBroker {
             let error = PublishError::TooLarge {
                 topic: topic.clone(),
                 bytes,
-                limit: format!("the faulty's {most}"),
+                limit: format!("{most}, of the faulty broker"),
             };
             return Answer::Now(vec![Err(error); records.len()]);
         }
@@ -321,7 +320,7 @@ impl Broker for FaultyBroker {
     }
 
     fn scatters(&self, topics: &[&Topic]) -> Option<String> {
-        // What the broker says of itself depends on how it was configured.
+        // The broker's own answer depends on its configuration.
         let _ = topics;
         self.scatters.load(Relaxed).then(|| "they are scattered".to_owned())
     }

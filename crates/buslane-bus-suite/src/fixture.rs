@@ -1,5 +1,5 @@
-//! The contract between the suite and a backend: the fixture, its capabilities, and the faults that a
-//! scenario asks for.
+//! The contract between the suite and a backend: the fixture, its capabilities, and the faults that
+//! a scenario asks for.
 
 use buslane::Config;
 use buslane_core::{BoxFuture, Broker, Topic};
@@ -16,7 +16,7 @@ pub enum PoolKind {
 }
 
 impl PoolKind {
-    /// As metrics and logs call it.
+    /// The name in metrics and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -26,13 +26,13 @@ impl PoolKind {
     }
 }
 
-/// What a backend can do, and how patient its tests are.
+/// The capabilities of a backend, and the limit of its tests' steps.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
-    /// Records that a partition holds before publishers wait; `None` where nothing makes them wait.
+    /// Records that a partition holds before publishers wait; `None` when they never wait.
     /// Default: none.
     pub capacity: Option<usize>,
-    /// How long a step of a scenario may take. Default: [`LIMIT`].
+    /// The longest time that a step of a scenario may take. Default: [`LIMIT`].
     pub patience: Duration,
     /// Scenarios that the backend cannot meet, each with the reason. Default: none.
     pub unmet: &'static [(&'static str, &'static str)],
@@ -61,32 +61,30 @@ pub enum Fault {
 
 /// A broker under a bus under test. Each scenario gets a fixture of its own.
 pub trait BusFixture: Send + Sync + 'static {
-    /// What it can do.
+    /// The capabilities of the backend.
     fn capabilities(&self) -> Capabilities;
 
-    /// What the configuration of each bus begins with. Group, pool sizes and retries are the
-    /// scenario's.
+    /// The base of every bus's configuration. The scenario sets group, pool sizes and retries.
     fn config(&self) -> Config {
         Config::default()
     }
 
-    /// A connection to the broker; those of one fixture share one broker. A group that is new
-    /// starts at the oldest message.
+    /// A connection to the broker, which all connections of a fixture share. A new group starts at
+    /// the oldest message.
     fn broker(&self, spec: MemberSpec) -> BoxFuture<'_, Arc<dyn Broker>>;
 
-    /// The name to use for a topic or a group: of this fixture alone, where fixtures share a
-    /// server.
+    /// The name of a topic or a group. It is unique to this fixture where fixtures share a server.
     fn name(&self, what: &str) -> String {
         what.to_owned()
     }
 
-    /// Makes a fault happen; `false` where that is not possible.
+    /// Causes a fault; `false` when the backend cannot.
     fn fault(&self, fault: Fault) -> BoxFuture<'_, bool> {
         let _ = fault;
         Box::pin(async { false })
     }
 
-    /// Messages of a topic that a group has not settled. Where only a position is kept, all from
-    /// there on.
+    /// The number of messages of a topic that a group has not settled. A backend that only stores a
+    /// position counts all messages from there on.
     fn unsettled<'a>(&'a self, group: &'a str, topic: &'a Topic) -> BoxFuture<'a, u64>;
 }

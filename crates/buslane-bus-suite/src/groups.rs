@@ -1,4 +1,4 @@
-//! Several buses of one group, and of several.
+//! Several buses of one group, and buses of several groups.
 
 use super::{
     BusHarness, Note, Seen, notes_events, publish_numbers,
@@ -37,8 +37,8 @@ fn handled_by(seen: &Seen<(&'static str, Note)>, bus: &str) -> usize {
     seen.all().iter().filter(|(name, _)| *name == bus).count()
 }
 
-/// Two buses of a group share the work; each message is handled once; when one ends the other has
-/// it all.
+/// Two buses of a group share the work, and each message is handled once. When one ends, the other
+/// takes over.
 pub async fn k3_two_buses_share_and_hand_over(harness: BusHarness) {
     let Pair { topic, one, two, seen } = Pair::new(&harness).await;
     let by = |name| handled_by(&seen, name);
@@ -68,8 +68,8 @@ pub async fn k3_two_buses_share_and_hand_over(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// Two buses of a group read while it is published to, until each has had a good part of it: no key
-/// is at both at once, none is out of order.
+/// Two buses of a group read while messages are published, until each has handled many: no key runs
+/// on both at once, and none is out of order.
 pub async fn k3_two_buses_of_a_group_keep_each_keys_order(harness: BusHarness) {
     const KEYS: usize = 40;
     let Pair { topic, one, two, seen } = Pair::new(&harness).await;
@@ -95,7 +95,7 @@ pub async fn k3_two_buses_of_a_group_keep_each_keys_order(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// One of two crashes: the other takes over what was open.
+/// One of two buses crashes: the other takes over its open messages.
 pub async fn d1_another_bus_takes_over_after_a_crash(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
@@ -126,8 +126,8 @@ pub async fn d1_another_bus_takes_over_after_a_crash(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// Two buses of different groups in one process, with the same names everywhere else: neither
-/// notices the other.
+/// Two buses of different groups in one process, with the same names otherwise, do not affect each
+/// other.
 pub async fn k3_buses_of_other_groups_are_not_disturbed(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (one, two) = (harness.bus("g").await, harness.bus("h").await);

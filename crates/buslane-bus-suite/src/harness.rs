@@ -1,5 +1,5 @@
-//! What a scenario stands on: the fixture and the pool, with shorthands. It makes buses and looks
-//! at what they did.
+//! The environment of a scenario: the fixture and the pool under test, with shorthands that create
+//! buses and inspect their work.
 
 use super::{
     faulty_broker::FaultyBroker,
@@ -22,21 +22,21 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// What a scenario stands on.
+/// The environment of a scenario.
 pub struct BusHarness {
     /// The broker under test.
     pub fixture: Arc<dyn BusFixture>,
-    /// What it can do.
+    /// The capabilities of the fixture.
     pub can: Capabilities,
     /// The pool under test.
     pub pool: PoolKind,
-    /// What the scenario has logged.
+    /// The log of the scenario.
     pub logs: LogCapture,
-    /// What its buses have recorded.
+    /// The metrics of its buses.
     pub(super) page: MetricsPage,
 }
 
-/// Changes the settings of both pools, for whichever backend.
+/// Changes the settings of both pools, for every backend.
 pub fn each_pool(config: &mut Config, change: impl Fn(&mut KeyedPoolConfig, &mut ActorPoolConfig)) {
     change(&mut config.memory.keyed_pool, &mut config.memory.actor_pool);
     change(&mut config.kafka.keyed_pool, &mut config.kafka.actor_pool);
@@ -63,8 +63,8 @@ impl BusHarness {
         Topic::new(&self.fixture.name(what)).expect("a fixture names its topics well")
     }
 
-    /// The configuration of a bus of `group`: a small pool, three attempts, short waits, dead
-    /// letters nowhere.
+    /// The configuration of a bus of `group`: a small pool, three attempts, short waits, and no
+    /// dead-letter topic.
     #[must_use]
     pub fn config(&self, group: &str) -> Config {
         let mut config = self.fixture.config();
@@ -86,7 +86,7 @@ impl BusHarness {
         config
     }
 
-    /// As [`BusHarness::config`], with room for `messages` and so many workers.
+    /// As [`BusHarness::config`], with this number of workers and of messages per worker.
     #[must_use]
     pub fn sized(&self, group: &str, workers: usize, messages_per_worker: usize) -> Config {
         let mut config = self.config(group);
@@ -141,7 +141,7 @@ impl BusHarness {
     /// Shuts a bus down, in order.
     ///
     /// # Panics
-    /// When the broker did not close well, or a handler did not come back.
+    /// When the broker did not close cleanly, or a handler did not return.
     pub async fn end(&self, bus: &EventBus) -> ShutdownReport {
         let report = self
             .within("the shutdown", bus.shutdown(self.can.patience))
@@ -151,7 +151,7 @@ impl BusHarness {
         report
     }
 
-    /// Begins to shut a bus down, and waits until it says that it is closed.
+    /// Begins to shut a bus down, and waits until its status is closed.
     ///
     /// # Panics
     /// When the shutdown does not report.
@@ -165,16 +165,16 @@ impl BusHarness {
         closing
     }
 
-    /// As [`BusHarness::end`], and nothing may be left undone.
+    /// As [`BusHarness::end`], and no message may be abandoned.
     ///
     /// # Panics
-    /// When something was abandoned; else as [`BusHarness::end`].
+    /// When a message was abandoned; otherwise as [`BusHarness::end`].
     pub async fn end_clean(&self, bus: &EventBus) {
         let report = self.end(bus).await;
         assert_eq!(report.abandoned, 0, "{report:?}");
     }
 
-    /// Waits for `future`, no longer than a step may take.
+    /// Waits for `future` for at most the limit of a step.
     ///
     /// # Panics
     /// When it takes longer.
@@ -209,21 +209,21 @@ impl BusHarness {
         self.fixture.unsettled(&self.fixture.name(group), topic).await
     }
 
-    /// Makes a fault happen.
+    /// Causes a fault.
     ///
     /// # Panics
-    /// Where the backend cannot: then the scenario belongs into its list of unmet ones.
+    /// When the backend cannot: then the scenario belongs into its list of unmet ones.
     pub async fn fault(&self, fault: Fault) {
         let what = format!("{fault:?}");
         assert!(self.fixture.fault(fault).await, "the fixture cannot: {what}");
     }
 
-    /// Makes a fault happen where the backend knows it.
+    /// Causes a fault if the backend can.
     pub async fn fault_where_possible(&self, fault: Fault) {
         self.fixture.fault(fault).await;
     }
 
-    /// Reads the first `count` messages of a topic past the bus, as an auditor of its own.
+    /// Reads the first `count` messages of a topic without a bus, in the group `audit`.
     pub async fn audit(&self, topic: &Topic, count: usize) -> Vec<Message> {
         let mut feed = self.auditor(topic).await;
         let deliveries = feed.take(count).await;
@@ -233,7 +233,7 @@ impl BusHarness {
         messages
     }
 
-    /// A reader of a topic past the bus, in the group `audit`.
+    /// A reader of a topic without a bus, in the group `audit`.
     ///
     /// # Panics
     /// When it cannot subscribe.
@@ -247,12 +247,12 @@ impl BusHarness {
     }
 }
 
-/// Waits until a bus has nothing to do, and its figures say so.
+/// Waits until a bus has no open message.
 pub(super) async fn idle(bus: &EventBus) {
     until("nothing is open", || bus.pool_stats().open == 0).await;
 }
 
-/// The text of an error that was expected.
+/// The text of an expected error.
 pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, BusError>) -> String {
     result.expect_err("this is refused").to_string()
 }

@@ -1,5 +1,5 @@
-//! Each fault that a bus can have by itself is named, by its name and no other, and is over when it
-//! is mended. SPEC: O3, O4
+//! Health reports each fault of a bus under its own name, and no longer when it is repaired. SPEC:
+//! O3, O4
 
 use super::{
     BusHarness, Note, Seen, envelope, fails, harness::idle, notes_events, notes_then_waits, now,
@@ -19,16 +19,16 @@ use std::{
 
 pub(super) const SOON: Duration = Duration::from_millis(50);
 
-/// A bus that is looked at often.
+/// A configuration that checks health often.
 pub(super) fn watchful(mut config: Config) -> Config {
     config.health.check_interval = Duration::from_millis(10);
     config
 }
 
-/// Waits until the bus has this fault, and no other, in its report and in the JSON of it.
+/// Waits until the report and its JSON contain this fault and no other.
 ///
 /// # Panics
-/// When it has another one, or none in time.
+/// When it contains another fault, or none in time.
 pub async fn named(bus: &EventBus, fault: Fault) -> FaultReport {
     until_health(fault.as_str(), bus, |health| health.has(fault)).await;
     let health = bus.health();
@@ -45,12 +45,12 @@ pub async fn named(bus: &EventBus, fault: Fault) -> FaultReport {
     health.faults().next().expect("it is there").clone()
 }
 
-/// Panics without a word.
+/// Panics without a message.
 fn boom() {
     std::panic::resume_unwind(Box::new("boom"));
 }
 
-/// Waits until nothing is wrong with the bus, and it is ready.
+/// Waits until the bus is healthy and ready.
 ///
 /// # Panics
 /// When that takes too long.
@@ -59,11 +59,11 @@ pub async fn well(bus: &EventBus) {
         .await;
 }
 
-/// What becomes of a bus's server is named while it lasts, and is over when it is mended. How long
-/// the naming took stands in the output. For runtimes of several threads.
+/// Checks that a fault of the server is named while it lasts, and ends when the server is repaired.
+/// Prints how long that took. Needs a runtime of several threads.
 ///
 /// # Panics
-/// When the bus is not well before or after, has another fault meanwhile, or is not live but
+/// When the bus is unhealthy before or after, has another fault in between, or is not live and
 /// unready.
 pub async fn named_while_it_lasts(
     bus: &EventBus,
@@ -82,10 +82,10 @@ pub async fn named_while_it_lasts(
     well(bus).await;
 }
 
-/// Looks again and again, with a rest between: other processes may have to do something.
+/// Polls the health with pauses, in which other processes can work.
 ///
 /// # Panics
-/// When it does not come about in time.
+/// When the condition does not hold in time.
 pub async fn until_health(what: &str, bus: &EventBus, is_so: impl Fn(&Health) -> bool) {
     let wait = async {
         while !is_so(&bus.health()) {
@@ -99,8 +99,8 @@ pub async fn until_health(what: &str, bus: &EventBus, is_so: impl Fn(&Health) ->
     );
 }
 
-/// Idle, at work and closed: healthy; ready as soon as the broker has answered, until it is shut
-/// down.
+/// A bus is healthy while idle, busy and closed. It is ready from the first answer of the broker
+/// until its shutdown.
 pub async fn o3_a_bus_that_is_well_is_healthy(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, page) = harness.bus_with_page(watchful(harness.config("g"))).await;
@@ -124,8 +124,7 @@ pub async fn o3_a_bus_that_is_well_is_healthy(harness: BusHarness) {
     assert!(health.live && !health.ready && health.overall == Condition::Healthy, "{health:#?}");
 }
 
-/// One attempt that does not come back: it is named with its place, also where it blocks its
-/// thread.
+/// An attempt that does not return is named with its partition, even if it blocks its thread.
 pub async fn o3_a_stuck_handler_is_named(harness: BusHarness) {
     let (waits, blocks) = (harness.topic("waits"), harness.topic("blocks"));
     let mut config = watchful(harness.config("g"));
@@ -164,7 +163,7 @@ pub async fn o3_a_stuck_handler_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Sources that find no room: named with their place and what is full.
+/// A source without room is named with its partition and with what is full.
 pub async fn o3_a_full_pool_is_named(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = watchful(harness.sized("g", 2, 10));
@@ -184,7 +183,7 @@ pub async fn o3_a_full_pool_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Actors that fail again and again; the keyed pool restarts nobody.
+/// Actors that fail repeatedly are named. The keyed pool restarts no worker.
 pub async fn o3_a_restart_storm_is_named(harness: BusHarness) {
     let topic = harness.topic("raw");
     let mut config = watchful(harness.config("g"));
@@ -216,7 +215,7 @@ pub async fn o3_a_restart_storm_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// An actor that cools down is one as well.
+/// An actor that cools down is a fault too.
 pub async fn o3_an_actor_that_cools_down_is_named(harness: BusHarness) {
     let topic = harness.topic("raw");
     let mut config = watchful(harness.config("g"));
@@ -233,8 +232,8 @@ pub async fn o3_an_actor_that_cools_down_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Told by its own name beside the key that it blocks, with the broker's reason; over as soon as it
-/// is written.
+/// A dead letter that cannot be written is a fault beside the key that it blocks, with the broker's
+/// reason, until it is written.
 pub async fn o3_dead_letters_that_cannot_be_written_are_named(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(watchful(harness.config("g"))).await;
@@ -254,7 +253,7 @@ pub async fn o3_dead_letters_that_cannot_be_written_are_named(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// Off by default; named when the process has more.
+/// The memory limit is off by default. Above it, the fault is named.
 pub async fn o3_the_memory_ceiling_is_named(harness: BusHarness) {
     for (ceiling, is_named) in [(0, false), (u64::MAX, false), (1, true)] {
         let mut config = watchful(harness.config("g"));
@@ -270,8 +269,8 @@ pub async fn o3_the_memory_ceiling_is_named(harness: BusHarness) {
     }
 }
 
-/// A partition whose messages the broker keeps although there is room; and well again when they
-/// come.
+/// A partition whose messages the broker withholds although there is room is a fault, until they
+/// arrive.
 pub async fn o3_a_dead_partition_is_named(harness: BusHarness) {
     let (topic, other) = (harness.topic("orders"), harness.topic("other"));
     let mut config = watchful(harness.config("g"));
@@ -293,7 +292,7 @@ pub async fn o3_a_dead_partition_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A broker that is away is named, and nobody is killed for it.
+/// An unreachable broker is named, and does not make the bus dead.
 pub async fn o3_a_broker_that_is_away_is_named(harness: BusHarness) {
     let mut config = watchful(harness.config("g"));
     config.health.broker_limit = SOON;

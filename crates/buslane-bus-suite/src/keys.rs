@@ -1,4 +1,4 @@
-//! What is remembered of keys: how many, for how long, and which never go. SPEC: L4
+//! The memory of keys: how many are kept, for how long, and which are never evicted. SPEC: L4
 
 use super::{BusHarness, Seen, each_pool, envelope, fails, harness::idle, notes_events, publish};
 use buslane::{Config, LaneState};
@@ -20,7 +20,7 @@ fn keeping(mut config: Config, keys: usize, time: Duration) -> Config {
     config
 }
 
-/// The latest ones; counted by state, status and metrics. None is left after a shutdown.
+/// The latest keys are kept, and counted in status and metrics. None is left after a shutdown.
 pub async fn l4_keys_without_messages_are_remembered_up_to_a_number(harness: BusHarness) {
     let topic = harness.topic("orders");
     let config = keeping(harness.config("g"), 10, Duration::from_secs(3_600));
@@ -68,7 +68,7 @@ pub async fn l4_keys_without_messages_are_remembered_up_to_a_number(harness: Bus
     assert_eq!(figures(), [0.0, 0.0, 0.0]);
 }
 
-/// And one that comes again is remembered anew.
+/// Keys without messages are forgotten after a while, and remembered again when they return.
 pub async fn l4_keys_without_messages_are_forgotten_after_a_while(harness: BusHarness) {
     let topic = harness.topic("orders");
     let config = keeping(harness.config("g"), 1_000, Duration::from_millis(80));
@@ -90,8 +90,7 @@ pub async fn l4_keys_without_messages_are_forgotten_after_a_while(harness: BusHa
     harness.end_clean(&bus).await;
 }
 
-/// A key that fails, and one whose handler runs, outlast any number of others, and keep their
-/// order.
+/// A failing key and a running one are not evicted by any number of others, and keep their order.
 pub async fn l4_a_key_with_messages_is_never_forgotten(harness: BusHarness) {
     let topic = harness.topic("orders");
     let config = keeping(harness.config("g"), 1, Duration::from_millis(8));
@@ -123,7 +122,7 @@ pub async fn l4_a_key_with_messages_is_never_forgotten(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// However many they are: nobody comes back to their lanes, so none is kept.
+/// However many there are: their lanes are never used again, so none is kept.
 pub async fn l4_messages_without_a_key_push_no_key_out(harness: BusHarness) {
     let (orders, notes) = (harness.topic("orders"), harness.topic("notes"));
     let bus = harness.bus_of(keeping(harness.config("g"), 10, Duration::from_secs(3_600))).await;

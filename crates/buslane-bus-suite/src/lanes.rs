@@ -1,4 +1,4 @@
-//! What shares a lane, a key or a pool, and what does not.
+//! Which messages share a lane, a key or a pool.
 
 use super::{BusHarness, Note, Seen, envelope, notes_events, notes_messages, now, publish_numbers};
 use buslane::config::LaneScope;
@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-/// What is being handled, by key, and whether it ever was twice.
+/// The keys whose messages are running, and whether two of one key ever ran at once.
 #[derive(Default)]
 struct Exclusive {
     running: AtomicUsize,
@@ -29,7 +29,7 @@ impl Exclusive {
     }
 }
 
-/// Messages without a key run beside each other, numbered one by one, whatever their topic.
+/// Messages without a key run concurrently and are numbered one by one, whatever their topic.
 pub async fn r2_messages_without_a_key_go_round_robin(harness: BusHarness) {
     let topics = [harness.topic("one"), harness.topic("two")];
     let bus = harness.bus("g").await;
@@ -56,7 +56,7 @@ pub async fn r2_messages_without_a_key_go_round_robin(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// One aggregate, three topics: one handler at a time.
+/// An aggregate of three topics has one handler at a time.
 pub async fn r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic(harness: BusHarness) {
     let (bus, seen) = (harness.bus("g").await, Seen::new());
     let topics: Vec<_> = (0..3).map(|n| harness.topic(&format!("t{n}"))).collect();
@@ -89,7 +89,7 @@ pub async fn r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic(harnes
     harness.end_clean(&bus).await;
 }
 
-/// A message of one topic runs while another topic's message of the same key does.
+/// Messages of the same key in different topics run concurrently.
 pub async fn r3_lane_scope_topic_keeps_topics_apart(harness: BusHarness) {
     let mut config = harness.config("g");
     config.lane_scope = LaneScope::Topic;
@@ -109,8 +109,8 @@ pub async fn r3_lane_scope_topic_keeps_topics_apart(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Where members may share two topics out differently, that is told once, and only to those whose
-/// keys go through several topics of envelopes.
+/// When members may share two topics out differently, the log says so once, and only for buses
+/// whose keys span several topics of envelopes.
 pub async fn r3_keys_that_two_processes_may_have_at_once_are_told_of(harness: BusHarness) {
     let told = || harness.logs.saying("a key may be handled in two processes at once").len();
     let topics = ["one", "two", "three"].map(|name| harness.topic(name));
@@ -174,7 +174,7 @@ pub async fn r3_a_retried_message_holds_its_key_in_every_topic(harness: BusHarne
     harness.end_clean(&bus).await;
 }
 
-/// Five topics share the workers and the room of one pool.
+/// Five topics share the workers and the capacity of one pool.
 pub async fn r4_all_topics_share_one_pool(harness: BusHarness) {
     let workers = 4;
     let (bus, gate) =

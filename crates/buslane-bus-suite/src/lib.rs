@@ -1,37 +1,4 @@
-//! The contract of a whole bus as tests: each scenario is a test of its own, named for the
-//! requirement it proves, and runs on every broker with both pools.
-//!
-//! A backend implements [`BusFixture`] and calls [`bus_suite!`]. Each scenario runs on a runtime of
-//! its own with two workers, and fails when it leaves a task or a thread behind. The suites of
-//! `buslane-testkit` test brokers and pools alone. This package is unpublished: it depends on
-//! `buslane`, which depends on it for its tests.
-//!
-//! ```
-//! use buslane_bus_suite::{BusFixture, Capabilities};
-//! use buslane_core::{BoxFuture, Broker, Topic};
-//! use buslane_testkit::broker_suite::MemberSpec;
-//! use std::sync::Arc;
-//!
-//! struct Backend;
-//!
-//! impl BusFixture for Backend {
-//!     fn capabilities(&self) -> Capabilities {
-//!         let unmet = &[("m2_a_cut_connection_loses_nothing", "a test cannot cut the connection")];
-//!         Capabilities { unmet, ..Capabilities::default() }
-//!     }
-//!
-//!     fn broker(&self, spec: MemberSpec) -> BoxFuture<'_, Arc<dyn Broker>> {
-//!         unimplemented!("connect a member of the group {}", spec.group)
-//!     }
-//!
-//!     fn unsettled<'a>(&'a self, group: &'a str, topic: &'a Topic) -> BoxFuture<'a, u64> {
-//!         unimplemented!("count the messages of {topic} that {group} has not settled")
-//!     }
-//! }
-//!
-//! buslane_bus_suite::bus_suite!(Backend);
-//! # fn main() {}
-//! ```
+#![doc = include_str!("../README.md")]
 
 pub mod backlog;
 pub mod basics;

@@ -1,4 +1,5 @@
-//! The end of a bus: closed for everybody, the same answer for everybody, nothing left behind.
+//! The end of a bus: every caller sees it closed and gets the same answer, and nothing is left
+//! behind.
 
 use super::{
     BusHarness, Note, Seen, fails, harness::refused, notes_events, notes_then_waits, now,
@@ -12,7 +13,7 @@ use buslane_testkit::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Every call is refused with the same words.
+/// Every call is refused with the same error.
 pub async fn b2_a_closed_bus_refuses_everything(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -38,7 +39,7 @@ pub async fn b2_a_closed_bus_refuses_everything(harness: BusHarness) {
     assert!(bus.status().closed);
 }
 
-/// Twice, and eight at once.
+/// Two calls in a row, and eight concurrent ones.
 pub async fn b2_every_shutdown_gets_the_same_answer(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, gate, started) = (harness.bus("g").await, Arc::new(Gate::default()), Seen::new());
@@ -62,7 +63,7 @@ pub async fn b2_every_shutdown_gets_the_same_answer(harness: BusHarness) {
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
 }
 
-/// A caller who gives up does not leave the bus half closed.
+/// A cancelled shutdown does not leave the bus half closed.
 pub async fn b2_a_shutdown_goes_on_without_its_caller(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, gate, started) = (harness.bus("g").await, Arc::new(Gate::default()), Seen::new());
@@ -76,7 +77,7 @@ pub async fn b2_a_shutdown_goes_on_without_its_caller(harness: BusHarness) {
     assert_eq!(harness.end(&bus).await.finished, 1);
 }
 
-/// The report says what was done and how long it took.
+/// The report counts the finished messages and has the duration.
 pub async fn b9_shutdown_reports(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -169,8 +170,8 @@ pub async fn t3_many_buses_leave_nothing(harness: BusHarness) {
     }
 }
 
-/// A handler that shuts its own bus down is itself what the shutdown waits for: cut off at the
-/// deadline, and left for redelivery.
+/// A handler that shuts its own bus down is cancelled at the deadline, because the shutdown waits
+/// for it. Its message is left for redelivery.
 pub async fn b9_a_handler_may_shut_its_bus_down(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Without order, messages of one key run beside each other.
+/// Without order, messages of one key run concurrently.
 pub async fn b7_an_unordered_subscription_runs_a_key_beside_itself(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));

@@ -1,5 +1,5 @@
-//! What a scenario logs: every line of its threads, with its fields. Not global: scenarios run
-//! beside each other.
+//! Captures the log lines and spans of a scenario's threads. Not global, because scenarios run
+//! concurrently.
 
 use super::spans::{SpanSeen, Spans};
 use std::{
@@ -15,23 +15,23 @@ use tracing::{
 };
 use tracing_core::span::Current;
 
-/// One line of log.
+/// A log line.
 #[derive(Debug, Clone)]
 pub struct LogLine {
-    /// How grave it is.
+    /// The level.
     pub level: Level,
-    /// The module that said it.
+    /// The module that logged it.
     pub target: &'static str,
     /// The text.
     pub text: String,
     /// The other fields.
     pub fields: BTreeMap<&'static str, String>,
-    /// The number of the span that it was said in, from 1; 0 outside of any that is followed.
+    /// The number of the span around it, from 1; 0 outside of captured spans.
     pub span: u64,
 }
 
 impl LogLine {
-    /// A field, or nothing where it is missing.
+    /// The value of a field; empty when it is missing.
     #[must_use]
     pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
@@ -59,7 +59,7 @@ impl Visit for LogLine {
     }
 }
 
-/// The lines that the product has logged, in order. Lines of other libraries are left out.
+/// The lines that buslane has logged, in order, without those of other libraries.
 #[derive(Clone, Default)]
 pub struct LogCapture {
     lines: Arc<Mutex<Vec<LogLine>>>,
@@ -73,24 +73,24 @@ impl LogCapture {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The lines with this very text.
+    /// The lines with exactly this text.
     #[must_use]
     pub fn saying(&self, text: &str) -> Vec<LogLine> {
         self.lines().into_iter().filter(|line| line.text == text).collect()
     }
 
-    /// Follows spans from now on. Until then nobody listens to them.
+    /// Captures spans from now on. Until then they are disabled.
     pub fn follow_spans(&self) {
         self.spans.follow();
     }
 
-    /// The spans that were followed, in the order of their making.
+    /// The captured spans, in the order of their creation.
     #[must_use]
     pub fn spans(&self) -> Vec<SpanSeen> {
         self.spans.all()
     }
 
-    /// How many lines there are.
+    /// The number of lines.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -105,7 +105,7 @@ impl LogCapture {
 
 impl Subscriber for LogCapture {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        // A scenario may begin to follow spans at any time.
+        // A scenario may begin to capture spans at any time.
         if metadata.is_span() { Interest::sometimes() } else { interest(self.enabled(metadata)) }
     }
 

@@ -36,7 +36,7 @@ pub async fn d7_good_messages_leave_no_line(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each failed attempt, and what becomes of the message in the end.
+/// Each failed attempt is logged, and the end of the message.
 pub async fn d7_a_failed_envelope_is_named(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -98,7 +98,7 @@ pub async fn d7_what_comes_from_outside_is_escaped_and_cut(harness: BusHarness) 
     let (blocks, buries, raw) =
         (harness.topic("blocks"), harness.topic("buries"), harness.topic("raw"));
     let mut config = harness.config("g");
-    // What is blocked in one topic must not hold the other.
+    // A blocked message of one topic must not hold the other topic.
     config.lane_scope = LaneScope::Topic;
     let bus = harness.bus_of(config).await;
     harness.logs.follow_spans();
@@ -185,7 +185,7 @@ pub async fn d7_a_clean_end_says_so_and_nothing_else(harness: BusHarness) {
     assert_eq!(texts, ["bus closed"], "{lines:?}");
 }
 
-/// The pool is named once at the start, with who chose it.
+/// The pool is named once at the start, with the source of the choice.
 pub async fn d7_the_pool_is_named_once(harness: BusHarness) {
     // SPEC: S1
     let bus = harness.bus("g").await;
@@ -197,7 +197,7 @@ pub async fn d7_the_pool_is_named_once(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Recovery mode is told of when it is entered and left, and only then.
+/// The log reports when recovery mode is entered and left, and nothing else of it.
 pub async fn d7_recovery_mode_is_told_of(harness: BusHarness) {
     let bus = harness.bus("g").await;
     for active in [true, true, false, false] {

@@ -7,7 +7,7 @@ use buslane_core::{Event, Message, Record};
 use buslane_testkit::{deadline::until, signal::Gate};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// Published, consumed, errors by kind, retries, dead letters, skipped; and what the pool says of
+/// Published, consumed, errors by kind, retries, dead letters, skipped; and the pool's metrics of
 /// the same traffic.
 pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
     let (raw, events, skips) =
@@ -112,7 +112,7 @@ pub async fn o1_attempts_are_messages_and_retries(harness: BusHarness) {
     gauges_are_zero(page);
 }
 
-/// Gauges go up with what they measure, and come back to zero.
+/// Gauges rise with what they measure, and return to zero.
 pub async fn o1_gauges_return_to_zero(harness: BusHarness) {
     let (topic, held) = (harness.topic("orders"), harness.topic("held"));
     let (bus, page) = harness.bus_with_page(harness.sized("g", 2, 5)).await;

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{
 };
 use std::collections::BTreeMap;
 
-/// The page of a scenario's buses: all of one backend and one pool.
+/// The metrics of a scenario's buses, which share a backend and a pool.
 pub(super) struct MetricsPage {
     handle: PrometheusHandle,
     pool: &'static str,
@@ -22,8 +22,8 @@ pub(super) struct Series {
 }
 
 impl MetricsPage {
-    /// An empty page, and the recorder that fills it. That is leaked, because threads of a runtime
-    /// refer to it for as long as they live.
+    /// An empty page, and the recorder that fills it. The recorder is leaked, because threads of a
+    /// runtime refer to it as long as they live.
     pub(super) fn new(pool: PoolKind) -> (Self, &'static PrometheusRecorder) {
         let seconds = Matcher::Suffix("_seconds".to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS_BUCKETS);
@@ -72,13 +72,13 @@ impl MetricsPage {
         }
     }
 
-    /// The series of a metric that are there.
+    /// The series of a metric on the page.
     pub(super) fn series_of(&self, metric: &Metric) -> Vec<Series> {
         let name = self.name_of(metric);
         self.series().into_iter().filter(|series| is_of(series, &name, metric.kind)).collect()
     }
 
-    /// The series that are of no metric of the catalogue.
+    /// The series that belong to no metric of the catalogue.
     pub(super) fn strangers(&self) -> Vec<Series> {
         let names: Vec<_> = all().map(|metric| (self.name_of(metric), metric.kind)).collect();
         let is_known =
@@ -114,7 +114,7 @@ impl Series {
         Self { name: name.to_owned(), labels: labels.collect(), value }
     }
 
-    /// Whether its labels are those of the metric, each with a value that it may have.
+    /// Whether its labels are those of the metric, each with an allowed value.
     pub(super) fn is_labelled_as(&self, metric: &Metric) -> bool {
         let mut expected = Vec::new();
         for label in metric.labels {

@@ -1,4 +1,4 @@
-//! In order per key, beside each other otherwise.
+//! Messages run in order per key, and concurrently otherwise.
 
 use super::{
     BusHarness, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,

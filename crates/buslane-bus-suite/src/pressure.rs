@@ -1,4 +1,4 @@
-//! Too much at once: the pool is full, the broker is full.
+//! Back-pressure: a full pool, and a full broker.
 
 use super::{
     BusHarness, Note, Seen, each_pool, envelope, metrics_page::MetricsPage, notes_events, now,
@@ -19,8 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A full pool makes the sources wait, longer than its wait timeout: said once a source, nothing
-/// lost, all in order.
+/// A full pool makes the sources wait longer than its wait timeout: the log says so once for each
+/// source, nothing is lost, and all messages run in order.
 pub async fn p3_a_full_pool_makes_the_sources_wait(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) =
@@ -60,7 +60,7 @@ pub async fn p3_regular_messages_wait_for_room_too(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A full lane makes its own source wait; messages of other sources are admitted meanwhile.
+/// A full lane makes its own source wait, and other sources continue.
 pub async fn p3_a_full_lane_leaves_other_sources_alone(harness: BusHarness) {
     let (hot, other) = (harness.topic("hot"), harness.topic("other"));
     let mut config = harness.config("g");
@@ -108,8 +108,8 @@ pub async fn p3_the_byte_budget_bounds_what_is_open(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Blocked messages have a budget of their own. When it is used up, the partitions that hold more
-/// of them stop, by name; the others go on, and these do when the handler has recovered.
+/// Blocked messages have a budget of their own. When it is used up, partitions with more of them
+/// stop, and health names them; the others continue. They resume when the handler has recovered.
 pub async fn d4_too_many_blocked_messages_stop_their_own_partitions_alone(harness: BusHarness) {
     // SPEC: D4, P3, K4
     const KEYS: usize = 64;
@@ -235,8 +235,8 @@ async fn full(harness: &BusHarness, timeout: Duration) -> (EventBus, &MetricsPag
     (bus, page, topic, capacity)
 }
 
-/// Waits as long as the publish timeout, then a typed error that says why; the rest of the topic is
-/// not disturbed.
+/// A publish waits up to the publish timeout, then gets a typed error with the reason. Other
+/// messages of the topic are not disturbed.
 pub async fn b6_a_publish_waits_and_then_times_out(harness: BusHarness) {
     let timeout = Duration::from_millis(100);
     let (bus, page, topic, capacity) = full(&harness, timeout).await;
@@ -265,7 +265,7 @@ pub async fn b6_a_publish_waits_and_then_times_out(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A publish that waits goes on as soon as there is room.
+/// A waiting publish continues as soon as there is room.
 pub async fn b6_a_waiting_publish_goes_on_when_there_is_room(harness: BusHarness) {
     let (bus, page, topic, capacity) = full(&harness, harness.can.patience).await;
     let waiting = tokio::spawn({
@@ -286,7 +286,7 @@ pub async fn b6_a_waiting_publish_goes_on_when_there_is_room(harness: BusHarness
     harness.end_clean(&bus).await;
 }
 
-/// One that gives up leaves those behind it alone, and what it did not store is not stored.
+/// A cancelled publish does not disturb those behind it, and stores no further record.
 pub async fn b6_a_cancelled_publish_leaves_the_others_alone(harness: BusHarness) {
     let (bus, page, topic, capacity) = full(&harness, harness.can.patience).await;
     let publishing = |n| {
@@ -309,7 +309,7 @@ pub async fn b6_a_cancelled_publish_leaves_the_others_alone(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// The configured timeout holds also where the broker never answers.
+/// The publish timeout holds even if the broker never answers.
 pub async fn b6_a_silent_broker_does_not_hold_a_publisher_for_ever(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");

@@ -1,5 +1,5 @@
-//! Messages that a bus sends to itself: what they find, and that they find nothing where nothing is
-//! wrong. SPEC: O4
+//! Messages that a bus sends to itself: the faults that they find, and no fault in a healthy bus.
+//! SPEC: O4
 
 use super::{
     BusHarness,
@@ -20,7 +20,7 @@ fn probing(harness: &BusHarness, group: &str) -> Config {
     config
 }
 
-/// Probes that are refused, or not answered at all; and well again once they are.
+/// Probes that are refused or not answered are a fault, which ends once they are answered.
 pub async fn o4_a_stuck_publisher_is_named(harness: BusHarness) {
     let topic = harness.topic("health");
     for is_silent in [false, true] {
@@ -42,7 +42,7 @@ pub async fn o4_a_stuck_publisher_is_named(harness: BusHarness) {
     }
 }
 
-/// Probes that are acknowledged and do not come back: reading is what is wrong.
+/// Probes that are acknowledged but do not come back are a fault of reading.
 pub async fn o4_probes_that_do_not_come_back_are_named(harness: BusHarness) {
     let topic = harness.topic("health");
     let mut config = probing(&harness, "g");
@@ -56,8 +56,8 @@ pub async fn o4_probes_that_do_not_come_back_are_named(harness: BusHarness) {
     harness.end(&bus).await;
 }
 
-/// Two buses of one group share the topic of the probes: each is well, as long as it is, and so is
-/// the one that is left.
+/// Two buses of one group share the topic of the probes: both are healthy, and so is the one that
+/// remains.
 pub async fn o4_every_member_of_a_group_is_well(harness: BusHarness) {
     let mut config = probing(&harness, "g");
     config.health.probe.limit = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-/// Topic, partition and offset; the offsets of a key rise.
+/// A receipt has topic, partition and offset, and the offsets of a key rise.
 pub async fn b1_a_receipt_says_where_it_is_stored(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -34,7 +34,7 @@ pub async fn b1_a_receipt_says_where_it_is_stored(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// One answer a record, in their order.
+/// A batch gets one answer for each record, in order.
 pub async fn b1_a_batch_is_answered_record_by_record(harness: BusHarness) {
     let (raw, events) = (harness.topic("raw"), harness.topic("events"));
     let bus = harness.bus("g").await;
@@ -60,7 +60,7 @@ pub async fn b1_a_batch_is_answered_record_by_record(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Created, looked at, compared, changed; what differs is named.
+/// Topics are created, inspected, compared and changed; the error names each difference.
 pub async fn b1_topics_can_be_configured_and_looked_at(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -84,7 +84,7 @@ pub async fn b1_topics_can_be_configured_and_looked_at(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// New partitions of a topic that is being read are read too.
+/// New partitions of a subscribed topic are read too.
 pub async fn b3_partitions_that_are_added_are_read(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -106,8 +106,8 @@ pub async fn b3_partitions_that_are_added_are_read(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each callback is called each time the connection is back; one that panics does not disturb the
-/// others. Publishing and reading go on by themselves.
+/// Each callback runs whenever the connection returns, even if another one panics. Publishing and
+/// reading resume by themselves.
 pub async fn b1_on_reconnect_is_called_and_everything_goes_on(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, called) = (harness.bus("g").await, Seen::new(), Arc::new(AtomicUsize::new(0)));
@@ -144,7 +144,7 @@ pub async fn b1_on_reconnect_is_called_and_everything_goes_on(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// While it is on, an unordered subscription goes by the key; then no more.
+/// An unordered subscription keeps the order of each key while recovery mode is on.
 pub async fn b1_recovery_mode_orders_everything_that_has_a_key(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

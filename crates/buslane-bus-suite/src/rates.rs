@@ -11,15 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Slower than any test is patient.
+/// One message a second: a test that waits for many at this rate does not end in time.
 const CRAWL: Option<RateLimit> = Some(RateLimit::new(1, 1));
 
 fn numbers(notes: &[Note]) -> Vec<usize> {
     notes.iter().map(Note::number).collect()
 }
 
-/// A topic that is limited holds up neither another one nor itself for good: it goes on, in order,
-/// when the limit goes.
+/// A limited topic does not delay another one, and resumes in order when the limit is lifted.
 pub async fn b8_a_limited_topic_leaves_the_others_alone(harness: BusHarness) {
     let (limited, free) = (harness.topic("limited"), harness.topic("free"));
     let (bus, slow, fast) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -37,7 +36,8 @@ pub async fn b8_a_limited_topic_leaves_the_others_alone(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The limit of the bus is for all topics together. Who waits goes by a new limit at once.
+/// The limit of the bus applies to all topics together. A new limit applies at once to calls that
+/// wait.
 pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(harness: BusHarness) {
     let (one, two) = (harness.topic("one"), harness.topic("two"));
     let (bus, page) = harness.bus_with_page(harness.config("g")).await;
@@ -76,7 +76,7 @@ pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// A limited subscription that has a limit of its own takes a new one too.
+/// A subscription with a limit of its own accepts a new one.
 pub async fn b8_a_subscriptions_own_rate_can_be_changed(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -91,8 +91,8 @@ pub async fn b8_a_subscriptions_own_rate_can_be_changed(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A publisher that waits for a topic's limit holds up nobody who publishes to another one, and
-/// goes on when it is lifted.
+/// A publisher that waits for a topic's limit does not delay publishers of other topics, and
+/// resumes when the limit is lifted.
 pub async fn b8_a_limited_publisher_leaves_other_topics_alone(harness: BusHarness) {
     let (limited, free) = (harness.topic("limited"), harness.topic("free"));
     let mut config = harness.config("g");
@@ -111,12 +111,12 @@ pub async fn b8_a_limited_publisher_leaves_other_topics_alone(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// Publishers wait for their turn in the order in which they came.
+/// Publishers wait in the order of arrival.
 pub async fn b8_publishers_wait_in_order(harness: BusHarness) {
     let limited = harness.topic("limited");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&limited, notes_events(&seen)).await.expect("subscribes");
-    // What a first use of a topic takes is not part of this.
+    // Excludes the cost of the first use of a topic.
     publish_numbers(&bus, &limited, "a", 0..1).await;
     bus.limits().set_publish_of(&limited, Some(RateLimit::new(100, 2))).expect("a good limit");
     let start = Instant::now();
@@ -147,8 +147,8 @@ pub async fn b8_publishers_wait_in_order(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Who would have to wait longer than the publish timeout gets a typed error, and nothing was sent.
-/// The rest goes on.
+/// A call that would wait longer than the publish timeout gets a typed error and sends nothing.
+/// Other calls continue.
 pub async fn b8_a_publish_that_waits_too_long_is_refused(harness: BusHarness) {
     let topic = harness.topic("orders");
     let before = harness.bus("g").await;
@@ -196,7 +196,7 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Limits that the configuration sets hold from the start.
+/// Configured limits hold from the start.
 pub async fn b8_configured_limits_hold(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -214,7 +214,7 @@ pub async fn b8_configured_limits_hold(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each names the limit, the field and the rule; nothing has changed.
+/// Each error names the limit, the field and the rule, and no limit changes.
 pub async fn b8_bad_limits_are_refused(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;

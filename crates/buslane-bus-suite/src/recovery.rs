@@ -1,4 +1,4 @@
-//! Recovery mode: entered, drained in, left, and what it does not do. SPEC: L3
+//! Recovery mode: entering, draining, leaving, and its limits. SPEC: L3
 
 use super::{
     BusHarness, Note, Seen, envelope, events_of, fails, notes_events, notes_then_waits, publish,
@@ -21,8 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// More than so many messages of a partition are a backlog, which is looked at often, and the ramp
-/// is short.
+/// A configuration that checks the backlog often, starts recovery above so many messages of a
+/// partition, and ramps up quickly.
 fn quick(mut config: Config, messages: u64) -> Config {
     config.backlog.check_interval = Duration::from_millis(20);
     (config.backlog.messages, config.backlog.age) = (messages, Duration::ZERO);
@@ -30,7 +30,7 @@ fn quick(mut config: Config, messages: u64) -> Config {
     config
 }
 
-/// From where to where it went, the steps of a ramp left out.
+/// The transitions of the mode, without the steps of a ramp.
 fn turns(events: &[BusEvent]) -> Vec<(RecoveryPhase, RecoveryPhase)> {
     let turns = events.iter().filter_map(|event| match event {
         BusEvent::Recovery { before, now } => Some((*before, now.phase)),
@@ -52,10 +52,10 @@ async fn left(events: &Seen<BusEvent>) -> Vec<BusEvent> {
         .await
 }
 
-/// Aggregates of a backlog.
+/// The number of aggregates of a backlog.
 const AGGREGATES: usize = 500;
 
-/// Counts what is handled, and what is out of order or not of its time.
+/// Counts handled messages, and those that are out of order or of the wrong phase.
 struct Books {
     next: Vec<AtomicUsize>,
     violations: AtomicUsize,
@@ -100,12 +100,13 @@ impl Books {
     }
 }
 
-/// Messages wait; a bus starts, is in recovery mode before it handles the first, drains them in key
-/// order although its subscription is unordered, at its rate and with its number of keys; leaves by
-/// itself and ramps up. What is published meanwhile to another topic arrives too.
+/// A bus starts with messages waiting. It enters recovery mode before it handles the first, drains
+/// them in key order although its subscription is unordered, at the rate and with the number of
+/// keys of the mode, then leaves the mode and ramps up. Messages that are published to another
+/// topic in between arrive too.
 ///
 /// # Panics
-/// When anything of that does not come about.
+/// When one of these steps does not happen.
 pub async fn drain(harness: &BusHarness, waiting: usize) {
     let (topic, live) = (harness.topic("waiting"), harness.topic("live"));
     let before = harness.bus("g").await;
@@ -173,8 +174,7 @@ pub async fn l3_what_waits_at_the_start_is_drained_in_recovery_mode(harness: Bus
     Box::pin(drain(&harness, 3_000)).await;
 }
 
-/// A few old messages are enough to begin it, and by default they are not slowed down: no source
-/// waits for a rate.
+/// A few old messages start the mode, and by default it has no rate: no source waits.
 pub async fn l3_old_messages_are_not_slowed_down(harness: BusHarness) {
     let topic = harness.topic("orders");
     let before = harness.bus("g").await;
@@ -200,7 +200,7 @@ pub async fn l3_old_messages_are_not_slowed_down(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// On a backlog that comes up while it runs, and not where that is switched off.
+/// A backlog that grows while the bus runs starts the mode, unless that is switched off.
 pub async fn l3_a_backlog_that_comes_up_later_begins_it(harness: BusHarness) {
     let topic = harness.topic("orders");
     for on_backlog in [false, true] {
@@ -233,7 +233,7 @@ pub async fn l3_a_backlog_that_comes_up_later_begins_it(harness: BusHarness) {
     }
 }
 
-/// At every start, and left when nothing is behind; or never, whatever waits.
+/// The mode starts with every bus and ends without a backlog, or it never starts, as configured.
 pub async fn l3_always_and_never(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = quick(harness.config("g"), 20);
@@ -258,8 +258,7 @@ pub async fn l3_always_and_never(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// So many keys have work at a time, and the others come when those are done. Without the mode all
-/// of them run.
+/// The mode admits a limited number of keys at a time. Without it, all keys run.
 pub async fn l3_active_keys_are_limited(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -288,8 +287,7 @@ pub async fn l3_active_keys_are_limited(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A key that is blocked is a backlog, for its message grows old; the others are not slowed down
-/// for it.
+/// A blocked key is a backlog, because its message grows old. It does not slow the other keys down.
 pub async fn l3_a_blocked_key_does_not_keep_it_on(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = quick(harness.config("g"), 0);
@@ -321,8 +319,8 @@ pub async fn l3_a_blocked_key_does_not_keep_it_on(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each change is told once; a callback that panics keeps it from nobody. What is left by hand does
-/// not ramp.
+/// Each change is reported once to every callback, even if one panics. Leaving the mode by hand
+/// skips the ramp.
 pub async fn l3_by_hand_it_is_told_of_and_left(harness: BusHarness) {
     let bus = harness.bus("g").await;
     bus.on_event(|_| std::panic::resume_unwind(Box::new("a callback's own trouble")));
@@ -339,7 +337,7 @@ pub async fn l3_by_hand_it_is_told_of_and_left(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Rate and number of keys change while it is on, for those who wait already.
+/// Changes of the rate and of the number of keys apply at once, also to messages that wait already.
 pub async fn l3_its_limits_can_be_changed(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");

@@ -1,4 +1,4 @@
-//! Shutdown, crash, and what comes again after them.
+//! Redelivery after a shutdown or a crash.
 
 use super::{
     BusHarness, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
@@ -8,8 +8,8 @@ use buslane_core::{Event, Message, Record};
 use buslane_testkit::{leak, signal::Gate};
 use std::{sync::Arc, time::Duration};
 
-/// Past the deadline what runs is cancelled; it and the rest come again at the next bus, and
-/// nothing else does.
+/// The deadline cancels running handlers. The next bus gets their messages and the remaining ones,
+/// and no others.
 pub async fn d1_what_a_shutdown_leaves_comes_again(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) =
@@ -51,8 +51,8 @@ pub async fn d1_what_a_shutdown_leaves_comes_again(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Dropping a bus is a crash: handlers are cancelled, what was open comes again in order, what was
-/// done does not.
+/// Dropping a bus is a crash: handlers are cancelled, open messages are delivered again in order,
+/// and done ones are not.
 pub async fn d1_a_crash_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) =
@@ -90,7 +90,7 @@ pub async fn d1_a_crash_loses_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Settled before its handler: at most once, also in a crash.
+/// A message that is settled before its handler runs at most once, even in a crash.
 pub async fn d1_settle_first_is_at_most_once(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -116,7 +116,7 @@ pub async fn d1_settle_first_is_at_most_once(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Five, restart, and only the next five.
+/// After five messages and a restart, only the next five are delivered.
 pub async fn d1_a_restart_continues_and_does_not_replay(harness: BusHarness) {
     let topic = harness.topic("orders");
     let seen = Seen::new();
@@ -133,7 +133,7 @@ pub async fn d1_a_restart_continues_and_does_not_replay(harness: BusHarness) {
     );
 }
 
-/// A failing envelope, then successes of other keys, then a restart: the failed one comes again.
+/// A failing envelope is delivered again after successes of other keys and a restart.
 pub async fn d2_a_failing_message_comes_again_after_a_restart(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -161,7 +161,7 @@ pub async fn d2_a_failing_message_comes_again_after_a_restart(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// Also where the topic was announced before the subscription asked for it.
+/// Acknowledging before the handler works for an announced topic too.
 pub async fn d1_settle_first_counts_for_an_announced_topic(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -177,7 +177,7 @@ pub async fn d1_settle_first_counts_for_an_announced_topic(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// Regular messages that a shutdown leaves come again too.
+/// Regular messages that a shutdown leaves are delivered again too.
 pub async fn d1_regular_messages_that_a_shutdown_leaves_come_again(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, started) = (harness.bus("g").await, Seen::new());

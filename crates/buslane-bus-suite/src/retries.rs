@@ -1,4 +1,4 @@
-//! Retries in the lane: how often, when, and what they hold up.
+//! Retries in the lane: their number, their delays, and the messages that wait for them.
 
 use super::{
     BusHarness, Note, Seen, envelope, fails, notes_messages, now, publish, publish_numbers,
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The configured number of attempts, then the terminal policy.
+/// The terminal policy applies after the configured number of attempts.
 pub async fn d3_attempts_are_as_many_as_configured(harness: BusHarness) {
     for attempts in [1, 2, 5] {
         let (topic, dead) = (
@@ -34,7 +34,7 @@ pub async fn d3_attempts_are_as_many_as_configured(harness: BusHarness) {
     }
 }
 
-/// The builder's retries win over the configured ones.
+/// The retries of the builder override the configured ones.
 pub async fn d3_a_subscription_has_its_own_retries(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -48,7 +48,7 @@ pub async fn d3_a_subscription_has_its_own_retries(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each wait is at least its backoff, and they double up to the longest.
+/// Each delay is at least its backoff, which doubles up to the longest one.
 pub async fn d3_waits_grow(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -70,7 +70,7 @@ pub async fn d3_waits_grow(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// While one key waits for its retry the others go on, and its own later messages wait.
+/// While a key waits for its retry, other keys continue and its own later messages wait.
 pub async fn d3_a_retrying_key_holds_up_itself_alone(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -91,7 +91,7 @@ pub async fn d3_a_retrying_key_holds_up_itself_alone(harness: BusHarness) {
     assert_eq!(report.abandoned, 10, "{report:?}");
 }
 
-/// A hundred keys fail once each at the same time; all are handled, each in order.
+/// A hundred keys fail once at the same time, and all messages are handled, each key in order.
 pub async fn d3_many_keys_retry_beside_each_other(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -110,7 +110,7 @@ pub async fn d3_many_keys_retry_beside_each_other(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The second attempt sees the same message: offset, headers, key, body.
+/// The second attempt sees the same offset, headers, key and body.
 pub async fn e6_every_attempt_sees_the_same_message(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -132,7 +132,7 @@ pub async fn e6_every_attempt_sees_the_same_message(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// An attempt of one topic's subscription does not change what another topic's message counts.
+/// Attempts are counted per message, whatever other topics share its lane.
 pub async fn d3_attempts_are_counted_for_each_message(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::<Note>::new());

@@ -20,14 +20,14 @@ fn keys(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("key-{n}")).collect()
 }
 
-/// What the handlers of one key have done.
+/// The work of one key's handlers.
 #[derive(Default)]
 struct Lane {
     is_running: bool,
     done: Vec<usize>,
 }
 
-/// Every key by itself: one at a time, in order.
+/// Each key runs one message at a time, in order.
 #[derive(Default)]
 struct Lanes(Mutex<BTreeMap<String, Lane>>);
 
@@ -67,7 +67,7 @@ impl Lanes {
     }
 }
 
-/// Handlers that return at once, wait, fail and panic now and then.
+/// Handlers that return at once, wait, fail or panic.
 fn mixed(lanes: &Arc<Lanes>) -> impl buslane_core::Handler<Event> + use<> {
     let lanes = Arc::clone(lanes);
     move |event: Event| {
@@ -86,7 +86,7 @@ fn mixed(lanes: &Arc<Lanes>) -> impl buslane_core::Handler<Event> + use<> {
     }
 }
 
-/// Fifty moves while messages flow: each message once, each key in order and one at a time.
+/// During fifty moves, each message runs once, and each key in order and one at a time.
 pub async fn s4_fifty_moves_under_load_lose_nothing(harness: BusHarness) {
     const KEYS: usize = 64;
     let topic = harness.topic("orders");
@@ -132,7 +132,7 @@ pub async fn s4_fifty_moves_under_load_lose_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Which keys the actor pool runs, as their handlers see it.
+/// The keys that run on the actor pool, as seen by their handlers.
 async fn on_actor(
     harness: &BusHarness,
     bus: &EventBus,
@@ -157,7 +157,7 @@ async fn on_actor(
     std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A larger share has the keys of a smaller one; a restart changes nothing.
+/// A larger share contains the keys of a smaller one, and a restart changes nothing.
 pub async fn s3_a_key_stays_on_its_side(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -187,8 +187,8 @@ pub async fn s3_a_key_stays_on_its_side(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A message that waits for its next attempt, or whose key is blocked, is tried again on the other
-/// side, before those behind it.
+/// A message that waits for a retry, or whose key is blocked, is retried on the other side before
+/// later messages.
 pub async fn s4_waiting_and_blocked_messages_move(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, heals) =
@@ -210,8 +210,8 @@ pub async fn s4_waiting_and_blocked_messages_move(harness: BusHarness) {
     let to = if harness.pool == PoolKind::Actor { 0 } else { 100 };
     bus.rollout().set_percent(to, "test").expect("an open bus");
     harness.within("the move", bus.rollout().settled()).await;
-    // A blocked key is tried now and then, and is not called blocked just then: what has failed is
-    // known all the time.
+    // A blocked key is tried at times, and does not count as blocked then; its failure is always
+    // known.
     let after = failures();
     assert!(
         before.iter().zip(&after).all(|(before, after)| before <= after),
@@ -239,8 +239,7 @@ pub async fn s4_waiting_and_blocked_messages_move(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A slot whose handler does not end stays and is named; the others move, and it follows when it
-/// can.
+/// A slot whose handler does not end stays, and is named; the others move, and it follows later.
 pub async fn s6_a_slot_whose_handler_does_not_end_stays_and_is_named(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -274,7 +273,7 @@ pub async fn s6_a_slot_whose_handler_does_not_end_stays_and_is_named(harness: Bu
     harness.end_clean(&bus).await;
 }
 
-/// A bus that closes while keys are on their way leaves for redelivery what it does not finish.
+/// A bus that closes during a migration leaves unfinished messages for redelivery.
 pub async fn s4_closing_while_keys_move_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -283,7 +282,7 @@ pub async fn s4_closing_while_keys_move_loses_nothing(harness: BusHarness) {
         publish_numbers(&bus, &topic, &key, 0..5).await;
     }
     seen.reached(4).await;
-    // What the bus has not read yet would stay at the broker.
+    // Messages that the bus has not read would stay at the broker.
     until("all are taken", || bus.pool_stats().open == 20).await;
     bus.rollout().set_percent(50, "test").expect("an open bus");
     bus.rollout().roll_back("test");
@@ -300,7 +299,7 @@ pub async fn s4_closing_while_keys_move_loses_nothing(harness: BusHarness) {
     }
 }
 
-/// A subscription that ends while its keys are on their way keeps its promises.
+/// A subscription that ends while its keys move keeps its promises.
 pub async fn s4_a_subscription_may_end_while_its_keys_move(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

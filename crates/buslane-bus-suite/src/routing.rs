@@ -1,4 +1,4 @@
-//! What names the key of a message.
+//! Where the key of a message comes from.
 
 use super::{BusHarness, Seen, envelope, notes_events, notes_messages};
 use buslane_core::{Headers, Record, broker::header};
@@ -12,7 +12,8 @@ fn bare(aggregate: &str, n: usize) -> Record {
     Record::new(envelope(aggregate, n).encode().expect("a valid envelope"))
 }
 
-/// Every spelling, for both kinds; and the earlier one wins, wherever it stands among the headers.
+/// Each spelling of the header works for both kinds, and the spelling with the higher priority wins
+/// wherever it stands.
 pub async fn r1_every_header_spelling_names_the_key_in_its_priority(harness: BusHarness) {
     let (raw, events) = (harness.topic("raw"), harness.topic("events"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -44,7 +45,7 @@ pub async fn r1_every_header_spelling_names_the_key_in_its_priority(harness: Bus
     harness.end_clean(&bus).await;
 }
 
-/// A header of a regular message that is no aggregate id is passed over.
+/// A header of a regular message that is no aggregate id is ignored.
 pub async fn r1_a_header_that_is_no_aggregate_id_is_passed_over(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -70,8 +71,9 @@ pub async fn r1_a_header_that_is_no_aggregate_id_is_passed_over(harness: BusHarn
     harness.end_clean(&bus).await;
 }
 
-/// An envelope whose header is no aggregate id is invalid, at once, with a typed error, whatever
-/// its body or a later header says. It is given up in the lane of its body's aggregate.
+/// An envelope whose header is no aggregate id is invalid, with a typed error and without an
+/// attempt, whatever its body or later headers contain. It is given up in the lane of its body's
+/// aggregate.
 pub async fn r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid(harness: BusHarness) {
     for (what, ordered) in [("ordered", true), ("unordered", false)] {
         let (topic, dead) = (harness.topic(what), harness.topic(&format!("{what}.dead")));
@@ -112,7 +114,7 @@ pub async fn r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid(harne
     }
 }
 
-/// Envelopes: the body. Regular messages: the record key, and never the body.
+/// The body names the key of an envelope; the record key that of a regular message.
 pub async fn r1_without_a_header_the_body_or_the_record_key_names_the_key(harness: BusHarness) {
     let (raw, events) = (harness.topic("raw"), harness.topic("events"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -129,8 +131,8 @@ pub async fn r1_without_a_header_the_body_or_the_record_key_names_the_key(harnes
     harness.end_clean(&bus).await;
 }
 
-/// A header that names another aggregate than the body: invalid, at once, with a typed error. Also
-/// where nothing keeps the order of keys.
+/// An envelope whose header and body name different aggregates is invalid, with a typed error and
+/// without an attempt, also for an unordered subscription.
 pub async fn r1_header_and_body_that_differ_are_invalid(harness: BusHarness) {
     for (what, ordered) in [("ordered", true), ("unordered", false)] {
         let (topic, dead) = (harness.topic(what), harness.topic(&format!("{what}.dead")));
@@ -153,7 +155,7 @@ pub async fn r1_header_and_body_that_differ_are_invalid(harness: BusHarness) {
     }
 }
 
-/// It sees headers and body, and what it says goes; `None` is round-robin.
+/// The extractor sees headers and body, and its key counts; `None` is round robin.
 pub async fn r1_a_subscription_can_bring_its_own_extractor(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -174,8 +176,8 @@ pub async fn r1_a_subscription_can_bring_its_own_extractor(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// An extractor that panics does not end the reading: its message goes by the key that it has
-/// without one.
+/// An extractor that panics does not end reading: its message has the key that it would have
+/// without an extractor.
 pub async fn r1_an_extractor_that_panics_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

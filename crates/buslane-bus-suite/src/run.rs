@@ -1,4 +1,4 @@
-//! Runs one scenario, then looks for what it left behind. SPEC: T3
+//! Runs one scenario, then checks that it left no task or thread behind. SPEC: T3
 
 use super::{
     fixture::{BusFixture, PoolKind},
@@ -52,8 +52,8 @@ pub fn run<Fut: Future<Output = ()>>(
             eprintln!("unmet: {name}: {reason}");
             return;
         }
-        // For what hangs: the longest does a hundred runs, beside many others on few cores, and
-        // each of their steps has a limit.
+        // Ends a scenario that hangs. The longest one does a hundred runs, concurrently with others
+        // on few cores, and each of its steps has a limit.
         let limit = can.patience * 4;
         let ended =
             tokio::time::timeout(limit, scenario(BusHarness::new(fixture, can, pool, logs, page)))
@@ -66,7 +66,7 @@ pub fn run<Fut: Future<Output = ()>>(
     drop(told);
 }
 
-/// A thread that nobody named has the name of the one that started it, so the tag finds those too.
+/// A thread without a name inherits that of the thread that started it, so the tag finds it too.
 fn no_thread_left(tag: &str) {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -79,7 +79,7 @@ fn no_thread_left(tag: &str) {
     }
 }
 
-/// Threads of this process with this name; none where the system does not tell.
+/// The number of threads with this name; 0 when the system does not say.
 fn threads(name: &str) -> usize {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
     let has_name = |path: std::path::PathBuf| {
@@ -88,7 +88,7 @@ fn threads(name: &str) -> usize {
     tasks.flatten().filter(|task| has_name(task.path().join("comm"))).count()
 }
 
-/// Shows the end of the log of a scenario that failed.
+/// Prints the end of the log of a scenario that failed.
 struct TellOnPanic(LogCapture);
 
 impl Drop for TellOnPanic {

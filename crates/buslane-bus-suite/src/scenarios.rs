@@ -1,5 +1,4 @@
-//! The list of scenarios, once: each becomes two tests wherever the suite is run, one for each
-//! pool.
+//! The list of scenarios. Each becomes two tests of a backend, one for each pool.
 
 /// Runs the suite of buses: one test for each scenario and pool, in the modules `keyed` and
 /// `actor`. The expression makes a [`BusFixture`](crate::BusFixture); it is evaluated on

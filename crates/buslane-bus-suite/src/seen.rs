@@ -1,5 +1,5 @@
-//! What handlers have seen, and how a scenario waits for it. And the messages that they are fed
-//! with.
+//! Handlers that record their messages, the records that a scenario waits for, and the messages
+//! that it publishes.
 
 use buslane::{BusEvent, EventBus};
 use buslane_core::{Envelope, Event, Handler, Kind, Message, Topic};
@@ -23,49 +23,49 @@ pub struct Seen<T> {
 }
 
 impl<T: Clone + fmt::Debug> Seen<T> {
-    /// Nothing yet.
+    /// An empty list.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self { list: Mutex::default(), count: watch::Sender::new(0) })
     }
 
-    /// Notes something.
+    /// Appends an item.
     pub fn push(&self, item: T) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         list.push(item);
         self.count.send_replace(list.len());
     }
 
-    /// Everything so far.
+    /// All items so far.
     #[must_use]
     pub fn all(&self) -> Vec<T> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many there are.
+    /// The number of items.
     #[must_use]
     pub fn len(&self) -> usize {
         *self.count.borrow()
     }
 
-    /// Whether there is nothing.
+    /// Whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Waits until there are `count`; everything that there is then.
+    /// Waits for `count` items, and returns all.
     ///
     /// # Panics
-    /// When they do not come in time.
+    /// When they do not arrive in time.
     pub async fn reached(&self, count: usize) -> Vec<T> {
         self.until(&format!("{count} of them"), |list| list.len() >= count).await
     }
 
-    /// Waits until the list is as `condition` wants it; everything that there is then.
+    /// Waits until `condition` holds for the list, and returns all items.
     ///
     /// # Panics
-    /// When it does not come about in time.
+    /// When it does not hold in time.
     pub async fn until(&self, what: &str, condition: impl Fn(&[T]) -> bool) -> Vec<T> {
         let mut changes = self.count.subscribe();
         let wait = async {
@@ -85,7 +85,7 @@ impl<T: Clone + fmt::Debug> Seen<T> {
     }
 }
 
-/// What a bus tells of its condition from now on.
+/// The events of a bus from now on.
 #[must_use]
 pub fn events_of(bus: &EventBus) -> Arc<Seen<BusEvent>> {
     let events = Seen::new();
@@ -94,7 +94,7 @@ pub fn events_of(bus: &EventBus) -> Arc<Seen<BusEvent>> {
     events
 }
 
-/// One attempt, as its handler saw it.
+/// One attempt, as its handler sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The topic.
@@ -105,9 +105,9 @@ pub struct Note {
     pub offset: u64,
     /// The routing key, or `rr-N`.
     pub label: String,
-    /// Which attempt.
+    /// The number of the attempt.
     pub attempt: u32,
-    /// Which promise it has.
+    /// Envelope or regular message.
     pub kind: Kind,
     /// An envelope's payload, or a message's body.
     pub body: String,
@@ -117,7 +117,7 @@ impl Note {
     /// The body as a number.
     ///
     /// # Panics
-    /// When it is none.
+    /// When it is not a number.
     #[must_use]
     pub fn number(&self) -> usize {
         self.body.parse().expect("a number in the body")
@@ -145,14 +145,14 @@ impl From<&Event> for Note {
     }
 }
 
-/// A handler that answers at once: what `answer` makes of the message.
+/// A handler that answers at once with `answer`.
 pub fn now<M, R: Send>(
     answer: impl Fn(M) -> R + Send + Sync + 'static,
 ) -> impl Fn(M) -> Ready<R> + Send + Sync {
     move |message| ready(answer(message))
 }
 
-/// A handler of envelopes that notes each and succeeds.
+/// A handler of envelopes that records each and succeeds.
 pub fn notes_events(seen: &Arc<Seen<Note>>) -> impl Handler<Event> + use<> {
     let seen = Arc::clone(seen);
     now(move |event: Event| {
@@ -160,7 +160,7 @@ pub fn notes_events(seen: &Arc<Seen<Note>>) -> impl Handler<Event> + use<> {
     })
 }
 
-/// A handler of regular messages that notes each and succeeds.
+/// A handler of regular messages that records each and succeeds.
 pub fn notes_messages(seen: &Arc<Seen<Note>>) -> impl Handler<Message> + use<> {
     let seen = Arc::clone(seen);
     now(move |message: Message| {
@@ -168,7 +168,7 @@ pub fn notes_messages(seen: &Arc<Seen<Note>>) -> impl Handler<Message> + use<> {
     })
 }
 
-/// A handler that notes each message, then waits at a gate.
+/// A handler that records each message, then waits at a gate.
 pub fn notes_then_waits<M>(seen: &Arc<Seen<Note>>, gate: &Arc<Gate>) -> impl Handler<M> + use<M>
 where
     M: Send + 'static,
@@ -182,7 +182,7 @@ where
     }
 }
 
-/// A handler that waits at a gate, then notes its message.
+/// A handler that waits at a gate, then records its message.
 pub fn waits_then_notes<M>(seen: &Arc<Seen<Note>>, gate: &Arc<Gate>) -> impl Handler<M> + use<M>
 where
     M: Send + 'static,
@@ -198,7 +198,7 @@ where
     }
 }
 
-/// A handler of envelopes that notes each attempt, and fails those that `fails` names.
+/// A handler of envelopes that records each attempt, and fails those for which `fails` holds.
 pub fn fails<F: Fn(&Note) -> bool + Send + Sync + 'static>(
     seen: &Arc<Seen<Note>>,
     fails: F,
@@ -223,7 +223,7 @@ pub fn envelope(aggregate: &str, n: usize) -> Envelope {
 /// Publishes envelopes in one call.
 ///
 /// # Panics
-/// When one is not taken.
+/// When the broker does not accept one.
 pub async fn publish(bus: &EventBus, topic: &Topic, envelopes: &[Envelope]) {
     let answers = within(LIMIT, "the publish", bus.publish_envelopes(topic, envelopes)).await;
     for answer in answers.expect("valid envelopes") {
@@ -234,7 +234,7 @@ pub async fn publish(bus: &EventBus, topic: &Topic, envelopes: &[Envelope]) {
 /// Publishes the numbers of one aggregate, in order.
 ///
 /// # Panics
-/// When one is not taken.
+/// When the broker does not accept one.
 pub async fn publish_numbers(
     bus: &EventBus,
     topic: &Topic,

@@ -1,4 +1,4 @@
-//! Handlers and their twins, compared on the other pool and never settled. SPEC: S7
+//! Shadow runs of handlers on the other pool, compared and never settled. SPEC: S7
 
 use super::{
     BusHarness, Note, PoolKind, Seen, envelope, fails, harness::refused, notes_events,
@@ -16,14 +16,14 @@ fn key(n: usize) -> String {
     format!("key-{n}")
 }
 
-/// `each` messages of each of so many keys.
+/// Publishes these numbers for each of `keys` keys.
 async fn publish_keys(bus: &EventBus, topic: &Topic, keys: usize, numbers: std::ops::Range<usize>) {
     let batch: Vec<_> =
         numbers.flat_map(|number| (0..keys).map(move |n| envelope(&key(n), number))).collect();
     publish(bus, topic, &batch).await;
 }
 
-/// Waits until it is known of so many messages what became of them; of how many.
+/// Waits until the shadows of so many messages have ended, and returns the status.
 async fn over(bus: &EventBus, messages: u64) -> ShadowStatus {
     let status = || bus.rollout().status().shadow;
     let of = |shadow: ShadowStatus| shadow.compared + shadow.dropped;
@@ -40,8 +40,8 @@ async fn move_all(harness: &BusHarness, bus: &EventBus) {
     harness.within("the move", bus.rollout().settled()).await;
 }
 
-/// Every message runs once with its handler and once with the twin, each in the order of its key.
-/// Figures show the one alone.
+/// Every message runs once with its handler and once as a shadow, each in the order of its key. The
+/// statistics count only the first.
 pub async fn s7_every_message_is_settled_once_while_all_have_shadows(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, page) = harness.bus_with_page(harness.config("g")).await;
@@ -77,8 +77,8 @@ pub async fn s7_every_message_is_settled_once_while_all_have_shadows(harness: Bu
     harness.end_clean(&bus).await;
 }
 
-/// A twin that fails where the handler succeeds is told of, and changes nothing. It has one
-/// attempt; its handler's last counts.
+/// A shadow that fails where the handler succeeds is counted, and changes nothing. A shadow has one
+/// attempt, which is compared with the last one of its handler.
 pub async fn s7_a_twin_that_fails_is_counted_and_changes_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, begun) = (harness.bus("g").await, Instant::now());
@@ -118,7 +118,8 @@ pub async fn s7_a_twin_that_fails_is_counted_and_changes_nothing(harness: BusHar
     harness.end_clean(&bus).await;
 }
 
-/// Of regular messages: both fail, one with an error, one with a panic, which costs no actor.
+/// Handler and shadow of a regular message fail, one with an error and one with a panic, which
+/// restarts no actor.
 pub async fn s7_a_failure_and_a_panic_are_the_same(harness: BusHarness) {
     let topic = harness.topic("raw");
     let bus = harness.bus("g").await;
@@ -148,7 +149,7 @@ pub async fn s7_a_failure_and_a_panic_are_the_same(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Twins that never end take every worker there is for them, and hold up no message, no move and no
+/// Shadows that never end occupy every worker of shadows, and delay no message, no move and no
 /// shutdown.
 pub async fn s7_twins_that_never_end_hold_up_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
@@ -171,7 +172,7 @@ pub async fn s7_twins_that_never_end_hold_up_nothing(harness: BusHarness) {
     assert_eq!((shadow.compared, shadow.dropped), (0, 300));
 }
 
-/// A twin has the time limit of its handler.
+/// A shadow has the timeout of its handler.
 pub async fn s7_a_twin_has_the_timeout_of_its_subscription(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -185,7 +186,7 @@ pub async fn s7_a_twin_has_the_timeout_of_its_subscription(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// A quarter is a quarter, of all partitions together.
+/// A share of a quarter is exact over all partitions together.
 pub async fn s7_a_share_is_exact(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen, doubled) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -224,7 +225,7 @@ pub async fn s7_keys_may_change_pools_while_all_have_shadows(harness: BusHarness
     harness.end_clean(&bus).await;
 }
 
-/// A subscription that ends takes the shadows along that have not begun.
+/// The end of a subscription drops its shadows that have not started.
 pub async fn s7_shadows_go_with_their_subscription(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus_of(harness.sized("g", 2, 5)).await;
@@ -243,7 +244,7 @@ pub async fn s7_shadows_go_with_their_subscription(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// What is no share is refused by its rule, and nothing is subscribed.
+/// An invalid share is refused with its rule, and nothing is subscribed.
 pub async fn s7_a_share_that_is_none_is_refused(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

@@ -1,4 +1,4 @@
-//! The spans of a scenario: each with its fields, and whether it has ended.
+//! The captured spans of a scenario.
 
 use std::{
     cell::RefCell,
@@ -23,19 +23,19 @@ pub struct SpanSeen {
     pub number: u64,
     /// Its name.
     pub name: &'static str,
-    /// What filters call it.
+    /// The target that filters see.
     pub target: &'static str,
     metadata: &'static Metadata<'static>,
     /// Its fields.
     pub fields: BTreeMap<&'static str, String>,
-    /// How often it was entered.
+    /// The number of times it was entered.
     pub entered: usize,
-    /// Handles on it; it has ended when there is none.
+    /// The number of handles; the span has ended when there is none.
     pub handles: i64,
 }
 
 impl SpanSeen {
-    /// A field, or nothing where it is missing.
+    /// The value of a field; empty when it is missing.
     #[must_use]
     pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
@@ -52,7 +52,7 @@ impl Visit for SpanSeen {
     }
 }
 
-/// All spans that were made since they are followed.
+/// All spans since capturing began.
 #[derive(Default)]
 pub(super) struct Spans {
     are_followed: AtomicBool,
@@ -60,7 +60,7 @@ pub(super) struct Spans {
 }
 
 thread_local! {
-    /// Those that this thread is in.
+    /// The spans that this thread has entered.
     static ENTERED: RefCell<Vec<span::Id>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -108,19 +108,19 @@ impl Spans {
         ENTERED.with_borrow_mut(Vec::pop);
     }
 
-    /// The number of the span that this thread is in; 0 for none.
+    /// The number of this thread's current span; 0 for none.
     pub(super) fn entered(&self) -> u64 {
         ENTERED.with_borrow(|entered| entered.last().map_or(0, span::Id::into_u64))
     }
 
-    /// The same for the subscriber's callers.
+    /// This thread's current span, for `Subscriber::current_span`.
     pub(super) fn current(&self) -> Current {
         let current =
             |id: &span::Id| Current::new(id.clone(), self.change(id, |seen| seen.metadata));
         ENTERED.with_borrow(|entered| entered.last().map_or_else(Current::none, current))
     }
 
-    /// Counts handles on a span, and returns how many there are.
+    /// Changes the number of a span's handles, and returns it.
     pub(super) fn count(&self, id: &span::Id, step: i64) -> i64 {
         self.change(id, |seen| {
             seen.handles += step;

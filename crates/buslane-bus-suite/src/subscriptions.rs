@@ -9,7 +9,7 @@ use buslane_core::{Event, Record};
 use buslane_testkit::signal::Gate;
 use std::{pin::pin, sync::Arc, task::Poll};
 
-/// The second one is refused, whatever its kind, and the first goes on.
+/// A second subscription of a topic is refused, whatever its kind, and the first continues.
 pub async fn b2_a_second_subscription_is_refused(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, other) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -27,7 +27,7 @@ pub async fn b2_a_second_subscription_is_refused(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Of eight at once exactly one succeeds.
+/// Of eight concurrent subscriptions, exactly one succeeds.
 pub async fn b2_of_many_subscriptions_at_once_one_succeeds(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -50,7 +50,7 @@ pub async fn b2_of_many_subscriptions_at_once_one_succeeds(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// A topic that comes later is read, and a handler that runs meanwhile is not started anew.
+/// A later topic is read, and a running handler is not restarted.
 pub async fn b3_subscribing_later_does_not_restart_the_others(harness: BusHarness) {
     let (first, later) = (harness.topic("first"), harness.topic("later"));
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -72,7 +72,7 @@ pub async fn b3_subscribing_later_does_not_restart_the_others(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// The others go on; the messages of the ended one stay for later.
+/// The end of a subscription keeps its messages for later, and others continue.
 pub async fn b3_ending_one_subscription_leaves_the_others(harness: BusHarness) {
     let (one, two) = (harness.topic("one"), harness.topic("two"));
     let (bus, seen_one, seen_two) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -96,8 +96,8 @@ pub async fn b3_ending_one_subscription_leaves_the_others(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// What is queued when a subscription ends is not handled any more, what runs is finished; another
-/// one continues.
+/// The end of a subscription drops its queued messages and lets the running ones finish. Another
+/// subscription continues.
 pub async fn b3_unsubscribing_leaves_what_is_queued_and_finishes_what_runs(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -122,8 +122,8 @@ pub async fn b3_unsubscribing_leaves_what_is_queued_and_finishes_what_runs(harne
     harness.end_clean(&bus).await;
 }
 
-/// Begun and ended again and again while messages flow: each is handled once, in the order of its
-/// key.
+/// A subscription begins and ends repeatedly while messages flow: each message is handled once, in
+/// the order of its key.
 pub async fn b3_coming_and_going_loses_and_doubles_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::<Note>::new());
@@ -158,7 +158,7 @@ pub async fn b3_coming_and_going_loses_and_doubles_nothing(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// Ended and begun again, with another kind of handler: it goes on where the last one stopped.
+/// A new subscription of another kind resumes where the last one stopped.
 pub async fn b3_subscribing_again_continues(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -193,7 +193,7 @@ pub async fn b3_an_old_handle_does_not_end_a_new_subscription(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// Dropping the handle of a subscription, or its future half-way, ends nothing.
+/// Dropping the handle of a subscription, or the future of a subscribe, ends no subscription.
 pub async fn b3_dropping_a_future_or_a_handle_ends_nothing(harness: BusHarness) {
     let (kept, dropped) = (harness.topic("kept"), harness.topic("dropped"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -219,7 +219,7 @@ pub async fn b3_dropping_a_future_or_a_handle_ends_nothing(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// Dropping the future of an announcement, or of the end of a subscription, leaves no half of it.
+/// Dropping the future of an announcement or of an unsubscribe leaves it whole or undone.
 pub async fn b3_dropping_other_futures_leaves_nothing_half_done(harness: BusHarness) {
     let (announced, ended) = (harness.topic("announced"), harness.topic("ended"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -251,7 +251,7 @@ pub async fn b3_dropping_other_futures_leaves_nothing_half_done(harness: BusHarn
     harness.end_clean(&bus).await;
 }
 
-/// A handler may end its own subscription, and another one; what it was handling is settled.
+/// A handler may end its own subscription and another one; its message is settled.
 pub async fn b3_a_handler_may_end_its_own_subscription(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -274,8 +274,7 @@ pub async fn b3_a_handler_may_end_its_own_subscription(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A topic that ends and comes back while the group is still busy with another one's end is read
-/// on.
+/// A topic that ends and returns while the group still ends another one is read again.
 pub async fn b3_a_topic_that_comes_back_in_a_rebalance_is_read(harness: BusHarness) {
     let [gone, back, kept] = ["gone", "back", "kept"].map(|name| harness.topic(name));
     let (bus, seen) = (harness.bus("g").await, Seen::new());

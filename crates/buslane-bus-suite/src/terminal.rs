@@ -1,4 +1,4 @@
-//! What becomes of an envelope that no attempt will help: dead letter, block, skip.
+//! Policies for an envelope that cannot succeed: dead letter, block, skip.
 
 use super::{BusHarness, Note, Seen, envelope, fails, notes_messages, publish, publish_numbers};
 use buslane_core::{Record, broker::header};
@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-/// After the last attempt it stands in the dead-letter topic and is settled; the key goes on.
+/// After the last attempt, the envelope goes to the dead-letter topic and is settled, and the key
+/// continues.
 pub async fn d4_dead_letter_takes_it_and_the_key_goes_on(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen, letters) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -32,8 +33,8 @@ pub async fn d4_dead_letter_takes_it_and_the_key_goes_on(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The default: the key waits, the others go on, the status shows it; it is tried again until it
-/// succeeds.
+/// By default the key is blocked and visible in the status, and retried until it succeeds. Other
+/// keys continue.
 pub async fn d4_block_holds_the_key_until_it_recovers(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, repaired) =
@@ -66,7 +67,7 @@ pub async fn d4_block_holds_the_key_until_it_recovers(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A blocked key comes back after the longest backoff, not sooner.
+/// A blocked key is retried after the longest backoff, not sooner.
 pub async fn d4_a_blocked_key_is_tried_at_the_longest_backoff(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -88,7 +89,7 @@ pub async fn d4_a_blocked_key_is_tried_at_the_longest_backoff(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// Settled, counted, logged as an error; the key goes on.
+/// A skipped envelope is settled, counted and logged as an error, and the key continues.
 pub async fn d4_skip_settles_and_goes_on(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -105,8 +106,8 @@ pub async fn d4_skip_settles_and_goes_on(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A dead letter that cannot be written blocks its key; when the topic takes it again, it is
-/// written once, and the handler is not asked again.
+/// A dead letter that cannot be written blocks its key. When the topic accepts it again, it is
+/// written once, and the handler does not run again.
 pub async fn d4_a_dead_letter_that_cannot_be_written_blocks(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -149,7 +150,7 @@ pub async fn d4_a_dead_letter_that_cannot_be_written_blocks(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// The configuration's policy counts where the subscription says nothing.
+/// The configured policy applies when the subscription has none.
 pub async fn d4_the_policy_may_be_configured(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let text = format!("terminal:\n  dead_letter:\n    topic: {dead}\n    format: document\n");
@@ -165,7 +166,8 @@ pub async fn d4_the_policy_may_be_configured(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Nothing behind a torn message of a blocked key is lost or passed on, and it stays visible.
+/// Messages behind an unreadable one of a blocked key are neither lost nor handled, and it stays
+/// visible.
 pub async fn d4_an_undecodable_message_blocks_its_key_alone(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::<Note>::new());

@@ -1,4 +1,5 @@
-//! Trace contexts go end to end, and each delivery has a span while somebody listens. SPEC: O5
+//! Trace contexts pass from end to end, and each delivery has a span while spans are enabled. SPEC:
+//! O5
 
 use super::{BusHarness, Seen, SpanSeen, envelope, fails, notes_events, now, publish};
 use buslane::{
@@ -23,7 +24,7 @@ fn context_of(message: &Message) -> Option<TraceContext> {
     TraceContext::of(&message.headers)
 }
 
-/// The two headers as they lie on the wire.
+/// The two headers on the wire.
 fn headers_of(message: &Message) -> [Vec<&[u8]>; 2] {
     let values = |wanted: &str| {
         message.headers.iter().filter(|(name, _)| *name == wanted).map(|(_, value)| value).collect()
@@ -31,8 +32,7 @@ fn headers_of(message: &Message) -> [Vec<&[u8]>; 2] {
     [values(header::TRACEPARENT), values(header::TRACESTATE)]
 }
 
-/// Publishes to `next` what the messages of a topic cause: a record, two records at once, and an
-/// envelope.
+/// Publishes to `next` from the handler of a topic: a record, two records at once, and an envelope.
 fn passes_on(
     bus: &EventBus,
     next: &Topic,
@@ -52,8 +52,8 @@ fn passes_on(
     }
 }
 
-/// Records, batches and envelopes; one that names its own trace keeps it. Nothing is written where
-/// nothing came.
+/// Records, batches and envelopes continue the trace of the handler's message; a record with its
+/// own trace keeps it. Without a trace, no header is written.
 pub async fn o5_a_publish_in_a_handler_continues_the_trace(harness: BusHarness) {
     let (first, next) = (harness.topic("first"), harness.topic("next"));
     let bus = harness.bus("g").await;
@@ -84,8 +84,7 @@ pub async fn o5_a_publish_in_a_handler_continues_the_trace(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// Outside of handlers a caller says which trace it is, for all publishes of a future or for one
-/// record.
+/// Outside of handlers, the caller sets the trace of all publishes of a future or of one record.
 pub async fn o5_a_scope_and_a_record_name_their_trace(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -122,8 +121,7 @@ pub async fn o5_a_scope_and_a_record_name_their_trace(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A `traceparent` that breaks a rule is as good as none: the message is handled, and what follows
-/// has none.
+/// An invalid `traceparent` is ignored: the message is handled, and its publishes have no trace.
 pub async fn o5_a_trace_context_that_cannot_be_read_loses_nothing(harness: BusHarness) {
     let (topic, next) = (harness.topic("raw"), harness.topic("next"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -166,7 +164,7 @@ pub async fn o5_a_trace_context_that_cannot_be_read_loses_nothing(harness: BusHa
     harness.end_clean(&bus).await;
 }
 
-/// Each attempt works in the same context, and the dead letter carries it.
+/// Each attempt runs in the same context, and the dead letter carries it.
 pub async fn o5_retries_and_dead_letters_keep_the_trace(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -200,7 +198,8 @@ async fn ended_spans(harness: &BusHarness, count: usize) -> Vec<SpanSeen> {
     spans
 }
 
-/// With the fields of OpenTelemetry's conventions; what a handler logs is said in it.
+/// The span has the fields of OpenTelemetry's conventions, and contains the log lines of the
+/// handler.
 pub async fn o5_each_delivery_has_a_span(harness: BusHarness) {
     let (events, raw) = (harness.topic("events"), harness.topic("raw"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -208,7 +207,7 @@ pub async fn o5_each_delivery_has_a_span(harness: BusHarness) {
     bus.publish_envelope(&events, envelope("a", 0)).await.expect("published");
     seen.reached(1).await;
     harness.settled("g", &[&events]).await;
-    assert!(harness.logs.spans().is_empty(), "nobody listens");
+    assert!(harness.logs.spans().is_empty(), "spans are disabled");
 
     harness.logs.follow_spans();
     let handler = async |message: Message| {
@@ -273,7 +272,7 @@ pub async fn o5_each_delivery_has_a_span(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Its attempts, its waits and its dead letter are one delivery.
+/// Attempts, delays and dead letter of a message belong to one span.
 pub async fn o5_a_delivery_that_is_tried_again_has_one_span(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -317,8 +316,8 @@ impl Tracer for Numbers {
     }
 }
 
-/// The tracer hears of each delivery before its span is entered, and what it names goes before what
-/// the message says.
+/// The tracer is called for each delivery before its span is entered, and its context replaces that
+/// of the message.
 pub async fn o5_a_tracer_names_the_contexts(harness: BusHarness) {
     let (first, next) = (harness.topic("first"), harness.topic("next"));
     let bus = harness.bus("g").await;

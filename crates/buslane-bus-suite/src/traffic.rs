@@ -1,4 +1,4 @@
-//! Many messages of many keys, on one bus or on several, and a check of what became of them.
+//! Many messages of many keys on one or several buses, and the check of their order.
 
 use super::seen::{Note, Seen, envelope, publish};
 use buslane::{EventBus, Topic};
@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Which keys are being handled, on all buses of a scenario.
+/// The keys whose messages are running, on all buses of a scenario.
 #[derive(Default)]
 pub(super) struct Busy(Mutex<HashSet<String>>);
 
@@ -22,8 +22,8 @@ impl Busy {
     }
 }
 
-/// A handler that takes a few turns, and notes the bus by its name. Two of one key at once are
-/// noted as `twice`.
+/// A handler that yields a few times and records the name of its bus. Records `twice` when two
+/// messages of one key run at once.
 pub(super) fn busy(
     seen: &Arc<Seen<(&'static str, Note)>>,
     busy: &Arc<Busy>,
@@ -43,7 +43,8 @@ pub(super) fn busy(
     }
 }
 
-/// Every number of every key came, its first time in order. Returns how many came more than once.
+/// Checks that every number of every key arrived, the first time in order. Returns how many arrived
+/// more than once.
 pub(super) fn check_order(notes: &[Note], keys: usize, numbers: usize) -> usize {
     let mut next: HashMap<&str, usize> = HashMap::new();
     let mut again = 0;

@@ -1,4 +1,4 @@
-//! Messages whose topic has no handler: held, not settled, delivered when one comes.
+//! Messages of topics without a handler: held unsettled, and delivered to a later handler.
 
 use super::{BusHarness, Note, Seen, notes_events, notes_messages, publish_numbers};
 use buslane_core::Record;
@@ -39,7 +39,8 @@ pub async fn b4_messages_of_an_announced_topic_wait_for_their_handler(harness: B
     harness.end_clean(&bus).await;
 }
 
-/// Never activated: nothing is settled, nothing is lost, and whoever comes next gets it.
+/// A subscription that is never activated settles and loses nothing: the next bus gets the
+/// messages.
 pub async fn b4_what_is_never_activated_is_left_alone(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -55,8 +56,8 @@ pub async fn b4_what_is_never_activated_is_left_alone(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Announcing twice, and what is subscribed already, changes nothing; a bad name is refused before
-/// anything joins.
+/// Announcing a topic twice, or one that is subscribed already, changes nothing. A bad name is
+/// refused before the bus joins the group.
 pub async fn b4_announcing_again_changes_nothing(harness: BusHarness) {
     let (one, two) = (harness.topic("one"), harness.topic("two"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());

@@ -121,8 +121,8 @@ impl Settle for Assignment {
         if !self.window.done(offset) {
             return self.signal.count_late();
         }
-        // A waiting task sets its bit and then looks at the window; a settlement sets the window and
-        // then looks at the bit. All four steps are SeqCst, so one of the two sees the other.
+        // A waiting task sets its bit and then looks at the window; a settlement sets the window
+        // and then looks at the bit. All four steps are SeqCst, so one of the two sees the other.
         if self.attention.load(Ordering::SeqCst) != 0 {
             self.notify();
         }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// A broker inside this process: topics, groups and cursors that outlive their members. Cloning
 /// shares it.
 ///
-/// It lives until its last clone and its last member are dropped. It writes nothing to disk and runs
-/// nothing in the background.
+/// It lives until its last clone and its last member are dropped. It writes nothing to disk and
+/// runs nothing in the background.
 #[derive(Clone)]
 pub struct MemoryBroker(Arc<Cluster>);
 
@@ -75,8 +75,8 @@ impl MemoryBroker {
     }
 
     /// The records of a topic, partition by partition, in order: those that some group has not
-    /// settled, or, while no group reads the topic (a dead-letter topic, for example), all that fit.
-    /// Settles nothing.
+    /// settled, or, while no group reads the topic (a dead-letter topic, for example), all that
+    /// fit. Settles nothing.
     #[must_use]
     pub fn read(&self, topic: &str) -> Vec<Message> {
         let mut messages = Vec::new();
@@ -103,8 +103,8 @@ impl MemoryBroker {
             .collect()
     }
 
-    /// The records of a topic from the lowest unsettled one of each partition on, settled ones above
-    /// it included.
+    /// The records of a topic from the lowest unsettled one of each partition on, settled ones
+    /// above it included.
     #[must_use]
     pub fn lag(&self, group: &str, topic: &str) -> u64 {
         self.positions(group, topic).iter().map(Position::lag).sum()
@@ -116,8 +116,8 @@ impl MemoryBroker {
         self.0.find_group(group).map_or(0, |group| group.context.signal.late())
     }
 
-    /// Deletes a group and its cursors, so that it holds no records back; `false` when it has members
-    /// or does not exist.
+    /// Deletes a group and its cursors, so that it holds no records back; `false` when it has
+    /// members or does not exist.
     pub fn delete_group(&self, group: &str) -> bool {
         self.0.delete_group(group)
     }

@@ -104,8 +104,8 @@ impl Cursor {
         self.done.first_word()..self.next.div_ceil(WORD)
     }
 
-    /// Appends up to `max` deliveries to `out`: first those given back, then new ones. Skips done and
-    /// open offsets.
+    /// Appends up to `max` deliveries to `out`: first those given back, then new ones. Skips done
+    /// and open offsets.
     pub(crate) fn hand_out(
         &mut self,
         log: &Log,

@@ -4,8 +4,8 @@
 //! run again after a reassignment, and the committed offset never passes an open one.
 //!
 //! `buslane_offsets::Tracker` does not serve here: it completes one offset at a time and counts an
-//! offset that was never delivered as done, where a broker adds whole words of settlements and keeps
-//! every offset until its group has settled it.
+//! offset that was never delivered as done, where a broker adds whole words of settlements and
+//! keeps every offset until its group has settled it.
 
 use std::collections::VecDeque;
 

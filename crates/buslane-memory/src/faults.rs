@@ -32,8 +32,8 @@ impl Faults {
         self.cluster.find_or_create(topic).script(|script| script.lose_ack(nth));
     }
 
-    /// Delivers the `nth` delivery twice, one directly after the other. The settlement of the second
-    /// one is ignored.
+    /// Delivers the `nth` delivery twice, one directly after the other. The settlement of the
+    /// second one is ignored.
     pub fn duplicate(&self, topic: &Topic, nth: u64) {
         self.cluster.find_or_create(topic).script(|script| script.duplicate(nth));
     }

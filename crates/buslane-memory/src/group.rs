@@ -2,8 +2,8 @@
 //!
 //! Nothing runs in the background: a revoked partition moves on when its last open delivery is
 //! settled or its deadline passes, *and* a member of the group waits for events, joins, leaves or
-//! closes. Running members always wait for events, so the partition moves at once; without a waiting
-//! member, no timer is needed.
+//! closes. Running members always wait for events, so the partition moves at once; without a
+//! waiting member, no timer is needed.
 
 use crate::{
     balance::{MemberId, balance},
@@ -325,8 +325,8 @@ impl Group {
         self.change(|state, context, now| state.rebalance(context, topic, now));
     }
 
-    /// Revokes every partition and assigns each to the member after its owner, or to its owner again
-    /// if there is only one.
+    /// Revokes every partition and assigns each to the member after its owner, or to its owner
+    /// again if there is only one.
     pub(crate) fn revoke_all(&self) {
         self.change(|state, _, now| {
             state.moving.extend(state.topics.keys().cloned());

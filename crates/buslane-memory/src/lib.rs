@@ -2,9 +2,9 @@
 //!
 //! # Design
 //!
-//! One lock protects the log and the groups' cursors of a partition ([`Position`]). A settlement sets
-//! an atomic bit and takes no lock. A group balances partitions over its members. A wait is a stored
-//! waker, not a task.
+//! One lock protects the log and the groups' cursors of a partition ([`Position`]). A settlement
+//! sets an atomic bit and takes no lock. A group balances partitions over its members. A wait is a
+//! stored waker, not a task.
 
 mod assignment;
 mod balance;

@@ -110,8 +110,8 @@ impl Log {
         self.base > before
     }
 
-    /// Drops records as the topic's retention allows, to make room for a record of `bytes`. Without a
-    /// retention, drops nothing.
+    /// Drops records as the topic's retention allows, to make room for a record of `bytes`. Without
+    /// a retention, drops nothing.
     pub(crate) fn make_room(&mut self, bytes: usize, now_ms: i64) {
         let is_beyond = |log: &Self| log.bytes + bytes > log.limits.max_bytes;
         while self.limits.keeps_newest_bytes && is_beyond(self) && self.drop_oldest() {}

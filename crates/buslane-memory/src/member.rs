@@ -29,8 +29,8 @@ use tokio::{
 /// [`MemoryBroker::member`](crate::MemoryBroker::member).
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] is a crash: its open deliveries go to the other members, or
-/// to the member that joins the group next, and later settlements of them count as late.
+/// Dropping it without [`Broker::close`] is a crash: its open deliveries go to the other members,
+/// or to the member that joins the group next, and later settlements of them count as late.
 pub struct MemoryMember {
     pub(crate) cluster: Arc<Cluster>,
     group: Arc<Group>,
@@ -78,8 +78,8 @@ impl MemoryMember {
         self.end.get().is_some()
     }
 
-    /// The next change of the connection that was not reported yet. A short interruption is reported
-    /// as a loss and a return.
+    /// The next change of the connection that was not reported yet. A short interruption is
+    /// reported as a loss and a return.
     fn connection_event(&self) -> Option<BrokerEvent> {
         let mut reported = self.reported.lock();
         if *reported == self.cluster.connection.changes() {

@@ -136,9 +136,9 @@ impl Partition {
         Arc::new(Self { index, state: Mutex::new(state) })
     }
 
-    /// Appends the records of a part that fit, when it is the caller's turn. Returns whether all are
-    /// stored. Otherwise `ticket` holds the caller's place in the queue, and `waker` is woken when
-    /// there is room.
+    /// Appends the records of a part that fit, when it is the caller's turn. Returns whether all
+    /// are stored. Otherwise `ticket` holds the caller's place in the queue, and `waker` is woken
+    /// when there is room.
     pub(crate) fn append(
         &self,
         batch: &mut PublishBatch,
@@ -322,8 +322,8 @@ impl Partition {
         })
     }
 
-    /// The publish time of the lowest record that a group has not settled, in milliseconds since the
-    /// Unix epoch.
+    /// The publish time of the lowest record that a group has not settled, in milliseconds since
+    /// the Unix epoch.
     pub(crate) fn oldest_unsettled(&self, group: u64) -> Option<i64> {
         let mut state = self.state.lock();
         state.collect();

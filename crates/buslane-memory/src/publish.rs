@@ -1,5 +1,5 @@
-//! Publishing: immediate while there is room; otherwise a call waits in the partitions' queues up to
-//! the publish timeout.
+//! Publishing: immediate while there is room; otherwise a call waits in the partitions' queues up
+//! to the publish timeout.
 
 use crate::{
     batch::{Part, PublishBatch},

@@ -1,10 +1,10 @@
-//! The settlements of an assignment that are not collected yet: two rings of atomic words, one bit an
-//! offset.
+//! The settlements of an assignment that are not collected yet: two rings of atomic words, one bit
+//! an offset.
 //!
 //! A settlement takes no lock, it sets a bit; the cursor's `DoneSet` collects the bits under the
-//! partition's lock. Sealing sets the bits of all open offsets, so that a later settlement finds its
-//! bit taken and is known to be late. A ring allocates its chunks when they are needed, so that an
-//! idle partition takes little memory.
+//! partition's lock. Sealing sets the bits of all open offsets, so that a later settlement finds
+//! its bit taken and is known to be late. A ring allocates its chunks when they are needed, so that
+//! an idle partition takes little memory.
 
 use crate::done_set::WORD;
 use std::sync::{
@@ -60,8 +60,9 @@ impl SettlementWindow {
         }
     }
 
-    /// Allocates the chunks of `words`. Called before their deliveries are handed out, and under the
-    /// lock under which they are collected, so that a collector sees the chunk of each settlement.
+    /// Allocates the chunks of `words`. Called before their deliveries are handed out, and under
+    /// the lock under which they are collected, so that a collector sees the chunk of each
+    /// settlement.
     pub(crate) fn prepare(&self, words: std::ops::Range<u64>) {
         for word in words.clone().step_by(CHUNK).chain(words.end.checked_sub(1)) {
             self.done.word(self.slot(word));
@@ -78,8 +79,8 @@ impl SettlementWindow {
     #[inline]
     pub(crate) fn done(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
-        // SeqCst, because the load of the attention flag that follows must not come before this (see
-        // `Assignment::settle`).
+        // SeqCst, because the load of the attention flag that follows must not come before this
+        // (see `Assignment::settle`).
         self.done.word(self.slot(offset / WORD)).fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 

@@ -1,5 +1,5 @@
-//! A topic: its partitions, its settings, the round robin of records without a key, and its scripted
-//! faults.
+//! A topic: its partitions, its settings, the round robin of records without a key, and its
+//! scripted faults.
 
 use crate::{config::MemoryConfig, fault_script::FaultScript, log::Limits, partition::Partition};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -21,8 +21,8 @@ pub(crate) struct TopicState {
     settings: Mutex<TopicSettings>,
     max_messages: usize,
     max_message_bytes: usize,
-    /// Whether a retention in bytes was configured: the oldest records then make room while no group
-    /// reads.
+    /// Whether a retention in bytes was configured: the oldest records then make room while no
+    /// group reads.
     keeps_newest_bytes: AtomicBool,
     /// Whether the script has faults left. Spares readers the lock of the script.
     scripted: AtomicBool,

@@ -1,4 +1,4 @@
-//! What the memory broker says of itself, what it keeps, and how it behaves under load.
+//! The memory broker's inspection, its retention, and its behaviour under load.
 
 use buslane_core::{Broker, BrokerError, Outcome, PublishError, Record, SubscribeOptions, Topic};
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig, OffsetReset, Position};
@@ -63,7 +63,7 @@ async fn b6_a_topic_that_nobody_reads_makes_publishers_wait() {
     assert_eq!(
         answers[4].as_ref().unwrap_err().to_string(),
         "publish to orders timed out after 2s: partition 0 is full with 3 records of at most 3, 67108864 bytes; no group reads it, \
-         so nothing makes room: subscribe to it, or give it a retention"
+         so nothing makes room: subscribe to it, or set a retention"
     );
     let held: Vec<_> = broker.read("orders").into_iter().map(|message| message.payload).collect();
     assert_eq!(held, ["0", "1", "2"], "nothing is overwritten");
@@ -277,9 +277,9 @@ async fn k6_only_one_copy_is_possible() {
     assert_eq!(error, "topic orders: replication: is 1, expected 3");
 }
 
-/// Publishers that wait, two threads that settle out of order, members that come and go: nothing
-/// stalls, nothing is lost, and what a group settled never comes again from a partition that moved
-/// in good time.
+/// With waiting publishers, two threads that settle out of order, and members that join and leave,
+/// nothing stalls or is lost, and settled messages of a partition that moved in time are not
+/// delivered again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn m1_nothing_stalls_or_is_lost_under_load() {
     const EACH: usize = 20_000;

@@ -1,4 +1,4 @@
-//! The memory broker keeps the contract of all brokers, without an exception.
+//! The memory broker passes the whole broker suite, without an unmet scenario.
 
 use buslane_core::Broker;
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};

@@ -1,4 +1,4 @@
-//! Each scripted fault does what it says, where it says, and no more.
+//! Each scripted fault happens as and where it was scripted, and has no other effect.
 
 use buslane_core::{Broker, BrokerEvent, PublishError, Topic};
 use buslane_memory::{MemberOptions, MemoryBroker};

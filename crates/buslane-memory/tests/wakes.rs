@@ -1,5 +1,5 @@
-//! Who waits is woken by exactly what it waits for. Wakers are counted, so that no poll by chance
-//! hides a lost one.
+//! Waiting tasks are woken by exactly the event that they wait for. The tests count wakes, so that
+//! a chance poll does not hide a lost one.
 
 use buslane_core::{
     Answer, Broker, BrokerEvent, Delivery, Intake, Outcome, PublishError, Receipt, Record,
@@ -25,7 +25,7 @@ impl Wake for Count {
     }
 }
 
-/// A waker that counts.
+/// A waker that counts its wakes.
 #[derive(Default)]
 struct Bell(Arc<Count>);
 
@@ -34,7 +34,7 @@ impl Bell {
         Arc::clone(&self.0).into()
     }
 
-    /// How often it rang since the last call.
+    /// The number of wakes since the last call.
     fn rings(&self) -> usize {
         self.0.0.swap(0, Ordering::SeqCst)
     }
@@ -182,10 +182,10 @@ async fn b6_a_newcomer_does_not_overtake_a_waiting_publisher() {
         panic!("it is its turn")
     };
     assert_eq!(answers[0].as_ref().map(|receipt| receipt.offset), Ok(2));
-    assert_eq!(second_bell.rings(), 1, "who leaves the queue wakes the next");
+    assert_eq!(second_bell.rings(), 1, "leaving the queue wakes the next publisher");
     assert!(second.as_mut().poll(&mut Context::from_waker(&second_bell.waker())).is_ready());
     settle(read(&mut intake, &Bell::default()).remove(0));
-    // And so does who gives up, even after it was woken itself.
+    // So does a cancelled publisher, even after it was woken itself.
     stored(&member, 1);
     let got = read(&mut intake, &Bell::default());
     let first = waiting(&member, &topic, 1, &first_bell);

@@ -1,5 +1,5 @@
-//! Commit metadata in the formats of Confluent's Parallel Consumer, so that a group can move between
-//! it and this crate in either direction.
+//! Commit metadata in the formats of Confluent's Parallel Consumer, so that a group can move
+//! between it and this crate in either direction.
 //!
 //! Metadata is base64 of a format byte and a body. This crate writes four formats and reads every
 //! format that was ever written, those of the community's fork included.

@@ -56,9 +56,9 @@ impl Ring {
         self.words[at] >> shift | self.words[(at + 1) & (self.words.len() - 1)] << (WORD - shift)
     }
 
-    /// The words that hold `from..to`, in order: those up to the end of the ring, then those from its
-    /// beginning. The first and the last word may hold other offsets too, and may be the same word
-    /// if the window is full.
+    /// The words that hold `from..to`, in order: those up to the end of the ring, then those from
+    /// its beginning. The first and the last word may hold other offsets too, and may be the same
+    /// word if the window is full.
     pub(crate) fn words_of(&self, from: u64, to: u64) -> [&[u64]; 2] {
         if from == to {
             return [&[], &[]];

@@ -64,7 +64,8 @@ pub struct Tracker {
     open_runs: u64,
     /// Open offsets that were given back and have not arrived again.
     given_back: BTreeSet<u64>,
-    /// Offsets at or above `next` that an earlier owner finished; emptied once `next` has passed them.
+    /// Offsets at or above `next` that an earlier owner finished; emptied once `next` has passed
+    /// them.
     restored: DoneMap,
     is_fresh: bool,
     commits: CommitState,

@@ -72,8 +72,8 @@ fn inv_t7_k2_metadata_of_the_java_classes_is_read() {
     assert_eq!(formats.into_iter().collect::<String>(), "Jaelnops");
 }
 
-/// What we write today is what the Java classes have read. The plain formats byte for byte; zstd
-/// may write another frame.
+/// This crate writes metadata that the Java classes have read: the plain formats byte for byte, and
+/// those with zstd in a possibly different frame.
 #[test]
 fn inv_t7_k2_metadata_of_ours_is_read_by_the_java_classes() {
     let mut formats = BTreeSet::new();
@@ -112,8 +112,8 @@ fn codec_format(metadata: &str) -> &'static str {
     }
 }
 
-/// The fork's formats, written by hand after its description: 10 offsets, open are 0, 3 and 9 (and
-/// 199 of 200).
+/// The fork's formats, written by hand from its description: of 10 offsets, 0, 3 and 9 are open
+/// (and 199 of 200).
 #[test]
 fn the_fork_is_read() {
     let list = [b'd', 0, 0, 0, 10, 3, 0, 3, 6];
@@ -167,7 +167,7 @@ fn what_is_not_metadata_is_an_error_that_says_why() {
     assert_eq!(decode("ZQAAAAEAAw0+"), MetadataError::TooLong { span: 199_999, limit: 1_000 });
 }
 
-/// Bodies that claim more than they hold, and bodies that hold much more than their size.
+/// Bodies that claim more than they contain, and bodies that expand to much more than their size.
 #[test]
 fn inv_t6_claims_allocate_nothing() {
     let mut bomb = vec![b's'];
@@ -228,7 +228,7 @@ proptest! {
         }
     }
 
-    /// Small numbers make bodies that hold together.
+    /// Small numbers make consistent bodies.
     #[test]
     fn inv_t6_lists_of_small_numbers(
         format in prop::sample::select(&b"osnepdl"[..]), numbers in prop::collection::vec(0..9_u8, 0..60), committed in 0..1_000_u64

@@ -79,15 +79,15 @@ proptest! {
         prop_assert_eq!(tracker.next_commit(4096), other.next_commit(4096));
     }
 
-    /// A crash at any point: what was not done before it runs again, what the last acknowledged
-    /// commit names does not.
+    /// After a crash at any point, offsets that were open run again, and those that the last
+    /// acknowledged commit names do not.
     #[test]
     fn inv_t8_k2_after_a_restart_what_was_open_runs_and_what_was_told_does_not(
         start in start(), runs in runs(), ops in prop::collection::vec(op(), 1..200), more in prop::collection::vec(op(), 0..50)
     ) {
         let mut model = Model::new(map(start, &runs), 500);
         let _ = model.deliver(model.next);
-        // Gaps would be messages after the restart, which no broker does.
+        // No gaps: their offsets would be messages after the restart, which no broker produces.
         let run = |model: &mut Model, ops: &[Op]| {
             ops.iter().filter(|op| !matches!(op, Op::Deliver(1..))).for_each(|op| model.run(op));
         };
@@ -100,9 +100,9 @@ proptest! {
         for at in offset..model.next.max(offset) {
             let is_new = after.deliver(at) == Delivery::New;
             prop_assert!(is_new || model.is_done(at), "{at} was open");
-            prop_assert!(!(is_new && told.contains(&at)), "{at} was told");
+            prop_assert!(!(is_new && told.contains(&at)), "{at} was committed as done");
         }
-        // The first message of all may be a reset: see there.
+        // The very first message may be a reset, which has a test of its own.
         let _ = after.deliver(after.next);
         run(&mut after, &more);
     }
@@ -123,8 +123,7 @@ proptest! {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// What the metadata says is what is done; in the model's `commit`. Here on larger maps that do
-    /// not all fit.
+    /// The metadata names only done offsets, as the model checks, also for maps too large to fit.
     #[test]
     fn inv_t5_metadata_is_honest_and_within_the_limit(
         start in start(), share in 0..100_u64, period in 1..50_u64, limit in prop_oneof![Just(4096_usize), 0..600_usize],
@@ -149,7 +148,7 @@ fn a_first_message_below_the_start_is_a_reset() {
     assert_eq!(tracker.deliver(10), Delivery::New);
     assert_eq!((tracker.low(), tracker.next(), tracker.deliver(1_001)), (10, 11, Delivery::New));
     assert_eq!(tracker.next_commit(4096).map(|commit| commit.offset), Some(10));
-    // Only the first: later ones are copies.
+    // Only the first message resets: later ones are copies.
     assert_eq!(tracker.deliver(9), Delivery::Done);
 }
 

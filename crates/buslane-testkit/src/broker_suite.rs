@@ -1,11 +1,12 @@
-//! What every broker promises, as one suite: each scenario is a test of its own, named for the
-//! requirement it proves.
+//! The contract of brokers as tests: each scenario is a test of its own, named for the requirement
+//! it proves.
 //!
-//! Implement [`BrokerFixture`] and write [`broker_suite!`](crate::broker_suite!). Each test runs on
-//! a runtime of its own with two workers; when its scenario is over, no task may be left on it.
+//! A backend implements [`BrokerFixture`] and calls [`broker_suite!`](crate::broker_suite!). Each
+//! test runs on a runtime of its own with two workers, and fails when its scenario leaves a task
+//! behind.
 //!
-//! A scenario that a backend cannot meet is listed in [`Capabilities::unmet`] with its reason; pin
-//! that list in a test of the backend, so that it does not grow unseen.
+//! [`Capabilities::unmet`] lists the scenarios that a backend cannot meet, each with the reason.
+//! Pin that list in a test of the backend, so that it does not grow unnoticed.
 
 pub mod basics;
 mod feed;
@@ -26,16 +27,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a backend can do, and how patient its tests are.
+/// The capabilities of a backend, and the limit of its tests' steps.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
-    /// Partitions of a topic that is created by its first use; `None` where there are none.
-    /// Default: 8.
+    /// Partitions of a topic that its first use creates; `None` when topics have none. Default: 8.
     pub partitions: Option<u32>,
-    /// Records that a partition holds before publishers wait; `None` where nothing makes them wait.
+    /// Records that a partition holds before publishers wait; `None` when they never wait.
     /// Default: none.
     pub capacity: Option<usize>,
-    /// How long a step of a scenario may take. Default: [`LIMIT`].
+    /// The longest time that a step of a scenario may take. Default: [`LIMIT`].
     pub patience: Duration,
     /// Scenarios that the backend cannot meet, each with the reason. Default: none.
     pub unmet: &'static [(&'static str, &'static str)],
@@ -50,35 +50,34 @@ impl Default for Capabilities {
 /// The member that a scenario asks for.
 #[derive(Debug, Clone)]
 pub struct MemberSpec {
-    /// Name of its group. A group that is new starts at the oldest message.
+    /// The name of its group. A new group starts at the oldest message.
     pub group: String,
-    /// How long open deliveries of a revoked partition are awaited.
+    /// The time for which open deliveries of a revoked partition are awaited.
     pub drain_deadline: Duration,
-    /// How long a publish waits for room.
+    /// The longest time that a publish waits for room.
     pub publish_timeout: Duration,
 }
 
 /// A broker under test. Each scenario gets a fixture of its own.
 pub trait BrokerFixture: Send + Sync + 'static {
-    /// What it can do.
+    /// The capabilities of the backend.
     fn capabilities(&self) -> Capabilities;
 
-    /// A new member; members of one fixture share one broker.
+    /// A new member. The members of a fixture share one broker.
     fn member(&self, spec: MemberSpec) -> impl Future<Output = Arc<dyn Broker>> + Send;
 
-    /// The name to use for a topic or a group: of this fixture alone, where fixtures share a
-    /// server.
+    /// The name of a topic or a group. It is unique to this fixture where fixtures share a server.
     fn name(&self, what: &str) -> String {
         what.to_owned()
     }
 }
 
-/// What a scenario stands on: the fixture, with shorthands.
+/// The environment of a scenario: the fixture, with shorthands.
 #[derive(Debug)]
 pub struct BrokerHarness<F> {
     /// The broker under test.
     pub fixture: F,
-    /// What it can do.
+    /// The capabilities of the fixture.
     pub can: Capabilities,
 }
 
@@ -91,7 +90,7 @@ impl<F: BrokerFixture> BrokerHarness<F> {
         Topic::new(&self.fixture.name(what)).expect("a fixture names its topics well")
     }
 
-    /// What a member of `group` is made of, at its defaults.
+    /// The default specification of a member of `group`.
     pub fn spec(&self, group: &str) -> MemberSpec {
         MemberSpec {
             group: self.fixture.name(group),
@@ -120,7 +119,7 @@ impl<F: BrokerFixture> BrokerHarness<F> {
         Feed::new(broker, self.can.patience)
     }
 
-    /// Partitions that a subscription to a new topic brings.
+    /// The number of partitions of a new topic.
     pub fn sources(&self) -> usize {
         self.can.partitions.map_or(1, |count| count as usize)
     }
@@ -140,7 +139,7 @@ impl Feed {
     }
 }
 
-/// Runs one scenario, then looks for what it left behind. The macro calls it.
+/// Runs one scenario, then checks that it left no task behind. Called by the macro.
 ///
 /// # Panics
 /// When the scenario fails, or leaves a task.
@@ -162,7 +161,7 @@ pub fn run<F, Fut>(
             eprintln!("unmet: {name}: {reason}");
             return;
         }
-        // For what hangs: each step has a limit of its own.
+        // Ends a scenario that hangs; each step has a limit of its own.
         let limit = can.patience * 3;
         let ended = tokio::time::timeout(limit, scenario(BrokerHarness { fixture, can })).await;
         assert!(ended.is_ok(), "{name} did not end within {limit:?}");

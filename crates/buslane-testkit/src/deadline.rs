@@ -1,4 +1,5 @@
-//! Deadlines for whatever a test waits for. A test that waits without one hangs instead of failing.
+//! Deadlines for every wait of a test, because a test that waits without one hangs instead of
+//! failing.
 
 use std::{future::Future, time::Duration};
 use tokio::{
@@ -7,22 +8,22 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Bounds a hang, and nothing else: long enough for a machine whose cores all do something else.
-/// Only a failing test waits as long. Timeouts of configurations that a test does not try are as
-/// long too.
+/// Bounds a hang. It is long enough for a machine whose cores are busy, and only a failing test
+/// waits that long. Timeouts that a test configures but does not try have this length too.
 pub const LIMIT: Duration = Duration::from_secs(180);
 
-/// How long a member of a test may be starved before others take over what it has. A scenario in
-/// which one dies without a word waits as long, so it is no longer than it must be.
+/// The time for which a member of a test may be starved before others take over its partitions. A
+/// scenario in which a member crashes waits that long, so it is as short as possible.
 pub const SILENCE: Duration = Duration::from_secs(12);
 
-/// What open deliveries of a partition are given before it moves, in a test that settles them.
+/// The time for which open deliveries are awaited before a partition moves, in a test that settles
+/// them.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// Waits for `future`.
 ///
 /// # Panics
-/// When it takes longer than `limit`; `what` says what was waited for.
+/// When it takes longer than `limit`. `what` names the future in the message.
 pub async fn within<F: Future>(limit: Duration, what: &str, future: F) -> F::Output {
     match timeout(limit, future).await {
         Ok(output) => output,
@@ -30,9 +31,9 @@ pub async fn within<F: Future>(limit: Duration, what: &str, future: F) -> F::Out
     }
 }
 
-/// Lets others go on, between two looks at something: where time is real, for a millisecond,
-/// without the runtime's timers, which stand still while handlers compute; where it may be paused,
-/// for a turn alone, because a runtime that has nothing to do moves paused time on.
+/// Lets other tasks run between two polls of a condition. On a multi-threaded runtime it sleeps for
+/// a millisecond without the runtime's timers, which do not advance while handlers compute. On a
+/// single-threaded one it only yields, because an idle runtime advances paused time.
 pub async fn turn() {
     if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
         std::thread::sleep(Duration::from_millis(1));
@@ -40,10 +41,10 @@ pub async fn turn() {
     yield_now().await;
 }
 
-/// Waits for `condition`; paused time stands still.
+/// Waits for `condition`, without advancing paused time.
 ///
 /// # Panics
-/// When it does not come about within [`LIMIT`] of real time.
+/// When it does not hold within [`LIMIT`] of real time.
 pub async fn until(what: &str, condition: impl Fn() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
@@ -52,7 +53,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// How much time of the runtime's clock `future` takes, with what it gives.
+/// The output of `future`, and the time that it takes on the runtime's clock.
 pub async fn timed<F: Future>(future: F) -> (F::Output, Duration) {
     let start = Instant::now();
     let output = future.await;

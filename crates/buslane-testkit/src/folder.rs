@@ -1,19 +1,19 @@
-//! Files that live as long as a test.
+//! Files for a single test.
 
 use std::path::PathBuf;
 
 /// A new folder for temporary files.
 ///
 /// # Drop behaviour
-/// Dropping it removes the folder with all that is in it.
+/// Dropping it removes the folder and its files.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes it; `name` is a part of its name.
+    /// Creates a folder whose name contains `name`.
     ///
     /// # Panics
-    /// When that cannot be done.
+    /// When it cannot be created.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(crate::server::unique(name));
@@ -21,15 +21,15 @@ impl Folder {
         Self(folder)
     }
 
-    /// Writes a file of it.
+    /// Writes a file in the folder.
     ///
     /// # Panics
-    /// When that cannot be done.
+    /// When it cannot be written.
     pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.0.join(name), text).expect("a file");
     }
 
-    /// Where a file of this name is, or would be.
+    /// The path of a file in the folder, which need not exist.
     #[must_use]
     pub fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()

@@ -1,15 +1,15 @@
-//! No task may outlive what it was started for. SPEC: T3
+//! Checks that no task is left behind. SPEC: T3
 
 use crate::deadline::until;
 use tokio::runtime::Handle;
 
-/// How many tasks live on the current runtime.
+/// The number of tasks on the current runtime.
 #[must_use]
 pub fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
-/// Waits until no more than `before` tasks live.
+/// Waits until the runtime has at most `before` tasks.
 ///
 /// # Panics
 /// When more are left after the deadline of [`until`].

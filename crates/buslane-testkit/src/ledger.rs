@@ -1,4 +1,4 @@
-//! Who was settled, how, and how often: the other end of every settlement in a test.
+//! Records every settlement of a test: the jobs, their ends, and that each ended once.
 
 use crate::deadline::{LIMIT, within};
 use buslane_core::{Outcome, Settle, Settlement};
@@ -8,7 +8,7 @@ use std::sync::{
 };
 use tokio::sync::watch;
 
-/// How a job ended, in a form that compares.
+/// The end of a job, in a form that can be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// [`Outcome::Ok`].
@@ -32,7 +32,7 @@ impl From<Outcome> for End {
     }
 }
 
-/// The ends of all jobs, in the order in which they were heard of.
+/// The ends of all jobs, in the order of settlement.
 #[derive(Default)]
 pub struct Ledger {
     issued: AtomicU64,
@@ -47,13 +47,13 @@ impl Ledger {
         Arc::new(Self::default())
     }
 
-    /// A settlement that reports here. Its token counts up from 0.
+    /// A settlement that reports to this ledger. Tokens count up from 0.
     #[must_use]
     pub fn settlement(self: &Arc<Self>) -> Settlement {
         Settlement::new(Arc::clone(self) as Arc<dyn Settle>, self.issued.fetch_add(1, SeqCst))
     }
 
-    /// Jobs that got a settlement.
+    /// The number of settlements handed out.
     #[must_use]
     pub fn issued(&self) -> u64 {
         self.issued.load(SeqCst)
@@ -70,7 +70,7 @@ impl Ledger {
             .expect("the ledger lives");
     }
 
-    /// The ends so far, in the order in which they were heard of.
+    /// The ends so far, in the order of settlement.
     #[must_use]
     pub fn ends(&self) -> Vec<(u64, End)> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -79,7 +79,7 @@ impl Ledger {
     /// The ends by token.
     ///
     /// # Panics
-    /// When one job ended twice, or one that got a settlement has not ended.
+    /// When a job ended twice, or a settlement was never used.
     #[must_use]
     pub fn by_token(&self) -> Vec<End> {
         let mut ends = self.ends();
@@ -90,7 +90,7 @@ impl Ledger {
         ends.into_iter().map(|(_, end)| end).collect()
     }
 
-    /// How many jobs ended as `matches` says.
+    /// The number of jobs whose end `matches`.
     #[must_use]
     pub fn count(&self, matches: impl Fn(&End) -> bool) -> usize {
         self.ends().iter().filter(|(_, end)| matches(end)).count()

@@ -1,5 +1,5 @@
-//! A server that is lost and comes back while a member reads and another publishes: both go on by
-//! themselves, nothing is lost, and the order of each key stays.
+//! The loss and the return of a server while one member reads and another publishes: both continue
+//! by themselves, nothing is lost, and each key keeps its order.
 
 use crate::{
     broker_suite::{Feed, bodies, record, settle},
@@ -18,42 +18,42 @@ use tokio::{task::JoinHandle, time::Instant};
 
 const KEYS: usize = 8;
 
-/// Whether a message that was settled may come again after a loss.
+/// Whether a settled message may be delivered again after a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {
-    /// Settlements that the server has not seen are asked for again.
+    /// Messages whose settlement the server has not received are delivered again.
     Allowed,
-    /// Nothing comes twice while the member lives.
+    /// No message is delivered twice while the member lives.
     Never,
 }
 
-/// One loss of a server, and who lives through it.
+/// The loss of a server, and the members that survive it.
 pub struct Loss {
     /// The server.
     pub server: OwnServer,
-    /// Breaks it.
+    /// Stops the server.
     pub lose: fn(&mut OwnServer),
-    /// Mends it.
+    /// Restores the server.
     pub mend: fn(&mut OwnServer),
-    /// Who publishes; its publish timeout is `patience` at least.
+    /// The publishing member, whose publish timeout is at least `patience`.
     pub publisher: Arc<dyn Broker>,
-    /// Who reads the topic.
+    /// The reading member.
     pub member: Feed,
-    /// What is published and read.
+    /// The topic.
     pub topic: Topic,
-    /// Whether messages may come again.
+    /// Whether messages may be delivered again.
     pub again: Again,
-    /// How long each step may take.
+    /// The longest time that a step may take.
     pub patience: Duration,
 }
 
 impl Loss {
-    /// Twice: breaks the server, waits until the member says so, mends it, and waits until both go
-    /// on. Then waits until all that was published has come.
+    /// Stops the server twice: waits until the member reports the loss, restores the server, and
+    /// waits until both members continue. Then waits until every published message has arrived.
     ///
     /// # Panics
-    /// When something is lost, out of order, again where that is not allowed, or late. Outside of a
-    /// multi-threaded runtime.
+    /// When a message is lost, out of order, late, or delivered again although that is not allowed.
+    /// Outside of a multi-threaded runtime.
     pub async fn is_survived(mut self) {
         let stop = Arc::new(AtomicBool::new(false));
         let publishing = publishes(self.publisher, self.topic, Arc::clone(&stop), self.patience);
@@ -78,8 +78,8 @@ impl Loss {
     }
 }
 
-/// Publishes a record of each key, every second one with an event id, again and again, one round
-/// after the other; ends with the number of rounds.
+/// Publishes rounds of one record for each key, every second one with an event id. Returns the
+/// number of rounds.
 fn publishes(
     broker: Arc<dyn Broker>,
     topic: Topic,
@@ -107,7 +107,7 @@ fn publishes(
     })
 }
 
-/// What was read of each key: rounds that have come, without a gap.
+/// The rounds that have arrived for each key, without a gap.
 struct Read {
     next: HashMap<usize, usize>,
     again: Again,
@@ -115,7 +115,7 @@ struct Read {
 }
 
 impl Read {
-    /// Reads until a condition holds, and checks the order.
+    /// Reads until a condition holds, and checks the order of each key.
     async fn until(&mut self, what: &str, member: &mut Feed, holds: impl Fn(&Feed, usize) -> bool) {
         let deadline = Instant::now() + self.patience;
         while !holds(member, self.rounds()) {
@@ -146,7 +146,7 @@ impl Read {
         *next = (*next).max(round + 1);
     }
 
-    /// Rounds of which every key's record has come.
+    /// The number of rounds whose records have all arrived.
     fn rounds(&self) -> usize {
         (0..KEYS).map(|key| self.next.get(&key).copied().unwrap_or(0)).min().unwrap_or(0)
     }

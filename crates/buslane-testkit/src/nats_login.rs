@@ -1,13 +1,12 @@
-//! Credentials of NATS that live as long as a test: an operator, an account and a user, as signed
-//! tokens.
+//! NATS credentials for a single test: signed tokens of an operator, an account and a user.
 
 use crate::folder::Folder;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use nkeys::KeyPair;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// An operator, an account and a user: the file that the user logs in with, and what the server is
-/// told.
+/// An operator, an account and a user: the credentials file of the user, and the configuration of
+/// the server.
 pub struct Credentials {
     folder: Folder,
     operator: String,
@@ -17,7 +16,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Without an end.
+    /// Credentials that do not expire.
     ///
     /// # Panics
     /// When no file can be written.
@@ -26,7 +25,7 @@ impl Credentials {
         Self::until(None)
     }
 
-    /// The user's is over in so many seconds.
+    /// Credentials whose user expires after this number of seconds.
     ///
     /// # Panics
     /// When no file can be written.
@@ -75,19 +74,19 @@ impl Credentials {
         }
     }
 
-    /// The file that the user logs in with.
+    /// The credentials file of the user.
     #[must_use]
     pub fn file(&self) -> String {
         self.folder.path("user.creds")
     }
 
-    /// The user's secret, which is nowhere to be seen.
+    /// The seed of the user, which no output may contain.
     #[must_use]
     pub fn seed(&self) -> String {
         self.seed.clone()
     }
 
-    /// What a server is told that knows this operator alone.
+    /// The configuration of a server that knows only this operator.
     #[must_use]
     pub fn server_config(&self) -> String {
         let ((key, jwt), (system, system_jwt)) = (&self.account, &self.system);
@@ -99,7 +98,7 @@ impl Credentials {
     }
 }
 
-/// A JWT as NATS signs them.
+/// A JWT signed as NATS does.
 fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: &serde_json::Value) -> String {
     token_until(issuer, subject, name, claims, None)
 }

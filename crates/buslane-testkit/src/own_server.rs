@@ -1,4 +1,4 @@
-//! A real server of one test alone, which may pause it and kill it.
+//! A real server for a single test, which may pause and kill it.
 
 use crate::server::{address, unique};
 use std::{
@@ -6,12 +6,12 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-/// A Kafka or a NATS that ends with this value.
+/// A Kafka or NATS server that ends when this value is dropped.
 ///
 /// # Panics
-/// Every call panics when the server does not do what it is told.
+/// Every call panics when the server does not obey.
 pub struct OwnServer {
-    /// Where it listens, also when it was started again.
+    /// Its address, which stays the same after a restart.
     pub address: String,
     child: Child,
     words: Option<ChildStdin>,
@@ -31,7 +31,7 @@ impl OwnServer {
         Self::nats_with(config, &[])
     }
 
-    /// As [`OwnServer::nats`], in another version than the one that the tests share.
+    /// As [`OwnServer::nats`], in a version other than that of the shared server.
     #[must_use]
     pub fn nats_of(version: &str) -> Self {
         Self::nats_with("", &["--nats-version", version])
@@ -59,22 +59,22 @@ impl OwnServer {
         Self { address, child, words, answers }
     }
 
-    /// It stands still: connections stay, and nothing is answered.
+    /// Pauses the server: connections stay, and nothing is answered.
     pub fn pause(&mut self) {
         self.tell("pause");
     }
 
-    /// It goes on.
+    /// Resumes the server.
     pub fn resume(&mut self) {
         self.tell("continue");
     }
 
-    /// It ends at once, without a last word to its disk.
+    /// Kills the server, which writes nothing to its disk.
     pub fn kill(&mut self) {
         self.tell("kill");
     }
 
-    /// It is started again, with its address and its data.
+    /// Starts the server again, with its address and its data.
     pub fn start_again(&mut self) {
         self.tell("start");
     }
@@ -89,7 +89,7 @@ impl OwnServer {
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
-        // The end of its input is the end of the program, and that of the server.
+        // The program and its server end with the program's input.
         self.words = None;
         let _ = self.child.wait();
     }

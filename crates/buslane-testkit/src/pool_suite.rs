@@ -1,8 +1,9 @@
-//! What every pool must do: one scenario a function, run by every pool through
+//! The contract of pools as tests: one function for each scenario, which every pool runs through
 //! [`pool_suite!`](crate::pool_suite!).
 //!
-//! A scenario sees a pool only through the contract. Each runs on a runtime of its own, with two
-//! threads or, where time matters, with one thread and paused time; afterwards no task may be left.
+//! A scenario sees a pool only through the contract. It runs on a runtime of its own with two
+//! threads, or with one thread and paused time when it depends on time, and must not leave a task
+//! behind.
 
 pub mod bounds;
 pub mod fairness;
@@ -27,24 +28,24 @@ use std::{
 };
 use tokio::runtime::Builder;
 
-/// How a scenario wants its pool.
+/// The options of a pool that a scenario asks for.
 #[derive(Clone)]
 pub struct PoolOptions {
-    /// Handlers that run or wait at the same time.
+    /// The number of handlers that run or wait at the same time.
     pub workers: usize,
-    /// How much may be open.
+    /// The bounds of open work.
     pub bounds: Bounds,
-    /// Longest wait of a submitter for room.
+    /// The longest time that a submitter waits for room.
     pub wait_timeout: Duration,
-    /// How keys find their lane.
+    /// How keys map to lanes.
     pub mode: Mode,
-    /// Handles jobs that bring no handler.
+    /// Handles jobs without a handler of their own.
     pub default_handler: Option<Arc<dyn ErasedHandler>>,
-    /// Restarts of one worker within the window; pools without supervision ignore it.
+    /// The number of restarts of one worker within the window. Unsupervised pools ignore it.
     pub max_restarts: usize,
-    /// How long a restart is remembered.
+    /// The window in which restarts are counted.
     pub restart_window: Duration,
-    /// How long a worker that failed too often rests.
+    /// The cool-down of a worker that failed too often.
     pub cool_down: Duration,
 }
 
@@ -63,7 +64,7 @@ impl Default for PoolOptions {
     }
 }
 
-/// How the suite gets at a pool.
+/// Creates the pools of the suite.
 pub trait PoolFixture {
     /// A new pool on the current runtime.
     fn pool(&self, options: PoolOptions) -> Arc<dyn Pool>;

@@ -1,13 +1,13 @@
-//! A handler that checks the two promises of a lane: in order, and one at a time.
+//! Checks the two promises of a lane: messages run in order, and one at a time.
 
 use buslane_core::Message;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-/// What the handlers of one test have seen, key by key.
+/// Records the messages that the handlers of a test run, key by key.
 ///
-/// The first message of a key has sequence 1. A message may come again, as after a redelivery; it
-/// must not come after a later one of its key.
+/// The first message of a key has sequence 1. A message may run again, as after a redelivery, but
+/// not after a later one of its key.
 #[derive(Debug)]
 pub struct Recorder {
     keys: Box<[Key]>,
@@ -22,15 +22,14 @@ struct Key {
 }
 
 impl Recorder {
-    /// Watches the keys 0 to `keys`.
+    /// A recorder of the keys below `keys`.
     #[must_use]
     pub fn new(keys: usize) -> Self {
         let keys = (0..keys).map(|_| Key::default()).collect();
         Self { keys, handled: AtomicU64::new(0), violations: AtomicU64::new(0) }
     }
 
-    /// Begins the handling of a message that was [stamped](stamp); it ends when the visit is
-    /// dropped.
+    /// Begins to run a [stamped](stamp) message, until the visit is dropped.
     pub fn visit(&self, message: &Message) -> Visit<'_> {
         let (key, sequence) = key_and_sequence(message);
         let entry = &self.keys[usize::try_from(key).expect("keys are small")];
@@ -42,13 +41,13 @@ impl Recorder {
         Visit { recorder: self, key: entry }
     }
 
-    /// Messages that were handled.
+    /// The number of messages that were handled.
     #[must_use]
     pub fn handled(&self) -> u64 {
         self.handled.load(SeqCst)
     }
 
-    /// Messages that came out of order, or beside another of their key.
+    /// The number of messages that ran out of order, or concurrently with another one of their key.
     #[must_use]
     pub fn violations(&self) -> u64 {
         self.violations.load(SeqCst)
@@ -61,7 +60,7 @@ impl Recorder {
     }
 }
 
-/// One message being handled.
+/// A message that is running.
 #[derive(Debug)]
 pub struct Visit<'a> {
     recorder: &'a Recorder,
@@ -75,7 +74,7 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// Stamps a message with its key and its sequence within the key: payload and offset.
+/// Writes the key into the payload of a message, and the sequence within the key into its offset.
 pub fn stamp(message: &mut Message, key: u64, sequence: u64) {
     message.payload = Bytes::copy_from_slice(&key.to_le_bytes());
     message.offset = sequence;

@@ -1,18 +1,18 @@
-//! What tests need that share a real server.
+//! Addresses and unique names for tests that share a real server.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,
 };
 
-/// The server's address, from the variable that names it.
+/// The address of a server, from an environment variable.
 ///
 /// # Panics
-/// When it is not set: a missing server is a failure, not a skip.
+/// When the variable is not set, because a missing server must not skip a test.
 #[must_use]
 #[allow(
     clippy::disallowed_methods,
-    reason = "where a test server listens, only the environment knows"
+    reason = "only the environment knows the address of a test server"
 )]
 pub fn address(variable: &str) -> String {
     let Ok(address) = std::env::var(variable) else {
@@ -23,10 +23,10 @@ pub fn address(variable: &str) -> String {
     address
 }
 
-/// A name that nothing else on the server has, now or later.
+/// A name that is unique on the server.
 ///
 /// # Panics
-/// When the clock stands before 1970.
+/// When the clock is before 1970.
 #[must_use]
 pub fn unique(what: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -1,9 +1,9 @@
-//! What a test and its handlers tell each other: gates and counts. Not a sleep in sight.
+//! Signals between a test and its handlers: gates and counts, without sleeping.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// Closed at first; whoever waits goes on when it is opened.
+/// A gate that is closed at first. Tasks that wait continue when it is opened.
 #[derive(Debug)]
 pub struct Gate(watch::Sender<bool>);
 
@@ -14,7 +14,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Lets everybody through, now and later.
+    /// Opens the gate for present and future waiters.
     pub fn open(&self) {
         self.0.send_replace(true);
     }
@@ -33,14 +33,14 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Lets everybody through, now and later.
+    /// Opens the gate for present and future waiters.
     pub fn open(&self) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.opened.notify_all();
     }
 
-    /// Blocks the thread until the gate is open, or a test that failed would have ended long ago;
-    /// tells whether it is open.
+    /// Blocks the thread until the gate is open, for at most half of the limit of a test. Returns
+    /// whether it is open.
     pub fn block(&self) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = crate::deadline::LIMIT / 2;
@@ -49,7 +49,7 @@ impl Barrier {
     }
 }
 
-/// Counts up, and wakes those who wait for a figure.
+/// A counter that tasks can wait for.
 #[derive(Debug)]
 pub struct Count(watch::Sender<usize>);
 
@@ -60,7 +60,7 @@ impl Default for Count {
 }
 
 impl Count {
-    /// Adds one; returns how many there are now.
+    /// Adds one, and returns the new count.
     pub fn add(&self) -> usize {
         let mut now = 0;
         self.0.send_modify(|count| {
@@ -70,13 +70,13 @@ impl Count {
         now
     }
 
-    /// How many there are.
+    /// The count.
     #[must_use]
     pub fn get(&self) -> usize {
         *self.0.borrow()
     }
 
-    /// Waits until there are at least `count`.
+    /// Waits until the count is at least `count`.
     pub async fn reached(&self, count: usize) {
         let _ = self.0.subscribe().wait_for(|now| *now >= count).await;
     }

@@ -1,6 +1,6 @@
 //! Encodes a snapshot as metadata: the shortest that names every done offset, or if none fits, the
-//! one that names the most of them. Metadata never names an open offset; done offsets that it leaves
-//! out run again.
+//! one that names the most of them. Metadata never names an open offset; done offsets that it
+//! leaves out run again.
 
 use super::longest_runs::LongestRuns;
 use super::{body, compression, text};
@@ -161,7 +161,8 @@ impl Best {
         let mut next = estimate.units;
         for _ in 0..TRIES {
             let Some(compressed) = self.compress(encoding, &(encoding.body)(next)) else { return };
-            // Further units at the cost of the last ones, less a tenth, because they compress worse.
+            // Further units at the cost of the last ones, less a tenth, because they compress
+            // worse.
             let more = (next - units).saturating_mul(self.budget.saturating_sub(size))
                 / compressed.size.saturating_sub(size).max(1);
             let reach =

@@ -7,8 +7,8 @@ const LONG: u32 = 4_096;
 pub(super) struct LongestRuns<'a> {
     /// Start and end of each done run.
     bounds: &'a [u32],
-    /// For each length up to `LONG`, the number of runs that are at least as long, and the number of
-    /// their offsets.
+    /// For each length up to `LONG`, the number of runs that are at least as long, and the number
+    /// of their offsets.
     from: Vec<(usize, u64)>,
     /// The lengths of the runs of at least `LONG`, the longest first.
     long: Vec<u32>,

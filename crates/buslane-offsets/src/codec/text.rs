@@ -14,8 +14,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const Z85_MARK: char = '%';
 const Z85: &[u8; 85] =
     b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-/// The digit that completes a short group: the largest one, so that the omitted digits round down to
-/// the bytes that were written.
+/// The digit that completes a short group: the largest one, so that the omitted digits round down
+/// to the bytes that were written.
 const Z85_FILL: u64 = 84;
 
 pub(super) fn write(bytes: &[u8]) -> String {

@@ -38,7 +38,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Open and done runs in turn, as in a map that an earlier owner left: the committed offset is open.
+/// Open and done runs in turn, as in a map that an earlier owner left: the committed offset is
+/// open.
 pub(crate) fn runs() -> impl Strategy<Value = Vec<u32>> {
     prop::collection::vec(prop_oneof![3 => 1..5_u32, 1 => 1..150_u32], 0..20)
 }

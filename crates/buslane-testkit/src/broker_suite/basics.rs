@@ -4,7 +4,7 @@ use super::{BrokerFixture, BrokerHarness, bodies, publish, record, settle};
 use buslane_core::{Headers, Record, partition_for};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Key, headers in order with duplicates, and every byte of the body.
+/// Key, headers in order with duplicates, and every byte of the body arrive.
 pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;
@@ -28,7 +28,7 @@ pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(harness: 
     feed.close().await;
 }
 
-/// A receipt says where the record will be found.
+/// A receipt names the position at which the record is read.
 pub async fn e6_offsets_and_partitions_are_those_of_the_receipts<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -48,7 +48,7 @@ pub async fn e6_offsets_and_partitions_are_those_of_the_receipts<F: BrokerFixtur
     feed.close().await;
 }
 
-/// Nothing at all, and 1 MiB.
+/// An empty payload and one of 1 MiB arrive.
 pub async fn b1_empty_and_large_payloads_arrive<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;
@@ -62,7 +62,7 @@ pub async fn b1_empty_and_large_payloads_arrive<F: BrokerFixture>(harness: Broke
     feed.close().await;
 }
 
-/// And what was published is there for the first group that comes.
+/// The first group that subscribes later reads the message.
 pub async fn b1_publishing_without_a_subscriber_succeeds<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -77,14 +77,14 @@ pub async fn b1_publishing_without_a_subscriber_succeeds<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// No record, no answer, no wait.
+/// An empty batch returns at once without answers.
 pub async fn b1_an_empty_batch_is_published_at_once<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let member = harness.member("g").await;
     assert_eq!(publish(&member, &harness.topic("orders"), Vec::new()).await, []);
     harness.feed(member).close().await;
 }
 
-/// Ten publishers of one member, two hundred messages each.
+/// Ten concurrent publishers of one member publish two hundred messages each.
 pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -123,7 +123,7 @@ pub async fn b1_concurrent_publishers_reach_the_reader_exactly_once<F: BrokerFix
     feed.close().await;
 }
 
-/// The same partition that Go and librdkafka producers choose.
+/// A key goes to the partition that Go and librdkafka producers choose.
 pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let partitions =
         harness.can.partitions.expect("list this scenario as unmet where there are no partitions");
@@ -138,7 +138,7 @@ pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(harness: 
     feed.close().await;
 }
 
-/// No key is no reason to be lost.
+/// Records without a key are spread, and all arrive.
 pub async fn r2_records_without_a_key_spread_and_all_arrive<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -161,7 +161,7 @@ pub async fn r2_records_without_a_key_spread_and_all_arrive<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// Batches of mixed keys, one behind the other.
+/// Consecutive batches of mixed keys keep the order of each key.
 pub async fn r3_batches_keep_the_order_of_each_key<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;

@@ -1,5 +1,4 @@
-//! Reads a member the way a bus does: waits for events and for all its intakes at once, in one
-//! task.
+//! Reads from a member as a bus does: one task waits for events and for all intakes at once.
 
 use buslane_core::{
     Broker, BrokerEvent, Delivery, Intake, Outcome, Receipt, Record, Source, Topic,
@@ -7,19 +6,19 @@ use buslane_core::{
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use tokio::time::timeout;
 
-/// A member and what it was assigned.
+/// A member and its intakes.
 pub struct Feed {
     /// The member.
     pub broker: Arc<dyn Broker>,
     /// Its intakes that have not ended.
     pub intakes: Vec<Box<dyn Intake>>,
-    /// Sources that ended, in that order.
+    /// The sources that ended, in order.
     pub ended: Vec<Arc<Source>>,
-    /// Whether `next_event` has said that the member is closed.
+    /// Whether `next_event` has reported that the member is closed.
     pub closed: bool,
-    /// What was told of the connection: whether it is there.
+    /// The reported states of the connection: whether it is up.
     pub connection: Vec<bool>,
-    /// Partitions that are not read.
+    /// Partitions that it does not read.
     pub unread: Vec<u32>,
     patience: Duration,
 }
@@ -96,10 +95,10 @@ impl Feed {
         }
     }
 
-    /// Reads exactly `count` deliveries, in the order in which they come.
+    /// Reads exactly `count` deliveries, in the order of arrival.
     ///
     /// # Panics
-    /// When they do not come in time.
+    /// When they do not arrive in time.
     pub async fn take(&mut self, count: usize) -> Vec<Delivery> {
         let mut out = Vec::new();
         while out.len() < count {
@@ -115,7 +114,7 @@ impl Feed {
         out
     }
 
-    /// Reads what comes within `time`.
+    /// Reads the deliveries that arrive within `time`.
     pub async fn take_for(&mut self, time: Duration) -> Vec<Delivery> {
         let mut out = Vec::new();
         let reading = async {
@@ -123,7 +122,7 @@ impl Feed {
                 self.step(64, &mut out).await;
             }
         };
-        // The time is over, which is the only end.
+        // Only the timeout ends the loop.
         let _: Result<(), _> = timeout(time, reading).await;
         out
     }
@@ -147,7 +146,7 @@ impl Feed {
         self.until(&format!("{count} intakes"), |feed| feed.intakes.len() == count).await;
     }
 
-    /// Closes the member; true if the broker says so.
+    /// Closes the member.
     ///
     /// # Panics
     /// When the broker answers with an error.
@@ -162,7 +161,7 @@ pub fn record(key: &str, body: impl Into<String>) -> Record {
     Record::new(body.into()).with_key(key.to_owned())
 }
 
-/// Publishes, and insists on a receipt for each record.
+/// Publishes, and expects a receipt for each record.
 ///
 /// # Panics
 /// When one is not published.
@@ -186,7 +185,7 @@ pub fn bodies(deliveries: &[Delivery]) -> Vec<String> {
         .collect()
 }
 
-/// Settles all of them as handled.
+/// Settles all deliveries as handled.
 pub fn settle(deliveries: impl IntoIterator<Item = Delivery>) {
     deliveries.into_iter().for_each(|delivery| delivery.settlement.settle(Outcome::Ok));
 }

@@ -6,8 +6,8 @@ use buslane_core::{BrokerError, Lag};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Asks until the sum of all partitions is `messages`: a broker may learn of its end with the next
-/// fetch.
+/// Polls until the sum of all partitions is `messages`, because a broker may learn the end of its
+/// log with the next fetch.
 async fn until<F: BrokerFixture>(
     harness: &BrokerHarness<F>,
     feed: &Feed,
@@ -46,7 +46,7 @@ fn open(lags: &[Lag]) -> u64 {
     lags.iter().map(|lag| lag.open).sum()
 }
 
-/// Counted from the lowest open message of each partition, and zero when all is settled.
+/// The lag counts from the lowest open message of each partition, and is zero when all are settled.
 pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -61,8 +61,7 @@ pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(
     assert!(behind[0].age.is_some(), "{lags:?}");
     settle(got.drain(..4));
     until(&harness, &feed, 6).await;
-    // What is done above an open one is not the end of the lag, although only the one is left to
-    // do.
+    // The lag counts the done messages above an open one too, although only that one is left.
     settle(got.drain(1..));
     let lags = until_lag(&harness, &feed, "6 messages behind, 1 of them open", |lags| {
         (sum(lags), open(lags)) == (6, 1)
@@ -82,7 +81,7 @@ pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// A closed broker has no lag to tell of.
+/// A closed broker reports no lag.
 pub async fn k8_a_closed_broker_has_no_lag<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let feed = harness.reader("g", &harness.topic("orders")).await;
     let broker = feed.broker.clone();

@@ -4,7 +4,7 @@ use super::{BrokerFixture, BrokerHarness, bodies, publish, record, settle};
 use buslane_core::{BrokerError, PublishError, SubscribeOptions, TopicSettings, TopicStrategy};
 use std::time::Duration;
 
-/// One after the other, and eight at a time.
+/// Two closes in a row and eight concurrent ones get the same answer.
 pub async fn b2_closing_twice_and_at_once_gives_one_answer<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -27,7 +27,7 @@ pub async fn b2_closing_twice_and_at_once_gives_one_answer<F: BrokerFixture>(
     drop(open);
 }
 
-/// Each with the same error.
+/// Every call of a closed broker gets the same error.
 pub async fn b2_a_closed_broker_refuses_everything<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let feed = harness.reader("g", &topic).await;
@@ -50,7 +50,7 @@ pub async fn b2_a_closed_broker_refuses_everything<F: BrokerFixture>(harness: Br
     broker.stop_reading().await;
 }
 
-/// Every publish has an answer.
+/// Every publish during a close gets an answer.
 pub async fn b2_closing_while_publishing_does_not_hang<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -84,7 +84,7 @@ pub async fn b2_closing_while_publishing_does_not_hang<F: BrokerFixture>(
     }
 }
 
-/// Reading ends first, what is open is still settled.
+/// Reading ends first, and open messages are still settled.
 pub async fn b9_settlements_count_after_reading_has_stopped<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -104,7 +104,7 @@ pub async fn b9_settlements_count_after_reading_has_stopped<F: BrokerFixture>(
     next.close().await;
 }
 
-/// Up to its deadline.
+/// A close waits for open messages up to its deadline.
 pub async fn b9_closing_waits_for_open_messages<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;
@@ -118,7 +118,7 @@ pub async fn b9_closing_waits_for_open_messages<F: BrokerFixture>(harness: Broke
     assert_eq!(closing.await.expect("no panic"), Ok(()));
 }
 
-/// A reader that waits is told.
+/// A waiting reader is woken.
 pub async fn b9_closing_ends_intakes_and_events<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;
@@ -132,7 +132,7 @@ pub async fn b9_closing_ends_intakes_and_events<F: BrokerFixture>(harness: Broke
     assert_eq!(feed.ended.len(), harness.sources());
 }
 
-/// The deadline holds, and nothing is lost by it.
+/// Messages that are open at the deadline are delivered again.
 pub async fn b9_what_is_open_at_the_deadline_comes_again<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// Two members, all partitions, each message once.
+/// Two members share all partitions, and each message arrives once.
 pub async fn m1_members_share_the_partitions_and_each_message_comes_once<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -51,7 +51,7 @@ pub async fn m1_members_share_the_partitions_and_each_message_comes_once<F: Brok
     two.close().await;
 }
 
-/// Groups do not share.
+/// Every group gets every message.
 pub async fn m1_every_group_gets_every_message<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut billing = harness.reader("billing", &topic).await;
@@ -68,7 +68,7 @@ pub async fn m1_every_group_gets_every_message<F: BrokerFixture>(harness: Broker
     mail.close().await;
 }
 
-/// Five before, five after.
+/// Five messages before the restart, and five after it.
 pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -85,7 +85,7 @@ pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(
     }
 }
 
-/// A member that is dropped without a word.
+/// A member that is dropped without a close has crashed.
 pub async fn m1_a_crashed_members_open_messages_go_to_the_others<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -134,7 +134,7 @@ pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerF
     new.close().await;
 }
 
-/// Past the deadline the message runs again, and the straggler changes nothing.
+/// After the deadline the message runs again, and the late settlement changes nothing.
 pub async fn k3_a_settlement_after_the_deadline_is_ignored<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -157,7 +157,7 @@ pub async fn k3_a_settlement_after_the_deadline_is_ignored<F: BrokerFixture>(
     third.close().await;
 }
 
-/// Its intakes end, the others do not notice.
+/// The intakes of one subscription end, and the others continue.
 pub async fn b3_ending_one_subscription_leaves_the_others<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -176,7 +176,7 @@ pub async fn b3_ending_one_subscription_leaves_the_others<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// Nor the messages that nobody has read.
+/// An ended subscription leaves no message in memory, not even one that was never read.
 pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -221,7 +221,7 @@ pub async fn b3_subscribing_later_leaves_the_others_running<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// Where it stopped.
+/// A new subscription resumes where the last one stopped.
 pub async fn b3_subscribing_again_continues<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;
@@ -237,7 +237,7 @@ pub async fn b3_subscribing_again_continues<F: BrokerFixture>(harness: BrokerHar
     feed.close().await;
 }
 
-/// A topic that is read already is left alone.
+/// A second subscription of a topic changes nothing.
 pub async fn b3_subscribing_twice_changes_nothing<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;

@@ -1,10 +1,10 @@
-//! Back-pressure, both ways.
+//! Back-pressure of readers and of publishers.
 
 use super::{BrokerFixture, BrokerHarness, Feed, bodies, publish, record, settle};
 use buslane_core::{PublishError, Topic};
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-/// Two keys of different partitions.
+/// Two keys in different partitions.
 async fn two_keys(feed: &Feed, topic: &Topic) -> (String, String, u32) {
     for n in 0..1_000 {
         let key = format!("key-{n}");
@@ -18,7 +18,7 @@ async fn two_keys(feed: &Feed, topic: &Topic) -> (String, String, u32) {
     panic!("a thousand keys in one partition");
 }
 
-/// Not reading is the back-pressure of one partition, and of no other.
+/// A partition that is not read does not delay the others.
 pub async fn k4_an_unread_partition_leaves_the_others_flowing<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -45,7 +45,7 @@ pub async fn k4_an_unread_partition_leaves_the_others_flowing<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// So that a reader which waits for room need not read to learn of it.
+/// A reader that waits for room learns of the end without reading.
 pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -61,7 +61,7 @@ pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// A topic of which one partition is full, and one record more that waits.
+/// A topic with a full partition, for which one more record waits.
 async fn full<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic, feed: &Feed) {
     let capacity = harness
         .can
@@ -71,7 +71,7 @@ async fn full<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic, feed:
     publish(&feed.broker, topic, records).await;
 }
 
-/// The error says what was waited for.
+/// The error names the reason of the wait.
 pub async fn b6_a_full_partition_makes_publishers_wait_and_time_out<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -99,7 +99,7 @@ pub async fn b6_a_full_partition_makes_publishers_wait_and_time_out<F: BrokerFix
     feed.close().await;
 }
 
-/// Each batch in its order; between calls that wait at once there is none.
+/// Each batch keeps its order; concurrent calls have no order between them.
 pub async fn b6_a_waiting_publish_goes_on_when_there_is_room<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -132,7 +132,7 @@ pub async fn b6_a_waiting_publish_goes_on_when_there_is_room<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// A caller that goes away holds up nobody behind it.
+/// A cancelled caller does not delay those behind it.
 pub async fn b6_a_cancelled_publish_leaves_the_others_alone<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {

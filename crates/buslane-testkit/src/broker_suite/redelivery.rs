@@ -1,4 +1,4 @@
-//! What is not settled comes again, what is settled does not.
+//! Unsettled messages are delivered again, and settled ones are not.
 
 use super::{BrokerFixture, BrokerHarness, Feed, bodies, publish, record, settle};
 use buslane_core::{Delivery, Outcome, Topic};
@@ -12,7 +12,8 @@ async fn ten<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic) -> (Fe
     (feed, got)
 }
 
-/// What a new member of the group gets, up to a last message that is published for the purpose.
+/// The messages that a new member of the group gets, up to a last one that is published as a
+/// marker.
 async fn again<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic) -> Vec<String> {
     let mut feed = harness.reader("g", topic).await;
     publish(&feed.broker, topic, vec![record("k", "end")]).await;
@@ -27,7 +28,7 @@ async fn again<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic) -> V
     seen
 }
 
-/// Some settled, some dropped.
+/// After a restart, only messages that were not settled are delivered again.
 pub async fn d1_only_what_is_open_comes_again_after_a_restart<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -40,7 +41,7 @@ pub async fn d1_only_what_is_open_comes_again_after_a_restart<F: BrokerFixture>(
     assert_eq!(again(&harness, &topic).await, [] as [&str; 0], "and then never more");
 }
 
-/// The assignment stays; the open and the done ones around it are left alone.
+/// A dropped delivery is delivered again within the assignment, without its neighbours.
 pub async fn d1_a_message_given_back_comes_again_while_reading_goes_on<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -60,7 +61,7 @@ pub async fn d1_a_message_given_back_comes_again_while_reading_goes_on<F: Broker
     assert_eq!(again(&harness, &topic).await, [] as [&str; 0]);
 }
 
-/// Only an abandoned delivery is given back.
+/// Failed and panicked deliveries are settled; only an abandoned one is given back.
 pub async fn d1_a_failed_or_panicked_message_is_over<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let (feed, got) = ten(&harness, &topic).await;
@@ -75,7 +76,7 @@ pub async fn d1_a_failed_or_panicked_message_is_over<F: BrokerFixture>(harness: 
     assert_eq!(again(&harness, &topic).await, [] as [&str; 0]);
 }
 
-/// The first stays open, all others are settled: the first comes again.
+/// The first message stays open and all others are settled: the first is delivered again.
 pub async fn d2_a_later_settlement_never_settles_an_earlier_one<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -88,7 +89,7 @@ pub async fn d2_a_later_settlement_never_settles_an_earlier_one<F: BrokerFixture
     assert!(again(&harness, &topic).await.contains(&"0".to_owned()), "the open one is not settled");
 }
 
-/// And the others do not.
+/// Messages that were settled above an open one are not delivered again.
 pub async fn d2_what_is_done_above_a_gap_does_not_run_again<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -103,7 +104,7 @@ pub async fn d2_what_is_done_above_a_gap_does_not_run_again<F: BrokerFixture>(
     assert_eq!(again(&harness, &topic).await, ["0", "4", "9"]);
 }
 
-/// From the last to the first.
+/// Deliveries are settled from the last to the first.
 pub async fn d2_settling_out_of_order_settles_everything<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {

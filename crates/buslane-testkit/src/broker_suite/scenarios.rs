@@ -1,4 +1,4 @@
-//! The list of scenarios, once: each becomes a test wherever the suite is run.
+//! The list of scenarios. Each becomes a test of a backend.
 
 /// Runs the contract suite of brokers: one test for each scenario. The expression makes a
 /// [`BrokerFixture`](crate::broker_suite::BrokerFixture); it is evaluated on the runtime of each

@@ -14,7 +14,7 @@ async fn settings(broker: &Arc<dyn Broker>, topic: &Topic) -> Option<TopicSettin
     broker.topic_settings(topic).await.expect("settings can be read")
 }
 
-/// As given, the rest by default.
+/// A new topic has the given settings, and defaults otherwise.
 pub async fn k6_a_topic_is_created_with_its_settings<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.feed(harness.member("g").await);
@@ -31,7 +31,7 @@ pub async fn k6_a_topic_is_created_with_its_settings<F: BrokerFixture>(harness: 
     feed.close().await;
 }
 
-/// And says what stands.
+/// Creating an existing topic returns its settings.
 pub async fn k6_create_only_leaves_an_existing_topic_alone<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -49,7 +49,7 @@ pub async fn k6_create_only_leaves_an_existing_topic_alone<F: BrokerFixture>(
     harness.feed(member).close().await;
 }
 
-/// One setting changes, the others stay.
+/// An update changes the given setting, and keeps the others.
 pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -73,7 +73,7 @@ pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixtu
     harness.feed(member).close().await;
 }
 
-/// Keys move when partitions are added; what was published before is still read.
+/// Keys move when partitions are added, and older messages are still read.
 pub async fn k6_an_update_adds_partitions_only_when_told<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -96,7 +96,7 @@ pub async fn k6_an_update_adds_partitions_only_when_told<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// A missing topic too.
+/// Validation names every difference, and a missing topic.
 pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -120,8 +120,7 @@ pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFi
     harness.feed(member).close().await;
 }
 
-/// Where records can be stored in another form, the setting is kept; elsewhere it is refused by
-/// name.
+/// A backend that can compress keeps the setting, and others refuse it by name.
 pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let member = harness.member("g").await;
@@ -156,7 +155,7 @@ pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(harness: Broker
     harness.feed(member).close().await;
 }
 
-/// Not even create.
+/// `Skip` does not even create the topic.
 pub async fn k6_skip_does_nothing<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let member = harness.member("g").await;
@@ -168,7 +167,7 @@ pub async fn k6_skip_does_nothing<F: BrokerFixture>(harness: BrokerHarness<F>) {
     harness.feed(member).close().await;
 }
 
-/// Before anything is created.
+/// Impossible settings are refused before the topic is created.
 pub async fn k6_impossible_settings_are_refused<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let member = harness.member("g").await;

@@ -1,4 +1,4 @@
-//! Bounds are real: what is open never exceeds them, and nothing is dropped because of them.
+//! Open jobs never exceed the bounds, and no job is dropped because of them.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -24,7 +24,7 @@ fn gated_pool(
     (fixture.pool(options), gate, Ledger::new())
 }
 
-/// A pool is as large as its workers and their queues together, to the message.
+/// A pool holds exactly as many messages as its workers and their queues.
 pub async fn p1_pool_holds_exactly_workers_times_size(fixture: &dyn PoolFixture) {
     // SPEC: P1, P2
     let bounds = Bounds { messages: 4 * 5, ..Bounds::default() };
@@ -40,7 +40,7 @@ pub async fn p1_pool_holds_exactly_workers_times_size(fixture: &dyn PoolFixture)
     assert_eq!(ledger.count(|end| *end == End::Ok), 20);
 }
 
-/// The bound of one lane does not concern the others.
+/// The bound of one lane does not affect the others.
 pub async fn p3_full_lane_refuses_its_own_key_alone(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) =
         gated_pool(fixture, Bounds { lane_messages: 3, ..Bounds::default() });
@@ -53,7 +53,7 @@ pub async fn p3_full_lane_refuses_its_own_key_alone(fixture: &dyn PoolFixture) {
     stop_well(&*pool).await;
 }
 
-/// Ten times what fits goes through, and every message of it ends.
+/// Ten times the capacity passes through, and every message ends.
 pub async fn p3_full_pool_makes_the_submitter_wait_and_drops_nothing(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 10, ..Bounds::default() });
     let mut batch: VecDeque<Job> = (0..100).map(|n| job(&ledger, n % 7, n)).collect();
@@ -67,7 +67,7 @@ pub async fn p3_full_pool_makes_the_submitter_wait_and_drops_nothing(fixture: &d
     assert_eq!(ledger.by_token(), vec![End::Ok; 100]);
 }
 
-/// What does not fit in time comes back to the caller, untouched.
+/// Jobs that do not fit in time return to the caller untouched.
 pub async fn p3_wait_timeout_is_a_typed_error_and_keeps_the_batch(fixture: &dyn PoolFixture) {
     let gate = Arc::new(Gate::default());
     let wait_timeout = Duration::from_millis(20);
@@ -105,7 +105,7 @@ pub async fn p3_byte_budget_counts_until_completion(fixture: &dyn PoolFixture) {
     stop_well(&*pool).await;
 }
 
-/// A message larger than the budget is no dead end: it runs when nothing else is open.
+/// A message larger than the budget runs when no other is open.
 pub async fn p3_oversized_message_is_admitted_alone(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) = gated_pool(fixture, Bounds { bytes: 1_000, ..Bounds::default() });
     assert_eq!(try_one(&*pool, job_of_bytes(&ledger, 0, 1, 8)), Ok(()));
@@ -119,7 +119,7 @@ pub async fn p3_oversized_message_is_admitted_alone(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), [End::Ok, End::Ok]);
 }
 
-/// A wait belongs to its submitter: who has room goes past it.
+/// A waiting submitter does not delay another one that has room.
 pub async fn p3_others_are_admitted_while_one_submitter_waits(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) =
         gated_pool(fixture, Bounds { lane_messages: 1, ..Bounds::default() });
@@ -136,7 +136,7 @@ pub async fn p3_others_are_admitted_while_one_submitter_waits(fixture: &dyn Pool
     stop_well(&*pool).await;
 }
 
-/// A submitter that gives up keeps what was not taken, and is not waited for.
+/// A cancelled submitter keeps the jobs that were not accepted, and does not delay the others.
 pub async fn p3_cancelled_submit_keeps_the_batch_and_leaves_no_trace(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 3, ..Bounds::default() });
     let mut batch: VecDeque<Job> = (0..8).map(|n| job(&ledger, n, n)).collect();
@@ -152,7 +152,7 @@ pub async fn p3_cancelled_submit_keeps_the_batch_and_leaves_no_trace(fixture: &d
     assert_eq!(ledger.by_token(), vec![End::Ok; 8]);
 }
 
-/// Nobody sleeps on after there is room.
+/// Every waiting submitter is woken when there is room.
 pub async fn p3_room_wakes_every_submitter(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 2, ..Bounds::default() });
     submit_all(&*pool, (0..2).map(|n| job(&ledger, n, 1))).await;
@@ -178,8 +178,8 @@ pub async fn p3_room_wakes_every_submitter(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), vec![End::Ok; 322]);
 }
 
-/// Messages that have ended make room at once, also while the next one of their worker blocks its
-/// thread. On one thread or on all of them.
+/// Messages that have ended make room at once, even while the next one of their worker blocks one
+/// or all threads.
 pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture) {
     for keys in [1, 2] {
         let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
@@ -224,7 +224,7 @@ pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture)
     }
 }
 
-/// Whoever looks, whenever he looks, finds no more open than there may be.
+/// At every reading, the number of open jobs is within the bounds.
 pub async fn p3_open_work_never_exceeds_the_bounds(fixture: &dyn PoolFixture) {
     let handler = erase(Kind::Regular, async |message: Message| {
         if message.offset.is_multiple_of(3) {

@@ -1,5 +1,5 @@
-//! No key waits for another while a worker is free. Nothing here is measured: where a key waited
-//! for one that waits for it, the scenario would not end.
+//! No key waits for another while a worker is free. The scenarios measure nothing: they would not
+//! end if a key waited for one that waits for it.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -15,7 +15,7 @@ use buslane_core::{ErasedHandler, Kind, Message, erase};
 use buslane_lanes::Mode;
 use std::{sync::Arc, time::Duration};
 
-/// The key that is slow.
+/// The slow key.
 const SLOW: u64 = 1_000;
 
 /// One key waits until all others are done.
@@ -50,7 +50,7 @@ pub async fn p9_waiting_key_does_not_delay_the_others(fixture: &dyn PoolFixture)
     assert_eq!(ledger.by_token(), vec![End::Ok; 1_005]);
 }
 
-/// One key blocks its thread until all others are done; the other thread does them.
+/// One key blocks its thread until all others are done on the other thread.
 pub async fn p9_blocking_key_does_not_delay_the_others(fixture: &dyn PoolFixture) {
     for workers in [2, 8, 256] {
         for slow_at in [0, 1, 50, 100] {
@@ -69,8 +69,7 @@ pub async fn p9_blocking_key_does_not_delay_the_others(fixture: &dyn PoolFixture
     }
 }
 
-/// As before, and the other keys wait for each other too: each needs a worker of its own at the
-/// same time.
+/// As before, and the other keys wait for each other too, so each needs a worker at the same time.
 pub async fn p9_blocking_key_does_not_delay_waiting_ones(fixture: &dyn PoolFixture) {
     for slow_at in [0, 1, 2, 3, 10, 50, 99, 100] {
         let (others_done, barrier) = (Arc::new(Count::default()), Arc::new(Barrier::default()));
@@ -87,8 +86,8 @@ pub async fn p9_blocking_key_does_not_delay_waiting_ones(fixture: &dyn PoolFixtu
     }
 }
 
-/// A handler of which the slow key blocks its thread until `count` others are done. Those that
-/// `meet` wait until all of them have begun.
+/// A handler that blocks its thread for the slow key until `count` others are done. Keys that
+/// `meet` wait until all of them have started.
 fn blocking_until_done(
     others_done: &Arc<Count>,
     barrier: &Arc<Barrier>,
@@ -120,8 +119,8 @@ fn blocking_until_done(
     })
 }
 
-/// Keys whose messages have ended take new ones, while the worker that ran them blocks its thread
-/// with another.
+/// Keys whose messages have ended run new ones while their former worker blocks its thread with
+/// another key.
 pub async fn p9_blocked_thread_does_not_hold_finished_keys(fixture: &dyn PoolFixture) {
     for round in 0..30 {
         let (entered, first, all) =
@@ -170,8 +169,7 @@ pub async fn p9_blocked_thread_does_not_hold_finished_keys(fixture: &dyn PoolFix
     }
 }
 
-/// Two handlers that compute run at the same time: each blocks its thread until the other has
-/// begun.
+/// Two computing handlers run at the same time: each blocks its thread until the other has started.
 pub async fn p9_handlers_that_compute_use_every_thread(fixture: &dyn PoolFixture) {
     const ROUNDS: u64 = 50;
     let gates: Arc<Vec<[Barrier; 2]>> = Arc::new((0..ROUNDS).map(|_| Default::default()).collect());
@@ -236,7 +234,7 @@ pub async fn p9_all_workers_but_one_may_be_slow(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), vec![End::Ok; 507]);
 }
 
-/// In fixed slots keys wait for each other, and that is all they do.
+/// In fixed slots, keys of the same slot wait for each other, and no others do.
 pub async fn p9_keys_of_one_slot_both_make_progress(fixture: &dyn PoolFixture) {
     for slots in [1, 2, 4] {
         let recorder = Arc::new(Recorder::new(20));
@@ -264,8 +262,8 @@ pub async fn p9_keys_of_one_slot_both_make_progress(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A key that waits for its retry takes no worker, and one that blocks its thread does not keep it
-/// from being due.
+/// A key that waits for its retry occupies no worker, and a blocked thread does not delay its
+/// retry.
 pub async fn p9_retrying_key_does_not_delay_the_others(fixture: &dyn PoolFixture) {
     for round in 0..20 {
         let (retried, others_done) = (Arc::new(Barrier::default()), Arc::new(Gate::default()));

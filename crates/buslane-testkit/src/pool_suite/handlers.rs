@@ -1,4 +1,4 @@
-//! Whose handler runs, what it sees, and that every job ends exactly once.
+//! The choice and the input of handlers, and that every job ends exactly once.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// A job's own handler runs, else the pool's.
+/// The handler of a job runs, or else that of the pool.
 pub async fn p4_own_handler_goes_before_the_default(fixture: &dyn PoolFixture) {
     let (own, default) = (Arc::new(Count::default()), Arc::new(Count::default()));
     let counting = |count: &Arc<Count>| {
@@ -40,8 +40,7 @@ pub async fn p4_own_handler_goes_before_the_default(fixture: &dyn PoolFixture) {
     assert_eq!((own.get(), default.get()), (10, 20));
 }
 
-/// Without any handler a job is refused, stays with the caller, and holds up nothing that came
-/// before it.
+/// A job without any handler is refused and stays with the caller, and earlier jobs are accepted.
 pub async fn p4_no_handler_is_refused_in_fixed_words(fixture: &dyn PoolFixture) {
     let pool = fixture.pool(PoolOptions::default());
     let ledger = Ledger::new();
@@ -64,7 +63,7 @@ pub async fn p4_no_handler_is_refused_in_fixed_words(fixture: &dyn PoolFixture) 
     assert_eq!(ledger.by_token(), [End::Ok, End::Ok, End::Abandoned, End::Ok, End::Ok]);
 }
 
-/// Whatever a handler does, its job ends once, and the counts say how.
+/// Every job ends once, whatever its handler does, and the statistics count how.
 pub async fn p5_every_job_settles_exactly_once(fixture: &dyn PoolFixture) {
     let script = |kind| {
         erase(kind, async |message: Message| {
@@ -103,8 +102,7 @@ pub async fn p5_every_job_settles_exactly_once(fixture: &dyn PoolFixture) {
     assert_eq!((stats.panics, stats.abandoned), (200, 0), "{stats:?}");
 }
 
-/// A pool that is dropped abandons what it holds, and nothing runs that stood behind what was cut
-/// off.
+/// A dropped pool abandons its jobs, and runs none that waited behind a cancelled one.
 pub async fn p5_dropping_the_pool_abandons_what_is_open(fixture: &dyn PoolFixture) {
     let started = Arc::new(Count::default());
     let handler = {
@@ -134,7 +132,7 @@ pub async fn p5_dropping_the_pool_abandons_what_is_open(fixture: &dyn PoolFixtur
     }
 }
 
-/// A failure is the job's own affair.
+/// A failure affects no other job.
 pub async fn p6_error_is_reported_and_is_no_panic(fixture: &dyn PoolFixture) {
     for kind in [Kind::Regular, Kind::Envelope] {
         let handler = erase(kind, async |message: Message| match message.offset {
@@ -157,8 +155,7 @@ pub async fn p6_error_is_reported_and_is_no_panic(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A handler gets its message as it was submitted, as the first attempt, with the kind of its
-/// subscription.
+/// A handler gets the submitted message as the first attempt, with the kind of its subscription.
 pub async fn p11_handler_sees_the_same_message(fixture: &dyn PoolFixture) {
     let seen: Arc<Mutex<Vec<(Message, bool)>>> = Arc::default();
     let log = Arc::clone(&seen);
@@ -186,7 +183,7 @@ pub async fn p11_handler_sees_the_same_message(fixture: &dyn PoolFixture) {
     }
 }
 
-/// One worker, one script: every pool writes the same record.
+/// With one worker and one script, every pool writes the same record.
 pub async fn p11_same_script_gives_the_same_record(fixture: &dyn PoolFixture) {
     let record: Arc<Mutex<Vec<String>>> = Arc::default();
     let write = |line: String| {
@@ -233,7 +230,7 @@ pub async fn p11_same_script_gives_the_same_record(fixture: &dyn PoolFixture) {
     assert_eq!(*record.lock().unwrap_or_else(std::sync::PoisonError::into_inner), expected);
 }
 
-/// Fifty pools, side by side and after one another, used and unused, stopped and dropped.
+/// Fifty pools, concurrent and in sequence, used and unused, stopped and dropped.
 pub async fn t3_pools_leave_no_task_behind(fixture: &dyn PoolFixture) {
     let before = leak::tasks();
     let handler = erase(Kind::Regular, async |_: Message| tokio::task::yield_now().await);

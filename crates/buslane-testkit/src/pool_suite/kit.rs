@@ -1,4 +1,4 @@
-//! What the scenarios are built from: jobs, batches and handlers that take their own steps.
+//! Helpers of the scenarios: jobs, batches, and handlers that return their own steps.
 
 use crate::{
     deadline::{LIMIT, within},
@@ -50,7 +50,7 @@ pub fn job_of_bytes(ledger: &Arc<Ledger>, key: u64, sequence: u64, bytes: usize)
     Job::new(lane(key), message, ledger.settlement())
 }
 
-/// Submits everything, however long the pool is full.
+/// Submits all jobs, and waits while the pool is full.
 ///
 /// # Panics
 /// When the pool refuses a job for good, or it takes too long.
@@ -75,10 +75,10 @@ pub fn try_one(pool: &dyn Pool, job: Job) -> Result<(), SubmitError> {
     pool.try_submit(&mut VecDeque::from([job]))
 }
 
-/// Stops the pool, giving its work all the time it needs.
+/// Stops the pool, and waits until its work is done.
 ///
 /// # Panics
-/// When something was abandoned, or did not come back.
+/// When a job was abandoned or did not return.
 pub async fn stop_well(pool: &dyn Pool) {
     let report = within(LIMIT, "the pool stops", pool.stop(LIMIT)).await;
     assert_eq!((report.abandoned, report.stragglers), (0, 0), "{report:?}");
@@ -90,7 +90,7 @@ pub async fn stop_well(pool: &dyn Pool) {
     );
 }
 
-/// Polls a future once and finds it waiting.
+/// Polls a future once, and expects it to be pending.
 ///
 /// # Panics
 /// When it is ready.
@@ -114,8 +114,8 @@ pub fn gated(gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
     })
 }
 
-/// Goes to the end of the executor's queue. tokio's own `yield_now` wakes the task only when its
-/// thread looks for work again, which a thread that blocks does not do.
+/// Moves the task to the end of the executor's queue. tokio's `yield_now` wakes the task only when
+/// its thread looks for work again, which a blocked thread does not do.
 pub async fn requeue() {
     let mut waited = false;
     poll_fn(|cx| {
@@ -128,13 +128,13 @@ pub async fn requeue() {
     .await;
 }
 
-/// What an attempt of a [`scripted`] handler gets.
+/// The input of an attempt of a [`scripted`] handler.
 pub struct Attempt {
     /// The message, with the number of the attempt.
     pub message: Message,
 }
 
-/// A handler that says itself what becomes of its job.
+/// A handler that returns the step of its job.
 pub fn scripted<F, Fut>(kind: Kind, script: F) -> Arc<dyn ErasedHandler>
 where
     F: Fn(Attempt) -> Fut + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! What a rendered page must say of a pool's traffic. Not a part of `pool_suite!`, because it needs
-//! a recorder, and the pool's handles are bound when it is made.
+//! The metrics of a pool equal its traffic. Not a part of `pool_suite!`, because it needs a
+//! recorder that is installed before the pool is created.
 
 use super::kit::{job, submit_all};
 use crate::{
@@ -22,12 +22,12 @@ pub fn value_of(page: &str, series: &str) -> Option<f64> {
     Some(line[series.len() + 1..].trim().parse().expect("a number"))
 }
 
-/// Runs traffic of every kind through a pool without a default handler, stops it, and compares what
-/// `page` renders with it. `prefix` is `memory_eventbus_keyed_pool` or its like; `restarts` says
-/// how often workers are restarted by three panics of regular messages.
+/// Runs traffic of every kind through a pool without a default handler, stops it, and compares the
+/// rendered `page` with the traffic. `prefix` is `memory_eventbus_keyed_pool`, for example;
+/// `restarts` is the number of restarts after three panics of regular messages.
 ///
 /// # Panics
-/// When the page says anything else.
+/// When the page differs.
 pub async fn page_equals_traffic(
     pool: &dyn Pool,
     prefix: &str,
@@ -56,13 +56,13 @@ pub async fn page_equals_traffic(
     let value = |name: &str| value_of(&page(), &format!("{prefix}_{name}"));
     let ledger = Ledger::new();
 
-    // 30 regular messages and 50 envelopes: 64 end well, 8 fail, 3 and 5 panic.
+    // 30 regular messages and 50 envelopes: 64 succeed, 8 fail, 3 and 5 panic.
     let jobs = (0..80)
         .map(|n| job(&ledger, n % 7, n).with_handler(Arc::clone(&handlers[usize::from(n >= 30)])));
     submit_all(pool, jobs).await;
     ledger.settled(80).await;
     until("the page has heard of it", || value("inbox_depth") == Some(0.0)).await;
-    // A worker is restarted behind its message's settlement, and a pool that stops restarts nobody.
+    // A worker is restarted after its message's settlement, and a stopping pool restarts none.
     until("they are back", || value("actor_restarted_total").unwrap_or(0.0) >= f64::from(restarts))
         .await;
     // 4 more wait, so that the gauges have something to say, and end badly: the pool stops without

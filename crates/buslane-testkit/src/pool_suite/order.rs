@@ -12,8 +12,7 @@ use buslane_core::{ErasedHandler, Kind, Message, erase};
 use buslane_lanes::{Bounds, Mode};
 use std::{sync::Arc, time::Duration};
 
-/// A handler that at times returns at once, yields, sleeps, computes, fails or panics, whatever
-/// message it is.
+/// A handler that returns at once, yields, sleeps, computes, fails or panics, whatever the message.
 fn mixed(kind: Kind, recorder: &Arc<Recorder>) -> Arc<dyn ErasedHandler> {
     let recorder = Arc::clone(recorder);
     erase(kind, move |message: Message| {
@@ -76,7 +75,7 @@ async fn mixed_load(fixture: &dyn PoolFixture, options: PoolOptions) {
     }
 }
 
-/// A thousand keys, a lane each.
+/// A thousand keys, each with a lane.
 pub async fn p11_order_holds_under_mixed_load(fixture: &dyn PoolFixture) {
     mixed_load(fixture, PoolOptions { workers: 256, ..PoolOptions::default() }).await;
 }
@@ -90,13 +89,13 @@ pub async fn p11_order_holds_under_mixed_load_in_fixed_slots(fixture: &dyn PoolF
     .await;
 }
 
-/// A thousand keys, and hardly any room.
+/// A thousand keys, and a nearly full pool.
 pub async fn p11_order_holds_under_mixed_load_in_a_small_pool(fixture: &dyn PoolFixture) {
     let bounds = Bounds { messages: 100, lane_messages: 3, ..Bounds::default() };
     mixed_load(fixture, PoolOptions { workers: 8, bounds, ..PoolOptions::default() }).await;
 }
 
-/// One key alone, faster than anything else.
+/// A single key without any delay.
 pub async fn p11_order_holds_for_one_hot_key(fixture: &dyn PoolFixture) {
     let recorder = Arc::new(Recorder::new(1));
     let log = Arc::clone(&recorder);
@@ -118,7 +117,7 @@ pub async fn p11_order_holds_for_one_hot_key(fixture: &dyn PoolFixture) {
     );
 }
 
-/// Whenever the figures are read, what was accepted has ended or is open.
+/// At every reading of the statistics, each accepted job has ended or is open.
 pub async fn p5_conservation_holds_at_every_probe(fixture: &dyn PoolFixture) {
     let recorder = Arc::new(Recorder::new(100));
     let handlers = [mixed(Kind::Regular, &recorder), mixed(Kind::Envelope, &recorder)];

@@ -1,4 +1,4 @@
-//! What a panic does: to its job, to its worker, and to everybody else, which is nothing.
+//! Panics end their job and perhaps their worker, and affect no other job.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-/// Waits until the restarts of a pool are as many as they should be.
+/// Waits until a pool has the expected number of restarts.
 async fn restarts(pool: &dyn Pool, fixture: &dyn PoolFixture, panics: u64) {
     if !fixture.is_one_pool() {
         return;
@@ -50,7 +50,7 @@ pub async fn p7_envelope_panic_is_reported_and_the_worker_goes_on(fixture: &dyn 
     assert_eq!((stats.panicked, stats.panics, stats.restarts), (7, 7, 0), "{stats:?}");
 }
 
-/// A regular message's panic ends a supervised worker; what was queued runs afterwards, in order.
+/// A regular message's panic ends a supervised worker. Queued messages run afterwards, in order.
 pub async fn p7_regular_panic_leaves_queued_work_in_order(fixture: &dyn PoolFixture) {
     let gate = Arc::new(Gate::default());
     let order: Arc<Mutex<Vec<u64>>> = Arc::default();
@@ -85,7 +85,7 @@ pub async fn p7_regular_panic_leaves_queued_work_in_order(fixture: &dyn PoolFixt
     stop_well(&*pool).await;
 }
 
-/// Before the future is made, before its first wait and after it: all the same.
+/// A panic has the same effect before the future is created, before its first wait, and after it.
 pub async fn p7_panic_at_any_point_of_a_handler(fixture: &dyn PoolFixture) {
     for kind in [Kind::Regular, Kind::Envelope] {
         let handler = erase(kind, |message: Message| {
@@ -116,8 +116,7 @@ pub async fn p7_panic_at_any_point_of_a_handler(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A panic outside of the handler's future is judged by the handler whose it is, not by the pool's
-/// default one.
+/// The job's handler decides about a panic outside its future, not the pool's default handler.
 pub async fn p7_panic_outside_of_the_future_goes_to_its_own_handler(fixture: &dyn PoolFixture) {
     struct Brittle(Kind);
     impl ErasedHandler for Brittle {
@@ -150,7 +149,7 @@ pub async fn p7_panic_outside_of_the_future_goes_to_its_own_handler(fixture: &dy
     }
 }
 
-/// A handler may have its panicked attempts repeated; the order of the key holds.
+/// A handler may retry attempts that panicked, and the key keeps its order.
 pub async fn p7_panicked_attempt_may_be_retried(fixture: &dyn PoolFixture) {
     struct Stubborn(Arc<dyn ErasedHandler>);
     impl ErasedHandler for Stubborn {
@@ -191,7 +190,7 @@ pub async fn p7_panicked_attempt_may_be_retried(fixture: &dyn PoolFixture) {
     assert_eq!((stats.ok, stats.retried), (4, 2), "{stats:?}");
 }
 
-/// A hundred keys, five of which panic: the others lose nothing and stay in order.
+/// Five of a hundred keys panic: the others lose nothing and stay in order.
 pub async fn p7_panics_of_some_keys_leave_the_others_alone(fixture: &dyn PoolFixture) {
     let recorder = Arc::new(Recorder::new(100));
     let script = |kind| {

@@ -1,4 +1,4 @@
-//! Failing keys have a bound of their own: they take no room from the healthy ones.
+//! Failing keys have a bound of their own, and do not take room from healthy ones.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -13,7 +13,7 @@ use buslane_core::{Kind, Message, SubmitError, erase};
 use buslane_lanes::Bounds;
 use std::{sync::Arc, time::Duration};
 
-/// Work behind a failing key does not take the room of the others.
+/// Messages behind a failing key do not take the room of the others.
 pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
     let gate = Arc::new(Gate::default());
     let healed = Arc::new(Gate::default());
@@ -25,7 +25,7 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
                 if attempt.message.attempt == 1 && attempt.message.offset == 1 {
                     return again(Duration::from_millis(1), true, None);
                 }
-                // The second attempt waits, so that the test decides when the key is well again.
+                // The second attempt waits, so that the test decides when the key recovers.
                 healed.wait().await;
                 done()
             }
@@ -57,7 +57,7 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.count(|end| *end == End::Ok), 16);
 }
 
-/// Where the bound of the parked messages is reached, the failing keys are refused and nobody else.
+/// At the bound of parked messages, only failing keys are refused.
 pub async fn p3_parked_bound_refuses_failing_keys_alone(fixture: &dyn PoolFixture) {
     let failing = scripted(Kind::Envelope, async |_| again(Duration::from_hours(1), true, None));
     let healthy = erase(Kind::Regular, async |_: Message| ());

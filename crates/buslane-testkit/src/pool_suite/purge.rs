@@ -1,4 +1,4 @@
-//! Purging: what is queued goes, what runs stays.
+//! Purging drops queued jobs and keeps running ones.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -20,8 +20,8 @@ use std::{
     time::Duration,
 };
 
-/// The first message of each key runs and ends well; those of the even keys behind it are dropped.
-/// Also those that a worker has taken already.
+/// The first message of each key runs and succeeds; those of the even keys behind it are dropped.
+/// Messages that a worker has already taken are dropped too.
 pub async fn p5_purge_drops_what_is_queued_and_not_what_runs(fixture: &dyn PoolFixture) {
     for blocks in [false, true] {
         let (gate, barrier, entered) =
@@ -64,7 +64,7 @@ pub async fn p5_purge_drops_what_is_queued_and_not_what_runs(fixture: &dyn PoolF
     }
 }
 
-/// Messages that wait for a retry are queued too. What goes makes room at once.
+/// Messages that wait for a retry are purged too. Purged messages make room at once.
 pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) {
     let handler = scripted(Kind::Envelope, async |attempt| {
         let (key, _) = key_and_sequence(&attempt.message);
@@ -98,8 +98,8 @@ pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) 
     assert_eq!(ledger.count(|end| *end == End::Ok), 19);
 }
 
-/// Somebody else may have taken over in silence: what runs ends as it does, what is queued or waits
-/// for a retry is abandoned.
+/// Another member may have taken the partition over: running messages end as they do, and queued or
+/// retrying ones are abandoned.
 pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
     const KEYS: u64 = 4;
     const FIRST: usize = 4;
@@ -136,8 +136,8 @@ pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
         (ledger.count(|end| *end == End::Ok), ledger.count(|end| *end == End::Abandoned)),
         (1, 39)
     );
-    // A message is settled before it is counted: what a stop finds open would be among what it
-    // reports.
+    // A message is settled before it is counted, so a stop would report messages that it finds
+    // open.
     until("the pool has counted them", || pool.stats().open == 0).await;
     assert_eq!((pool.stats().ok, pool.stats().abandoned), (1, 39), "{:?}", pool.stats());
     stop_well(&*pool).await;

@@ -1,4 +1,4 @@
-//! Retries wait in their lane: the key keeps its order, and everybody else goes on.
+//! Retries wait in their lane: the key keeps its order, and other keys continue.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -28,7 +28,7 @@ fn of_key(log: &Log, key: u64) -> Vec<(u64, u32)> {
     log.iter().filter(|entry| entry.0 == key).map(|entry| (entry.1, entry.2)).collect()
 }
 
-/// Where one message of a key needs three attempts, those behind it wait and come in order.
+/// Messages behind one that needs three attempts wait, and run in order.
 pub async fn d3_retry_keeps_the_order_of_its_key(fixture: &dyn PoolFixture) {
     let log = Log::default();
     let handler = {
@@ -110,7 +110,7 @@ pub async fn d3_attempts_count_up_and_keep_their_state(fixture: &dyn PoolFixture
     stop_well(&*pool).await;
 }
 
-/// Keys that are out of attempts show, and stop to show when they are well again.
+/// Keys that are out of attempts are counted until they recover.
 pub async fn d3_blocked_keys_are_counted(fixture: &dyn PoolFixture) {
     let healed = Arc::new(Count::default());
     let handler = {
@@ -145,7 +145,7 @@ pub async fn d3_blocked_keys_are_counted(fixture: &dyn PoolFixture) {
     stop_well(&*pool).await;
 }
 
-/// Nobody waits for a retry while the pool stops.
+/// A stop does not wait for retries.
 pub async fn p10_waiting_retry_is_abandoned_at_stop(fixture: &dyn PoolFixture) {
     let handler = scripted(Kind::Envelope, async |attempt| match attempt.message.offset {
         0 => again(Duration::from_hours(1), false, None),
@@ -165,8 +165,8 @@ pub async fn p10_waiting_retry_is_abandoned_at_stop(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.count(|end| *end == End::Abandoned), 5);
 }
 
-/// A message that would need another attempt while the pool stops is abandoned, and so is what
-/// stands behind it: it would overtake.
+/// A message that needs another attempt while the pool stops is abandoned, and so are those behind
+/// it, which must not overtake it.
 pub async fn p10_attempt_that_fails_during_stop_takes_its_lane_along(fixture: &dyn PoolFixture) {
     let (gate, entered, log) =
         (Arc::new(Gate::default()), Arc::new(Count::default()), Log::default());

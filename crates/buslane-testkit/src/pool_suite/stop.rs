@@ -1,5 +1,5 @@
-//! Stopping: nothing new, everything that can end ends, everything is joined, and everybody hears
-//! the same.
+//! Stopping a pool: it accepts nothing new, finishes what can finish, joins its tasks, and gives
+//! every caller the same answer.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -15,7 +15,7 @@ use buslane_core::{ErasedHandler, Job, Kind, Message, Pool, SubmitError, erase};
 use buslane_lanes::Bounds;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-/// A handler that counts who begins, and waits until the gate is opened.
+/// A handler that counts its starts, and waits until the gate is opened.
 fn gated(entered: &Arc<Count>, gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
     let (entered, gate) = (Arc::clone(entered), Arc::clone(gate));
     erase(Kind::Regular, move |_: Message| {
@@ -34,7 +34,7 @@ struct Busy {
     entered: Arc<Count>,
 }
 
-/// A pool of four workers, all of which run a handler that waits, with 40 jobs of ten keys.
+/// A pool whose four workers all run a waiting handler, with 40 jobs of ten keys.
 async fn busy(fixture: &dyn PoolFixture) -> Busy {
     let (gate, entered) = (Arc::new(Gate::default()), Arc::new(Count::default()));
     let default_handler = Some(gated(&entered, &gate));
@@ -46,7 +46,7 @@ async fn busy(fixture: &dyn PoolFixture) -> Busy {
     Busy { pool, ledger, gate, entered }
 }
 
-/// Waits until the pool takes no more work. Tries with a key whose lane is full.
+/// Waits until the pool accepts no more jobs. Tries with a key whose lane is full.
 async fn closed(pool: &dyn Pool, ledger: &Arc<Ledger>) {
     until("the pool takes no more work", || match try_one(pool, job(ledger, 0, 99)) {
         Err(SubmitError::LaneFull { .. }) => false,
@@ -56,7 +56,7 @@ async fn closed(pool: &dyn Pool, ledger: &Arc<Ledger>) {
     .await;
 }
 
-/// What was taken before the stop ends.
+/// Jobs that were accepted before the stop finish.
 pub async fn p10_stop_runs_what_is_queued(fixture: &dyn PoolFixture) {
     let handler = erase(Kind::Regular, async |message: Message| match message.offset % 3 {
         0 => tokio::task::yield_now().await,
@@ -78,7 +78,7 @@ pub async fn p10_stop_runs_what_is_queued(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.count(|end| *end == End::Ok), 2_000);
 }
 
-/// Nothing to do takes no time, whatever the deadline.
+/// An idle pool stops at once, whatever the deadline.
 pub async fn p10_stop_of_an_idle_pool_is_immediate(fixture: &dyn PoolFixture) {
     for deadline in [Duration::ZERO, Duration::from_hours(1)] {
         let pool = fixture.pool(PoolOptions { workers: 256, ..PoolOptions::default() });
@@ -88,7 +88,7 @@ pub async fn p10_stop_of_an_idle_pool_is_immediate(fixture: &dyn PoolFixture) {
     }
 }
 
-/// After the deadline handlers are cancelled where they wait, and the rest is abandoned unseen.
+/// The deadline cancels waiting handlers, and abandons the other jobs without running them.
 pub async fn p10_deadline_abandons_the_rest(fixture: &dyn PoolFixture) {
     for deadline in [Duration::ZERO, Duration::from_millis(30)] {
         let Busy { pool, ledger, entered, .. } = busy(fixture).await;
@@ -122,7 +122,7 @@ pub async fn p10_running_handler_is_waited_for(fixture: &dyn PoolFixture) {
     assert_eq!((entered.get(), ledger.by_token()), (40, vec![End::Ok; 40]));
 }
 
-/// Whoever asks, and when, there is one stop and one answer.
+/// Concurrent and later callers of stop get the same answer.
 pub async fn p10_concurrent_stops_get_the_same_answer(fixture: &dyn PoolFixture) {
     let Busy { pool, gate, .. } = busy(fixture).await;
     let asked = Arc::new(Count::default());
@@ -148,7 +148,7 @@ pub async fn p10_concurrent_stops_get_the_same_answer(fixture: &dyn PoolFixture)
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
 }
 
-/// A stop that nobody waits for any more goes on.
+/// A cancelled stop continues.
 pub async fn p10_cancelled_stop_goes_on(fixture: &dyn PoolFixture) {
     let Busy { pool, ledger, gate, .. } = busy(fixture).await;
     let mut stopping = pool.stop(LIMIT);
@@ -161,7 +161,7 @@ pub async fn p10_cancelled_stop_goes_on(fixture: &dyn PoolFixture) {
     assert_eq!((report.finished, report.abandoned, report.stragglers), (40, 0, 0), "{report:?}");
 }
 
-/// After the stop there is an error, no wait and no work.
+/// A stopped pool refuses jobs at once with an error.
 pub async fn p10_stopped_pool_refuses_work(fixture: &dyn PoolFixture) {
     let handler = erase(Kind::Regular, async |_: Message| ());
     let pool =
@@ -178,7 +178,7 @@ pub async fn p10_stopped_pool_refuses_work(fixture: &dyn PoolFixture) {
     assert_eq!(pool.stats().accepted, 0);
 }
 
-/// Who waits for room hears at once that there will be none.
+/// Submitters that wait for room get an error at once.
 pub async fn p10_stop_wakes_waiting_submitters(fixture: &dyn PoolFixture) {
     let (gate, entered) = (Arc::new(Gate::default()), Arc::new(Count::default()));
     let pool = fixture.pool(PoolOptions {
@@ -202,7 +202,7 @@ pub async fn p10_stop_wakes_waiting_submitters(fixture: &dyn PoolFixture) {
     assert_eq!((report.finished, report.abandoned), (2, 0), "{report:?}");
 }
 
-/// What was accepted ends, what was not stays with its submitter.
+/// Accepted jobs end, and the others stay with their submitter.
 pub async fn p10_stop_while_submitting_loses_nothing(fixture: &dyn PoolFixture) {
     for round in 0..10 {
         let handler = erase(Kind::Regular, async |_: Message| tokio::task::yield_now().await);
@@ -248,7 +248,7 @@ pub async fn p10_stop_while_submitting_loses_nothing(fixture: &dyn PoolFixture) 
     }
 }
 
-/// A handler that does not even come back from being cancelled is named, and waited for no longer.
+/// A handler that does not return even when cancelled is reported as a straggler, and not awaited.
 pub async fn p10_handler_that_blocks_its_thread_is_a_straggler(fixture: &dyn PoolFixture) {
     let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
     let handler = {

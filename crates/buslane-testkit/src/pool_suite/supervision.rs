@@ -1,8 +1,6 @@
-//! Workers that fail again and again: they rest, others do their work, and no key is stuck for
-//! ever.
+//! Workers that fail repeatedly cool down while others do their work, and no key is stuck.
 //!
-//! Run with paused time. A pool without supervision runs the same scripts: its workers never go
-//! down.
+//! The scenarios run with paused time. An unsupervised pool runs the same scripts without restarts.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -50,7 +48,7 @@ fn options(workers: usize, default_handler: Arc<dyn ErasedHandler>) -> PoolOptio
     }
 }
 
-/// Waits until the pool's handlers have panicked so often, and what follows from it has happened.
+/// Waits until the pool's handlers have panicked so often, and its workers were restarted.
 async fn settled_down(pool: &dyn Pool, fixture: &dyn PoolFixture, restarts: u64, down: usize) {
     let (restarts, down) = if fixture.is_supervised() { (restarts, down) } else { (0, 0) };
     until("the supervisor has done its work", || {
@@ -60,7 +58,8 @@ async fn settled_down(pool: &dyn Pool, fixture: &dyn PoolFixture, restarts: u64,
     .await;
 }
 
-/// Three restarts, and the fourth failure lets the seat rest. The other one does the work.
+/// The fourth failure of a worker within the window begins its cool-down. The other one does the
+/// work.
 pub async fn p8_failing_seat_cools_down_and_others_take_over(fixture: &dyn PoolFixture) {
     let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
     let pool = fixture.pool(options(2, brittle(&entered, &gate)));
@@ -85,9 +84,8 @@ pub async fn p8_failing_seat_cools_down_and_others_take_over(fixture: &dyn PoolF
     assert_eq!(ledger.by_token().iter().filter(|end| **end == End::Ok).count(), 31);
 }
 
-/// A storm of panics, each of a key of its own, far more than all seats have restarts: half of the
-/// seats stay in service, healthy keys are handled all the while, and nothing waits for a
-/// cool-down.
+/// More panics of different keys than all workers have restarts: half of the workers stay in
+/// service, healthy keys are handled, and nothing waits for a cool-down.
 pub async fn p8_storm_of_panics_leaves_workers_in_service(fixture: &dyn PoolFixture) {
     const STORM: u64 = 500;
     const HEALTHY: u64 = 50;
@@ -128,7 +126,7 @@ pub async fn p8_storm_of_panics_leaves_workers_in_service(fixture: &dyn PoolFixt
     }
 }
 
-/// A pool of two workers: one waits at the gate, the other one is at rest.
+/// A pool of two workers: one waits at the gate, and the other one cools down.
 async fn half_at_rest(
     fixture: &dyn PoolFixture,
     ledger: &Arc<Ledger>,
@@ -144,7 +142,7 @@ async fn half_at_rest(
     pool
 }
 
-/// Three failures a minute for an hour are no reason to rest.
+/// Three failures a minute for an hour begin no cool-down.
 pub async fn p8_restarts_outside_of_the_window_are_forgotten(fixture: &dyn PoolFixture) {
     let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
     let pool = fixture.pool(options(2, brittle(&entered, &gate)));
@@ -162,7 +160,7 @@ pub async fn p8_restarts_outside_of_the_window_are_forgotten(fixture: &dyn PoolF
     stop_well(&*pool).await;
 }
 
-/// Where nothing is open, a seat at rest holds up no stop.
+/// A cool-down does not delay the stop of an idle pool.
 pub async fn p8_stop_does_not_wait_for_a_cool_down(fixture: &dyn PoolFixture) {
     let (ledger, gate) = (Ledger::new(), Arc::new(Gate::default()));
     let pool = half_at_rest(fixture, &ledger, &gate).await;
@@ -178,8 +176,8 @@ pub async fn p8_stop_does_not_wait_for_a_cool_down(fixture: &dyn PoolFixture) {
     );
 }
 
-/// Queued work that no other worker is free for waits for the cool-down while the pool stops, and
-/// no longer than the deadline.
+/// While the pool stops, queued jobs without a free worker wait for the cool-down, up to the
+/// deadline.
 pub async fn p8_stop_ends_a_cool_down_at_the_deadline(fixture: &dyn PoolFixture) {
     for (deadline, abandoned) in [(Duration::from_secs(10), 6), (2 * COOL_DOWN, 1)] {
         let (ledger, gate) = (Ledger::new(), Arc::new(Gate::default()));
@@ -201,7 +199,7 @@ pub async fn p8_stop_ends_a_cool_down_at_the_deadline(fixture: &dyn PoolFixture)
     }
 }
 
-/// Actors that fail while the pool drains are replaced too: what is queued still runs.
+/// Actors that fail while the pool drains are replaced too, so that queued jobs still run.
 pub async fn p10_panics_do_not_end_a_drain(fixture: &dyn PoolFixture) {
     let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
     let pool = fixture.pool(options(1, brittle(&entered, &gate)));

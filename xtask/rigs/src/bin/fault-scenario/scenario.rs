@@ -74,32 +74,30 @@ impl Scenario {
     /// A bus that has the fault, or will have it in a moment.
     pub(crate) async fn play(self) -> Result<EventBus> {
         let broker = MemoryBroker::new(MemoryConfig::default())?;
-        let meddler =
+        let faulty =
             Arc::new(FaultyBroker::new(Arc::new(broker.member(MemberOptions::new("scenario")))));
         let config = self.config();
         let probes = Topic::new(&config.health.probe.topic)?;
         let (orders, dead) = (Topic::new(ORDERS)?, Topic::new(DEAD)?);
-        let bus = EventBus::with_broker(config, Arc::clone(&meddler) as Arc<dyn Broker>).await?;
+        let bus = EventBus::with_broker(config, Arc::clone(&faulty) as Arc<dyn Broker>).await?;
         let why = "as a scenario wants it";
         match self {
             Self::BrokerGone => broker.faults().disconnect(why),
-            Self::BrokerSilent => meddler.ignore_pings(),
-            Self::CredentialExpired => {
-                meddler.symptoms().note(SymptomKind::LoginRefused, None, why)
-            }
-            Self::GroupNotStable => meddler.symptoms().note(SymptomKind::GroupUnsettled, None, why),
+            Self::BrokerSilent => faulty.ignore_pings(),
+            Self::CredentialExpired => faulty.symptoms().note(SymptomKind::LoginRefused, None, why),
+            Self::GroupNotStable => faulty.symptoms().note(SymptomKind::GroupUnsettled, None, why),
             Self::CommitRefused => {
-                meddler.symptoms().note(SymptomKind::SettlementRefused, Some((orders, 0)), why)
+                faulty.symptoms().note(SymptomKind::SettlementRefused, Some((orders, 0)), why)
             }
-            Self::PublisherStuck => meddler.keep_silent(&probes),
-            Self::ProbesLost => meddler.mute(&probes, true),
+            Self::PublisherStuck => faulty.keep_silent(&probes),
+            Self::ProbesLost => faulty.mute(&probes, true),
             Self::DeadPartition => {
-                meddler.mute(&orders, true);
+                faulty.mute(&orders, true);
                 bus.subscribe_envelopes(ORDERS, async |_: Event| ()).await?;
                 envelopes(&bus, 8).await?;
             }
             Self::DeadLetterUnwritable => {
-                meddler.refuse(&dead, true);
+                faulty.refuse(&dead, true);
                 bus.subscription(ORDERS).dead_letter(DEAD).retry(once()).envelopes(refuses).await?;
                 envelopes(&bus, 1).await?;
             }
@@ -136,7 +134,7 @@ impl Scenario {
                 again(&bus, |bus| async move { envelopes(&bus, 20).await });
             }
             Self::PublishBacklog => {
-                meddler.keep_silent(&orders);
+                faulty.keep_silent(&orders);
                 again(&bus, |bus| async move {
                     tokio::spawn(async move { bus.publish(ORDERS, Record::new("x")).await });
                     Ok(())
