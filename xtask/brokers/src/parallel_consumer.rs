@@ -19,7 +19,7 @@ pub struct Args {
     failing: String,
 }
 
-const PROGRAM: &str = "xtask/src/brokers/java/ParallelConsumerMember.java";
+const PROGRAM: &str = "xtask/brokers/src/java/ParallelConsumerMember.java";
 
 pub(super) fn run(folder: &Folder, args: &Args) -> Result<()> {
     let java = install::parallel_consumer(folder)?;
