@@ -1,3 +1,5 @@
+//! How settings are defined: once. It reads no file and no environment.
+//!
 #![doc = include_str!("../README.md")]
 
 mod choices;

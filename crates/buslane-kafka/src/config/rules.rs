@@ -91,7 +91,7 @@ impl KafkaConfig {
         }
         if !(millis(1)..=hours(24)).contains(&publish_timeout) {
             let found = show(publish_timeout);
-            return rule("producer.publish_timeout", "must be from 1ms to 24h", found);
+            return rule("producer.publish_timeout", "must be from 1 ms to 24 h", found);
         }
         if let Some(tls) = &self.security.tls {
             let files = [

@@ -49,7 +49,7 @@ impl NatsConfig {
         }
         let time = self.publisher.publish_timeout;
         if !(millis(1)..=hours(24)).contains(&time) {
-            let rule = "must be from 1ms to 24h";
+            let rule = "must be 1 ms to 24 h";
             BrokenRule::because("publisher.publish_timeout", rule, show(time))?;
         }
         Ok(())
