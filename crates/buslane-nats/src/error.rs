@@ -27,8 +27,17 @@ pub enum ConnectError {
     },
 }
 
-/// Whether the server will say something else later: a cluster that is choosing its leaders. One
-/// that is full stays so.
+/// The setting that a [`BrokerError::Setting`] names when the server lacks means, such as storage.
+pub(crate) const SERVER: &str = "server";
+
+/// Names the setting for an error of the server that does not pass by itself. As in HTTP, a code
+/// from 500 on is the server's trouble and not the request's.
+pub(crate) fn setting_of(error: &jetstream::Error, setting: &'static str) -> &'static str {
+    if error.code() >= 500 { SERVER } else { setting }
+}
+
+/// Whether the error passes by itself within seconds, as while a cluster elects leaders. A full
+/// server stays full.
 pub(crate) fn is_temporary(error: &jetstream::Error) -> bool {
     error.code() == 503 && error.error_code() != ErrorCode::INSUFFICIENT_RESOURCES
 }

@@ -134,8 +134,10 @@ impl Publisher {
         // A stream that is gone is found again, or created again, once.
         let gone =
             answers.iter().filter(|(_, answer)| matches!(answer, Err(Failure::NoStream))).count();
-        if gone > 0 && gone == records.len() {
+        if gone > 0 {
             self.topics.forget(topic);
+        }
+        if gone > 0 && gone == records.len() {
             match Box::pin(self.find(topic, &records)).await {
                 Ok(known) => answers = Box::pin(self.publish_stored(topic, &known, &records)).await,
                 Err(error) => return vec![Err(error); records.len()],
@@ -166,12 +168,7 @@ impl Publisher {
         let wait = self.topics.ensure(topic, storage);
         match tokio::time::timeout(self.publish_timeout, wait).await {
             Ok(Ok(known)) => Ok(known),
-            Ok(Err(BrokerError::Unreachable { reason })) => {
-                Err(PublishError::Unreachable { reason })
-            }
-            Ok(Err(other)) => {
-                Err(PublishError::Refused { topic: topic.clone(), reason: other.to_string() })
-            }
+            Ok(Err(error)) => Err(failure::of_look_up(topic, error)),
             Err(_) => {
                 Err(self.timed_out(topic, "the server has not said where the topic is stored"))
             }

@@ -1,6 +1,7 @@
 //! Why a record was not stored, before it is said for a topic.
 
-use buslane_core::{PublishError, Record, Topic};
+use crate::error::SERVER;
+use buslane_core::{BrokerError, PublishError, Record, Topic};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -61,10 +62,29 @@ impl Failure {
             Self::TooLarge(limit) => PublishError::TooLarge { topic, bytes: record.bytes(), limit },
             Self::Unavailable(reason) => PublishError::Unavailable { topic, reason },
             Self::Refused(reason) => PublishError::Refused { topic, reason },
-            Self::NoStream => {
-                PublishError::Refused { topic, reason: "no stream covers the subject".to_owned() }
-            }
+            // The look-up has found the stream. A stream without a leader listens to no subject.
+            Self::NoStream => PublishError::Unavailable {
+                topic,
+                reason: "no server listens for the stream: it has no leader, or has just gone"
+                    .to_owned(),
+            },
         }
+    }
+}
+
+/// Tells an outage during the look-up of a topic's stream from a refusal.
+pub(super) fn of_look_up(topic: &Topic, error: BrokerError) -> PublishError {
+    let topic = topic.clone();
+    match error {
+        BrokerError::Closed => PublishError::Closed,
+        BrokerError::Unreachable { reason } => PublishError::Unreachable { reason },
+        BrokerError::Timeout { what, deadline } => {
+            PublishError::Timeout { topic, waited: deadline, detail: what }
+        }
+        BrokerError::Setting { setting: SERVER, rule, .. } => {
+            PublishError::Unavailable { topic, reason: rule }
+        }
+        other => PublishError::Refused { topic, reason: other.to_string() },
     }
 }
 
@@ -84,5 +104,28 @@ mod tests {
         assert!(matches!(failure(503, 10_077), Failure::Unavailable(reason) if reason == "why"));
         assert!(matches!(failure(500, 10_047), Failure::Unavailable(_)));
         assert!(matches!(failure(400, 10_109), Failure::Refused(reason) if reason == "why"));
+    }
+
+    #[test]
+    fn b6_an_outage_during_the_look_up_passes_and_a_refusal_stays() {
+        let topic = Topic::new("orders").unwrap();
+        let setting = |setting| BrokerError::Setting {
+            topic: topic.clone(),
+            setting,
+            rule: "why".to_owned(),
+        };
+        let unreachable = BrokerError::Unreachable { reason: "timed out".to_owned() };
+        let timeout =
+            BrokerError::Timeout { what: "a look-up".to_owned(), deadline: Duration::ZERO };
+        for passing in [unreachable, timeout, setting(SERVER)] {
+            let error = of_look_up(&topic, passing);
+            assert!(!error.is_permanent(), "{error}");
+        }
+        for refusal in [setting("partitions"), BrokerError::UnknownTopic { topic: topic.clone() }] {
+            let error = of_look_up(&topic, refusal);
+            assert!(error.is_permanent(), "{error}");
+        }
+        let leaderless = Failure::NoStream.explain(&topic, &Record::default());
+        assert!(matches!(leaderless, PublishError::Unavailable { .. }), "{leaderless}");
     }
 }
