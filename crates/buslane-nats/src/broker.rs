@@ -9,7 +9,7 @@ use crate::{
     names,
     publisher::Publisher,
     readers::{How, Place, Readers},
-    source::Plan,
+    source::DurableSource,
     topics::Topics,
     version,
 };
@@ -185,9 +185,9 @@ impl NatsBroker {
         let consumer =
             Consumer::new(&self.topics, &self.settings, &self.config.group, topic, None, stream)?;
         consumer.ensure(&self.link, 0).await?;
-        let plan = Plan { consumer, lease: None };
+        let source = DurableSource { consumer, lease: None };
         let place = (topic.clone(), None);
-        self.readers.start(place.clone(), How::Durable(plan));
+        self.readers.start(place.clone(), How::Durable(source));
         Ok(Some(place))
     }
 

@@ -122,9 +122,9 @@ impl Consumer {
     /// What the server says of it; `None` when it does not exist.
     pub(crate) async fn find(&self, link: &Link) -> Result<Option<Info>, BrokerError> {
         let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.durable);
-        let answer = link.client().request(subject, Bytes::new()).await;
-        let answer =
-            answer.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        let answer = link.client().request(subject.clone(), Bytes::new()).await;
+        let answer = answer
+            .map_err(|error| BrokerError::Unreachable { reason: link.explain(&subject, &error) })?;
         match serde_json::from_slice(&answer.payload) {
             Ok(Response::Ok(info)) => Ok(Some(info)),
             Ok(Response::Err { error })

@@ -1,7 +1,7 @@
 //! The connection: made, told of, and counted. What goes over it is not decided here.
 
-mod losses;
 mod remake;
+mod rights;
 
 use crate::{
     ConnectError, NatsConfig, NatsConfigError,
@@ -15,8 +15,8 @@ use async_nats::{
 };
 use buslane_core::{BrokerError, BrokerEvent, EventQueue, SymptomKind, Symptoms};
 use bytes::Bytes;
-use losses::Losses;
 use parking_lot::Mutex;
+use rights::DeniedRights;
 use serde::de::IgnoredAny;
 use std::{
     path::PathBuf,
@@ -24,7 +24,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -42,8 +42,8 @@ pub(crate) struct Link {
     pub(crate) version: Version,
     pub(crate) request_timeout: Duration,
     pub(crate) symptoms: Arc<Symptoms>,
-    /// Counts the connections that were made in place of another.
-    pub(crate) epoch: watch::Receiver<u64>,
+    /// Changes with each connection that replaces another.
+    pub(crate) epoch: watch::Receiver<Epoch>,
     /// Messages that were taken although the client cannot read their headers.
     pub(crate) unreadable: AtomicU64,
     /// Whether a task has that the broker needs.
@@ -57,11 +57,25 @@ pub(crate) struct Link {
 struct News {
     events: Arc<EventQueue>,
     symptoms: Arc<Symptoms>,
-    connected: Arc<watch::Sender<u64>>,
-    losses: Arc<Mutex<Losses>>,
-    /// Whether the server lets no one listen for what this client needs to know of messages that
-    /// were given back.
-    is_deaf: Arc<AtomicBool>,
+    connected: Arc<watch::Sender<Epoch>>,
+    denied: Arc<Mutex<DeniedRights>>,
+}
+
+/// The connections that replaced another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    /// Counts them.
+    pub(crate) number: u64,
+    /// The task of the previous client had ended.
+    pub(crate) client_ended: bool,
+}
+
+impl News {
+    fn reconnected(&self, client_ended: bool) {
+        self.connected
+            .send_modify(|epoch| *epoch = Epoch { number: epoch.number + 1, client_ended });
+        self.events.push(BrokerEvent::Reconnected);
+    }
 }
 
 /// A client, and what is cancelled when its task has ended.
@@ -73,14 +87,13 @@ impl Link {
         config: &NatsConfig,
         events: Arc<EventQueue>,
     ) -> Result<Self, ConnectError> {
-        let (connected, epoch) = watch::channel(0);
+        let (connected, epoch) = watch::channel(Epoch::default());
         let symptoms = Arc::<Symptoms>::default();
         let news = News {
             events,
             symptoms: Arc::clone(&symptoms),
             connected: Arc::new(connected),
-            losses: Arc::default(),
-            is_deaf: Arc::default(),
+            denied: Arc::default(),
         };
         let (client, ended) = make(config, &news).await?;
         let text = client.server_info().version;
@@ -120,15 +133,19 @@ impl Link {
         self.client.load_full()
     }
 
-    /// How many places of a stream a source looks at, for messages that may have ended the
-    /// connection.
-    pub(crate) fn depth(&self) -> usize {
-        self.news.losses.lock().depth()
+    /// Whether the server has denied the right to subscribe to this subject.
+    pub(crate) fn denies_subscription(&self, subject: &str) -> bool {
+        self.news.denied.lock().has_subscription(subject)
     }
 
-    /// Whether the server refuses what tells which messages are open.
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.news.is_deaf.load(Ordering::Acquire)
+    /// Why a request failed: a denied right if there is one, because the client only sees that
+    /// nobody answers.
+    pub(crate) fn explain(&self, subject: &str, error: &dyn std::fmt::Display) -> String {
+        if self.news.denied.lock().has_publish(subject) {
+            format!("the server denies the right to publish to {subject}")
+        } else {
+            error.to_string()
+        }
     }
 
     /// Whether JetStream is there. What it says of itself is left unread: older servers say less
@@ -285,21 +302,18 @@ fn heard_of_login(event: &Event, symptoms: &Symptoms) {
 fn heard(event: &Event, news: &News, last_error: &Mutex<Option<String>>) {
     match event {
         Event::Connected => {
-            news.connected.send_modify(|epoch| *epoch += 1);
-            news.events.push(BrokerEvent::Reconnected);
+            news.reconnected(false);
         }
         Event::Disconnected => {
-            news.losses.lock().add(false, Instant::now());
             let reason =
                 last_error.lock().take().unwrap_or_else(|| "the connection ended".to_owned());
             news.events.push(BrokerEvent::Disconnected { reason });
         }
         Event::ServerError(error) => {
             let text = error.to_string();
-            if text.to_lowercase().contains("permissions violation for subscription")
-                && text.contains("MSG_NAKED")
-            {
-                news.is_deaf.store(true, Ordering::Release);
+            let denied = news.denied.lock().note(&text);
+            if let Some(right) = denied {
+                tracing::error!(right, "the server denies a right");
             }
             *last_error.lock() = Some(text);
         }

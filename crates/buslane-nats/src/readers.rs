@@ -5,7 +5,7 @@ use crate::{
     config::ConsumerConfig,
     consumers::Consumer,
     link::Link,
-    source::{Listener, NatsIntake, Plan, Reader, Shared},
+    source::{DurableSource, Listener, NatsIntake, Reader, Shared},
 };
 use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, Source, SubscribeOptions, Topic};
 use parking_lot::Mutex;
@@ -56,7 +56,7 @@ impl Running {
 /// What reads a source.
 pub(crate) enum How {
     /// A durable consumer.
-    Durable(Plan),
+    Durable(DurableSource),
     /// Core NATS: a subject, and the group that shares it.
     Listening(String),
 }
@@ -99,7 +99,7 @@ impl Readers {
         // Below what the server allows, so that it never falls silent.
         let capacity = (most - most / 10).max(1);
         let lease = match &how {
-            How::Durable(plan) => plan.lease.clone(),
+            How::Durable(source) => source.lease.clone(),
             How::Listening(_) => None,
         };
         let source = Source::new(place.0.clone(), place.1.unwrap_or(0));
@@ -111,7 +111,7 @@ impl Readers {
         let low = (self.settings.prefetch as usize).div_ceil(2);
         let (ended, done) = watch::channel(false);
         let consumer = match &how {
-            How::Durable(plan) => Some(plan.consumer.clone()),
+            How::Durable(source) => Some(source.consumer.clone()),
             How::Listening(_) => None,
         };
         let (shared, before) = {
@@ -139,8 +139,8 @@ impl Readers {
             // Boxed: all that is around it, up to the executor, would have room for it, and some of
             // that twice.
             let open = match how {
-                How::Durable(plan) => {
-                    Box::pin(Reader::new(Arc::clone(&readers.link), reading, plan).run()).await
+                How::Durable(source) => {
+                    Box::pin(Reader::new(Arc::clone(&readers.link), reading, source).run()).await
                 }
                 How::Listening(group) => {
                     Box::pin(Listener::new(Arc::clone(&readers.link), reading, group).run()).await

@@ -4,15 +4,13 @@
 //! ready, and settlements leave their outcome behind; both under the lock of the source, and
 //! neither waits.
 
-mod answers;
-mod arrivals;
-mod ending;
+mod ack_queue;
+mod arena;
+mod inbox;
 mod intake;
 mod listener;
-mod pages;
-mod past;
-mod pull;
 mod reader;
+mod recently_acked;
 mod recovery;
 mod reply;
 mod unreadable;
@@ -20,7 +18,7 @@ mod window;
 
 pub(crate) use intake::NatsIntake;
 pub(crate) use listener::Listener;
-pub(crate) use reader::{Plan, Reader};
+pub(crate) use reader::{DurableSource, Reader};
 
 use crate::lease::Lease;
 use async_nats::Subject;
@@ -36,7 +34,7 @@ use std::{
     time::Instant,
 };
 use tokio::sync::Notify;
-use window::{Answer, Fate, Window};
+use window::{Ack, AckKind, Window};
 
 /// What task, intake and settlements of a source share.
 pub(crate) struct Shared {
@@ -170,7 +168,7 @@ impl Shared {
     }
 
     /// Takes every open message out of the hands of its handler; what becomes of it later is late.
-    fn abandon(&self) -> Vec<Answer> {
+    fn abandon(&self) -> Vec<Ack> {
         let mut state = self.state.lock();
         state.end = End::Lost;
         state.window.abandon()
@@ -216,7 +214,7 @@ impl Settle for Shared {
         let mut state = self.state.lock();
         let is_late = state.end == End::Lost;
         // A slot is freed also when it is too late to answer.
-        let is_first = state.window.settle(slot, Fate::of(&outcome));
+        let is_first = state.window.settle(slot, AckKind::of(&outcome));
         drop(state);
         if is_late {
             let (topic, partition) = (self.source.topic.as_str(), self.source.partition);

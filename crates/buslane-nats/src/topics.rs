@@ -5,7 +5,12 @@
 
 mod settings;
 
-use crate::{NatsConfig, Partitions, error::is_temporary, link::Link, names, version};
+use crate::{
+    NatsConfig, Partitions,
+    error::{is_temporary, setting_of},
+    link::Link,
+    names, stored, version,
+};
 use async_nats::jetstream::{
     ErrorCode,
     response::Response,
@@ -191,12 +196,13 @@ impl Topics {
         stream: &str,
     ) -> Result<u64, BrokerError> {
         let unreachable = |reason: String| BrokerError::Unreachable { reason };
+        let subject = stored::subject(stream);
         let stream = self.link.jetstream().get_stream_no_info(stream).await;
         let stream = stream.map_err(|error| unreachable(error.to_string()))?;
         match stream.get_last_raw_message_by_subject(topic).await {
             Ok(message) => Ok(message.sequence),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
-            Err(error) => Err(unreachable(error.to_string())),
+            Err(error) => Err(unreachable(self.link.explain(&subject, &error))),
         }
     }
 
@@ -311,8 +317,13 @@ impl Topics {
             Ok(Response::Err { error }) if is_temporary(&error) => {
                 Err(BrokerError::Unreachable { reason: error.to_string() })
             }
-            Ok(Response::Err { error }) => Err(self.refused(topic, "stream", error.to_string())),
-            Err(error) => Err(BrokerError::Unreachable { reason: error.to_string() }),
+            Ok(Response::Err { error }) => {
+                Err(self.refused(topic, setting_of(&error, "stream"), error.to_string()))
+            }
+            Err(error) => {
+                let reason = self.link.explain(&format!("$JS.API.{subject}"), &error);
+                Err(BrokerError::Unreachable { reason })
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     machine::{Action, Machine, Place},
     words::{self, Word},
 };
-use crate::{readers::How, source::Plan};
+use crate::{readers::How, source::DurableSource};
 use async_nats::jetstream::kv::{self, Operation, Store, Watch};
 use buslane_core::{BoxFuture, BrokerError, SymptomKind, Topic, excerpt};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -196,10 +196,10 @@ impl Watcher {
         let Some((topic, wanted)) = self.names.get(&place.0) else { return };
         match self.keeper.consumer(topic, place.1, wanted) {
             Ok(consumer) => {
-                let plan = Plan { consumer, lease: Some(self.machine.lease().clone()) };
+                let source = DurableSource { consumer, lease: Some(self.machine.lease().clone()) };
                 self.keeper
                     .readers
-                    .start((topic.clone(), wanted.partition(place.1)), How::Durable(plan));
+                    .start((topic.clone(), wanted.partition(place.1)), How::Durable(source));
             }
             Err(error) => {
                 tracing::error!(topic = topic.as_str(), partition = place.1, error = %excerpt::error(&error), "partition not read")

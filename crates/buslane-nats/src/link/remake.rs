@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -55,7 +55,6 @@ impl Link {
                 "the client's task has ended, as it does at a message whose headers it cannot read";
             tracing::error!(reason, "connecting with a new client");
             self.symptoms.note(SymptomKind::ClientEnded, None, reason);
-            self.news.losses.lock().add(true, Instant::now());
             self.news.events.push(BrokerEvent::Disconnected { reason: reason.to_owned() });
             let (client, ended) = self.make_again().await;
             self.client.store(Arc::new(client));
@@ -64,8 +63,7 @@ impl Link {
             if !self.has_panicked.load(Ordering::Acquire) {
                 self.symptoms.clear(SymptomKind::ClientEnded, None);
             }
-            self.news.connected.send_modify(|epoch| *epoch += 1);
-            self.news.events.push(BrokerEvent::Reconnected);
+            self.news.reconnected(true);
         }
     }
 

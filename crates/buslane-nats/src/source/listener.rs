@@ -4,7 +4,10 @@
 //! drops them and says so.
 
 use super::{End, Ready, Shared};
-use crate::{link::Link, wire};
+use crate::{
+    link::{Epoch, Link},
+    wire,
+};
 use buslane_core::{Message, Route, excerpt};
 use futures_util::StreamExt;
 use std::{
@@ -21,7 +24,7 @@ pub(crate) struct Listener {
     link: Arc<Link>,
     shared: Arc<Shared>,
     group: String,
-    epoch: watch::Receiver<u64>,
+    epoch: watch::Receiver<Epoch>,
     received: u64,
 }
 
