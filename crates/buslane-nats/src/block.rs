@@ -1,8 +1,7 @@
-//! A message's block of headers as bytes: whether the client library can read it, and what is
-//! readable of one that it cannot.
+//! Parses a message's block of headers, with or without errors.
 //!
-//! The library ends its connection at most of these blocks and panics at a return in a value, so
-//! they must be known without it.
+//! The client library ends its connection at a block that it cannot read, or panics at a return in a
+//! value, so such blocks must be recognised without it.
 
 use crate::wire;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -63,12 +62,12 @@ pub(crate) fn read_what_is_readable(block: &[u8]) -> (Option<Bytes>, Headers) {
     (key, all.build())
 }
 
-/// A name that can be kept, and is not the one that the block itself gets.
+/// Whether a header of this name can be kept. One name is reserved for the block itself.
 fn is_good(name: &str) -> bool {
     u16::try_from(name.len()).is_ok() && name != header::RAW_HEADERS
 }
 
-/// What stands between the line ends of the protocol; the line of the version is none.
+/// The lines of a block without the version.
 fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(block);
     let lines = std::iter::from_fn(move || {

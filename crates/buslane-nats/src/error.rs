@@ -1,4 +1,4 @@
-//! Why there is no connection, and which errors pass.
+//! Errors of the connection, and a classification of the server's errors.
 
 use crate::NatsConfigError;
 use async_nats::jetstream::{self, ErrorCode};
@@ -12,17 +12,17 @@ pub enum ConnectError {
     /// A setting breaks a rule.
     #[error(transparent)]
     Config(#[from] NatsConfigError),
-    /// No server has answered, or it has refused the login.
+    /// No server answers, or the server refuses the login.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The server cannot do what the settings ask for.
+    /// The server cannot do what the adapter needs.
     #[error("nats-server {version} at {servers}: {reason}")]
     Server {
-        /// Where it is.
+        /// The addresses of the servers.
         servers: String,
-        /// Its version.
+        /// The version of the server.
         version: String,
-        /// What it cannot do.
+        /// What is missing.
         reason: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Messages of a stream by their sequence, as the server has them: its answer is JSON, with the
-//! headers' bytes in base64. So it can be read whatever is in them.
+//! Reads single messages from a stream. The server answers with JSON and the headers' bytes in
+//! base64, so any message can be read.
 
 use crate::{block, link::Link};
 use async_nats::{HeaderMap, jetstream::response::Response};
@@ -69,7 +69,7 @@ fn read(
 ) -> Result<Option<StoredMessage>, String> {
     let found = match serde_json::from_slice::<Response<Found<'_>>>(answer) {
         Ok(Response::Ok(found)) => found.message,
-        // It was deleted, or is too old.
+        // The message was deleted, or has expired.
         Ok(Response::Err { error }) if error.code() == 404 => return Ok(None),
         Ok(Response::Err { error }) => return Err(error.to_string()),
         Err(error) => return Err(format!("the answer cannot be read: {error}")),

@@ -33,8 +33,13 @@ impl DeniedRights {
     }
 }
 
-/// An acknowledgement's subject without the numbers of its message.
+/// The subject without what differs between consumers of an advisory, or between messages of an
+/// acknowledgement.
 fn general(subject: &str) -> &str {
+    const ADVISORY: &str = "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED";
+    if subject.starts_with(ADVISORY) {
+        return ADVISORY;
+    }
     match subject.strip_prefix("$JS.ACK.") {
         Some(_) => subject.match_indices('.').nth(3).map_or(subject, |(at, _)| &subject[..at]),
         None => subject,
@@ -69,6 +74,10 @@ mod tests {
         let listen = "Permissions Violation for Subscription to \"events.>\" using queue \"q\"";
         assert_eq!(denied.note(listen).as_deref(), Some("subscribe to events.>"));
         assert!(denied.has_subscription("events.>") && !denied.has_publish("events.>"));
+        let advisory =
+            |consumer: &str| format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.s.{consumer}");
+        let deaf = format!("Permissions Violation for Subscription to \"{}\"", advisory("one"));
+        assert!(denied.note(&deaf).is_some() && denied.has_subscription(&advisory("other")));
         for other in ["Authorization Violation", "Permissions Violation for Publish to"] {
             assert_eq!(denied.note(other), None, "{other}");
         }

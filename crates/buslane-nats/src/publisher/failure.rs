@@ -1,4 +1,4 @@
-//! Why a record was not stored, before it is said for a topic.
+//! Why a record was not stored.
 
 use crate::error::SERVER;
 use buslane_core::{BrokerError, PublishError, Record, Topic};
@@ -8,14 +8,14 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
     Closed,
-    /// After so long; what was waited for.
+    /// How long the publisher waited, and for what.
     Timeout(Duration, &'static str),
-    /// What it is too large for.
+    /// The limit that the record exceeds.
     TooLarge(String),
-    /// The stream has no room, or the server no means, at present.
+    /// The stream or the server has no room at present.
     Unavailable(String),
     Refused(String),
-    /// Nobody listens on the subject: there is no stream.
+    /// No stream listens to the subject.
     NoStream,
 }
 
@@ -43,8 +43,7 @@ impl From<AckError> for Failure {
             HEADERS_TOO_LARGE => {
                 Self::TooLarge(format!("the server's limit of headers: {description}"))
             }
-            // As in HTTP: the server's trouble, not the record's. A stream that is full is among
-            // them.
+            // As in HTTP, the server's trouble and not the record's; a full stream is an example.
             _ if code >= 500 => Self::Unavailable(description),
             _ => Self::Refused(description),
         }

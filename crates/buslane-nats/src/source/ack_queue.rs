@@ -5,7 +5,7 @@
 //! the next connection: a handled message does not come again because a connection was lost.
 
 use super::{
-    Shared,
+    handle::SourceHandle,
     recently_acked::RecentlyAcked,
     window::{Ack, AckKind},
 };
@@ -103,10 +103,10 @@ impl AckQueue {
 
     /// Sends acknowledgements for what was settled since the last call, and the negative ones that
     /// are due.
-    pub(super) async fn send(&mut self, shared: &Shared, now: Instant) {
+    pub(super) async fn send(&mut self, handle: &SourceHandle, now: Instant) {
         let mut buffer = std::mem::take(&mut self.buffer);
         {
-            let mut state = shared.state.lock();
+            let mut state = handle.state.lock();
             if state.window.has_settled() {
                 state.window.take_settled(&mut buffer);
             }

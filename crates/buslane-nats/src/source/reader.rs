@@ -5,9 +5,9 @@
 //! again after a lost connection.
 
 use super::{
-    End, Ready, Shared,
     ack_queue::AckQueue,
     arena::PayloadArena,
+    handle::{End, Ready, SourceHandle},
     inbox::{Inbox, PullStatus, Request, next_batch, pull_status},
     reply::numbers,
     unreadable::UnreadableSearch,
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     consumers::Consumer,
-    lease::Lease,
     link::{Epoch, Link},
+    term::Lease,
     wire,
 };
 use async_nats::Subject;
@@ -47,7 +47,7 @@ pub(crate) struct DurableSource {
 
 pub(crate) struct Reader {
     pub(super) link: Arc<Link>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) handle: Arc<SourceHandle>,
     pub(super) source: DurableSource,
     epoch: watch::Receiver<Epoch>,
     pub(super) inbox: Inbox,
@@ -84,12 +84,12 @@ struct Arrival {
 }
 
 impl Reader {
-    pub(crate) fn new(link: Arc<Link>, shared: Arc<Shared>, source: DurableSource) -> Self {
+    pub(crate) fn new(link: Arc<Link>, handle: Arc<SourceHandle>, source: DurableSource) -> Self {
         let (epoch, now) = (link.epoch.clone(), Instant::now());
         let acks = AckQueue::new(link.client(), source.consumer.settings.max_deliver);
         Self {
             link,
-            shared,
+            handle,
             source,
             epoch,
             inbox: Inbox::new(now),
@@ -111,9 +111,9 @@ impl Reader {
     pub(crate) async fn run(mut self) -> usize {
         let mut must_begin = true;
         loop {
-            if self.shared.end_state() != End::Open {
+            if self.handle.end_state() != End::Open {
                 for kind in [SymptomKind::PartitionDead, SymptomKind::SettlementRefused] {
-                    self.link.symptoms.clear(kind, self.shared.place());
+                    self.link.symptoms.clear(kind, self.handle.place());
                 }
                 return Box::pin(self.finish()).await;
             }
@@ -121,7 +121,7 @@ impl Reader {
                 match Box::pin(self.begin()).await {
                     Ok(()) => {
                         (must_begin, self.failures) = (false, 0);
-                        self.link.symptoms.clear(SymptomKind::PartitionDead, self.shared.place());
+                        self.link.symptoms.clear(SymptomKind::PartitionDead, self.handle.place());
                     }
                     Err(reason) => self.pause(reason).await,
                 }
@@ -138,7 +138,7 @@ impl Reader {
         let epoch = *self.epoch.borrow_and_update();
         self.search.begin(epoch, Instant::now());
         self.held.get_or_insert_default();
-        self.shared.looks_back.store(true, Ordering::Relaxed);
+        self.handle.is_recovering.store(true, Ordering::Relaxed);
         self.close_inbox().await;
         let client = self.link.client();
         self.inbox.open(&client).await.map_err(|error| error.to_string())?;
@@ -155,9 +155,9 @@ impl Reader {
             }
             None => reason,
         };
-        let source = &self.shared.source;
+        let source = &self.handle.source;
         self.failures += 1;
-        self.link.symptoms.note(SymptomKind::PartitionDead, self.shared.place(), &*reason);
+        self.link.symptoms.note(SymptomKind::PartitionDead, self.handle.place(), &*reason);
         if self.failures == 3 {
             tracing::warn!(
                 topic = source.topic.as_str(),
@@ -168,7 +168,7 @@ impl Reader {
         }
         let pause = PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
         let until = Instant::now() + pause;
-        while Instant::now() < until && self.shared.end_state() == End::Open {
+        while Instant::now() < until && self.handle.end_state() == End::Open {
             self.step(until).await;
         }
     }
@@ -178,7 +178,7 @@ impl Reader {
         let settings = &self.source.consumer.settings;
         let (prefetch, requested) = (settings.prefetch as usize, self.inbox.requested);
         let (ready, room) = {
-            let state = self.shared.state.lock();
+            let state = self.handle.state.lock();
             (state.ready.len() + state.unsettled.len(), state.window.room())
         };
         let most = prefetch.saturating_sub(ready + requested).min(room.saturating_sub(requested));
@@ -202,7 +202,7 @@ impl Reader {
         if self.inbox.requested > 0 {
             wake = wake.min(self.inbox.heard + silence);
         }
-        if let End::Ended(Some(deadline)) = self.shared.end_state() {
+        if let End::Ended(Some(deadline)) = self.handle.end_state() {
             wake = wake.min(deadline);
         }
         // Setting the timer is not cheap, and most steps end long before it. A step that ends too
@@ -214,32 +214,32 @@ impl Reader {
         tokio::select! {
             biased;
             _ = self.epoch.changed() => next = Next::Restart,
-            () = self.shared.work.notified() => {}
+            () = self.handle.work.notified() => {}
             messages = self.inbox.next() => next = self.arrive(messages).await,
             is_confirmed = self.acks.confirmed() => self.note_confirmation(is_confirmed),
             () = self.timer.as_mut() => {}
         }
         let now = Instant::now();
-        if self.shared.is_ours() {
+        if self.handle.is_ours() {
             self.settle_first(now).await;
-            self.acks.send(&self.shared, now).await;
+            self.acks.send(&self.handle, now).await;
         }
         if now >= self.report_at {
             self.report_in_progress(now).await;
         }
         if next == Next::Continue && self.inbox.requested > 0 && now >= self.inbox.heard + silence {
-            let topic = self.shared.source.topic.as_str();
+            let topic = self.handle.source.topic.as_str();
             tracing::debug!(topic, "the server is silent: requesting again");
             next = Next::Restart;
         }
-        match self.shared.end_state() {
+        match self.handle.end_state() {
             End::Open => next,
             _ => Next::End,
         }
     }
 
     fn note_confirmation(&self, is_confirmed: bool) {
-        let (kind, place) = (SymptomKind::SettlementRefused, self.shared.place());
+        let (kind, place) = (SymptomKind::SettlementRefused, self.handle.place());
         if is_confirmed {
             self.link.symptoms.clear(kind, place);
         } else {
@@ -249,14 +249,14 @@ impl Reader {
 
     /// Reports open messages as in progress before the server would deliver them again.
     async fn report_in_progress(&mut self, now: Instant) {
-        if !self.shared.is_ours() {
+        if !self.handle.is_ours() {
             return;
         }
         let interval = self.source.consumer.settings.beat();
         self.report_at = now + interval / 2;
         let mut silent = Vec::new();
         if let Some(before) = now.checked_sub(interval / 2) {
-            self.shared.state.lock().window.silent_since(before, now, &mut silent);
+            self.handle.state.lock().window.silent_since(before, now, &mut silent);
         }
         self.acks.report_in_progress(silent).await;
     }
@@ -282,13 +282,13 @@ impl Reader {
                     *requested = requested.saturating_sub(left.unwrap_or(usize::MAX));
                 }
                 Some(PullStatus::Unavailable(reason)) => {
-                    let topic = self.shared.source.topic.as_str();
+                    let topic = self.handle.source.topic.as_str();
                     tracing::debug!(topic, reason, "a request has ended");
                     next = Next::Restart;
                 }
                 None => {
                     *requested = requested.saturating_sub(1);
-                    arrivals.extend(read(&self.shared, &mut self.arena, message));
+                    arrivals.extend(read(&self.handle, &mut self.arena, message));
                 }
             }
         }
@@ -304,7 +304,7 @@ impl Reader {
         let (mut refused, mut is_missing, mut waker) = (Vec::new(), false, None);
         let has_lease = self.source.lease.is_some();
         {
-            let mut state = self.shared.state.lock();
+            let mut state = self.handle.state.lock();
             for Arrival { message, subject, ack, delivery } in arrivals {
                 let (sequence, is_last) = (ack.sequence, self.acks.is_last(&ack));
                 let is_gap = self.expected.is_some_and(|expected| expected != delivery);
@@ -352,7 +352,7 @@ impl Reader {
     /// Strict at-most-once: hands on only messages whose acknowledgement the server has confirmed.
     async fn settle_first(&mut self, now: Instant) {
         let batch = {
-            let mut state = self.shared.state.lock();
+            let mut state = self.handle.state.lock();
             if state.unsettled.is_empty() || state.end != End::Open {
                 return;
             }
@@ -362,12 +362,12 @@ impl Reader {
             }
             batch
         };
-        self.acks.send(&self.shared, now).await;
+        self.acks.send(&self.handle, now).await;
         if !self.acks.all_confirmed(self.link.request_timeout).await {
-            let topic = self.shared.source.topic.as_str();
+            let topic = self.handle.source.topic.as_str();
             return tracing::warn!(topic, "messages settled first were not confirmed: left out");
         }
-        let mut state = self.shared.state.lock();
+        let mut state = self.handle.state.lock();
         let settled = batch.into_iter().map(|ready| Ready { slot: None, is_last: true, ..ready });
         state.ready.extend(settled);
         let waker = state.waker.take();
@@ -379,20 +379,20 @@ impl Reader {
 
     /// The source has ended: gives back what is unread, and waits for what is open.
     async fn finish(mut self) -> usize {
-        if self.shared.end_state() == End::Lost {
+        if self.handle.end_state() == End::Lost {
             return 0;
         }
         self.give_back_unread().await;
         loop {
-            let deadline = match self.shared.end_state() {
+            let deadline = match self.handle.end_state() {
                 End::Lost => return 0,
                 End::Open | End::Ended(None) => None,
                 End::Ended(deadline) => deadline,
             };
             let now = Instant::now();
-            self.acks.send(&self.shared, now).await;
+            self.acks.send(&self.handle, now).await;
             self.acks.send_naks().await;
-            let open = self.shared.open();
+            let open = self.handle.open();
             if open == 0 || deadline.is_some_and(|deadline| now >= deadline) {
                 return self.leave(open).await;
             }
@@ -414,7 +414,7 @@ impl Reader {
         {
             let arrivals = messages
                 .into_iter()
-                .filter_map(|message| read(&self.shared, &mut self.arena, message))
+                .filter_map(|message| read(&self.handle, &mut self.arena, message))
                 .collect();
             self.take(arrivals, Instant::now()).await;
         }
@@ -428,7 +428,7 @@ impl Reader {
         self.close_inbox().await;
         self.give_back_lost_deliveries().await;
         let held = self.held.take().unwrap_or_default();
-        let mut state = self.shared.state.lock();
+        let mut state = self.handle.state.lock();
         let unread: Vec<u32> =
             state.unread().chain(held.into_values()).filter_map(|ready| ready.slot).collect();
         for slot in unread {
@@ -439,7 +439,7 @@ impl Reader {
     /// Gives back what is open, and waits for the last confirmation.
     async fn leave(mut self, open: usize) -> usize {
         if open > 0 {
-            let mut left = self.shared.abandon();
+            let mut left = self.handle.abandon();
             left.sort_unstable_by_key(|ack| ack.sequence);
             for ack in left {
                 self.acks.push(ack, Instant::now()).await;
@@ -448,7 +448,7 @@ impl Reader {
         }
         if !self.acks.all_confirmed(LAST_WORDS).await {
             tracing::warn!(
-                topic = self.shared.source.topic.as_str(),
+                topic = self.handle.source.topic.as_str(),
                 "the server has not confirmed the last answers"
             );
         }
@@ -458,7 +458,7 @@ impl Reader {
 
 /// Reads a delivery; `None` for a message that is none.
 fn read(
-    shared: &Shared,
+    handle: &SourceHandle,
     arena: &mut PayloadArena,
     message: async_nats::Message,
 ) -> Option<Arrival> {
@@ -476,7 +476,7 @@ fn read(
         },
         delivery: numbers.delivery,
         message: Message {
-            source: Arc::clone(&shared.source),
+            source: Arc::clone(&handle.source),
             offset: numbers.sequence,
             timestamp_ms: numbers.timestamp_ms,
             key,

@@ -39,8 +39,8 @@ pub(super) struct RecentlyAcked {
     spans: VecDeque<Span>,
     /// Messages in all of them.
     count: usize,
-    /// The same messages for look-ups, and until when: made when a connection is lost, because
-    /// nobody looks earlier.
+    /// The same messages for look-ups, and until when: made when a connection is lost, because no
+    /// look-up happens earlier.
     index: Option<(Instant, HashSet<MessageId, foldhash::fast::FixedState>)>,
 }
 

@@ -8,8 +8,8 @@
 //! does, unless another reader shows itself.
 
 use super::{
-    Ready,
     ack_queue::IN_PROGRESS,
+    handle::Ready,
     inbox::Request,
     reader::{Next, Reader},
     reply::forge,
@@ -44,7 +44,7 @@ impl Reader {
         let until = Instant::now() + self.source.consumer.settings.patience().0 + SLACK;
         let (mut has_searched, mut has_requested, mut pause) = (false, false, FIRST_PAUSE);
         loop {
-            self.acks.send(&self.shared, Instant::now()).await;
+            self.acks.send(&self.handle, Instant::now()).await;
             self.acks.send_naks().await;
             let is_confirmed = self.acks.all_confirmed(self.link.request_timeout).await;
             let (info, is_new) =
@@ -88,7 +88,7 @@ impl Reader {
 
     /// How many messages the server has open that are not open here.
     fn missing(&self, info: &Info) -> usize {
-        info.num_ack_pending.saturating_sub(self.shared.open())
+        info.num_ack_pending.saturating_sub(self.handle.open())
     }
 
     /// Whether the missing messages were on their way to this reader and to no other: it has a
@@ -105,7 +105,7 @@ impl Reader {
 
     /// At the end of reading: gives back deliveries that were lost on their way, if they are known.
     pub(super) async fn give_back_lost_deliveries(&mut self) {
-        self.acks.send(&self.shared, Instant::now()).await;
+        self.acks.send(&self.handle, Instant::now()).await;
         self.acks.send_naks().await;
         // Messages whose acknowledgement the server has not read yet would count as missing.
         if !self.acks.all_confirmed(self.link.request_timeout).await {
@@ -114,7 +114,7 @@ impl Reader {
         let Ok(info) = self.source.consumer.info(&self.link).await else { return };
         let missing = self.missing(&info);
         if missing > 0 && self.is_alone(&info, missing) && self.give_back(&info).await.is_err() {
-            let topic = self.shared.source.topic.as_str();
+            let topic = self.handle.source.topic.as_str();
             tracing::debug!(topic, "some messages come again later");
         }
     }
@@ -131,14 +131,14 @@ impl Reader {
     /// Hands on the held messages, in order.
     fn release(&mut self) {
         let Some(held) = self.held.take() else { return };
-        self.shared.looks_back.store(false, Ordering::Relaxed);
-        let mut state = self.shared.state.lock();
+        self.handle.is_recovering.store(false, Ordering::Relaxed);
+        let mut state = self.handle.state.lock();
         state.put(held.into_values());
         let waker = state.waker.take();
         let must_settle = !state.unsettled.is_empty();
         drop(state);
         if must_settle {
-            self.shared.work.notify_one();
+            self.handle.work.notify_one();
         }
         if let Some(waker) = waker {
             waker.wake();
@@ -147,7 +147,7 @@ impl Reader {
 
     /// Requests this many messages, and waits until they have come or the server has no more.
     async fn take_at_once(&mut self, count: usize) -> Result<(), String> {
-        let count = count.min(self.shared.state.lock().window.room());
+        let count = count.min(self.handle.state.lock().window.room());
         if count == 0 {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Reader {
         let (floor, last) = (info.ack_floor.stream_sequence, info.delivered.stream_sequence);
         let delivery = info.delivered.consumer_sequence;
         let mut lost: Vec<u64> = {
-            let state = self.shared.state.lock();
+            let state = self.handle.state.lock();
             (floor + 1..=last).filter(|sequence| !state.window.contains(*sequence)).collect()
         };
         let Some(final_one) = lost.pop() else { return Ok(()) };
@@ -193,11 +193,11 @@ impl Reader {
     /// their last delivery, so a reader without rivals takes them as well.
     ///
     /// A search that the server does not answer is no reason to stop: the reader then requests the
-    /// missing messages as ever.
+    /// missing messages as without a search.
     async fn take_from_stream(&mut self, info: &Info, is_alone: bool) -> Result<(), String> {
         let (mut sequences, end) = self.search.range(info);
         {
-            let state = self.shared.state.lock();
+            let state = self.handle.state.lock();
             sequences.retain(|sequence| !state.window.contains(*sequence));
         }
         let (sequences, mut found) = (Vec::from_iter(sequences), Vec::new());
@@ -208,7 +208,7 @@ impl Reader {
                 Ok(more) => found.extend(more),
                 Err(reason) => {
                     if let Some(reason) = self.search.fail(reason) {
-                        let topic = self.shared.source.topic.as_str();
+                        let topic = self.handle.source.topic.as_str();
                         let right = format!("publish to {}", stored::subject(&consumer.stream));
                         tracing::warn!(
                             topic,
@@ -226,7 +226,7 @@ impl Reader {
             self.search.take_readable(is_alone);
             if !is_alone {
                 tracing::warn!(
-                    topic = self.shared.source.topic.as_str(),
+                    topic = self.handle.source.topic.as_str(),
                     missing = self.missing(info),
                     "a lost connection may have taken the last delivery of messages"
                 );
@@ -263,7 +263,7 @@ impl Reader {
                 settled.push(ack);
                 continue;
             }
-            let mut state = self.shared.state.lock();
+            let mut state = self.handle.state.lock();
             // A message without another delivery is taken in any case: the server's own limit of
             // open messages bounds them.
             if state.window.room() == 0 && !self.search.takes_readable() {
@@ -278,7 +278,7 @@ impl Reader {
             self.next_sequence = self.next_sequence.max(sequence + 1);
             // One missing delivery less.
             self.expected = self.expected.map(|expected| expected + 1);
-            let source = Arc::clone(&self.shared.source);
+            let source = Arc::clone(&self.handle.source);
             let (key, headers) = match &stored.headers {
                 Ok(headers) => wire::from_nats(Some(headers)),
                 Err(fault) => {
