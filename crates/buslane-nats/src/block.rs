@@ -1,8 +1,7 @@
-//! A message's block of headers as bytes: whether the client library can read it, and what is
-//! readable of one that it cannot.
+//! Parses a message's block of headers, with or without errors.
 //!
-//! The library ends its connection at most of these blocks and panics at a return in a value, so
-//! they must be known without it.
+//! The client library ends its connection at a block that it cannot read, or panics at a return in a
+//! value, so such blocks must be recognised without it.
 
 use crate::wire;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -10,40 +9,36 @@ use buslane_core::{Headers, broker::header};
 use bytes::Bytes;
 use std::str::FromStr;
 
-/// Why the client library cannot read a block; it follows each of its steps.
-pub(crate) fn fault(block: &[u8]) -> Option<&'static str> {
-    let Ok(text) = std::str::from_utf8(block) else { return Some("they are not UTF-8") };
+/// Reads a block in the steps of the client library, or says why the library cannot read it.
+pub(crate) fn parse(block: &[u8]) -> Result<HeaderMap, &'static str> {
+    let text = std::str::from_utf8(block).map_err(|_| "they are not UTF-8")?;
     let mut lines = text.lines().peekable();
-    let Some(said) = lines.next().and_then(|line| line.strip_prefix("NATS/1.0")).map(str::trim)
-    else {
-        return Some("the line NATS/1.0 is missing");
-    };
-    let status = said.split_once(' ').map_or(said, |(status, _)| status.trim());
+    let version = lines.next().and_then(|line| line.strip_prefix("NATS/1.0")).map(str::trim);
+    let status = version.ok_or("the line NATS/1.0 is missing")?;
+    let status = status.split_once(' ').map_or(status, |(status, _)| status.trim());
     if !status.is_empty() && StatusCode::from_str(status).is_err() {
-        return Some("the status is no number of three digits");
+        return Err("the status is no number of three digits");
     }
+    let mut headers = HeaderMap::new();
     while let Some(line) = lines.next() {
         if line.is_empty() {
             continue;
         }
-        let Some((name, value)) = line.split_once(':') else { return Some("a line has no colon") };
-        if HeaderName::from_str(name).is_err() {
-            return Some("a name has a space or is not ASCII");
-        }
+        let (name, value) = line.split_once(':').ok_or("a line has no colon")?;
+        let name = HeaderName::from_str(name).map_err(|_| "a name has a space or is not ASCII")?;
         let mut parts = vec![value];
         while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
             parts.push(more);
         }
-        if HeaderValue::from_str(parts.concat().trim()).is_err() {
-            return Some("a value has a return in it");
-        }
+        let value = HeaderValue::from_str(parts.concat().trim());
+        headers.append(name, value.map_err(|_| "a value has a return in it")?);
     }
-    None
+    Ok(headers)
 }
 
 /// Key and headers of a message whose block cannot be read: each line with a good name keeps its
 /// value, byte by byte, and the whole block is the value of [`header::RAW_HEADERS`].
-pub(crate) fn read(block: &[u8]) -> (Option<Bytes>, Headers) {
+pub(crate) fn read_what_is_readable(block: &[u8]) -> (Option<Bytes>, Headers) {
     let (mut plain, mut odd) = (HeaderMap::new(), Vec::new());
     for line in lines(block) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -67,12 +62,12 @@ pub(crate) fn read(block: &[u8]) -> (Option<Bytes>, Headers) {
     (key, all.build())
 }
 
-/// A name that can be kept, and is not the one that the block itself gets.
+/// Whether a header of this name can be kept. One name is reserved for the block itself.
 fn is_good(name: &str) -> bool {
     u16::try_from(name.len()).is_ok() && name != header::RAW_HEADERS
 }
 
-/// What stands between the line ends of the protocol; the line of the version is none.
+/// The lines of a block without the version.
 fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(block);
     let lines = std::iter::from_fn(move || {
@@ -87,6 +82,10 @@ fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn fault(block: &[u8]) -> Option<&'static str> {
+        parse(block).err()
+    }
 
     fn block(lines: &[u8]) -> Vec<u8> {
         [b"NATS/1.0\r\n", lines, b"\r\n\r\n"].concat()
@@ -140,7 +139,7 @@ mod tests {
     #[test]
     fn e6_what_is_readable_of_a_block_is_kept() {
         let block = block(b"X-Aggregate-ID: order-1\r\nX-Tenant: M\xfcller\r\nX-Trace-ID: a\rb\r\nno colon\r\nX A: b\r\nNats-Msg-Id: 7");
-        let (key, headers) = read(&block);
+        let (key, headers) = read_what_is_readable(&block);
         let list: Vec<_> = headers.iter().collect();
         assert_eq!(key.as_deref(), Some(&b"order-1"[..]));
         let expected: [(&str, &[u8]); 4] = [
@@ -151,7 +150,7 @@ mod tests {
         ];
         assert_eq!(list, expected);
         assert_eq!(
-            read(b"X-Raw-Headers: mine\r\n\r\n").1.get(header::RAW_HEADERS),
+            read_what_is_readable(b"X-Raw-Headers: mine\r\n\r\n").1.get(header::RAW_HEADERS),
             Some(&b"X-Raw-Headers: mine\r\n\r\n"[..])
         );
     }

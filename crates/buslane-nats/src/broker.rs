@@ -1,15 +1,15 @@
-//! NATS as a bus sees it: durable consumers and a publisher on one connection.
+//! The broker: durable consumers and a publisher on one connection.
 
 use crate::{
     ConnectError,
     config::{NatsConfig, Partitions},
     consumers::Consumer,
-    lease::Keeper,
+    lease::{Coordinator, keep_leases},
     link::Link,
     names,
     publisher::Publisher,
-    readers::{How, Place, Readers},
-    source::Plan,
+    readers::{ReadMode, Readers, SourceId},
+    source::DurableSource,
     topics::Topics,
     version,
 };
@@ -29,15 +29,15 @@ use std::{
 use tokio::sync::OnceCell;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Members take leases topic by topic: nothing ties a partition of one topic to that of another.
+/// Why a key of several topics may be handled in two processes: each topic has its own leases.
 const SCATTERED: &str = "NATS shares out the partitions of each topic on its own: a key of several topics needs one \
                          process, or handlers that allow it (`lane_scope: topic`)";
 
 /// A connection to NATS JetStream; see the crate's own documentation.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] is a crash: what is open is delivered again once the
-/// server has waited for it.
+/// Dropping it without [`Broker::close`] acts like a crash: the server delivers open messages again
+/// after `ack_wait`.
 pub struct NatsBroker {
     config: NatsConfig,
     settings: Arc<crate::ConsumerConfig>,
@@ -45,12 +45,12 @@ pub struct NatsBroker {
     topics: Arc<Topics>,
     publisher: Arc<Publisher>,
     readers: Arc<Readers>,
-    keeper: Arc<Keeper>,
+    coordinator: Arc<Coordinator>,
     events: Arc<EventQueue>,
-    subscribed: tokio::sync::Mutex<HashMap<Topic, Option<Place>>>,
+    subscribed: tokio::sync::Mutex<HashMap<Topic, Option<SourceId>>>,
     tasks: TaskTracker,
-    /// What all others need until their end.
-    keeping: TaskTracker,
+    /// Tasks that must outlive all others.
+    link_tasks: TaskTracker,
     alive: CancellationToken,
     closing: AtomicBool,
     end: OnceCell<Result<(), BrokerError>>,
@@ -65,18 +65,18 @@ impl std::fmt::Debug for NatsBroker {
     }
 }
 
-/// How long the last words may take beyond the deadline of a close.
+/// How long the last confirmations may take beyond the deadline of a close.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How long a subscription waits for a server that is away, or for a cluster to choose its leaders.
-const AWAY: Duration = Duration::from_secs(60);
+/// How long a subscription waits for a server that is away, or for a cluster to elect leaders.
+const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl NatsBroker {
-    /// Connects, and looks at the server: its version and whether JetStream is there.
+    /// Connects, and checks the version of the server and JetStream.
     ///
     /// # Errors
-    /// A rule that the configuration breaks, a file that cannot be used, a server that does not
-    /// answer or refuses the login, or one that cannot do what is asked for.
+    /// The configuration breaks a rule, a file cannot be used, no server answers, the server refuses
+    /// the login, or the server is too old or without JetStream.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -89,8 +89,9 @@ impl NatsBroker {
         let publisher =
             Arc::new(Publisher::new(Arc::clone(&link), Arc::clone(&topics), &config.publisher));
         let (tasks, alive) = (TaskTracker::new(), CancellationToken::new());
-        let keeping = TaskTracker::new();
-        keeping.spawn(alive.clone().run_until_cancelled_owned(Arc::clone(&link).keep()));
+        let link_tasks = TaskTracker::new();
+        link_tasks
+            .spawn(alive.clone().run_until_cancelled_owned(Arc::clone(&link).replace_clients()));
         tasks.spawn(alive.clone().run_until_cancelled_owned(publisher.listen().await?));
         let settings = Arc::new(config.consumer.clone());
         let readers = Readers::new(
@@ -101,7 +102,7 @@ impl NatsBroker {
             alive.clone(),
         );
         let readers = Arc::new(readers);
-        let keeper = Arc::new(Keeper::new(
+        let coordinator = Arc::new(Coordinator::new(
             Arc::clone(&link),
             Arc::clone(&topics),
             Arc::clone(&readers),
@@ -109,7 +110,7 @@ impl NatsBroker {
             &config.group,
             config.stream.replication.map_or(1, usize::from),
         ));
-        tasks.spawn(alive.clone().run_until_cancelled_owned(Arc::clone(&keeper).run()));
+        tasks.spawn(alive.clone().run_until_cancelled_owned(keep_leases(Arc::clone(&coordinator))));
         Ok(Self {
             config,
             settings,
@@ -117,11 +118,11 @@ impl NatsBroker {
             topics,
             publisher,
             readers,
-            keeper,
+            coordinator,
             events,
             subscribed: tokio::sync::Mutex::default(),
             tasks,
-            keeping,
+            link_tasks,
             alive,
             closing: AtomicBool::new(false),
             end: OnceCell::new(),
@@ -132,18 +133,19 @@ impl NatsBroker {
         if self.closing.load(Ordering::Acquire) { Err(BrokerError::Closed) } else { Ok(()) }
     }
 
-    /// Begins to read a topic; answers with its one place, if that is not held by lease.
+    /// Starts to read a topic. Returns its source unless leases decide what is read.
     async fn subscribe_one(
         &self,
         topic: &Topic,
         options: SubscribeOptions,
-    ) -> Result<Option<Place>, BrokerError> {
+    ) -> Result<Option<SourceId>, BrokerError> {
         let storage = if options.ephemeral { TopicStorage::Memory } else { TopicStorage::File };
         let known = self.topics.ensure(topic, storage).await?;
         let Some(stream) = &known.stream else {
-            let place = (topic.clone(), None);
-            self.readers.start(place.clone(), How::Listening(names::token(&self.config.group)));
-            return Ok(Some(place));
+            let source = (topic.clone(), None);
+            self.readers
+                .start(source.clone(), ReadMode::Ephemeral(names::token(&self.config.group)));
+            return Ok(Some(source));
         };
         if !options.ephemeral && known.in_memory {
             tracing::warn!(
@@ -176,24 +178,24 @@ impl NatsBroker {
                     "topic without partitions: one member of the group reads it at a time"
                 );
             }
-            return self.keeper.read(topic, stream, known.partitions).await.map(|()| None);
+            return self.coordinator.read(topic, stream, known.partitions).await.map(|()| None);
         }
         let consumer =
             Consumer::new(&self.topics, &self.settings, &self.config.group, topic, None, stream)?;
         consumer.ensure(&self.link, 0).await?;
-        let plan = Plan { consumer, lease: None };
-        let place = (topic.clone(), None);
-        self.readers.start(place.clone(), How::Durable(plan));
-        Ok(Some(place))
+        let source = (topic.clone(), None);
+        let mode = ReadMode::Durable(DurableSource { consumer, lease: None });
+        self.readers.start(source.clone(), mode);
+        Ok(Some(source))
     }
 
-    /// As [`Self::subscribe_one`], again and again while the server cannot answer.
+    /// As [`Self::subscribe_one`], with retries while the server cannot answer.
     async fn subscribe_patiently(
         &self,
         topic: &Topic,
         options: SubscribeOptions,
-    ) -> Result<Option<Place>, BrokerError> {
-        let (until, mut is_told) = (Instant::now() + AWAY, false);
+    ) -> Result<Option<SourceId>, BrokerError> {
+        let (until, mut is_told) = (Instant::now() + SUBSCRIBE_PATIENCE, false);
         loop {
             let answer = self.subscribe_one(topic, options).await;
             match &answer {
@@ -212,7 +214,7 @@ impl NatsBroker {
     async fn end(&self, patience: Duration) -> Result<(), BrokerError> {
         let deadline = Instant::now() + patience;
         self.events.close();
-        self.keeper.leave(Some(deadline));
+        self.coordinator.leave(Some(deadline));
         self.readers.end_all(Some(deadline));
         self.publisher.close(patience.max(LAST_WORDS)).await;
         self.tasks.close();
@@ -220,8 +222,8 @@ impl NatsBroker {
         let is_over = tokio::time::timeout_at(last, self.tasks.wait()).await.is_ok();
         self.alive.cancel();
         self.tasks.wait().await;
-        self.keeping.close();
-        self.keeping.wait().await;
+        self.link_tasks.close();
+        self.link_tasks.wait().await;
         if tokio::time::timeout(LAST_WORDS, self.link.client().drain()).await.is_err() {
             tracing::warn!("the connection does not end in order");
         }
@@ -284,8 +286,8 @@ impl Broker for NatsBroker {
                 }
                 self.readers.set(topic, *options);
                 if !subscribed.contains_key(topic) {
-                    let places = self.subscribe_patiently(topic, *options).await?;
-                    subscribed.insert(topic.clone(), places);
+                    let source = self.subscribe_patiently(topic, *options).await?;
+                    subscribed.insert(topic.clone(), source);
                 }
             }
             self.open()
@@ -298,8 +300,8 @@ impl Broker for NatsBroker {
             let deadline = Instant::now() + self.settings.drain_deadline;
             match self.subscribed.lock().await.remove(topic) {
                 None => {}
-                Some(None) => self.keeper.drop_topic(topic).await,
-                Some(Some(place)) => drop(self.readers.end(&place, Some(deadline))),
+                Some(None) => self.coordinator.drop_topic(topic).await,
+                Some(Some(source)) => drop(self.readers.end(&source, Some(deadline))),
             }
             Ok(())
         })
@@ -318,7 +320,7 @@ impl Broker for NatsBroker {
         Box::pin(async move {
             self.open()?;
             let stands = self.topics.configure(topic, settings, strategy).await?;
-            self.keeper.adapt(topic).await?;
+            self.coordinator.adapt(topic).await?;
             Ok(stands)
         })
     }
@@ -352,7 +354,7 @@ impl Broker for NatsBroker {
                     Some(known) => known,
                     None => self.topics.ensure(topic, TopicStorage::File).await?,
                 };
-                // Core NATS keeps nothing.
+                // Core NATS stores nothing.
                 let Some(stream) = &known.stream else { continue };
                 let partitions = known
                     .partitions
@@ -392,7 +394,7 @@ impl Broker for NatsBroker {
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.keeper.leave(None);
+            self.coordinator.leave(None);
             self.readers.end_all(None);
         })
     }

@@ -1,10 +1,10 @@
-//! Durable consumers: made as configured, found again, and asked how they stand.
+//! Durable consumers: creation, look-up, progress and age.
 
 use crate::{
     config::{ConsumerConfig, Start},
     error::is_temporary,
     link::Link,
-    names,
+    names, stored,
     topics::Topics,
     version,
 };
@@ -14,8 +14,10 @@ use async_nats::jetstream::{
     response::Response,
     stream::ConsumerErrorKind,
 };
-use buslane_core::{BrokerError, Topic};
+use buslane_core::{BrokerError, Progress, Topic};
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// The durable consumer of one topic, or of one partition of it.
@@ -29,11 +31,22 @@ pub(crate) struct Consumer {
     topics: Arc<Topics>,
 }
 
+/// The newest message of a subject. Its headers are not parsed: they may be unreadable.
+#[derive(Deserialize)]
+struct Newest {
+    message: Stored,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    seq: u64,
+}
+
 impl Consumer {
-    /// Names the consumer of a group; nothing is asked of the server.
+    /// Names the consumer of a group, without a request to the server.
     ///
     /// # Errors
-    /// A name that the server cannot hold.
+    /// A name that is too long for the server.
     pub(crate) fn new(
         topics: &Arc<Topics>,
         settings: &Arc<ConsumerConfig>,
@@ -52,16 +65,16 @@ impl Consumer {
         })
     }
 
-    /// Where messages are asked for.
+    /// The subject of pull requests.
     pub(crate) fn next_subject(&self) -> String {
         format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.durable)
     }
 
-    /// Creates it, or gives one that exists the configured settings; it keeps its place. One that
-    /// is created again begins at `next`, unless that is 0.
+    /// Creates the consumer, or updates the settings of an existing one, which keeps its place. A
+    /// consumer that is created again begins at `next`, unless that is 0.
     ///
     /// # Errors
-    /// What the server refuses, and a consumer of that name which is none of ours.
+    /// A refusal of the server, or a foreign consumer of that name.
     pub(crate) async fn ensure(&self, link: &Link, next: u64) -> Result<(), BrokerError> {
         let deliver_policy = match self.find(link).await? {
             Some(found) => {
@@ -119,12 +132,12 @@ impl Consumer {
         })
     }
 
-    /// What the server says of it; `None` when it does not exist.
+    /// The server's information; `None` when the consumer does not exist.
     pub(crate) async fn find(&self, link: &Link) -> Result<Option<Info>, BrokerError> {
         let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.durable);
-        let answer = link.client().request(subject, Bytes::new()).await;
-        let answer =
-            answer.map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
+        let answer = link.client().request(subject.clone(), Bytes::new()).await;
+        let answer = answer
+            .map_err(|error| BrokerError::Unreachable { reason: link.explain(&subject, &error) })?;
         match serde_json::from_slice(&answer.payload) {
             Ok(Response::Ok(info)) => Ok(Some(info)),
             Ok(Response::Err { error })
@@ -143,7 +156,7 @@ impl Consumer {
         }
     }
 
-    /// As the server has it; an error says that it is not there.
+    /// The server's information about a consumer that must exist.
     ///
     /// # Errors
     /// No answer, or no such consumer.
@@ -153,7 +166,7 @@ impl Consumer {
         })
     }
 
-    /// Whether it is there.
+    /// Whether the consumer exists.
     ///
     /// # Errors
     /// No answer.
@@ -161,7 +174,7 @@ impl Consumer {
         Ok(self.find(link).await?.is_some())
     }
 
-    /// Whether everything up to a sequence is settled. One that does not exist has settled nothing.
+    /// Whether everything up to a sequence is settled; `false` when the consumer does not exist.
     ///
     /// # Errors
     /// No answer.
@@ -173,8 +186,8 @@ impl Consumer {
         Ok(self.find(link).await?.is_some_and(is_over))
     }
 
-    /// When the stream took the first message behind `floor` that the consumer reads, in
-    /// milliseconds since the Unix epoch.
+    /// When the stream took the consumer's first message after `floor`, in milliseconds since the
+    /// Unix epoch.
     ///
     /// # Errors
     /// No answer.
@@ -203,8 +216,8 @@ impl Consumer {
         Ok(oldest)
     }
 
-    /// As [`Consumer::info`]; a stream or a consumer that is gone is created again, and begins at
-    /// `next`. Whether that was so.
+    /// As [`Consumer::info`], but creates a missing stream or consumer again, to begin at `next`.
+    /// Returns whether it did.
     pub(crate) async fn info_or_create(
         &self,
         link: &Link,
@@ -216,7 +229,7 @@ impl Consumer {
         let (topic, durable) = (self.topic.as_str(), self.durable.as_str());
         tracing::warn!(topic, durable, next, "the durable consumer is gone: creating it again");
         let end = self.topics.restore(&self.topic).await.map_err(|error| error.to_string())?;
-        // A stream that begins anew has nothing at the old place.
+        // A stream that begins anew does not reach the old sequence.
         let next = if next <= end + 1 { next } else { 0 };
         self.ensure(link, next).await.map_err(|error| error.to_string())?;
         self.info(link).await.map(|info| (info, true)).map_err(|error| error.to_string())
@@ -245,5 +258,47 @@ impl Consumer {
 
     fn refused(&self, rule: String) -> BrokerError {
         BrokerError::Setting { topic: self.topic.clone(), setting: "consumer", rule }
+    }
+
+    /// The progress of the group, whichever member reads; `None` when the consumer does not exist.
+    ///
+    /// # Errors
+    /// No answer.
+    pub(crate) async fn progress(&self, link: &Link) -> Result<Option<Progress>, BrokerError> {
+        // The end is asked first, so that the consumer's answer includes the message found there.
+        let end = self.newest(link).await?.map_or(0, |newest| newest + 1);
+        let Some(info) = self.find(link).await? else { return Ok(None) };
+        let open = info.num_pending + info.num_ack_pending as u64;
+        let floor = info.ack_floor.stream_sequence;
+        let settled = if open == 0 { floor.max(info.delivered.stream_sequence) } else { floor };
+        let (topic, partition) = (self.topic.clone(), self.partition.unwrap_or(0));
+        Ok(Some(Progress { topic, partition, end, settled: settled + 1, open }))
+    }
+
+    /// The sequence of the consumer's newest message.
+    async fn newest(&self, link: &Link) -> Result<Option<u64>, BrokerError> {
+        let subject = format!("STREAM.MSG.GET.{}", self.stream);
+        let mut newest = None;
+        for filter in names::filters(&self.topic, self.partition) {
+            let question = json!({ "last_by_subj": filter });
+            match link
+                .jetstream()
+                .request::<_, _, Response<Newest>>(subject.clone(), &question)
+                .await
+            {
+                Ok(Response::Ok(found)) => newest = newest.max(Some(found.message.seq)),
+                Ok(Response::Err { error })
+                    if [ErrorCode::NO_MESSAGE_FOUND, ErrorCode::STREAM_NOT_FOUND]
+                        .contains(&error.error_code()) => {}
+                Ok(Response::Err { error }) => {
+                    return Err(BrokerError::Unreachable { reason: error.to_string() });
+                }
+                Err(error) => {
+                    let reason = link.explain(&stored::subject(&self.stream), &error);
+                    return Err(BrokerError::Unreachable { reason });
+                }
+            }
+        }
+        Ok(newest)
     }
 }

@@ -1,4 +1,4 @@
-//! Why there is no connection, and which errors pass.
+//! Errors of the connection, and a classification of the server's errors.
 
 use crate::NatsConfigError;
 use async_nats::jetstream::{self, ErrorCode};
@@ -12,23 +12,32 @@ pub enum ConnectError {
     /// A setting breaks a rule.
     #[error(transparent)]
     Config(#[from] NatsConfigError),
-    /// No server has answered, or it has refused the login.
+    /// No server answers, or the server refuses the login.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The server cannot do what the settings ask for.
+    /// The server cannot do what the adapter needs.
     #[error("nats-server {version} at {servers}: {reason}")]
     Server {
-        /// Where it is.
+        /// The addresses of the servers.
         servers: String,
-        /// Its version.
+        /// The version of the server.
         version: String,
-        /// What it cannot do.
+        /// What is missing.
         reason: String,
     },
 }
 
-/// Whether the server will say something else later: a cluster that is choosing its leaders. One
-/// that is full stays so.
+/// The setting that a [`BrokerError::Setting`] names when the server lacks means, such as storage.
+pub(crate) const SERVER: &str = "server";
+
+/// Names the setting for an error of the server that does not pass by itself. As in HTTP, a code
+/// from 500 on is the server's trouble and not the request's.
+pub(crate) fn setting_of(error: &jetstream::Error, setting: &'static str) -> &'static str {
+    if error.code() >= 500 { SERVER } else { setting }
+}
+
+/// Whether the error passes by itself within seconds, as while a cluster elects leaders. A full
+/// server stays full.
 pub(crate) fn is_temporary(error: &jetstream::Error) -> bool {
     error.code() == 503 && error.error_code() != ErrorCode::INSUFFICIENT_RESOURCES
 }

@@ -1,16 +1,15 @@
-//! Who reads which partition: leases in a key-value bucket of the server.
+//! Leases in a key-value bucket of the server decide which member of a group reads which partition.
 //!
-//! A member proves itself alive by writing one key again and again; a partition's key names its
-//! owner, and is only ever changed by somebody who knows its last revision. What a member decides
-//! is [`machine`](self::machine)'s; what it asks of the server is [`watcher`](self::watcher)'s.
+//! A member proves that it is alive by renewing one key. The key of a partition names its owner, and
+//! is only written over its last known revision. [`state`](self::state) decides what a member does,
+//! and [`task`](self::task) does it.
 
-mod keeper;
-mod machine;
+mod coordinator;
+mod keys;
 #[cfg(test)]
 mod simulation;
-mod term;
-mod watcher;
-mod words;
+mod state;
+mod task;
 
-pub(crate) use keeper::Keeper;
-pub(crate) use term::Lease;
+pub(crate) use coordinator::Coordinator;
+pub(crate) use task::keep_leases;

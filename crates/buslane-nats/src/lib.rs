@@ -1,13 +1,13 @@
 //! NATS JetStream for the buslane event bus: durable pull consumers whose messages are acknowledged
-//! one by one, and a publisher with many records on their way.
+//! one by one, and a publisher with many records in flight.
 //!
-//! What it is: a [`Broker`](buslane_core::Broker) on async-nats. Each source has one task that asks
-//! for messages while there is room, answers for what is settled, and keeps alive what waits or
-//! runs. What an earlier reader or a lost connection left open comes before anything new, so that
-//! keys keep their order.
+//! The crate is a [`Broker`](buslane_core::Broker) on async-nats. Each source has one task that
+//! requests messages while there is room, acknowledges what is settled, and reports open messages as
+//! in progress. Messages that an earlier reader or a lost connection left open come before new
+//! ones, so that keys keep their order.
 //!
-//! What it is not: a pool, a retry policy or a router. It hands out deliveries and takes their
-//! settlements.
+//! The crate hands out deliveries and takes their settlements. It is no pool, no retry policy and no
+//! router.
 //!
 #![doc = include_str!("../README.md")]
 
@@ -27,8 +27,6 @@ mod link;
 #[cfg(feature = "client")]
 mod names;
 #[cfg(feature = "client")]
-mod progress;
-#[cfg(feature = "client")]
 mod publisher;
 #[cfg(feature = "client")]
 mod readers;
@@ -36,6 +34,8 @@ mod readers;
 mod source;
 #[cfg(feature = "client")]
 mod stored;
+#[cfg(feature = "client")]
+mod term;
 #[cfg(feature = "client")]
 mod topics;
 #[cfg(feature = "client")]

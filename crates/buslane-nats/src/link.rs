@@ -1,7 +1,7 @@
-//! The connection: made, told of, and counted. What goes over it is not decided here.
+//! The connection: its options, its events, and the client that stands for it.
 
-mod losses;
 mod remake;
+mod rights;
 
 use crate::{
     ConnectError, NatsConfig, NatsConfigError,
@@ -15,8 +15,8 @@ use async_nats::{
 };
 use buslane_core::{BrokerError, BrokerEvent, EventQueue, SymptomKind, Symptoms};
 use bytes::Bytes;
-use losses::Losses;
 use parking_lot::Mutex;
+use rights::DeniedRights;
 use serde::de::IgnoredAny;
 use std::{
     path::PathBuf,
@@ -24,14 +24,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The oldest server that has what every reader needs: heartbeats of pull requests.
+/// The oldest server with heartbeats of pull requests, which every reader needs.
 const OLDEST: Version = Version(2, 9, 0);
-/// Commands on their way to the connection; who comes later waits.
+/// Commands that the client queues for the connection; more of them wait.
 const COMMANDS: usize = 16_384;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,47 +42,60 @@ pub(crate) struct Link {
     pub(crate) version: Version,
     pub(crate) request_timeout: Duration,
     pub(crate) symptoms: Arc<Symptoms>,
-    /// Counts the connections that were made in place of another.
-    pub(crate) epoch: watch::Receiver<u64>,
-    /// Messages that were taken although the client cannot read their headers.
+    /// Changes with each connection that replaces another.
+    pub(crate) epoch: watch::Receiver<Epoch>,
+    /// Counts messages that were taken although the client cannot read their headers.
     pub(crate) unreadable: AtomicU64,
-    /// Whether a task has that the broker needs.
+    /// A task that the broker cannot do without has panicked.
     has_panicked: Arc<AtomicBool>,
     config: NatsConfig,
-    news: News,
+    listener: ConnectionListener,
 }
 
-/// What each client tells of its connection.
+/// Takes the events of every client's connection.
 #[derive(Clone)]
-struct News {
+struct ConnectionListener {
     events: Arc<EventQueue>,
     symptoms: Arc<Symptoms>,
-    connected: Arc<watch::Sender<u64>>,
-    losses: Arc<Mutex<Losses>>,
-    /// Whether the server lets no one listen for what this client needs to know of messages that
-    /// were given back.
-    is_deaf: Arc<AtomicBool>,
+    connected: Arc<watch::Sender<Epoch>>,
+    denied: Arc<Mutex<DeniedRights>>,
 }
 
-/// A client, and what is cancelled when its task has ended.
-type Made = (Client, CancellationToken);
+/// The connections that replaced another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    /// Counts them.
+    pub(crate) number: u64,
+    /// The task of the previous client had ended.
+    pub(crate) client_ended: bool,
+}
+
+impl ConnectionListener {
+    fn reconnected(&self, client_ended: bool) {
+        self.connected
+            .send_modify(|epoch| *epoch = Epoch { number: epoch.number + 1, client_ended });
+        self.events.push(BrokerEvent::Reconnected);
+    }
+}
+
+/// A client, and a token that is cancelled when the task of the client ends.
+type NewClient = (Client, CancellationToken);
 
 impl Link {
-    /// Connects, and looks at the server.
+    /// Connects, and checks the version of the server and JetStream.
     pub(crate) async fn connect(
         config: &NatsConfig,
         events: Arc<EventQueue>,
     ) -> Result<Self, ConnectError> {
-        let (connected, epoch) = watch::channel(0);
+        let (connected, epoch) = watch::channel(Epoch::default());
         let symptoms = Arc::<Symptoms>::default();
-        let news = News {
+        let listener = ConnectionListener {
             events,
             symptoms: Arc::clone(&symptoms),
             connected: Arc::new(connected),
-            losses: Arc::default(),
-            is_deaf: Arc::default(),
+            denied: Arc::default(),
         };
-        let (client, ended) = make(config, &news).await?;
+        let (client, ended) = make(config, &listener).await?;
         let text = client.server_info().version;
         let version = Version::read(&text).unwrap_or_default();
         let refused = |reason: String| {
@@ -105,7 +118,7 @@ impl Link {
             unreadable: AtomicU64::new(0),
             has_panicked: Arc::default(),
             config: config.clone(),
-            news,
+            listener,
         };
         if let Err(reason) = link.find_jetstream().await {
             return refused(format!(
@@ -115,24 +128,28 @@ impl Link {
         Ok(link)
     }
 
-    /// The client as of now. It is another one when its task has ended, and the epoch counts that.
+    /// The current client. The link replaces it when its task ends, and changes the epoch.
     pub(crate) fn client(&self) -> Arc<Client> {
         self.client.load_full()
     }
 
-    /// How many places of a stream a source looks at, for messages that may have ended the
-    /// connection.
-    pub(crate) fn depth(&self) -> usize {
-        self.news.losses.lock().depth()
+    /// Whether the server has denied the right to subscribe to this subject.
+    pub(crate) fn denies_subscription(&self, subject: &str) -> bool {
+        self.listener.denied.lock().has_subscription(subject)
     }
 
-    /// Whether the server refuses what tells which messages are open.
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.news.is_deaf.load(Ordering::Acquire)
+    /// Why a request failed: a denied right if there is one, because the client only sees that
+    /// nobody answers.
+    pub(crate) fn explain(&self, subject: &str, error: &dyn std::fmt::Display) -> String {
+        if self.listener.denied.lock().has_publish(subject) {
+            format!("the server has denied the right to publish to {subject}")
+        } else {
+            error.to_string()
+        }
     }
 
-    /// Whether JetStream is there. What it says of itself is left unread: older servers say less
-    /// than the client library insists on.
+    /// Checks that JetStream answers. The answer is not parsed further: older servers send fewer
+    /// fields than the client library requires.
     async fn find_jetstream(&self) -> Result<(), String> {
         let answer = self
             .client()
@@ -146,13 +163,12 @@ impl Link {
         }
     }
 
-    /// Asks the server whether JetStream is there.
+    /// Checks that JetStream answers.
     pub(crate) async fn ping(&self) -> Result<(), BrokerError> {
         self.find_jetstream().await.map_err(|reason| BrokerError::Unreachable { reason })
     }
 
-    /// A handle for questions to JetStream. It has a task of its own, which ends with it: keep it
-    /// no longer than needed.
+    /// A context for requests to JetStream. It has a task of its own: drop it soon.
     pub(crate) fn jetstream(&self) -> jetstream::Context {
         jetstream::ContextBuilder::new()
             .timeout(self.request_timeout)
@@ -160,9 +176,12 @@ impl Link {
     }
 }
 
-async fn make(config: &NatsConfig, news: &News) -> Result<Made, ConnectError> {
+async fn make(
+    config: &NatsConfig,
+    listener: &ConnectionListener,
+) -> Result<NewClient, ConnectError> {
     let ended = CancellationToken::new();
-    let options = options(config, news.clone(), ended.clone()).await?;
+    let options = options(config, listener.clone(), ended.clone()).await?;
     let servers: Vec<String> =
         config.servers.split(',').map(|server| format!("nats://{server}")).collect();
     let unreachable = |reason: String| {
@@ -179,11 +198,11 @@ async fn make(config: &NatsConfig, news: &News) -> Result<Made, ConnectError> {
 
 async fn options(
     config: &NatsConfig,
-    news: News,
+    listener: ConnectionListener,
     ended: CancellationToken,
 ) -> Result<ConnectOptions, NatsConfigError> {
     let (last_error, has_connected) = (Arc::new(Mutex::new(None)), AtomicBool::new(false));
-    // The client drops what it calls with its task, also when that panics.
+    // The client drops its event callback with its task, also after a panic.
     let ended = ended.drop_guard();
     let mut options = ConnectOptions::new()
         .name(&config.client_name)
@@ -198,10 +217,10 @@ async fn options(
         })
         .event_callback(move |event| {
             let _alive = &ended;
-            heard_of_login(&event, &news.symptoms);
-            // The first connection of a client is known to who has made it.
+            note_login(&event, &listener.symptoms);
+            // The caller of `make` knows about the first connection of a client.
             if !matches!(event, Event::Connected) || has_connected.swap(true, Ordering::AcqRel) {
-                heard(&event, &news, &last_error);
+                note_event(&event, &listener, &last_error);
             }
             std::future::ready(())
         });
@@ -230,7 +249,7 @@ fn encrypted(mut options: ConnectOptions, tls: &Tls) -> Result<ConnectOptions, N
         ("security.tls.key_file", &tls.key_file),
     ] {
         if let Some(file) = file {
-            // The client would say only that it cannot connect.
+            // The client would only report that it cannot connect.
             std::fs::File::open(file).map_err(|error| unusable(setting, file, &error))?;
         }
     }
@@ -247,7 +266,7 @@ fn unusable(setting: &'static str, file: &str, error: &std::io::Error) -> NatsCo
     NatsConfigError::File { setting, file: file.to_owned(), reason: error.to_string() }
 }
 
-/// The client's text, with what lies behind it.
+/// The text of an error with its causes.
 fn explain(error: &async_nats::ConnectError) -> String {
     use std::error::Error;
     let mut text = error.to_string();
@@ -267,9 +286,9 @@ fn explain(error: &async_nats::ConnectError) -> String {
     }
 }
 
-/// Whether the server takes this login: it may end a connection whose credential is over, and
-/// refuses the next.
-fn heard_of_login(event: &Event, symptoms: &Symptoms) {
+/// Notes whether the server accepts the login. It ends a connection whose credential expires, and
+/// refuses the next one.
+fn note_login(event: &Event, symptoms: &Symptoms) {
     let reason = match event {
         Event::Connected => return symptoms.clear(SymptomKind::LoginRefused, None),
         Event::ServerError(error) => error.to_string(),
@@ -282,24 +301,21 @@ fn heard_of_login(event: &Event, symptoms: &Symptoms) {
     }
 }
 
-fn heard(event: &Event, news: &News, last_error: &Mutex<Option<String>>) {
+fn note_event(event: &Event, listener: &ConnectionListener, last_error: &Mutex<Option<String>>) {
     match event {
         Event::Connected => {
-            news.connected.send_modify(|epoch| *epoch += 1);
-            news.events.push(BrokerEvent::Reconnected);
+            listener.reconnected(false);
         }
         Event::Disconnected => {
-            news.losses.lock().add(false, Instant::now());
             let reason =
                 last_error.lock().take().unwrap_or_else(|| "the connection ended".to_owned());
-            news.events.push(BrokerEvent::Disconnected { reason });
+            listener.events.push(BrokerEvent::Disconnected { reason });
         }
         Event::ServerError(error) => {
             let text = error.to_string();
-            if text.to_lowercase().contains("permissions violation for subscription")
-                && text.contains("MSG_NAKED")
-            {
-                news.is_deaf.store(true, Ordering::Release);
+            let denied = listener.denied.lock().note(&text);
+            if let Some(right) = denied {
+                tracing::error!(right, "the server denies a right");
             }
             *last_error.lock() = Some(text);
         }

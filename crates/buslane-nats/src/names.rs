@@ -1,12 +1,12 @@
-//! What topics, groups and partitions are called on the server.
+//! Names of streams, consumers and subjects on the server.
 //!
-//! Names of streams and consumers have no dots; a dot becomes `=`, which stands in no topic and no
-//! group. So `a.b` and `a_b` stay apart, and a durable's name says its group, its topic and its
-//! partition: `billing@orders@3`.
+//! Names of streams and consumers have no dots; a dot becomes `=`, which no topic and no group
+//! contains. So `a.b` and `a_b` stay apart, and the name of a durable consumer holds its group, topic
+//! and partition: `billing@orders@3`.
 
 use buslane_core::{BrokerError, Topic};
 
-/// Longest name of a stream or consumer: the server makes a folder of it.
+/// The longest name of a stream or consumer: the server creates a folder of that name.
 const LONGEST: usize = 255;
 
 /// The name of the stream that is created for a topic.
@@ -14,7 +14,7 @@ pub(crate) fn stream(topic: &Topic) -> String {
     token(topic)
 }
 
-/// One token of a subject, or one name: a topic or a group without dots.
+/// A topic or a group without dots: one token of a subject, or a name.
 pub(crate) fn token(text: &str) -> String {
     text.replace('.', "=")
 }
@@ -50,8 +50,8 @@ pub(crate) fn subject(topic: &Topic, partition: Option<u32>) -> String {
     }
 }
 
-/// What a consumer of a topic, or of a partition, reads. Behind the partition's token there may be
-/// more tokens: those of a key, where the server chooses the partition by a mapping.
+/// The subjects that a consumer of a topic, or of a partition, reads. More tokens may follow the
+/// partition: those of a key, where the server chooses the partition by a mapping.
 pub(crate) fn filters(topic: &Topic, partition: Option<u32>) -> Vec<String> {
     let subject = subject(topic, partition);
     match partition {
@@ -60,7 +60,7 @@ pub(crate) fn filters(topic: &Topic, partition: Option<u32>) -> Vec<String> {
     }
 }
 
-/// The key that a message has by its subject: the last token. A partition's number is none.
+/// The key in a message's subject: the last token, unless that is the number of the partition.
 pub(crate) fn key<'a>(subject: &'a str, topic: &Topic, partition: Option<u32>) -> Option<&'a str> {
     if partition
         .is_some_and(|partition| subject.len() <= self::subject(topic, Some(partition)).len())
@@ -79,8 +79,8 @@ pub(crate) fn subjects(topic: &Topic, partitions: Option<u32>) -> Vec<String> {
 }
 
 /// How many partitions a stream with these subjects has for a topic: `Some(None)` when it is not
-/// partitioned, `None` when the stream does not cover the topic. A partition counts where its
-/// subject stands word for word.
+/// partitioned, `None` when the stream does not cover the topic. A partition counts if the stream
+/// names its exact subject.
 pub(crate) fn partitions(topic: &Topic, subjects: &[String]) -> Option<Option<u32>> {
     if subjects.iter().any(|pattern| covers(pattern, topic)) {
         return Some(None);
@@ -90,7 +90,7 @@ pub(crate) fn partitions(topic: &Topic, subjects: &[String]) -> Option<Option<u3
     (count > 0).then(|| u32::try_from(count).ok())
 }
 
-/// Most partitions of a topic.
+/// The most partitions of a topic.
 pub(crate) use crate::config::MOST_PARTITIONS;
 
 /// Whether a subject with wildcards covers one without.
@@ -110,7 +110,7 @@ fn covers(pattern: &str, subject: &str) -> bool {
 /// Refuses a topic that is no subject.
 ///
 /// # Errors
-/// When a token of it is empty.
+/// A token of the topic is empty.
 pub(crate) fn check(topic: &Topic) -> Result<(), BrokerError> {
     if topic.split('.').all(|token| !token.is_empty()) {
         return Ok(());

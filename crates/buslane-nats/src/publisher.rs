@@ -1,8 +1,8 @@
-//! The publisher: many records on their way, each answered by the server's own acknowledgement.
+//! The publisher: many records in flight, each with an acknowledgement of its own.
 //!
-//! Acknowledgements come to one inbox; a record's ticket is the last token of the subject. A record
-//! is sent again when the connection came back before its answer: the server knows its message id,
-//! and stores it once.
+//! Acknowledgements come to one inbox; the last token of their subject is the ticket of the record.
+//! The publisher sends a record again if the connection was replaced before its acknowledgement came:
+//! the server recognises the message id, and stores it once.
 
 mod failure;
 mod tickets;
@@ -33,7 +33,7 @@ use tickets::{Batch, Progress, Stored, Tickets};
 use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks for a client in place of one whose task has ended.
+/// The pause between two checks for a new client after the task of one has ended.
 const PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) struct Publisher {
@@ -41,7 +41,7 @@ pub(crate) struct Publisher {
     topics: Arc<Topics>,
     tickets: Arc<Tickets>,
     inbox: String,
-    /// One permit a record on its way.
+    /// One permit for each record in flight.
     room: Semaphore,
     most: u32,
     waits: Arc<Waits>,
@@ -70,8 +70,8 @@ impl Publisher {
         }
     }
 
-    /// Subscribes to the acknowledgements; the future hears them until the publisher has closed,
-    /// and ends what waits too long.
+    /// Subscribes to the acknowledgements. The future handles them, and timeouts, until the publisher
+    /// is closed.
     pub(crate) async fn listen(
         &self,
     ) -> Result<impl Future<Output = ()> + Send + use<>, BrokerError> {
@@ -84,57 +84,58 @@ impl Publisher {
         let waits = Arc::clone(&self.waits);
         epoch.mark_unchanged();
         Ok(async move {
-            let _vital = link.vital("the task that hears acknowledgements");
-            let hear = async {
+            let _guard = link.panic_guard("the task that hears acknowledgements");
+            let acknowledge = async {
                 loop {
                     while let Some(message) = acks.next().await {
                         if let Some(ticket) = ticket(&message.subject) {
-                            tickets.hear(ticket, &message);
+                            tickets.acknowledge(ticket, &message);
                         }
                     }
-                    // The client's task has ended: another client is made.
+                    // The task of the client has ended: the link makes another one.
                     sleep(PAUSE).await;
                     if let Ok(again) = link.client().subscribe(subject.clone()).await {
                         acks = again;
-                        tickets.connected_anew();
+                        tickets.reconnected();
                     }
                 }
             };
             let watch = async {
                 while epoch.changed().await.is_ok() {
-                    tickets.connected_anew();
+                    tickets.reconnected();
                 }
                 std::future::pending().await
             };
-            tokio::select! { biased; () = hear => {}, () = watch => {}, () = waits.watch(sleep) => {}, () = closed.cancelled() => {} }
+            tokio::select! { biased; () = acknowledge => {}, () = watch => {}, () = waits.watch(sleep) => {}, () = closed.cancelled() => {} }
         })
     }
 
-    /// Publishes in order, and answers for each record. Dropping the future leaves it open which
-    /// were stored.
+    /// Publishes records in order, and returns the result of each. After a drop of the future it is
+    /// unknown which were stored.
     pub(crate) async fn publish(&self, topic: &Topic, records: Vec<Record>) -> Answers {
         if self.room.is_closed() {
             return vec![Err(PublishError::Closed); records.len()];
         }
-        // What is rare lies in boxes: the future of a call is made for each record, and stays
-        // small.
+        // Rare steps are boxed: each call makes this future, so it must be small.
         let known = match self.topics.known(topic) {
             Some(known) => known,
-            None => match Box::pin(self.find(topic, &records)).await {
+            None => match Box::pin(self.look_up(topic, &records)).await {
                 Ok(known) => known,
                 Err(error) => return vec![Err(error); records.len()],
             },
         };
         if known.stream.is_none() {
-            return Box::pin(self.publish_nowhere(topic, &known, records)).await;
+            return Box::pin(self.publish_ephemeral(topic, &known, records)).await;
         }
         let mut answers = self.publish_stored(topic, &known, &records).await;
-        // A stream that is gone is found again, or created again, once.
+        // A missing stream is looked up, or created, once.
         let gone =
             answers.iter().filter(|(_, answer)| matches!(answer, Err(Failure::NoStream))).count();
-        if gone > 0 && gone == records.len() {
+        if gone > 0 {
             self.topics.forget(topic);
-            match Box::pin(self.find(topic, &records)).await {
+        }
+        if gone > 0 && gone == records.len() {
+            match Box::pin(self.look_up(topic, &records)).await {
                 Ok(known) => answers = Box::pin(self.publish_stored(topic, &known, &records)).await,
                 Err(error) => return vec![Err(error); records.len()],
             }
@@ -146,16 +147,17 @@ impl Publisher {
             duplicate: stored.is_duplicate,
         };
         let answer =
-            |(record, (place, answer)): (&Record, (u32, Result<Stored, Failure>))| match answer {
-                Ok(stored) => Ok(receipt(place, stored)),
+            |(record, (partition, answer)): (&Record, (u32, Result<Stored, Failure>))| match answer
+            {
+                Ok(stored) => Ok(receipt(partition, stored)),
                 Err(failure) => Err(failure.explain(topic, record)),
             };
         records.iter().zip(answers).map(answer).collect()
     }
 
-    /// Looks where a topic is stored, and creates its stream where none covers it.
-    async fn find(&self, topic: &Topic, records: &[Record]) -> Result<Known, PublishError> {
-        // A dead letter is kept as its envelope was, also when nothing else of that can be read.
+    /// Looks up where a topic is stored, and creates a missing stream.
+    async fn look_up(&self, topic: &Topic, records: &[Record]) -> Result<Known, PublishError> {
+        // A dead letter gets the storage of its envelope, even if no event id can be read.
         let is_kept = |record: &Record| {
             wire::event_id(record).is_some() || record.headers.get(header::ORIGINAL_TOPIC).is_some()
         };
@@ -164,12 +166,7 @@ impl Publisher {
         let wait = self.topics.ensure(topic, storage);
         match tokio::time::timeout(self.publish_timeout, wait).await {
             Ok(Ok(known)) => Ok(known),
-            Ok(Err(BrokerError::Unreachable { reason })) => {
-                Err(PublishError::Unreachable { reason })
-            }
-            Ok(Err(other)) => {
-                Err(PublishError::Refused { topic: topic.clone(), reason: other.to_string() })
-            }
+            Ok(Err(error)) => Err(failure::of_look_up(topic, error)),
             Err(_) => {
                 Err(self.timed_out(topic, "the server has not said where the topic is stored"))
             }
@@ -184,7 +181,7 @@ impl Publisher {
     ) -> Vec<(u32, Result<Stored, Failure>)> {
         let call = Call {
             tickets: &self.tickets,
-            batch: Batch::new(records.iter().map(|record| self.place(known, record))),
+            batch: Batch::new(records.iter().map(|record| self.partition(known, record))),
         };
         let end = match self.waits.within(self.send_all(&call.batch, topic, known, records)).await {
             Ok(()) => Failure::Closed,
@@ -193,9 +190,9 @@ impl Publisher {
         self.tickets.settle(&call.batch, &end)
     }
 
-    /// Returns when each record has its answer, or the publisher is closed.
+    /// Returns when each record has its result, or the publisher is closed.
     async fn send_all(&self, batch: &Arc<Batch>, topic: &Topic, known: &Known, records: &[Record]) {
-        // A batch that is larger than the room goes in parts.
+        // A batch with more records than permits is sent in parts.
         let most = self.most as usize;
         for from in (0..records.len()).step_by(most) {
             let to = records.len().min(from + most);
@@ -203,8 +200,8 @@ impl Publisher {
             let Ok(_permits) = self.room.acquire_many(count).await else { return };
             self.tickets.issue(batch, from..to);
             self.send_open(batch, topic, known, records, from..to).await;
-            while let Progress::Anew = batch.progress(to).await {
-                // Whatever the server may not have got, it gets once more, in order.
+            while let Progress::Reconnected = batch.progress(to).await {
+                // The server may have missed any of them: they are sent again, in order.
                 Box::pin(self.send_open(batch, topic, known, records, from..to)).await;
             }
         }
@@ -221,12 +218,18 @@ impl Publisher {
         let mut client = self.link.client();
         loop {
             for at in range.clone() {
-                if let Some((place, ticket)) = batch.open(at) {
-                    self.send(&client, topic, known.subjects[place].clone(), ticket, &records[at])
-                        .await;
+                if let Some((partition, ticket)) = batch.open(at) {
+                    self.send(
+                        &client,
+                        topic,
+                        known.subjects[partition].clone(),
+                        ticket,
+                        &records[at],
+                    )
+                    .await;
                 }
             }
-            // One that was replaced meanwhile may have taken nothing.
+            // A client that was replaced meanwhile may have sent nothing.
             let before = std::mem::replace(&mut client, self.link.client());
             if Arc::ptr_eq(&before, &client) {
                 return;
@@ -248,18 +251,22 @@ impl Publisher {
             biased;
             sent = client.publish_with_reply_and_headers(subject, reply, headers, payload) => match sent {
                 Ok(()) => {}
-                // The client's task has ended: the record goes to the one that is made in its
-                // place.
+                // The task of the client has ended: the record goes to its replacement.
                 Err(error) if error.kind() == PublishErrorKind::Send => {}
                 Err(error) => self.tickets.answer(ticket, Err(self.unsent(&error))),
             },
-            // Without a connection, the client takes no more than its commands have room for.
+            // Without a connection, the client blocks when its queue of commands is full.
             () = self.closed.cancelled() => {}
         }
     }
 
-    /// Core NATS: the answer says that the server has it, no more.
-    async fn publish_nowhere(&self, topic: &Topic, known: &Known, records: Vec<Record>) -> Answers {
+    /// Publishes to core NATS. A receipt says that the server has read the record, no more.
+    async fn publish_ephemeral(
+        &self,
+        topic: &Topic,
+        known: &Known,
+        records: Vec<Record>,
+    ) -> Answers {
         let mut client = self.link.client();
         let send = async {
             let mut answers = Vec::with_capacity(records.len());
@@ -273,7 +280,7 @@ impl Publisher {
                         .publish_with_headers(subject, headers, record.payload.clone())
                         .await
                     {
-                        // The client's task has ended: another client is made.
+                        // The task of the client has ended: the link makes another one.
                         Err(error) if error.kind() == PublishErrorKind::Send => sleep(PAUSE).await,
                         sent => break sent,
                     }
@@ -303,8 +310,8 @@ impl Publisher {
         }
     }
 
-    /// Which of the topic's subjects a record goes to.
-    fn place(&self, known: &Known, record: &Record) -> u32 {
+    /// The partition of a record.
+    fn partition(&self, known: &Known, record: &Record) -> u32 {
         match (known.partitions, &record.key) {
             (None, _) => 0,
             (Some(count), Some(key)) => partition_for(key, count),
@@ -312,7 +319,7 @@ impl Publisher {
         }
     }
 
-    /// The client did not take it.
+    /// Why the client did not take a record.
     fn unsent(&self, error: &async_nats::PublishError) -> Failure {
         match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => {
@@ -339,7 +346,7 @@ impl Publisher {
         }
     }
 
-    /// Waits for the answers to what is on its way, then takes nothing more.
+    /// Waits for the acknowledgements of the records in flight, then accepts no more.
     pub(crate) async fn close(&self, patience: Duration) {
         let all = tokio::time::timeout(patience, self.room.acquire_many(self.most)).await;
         if all.is_err() {
@@ -351,7 +358,7 @@ impl Publisher {
     }
 }
 
-/// A call, which may be dropped before its end.
+/// A call to publish. Returns its tickets when it is dropped early.
 struct Call<'a> {
     tickets: &'a Tickets,
     batch: Arc<Batch>,
@@ -363,7 +370,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Digits of a ticket in a reply subject: of one length, so that the text is allocated once.
+/// The digits of a ticket in a reply subject. A fixed length needs one allocation.
 const DIGITS: usize = 16;
 
 fn reply(inbox: &str, ticket: u64) -> String {

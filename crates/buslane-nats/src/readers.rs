@@ -1,11 +1,11 @@
-//! The sources that are read, each by a task of its own, one behind the other where the same source
-//! is read again.
+//! The sources that this process reads, each with a task of its own. A source that is read again
+//! waits for its previous task.
 
 use crate::{
     config::ConsumerConfig,
     consumers::Consumer,
     link::Link,
-    source::{Listener, NatsIntake, Plan, Reader, Shared},
+    source::{DurableSource, Listener, NatsIntake, Reader, SourceHandle},
 };
 use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, Source, SubscribeOptions, Topic};
 use parking_lot::Mutex;
@@ -21,30 +21,30 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A topic, or one of its partitions.
-pub(crate) type Place = (Topic, Option<u32>);
+pub(crate) type SourceId = (Topic, Option<u32>);
 
 pub(crate) struct Readers {
     link: Arc<Link>,
     events: Arc<EventQueue>,
     settings: Arc<ConsumerConfig>,
     tasks: TaskTracker,
-    /// Cancelled when nothing may run any more.
+    /// Cancelled when every task must stop.
     alive: CancellationToken,
-    running: Mutex<HashMap<Place, Running>>,
-    /// How topics are read.
+    running: Mutex<HashMap<SourceId, RunningReader>>,
+    /// The options of each topic.
     options: Mutex<HashMap<Topic, SubscribeOptions>>,
-    /// Messages that were open when their source was left.
+    /// Messages that were open when their reader stopped.
     left: AtomicUsize,
 }
 
-struct Running {
-    shared: Arc<Shared>,
+struct RunningReader {
+    handle: Arc<SourceHandle>,
     consumer: Option<Consumer>,
     done: watch::Receiver<bool>,
 }
 
-impl Running {
-    /// Where nothing is stored, nothing is settled.
+impl RunningReader {
+    /// The options that apply: an ephemeral topic settles nothing.
     const fn possible(&self, options: SubscribeOptions) -> SubscribeOptions {
         SubscribeOptions {
             settle_first: options.settle_first && self.consumer.is_some(),
@@ -53,12 +53,12 @@ impl Running {
     }
 }
 
-/// What reads a source.
-pub(crate) enum How {
-    /// A durable consumer.
-    Durable(Plan),
-    /// Core NATS: a subject, and the group that shares it.
-    Listening(String),
+/// How a source is read.
+pub(crate) enum ReadMode {
+    /// From a durable consumer.
+    Durable(DurableSource),
+    /// From core NATS, shared with this queue group.
+    Ephemeral(String),
 }
 
 impl Readers {
@@ -73,7 +73,7 @@ impl Readers {
         Self { link, events, settings, tasks, alive, running, options, left: AtomicUsize::new(0) }
     }
 
-    /// How a topic is read from now on. Settling first stays until it is forgotten.
+    /// Sets the options of a topic. `settle_first` stays set until [`Self::forget`].
     pub(crate) fn set(&self, topic: &Topic, options: SubscribeOptions) {
         {
             let mut all = self.options.lock();
@@ -84,142 +84,141 @@ impl Readers {
             };
         }
         for (_, running) in self.running.lock().iter().filter(|((of, _), _)| of == topic) {
-            running.shared.set(running.possible(options));
+            running.handle.set(running.possible(options));
         }
     }
 
-    /// Nothing is said of how a topic is read.
+    /// Removes the options of a topic.
     pub(crate) fn forget(&self, topic: &Topic) {
         self.options.lock().remove(topic);
     }
 
-    /// Reads a source from now on; behind its last reader, if that one still has something open.
-    pub(crate) fn start(self: &Arc<Self>, place: Place, how: How) {
+    /// Starts to read a source, once its previous reader has stopped.
+    pub(crate) fn start(self: &Arc<Self>, id: SourceId, mode: ReadMode) {
         let most = self.settings.max_ack_pending as usize;
-        // Below what the server allows, so that it never falls silent.
+        // Below the server's limit, at which the server would stop delivering.
         let capacity = (most - most / 10).max(1);
-        let lease = match &how {
-            How::Durable(plan) => plan.lease.clone(),
-            How::Listening(_) => None,
+        let lease = match &mode {
+            ReadMode::Durable(source) => source.lease.clone(),
+            ReadMode::Ephemeral(_) => None,
         };
-        let source = Source::new(place.0.clone(), place.1.unwrap_or(0));
+        let source = Source::new(id.0.clone(), id.1.unwrap_or(0));
         let source = Arc::new(match lease.clone() {
-            // Also what is queued in a pool: this process may have been stopped in between.
+            // Pools check it too: this process may be suspended while a message is queued.
             Some(lease) => source.held_while(move || lease.is_valid(Instant::now())),
             None => source,
         });
         let low = (self.settings.prefetch as usize).div_ceil(2);
         let (ended, done) = watch::channel(false);
-        let consumer = match &how {
-            How::Durable(plan) => Some(plan.consumer.clone()),
-            How::Listening(_) => None,
+        let consumer = match &mode {
+            ReadMode::Durable(source) => Some(source.consumer.clone()),
+            ReadMode::Ephemeral(_) => None,
         };
-        let (shared, before) = {
+        let (handle, before) = {
             let mut running = self.running.lock();
-            let shared = Shared::new(source, place.1, capacity, low, lease);
-            let started = Running { shared: Arc::clone(&shared), consumer, done };
-            if let Some(options) = self.options.lock().get(&place.0) {
-                shared.set(started.possible(*options));
+            let handle = SourceHandle::new(source, id.1, capacity, low, lease);
+            let started = RunningReader { handle: Arc::clone(&handle), consumer, done };
+            if let Some(options) = self.options.lock().get(&id.0) {
+                handle.set(started.possible(*options));
             }
-            let before = running.insert(place.clone(), started);
-            (shared, before)
+            let before = running.insert(id.clone(), started);
+            (handle, before)
         };
         let readers = Arc::clone(self);
         self.tasks.spawn(self.alive.clone().run_until_cancelled_owned(async move {
-            let _vital = readers.link.vital("the task of a source");
+            let _guard = readers.link.panic_guard("the task of a source");
             if let Some(mut before) = before {
                 let _ = before.done.wait_for(|done| *done).await;
             }
-            if !shared.has_ended() {
+            if !handle.has_ended() {
                 readers
                     .events
-                    .push(BrokerEvent::Assigned(Box::new(NatsIntake(Arc::clone(&shared)))));
+                    .push(BrokerEvent::Assigned(Box::new(NatsIntake(Arc::clone(&handle)))));
             }
-            let reading = Arc::clone(&shared);
-            // Boxed: all that is around it, up to the executor, would have room for it, and some of
-            // that twice.
-            let open = match how {
-                How::Durable(plan) => {
-                    Box::pin(Reader::new(Arc::clone(&readers.link), reading, plan).run()).await
+            let reading = Arc::clone(&handle);
+            // Boxed: every future around it would otherwise be as large.
+            let open = match mode {
+                ReadMode::Durable(source) => {
+                    Box::pin(Reader::new(Arc::clone(&readers.link), reading, source).run()).await
                 }
-                How::Listening(group) => {
+                ReadMode::Ephemeral(group) => {
                     Box::pin(Listener::new(Arc::clone(&readers.link), reading, group).run()).await
                 }
             };
             readers.left.fetch_add(open, Ordering::AcqRel);
-            readers.remove(&place, &shared);
+            readers.remove(&id, &handle);
             ended.send_replace(true);
         }));
     }
 
-    /// A reader has ended; the one behind it, if there is one, stays.
-    fn remove(&self, place: &Place, shared: &Arc<Shared>) {
+    /// Removes a reader that has stopped, unless another one has replaced it.
+    fn remove(&self, id: &SourceId, handle: &Arc<SourceHandle>) {
         let mut running = self.running.lock();
-        if running.get(place).is_some_and(|running| Arc::ptr_eq(&running.shared, shared)) {
-            running.remove(place);
+        if running.get(id).is_some_and(|running| Arc::ptr_eq(&running.handle, handle)) {
+            running.remove(id);
         }
     }
 
-    /// Ends a source; what is open is awaited until the deadline. The answer says when it has
-    /// ended; none when nothing reads it.
+    /// Ends a source; its open messages may end until the deadline. The receiver turns true when
+    /// the reader has stopped. `None` if nothing reads the source.
     pub(crate) fn end(
         &self,
-        place: &Place,
+        id: &SourceId,
         deadline: Option<Instant>,
     ) -> Option<watch::Receiver<bool>> {
         let running = self.running.lock();
-        let running = running.get(place)?;
-        running.shared.end(deadline);
+        let running = running.get(id)?;
+        running.handle.end(deadline);
         Some(running.done.clone())
     }
 
-    /// Ends a source at once: it belongs to somebody else.
-    pub(crate) fn lose(&self, place: &Place) {
-        if let Some(running) = self.running.lock().get(place) {
-            running.shared.lose();
+    /// Ends a source at once: it belongs to another member.
+    pub(crate) fn lose(&self, id: &SourceId) {
+        if let Some(running) = self.running.lock().get(id) {
+            running.handle.lose();
         }
     }
 
     /// Ends all sources.
     pub(crate) fn end_all(&self, deadline: Option<Instant>) {
-        self.running.lock().values().for_each(|running| running.shared.end(deadline));
+        self.running.lock().values().for_each(|running| running.handle.end(deadline));
     }
 
-    /// Messages that were open when their source was left.
+    /// Messages that were open when their reader stopped.
     pub(crate) fn left(&self) -> usize {
         self.left.load(Ordering::Acquire)
     }
 
-    /// How far behind each source is that is read.
+    /// The lag of each source.
     pub(crate) async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
-        let reading: Vec<(Place, Arc<Shared>, Option<Consumer>)> = {
+        let reading: Vec<(SourceId, Arc<SourceHandle>, Option<Consumer>)> = {
             let running = self.running.lock();
-            let reading = running.iter().filter(|(_, running)| !running.shared.has_ended());
+            let reading = running.iter().filter(|(_, running)| !running.handle.has_ended());
             reading
-                .map(|(place, running)| {
-                    (place.clone(), Arc::clone(&running.shared), running.consumer.clone())
+                .map(|(id, running)| {
+                    (id.clone(), Arc::clone(&running.handle), running.consumer.clone())
                 })
                 .collect()
         };
         let mut lags = Vec::with_capacity(reading.len());
-        for ((topic, partition), shared, consumer) in reading {
+        for ((topic, partition), handle, consumer) in reading {
             let partition = partition.unwrap_or(0);
             let Some(consumer) = consumer else {
-                // Core NATS keeps nothing for who is late.
+                // Core NATS stores nothing, so nothing waits.
                 lags.push(Lag { topic, partition, messages: 0, open: 0, unread: None, age: None });
                 continue;
             };
             let info = consumer.info(&self.link).await?;
             let messages = info.num_pending + info.num_ack_pending as u64;
-            let oldest = match shared.oldest_ms() {
+            let oldest = match handle.oldest_ms() {
                 _ if messages == 0 => None,
                 Some(oldest) => Some(oldest),
                 None => consumer.oldest_ms(&self.link, info.ack_floor.stream_sequence).await?,
             };
-            // While readers hold as many as the server allows, it hands out no more.
+            // The server delivers nothing while readers hold as many as it allows.
             let is_full = info.num_ack_pending >= self.settings.max_ack_pending as usize;
             let unread =
-                shared.waiting().map(|here| if is_full { here } else { here + info.num_pending });
+                handle.waiting().map(|here| if is_full { here } else { here + info.num_pending });
             lags.push(Lag {
                 topic,
                 partition,

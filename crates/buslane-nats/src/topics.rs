@@ -1,11 +1,16 @@
-//! Topics and their streams: found, created once, and remembered.
+//! Topics and their streams: look-up, creation, and a cache.
 //!
-//! A stream that covers a topic's subject is used, whoever made it. What is known costs publishers
-//! no question.
+//! Any stream that covers a topic's subject is used, whoever created it. Publishers need no request
+//! for a topic that was found.
 
 mod settings;
 
-use crate::{NatsConfig, Partitions, error::is_temporary, link::Link, names, version};
+use crate::{
+    NatsConfig, Partitions,
+    error::{is_temporary, setting_of},
+    link::Link,
+    names, stored, version,
+};
 use async_nats::jetstream::{
     ErrorCode,
     response::Response,
@@ -24,30 +29,30 @@ pub(crate) struct Topics {
     link: Arc<Link>,
     create_missing: Option<TopicSettings>,
     partitions: Partitions,
-    /// Topics whose partitions a call has settled, whatever the configuration says.
-    settled: RwLock<HashSet<Topic>>,
+    /// Topics whose partitions were set by a call, which overrides the configuration.
+    configured: RwLock<HashSet<Topic>>,
     duplicate_window: Duration,
     ephemeral: RwLock<HashSet<Topic>>,
     known: RwLock<HashMap<Topic, Known>>,
-    /// One look-up or creation at a time: the second finds what the first made.
-    preparing: tokio::sync::Mutex<()>,
+    /// Serialises look-ups and creations: the second caller finds the stream of the first.
+    single_flight: tokio::sync::Mutex<()>,
 }
 
-/// Where a topic's records go.
+/// Where the records of a topic go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// The stream; `None` where nothing is stored.
+    /// The stream; `None` for an ephemeral topic.
     pub(crate) stream: Option<Arc<str>>,
-    /// The subject; of each partition, where there are partitions.
+    /// The subject, or the subjects of the partitions.
     pub(crate) subjects: Arc<[async_nats::Subject]>,
-    /// How many partitions, if the topic is partitioned.
+    /// How many partitions the topic has, if any.
     pub(crate) partitions: Option<u32>,
-    /// Whether the stream is gone with the server's process.
+    /// Whether the stream is in memory, and gone with the server's process.
     pub(crate) in_memory: bool,
 }
 
 impl Known {
-    fn nowhere(topic: &Topic) -> Self {
+    fn ephemeral(topic: &Topic) -> Self {
         Self {
             stream: None,
             subjects: [names::subject(topic, None).into()].into(),
@@ -69,7 +74,7 @@ impl Known {
     }
 }
 
-/// A stream that holds a topic.
+/// A stream that covers a topic.
 pub(super) struct Found {
     pub(super) info: Info,
     pub(super) partitions: Option<u32>,
@@ -92,22 +97,22 @@ impl Topics {
             link,
             create_missing: config.stream.of_missing(),
             partitions: config.stream.partitions,
-            settled: RwLock::default(),
+            configured: RwLock::default(),
             duplicate_window: config.publisher.duplicate_window,
             ephemeral: RwLock::new(
                 config.ephemeral.iter().filter_map(|name| Topic::new(name).ok()).collect(),
             ),
             known: RwLock::default(),
-            preparing: tokio::sync::Mutex::default(),
+            single_flight: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Where to publish, if that is known.
+    /// The cached location of a topic.
     pub(crate) fn known(&self, topic: &Topic) -> Option<Known> {
         self.known.read().get(topic).cloned()
     }
 
-    /// What was known of a topic is no longer so.
+    /// Removes a topic from the cache.
     pub(crate) fn forget(&self, topic: &Topic) {
         self.known.write().remove(topic);
     }
@@ -116,24 +121,24 @@ impl Topics {
         self.ephemeral.read().contains(topic)
     }
 
-    /// Finds the stream of a topic, or creates it where that is wanted. `storage` is what a new one
-    /// gets that no setting says more of: files are for envelopes.
+    /// Finds the stream of a topic, or creates it if the configuration allows. `storage` applies to
+    /// a new stream without configured storage: files are for envelopes.
     ///
     /// # Errors
-    /// A topic that is no subject, no stream and none wanted, other partitions than configured, or
-    /// what the server refuses.
+    /// The topic is no subject, there is no stream and none may be created, its partitions are not
+    /// as configured, or the server refuses.
     pub(crate) async fn ensure(
         &self,
         topic: &Topic,
         storage: TopicStorage,
     ) -> Result<Known, BrokerError> {
         names::check(topic)?;
-        let _one = self.preparing.lock().await;
+        let _one = self.single_flight.lock().await;
         if let Some(known) = self.known(topic) {
-            return self.in_force(topic, &known, storage).map(|()| known);
+            return self.check_partitions(topic, &known, storage).map(|()| known);
         }
         let known = if self.is_ephemeral(topic) {
-            Known::nowhere(topic)
+            Known::ephemeral(topic)
         } else {
             let found = match (self.find(topic).await?, &self.create_missing) {
                 (Some(found), _) => found,
@@ -143,7 +148,7 @@ impl Topics {
                     let settings = TopicSettings { storage, partitions, ..settings.clone() };
                     match self.create(topic, &settings).await {
                         Ok(found) => found,
-                        // Another member may have been quicker, and may have wanted other settings.
+                        // Another member may have been quicker, with other settings.
                         Err(error) => self.find(topic).await?.ok_or(error)?,
                     }
                 }
@@ -151,13 +156,12 @@ impl Topics {
             };
             Known::stored(topic, &found)
         };
-        self.in_force(topic, &known, storage)?;
+        self.check_partitions(topic, &known, storage)?;
         self.known.write().insert(topic.clone(), known.clone());
         Ok(known)
     }
 
-    /// Makes sure that the stream of a topic that was read is there, as it was; returns its last
-    /// sequence.
+    /// Makes sure that the stream of a topic exists, and returns its last sequence.
     ///
     /// # Errors
     /// As [`Topics::ensure`].
@@ -167,7 +171,7 @@ impl Topics {
         Ok(self.find(topic).await?.map_or(0, |found| found.info.state.last_sequence))
     }
 
-    /// Where a topic is stored now, `None` when no stream covers it; publishers learn of it too.
+    /// Looks up where a topic is stored, and updates the cache. `None` when no stream covers it.
     ///
     /// # Errors
     /// No answer.
@@ -180,8 +184,7 @@ impl Topics {
         Ok(Some(known))
     }
 
-    /// Sequence of the last message of a topic that was stored before it had partitions; 0 when
-    /// there is none.
+    /// The sequence of the last message from before the topic had partitions; 0 when there is none.
     ///
     /// # Errors
     /// No answer.
@@ -191,20 +194,21 @@ impl Topics {
         stream: &str,
     ) -> Result<u64, BrokerError> {
         let unreachable = |reason: String| BrokerError::Unreachable { reason };
+        let subject = stored::subject(stream);
         let stream = self.link.jetstream().get_stream_no_info(stream).await;
         let stream = stream.map_err(|error| unreachable(error.to_string()))?;
         match stream.get_last_raw_message_by_subject(topic).await {
             Ok(message) => Ok(message.sequence),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
-            Err(error) => Err(unreachable(error.to_string())),
+            Err(error) => Err(unreachable(self.link.explain(&subject, &error))),
         }
     }
 
-    /// Partitions of a stream that is created, for a topic of which no setting says more.
+    /// The partitions of a new stream without configured ones.
     fn partitions_of_new(&self, storage: TopicStorage) -> Option<u32> {
         match self.partitions {
             Partitions::Exactly(count) => Some(count),
-            // An older server has no consumers of several subjects.
+            // Consumers of an older server have one subject.
             Partitions::Auto
                 if storage == TopicStorage::File && self.link.version >= version::PARTITIONS =>
             {
@@ -214,10 +218,10 @@ impl Topics {
         }
     }
 
-    /// Refuses a stream of envelopes that has not the configured partitions: keys would be shared
-    /// out otherwise than is believed. Regular messages have no order across members, so a line of
-    /// the log is enough.
-    fn in_force(
+    /// Refuses a stream of envelopes whose partitions differ from the configured ones: its keys are
+    /// not spread as the user expects. Regular messages have no order across members, so a warning is
+    /// enough for them.
+    fn check_partitions(
         &self,
         topic: &Topic,
         known: &Known,
@@ -226,7 +230,7 @@ impl Topics {
         let (Partitions::Exactly(wanted), Some(stream)) = (self.partitions, &known.stream) else {
             return Ok(());
         };
-        if known.partitions == Some(wanted) || self.settled.read().contains(topic) {
+        if known.partitions == Some(wanted) || self.configured.read().contains(topic) {
             return Ok(());
         }
         let stands = known.partitions.map_or_else(|| "none".to_owned(), |count| count.to_string());
@@ -295,7 +299,7 @@ impl Topics {
         Ok(Found { info, partitions: settings.partitions })
     }
 
-    /// A question to JetStream; `None` when what it is about does not exist.
+    /// Sends a request to JetStream. `None` when the stream does not exist.
     pub(super) async fn ask<Q: Serialize, A: serde::de::DeserializeOwned>(
         &self,
         topic: &Topic,
@@ -311,12 +315,17 @@ impl Topics {
             Ok(Response::Err { error }) if is_temporary(&error) => {
                 Err(BrokerError::Unreachable { reason: error.to_string() })
             }
-            Ok(Response::Err { error }) => Err(self.refused(topic, "stream", error.to_string())),
-            Err(error) => Err(BrokerError::Unreachable { reason: error.to_string() }),
+            Ok(Response::Err { error }) => {
+                Err(self.refused(topic, setting_of(&error, "stream"), error.to_string()))
+            }
+            Err(error) => {
+                let reason = self.link.explain(&format!("$JS.API.{subject}"), &error);
+                Err(BrokerError::Unreachable { reason })
+            }
         }
     }
 
-    /// Refuses what cannot be, before anything is asked of the server.
+    /// Refuses impossible settings without a request to the server.
     pub(super) fn check(&self, topic: &Topic, settings: &TopicSettings) -> Result<(), BrokerError> {
         names::check(topic)?;
         let most = names::MOST_PARTITIONS;

@@ -1,4 +1,5 @@
-//! The server's version: a server ignores settings that it does not know, so they are refused here.
+//! The server's version. A server ignores settings that it does not know, so the adapter refuses
+//! them.
 
 use std::fmt;
 
@@ -6,12 +7,12 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
-/// From this release on a consumer can have several filters, which partitions and the watch of
-/// leases need.
+/// The first release with several filters of one consumer, which partitions and the watch of leases
+/// need.
 pub(crate) const PARTITIONS: Version = Version(2, 10, 0);
 
 impl Version {
-    /// Reads `2.15.2`, also with something behind it.
+    /// Reads a version such as `2.15.2` or `2.11.0-RC.1`.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let mut numbers = text.trim_start_matches('v').split(['.', '-', '+']).map(str::parse);
         match (numbers.next()?, numbers.next()?, numbers.next()?) {

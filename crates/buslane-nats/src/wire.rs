@@ -1,24 +1,24 @@
-//! A record as a message of NATS, and back: key, headers and payload.
+//! Converts a record's key and headers into headers of NATS, and back.
 //!
-//! NATS knows no key, and the client keeps no order between headers of different names; a header's
-//! value is a line of text. What a receiver could not put together again from the plain headers
-//! goes into one more, [`EXACT`]: so foreign readers find every header that NATS can carry, and a
-//! bus gets exactly what was sent.
+//! NATS has no keys, the client keeps no order between headers of different names, and the value of a
+//! header is a line of text. Headers that a receiver could not restore from the plain ones go into an
+//! additional header, [`EXACT`]. So foreign readers find every header that NATS can carry, and a bus
+//! gets exactly what was sent.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use buslane_core::{Headers, Record, Topic, broker::header};
 use bytes::Bytes;
 use std::{borrow::Cow, str::FromStr};
 
-/// The key, where it is not the value of `X-Aggregate-ID`: `=` and the key, or nothing for no key.
+/// The key unless it equals `X-Aggregate-ID`: `=` and the key, or nothing for a missing key.
 pub(crate) const KEY: &str = "Buslane-Key";
-/// All headers, in order, escaped, where the plain ones do not say it.
+/// All headers in order, escaped, if the plain ones are not enough.
 pub(crate) const EXACT: &str = "Buslane-Headers";
 
-/// What the server knows a repeated record by.
+/// By this header the server recognises a repeated record.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 
-/// The order of the plain headers for a receiver: these first, all others by name.
+/// A receiver orders plain headers: these first, all others by name.
 const FIRST: [&str; 7] = [
     header::EVENT_ID,
     header::AGGREGATE_ID,
@@ -29,14 +29,14 @@ const FIRST: [&str; 7] = [
     header::TENANT_ID,
 ];
 
-/// The event id, by which the server knows a repetition.
+/// The event id, by which the server recognises a repetition.
 pub(crate) fn event_id(record: &Record) -> Option<&str> {
     text(record.headers.get(header::EVENT_ID)?)
         .filter(|id| !id.is_empty() && is_plain(header::EVENT_ID, id))
 }
 
-/// Where a dead letter comes from: what tells it from every other one of the same event. The time
-/// tells a stream from an earlier one of its name, which has counted to the same sequence.
+/// The origin of a dead letter, which differs between all dead letters of an event. The time
+/// distinguishes a stream from an earlier one of the same name.
 const ORIGIN: [&str; 5] = [
     header::ORIGINAL_TOPIC,
     header::ORIGINAL_PARTITION,
@@ -45,10 +45,10 @@ const ORIGIN: [&str; 5] = [
     header::ORIGINAL_GROUP,
 ];
 
-/// The message id for the server's duplicate window: the event id. A dead letter, or one that is
-/// published again, is no repetition of the event: it has behind it the place of its newest
-/// failure, and the topic that it goes to, because a stream may hold both. Of what a second try to
-/// write it changes, nothing is in it.
+/// The message id for the server's duplicate window: the event id. A dead letter is no repetition of
+/// its event, also when it is published again, so its id contains the origin of its newest failure,
+/// and the target topic, because one stream may hold both. Nothing in it changes when the same
+/// letter is written again.
 fn message_id(record: &Record, to: &Topic) -> Option<String> {
     let id = event_id(record)?;
     if record.headers.get(header::ORIGINAL_TOPIC).is_none() {
@@ -90,8 +90,8 @@ pub(crate) fn to_nats(record: &Record, to: &Topic) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// The headers of a record for a stream. One without an event id is known to the server by
-/// `otherwise`, so that it can be sent again and is stored once.
+/// The headers of a record for a stream. The message id of a record without an event id is
+/// `otherwise`, so that the record can be sent twice and is stored once.
 pub(crate) fn to_stream(record: &Record, to: &Topic, otherwise: &str) -> HeaderMap {
     let mut map = to_nats(record, to).unwrap_or_default();
     if map.get(MESSAGE_ID).is_none() {
@@ -115,7 +115,7 @@ pub(crate) fn from_nats(map: Option<&HeaderMap>) -> (Option<Bytes>, Headers) {
     (key, headers)
 }
 
-/// What a map holds, found in one walk: each look-up in it would copy the name.
+/// The content of a header map, collected in one pass: each look-up in it would copy the name.
 #[derive(Default)]
 struct Found<'a> {
     key: Option<&'a HeaderValue>,
@@ -159,12 +159,12 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Where a plain header stands for a receiver.
+/// The rank of a plain header in the receiver's order.
 fn rank(name: &str) -> (usize, &str) {
     (FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len()), name)
 }
 
-/// A name that the format has is not copied.
+/// The name as the client library has it, without a copy for the names of [`FIRST`].
 fn name_on_wire(name: &str) -> Option<HeaderName> {
     match FIRST.iter().find(|known| **known == name) {
         Some(known) => Some(HeaderName::from_static(known)),
@@ -176,7 +176,7 @@ fn is_own(name: &str) -> bool {
     name == KEY || name == EXACT || name == MESSAGE_ID
 }
 
-/// Whether a header comes out of the wire as it went in, and says nothing to the server.
+/// Whether a header survives the wire unchanged and means nothing to the server.
 fn is_plain(name: &str, value: &str) -> bool {
     let is_token = !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -207,7 +207,7 @@ fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// What does not look escaped is taken as it is.
+/// Bytes that are not escaped stay as they are.
 fn unescape(text: &str) -> Cow<'_, [u8]> {
     if !text.contains('%') {
         return Cow::Borrowed(text.as_bytes());

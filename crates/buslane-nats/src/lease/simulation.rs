@@ -1,10 +1,8 @@
-//! Three members and a bucket: random histories of joins, silences, lost answers and late news,
-//! without a server.
+//! Three members and a bucket without a server: random histories of joins, silences, lost answers
+//! and late values.
 
-use super::{
-    Lease,
-    machine::{Action, Machine, Place},
-};
+use super::state::{Action, LeaseState, PartitionKey};
+use crate::term::Lease;
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,26 +17,26 @@ const TOPIC: &str = "orders";
 enum Step {
     /// Time passes: tenths of a second.
     Wait(u64),
-    /// A member joins, or wants the topic again.
+    /// A member joins, or reads the topic again.
     Join(usize),
     /// A member gives the topic up.
     Leave(usize),
-    /// A sign of life is written.
+    /// A member renews its lease.
     Renew(usize),
-    /// It decides, and its questions reach the bucket.
+    /// A member decides, and the bucket answers.
     Act(usize),
-    /// It decides, and the answers to its questions get lost.
+    /// A member decides, and the answers of the bucket get lost.
     ActLost(usize),
-    /// It begins to look: what is written over before it hears of it, it hears of later.
+    /// A member begins to watch: it sees a value that is replaced meanwhile later.
     Open(usize),
-    /// It hears what has changed in the bucket.
+    /// A member sees what has changed in the bucket.
     Look(usize),
-    /// It wakes up, and a worker begins the next message of every partition before anything else is
-    /// done.
+    /// A process wakes up, and a worker begins the next message of every partition before anything
+    /// else happens.
     Begin(usize),
-    /// What runs on one of its revoked partitions ends.
+    /// The open messages of a revoked partition end.
     Drain(usize),
-    /// It is killed; a new one takes its seat.
+    /// A member is killed, and a new one replaces it.
     Crash(usize),
 }
 
@@ -61,23 +59,24 @@ fn step() -> impl Strategy<Value = Step> {
 
 struct Member {
     id: String,
-    machine: Machine,
+    state: LeaseState,
     wants: bool,
-    /// With the lease under which each was begun, and whether a message of it was refused.
-    reading: BTreeMap<Place, (Lease, bool)>,
-    draining: BTreeMap<Place, (Lease, bool)>,
+    /// The partitions that it reads, each with the lease under which it began, and whether one of its
+    /// messages was refused.
+    reading: BTreeMap<PartitionKey, (Lease, bool)>,
+    draining: BTreeMap<PartitionKey, (Lease, bool)>,
     /// The revision up to which it has seen the bucket.
     seen: u64,
-    /// The last revision when it began to look.
+    /// The last revision when it began to watch.
     opened: Option<u64>,
 }
 
 impl Member {
     fn new(id: String, now: Instant) -> Self {
-        let machine = Machine::new(id.clone(), LEASE, now);
+        let state = LeaseState::new(id.clone(), LEASE, now);
         Self {
             id,
-            machine,
+            state,
             wants: false,
             reading: BTreeMap::new(),
             draining: BTreeMap::new(),
@@ -86,8 +85,8 @@ impl Member {
         }
     }
 
-    /// What it reads or still has in its hands, under which lease.
-    fn acting(&self) -> impl Iterator<Item = (&Place, &Lease)> {
+    /// The partitions that it reads or drains, and the lease of each.
+    fn acting(&self) -> impl Iterator<Item = (&PartitionKey, &Lease)> {
         self.reading.iter().chain(&self.draining).map(|(place, (lease, _))| (place, lease))
     }
 }
@@ -95,7 +94,7 @@ impl Member {
 #[derive(Clone)]
 enum Value {
     Member(String, BTreeSet<String>),
-    Place(Place, Option<String>),
+    Partition(PartitionKey, Option<String>),
 }
 
 struct World {
@@ -124,10 +123,10 @@ impl World {
         self.revision
     }
 
-    fn swap(&mut self, place: &Place, expected: u64, owner: Option<String>) -> Option<u64> {
+    fn swap(&mut self, place: &PartitionKey, expected: u64, owner: Option<String>) -> Option<u64> {
         let key = format!("p{}", place.1);
         let found = self.bucket.get(&key).map_or(0, |(revision, _)| *revision);
-        (found == expected).then(|| self.put(key, Value::Place(place.clone(), owner)))
+        (found == expected).then(|| self.put(key, Value::Partition(place.clone(), owner)))
     }
 
     fn run(&mut self, step: Step) {
@@ -140,7 +139,7 @@ impl World {
             Step::ActLost(who) => self.act(who, false),
             Step::Open(who) => {
                 self.members[who].opened = Some(self.revision);
-                self.members[who].machine.reopened(self.now);
+                self.members[who].state.reopened(self.now);
             }
             Step::Look(who) => self.look(who),
             Step::Begin(who) => self.begin(who),
@@ -155,7 +154,7 @@ impl World {
     fn want(&mut self, who: usize, is_wanted: bool) {
         let member = &mut self.members[who];
         member.wants = is_wanted;
-        member.machine.want(wants(is_wanted));
+        member.state.want(wants(is_wanted));
         self.renew(who);
     }
 
@@ -168,7 +167,7 @@ impl World {
         };
         let revision = self.put(format!("m{id}"), Value::Member(id, topics));
         let member = &mut self.members[who];
-        member.machine.renewed(sent, revision, sent);
+        member.state.renewed(sent, revision, sent);
     }
 
     fn look(&mut self, who: usize) {
@@ -182,29 +181,31 @@ impl World {
         for (revision, value) in news {
             member.seen = revision;
             match value {
-                Value::Member(id, topics) => member.machine.member(id, revision, Some(topics), now),
-                Value::Place(place, owner) => member.machine.place(place, revision, owner, now),
+                Value::Member(id, topics) => member.state.member(id, revision, Some(topics), now),
+                Value::Partition(place, owner) => {
+                    member.state.partition(place, revision, owner, now)
+                }
             }
         }
-        member.machine.synced();
+        member.state.synced();
     }
 
     fn act(&mut self, who: usize, is_answered: bool) {
         let now = self.now;
-        for action in self.members[who].machine.step(now) {
+        for action in self.members[who].state.step(now) {
             let id = self.members[who].id.clone();
             match action {
                 Action::Claim(place, revision) => {
                     let answer = self.swap(&place, revision, Some(id)).filter(|_| is_answered);
-                    self.members[who].machine.claimed(place, answer);
+                    self.members[who].state.claimed(place, answer);
                 }
                 Action::Release(place, revision) => {
                     let answer = self.swap(&place, revision, None).filter(|_| is_answered);
-                    self.members[who].machine.released(&place, answer);
+                    self.members[who].state.released(&place, answer);
                 }
                 Action::Start(place) => {
                     let member = &mut self.members[who];
-                    member.reading.insert(place, (member.machine.lease().clone(), false));
+                    member.reading.insert(place, (member.state.lease().clone(), false));
                 }
                 Action::Revoke(place) => {
                     let member = &mut self.members[who];
@@ -219,8 +220,8 @@ impl World {
         self.check();
     }
 
-    /// Before a handler starts, its worker looks at the lease; what is refused once has no
-    /// successor.
+    /// Before a handler starts, its worker checks the lease. No message may begin after one that was
+    /// refused.
     fn begin(&mut self, who: usize) {
         let (now, mut begun) = (self.now, Vec::new());
         let Member { reading, draining, .. } = &mut self.members[who];
@@ -241,12 +242,12 @@ impl World {
     fn drain(&mut self, who: usize) {
         let member = &mut self.members[who];
         if let Some((place, _)) = member.draining.pop_first() {
-            member.machine.drained(&place);
+            member.state.drained(&place);
         }
     }
 
-    /// Nobody acts for a partition that another one acts for. Who has no lease does not act:
-    /// everything that acts looks.
+    /// No two members act for one partition. A member without a lease does not act, because every
+    /// action checks the lease.
     fn check(&self) {
         let mut acting = BTreeMap::new();
         for member in &self.members {
@@ -257,7 +258,7 @@ impl World {
         }
     }
 
-    /// Lets everybody that is alive go on for long enough.
+    /// Lets all live members go on until nothing changes.
     fn settle(&mut self) {
         for _ in 0..40 {
             self.now += LEASE / 10;

@@ -1,27 +1,27 @@
-//! A client whose task has ended is replaced: it panics at some messages, and would answer nothing
-//! ever after.
+//! Replaces a client whose task has ended. The task panics at some messages, and such a client never
+//! answers again.
 
-use super::{Link, Made, make};
+use super::{Link, NewClient, make};
 use buslane_core::{BrokerEvent, SymptomKind, Symptoms};
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Held by a task without which the broker is of no use. Where it panics, only a new process helps.
-pub(crate) struct Vital {
+/// Guards a task that the broker cannot do without. After a panic, only a new process helps.
+pub(crate) struct PanicGuard {
     symptoms: Arc<Symptoms>,
     has_panicked: Arc<AtomicBool>,
     what: &'static str,
 }
 
-impl Drop for Vital {
+impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.has_panicked.store(true, Ordering::Release);
@@ -35,19 +35,18 @@ impl Drop for Vital {
 }
 
 impl Link {
-    /// For a task, by its name.
-    pub(crate) fn vital(&self, what: &'static str) -> Vital {
-        Vital {
+    /// Guards the task with this name.
+    pub(crate) fn panic_guard(&self, what: &'static str) -> PanicGuard {
+        PanicGuard {
             symptoms: Arc::clone(&self.symptoms),
             has_panicked: Arc::clone(&self.has_panicked),
             what,
         }
     }
 
-    /// Replaces the client each time its task has ended. What used the one before sees a new
-    /// connection.
-    pub(crate) async fn keep(self: Arc<Self>) {
-        let _vital = self.vital("the task that replaces clients");
+    /// Replaces the client each time its task ends. Its users see a new epoch.
+    pub(crate) async fn replace_clients(self: Arc<Self>) {
+        let _guard = self.panic_guard("the task that replaces clients");
         loop {
             let ended = self.ended.lock().clone();
             ended.cancelled().await;
@@ -55,24 +54,22 @@ impl Link {
                 "the client's task has ended, as it does at a message whose headers it cannot read";
             tracing::error!(reason, "connecting with a new client");
             self.symptoms.note(SymptomKind::ClientEnded, None, reason);
-            self.news.losses.lock().add(true, Instant::now());
-            self.news.events.push(BrokerEvent::Disconnected { reason: reason.to_owned() });
+            self.listener.events.push(BrokerEvent::Disconnected { reason: reason.to_owned() });
             let (client, ended) = self.make_again().await;
             self.client.store(Arc::new(client));
             *self.ended.lock() = ended;
-            // A client does not bring back a task of the adapter.
+            // A new client does not restart a task of the adapter.
             if !self.has_panicked.load(Ordering::Acquire) {
                 self.symptoms.clear(SymptomKind::ClientEnded, None);
             }
-            self.news.connected.send_modify(|epoch| *epoch += 1);
-            self.news.events.push(BrokerEvent::Reconnected);
+            self.listener.reconnected(true);
         }
     }
 
-    async fn make_again(&self) -> Made {
+    async fn make_again(&self) -> NewClient {
         let mut pause = PAUSE;
         loop {
-            match Box::pin(make(&self.config, &self.news)).await {
+            match Box::pin(make(&self.config, &self.listener)).await {
                 Ok(made) => return made,
                 Err(error) => {
                     let reason = format!(
@@ -93,14 +90,17 @@ mod tests {
 
     #[test]
     fn o3_only_a_task_that_panics_is_missed() {
-        let vital =
-            || Vital { symptoms: Arc::default(), has_panicked: Arc::default(), what: "a task" };
-        let (ends, panics) = (vital(), vital());
+        let guard = || PanicGuard {
+            symptoms: Arc::default(),
+            has_panicked: Arc::default(),
+            what: "a task",
+        };
+        let (ends, panics) = (guard(), guard());
         let (well, ill) = (Arc::clone(&ends.symptoms), Arc::clone(&panics.symptoms));
         drop(ends);
         assert!(well.all().is_empty());
         let task = std::thread::spawn(move || {
-            let _vital = panics;
+            let _guard = panics;
             panic!("on purpose");
         });
         task.join().unwrap_err();

@@ -1,20 +1,21 @@
-//! Why a record was not stored, before it is said for a topic.
+//! Why a record was not stored.
 
-use buslane_core::{PublishError, Record, Topic};
+use crate::error::SERVER;
+use buslane_core::{BrokerError, PublishError, Record, Topic};
 use serde::Deserialize;
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
     Closed,
-    /// After so long; what was waited for.
+    /// How long the publisher waited, and for what.
     Timeout(Duration, &'static str),
-    /// What it is too large for.
+    /// The limit that the record exceeds.
     TooLarge(String),
-    /// The stream has no room, or the server no means, at present.
+    /// The stream or the server has no room at present.
     Unavailable(String),
     Refused(String),
-    /// Nobody listens on the subject: there is no stream.
+    /// No stream listens to the subject.
     NoStream,
 }
 
@@ -42,8 +43,7 @@ impl From<AckError> for Failure {
             HEADERS_TOO_LARGE => {
                 Self::TooLarge(format!("the server's limit of headers: {description}"))
             }
-            // As in HTTP: the server's trouble, not the record's. A stream that is full is among
-            // them.
+            // As in HTTP, the server's trouble and not the record's; a full stream is an example.
             _ if code >= 500 => Self::Unavailable(description),
             _ => Self::Refused(description),
         }
@@ -61,10 +61,29 @@ impl Failure {
             Self::TooLarge(limit) => PublishError::TooLarge { topic, bytes: record.bytes(), limit },
             Self::Unavailable(reason) => PublishError::Unavailable { topic, reason },
             Self::Refused(reason) => PublishError::Refused { topic, reason },
-            Self::NoStream => {
-                PublishError::Refused { topic, reason: "no stream covers the subject".to_owned() }
-            }
+            // The look-up has found the stream. A stream without a leader listens to no subject.
+            Self::NoStream => PublishError::Unavailable {
+                topic,
+                reason: "no server listens for the stream: it has no leader, or has just gone"
+                    .to_owned(),
+            },
         }
+    }
+}
+
+/// Tells an outage during the look-up of a topic's stream from a refusal.
+pub(super) fn of_look_up(topic: &Topic, error: BrokerError) -> PublishError {
+    let topic = topic.clone();
+    match error {
+        BrokerError::Closed => PublishError::Closed,
+        BrokerError::Unreachable { reason } => PublishError::Unreachable { reason },
+        BrokerError::Timeout { what, deadline } => {
+            PublishError::Timeout { topic, waited: deadline, detail: what }
+        }
+        BrokerError::Setting { setting: SERVER, rule, .. } => {
+            PublishError::Unavailable { topic, reason: rule }
+        }
+        other => PublishError::Refused { topic, reason: other.to_string() },
     }
 }
 
@@ -84,5 +103,28 @@ mod tests {
         assert!(matches!(failure(503, 10_077), Failure::Unavailable(reason) if reason == "why"));
         assert!(matches!(failure(500, 10_047), Failure::Unavailable(_)));
         assert!(matches!(failure(400, 10_109), Failure::Refused(reason) if reason == "why"));
+    }
+
+    #[test]
+    fn b6_an_outage_during_the_look_up_passes_and_a_refusal_stays() {
+        let topic = Topic::new("orders").unwrap();
+        let setting = |setting| BrokerError::Setting {
+            topic: topic.clone(),
+            setting,
+            rule: "why".to_owned(),
+        };
+        let unreachable = BrokerError::Unreachable { reason: "timed out".to_owned() };
+        let timeout =
+            BrokerError::Timeout { what: "a look-up".to_owned(), deadline: Duration::ZERO };
+        for passing in [unreachable, timeout, setting(SERVER)] {
+            let error = of_look_up(&topic, passing);
+            assert!(!error.is_permanent(), "{error}");
+        }
+        for refusal in [setting("partitions"), BrokerError::UnknownTopic { topic: topic.clone() }] {
+            let error = of_look_up(&topic, refusal);
+            assert!(error.is_permanent(), "{error}");
+        }
+        let leaderless = Failure::NoStream.explain(&topic, &Record::default());
+        assert!(matches!(leaderless, PublishError::Unavailable { .. }), "{leaderless}");
     }
 }

@@ -1,4 +1,4 @@
-//! Records on their way: who waits for which answer.
+//! Records in flight: which call waits for which acknowledgement.
 
 use super::failure::{AckError, Failure};
 use async_nats::{Message, StatusCode};
@@ -12,7 +12,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-/// What the server says of a record.
+/// The server's acknowledgement of a record.
 #[derive(Debug, Deserialize)]
 struct Ack {
     #[serde(default)]
@@ -22,7 +22,7 @@ struct Ack {
     error: Option<AckError>,
 }
 
-/// Where a record is stored in its stream, and whether it was before.
+/// Where the stream holds a record, and whether the record was there before.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) sequence: u64,
@@ -37,53 +37,53 @@ pub(super) struct Batch(Mutex<State>);
 struct State {
     records: Vec<Open>,
     answered: usize,
-    /// So many answers are waited for.
+    /// How many answers the call waits for.
     goal: usize,
-    /// Whether the connection was made anew, and the call does not know it yet.
-    is_anew: bool,
+    /// The connection was replaced, and the call does not know it yet.
+    was_replaced: bool,
     waiting: Option<Waker>,
 }
 
 struct Open {
-    /// The subject, by its number.
-    place: u32,
+    /// The partition, which is the index of the subject.
+    partition: u32,
     ticket: Option<u64>,
     answer: Option<Answer>,
 }
 
-/// What a call waits for.
+/// What ends a call's wait.
 pub(super) enum Progress {
-    /// The answers are there.
+    /// The answers have come.
     Answered,
-    /// The connection was made anew: what is open may be lost.
-    Anew,
+    /// The connection was replaced: records without an answer may be lost.
+    Reconnected,
 }
 
 impl Batch {
-    pub(super) fn new(places: impl Iterator<Item = u32>) -> Arc<Self> {
+    pub(super) fn new(partitions: impl Iterator<Item = u32>) -> Arc<Self> {
         let records: Vec<_> =
-            places.map(|place| Open { place, ticket: None, answer: None }).collect();
+            partitions.map(|partition| Open { partition, ticket: None, answer: None }).collect();
         let goal = records.len();
         Arc::new(Self(Mutex::new(State {
             records,
             answered: 0,
             goal,
-            is_anew: false,
+            was_replaced: false,
             waiting: None,
         })))
     }
 
-    /// The subject and the ticket of a record that was given one and is not answered.
+    /// The partition and the ticket of a record that has a ticket and no answer.
     pub(super) fn open(&self, at: usize) -> Option<(usize, u64)> {
         let state = self.0.lock();
         let record = &state.records[at];
         record
             .ticket
             .filter(|_| record.answer.is_none())
-            .map(|ticket| (record.place as usize, ticket))
+            .map(|ticket| (record.partition as usize, ticket))
     }
 
-    /// Waits until so many records have their answer, or the connection was made anew.
+    /// Waits until `goal` records have an answer, or the connection is replaced.
     pub(super) async fn progress(&self, goal: usize) -> Progress {
         poll_fn(|cx| {
             let mut state = self.0.lock();
@@ -91,8 +91,8 @@ impl Batch {
             if state.answered >= goal {
                 return Poll::Ready(Progress::Answered);
             }
-            if std::mem::take(&mut state.is_anew) {
-                return Poll::Ready(Progress::Anew);
+            if std::mem::take(&mut state.was_replaced) {
+                return Poll::Ready(Progress::Reconnected);
             }
             state.waiting = Some(cx.waker().clone());
             Poll::Pending
@@ -100,7 +100,7 @@ impl Batch {
         .await
     }
 
-    /// Takes the answer to one record, unless the call has ended.
+    /// Sets the answer to one record, unless the call has ended.
     fn answer(&self, at: usize, answer: Answer) {
         let mut state = self.0.lock();
         let Some(record) = state.records.get_mut(at) else { return };
@@ -111,29 +111,29 @@ impl Batch {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    fn connected_anew(&self) {
+    fn reconnected(&self) {
         let mut state = self.0.lock();
-        state.is_anew = true;
+        state.was_replaced = true;
         let waiting = state.waiting.take();
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
     }
 }
 
-/// The tickets that are out. A record's ticket is taken back with its answer, so that only the
-/// first counts.
+/// The tickets of records in flight. The first answer removes the ticket, so that a second one does
+/// not count.
 #[derive(Default)]
-pub(super) struct Tickets(Mutex<Out>);
+pub(super) struct Tickets(Mutex<InFlight>);
 
 #[derive(Default)]
-struct Out {
+struct InFlight {
     next: u64,
     open: HashMap<u64, (Arc<Batch>, usize), foldhash::fast::FixedState>,
     is_closed: bool,
 }
 
 impl Tickets {
-    /// Gives tickets to some records of a call, or the answer that the publisher is closed.
+    /// Gives tickets to some records of a call; after [`Self::close`], fails them.
     pub(super) fn issue(&self, batch: &Arc<Batch>, range: Range<usize>) {
         let mut out = self.0.lock();
         if out.is_closed {
@@ -149,8 +149,8 @@ impl Tickets {
         }
     }
 
-    /// What the server says to a ticket.
-    pub(super) fn hear(&self, ticket: u64, message: &Message) {
+    /// Handles the server's acknowledgement of a ticket.
+    pub(super) fn acknowledge(&self, ticket: u64, message: &Message) {
         let answer = if message.status == Some(StatusCode::NO_RESPONDERS) {
             Err(Failure::NoStream)
         } else {
@@ -174,14 +174,14 @@ impl Tickets {
         }
     }
 
-    /// The connection was made anew: the server may not have got what is open.
-    pub(super) fn connected_anew(&self) {
+    /// The connection was replaced: the server may have missed any record in flight.
+    pub(super) fn reconnected(&self) {
         let open: Vec<Arc<Batch>> =
             self.0.lock().open.values().map(|(batch, _)| Arc::clone(batch)).collect();
-        open.iter().for_each(|batch| batch.connected_anew());
+        open.iter().for_each(|batch| batch.reconnected());
     }
 
-    /// Nothing is heard any more.
+    /// Fails every record in flight, and every later one.
     pub(super) fn close(&self) {
         let mut out = self.0.lock();
         out.is_closed = true;
@@ -190,8 +190,8 @@ impl Tickets {
         open.into_values().for_each(|(batch, at)| batch.answer(at, Err(Failure::Closed)));
     }
 
-    /// Ends a call: its answers with the subjects of its records, and `failure` for those that have
-    /// none. What comes later is not heard.
+    /// Ends a call. Returns the partitions and answers of its records; a record without an answer
+    /// gets `failure`, and a later answer does not count.
     pub(super) fn settle(&self, batch: &Batch, failure: &Failure) -> Vec<(u32, Answer)> {
         let records = std::mem::take(&mut batch.0.lock().records);
         let mut open = records
@@ -203,8 +203,9 @@ impl Tickets {
             let mut out = self.0.lock();
             open.for_each(|ticket| drop(out.open.remove(&ticket)));
         }
-        let answer =
-            |record: Open| (record.place, record.answer.unwrap_or_else(|| Err(failure.clone())));
+        let answer = |record: Open| {
+            (record.partition, record.answer.unwrap_or_else(|| Err(failure.clone())))
+        };
         records.into_iter().map(answer).collect()
     }
 }
@@ -250,8 +251,8 @@ mod tests {
         let (tickets, early, late) =
             (Tickets::default(), Batch::new([0].into_iter()), Batch::new([0].into_iter()));
         tickets.issue(&early, 0..1);
-        tickets.connected_anew();
-        assert!(matches!(poll(&early, 1), Poll::Ready(Progress::Anew)));
+        tickets.reconnected();
+        assert!(matches!(poll(&early, 1), Poll::Ready(Progress::Reconnected)));
         assert!(poll(&early, 1).is_pending());
         tickets.close();
         tickets.issue(&late, 0..1);

@@ -1,6 +1,6 @@
-//! What the bus reads from: takes messages that are ready, and never waits for the server.
+//! The intake of the bus: takes messages that are ready, and never waits for the server.
 
-use super::{End, Ready, Shared};
+use super::handle::{End, Ready, SourceHandle};
 use crate::names;
 use buslane_core::{Delivery, Intake, Settle, Settlement, Source, room_after};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-pub(crate) struct NatsIntake(pub(crate) Arc<Shared>);
+pub(crate) struct NatsIntake(pub(crate) Arc<SourceHandle>);
 
 impl Intake for NatsIntake {
     fn source(&self) -> &Arc<Source> {
@@ -26,7 +26,7 @@ impl Intake for NatsIntake {
         if state.end != End::Open {
             return Poll::Ready(None);
         }
-        // Without a lease it waits: either the lease comes back, or the end does.
+        // Without a valid lease the intake waits for the end of the source.
         let came = state.ready.len();
         let count = if self.0.is_ours() { max.min(came) } else { 0 };
         if count == 0 {

@@ -1,10 +1,13 @@
-//! Reads an ephemeral topic: core NATS, where nothing is stored, settled or delivered again.
+//! Reads an ephemeral topic from core NATS, which stores nothing and delivers nothing again.
 //!
-//! While it is not read, messages wait in the client, up to the bound that the client has; then it
-//! drops them and says so.
+//! Messages that nobody takes wait here and in the client, up to the client's bound. Then the client
+//! drops them and reports a slow consumer.
 
-use super::{End, Ready, Shared};
-use crate::{link::Link, wire};
+use super::handle::{End, Ready, SourceHandle};
+use crate::{
+    link::{Epoch, Link},
+    wire,
+};
 use buslane_core::{Message, Route, excerpt};
 use futures_util::StreamExt;
 use std::{
@@ -13,31 +16,31 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Messages that wait here, beside those in the client.
+/// Messages that wait here at most.
 const READY: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) struct Listener {
     link: Arc<Link>,
-    shared: Arc<Shared>,
+    handle: Arc<SourceHandle>,
     group: String,
-    epoch: watch::Receiver<u64>,
+    epoch: watch::Receiver<Epoch>,
     received: u64,
 }
 
 impl Listener {
-    pub(crate) fn new(link: Arc<Link>, shared: Arc<Shared>, group: String) -> Self {
+    pub(crate) fn new(link: Arc<Link>, handle: Arc<SourceHandle>, group: String) -> Self {
         let epoch = link.epoch.clone();
-        Self { link, shared, group, epoch, received: 0 }
+        Self { link, handle, group, epoch, received: 0 }
     }
 
-    /// Listens until the source ends. Nothing is ever open.
+    /// Listens until the source ends. Returns the number of open messages: none.
     pub(crate) async fn run(mut self) -> usize {
-        let subject = self.shared.source.topic.to_string();
-        while !self.shared.has_ended() {
+        let subject = self.handle.source.topic.to_string();
+        while !self.handle.has_ended() {
             match self.link.client().queue_subscribe(subject.clone(), self.group.clone()).await {
                 Ok(subscriber) => self.listen(subscriber).await,
-                // The client's task has ended, and another client is made.
+                // The task of the client has ended, and the link makes another client.
                 Err(error) => {
                     tracing::debug!(topic = subject, error = %excerpt::error(&error), "cannot listen");
                     tokio::time::sleep(PAUSE).await;
@@ -50,7 +53,7 @@ impl Listener {
     async fn listen(&mut self, mut subscriber: async_nats::Subscriber) {
         loop {
             let (end, has_room) = {
-                let state = self.shared.state.lock();
+                let state = self.handle.state.lock();
                 (state.end, state.ready.len() < READY)
             };
             if end != End::Open {
@@ -58,9 +61,9 @@ impl Listener {
             }
             tokio::select! {
                 biased;
-                () = self.shared.work.notified() => {}
+                () = self.handle.work.notified() => {}
                 Ok(()) = self.epoch.changed() => {
-                    let topic = self.shared.source.topic.as_str();
+                    let topic = self.handle.source.topic.as_str();
                     tracing::warn!(topic, "listening was interrupted: what was published meanwhile is lost");
                 }
                 message = subscriber.next(), if has_room => match message {
@@ -76,7 +79,7 @@ impl Listener {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.received += 1;
         let message = Message {
-            source: Arc::clone(&self.shared.source),
+            source: Arc::clone(&self.handle.source),
             offset: self.received,
             timestamp_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
             key,
@@ -87,9 +90,8 @@ impl Listener {
             kind: Default::default(),
             attempt: 0,
         };
-        let mut state = self.shared.state.lock();
-        // Nothing is promised of it beyond this process, so it may be tried here as often as any
-        // other.
+        let mut state = self.handle.state.lock();
+        // Retries happen in this process, so no delivery is the last.
         state.ready.push_back(Ready {
             message,
             subject: received.subject,

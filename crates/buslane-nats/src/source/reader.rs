@@ -1,16 +1,26 @@
-//! The task of a source: asks for messages while there is room, answers for what is settled, and
-//! keeps what is open alive.
+//! The task of a source: requests messages while there is room, acknowledges what is settled, and
+//! reports what is open as in progress.
 //!
-//! What stands at the server when it begins, or begins again after a lost connection, is
-//! [`recovery`](super::recovery)'s.
+//! [`recovery`](super::recovery) handles what the server has open when the reader begins, or begins
+//! again after a lost connection.
 
 use super::{
-    End, Ready, Shared, answers::Answers, arrivals::next, pages::Pages, pull::Request,
-    unreadable::Looked,
+    ack_queue::AckQueue,
+    arena::PayloadArena,
+    handle::{End, Ready, SourceHandle},
+    inbox::{Inbox, PullStatus, Request, next_batch, pull_status},
+    reply::numbers,
+    unreadable::UnreadableSearch,
+    window::{Ack, AckKind},
 };
-use crate::{consumers::Consumer, lease::Lease, link::Link};
-use async_nats::Subscriber;
-use buslane_core::{SymptomKind, excerpt};
+use crate::{
+    consumers::Consumer,
+    link::{Epoch, Link},
+    term::Lease,
+    wire,
+};
+use async_nats::Subject;
+use buslane_core::{Message, Route, SymptomKind, excerpt};
 use std::{
     collections::BTreeMap,
     pin::Pin,
@@ -23,126 +33,131 @@ use tokio::{
 };
 
 const PAUSE: Duration = Duration::from_millis(50);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a reader that has ended waits for messages in flight, and for the last confirmation.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// How a source is read.
-pub(crate) struct Plan {
+/// A durable consumer, and the right to read it.
+pub(crate) struct DurableSource {
     pub(crate) consumer: Consumer,
-    /// What keeps all others from reading it: a delivery that did not come here was lost on its
-    /// way. None where it is shared.
+    /// Keeps all other members from reading it, so that a missing delivery was lost on its way.
+    /// `None` where members share the consumer.
     pub(crate) lease: Option<Lease>,
 }
 
 pub(crate) struct Reader {
     pub(super) link: Arc<Link>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) plan: Plan,
-    epoch: watch::Receiver<u64>,
-    pub(super) inbox: Option<Subscriber>,
-    address: String,
-    /// Messages that were asked for and have not come.
-    pub(super) wanted: usize,
-    /// When the server last said something.
-    pub(super) heard: Instant,
-    beat_at: Instant,
+    pub(super) handle: Arc<SourceHandle>,
+    pub(super) source: DurableSource,
+    epoch: watch::Receiver<Epoch>,
+    pub(super) inbox: Inbox,
+    report_at: Instant,
     timer: Pin<Box<Sleep>>,
-    pub(super) pages: Pages,
-    pub(super) answers: Answers,
-    /// While something from before may come: what has come, by sequence.
+    arena: PayloadArena,
+    pub(super) acks: AckQueue,
+    /// During a recovery: the messages that have come, by sequence.
     pub(super) held: Option<BTreeMap<u64, Ready>>,
-    /// The number of the next delivery, while nobody else has got any.
+    /// The number of the next delivery, if no other reader gets any.
     pub(super) expected: Option<u64>,
-    /// Behind the last message that came for the first time.
+    /// The sequence after that of the last new message.
     pub(super) next_sequence: u64,
-    pub(super) looked: Looked,
+    pub(super) search: UnreadableSearch,
     failures: u32,
 }
 
-/// Why to do something else.
+/// What to do after a step.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Nothing special.
-    On,
+pub(super) enum Next {
+    Continue,
     /// The source has ended.
-    Ended,
+    End,
     /// The requests are void: begin again.
-    Again,
+    Restart,
+}
+
+/// A delivery with its numbers.
+struct Arrival {
+    message: Message,
+    subject: Subject,
+    ack: Ack,
+    delivery: u64,
 }
 
 impl Reader {
-    pub(crate) fn new(link: Arc<Link>, shared: Arc<Shared>, plan: Plan) -> Self {
+    pub(crate) fn new(link: Arc<Link>, handle: Arc<SourceHandle>, source: DurableSource) -> Self {
         let (epoch, now) = (link.epoch.clone(), Instant::now());
-        let answers = Answers::new(link.client(), plan.consumer.settings.max_deliver);
+        let acks = AckQueue::new(link.client(), source.consumer.settings.max_deliver);
         Self {
             link,
-            shared,
-            plan,
+            handle,
+            source,
             epoch,
-            inbox: None,
-            address: String::new(),
-            wanted: 0,
-            heard: now,
-            beat_at: now,
+            inbox: Inbox::new(now),
+            report_at: now,
             timer: Box::pin(sleep(Duration::ZERO)),
-            pages: Pages::default(),
-            answers,
+            arena: PayloadArena::default(),
+            acks,
             held: None,
             expected: None,
             next_sequence: 0,
-            looked: Looked::default(),
+            search: UnreadableSearch::default(),
             failures: 0,
         }
     }
 
-    /// Reads until the source ends, then until what is open has ended or its deadline passes.
-    /// Returns how many messages were open then. What it does seldom is boxed: there may be many
-    /// readers, and most of them just read.
+    /// Reads until the source ends, then until no message is open or the deadline passes. Returns
+    /// how many messages were open then. Rare steps are boxed: there may be many readers, and most
+    /// of them just read.
     pub(crate) async fn run(mut self) -> usize {
-        let mut is_fresh = true;
+        let mut must_begin = true;
         loop {
-            if self.shared.end_state() != End::Open {
+            if self.handle.end_state() != End::Open {
                 for kind in [SymptomKind::PartitionDead, SymptomKind::SettlementRefused] {
-                    self.link.symptoms.clear(kind, self.shared.place());
+                    self.link.symptoms.clear(kind, self.handle.place());
                 }
                 return Box::pin(self.finish()).await;
             }
-            if is_fresh {
+            if must_begin {
                 match Box::pin(self.begin()).await {
                     Ok(()) => {
-                        (is_fresh, self.failures) = (false, 0);
-                        self.link.symptoms.clear(SymptomKind::PartitionDead, self.shared.place());
+                        (must_begin, self.failures) = (false, 0);
+                        self.link.symptoms.clear(SymptomKind::PartitionDead, self.handle.place());
                     }
-                    Err(reason) => self.pause(&reason).await,
+                    Err(reason) => self.pause(reason).await,
                 }
                 continue;
             }
             self.pull().await;
-            let idle = Instant::now() + self.plan.consumer.settings.heartbeat * 2;
-            is_fresh = self.turn(idle).await == Turn::Again;
+            let idle = Instant::now() + self.source.consumer.settings.heartbeat * 2;
+            must_begin = self.step(idle).await == Next::Restart;
         }
     }
 
-    /// A new inbox, a consumer that is there, and nothing of an earlier reader left.
+    /// Opens a new inbox, and recovers what the server has open.
     async fn begin(&mut self) -> Result<(), String> {
-        self.epoch.borrow_and_update();
+        let epoch = *self.epoch.borrow_and_update();
+        self.search.begin(epoch, Instant::now());
         self.held.get_or_insert_default();
-        self.shared.looks_back.store(true, Ordering::Relaxed);
-        self.read_to_the_end().await;
-        self.wanted = 0;
+        self.handle.is_recovering.store(true, Ordering::Relaxed);
+        self.close_inbox().await;
         let client = self.link.client();
-        self.address = client.new_inbox();
-        let inbox =
-            client.subscribe(self.address.clone()).await.map_err(|error| error.to_string())?;
-        self.inbox = Some(inbox);
-        self.answers.client = client;
-        self.answers.send_again().await;
+        self.inbox.open(&client).await.map_err(|error| error.to_string())?;
+        self.acks.client = client;
+        self.acks.send_again().await;
         self.recover().await
     }
 
-    async fn pause(&mut self, reason: &str) {
-        let source = &self.shared.source;
+    /// Notes a failed beginning, and waits before the next.
+    async fn pause(&mut self, reason: String) {
+        let reason = match self.search.failure() {
+            Some(failure) => {
+                format!("{reason}; no search for messages with unreadable headers: {failure}")
+            }
+            None => reason,
+        };
+        let source = &self.handle.source;
         self.failures += 1;
-        self.link.symptoms.note(SymptomKind::PartitionDead, self.shared.place(), reason);
+        self.link.symptoms.note(SymptomKind::PartitionDead, self.handle.place(), &*reason);
         if self.failures == 3 {
             tracing::warn!(
                 topic = source.topic.as_str(),
@@ -153,22 +168,21 @@ impl Reader {
         }
         let pause = PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
         let until = Instant::now() + pause;
-        while Instant::now() < until && self.shared.end_state() == End::Open {
-            self.turn(until).await;
+        while Instant::now() < until && self.handle.end_state() == End::Open {
+            self.step(until).await;
         }
     }
 
-    /// Asks for as many messages as there is room for, once half of the last request has come.
+    /// Requests as many messages as there is room for, once half of the last request has come.
     async fn pull(&mut self) {
-        let settings = &self.plan.consumer.settings;
-        let prefetch = settings.prefetch as usize;
+        let settings = &self.source.consumer.settings;
+        let (prefetch, requested) = (settings.prefetch as usize, self.inbox.requested);
         let (ready, room) = {
-            let state = self.shared.state.lock();
+            let state = self.handle.state.lock();
             (state.ready.len() + state.unsettled.len(), state.window.room())
         };
-        let most =
-            prefetch.saturating_sub(ready + self.wanted).min(room.saturating_sub(self.wanted));
-        if most == 0 || self.wanted + ready > prefetch / 2 {
+        let most = prefetch.saturating_sub(ready + requested).min(room.saturating_sub(requested));
+        if most == 0 || requested + ready > prefetch / 2 {
             return;
         }
         let request = Request::waiting(most, settings.expires, settings.heartbeat);
@@ -176,68 +190,56 @@ impl Reader {
     }
 
     pub(super) async fn request(&mut self, count: usize, request: Request) {
-        let subject = self.plan.consumer.next_subject();
-        let client = self.link.client();
-        let asked =
-            client.publish_with_reply(subject, self.address.clone(), request.payload()).await;
-        if asked.is_ok() {
-            if self.wanted == 0 {
-                self.heard = Instant::now();
-            }
-            self.wanted += count;
-        }
+        let consumer = self.source.consumer.next_subject();
+        self.inbox.request(&self.link.client(), consumer, count, request).await;
     }
 
-    /// Waits for the next thing that happens, no longer than until `until`, and does what it asks
-    /// for.
-    pub(super) async fn turn(&mut self, until: Instant) -> Turn {
-        let silence = self.plan.consumer.settings.heartbeat * 2 + Duration::from_millis(500);
-        let mut wake = until.min(self.beat_at);
-        wake = self.answers.due().map_or(wake, |due| wake.min(due));
-        if self.wanted > 0 {
-            wake = wake.min(self.heard + silence);
+    /// Waits for the next event, at most until `until`, and handles it.
+    pub(super) async fn step(&mut self, until: Instant) -> Next {
+        let silence = self.source.consumer.settings.heartbeat * 2 + Duration::from_millis(500);
+        let mut wake = until.min(self.report_at);
+        wake = self.acks.due().map_or(wake, |due| wake.min(due));
+        if self.inbox.requested > 0 {
+            wake = wake.min(self.inbox.heard + silence);
         }
-        if let End::Ended(Some(deadline)) = self.shared.end_state() {
+        if let End::Ended(Some(deadline)) = self.handle.end_state() {
             wake = wake.min(deadline);
         }
-        // Setting it is not cheap, and most turns end long before: one that comes too early does no
-        // harm.
+        // Setting the timer is not cheap, and most steps end long before it. A step that ends too
+        // early does no harm.
         if self.timer.is_elapsed() || wake < self.timer.deadline().into_std() {
             self.timer.as_mut().reset(wake.into());
         }
-        let mut turn = Turn::On;
+        let mut next = Next::Continue;
         tokio::select! {
             biased;
-            _ = self.epoch.changed() => turn = Turn::Again,
-            () = self.shared.work.notified() => {}
-            messages = next(self.inbox.as_mut()) => turn = self.arrive(messages).await,
-            is_confirmed = self.answers.confirmed() => self.heard_of_answers(is_confirmed),
+            _ = self.epoch.changed() => next = Next::Restart,
+            () = self.handle.work.notified() => {}
+            messages = self.inbox.next() => next = self.arrive(messages).await,
+            is_confirmed = self.acks.confirmed() => self.note_confirmation(is_confirmed),
             () = self.timer.as_mut() => {}
         }
         let now = Instant::now();
-        if self.shared.is_ours() {
+        if self.handle.is_ours() {
             self.settle_first(now).await;
-            self.answers.send(&self.shared, now).await;
+            self.acks.send(&self.handle, now).await;
         }
-        if now >= self.beat_at {
-            self.beat(now).await;
+        if now >= self.report_at {
+            self.report_in_progress(now).await;
         }
-        if turn == Turn::On && self.wanted > 0 && now >= self.heard + silence {
-            tracing::debug!(
-                topic = self.shared.source.topic.as_str(),
-                "the server keeps silent: asking again"
-            );
-            turn = Turn::Again;
+        if next == Next::Continue && self.inbox.requested > 0 && now >= self.inbox.heard + silence {
+            let topic = self.handle.source.topic.as_str();
+            tracing::debug!(topic, "the server is silent: requesting again");
+            next = Next::Restart;
         }
-        match self.shared.end_state() {
-            End::Open => turn,
-            _ => Turn::Ended,
+        match self.handle.end_state() {
+            End::Open => next,
+            _ => Next::End,
         }
     }
 
-    /// The server has confirmed what it was answered, or has not.
-    fn heard_of_answers(&self, is_confirmed: bool) {
-        let (kind, place) = (SymptomKind::SettlementRefused, self.shared.place());
+    fn note_confirmation(&self, is_confirmed: bool) {
+        let (kind, place) = (SymptomKind::SettlementRefused, self.handle.place());
         if is_confirmed {
             self.link.symptoms.clear(kind, place);
         } else {
@@ -245,16 +247,245 @@ impl Reader {
         }
     }
 
-    async fn beat(&mut self, now: Instant) {
-        if !self.shared.is_ours() {
+    /// Reports open messages as in progress before the server would deliver them again.
+    async fn report_in_progress(&mut self, now: Instant) {
+        if !self.handle.is_ours() {
             return;
         }
-        let beat = self.plan.consumer.settings.beat();
-        self.beat_at = now + beat / 2;
+        let interval = self.source.consumer.settings.beat();
+        self.report_at = now + interval / 2;
         let mut silent = Vec::new();
-        if let Some(before) = now.checked_sub(beat / 2) {
-            self.shared.state.lock().window.silent_since(before, now, &mut silent);
+        if let Some(before) = now.checked_sub(interval / 2) {
+            self.handle.state.lock().window.silent_since(before, now, &mut silent);
         }
-        self.answers.beat(silent).await;
+        self.acks.report_in_progress(silent).await;
     }
+
+    /// Handles what has come to the inbox; `None`: the subscription has ended.
+    async fn arrive(&mut self, messages: Option<Vec<async_nats::Message>>) -> Next {
+        let Some(messages) = messages else {
+            self.inbox.take();
+            return Next::Restart;
+        };
+        let now = Instant::now();
+        self.inbox.heard = now;
+        self.acks.heard(now);
+        let requested = &mut self.inbox.requested;
+        let (mut next, mut arrivals) = (Next::Continue, Vec::with_capacity(messages.len()));
+        for message in messages {
+            // A delivery has a reply subject. Its publisher may have put any status into it.
+            let status = message.status.filter(|_| message.reply.is_none());
+            let headers = message.headers.as_ref();
+            match pull_status(status, message.description.as_deref(), headers) {
+                Some(PullStatus::Heartbeat) => {}
+                Some(PullStatus::Ended(left)) => {
+                    *requested = requested.saturating_sub(left.unwrap_or(usize::MAX));
+                }
+                Some(PullStatus::Unavailable(reason)) => {
+                    let topic = self.handle.source.topic.as_str();
+                    tracing::debug!(topic, reason, "a request has ended");
+                    next = Next::Restart;
+                }
+                None => {
+                    *requested = requested.saturating_sub(1);
+                    arrivals.extend(read(&self.handle, &mut self.arena, message));
+                }
+            }
+        }
+        if self.take(arrivals, now).await {
+            next = Next::Restart;
+        }
+        next
+    }
+
+    /// Gives each message a slot, and hands it on or holds it. Returns whether a delivery is
+    /// missing.
+    async fn take(&mut self, arrivals: Vec<Arrival>, now: Instant) -> bool {
+        let (mut refused, mut is_missing, mut waker) = (Vec::new(), false, None);
+        let has_lease = self.source.lease.is_some();
+        {
+            let mut state = self.handle.state.lock();
+            for Arrival { message, subject, ack, delivery } in arrivals {
+                let (sequence, is_last) = (ack.sequence, self.acks.is_last(&ack));
+                let is_gap = self.expected.is_some_and(|expected| expected != delivery);
+                if is_gap && has_lease && self.held.is_none() {
+                    self.held = Some(BTreeMap::new());
+                    is_missing = true;
+                }
+                // Where members share the source, another reader got the deliveries of a gap.
+                let goes_on = has_lease || (self.expected.is_some() && !is_gap);
+                self.expected = goes_on.then_some(delivery + 1);
+                if state.end != End::Open {
+                    refused.push(ack);
+                    continue;
+                }
+                self.acks.arrived(sequence);
+                if self.acks.is_settled(&ack, now) {
+                    refused.push(Ack { kind: AckKind::Ack, ..ack });
+                    continue;
+                }
+                self.next_sequence = self.next_sequence.max(sequence + 1);
+                let (deliveries, timestamp_ms) = (ack.deliveries, message.timestamp_ms);
+                let slot = state.window.open(sequence, deliveries, timestamp_ms, ack.reply, now);
+                if slot.is_none() {
+                    continue;
+                }
+                let ready = Ready { message, subject, slot, is_last };
+                match &mut self.held {
+                    Some(held) => drop(held.insert(sequence, ready)),
+                    None => state.put([ready]),
+                }
+            }
+            if !state.ready.is_empty() {
+                waker = state.waker.take();
+            }
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        for ack in refused {
+            self.acks.push(ack, now).await;
+        }
+        is_missing
+    }
+
+    /// Strict at-most-once: hands on only messages whose acknowledgement the server has confirmed.
+    async fn settle_first(&mut self, now: Instant) {
+        let batch = {
+            let mut state = self.handle.state.lock();
+            if state.unsettled.is_empty() || state.end != End::Open {
+                return;
+            }
+            let batch = std::mem::take(&mut state.unsettled);
+            for slot in batch.iter().filter_map(|ready| ready.slot) {
+                state.window.settle(slot, AckKind::Ack);
+            }
+            batch
+        };
+        self.acks.send(&self.handle, now).await;
+        if !self.acks.all_confirmed(self.link.request_timeout).await {
+            let topic = self.handle.source.topic.as_str();
+            return tracing::warn!(topic, "messages settled first were not confirmed: left out");
+        }
+        let mut state = self.handle.state.lock();
+        let settled = batch.into_iter().map(|ready| Ready { slot: None, is_last: true, ..ready });
+        state.ready.extend(settled);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The source has ended: gives back what is unread, and waits for what is open.
+    async fn finish(mut self) -> usize {
+        if self.handle.end_state() == End::Lost {
+            return 0;
+        }
+        self.give_back_unread().await;
+        loop {
+            let deadline = match self.handle.end_state() {
+                End::Lost => return 0,
+                End::Open | End::Ended(None) => None,
+                End::Ended(deadline) => deadline,
+            };
+            let now = Instant::now();
+            self.acks.send(&self.handle, now).await;
+            self.acks.send_naks().await;
+            let open = self.handle.open();
+            if open == 0 || deadline.is_some_and(|deadline| now >= deadline) {
+                return self.leave(open).await;
+            }
+            if self.step(now + LONGEST_PAUSE).await == Next::Restart {
+                self.acks.send_again().await;
+            }
+        }
+    }
+
+    /// Ends the requests, and takes what has come of them. Messages in flight are lost: the client
+    /// forgets a subscription before the server does.
+    async fn close_inbox(&mut self) {
+        let Some(mut subscription) = self.inbox.take() else { return };
+        let until = tokio::time::Instant::now() + LAST_WORDS;
+        let drained = tokio::time::timeout_at(until, subscription.drain()).await;
+        while let Ok(Ok(())) = drained
+            && let Ok(Some(messages)) =
+                tokio::time::timeout_at(until, next_batch(&mut subscription)).await
+        {
+            let arrivals = messages
+                .into_iter()
+                .filter_map(|message| read(&self.handle, &mut self.arena, message))
+                .collect();
+            self.take(arrivals, Instant::now()).await;
+        }
+        // A server before 2.10.14 that looks at a message that was given back, and finds nobody
+        // behind a request, forgets the message and goes a step back in the stream. Asked for the
+        // consumer, it first throws such requests away.
+        let _ = tokio::time::timeout_at(until, self.source.consumer.info(&self.link)).await;
+    }
+
+    async fn give_back_unread(&mut self) {
+        self.close_inbox().await;
+        self.give_back_lost_deliveries().await;
+        let held = self.held.take().unwrap_or_default();
+        let mut state = self.handle.state.lock();
+        let unread: Vec<u32> =
+            state.unread().chain(held.into_values()).filter_map(|ready| ready.slot).collect();
+        for slot in unread {
+            state.window.settle(slot, AckKind::Nak);
+        }
+    }
+
+    /// Gives back what is open, and waits for the last confirmation.
+    async fn leave(mut self, open: usize) -> usize {
+        if open > 0 {
+            let mut left = self.handle.abandon();
+            left.sort_unstable_by_key(|ack| ack.sequence);
+            for ack in left {
+                self.acks.push(ack, Instant::now()).await;
+            }
+            self.acks.send_naks().await;
+        }
+        if !self.acks.all_confirmed(LAST_WORDS).await {
+            tracing::warn!(
+                topic = self.handle.source.topic.as_str(),
+                "the server has not confirmed the last answers"
+            );
+        }
+        open
+    }
+}
+
+/// Reads a delivery; `None` for a message that is none.
+fn read(
+    handle: &SourceHandle,
+    arena: &mut PayloadArena,
+    message: async_nats::Message,
+) -> Option<Arrival> {
+    let reply = message.reply?;
+    let numbers = numbers(&reply)?;
+    let (key, headers) = wire::from_nats(message.headers.as_ref());
+    Some(Arrival {
+        subject: message.subject,
+        ack: Ack {
+            sequence: numbers.sequence,
+            deliveries: numbers.deliveries,
+            timestamp_ms: numbers.timestamp_ms,
+            reply,
+            kind: AckKind::Nak,
+        },
+        delivery: numbers.delivery,
+        message: Message {
+            source: Arc::clone(&handle.source),
+            offset: numbers.sequence,
+            timestamp_ms: numbers.timestamp_ms,
+            key,
+            headers,
+            payload: arena.copy(message.payload),
+            is_null: false,
+            route: Route::None,
+            kind: Default::default(),
+            attempt: 0,
+        },
+    })
 }

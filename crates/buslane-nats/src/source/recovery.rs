@@ -1,63 +1,77 @@
-//! What an earlier reader has left open, or a lost connection has swallowed, comes first.
+//! Recovery: messages that an earlier reader has left open, or that a lost connection has swallowed,
+//! come before anything new.
 //!
-//! The server knows such messages as delivered, gives them out again only when their time is over,
-//! and sends new ones meanwhile: a key's third message before its second. So before anything is
-//! handed on, everything must have come that the server waits for and that is not open here. Who is
-//! the only reader calls it back; who may not be waits as long as the server does, unless another
-//! reader shows itself.
+//! The server counts such messages as delivered, delivers them again only after `ack_wait`, and
+//! sends new ones meanwhile: the third message of a key before its second. So a reader hands on
+//! nothing until everything has come that the server has open. A reader without rivals gives the
+//! missing messages back in the name of their deliveries; any other one waits as long as the server
+//! does, unless another reader shows itself.
 
 use super::{
-    answers::BEAT,
-    pull::Request,
-    reader::{Reader, Turn},
+    ack_queue::IN_PROGRESS,
+    handle::Ready,
+    inbox::Request,
+    reader::{Next, Reader},
     reply::forge,
+    unreadable,
+    window::{Ack, AckKind},
+};
+use crate::{
+    block,
+    stored::{self, StoredMessage},
+    wire,
 };
 use async_nats::jetstream::consumer::Info;
+use buslane_core::{Message, Route};
 use bytes::Bytes;
 use std::{
-    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-/// What the server may take to find that the time of a message is over.
+/// How long the server may take to notice that a message is due again.
 const SLACK: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Messages that a search reads before open messages are reported as in progress again.
+const SEARCH_STEP: usize = 512;
 
 impl Reader {
-    /// Ends well when what comes next is new. Messages that come meanwhile are held, and handed on
-    /// in order at the end.
+    /// Returns when the next delivery is a new message. Messages that come meanwhile are held, and
+    /// handed on in order at the end.
     pub(super) async fn recover(&mut self) -> Result<(), String> {
-        self.held.get_or_insert_with(BTreeMap::new);
-        let until = Instant::now() + self.plan.consumer.settings.patience().0 + SLACK;
-        let (mut has_looked, mut is_asked, mut pause) = (false, false, FIRST_PAUSE);
+        self.held.get_or_insert_default();
+        let until = Instant::now() + self.source.consumer.settings.patience().0 + SLACK;
+        let (mut has_searched, mut has_requested, mut pause) = (false, false, FIRST_PAUSE);
         loop {
-            self.answers.send(&self.shared, Instant::now()).await;
-            self.answers.give_back().await;
-            let is_confirmed = self.answers.all_confirmed(self.link.request_timeout).await;
+            self.acks.send(&self.handle, Instant::now()).await;
+            self.acks.send_naks().await;
+            let is_confirmed = self.acks.all_confirmed(self.link.request_timeout).await;
             let (info, is_new) =
-                self.plan.consumer.info_or_create(&self.link, self.next_sequence).await?;
+                self.source.consumer.info_or_create(&self.link, self.next_sequence).await?;
             if is_new {
-                // Nobody is there any more who could confirm them.
-                self.answers.forget();
+                // The consumer that could confirm them is gone.
+                self.acks.forget();
             } else if !is_confirmed {
-                return Err("answers are not confirmed".to_owned());
+                return Err("acknowledgements are not confirmed".to_owned());
             }
-            let mut missing = info.num_ack_pending.saturating_sub(self.shared.open());
-            if missing > 0 && !std::mem::replace(&mut has_looked, true) {
-                Box::pin(self.look_for_unreadable(&info)).await?;
-                missing = info.num_ack_pending.saturating_sub(self.shared.open());
+            let mut missing = self.missing(&info);
+            if missing > 0 && (!has_searched || self.search.takes_readable()) {
+                has_searched = true;
+                Box::pin(self.take_from_stream(&info, self.is_alone(&info, missing))).await?;
+                missing = self.missing(&info);
             }
             let (is_late, is_alone) = (Instant::now() >= until, self.is_alone(&info, missing));
             if missing == 0 || (!is_alone && info.num_waiting > 0) {
                 self.end_recovery(&info);
                 return Ok(());
             }
-            if is_alone {
-                self.call_back(&info).await?;
+            // Messages that were taken from the stream may have no delivery left.
+            if is_alone && !self.search.takes_readable() {
+                self.give_back(&info).await?;
             }
-            if is_alone || !is_asked || is_late {
-                is_asked = true;
+            if is_alone || !has_requested || is_late {
+                has_requested = true;
                 self.take_at_once(missing).await?;
             }
             if is_late {
@@ -67,91 +81,237 @@ impl Reader {
             let next = (Instant::now() + pause).min(until);
             pause = (pause * 2).min(LONGEST_PAUSE);
             while Instant::now() < next {
-                self.turn_or_fail(next).await?;
+                self.step_or_fail(next).await?;
             }
         }
     }
 
-    /// Whether what is missing was on its way to this reader and to nobody else: it has a lease, or
-    /// has got every delivery so far, as many are missing as were made since, and no other reader
-    /// waits. What was given back may be among those, or not be delivered yet.
+    /// How many messages the server has open that are not open here.
+    fn missing(&self, info: &Info) -> usize {
+        info.num_ack_pending.saturating_sub(self.handle.open())
+    }
+
+    /// Whether the missing messages were on their way to this reader and to no other: it has a
+    /// lease; or it got every delivery so far, as many are missing as were made since, and no other
+    /// reader waits. Messages that were given back may be missing, or not delivered yet.
     fn is_alone(&self, info: &Info, missing: usize) -> bool {
         let since = self
             .expected
             .and_then(|expected| (info.delivered.consumer_sequence + 1).checked_sub(expected));
-        let possible = missing.saturating_sub(self.answers.returned()) as u64..=missing as u64;
-        self.plan.lease.is_some()
+        let possible = missing.saturating_sub(self.acks.returned()) as u64..=missing as u64;
+        self.source.lease.is_some()
             || (info.num_waiting == 0 && since.is_some_and(|since| possible.contains(&since)))
     }
 
-    /// At the end of reading: what was on its way goes back at once, if it is known.
-    pub(super) async fn call_back_what_was_lost(&mut self) {
-        self.answers.send(&self.shared, Instant::now()).await;
-        self.answers.give_back().await;
-        // Answers that the server has not looked at would be taken for messages that are missing.
-        if !self.answers.all_confirmed(self.link.request_timeout).await {
+    /// At the end of reading: gives back deliveries that were lost on their way, if they are known.
+    pub(super) async fn give_back_lost_deliveries(&mut self) {
+        self.acks.send(&self.handle, Instant::now()).await;
+        self.acks.send_naks().await;
+        // Messages whose acknowledgement the server has not read yet would count as missing.
+        if !self.acks.all_confirmed(self.link.request_timeout).await {
             return;
         }
-        let Ok(info) = self.plan.consumer.info(&self.link).await else { return };
-        let missing = info.num_ack_pending.saturating_sub(self.shared.open());
-        if missing > 0 && self.is_alone(&info, missing) && self.call_back(&info).await.is_err() {
-            tracing::debug!(
-                topic = self.shared.source.topic.as_str(),
-                "some messages come again later"
-            );
+        let Ok(info) = self.source.consumer.info(&self.link).await else { return };
+        let missing = self.missing(&info);
+        if missing > 0 && self.is_alone(&info, missing) && self.give_back(&info).await.is_err() {
+            let topic = self.handle.source.topic.as_str();
+            tracing::debug!(topic, "some messages come again later");
         }
     }
 
     fn end_recovery(&mut self, info: &Info) {
         let after = info.delivered.consumer_sequence + 1;
-        // With another reader there, deliveries say nothing of each other.
-        let is_shared = self.plan.lease.is_none() && info.num_waiting > 0;
+        // With another reader, the numbers of deliveries have gaps.
+        let is_shared = self.source.lease.is_none() && info.num_waiting > 0;
         self.expected =
             (!is_shared).then(|| self.expected.map_or(after, |expected| expected.max(after)));
         self.release();
     }
 
-    /// Asks for so many messages and waits until they have come, or the server has no more.
+    /// Hands on the held messages, in order.
+    fn release(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        self.handle.is_recovering.store(false, Ordering::Relaxed);
+        let mut state = self.handle.state.lock();
+        state.put(held.into_values());
+        let waker = state.waker.take();
+        let must_settle = !state.unsettled.is_empty();
+        drop(state);
+        if must_settle {
+            self.handle.work.notify_one();
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Requests this many messages, and waits until they have come or the server has no more.
     async fn take_at_once(&mut self, count: usize) -> Result<(), String> {
-        let count = count.min(self.shared.state.lock().window.room());
+        let count = count.min(self.handle.state.lock().window.room());
         if count == 0 {
             return Ok(());
         }
         self.request(count, Request::at_once(count)).await;
-        while self.wanted > 0 {
-            self.turn_or_fail(Instant::now() + LONGEST_PAUSE).await?;
+        while self.inbox.requested > 0 {
+            self.step_or_fail(Instant::now() + LONGEST_PAUSE).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn turn_or_fail(&mut self, until: Instant) -> Result<(), String> {
-        match self.turn(until).await {
-            Turn::On => Ok(()),
-            Turn::Ended => Err("ended".to_owned()),
-            Turn::Again => Err("the connection changed".to_owned()),
+    async fn step_or_fail(&mut self, until: Instant) -> Result<(), String> {
+        match self.step(until).await {
+            Next::Continue => Ok(()),
+            Next::End => Err("the source has ended".to_owned()),
+            Next::Restart => Err("the connection changed".to_owned()),
         }
     }
 
-    /// Gives back, in place of a reader that is gone, what it was given. What it has answered for
-    /// is not touched.
-    async fn call_back(&mut self, info: &Info) -> Result<(), String> {
-        let consumer = &self.plan.consumer;
+    /// Gives back what a reader that is gone was given and has not acknowledged.
+    async fn give_back(&mut self, info: &Info) -> Result<(), String> {
+        let consumer = &self.source.consumer;
         let (floor, last) = (info.ack_floor.stream_sequence, info.delivered.stream_sequence);
         let delivery = info.delivered.consumer_sequence;
         let mut lost: Vec<u64> = {
-            let state = self.shared.state.lock();
+            let state = self.handle.state.lock();
             (floor + 1..=last).filter(|sequence| !state.window.contains(*sequence)).collect()
         };
         let Some(final_one) = lost.pop() else { return Ok(()) };
         let subject = |sequence| forge(&consumer.stream, &consumer.durable, sequence, delivery);
         let error = |error: async_nats::PublishError| error.to_string();
-        let back = Bytes::from_static(b"-NAK");
+        let nak = Bytes::from_static(b"-NAK");
         for sequence in lost {
-            self.link.client().publish(subject(sequence), back.clone()).await.map_err(error)?;
+            self.link.client().publish(subject(sequence), nak.clone()).await.map_err(error)?;
         }
-        self.link.client().publish(subject(final_one), back).await.map_err(error)?;
-        // The server has done all of it when it answers a question that came behind.
-        let asked = self.link.client().request(subject(final_one), BEAT).await;
-        asked.map(drop).map_err(|error| error.to_string())
+        self.link.client().publish(subject(final_one), nak).await.map_err(error)?;
+        // The server reads in order, so its answer confirms all of them.
+        let confirmed = self.link.client().request(subject(final_one), IN_PROGRESS).await;
+        confirmed.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Takes missing messages that the client library cannot read from the stream. The connection
+    /// that they ended has swallowed readable messages too; with `max_deliver` these may have had
+    /// their last delivery, so a reader without rivals takes them as well.
+    ///
+    /// A search that the server does not answer is no reason to stop: the reader then requests the
+    /// missing messages as without a search.
+    async fn take_from_stream(&mut self, info: &Info, is_alone: bool) -> Result<(), String> {
+        let (mut sequences, end) = self.search.range(info);
+        {
+            let state = self.handle.state.lock();
+            sequences.retain(|sequence| !state.window.contains(*sequence));
+        }
+        let (sequences, mut found) = (Vec::from_iter(sequences), Vec::new());
+        let is_limited = self.source.consumer.settings.max_deliver.is_some();
+        for part in sequences.chunks(SEARCH_STEP) {
+            let consumer = &self.source.consumer;
+            match unreadable::read(&self.link, consumer, part, is_limited && is_alone).await {
+                Ok(more) => found.extend(more),
+                Err(reason) => {
+                    if let Some(reason) = self.search.fail(reason) {
+                        let topic = self.handle.source.topic.as_str();
+                        let right = format!("publish to {}", stored::subject(&consumer.stream));
+                        tracing::warn!(
+                            topic,
+                            reason,
+                            needs = right,
+                            "cannot look for messages whose headers cannot be read"
+                        );
+                    }
+                    return Ok(());
+                }
+            }
+            self.step_or_fail(Instant::now()).await?;
+        }
+        if is_limited && found.iter().any(|message| message.headers.is_err()) {
+            self.search.take_readable(is_alone);
+            if !is_alone {
+                tracing::warn!(
+                    topic = self.handle.source.topic.as_str(),
+                    missing = self.missing(info),
+                    "a lost connection may have taken the last delivery of messages"
+                );
+            }
+        }
+        if !self.search.takes_readable() {
+            found.retain(|message| message.headers.is_err());
+        }
+        let mut open = Default::default();
+        if !found.is_empty() {
+            let delivery = info.delivered.consumer_sequence;
+            open = unreadable::hold(&self.link, &self.source.consumer, &found, delivery).await?;
+            found.retain(|message| open.contains(&message.sequence));
+            self.open_stored(found, delivery).await;
+        }
+        self.search.finish(end, open);
+        Ok(())
+    }
+
+    /// Gives each message a slot, and holds it with the others of this recovery.
+    async fn open_stored(&mut self, found: Vec<StoredMessage>, delivery: u64) {
+        let now = Instant::now();
+        let (consumer, mut settled) = (&self.source.consumer, Vec::new());
+        // The server does not say how often it has delivered the message. With a limit this may be
+        // the last delivery; without one, it is not the first.
+        let deliveries = consumer.settings.max_deliver.map_or(2, u64::from);
+        for stored in found {
+            let (sequence, timestamp_ms) = (stored.sequence, stored.timestamp_ms);
+            let reply: async_nats::Subject =
+                forge(&consumer.stream, &consumer.durable, sequence, delivery).into();
+            let (kind, to) = (AckKind::Ack, reply.clone());
+            let ack = Ack { sequence, deliveries, timestamp_ms, reply: to, kind };
+            if self.acks.is_settled(&ack, now) {
+                settled.push(ack);
+                continue;
+            }
+            let mut state = self.handle.state.lock();
+            // A message without another delivery is taken in any case: the server's own limit of
+            // open messages bounds them.
+            if state.window.room() == 0 && !self.search.takes_readable() {
+                break;
+            }
+            let slot = state.window.open(sequence, deliveries, timestamp_ms, reply, now);
+            drop(state);
+            if slot.is_none() {
+                continue;
+            }
+            self.acks.arrived(sequence);
+            self.next_sequence = self.next_sequence.max(sequence + 1);
+            // One missing delivery less.
+            self.expected = self.expected.map(|expected| expected + 1);
+            let source = Arc::clone(&self.handle.source);
+            let (key, headers) = match &stored.headers {
+                Ok(headers) => wire::from_nats(Some(headers)),
+                Err(fault) => {
+                    self.link.unreadable.fetch_add(1, Ordering::Relaxed);
+                    let (topic, partition) = (source.topic.as_str(), source.partition);
+                    tracing::error!(
+                        topic,
+                        partition,
+                        sequence,
+                        fault,
+                        "headers cannot be read: taken with their raw bytes"
+                    );
+                    block::read_what_is_readable(&stored.block)
+                }
+            };
+            let message = Message {
+                source,
+                offset: sequence,
+                timestamp_ms,
+                key,
+                headers,
+                payload: stored.payload,
+                is_null: false,
+                route: Route::None,
+                kind: Default::default(),
+                attempt: 0,
+            };
+            let is_last = self.acks.is_last(&ack);
+            let ready = Ready { message, subject: stored.subject.into(), slot, is_last };
+            self.held.get_or_insert_default().insert(sequence, ready);
+        }
+        for ack in settled {
+            self.acks.push(ack, now).await;
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! What the server says of a delivery: it stands in the subject that acknowledgements go to.
+//! The numbers of a delivery, which the server puts into the subject for its acknowledgement.
 
-/// Numbers of one delivery.
+/// The numbers of one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbers {
     /// How often the message was delivered, this time included.
@@ -37,7 +37,7 @@ pub(crate) fn numbers(reply: &str) -> Option<Numbers> {
     })
 }
 
-/// The subject that answers for a delivery somebody else was given.
+/// The subject that acknowledges a delivery which this reader has not received.
 pub(crate) fn forge(stream: &str, durable: &str, sequence: u64, delivery: u64) -> String {
     format!("$JS.ACK.{stream}.{durable}.1.{sequence}.{delivery}.0.0")
 }

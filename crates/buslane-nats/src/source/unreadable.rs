@@ -1,215 +1,203 @@
-//! Messages whose headers the client library cannot read are taken from the stream, not from a
-//! delivery.
+//! Searches the stream for messages whose headers the client library cannot read.
 //!
-//! The library ends its connection when such a message is delivered, or its task, again at each
-//! delivery. So after a loss, before anything is asked for, the reader looks through what the
-//! server has delivered and is not open here. What it finds it holds at the server, which so
-//! delivers it to nobody, and hands it on with the rest.
+//! The library ends its connection, or its own task, at each delivery of such a message, and gives
+//! no reason. After a lost connection, and before it requests anything, a reader therefore reads
+//! from the stream what the server has delivered and what is not open here. It holds what it finds
+//! at the server, so that the server delivers it to nobody.
 
-use super::{
-    Ready,
-    reader::Reader,
-    reply::forge,
-    window::{Answer, Fate},
-};
+use super::reply::forge;
 use crate::{
-    block, names,
-    stored::{self, Unreadable},
+    consumers::Consumer,
+    link::{Epoch, Link},
+    names,
+    stored::{self, StoredMessage},
 };
 use async_nats::jetstream::consumer::Info;
-use buslane_core::{Message, Route};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-/// Questions on their way to the server.
-const AT_A_TIME: usize = 32;
-/// Places that are looked at until what is open is kept alive again.
-const PART: usize = 512;
+/// A connection that ends by itself comes back and stays. One that ends at a message ends again
+/// when the server delivers the message again, which is within `ack_wait`.
+const SAME_CAUSE: Duration = Duration::from_secs(120);
+/// Sequences that are read after a single loss.
+const SHALLOW: u64 = 1_024;
+/// Sequences that are read when a message is the likely cause.
+const DEEP: u64 = 65_536;
+/// Requests in flight.
+const CONCURRENCY: usize = 32;
 
-/// What the server tells of a message that was given back.
+/// How the server reports a message that was given back.
 #[derive(Deserialize)]
-struct Naked {
+struct NakAdvisory {
     stream_seq: u64,
 }
 
-/// Where the look goes on that could not see everything.
+/// What a reader knows about messages that it cannot read. Pure:
+/// [`read`] and [`hold`] ask the server.
 #[derive(Default)]
-pub(super) struct Looked {
-    /// Everything below was looked at.
-    below: u64,
-    /// What was found: it may have been given back.
+pub(super) struct UnreadableSearch {
+    /// The last connection that the reader has seen.
+    epoch: Option<Epoch>,
+    lost_at: Option<Instant>,
+    /// How many sequences one search reads; 0 before the first loss.
+    depth: u64,
+    /// Every sequence below was read.
+    read_below: u64,
+    /// Sequences of found messages: they may have been given back.
     found: BTreeSet<u64>,
+    /// Readable messages are taken too.
+    takes_readable: bool,
+    /// Why the last search failed.
+    failure: Option<String>,
 }
 
-impl Reader {
-    /// Looks for messages that were delivered here and cannot be read, and takes them. A server
-    /// that does not answer is no reason to stop: then what was lost is asked for as ever.
-    pub(super) async fn look_for_unreadable(&mut self, info: &Info) -> Result<(), String> {
-        let (places, end) = self.places(info);
-        let mut found = Vec::new();
-        for part in places.chunks(PART) {
-            match self.look_at(part).await {
-                Ok(more) => found.extend(more),
-                Err(reason) => {
-                    let topic = self.shared.source.topic.as_str();
-                    tracing::warn!(
-                        topic,
-                        reason,
-                        "cannot look for messages whose headers cannot be read"
-                    );
-                    return Ok(());
-                }
-            }
-            self.turn_or_fail(Instant::now()).await?;
+impl UnreadableSearch {
+    /// The reader begins on this connection. A connection that replaces another was a loss.
+    pub(super) fn begin(&mut self, epoch: Epoch, now: Instant) {
+        self.takes_readable = false;
+        let before = self.epoch.replace(epoch);
+        let lost = epoch.number - before.map_or(0, |before| before.number);
+        if lost == 0 {
+            return;
         }
-        if !found.is_empty() {
-            let delivery = info.delivered.consumer_sequence;
-            let open = self.hold(&found, delivery).await?;
-            found.retain(|message| open.contains(&message.sequence));
-            self.looked.found.extend(open);
-            self.take_unreadable(found, delivery).await;
-        }
-        self.looked.below = self.looked.below.max(end);
-        Ok(())
+        let is_again = self
+            .lost_at
+            .replace(now)
+            .is_some_and(|before| now.saturating_duration_since(before) < SAME_CAUSE);
+        let is_many = before.is_some() && lost > 1;
+        self.depth = if epoch.client_ended || is_again || is_many { DEEP } else { SHALLOW };
     }
 
-    /// Places of the stream that the server may have delivered and that are not open here: all, or
-    /// the last ones, and from the first ones as many again each time. With the end of the first
-    /// ones.
-    fn places(&mut self, info: &Info) -> (Vec<u64>, u64) {
+    /// The sequences that the next search reads, and the end of their older half. The newest ones
+    /// are always among them; of the older ones, each search reads the next part.
+    pub(super) fn range(&mut self, info: &Info) -> (BTreeSet<u64>, u64) {
         let (first, last) = (info.ack_floor.stream_sequence + 1, info.delivered.stream_sequence);
-        self.looked.found = self.looked.found.split_off(&first);
-        let half = self.link.depth() as u64 / 2;
+        self.found = self.found.split_off(&first);
+        let half = self.depth / 2;
         if half == 0 {
-            return (Vec::new(), 0);
+            return (BTreeSet::new(), 0);
         }
         let newest = (last + 1).saturating_sub(half).max(first);
-        let oldest = self.looked.below.max(first);
+        let oldest = self.read_below.max(first);
         let end = newest.min(oldest.saturating_add(half));
-        let places: BTreeSet<u64> =
-            (oldest..end).chain(newest..=last).chain(self.looked.found.iter().copied()).collect();
-        let state = self.shared.state.lock();
-        (places.into_iter().filter(|sequence| !state.window.contains(*sequence)).collect(), end)
+        let sequences = (oldest..end).chain(newest..=last).chain(self.found.iter().copied());
+        (sequences.collect(), end)
     }
 
-    async fn look_at(&mut self, places: &[u64]) -> Result<Vec<Unreadable>, String> {
-        let (client, stream) = (self.link.client(), &self.plan.consumer.stream);
-        let look = |sequence: &u64| stored::unreadable(&client, stream, *sequence);
-        let found: Vec<Option<Unreadable>> =
-            stream::iter(places.iter().map(look)).buffered(AT_A_TIME).try_collect().await?;
-        let subject = names::subject(&self.shared.source.topic, self.shared.partition);
-        // A stream holds other topics too, and other partitions.
-        let is_own = |message: &Unreadable| {
-            let more = message.subject.strip_prefix(&subject);
-            more.is_some_and(|more| {
-                more.is_empty() || (self.shared.partition.is_some() && more.starts_with('.'))
-            })
+    /// A search has read everything below `end` and has taken these messages.
+    pub(super) fn finish(&mut self, end: u64, taken: impl IntoIterator<Item = u64>) {
+        self.read_below = self.read_below.max(end);
+        self.found.extend(taken);
+        self.failure = None;
+    }
+
+    /// A search has failed. Returns the reason unless the last search failed with the same one.
+    pub(super) fn fail(&mut self, reason: String) -> Option<&str> {
+        let is_new = self.failure.as_ref() != Some(&reason);
+        let reason = self.failure.insert(reason);
+        is_new.then_some(reason)
+    }
+
+    /// Why the last search failed.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Takes readable messages too until the reader begins anew, if `is_alone` with them.
+    pub(super) fn take_readable(&mut self, is_alone: bool) {
+        self.takes_readable |= is_alone;
+    }
+
+    pub(super) const fn takes_readable(&self) -> bool {
+        self.takes_readable
+    }
+}
+
+/// Reads messages of the consumer from its stream: those that the client library cannot read, and
+/// the others too if `with_readable`.
+pub(super) async fn read(
+    link: &Link,
+    consumer: &Consumer,
+    sequences: &[u64],
+    with_readable: bool,
+) -> Result<Vec<StoredMessage>, String> {
+    let message =
+        |sequence: &u64| stored::message(link, &consumer.stream, *sequence, with_readable);
+    let found: Vec<Option<StoredMessage>> =
+        stream::iter(sequences.iter().map(message)).buffered(CONCURRENCY).try_collect().await?;
+    let subject = names::subject(&consumer.topic, consumer.partition);
+    // A stream holds other topics too, and other partitions.
+    let is_own = |message: &StoredMessage| {
+        let more = message.subject.strip_prefix(&subject);
+        more.is_some_and(|more| {
+            more.is_empty() || (consumer.partition.is_some() && more.starts_with('.'))
+        })
+    };
+    Ok(found.into_iter().flatten().filter(is_own).collect())
+}
+
+/// Gives messages back with a delay, so that the server delivers none of them for a while. Returns
+/// those that are open: the server reports each of them before it confirms.
+pub(super) async fn hold(
+    link: &Link,
+    consumer: &Consumer,
+    found: &[StoredMessage],
+    delivery: u64,
+) -> Result<BTreeSet<u64>, String> {
+    let client = link.client();
+    let advisories = advisories(consumer);
+    let mut given_back =
+        client.subscribe(advisories.clone()).await.map_err(|error| error.to_string())?;
+    let delay = consumer.settings.patience().1.as_nanos();
+    let nak = Bytes::from(format!(r#"-NAK {{"delay":{delay}}}"#));
+    let give_back = |message: &StoredMessage| {
+        let subject = forge(&consumer.stream, &consumer.durable, message.sequence, delivery);
+        client.request(subject, nak.clone())
+    };
+    let confirmed =
+        stream::iter(found.iter().map(give_back)).buffered(CONCURRENCY).try_collect::<Vec<_>>();
+    confirmed.await.map_err(|error| error.to_string())?;
+    if link.denies_subscription(&advisories) {
+        let unreadable = found.iter().filter(|message| message.headers.is_err());
+        return Ok(unreadable.map(|message| message.sequence).collect());
+    }
+    let mut open = BTreeSet::new();
+    while let Some(Some(message)) = tokio::task::unconstrained(given_back.next()).now_or_never() {
+        let advisory = serde_json::from_slice(&message.payload);
+        open.extend(advisory.map(|NakAdvisory { stream_seq }| stream_seq));
+    }
+    Ok(open)
+}
+
+/// Where the server reports messages of the consumer that were given back.
+fn advisories(consumer: &Consumer) -> String {
+    let Consumer { stream, durable, .. } = consumer;
+    format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.{stream}.{durable}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n6_a_loss_that_comes_again_is_searched_deeper() {
+        let (mut search, start) = (UnreadableSearch::default(), Instant::now());
+        let mut after = |seconds: u64, number, client_ended| {
+            search.begin(Epoch { number, client_ended }, start + Duration::from_secs(seconds));
+            search.depth
         };
-        Ok(found.into_iter().flatten().filter(is_own).collect())
-    }
-
-    /// Holds messages at the server for a while: none of them is delivered. Which of them are open
-    /// at all, it tells by the way.
-    async fn hold(&mut self, found: &[Unreadable], delivery: u64) -> Result<BTreeSet<u64>, String> {
-        let (client, consumer) = (self.link.client(), &self.plan.consumer);
-        let given_back = format!(
-            "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.{}.{}",
-            consumer.stream, consumer.durable
-        );
-        let mut told = client.subscribe(given_back).await.map_err(|error| error.to_string())?;
-        let hold = Bytes::from(format!(
-            r#"-NAK {{"delay":{}}}"#,
-            consumer.settings.patience().1.as_nanos()
-        ));
-        let ask = |message: &Unreadable| {
-            let subject = forge(&consumer.stream, &consumer.durable, message.sequence, delivery);
-            client.request(subject, hold.clone())
-        };
-        let asked =
-            stream::iter(found.iter().map(ask)).buffered(AT_A_TIME).try_collect::<Vec<_>>().await;
-        asked.map_err(|error| error.to_string())?;
-        if self.link.is_deaf() {
-            return Ok(found.iter().map(|message| message.sequence).collect());
-        }
-        // It tells before it answers, over the same connection.
-        let mut open = BTreeSet::new();
-        while let Some(Some(message)) = tokio::task::unconstrained(told.next()).now_or_never() {
-            open.extend(
-                serde_json::from_slice(&message.payload).map(|Naked { stream_seq }| stream_seq),
-            );
-        }
-        Ok(open)
-    }
-
-    /// Gives each message a slot, and holds it until everything has come that goes before it.
-    async fn take_unreadable(&mut self, found: Vec<Unreadable>, delivery: u64) {
-        let now = Instant::now();
-        let (consumer, mut again) = (&self.plan.consumer, Vec::new());
-        // It was delivered before. Where the server does so a number of times, this may be the
-        // last.
-        let deliveries = consumer.settings.max_deliver.map_or(2, u64::from);
-        for Unreadable { sequence, subject, timestamp_ms, block, payload, fault } in found {
-            let reply: async_nats::Subject =
-                forge(&consumer.stream, &consumer.durable, sequence, delivery).into();
-            let answer = Answer {
-                sequence,
-                deliveries,
-                timestamp_ms,
-                reply: reply.clone(),
-                fate: Fate::Done,
-            };
-            if self.answers.is_settled(&answer, now) {
-                again.push(answer);
-                continue;
-            }
-            let source = &self.shared.source;
-            let mut state = self.shared.state.lock();
-            if state.window.room() == 0 {
-                break;
-            }
-            let slot = state.window.open(sequence, deliveries, timestamp_ms, reply, now);
-            drop(state);
-            if slot.is_none() {
-                continue;
-            }
-            self.answers.arrived(sequence);
-            self.next_sequence = self.next_sequence.max(sequence + 1);
-            // One delivery less that is missing.
-            self.expected = self.expected.map(|expected| expected + 1);
-            self.link.unreadable.fetch_add(1, Ordering::Relaxed);
-            let (topic, partition) = (source.topic.as_str(), source.partition);
-            tracing::error!(
-                topic,
-                partition,
-                sequence,
-                fault,
-                "headers cannot be read: taken with their raw bytes"
-            );
-            let (key, headers) = block::read(&block);
-            let message = Message {
-                source: Arc::clone(source),
-                offset: sequence,
-                timestamp_ms,
-                key,
-                headers,
-                payload,
-                is_null: false,
-                route: Route::None,
-                kind: Default::default(),
-                attempt: 0,
-            };
-            let is_last = self.answers.is_last(&answer);
-            let ready = Ready { message, subject: subject.into(), slot, is_last };
-            self.held.get_or_insert_default().insert(sequence, ready);
-        }
-        for answer in again {
-            self.answers.answer(answer, now).await;
-        }
+        assert_eq!([after(0, 0, false), after(1, 1, false)], [0, SHALLOW]);
+        assert_eq!(after(2, 1, false), SHALLOW, "the same connection");
+        assert_eq!([after(30, 2, false), after(300, 3, false)], [DEEP, SHALLOW]);
+        assert_eq!([after(600, 4, true), after(900, 5, false)], [DEEP, SHALLOW]);
+        assert_eq!(after(1_500, 7, false), DEEP, "two losses at once");
+        search = UnreadableSearch::default();
+        search.begin(Epoch { number: 9, client_ended: false }, start);
+        assert_eq!(search.depth, SHALLOW, "a reader that begins after losses");
     }
 }

@@ -1,45 +1,44 @@
-//! The open messages of one source: what was delivered and is not answered for. Pure: no client, no
-//! clock.
+//! The open messages of one source: delivered and not acknowledged. Pure: no client, no clock.
 //!
-//! A message has a slot from its arrival until its answer is handed to the client. Slots, not
-//! sequences, are what settlements name, because a message that is delivered again while it is
-//! still open has another subject for its answer.
+//! A message occupies a slot from its arrival until its acknowledgement is handed to the client.
+//! Settlements name slots and not sequences, because a message that is delivered again while it is
+//! open gets another subject for its acknowledgement.
 
 use async_nats::Subject;
 use buslane_core::{Outcome, room_after};
 use std::{collections::HashMap, time::Instant};
 
-/// How the server is answered.
+/// The kinds of acknowledgement that end a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Done: never again.
-    Done,
-    /// Given up by policy: never again, and the server says so to whoever listens.
-    Given,
-    /// Not done: again, to whoever comes next.
-    Back,
+pub(crate) enum AckKind {
+    /// The message is done.
+    Ack,
+    /// A policy has given the message up; the server publishes an advisory.
+    Term,
+    /// The message is not done: the server delivers it again.
+    Nak,
 }
 
-impl Fate {
+impl AckKind {
     pub(crate) const fn of(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Ok => Self::Done,
-            Outcome::Failed(_) | Outcome::Panicked(_) => Self::Given,
-            Outcome::Abandoned => Self::Back,
+            Outcome::Ok => Self::Ack,
+            Outcome::Failed(_) | Outcome::Panicked(_) => Self::Term,
+            Outcome::Abandoned => Self::Nak,
         }
     }
 }
 
-/// An answer that is due.
+/// An acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Ack {
     pub(crate) sequence: u64,
     /// How often the message was delivered.
     pub(crate) deliveries: u64,
     /// When the stream took the message, in milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: i64,
     pub(crate) reply: Subject,
-    pub(crate) fate: Fate,
+    pub(crate) kind: AckKind,
 }
 
 struct Slot {
@@ -47,7 +46,7 @@ struct Slot {
     deliveries: u64,
     reply: Subject,
     timestamp_ms: i64,
-    /// When the server last heard of it.
+    /// When the server last learned that it is in progress.
     heard: Instant,
     is_used: bool,
 }
@@ -56,7 +55,7 @@ pub(crate) struct Window {
     slots: Vec<Slot>,
     free: Vec<u32>,
     open: HashMap<u64, u32, foldhash::fast::FixedState>,
-    settled: Vec<(u32, Fate)>,
+    settled: Vec<(u32, AckKind)>,
     capacity: usize,
 }
 
@@ -76,7 +75,7 @@ impl Window {
         self.open.len()
     }
 
-    /// Messages that there is room for.
+    /// How many more messages may be open.
     pub(crate) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.open.len())
     }
@@ -85,7 +84,7 @@ impl Window {
         self.open.contains_key(&sequence)
     }
 
-    /// Gives a message a slot; `None` when it has one already: then the answer will go to the newer
+    /// Gives a message a slot. `None` when it has one: then the acknowledgement goes to the newer
     /// subject.
     pub(crate) fn open(
         &mut self,
@@ -115,9 +114,10 @@ impl Window {
         Some(at)
     }
 
-    /// Notes how a message ended; true when it is the first one since the last [`Window::answers`].
-    pub(crate) fn settle(&mut self, slot: u32, fate: Fate) -> bool {
-        self.settled.push((slot, fate));
+    /// Notes how a message ended. Returns whether it is the first one since the last
+    /// [`Window::take_settled`].
+    pub(crate) fn settle(&mut self, slot: u32, kind: AckKind) -> bool {
+        self.settled.push((slot, kind));
         self.settled.len() == 1
     }
 
@@ -125,25 +125,24 @@ impl Window {
         !self.settled.is_empty()
     }
 
-    /// Takes what has ended, and frees its slots.
-    pub(crate) fn answers(&mut self, out: &mut Vec<Answer>) {
-        for (at, fate) in self.settled.drain(..) {
+    /// Takes the acknowledgements of settled messages, and frees their slots.
+    pub(crate) fn take_settled(&mut self, out: &mut Vec<Ack>) {
+        for (at, kind) in self.settled.drain(..) {
             let slot = &mut self.slots[at as usize];
             slot.is_used = false;
             let reply = std::mem::replace(&mut slot.reply, Subject::from_static(""));
             let Slot { sequence, deliveries, timestamp_ms, .. } = *slot;
-            out.push(Answer { sequence, deliveries, timestamp_ms, reply, fate });
+            out.push(Ack { sequence, deliveries, timestamp_ms, reply, kind });
             self.open.remove(&slot.sequence);
             self.free.push(at);
         }
         if self.open.is_empty() {
-            self.let_go();
+            self.shrink();
         }
     }
 
-    /// Nothing is open, so nobody has a slot: room that was not needed since the last time goes
-    /// back.
-    fn let_go(&mut self) {
+    /// Frees memory that was not needed since the last call. Nothing is open, so no slot is in use.
+    fn shrink(&mut self) {
         let used = self.slots.len();
         self.slots.clear();
         self.free.clear();
@@ -153,27 +152,27 @@ impl Window {
         self.settled.shrink_to(room_after(self.settled.capacity(), used));
     }
 
-    /// What would give back every message that is open and not settled. The slots stay: their
-    /// settlements may come.
-    pub(crate) fn abandon(&mut self) -> Vec<Answer> {
+    /// Negative acknowledgements for every message that is open and not settled. The slots stay:
+    /// their settlements may still come.
+    pub(crate) fn abandon(&mut self) -> Vec<Ack> {
         let settled: Vec<u32> = self.settled.iter().map(|(slot, _)| *slot).collect();
         let open = self
             .open
             .values()
             .filter(|at| !settled.contains(at))
             .map(|at| &self.slots[*at as usize]);
-        open.map(|slot| Answer {
+        open.map(|slot| Ack {
             sequence: slot.sequence,
             deliveries: slot.deliveries,
             timestamp_ms: slot.timestamp_ms,
             reply: slot.reply.clone(),
-            fate: Fate::Back,
+            kind: AckKind::Nak,
         })
         .collect()
     }
 
-    /// The subjects of open messages that the server has not heard of since `before`; it hears of
-    /// them `now`.
+    /// The subjects of open messages whose progress was last reported before `before`; the caller
+    /// reports them `now`.
     pub(crate) fn silent_since(&mut self, before: Instant, now: Instant, out: &mut Vec<Subject>) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_used && slot.heard <= before) {
             slot.heard = now;
@@ -200,14 +199,14 @@ mod tests {
     enum Event {
         Arrive(u64),
         Settle(usize, bool),
-        Answer,
+        Ack,
     }
 
     fn events() -> impl Strategy<Value = Vec<Event>> {
         let event = prop_oneof![
             (0..20_u64).prop_map(Event::Arrive),
             (0..20_usize, any::<bool>()).prop_map(|(at, back)| Event::Settle(at, back)),
-            Just(Event::Answer),
+            Just(Event::Ack),
         ];
         prop::collection::vec(event, 0..100)
     }
@@ -234,16 +233,16 @@ mod tests {
                     }
                     Event::Settle(at, back) => {
                         let Some((&sequence, &slot)) = open.iter().nth(at % open.len().max(1)) else { continue };
-                        let fate = if back { Fate::Back } else { Fate::Done };
-                        prop_assert_eq!(window.settle(slot, fate), settled.is_empty());
+                        let kind = if back { AckKind::Nak } else { AckKind::Ack };
+                        prop_assert_eq!(window.settle(slot, kind), settled.is_empty());
                         open.remove(&sequence);
-                        settled.insert(sequence, fate);
+                        settled.insert(sequence, kind);
                     }
-                    Event::Answer => {
+                    Event::Ack => {
                         let mut answers = Vec::new();
-                        window.answers(&mut answers);
+                        window.take_settled(&mut answers);
                         for answer in &answers {
-                            prop_assert_eq!(settled.remove(&answer.sequence), Some(answer.fate));
+                            prop_assert_eq!(settled.remove(&answer.sequence), Some(answer.kind));
                             prop_assert_eq!(answer.reply.as_str(), &newest[&answer.sequence]);
                         }
                         prop_assert!(settled.is_empty());
@@ -263,9 +262,9 @@ mod tests {
                 .map(|sequence| window.open(sequence, 1, 0, "r".into(), now).unwrap())
                 .collect();
             for slot in slots {
-                window.settle(slot, Fate::Done);
+                window.settle(slot, AckKind::Ack);
             }
-            window.answers(&mut answers);
+            window.take_settled(&mut answers);
         }
         assert_eq!(answers.len(), 1_010);
         let room = [

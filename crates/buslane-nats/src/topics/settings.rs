@@ -1,4 +1,4 @@
-//! The settings of a topic: what stands, what is wanted, and how one becomes the other.
+//! The settings of a topic: present ones, wanted ones, and the update of a stream.
 
 use super::{Found, Topics};
 use crate::names;
@@ -6,16 +6,16 @@ use async_nats::jetstream::stream::{Config, Info, StorageType};
 use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage, TopicStrategy};
 
 impl Topics {
-    /// What stands for the topic, or `None` when no stream covers it.
+    /// The present settings of a topic; `None` when no stream covers it.
     pub(crate) async fn settings(
         &self,
         topic: &Topic,
     ) -> Result<Option<TopicSettings>, BrokerError> {
         if self.is_ephemeral(topic) {
-            return Ok(Some(nowhere()));
+            return Ok(Some(ephemeral()));
         }
         names::check(topic)?;
-        Ok(self.find(topic).await?.map(|found| stands(&found)))
+        Ok(self.find(topic).await?.map(|found| present_settings(&found)))
     }
 
     pub(crate) async fn configure(
@@ -25,13 +25,13 @@ impl Topics {
         strategy: TopicStrategy,
     ) -> Result<TopicSettings, BrokerError> {
         self.check(topic, wanted)?;
-        let _one = self.preparing.lock().await;
+        let _one = self.single_flight.lock().await;
         let found = self.find(topic).await?;
         if strategy == TopicStrategy::Skip {
-            return Ok(found.map(|found| stands(&found)).unwrap_or_default());
+            return Ok(found.map(|found| present_settings(&found)).unwrap_or_default());
         }
         if wanted.partitions.is_some() {
-            self.settled.write().insert(topic.clone());
+            self.configured.write().insert(topic.clone());
         }
         if wanted.storage == Some(TopicStorage::Nowhere) {
             return self.store_nothing(topic, found.is_some(), strategy);
@@ -46,12 +46,12 @@ impl Topics {
                 let kind = wanted.storage.unwrap_or(TopicStorage::File);
                 let partitions = wanted.partitions.or_else(|| self.partitions_of_new(kind));
                 let wanted = TopicSettings { partitions, ..wanted.clone() };
-                return Ok(stands(&self.create(topic, &wanted).await?));
+                return Ok(present_settings(&self.create(topic, &wanted).await?));
             }
-            (Some(found), TopicStrategy::CreateOnly) => return Ok(stands(&found)),
+            (Some(found), TopicStrategy::CreateOnly) => return Ok(present_settings(&found)),
             (Some(found), _) => found,
         };
-        let present = stands(&found);
+        let present = present_settings(&found);
         if strategy == TopicStrategy::ValidateOnly {
             return self.validate(topic, wanted, &present).map(|()| present);
         }
@@ -61,10 +61,10 @@ impl Topics {
         let info: Option<Info> =
             self.ask(topic, &format!("STREAM.UPDATE.{}", config.name), &config).await?;
         let info = info.ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() })?;
-        Ok(stands(&Found { info, partitions }))
+        Ok(present_settings(&Found { info, partitions }))
     }
 
-    /// The topic lives in core NATS from now on, for this publisher and its readers.
+    /// Makes the topic ephemeral for this publisher and its readers.
     fn store_nothing(
         &self,
         topic: &Topic,
@@ -83,7 +83,7 @@ impl Topics {
         }
         self.ephemeral.write().insert(topic.clone());
         self.forget(topic);
-        Ok(nowhere())
+        Ok(ephemeral())
     }
 
     fn updated(
@@ -109,8 +109,8 @@ impl Topics {
                                 of its own first";
                     return refuse("partitions", rule.to_owned());
                 }
-                // From one moment on nothing comes without a partition, so what is there can be
-                // read to its end.
+                // From the update on, every new message has a partition, so the older ones can be
+                // read to their end.
                 config.subjects.retain(|subject| *subject != plain);
                 config.subjects.extend(names::subjects(topic, Some(count)));
             }
@@ -154,7 +154,7 @@ impl Topics {
         Ok(config)
     }
 
-    /// Names every setting that differs.
+    /// Refuses settings that differ, and names all of them.
     fn validate(
         &self,
         topic: &Topic,
@@ -184,13 +184,13 @@ fn differs<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-/// A topic of which nothing is stored.
-fn nowhere() -> TopicSettings {
+/// The settings of an ephemeral topic.
+fn ephemeral() -> TopicSettings {
     TopicSettings { storage: Some(TopicStorage::Nowhere), ..TopicSettings::default() }
 }
 
-/// The settings of a stream, in the words of all brokers.
-fn stands(found: &Found) -> TopicSettings {
+/// The settings of a stream.
+fn present_settings(found: &Found) -> TopicSettings {
     let config = &found.info.config;
     TopicSettings {
         partitions: found.partitions,

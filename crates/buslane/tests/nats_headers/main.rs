@@ -4,6 +4,8 @@
 #![cfg(feature = "nats")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
+mod denied;
+mod limited;
 mod raw;
 
 use buslane::{Config, Envelope, Event, EventBus, Message, Topic, config::NatsPartitions};
@@ -31,7 +33,11 @@ fn name(what: &str) -> Topic {
 
 /// A member of a group of its own, on a topic with this many partitions; none is shared.
 fn config(group: &str, partitions: Option<u32>) -> Config {
-    let mut config = Config::new(&server::address("NATS_URL")).expect("a URL");
+    config_at(&server::address("NATS_URL"), group, partitions)
+}
+
+fn config_at(url: &str, group: &str, partitions: Option<u32>) -> Config {
+    let mut config = Config::new(url).expect("a URL");
     group.clone_into(&mut config.group);
     config.nats.stream.partitions =
         partitions.map_or(NatsPartitions::Shared, NatsPartitions::Exactly);

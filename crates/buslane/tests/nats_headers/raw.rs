@@ -10,12 +10,15 @@ pub(crate) struct Raw(TcpStream);
 
 impl Raw {
     pub(crate) async fn connect() -> Self {
-        let address = server::address("NATS_URL").replace("nats://", "");
+        Self::connect_to(&server::address("NATS_URL"), "").await
+    }
+
+    /// Connects to a server of one test; `login` holds more fields of the `CONNECT` line.
+    pub(crate) async fn connect_to(address: &str, login: &str) -> Self {
+        let address = address.replace("nats://", "");
         let mut stream = TcpStream::connect(address).await.expect("a server that listens");
-        stream
-            .write_all(b"CONNECT {\"headers\":true,\"verbose\":false}\r\n")
-            .await
-            .expect("written");
+        let connect = format!("CONNECT {{{login}\"headers\":true,\"verbose\":false}}\r\n");
+        stream.write_all(connect.as_bytes()).await.expect("written");
         Self(stream)
     }
 

@@ -1,5 +1,5 @@
-//! Until when this member may act for its partitions. Whoever acts looks first: a process that was
-//! stopped for long may wake up when others have taken over.
+//! Until when this member may act for its partitions. Every action checks it first: a process that
+//! was suspended may wake up after others have taken over.
 
 use std::{
     sync::{
@@ -9,20 +9,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A lease that grows with each sign of life. Once somebody has seen it end it stays over: what was
-/// not begun in its time goes back, and nothing behind that may be begun under it.
+/// A lease that each renewal extends. Once a check has found it expired, it stays so: a message that
+/// was refused goes back, and no later one may begin under the same lease.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease(Arc<Term>);
 
 #[derive(Debug)]
 struct Term {
     since: Instant,
-    /// Nanoseconds from `since` to its end; 0: over.
+    /// Nanoseconds from `since` to its end; 0: expired.
     length: AtomicU64,
 }
 
 impl Lease {
-    pub(super) fn new(since: Instant, length: Duration) -> Self {
+    pub(crate) fn new(since: Instant, length: Duration) -> Self {
         Self(Arc::new(Term { since, length: AtomicU64::new(nanos(length)) }))
     }
 
@@ -35,8 +35,8 @@ impl Lease {
         }
     }
 
-    /// Lets it end later, unless it is over; then it says so.
-    pub(super) fn extend(&self, until: Instant, now: Instant) -> bool {
+    /// Extends the lease. Returns `false` if it has expired.
+    pub(crate) fn extend(&self, until: Instant, now: Instant) -> bool {
         if !self.is_valid(now) {
             return false;
         }
@@ -45,9 +45,9 @@ impl Lease {
         self.0.length.fetch_update(Ordering::AcqRel, Ordering::Acquire, longer).is_ok()
     }
 
-    /// As [`Lease::is_valid`], and nobody has seen it.
+    /// As [`Lease::is_valid`], without expiring the lease.
     #[cfg(test)]
-    pub(super) fn would_be_valid(&self, now: Instant) -> bool {
+    pub(crate) fn would_be_valid(&self, now: Instant) -> bool {
         self.passed(now) < self.0.length.load(Ordering::Acquire)
     }
 
@@ -75,8 +75,7 @@ mod tests {
         assert!(
             lease.is_valid(at(14)) && lease.would_be_valid(at(14)) && !lease.would_be_valid(at(15))
         );
-        // One sees it end; a sign of life that comes a little later, and looked before, is too
-        // late.
+        // One holder finds it expired; a renewal that was checked earlier comes too late.
         let seen_by_another = lease.clone();
         assert!(!seen_by_another.is_valid(at(15)));
         assert!(!lease.extend(at(25), at(14)) && !lease.is_valid(at(14)));

@@ -1,18 +1,18 @@
-//! Copies payloads out of the client's buffer: a message that waits long would keep all of it
-//! alive, with hundreds of others.
+//! Copies payloads out of the client's buffer. A payload that is a slice of that buffer would keep
+//! all of it in memory for as long as its message waits.
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes of a page that small payloads are cut from.
+/// Bytes of a page, which small payloads share.
 const PAGE: usize = 4_096;
-/// Beyond this a copy costs more than it saves: the client's buffer has 64 KiB.
+/// A copy of a larger payload costs more than it saves: the client's buffer has 64 KiB.
 const LARGE: usize = 16_384;
 
 #[derive(Default)]
-pub(super) struct Pages(BytesMut);
+pub(super) struct PayloadArena(BytesMut);
 
-impl Pages {
-    pub(super) fn payload(&mut self, payload: Bytes) -> Bytes {
+impl PayloadArena {
+    pub(super) fn copy(&mut self, payload: Bytes) -> Bytes {
         if payload.is_empty() || payload.len() > LARGE {
             return payload;
         }
@@ -26,19 +26,19 @@ impl Pages {
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGE, Pages};
+    use super::{LARGE, PayloadArena};
     use bytes::Bytes;
 
     #[test]
     fn only_large_payloads_keep_the_buffer() {
-        let mut pages = Pages::default();
+        let mut arena = PayloadArena::default();
         for size in [1, 100, 4_000, 200, 5_000, LARGE, 7] {
             let buffer = Bytes::from(vec![7; 65_535]);
-            let copy = pages.payload(buffer.slice(..size));
+            let copy = arena.copy(buffer.slice(..size));
             assert!(buffer.is_unique() && copy == buffer.slice(..size), "{size}");
         }
         let buffer = Bytes::from(vec![7; 65_535]);
-        let large = pages.payload(buffer.slice(..=LARGE));
+        let large = arena.copy(buffer.slice(..=LARGE));
         assert!(!buffer.is_unique() && large.len() == LARGE + 1);
     }
 }

@@ -1,30 +1,30 @@
-//! What members write into the bucket. A member's key holds the topics that it reads by partition;
-//! a partition's key holds its owner, or nothing.
+//! Keys and values of the bucket. The key of a member holds the topics that it reads; the key of a
+//! partition holds its owner, or nothing.
 
 use crate::names::token;
 use buslane_core::Topic;
 use std::collections::BTreeSet;
 
-/// What a key says.
+/// An entry of the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Word {
-    /// A member, and what it reads; `None` when it has left.
+pub(super) enum Entry {
+    /// A member, and the topics that it reads; `None` when it has left.
     Member(String, Option<BTreeSet<String>>),
     /// The owner of a partition of a topic, by the topic's token.
-    Place(String, u32, Option<String>),
+    Partition(String, u32, Option<String>),
 }
 
 pub(super) fn member_key(group: &str, member: &str) -> String {
     format!("{}.m.{member}", token(group))
 }
 
-/// What a topic is called here. One without partitions has a `=` more: it is another thing to hold
-/// than a partition 0.
+/// The token of a topic. A topic without partitions has a `=` more, so that its only lease differs
+/// from that of a partition 0.
 pub(super) fn topic_token(topic: &Topic, is_partitioned: bool) -> String {
     if is_partitioned { token(topic) } else { token(topic) + "=" }
 }
 
-pub(super) fn place_key(group: &str, topic: &str, partition: u32) -> String {
+pub(super) fn partition_key(group: &str, topic: &str, partition: u32) -> String {
     format!("{}.p.{topic}.{partition}", token(group))
 }
 
@@ -37,17 +37,17 @@ pub(super) fn topics_value(tokens: impl Iterator<Item = String>) -> String {
     tokens.collect::<Vec<_>>().join(" ")
 }
 
-/// Reads a key and its value, `None` where it was deleted. Keys of somebody else are nothing.
-pub(super) fn read(key: &str, value: Option<&str>) -> Option<Word> {
+/// Reads a key and its value, which is `None` for a deleted key. `None` for foreign keys.
+pub(super) fn read(key: &str, value: Option<&str>) -> Option<Entry> {
     let parts: Vec<&str> = key.split('.').collect();
     match parts.as_slice() {
         [_, "m", member] => {
             let topics = value.map(|value| value.split_whitespace().map(str::to_owned).collect());
-            Some(Word::Member((*member).to_owned(), topics))
+            Some(Entry::Member((*member).to_owned(), topics))
         }
         [_, "p", topic, partition] => {
             let owner = value.filter(|owner| !owner.is_empty()).map(str::to_owned);
-            Some(Word::Place((*topic).to_owned(), partition.parse().ok()?, owner))
+            Some(Entry::Partition((*topic).to_owned(), partition.parse().ok()?, owner))
         }
         _ => None,
     }
@@ -60,18 +60,18 @@ mod tests {
     #[test]
     fn n5_keys_are_read_back() {
         let topic = Topic::new("a.b").unwrap();
-        let key = place_key("my.group", &topic_token(&topic, true), 7);
+        let key = partition_key("my.group", &topic_token(&topic, true), 7);
         assert_eq!(
             read(&key, Some("me")),
-            Some(Word::Place("a=b".to_owned(), 7, Some("me".to_owned())))
+            Some(Entry::Partition("a=b".to_owned(), 7, Some("me".to_owned())))
         );
-        assert_eq!(read(&key, Some("")), Some(Word::Place("a=b".to_owned(), 7, None)));
+        assert_eq!(read(&key, Some("")), Some(Entry::Partition("a=b".to_owned(), 7, None)));
         let value =
             topics_value([topic_token(&topic, true), topic_token(&topic, false)].into_iter());
         let topics = BTreeSet::from(["a=b".to_owned(), "a=b=".to_owned()]);
         let key = member_key("my.group", "me");
-        assert_eq!(read(&key, Some(&value)), Some(Word::Member("me".to_owned(), Some(topics))));
-        assert_eq!(read(&key, None), Some(Word::Member("me".to_owned(), None)));
+        assert_eq!(read(&key, Some(&value)), Some(Entry::Member("me".to_owned(), Some(topics))));
+        assert_eq!(read(&key, None), Some(Entry::Member("me".to_owned(), None)));
         assert_eq!(read("other", Some("x")), None);
         assert!(key.starts_with(all_keys("my.group").trim_end_matches('>')));
     }

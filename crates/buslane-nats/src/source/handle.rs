@@ -1,0 +1,210 @@
+//! What the task, the intake and the settlements of a source share, under one lock.
+
+use super::window::{Ack, AckKind, Window};
+use crate::term::Lease;
+use async_nats::Subject;
+use buslane_core::{Message, Outcome, Settle, Source, SubscribeOptions, Topic};
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+    time::Instant,
+};
+use tokio::sync::Notify;
+
+/// The state that the task, the intake and the settlements of a source share.
+pub(crate) struct SourceHandle {
+    pub(crate) source: Arc<Source>,
+    /// `None` where the topic has no partitions.
+    pub(super) partition: Option<u32>,
+    pub(super) state: Mutex<SourceState>,
+    /// Wakes the task when there is something to do.
+    pub(super) work: Notify,
+    /// A recovery is under way, which hands on nothing.
+    pub(super) is_recovering: AtomicBool,
+    /// The right to read the source, where members do not share it.
+    lease: Option<Lease>,
+}
+
+pub(super) struct SourceState {
+    pub(super) window: Window,
+    pub(super) ready: VecDeque<Ready>,
+    /// The intake that waits for messages or for the end.
+    pub(super) waker: Option<Waker>,
+    pub(super) end: End,
+    /// The task requests more messages when fewer than these are ready.
+    pub(super) low: usize,
+    pub(super) options: SubscribeOptions,
+    /// Messages that the task must settle before it hands them on, in order.
+    pub(super) unsettled: VecDeque<Ready>,
+}
+
+/// A message that the intake has not taken, and its slot; `None` if it is settled already.
+pub(super) struct Ready {
+    pub(super) message: Message,
+    pub(super) subject: Subject,
+    pub(super) slot: Option<u32>,
+    /// The server does not deliver it again.
+    pub(super) is_last: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The source is read.
+    Open,
+    /// Reading has ended; open messages may end until the deadline, if there is one.
+    Ended(Option<Instant>),
+    /// The source belongs to another member: settlements are late.
+    Lost,
+}
+
+impl SourceHandle {
+    pub(crate) fn new(
+        source: Arc<Source>,
+        partition: Option<u32>,
+        capacity: usize,
+        low: usize,
+        lease: Option<Lease>,
+    ) -> Arc<Self> {
+        let state = SourceState {
+            window: Window::new(capacity),
+            ready: VecDeque::new(),
+            waker: None,
+            end: End::Open,
+            low,
+            options: SubscribeOptions::default(),
+            unsettled: VecDeque::new(),
+        };
+        Arc::new(Self {
+            source,
+            partition,
+            state: Mutex::new(state),
+            work: Notify::new(),
+            is_recovering: AtomicBool::new(true),
+            lease,
+        })
+    }
+
+    /// Ends reading. Open messages may end until `deadline`, or until an earlier one.
+    pub(crate) fn end(&self, deadline: Option<Instant>) {
+        self.change(|end| match (*end, deadline) {
+            (End::Lost, _) => {}
+            (End::Ended(Some(before)), Some(now)) => *end = End::Ended(Some(before.min(now))),
+            (End::Ended(before), None) => *end = End::Ended(before),
+            (_, deadline) => *end = End::Ended(deadline),
+        });
+    }
+
+    /// Ends reading at once and sends nothing more to the server: the source belongs to another
+    /// member.
+    pub(crate) fn lose(&self) {
+        self.change(|end| *end = End::Lost);
+    }
+
+    /// Sets how messages are handed on, including unread ones. `settle_first` is never unset.
+    pub(crate) fn set(&self, options: SubscribeOptions) {
+        let mut state = self.state.lock();
+        state.options.subject_key = options.subject_key;
+        if options.settle_first && !std::mem::replace(&mut state.options.settle_first, true) {
+            state.unsettled = std::mem::take(&mut state.ready);
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut End)) {
+        let mut state = self.state.lock();
+        change(&mut state.end);
+        let waker = state.waker.take();
+        drop(state);
+        self.work.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn end_state(&self) -> End {
+        self.state.lock().end
+    }
+
+    /// Whether reading has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end_state() != End::Open
+    }
+
+    /// Whether this member may act for the source. A process that was suspended may wake up too late.
+    pub(super) fn is_ours(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.is_valid(Instant::now()))
+    }
+
+    /// The number of open messages.
+    pub(crate) fn open(&self) -> usize {
+        self.state.lock().window.len()
+    }
+
+    /// Takes every open message from its handler. Later settlements are late.
+    pub(super) fn abandon(&self) -> Vec<Ack> {
+        let mut state = self.state.lock();
+        state.end = End::Lost;
+        state.window.abandon()
+    }
+
+    /// The number of messages that wait for the intake. `None` while there is a good reason that
+    /// nothing comes: a recovery, or handlers that hold everything.
+    pub(crate) fn waiting(&self) -> Option<u64> {
+        if self.is_recovering.load(Ordering::Relaxed) {
+            return None;
+        }
+        let state = self.state.lock();
+        let waiting = (state.ready.len() + state.unsettled.len()) as u64;
+        (waiting > 0 || state.window.room() > 0).then_some(waiting)
+    }
+
+    pub(super) fn place(&self) -> Option<(Topic, u32)> {
+        Some((self.source.topic.clone(), self.source.partition))
+    }
+
+    /// When the stream took the oldest open message, in milliseconds since the Unix epoch.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        self.state.lock().window.oldest_ms()
+    }
+}
+
+impl SourceState {
+    /// Queues messages for the intake, or for settlement where that comes first.
+    pub(super) fn put(&mut self, messages: impl IntoIterator<Item = Ready>) {
+        let queue = if self.options.settle_first { &mut self.unsettled } else { &mut self.ready };
+        queue.extend(messages);
+    }
+
+    /// Takes the messages that the intake has not taken.
+    pub(super) fn unread(&mut self) -> impl Iterator<Item = Ready> {
+        self.ready.drain(..).chain(self.unsettled.drain(..))
+    }
+}
+
+impl Settle for SourceHandle {
+    fn settle(&self, token: u64, outcome: Outcome) {
+        let Ok(slot) = u32::try_from(token) else { return };
+        let mut state = self.state.lock();
+        let is_late = state.end == End::Lost;
+        // A late settlement frees its slot too.
+        let is_first = state.window.settle(slot, AckKind::of(&outcome));
+        drop(state);
+        if is_late {
+            let (topic, partition) = (self.source.topic.as_str(), self.source.partition);
+            tracing::debug!(
+                topic,
+                partition,
+                "a settlement came after its partition was lost: ignored"
+            );
+        }
+        if is_first {
+            self.work.notify_one();
+        }
+    }
+}
