@@ -12,7 +12,7 @@ pub struct Job {
     pub lane: u64,
     /// The message.
     pub message: Message,
-    /// Who handles it; `None` leaves it to the pool's default handler.
+    /// The handler; `None` for the pool's default handler.
     pub handler: Option<Arc<dyn ErasedHandler>>,
     /// Says how it ended.
     pub settlement: Settlement,
@@ -20,7 +20,8 @@ pub struct Job {
     pub parsed: Option<Box<ParsedEnvelope>>,
     /// Starts the next attempt; without it, the handler does.
     pub next: Option<Box<dyn NextAttempt>>,
-    /// Dropped with the job, such as a permit of a limit of messages that have not ended.
+    /// The permit of a concurrency limit, given back when the job is dropped. Boxed, as the other
+    /// rare fields are, because jobs are moved a lot.
     pub permit: Option<Box<dyn Send>>,
     /// When a pool took it: set by the pool.
     pub accepted: Option<Instant>,

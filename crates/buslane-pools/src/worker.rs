@@ -218,7 +218,8 @@ impl Worker {
                 }
                 count_panic(&self.engine, job, &outcome);
                 job.next = next;
-                // Without a delay when the attempt panicked: there is none to go on in any more.
+                // Without a delay, the attempt panicked or its source is gone: there is no attempt
+                // to go on in.
                 let until = self.engine.now() + delay.unwrap_or_default();
                 self.woke =
                     self.engine.scheduler.park(self.index, lane, boxed, until, blocked, is_retry);
@@ -254,8 +255,8 @@ fn handler_of<'a>(engine: &'a Engine, job: &'a Job) -> Option<&'a Arc<dyn Erased
     job.handler.as_ref().or(engine.default_handler.as_ref())
 }
 
-/// Whether the worker goes on with the job at once, in place of the attempt that has ended. What
-/// belongs to another process by now is left to it.
+/// Whether the worker goes on with the job at once, in place of the attempt that has ended. A job
+/// whose source is revoked belongs to another process by now.
 fn goes_on(again: &Reattempt, job: &Job) -> bool {
     let source = &job.message.source;
     again.delay.is_none() && !source.has_ended() && source.is_held()

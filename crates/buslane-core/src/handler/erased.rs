@@ -17,7 +17,7 @@ pub enum Step {
 pub struct Reattempt {
     /// Time until then, which the job spends at the head of its lane. `None` to go on at once, in
     /// place of the attempt that has ended: where only the end of the job is left to do, such as
-    /// to write its dead letter.
+    /// writing its dead letter.
     pub delay: Option<Duration>,
     /// Whether the handler is asked again, which makes this attempt one that was retried.
     pub is_retry: bool,
@@ -56,7 +56,7 @@ pub trait NextAttempt: Send {
 /// A handler whose argument and future types are erased. Made once per subscription by [`erase`] or
 /// by a bus.
 pub trait ErasedHandler: Send + Sync + 'static {
-    /// Which promise its messages have: decides what a panic does to an actor.
+    /// The delivery promise of its messages, which decides what a panic does to an actor.
     fn kind(&self) -> Kind;
 
     /// Starts an attempt of `job` in `slot`: the first one, and each one that no

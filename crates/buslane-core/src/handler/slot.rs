@@ -89,8 +89,8 @@ impl AttemptSlot {
         }
     }
 
-    /// Gives back all that does not run, while the worker is idle: an ended subscription's handler
-    /// is dropped, and workers that only a burst has needed keep no memory of it.
+    /// Frees what does not run, while the worker is idle: the handler of an ended subscription is
+    /// dropped, and workers that only a burst needed keep no memory of it.
     pub fn rest(&mut self) {
         self.boxes.retain_mut(|kept| kept.as_mut().rest());
         self.current = 0;
@@ -133,7 +133,7 @@ impl<H> Deref for Local<H> {
 trait Attempt: Send {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step>;
     fn clear(self: Pin<&mut Self>);
-    /// Lets go of the handler; whether an attempt still runs.
+    /// Releases the handler; returns whether an attempt still runs.
     fn rest(self: Pin<&mut Self>) -> bool;
     /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, when all types are
     /// its own.

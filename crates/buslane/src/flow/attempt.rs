@@ -25,13 +25,13 @@ pub(crate) struct Services {
     pub(crate) failing_keys: FailingKeys,
     /// The consumer group of this process.
     pub(crate) group: String,
-    /// Set once, if ever.
+    /// Set at most once.
     pub(crate) tracer: OnceLock<Box<dyn Tracer>>,
     pub(crate) state: Arc<BusState>,
 }
 
 impl Services {
-    /// The trace context that a publish belongs to which begins now.
+    /// The trace context of a publish that begins now.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
         self.tracer.get().and_then(|tracer| tracer.current()).or_else(trace::current)
     }
@@ -46,7 +46,7 @@ pub(crate) struct Policy {
 }
 
 /// A subscription's handler with everything its attempts need.
-pub(super) struct Shared<H> {
+pub(super) struct HandlerContext<H> {
     pub(super) handler: H,
     pub(super) policy: Policy,
     pub(super) services: Arc<Services>,
@@ -60,7 +60,7 @@ pub struct HandlerTimedOut(pub Duration);
 /// One message in this many has the time in its handler measured.
 const SAMPLE: u64 = 16;
 
-impl<H> Shared<H> {
+impl<H> HandlerContext<H> {
     /// Runs the handler once. `offset` decides whether the time in it is measured.
     pub(super) async fn judge<M>(&self, message: M, offset: u64) -> Verdict
     where
@@ -92,7 +92,7 @@ pub(super) async fn run_once<M, H: Handler<M>>(
 /// An erased handler that jobs of one batch share.
 ///
 /// Counting references on one `Arc` for all messages of a subscription would send its cache line
-/// back and forth between cores; a batch is mostly counted by one.
+/// back and forth between cores; a batch is mostly counted by one core.
 pub(crate) struct Erased(Arc<dyn ErasedHandler>);
 
 impl Erased {

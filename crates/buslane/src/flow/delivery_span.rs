@@ -18,7 +18,7 @@ use tracing::{
     span_enabled,
 };
 
-/// What filters call the spans of deliveries.
+/// The target of delivery spans, for filters.
 const TARGET: &str = "buslane::delivery";
 
 /// The span of a delivery, from its first attempt to its end.
@@ -61,7 +61,7 @@ impl DeliverySpan {
 
     /// Closes the span of a delivery that has ended.
     #[cold]
-    pub(super) fn close(mut self: Box<Self>, outcome: &Outcome) {
+    pub(super) fn close(mut self, outcome: &Outcome) {
         self.outcome = match outcome {
             Outcome::Ok => "ok",
             Outcome::Failed(_) => "failed",

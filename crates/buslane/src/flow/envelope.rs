@@ -1,10 +1,10 @@
 //! Envelopes: attempts until one succeeds, then the terminal policy.
 //!
-//! An envelope that failed keeps its place at the head of its lane. The next attempt is a value that
-//! knows what the attempts before have found out, so the body is parsed once in any case.
+//! An envelope that failed keeps its place at the head of its lane. The next attempt is a value
+//! that knows what the attempts before have found out, so the body is parsed once in any case.
 
 use super::{
-    attempt::{Erased, Policy, Services, Shared},
+    attempt::{Erased, HandlerContext, Policy, Services},
     dead_letter::{self, History, Letter},
     delivery_span::{CarrySpan, DeliverySpan, Traced},
     route::aggregate_header,
@@ -24,10 +24,10 @@ pub(crate) fn erase_envelopes<H: Handler<Event>>(
     policy: Policy,
     services: Arc<Services>,
 ) -> Arc<Erased> {
-    Erased::new(Envelopes(Arc::new(Shared { handler, policy, services })))
+    Erased::new(Envelopes(Arc::new(HandlerContext { handler, policy, services })))
 }
 
-struct Envelopes<H>(Arc<Shared<H>>);
+struct Envelopes<H>(Arc<HandlerContext<H>>);
 
 impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
     fn kind(&self) -> Kind {
@@ -46,25 +46,26 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
         }
     }
 
-    /// A classifier or an error's own text panicked: a failed attempt like another. What the
-    /// attempts before knew is lost with it, but their number.
+    /// A panic of a classifier or of an error's text is a failed attempt like another. What the
+    /// attempts before have found out is lost with it, except their number. No attempt is left that
+    /// could go on with a dead letter: a next one without a delay writes it.
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         let message = &job.message;
         let before = message.attempt.checked_sub(1).filter(|attempts| *attempts > 0);
         let history =
             before.map(|attempts| History { attempts, ..History::after(None, String::new()) });
-        let place = Place::of(message, job.lane, job.settlement.is_last());
+        let origin = Origin::of(message, job.lane, job.settlement.is_last());
         let failure = Failure {
             panic: Some(text.clone()),
             ..Failure::transient(HandlerPanicked(text).into())
         };
-        failed(&self.0, &place, failure, Layout::read(&message.payload), history).carry_span(None)
+        failed(&self.0, &origin, failure, Layout::read(&message.payload), history).carry_span(None)
     }
 }
 
 /// The next attempt of an envelope that failed.
 struct Next<H> {
-    shared: Arc<Shared<H>>,
+    context: Arc<HandlerContext<H>>,
     task: Task,
     history: History,
     span: Option<Box<DeliverySpan>>,
@@ -84,17 +85,17 @@ enum Task {
 
 impl<H: Handler<Event>> NextAttempt for Next<H> {
     fn start(mut self: Box<Self>, job: &mut Job, slot: &mut AttemptSlot) {
-        let shared = Arc::clone(&self.shared);
+        let context = Arc::clone(&self.context);
         let carried = self.span.take();
-        let mut span = carried.or_else(|| DeliverySpan::begin(&shared.services, &job.message));
+        let mut span = carried.or_else(|| DeliverySpan::begin(&context.services, &job.message));
         if let (Some(span), Task::Handle(_)) = (&mut span, &self.task) {
             span.attempt(job.message.attempt);
         }
-        start(&shared, job, slot, Begin::Next(self), span);
+        start(&context, job, slot, Begin::Next(self), span);
     }
 
     fn blocked(&mut self, message: &Message) {
-        let (keys, history) = (&self.shared.services.state.blocked, &mut self.history);
+        let (keys, history) = (&self.context.services.state.blocked, &mut self.history);
         let entry = history.blocked.get_or_insert_with(|| Arc::new(BlockedEntry::new(keys)));
         entry.note(message, history.attempts, &history.error);
         // A dead letter that was not written has had its own line.
@@ -113,7 +114,7 @@ impl<H: Handler<Event>> NextAttempt for Next<H> {
 enum Begin<H> {
     /// The first attempt; the body, where routing has parsed it.
     First(Option<Box<ParsedEnvelope>>),
-    /// One after a failure.
+    /// An attempt after a failure.
     Next(Box<Next<H>>),
 }
 
@@ -127,7 +128,7 @@ struct Input<H> {
 
 /// Starts an attempt: in one place, so that all attempts of a subscription share a box of the slot.
 fn start<H: Handler<Event>>(
-    shared: &Arc<Shared<H>>,
+    context: &Arc<HandlerContext<H>>,
     job: &Job,
     slot: &mut AttemptSlot,
     begin: Begin<H>,
@@ -135,8 +136,8 @@ fn start<H: Handler<Event>>(
 ) {
     let (message, is_last) = (job.message.clone(), job.settlement.is_last());
     let input = Input { message, lane: job.lane, is_last, begin };
-    slot.start(shared, (input, span), |shared, (input, span)| {
-        Traced::new(span, attempt(shared, input))
+    slot.start(context, (input, span), |context, (input, span)| {
+        Traced::new(span, attempt(context, input))
     });
 }
 
@@ -173,7 +174,10 @@ impl<H: Handler<Event>> CarrySpan for Attempted<H> {
     }
 }
 
-async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input<H>) -> Attempted<H> {
+async fn attempt<H: Handler<Event>>(
+    context: Local<HandlerContext<H>>,
+    input: Input<H>,
+) -> Attempted<H> {
     let Input { mut message, lane, is_last, begin } = input;
     let (parsed, history) = match begin {
         Begin::First(None) => (Layout::read(&message.payload), None),
@@ -182,30 +186,30 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input<H>) -
             Task::Handle(parsed) => (parsed, Some(next.history)),
             Task::WriteDeadLetter(cause) => {
                 let written =
-                    publish_dead_letter(shared.shared(), &message, lane, next.history, cause);
+                    publish_dead_letter(context.shared(), &message, lane, next.history, cause);
                 return Box::pin(written).await;
             }
         },
     };
-    let place = Place::of(&message, lane, is_last);
+    let origin = Origin::of(&message, lane, is_last);
     let read = parsed.and_then(|layout| open(&message, layout));
     let (layout, envelope) = match read {
         Ok(read) => read,
         Err(error) => {
             let parsed = Err(error.clone());
             let failure = Failure::permanent(error.into());
-            return failed(shared.shared(), &place, failure, parsed, history);
+            return failed(context.shared(), &origin, failure, parsed, history);
         }
     };
     message.attempt = history.as_ref().map_or(0, |history| history.attempts) + 1;
-    let judged = CatchPanic::new(shared.judge(Event { envelope, message }, place.offset)).await;
+    let judged = CatchPanic::new(context.judge(Event { envelope, message }, origin.offset)).await;
     let failure = match judged {
         Ok(Verdict::Done) => {
-            shared.services.failing_keys.remove(lane);
+            context.services.failing_keys.remove(lane);
             return Attempted::Done(Outcome::Ok);
         }
         Ok(Verdict::Failed(error)) => {
-            let class = (shared.policy.classifier)(&error);
+            let class = (context.policy.classifier)(&error);
             Failure { error, class, panic: None }
         }
         Ok(Verdict::Retry(error)) => Failure::transient(error),
@@ -215,7 +219,7 @@ async fn attempt<H: Handler<Event>>(shared: Local<Shared<H>>, input: Input<H>) -
             Failure { panic: Some(text), ..Failure::transient(error) }
         }
     };
-    failed(shared.shared(), &place, failure, Ok(layout), history)
+    failed(context.shared(), &origin, failure, Ok(layout), history)
 }
 
 fn open(message: &Message, layout: Layout) -> Result<(Layout, Envelope), EnvelopeError> {
@@ -254,8 +258,8 @@ fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), Envelope
     }
 }
 
-/// Where a message comes from, for decisions and log lines.
-struct Place {
+/// The origin of a message, for decisions and log lines.
+struct Origin {
     lane: u64,
     /// Whether the lane is that of a key, not of this message alone.
     has_key: bool,
@@ -265,7 +269,7 @@ struct Place {
     source: Arc<buslane_core::Source>,
 }
 
-impl Place {
+impl Origin {
     fn of(message: &Message, lane: u64, is_last: bool) -> Self {
         let has_key = !matches!(message.route, Route::RoundRobin(_));
         Self { lane, has_key, is_last, offset: message.offset, source: Arc::clone(&message.source) }
@@ -292,27 +296,27 @@ impl Failure {
 /// Decides what follows a failed attempt.
 #[cold]
 fn failed<H>(
-    shared: &Arc<Shared<H>>,
-    place: &Place,
+    context: &Arc<HandlerContext<H>>,
+    origin: &Origin,
     failure: Failure,
     parsed: ParsedEnvelope,
     history: Option<History>,
 ) -> Attempted<H> {
     let Failure { error, class, panic } = failure;
     let history = History::after(history, error.to_string());
-    let (services, policy) = (&shared.services, &shared.policy);
+    let (services, policy) = (&context.services, &context.policy);
     services.metrics.error(Kind::Envelope);
     let (topic, partition, offset) =
-        (place.source.topic.as_str(), place.source.partition, place.offset);
+        (origin.source.topic.as_str(), origin.source.partition, origin.offset);
     let (attempt, panicked) = (history.attempts, panic.is_some());
     let shown = excerpt::error(&history.error);
     warn!(kind = "envelope", topic, partition, offset, attempt, panicked, error = %shown, "envelope failed");
 
-    let has_one = place.is_last || services.failing_keys.contains(place.lane);
-    let attempts = if has_one { 1 } else { policy.retry.attempts };
+    let is_single = origin.is_last || services.failing_keys.contains(origin.lane);
+    let attempts = if is_single { 1 } else { policy.retry.attempts };
     let (delay, is_blocked, task) = if class == Class::Transient && history.attempts < attempts {
         services.metrics.retry();
-        let delay = policy.retry.delay(history.attempts, place.offset);
+        let delay = policy.retry.delay(history.attempts, origin.offset);
         (Some(delay), false, Task::Handle(parsed))
     } else {
         match &policy.terminal {
@@ -323,8 +327,8 @@ fn failed<H>(
             Terminal::Skip => {
                 error!(kind = "envelope", topic, partition, offset, attempt, error = %shown, "envelope skipped");
                 services.metrics.skipped();
-                if place.has_key {
-                    services.failing_keys.add(place.lane);
+                if origin.has_key {
+                    services.failing_keys.add(origin.lane);
                 }
                 let outcome = panic.map_or(Outcome::Failed(error), Outcome::Panicked);
                 return Attempted::Done(outcome);
@@ -337,23 +341,23 @@ fn failed<H>(
     };
     let outcome =
         panic.map_or_else(|| Outcome::Failed(history.error.clone().into()), Outcome::Panicked);
-    let next = Box::new(Next { shared: Arc::clone(shared), task, history, span: None });
+    let next = Box::new(Next { context: Arc::clone(context), task, history, span: None });
     Attempted::Again(Again { delay, outcome, is_blocked, next })
 }
 
 /// Publishes the dead letter of an envelope that is given up. The key is blocked as long as the
-/// letter can not be written.
+/// letter cannot be written.
 async fn publish_dead_letter<H>(
-    shared: &Arc<Shared<H>>,
+    context: &Arc<HandlerContext<H>>,
     message: &Message,
     lane: u64,
     history: History,
     cause: HandlerError,
 ) -> Attempted<H> {
-    let Terminal::DeadLetter { topic: dead_letters, format } = &shared.policy.terminal else {
+    let Terminal::DeadLetter { topic: dead_letters, format } = &context.policy.terminal else {
         return Attempted::Done(Outcome::Failed(cause));
     };
-    let (services, attempt) = (&shared.services, history.attempts);
+    let (services, attempt) = (&context.services, history.attempts);
     let (topic, partition, offset) =
         (message.topic().as_str(), message.partition(), message.offset);
     let key = message.label_excerpt();
@@ -374,9 +378,9 @@ async fn publish_dead_letter<H>(
             error!(kind = "envelope", topic, partition, offset, %key, attempt, %dead_letters, reason = %shown, "dead letter not written, key blocked");
             *services.state.unwritable.lock() = Some(format!("{dead_letters}: {reason}"));
             let task = Task::WriteDeadLetter(cause);
-            let next = Next { shared: Arc::clone(shared), task, history, span: None };
+            let next = Next { context: Arc::clone(context), task, history, span: None };
             Attempted::Again(Again {
-                delay: Some(shared.policy.retry.max),
+                delay: Some(context.policy.retry.max),
                 outcome: Outcome::Failed(reason.into()),
                 is_blocked: true,
                 next: Box::new(next),

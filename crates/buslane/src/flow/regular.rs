@@ -1,7 +1,7 @@
 //! Regular messages: one attempt, settled whatever it comes to.
 
 use super::{
-    attempt::{Erased, Policy, Services, Shared, take_message},
+    attempt::{Erased, HandlerContext, Policy, Services, take_message},
     delivery_span::{DeliverySpan, Traced},
 };
 use buslane_core::{
@@ -16,14 +16,17 @@ pub(crate) fn erase_regular<H: Handler<Message>>(
     policy: Policy,
     services: Arc<Services>,
 ) -> Arc<Erased> {
-    Erased::new(Regular(Arc::new(Shared { handler, policy, services })))
+    Erased::new(Regular(Arc::new(HandlerContext { handler, policy, services })))
 }
 
-struct Regular<H>(Arc<Shared<H>>);
+struct Regular<H>(Arc<HandlerContext<H>>);
 
-async fn attempt<H: Handler<Message>>(shared: Local<Shared<H>>, message: Message) -> Outcome {
+async fn attempt<H: Handler<Message>>(
+    context: Local<HandlerContext<H>>,
+    message: Message,
+) -> Outcome {
     let offset = message.offset;
-    shared.judge(message, offset).await.into()
+    context.judge(message, offset).await.into()
 }
 
 impl<H: Handler<Message>> ErasedHandler for Regular<H> {
@@ -33,8 +36,8 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
         let span = DeliverySpan::begin(&self.0.services, &job.message);
-        slot.start(&self.0, (take_message(job), span), |shared, (message, span)| {
-            Traced::new(span, attempt(shared, message))
+        slot.start(&self.0, (take_message(job), span), |context, (message, span)| {
+            Traced::new(span, attempt(context, message))
         });
     }
 

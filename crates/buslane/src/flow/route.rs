@@ -86,7 +86,7 @@ fn find_key(
                 .as_ref()
                 .ok()
                 .map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
-            // With an invalid header it is given up in the lane of the aggregate that its body names.
+            // With an invalid header it is given up in the lane of the aggregate in its body.
             *parsed = Some(header.and(body));
             // A body that cannot be read still keeps its record key's order.
             key.map(|key| Route::Key(Box::new(key))).or_else(|| record_key(message))

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// Most bytes that a letter keeps of each part of a message.
 pub(super) struct Size {
     body: usize,
-    /// Of the message's own headers; the first that does not fit is left out, later ones may fit.
+    /// Of the message's own headers: one that does not fit is left out, a later one may fit again.
     headers: usize,
     key: usize,
     error: usize,
