@@ -14,8 +14,8 @@
 //! ```
 //!
 //! A taken lane belongs to one worker until every taken message is finished, returned or parked:
-//! that is "one at a time". Messages leave a lane from the front and come back to the front: that is
-//! "in order".
+//! that is "one at a time". Messages leave a lane from the front and come back to the front: that
+//! is "in order".
 
 mod idle;
 mod parking;

@@ -1,8 +1,8 @@
-//! Two schedulers as one: each hash slot is owned by one of them, and can migrate to the other while
-//! messages flow.
+//! Two schedulers as one: each hash slot is owned by one of them, and can migrate to the other
+//! while messages flow.
 //!
-//! State and owner: which scheduler owns a slot is behind `table`; what is between the schedulers is
-//! behind `migrations`. Order of locks: `table`, then `migrations`, then those of a scheduler.
+//! State and owner: which scheduler owns a slot is behind `table`; what is between the schedulers
+//! is behind `migrations`. Order of locks: `table`, then `migrations`, then those of a scheduler.
 //!
 //! A slot is owned by a scheduler or migrates; that keeps order:
 //! - Submitters read `table` for as long as they hand messages over, and a slot leaves under the
@@ -81,10 +81,10 @@ impl<T: Item> SlotRouter<T> {
         }
     }
 
-    /// Takes messages while there is room, each at the owner of its slot, and puts them into another
-    /// form as they are taken; never waits. What is not taken stays in `batch`, each key in its
-    /// order; of messages of other keys some behind it may have been taken. Returns whether it makes
-    /// sense to submit more, as [`Scheduler::submit_as`] does.
+    /// Takes messages while there is room, each at the owner of its slot, and puts them into
+    /// another form as they are taken; never waits. What is not taken stays in `batch`, each key in
+    /// its order; of messages of other keys some behind it may have been taken. Returns whether it
+    /// makes sense to submit more, as [`Scheduler::submit_as`] does.
     ///
     /// # Errors
     /// Why the message now at the front was not taken.
@@ -133,8 +133,8 @@ impl<T: Item> SlotRouter<T> {
     }
 
     /// Gives the slots below `boundary` to the second scheduler: those with another owner begin to
-    /// migrate. A slot that migrates and returns to its old owner arrives at once. Does nothing on a
-    /// closed router.
+    /// migrate. A slot that migrates and returns to its old owner arrives at once. Does nothing on
+    /// a closed router.
     pub fn rebalance_to(&self, boundary: usize) {
         let mut table = self.table.write();
         if table.is_closed() {

@@ -1,7 +1,7 @@
 //! Parses a message's block of headers, with or without errors.
 //!
-//! The client library ends its connection at a block that it cannot read, or panics at a return in a
-//! value, so such blocks must be recognised without it.
+//! The client library ends its connection at a block that it cannot read, or panics at a return in
+//! a value, so such blocks must be recognised without it.
 
 use crate::wire;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, StatusCode};

@@ -75,8 +75,8 @@ impl NatsBroker {
     /// Connects, and checks the version of the server and JetStream.
     ///
     /// # Errors
-    /// The configuration breaks a rule, a file cannot be used, no server answers, the server refuses
-    /// the login, or the server is too old or without JetStream.
+    /// The configuration breaks a rule, a file cannot be used, no server answers, the server
+    /// refuses the login, or the server is too old or without JetStream.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

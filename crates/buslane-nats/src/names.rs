@@ -1,8 +1,8 @@
 //! Names of streams, consumers and subjects on the server.
 //!
 //! Names of streams and consumers have no dots; a dot becomes `=`, which no topic and no group
-//! contains. So `a.b` and `a_b` stay apart, and the name of a durable consumer holds its group, topic
-//! and partition: `billing@orders@3`.
+//! contains. So `a.b` and `a_b` stay apart, and the name of a durable consumer holds its group,
+//! topic and partition: `billing@orders@3`.
 
 use buslane_core::{BrokerError, Topic};
 

@@ -1,8 +1,8 @@
 //! The publisher: many records in flight, each with an acknowledgement of its own.
 //!
 //! Acknowledgements come to one inbox; the last token of their subject is the ticket of the record.
-//! The publisher sends a record again if the connection was replaced before its acknowledgement came:
-//! the server recognises the message id, and stores it once.
+//! The publisher sends a record again if the connection was replaced before its acknowledgement
+//! came: the server recognises the message id, and stores it once.
 
 mod failure;
 mod tickets;
@@ -70,8 +70,8 @@ impl Publisher {
         }
     }
 
-    /// Subscribes to the acknowledgements. The future handles them, and timeouts, until the publisher
-    /// is closed.
+    /// Subscribes to the acknowledgements. The future handles them, and timeouts, until the
+    /// publisher is closed.
     pub(crate) async fn listen(
         &self,
     ) -> Result<impl Future<Output = ()> + Send + use<>, BrokerError> {

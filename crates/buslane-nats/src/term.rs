@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A lease that each renewal extends. Once a check has found it expired, it stays so: a message that
-/// was refused goes back, and no later one may begin under the same lease.
+/// A lease that each renewal extends. Once a check has found it expired, it stays so: a message
+/// that was refused goes back, and no later one may begin under the same lease.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease(Arc<Term>);
 

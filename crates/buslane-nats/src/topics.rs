@@ -219,8 +219,8 @@ impl Topics {
     }
 
     /// Refuses a stream of envelopes whose partitions differ from the configured ones: its keys are
-    /// not spread as the user expects. Regular messages have no order across members, so a warning is
-    /// enough for them.
+    /// not spread as the user expects. Regular messages have no order across members, so a warning
+    /// is enough for them.
     fn check_partitions(
         &self,
         topic: &Topic,

@@ -1,9 +1,9 @@
 //! Converts a record's key and headers into headers of NATS, and back.
 //!
-//! NATS has no keys, the client keeps no order between headers of different names, and the value of a
-//! header is a line of text. Headers that a receiver could not restore from the plain ones go into an
-//! additional header, [`EXACT`]. So foreign readers find every header that NATS can carry, and a bus
-//! gets exactly what was sent.
+//! NATS has no keys, the client keeps no order between headers of different names, and the value of
+//! a header is a line of text. Headers that a receiver could not restore from the plain ones go
+//! into an additional header, [`EXACT`]. So foreign readers find every header that NATS can carry,
+//! and a bus gets exactly what was sent.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use buslane_core::{Headers, Record, Topic, broker::header};
@@ -45,10 +45,10 @@ const ORIGIN: [&str; 5] = [
     header::ORIGINAL_GROUP,
 ];
 
-/// The message id for the server's duplicate window: the event id. A dead letter is no repetition of
-/// its event, also when it is published again, so its id contains the origin of its newest failure,
-/// and the target topic, because one stream may hold both. Nothing in it changes when the same
-/// letter is written again.
+/// The message id for the server's duplicate window: the event id. A dead letter is no repetition
+/// of its event, also when it is published again, so its id contains the origin of its newest
+/// failure, and the target topic, because one stream may hold both. Nothing in it changes when the
+/// same letter is written again.
 fn message_id(record: &Record, to: &Topic) -> Option<String> {
     let id = event_id(record)?;
     if record.headers.get(header::ORIGINAL_TOPIC).is_none() {

@@ -58,8 +58,8 @@ struct Shared {
 }
 
 impl Pools {
-    /// The keyed and the actor pool; the latter owns the slots below `boundary`. At most `most_held`
-    /// messages wait for slots that migrate.
+    /// The keyed and the actor pool; the latter owns the slots below `boundary`. At most
+    /// `most_held` messages wait for slots that migrate.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -108,9 +108,9 @@ impl Pools {
         self.shared.router.runs_at(lane)
     }
 
-    /// Runs a job beside the messages, by the kind of pool that does not run its key at this moment.
-    /// Never waits; returns `false` and drops the job when there is no room, when its slot migrates,
-    /// and after the stop. The job is in no figure of these pools.
+    /// Runs a job beside the messages, by the kind of pool that does not run its key at this
+    /// moment. Never waits; returns `false` and drops the job when there is no room, when its slot
+    /// migrates, and after the stop. The job is in no figure of these pools.
     #[must_use]
     pub fn try_shadow(&self, job: Job) -> bool {
         let owner = self.shared.router.owner(job.lane);

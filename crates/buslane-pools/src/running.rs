@@ -1,7 +1,8 @@
 //! The job that each worker is running, for observers. How long it runs is not recorded: an
 //! observer that looks twice sees that the same attempt is still there.
 //!
-//! A worker writes only its own slot, so an attempt costs it four stores to a cache line of its own.
+//! A worker writes only its own slot, so an attempt costs it four stores to a cache line of its
+//! own.
 
 use buslane_core::RunningJob;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};

@@ -1,9 +1,9 @@
 //! Pools for what runs beside the messages of a bus: one of each kind, built when it is needed.
 //!
 //! The pools that run the messages would not do. A shadow would hold workers, lanes and slots there
-//! that messages wait for, and a shadow that never ends would hold them for ever; and it would be in
-//! the figures by which the guard judges the pools. Shadows share the executor with the messages,
-//! and nothing else.
+//! that messages wait for, and a shadow that never ends would hold them for ever; and it would be
+//! in the figures by which the guard judges the pools. Shadows share the executor with the
+//! messages, and nothing else.
 
 use crate::{
     PoolMetrics,

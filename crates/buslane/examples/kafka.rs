@@ -1,6 +1,6 @@
 //! A consumer group on Kafka: exact offsets, one lane for each order.
 //!
-//! `eval "$(cargo xtask brokers up --only kafka)"` starts one; see docs/brokers.md.
+//! The argument names a broker, 127.0.0.1:9092 by default; docs/brokers.md says how to start one.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use buslane::{Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy};
@@ -12,8 +12,9 @@ async fn on_order(event: Event) {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let servers = env::var("KAFKA_BOOTSTRAP_SERVERS").unwrap_or("127.0.0.1:9092".to_owned());
-    let mut config = Config::new(&format!("kafka://{servers}"))?;
+    // `Config::from_env()` takes the URL from BUSLANE_URL instead.
+    let server = env::args().nth(1).unwrap_or("127.0.0.1:9092".to_owned());
+    let mut config = Config::new(&format!("kafka://{server}"))?;
     // Processes of one group share the partitions.
     config.group = "example-billing".to_owned();
     let bus = EventBus::connect(config).await?;

@@ -1,6 +1,7 @@
 //! A consumer on NATS JetStream, with partitions held by lease: one lane for each order.
 //!
-//! `eval "$(cargo xtask brokers up --only nats)"` starts one; see docs/brokers.md.
+//! The argument is the URL of a server, nats://127.0.0.1:4222 by default; docs/brokers.md says how
+//! to start one.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use buslane::{Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy};
@@ -12,7 +13,8 @@ async fn on_order(event: Event) {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let url = env::var("NATS_URL").unwrap_or("nats://127.0.0.1:4222".to_owned());
+    // `Config::from_env()` takes the URL from BUSLANE_URL instead.
+    let url = env::args().nth(1).unwrap_or("nats://127.0.0.1:4222".to_owned());
     let mut config = Config::new(&url)?;
     // Processes of one group share the partitions.
     config.group = "example-billing".to_owned();

@@ -1,7 +1,7 @@
 //! A rate limit that several callers share, and that may change while they wait.
 //!
-//! Callers that wait go on in the order in which they came, so that the publishes of one caller keep
-//! theirs.
+//! Callers that wait go on in the order in which they came, so that the publishes of one caller
+//! keep theirs.
 
 use crate::config::RateLimit;
 use arc_swap::ArcSwapOption;

@@ -1,5 +1,6 @@
 //! The contract of pools, kept by both as one: at rest as exactly as by each of them, and while
 //! slots change sides all the time wherever that does not speak of bounds.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use buslane_actor::ActorPoolConfig;
 use buslane_core::{

@@ -32,7 +32,7 @@ const PURE_MODULES: [&str; 25] = [
     "crates/buslane-lanes/src/slab.rs",
     "crates/buslane-lanes/src/local_queue.rs",
     "crates/buslane-lanes/src/waiters.rs",
-    "crates/buslane-nats/src/lease/machine.rs",
+    "crates/buslane-nats/src/lease/state.rs",
     "crates/buslane-nats/src/source/window.rs",
     "crates/buslane-offsets/src/",
 ];

@@ -113,9 +113,9 @@ impl<T: Item> Scheduler<T> {
         self.leave(core, wakers);
     }
 
-    /// Fills an empty queue, from the ready lanes or else from another worker's queue, and takes its
-    /// first message. A worker that others keep from a core takes nothing: in its queue lanes would
-    /// only wait for its turn.
+    /// Fills an empty queue, from the ready lanes or else from another worker's queue, and takes
+    /// its first message. A worker that others keep from a core takes nothing: in its queue lanes
+    /// would only wait for its turn.
     fn refill(
         &self,
         core: &mut Core<T>,

@@ -61,8 +61,8 @@ struct Member {
     id: String,
     state: LeaseState,
     wants: bool,
-    /// The partitions that it reads, each with the lease under which it began, and whether one of its
-    /// messages was refused.
+    /// The partitions that it reads, each with the lease under which it began, and whether one of
+    /// its messages was refused.
     reading: BTreeMap<PartitionKey, (Lease, bool)>,
     draining: BTreeMap<PartitionKey, (Lease, bool)>,
     /// The revision up to which it has seen the bucket.
@@ -220,8 +220,8 @@ impl World {
         self.check();
     }
 
-    /// Before a handler starts, its worker checks the lease. No message may begin after one that was
-    /// refused.
+    /// Before a handler starts, its worker checks the lease. No message may begin after one that
+    /// was refused.
     fn begin(&mut self, who: usize) {
         let (now, mut begun) = (self.now, Vec::new());
         let Member { reading, draining, .. } = &mut self.members[who];

@@ -1,5 +1,5 @@
-//! Replaces a client whose task has ended. The task panics at some messages, and such a client never
-//! answers again.
+//! Replaces a client whose task has ended. The task panics at some messages, and such a client
+//! never answers again.
 
 use super::{Link, NewClient, make};
 use buslane_core::{BrokerEvent, SymptomKind, Symptoms};

@@ -202,7 +202,8 @@ impl AckQueue {
         self.confirmation = Some((Box::pin(confirmation), self.unconfirmed.len()));
     }
 
-    /// Waits for the confirmation in flight and returns whether it came; forever when there is none.
+    /// Waits for the confirmation in flight and returns whether it came; forever when there is
+    /// none.
     ///
     /// # Cancel safety
     /// Cancelling loses nothing.

@@ -136,7 +136,8 @@ impl SourceHandle {
         self.end_state() != End::Open
     }
 
-    /// Whether this member may act for the source. A process that was suspended may wake up too late.
+    /// Whether this member may act for the source. A process that was suspended may wake up too
+    /// late.
     pub(super) fn is_ours(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.is_valid(Instant::now()))
     }

@@ -1,5 +1,5 @@
-//! Recovery: messages that an earlier reader has left open, or that a lost connection has swallowed,
-//! come before anything new.
+//! Recovery: messages that an earlier reader has left open, or that a lost connection has
+//! swallowed, come before anything new.
 //!
 //! The server counts such messages as delivered, delivers them again only after `ack_wait`, and
 //! sends new ones meanwhile: the third message of a key before its second. So a reader hands on

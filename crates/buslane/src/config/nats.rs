@@ -69,8 +69,8 @@ mod connect {
     use super::{super::ConfigError, Config, servers};
     use buslane_nats::{NatsConfig, NatsConfigError};
 
-    /// What the adapter connects with: its settings, and servers, login, group and publish timeout of
-    /// the bus.
+    /// What the adapter connects with: its settings, and servers, login, group and publish timeout
+    /// of the bus.
     ///
     /// # Errors
     /// A URL that is none.

@@ -31,7 +31,8 @@ async fn none_is_lost(partitions: Option<u32>) {
     let mut found: Vec<Vec<u8>> =
         letters.lock().iter().map(|one: &Message| raw_header(one).unwrap().to_vec()).collect();
     let mut sent: Vec<Vec<u8>> = broken.iter().map(|(_, block)| block.to_vec()).collect();
-    (found.sort(), sent.sort());
+    found.sort();
+    sent.sort();
     assert_eq!(found, sent, "each once, byte by byte");
     bus.shutdown(PATIENCE).await.expect("in order");
 }
