@@ -59,6 +59,7 @@ impl CommitSnapshot<'_> {
             }
             if words.iter().fold(0, |other, word| other | (word ^ before)) == 0 {
                 at += 64 * words.len() as u64;
+                hidden = 0;
                 continue;
             }
             for word in words {

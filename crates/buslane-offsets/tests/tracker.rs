@@ -244,3 +244,22 @@ fn memory_is_given_back() {
     (99_000..=100_000).for_each(|offset| assert!(tracker.complete(offset)));
     assert_eq!(tracker.low(), 100_001);
 }
+
+/// The window fills the ring and begins in the middle of a word, so that its first word holds its
+/// last offsets too. Behind words that are all open a done offset is still one run.
+#[test]
+fn inv_t5_a_done_offset_behind_open_words_is_one_run() {
+    for start in [226, 34, 63] {
+        for done in 1..1_024 {
+            let mut tracker = Tracker::new(start, Limits::default());
+            (0..1_024).for_each(|at| assert_eq!(tracker.deliver(start + at), Delivery::New));
+            assert!(tracker.complete(start + done));
+            let bound = tracker.metadata_bound();
+            let commit = tracker.next_commit(4096).unwrap();
+            assert!(commit.metadata.len() <= bound, "{start} {done}: {}", commit.metadata);
+            let told = codec::decode(&commit.metadata, commit.offset, MAX_SPAN).unwrap();
+            let one = start + done..start + done + 1;
+            assert_eq!(told.ranges().collect::<Vec<_>>(), [one], "{start} {done}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use xtask_base::process::{Result, write_file};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-/// Writes the files that the page `docs/brokers.md` lists.
+/// Writes the files that the page `docs/dev/brokers.md` lists.
 pub(super) fn write(folder: &Path) -> Result<()> {
     let authority = authority("buslane test authority")?;
     write_file(&folder.join("ca.pem"), &authority.pem())?;
