@@ -1,6 +1,7 @@
 //! A consumer group on Kafka: exact offsets, one lane for each order.
 //!
-//! The argument names a broker, 127.0.0.1:9092 by default; docs/dev/brokers.md says how to start one.
+//! The argument names a broker, 127.0.0.1:9092 by default; docs/dev/brokers.md says how to start
+//! one.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use buslane::{Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy};

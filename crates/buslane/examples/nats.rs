@@ -1,7 +1,7 @@
 //! A consumer on NATS JetStream, with partitions held by lease: one lane for each order.
 //!
-//! The argument is the URL of a server, nats://127.0.0.1:4222 by default; docs/dev/brokers.md says how
-//! to start one.
+//! The argument is the URL of a server, nats://127.0.0.1:4222 by default; docs/dev/brokers.md says
+//! how to start one.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use buslane::{Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy};
