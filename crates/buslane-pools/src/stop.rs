@@ -3,17 +3,25 @@
 use crate::Engine;
 use buslane_core::{BoxFuture, PoolStats, StopReport};
 use parking_lot::Mutex;
-use std::{future::Future, time::Instant};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::Instant,
+};
 use tokio::sync::watch;
 
 /// A stop that is begun once, and answers every caller.
 #[derive(Default)]
-pub(crate) struct StopOnce(Mutex<Option<watch::Receiver<Option<StopReport>>>>);
+pub(crate) struct StopOnce {
+    /// Set before the stop begins. Not behind the lock: `begin` runs under it and takes others.
+    has_begun: AtomicBool,
+    answer: Mutex<Option<watch::Receiver<Option<StopReport>>>>,
+}
 
 impl StopOnce {
-    /// Whether it has begun.
+    /// Whether it has begun, or is about to.
     pub(crate) fn has_begun(&self) -> bool {
-        self.0.lock().is_some()
+        self.has_begun.load(SeqCst)
     }
 
     /// Begins the stop unless it has begun, and waits for its report.
@@ -30,7 +38,8 @@ impl StopOnce {
             tokio::spawn(async move { done.send(Some(stopped.await)) });
             answer
         };
-        let mut answer = self.0.lock().get_or_insert_with(begin).clone();
+        self.has_begun.store(true, SeqCst);
+        let mut answer = self.answer.lock().get_or_insert_with(begin).clone();
         Box::pin(async move {
             let report = answer.wait_for(Option::is_some).await;
             report.ok().and_then(|report| *report).unwrap_or_default()

@@ -102,6 +102,7 @@ impl WorkerPool {
 
     /// As [`WorkerPool::start`], with these metrics.
     pub(crate) fn start_with(&self, metrics: impl FnOnce() -> PoolMetrics) {
+        // A stop that begins meanwhile waits for this lock, and joins what is started under it.
         let mut crew = self.crew.lock();
         if !self.is_started() && !self.stop.has_begun() {
             self.engine.record_with(metrics());

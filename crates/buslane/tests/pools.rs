@@ -9,7 +9,12 @@ use buslane_core::{
 use buslane_keyed::KeyedPoolConfig;
 use buslane_pools::Pools;
 use buslane_testkit::pool_suite::{PoolFixture, PoolOptions};
-use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
 
 fn both(options: &PoolOptions, boundary: usize) -> Pools {
     let PoolOptions {
@@ -130,6 +135,32 @@ impl PoolFixture for OnTheWay {
     fn is_supervised(&self) -> bool {
         true
     }
+}
+
+/// The second pool is started while both are stopped: neither waits for the other, and no worker is
+/// left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_a_pool_that_is_started_while_it_is_stopped_ends() {
+    let before = buslane_testkit::leak::tasks();
+    for _ in 0..500 {
+        let options = PoolOptions { workers: 2, ..PoolOptions::default() };
+        let pools = Arc::new(both(&options, 0));
+        let (moved, runtime) = (Arc::clone(&pools), tokio::runtime::Handle::current());
+        let at_once = Arc::new(Barrier::new(2));
+        let mover = {
+            let at_once = Arc::clone(&at_once);
+            thread::spawn(move || {
+                let _runtime = runtime.enter();
+                at_once.wait();
+                moved.rebalance_to(1_024);
+            })
+        };
+        at_once.wait();
+        let report = pools.stop(Duration::from_secs(60)).await;
+        assert_eq!(report.stragglers, 0);
+        mover.join().expect("it ends");
+    }
+    buslane_testkit::leak::no_more_tasks_than(before).await;
 }
 
 mod on_the_way {

@@ -195,21 +195,21 @@ fn start(folder: &Folder, kind: Kind, nodes: u16) -> Result<Held> {
     }
 }
 
-/// As [`for_tests`], a Kafka.
+/// A Kafka for the tests of this process. `None` when the environment names one, which is used.
 pub fn kafka_for_tests() -> Result<Option<Held>> {
     // A test of its own would not wait for a download.
     install::parallel_consumer(&Folder::of_workspace()?)?;
     for_tests(Kind::Kafka)
 }
 
-/// As [`for_tests`], a NATS.
+/// A NATS for the tests of this process. `None` when the environment names one, which is used.
 pub fn nats_for_tests() -> Result<Option<Held>> {
     // As above.
     install::nats(&Folder::of_workspace()?, install::OLDEST_NATS)?;
     for_tests(Kind::Nats)
 }
 
-/// As [`for_tests`], a Kafka that does not hold up what is measured against it.
+/// A Kafka for measurements: it does not hold up what is measured against it.
 pub fn kafka_for_figures() -> Result<Option<Held>> {
     unless_named(Kind::Kafka, |folder| kafka::start(folder, 1, Purpose::Figures))
 }

@@ -172,7 +172,7 @@ impl SubscriptionBuilder {
 
     /// At most this many messages a second, 1 to 10,000,000, and bursts of at most `burst`, at
     /// least 1. Default: the configured limit of the topic, or none.
-    /// [`Limits::set_subscribe_of`] changes it later.
+    /// [`Limits::set_subscribe_of`](crate::Limits::set_subscribe_of) changes it later.
     pub const fn rate(mut self, per_second: u32, burst: u32) -> Self {
         self.rate = Some(RateLimit::new(per_second, burst));
         self
