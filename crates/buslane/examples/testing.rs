@@ -1,8 +1,10 @@
 //! A test of a handler, on a broker in memory that delivers a message twice. Needs no broker.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use buslane::{Config, Envelope, Event, EventBus, Topic};
-use buslane_memory::{MemberOptions, MemoryBroker};
+use buslane::{
+    Config, Envelope, Event, EventBus, Topic,
+    memory::{MemberOptions, MemoryBroker},
+};
 use std::{
     collections::HashSet,
     error::Error,
