@@ -299,8 +299,8 @@ async fn n6_a_key_with_unreadable_headers_is_blocked_and_goes_on_after_a_restart
             .expect("subscribes");
         until("the key goes on", || again.lock().iter().any(|(key, _)| key == "bad")).await;
         until("two letters", || letters.lock().len() >= 2).await;
-        // Letters without a key are spread over the partitions of their topic, so it is the times of
-        // the failures that are in order.
+        // Letters without a key are spread over the partitions of their topic: the times of the
+        // failures are in order, their arrival need not be.
         let mut found: Vec<_> = letters
             .lock()
             .iter()
