@@ -15,6 +15,8 @@ use tracing::{debug, error, info, warn};
 
 /// The usual cause when the other side closes the connection at its first request.
 const TLS_HINT: &str = "; that is what a port for TLS does to plain text";
+/// librdkafka asks for a PLAINTEXT listener itself, but not where the other side closes first.
+const PLAIN_HINT: &str = "; that is what a PLAINTEXT listener does to TLS";
 
 /// Time between two lines of a kind. A client without a broker fails ten times a second.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -49,8 +51,7 @@ impl ErrorLog {
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 // A closed connection is logged at this level and may be a refusal.
                 if facility == "FAIL" {
-                    let hint = if message.contains("APIVERSION_QUERY") { TLS_HINT } else { "" };
-                    *self.last.lock() = Some(format!("{message}{hint}"));
+                    *self.last.lock() = Some(format!("{message}{}", hint(message)));
                 }
                 match self.is_due(message) {
                     Some(suppressed) => info!(facility, message, suppressed, "kafka client"),
@@ -72,7 +73,7 @@ impl ErrorLog {
         let mut last = self.last.lock();
         // "All brokers are down" says less than the failure before it.
         if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *last = Some(text);
+            *last = Some(format!("{text}{}", hint(&text)));
         }
     }
 
@@ -88,6 +89,17 @@ impl ErrorLog {
     /// suppressed too, or logged at level debug alone.
     pub(crate) fn is_due(&self, text: &str) -> Option<u64> {
         self.limiter.pass(text, Instant::now())
+    }
+}
+
+/// What a closed connection usually means in the state that the line names.
+fn hint(line: &str) -> &'static str {
+    if line.contains("APIVERSION_QUERY") {
+        TLS_HINT
+    } else if line.contains("closed by peer") && line.contains("SSL_HANDSHAKE") {
+        PLAIN_HINT
+    } else {
+        ""
     }
 }
 
@@ -143,11 +155,20 @@ fn kind(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{INTERVAL, KINDS, LineLimiter};
+    use super::{INTERVAL, KINDS, LineLimiter, hint};
     use std::time::{Duration, Instant};
 
     const REFUSED: &str =
         "[thrd:b1:9092/1]: b1:9092/1: Connect to ipv4#10.0.0.1:9092 failed: Connection refused";
+
+    #[test]
+    fn k5_a_connection_that_the_wrong_listener_closes_names_it() {
+        let closed = "ssl://b1:9092/bootstrap: Disconnected: SSL connection closed by peer (after 0ms in state SSL_HANDSHAKE)";
+        assert!(hint(closed).contains("a PLAINTEXT listener"));
+        let refused = "b1:9093/bootstrap: Disconnected while requesting ApiVersion (after 1ms in state APIVERSION_QUERY)";
+        assert!(hint(refused).contains("a port for TLS"));
+        assert_eq!(hint(REFUSED), "");
+    }
 
     #[test]
     fn k7_a_repeated_line_passes_every_ten_seconds() {

@@ -49,7 +49,7 @@ pub(crate) struct Reader {
     pub(super) link: Arc<Link>,
     pub(super) handle: Arc<SourceHandle>,
     pub(super) source: DurableSource,
-    epoch: watch::Receiver<Epoch>,
+    pub(super) epoch: watch::Receiver<Epoch>,
     pub(super) inbox: Inbox,
     report_at: Instant,
     timer: Pin<Box<Sleep>>,

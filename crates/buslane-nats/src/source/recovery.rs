@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     block,
+    link::Epoch,
     stored::{self, StoredMessage},
     wire,
 };
@@ -28,6 +29,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 
 /// How long the server may take to notice that a message is due again.
 const SLACK: Duration = Duration::from_millis(500);
@@ -35,6 +37,22 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Messages that a search reads before open messages are reported as in progress again.
 const SEARCH_STEP: usize = 512;
+const REPLACED: &str = "the connection changed";
+
+/// Waits for an answer of the server. Fails at once when another connection replaces the one that
+/// carries the request: its answer never comes, and the server's patience runs meanwhile.
+async fn unless_replaced<T>(
+    epoch: &watch::Receiver<Epoch>,
+    answer: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    // A copy, so that the reader sees the change too.
+    let mut epoch = epoch.clone();
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        Ok(()) = epoch.changed() => Err(REPLACED.to_owned()),
+    }
+}
 
 impl Reader {
     /// Returns when the next delivery is a new message. Messages that come meanwhile are held, and
@@ -43,12 +61,14 @@ impl Reader {
         self.held.get_or_insert_default();
         let until = Instant::now() + self.source.consumer.settings.patience().0 + SLACK;
         let (mut has_searched, mut has_requested, mut pause) = (false, false, FIRST_PAUSE);
+        let is_limited = self.source.consumer.settings.max_deliver.is_some();
         loop {
             self.acks.send(&self.handle, Instant::now()).await;
             self.acks.send_naks().await;
-            let is_confirmed = self.acks.all_confirmed(self.link.request_timeout).await;
-            let (info, is_new) =
-                self.source.consumer.info_or_create(&self.link, self.next_sequence).await?;
+            let confirmed = self.acks.all_confirmed(self.link.request_timeout);
+            let is_confirmed = unless_replaced(&self.epoch, async { Ok(confirmed.await) }).await?;
+            let info = self.source.consumer.info_or_create(&self.link, self.next_sequence);
+            let (info, is_new) = unless_replaced(&self.epoch, info).await?;
             if is_new {
                 // The consumer that could confirm them is gone.
                 self.acks.forget();
@@ -57,8 +77,10 @@ impl Reader {
             }
             let mut missing = self.missing(&info);
             if missing > 0 && (!has_searched || self.search.takes_readable()) {
-                has_searched = true;
-                Box::pin(self.take_from_stream(&info, self.is_alone(&info, missing))).await?;
+                let is_alone = self.is_alone(&info, missing);
+                let has_answered = Box::pin(self.take_from_stream(&info, is_alone)).await?;
+                // Messages at their last delivery have no other way back.
+                has_searched = has_answered || !is_limited;
                 missing = self.missing(&info);
             }
             let (is_late, is_alone) = (Instant::now() >= until, self.is_alone(&info, missing));
@@ -66,8 +88,8 @@ impl Reader {
                 self.end_recovery(&info);
                 return Ok(());
             }
-            // Messages that were taken from the stream may have no delivery left.
-            if is_alone && !self.search.takes_readable() {
+            // Messages at their last delivery would be given back to nobody.
+            if is_alone && has_searched && !self.search.takes_readable() {
                 self.give_back(&info).await?;
             }
             if is_alone || !has_requested || is_late {
@@ -162,7 +184,7 @@ impl Reader {
         match self.step(until).await {
             Next::Continue => Ok(()),
             Next::End => Err("the source has ended".to_owned()),
-            Next::Restart => Err("the connection changed".to_owned()),
+            Next::Restart => Err(REPLACED.to_owned()),
         }
     }
 
@@ -184,17 +206,21 @@ impl Reader {
         }
         self.link.client().publish(subject(final_one), nak).await.map_err(error)?;
         // The server reads in order, so its answer confirms all of them.
-        let confirmed = self.link.client().request(subject(final_one), IN_PROGRESS).await;
-        confirmed.map(drop).map_err(|error| error.to_string())
+        let client = self.link.client();
+        let confirmed = client.request(subject(final_one), IN_PROGRESS);
+        unless_replaced(&self.epoch, async { confirmed.await.map_err(|error| error.to_string()) })
+            .await
+            .map(drop)
     }
 
     /// Takes missing messages that the client library cannot read from the stream. The connection
-    /// that they ended has swallowed readable messages too; with `max_deliver` these may have had
-    /// their last delivery, so a reader without rivals takes them as well.
+    /// that they ended has swallowed readable messages too, also of other partitions; with
+    /// `max_deliver` these may have had their last delivery, so a reader without rivals takes them
+    /// as well, whatever has ended the connection.
     ///
     /// A search that the server does not answer is no reason to stop: the reader then requests the
-    /// missing messages as without a search.
-    async fn take_from_stream(&mut self, info: &Info, is_alone: bool) -> Result<(), String> {
+    /// missing messages as without a search. Returns whether the server has answered.
+    async fn take_from_stream(&mut self, info: &Info, is_alone: bool) -> Result<bool, String> {
         let (mut sequences, end) = self.search.range(info);
         {
             let state = self.handle.state.lock();
@@ -204,7 +230,9 @@ impl Reader {
         let is_limited = self.source.consumer.settings.max_deliver.is_some();
         for part in sequences.chunks(SEARCH_STEP) {
             let consumer = &self.source.consumer;
-            match unreadable::read(&self.link, consumer, part, is_limited && is_alone).await {
+            let read = unreadable::read(&self.link, consumer, part, is_limited && is_alone);
+            let read = unless_replaced(&self.epoch, async { Ok(read.await) }).await?;
+            match read {
                 Ok(more) => found.extend(more),
                 Err(reason) => {
                     if let Some(reason) = self.search.fail(reason) {
@@ -217,20 +245,19 @@ impl Reader {
                             "cannot look for messages whose headers cannot be read"
                         );
                     }
-                    return Ok(());
+                    return Ok(false);
                 }
             }
             self.step_or_fail(Instant::now()).await?;
         }
-        if is_limited && found.iter().any(|message| message.headers.is_err()) {
-            self.search.take_readable(is_alone);
-            if !is_alone {
-                tracing::warn!(
-                    topic = self.handle.source.topic.as_str(),
-                    missing = self.missing(info),
-                    "a lost connection may have taken the last delivery of messages"
-                );
-            }
+        if is_limited && is_alone {
+            self.search.take_readable();
+        } else if is_limited && found.iter().any(|message| message.headers.is_err()) {
+            tracing::warn!(
+                topic = self.handle.source.topic.as_str(),
+                missing = self.missing(info),
+                "a lost connection may have taken the last delivery of messages"
+            );
         }
         if !self.search.takes_readable() {
             found.retain(|message| message.headers.is_err());
@@ -238,12 +265,13 @@ impl Reader {
         let mut open = Default::default();
         if !found.is_empty() {
             let delivery = info.delivered.consumer_sequence;
-            open = unreadable::hold(&self.link, &self.source.consumer, &found, delivery).await?;
+            let held = unreadable::hold(&self.link, &self.source.consumer, &found, delivery);
+            open = unless_replaced(&self.epoch, held).await?;
             found.retain(|message| open.contains(&message.sequence));
             self.open_stored(found, delivery).await;
         }
         self.search.finish(end, open);
-        Ok(())
+        Ok(true)
     }
 
     /// Gives each message a slot, and holds it with the others of this recovery.

@@ -108,9 +108,9 @@ impl UnreadableSearch {
         self.failure.as_deref()
     }
 
-    /// Takes readable messages too until the reader begins anew, if `is_alone` with them.
-    pub(super) fn take_readable(&mut self, is_alone: bool) {
-        self.takes_readable |= is_alone;
+    /// After a lost connection, takes readable messages too until the reader begins anew.
+    pub(super) const fn take_readable(&mut self) {
+        self.takes_readable |= self.depth > 0;
     }
 
     pub(super) const fn takes_readable(&self) -> bool {
