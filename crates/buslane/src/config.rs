@@ -26,9 +26,9 @@ mod servers;
 mod url;
 mod wording;
 
-pub use crate::rollout::RolloutConfig;
 pub use backend::BackendConfig;
 pub use buslane_core::Secret;
+pub use buslane_rollout::RolloutConfig;
 pub use buslane_settings::Setting as KeyReference;
 pub use delivery::{DeadLetterFormat, LaneScope, RetryConfig, TerminalConfig};
 pub use error::ConfigError;

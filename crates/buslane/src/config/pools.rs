@@ -1,6 +1,6 @@
 //! Settings of the two pools, and which of them runs the lanes.
 
-use crate::rollout::Plan;
+use buslane_rollout::Plan;
 use buslane_settings::{
     BrokenRule, above_zero, at_least, at_most, choices,
     duration::{millis, minutes, secs},

@@ -7,7 +7,7 @@ use super::{
     simulation::{Fault, SECOND, Weather, World},
     *,
 };
-use crate::rollout::plan::{Advance, Plan, Progress, Step};
+use crate::{ActivePlan, Advance, Plan, PlanStep};
 use buslane_core::Latencies;
 use std::time::Instant;
 
@@ -21,9 +21,9 @@ const fn steady(rate: f64) -> Weather {
 
 /// A stage, before which the keyed side was watched for a window.
 fn begun(weather: Weather, percent: u8, seed: u64) -> (World, Guard) {
-    let (mut world, mut guard) = (World::new(weather, seed), Guard::new(Rules::default()));
+    let (mut world, mut guard) = (World::new(weather, seed), Guard::new(RolloutConfig::default()));
     for _ in 0..70 {
-        assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::Idle));
+        assert_eq!(guard.observe(world.look()), Decision::Hold(HoldReason::Idle));
     }
     world.percent = percent;
     guard.begin_stage(world.look());
@@ -156,7 +156,7 @@ fn s5_quiet_traffic_is_never_judged() {
     let (mut world, mut guard) = begun(steady(130.0), 10, 1);
     world.fault = broken;
     assert_eq!(found(&mut world, &mut guard, 1_000), None);
-    let Decision::Hold(hold @ Hold::TooFewMessages { keyed: 1_000.., actor: ..1_000, .. }) =
+    let Decision::Hold(hold @ HoldReason::TooFewMessages { keyed: 1_000.., actor: ..1_000, .. }) =
         guard.observe(world.look())
     else {
         panic!("it holds");
@@ -187,7 +187,7 @@ fn certain(slower: f64, errors: u64, restarts: u64) -> Option<Breach> {
             each[place].counts().map(|count| count * 5 * seconds),
         )),
     };
-    let (mut guard, start) = (Guard::new(Rules::default()), Instant::now());
+    let (mut guard, start) = (Guard::new(RolloutConfig::default()), Instant::now());
     (0..=120).find_map(|second| {
         let (keyed, actor) = (side(0, second, 2_000, 0), side(1, second, 2_000 + errors, restarts));
         let at = start + Duration::from_secs(second);
@@ -218,7 +218,7 @@ fn s5_a_pool_that_began_anew_is_no_breach_and_begins_the_windows_anew() {
         let (mut world, mut guard) = begun(steady(4_000.0), 50, 1);
         assert_eq!(found(&mut world, &mut guard, 90), None);
         world.restart(side);
-        assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::TooEarly));
+        assert_eq!(guard.observe(world.look()), Decision::Hold(HoldReason::TooEarly));
         assert_eq!(guard.status().map(|status| status.seconds), Some(0.0));
         assert_eq!(found(&mut world, &mut guard, 90), None);
         world.fault = FAILING;
@@ -228,12 +228,13 @@ fn s5_a_pool_that_began_anew_is_no_breach_and_begins_the_windows_anew() {
 
 #[test]
 fn s5_without_a_keyed_window_a_hundred_percent_is_held_and_restarts_are_found() {
-    let (mut world, mut guard) = (World::new(steady(4_000.0), 1), Guard::new(Rules::default()));
+    let (mut world, mut guard) =
+        (World::new(steady(4_000.0), 1), Guard::new(RolloutConfig::default()));
     world.percent = 100;
     guard.begin_stage(world.look());
     world.fault = Fault { slower: 9.0, errors: 0.5, ..Fault::NONE };
     assert_eq!(found(&mut world, &mut guard, 90), None);
-    assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::NoBaseline));
+    assert_eq!(guard.observe(world.look()), Decision::Hold(HoldReason::NoBaseline));
     assert_eq!(guard.status().and_then(|status| status.keyed.clone()), None);
     world.fault = RESTARTING;
     assert!(found(&mut world, &mut guard, 5).is_some());
@@ -243,13 +244,14 @@ fn s5_without_a_keyed_window_a_hundred_percent_is_held_and_restarts_are_found() 
 fn s5_a_stage_may_advance_when_a_whole_window_is_good_enough() {
     let (mut world, mut guard) = begun(steady(50_000.0), 50, 1);
     for second in 1..60 {
-        assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::TooEarly), "{second}");
+        assert_eq!(guard.observe(world.look()), Decision::Hold(HoldReason::TooEarly), "{second}");
     }
     let after_a_window =
         |world: &mut World, guard: &mut Guard| (0..70).map(|_| guard.observe(world.look())).last();
     assert_eq!(after_a_window(&mut world, &mut guard), Some(Decision::MayAdvance));
     world.fault = Fault { slower: 1.1, ..Fault::NONE };
-    let Some(Decision::Hold(hold @ Hold::Latency { .. })) = after_a_window(&mut world, &mut guard)
+    let Some(Decision::Hold(hold @ HoldReason::Latency { .. })) =
+        after_a_window(&mut world, &mut guard)
     else {
         panic!("it holds");
     };
@@ -258,7 +260,8 @@ fn s5_a_stage_may_advance_when_a_whole_window_is_good_enough() {
         "{hold}"
     );
     world.fault = Fault { restarts: 0.02, ..Fault::NONE };
-    let Some(Decision::Hold(hold @ Hold::Restarts { .. })) = after_a_window(&mut world, &mut guard)
+    let Some(Decision::Hold(hold @ HoldReason::Restarts { .. })) =
+        after_a_window(&mut world, &mut guard)
     else {
         panic!("it holds");
     };
@@ -276,7 +279,7 @@ fn s5_the_figures_are_told() {
     let (_, breach) = found(&mut world, &mut guard, 5).unwrap();
     let text = breach.to_string();
     assert!(
-        text.starts_with("errors: 5.") && text.contains(" % of the attempts beside 0.2"),
+        text.starts_with("errors: 5.") && text.contains(" % of the attempts, keyed pool 0.2"),
         "{text}"
     );
     assert!(text.contains("; over 5 s, ") && text.ends_with(" keyed"), "{text}");
@@ -289,57 +292,59 @@ fn s5_the_figures_are_told() {
     assert!(serde_json::to_string(status).unwrap().contains(r#""keyed":{"messages":"#));
 }
 
-fn run(text: &str, fault: Fault, at: u8) -> (Progress, Vec<Step>) {
-    let (mut world, mut guard) = (World::new(steady(20_000.0), 1), Guard::new(Rules::default()));
+fn run(text: &str, fault: Fault, at: u8) -> (ActivePlan, Vec<PlanStep>) {
+    let (mut world, mut guard) =
+        (World::new(steady(20_000.0), 1), Guard::new(RolloutConfig::default()));
     for _ in 0..70 {
         guard.observe(world.look());
     }
     let plan = text.parse::<Plan>().unwrap().advancing(Advance::Automatic);
     let sample = world.look();
-    let mut progress = Progress::new(plan, sample.at);
-    world.percent = progress.stage().percent;
+    let mut active = ActivePlan::new(plan, sample.at);
+    world.percent = active.stage().percent;
     guard.begin_stage(Sample { percent: world.percent, ..sample });
     let mut steps = Vec::new();
-    while !progress.is_over() {
+    while !active.is_over() {
         world.fault = if world.percent == at { fault } else { Fault::NONE };
         let sample = world.look();
-        let step = progress.decided(&guard.observe(sample.clone()), sample.at);
-        if let Step::Advanced(stage) = step {
+        let step = active.decided(&guard.observe(sample.clone()), sample.at);
+        if let PlanStep::Advanced(stage) = step {
             world.percent = stage.percent;
             guard.begin_stage(Sample { percent: stage.percent, ..sample });
         }
-        steps.extend(Some(step).filter(|step| *step != Step::Stay));
+        steps.extend(Some(step).filter(|step| *step != PlanStep::Stay));
     }
-    (progress, steps)
+    (active, steps)
 }
 
 #[test]
 fn s5_a_plan_goes_to_its_end_or_back_with_the_guard() {
-    let (progress, steps) = run("10 for 2m, 50 for 2m, 100", Fault::NONE, 0);
+    let (active, steps) = run("10 for 2m, 50 for 2m, 100", Fault::NONE, 0);
     assert!(
-        matches!(steps.as_slice(), [Step::Advanced(_), Step::Advanced(_), Step::Done]),
+        matches!(steps.as_slice(), [PlanStep::Advanced(_), PlanStep::Advanced(_), PlanStep::Done]),
         "{steps:?}"
     );
-    assert_eq!((progress.stage().percent, progress.plan().stages().len()), (100, 3));
+    assert_eq!((active.stage().percent, active.plan().stages().len()), (100, 3));
     for (percent, place) in [(10, 0), (50, 1)] {
-        let (progress, steps) = run("10, 50, 100", SLOW, percent);
-        assert_eq!((progress.place(), steps.last()), (place, Some(&Step::RolledBack)));
+        let (active, steps) = run("10, 50, 100", SLOW, percent);
+        assert_eq!((active.place(), steps.last()), (place, Some(&PlanStep::RolledBack)));
     }
 }
 
 /// Roll-backs of a day, and whether a guard that does not mind chance would have rolled back.
 fn healthy_day(percent: u8, weather: Weather, seed: u64) -> (Vec<String>, bool) {
     let mut world = World::new(weather, seed);
-    let mut guard = Guard::new(Rules::default());
+    let mut guard = Guard::new(RolloutConfig::default());
     let mut weak = Some(Guard {
-        chance: Chance { counted: 0.0, queued: 0.0, over: 0.0 },
-        ..Guard::new(Rules::default())
+        significance: Significance { counted: 0.0, queued: 0.0, over_limit: 0.0 },
+        ..Guard::new(RolloutConfig::default())
     });
     let (mut breaches, mut has_advanced) = (Vec::new(), false);
     for _ in 0..70 {
         let sample = world.look();
-        weak.iter_mut()
-            .for_each(|weak| assert_eq!(weak.observe(sample.clone()), Decision::Hold(Hold::Idle)));
+        weak.iter_mut().for_each(|weak| {
+            assert_eq!(weak.observe(sample.clone()), Decision::Hold(HoldReason::Idle))
+        });
         guard.observe(sample);
     }
     world.percent = percent;
