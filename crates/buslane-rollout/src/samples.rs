@@ -176,7 +176,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
     const QUARTER: Duration = Duration::from_secs(15);
 
-    fn look(at: Instant, attempts: u64) -> Sample {
+    fn sample(at: Instant, attempts: u64) -> Sample {
         let keyed = SideFigures { attempts, ..SideFigures::default() };
         Sample { at, percent: 10, keyed, actor: SideFigures::default(), resident_bytes: None }
     }
@@ -185,14 +185,15 @@ mod tests {
     fn s5_windows_do_not_reach_over_the_begin_of_the_stage() {
         let (mut history, start) = (SampleHistory::new(MINUTE, QUARTER), Instant::now());
         assert!(history.window(MINUTE).samples.is_empty());
-        (0..100).for_each(|second| history.push(look(start + Duration::from_secs(second), second)));
-        history.begin(look(start + Duration::from_secs(100), 100));
+        (0..100)
+            .for_each(|second| history.push(sample(start + Duration::from_secs(second), second)));
+        history.begin(sample(start + Duration::from_secs(100), 100));
         for second in 101..=104 {
-            history.push(look(start + Duration::from_secs(second), second));
+            history.push(sample(start + Duration::from_secs(second), second));
             assert!(!history.window(Duration::from_secs(5)).is_full);
         }
         assert_eq!(history.window(MINUTE).length(), Duration::from_secs(4));
-        history.push(look(start + Duration::from_secs(105), 105));
+        history.push(sample(start + Duration::from_secs(105), 105));
         assert!(history.window(Duration::from_secs(5)).is_full && !history.window(QUARTER).is_full);
     }
 
@@ -200,9 +201,9 @@ mod tests {
     fn s5_a_counter_that_goes_back_begins_the_windows_anew() {
         let (mut history, start) = (SampleHistory::new(MINUTE, QUARTER), Instant::now());
         (0..100).for_each(|second| {
-            history.push(look(start + Duration::from_secs(second), 1_000 + second))
+            history.push(sample(start + Duration::from_secs(second), 1_000 + second))
         });
-        history.push(look(start + Duration::from_secs(100), 3));
+        history.push(sample(start + Duration::from_secs(100), 3));
         assert_eq!(history.window(MINUTE).samples.len(), 1);
     }
 
@@ -217,7 +218,7 @@ mod tests {
             let begun = at;
             for pace in paces {
                 at += Duration::from_millis(pace);
-                history.push(look(at, 0));
+                history.push(sample(at, 0));
                 prop_assert!(history.samples.len() <= 60, "{}", history.samples.len());
                 prop_assert_eq!(history.samples.last().map(|last| last.at), Some(at));
                 for span in [Duration::from_secs(5), QUARTER, longest] {

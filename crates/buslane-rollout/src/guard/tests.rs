@@ -1,4 +1,4 @@
-//! The guard against a simulated service: what is broken is found in time, what is healthy is left
+//! The guard against a simulated service: it finds each fault in time, and leaves healthy pools
 //! alone.
 
 #![cfg(test)]
@@ -19,26 +19,26 @@ const fn steady(rate: f64) -> Weather {
     Weather { rate: Some(rate), ..Weather::FAIR }
 }
 
-/// A stage, before which the keyed side was watched for a window.
+/// A stage that begins after the guard has watched the keyed pool for a window.
 fn begun(weather: Weather, percent: u8, seed: u64) -> (World, Guard) {
     let (mut world, mut guard) = (World::new(weather, seed), Guard::new(RolloutConfig::default()));
     for _ in 0..70 {
-        assert_eq!(guard.observe(world.look()), Decision::Hold(HoldReason::Idle));
+        assert_eq!(guard.observe(world.sample()), Decision::Hold(HoldReason::Idle));
     }
     world.percent = percent;
-    guard.begin_stage(world.look());
+    guard.begin_stage(world.sample());
     (world, guard)
 }
 
-/// In which second it is rolled back, and why.
+/// The second of the roll-back, and its breach.
 fn found(world: &mut World, guard: &mut Guard, within: u32) -> Option<(u32, Breach)> {
-    (1..=within).find_map(|second| match guard.observe(world.look()) {
+    (1..=within).find_map(|second| match guard.observe(world.sample()) {
         Decision::RollBack(breach) => Some((second, breach)),
         _ => None,
     })
 }
 
-/// The latest second over several runs, with the breach held against what it has to be.
+/// The latest second over several seeds; checks each breach.
 fn latest(
     weather: Weather,
     percent: u8,
@@ -74,7 +74,7 @@ fn s5_a_slow_actor_side_is_found_within_five_seconds() {
     }
 }
 
-/// The wider the latencies spread, the more messages tell p99 +30 % from p99 +20 %.
+/// The wider the latencies spread, the more messages it takes to tell p99 +30 % from p99 +20 %.
 #[test]
 fn s5_a_slow_actor_side_with_a_long_tail_is_found_within_a_minute() {
     let is_right = |breach: &Breach| breach.trigger == Trigger::Latency;
@@ -106,7 +106,7 @@ fn s5_restarts_are_found_within_five_seconds() {
     }
 }
 
-/// There is no neighbour that would feel the same stall: it takes most of a window of 15 s.
+/// The past does not share a stall of today, so the breach must fill most of a window of 15 s.
 #[test]
 fn s5_at_a_hundred_percent_the_last_keyed_window_is_the_baseline() {
     let is_right = |trigger| move |breach: &Breach| breach.trigger == trigger;
@@ -140,7 +140,7 @@ fn s5_memory_that_cannot_be_read_is_no_breach_and_no_break() {
     let mut blind = |memory: f64, can_read: bool, seconds: u32| {
         world.fault.memory = memory;
         (1..=seconds).find(|_| {
-            let sample = world.look();
+            let sample = world.sample();
             let resident_bytes = sample.resident_bytes.filter(|_| can_read);
             matches!(guard.observe(Sample { resident_bytes, ..sample }), Decision::RollBack(_))
         })
@@ -157,7 +157,7 @@ fn s5_quiet_traffic_is_never_judged() {
     world.fault = broken;
     assert_eq!(found(&mut world, &mut guard, 1_000), None);
     let Decision::Hold(hold @ HoldReason::TooFewMessages { keyed: 1_000.., actor: ..1_000, .. }) =
-        guard.observe(world.look())
+        guard.observe(world.sample())
     else {
         panic!("it holds");
     };
@@ -167,7 +167,7 @@ fn s5_quiet_traffic_is_never_judged() {
     assert_eq!(found(&mut world, &mut guard, 1_000), None);
 }
 
-/// A million messages a second on each side, the same every second: chance is out of the question.
+/// A million messages a second on each pool, the same every second, which rules out chance.
 fn certain(slower: f64, errors: u64, restarts: u64) -> Option<Breach> {
     let latencies = |scale: f64| {
         let mut latencies = Latencies::default();
@@ -218,7 +218,7 @@ fn s5_a_pool_that_began_anew_is_no_breach_and_begins_the_windows_anew() {
         let (mut world, mut guard) = begun(steady(4_000.0), 50, 1);
         assert_eq!(found(&mut world, &mut guard, 90), None);
         world.restart(side);
-        assert_eq!(guard.observe(world.look()), Decision::Hold(HoldReason::TooEarly));
+        assert_eq!(guard.observe(world.sample()), Decision::Hold(HoldReason::TooEarly));
         assert_eq!(guard.status().map(|status| status.seconds), Some(0.0));
         assert_eq!(found(&mut world, &mut guard, 90), None);
         world.fault = FAILING;
@@ -231,10 +231,10 @@ fn s5_without_a_keyed_window_a_hundred_percent_is_held_and_restarts_are_found() 
     let (mut world, mut guard) =
         (World::new(steady(4_000.0), 1), Guard::new(RolloutConfig::default()));
     world.percent = 100;
-    guard.begin_stage(world.look());
+    guard.begin_stage(world.sample());
     world.fault = Fault { slower: 9.0, errors: 0.5, ..Fault::NONE };
     assert_eq!(found(&mut world, &mut guard, 90), None);
-    assert_eq!(guard.observe(world.look()), Decision::Hold(HoldReason::NoBaseline));
+    assert_eq!(guard.observe(world.sample()), Decision::Hold(HoldReason::NoBaseline));
     assert_eq!(guard.status().and_then(|status| status.keyed.clone()), None);
     world.fault = RESTARTING;
     assert!(found(&mut world, &mut guard, 5).is_some());
@@ -244,10 +244,11 @@ fn s5_without_a_keyed_window_a_hundred_percent_is_held_and_restarts_are_found() 
 fn s5_a_stage_may_advance_when_a_whole_window_is_good_enough() {
     let (mut world, mut guard) = begun(steady(50_000.0), 50, 1);
     for second in 1..60 {
-        assert_eq!(guard.observe(world.look()), Decision::Hold(HoldReason::TooEarly), "{second}");
+        assert_eq!(guard.observe(world.sample()), Decision::Hold(HoldReason::TooEarly), "{second}");
     }
-    let after_a_window =
-        |world: &mut World, guard: &mut Guard| (0..70).map(|_| guard.observe(world.look())).last();
+    let after_a_window = |world: &mut World, guard: &mut Guard| {
+        (0..70).map(|_| guard.observe(world.sample())).last()
+    };
     assert_eq!(after_a_window(&mut world, &mut guard), Some(Decision::MayAdvance));
     world.fault = Fault { slower: 1.1, ..Fault::NONE };
     let Some(Decision::Hold(hold @ HoldReason::Latency { .. })) =
@@ -296,17 +297,17 @@ fn run(text: &str, fault: Fault, at: u8) -> (ActivePlan, Vec<PlanStep>) {
     let (mut world, mut guard) =
         (World::new(steady(20_000.0), 1), Guard::new(RolloutConfig::default()));
     for _ in 0..70 {
-        guard.observe(world.look());
+        guard.observe(world.sample());
     }
     let plan = text.parse::<Plan>().unwrap().advancing(Advance::Automatic);
-    let sample = world.look();
+    let sample = world.sample();
     let mut active = ActivePlan::new(plan, sample.at);
     world.percent = active.stage().percent;
     guard.begin_stage(Sample { percent: world.percent, ..sample });
     let mut steps = Vec::new();
     while !active.is_over() {
         world.fault = if world.percent == at { fault } else { Fault::NONE };
-        let sample = world.look();
+        let sample = world.sample();
         let step = active.decided(&guard.observe(sample.clone()), sample.at);
         if let PlanStep::Advanced(stage) = step {
             world.percent = stage.percent;
@@ -331,7 +332,7 @@ fn s5_a_plan_goes_to_its_end_or_back_with_the_guard() {
     }
 }
 
-/// Roll-backs of a day, and whether a guard that does not mind chance would have rolled back.
+/// The roll-backs of a day, and whether a guard that ignores chance rolled back.
 fn healthy_day(percent: u8, weather: Weather, seed: u64) -> (Vec<String>, bool) {
     let mut world = World::new(weather, seed);
     let mut guard = Guard::new(RolloutConfig::default());
@@ -341,18 +342,18 @@ fn healthy_day(percent: u8, weather: Weather, seed: u64) -> (Vec<String>, bool) 
     });
     let (mut breaches, mut has_advanced) = (Vec::new(), false);
     for _ in 0..70 {
-        let sample = world.look();
+        let sample = world.sample();
         weak.iter_mut().for_each(|weak| {
             assert_eq!(weak.observe(sample.clone()), Decision::Hold(HoldReason::Idle))
         });
         guard.observe(sample);
     }
     world.percent = percent;
-    let first = world.look();
+    let first = world.sample();
     guard.begin_stage(first.clone());
     weak.iter_mut().for_each(|weak| weak.begin_stage(first.clone()));
     for second in 0..86_400 {
-        let sample = world.look();
+        let sample = world.sample();
         if let Some(one) = &mut weak
             && let Decision::RollBack(_) = one.observe(sample.clone())
         {
@@ -370,8 +371,8 @@ fn healthy_day(percent: u8, weather: Weather, seed: u64) -> (Vec<String>, bool) 
     (breaches, weak.is_none())
 }
 
-/// Against the past, the whole service has to be as it was: both sides drift as one, which only the
-/// other side could tell.
+/// Both pools drift together. At 100 % the guard compares with the past, where a drift looks like a
+/// breach, so there it is small.
 const fn rough(percent: u8) -> Weather {
     Weather { drift: if percent == 100 { 0.03 } else { 0.15 }, ..Weather::ROUGH }
 }
@@ -379,7 +380,7 @@ const fn rough(percent: u8) -> Weather {
 fn a_healthy_day_has_no_roll_back(percent: u8, seed: u64) {
     let (breaches, has_weak_failed) = healthy_day(percent, rough(percent), seed);
     assert_eq!(breaches, [""; 0]);
-    assert!(has_weak_failed, "the day is too easy: a guard that does not mind chance passes it");
+    assert!(has_weak_failed, "the day is too easy: a guard that ignores chance passes it");
 }
 
 #[test]
@@ -398,7 +399,7 @@ fn s5_a_healthy_day_at_a_hundred_percent_has_no_roll_back() {
 }
 
 #[test]
-#[ignore = "minutes without optimization"]
+#[ignore = "days of simulated traffic"]
 fn s5_healthy_weeks_have_no_roll_back() {
     for percent in [10, 50, 100] {
         (100..107).for_each(|seed| a_healthy_day_has_no_roll_back(percent, seed));

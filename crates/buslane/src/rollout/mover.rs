@@ -4,9 +4,9 @@
 use super::Controller;
 use crate::{
     clock::now,
+    rollout::RolloutConfig,
     state::{BusState, TaskGuard},
 };
-use buslane_rollout::RolloutConfig;
 use std::{
     collections::HashMap,
     sync::Arc,
