@@ -399,7 +399,7 @@ fn s5_a_healthy_day_at_a_hundred_percent_has_no_roll_back() {
 }
 
 #[test]
-#[ignore = "days of simulated traffic"]
+#[ignore = "takes a minute, and fails: three of the seven days at 100 % roll back"]
 fn s5_healthy_weeks_have_no_roll_back() {
     for percent in [10, 50, 100] {
         (100..107).for_each(|seed| a_healthy_day_has_no_roll_back(percent, seed));
