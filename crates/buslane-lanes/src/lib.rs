@@ -4,7 +4,6 @@ mod bounds;
 mod count;
 mod lanes;
 mod local_queue;
-#[cfg(test)]
 mod model;
 mod router;
 mod scheduler;

@@ -4,6 +4,8 @@
 //! A lost wake-up shows as a deadlock, which the checker reports with the schedule that leads
 //! there. Each worker is a thread of its own, as if every one had a core.
 
+#![cfg(test)]
+
 mod router;
 mod scenarios;
 

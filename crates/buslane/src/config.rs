@@ -1,10 +1,9 @@
-//! What a bus is told at its start: plain data with a default for everything.
+//! The configuration of a bus: plain data with a default for every setting.
 //!
 //! A value comes from the default, then the file (YAML or TOML), then the environment, then code;
 //! the later one wins. Only [`Config::load`] and [`Config::from_env`] read the process environment.
 //!
-//! Not here: settings of a single subscription or topic, and anything that changes while the bus
-//! runs.
+//! Settings of a single subscription or topic, and changes while the bus runs, are elsewhere.
 
 mod backend;
 mod choice;
@@ -12,27 +11,21 @@ mod delivery;
 mod environment;
 mod error;
 mod file;
-mod health;
 mod kafka;
-mod names;
 mod nats;
 mod operations;
-mod origins;
 mod pools;
-mod predecessor;
-mod program;
 mod reference;
-mod servers;
 mod url;
-mod wording;
 
-pub use crate::rollout::RolloutConfig;
 pub use backend::BackendConfig;
 pub use buslane_core::Secret;
+pub use buslane_rollout::RolloutConfig;
 pub use buslane_settings::Setting as KeyReference;
+pub(crate) use choice::InFile;
+pub use choice::{ChosenBy, PoolChoice};
 pub use delivery::{DeadLetterFormat, LaneScope, RetryConfig, TerminalConfig};
 pub use error::ConfigError;
-pub use health::{HealthConfig, ProbeConfig};
 pub use kafka::{
     KafkaAssignment, KafkaCompression, KafkaConfig, KafkaConsumerConfig, KafkaIsolation,
     KafkaLoginConfig, KafkaMechanism, KafkaOffsetReset, KafkaPartitioner, KafkaProducerConfig,
@@ -44,10 +37,10 @@ pub use nats::{
 };
 pub(crate) use operations::check_rate;
 pub use operations::{
-    BacklogConfig, LimitsConfig, RateLimit, RecoveryConfig, RecoveryStart, TopicLimitsConfig,
+    BacklogConfig, HealthConfig, LimitsConfig, ProbeConfig, RateLimit, RecoveryConfig,
+    RecoveryStart, TopicLimitsConfig,
 };
-pub(crate) use origins::InFile;
-pub use pools::{ActorPoolConfig, ChosenBy, KeyedPoolConfig, LaneMode, PoolChoice};
+pub use pools::{ActorPoolConfig, KeyedPoolConfig, LaneMode};
 pub use reference::VariableReference;
 pub use url::BusUrl;
 
@@ -62,105 +55,101 @@ use buslane_settings::{
     duration::{millis, secs, show},
     judge, kind, not_blank, settings, topic_name, variables,
 };
-use origins::Origins;
+use choice::Origins;
 use std::{ffi::OsString, path::Path, time::Duration};
 
-/// Settings of the embedded broker and of the pools beside it.
+/// Settings of the embedded broker and the pools of a bus on it.
 pub type MemoryConfig = BackendConfig<buslane_memory::MemoryConfig>;
 
 /// Where environment variables are looked up: [`std::env::var_os`], or a table in a test.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 settings! {
-    /// Everything a bus is told at its start.
+    /// The configuration of a bus.
     ///
     /// Start from [`Config::default`], [`Config::new`], a file or the environment, then change
-    /// fields. What the functions here return is valid; after a change in code the bus checks again
-    /// when it connects.
+    /// fields. The constructors return valid configurations; a bus checks again when it connects.
     ///
-    /// Printing and serialising it hides the secrets: those of the URL, passwords, and the values
-    /// of `kafka.properties`.
+    /// Printing and serialising hides the secrets: those of the URL, passwords, and the values of
+    /// `kafka.properties`.
     #[non_exhaustive]
     pub struct Config {
         /// The broker.
         url: BusUrl, variables(&["BUSLANE_URL"]);
-        /// Consumer group, or durable consumer, that this process reads as. Default: the name of
-        /// the program's file, in which everything but ASCII letters, digits, `.`, `_` and `-`
-        /// becomes `-`.
-        group: String = program::group(), default_text(""), not_blank(),
+        /// The consumer group, or durable consumer, of this process. Default: the name of the
+        /// program's file, with everything but ASCII letters, digits, `.`, `_` and `-` as `-`.
+        group: String = environment::default_group(), default_text(""), not_blank(),
             variables(&["BUSLANE_GROUP"]);
-        /// Topics announced before their handlers; their messages are held until one subscribes.
+        /// Topics announced before their handlers; their messages wait until a handler subscribes.
         topics: Vec<String>, kind("list of topic names");
-        /// Longest wait of a publish until the broker has acknowledged it.
+        /// The longest wait of a publish for its acknowledgement.
         publish_timeout: Duration = secs(10), above_zero();
-        /// How long a publish waits for room before it counts as held back; at most
+        /// How long a publish may wait for room before it counts as held back; at most
         /// `publish_timeout`.
         publish_fast_path: Duration = millis(100);
-        /// How long a shutdown drains before it leaves the rest for redelivery.
+        /// How long a shutdown handles open messages before it leaves the rest for redelivery.
         shutdown_deadline: Duration = secs(30);
-        /// Whether a lane holds a key's messages of all topics, or of one topic alone.
+        /// Whether a lane holds a key's messages of all topics, or of one topic.
         lane_scope: LaneScope;
-        /// How often and when a failed envelope is tried again.
+        /// How often and when a failed envelope is retried.
         retry: RetryConfig;
-        /// What becomes of an envelope whose last attempt failed: its key waits, it is settled and
+        /// What happens to an envelope whose last attempt failed: its key waits, it is settled and
         /// logged, or it is written to a dead-letter topic.
         terminal: TerminalConfig;
-        /// How much may be published and handled.
+        /// Limits of publishing and handling.
         limits: LimitsConfig;
-        /// When this bus is behind.
+        /// When this bus counts as behind.
         backlog: BacklogConfig;
-        /// How it catches up when it is.
+        /// How a bus that is behind catches up.
         recovery: RecoveryConfig;
-        /// From when on something counts as a fault.
+        /// When a condition counts as a fault.
         health: HealthConfig;
-        /// How keys are moved from one pool to the other, and when that is undone.
+        /// How keys move between the pools, and when they go back.
         rollout: RolloutConfig;
-        /// Settings of the embedded broker, and of the pools when the URL names it.
+        /// Settings of the embedded broker, and the pools when the URL names it.
         memory: MemoryConfig;
-        /// Settings of the client and of the pools when the URL names Kafka.
+        /// Settings of the client and the pools when the URL names Kafka.
         kafka: KafkaConfig;
-        /// Settings of the client and of the pools when the URL names NATS.
+        /// Settings of the client and the pools when the URL names NATS.
         nats: NatsConfig;
     }
     given {
-        /// Who said what of the switches.
+        /// The sources of the switches.
         origins: Origins;
     }
-    also Self::agrees;
+    also Self::keys_agree;
 }
 
 impl Config {
-    /// Defaults, with this broker.
+    /// The defaults with this URL.
     ///
     /// # Errors
-    /// [`ConfigError::Rule`] when `url` is not one that a bus can use.
+    /// [`ConfigError::Rule`] when the URL is not valid.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
         Ok(Self { url: url.parse()?, ..Self::default() })
     }
 
-    /// Reads the file that the variable `BUSLANE_CONFIG` names, when it is set, then the
-    /// environment.
+    /// Reads the file that the variable `BUSLANE_CONFIG` names, if it is set, then the environment.
     ///
     /// # Errors
-    /// The first key or variable that cannot be read or breaks a rule, a variable that begins with
-    /// `BUSLANE_` and is not known, or why the file cannot be read.
+    /// The file cannot be read, a key or variable cannot be read or breaks a rule, or a variable
+    /// that begins with `BUSLANE_` is unknown.
     pub fn load() -> Result<Self, ConfigError> {
-        names::check(process_variables())?;
-        Self::load_with(&process_environment)
+        environment::check_names(environment::process_names())?;
+        Self::load_with(&environment::process)
     }
 
-    /// Defaults, then the environment; no file.
+    /// Reads the environment, and no file.
     ///
     /// # Errors
-    /// The first variable that cannot be read, breaks a rule, or begins with `BUSLANE_` and is not
-    /// known.
+    /// A variable cannot be read, breaks a rule, or begins with `BUSLANE_` and is unknown.
     pub fn from_env() -> Result<Self, ConfigError> {
-        names::check(process_variables())?;
-        Self::default().with_variables(&process_environment)
+        environment::check_names(environment::process_names())?;
+        Self::default().with_variables(&environment::process)
     }
 
-    /// As [`Config::load`], with variables from elsewhere than the process environment. Which other
-    /// variables there are is not known here, so none is refused as unknown.
+    /// As [`Config::load`], with variables from `variables` instead of the process environment. It
+    /// cannot list other variables, so it refuses none as unknown.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -172,11 +161,10 @@ impl Config {
         config.with_variables(variables)
     }
 
-    /// This configuration, overlaid with variables: what the environment says wins over what is set
-    /// so far.
+    /// Overlays this configuration with variables.
     ///
     /// # Errors
-    /// The first variable that cannot be read, then as [`Config::validate`].
+    /// A variable cannot be read, then as [`Config::validate`].
     pub fn with_variables(mut self, variables: Variables<'_>) -> Result<Self, ConfigError> {
         environment::apply(&mut self, variables)?;
         self.checked()
@@ -185,38 +173,37 @@ impl Config {
     /// Reads a file whose name ends in `.yaml`, `.yml` or `.toml`. Does not read the environment.
     ///
     /// # Errors
-    /// Why the file cannot be read, or the first key in it that is unknown, unreadable or breaks a
-    /// rule.
+    /// The file cannot be read, or a key in it is unknown, unreadable or breaks a rule.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         file::read(path.as_ref())?.checked()
     }
 
-    /// Reads YAML text. Keys that it leaves out keep their defaults.
+    /// Reads YAML. Keys that it leaves out keep their defaults.
     ///
     /// # Errors
-    /// The first key that is unknown, unreadable or breaks a rule.
+    /// A key is unknown, unreadable or breaks a rule.
     pub fn parse_yaml(text: &str) -> Result<Self, ConfigError> {
         file::yaml(text, None)?.checked()
     }
 
-    /// Reads TOML text. Keys that it leaves out keep their defaults.
+    /// Reads TOML. Keys that it leaves out keep their defaults.
     ///
     /// # Errors
-    /// The first key that is unknown, unreadable or breaks a rule.
+    /// A key is unknown, unreadable or breaks a rule.
     pub fn parse_toml(text: &str) -> Result<Self, ConfigError> {
         file::toml(text, None)?.checked()
     }
 
-    /// Checks every rule that a type alone does not keep.
+    /// Checks every rule that the types do not enforce.
     ///
     /// # Errors
-    /// The first rule that is broken; the error names the key, or the variable that set it.
+    /// The first broken rule, with the key, or the variable that set it.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_for(self.backend())
     }
 
-    /// As [`Config::validate`], for a broker that was not made from the URL: variables of its
-    /// backend count.
+    /// As [`Config::validate`], for a broker that was not made from the URL: the variables of its
+    /// backend apply.
     ///
     /// # Errors
     /// As [`Config::validate`].
@@ -228,8 +215,8 @@ impl Config {
         choice::check(self, backend)
     }
 
-    /// The rules that join several keys.
-    fn agrees(&self, _key: &str) -> Result<(), BrokenRule> {
+    /// The rules between several keys.
+    fn keys_agree(&self, _key: &str) -> Result<(), BrokenRule> {
         for (index, name) in self.topics.iter().enumerate() {
             let key = format!("topics[{index}]");
             judge(name, key.clone(), vec![topic_name()])?;
@@ -251,10 +238,8 @@ impl Config {
         self.url.backend()
     }
 
-    /// The settings of both pools on the URL's backend, which of them runs the lanes, and who
+    /// The settings of both pools on the URL's backend, which share of the keys each runs, and who
     /// decided it.
-    ///
-    /// The other pool's settings are complete too, so that a switch needs nothing but the switch.
     #[must_use]
     pub fn pools(&self) -> PoolChoice {
         self.pools_for(self.backend())
@@ -266,10 +251,10 @@ impl Config {
         choice::of(self, backend)
     }
 
-    /// Whether there is a file to read.
+    /// Whether the environment names a configuration file.
     #[cfg(unix)]
     pub(crate) fn names_file() -> bool {
-        process_environment(environment::CONFIG).is_some()
+        environment::process(environment::CONFIG_FILE).is_some()
     }
 
     /// Every key that a file may set, in the order of the documentation.
@@ -278,7 +263,7 @@ impl Config {
         buslane_settings::reference::<Self>("")
     }
 
-    /// Every environment variable that is read.
+    /// Every environment variable that a configuration reads.
     #[must_use]
     pub fn variables() -> Vec<VariableReference> {
         reference::variables()
@@ -294,14 +279,4 @@ impl Config {
         self.validate()?;
         Ok(self)
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-fn process_environment(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
-}
-
-#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-fn process_variables() -> impl Iterator<Item = OsString> {
-    std::env::vars_os().map(|(name, _)| name)
 }

@@ -12,8 +12,8 @@ pub(super) struct Dependency<'a> {
 }
 
 /// A1: these know no broker client and no async runtime.
-const FOUNDATION: [&str; 4] =
-    ["buslane-core", "buslane-settings", "buslane-lanes", "buslane-offsets"];
+const FOUNDATION: [&str; 5] =
+    ["buslane-core", "buslane-settings", "buslane-lanes", "buslane-offsets", "buslane-rollout"];
 const BROKER_CLIENTS: [&str; 8] =
     ["rdkafka", "rdkafka-sys", "rskafka", "kafka", "async-nats", "nats", "lapin", "pulsar"];
 const RUNTIMES: [&str; 12] = [
@@ -141,6 +141,7 @@ mod tests {
             assert_eq!(rules("buslane-core", &[name]), ["A1"], "{name}");
             assert_eq!(rules("buslane-lanes", &["bytes", name]), ["A1"], "{name}");
             assert_eq!(rules("buslane-offsets", &[name]), ["A1"], "{name}");
+            assert_eq!(rules("buslane-rollout", &[name]), ["A1"], "{name}");
             assert!(rules("buslane", &[name]).is_empty(), "{name}");
         }
         assert!(rules("buslane-core", &["bytes", "serde", "thiserror"]).is_empty());

@@ -54,7 +54,7 @@ pub(crate) fn run() -> Result<()> {
         findings.extend(rules::check(&file.path, &file.text));
         findings.extend(columns::check(&file.path, &file.text));
     }
-    findings.extend(rules::missing_pure_modules(files.iter().map(|file| file.path.as_str())));
+    findings.extend(rules::missing_pure_code(files.iter().map(|file| file.path.as_str())));
     findings.extend(pages::check(&files));
     findings.extend(dependency_findings(&files)?);
     let report = spec::check(&files);

@@ -6,10 +6,11 @@
 use super::Finding;
 use super::code::{code_only, production_lines};
 
-/// A7: pure modules (a file, or a folder that ends in `/`): no clock and no IO, time is an
-/// argument. Tests inside them may. (The engine and the worker loop of the
-/// pools read the clock; what is listed here gets the time from them.)
-const PURE_MODULES: [&str; 25] = [
+/// A7: pure crates: no clock and no IO, time is an argument. Their tests may use both.
+const PURE_CRATES: [&str; 4] =
+    ["buslane-lanes", "buslane-offsets", "buslane-rollout", "buslane-settings"];
+/// A7: pure modules of crates that read the clock elsewhere.
+const PURE_MODULES: [&str; 11] = [
     "crates/buslane-core/src/latency.rs",
     "crates/buslane/src/health/fault.rs",
     "crates/buslane/src/health/judge.rs",
@@ -18,25 +19,12 @@ const PURE_MODULES: [&str; 25] = [
     "crates/buslane/src/operations/event.rs",
     "crates/buslane/src/operations/publishing.rs",
     "crates/buslane/src/operations/recovery.rs",
-    "crates/buslane/src/rollout/guard.rs",
-    "crates/buslane/src/rollout/guard/",
-    "crates/buslane/src/rollout/plan.rs",
-    "crates/buslane/src/rollout/plan/",
     "crates/buslane-kafka/src/consumer/membership.rs",
-    "crates/buslane-lanes/src/bounds.rs",
-    "crates/buslane-lanes/src/count.rs",
-    "crates/buslane-lanes/src/lanes.rs",
-    "crates/buslane-lanes/src/lanes/",
-    "crates/buslane-lanes/src/scheduler.rs",
-    "crates/buslane-lanes/src/scheduler/",
-    "crates/buslane-lanes/src/slab.rs",
-    "crates/buslane-lanes/src/local_queue.rs",
-    "crates/buslane-lanes/src/waiters.rs",
     "crates/buslane-nats/src/lease/state.rs",
     "crates/buslane-nats/src/source/window.rs",
-    "crates/buslane-offsets/src/",
 ];
-const IMPURE_WORDS: [&str; 5] = ["Instant::now", "SystemTime::now", "std::fs", "std::net", "tokio"];
+const IMPURE_WORDS: [&str; 6] =
+    ["Instant::now", "SystemTime::now", "now_utc", "std::fs", "std::net", "tokio"];
 
 /// Lines of a source file without its test modules.
 const LINES_TO_WARN: usize = 500;
@@ -67,25 +55,31 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// A listed pure module that is not there is a mistake in the list, which would otherwise check
-/// nothing.
-pub(super) fn missing_pure_modules<'a>(
-    paths: impl Iterator<Item = &'a str> + Clone,
-) -> Vec<Finding> {
-    let is_missing = |module: &&&str| !paths.clone().any(|path| is_in(path, module));
-    let finding = |module: &&str| {
+/// Names each listed crate or module that does not exist: such an entry would check nothing.
+pub(super) fn missing_pure_code<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Vec<Finding> {
+    let finding = |entry: &str, list: &str| {
         Finding::failure(
             "xtask/src/tidy/rules.rs",
             1,
             "A7",
-            format!("{module} does not exist: correct PURE_MODULES"),
+            format!("{entry} does not exist: correct {list}"),
         )
     };
-    PURE_MODULES.iter().filter(is_missing).map(finding).collect()
+    let crates = PURE_CRATES
+        .iter()
+        .filter(|name| !paths.clone().any(|path| crate_of(path) == Some(**name)))
+        .map(|name| finding(name, "PURE_CRATES"));
+    let modules = PURE_MODULES
+        .iter()
+        .filter(|module| !paths.clone().any(|path| path == **module))
+        .map(|module| finding(module, "PURE_MODULES"));
+    crates.chain(modules).collect()
 }
 
-fn is_in(path: &str, module: &str) -> bool {
-    if module.ends_with('/') { path.starts_with(module) } else { path == module }
+/// The crate whose source file this is.
+fn crate_of(path: &str) -> Option<&str> {
+    let (name, rest) = path.strip_prefix("crates/")?.split_once('/')?;
+    rest.starts_with("src/").then_some(name)
 }
 
 /// A4: every queue has a bound.
@@ -110,9 +104,11 @@ fn environment(path: &str, code: &str) -> Vec<Finding> {
     lines_with(code, "env::var").map(|line| Finding::failure(path, line, "A6", advice)).collect()
 }
 
-/// A7: pure modules have no clock and no IO.
+/// A7: pure crates and modules have no clock and no IO.
 fn purity(path: &str, code: &str) -> Vec<Finding> {
-    if !PURE_MODULES.iter().any(|module| is_in(path, module)) {
+    let is_pure = PURE_MODULES.contains(&path)
+        || crate_of(path).is_some_and(|name| PURE_CRATES.contains(&name));
+    if !is_pure {
         return Vec::new();
     }
     let mut findings = Vec::new();
@@ -122,7 +118,7 @@ fn purity(path: &str, code: &str) -> Vec<Finding> {
                 path,
                 number,
                 "A7",
-                format!("a pure module must not use `{word}`: take the value as an argument"),
+                format!("pure code must not use `{word}`: take the value as an argument"),
             ));
         }
     }
@@ -165,10 +161,11 @@ fn lines_with<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> +
 
 #[cfg(test)]
 mod tests {
-    use super::{PURE_MODULES, check, missing_pure_modules};
+    use super::{PURE_CRATES, PURE_MODULES, check, missing_pure_code};
 
     const ANY: &str = "crates/buslane-keyed/src/pool.rs";
-    const PURE: &str = "crates/buslane-lanes/src/lanes.rs";
+    const PURE: [&str; 2] =
+        ["crates/buslane-rollout/src/guard.rs", "crates/buslane-nats/src/lease/state.rs"];
 
     fn rules(path: &str, text: &str) -> Vec<(usize, &'static str, bool)> {
         check(path, text)
@@ -200,31 +197,37 @@ mod tests {
     }
 
     #[test]
-    fn a7_pure_modules_have_no_clock_and_no_io() {
+    fn a7_pure_crates_and_modules_have_no_clock_and_no_io() {
         for word in [
             "Instant::now()",
             "SystemTime::now()",
+            "OffsetDateTime::now_utc()",
             "std::fs::read(x)",
             "use std::net;",
             "tokio::spawn(x)",
         ] {
-            assert_eq!(rules(PURE, &format!("//! doc\n{word}\n")), [(2, "A7", false)], "{word}");
-            assert!(rules(ANY, &format!("//! doc\n{word}\n")).is_empty(), "{word}");
-            assert!(
-                rules(PURE, &format!("//! {word}\n#[cfg(test)]\nmod tests {{\n    {word}\n}}\n"))
-                    .is_empty(),
-                "{word}"
-            );
+            let text = format!("//! doc\n{word}\n");
+            let in_test = format!("//! {word}\n#[cfg(test)]\nmod tests {{\n    {word}\n}}\n");
+            for path in PURE {
+                assert_eq!(rules(path, &text), [(2, "A7", false)], "{path} {word}");
+                assert!(rules(path, &in_test).is_empty(), "{path} {word}");
+            }
+            for path in [ANY, "crates/buslane-rollout/tests/guard.rs"] {
+                assert!(rules(path, &text).is_empty(), "{path} {word}");
+            }
         }
     }
 
     #[test]
-    fn a7_list_names_what_exists() {
-        let all = PURE_MODULES.map(|module| {
-            if module.ends_with('/') { format!("{module}x.rs") } else { module.to_owned() }
-        });
-        assert!(missing_pure_modules(all.iter().map(String::as_str)).is_empty());
-        assert_eq!(missing_pure_modules(all.iter().skip(1).map(String::as_str)).len(), 1);
+    fn a7_lists_name_what_exists() {
+        let crates = PURE_CRATES.map(|name| format!("crates/{name}/src/lib.rs"));
+        let modules = PURE_MODULES.map(str::to_owned);
+        let all: Vec<_> = crates.iter().chain(&modules).map(String::as_str).collect();
+        assert!(missing_pure_code(all.iter().copied()).is_empty());
+        for left_out in &all {
+            let others = all.iter().copied().filter(|path| path != left_out);
+            assert_eq!(missing_pure_code(others).len(), 1, "{left_out}");
+        }
     }
 
     #[test]

@@ -116,7 +116,8 @@ impl EventBus {
             PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
         let held = metrics.publishes_held();
         let set_by = choice.percent_by.to_string();
-        let rollout = Controller::new(pools, percent, &set_by, &config, &metrics);
+        let (rollout, lane_scope) = (&config.rollout, config.lane_scope);
+        let rollout = Controller::new(pools, percent, &set_by, rollout, lane_scope, &metrics);
         let registry = Arc::new(Registry::new());
         let observed = Observed {
             broker: Arc::clone(&broker),

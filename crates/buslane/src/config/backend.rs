@@ -1,4 +1,4 @@
-//! The section of a backend: the settings of its adapter, and those of the pools beside it.
+//! The section of a backend: the settings of its adapter and of both pools.
 
 use super::{ActorPoolConfig, KeyedPoolConfig};
 use buslane_settings::{BrokenRule, Setting, Value, join};
@@ -14,11 +14,11 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-/// The settings of a bus on one backend: those of its adapter, which stand beside the pools in a
-/// file, and those of the pools.
+/// The settings of a bus on one backend: those of its adapter and of both pools, in one section of
+/// the file.
 ///
-/// It gives the fields of the adapter's settings as its own. The sections of the backends that the
-/// URL does not name are checked and unused.
+/// It dereferences to the adapter's settings. The sections of backends that the URL does not name
+/// are checked and unused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackendConfig<S> {
     /// The settings of the adapter.
@@ -99,8 +99,8 @@ impl<S: Serialize> Serialize for BackendConfig<S> {
     }
 }
 
-// serde's `flatten` would forget the place of each key and refuse no unknown one. So the pools are
-// taken out of the section on its way to the adapter's settings.
+// serde's `flatten` loses the place of each key and accepts unknown ones. So the pools are taken
+// out of the section before the adapter's settings read it.
 impl<'de, S: Deserialize<'de>> Deserialize<'de> for BackendConfig<S> {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         source.deserialize_struct("BackendConfig", &[KEYED, ACTOR], Section(PhantomData))
@@ -124,7 +124,7 @@ impl<'de, S: Deserialize<'de>> Visitor<'de> for Section<S> {
     }
 }
 
-/// The section without the pools, which are kept as they come by.
+/// The section without its pools, which are stored on the way.
 struct Rest<'a, A> {
     map: A,
     keyed_pool: &'a mut KeyedPoolConfig,

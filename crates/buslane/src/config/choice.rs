@@ -1,19 +1,184 @@
-//! Which pool runs which share of the keys at the start, and what contradicts itself in that.
+//! Which pool runs which share of the keys at the start, who decided it, and which settings
+//! contradict each other.
 //!
-//! Who stands higher wins: code over the environment over the file. A plan and a percentage of the
-//! same rank contradict each other.
+//! The higher source wins: code over the environment over the file. A plan and a percentage of the
+//! same source contradict each other.
 
-use super::{ActorPoolConfig, ChosenBy, Config, ConfigError, InFile, KeyedPoolConfig, PoolChoice};
+use super::{ActorPoolConfig, Config, ConfigError, KeyedPoolConfig};
 use buslane_core::Backend;
+use buslane_rollout::Plan;
 use buslane_settings::BrokenRule;
+use std::fmt;
+
+const BACKENDS: [Backend; 3] = [Backend::Memory, Backend::Kafka, Backend::Nats];
+
+/// Who decided which pool runs the keys, or which share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ChosenBy {
+    /// Nobody: it is the default.
+    #[default]
+    Default,
+    /// The configuration file, or text that was parsed.
+    File,
+    /// This environment variable.
+    Environment(&'static str),
+    /// The program, after it read the file and the environment.
+    Code,
+}
+
+impl fmt::Display for ChosenBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File => f.write_str("file"),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::Code => f.write_str("code"),
+        }
+    }
+}
+
+/// Which pools run the keys at the start, and the settings of both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolChoice {
+    /// Whether the actor pool is enabled.
+    pub use_actor: bool,
+    /// Who decided it.
+    pub chosen_by: ChosenBy,
+    /// Share of the keys that the actor pool runs, 0 to 100; 0 when `use_actor` is false.
+    pub percent: u8,
+    /// Who decided that share. If nobody named one, who decided `use_actor`.
+    pub percent_by: ChosenBy,
+    /// The plan that begins at the start, with that share.
+    pub plan: Option<Plan>,
+    /// Settings of the keyed pool.
+    pub keyed: KeyedPoolConfig,
+    /// Settings of the actor pool.
+    pub actor: ActorPoolConfig,
+}
+
+/// The source of each switch, and the variables of a backend that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Origins {
+    memory: Switches,
+    kafka: Switches,
+    nats: Switches,
+    plan: Origin<Option<String>>,
+    plan_in_file: Option<String>,
+    unreadable: Vec<(Backend, ConfigError)>,
+}
+
+/// The rollout settings of the file alone, for one backend.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct InFile {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) percent: Option<u8>,
+    pub(crate) plan: Option<String>,
+}
+
+/// The switches of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Switches {
+    enabled: Origin<bool>,
+    percent: Origin<Option<u8>>,
+    enabled_in_file: Option<bool>,
+    percent_in_file: Option<u8>,
+}
+
+/// A switch as it was read. A value that differs from it was set by code.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Origin<T> {
+    value: T,
+    by: ChosenBy,
+}
+
+impl<T: PartialEq> Origin<T> {
+    fn chosen_by(&self, value: &T) -> ChosenBy {
+        if self.value == *value { self.by } else { ChosenBy::Code }
+    }
+}
+
+impl Origins {
+    pub(super) fn record_enabled(&mut self, backend: Backend, value: bool, by: ChosenBy) {
+        let switches = self.of_mut(backend);
+        switches.enabled = Origin { value, by };
+        if by == ChosenBy::File {
+            switches.enabled_in_file = Some(value);
+        }
+    }
+
+    pub(super) fn record_percent(&mut self, backend: Backend, percent: u8, by: ChosenBy) {
+        let switches = self.of_mut(backend);
+        switches.percent = Origin { value: Some(percent), by };
+        if by == ChosenBy::File {
+            switches.percent_in_file = Some(percent);
+        }
+    }
+
+    pub(super) fn record_plan(&mut self, plan: &str, by: ChosenBy) {
+        self.plan = Origin { value: Some(plan.to_owned()), by };
+        if by == ChosenBy::File {
+            self.plan_in_file = Some(plan.to_owned());
+        }
+    }
+
+    /// Who decided whether the actor pool is enabled.
+    pub(super) fn of_enabled(&self, backend: Backend, value: bool) -> ChosenBy {
+        self.of(backend).enabled.chosen_by(&value)
+    }
+
+    /// Who decided the percentage; `None` when it follows from the other switch.
+    pub(super) fn of_percent(&self, backend: Backend, value: Option<u8>) -> Option<ChosenBy> {
+        value.map(|_| self.of(backend).percent.chosen_by(&value))
+    }
+
+    /// Who set the plan.
+    pub(super) fn of_plan(&self, value: &Option<String>) -> Option<ChosenBy> {
+        value.as_ref().map(|_| self.plan.chosen_by(value))
+    }
+
+    pub(super) fn in_file(&self, backend: Backend) -> InFile {
+        let Switches { enabled_in_file: enabled, percent_in_file: percent, .. } = *self.of(backend);
+        InFile { enabled, percent, plan: self.plan_in_file.clone() }
+    }
+
+    pub(super) fn set_unreadable(&mut self, unreadable: Vec<(Backend, ConfigError)>) {
+        self.unreadable = unreadable;
+    }
+
+    /// Refuses a variable of `backend` that could not be read.
+    pub(super) fn check(&self, backend: Backend) -> Result<(), ConfigError> {
+        match self.unreadable.iter().find(|(of, _)| *of == backend) {
+            Some((_, error)) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    const fn of(&self, backend: Backend) -> &Switches {
+        match backend {
+            Backend::Memory => &self.memory,
+            Backend::Kafka => &self.kafka,
+            Backend::Nats => &self.nats,
+        }
+    }
+
+    const fn of_mut(&mut self, backend: Backend) -> &mut Switches {
+        match backend {
+            Backend::Memory => &mut self.memory,
+            Backend::Kafka => &mut self.kafka,
+            Backend::Nats => &mut self.nats,
+        }
+    }
+}
 
 impl Config {
-    /// What the file that was read says of the rollout by itself, without environment and code.
+    /// The rollout settings of the file alone, without environment and code.
     pub(crate) fn in_file(&self, backend: Backend) -> InFile {
         self.origins.in_file(backend)
     }
 
-    /// Takes over what `other` says of the rollout.
+    /// Takes over the rollout settings of `other`.
     pub(crate) fn take_rollout(&mut self, other: &Self, backend: Backend) {
         let (_, actor) = other.pools_of(backend);
         let (enabled, percent) = (actor.enabled, actor.percent);
@@ -28,9 +193,9 @@ impl Config {
         self.origins.clone_from(&other.origins);
     }
 
-    /// Remembers who has set the switch at `key`, when there is one.
+    /// Records the source of the switch at `key`; other keys need none.
     pub(super) fn record(&mut self, key: &str, by: ChosenBy) {
-        for backend in [Backend::Memory, Backend::Kafka, Backend::Nats] {
+        for backend in BACKENDS {
             let (_, actor) = self.pools_of(backend);
             let (enabled, percent) = (actor.enabled, actor.percent);
             match key.strip_prefix(backend.as_str()) {
@@ -55,7 +220,7 @@ impl Config {
     }
 }
 
-/// Each stands above those before it.
+/// The higher rank wins.
 const fn rank(by: ChosenBy) -> u8 {
     match by {
         ChosenBy::Default => 0,
@@ -65,6 +230,7 @@ const fn rank(by: ChosenBy) -> u8 {
     }
 }
 
+/// The choice for a backend.
 pub(super) fn of(config: &Config, backend: Backend) -> PoolChoice {
     let (keyed, actor) = config.pools_of(backend);
     let chosen_by = config.origins.of_enabled(backend, actor.enabled);
@@ -89,10 +255,10 @@ pub(super) fn of(config: &Config, backend: Backend) -> PoolChoice {
     }
 }
 
-/// Refuses a share of the keys for a pool that is not enabled. What a variable makes of a backend
-/// that is not in use is no concern of anybody.
+/// Refuses a share of the keys for a pool that is not enabled. A contradiction that a variable
+/// makes in a backend that is not in use does no harm.
 pub(super) fn check(config: &Config, in_use: Backend) -> Result<(), ConfigError> {
-    for backend in [Backend::Memory, Backend::Kafka, Backend::Nats] {
+    for backend in BACKENDS {
         let (_, actor) = config.pools_of(backend);
         let chosen_by = config.origins.of_enabled(backend, actor.enabled);
         let percent_by = config.origins.of_percent(backend, actor.percent).unwrap_or_default();
@@ -114,11 +280,11 @@ pub(super) fn check(config: &Config, in_use: Backend) -> Result<(), ConfigError>
             _ => Ok(BrokenRule::because(format!("{backend}.actor_pool.percent"), rule, percent)?),
         };
     }
-    plan(config, in_use)
+    check_plan(config, in_use)
 }
 
-/// Refuses a plan that cannot begin, unless somebody who stands higher does not want it to.
-fn plan(config: &Config, backend: Backend) -> Result<(), ConfigError> {
+/// Refuses a plan that cannot begin, unless a higher source disables it.
+fn check_plan(config: &Config, backend: Backend) -> Result<(), ConfigError> {
     let Some((text, by)) =
         config.rollout.plan.as_ref().zip(config.origins.of_plan(&config.rollout.plan))
     else {

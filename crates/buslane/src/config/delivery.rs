@@ -1,4 +1,4 @@
-//! What happens to a message beside its handler: lane, retries, terminal policy.
+//! Lanes, retries and terminal policy of messages.
 
 use buslane_settings::{
     BrokenRule, Setting, Value, above_zero, at_least, choices,
@@ -8,32 +8,32 @@ use buslane_settings::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What shares a lane.
+/// Which messages share a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LaneScope {
-    /// All messages of a key, whatever their topic. The default.
+    /// All messages of a key, in all topics. The default.
     #[default]
     Key,
-    /// The messages of a key in one topic: a blocked key holds that topic's messages alone.
+    /// The messages of a key in one topic. A blocked key blocks that topic's messages only.
     Topic,
 }
 
 settings! {
-    /// How often and when a failed envelope is tried again, in its lane. The wait doubles with each
+    /// How often and when a failed envelope is retried, in its lane. The wait doubles with each
     /// failure.
     #[derive(Eq)]
     #[non_exhaustive]
     pub struct RetryConfig {
-        /// Attempts of an envelope in all, the first one included.
+        /// Attempts of an envelope, including the first.
         attempts: u32 = 5, at_least(1);
         /// Wait before the second attempt. It doubles with each failure.
         initial: Duration = millis(100), above_zero();
-        /// Longest wait between two attempts, and the wait of a blocked key; at least
+        /// The longest wait between two attempts, and the wait of a blocked key; at least
         /// `retry.initial`.
         max: Duration = secs(30);
-        /// Whether waits are spread at random, so that many keys do not come back at one moment.
+        /// Whether waits vary at random, so that many keys do not retry at the same moment.
         jitter: bool = true;
     }
     also Self::max_is_longer;
@@ -49,17 +49,17 @@ impl RetryConfig {
     }
 }
 
-/// What becomes of an envelope whose last attempt failed, or that can never be handled.
+/// What happens to an envelope whose last attempt failed, or that can never be handled.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum TerminalConfig {
-    /// The key waits and its message is tried again at the longest wait. The default.
+    /// The key waits, and its message is retried at the longest wait. The default.
     #[default]
     Block,
     /// The message is settled, counted and logged as an error.
     Skip,
-    /// The message is written to a dead-letter topic; where that fails, the key blocks.
+    /// The message is written to a dead-letter topic. If that fails, the key blocks.
     DeadLetter {
         /// The dead-letter topic. Required.
         topic: String,
@@ -74,11 +74,11 @@ pub enum TerminalConfig {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeadLetterFormat {
-    /// Original key, payload and headers, with headers that say where it came from and why. The
+    /// The original key, payload and headers, with more headers for its source and its error. The
     /// default.
     #[default]
     Headers,
-    /// One JSON document that holds the original message in base64.
+    /// One JSON document with the original message in base64.
     Document,
 }
 
@@ -86,7 +86,7 @@ choices!(LaneScope, DeadLetterFormat);
 
 const TOPIC: &str = "dead_letter.topic";
 
-/// The one choice that has settings of its own, so it lists and checks them by hand.
+/// Written by hand: `dead_letter` is the one choice with settings of its own.
 impl Value for TerminalConfig {
     plain_value!();
 
@@ -111,7 +111,7 @@ impl Value for TerminalConfig {
             "dead_letter.format",
             DeadLetterFormat::kind(),
             DeadLetterFormat::default().show(),
-            "The original message with headers that say where it came from and why, or one JSON document.",
+            "The original message with headers for its source and its error, or one JSON document.",
         );
         let mut own = own;
         own.default = "block".to_owned();

@@ -1,41 +1,41 @@
-//! What can be wrong with a configuration.
+//! Why a configuration is refused.
 
 use buslane_settings::BrokenRule;
 use thiserror::Error;
 
-/// Why a configuration is refused. Each text names the file, key or variable, the rule, and what
-/// was found.
+/// Why a configuration is refused. The text names the file, key or variable, the rule, and the
+/// value found.
 ///
-/// Texts never hold a secret: values of URLs are shown without user and password.
+/// Texts hold no secret: URLs are shown without user and password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{path}: cannot read the configuration file: {reason}")]
     File {
-        /// The file as it was named.
+        /// The given path.
         path: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         reason: String,
     },
-    /// The file's name does not say its format.
+    /// The file's extension names no known format.
     #[error("{path}: a configuration file must end in .yaml, .yml or .toml")]
     FileFormat {
-        /// The file as it was named.
+        /// The given path.
         path: String,
     },
     /// The text is not YAML or TOML, or a key in it is unknown or has a value of the wrong kind.
     #[error("{source_name}{}: {}{reason}", Place(*.line, *.column), Key(.key))]
     Text {
-        /// The file, or `YAML` or `TOML` for text that came without one.
+        /// The file; `YAML` or `TOML` for text without a file.
         source_name: String,
-        /// Line, from 1; 0 when it is not known.
+        /// Line, from 1; 0 when unknown.
         line: u64,
-        /// Column, from 1; 0 when it is not known.
+        /// Column, from 1; 0 when unknown.
         column: u64,
-        /// Path of the key, such as `memory.keyed_pool.worker_count`; empty when it is not known.
+        /// Path of the key, such as `memory.keyed_pool.worker_count`; empty when unknown.
         key: String,
-        /// What is wrong.
+        /// The mistake.
         reason: String,
     },
     /// A value breaks a rule.
@@ -45,7 +45,7 @@ pub enum ConfigError {
         key: String,
         /// The rule.
         rule: String,
-        /// The value, as a file would say it.
+        /// The value, in the form of a file.
         found: String,
     },
     /// An environment variable cannot be read, or its value breaks a rule.
@@ -53,17 +53,17 @@ pub enum ConfigError {
     Variable {
         /// Its name.
         name: &'static str,
-        /// The rule, with the values that are allowed.
+        /// The rule, with the allowed values.
         rule: String,
         /// The value, in quotes.
         found: String,
     },
-    /// A variable begins with `BUSLANE_` and is none of those that are read.
+    /// A variable begins with `BUSLANE_` and is unknown.
     #[error("environment variable {name} is not known; the nearest name that is: {nearest}")]
     UnknownVariable {
         /// Its name.
         name: String,
-        /// The known name that differs least.
+        /// The most similar known name.
         nearest: &'static str,
     },
 }

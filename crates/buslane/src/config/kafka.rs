@@ -1,4 +1,5 @@
-//! The section of Kafka: its adapter defines the settings, and the bus gives what it has itself.
+//! The section of Kafka. The adapter defines the settings; the bus adds brokers, group and publish
+//! timeout.
 
 use super::{Config, backend::BackendConfig};
 pub use buslane_kafka::{
@@ -9,11 +10,11 @@ pub use buslane_kafka::{
     TopicConfig as KafkaTopicConfig,
 };
 
-/// Settings of the client, and of the pools, of a bus on Kafka. Brokers, group and publish timeout
-/// are the bus's own.
+/// Settings of the client and the pools of a bus on Kafka. Brokers, group and publish timeout are
+/// keys of the bus.
 pub type KafkaConfig = BackendConfig<buslane_kafka::KafkaConfig>;
 
-/// The settings with what the bus has itself: brokers, group and publish timeout.
+/// The adapter's settings, with the keys of the bus.
 pub(super) fn given(config: &Config) -> buslane_kafka::KafkaConfig {
     let mut kafka = config.kafka.settings.clone();
     kafka.brokers = config.url.hosts().to_owned();
@@ -30,17 +31,17 @@ mod connect {
     use super::{super::ConfigError, Config, KafkaMechanism, KafkaSecurityConfig, given};
     use buslane_kafka::{KafkaConfig, KafkaConfigError};
 
-    /// What the adapter connects with.
+    /// The settings that the adapter connects with.
     ///
     /// # Errors
-    /// Encryption or a login that this build does not contain.
+    /// This build does not contain the encryption or the login.
     pub(crate) fn settings(config: &Config) -> Result<KafkaConfig, ConfigError> {
-        contained(&config.kafka.security)?;
+        check_is_built(&config.kafka.security)?;
         Ok(given(config))
     }
 
-    /// Refuses here what librdkafka would refuse with the password in its text.
-    fn contained(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
+    /// Refuses logins that are not built in: librdkafka's own error would show the password.
+    fn check_is_built(security: &KafkaSecurityConfig) -> Result<(), ConfigError> {
         let mechanism = security.login.as_ref().and_then(|login| login.mechanism);
         let (key, found) = match (&security.tls, mechanism) {
             _ if cfg!(feature = "kafka-tls") => return Ok(()),
@@ -58,7 +59,7 @@ mod connect {
         Err(ConfigError::Rule { key: key.to_owned(), rule, found: found.to_owned() })
     }
 
-    /// The adapter's name of a setting, as a file says it.
+    /// The key in the file of a setting of the adapter.
     fn key(setting: &str) -> String {
         match setting {
             "brokers" => "url".to_owned(),
@@ -68,7 +69,8 @@ mod connect {
         }
     }
 
-    /// A rule of the adapter. Values of properties may be secrets and are left out.
+    /// An error of the adapter, with the key in the file. Values of properties may be secrets and
+    /// are hidden.
     pub(crate) fn refused(error: KafkaConfigError) -> ConfigError {
         let (key, rule, found) = match error {
             KafkaConfigError::Rule(broken) => (key(&broken.key), broken.rule, broken.found),

@@ -1,6 +1,7 @@
-//! The section of NATS: its adapter defines the settings, and the bus gives what it has itself.
+//! The section of NATS. The adapter defines the settings; the bus adds servers, login, group and
+//! publish timeout.
 
-use super::{Config, backend::BackendConfig, servers};
+use super::{Config, backend::BackendConfig, url};
 use buslane_core::Backend;
 pub use buslane_nats::{
     ConsumerConfig as NatsConsumerConfig, Login as NatsLoginConfig, Partitions as NatsPartitions,
@@ -9,21 +10,21 @@ pub use buslane_nats::{
 };
 use buslane_settings::BrokenRule;
 
-/// Settings of the client, and of the pools, of a bus on NATS. Servers, group and publish timeout
-/// are the bus's own.
+/// Settings of the client and the pools of a bus on NATS. Servers, group and publish timeout are
+/// keys of the bus.
 pub type NatsConfig = BackendConfig<buslane_nats::NatsConfig>;
 
-/// The rules that join the section with the bus's own keys.
+/// The rules between the section and the keys of the bus.
 pub(super) fn check(config: &Config) -> Result<(), BrokenRule> {
     if config.backend() == Backend::Nats {
-        of_the_bus(config)?;
+        check_bus_keys(config)?;
     }
-    parked(&config.nats)
+    check_parked(&config.nats)
 }
 
-/// What the bus's own keys must be on NATS.
-fn of_the_bus(config: &Config) -> Result<(), BrokenRule> {
-    let login = match servers::read(config.url.hosts()) {
+/// The rules of NATS for the keys of the bus.
+fn check_bus_keys(config: &Config) -> Result<(), BrokenRule> {
+    let login = match url::nats_servers(config.url.hosts()) {
         Err(rule) => {
             return BrokenRule::because("url", rule, format!("{:?}", config.url.to_string()));
         }
@@ -41,9 +42,9 @@ fn of_the_bus(config: &Config) -> Result<(), BrokenRule> {
     Ok(())
 }
 
-/// Blocked messages must leave room for the others: the server sends nothing once all it waits for
-/// are blocked.
-fn parked(nats: &NatsConfig) -> Result<(), BrokenRule> {
+/// Parked messages must leave room for others: the server delivers no more once all unacknowledged
+/// messages are parked.
+fn check_parked(nats: &NatsConfig) -> Result<(), BrokenRule> {
     let most = nats.consumer.max_ack_pending as usize;
     // A tenth is kept free.
     let usable = most - most / 10;
@@ -66,16 +67,15 @@ pub(crate) use connect::{refused, settings};
 
 #[cfg(feature = "nats")]
 mod connect {
-    use super::{super::ConfigError, Config, servers};
+    use super::{super::ConfigError, Config, url};
     use buslane_nats::{NatsConfig, NatsConfigError};
 
-    /// What the adapter connects with: its settings, and servers, login, group and publish timeout
-    /// of the bus.
+    /// The settings that the adapter connects with.
     ///
     /// # Errors
-    /// A URL that is none.
+    /// The URL is not valid.
     pub(crate) fn settings(config: &Config) -> Result<NatsConfig, ConfigError> {
-        let servers = servers::read(config.url.hosts()).map_err(|rule| ConfigError::Rule {
+        let servers = url::nats_servers(config.url.hosts()).map_err(|rule| ConfigError::Rule {
             key: "url".to_owned(),
             rule: rule.to_owned(),
             found: config.url.to_string(),
@@ -88,7 +88,7 @@ mod connect {
         Ok(nats)
     }
 
-    /// A rule of the adapter, by the key of a file.
+    /// An error of the adapter, with the key in the file.
     pub(crate) fn refused(error: NatsConfigError) -> ConfigError {
         let key = |setting: &str| match setting {
             "servers" => "url".to_owned(),

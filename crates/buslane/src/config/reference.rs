@@ -1,7 +1,7 @@
-//! The page that documents every key and variable: the prose of `page.md`, in which each table is
-//! made from the definitions of the settings.
+//! Generates `docs/configuration.md`: the prose of `page.md`, with tables made from the definitions
+//! of the settings.
 
-use super::{Config, KeyReference, environment::CONFIG};
+use super::{Config, KeyReference, environment::CONFIG_FILE};
 use std::fmt::Write as _;
 
 /// One environment variable that is read.
@@ -10,16 +10,16 @@ use std::fmt::Write as _;
 pub struct VariableReference {
     /// Its name.
     pub name: &'static str,
-    /// What it may hold.
+    /// Its allowed values.
     pub kind: String,
-    /// What it sets.
+    /// The key that it sets.
     pub sets: String,
 }
 
 pub(super) fn variables() -> Vec<VariableReference> {
     let kind = "path of a file".to_owned();
     let sets = "the file that is read first".to_owned();
-    let mut list = vec![VariableReference { name: CONFIG, kind, sets }];
+    let mut list = vec![VariableReference { name: CONFIG_FILE, kind, sets }];
     for KeyReference { key, kind, variables, .. } in Config::reference() {
         let is_switch = kind == "`true` or `false`";
         let kind = if is_switch { "`true`, `false`, `1` or `0`".to_owned() } else { kind };
@@ -51,7 +51,7 @@ pub(super) fn markdown() -> String {
     page
 }
 
-/// The keys that begin with one of `starts`. Those of the pools stand there once for all backends.
+/// The keys that begin with one of `starts`. Keys of the pools are listed once for all backends.
 fn settings_table(page: &mut String, starts: &[&str]) {
     row(page, format_args!("| Key | Value | Default | Meaning |\n|---|---|---|---|"));
     for KeyReference { key, kind, default, meaning, .. } in Config::reference() {

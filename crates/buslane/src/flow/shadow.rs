@@ -8,7 +8,7 @@ use super::{
     attempt::{Erased, run_once, take_message},
     envelope::event_of,
 };
-use crate::rollout::{Comparison, Controller, Ended};
+use crate::rollout::{Controller, ShadowComparison, ShadowOutcome};
 use buslane_core::{
     AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, Job, Kind, Local,
     Message, Outcome, Settlement, Source, Step, Verdict,
@@ -28,7 +28,7 @@ pub(crate) struct Shadow {
     twin: Arc<Erased>,
     /// Counts all messages, those without a shadow too.
     messages: AtomicU64,
-    comparison: Arc<Comparison>,
+    comparison: Arc<ShadowComparison>,
 }
 
 impl Shadow {
@@ -36,7 +36,7 @@ impl Shadow {
         percent: u8,
         twin: impl Handler<Message>,
         timeout: Option<Duration>,
-        comparison: &Arc<Comparison>,
+        comparison: &Arc<ShadowComparison>,
     ) -> Self {
         Self::new(percent, Twin { handler: twin, timeout, read: Ok }, comparison)
     }
@@ -45,7 +45,7 @@ impl Shadow {
         percent: u8,
         twin: impl Handler<Event>,
         timeout: Option<Duration>,
-        comparison: &Arc<Comparison>,
+        comparison: &Arc<ShadowComparison>,
     ) -> Self {
         Self::new(percent, Twin { handler: twin, timeout, read: event_of }, comparison)
     }
@@ -53,7 +53,7 @@ impl Shadow {
     fn new<M: Send + 'static, H: Handler<M>>(
         percent: u8,
         twin: Twin<M, H>,
-        comparison: &Arc<Comparison>,
+        comparison: &Arc<ShadowComparison>,
     ) -> Self {
         let (twin, comparison) = (Erased::new(Erase(Arc::new(twin))), Arc::clone(comparison));
         Self { percent, twin, messages: AtomicU64::new(0), comparison }
@@ -101,14 +101,14 @@ const fn is_chosen(n: u64, percent: u8) -> bool {
 struct Pair {
     source: Arc<Source>,
     offset: u64,
-    comparison: Arc<Comparison>,
+    comparison: Arc<ShadowComparison>,
     so_far: Mutex<SoFar>,
 }
 
 /// Which of the two have ended.
 enum SoFar {
     None,
-    One(Role, Ended),
+    One(Role, ShadowOutcome),
     Both,
 }
 
@@ -119,7 +119,7 @@ enum Role {
 }
 
 impl Pair {
-    fn ended(&self, role: Role, ended: Ended) {
+    fn ended(&self, role: Role, ended: ShadowOutcome) {
         let first = {
             let mut so_far = self.so_far.lock();
             match std::mem::replace(&mut *so_far, SoFar::Both) {
@@ -162,7 +162,7 @@ impl ErasedHandler for Noted {
 
     fn ended(&self, job: &Job, outcome: &Outcome) {
         let took = job.accepted.as_ref().map(Instant::elapsed).unwrap_or_default();
-        if let Some(ended) = Ended::of(outcome, took) {
+        if let Some(ended) = ShadowOutcome::of(outcome, took) {
             self.pair.ended(self.role, ended);
         }
         self.handler.ended(job, outcome);

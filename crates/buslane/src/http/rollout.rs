@@ -1,4 +1,4 @@
-//! What `/rollout` answers: how a rollout stands, and to who has the token, changes of it.
+//! `/rollout`: `GET` returns the state of the rollout, `PUT` changes it for those with the token.
 
 mod action;
 
@@ -17,17 +17,17 @@ use std::net::SocketAddr;
 use subtle::ConstantTimeEq;
 use tracing::{info, warn};
 
-/// Bytes of a body: the longest plan has a hundred stages.
-const MOST: usize = 4_096;
-/// Says who asks, for logs and events.
+/// The largest body in bytes; the longest plan has a hundred stages.
+const MAX_BODY: usize = 4_096;
+/// The header with the operator's name, for logs and events.
 const OPERATOR: &str = "x-operator";
-/// Characters of that name.
-const LONGEST_NAME: usize = 64;
+/// The longest name, in characters.
+const MAX_NAME: usize = 64;
 
 pub(super) fn rollout() -> MethodRouter<EventBus> {
     get(async |State(bus): State<EventBus>| json(StatusCode::OK, &bus.rollout().status()))
         .put(change)
-        .layer(DefaultBodyLimit::max(MOST))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
 /// Why a change is refused.
@@ -75,13 +75,15 @@ async fn attempt(
     bad_name: Option<Refusal>,
     request: Request,
 ) -> Result<Action, Refusal> {
-    allow(bus, request.headers())?;
+    authorize(bus, request.headers())?;
     if let Some(refusal) = bad_name {
         return Err(refusal);
     }
     let body = Bytes::from_request(request, &()).await.map_err(|rejection| {
         let reason = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => format!("the body must be at most {MOST} bytes long"),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                format!("the body must be at most {MAX_BODY} bytes long")
+            }
             _ => "the body ended too early".to_owned(),
         };
         Refusal { code: rejection.status(), reason }
@@ -92,19 +94,18 @@ async fn attempt(
     Ok(action)
 }
 
-/// Lets pass who has the token. Whether there is one at all is no secret.
-fn allow(bus: &EventBus, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Accepts requests with the bearer token. Whether a token is configured is no secret.
+fn authorize(bus: &EventBus, headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(token) = &bus.config().rollout.token else {
         let reason =
             "no token is configured: set rollout.token or BUSLANE_ROLLOUT_TOKEN".to_owned();
         return Err(Refusal { code: StatusCode::FORBIDDEN, reason });
     };
-    let said = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
-    let said =
-        said.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
-    // Takes the same time wherever the first difference is; that the length shows does not help to
-    // guess.
-    if said.is_some_and(|(_, said)| bool::from(said.ct_eq(token.expose().as_bytes()))) {
+    let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+    let given =
+        given.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+    // In constant time, so that the duration tells nothing about the token but its length.
+    if given.is_some_and(|(_, given)| bool::from(given.ct_eq(token.expose().as_bytes()))) {
         return Ok(());
     }
     Err(Refusal {
@@ -113,20 +114,19 @@ fn allow(bus: &EventBus, headers: &HeaderMap) -> Result<(), Refusal> {
     })
 }
 
-/// Who asks; empty when nobody is named.
+/// The operator's name; empty without the header.
 fn operator(headers: &HeaderMap) -> Result<String, Refusal> {
     let name = headers.get(OPERATOR).map_or(&b""[..], HeaderValue::as_bytes);
     match std::str::from_utf8(name) {
         Ok(text)
-            if name.len() <= LONGEST_NAME
-                && name.iter().all(|byte| (b' '..=b'~').contains(byte)) =>
+            if name.len() <= MAX_NAME && name.iter().all(|byte| (b' '..=b'~').contains(byte)) =>
         {
             Ok(text.to_owned())
         }
         _ => Err(Refusal {
             code: StatusCode::BAD_REQUEST,
             reason: format!(
-                "X-Operator: must be at most {LONGEST_NAME} visible ASCII characters and spaces"
+                "X-Operator: must be at most {MAX_NAME} visible ASCII characters and spaces"
             ),
         }),
     }

@@ -1,8 +1,8 @@
 //! Metrics of a bus: handles bound once. Names: `{backend}_eventbus_{what}`.
 
 use super::catalogue::{self as metric};
-use crate::rollout::Trigger;
 use buslane_core::{Backend, Binder, Kind, Lag, Source, Topic};
+use buslane_rollout::Trigger;
 use metrics::{Counter, Gauge, Histogram};
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},

@@ -1,23 +1,21 @@
-//! Who owns how the rollout stands: the percentage, the plan, the guard. It decides nothing by
-//! itself.
+//! The state of a rollout: percentage, plan, guard. It carries out what operators, the plan and the
+//! guard decide.
 
 mod look;
 mod moves;
 
 use super::{
-    Comparison, RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus,
-    guard::{Breach, Guard},
-    plan::{Plan, Progress},
-    status::{PlanStatus, SlotStatus, StuckSlot},
+    RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus, ShadowComparison,
+    SlotStatus, StuckSlot,
 };
 use crate::{
-    Config,
     clock::now,
     config::LaneScope,
     metrics::{BusMetrics, RolloutMetrics},
 };
 use buslane_core::{Job, Topic};
 use buslane_pools::{ACTOR, Pools, SLOTS};
+use buslane_rollout::{ActivePlan, Breach, Guard, Plan, RolloutConfig};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -31,7 +29,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
 use tracing::{error, info, warn};
 
-/// Events that a reader may be late by.
+/// Events that a reader may be behind.
 const EVENTS: usize = 256;
 
 /// The rollout of one bus.
@@ -39,34 +37,34 @@ pub(crate) struct Controller {
     pub(super) pool: Arc<Pools>,
     state: Mutex<State>,
     events: broadcast::Sender<RolloutEvent>,
-    /// Slots are to be moved.
+    /// Notified when slots have to move.
     pub(super) aimed: Notify,
-    /// Whether slots are on their way.
+    /// Whether slots are moving.
     is_moving: watch::Sender<bool>,
     is_closed: AtomicBool,
     metrics: RolloutMetrics,
-    comparison: Arc<Comparison>,
+    comparison: Arc<ShadowComparison>,
     lane_scope: LaneScope,
 }
 
 struct State {
     percent: u8,
     set_by: String,
-    /// Who decided is the configuration; nobody has done so at run time.
+    /// Whether the configuration still decides, and nobody has at run time.
     is_configured: bool,
-    /// It was not the same all the time.
+    /// Whether the percentage has ever changed.
     has_changed: bool,
-    run: Option<Progress>,
+    run: Option<ActivePlan>,
     guard: Guard,
-    /// Slots that stay for now, and when they were asked to move.
+    /// Slots that stay for now, and since when they were to move.
     stuck: BTreeMap<usize, Instant>,
-    /// When slots were asked to move, and how many were elsewhere.
+    /// When the current move began, and how many slots it has.
     aimed: Option<(Instant, usize)>,
     roll_backs: u64,
     last_roll_back: Option<RollBack>,
 }
 
-/// Slots of the actor pool at this percentage.
+/// Slots that the actor pool has at this percentage.
 pub(crate) const fn boundary(percent: u8) -> usize {
     SLOTS * percent as usize / 100
 }
@@ -76,10 +74,11 @@ impl Controller {
         pool: Arc<Pools>,
         percent: u8,
         set_by: &str,
-        config: &Config,
+        config: &RolloutConfig,
+        lane_scope: LaneScope,
         metrics: &BusMetrics,
     ) -> Arc<Self> {
-        let comparison = Arc::new(Comparison::new(metrics.shadows()));
+        let comparison = Arc::new(ShadowComparison::new(metrics.shadows()));
         let metrics = metrics.rollout();
         metrics.percent(percent);
         let state = State {
@@ -88,7 +87,7 @@ impl Controller {
             is_configured: true,
             has_changed: false,
             run: None,
-            guard: Guard::new(config.rollout.clone()),
+            guard: Guard::new(config.clone()),
             stuck: BTreeMap::new(),
             aimed: None,
             roll_backs: 0,
@@ -103,7 +102,7 @@ impl Controller {
             is_closed: AtomicBool::new(false),
             metrics,
             comparison,
-            lane_scope: config.lane_scope,
+            lane_scope,
         })
     }
 
@@ -116,13 +115,7 @@ impl Controller {
             stuck: (state.stuck.iter())
                 .map(|(slot, since)| StuckSlot { slot: *slot, seconds: (now - *since).as_secs() })
                 .collect(),
-            plan: state.run.as_ref().map(|run| PlanStatus {
-                stages: run.plan().to_string(),
-                advance: run.plan().advance(),
-                stage: run.place(),
-                seconds: run.lasted(now).as_secs(),
-                advice: run.advice().to_string(),
-            }),
+            plan: state.run.as_ref().map(|plan| plan.status(now)),
             window: state.guard.status().cloned(),
             roll_backs: state.roll_backs,
             last_roll_back: state.last_roll_back.clone(),
@@ -130,8 +123,8 @@ impl Controller {
         }
     }
 
-    /// Where handlers are compared with their twins.
-    pub(crate) fn comparison(&self) -> &Arc<Comparison> {
+    /// The comparison of handlers with their twins.
+    pub(crate) fn comparison(&self) -> &Arc<ShadowComparison> {
         &self.comparison
     }
 
@@ -149,11 +142,11 @@ impl Controller {
     }
 
     pub(super) async fn settled(&self) {
-        // The sender lives as long as this.
+        // It cannot fail: the sender lives as long as `self`.
         let _ = self.is_moving.subscribe().wait_for(|is_moving| !is_moving).await;
     }
 
-    /// The bus ends: nothing is changed any more.
+    /// Refuses every later command: the bus is closing.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Relaxed);
         self.is_moving.send_replace(false);
@@ -180,8 +173,8 @@ impl Controller {
         Ok(())
     }
 
-    /// As the configuration wants it: a plan, or else this share of the keys. Nothing happens when
-    /// somebody has decided at run time: who that is.
+    /// Applies the configuration: a plan, or else a share of the keys. If somebody has decided at
+    /// run time, it changes nothing and returns who.
     pub(crate) fn configure(
         &self,
         percent: u8,
@@ -204,17 +197,17 @@ impl Controller {
         Ok(None)
     }
 
-    /// Who has decided at run time; none while the configuration holds.
+    /// Who has decided at run time; `None` while the configuration decides.
     pub(crate) fn overridden_by(&self) -> Option<String> {
         let state = self.state.lock();
         (!state.is_configured).then(|| state.set_by.clone())
     }
 
     fn begin_in(&self, state: &mut State, plan: Plan, by: &str) {
-        let run = Progress::new(plan, now());
-        let percent = run.stage().percent;
-        info!(plan = %run.plan(), by, "rollout plan begun");
-        state.run = Some(run);
+        let plan = ActivePlan::new(plan, now());
+        let percent = plan.stage().percent;
+        info!(plan = %plan.plan(), by, "rollout plan begun");
+        state.run = Some(plan);
         self.go_to(state, percent, by);
     }
 
@@ -224,14 +217,14 @@ impl Controller {
     }
 
     fn advance_in(&self, state: &mut State, by: &str) -> Result<(), RolloutError> {
-        let run = state.run.as_mut().ok_or(RolloutError::NoPlan)?;
-        let percent = run.advance(now()).ok_or(RolloutError::LastStage)?.percent;
+        let plan = state.run.as_mut().ok_or(RolloutError::NoPlan)?;
+        let percent = plan.advance(now()).ok_or(RolloutError::LastStage)?.percent;
         self.advanced(state, percent, by);
         Ok(())
     }
 
     fn advanced(&self, state: &mut State, percent: u8, by: &str) {
-        let stage = state.run.as_ref().map_or(0, Progress::place);
+        let stage = state.run.as_ref().map_or(0, ActivePlan::place);
         self.tell(RolloutEvent::Advanced { stage, by: by.to_owned() });
         self.go_to(state, percent, by);
     }
@@ -252,9 +245,12 @@ impl Controller {
         state.run = None;
         state.roll_backs += 1;
         match &back.breach {
-            Some(breach) => {
-                error!(from_percent = back.percent, slots = back.slots, %breach, "rolled back to the keyed pool")
-            }
+            Some(breach) => error!(
+                from_percent = back.percent,
+                slots = back.slots,
+                %breach,
+                "rolled back to the keyed pool"
+            ),
             None => warn!(
                 from_percent = back.percent,
                 slots = back.slots,
@@ -268,7 +264,7 @@ impl Controller {
         self.tell(RolloutEvent::RolledBack(back));
     }
 
-    /// The share of the keys is another one from now on.
+    /// Sets the percentage, begins a stage, and asks the slots to move.
     fn go_to(&self, state: &mut State, percent: u8, by: &str) {
         let from = std::mem::replace(&mut state.percent, percent);
         by.clone_into(&mut state.set_by);
@@ -284,8 +280,9 @@ impl Controller {
         self.aim(state);
     }
 
-    /// An event that nobody watches for goes nowhere.
+    /// Sends an event to those who watch.
     fn tell(&self, event: RolloutEvent) {
+        // It fails when nobody watches.
         let _ = self.events.send(event);
     }
 }

@@ -1,4 +1,4 @@
-//! What a body asks for.
+//! The body of `PUT /rollout`: parses the one action that it asks for.
 
 use crate::rollout::{Advance, Plan};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use std::fmt;
 const RULE: &str = "the body must be a JSON object with exactly one of percent, plan (beside which advance may be manual or \
                     automatic), advance: true, roll_back: true";
 
-/// One thing to do.
+/// The action that a body asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Action {
     Percent(u8),
@@ -17,7 +17,7 @@ pub(super) enum Action {
     RollBack,
 }
 
-/// What may stand in a body. A value of the wrong kind is told in our words.
+/// The keys of a body. Their values are read by hand, for errors in our words.
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 struct Body {
@@ -28,14 +28,14 @@ struct Body {
 }
 
 impl Action {
-    /// Reads a body; the error is the rule that it breaks.
+    /// Parses a body. The error is the rule that it breaks.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
         let value: Value =
             serde_json::from_slice(body).map_err(|error| format!("{RULE}: {error}"))?;
         if !value.is_object() {
             return Err(RULE.to_owned());
         }
-        // From the text again: an object that was read already has each key once.
+        // Parsed again from the text: `value` no longer shows duplicate keys.
         let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         match (body.percent, body.plan, body.advance, body.roll_back) {
             (Some(percent), None, None, None) => {
@@ -49,10 +49,10 @@ impl Action {
             }
             (None, Some(plan), advance, None) => begin(&plan, advance.as_ref()).map(Self::Begin),
             (None, None, Some(advance), None) => {
-                just_true("advance", &advance).map(|()| Self::Advance)
+                must_be_true("advance", &advance).map(|()| Self::Advance)
             }
             (None, None, None, Some(roll_back)) => {
-                just_true("roll_back", &roll_back).map(|()| Self::RollBack)
+                must_be_true("roll_back", &roll_back).map(|()| Self::RollBack)
             }
             _ => Err(RULE.to_owned()),
         }
@@ -73,7 +73,7 @@ fn begin(plan: &Value, advance: Option<&Value>) -> Result<Plan, String> {
     }
 }
 
-fn just_true(name: &str, value: &Value) -> Result<(), String> {
+fn must_be_true(name: &str, value: &Value) -> Result<(), String> {
     if *value == Value::Bool(true) {
         Ok(())
     } else {

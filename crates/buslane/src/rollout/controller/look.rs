@@ -1,15 +1,9 @@
 //! One look at both sides: what the guard decides of it, and what the plan does then.
 
 use super::Controller;
-use crate::{
-    clock::now,
-    rollout::{
-        RolloutEvent,
-        guard::{Decision, Sample, SideFigures},
-        plan::{Progress, Step},
-    },
-};
+use crate::{clock::now, rollout::RolloutEvent};
 use buslane_pools::{ACTOR, KEYED};
+use buslane_rollout::{ActivePlan as Progress, Decision, PlanStep as Step, Sample, SideFigures};
 use tracing::info;
 
 impl Controller {

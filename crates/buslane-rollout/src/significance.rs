@@ -1,106 +1,106 @@
-//! Whether a difference of two shares can be chance. Pure arithmetic: it knows neither limits nor
-//! what is counted.
+//! Whether a difference between two shares can be chance. Pure arithmetic: it knows no limits and
+//! not what is counted.
 //!
-//! Not a model of latencies: only counts of what is above a mark are compared, so that no shape of
-//! the tail matters.
+//! It models no latencies. It compares only how many lie above a mark, so the shape of the tail
+//! does not matter.
 
-/// How sure it must be, in standard errors.
+/// How many standard errors a difference must exceed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Chance {
-    /// That the sides differ at all in what they count: failures, restarts.
-    pub(super) counted: f64,
-    /// That they differ at all in how long messages take.
-    pub(super) queued: f64,
-    /// That the difference is over the limit.
-    pub(super) over: f64,
+pub(crate) struct Significance {
+    /// For failures and restarts to differ at all.
+    pub(crate) counted: f64,
+    /// For latencies to differ at all.
+    pub(crate) queued: f64,
+    /// For the difference to exceed the limit.
+    pub(crate) over_limit: f64,
 }
 
-impl Chance {
-    /// A day has 86,400 looks, each at three windows and three figures. Five standard errors are
-    /// passed by chance once in 3.5 million. Messages wait for each other, so that what makes one
-    /// of them slow makes its followers slow, for some seconds: of 41 rough days of the simulation
-    /// one has a busy key whose queue passes six, none passes seven. That the value lies over the
-    /// limit needs less: two (once in 44) keep out a side that is a little slower, within the
-    /// limit, and was unlucky too.
-    pub(super) const SURE: Self = Self { counted: 5.0, queued: 7.0, over: 2.0 };
+impl Significance {
+    /// A day has 86,400 samples, each tested over three windows for three figures. Chance exceeds
+    /// five standard errors once in 3.5 million tests. Latencies need more: a slow message delays
+    /// those behind it for seconds. In 41 simulated rough days, one has a busy key whose queue
+    /// exceeds six, and none exceeds seven. To exceed the limit, two (once in 44) are enough:
+    /// they protect a pool that is a little slower, within the limit, and was unlucky too.
+    pub(crate) const REQUIRED: Self = Self { counted: 5.0, queued: 7.0, over_limit: 2.0 };
 }
 
-/// So many of so many.
+/// Hits among a number of messages or attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Share {
-    pub(super) hits: u64,
-    pub(super) of: u64,
+pub(crate) struct Share {
+    pub(crate) hits: u64,
+    pub(crate) of: u64,
 }
 
 impl Share {
-    /// Nothing of infinitely many: what a fixed limit is compared with.
-    pub(super) const NONE: Self = Self { hits: 0, of: u64::MAX };
+    /// No hits among infinitely many: what a fixed limit is compared with.
+    pub(crate) const NONE: Self = Self { hits: 0, of: u64::MAX };
 
     /// Between 0 and 1; 0 of nothing.
-    pub(super) fn value(self) -> f64 {
+    pub(crate) fn value(self) -> f64 {
         if self.of == 0 { 0.0 } else { (self.hits as f64 / self.of as f64).min(1.0) }
     }
 }
 
-/// The same slice of time on both sides.
+/// Both pools over the same slice of time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pair {
-    pub(super) actor: Share,
-    pub(super) keyed: Share,
+pub(crate) struct Pair {
+    pub(crate) actor: Share,
+    pub(crate) keyed: Share,
 }
 
 impl Pair {
-    /// Whether both sides have so many.
-    pub(super) const fn has_both(self, least: u64) -> bool {
+    /// Whether both pools counted at least this many.
+    pub(crate) const fn has_both(self, least: u64) -> bool {
         self.actor.of >= least && self.keyed.of >= least
     }
 
-    /// Hits of the actor's, had it the keyed side's share and a margin.
+    /// Hits that the actor pool would have with the keyed pool's share and a margin.
     fn expected(self, margin: f64) -> f64 {
         (self.keyed.value() + margin).clamp(0.0, 1.0) * self.actor.of as f64
     }
 
-    /// Hits that the actor has more.
+    /// Hits of the actor pool beyond those expected.
     fn excess(self, margin: f64) -> f64 {
         self.actor.value() * self.actor.of as f64 - self.expected(margin)
     }
 }
 
-/// How many standard errors the actor's share of the `whole` is above the keyed one and a margin.
+/// How many standard errors the actor pool's share of the `whole` is above the keyed pool's share
+/// plus a margin.
 ///
-/// Each slice of the window is compared with the same slice of the other side: what makes both
-/// sides slow makes neither of them slower. The standard error is the largest of three:
+/// Each slice of the window is compared with the same slice of the other pool, so a stall of both
+/// counts for nothing. The standard error is the largest of three:
 /// - that of independent messages;
-/// - what the slices differ by among themselves. A burst or a busy key makes hundreds of messages
-///   slow at once, which says no more than one of them does. So a breach has to last: one that
-///   fills four of five slices is four standard errors at most;
-/// - what the slices `before` the window differed by from one to the next, for a few slices can
-///   look alike by chance.
-pub(super) fn standard_errors(whole: Pair, slices: &[Pair], before: &[Pair], margin: f64) -> f64 {
+/// - that of the differences among the slices. A burst or a busy key makes hundreds of messages
+///   slow at once and proves no more than one of them, so a breach has to last: one that fills four
+///   of five slices reaches four standard errors at most;
+/// - that of the differences between neighbouring slices `before` the window, because a few slices
+///   can look alike by chance.
+pub(crate) fn standard_errors(whole: Pair, slices: &[Pair], before: &[Pair], margin: f64) -> f64 {
     let Some(window) = Excess::of(slices, margin).filter(|_| whole.has_both(1)) else { return 0.0 };
-    let by_messages = by_messages(whole, window.expected, window.mean);
-    let variance = window.variance.max(unrest(before, margin));
+    let independent = of_independent_messages(whole, window.expected, window.mean);
+    let variance = window.variance.max(variance_between_neighbours(before, margin));
     if variance > 0.0 {
-        by_messages.min(window.mean / (variance / window.of).sqrt())
+        independent.min(window.mean / (variance / window.of).sqrt())
     } else {
-        by_messages
+        independent
     }
 }
 
-/// How much more of the actor's messages hit than of the keyed ones.
+/// The actor pool's hits beyond those expected, over several slices.
 struct Excess {
-    /// Messages of the actor side.
+    /// Messages of the actor pool.
     of: f64,
-    /// The share that is expected of them.
+    /// Their expected share of hits.
     expected: f64,
-    /// The share that is too much.
+    /// Their share of hits beyond that.
     mean: f64,
-    /// What a message adds to the variance of the hits that are too many, bursts included.
+    /// Variance of the excess for each message, bursts included.
     variance: f64,
 }
 
 impl Excess {
-    /// `None` for fewer than two slices with messages on both sides.
+    /// `None` for fewer than two slices with messages of both pools.
     fn of(slices: &[Pair], margin: f64) -> Option<Self> {
         let both = || slices.iter().filter(|slice| slice.has_both(1));
         let sum = |value: &dyn Fn(&Pair) -> f64| both().map(value).sum::<f64>();
@@ -116,9 +116,9 @@ impl Excess {
     }
 }
 
-/// The same variance from one slice to the next, which a breach that has begun among them adds
-/// little to.
-fn unrest(slices: &[Pair], margin: f64) -> f64 {
+/// The same variance, estimated from neighbouring slices. A breach that began among them raises it
+/// only a little.
+fn variance_between_neighbours(slices: &[Pair], margin: f64) -> f64 {
     let both: Vec<_> = slices.iter().filter(|slice| slice.has_both(1)).collect();
     let steps = both.windows(2).map(|two| {
         let [one, other] =
@@ -128,9 +128,9 @@ fn unrest(slices: &[Pair], margin: f64) -> f64 {
     if both.len() < 2 { 0.0 } else { steps.sum::<f64>() / (both.len() - 1) as f64 }
 }
 
-/// The arc sine gives shares of every size the same variance, `1 / of`, and errs to the safe side
-/// where hits are few.
-fn by_messages(whole: Pair, expected: f64, excess: f64) -> f64 {
+/// The arc sine gives shares of every size the variance `1 / of`, and errs to the safe side where
+/// hits are few.
+fn of_independent_messages(whole: Pair, expected: f64, excess: f64) -> f64 {
     let angle = |share: f64| 2.0 * share.clamp(0.0, 1.0).sqrt().asin();
     let variance = 1.0 / whole.actor.of as f64 + 1.0 / whole.keyed.of as f64;
     (angle(expected + excess) - angle(expected)) / variance.sqrt()
@@ -177,7 +177,7 @@ mod tests {
             let mut slices = [calm; 5];
             slices[..bursts].fill(burst);
             let errors = standard_errors(sum(&slices), &slices, &[], 0.0);
-            assert!(errors < Chance::SURE.counted, "{bursts} of 5: {errors}");
+            assert!(errors < Significance::REQUIRED.counted, "{bursts} of 5: {errors}");
         }
         assert!(standard_errors(sum(&[burst; 5]), &[burst; 5], &[], 0.0) > 50.0);
     }

@@ -1,6 +1,7 @@
-//! What comparing handlers with their twins came to, in one bus. It decides nothing.
+//! Compares handlers with their twins: counts the outcomes and logs the differences. It decides
+//! nothing.
 
-use super::status::ShadowStatus;
+use super::report::ShadowStatus;
 use crate::{clock::now, metrics::ShadowMetrics};
 use buslane_core::{Outcome, Source, excerpt};
 use buslane_pools::Recorder;
@@ -12,17 +13,17 @@ use std::{
 };
 use tracing::warn;
 
-/// Shortest time between two lines that tell of a difference.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The shortest time between two log lines about differences.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What one of the two came to.
-pub(crate) struct Ended {
+/// The outcome of a handler or its twin.
+pub(crate) struct ShadowOutcome {
     result: Result<(), String>,
     took: Duration,
 }
 
-impl Ended {
-    /// None for what has not ended: a job that was dropped.
+impl ShadowOutcome {
+    /// `None` for a job that was dropped before it ended.
     pub(crate) fn of(outcome: &Outcome, took: Duration) -> Option<Self> {
         let result = match outcome {
             Outcome::Ok => Ok(()),
@@ -34,31 +35,31 @@ impl Ended {
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ShadowOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.result.as_ref().map_or_else(String::as_str, |()| "ok"))
     }
 }
 
-/// The comparisons of one bus: counted, and told of where they differ.
-pub(crate) struct Comparison {
+/// The comparisons of one bus.
+pub(crate) struct ShadowComparison {
     same: AtomicU64,
     different: AtomicU64,
     dropped: AtomicU64,
     handlers: Recorder,
     twins: Recorder,
     metrics: ShadowMetrics,
-    told: Mutex<Told>,
+    log: Mutex<LogLimit>,
 }
 
-/// Of differences: when the last was told of, and how many were not since.
+/// Limits the log: when a difference was last logged, and how many were suppressed since.
 #[derive(Default)]
-struct Told {
-    at: Option<Instant>,
-    untold: u64,
+struct LogLimit {
+    last: Option<Instant>,
+    suppressed: u64,
 }
 
-impl Comparison {
+impl ShadowComparison {
     pub(crate) fn new(metrics: ShadowMetrics) -> Self {
         Self {
             same: AtomicU64::new(0),
@@ -67,13 +68,19 @@ impl Comparison {
             handlers: Recorder::new(),
             twins: Recorder::new(),
             metrics,
-            told: Mutex::default(),
+            log: Mutex::default(),
         }
     }
 
-    /// Both have ended. A failure is like any other failure, and like a panic: texts may differ
-    /// from run to run.
-    pub(crate) fn compare(&self, source: &Source, offset: u64, handler: &Ended, twin: &Ended) {
+    /// Counts a message that both have ended. All failures and panics are alike, because their
+    /// texts may differ from run to run.
+    pub(crate) fn compare(
+        &self,
+        source: &Source,
+        offset: u64,
+        handler: &ShadowOutcome,
+        twin: &ShadowOutcome,
+    ) {
         self.handlers.record(handler.took);
         self.twins.record(twin.took);
         self.metrics.handler.record(handler.took.as_secs_f64());
@@ -84,34 +91,34 @@ impl Comparison {
         } else {
             self.different.fetch_add(1, Relaxed);
             self.metrics.different.increment(1);
-            self.tell(source, offset, handler, twin);
+            self.log(source, offset, handler, twin);
         }
     }
 
-    /// A message will not be compared: there was no room for its twin, or one of the two will not
-    /// end.
+    /// Counts a message that cannot be compared: there was no room for its twin, or one of the two
+    /// was dropped.
     pub(crate) fn dropped(&self) {
         self.dropped.fetch_add(1, Relaxed);
         self.metrics.dropped.increment(1);
     }
 
     #[cold]
-    fn tell(&self, source: &Source, offset: u64, handler: &Ended, twin: &Ended) {
+    fn log(&self, source: &Source, offset: u64, handler: &ShadowOutcome, twin: &ShadowOutcome) {
         let untold = {
-            let (mut told, now) = (self.told.lock(), now());
-            if told.at.is_some_and(|at| now - at < PAUSE) {
-                told.untold += 1;
+            let (mut log, now) = (self.log.lock(), now());
+            if log.last.is_some_and(|last| now - last < LOG_INTERVAL) {
+                log.suppressed += 1;
                 return;
             }
-            told.at = Some(now);
-            std::mem::take(&mut told.untold)
+            log.last = Some(now);
+            std::mem::take(&mut log.suppressed)
         };
         let (topic, partition) = (source.topic.as_str(), source.partition);
         let [handler, twin] = [handler, twin].map(excerpt::error);
         warn!(topic, partition, offset, %handler, %twin, untold, "twin differs from its handler");
     }
 
-    /// None while there is nothing to tell.
+    /// `None` before the first message.
     pub(super) fn status(&self) -> Option<ShadowStatus> {
         let [same, different, dropped] =
             [&self.same, &self.different, &self.dropped].map(|count| count.load(Relaxed));

@@ -1,21 +1,20 @@
-//! What a roll-back by the guard was for: the trigger and the figures that caused it. It is told,
-//! not decided, here.
+//! The reason of a roll-back by the guard: which limit was exceeded, and by which figures.
 
 use serde::{Serialize, Serializer};
 use std::{fmt, time::Duration};
 
-/// Which limit was passed.
+/// The limit that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Trigger {
-    /// p99 of accepted to outcome is too far above the baseline.
+    /// p99 from acceptance to outcome is too far above the baseline.
     Latency,
-    /// Too large a share of the messages restarts an actor.
+    /// Too many messages restart an actor.
     Restarts,
     /// The share of failed attempts is too far above the baseline.
     Errors,
-    /// Resident memory has been too far above its value at the stage's begin for too long.
+    /// Resident memory stayed too far above its value at the stage's begin.
     Memory,
 }
 
@@ -30,31 +29,30 @@ impl fmt::Display for Trigger {
     }
 }
 
-/// A limit that the actor side passed, with the figures. Displayed as one line of a log.
+/// A limit that the actor pool exceeded, with the figures. Displayed as one line.
 ///
-/// `actor`, `baseline` and `limit` are milliseconds of p99 for [`Trigger::Latency`], shares (0.01
-/// is 1 %) of the messages or attempts for [`Trigger::Restarts`] and [`Trigger::Errors`], and bytes
-/// of the process for [`Trigger::Memory`].
+/// The unit of `actor`, `baseline` and `limit` depends on the trigger: milliseconds of p99 for
+/// [`Trigger::Latency`], shares (0.01 is 1 %) of the messages for [`Trigger::Restarts`] and of the
+/// attempts for [`Trigger::Errors`], bytes of the process for [`Trigger::Memory`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Breach {
-    /// Which limit.
+    /// The limit.
     pub trigger: Trigger,
-    /// The time the figures are of; for memory, how long it has been over the limit. Serialized as
-    /// seconds.
+    /// The time that the figures cover; for memory, how long it has been above the limit.
+    /// Serialized as seconds.
     #[serde(rename = "window_seconds", serialize_with = "seconds")]
     pub window: Duration,
-    /// Messages of the keyed side in it; at 100 % those of the window that stands for it, 0 where
-    /// nothing does. Memory: 0.
+    /// Messages of the keyed pool in the window; at 100 %, those of the baseline. 0 without a
+    /// baseline, and for memory.
     pub keyed_messages: u64,
-    /// Messages of the actor side in it. Memory: 0.
+    /// Messages of the actor pool in the window; 0 for memory.
     pub actor_messages: u64,
-    /// The actor side's value; for memory that of the process.
+    /// The actor pool's value; for memory, the process's.
     pub actor: f64,
-    /// What it is compared with: the keyed side's value; restarts: 0; memory: the value at the
-    /// stage's begin.
+    /// The keyed pool's value. Restarts: 0. Memory: its value at the stage's begin.
     pub baseline: f64,
-    /// The value that was passed.
+    /// The largest value that is allowed.
     pub limit: f64,
 }
 
@@ -64,20 +62,19 @@ impl fmt::Display for Breach {
         let percent = |share: &f64| share * 100.0;
         let mebibytes = |bytes: &f64| bytes / f64::from(1 << 20);
         match trigger {
-            Trigger::Latency => {
-                write!(f, "latency: p99 {actor:.3} ms beside {baseline:.3} ms, limit {limit:.3} ms")
-            }
-            Trigger::Restarts => {
-                write!(
-                    f,
-                    "restarts: {:.2} % of the messages, limit {:.2} %",
-                    percent(actor),
-                    percent(limit)
-                )
-            }
+            Trigger::Latency => write!(
+                f,
+                "latency: p99 {actor:.3} ms, keyed pool {baseline:.3} ms, limit {limit:.3} ms"
+            ),
+            Trigger::Restarts => write!(
+                f,
+                "restarts: {:.2} % of the messages, limit {:.2} %",
+                percent(actor),
+                percent(limit)
+            ),
             Trigger::Errors => write!(
                 f,
-                "errors: {:.2} % of the attempts beside {:.2} %, limit {:.2} %",
+                "errors: {:.2} % of the attempts, keyed pool {:.2} %, limit {:.2} %",
                 percent(actor),
                 percent(baseline),
                 percent(limit)

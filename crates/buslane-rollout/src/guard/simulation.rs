@@ -1,5 +1,5 @@
-//! A simulated service, second by second: rates, bursts, stalls, busy keys, errors, memory, and
-//! what is broken on the actor side. It draws counts of buckets, not messages one by one.
+//! A simulated service, second by second: rates, bursts, stalls, busy keys, errors, memory, and a
+//! fault of the actor pool. It draws counts of latency buckets, not single messages.
 
 #![cfg(test)]
 #![allow(clippy::cast_possible_truncation, reason = "a test")]
@@ -15,7 +15,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 const DAY: f64 = 86_400.0;
 const GIBIBYTE: f64 = (1_u64 << 30) as f64;
 
-/// What is wrong with the actor side, besides what happens to both.
+/// A fault of the actor pool, in addition to what happens to both.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fault {
     pub(super) slower: f64,
@@ -28,16 +28,16 @@ impl Fault {
     pub(super) const NONE: Self = Self { slower: 1.0, errors: 0.0, restarts: 0.000_5, memory: 1.0 };
 }
 
-/// What kind of day it is.
+/// The conditions of a day.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weather {
     /// Messages a second; `None`: 0 at night, 5,000 at noon.
     pub(super) rate: Option<f64>,
     /// Spread of the latencies: sigma of their logarithm.
     pub(super) spread: f64,
-    /// How far p99 of both sides drifts, and how far load moves it.
+    /// How far the p99 of both pools drifts, and how far load raises it.
     pub(super) drift: f64,
-    /// Share of attempts that fails on both sides.
+    /// Share of the attempts that fail on both pools.
     pub(super) errors: f64,
     /// Bursts, stalls, failing dependencies, a busy key.
     pub(super) is_rough: bool,
@@ -50,8 +50,7 @@ impl Weather {
         Self { rate: None, spread: 0.8, drift: 0.15, errors: 0.005, is_rough: true };
 }
 
-/// A value that wanders around 0 with a standard deviation of 1, and forgets itself within `memory`
-/// seconds.
+/// A random walk around 0 with a standard deviation of 1. Its correlation time is `memory` seconds.
 struct Wander {
     value: f64,
     memory: f64,
@@ -84,7 +83,7 @@ pub(super) struct World {
     drift: Wander,
     errors: Wander,
     burst: u32,
-    /// Seconds that are left of a stall.
+    /// The remaining seconds of a stall.
     stall: f64,
     outage: u32,
     cache: u32,
@@ -117,13 +116,13 @@ impl World {
         }
     }
 
-    /// The next second, and what a look at its end finds.
-    pub(super) fn look(&mut self) -> Sample {
+    /// Simulates the next second, and returns the sample at its end.
+    pub(super) fn sample(&mut self) -> Sample {
         self.second += 1;
         // The day begins at six in the morning.
         let day = self.second as f64 / DAY * 2.0 * PI + PI / 2.0;
         let mut rate = self.weather.rate.unwrap_or(2_500.0 * (1.0 - day.cos()));
-        self.turn();
+        self.disturb();
         if self.burst > 0 {
             rate = (rate * 2.0).min(5_000.0);
         }
@@ -141,7 +140,7 @@ impl World {
         Sample { at, percent: self.percent, keyed, actor, resident_bytes: Some(self.memory()) }
     }
 
-    /// The pool of a side is another one: it counts from 0.
+    /// Replaces the pool of a side, whose counters begin at 0.
     pub(super) fn restart(&mut self, side: usize) {
         self.sides[side].figures = SideFigures::default();
         self.sides[side].counts.fill(0);
@@ -152,8 +151,8 @@ impl World {
         SideFigures { latencies: Latencies::from_counts(counts.clone()), ..figures.clone() }
     }
 
-    /// What happens to both sides now and then.
-    fn turn(&mut self) {
+    /// Begins bursts, stalls and outages of both pools now and then.
+    fn disturb(&mut self) {
         for left in [&mut self.burst, &mut self.outage, &mut self.cache] {
             *left = left.saturating_sub(1);
         }
@@ -183,11 +182,11 @@ impl World {
         let rough = if self.weather.is_rough { 1.0 } else { 0.0 };
         let rate = rate * (0.05 * rough * load).exp();
         let before = self.sides[side].counts.iter().sum::<u64>();
-        // Not every partition stalls to the same share.
+        // A stall hits the pools to slightly different shares.
         let stalled =
             rate * self.stall.min(1.0) * (0.1 * rough * self.random.normal()).exp().min(1.0);
         self.queue(side, stalled, scale * slower);
-        // By turns, for half an hour each, a key of one side queues behind itself.
+        // One pool at a time has a busy key that queues behind itself, for half an hour.
         let is_hot = self.weather.is_rough && (self.second / 1_800).is_multiple_of(2) == is_actor;
         let hot = if is_hot { 0.05 * (rate - stalled) } else { 0.0 };
         let queueing = 1.0 + 0.6 * self.random.exponential();
@@ -220,7 +219,7 @@ impl World {
         }
     }
 
-    /// Messages that come during a stall wait for its end.
+    /// Messages that arrive during a stall wait for its end.
     fn queue(&mut self, side: usize, rate: f64, scale: f64) {
         for part in 0..if rate > 0.0 { 32 } else { 0 } {
             let wait = self.stall * (f64::from(part) + self.random.uniform()) / 32.0;
@@ -241,8 +240,8 @@ impl World {
     }
 }
 
-/// A log-normal as factors of its median and their probabilities, finer where p99 is; two of a
-/// thousand take eight times as long.
+/// A log-normal distribution as factors of its median with their probabilities, finer around p99.
+/// Two of a thousand messages take about eight times the median.
 fn atoms(spread: f64) -> Vec<(f64, f64)> {
     let (mut atoms, mut z) = (Vec::new(), -3.5);
     while z < 5.0 {

@@ -1,22 +1,91 @@
-//! A plan as people write it: `10 for 1h, 50 for 1h, 100`.
+//! A plan: the stages of a rollout, and their text form `10 for 1h, 50 for 1h, 100`.
 
-use super::{Advance, Plan, Stage};
 use buslane_settings::duration;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
 use thiserror::Error;
 
-/// Why a plan is none.
+/// A share of the keys, and how long it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// Share of the keys that the actor pool runs, in percent: 1 to 100.
+    pub percent: u8,
+    /// The shortest time that the stage lasts. Zero: until one window allows the next stage.
+    pub hold: Duration,
+}
+
+/// Who begins the next stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Advance {
+    /// An operator, who is told when the stage may advance. The default.
+    #[default]
+    Manual,
+    /// The plan, as soon as the stage may advance.
+    Automatic,
+}
+
+/// Stages of a rollout, each with more keys than the one before.
+///
+/// Parsed from text such as `10,50,100` or `10 for 1h, 50 for 1h, 100`, which advances by hand, and
+/// displayed in the same form. Serialized as `{"stages": "10 for 1h, 100", "advance": "manual"}`;
+/// `advance` is optional.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "SerializedPlan", into = "SerializedPlan")]
+pub struct Plan {
+    stages: Vec<Stage>,
+    advance: Advance,
+}
+
+impl Plan {
+    /// A plan of these stages.
+    ///
+    /// # Errors
+    /// No stage, a percentage outside of 1 to 100, or one that does not rise.
+    pub fn new(stages: Vec<Stage>, advance: Advance) -> Result<Self, PlanError> {
+        let mut before = 0;
+        for Stage { percent, .. } in &stages {
+            if !(1..=100).contains(percent) {
+                return Err(PlanError::Percent { found: percent.to_string() });
+            }
+            if *percent <= before {
+                return Err(PlanError::NotRising { before, percent: *percent });
+            }
+            before = *percent;
+        }
+        if stages.is_empty() { Err(PlanError::Empty) } else { Ok(Self { stages, advance }) }
+    }
+
+    /// The same stages, advanced by someone else.
+    #[must_use]
+    pub fn advancing(self, advance: Advance) -> Self {
+        Self { advance, ..self }
+    }
+
+    /// Its stages: at least one, with rising percentages.
+    #[must_use]
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// Who begins the next stage.
+    #[must_use]
+    pub const fn advance(&self) -> Advance {
+        self.advance
+    }
+}
+
+/// Why a plan is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// It has no stage.
     #[error("a plan needs a stage, such as 10 for 1h, 50 for 1h, 100")]
     Empty,
-    /// A stage has no percentage that can be one.
+    /// A percentage is not a number from 1 to 100.
     #[error("the percentage of a stage must be a whole number from 1 to 100, found {found:?}")]
     Percent {
-        /// What stands there.
+        /// The refused text.
         found: String,
     },
     /// A stage has no more keys than the one before.
@@ -24,41 +93,41 @@ pub enum PlanError {
     NotRising {
         /// The percentage of the stage before.
         before: u8,
-        /// That of the stage.
+        /// The percentage of the stage.
         percent: u8,
     },
-    /// The time behind `for` is none.
+    /// The text after `for` is not a duration.
     #[error("the time of the stage at {percent} {rule}, found {found:?}")]
     Hold {
-        /// Which stage.
+        /// The percentage of the stage.
         percent: u8,
-        /// What a time must be.
+        /// The rule for durations.
         rule: &'static str,
-        /// What stands there.
+        /// The refused text.
         found: String,
     },
 }
 
-/// A plan as it is serialized.
+/// The serialized form of a plan.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+struct SerializedPlan {
     stages: String,
     #[serde(default)]
     advance: Advance,
 }
 
-impl From<Plan> for Written {
+impl From<Plan> for SerializedPlan {
     fn from(plan: Plan) -> Self {
         Self { stages: plan.to_string(), advance: plan.advance }
     }
 }
 
-impl TryFrom<Written> for Plan {
+impl TryFrom<SerializedPlan> for Plan {
     type Error = PlanError;
 
-    fn try_from(written: Written) -> Result<Self, PlanError> {
-        Ok(written.stages.parse::<Self>()?.advancing(written.advance))
+    fn try_from(serialized: SerializedPlan) -> Result<Self, PlanError> {
+        Ok(serialized.stages.parse::<Self>()?.advancing(serialized.advance))
     }
 }
 

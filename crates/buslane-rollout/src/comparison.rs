@@ -1,62 +1,61 @@
-//! Both sides over one window, held against the limits. It decides about this window alone.
+//! Both pools over one window, tested against the limits. It knows no other window.
 
-use super::{
-    Breach, Hold, Rules, Sample, SideFigures, Trigger,
-    chance::{Chance, Pair, Share, standard_errors},
-    history::Window,
+use crate::{
+    Breach, HoldReason, RolloutConfig, Sample, SideFigures, Trigger,
+    samples::Window,
+    significance::{Pair, Share, Significance, standard_errors},
 };
 use serde::Serialize;
 use std::time::Duration;
 
-/// Below this many slices a burst cannot be told from a breach.
+/// With fewer slices a burst cannot be told from a breach.
 const MIN_SLICES: usize = 3;
 
-/// Both sides over the guard's window, or since the stage began.
+/// Both pools over the guard's window, or since the stage began.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct WindowStatus {
-    /// How long it is.
+    /// Its length.
     pub seconds: f64,
-    /// The keyed side; at 100 % its last window that counted, and `None` if there was none.
+    /// The keyed pool; at 100 % its last window with enough messages, or `None`.
     pub keyed: Option<WindowSide>,
-    /// The actor side.
+    /// The actor pool.
     pub actor: WindowSide,
 }
 
-/// One side over a window.
+/// One pool over a window.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct WindowSide {
     /// Messages that ended.
     pub messages: u64,
-    /// 99 of 100 messages took no longer from accepted to outcome, in milliseconds. `None` without
-    /// messages.
+    /// Time from acceptance to outcome that 99 % of the messages did not exceed, in milliseconds.
+    /// `None` without messages.
     pub p99_ms: Option<f64>,
-    /// The share of the attempts that failed: 0.01 is 1 %.
+    /// Share of the attempts that failed: 0.01 is 1 %.
     pub error_share: f64,
-    /// The share of the messages that restarted an actor: 0.01 is 1 %.
+    /// Restarts of actors for each message: 0.01 is 1 %.
     pub restart_share: f64,
 }
 
-/// A window and what it is compared with.
-pub(super) struct Comparison<'a> {
+/// A window of the actor pool, and the keyed figures that it is compared with.
+pub(crate) struct Comparison<'a> {
     window: Window<'a>,
-    pub(super) is_full: bool,
-    /// What it is compared with is another time, not the other side of the same time.
+    pub(crate) is_full: bool,
+    /// Whether the keyed figures are of the past, not of the same time.
     is_past: bool,
-    /// Whether it is long enough to be compared with another time.
-    is_for_past: bool,
-    pub(super) keyed: Option<SideFigures>,
+    /// Whether the window is long enough to be compared with the past.
+    is_long_enough_for_past: bool,
+    pub(crate) keyed: Option<SideFigures>,
     actor: SideFigures,
 }
 
 impl<'a> Comparison<'a> {
-    /// `past`: the keyed figures of another time, if any are known, to be taken instead of those of
-    /// the window.
-    pub(super) fn new(
+    /// With `past`, its keyed figures, if any, replace those of the window.
+    pub(crate) fn new(
         window: Window<'a>,
         past: Option<Option<&SideFigures>>,
-        is_for_past: bool,
+        is_long_enough_for_past: bool,
     ) -> Self {
         let ends = window.samples.first().zip(window.samples.last());
         let actor = ends.map(|(first, last)| last.actor.since(&first.actor)).unwrap_or_default();
@@ -64,14 +63,16 @@ impl<'a> Comparison<'a> {
             || ends.map(|(first, last)| last.keyed.since(&first.keyed)),
             Option::<&_>::cloned,
         );
-        Self { is_full: window.is_full, is_past: past.is_some(), is_for_past, keyed, actor, window }
+        let (is_full, is_past) = (window.is_full, past.is_some());
+        Self { window, is_full, is_past, is_long_enough_for_past, keyed, actor }
     }
 
-    pub(super) fn keyed_counts(&self, rules: &Rules) -> bool {
-        self.keyed.as_ref().is_some_and(|keyed| keyed.messages() >= rules.min_messages)
+    /// Whether the keyed pool ended enough messages to be a baseline.
+    pub(crate) fn has_enough_keyed(&self, config: &RolloutConfig) -> bool {
+        self.keyed.as_ref().is_some_and(|keyed| keyed.messages() >= config.min_messages)
     }
 
-    pub(super) fn status(&self) -> WindowStatus {
+    pub(crate) fn status(&self) -> WindowStatus {
         let side = |figures: &SideFigures| WindowSide {
             messages: figures.ended,
             p99_ms: p99(figures).map(milliseconds),
@@ -82,15 +83,24 @@ impl<'a> Comparison<'a> {
         WindowStatus { seconds, keyed: self.keyed.as_ref().map(side), actor: side(&self.actor) }
     }
 
-    /// The first limit that the actor side is over and not by chance.
-    pub(super) fn breach(&self, rules: &Rules, chance: &Chance) -> Option<Breach> {
+    /// The first limit that the actor pool exceeds, and not by chance.
+    pub(crate) fn breach(
+        &self,
+        config: &RolloutConfig,
+        significance: &Significance,
+    ) -> Option<Breach> {
         if !self.is_full || self.window.samples.len() <= MIN_SLICES {
             return None;
         }
-        let (trigger, actor, baseline, limit) = self.restarts(rules, chance).or_else(|| {
-            let keyed = self.keyed.as_ref().filter(|_| self.is_for_past || !self.is_past)?;
-            self.errors(keyed, rules, chance).or_else(|| self.latency(keyed, rules, chance))
-        })?;
+        let (trigger, actor, baseline, limit) =
+            self.restarts(config, significance).or_else(|| {
+                let keyed = self
+                    .keyed
+                    .as_ref()
+                    .filter(|_| self.is_long_enough_for_past || !self.is_past)?;
+                self.errors(keyed, config, significance)
+                    .or_else(|| self.latency(keyed, config, significance))
+            })?;
         Some(Breach {
             trigger,
             window: self.window.length(),
@@ -102,62 +112,71 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// Why the next stage has to wait for this window.
-    pub(super) fn hold(&self, rules: &Rules) -> Option<Hold> {
+    /// Why this window does not allow the next stage.
+    pub(crate) fn hold(&self, config: &RolloutConfig) -> Option<HoldReason> {
         if !self.is_full {
-            return Some(Hold::TooEarly);
+            return Some(HoldReason::TooEarly);
         }
-        let Some(keyed) = &self.keyed else { return Some(Hold::NoBaseline) };
-        let least = rules.min_messages;
+        let Some(keyed) = &self.keyed else { return Some(HoldReason::NoBaseline) };
+        let least = config.min_messages;
         if keyed.messages().min(self.actor.messages()) < least {
-            return Some(Hold::TooFewMessages {
+            return Some(HoldReason::TooFewMessages {
                 keyed: keyed.messages(),
                 actor: self.actor.messages(),
                 least,
             });
         }
         let increase = increase(p99(&self.actor)?, p99(keyed)?);
-        if increase > rules.advance_p99_increase {
-            return Some(Hold::Latency { increase, limit: rules.advance_p99_increase });
+        if increase > config.advance_p99_increase {
+            return Some(HoldReason::Latency { increase, limit: config.advance_p99_increase });
         }
-        let (share, limit) = (restarts(&self.actor).value(), rules.advance_restart_share);
-        (share >= limit).then_some(Hold::Restarts { share, limit })
+        let (share, limit) = (restarts(&self.actor).value(), config.advance_restart_share);
+        (share >= limit).then_some(HoldReason::Restarts { share, limit })
     }
 
-    /// Of the actor side alone: the keyed pool has nothing to restart, so its messages need not be
-    /// many.
-    fn restarts(&self, rules: &Rules, chance: &Chance) -> Option<Found> {
-        let (share, limit) = (restarts(&self.actor), rules.max_restart_share);
+    /// Tests the actor pool alone: the keyed pool has nothing to restart.
+    fn restarts(&self, config: &RolloutConfig, significance: &Significance) -> Option<Exceeded> {
+        let (share, limit) = (restarts(&self.actor), config.max_restart_share);
         let pair = |actor: &SideFigures, _: &SideFigures| Pair {
             actor: restarts(actor),
             keyed: Share::NONE,
         };
         let whole = Pair { actor: share, keyed: Share::NONE };
         let is_over = share.value() > limit
-            && whole.has_both(rules.min_messages)
-            && self.is_sure(whole, pair, limit, chance);
+            && whole.has_both(config.min_messages)
+            && self.is_significant(whole, pair, limit, significance);
         is_over.then(|| (Trigger::Restarts, share.value(), 0.0, limit))
     }
 
-    fn errors(&self, keyed: &SideFigures, rules: &Rules, chance: &Chance) -> Option<Found> {
+    fn errors(
+        &self,
+        keyed: &SideFigures,
+        config: &RolloutConfig,
+        significance: &Significance,
+    ) -> Option<Exceeded> {
         let pair = |actor: &SideFigures, keyed: &SideFigures| Pair {
             actor: errors(actor),
             keyed: errors(keyed),
         };
         let whole = pair(&self.actor, keyed);
         let (share, baseline) = (whole.actor.value(), whole.keyed.value());
-        let limit = baseline + rules.max_error_increase;
+        let limit = baseline + config.max_error_increase;
         let is_over = share > limit
-            && whole.has_both(rules.min_messages)
-            && self.is_sure(whole, pair, rules.max_error_increase, chance);
+            && whole.has_both(config.min_messages)
+            && self.is_significant(whole, pair, config.max_error_increase, significance);
         is_over.then_some((Trigger::Errors, share, baseline, limit))
     }
 
-    /// p99 is over the limit when more than a hundredth of the actor's latencies are longer than
-    /// the keyed p99 and the increase that is allowed: so a p99, too, is a share.
-    fn latency(&self, keyed: &SideFigures, rules: &Rules, chance: &Chance) -> Option<Found> {
+    /// p99 exceeds its limit when more than 1 % of the actor pool's latencies exceed the keyed p99
+    /// plus the allowed increase. So p99 is tested as a share, too.
+    fn latency(
+        &self,
+        keyed: &SideFigures,
+        config: &RolloutConfig,
+        significance: &Significance,
+    ) -> Option<Exceeded> {
         let (share, baseline) = (p99(&self.actor)?, p99(keyed)?);
-        let limit = baseline.as_secs_f64() * (1.0 + rules.max_p99_increase);
+        let limit = baseline.as_secs_f64() * (1.0 + config.max_p99_increase);
         let limit = Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX);
         if share <= limit {
             return None;
@@ -170,24 +189,24 @@ impl<'a> Comparison<'a> {
         };
         let (whole, far) =
             (beyond(baseline)(&self.actor, keyed), beyond(limit)(&self.actor, keyed));
-        let is_over = whole.has_both(rules.min_messages)
-            && self.differs(whole, beyond(baseline), 0.0) > chance.queued
-            && self.differs(far, beyond(limit), 0.0) > chance.over;
+        let is_over = whole.has_both(config.min_messages)
+            && self.differs(whole, beyond(baseline), 0.0) > significance.queued
+            && self.differs(far, beyond(limit), 0.0) > significance.over_limit;
         is_over.then(|| {
             (Trigger::Latency, milliseconds(share), milliseconds(baseline), milliseconds(limit))
         })
     }
 
-    /// Whether neither that the sides differ nor that they do so by more than the margin is chance.
-    fn is_sure(
+    /// Whether chance explains neither the difference nor that it exceeds the margin.
+    fn is_significant(
         &self,
         whole: Pair,
         pair: impl Fn(&SideFigures, &SideFigures) -> Pair,
         margin: f64,
-        chance: &Chance,
+        significance: &Significance,
     ) -> bool {
-        self.differs(whole, &pair, 0.0) > chance.counted
-            && self.differs(whole, &pair, margin) > chance.over
+        self.differs(whole, &pair, 0.0) > significance.counted
+            && self.differs(whole, &pair, margin) > significance.over_limit
     }
 
     fn differs(
@@ -208,8 +227,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Trigger, the actor's value, the baseline's value, the limit.
-type Found = (Trigger, f64, f64, f64);
+/// Trigger, the actor pool's value, the baseline, the limit.
+type Exceeded = (Trigger, f64, f64, f64);
 
 fn p99(figures: &SideFigures) -> Option<Duration> {
     figures.latencies.quantile(0.99)
@@ -227,7 +246,7 @@ const fn restarts(figures: &SideFigures) -> Share {
     Share { hits: figures.restarts, of: figures.ended }
 }
 
-/// How far one is above the other: 0.2 is +20 %.
+/// How far the actor pool is above the keyed pool: 0.2 is 20 %.
 fn increase(actor: Duration, keyed: Duration) -> f64 {
     actor.as_secs_f64() / keyed.max(Duration::from_nanos(1)).as_secs_f64() - 1.0
 }

@@ -1,6 +1,6 @@
-//! How keys are moved to the actor pool by and by, when that is undone, and who may do it by hand.
+//! The settings of a rollout: its plan, the limits of the guard, and the token of the operators.
 
-use super::plan::{Advance, Plan};
+use crate::{Advance, Plan};
 use buslane_core::Secret;
 use buslane_settings::{
     BrokenRule, at_least, check, choices,
@@ -9,68 +9,70 @@ use buslane_settings::{
 };
 use std::{ops::RangeInclusive, time::Duration};
 
-/// Characters of a token: fewer can be guessed, more are none that somebody chose.
+/// Length of a token: a shorter one can be guessed.
 const TOKEN: RangeInclusive<usize> = 16..=512;
 
 choices!(Advance);
 
 settings! {
-    /// How keys are moved to the actor pool by and by, when that is undone, and who may do it by
-    /// hand.
+    /// How keys move to the actor pool in stages, when they go back, and who may change that.
     ///
     /// Shares are numbers: `0.05` is 5 %.
     #[non_exhaustive]
     pub struct RolloutConfig {
-        /// Stages that begin with the bus: percentages that rise, each with the time for which it
-        /// is held at least.
+        /// Stages that begin when the bus starts: rising percentages, each with the shortest time
+        /// that it lasts.
         plan: Option<String>, kind("stages such as `10 for 1h, 50 for 1h, 100`"),
             check("", is_plan), variables(&["BUSLANE_ROLLOUT_PLAN"]);
-        /// Who begins the next stage of the plan.
+        /// Who begins the next stage of a plan: an operator, or the plan itself.
         advance: Advance, variables(&["BUSLANE_ROLLOUT_ADVANCE"]);
-        /// Whether the pools are compared, and all keys go back to the keyed pool when the actor
-        /// pool does worse.
+        /// Whether the guard compares the pools, and sends all keys back to the keyed pool when the
+        /// actor pool does worse.
         guard: bool = true;
-        /// The time over which they are compared.
+        /// The longest window over which the guard compares the pools.
         window: Duration = minutes(1), range(secs(1), hours(1));
-        /// Messages of each pool within the window below which nothing is said.
+        /// Messages that each pool must end within a window; with fewer, the guard does not judge.
         min_messages: u64 = 1_000, at_least(1);
-        /// How far the 99th percentile of the latency may be above that of the keyed pool.
+        /// Rolls back: p99 of the latency above the keyed pool's by more than this share.
         max_p99_increase: f64 = 0.2, share(100.0);
-        /// Restarts for each message.
+        /// Rolls back: more restarts of actors for each message.
         max_restart_share: f64 = 0.05, share(1.0);
-        /// How far the share of attempts that fail may be above that of the keyed pool.
+        /// Rolls back: the share of failed attempts above the keyed pool's by more than this.
         max_error_increase: f64 = 0.01, share(1.0);
-        /// How far resident memory may be above what it was when the stage began.
+        /// Rolls back: resident memory above its value at the stage's begin by more than this
+        /// share, for `memory_patience`.
         max_memory_growth: f64 = 0.5, share(100.0);
-        /// For how long it may be there.
+        /// How long memory may exceed `max_memory_growth`.
         memory_patience: Duration = minutes(30), range(Duration::ZERO, hours(24));
-        /// How far the 99th percentile may be above for the next stage; at most
-        /// `max_p99_increase`.
+        /// Holds the stage: p99 of the latency above the keyed pool's by more than this share; at
+        /// most `max_p99_increase`.
         advance_p99_increase: f64 = 0.05;
-        /// Restarts for each message for the next stage; at most `max_restart_share`.
+        /// Holds the stage: this many restarts of actors for each message, or more; at most
+        /// `max_restart_share`.
         advance_restart_share: f64 = 0.01;
-        /// Time between two looks.
+        /// Time between two comparisons.
         check_interval: Duration = secs(1), range(millis(10), secs(1));
-        /// How long keys wait for a handler that will not end before they go back to the pool they
-        /// were at.
+        /// How long a slot of keys waits for a handler that does not end. Then it stays in its
+        /// pool, and is tried again.
         move_deadline: Duration = secs(30), range(millis(10), hours(1));
-        /// What `PUT /rollout` must say to be obeyed. Without one it is refused.
-        token: Option<Secret>, check("16 to 512 visible ASCII characters", cannot_be_guessed),
+        /// The bearer token of `PUT /rollout`; without one, every change over HTTP is refused.
+        token: Option<Secret>, check("16 to 512 visible ASCII characters", is_strong),
             variables(&["BUSLANE_ROLLOUT_TOKEN"]);
     }
-    also Self::criteria;
+    also Self::advance_is_stricter;
 }
 
 impl RolloutConfig {
-    /// The plan that begins with the bus. The text has been checked.
-    pub(crate) fn first_plan(&self) -> Option<Plan> {
+    /// The plan that begins when the bus starts; `None` without one, or when its text is not valid.
+    #[must_use]
+    pub fn first_plan(&self) -> Option<Plan> {
         let plan: Plan = self.plan.as_ref()?.parse().ok()?;
         Some(plan.advancing(self.advance))
     }
 
-    /// What a stage needs cannot be looser than what ends it.
-    fn criteria(&self, key: &str) -> Result<(), BrokenRule> {
-        for (name, found, other, most) in [
+    /// A stage cannot advance on figures that roll it back.
+    fn advance_is_stricter(&self, key: &str) -> Result<(), BrokenRule> {
+        for (name, found, limit, most) in [
             (
                 "advance_p99_increase",
                 self.advance_p99_increase,
@@ -85,7 +87,7 @@ impl RolloutConfig {
             ),
         ] {
             if !(0.0..=most).contains(&found) {
-                let rule = format!("must be from 0 to {key}.{other} ({most})");
+                let rule = format!("must be from 0 to {key}.{limit} ({most})");
                 return BrokenRule::because(format!("{key}.{name}"), rule, found);
             }
         }
@@ -93,12 +95,12 @@ impl RolloutConfig {
     }
 }
 
-#[allow(clippy::ptr_arg, reason = "rules judge the type of the field")]
+#[allow(clippy::ptr_arg, reason = "a rule checks the type of its field")]
 fn is_plan(text: &String) -> Result<(), String> {
     text.parse::<Plan>().map(drop).map_err(|error| error.to_string())
 }
 
-fn cannot_be_guessed(token: &Secret) -> Result<(), String> {
+fn is_strong(token: &Secret) -> Result<(), String> {
     let token = token.expose().as_bytes();
     if TOKEN.contains(&token.len()) && token.iter().all(u8::is_ascii_graphic) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The guard against a simulated service: what is broken is found in time, what is healthy is left
+//! The guard against a simulated service: it finds each fault in time, and leaves healthy pools
 //! alone.
 
 #![cfg(test)]
@@ -7,7 +7,7 @@ use super::{
     simulation::{Fault, SECOND, Weather, World},
     *,
 };
-use crate::rollout::plan::{Advance, Plan, Progress, Step};
+use crate::{ActivePlan, Advance, Plan, PlanStep};
 use buslane_core::Latencies;
 use std::time::Instant;
 
@@ -19,26 +19,26 @@ const fn steady(rate: f64) -> Weather {
     Weather { rate: Some(rate), ..Weather::FAIR }
 }
 
-/// A stage, before which the keyed side was watched for a window.
+/// A stage that begins after the guard has watched the keyed pool for a window.
 fn begun(weather: Weather, percent: u8, seed: u64) -> (World, Guard) {
-    let (mut world, mut guard) = (World::new(weather, seed), Guard::new(Rules::default()));
+    let (mut world, mut guard) = (World::new(weather, seed), Guard::new(RolloutConfig::default()));
     for _ in 0..70 {
-        assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::Idle));
+        assert_eq!(guard.observe(world.sample()), Decision::Hold(HoldReason::Idle));
     }
     world.percent = percent;
-    guard.begin_stage(world.look());
+    guard.begin_stage(world.sample());
     (world, guard)
 }
 
-/// In which second it is rolled back, and why.
+/// The second of the roll-back, and its breach.
 fn found(world: &mut World, guard: &mut Guard, within: u32) -> Option<(u32, Breach)> {
-    (1..=within).find_map(|second| match guard.observe(world.look()) {
+    (1..=within).find_map(|second| match guard.observe(world.sample()) {
         Decision::RollBack(breach) => Some((second, breach)),
         _ => None,
     })
 }
 
-/// The latest second over several runs, with the breach held against what it has to be.
+/// The latest second over several seeds; checks each breach.
 fn latest(
     weather: Weather,
     percent: u8,
@@ -74,7 +74,7 @@ fn s5_a_slow_actor_side_is_found_within_five_seconds() {
     }
 }
 
-/// The wider the latencies spread, the more messages tell p99 +30 % from p99 +20 %.
+/// The wider the latencies spread, the more messages it takes to tell p99 +30 % from p99 +20 %.
 #[test]
 fn s5_a_slow_actor_side_with_a_long_tail_is_found_within_a_minute() {
     let is_right = |breach: &Breach| breach.trigger == Trigger::Latency;
@@ -106,7 +106,7 @@ fn s5_restarts_are_found_within_five_seconds() {
     }
 }
 
-/// There is no neighbour that would feel the same stall: it takes most of a window of 15 s.
+/// The past does not share a stall of today, so the breach must fill most of a window of 15 s.
 #[test]
 fn s5_at_a_hundred_percent_the_last_keyed_window_is_the_baseline() {
     let is_right = |trigger| move |breach: &Breach| breach.trigger == trigger;
@@ -140,7 +140,7 @@ fn s5_memory_that_cannot_be_read_is_no_breach_and_no_break() {
     let mut blind = |memory: f64, can_read: bool, seconds: u32| {
         world.fault.memory = memory;
         (1..=seconds).find(|_| {
-            let sample = world.look();
+            let sample = world.sample();
             let resident_bytes = sample.resident_bytes.filter(|_| can_read);
             matches!(guard.observe(Sample { resident_bytes, ..sample }), Decision::RollBack(_))
         })
@@ -156,8 +156,8 @@ fn s5_quiet_traffic_is_never_judged() {
     let (mut world, mut guard) = begun(steady(130.0), 10, 1);
     world.fault = broken;
     assert_eq!(found(&mut world, &mut guard, 1_000), None);
-    let Decision::Hold(hold @ Hold::TooFewMessages { keyed: 1_000.., actor: ..1_000, .. }) =
-        guard.observe(world.look())
+    let Decision::Hold(hold @ HoldReason::TooFewMessages { keyed: 1_000.., actor: ..1_000, .. }) =
+        guard.observe(world.sample())
     else {
         panic!("it holds");
     };
@@ -167,7 +167,7 @@ fn s5_quiet_traffic_is_never_judged() {
     assert_eq!(found(&mut world, &mut guard, 1_000), None);
 }
 
-/// A million messages a second on each side, the same every second: chance is out of the question.
+/// A million messages a second on each pool, the same every second, which rules out chance.
 fn certain(slower: f64, errors: u64, restarts: u64) -> Option<Breach> {
     let latencies = |scale: f64| {
         let mut latencies = Latencies::default();
@@ -187,7 +187,7 @@ fn certain(slower: f64, errors: u64, restarts: u64) -> Option<Breach> {
             each[place].counts().map(|count| count * 5 * seconds),
         )),
     };
-    let (mut guard, start) = (Guard::new(Rules::default()), Instant::now());
+    let (mut guard, start) = (Guard::new(RolloutConfig::default()), Instant::now());
     (0..=120).find_map(|second| {
         let (keyed, actor) = (side(0, second, 2_000, 0), side(1, second, 2_000 + errors, restarts));
         let at = start + Duration::from_secs(second);
@@ -218,7 +218,7 @@ fn s5_a_pool_that_began_anew_is_no_breach_and_begins_the_windows_anew() {
         let (mut world, mut guard) = begun(steady(4_000.0), 50, 1);
         assert_eq!(found(&mut world, &mut guard, 90), None);
         world.restart(side);
-        assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::TooEarly));
+        assert_eq!(guard.observe(world.sample()), Decision::Hold(HoldReason::TooEarly));
         assert_eq!(guard.status().map(|status| status.seconds), Some(0.0));
         assert_eq!(found(&mut world, &mut guard, 90), None);
         world.fault = FAILING;
@@ -228,12 +228,13 @@ fn s5_a_pool_that_began_anew_is_no_breach_and_begins_the_windows_anew() {
 
 #[test]
 fn s5_without_a_keyed_window_a_hundred_percent_is_held_and_restarts_are_found() {
-    let (mut world, mut guard) = (World::new(steady(4_000.0), 1), Guard::new(Rules::default()));
+    let (mut world, mut guard) =
+        (World::new(steady(4_000.0), 1), Guard::new(RolloutConfig::default()));
     world.percent = 100;
-    guard.begin_stage(world.look());
+    guard.begin_stage(world.sample());
     world.fault = Fault { slower: 9.0, errors: 0.5, ..Fault::NONE };
     assert_eq!(found(&mut world, &mut guard, 90), None);
-    assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::NoBaseline));
+    assert_eq!(guard.observe(world.sample()), Decision::Hold(HoldReason::NoBaseline));
     assert_eq!(guard.status().and_then(|status| status.keyed.clone()), None);
     world.fault = RESTARTING;
     assert!(found(&mut world, &mut guard, 5).is_some());
@@ -243,13 +244,15 @@ fn s5_without_a_keyed_window_a_hundred_percent_is_held_and_restarts_are_found() 
 fn s5_a_stage_may_advance_when_a_whole_window_is_good_enough() {
     let (mut world, mut guard) = begun(steady(50_000.0), 50, 1);
     for second in 1..60 {
-        assert_eq!(guard.observe(world.look()), Decision::Hold(Hold::TooEarly), "{second}");
+        assert_eq!(guard.observe(world.sample()), Decision::Hold(HoldReason::TooEarly), "{second}");
     }
-    let after_a_window =
-        |world: &mut World, guard: &mut Guard| (0..70).map(|_| guard.observe(world.look())).last();
+    let after_a_window = |world: &mut World, guard: &mut Guard| {
+        (0..70).map(|_| guard.observe(world.sample())).last()
+    };
     assert_eq!(after_a_window(&mut world, &mut guard), Some(Decision::MayAdvance));
     world.fault = Fault { slower: 1.1, ..Fault::NONE };
-    let Some(Decision::Hold(hold @ Hold::Latency { .. })) = after_a_window(&mut world, &mut guard)
+    let Some(Decision::Hold(hold @ HoldReason::Latency { .. })) =
+        after_a_window(&mut world, &mut guard)
     else {
         panic!("it holds");
     };
@@ -258,7 +261,8 @@ fn s5_a_stage_may_advance_when_a_whole_window_is_good_enough() {
         "{hold}"
     );
     world.fault = Fault { restarts: 0.02, ..Fault::NONE };
-    let Some(Decision::Hold(hold @ Hold::Restarts { .. })) = after_a_window(&mut world, &mut guard)
+    let Some(Decision::Hold(hold @ HoldReason::Restarts { .. })) =
+        after_a_window(&mut world, &mut guard)
     else {
         panic!("it holds");
     };
@@ -276,7 +280,7 @@ fn s5_the_figures_are_told() {
     let (_, breach) = found(&mut world, &mut guard, 5).unwrap();
     let text = breach.to_string();
     assert!(
-        text.starts_with("errors: 5.") && text.contains(" % of the attempts beside 0.2"),
+        text.starts_with("errors: 5.") && text.contains(" % of the attempts, keyed pool 0.2"),
         "{text}"
     );
     assert!(text.contains("; over 5 s, ") && text.ends_with(" keyed"), "{text}");
@@ -289,65 +293,67 @@ fn s5_the_figures_are_told() {
     assert!(serde_json::to_string(status).unwrap().contains(r#""keyed":{"messages":"#));
 }
 
-fn run(text: &str, fault: Fault, at: u8) -> (Progress, Vec<Step>) {
-    let (mut world, mut guard) = (World::new(steady(20_000.0), 1), Guard::new(Rules::default()));
+fn run(text: &str, fault: Fault, at: u8) -> (ActivePlan, Vec<PlanStep>) {
+    let (mut world, mut guard) =
+        (World::new(steady(20_000.0), 1), Guard::new(RolloutConfig::default()));
     for _ in 0..70 {
-        guard.observe(world.look());
+        guard.observe(world.sample());
     }
     let plan = text.parse::<Plan>().unwrap().advancing(Advance::Automatic);
-    let sample = world.look();
-    let mut progress = Progress::new(plan, sample.at);
-    world.percent = progress.stage().percent;
+    let sample = world.sample();
+    let mut active = ActivePlan::new(plan, sample.at);
+    world.percent = active.stage().percent;
     guard.begin_stage(Sample { percent: world.percent, ..sample });
     let mut steps = Vec::new();
-    while !progress.is_over() {
+    while !active.is_over() {
         world.fault = if world.percent == at { fault } else { Fault::NONE };
-        let sample = world.look();
-        let step = progress.decided(&guard.observe(sample.clone()), sample.at);
-        if let Step::Advanced(stage) = step {
+        let sample = world.sample();
+        let step = active.decided(&guard.observe(sample.clone()), sample.at);
+        if let PlanStep::Advanced(stage) = step {
             world.percent = stage.percent;
             guard.begin_stage(Sample { percent: stage.percent, ..sample });
         }
-        steps.extend(Some(step).filter(|step| *step != Step::Stay));
+        steps.extend(Some(step).filter(|step| *step != PlanStep::Stay));
     }
-    (progress, steps)
+    (active, steps)
 }
 
 #[test]
 fn s5_a_plan_goes_to_its_end_or_back_with_the_guard() {
-    let (progress, steps) = run("10 for 2m, 50 for 2m, 100", Fault::NONE, 0);
+    let (active, steps) = run("10 for 2m, 50 for 2m, 100", Fault::NONE, 0);
     assert!(
-        matches!(steps.as_slice(), [Step::Advanced(_), Step::Advanced(_), Step::Done]),
+        matches!(steps.as_slice(), [PlanStep::Advanced(_), PlanStep::Advanced(_), PlanStep::Done]),
         "{steps:?}"
     );
-    assert_eq!((progress.stage().percent, progress.plan().stages().len()), (100, 3));
+    assert_eq!((active.stage().percent, active.plan().stages().len()), (100, 3));
     for (percent, place) in [(10, 0), (50, 1)] {
-        let (progress, steps) = run("10, 50, 100", SLOW, percent);
-        assert_eq!((progress.place(), steps.last()), (place, Some(&Step::RolledBack)));
+        let (active, steps) = run("10, 50, 100", SLOW, percent);
+        assert_eq!((active.place(), steps.last()), (place, Some(&PlanStep::RolledBack)));
     }
 }
 
-/// Roll-backs of a day, and whether a guard that does not mind chance would have rolled back.
+/// The roll-backs of a day, and whether a guard that ignores chance rolled back.
 fn healthy_day(percent: u8, weather: Weather, seed: u64) -> (Vec<String>, bool) {
     let mut world = World::new(weather, seed);
-    let mut guard = Guard::new(Rules::default());
+    let mut guard = Guard::new(RolloutConfig::default());
     let mut weak = Some(Guard {
-        chance: Chance { counted: 0.0, queued: 0.0, over: 0.0 },
-        ..Guard::new(Rules::default())
+        significance: Significance { counted: 0.0, queued: 0.0, over_limit: 0.0 },
+        ..Guard::new(RolloutConfig::default())
     });
     let (mut breaches, mut has_advanced) = (Vec::new(), false);
     for _ in 0..70 {
-        let sample = world.look();
-        weak.iter_mut()
-            .for_each(|weak| assert_eq!(weak.observe(sample.clone()), Decision::Hold(Hold::Idle)));
+        let sample = world.sample();
+        weak.iter_mut().for_each(|weak| {
+            assert_eq!(weak.observe(sample.clone()), Decision::Hold(HoldReason::Idle))
+        });
         guard.observe(sample);
     }
     world.percent = percent;
-    let first = world.look();
+    let first = world.sample();
     guard.begin_stage(first.clone());
     weak.iter_mut().for_each(|weak| weak.begin_stage(first.clone()));
     for second in 0..86_400 {
-        let sample = world.look();
+        let sample = world.sample();
         if let Some(one) = &mut weak
             && let Decision::RollBack(_) = one.observe(sample.clone())
         {
@@ -365,8 +371,8 @@ fn healthy_day(percent: u8, weather: Weather, seed: u64) -> (Vec<String>, bool) 
     (breaches, weak.is_none())
 }
 
-/// Against the past, the whole service has to be as it was: both sides drift as one, which only the
-/// other side could tell.
+/// Both pools drift together. At 100 % the guard compares with the past, where a drift looks like a
+/// breach, so there it is small.
 const fn rough(percent: u8) -> Weather {
     Weather { drift: if percent == 100 { 0.03 } else { 0.15 }, ..Weather::ROUGH }
 }
@@ -374,7 +380,7 @@ const fn rough(percent: u8) -> Weather {
 fn a_healthy_day_has_no_roll_back(percent: u8, seed: u64) {
     let (breaches, has_weak_failed) = healthy_day(percent, rough(percent), seed);
     assert_eq!(breaches, [""; 0]);
-    assert!(has_weak_failed, "the day is too easy: a guard that does not mind chance passes it");
+    assert!(has_weak_failed, "the day is too easy: a guard that ignores chance passes it");
 }
 
 #[test]
@@ -393,7 +399,7 @@ fn s5_a_healthy_day_at_a_hundred_percent_has_no_roll_back() {
 }
 
 #[test]
-#[ignore = "minutes without optimization"]
+#[ignore = "takes a minute, and fails: three of the seven days at 100 % roll back"]
 fn s5_healthy_weeks_have_no_roll_back() {
     for percent in [10, 50, 100] {
         (100..107).for_each(|seed| a_healthy_day_has_no_roll_back(percent, seed));
