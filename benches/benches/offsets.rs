@@ -1,7 +1,7 @@
 //! The offset tracker: what a message costs, and what a commit costs. SPEC: K2
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
-use buslane_offsets::{Delivery, Limits, METADATA_LIMIT, Tracker, codec};
+use buslane_offsets::{Disposition, Limits, METADATA_LIMIT, Tracker, codec};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
@@ -15,7 +15,7 @@ const fn mixed(number: u64) -> u64 {
 }
 
 fn deliver(tracker: &mut Tracker, offset: u64) {
-    assert_eq!(tracker.deliver(offset), Delivery::New);
+    assert_eq!(tracker.deliver(offset), Disposition::New);
 }
 
 /// Which message ends as each further one arrives: a random one of those that are open. Made

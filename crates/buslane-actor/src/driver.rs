@@ -5,21 +5,95 @@
 //! the lanes, which have bounds.
 
 use crate::{
-    ActorPoolConfig,
     supervisor::{Supervisor, SupervisorArgs},
     worker::{WorkerTasks, join},
 };
-use buslane_core::BoxFuture;
-use buslane_pools::{Crew, Driver, Engine, EngineConfig, PoolSpec, WorkerPool};
+use buslane_core::{BoxFuture, ErasedHandler};
+use buslane_pools::{Bounds, Crew, Driver, Engine, EngineConfig, Mode, PoolSpec, WorkerPool};
 use ractor::{ActorRef, ActorRuntime, SpawnErr};
 use std::{sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time};
 
+/// The configuration of an actor pool, which [`start`](Self::start) starts.
+///
+/// ```
+/// use buslane_actor::ActorPoolConfig;
+/// use buslane_core::{Job, Kind, Message, Pool, Settlement, Topic, erase, stable_hash};
+/// use std::{collections::VecDeque, time::Duration};
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+/// let handler = erase(Kind::Regular, |message: Message| async move {
+///     println!("{:?}", message.payload);
+/// });
+/// let config = ActorPoolConfig { actors: 4, default_handler: Some(handler), ..Default::default() };
+/// let pool = config.start();
+///
+/// let message = Message::new(Topic::new("orders")?, "placed");
+/// let job = Job::new(stable_hash(b"order-1"), message, Settlement::ignored());
+/// pool.submit(&mut VecDeque::from([job])).await?;
+///
+/// // Jobs that are queued still run before the deadline.
+/// let report = pool.stop(Duration::from_secs(5)).await;
+/// assert_eq!((report.abandoned, report.stragglers), (0, 0));
+/// assert_eq!(pool.stats().ok, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ActorPoolConfig {
+    /// Actors: handlers that run or wait at the same time. Default: 256. At least 1.
+    pub actors: usize,
+    /// Restarts of one actor within [`restart_window`](Self::restart_window) before it cools down;
+    /// 0 lets it cool down after its first failure. Default: 3.
+    pub max_restarts: usize,
+    /// How long a restart is remembered. Default: 60 s.
+    pub restart_window: Duration,
+    /// How long an actor that failed too often rests before it is tried again. Default: 30 s.
+    pub cool_down: Duration,
+    /// How long a submitter waits for room at most. Default: 500 ms.
+    pub wait_timeout: Duration,
+    /// A lane per key, or a fixed number of slots. Default: a lane per key.
+    pub mode: Mode,
+    /// How much may be open. Default: 256,000 messages, 1,000 a lane. See
+    /// [`inbox_size`](Self::inbox_size).
+    pub bounds: Bounds,
+    /// Handles the jobs that have no handler of their own. Without it, such a job is refused.
+    /// Default: none.
+    pub default_handler: Option<Arc<dyn ErasedHandler>>,
+    /// First word of the metric names, as in `memory_eventbus_actor_pool_…`. Default: `memory`.
+    pub backend: &'static str,
+}
+
+impl Default for ActorPoolConfig {
+    fn default() -> Self {
+        Self {
+            actors: 256,
+            max_restarts: 3,
+            restart_window: Duration::from_secs(60),
+            cool_down: Duration::from_secs(30),
+            wait_timeout: Duration::from_millis(500),
+            mode: Mode::Exclusive,
+            bounds: Bounds::default(),
+            default_handler: None,
+            backend: "memory",
+        }
+    }
+}
+
 impl ActorPoolConfig {
-    /// The pool before it is built, for [`Pools`](buslane_pools::Pools).
+    /// Bounds the open messages to `inbox_size` for each actor. Actors share their lanes, so this
+    /// is a figure of the pool: any lane may use what others leave, up to its own bound.
+    #[must_use]
+    pub const fn inbox_size(mut self, inbox_size: usize) -> Self {
+        self.bounds.messages = self.actors.saturating_mul(inbox_size);
+        self
+    }
+
+    /// The specification from which [`Pools`](buslane_pools::Pools) builds the pool.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, and for a configuration with no actors.
+    /// Outside of a tokio runtime, and when `actors` is 0.
     #[must_use]
     pub fn spec(self) -> PoolSpec {
         assert!(self.actors > 0, "an actor pool needs at least 1 actor");

@@ -3,15 +3,17 @@
 //! Only supervision events go through its mailbox. Those are few: at most one failure a worker is
 //! under way, because a worker's next actor starts only after the failure of its last was handled.
 
-use crate::{
-    restarts::{Remedy, Restarts},
-    worker::{CoolDown, WorkerActor, WorkerArgs, WorkerTasks},
-};
+use crate::worker::{CoolDown, WorkerActor, WorkerArgs, WorkerTasks};
 use buslane_core::excerpt;
 use buslane_pools::Engine;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::{collections::HashMap, fmt::Display, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::Display,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, time};
 use tracing::{error, warn};
 
 /// The actor that starts and restarts the worker actors.
@@ -117,7 +119,7 @@ impl Workers {
         let SupervisorArgs {
             engine, actors, max_restarts, restart_window, cool_down, drained, ..
         } = &self.args;
-        let now = Instant::now().into_std();
+        let now = time::Instant::now().into_std();
         // Half of the actors stay in service: with all of them cooling down no message would be
         // handled.
         let may_cool_down = 2 * (engine.workers_down() + 1) <= *actors;
@@ -144,5 +146,116 @@ impl Workers {
             }
         };
         self.start(myself, index, pause).await
+    }
+}
+
+/// The reaction of a supervisor to a failed actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Starts another actor in its place at once.
+    Restart,
+    /// Starts another actor after a cool-down.
+    CoolDown,
+    /// Starts another actor at once although it failed too often, because too many cool down already.
+    RestartAnyway,
+}
+
+/// The recent restarts of one worker. Pure: time is an argument.
+#[derive(Debug, Default)]
+pub(crate) struct Restarts(VecDeque<Instant>);
+
+impl Restarts {
+    /// Records a failure, and returns the reaction to it. A cool-down empties the window. A worker that
+    /// may not cool down keeps its newest `max` restarts, so that it cools down at its next failure
+    /// once it may.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        window: Duration,
+        max: usize,
+        may_cool_down: bool,
+    ) -> Remedy {
+        while self
+            .0
+            .front()
+            .is_some_and(|restart| now.saturating_duration_since(*restart) >= window)
+        {
+            self.0.pop_front();
+        }
+        if self.0.len() < max {
+            self.0.push_back(now);
+            return Remedy::Restart;
+        }
+        if may_cool_down {
+            self.0.clear();
+            return Remedy::CoolDown;
+        }
+        self.0.push_back(now);
+        self.0.pop_front();
+        Remedy::RestartAnyway
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p8_restarts_are_counted_within_a_sliding_window() {
+        let start = Instant::now();
+        let failures = [
+            (0, Remedy::Restart),
+            (20, Remedy::Restart),
+            (40, Remedy::Restart),
+            (59, Remedy::CoolDown),
+        ];
+        let after_cool_down = [(90, Remedy::Restart), (91, Remedy::Restart), (92, Remedy::Restart)];
+        let sliding = [(150, Remedy::Restart), (150, Remedy::CoolDown)];
+        let mut restarts = Restarts::default();
+        for (second, remedy) in failures.into_iter().chain(after_cool_down).chain(sliding) {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(
+                restarts.failed(now, Duration::from_secs(60), 3, true),
+                remedy,
+                "at second {second}"
+            );
+        }
+    }
+
+    #[test]
+    fn p8_no_restart_at_all() {
+        for (may_cool_down, remedy) in [(true, Remedy::CoolDown), (false, Remedy::RestartAnyway)] {
+            assert_eq!(
+                Restarts::default().failed(
+                    Instant::now(),
+                    Duration::from_secs(60),
+                    0,
+                    may_cool_down
+                ),
+                remedy
+            );
+        }
+    }
+
+    #[test]
+    fn p8_a_seat_that_may_not_rest_is_restarted_until_it_may() {
+        let start = Instant::now();
+        let mut restarts = Restarts::default();
+        for (second, may_cool_down, remedy) in [
+            (0, false, Remedy::Restart),
+            (1, false, Remedy::Restart),
+            (2, false, Remedy::Restart),
+            (3, false, Remedy::RestartAnyway),
+            (50, false, Remedy::RestartAnyway),
+            (61, true, Remedy::CoolDown),
+            (62, true, Remedy::Restart),
+        ] {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(
+                restarts.failed(now, Duration::from_secs(60), 3, may_cool_down),
+                remedy,
+                "at second {second}"
+            );
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! A worker actor: it runs lanes until it fails or there is nothing left to do.
 //!
-//! It keeps no work in its mailbox. A ractor mailbox has no bound, and its content is lost when the
-//! actor fails; the lanes have bounds, and keep their messages.
+//! Its mailbox holds no work. A ractor mailbox has no bound, and its content is lost when the actor
+//! fails; the lanes have bounds and keep their messages.
 //!
-//! The worker's loop has a task of its own, which fails when the worker fails and ends when the
-//! actor is killed. Inside of the actor's task, ractor would look at its four ports each time a
-//! handler goes on.
+//! The worker's loop runs in a task of its own, which fails when the worker fails and ends when the
+//! actor is killed. In the actor's own task, ractor would poll its four ports each time a handler
+//! continues.
 
 use buslane_pools::{Engine, OnPanic, Worker};
 use ractor::{Actor, ActorProcessingErr, ActorRef};

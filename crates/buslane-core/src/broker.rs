@@ -1,17 +1,13 @@
 //! The contract of a broker: it hands out deliveries, takes settlements and publishes records.
 //!
-//! A broker knows no pool and no handler. "Commit" and "acknowledge" are words of the
-//! implementations.
+//! A broker knows no pool and no handler. Whether a settlement becomes a commit or an
+//! acknowledgement is up to the implementation.
 
-mod error;
 mod events;
-mod progress;
 mod record;
 mod symptoms;
 
-pub use error::{BrokerError, PublishError};
 pub use events::EventQueue;
-pub use progress::Progress;
 pub use record::{Receipt, Record, header};
 pub use symptoms::{Symptom, SymptomKind, Symptoms};
 
@@ -22,8 +18,9 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use thiserror::Error;
 
-/// The backends that buslane speaks to.
+/// The backends that buslane supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// The embedded broker.
@@ -63,19 +60,19 @@ pub struct Delivery {
 
 /// Messages of one source, in order: one partition while it is assigned, or one subscription.
 ///
-/// Who holds it reads when there is room, and not reading is the back-pressure: an intake holds a
+/// Its owner reads while there is room. Not reading is the back-pressure: an intake buffers a
 /// bounded number of messages and then stops reading its source, without disturbing other sources
-/// or a group membership.
+/// or the group membership.
 ///
-/// Each assignment has its own [`Source`] value, also when a partition comes back to the same
-/// member.
+/// Each assignment has its own [`Source`] value, even when a partition returns to the same member.
 pub trait Intake: Send {
-    /// Where the messages come from.
+    /// The source of the messages.
     fn source(&self) -> &Arc<Source>;
 
-    /// Appends up to `max` deliveries to `out` and returns how many, at least one; `None` when the
-    /// source is over: revoked, unsubscribed or closed. Deliveries handed out before stay valid to
-    /// settle. Wakes the task that polled last, by this method or by [`Intake::poll_end`].
+    /// Appends up to `max` deliveries to `out` and returns their number, at least one. Returns `None`
+    /// when the source has ended: it was revoked, unsubscribed or closed. Deliveries handed out
+    /// before can still be settled. Wakes the task that polled last, by this method or by
+    /// [`Intake::poll_end`].
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -83,24 +80,25 @@ pub trait Intake: Send {
         out: &mut Vec<Delivery>,
     ) -> Poll<Option<usize>>;
 
-    /// Ready when the source is over, without reading from it: for a reader that waits for room.
+    /// Completes when the source has ended. It reads nothing, so a reader can call it while it waits
+    /// for room.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// What a broker tells of itself.
+/// An event of a broker.
 #[non_exhaustive]
 pub enum BrokerEvent {
-    /// A source was assigned. Its messages may be read at once.
+    /// A source was assigned. It can be read at once.
     Assigned(Box<dyn Intake>),
-    /// The connection is lost; publishing and reading resume by themselves.
+    /// The connection was lost. Publishing and reading resume by themselves.
     Disconnected {
-        /// Why, as the client library says it.
+        /// The reason that the client library gives.
         reason: String,
     },
     /// The connection is back.
     Reconnected,
-    /// Reading has ended for good: a fenced member, a refused authorisation, a client that cannot
-    /// go on.
+    /// Reading has ended for good, because the member was fenced, authorisation was refused, or the
+    /// client cannot continue.
     Failed(BrokerError),
 }
 
@@ -117,16 +115,16 @@ impl fmt::Debug for BrokerEvent {
     }
 }
 
-/// An answer that is often there at once; waiting for it costs a box only when it is not.
+/// A result that is often available at once; only waiting for one costs a boxed future.
 pub enum Answer<'a, T> {
-    /// There already.
+    /// The result.
     Now(T),
-    /// Still to come.
+    /// A future of the result.
     Later(BoxFuture<'a, T>),
 }
 
 impl<T> Answer<'_, T> {
-    /// Waits for it.
+    /// Waits for the result.
     pub async fn get(self) -> T {
         match self {
             Self::Now(value) => value,
@@ -135,87 +133,98 @@ impl<T> Answer<'_, T> {
     }
 }
 
-/// How a topic is to be read.
+/// How a topic is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscribeOptions {
-    /// Settle each message before its handler runs: strict at-most-once.
+    /// Settles each message before its handler runs: strictly at most once.
     pub settle_first: bool,
-    /// Messages need not outlive the broker's processes: a stream that is created for them on NATS
-    /// lives in memory.
+    /// The messages need not outlive the broker's processes: NATS keeps a stream that is created for
+    /// them in memory.
     pub ephemeral: bool,
-    /// A message without a key has the last token of its subject as key. NATS alone: elsewhere
-    /// nothing has a subject.
+    /// Falls back to the last token of the subject as the key of a message. Effective on NATS only,
+    /// because other backends have no subjects.
     pub subject_key: bool,
 }
 
-/// How far a group is behind in one partition.
+/// The backlog of a group in one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
     /// The topic.
     pub topic: Topic,
     /// The partition.
     pub partition: u32,
-    /// Messages from the lowest one that is not settled to the end. Settled ones above it count
-    /// too.
+    /// Messages from the lowest unsettled one to the end, settled ones above it included.
     pub messages: u64,
-    /// Of these, messages that are not settled: what is still to be done.
+    /// Of these, messages that are not settled.
     pub open: u64,
-    /// Of these, messages that could be handed out and were not; `None` where the broker cannot
-    /// tell.
+    /// Of these, messages that the broker has not handed out; `None` if it cannot tell.
     pub unread: Option<u64>,
-    /// Time since that lowest one was published, where it is known: `None` when nothing is behind,
-    /// or nothing of the partition was read yet.
+    /// Time since the lowest unsettled message was published. `None` when there is no such message,
+    /// or before the first read of the partition.
     pub age: Option<Duration>,
 }
 
-/// A broker, as one member of one consumer group and one publisher.
+/// A connection to a broker: one member of a consumer group, and a publisher.
 pub trait Broker: Send + Sync + 'static {
-    /// Which backend it is.
+    /// The backend.
     fn backend(&self) -> Backend;
 
-    /// Publishes records to a topic, in order per key. The answer has one entry a record, in their
-    /// order, given after the broker's own acknowledgement. Two calls keep their order when the
-    /// first was answered before the second.
+    /// Publishes records to a topic, in order per key. The answer has one entry for each record, in
+    /// the order of the records, and comes after the broker's acknowledgement. Two calls keep their
+    /// order if the first was answered before the second was made.
     ///
     /// # Cancel safety
-    /// Dropping a waiting answer leaves it open which of the records were published.
+    /// Dropping a waiting answer leaves it unknown which of the records were published.
     fn publish<'a>(
         &'a self,
         topic: &'a Topic,
         records: Vec<Record>,
     ) -> Answer<'a, Vec<Result<Receipt, PublishError>>>;
 
-    /// Makes sure that records for a topic would be stored: it exists, or is created where missing
-    /// topics are; and, where the server tells it without a record, this client may write to it.
-    /// The default asks nothing.
+    /// Checks that the broker would store records of a topic. A missing topic is created where the
+    /// configuration allows it. The right to write is checked where the server reports it without a
+    /// record. The default implementation checks nothing.
+    ///
+    /// # Errors
+    /// The topic does not exist and is not created, or this client may not write to it.
     ///
     /// # Cancel safety
-    /// Cancelling leaves a topic that was created.
+    /// A topic that was created stays.
     fn ensure_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {
         let _ = topic;
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Adds topics to what this member reads, in one change of the group's membership. Topics that
-    /// it reads already are left alone, but for [`SubscribeOptions::settle_first`] and
-    /// [`SubscribeOptions::subject_key`], which may count from now on. Sources arrive as
+    /// Adds topics to the subscription of this member, in one change of the group's membership.
+    /// Topics that it already reads are left alone, except that [`SubscribeOptions::settle_first`]
+    /// and [`SubscribeOptions::subject_key`] may take effect from now on. Sources arrive as
     /// [`BrokerEvent::Assigned`].
+    ///
+    /// # Errors
+    /// A topic does not exist or cannot be read, or the broker is closed or out of reach.
     fn subscribe<'a>(
         &'a self,
         topics: &'a [(Topic, SubscribeOptions)],
     ) -> BoxFuture<'a, Result<(), BrokerError>>;
 
-    /// Takes a topic out of what this member reads; its intakes end. Other topics are not
+    /// Removes a topic from the subscription of this member; its intakes end. Other topics are not
     /// disturbed.
+    ///
+    /// # Errors
+    /// The broker is closed or out of reach.
     fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>>;
 
-    /// The next event, or `None` after [`Broker::close`]. One caller at a time.
+    /// Waits for the next event; `None` after [`Broker::close`]. At most one caller may wait.
     ///
     /// # Cancel safety
     /// Cancelling loses no event.
     fn next_event(&self) -> BoxFuture<'_, Option<BrokerEvent>>;
 
-    /// Applies settings to a topic by the given strategy; returns what stands afterwards.
+    /// Applies settings to a topic as the strategy says, and returns the resulting settings.
+    ///
+    /// # Errors
+    /// A setting is impossible on this backend, the topic differs or is missing where the strategy
+    /// only validates, or the broker is closed or out of reach.
     fn configure_topic<'a>(
         &'a self,
         topic: &'a Topic,
@@ -223,20 +232,27 @@ pub trait Broker: Send + Sync + 'static {
         strategy: TopicStrategy,
     ) -> BoxFuture<'a, Result<TopicSettings, BrokerError>>;
 
-    /// The settings of a topic, or `None` when there is no such topic.
+    /// The settings of a topic; `None` when the topic does not exist.
+    ///
+    /// # Errors
+    /// The broker is closed or out of reach.
     fn topic_settings<'a>(
         &'a self,
         topic: &'a Topic,
     ) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>>;
 
-    /// What this member's sources hold that is not settled: an entry for each partition that is
-    /// assigned to it, as soon as the broker knows.
+    /// The backlog of each partition that is assigned to this member, as far as the broker knows it.
+    ///
+    /// # Errors
+    /// The broker is closed or out of reach.
     fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>>;
 
-    /// How far the group has come in each partition of `topics`, whichever member reads it: also in
-    /// partitions that this member has not got, or not yet. The topics are ones that this member
-    /// subscribes to; others are left out. Asks the server, so that `end` covers every record whose
-    /// publish was answered before the call.
+    /// The group's progress in each partition of `topics`, including partitions that other members
+    /// read. Topics to which this member does not subscribe are left out. Asks the server, so that
+    /// `end` covers every record whose publish was answered before the call.
+    ///
+    /// # Errors
+    /// The broker is closed or out of reach.
     ///
     /// # Cancel safety
     /// Cancelling changes nothing.
@@ -245,8 +261,11 @@ pub trait Broker: Send + Sync + 'static {
         topics: &'a [Topic],
     ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>>;
 
-    /// Asks the server whether it is there: a small question without effect. The default says that
-    /// it is.
+    /// Asks the server for a sign of life, without any other effect. The default implementation
+    /// succeeds.
+    ///
+    /// # Errors
+    /// The server does not answer.
     ///
     /// # Cancel safety
     /// Cancelling changes nothing.
@@ -254,30 +273,150 @@ pub trait Broker: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// What is wrong, as far as it has noticed by itself. Asks nobody. The default is nothing.
+    /// The faults that the broker has noticed by itself. Sends no request. The default is none.
     fn symptoms(&self) -> Vec<Symptom> {
         Vec::new()
     }
 
-    /// Why the same partition of two of these topics may belong to two members of the group, and
-    /// which setting keeps them together; `None` where it cannot happen, or is not known to. Asks
-    /// nobody. The default is none.
+    /// Explains why the same partition number of two of these topics may belong to two members, and
+    /// names the setting that prevents it. `None` where that cannot happen, or is unknown. Sends no
+    /// request. The default is `None`.
     fn scatters(&self, topics: &[&Topic]) -> Option<String> {
         let _ = topics;
         None
     }
 
-    /// How many messages it has handed on although their headers cannot be read. The default is
-    /// none.
+    /// The number of messages that were delivered although their headers cannot be read. The
+    /// default is 0.
     fn unreadable(&self) -> u64 {
         0
     }
 
-    /// Ends all intakes; nothing more is read. Settlements are still taken.
+    /// Ends all intakes, so that nothing more is read. Settlements still count.
     fn stop_reading(&self) -> BoxFuture<'_, ()>;
 
-    /// Sends settlements and records that are on their way, leaves the group and closes, within
-    /// `deadline`. What was handed out and not settled is delivered again to whoever comes next.
-    /// Idempotent.
+    /// Sends the pending settlements and records, leaves the group and closes, within `deadline`.
+    /// Deliveries that were not settled go to the next owner of their partition. Idempotent.
+    ///
+    /// # Errors
+    /// Something was still pending at the deadline.
     fn close(&self, deadline: Duration) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+/// Why a record was not published.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The broker, or a queue in front of it, was full for the whole publish timeout.
+    #[error("publish to {topic} timed out after {waited:?}: {detail}")]
+    Timeout {
+        /// The topic.
+        topic: Topic,
+        /// The time that the publisher waited.
+        waited: Duration,
+        /// The resource that the publisher waited for.
+        detail: String,
+    },
+    /// The record exceeds a size limit.
+    #[error("{topic} refused the record: its size of {bytes} bytes exceeds {limit}")]
+    TooLarge {
+        /// The topic.
+        topic: Topic,
+        /// Size of the record: key, headers and body.
+        bytes: usize,
+        /// The limit, with its value where the broker reports it.
+        limit: String,
+    },
+    /// The broker cannot store records of this topic now: it has no room, no leader or too few
+    /// replicas.
+    #[error("{topic} cannot store the record now: {reason}")]
+    Unavailable {
+        /// The topic.
+        topic: Topic,
+        /// The broker's reason.
+        reason: String,
+    },
+    /// The broker refused the record for a reason other than its size: the topic does not exist,
+    /// this client has no permission, or the record breaks a rule of the topic.
+    #[error("{topic} refused the record: {reason}")]
+    Refused {
+        /// The topic.
+        topic: Topic,
+        /// The broker's reason.
+        reason: String,
+    },
+    /// The broker cannot be reached.
+    #[error("broker is not reachable: {reason}")]
+    Unreachable {
+        /// The reason that the client library gives.
+        reason: String,
+    },
+    /// The bus or the broker is closed.
+    #[error("eventbus is closed")]
+    Closed,
+}
+
+impl PublishError {
+    /// Whether the broker refuses the same record until the record, the topic or the client's rights
+    /// change. Other errors are outages, which end by themselves.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Refused { .. })
+    }
+}
+
+/// Why a broker could not carry out a request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The broker is closed.
+    #[error("eventbus is closed")]
+    Closed,
+    /// The broker cannot be reached.
+    #[error("broker is not reachable: {reason}")]
+    Unreachable {
+        /// The reason that the client library gives.
+        reason: String,
+    },
+    /// A setting is impossible.
+    #[error("topic {topic}: {setting}: {rule}")]
+    Setting {
+        /// The topic.
+        topic: Topic,
+        /// Name of the setting.
+        setting: &'static str,
+        /// The rule that the value breaks.
+        rule: String,
+    },
+    /// The topic does not exist.
+    #[error("topic {topic} does not exist")]
+    UnknownTopic {
+        /// The missing topic.
+        topic: Topic,
+    },
+    /// An operation took longer than its deadline.
+    #[error("{what} did not end within {deadline:?}")]
+    Timeout {
+        /// The operation.
+        what: String,
+        /// The deadline.
+        deadline: Duration,
+    },
+}
+
+/// The progress of a group in one partition, whichever member reads it. Positions are offsets, or
+/// sequence numbers of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: u32,
+    /// One past the position of the newest record.
+    pub end: u64,
+    /// Every record below this position is settled.
+    pub settled: u64,
+    /// The number of unsettled records in the partition. An estimate of the broker, and never too
+    /// low.
+    pub open: u64,
 }

@@ -1,58 +1,74 @@
 //! The envelope: one event of one aggregate, and the rules it must keep.
 //!
-//! Not a message: where an event came from and how often it was tried is in
-//! [`Message`](crate::Message).
+//! It does not say where an event came from or how often it was tried; [`Message`](crate::Message)
+//! does.
 
-mod error;
+mod fast_path;
 mod layout;
-mod raw_json;
 mod rfc3339;
-mod scan;
-mod usual;
 mod wire;
 
-pub use error::EnvelopeError;
 pub use layout::Layout;
-pub use raw_json::RawJson;
 
 use crate::key::{AggregateIdError, check_aggregate_id};
+use bytes::Bytes;
 use bytestring::ByteString;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use thiserror::Error;
 use time::OffsetDateTime;
 
 /// One event of one aggregate, in the wire format that services in other languages share.
 ///
-/// Cloning is cheap: texts and payload share the buffer they were read from.
+/// Cloning is cheap: texts and payload share the buffer that they were read from.
+///
+/// ```
+/// use buslane_core::Envelope;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Placed {
+///     items: u32,
+/// }
+///
+/// let envelope = Envelope::new("order-42", "OrderPlaced", &Placed { items: 3 })?;
+/// let body = envelope.encode()?;
+/// let read = Envelope::decode(&body)?;
+/// assert_eq!(read, envelope);
+/// assert_eq!(read.payload.parse::<Placed>()?.items, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// Names the event; [`Envelope::new`] makes a UUID version 7. Not blank.
+    /// Identifies the event; [`Envelope::new`] generates a UUID version 7. Not blank.
     pub event_id: ByteString,
-    /// Names the aggregate, and with it the lane. At most 256 bytes of `A-Z a-z 0-9 : _ - . /`.
+    /// Identifies the aggregate, and so selects the lane. At most 256 bytes of
+    /// `A-Z a-z 0-9 : _ - . /`.
     pub aggregate_id: ByteString,
-    /// What happened. Not blank.
+    /// The event's type, such as `OrderPlaced`. Not blank.
     pub event_type: ByteString,
-    /// Version of the event's schema or of the aggregate, as the application counts. Above 0; 1 by
-    /// default.
+    /// Version of the event's schema or of the aggregate, by the application's own convention. Above
+    /// 0. Default: 1.
     pub event_version: i64,
-    /// When it happened. Nanoseconds are kept, and so is the offset. The time of creation by
-    /// default.
+    /// When the event happened. Nanoseconds and the UTC offset are kept. Default: the time of
+    /// creation.
     pub timestamp: OffsetDateTime,
-    /// Trace that the event belongs to; left out on the wire when empty.
+    /// The trace that the event belongs to; omitted on the wire when empty.
     pub trace_id: ByteString,
-    /// What the event answers; left out on the wire when empty.
+    /// The request that the event belongs to; omitted on the wire when empty.
     pub correlation_id: ByteString,
-    /// Tenant; 0 means none and is left out on the wire.
+    /// The tenant; 0 means none and is omitted on the wire.
     pub tenant_id: i64,
-    /// The event itself, as JSON that is never re-encoded.
+    /// The event's data, as JSON that is never re-encoded.
     pub payload: RawJson,
 }
 
 impl Envelope {
-    /// An envelope with a new id (UUID version 7), version 1 and the present time.
+    /// Creates an envelope with a new id (UUID version 7), version 1 and the present time.
     ///
     /// # Errors
-    /// [`EnvelopeError::PayloadNotJson`] when `payload` does not serialise. The other rules are
-    /// checked on publishing, or now by [`Envelope::validate`].
+    /// [`EnvelopeError::PayloadNotJson`] when `payload` does not serialise. Publishing checks the
+    /// other rules, and so does [`Envelope::validate`].
     pub fn new(
         aggregate_id: impl Into<ByteString>,
         event_type: impl Into<ByteString>,
@@ -61,7 +77,7 @@ impl Envelope {
         Ok(Self::with_payload(aggregate_id, event_type, RawJson::encode(payload)?))
     }
 
-    /// As [`Envelope::new`], with a payload that is JSON already.
+    /// As [`Envelope::new`], with a payload that is already JSON.
     #[must_use]
     pub fn with_payload(
         aggregate_id: impl Into<ByteString>,
@@ -84,14 +100,14 @@ impl Envelope {
     /// Checks every rule of the format.
     ///
     /// # Errors
-    /// The first rule that is broken; the error names the field.
+    /// The first broken rule; the error names the field.
     pub fn validate(&self) -> Result<(), EnvelopeError> {
         let Self { event_id, aggregate_id, event_type, event_version, payload, .. } = self;
         check(event_id, aggregate_id, event_type, *event_version, payload.is_empty())
     }
 }
 
-/// The rules of the format, for an envelope and for a parsed body alike.
+/// Checks the rules that envelopes and parsed bodies share.
 fn check(
     event_id: &str,
     aggregate_id: &str,
@@ -118,7 +134,7 @@ fn check(
 }
 
 fn is_blank(text: &str) -> bool {
-    // Nearly every text starts with a letter or a digit.
+    // The first byte decides for nearly every text.
     !text.bytes().next().is_some_and(|byte| byte.is_ascii_graphic())
         && text.chars().all(char::is_whitespace)
 }
@@ -127,4 +143,122 @@ fn new_event_id() -> ByteString {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let text: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
     ByteString::from(text)
+}
+
+/// A broken rule of the envelope format; each names its field.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// The body is not a JSON object of the expected field types.
+    #[error("not an envelope: {reason}")]
+    NotAnEnvelope {
+        /// The parser's message, with line and column.
+        reason: String,
+    },
+    /// `event_id` is missing or blank.
+    #[error("event_id is required")]
+    EventIdRequired,
+    /// `aggregate_id` is missing, too long, or contains a character that is not allowed.
+    #[error(transparent)]
+    AggregateId(AggregateIdError),
+    /// `event_type` is missing or blank.
+    #[error("event_type is required")]
+    EventTypeRequired,
+    /// `event_version` is missing, zero or negative.
+    #[error("event_version must be positive, found {found}")]
+    EventVersion {
+        /// The refused version.
+        found: i64,
+    },
+    /// `payload` is missing or empty.
+    #[error("payload is required")]
+    PayloadRequired,
+    /// `payload` is not one JSON value.
+    #[error("payload must be JSON: {reason}")]
+    PayloadNotJson {
+        /// The message of the parser or serialiser.
+        reason: String,
+    },
+    /// `timestamp` is not RFC 3339, or lies outside the years 0 to 9999.
+    #[error("timestamp must be RFC 3339 within the years 0 to 9999: {reason}")]
+    Timestamp {
+        /// The rule that the timestamp breaks.
+        reason: String,
+    },
+    /// The headers of the message cannot be read.
+    #[error("headers cannot be read: their bytes are in X-Raw-Headers")]
+    UnreadableHeaders,
+    /// The header that names the aggregate holds no valid aggregate id.
+    #[error("header {name}: {error}")]
+    AggregateIdHeader {
+        /// Name of the header.
+        name: &'static str,
+        /// The rule that its value breaks.
+        error: AggregateIdError,
+    },
+    /// The header and the body name different aggregates.
+    #[error("aggregate_id differs: header says \"{header}\", body says \"{body}\"")]
+    AggregateIdMismatch {
+        /// Aggregate id of the header that routed the message: an [excerpt](crate::excerpt) of it.
+        header: String,
+        /// Aggregate id of the parsed body.
+        body: String,
+    },
+}
+
+/// One JSON value as text, or no value. Its bytes are carried as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RawJson(Bytes);
+
+impl RawJson {
+    /// Serialises `value`.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::PayloadNotJson`] when `value` has no JSON form.
+    pub fn encode(value: &(impl Serialize + ?Sized)) -> Result<Self, EnvelopeError> {
+        serde_json::to_vec(value).map(|text| Self(text.into())).map_err(not_json)
+    }
+
+    /// Wraps text that is already JSON, after checking that it is one value.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::PayloadRequired`] for empty text, and [`EnvelopeError::PayloadNotJson`] for
+    /// anything but one JSON value in UTF-8.
+    pub fn from_bytes(text: impl Into<Bytes>) -> Result<Self, EnvelopeError> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err(EnvelopeError::PayloadRequired);
+        }
+        serde_json::from_slice::<&RawValue>(&text).map_err(not_json)?;
+        Ok(Self(text))
+    }
+
+    /// Wraps text that a JSON parser has already accepted as one value.
+    const fn trusted(text: Bytes) -> Self {
+        Self(text)
+    }
+
+    /// Deserialises the value.
+    ///
+    /// # Errors
+    /// The parser's error, with the expected type and the position.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+
+    /// The text.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Whether there is no value.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn not_json(error: serde_json::Error) -> EnvelopeError {
+    EnvelopeError::PayloadNotJson { reason: crate::excerpt::error(&error).to_string() }
 }

@@ -1,23 +1,23 @@
-//! Text from outside, as log lines, spans, health and error texts show it: escaped, and cut. Not
-//! for dead letters or the wire.
+//! Foreign text in log lines, spans, health and error texts: escaped and truncated. Dead letters and
+//! the wire carry the original text.
 //!
-//! A key, a handler's error and a broker's reason can hold anything, in any length. Written as they
-//! are, a line feed in one of them begins a line that the bus never wrote, and a key of a megabyte
-//! makes a line of a megabyte.
+//! A key, a handler's error or a broker's reason can have any content and any length. Unescaped, a
+//! line feed in one of them would begin a forged log line, and a key of a megabyte would make a line
+//! of a megabyte.
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// Bytes shown of a key: as many as the longest aggregate id has.
+/// The number of bytes shown of a key: the maximum length of an aggregate id.
 pub const KEY_BYTES: usize = 256;
-/// Bytes shown of a header's or an envelope's field.
+/// The number of bytes shown of a field of a header or an envelope.
 pub const FIELD_BYTES: usize = 256;
-/// Bytes shown of an error or a reason.
+/// The number of bytes shown of an error or a reason.
 pub const ERROR_BYTES: usize = 1_024;
 
-/// Shows a value escaped and cut, without a buffer of its own.
+/// Displays a value escaped and truncated, without a buffer of its own.
 ///
-/// Control characters, line separators and marks that change the direction of text are written as
-/// `\n`, `\u{1b}` and so on. What is longer than the limit ends in `… +N bytes`.
+/// Control characters, line separators and marks that change the direction of text become `\n`,
+/// `\u{1b}` and so on. A text beyond the limit ends in `… +N bytes`.
 ///
 /// ```
 /// use buslane_core::excerpt::{self, Excerpt};
@@ -49,7 +49,7 @@ pub const fn error<T: Display + ?Sized>(error: &T) -> Excerpt<&T> {
 }
 
 impl<T> Excerpt<T> {
-    /// The first `limit` bytes of what `value` shows, counted after escaping.
+    /// The first `limit` bytes of the `Display` form of `value`, counted after escaping.
     pub const fn new(value: T, limit: usize) -> Self {
         Self { value, limit }
     }
@@ -72,7 +72,7 @@ impl<T: Display> fmt::Debug for Excerpt<T> {
     }
 }
 
-/// Bytes as text; `U+FFFD` stands for what is not UTF-8.
+/// Displays bytes as text, with `U+FFFD` in place of invalid UTF-8.
 #[derive(Clone, Copy)]
 pub struct Lossy<'a>(pub &'a [u8]);
 
@@ -88,7 +88,7 @@ impl Display for Lossy<'_> {
     }
 }
 
-/// Lets through what there is room for, and counts the rest.
+/// Writes as much as there is room for, and counts the rest.
 struct Cut<'a, 'b> {
     out: &'a mut Formatter<'b>,
     room: usize,
@@ -96,7 +96,7 @@ struct Cut<'a, 'b> {
 }
 
 impl Write for Cut<'_, '_> {
-    // An error would end the value's own writing early; some values panic then.
+    // It never fails, because some values panic when writing fails.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if self.left_out > 0 {
             self.left_out += text.len();
@@ -121,7 +121,7 @@ impl Write for Cut<'_, '_> {
     }
 }
 
-/// Whether a character can begin a line, move a cursor, or show what follows in another order.
+/// Whether a character can begin a line, move a cursor, or reorder the text that follows it.
 fn can_deceive(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,54 +1,64 @@
 //! Ordered headers that may repeat, packed into one buffer.
 //!
-//! Not a map: order and duplicates are kept, look-up is a scan (messages carry a handful). Cloning
-//! shares the buffer, so a header costs no allocation of its own.
+//! They are not a map: order and duplicates are kept, and a look-up scans the few headers of a
+//! message. Cloning shares the buffer, so a header costs no allocation of its own.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::{fmt, ops::Range};
 
-/// The headers of one message, in order, duplicates kept. Empty by default.
+/// The headers of one message, in order, duplicates included. Empty by default.
 ///
-/// Layout of the buffer, private to this type: for each header the name's length (`u16`), the
-/// value's length (`u32`), both little endian, then name and value.
+/// ```
+/// use buslane_core::Headers;
+///
+/// let mut headers = Headers::builder();
+/// headers.push("source", "web").push("source", "app").push_integer("version", 3);
+/// let headers = headers.build();
+/// assert_eq!(headers.get("source"), Some(&b"web"[..]));
+/// assert_eq!(headers.last("source"), Some(&b"app"[..]));
+/// assert_eq!(headers.get("version"), Some(&b"3"[..]));
+/// ```
+///
+/// The layout of the buffer is private: for each header the length of the name (`u16`), the length
+/// of the value (`u32`), both little endian, then name and value.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Bytes);
 
 const PREFIX: usize = 6;
 
 impl Headers {
-    /// No headers; does not allocate.
+    /// An empty list. Does not allocate.
     #[must_use]
     pub const fn new() -> Self {
         Self(Bytes::new())
     }
 
-    /// Starts a list.
+    /// Starts to build a list.
     #[must_use]
     pub fn builder() -> HeadersBuilder {
         HeadersBuilder { buffer: BytesMut::new() }
     }
 
-    /// Starts a list with room for headers whose names and values have these lengths.
+    /// Starts to build a list with capacity for names and values of these lengths.
     #[must_use]
     pub fn builder_for(lengths: impl Iterator<Item = (usize, usize)>) -> HeadersBuilder {
         let bytes = lengths.map(|(name, value)| PREFIX + name + value).sum();
         HeadersBuilder { buffer: BytesMut::with_capacity(bytes) }
     }
 
-    /// Starts a list whose bytes are cut from the front of `arena`, so that many messages share one
-    /// allocation.
+    /// Starts to build a list at the front of `arena`, so that many messages share an allocation.
     #[must_use]
     pub fn builder_in(arena: BytesMut) -> HeadersBuilder {
         HeadersBuilder { buffer: arena }
     }
 
-    /// Whether there is no header.
+    /// Whether the list has no header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes the packed list takes.
+    /// The size of the packed list in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.len()
@@ -59,21 +69,21 @@ impl Headers {
         self.spans().map(|(name, value)| (self.name_at(name), &self.0[value]))
     }
 
-    /// The first value of `name`; names are compared byte by byte.
+    /// The first value of `name`. Names are compared byte by byte.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.find(name).map(|span| &self.0[span])
     }
 
-    /// The last value of `name`: of a dead letter, that of the newest failure.
+    /// The last value of `name`. In a dead letter, it describes the newest failure.
     #[must_use]
     pub fn last(&self, name: &str) -> Option<&[u8]> {
         self.iter().filter(|(found, _)| *found == name).last().map(|(_, value)| value)
     }
 
-    /// The values of every header of this name, whatever the case of its letters.
+    /// The values of every header of this name, ignoring the case of ASCII letters.
     ///
-    /// Looked for in each message that is handled: a name of another length costs a comparison.
+    /// It runs for each handled message, so a name of another length costs only a comparison.
     pub fn values_in_any_case<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = &self.0[..];
         std::iter::from_fn(move || {
@@ -93,25 +103,25 @@ impl Headers {
         })
     }
 
-    /// Where the first value of `name` lies; resolve it with [`Headers::slice`].
+    /// The position of the first value of `name`, for [`Headers::slice`] and [`Headers::at`].
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Range<usize>> {
         self.spans().find(|(at, _)| self.0[at.clone()] == *name.as_bytes()).map(|(_, value)| value)
     }
 
-    /// The bytes of a range that [`Headers::find`] gave, sharing the buffer.
+    /// The bytes of a range that [`Headers::find`] returned, sharing the buffer.
     ///
     /// # Panics
-    /// When the range is not of these headers.
+    /// When the range is out of bounds.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Bytes {
         self.0.slice(range)
     }
 
-    /// The bytes of a range that [`Headers::find`] gave.
+    /// The bytes of a range that [`Headers::find`] returned.
     ///
     /// # Panics
-    /// When the range is not of these headers.
+    /// When the range is out of bounds.
     #[must_use]
     pub fn at(&self, range: Range<usize>) -> &[u8] {
         &self.0[range]
@@ -154,14 +164,14 @@ impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers {
     }
 }
 
-/// Collects headers; see [`Headers::builder`].
+/// Builds [`Headers`]; see [`Headers::builder`].
 #[derive(Debug, Default)]
 pub struct HeadersBuilder {
     buffer: BytesMut,
 }
 
 impl HeadersBuilder {
-    /// Adds a header behind the others; an equal name is kept beside the new one.
+    /// Appends a header. A header of the same name stays.
     ///
     /// # Panics
     /// When the name is longer than 65,535 bytes or the value longer than 4 GiB.
@@ -178,25 +188,25 @@ impl HeadersBuilder {
         self
     }
 
-    /// Adds all headers of `other` behind these.
+    /// Appends all headers of `other`.
     pub fn extend(&mut self, other: &Headers) -> &mut Self {
         self.buffer.extend_from_slice(&other.0);
         self
     }
 
-    /// Adds a header whose value is a decimal integer.
+    /// Appends a header whose value is a decimal integer.
     pub fn push_integer(&mut self, name: &str, value: i64) -> &mut Self {
         self.push(name, itoa::Buffer::new().format(value))
     }
 
-    /// The finished list, and the rest of the arena that it was cut from.
+    /// Returns the list and the rest of the arena.
     #[must_use]
     pub fn build_and_return(mut self) -> (Headers, BytesMut) {
         let headers = Headers(self.buffer.split().freeze());
         (headers, self.buffer)
     }
 
-    /// The finished list.
+    /// Returns the list.
     #[must_use]
     pub fn build(self) -> Headers {
         Headers(self.buffer.freeze())

@@ -1,4 +1,4 @@
-//! One unit of work for a pool.
+//! The unit of work of a pool.
 
 use crate::{EnvelopeError, ErasedHandler, Layout, Message, NextAttempt, Settlement};
 use std::{fmt, sync::Arc, time::Instant};
@@ -6,34 +6,34 @@ use std::{fmt, sync::Arc, time::Instant};
 /// A message on its way through a pool: its lane, its handler and its settlement.
 ///
 /// # Drop behaviour
-/// A job that is dropped before it ended settles as abandoned.
+/// A job that is dropped before it has ended settles as abandoned.
 pub struct Job {
-    /// The 64-bit hash of the routing key, which names the lane.
+    /// The 64-bit hash of the routing key, which identifies the lane.
     pub lane: u64,
     /// The message.
     pub message: Message,
     /// The handler; `None` for the pool's default handler.
     pub handler: Option<Arc<dyn ErasedHandler>>,
-    /// Says how it ended.
+    /// Reports how the job ended.
     pub settlement: Settlement,
-    /// The envelope in the body, where finding the lane took a parse: the first attempt reuses it.
+    /// The parsed envelope, if routing had to parse the body. The first attempt reuses it.
     pub parsed: Option<Box<ParsedEnvelope>>,
-    /// Starts the next attempt; without it, the handler does.
+    /// Starts the next attempt; `None` if the handler does.
     pub next: Option<Box<dyn NextAttempt>>,
-    /// The permit of a concurrency limit, given back when the job is dropped. Boxed, as the other
-    /// rare fields are, because jobs are moved a lot.
+    /// The permit of a concurrency limit, which is returned when the job is dropped. Boxed, like the
+    /// other rare fields, because jobs are moved often.
     pub permit: Option<Box<dyn Send>>,
-    /// When a pool took it: set by the pool.
+    /// When a pool accepted the job. The pool sets it.
     pub accepted: Option<Instant>,
-    /// Bytes it is accounted with, fixed when it is made.
+    /// The bytes that it counts for, which never change.
     bytes: usize,
 }
 
-/// The layout of an envelope, or why the body is none.
+/// The layout of an envelope, or why the body is not an envelope.
 pub type ParsedEnvelope = Result<Layout, EnvelopeError>;
 
 impl Job {
-    /// A job in the lane of `lane`, to be handled by the pool's default handler.
+    /// A job for the lane `lane` and the pool's default handler.
     #[must_use]
     pub fn new(lane: u64, message: Message, settlement: Settlement) -> Self {
         let bytes = message.bytes();
@@ -50,14 +50,14 @@ impl Job {
         }
     }
 
-    /// The same job with a handler of its own.
+    /// Sets the handler.
     #[must_use]
     pub fn with_handler(mut self, handler: Arc<dyn ErasedHandler>) -> Self {
         self.handler = Some(handler);
         self
     }
 
-    /// Bytes of key, headers and payload when the job was made: what it counts for in a byte
+    /// The size of key, headers and payload when the job was created, which counts against a byte
     /// budget.
     #[must_use]
     pub const fn bytes(&self) -> usize {

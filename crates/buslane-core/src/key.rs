@@ -1,32 +1,32 @@
-//! Keys: what an aggregate id may look like, and the two hashes that place it.
+//! Keys: the rules of an aggregate id, and the two hashes of a key.
 //!
-//! Not a router: which part of a message holds the key is decided by the bus.
+//! Which part of a message holds the key is decided by the bus.
 
 use thiserror::Error;
 
-/// Longest aggregate id in bytes.
+/// The maximum length of an aggregate id in bytes.
 pub const MAX_AGGREGATE_ID_BYTES: usize = 256;
 
-/// Why a string is not an aggregate id.
+/// Why bytes are not an aggregate id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AggregateIdError {
-    /// Empty, or white space alone.
+    /// It is empty or consists of white space.
     #[error("aggregate_id is required")]
     Blank,
-    /// Longer than [`MAX_AGGREGATE_ID_BYTES`].
+    /// It is longer than [`MAX_AGGREGATE_ID_BYTES`].
     #[error("invalid aggregate_id: {length} bytes, at most {MAX_AGGREGATE_ID_BYTES} are allowed")]
     TooLong {
         /// Length of the refused id in bytes.
         length: usize,
     },
-    /// Holds a byte outside `A-Z a-z 0-9 : _ - . /`.
+    /// It contains a byte outside `A-Z a-z 0-9 : _ - . /`.
     #[error(
         "invalid aggregate_id: byte {byte:#04x} at index {index}, allowed are A-Z a-z 0-9 : _ - . /"
     )]
     Character {
         /// The byte that is not allowed.
         byte: u8,
-        /// Where it stands.
+        /// Its position.
         index: usize,
     },
 }
@@ -34,7 +34,7 @@ pub enum AggregateIdError {
 /// Checks an aggregate id: not blank, at most 256 bytes of `A-Z a-z 0-9 : _ - . /`.
 ///
 /// # Errors
-/// The first rule that is broken.
+/// The first broken rule.
 pub fn check_aggregate_id(id: &[u8]) -> Result<(), AggregateIdError> {
     if id.iter().all(u8::is_ascii_whitespace) {
         return Err(AggregateIdError::Blank);
@@ -48,7 +48,7 @@ pub fn check_aggregate_id(id: &[u8]) -> Result<(), AggregateIdError> {
     }
 }
 
-/// Which bytes an aggregate id may have.
+/// The bytes that an aggregate id may contain.
 const ALLOWED: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte = 0_u8;
@@ -60,7 +60,7 @@ const ALLOWED: [bool; 256] = {
     allowed
 };
 
-/// The hash that names a key's lane and its rollout slot: XXH3, 64 bits, seed 0.
+/// The hash that selects a key's lane and its rollout slot: XXH3, 64 bits, seed 0.
 ///
 /// Stable across processes and releases. Source: the XXH3 specification of the xxHash project.
 #[must_use]

@@ -1,12 +1,11 @@
-//! How long things took, as counts in buckets: what was recorded, what came since, and quantiles of
-//! it. Pure: no clock.
+//! A histogram of durations, with quantiles. Pure: no clock.
 //!
-//! Not a list of durations and not a moving average: only counts that grow, so that two snapshots
-//! of the same recorder tell what happened between them.
+//! It holds only counts that grow, so that two snapshots of a recorder show what was recorded
+//! between them.
 
 use std::{fmt, time::Duration};
 
-/// Buckets of a doubling: the widest is 1/32 of its lower end.
+/// The number of buckets for each doubling: the width of a bucket is at most 1/32 of its lower end.
 const STEPS_BITS: u32 = 5;
 const STEPS: usize = 1 << STEPS_BITS;
 /// The first doubling begins at 2^10 ns, about 1 us, and the last ends at 2^36 ns, which is 68.7 s.
@@ -15,35 +14,45 @@ const LAST: u32 = 36;
 
 /// Counts of durations in log-linear buckets of about 3 % width, from 1 us to 68 s.
 ///
-/// What is shorter than 1,024 ns is in the first bucket, what is longer than 68.7 s in the last.
-/// The counts are of one recorder since its start and never go down; [`Latencies::since`] makes a
-/// window of two of them. A recorder of its own can count in atomics by [`Latencies::bucket`] and
-/// hand them over by [`Latencies::from_counts`].
+/// The first bucket holds durations below 1,024 ns, the last those above 68.7 s. The counts of a
+/// recorder never decrease; [`Latencies::since`] returns the difference of two snapshots. A recorder
+/// may count in atomics, by [`Latencies::bucket`], and convert with [`Latencies::from_counts`].
 ///
-/// 6.7 kB on the heap, whatever was recorded. The default is empty.
+/// It always takes 6.7 kB on the heap. The default is empty.
+///
+/// ```
+/// use buslane_core::Latencies;
+/// use std::time::Duration;
+///
+/// let mut latencies = Latencies::default();
+/// (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
+/// let p99 = latencies.quantile(0.99).expect("durations were recorded");
+/// assert!((98..=102).contains(&p99.as_millis()));
+/// assert_eq!(latencies.count(), 100);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Latencies {
     counts: Box<[u64; Latencies::BUCKETS]>,
 }
 
 impl Latencies {
-    /// Number of buckets: the one below 1 us, 32 for each doubling, and the one for all that is
-    /// longer.
+    /// The number of buckets: one below 1 us, 32 for each doubling, and one for longer durations.
     pub const BUCKETS: usize = (LAST - FIRST) as usize * STEPS + 2;
 
-    /// From counts of the buckets, such as those of an atomic recorder.
+    /// Wraps the counts of the buckets.
     #[must_use]
     pub const fn from_counts(counts: Box<[u64; Self::BUCKETS]>) -> Self {
         Self { counts }
     }
 
-    /// How many durations are in each bucket.
+    /// The number of durations in each bucket.
     #[must_use]
     pub const fn counts(&self) -> &[u64; Self::BUCKETS] {
         &self.counts
     }
 
-    /// The bucket of a duration: below [`Latencies::BUCKETS`], and not lower for a longer duration.
+    /// The bucket of a duration, below [`Latencies::BUCKETS`]. A longer duration never has a lower
+    /// bucket.
     #[must_use]
     #[inline]
     pub fn bucket(duration: Duration) -> usize {
@@ -52,13 +61,12 @@ impl Latencies {
         if doubling >= LAST {
             return Self::BUCKETS - 1;
         }
-        // The highest bit is the doubling, those behind it the step.
+        // The highest bit selects the doubling, and the bits behind it the step.
         let steps = usize::try_from(nanos >> (doubling - STEPS_BITS)).unwrap_or(STEPS);
         1 + (doubling - FIRST) as usize * STEPS + steps - STEPS
     }
 
-    /// The end of a bucket, which is no longer in it. The last one has none: [`Duration::MAX`],
-    /// also for what is no bucket.
+    /// The exclusive upper end of a bucket; [`Duration::MAX`] for the last bucket and beyond.
     #[must_use]
     pub fn upper(bucket: usize) -> Duration {
         if bucket < Self::BUCKETS - 1 {
@@ -68,13 +76,13 @@ impl Latencies {
         }
     }
 
-    /// Counts one duration.
+    /// Counts a duration.
     pub fn record(&mut self, duration: Duration) {
         self.counts[Self::bucket(duration)] += 1;
     }
 
-    /// What came since an `earlier` snapshot of the same recorder. A bucket that is lower now
-    /// counts as nothing.
+    /// The durations recorded since an `earlier` snapshot of the same recorder. A bucket whose count
+    /// is lower than before counts as 0.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut new = self.clone();
@@ -84,15 +92,15 @@ impl Latencies {
         new
     }
 
-    /// How many durations there are.
+    /// The number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The duration that the share `q` of all does not exceed, interpolated in its bucket: at most
-    /// the width of the bucket away from the recorded one. `q` is held within 0 and 1. In the last
-    /// bucket it is that bucket's beginning, 68.7 s. `None` when there are no durations.
+    /// The duration that the share `q` of all durations does not exceed, interpolated within its
+    /// bucket, so that the error is at most the width of the bucket. `q` is clamped to 0..=1. Within
+    /// the last bucket the result is 68.7 s. `None` without durations.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let total = self.count();
@@ -105,13 +113,12 @@ impl Latencies {
             }
             below += count;
         }
-        // Only rounding can have left it behind the last one.
+        // Rounding has put the rank behind the last duration.
         self.counts.iter().rposition(|count| *count > 0).map(|bucket| within(bucket, 1.0))
     }
 
-    /// How many are longer than `limit`: all of the buckets above, and of its own bucket the share
-    /// that lies above it, as if the bucket were evenly filled. All of the last bucket are longer
-    /// than any limit.
+    /// The number of durations above `limit`. The bucket of `limit` counts as evenly filled; every
+    /// duration in the last bucket counts as above any limit.
     #[must_use]
     pub fn above(&self, limit: Duration) -> u64 {
         let bucket = Self::bucket(limit);
@@ -145,13 +152,13 @@ impl fmt::Debug for Latencies {
     }
 }
 
-/// Where a bucket begins, in nanoseconds; `bucket` may be one behind those that have an end.
+/// The lower end of a bucket in nanoseconds. `bucket` may be one past the last finite bucket.
 fn lower(bucket: usize) -> u64 {
     let Some(place) = bucket.checked_sub(1) else { return 0 };
     ((STEPS + place % STEPS) as u64) << (place / STEPS + (FIRST - STEPS_BITS) as usize)
 }
 
-/// The point that is `share` of its width behind the beginning of a bucket.
+/// The duration at `share` of the width of a bucket.
 fn within(bucket: usize, share: f64) -> Duration {
     let from = Duration::from_nanos(lower(bucket));
     if bucket == Latencies::BUCKETS - 1 {

@@ -1,18 +1,18 @@
-//! A map for snapshots: its copy costs what was changed lately, not what it holds.
+//! A map for snapshots: copying it costs the recent changes, not the whole content.
 //!
-//! Not a lock: an owner copies it, changes the copy and puts that in the place of the old one.
+//! It has no lock: the owner copies it, changes the copy and replaces the old snapshot.
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash, sync::Arc};
 
-/// Changes kept apart at least before they are merged.
+/// The least number of changes that are kept apart from the base.
 const APART: usize = 64;
 
-/// A map whose clones share all but the latest changes. To add `n` entries by as many copies takes
-/// about `n * sqrt(n)` steps in place of the `n * n` of a plain map.
+/// A map whose clones share all but the latest changes. Adding `n` entries with a copy for each takes
+/// about `n * sqrt(n)` steps instead of the `n * n` of a plain map.
 #[derive(Debug, Clone)]
 pub struct Layered<K, V> {
     base: Arc<HashMap<K, V>>,
-    /// What differs from the base; `None` for what is removed.
+    /// The differences from the base; `None` for a removed key.
     changes: HashMap<K, Option<V>>,
     len: usize,
 }
@@ -35,7 +35,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Layered<K, V> {
         }
     }
 
-    /// As [`Layered::get`], with the key that is held.
+    /// As [`Layered::get`], with the stored key.
     pub fn get_key_value<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
         K: Borrow<Q>,
@@ -53,7 +53,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Layered<K, V> {
         self.merge();
     }
 
-    /// Removes a key; returns its value.
+    /// Removes a key, and returns its value.
     pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -66,19 +66,19 @@ impl<K: Eq + Hash + Clone, V: Clone> Layered<K, V> {
         Some(value)
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether the map is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// All entries, in no order.
+    /// All entries, in arbitrary order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let changed = self.changes.iter().filter_map(|(key, change)| Some((key, change.as_ref()?)));
         self.base.iter().filter(|(key, _)| !self.changes.contains_key(*key)).chain(changed)

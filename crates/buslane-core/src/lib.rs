@@ -1,8 +1,9 @@
 #![doc = include_str!("../README.md")]
 //!
-//! This crate is words and contracts: no runtime, no broker client, no thread.
+//! It holds types and contracts only. It starts no runtime, no broker client and no thread.
 
 pub mod broker;
+mod capacity;
 pub mod envelope;
 pub mod excerpt;
 pub mod handler;
@@ -14,7 +15,6 @@ mod layered;
 pub mod message;
 pub mod metric;
 pub mod pool;
-mod room;
 mod secret;
 pub mod settlement;
 pub mod topic;
@@ -26,6 +26,7 @@ pub use broker::{
     Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, EventQueue, Intake, Lag, Progress,
     PublishError, Receipt, Record, SubscribeOptions, Symptom, SymptomKind, Symptoms,
 };
+pub use capacity::shrunk_capacity;
 pub use envelope::{Envelope, EnvelopeError, Layout, RawJson};
 pub use handler::{
     AttemptSlot, CatchPanic, ErasedHandler, Handler, Local, NextAttempt, Reattempt, Step, erase,
@@ -39,7 +40,6 @@ pub use layered::Layered;
 pub use message::{Event, Kind, Message, Route, Source};
 pub use metric::{Binder, Label, Metric, MetricKind, MetricScope, MetricUnit};
 pub use pool::{BoxFuture, LaneState, Pool, PoolStats, RunningJob, StopReport, SubmitError};
-pub use room::room_after;
 pub use secret::Secret;
 pub use settlement::{HandlerPanicked, Outcome, Settle, Settlement};
 pub use topic::{Topic, TopicCompression, TopicError, TopicSettings, TopicStorage, TopicStrategy};

@@ -1,4 +1,4 @@
-//! A message as handlers see it, and where it came from.
+//! A message as handlers see it, and its source.
 
 use crate::{
     Envelope, Headers, Topic,
@@ -15,18 +15,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Which of the two delivery promises a message has.
+/// The delivery guarantee of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Kind {
-    /// Raw bytes; a failure is final.
+    /// Raw bytes. A failure is final.
     #[default]
     Regular,
-    /// An envelope; at least once, in order per aggregate.
+    /// An envelope. Handled at least once, in order per aggregate.
     Envelope,
 }
 
 impl Kind {
-    /// `regular` or `envelope`, as logs and metric labels say it.
+    /// `regular` or `envelope`, as in logs and metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,8 +42,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A place that messages come from: one partition, for as long as it is assigned to this process. A
-/// partition that comes back is a new source.
+/// The source of messages: one partition, while it is assigned to this process. A partition that
+/// returns is a new source.
 pub struct Source {
     /// The topic.
     pub topic: Topic,
@@ -51,45 +51,46 @@ pub struct Source {
     pub partition: u32,
     id: u64,
     ended: AtomicBool,
-    is_held: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+    fence: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Source {
-    /// A source that is assigned.
+    /// A source that has not ended.
     #[must_use]
     pub fn new(topic: Topic, partition: u32) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { topic, partition, id, ended: AtomicBool::new(false), is_held: None }
+        Self { topic, partition, id, ended: AtomicBool::new(false), fence: None }
     }
 
-    /// A number of its own, of all sources of this process; never 0.
+    /// The number of the source, unique in this process; never 0.
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
     }
 
-    /// The same source, of which an attempt may start only while `is_held` says so: where others
-    /// take over in silence when this process was stopped for long. Asked before each attempt, on
-    /// the thread that runs it: it must be quick and must not panic.
+    /// Adds a fence: an attempt starts only while `may_start` returns `true`. For backends on which
+    /// another process takes a partition over, without notice, from a process that was paused for
+    /// long. `may_start` is called before each attempt, on the thread that runs it. It must be quick
+    /// and must not panic.
     #[must_use]
-    pub fn held_while(self, is_held: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { is_held: Some(Box::new(is_held)), ..self }
+    pub fn with_fence(self, may_start: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { fence: Some(Box::new(may_start)), ..self }
     }
 
-    /// Whether an attempt may start now. What may not is abandoned.
+    /// Whether an attempt may start now. Otherwise the message is abandoned.
     #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.is_held.as_ref().is_none_or(|is_held| is_held())
+    pub fn may_start(&self) -> bool {
+        self.fence.as_ref().is_none_or(|may_start| may_start())
     }
 
-    /// Says that it is revoked: what has not started belongs to somebody else, and what fails is
-    /// not tried again.
+    /// Marks the source as revoked: messages that have not started belong to another owner, and
+    /// failed ones are not tried again.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }
 
-    /// Whether it is revoked.
+    /// Whether the source was revoked.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
@@ -98,7 +99,7 @@ impl Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { topic, partition, id: _, ended, is_held: _ } = self;
+        let Self { topic, partition, id: _, ended, fence: _ } = self;
         f.debug_struct("Source")
             .field("topic", topic)
             .field("partition", partition)
@@ -113,60 +114,72 @@ impl fmt::Display for Source {
     }
 }
 
-/// Which part of a message named its key.
+/// The part of a message that holds its key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Route {
     /// A header's value: this range of the packed headers.
     Header {
-        /// Where the value starts.
+        /// The start of the value.
         start: u32,
-        /// How long it is.
+        /// The length of the value.
         len: u32,
     },
-    /// The record's own key.
+    /// The key of the record.
     RecordKey,
-    /// Bytes that an extractor or the parsed body gave. Boxed, because it is rare and messages are
-    /// moved a lot.
+    /// Bytes from an extractor or from the parsed body. Boxed, because they are rare and messages are
+    /// moved often.
     Key(Box<Bytes>),
-    /// No key: the n-th message that goes round-robin.
+    /// The message has no key: it is the n-th of those that take turns.
     RoundRobin(u64),
-    /// Not routed yet.
+    /// The message is not routed yet.
     #[default]
     None,
 }
 
-/// One message with everything that is known of it. Cloning shares all buffers.
+/// A message. Cloning it shares all buffers.
 ///
-/// Small messages are cut from pages that they share: 4 KiB on Kafka and NATS. Who keeps a part of
-/// many messages for long, such as their keys in a map, copies it (`Bytes::copy_from_slice`), or
-/// each may keep its whole page.
+/// Small messages are slices of a shared page, of 4 KiB on Kafka and NATS. To retain a part of a
+/// message, such as its key in a map, copy it with `Bytes::copy_from_slice`: a slice keeps its whole
+/// page alive.
+///
+/// ```
+/// use buslane_core::{Message, Topic};
+///
+/// // For tests of handlers.
+/// let mut message = Message::new(Topic::new("orders")?, "placed");
+/// message.key = Some("order-42".into());
+/// assert_eq!((message.topic().as_str(), message.partition()), ("orders", 0));
+/// assert_eq!(message.bytes(), 14);
+/// # Ok::<(), buslane_core::TopicError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Message {
     /// Topic and partition.
     pub source: Arc<Source>,
     /// Offset in the partition, or sequence in the stream.
     pub offset: u64,
-    /// When the broker or the publisher stamped it: milliseconds since the Unix epoch.
+    /// The timestamp of the broker or the publisher, in milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
-    /// The record's own key.
+    /// The key of the record.
     pub key: Option<Bytes>,
-    /// Headers in order, duplicates kept.
+    /// The headers, in order.
     pub headers: Headers,
     /// The body.
     pub payload: Bytes,
-    /// It has no body at all, which on Kafka is not the same as an empty one: a tombstone.
-    /// `payload` is empty then.
+    /// Whether the record has no body: a tombstone, which Kafka tells from an empty body. `payload` is
+    /// empty then.
     pub is_null: bool,
-    /// Which part of the message named its lane.
+    /// The part of the message that selects its lane.
     pub route: Route,
-    /// Which promise it has.
+    /// Its delivery guarantee.
     pub kind: Kind,
-    /// Which attempt this is; the first is 1, and 0 is a message that no handler has seen.
+    /// The number of the attempt; the first is 1. It is 0 before the first attempt.
     pub attempt: u32,
 }
 
 impl Message {
-    /// A message for tests of handlers and for pools without a bus: offset 0, no headers, no key.
+    /// A message for tests of handlers and for pools without a bus, with offset 0 and without key and
+    /// headers.
     #[must_use]
     pub fn new(topic: Topic, payload: impl Into<Bytes>) -> Self {
         Self {
@@ -206,7 +219,7 @@ impl Message {
         }
     }
 
-    /// The bytes of the routing key, or `None` for a message that goes round-robin.
+    /// The routing key; `None` for a message without one.
     #[must_use]
     pub fn routing_key(&self) -> Option<&[u8]> {
         match &self.route {
@@ -219,26 +232,26 @@ impl Message {
         }
     }
 
-    /// The routing key for people: the key, or `rr-N` for the n-th message without one.
+    /// The routing key as text; `rr-N` for the n-th message without one.
     #[must_use]
     pub fn routing_label(&self) -> String {
         RoutingLabel(self).to_string()
     }
 
-    /// The routing label as log lines show it: escaped and cut.
+    /// The routing label as log lines show it: escaped and truncated.
     #[must_use]
     pub const fn label_excerpt(&self) -> Excerpt<RoutingLabel<'_>> {
         Excerpt::new(RoutingLabel(self), excerpt::KEY_BYTES)
     }
 
-    /// Bytes that the message occupies: key, headers and payload.
+    /// The size of key, headers and payload in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.payload.len() + self.headers.bytes() + self.key.as_ref().map_or(0, Bytes::len)
     }
 }
 
-/// Shows the routing key of a message, or `rr-N`.
+/// Displays the routing key of a message, or `rr-N`.
 #[derive(Clone, Copy)]
 pub struct RoutingLabel<'a>(&'a Message);
 
@@ -252,12 +265,12 @@ impl fmt::Display for RoutingLabel<'_> {
     }
 }
 
-/// An envelope with the message that carried it; reads like the envelope.
+/// An envelope with the message that carried it. Dereferences to the envelope.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// The parsed envelope.
     pub envelope: Envelope,
-    /// Where it came from, its headers, and which attempt this is.
+    /// The message, with source, headers and attempt.
     pub message: Message,
 }
 

@@ -1,50 +1,48 @@
-//! A metric in words: what a page of documentation says of it is what its handle is bound with.
+//! Definitions of metrics: one definition yields the row of the documentation and the handle.
 //!
-//! Not a registry and not an exporter: values go through the [`metrics`] facade to the recorder
+//! It is neither a registry nor an exporter: values go through the [`metrics`] facade to the recorder
 //! that the application has installed.
 
-mod binder;
+use crate::Topic;
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-pub use binder::Binder;
-
-/// One metric, without the prefix of its backend and pool.
+/// The definition of a metric, without the prefix of its backend and pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// Its name behind the prefix.
+    /// The name behind the prefix.
     pub name: &'static str,
-    /// Whose it is; decides the prefix.
+    /// The scope, which determines the prefix.
     pub scope: MetricScope,
     /// Counter, gauge or histogram.
     pub kind: MetricKind,
-    /// What its value counts.
+    /// The unit of its value.
     pub unit: MetricUnit,
     /// Its labels.
     pub labels: &'static [Label],
-    /// What it means, in one sentence.
+    /// The meaning, in one sentence.
     pub help: &'static str,
-    /// The name that OpenTelemetry's conventions for messaging give to the same thing, where there
-    /// is one.
+    /// The name in OpenTelemetry's semantic conventions for messaging, if there is one.
     pub otel: Option<&'static str>,
 }
 
-/// Whose a metric is.
+/// The scope of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricScope {
-    /// The whole bus's: `{backend}_eventbus_`.
+    /// The bus: `{backend}_eventbus_`.
     Bus,
-    /// One pool's: `{backend}_eventbus_{pool}_pool_`.
+    /// One pool: `{backend}_eventbus_{pool}_pool_`.
     Pool,
 }
 
-/// What a metric does.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only ever grows.
+    /// A value that only grows.
     Counter,
-    /// Goes up and down.
+    /// A value that rises and falls.
     Gauge,
-    /// Keeps how values are spread.
+    /// A distribution of values.
     Histogram,
 }
 
@@ -60,19 +58,19 @@ impl MetricKind {
     }
 }
 
-/// What the value of a metric counts.
+/// The unit of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricUnit {
     /// Seconds, with fractions.
     Seconds,
     /// A share of a whole: 0 to 1.
     Ratio,
-    /// Things of this name.
+    /// A number of the named things.
     Count(&'static str),
 }
 
 impl MetricUnit {
-    /// As a table says it.
+    /// The unit as text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -83,17 +81,17 @@ impl MetricUnit {
     }
 }
 
-/// A label, and what bounds its values. Never a key, a message or a worker.
+/// A label with a bounded set of values, never a key, a message or a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
-    /// One of these values.
+    /// A label with one of these values.
     OneOf(&'static str, &'static [&'static str]),
-    /// `topic` and `partition`, of the partitions that the process has read.
+    /// The labels `topic` and `partition`, for each partition that the process has read.
     Partition,
 }
 
 impl Metric {
-    /// A metric of the bus without labels.
+    /// Defines a metric of the bus without labels.
     #[must_use]
     pub const fn bus(
         name: &'static str,
@@ -104,7 +102,7 @@ impl Metric {
         Self { name, scope: MetricScope::Bus, kind, unit, labels: &[], help, otel: None }
     }
 
-    /// A metric of a pool without labels.
+    /// Defines a metric of a pool without labels.
     #[must_use]
     pub const fn pool(
         name: &'static str,
@@ -115,26 +113,26 @@ impl Metric {
         Self { scope: MetricScope::Pool, ..Self::bus(name, kind, unit, help) }
     }
 
-    /// The same with these labels.
+    /// Sets the labels.
     #[must_use]
     pub const fn labelled(self, labels: &'static [Label]) -> Self {
         Self { labels, ..self }
     }
 
-    /// The same with its name in OpenTelemetry's conventions.
+    /// Sets the name in OpenTelemetry's conventions.
     #[must_use]
     pub const fn otel(self, name: &'static str) -> Self {
         Self { otel: Some(name), ..self }
     }
 
-    /// Whether it has a series for each partition that the process has read.
+    /// Whether the metric has a series for each partition that the process has read.
     #[must_use]
     pub fn is_per_partition(&self) -> bool {
         self.labels.contains(&Label::Partition)
     }
 
-    /// The most series of it: for each partition, where it [is per
-    /// partition](Metric::is_per_partition), else in all.
+    /// The maximum number of series: for each partition if the metric [is per
+    /// partition](Metric::is_per_partition), otherwise in total.
     #[must_use]
     pub fn series(&self) -> usize {
         let values = |label: &Label| match label {
@@ -143,4 +141,129 @@ impl Metric {
         };
         self.labels.iter().map(values).product()
     }
+}
+
+/// Binds the metric handles of a bus, or of one of its pools. Bind each handle once and keep it.
+/// Binding also describes the metric to the recorder.
+///
+/// A handle belongs to the recorder that is installed when it is bound. A handle that is bound
+/// without a recorder never records anything.
+///
+/// ```
+/// use buslane_core::{Binder, Metric, MetricKind, MetricUnit};
+///
+/// const SENT: Metric = Metric::pool(
+///     "messages_sent_total",
+///     MetricKind::Counter,
+///     MetricUnit::Count("messages"),
+///     "Jobs the pool took.",
+/// );
+/// let binder = Binder::pool("memory", "keyed");
+/// assert_eq!(binder.name(&SENT), "memory_eventbus_keyed_pool_messages_sent_total");
+/// binder.counter(&SENT).increment(1);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Binder {
+    prefix: String,
+    scope: MetricScope,
+}
+
+impl Binder {
+    /// A binder for the metrics of a bus on `backend`.
+    #[must_use]
+    pub fn bus(backend: &str) -> Self {
+        Self { prefix: format!("{backend}_eventbus_"), scope: MetricScope::Bus }
+    }
+
+    /// A binder for the metrics of the pool `pool` (`keyed` or `actor`) of a bus on `backend`.
+    #[must_use]
+    pub fn pool(backend: &str, pool: &str) -> Self {
+        Self { prefix: format!("{backend}_eventbus_{pool}_pool_"), scope: MetricScope::Pool }
+    }
+
+    /// The full name of a metric.
+    #[must_use]
+    pub fn name(&self, metric: &Metric) -> String {
+        format!("{}{}", self.prefix, metric.name)
+    }
+
+    /// The handle of a counter without labels.
+    pub fn counter(&self, metric: &Metric) -> Counter {
+        counter!(self.described(metric, MetricKind::Counter, &[]))
+    }
+
+    /// The handle of a counter for one value of its label.
+    pub fn counter_of(&self, metric: &Metric, value: &'static str) -> Counter {
+        counter!(self.described(metric, MetricKind::Counter, &[value]), &labels(metric, &[value]))
+    }
+
+    /// The handle of a gauge without labels.
+    pub fn gauge(&self, metric: &Metric) -> Gauge {
+        gauge!(self.described(metric, MetricKind::Gauge, &[]))
+    }
+
+    /// The handle of a gauge for one value of its label.
+    pub fn gauge_of(&self, metric: &Metric, value: &'static str) -> Gauge {
+        gauge!(self.described(metric, MetricKind::Gauge, &[value]), &labels(metric, &[value]))
+    }
+
+    /// The handle of a gauge for one partition. Binding costs a look-up, so keep the handle while the
+    /// partition is read.
+    pub fn gauge_at(&self, metric: &Metric, topic: &Topic, partition: u32) -> Gauge {
+        debug_assert!(metric.is_per_partition(), "{metric:?}");
+        let labels = [("topic", topic.to_string()), ("partition", partition.to_string())];
+        gauge!(self.described(metric, MetricKind::Gauge, &[]), &labels)
+    }
+
+    /// The handle of a histogram without labels.
+    pub fn histogram(&self, metric: &Metric) -> Histogram {
+        histogram!(self.described(metric, MetricKind::Histogram, &[]))
+    }
+
+    /// The handle of a histogram for one value of its label.
+    pub fn histogram_of(&self, metric: &Metric, value: &'static str) -> Histogram {
+        histogram!(
+            self.described(metric, MetricKind::Histogram, &[value]),
+            &labels(metric, &[value])
+        )
+    }
+
+    /// Describes the metric to the recorder, and returns its full name.
+    fn described(&self, metric: &Metric, kind: MetricKind, values: &[&str]) -> String {
+        debug_assert_eq!((metric.kind, metric.scope), (kind, self.scope), "{}", metric.name);
+        debug_assert!(has_values(metric, values), "{} has no series {values:?}", metric.name);
+        let (name, unit) = (self.name(metric), unit(metric.unit));
+        match kind {
+            MetricKind::Counter => metrics::describe_counter!(name.clone(), unit, metric.help),
+            MetricKind::Gauge => metrics::describe_gauge!(name.clone(), unit, metric.help),
+            MetricKind::Histogram => metrics::describe_histogram!(name.clone(), unit, metric.help),
+        }
+        name
+    }
+}
+
+const fn unit(unit: MetricUnit) -> Unit {
+    match unit {
+        MetricUnit::Seconds => Unit::Seconds,
+        MetricUnit::Ratio | MetricUnit::Count(_) => Unit::Count,
+    }
+}
+
+/// Pairs the labels of a metric with these values.
+fn labels(metric: &Metric, values: &[&'static str]) -> Vec<(&'static str, &'static str)> {
+    let names = metric.labels.iter().filter_map(|label| match label {
+        Label::OneOf(name, _) => Some(*name),
+        Label::Partition => None,
+    });
+    names.zip(values.iter().copied()).collect()
+}
+
+/// Whether each label with a closed set of values gets one of them.
+fn has_values(metric: &Metric, values: &[&str]) -> bool {
+    let mut values = values.iter();
+    let is_given = |label: &Label| match label {
+        Label::OneOf(_, known) => values.next().is_some_and(|value| known.contains(value)),
+        Label::Partition => true,
+    };
+    metric.labels.iter().all(is_given)
 }

@@ -1,48 +1,44 @@
-//! The contract of a pool: it answers where and in what order jobs run, and nothing else.
+//! The contract of a pool: it decides where and in what order jobs run.
 //!
-//! A pool knows no topic, no broker and no retry policy. It keeps its promises in lanes: jobs of
-//! one lane run one at a time and in the order of their submission, whatever the pool is made of.
-
-mod stats;
-
-pub use stats::PoolStats;
+//! A pool knows no topic, no broker and no retry policy. Jobs of one lane run one at a time and in
+//! the order of their submission, however the pool is built.
 
 use crate::Job;
-use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
+use std::{collections::VecDeque, future::Future, ops::AddAssign, pin::Pin, time::Duration};
 use thiserror::Error;
 
-/// A boxed future, for the calls of a contract that are not on the path of a message.
+/// A boxed future, for calls that are not made for each message.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Why a pool did not take a job. The job stays at the front of the caller's batch.
+/// Why a pool refused a job, which stays at the front of the caller's batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// The job's lane holds as many jobs as a lane may.
+    /// The job's lane is full.
     #[error("lane is full: {limit} messages of this key are open")]
     LaneFull {
-        /// The lane's bound in messages.
+        /// The bound of a lane, in messages.
         limit: usize,
     },
-    /// The pool holds as many jobs, or bytes, as it may.
+    /// The pool holds as many jobs or bytes as its bounds allow.
     #[error("pool is full: {messages} messages of {bytes} bytes are open")]
     PoolFull {
         /// Open messages.
         messages: usize,
-        /// Their bytes.
+        /// The bytes of these messages.
         bytes: usize,
     },
-    /// What waits behind failing keys has used up its own bound, and this job belongs to such a
-    /// key.
+    /// The job belongs to a failing key, and the messages behind failing keys have reached their
+    /// bound.
     #[error("{messages} messages wait behind failing keys, which is the bound")]
     ParkedFull {
-        /// Messages that wait.
+        /// The messages that wait.
         messages: usize,
     },
-    /// Neither the job nor the pool has a handler. The job will never be taken.
+    /// Neither the job nor the pool has a handler, so the job can never be accepted.
     #[error("no handler available for message")]
     NoHandler,
-    /// As many keys have jobs as may, and this job is of another one.
+    /// The limit of active keys is reached, and the key of this job is not active.
     #[error("{keys} keys are active, which is the limit")]
     KeysFull {
         /// The limit.
@@ -54,105 +50,194 @@ pub enum SubmitError {
 }
 
 impl SubmitError {
-    /// Whether the same job may be taken later.
+    /// Whether the pool may accept the same job later.
     #[must_use]
     pub const fn is_temporary(self) -> bool {
         !matches!(self, Self::NoHandler | Self::Stopped)
     }
 }
 
-/// A pool of lanes.
+/// A pool that runs jobs in lanes.
+///
+/// Its tests are the scenarios of `buslane-testkit`, which each implementation passes.
 pub trait Pool: Send + Sync + 'static {
-    /// `keyed` or `actor`: how metrics and logs call it.
+    /// The name in metrics and logs: `keyed` or `actor`.
     fn name(&self) -> &'static str;
 
-    /// Takes jobs from the front of `batch` as long as there is room. Never waits.
+    /// Takes jobs from the front of `batch` while there is room. Never waits.
     ///
     /// # Errors
-    /// Why the job that is now at the front was not taken; those before it were.
+    /// Why the job that is now at the front was refused. The jobs before it were accepted.
     fn try_submit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError>;
 
-    /// As [`Pool::try_submit`], waiting for room up to the pool's wait timeout.
+    /// As [`Pool::try_submit`], but waits for room, up to the pool's wait timeout.
     ///
     /// # Errors
-    /// As [`Pool::try_submit`], after the wait where the error is temporary.
+    /// As [`Pool::try_submit`]; a temporary error comes only after the wait timeout.
     ///
     /// # Cancel safety
-    /// Cancelling leaves the jobs that were not taken in `batch`.
+    /// Cancelling leaves the jobs that were not accepted in `batch`.
     fn submit<'a>(&'a self, batch: &'a mut VecDeque<Job>)
     -> BoxFuture<'a, Result<(), SubmitError>>;
 
-    /// Drops every queued job that `matches`, which settles it as abandoned: those that wait for a
-    /// retry too, running ones not. A running job that fails after its source has ended is
-    /// abandoned instead of tried again. Returns how many were dropped. Walks through all queued
-    /// jobs under the pool's lock.
+    /// Drops every queued job that satisfies `matches`, including jobs that wait for a retry, which
+    /// settles them as abandoned. Running jobs stay; one that fails after its source has ended is
+    /// abandoned instead of tried again. Returns the number of dropped jobs. Scans all queued jobs
+    /// under the pool's lock.
     fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize;
 
-    /// Takes jobs of so many keys at the same time; `None` for any number, which is the beginning.
-    /// Keys that wait for a retry do not count, so that failing keys cannot keep the others out;
-    /// when they go on there can be more for a while. In a pool of fixed slots a slot counts, not a
-    /// key.
+    /// Limits the number of keys with open jobs; `None`, the initial value, removes the limit. Keys
+    /// that wait for a retry do not count, so that failing keys cannot keep the others out; when
+    /// they resume, the number can exceed the limit for a while. A pool of fixed slots counts slots
+    /// instead of keys.
     fn limit_keys(&self, most: Option<usize>);
 
-    /// What is known of the key of a lane, which is a key hash: one with jobs, or one that had some
-    /// not long ago.
+    /// The state of the lane of a key hash. `None` for a lane that has no jobs and is no longer
+    /// remembered.
     fn lane(&self, lane: u64) -> Option<LaneState>;
 
-    /// What the workers are running at this moment, in no order. The default is nothing.
+    /// The jobs that the workers are running, in arbitrary order. The default is none.
     fn running(&self) -> Vec<RunningJob> {
         Vec::new()
     }
 
-    /// Figures of this moment.
+    /// The counters and gauges of the pool.
     fn stats(&self) -> PoolStats;
 
-    /// Takes no more work, runs what is queued until `deadline` has passed, abandons the rest, and
-    /// joins every worker. Jobs that wait for a retry are abandoned at once.
+    /// Closes the pool: runs the queued jobs until `deadline` has passed, abandons the rest, and joins
+    /// every worker. Jobs that wait for a retry are abandoned at once.
     ///
-    /// Idempotent: later and concurrent calls wait for the first one and get its answer.
+    /// Idempotent: later and concurrent calls wait for the first one and return its report.
     ///
     /// # Cancel safety
-    /// Once begun it goes on when the caller's future is dropped.
+    /// Once begun, the stop continues when the caller's future is dropped.
     fn stop(&self, deadline: Duration) -> BoxFuture<'_, StopReport>;
 }
 
-/// What a pool knows of one key.
+/// The state of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LaneState {
-    /// Its jobs that have not ended. None: the key is idle.
+    /// Jobs that have not ended; 0 while the lane is idle.
     pub open: usize,
-    /// How often the first of them has failed.
+    /// How often the first job has failed.
     pub failures: u32,
-    /// Whether they wait for the next attempt.
+    /// Whether the lane waits for the next attempt of its first job.
     pub is_waiting: bool,
-    /// Whether they wait because the attempts are used up.
+    /// Whether it waits although the attempts are used up.
     pub is_blocked: bool,
 }
 
-/// An attempt that has begun and not ended. The same worker with the same number is the same
-/// attempt.
+/// A running attempt. Worker and number together identify the attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunningJob {
-    /// Which worker.
+    /// The index of the worker.
     pub worker: usize,
-    /// Which of its attempts, counted from 1.
+    /// The number of the worker's attempt, counted from 1.
     pub attempt: u64,
-    /// [`Source::id`](crate::Source::id) of its message.
+    /// The [`Source::id`](crate::Source::id) of the message.
     pub source: u64,
-    /// Offset of its message.
+    /// The offset of the message.
     pub offset: u64,
 }
 
-/// What stopping a pool came to.
+/// The result of stopping a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StopReport {
-    /// Jobs that ended between the call and the end.
+    /// Jobs that ended during the stop.
     pub finished: u64,
     /// Jobs that were abandoned.
     pub abandoned: u64,
-    /// Workers whose handler did not come back, not even from being cancelled: it blocks its
-    /// thread.
+    /// Workers whose handler did not return even when it was cancelled, because it blocks its thread.
     pub stragglers: usize,
-    /// Time it took.
+    /// The duration of the stop.
     pub elapsed: Duration,
+}
+
+/// The counters of a pool since its start, and its gauges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolStats {
+    /// Jobs accepted.
+    pub accepted: u64,
+    /// Jobs that succeeded.
+    pub ok: u64,
+    /// Jobs that ended in a failure.
+    pub failed: u64,
+    /// Jobs that ended in a panic.
+    pub panicked: u64,
+    /// Jobs that were dropped before they had ended.
+    pub abandoned: u64,
+    /// Jobs that migrated to another pool.
+    pub moved: u64,
+    /// Attempts that failed and are retried.
+    pub retried: u64,
+    /// Panics of handlers, counted for each attempt.
+    pub panics: u64,
+    /// Restarts of workers by a supervisor.
+    pub restarts: u64,
+    /// Jobs accepted and not ended.
+    pub open: usize,
+    /// Bytes of the open jobs.
+    pub open_bytes: usize,
+    /// Open jobs that wait behind a failing key.
+    pub parked: usize,
+    /// Lanes that wait for a retry.
+    pub parked_lanes: usize,
+    /// Of these, lanes whose attempts are used up.
+    pub blocked_lanes: usize,
+    /// Lanes with open jobs.
+    pub lanes: usize,
+    /// Lanes without open jobs whose state is kept.
+    pub idle_lanes: usize,
+    /// The bound of open jobs, parked ones excluded.
+    pub capacity: usize,
+    /// Workers.
+    pub workers: usize,
+    /// Workers that cool down after too many restarts.
+    pub workers_down: usize,
+}
+
+impl AddAssign for PoolStats {
+    /// Adds the figures of another pool.
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            accepted,
+            ok,
+            failed,
+            panicked,
+            abandoned,
+            moved,
+            retried,
+            panics,
+            restarts,
+            open,
+            open_bytes,
+            parked,
+            parked_lanes,
+            blocked_lanes,
+            lanes,
+            idle_lanes,
+            capacity,
+            workers,
+            workers_down,
+        } = other;
+        self.accepted += accepted;
+        self.ok += ok;
+        self.failed += failed;
+        self.panicked += panicked;
+        self.abandoned += abandoned;
+        self.moved += moved;
+        self.retried += retried;
+        self.panics += panics;
+        self.restarts += restarts;
+        self.open += open;
+        self.open_bytes += open_bytes;
+        self.parked += parked;
+        self.parked_lanes += parked_lanes;
+        self.blocked_lanes += blocked_lanes;
+        self.lanes += lanes;
+        self.idle_lanes += idle_lanes;
+        self.capacity += capacity;
+        self.workers += workers;
+        self.workers_down += workers_down;
+    }
 }

@@ -1,10 +1,17 @@
-//! Texts that are told and never shown.
+//! Text that is never shown.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// A text that is neither printed nor serialised: `***` stands in its place. [`Secret::expose`]
-/// gives it.
+/// A secret text. `Debug` and serialisation show `***` instead; [`Secret::expose`] returns the text.
+///
+/// ```
+/// use buslane_core::Secret;
+///
+/// let password = Secret::from("correct horse");
+/// assert_eq!(format!("{password:?}"), "***");
+/// assert_eq!(password.expose(), "correct horse");
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 
@@ -48,7 +55,8 @@ impl<'de> Deserialize<'de> for Secret {
 
 const RULE: &str = "must be a text";
 
-/// The errors that serde makes of a value of another kind say the value, so none is left to serde.
+/// Reads the text. serde's own errors for a value of another type would show the value, so this
+/// visitor handles every type.
 struct Text;
 
 impl de::Visitor<'_> for Text {

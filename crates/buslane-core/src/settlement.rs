@@ -1,24 +1,24 @@
-//! The right, and the duty, to say how one delivery ended.
+//! The right and the duty to report how one delivery ended.
 
 use crate::{HandlerError, Verdict};
 use std::{fmt, sync::Arc};
 use thiserror::Error;
 
-/// How a job ended. Every accepted job has exactly one.
+/// How a job ended. Every accepted job has exactly one outcome.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Its handler succeeded.
+    /// The handler succeeded.
     Ok,
-    /// Its handler failed for good.
+    /// The handler failed for good.
     Failed(HandlerError),
-    /// Its handler panicked, with this message.
+    /// The handler panicked with this message.
     Panicked(String),
-    /// It was dropped before it ended: shutdown, revocation, a lost task.
+    /// The job was dropped before it had ended, by a shutdown, a revocation or a cancelled task.
     Abandoned,
 }
 
 impl Outcome {
-    /// Whether the delivery is over. Only an abandoned one is not: the broker gives it out again.
+    /// Whether the delivery is settled. An abandoned one is not: the broker delivers it again.
     #[must_use]
     pub const fn is_final(&self) -> bool {
         !matches!(self, Self::Abandoned)
@@ -37,17 +37,16 @@ impl From<Verdict> for Outcome {
     }
 }
 
-/// A handler's panic, as an error.
+/// A handler's panic as an error.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("handler panicked: {0}")]
 pub struct HandlerPanicked(pub String);
 
-/// Where outcomes go: the adapter that handed the deliveries out, or a pool user's own
-/// book-keeping.
+/// Receives outcomes: the adapter that handed the deliveries out, or the code of a pool's user.
 ///
-/// Called on the thread that ran the handler, once per token. Must not block and must not panic.
+/// Called once for each token, on the thread that ran the handler. Must not block and must not panic.
 pub trait Settle: Send + Sync + 'static {
-    /// Takes the outcome of the delivery `token`.
+    /// Receives the outcome of the delivery `token`.
     fn settle(&self, token: u64, outcome: Outcome);
 }
 
@@ -57,12 +56,29 @@ impl<F: Fn(u64, Outcome) + Send + Sync + 'static> Settle for F {
     }
 }
 
-/// Settles one delivery. A value that is used up once.
+/// Settles one delivery, once.
 ///
 /// # Drop behaviour
-/// Dropping it means "not done": the sink hears [`Outcome::Abandoned`], and the broker delivers
-/// again. So a panic, a cancelled task or a shutdown cannot lose a message silently. The
-/// [last](Settlement::is_last) delivery of a message is the exception: it does not come again.
+/// Dropping it means "not done": the sink receives [`Outcome::Abandoned`], and the broker delivers
+/// the message again. So a panic, a cancelled task or a shutdown cannot lose a message silently. The
+/// exception is the [last](Settlement::is_last) delivery of a message, after which the broker
+/// delivers it no more.
+///
+/// ```
+/// use buslane_core::{Outcome, Settlement};
+/// use std::sync::{Arc, Mutex};
+///
+/// let outcomes = Arc::new(Mutex::new(Vec::new()));
+/// let sink = {
+///     let outcomes = Arc::clone(&outcomes);
+///     Arc::new(move |token: u64, outcome: Outcome| {
+///         outcomes.lock().unwrap().push((token, outcome.is_final()));
+///     })
+/// };
+/// Settlement::new(sink.clone(), 7).settle(Outcome::Ok);
+/// drop(Settlement::new(sink, 8));
+/// assert_eq!(*outcomes.lock().unwrap(), [(7, true), (8, false)]);
+/// ```
 pub struct Settlement {
     sink: Option<Arc<dyn Settle>>,
     token: u64,
@@ -76,27 +92,27 @@ impl Settlement {
         Self { sink: Some(sink), token, is_last: false }
     }
 
-    /// A settlement that nobody hears.
+    /// A settlement without a sink.
     #[must_use]
     pub const fn ignored() -> Self {
         Self { sink: None, token: 0, is_last: false }
     }
 
-    /// The same settlement of a delivery that the broker makes no other of, if `is_last`.
+    /// Marks the delivery as the last one of its message, if `is_last`.
     #[must_use]
     pub const fn last(mut self, is_last: bool) -> Self {
         self.is_last = is_last;
         self
     }
 
-    /// Whether the broker delivers the message no more, however this ends: a failure has to be
-    /// final.
+    /// Whether the broker delivers the message no more, however this delivery ends. A failure is
+    /// final then.
     #[must_use]
     pub const fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// Says how the delivery ended.
+    /// Reports how the delivery ended.
     pub fn settle(mut self, outcome: Outcome) {
         if let Some(sink) = self.sink.take() {
             sink.settle(self.token, outcome);

@@ -1,14 +1,22 @@
-//! Topic names and settings, in words that every backend shares.
+//! Topic names and topic settings that all backends share.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 use thiserror::Error;
 
-/// Longest topic name in bytes (Kafka's limit).
+/// The maximum length of a topic name in bytes (Kafka's limit).
 pub const MAX_TOPIC_BYTES: usize = 249;
 
-/// A topic's name: 1 to 249 characters of `A-Z a-z 0-9 . _ -`, not `.` and not `..`. Cloning is
+/// The name of a topic: 1 to 249 characters of `A-Z a-z 0-9 . _ -`, but not `.` or `..`. Cloning is
 /// cheap.
+///
+/// ```
+/// use buslane_core::Topic;
+///
+/// assert_eq!(Topic::new("orders.placed")?.as_str(), "orders.placed");
+/// assert!(Topic::new("orders placed").is_err());
+/// # Ok::<(), buslane_core::TopicError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
 
@@ -18,12 +26,12 @@ pub struct Topic(Arc<str>);
 pub struct TopicError {
     /// The refused name.
     pub name: String,
-    /// The rule that it breaks.
+    /// The rule that the name breaks.
     pub rule: &'static str,
 }
 
 impl Topic {
-    /// Checks and takes a name.
+    /// Checks a name.
     ///
     /// # Errors
     /// The rule that `name` breaks.
@@ -79,26 +87,26 @@ impl fmt::Debug for Topic {
     }
 }
 
-/// What may be done to a topic that exists, or does not.
+/// What configuring a topic may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TopicStrategy {
-    /// Create it when it is missing; leave an existing one alone. The default.
+    /// Creates a missing topic, and leaves an existing one alone. The default.
     #[default]
     CreateOnly,
-    /// Create it when it is missing; change the settings of an existing one that differ, never
-    /// shrink it.
+    /// Creates a missing topic, and changes the differing settings of an existing one, but never
+    /// shrinks it.
     CreateOrUpdate,
-    /// Change nothing; an error names each setting that differs, or the missing topic.
+    /// Changes nothing. An error names each setting that differs, or the missing topic.
     ValidateOnly,
-    /// Do nothing at all.
+    /// Does nothing.
     Skip,
 }
 
-/// How the records of a topic are stored, whatever their producers do.
+/// How the broker compresses the records of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TopicCompression {
-    /// As the producer has sent them.
+    /// As the producer sent them.
     Producer,
     /// Not compressed.
     None,
@@ -112,36 +120,36 @@ pub enum TopicCompression {
     Zstd,
 }
 
-/// Where the records of a topic are kept.
+/// Where the broker keeps the records of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicStorage {
     /// In files.
     File,
-    /// In the memory of the broker's processes: gone with them.
+    /// In the memory of the broker's processes; they are lost when the processes end.
     Memory,
-    /// Nowhere: only who listens gets a record, and nobody acknowledges it.
+    /// Nowhere: only present listeners receive a record, and no server acknowledges it.
     Nowhere,
 }
 
-/// Settings of a topic. `None` leaves the broker's own default, or the present value, untouched.
+/// Settings of a topic. `None` keeps the broker's default or the present value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicSettings {
-    /// Number of partitions, at least 1; `None` on NATS where a topic has none. Grows only with
-    /// [`TopicSettings::expand`], never shrinks; on NATS a topic without partitions gets some in
-    /// place.
+    /// The number of partitions, at least 1; `None` on NATS if the topic has none. It grows only with
+    /// [`TopicSettings::expand`], and never shrinks. On NATS a topic without partitions is given
+    /// partitions in place.
     pub partitions: Option<u32>,
-    /// Copies of each partition; 1 on the memory broker.
+    /// The number of copies of each partition; 1 on the memory broker.
     pub replication: Option<u16>,
-    /// How long messages are kept.
+    /// How long the broker keeps messages.
     pub retention: Option<Duration>,
-    /// How many bytes a partition keeps.
+    /// How many bytes of a partition the broker keeps.
     pub retention_bytes: Option<u64>,
-    /// How records are stored. Kafka alone; elsewhere it is refused.
+    /// How records are compressed. Kafka only; other backends refuse it.
     pub compression: Option<TopicCompression>,
-    /// Where records are kept. NATS alone; elsewhere it is refused.
+    /// Where records are kept. NATS only; other backends refuse it.
     pub storage: Option<TopicStorage>,
-    /// Whether an update may add partitions. Keys change their partition then, so it is off by
-    /// default.
+    /// Whether an update may add partitions. Adding some moves keys to other partitions, so the
+    /// default is `false`.
     pub expand: bool,
 }
 

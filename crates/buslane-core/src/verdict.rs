@@ -1,43 +1,57 @@
-//! What a handler says of a message.
+//! A handler's judgement of a message.
 
 use std::{convert::Infallible, error::Error};
 
-/// Any error that a handler gives.
+/// Any error of a handler.
 pub type HandlerError = Box<dyn Error + Send + Sync + 'static>;
 
 /// A handler's judgement of one attempt.
+///
+/// ```
+/// use buslane_core::{Message, Verdict};
+///
+/// async fn handle(message: Message) -> Result<Verdict, std::num::ParseIntError> {
+///     let text = String::from_utf8_lossy(&message.payload);
+///     if text.is_empty() {
+///         return Ok(Verdict::reject("an empty body"));
+///     }
+///     // The classifier of the subscription decides what an error means.
+///     let amount: u64 = text.parse()?;
+///     Ok(if amount < 1_000 { Verdict::Done } else { Verdict::retry("over the limit") })
+/// }
+/// ```
 #[derive(Debug)]
 pub enum Verdict {
-    /// Handled.
+    /// The message is handled.
     Done,
-    /// Failed; the error classifier of the subscription decides whether another attempt makes
-    /// sense.
+    /// The attempt failed. The error classifier of the subscription decides whether another attempt
+    /// follows.
     Failed(HandlerError),
-    /// Failed; try again, whatever the classifier says.
+    /// The attempt failed and is tried again, whatever the classifier decides.
     Retry(HandlerError),
-    /// This message can never be handled: no further attempt, terminal policy at once.
+    /// The message can never be handled: the terminal policy applies without another attempt.
     Reject(HandlerError),
 }
 
 impl Verdict {
-    /// [`Verdict::Retry`] from anything that is an error or a text.
+    /// [`Verdict::Retry`] with an error or a text.
     pub fn retry(error: impl Into<HandlerError>) -> Self {
         Self::Retry(error.into())
     }
 
-    /// [`Verdict::Reject`] from anything that is an error or a text.
+    /// [`Verdict::Reject`] with an error or a text.
     pub fn reject(error: impl Into<HandlerError>) -> Self {
         Self::Reject(error.into())
     }
 }
 
-/// What a handler may return: `()`, a [`Verdict`], or a `Result` of either with any error.
+/// The output of a handler: `()`, a [`Verdict`], or a `Result` of either with any error.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     note = "return `()`, `Verdict`, or `Result<(), E>` / `Result<Verdict, E>` where `E` converts into a boxed error"
 )]
 pub trait IntoVerdict {
-    /// The judgement.
+    /// Converts the output into a verdict.
     fn into_verdict(self) -> Verdict;
 }
 

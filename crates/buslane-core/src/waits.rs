@@ -1,9 +1,8 @@
-//! Many waits that may all last equally long, without a timer for each.
+//! Many waits with the same timeout, without a timer for each.
 //!
-//! Nearly all waits end long before their time. A timer for each would still cost a lock to set it,
-//! a lock to drop it, and often a call to the system to wake the thread that keeps time. Here a
-//! wait is an entry in a list; one task looks through the list now and then, as long as something
-//! waits.
+//! Nearly all waits end long before their timeout. A timer for each would still cost a lock to set
+//! it, a lock to drop it, and often a system call to wake the thread that keeps the time. Here a
+//! wait is an entry in a list, and one task checks the list now and then while it is not empty.
 
 use pin_project_lite::pin_project;
 use std::{
@@ -16,21 +15,40 @@ use std::{
 };
 use thiserror::Error;
 
-/// Shortest and longest time between two looks.
+/// The shortest and the longest time between two checks.
 const PACE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
-/// Looks in a row that find nothing before they end: the next wait may be near, and beginning again
-/// costs a wake-up.
+/// The number of checks in a row that find no wait before the task sleeps. The next wait may be near,
+/// and waking the task costs more than a check.
 const VAIN_LOOKS: u32 = 16;
 
-/// A wait was given up.
+/// A wait has reached its timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("waited too long")]
 pub struct TooLong;
 
-/// Waits of the same length, all of which [`Waits::watch`] watches.
+/// Waits with the same timeout, which [`Waits::watch`] watches.
 ///
-/// A wait ends at its time or up to a hundredth of it later, but no more than 100 ms: for promises
-/// that something ends, not for keeping time.
+/// A wait ends at its timeout, or later by up to a hundredth of it, but by at most 100 ms. Use it to
+/// bound a wait, not to measure time.
+///
+/// ```
+/// use buslane_core::{TooLong, Waits};
+/// use std::{future::Future, time::Duration};
+///
+/// async fn answer_in_time(
+///     waits: &Waits,
+///     answer: impl Future<Output = u64>,
+/// ) -> Result<u64, TooLong> {
+///     waits.within(answer).await
+/// }
+///
+/// // One task runs `waits.watch(tokio::time::sleep)`.
+/// let waits = Waits::new(Duration::from_secs(5));
+/// # use std::{future::ready, pin::pin, task::{Context, Poll, Waker}};
+/// # let mut context = Context::from_waker(Waker::noop());
+/// # let answer = pin!(answer_in_time(&waits, ready(7))).poll(&mut context);
+/// # assert_eq!(answer, Poll::Ready(Ok(7)));
+/// ```
 pub struct Waits {
     most: Duration,
     note: Option<Note>,
@@ -46,7 +64,7 @@ struct Note {
 struct List {
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
-    /// Who looks, while there is nothing to look at.
+    /// The watching task, while the list is empty.
     watcher: Option<Waker>,
 }
 
@@ -58,25 +76,25 @@ struct Entry {
 }
 
 impl Waits {
-    /// Waits that may last `most`.
+    /// Waits with the timeout `most`.
     #[must_use]
     pub const fn new(most: Duration) -> Self {
         let list = List { entries: Vec::new(), free: Vec::new(), watcher: None };
         Self { most, note: None, list: Mutex::new(list) }
     }
 
-    /// Calls `call` once for each wait that lasts longer than `after`: while it waits, or at the
-    /// latest when it ends. It is called with a lock held that every wait takes.
+    /// Calls `call` once for each wait that lasts longer than `after`, at the latest when the wait
+    /// ends. The call happens under a lock that every wait takes.
     #[must_use]
     pub fn noting(self, after: Duration, call: impl Fn() + Send + Sync + 'static) -> Self {
         Self { note: Some(Note { after, call: Box::new(call) }), ..self }
     }
 
-    /// Waits for `wait`, for as long as these waits may last. Nothing ends it too early; without
-    /// [`Waits::watch`] nothing ends it at all.
+    /// Waits for `wait` up to the timeout, and never less. Without [`Waits::watch`] the timeout has no
+    /// effect.
     ///
     /// # Errors
-    /// [`TooLong`]; then `wait` is dropped with the future.
+    /// [`TooLong`] at the timeout; `wait` is dropped with the future.
     ///
     /// # Cancel safety
     /// As that of `wait`.
@@ -84,10 +102,10 @@ impl Waits {
         Within { ticket: Ticket { waits: self, at: None }, wait }
     }
 
-    /// Looks for waits that are over, until it is dropped. One task does.
+    /// Ends waits at their timeout, until it is dropped. One task must run it.
     ///
     /// # Cancel safety
-    /// Safe: another call goes on.
+    /// Safe: another call continues.
     pub async fn watch<S: Future>(&self, sleep: impl Fn(Duration) -> S) {
         let pace = (self.most / 100).clamp(PACE.0, PACE.1);
         loop {
@@ -100,7 +118,7 @@ impl Waits {
         }
     }
 
-    /// Whether something waits.
+    /// Ends the waits that have reached their timeout. Returns whether the list had an entry.
     fn look(&self, now: Instant) -> bool {
         let mut list = self.list();
         for entry in list.entries.iter_mut().flatten() {
@@ -171,14 +189,14 @@ pin_project! {
     }
 }
 
-/// The place of a wait in the list, once it waits.
+/// The entry of a wait in the list, once it has one.
 struct Ticket<'a> {
     waits: &'a Waits,
     at: Option<usize>,
 }
 
 impl Ticket<'_> {
-    /// Whether it may wait on.
+    /// Registers the wait, and returns whether it may continue.
     fn waits(&mut self, waker: &Waker) -> bool {
         let mut list = self.waits.list();
         let Some(entry) = self.at.and_then(|at| list.entries[at].as_mut()) else {

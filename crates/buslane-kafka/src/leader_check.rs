@@ -44,7 +44,7 @@ impl LeaderCheck {
             .all()
             .into_iter()
             .filter(|symptom| symptom.kind == SymptomKind::PartitionDead);
-        for place in noted.filter_map(|symptom| symptom.place).filter(|(of, _)| of == topic) {
+        for place in noted.filter_map(|symptom| symptom.partition).filter(|(of, _)| of == topic) {
             self.symptoms.clear(SymptomKind::PartitionDead, Some(place));
         }
     }

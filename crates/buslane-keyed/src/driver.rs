@@ -1,16 +1,73 @@
 //! The driver: one tokio task a worker, one for the retry timer.
 
-use crate::KeyedPoolConfig;
-use buslane_core::BoxFuture;
-use buslane_pools::{Crew, Driver, Engine, EngineConfig, OnPanic, PoolSpec, Worker, WorkerPool};
-use std::sync::Arc;
+use buslane_core::{BoxFuture, ErasedHandler};
+use buslane_pools::{
+    Bounds, Crew, Driver, Engine, EngineConfig, Mode, OnPanic, PoolSpec, Worker, WorkerPool,
+};
+use std::{sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinSet, time};
 
+/// The configuration of a keyed pool, which [`start`](Self::start) starts.
+///
+/// ```
+/// use buslane_keyed::KeyedPoolConfig;
+/// use buslane_core::{Job, Kind, Message, Pool, Settlement, Topic, erase, stable_hash};
+/// use std::{collections::VecDeque, time::Duration};
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+/// let handler = erase(Kind::Regular, |message: Message| async move {
+///     println!("{:?}", message.payload);
+/// });
+/// let config = KeyedPoolConfig { workers: 4, default_handler: Some(handler), ..Default::default() };
+/// let pool = config.start();
+///
+/// let message = Message::new(Topic::new("orders")?, "placed");
+/// let job = Job::new(stable_hash(b"order-1"), message, Settlement::ignored());
+/// pool.submit(&mut VecDeque::from([job])).await?;
+///
+/// // Jobs that are queued still run before the deadline.
+/// let report = pool.stop(Duration::from_secs(5)).await;
+/// assert_eq!((report.abandoned, report.stragglers), (0, 0));
+/// assert_eq!(pool.stats().ok, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyedPoolConfig {
+    /// Workers: handlers that run or wait at the same time. Default: 256. At least 1.
+    pub workers: usize,
+    /// How long a submitter waits for room at most. Default: 500 ms.
+    pub wait_timeout: Duration,
+    /// A lane per key, or a fixed number of slots. Default: a lane per key.
+    pub mode: Mode,
+    /// How much may be open. Default: 256,000 messages, 1,000 a lane.
+    pub bounds: Bounds,
+    /// Handles the jobs that have no handler of their own. Without it, such a job is refused.
+    /// Default: none.
+    pub default_handler: Option<Arc<dyn ErasedHandler>>,
+    /// First word of the metric names, as in `memory_eventbus_keyed_pool_…`. Default: `memory`.
+    pub backend: &'static str,
+}
+
+impl Default for KeyedPoolConfig {
+    fn default() -> Self {
+        Self {
+            workers: 256,
+            wait_timeout: Duration::from_millis(500),
+            mode: Mode::Exclusive,
+            bounds: Bounds::default(),
+            default_handler: None,
+            backend: "memory",
+        }
+    }
+}
+
 impl KeyedPoolConfig {
-    /// The pool before it is built, for [`Pools`](buslane_pools::Pools).
+    /// The specification from which [`Pools`](buslane_pools::Pools) builds the pool.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, and for a configuration with no workers.
+    /// Outside of a tokio runtime, and when `workers` is 0.
     #[must_use]
     pub fn spec(self) -> PoolSpec {
         assert!(self.workers > 0, "a keyed pool needs at least 1 worker");

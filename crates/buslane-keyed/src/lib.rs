@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-mod config;
 mod driver;
 
 pub use buslane_pools::{Bounds, Mode, WorkerPool};
-pub use config::KeyedPoolConfig;
+pub use driver::KeyedPoolConfig;

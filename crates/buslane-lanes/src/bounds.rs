@@ -1,33 +1,36 @@
-//! How much may be open, and the two accounts that what is open is charged to.
-//!
-//! Work that can run and work that waits behind a failing key are charged apart. With one account,
-//! failing keys would fill it in the end and close the intake for the healthy ones.
+//! How much may be open in a scheduler, and which bound refused a message.
 
 use std::time::Duration;
 
-/// Bounds of a scheduler. A message counts from admission until its end, not until it is taken.
+/// Bounds of a scheduler. A message counts from its admission until its end, not until it is taken.
 ///
-/// A message larger than a byte budget is admitted alone, else it could never run.
+/// A message larger than a byte budget is admitted alone; otherwise it could never run.
 ///
-/// The last two are about keys without a message: how much is remembered of them.
+/// The last two bounds limit how much is remembered of keys without a message.
+///
+/// ```
+/// use buslane_lanes::Bounds;
+///
+/// let bounds = Bounds { messages: 10_000, lane_messages: 100, ..Bounds::default() };
+/// assert_eq!(bounds.bytes, 192 << 20);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Messages that can run. Default: 256,000.
     pub messages: usize,
-    /// Their bytes. Default: 192 MiB.
+    /// Bytes of the messages that can run. Default: 192 MiB.
     pub bytes: usize,
     /// Messages of one lane. Default: 1,000.
     pub lane_messages: usize,
-    /// Messages that wait behind failing keys, besides those that can run. Default: 64,000.
+    /// Messages that wait behind failing keys, in addition to those that can run. Default: 64,000.
     pub parked_messages: usize,
-    /// Their bytes. Default: 64 MiB.
+    /// Bytes of the messages that wait behind failing keys. Default: 64 MiB.
     pub parked_bytes: usize,
-    /// Keys whose state is kept, those with messages among them: beyond this the longest idle one
-    /// is forgotten. A key with a message is never forgotten, however many there are. Default:
-    /// 10,000.
+    /// Keys whose state is kept, those with messages included. Beyond this number the longest idle
+    /// key is forgotten; a key with a message never is. Default: 10,000.
     pub keys: usize,
-    /// Longest time for which the state of a key without messages is kept; it goes in the last
-    /// eighth of it. Default: 5 min.
+    /// Longest time for which the state of a key without messages is kept. The state is dropped in
+    /// the last eighth of this time. Default: 5 min.
     pub key_idle: Duration,
 }
 
@@ -48,49 +51,14 @@ impl Default for Bounds {
 /// Which bound refused a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The lane's own.
+    /// [`Bounds::lane_messages`].
     LaneFull,
-    /// That of the messages that can run.
+    /// [`Bounds::messages`] or [`Bounds::bytes`].
     Full,
-    /// That of the messages behind failing keys, of which this would be one.
+    /// [`Bounds::parked_messages`] or [`Bounds::parked_bytes`]: the message's lane waits for a retry.
     ParkedFull,
-    /// As many keys are active as may be, and this message is of another one.
+    /// The limit of active keys, and the message's key is not active.
     KeysFull,
-    /// The scheduler takes no more work.
+    /// None: the scheduler is closed.
     Closed,
-}
-
-/// Messages and bytes charged against a bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Account {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-    max_messages: usize,
-    max_bytes: usize,
-}
-
-impl Account {
-    pub(crate) const fn new(max_messages: usize, max_bytes: usize) -> Self {
-        Self { messages: 0, bytes: 0, max_messages, max_bytes }
-    }
-
-    pub(crate) const fn max_messages(&self) -> usize {
-        self.max_messages
-    }
-
-    pub(crate) const fn fits(&self, messages: usize, bytes: usize) -> bool {
-        let is_alone = self.messages == 0 && messages == 1;
-        self.messages + messages <= self.max_messages
-            && (self.bytes + bytes <= self.max_bytes || is_alone)
-    }
-
-    pub(crate) const fn charge(&mut self, messages: usize, bytes: usize) {
-        self.messages += messages;
-        self.bytes += bytes;
-    }
-
-    pub(crate) const fn release(&mut self, messages: usize, bytes: usize) {
-        self.messages -= messages;
-        self.bytes -= bytes;
-    }
 }

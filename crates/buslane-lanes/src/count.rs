@@ -1,4 +1,4 @@
-//! What has happened, in numbers.
+//! Counts of messages by their ends, and the observer that receives them.
 
 use crate::lanes::LaneStats;
 use std::ops::AddAssign;
@@ -6,32 +6,32 @@ use std::ops::AddAssign;
 /// How a message ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Its handler succeeded.
+    /// The handler succeeded.
     Ok,
-    /// Its handler failed for good.
+    /// The handler failed for good.
     Failed,
-    /// Its handler panicked.
+    /// The handler panicked.
     Panicked,
-    /// It was dropped before it ended.
+    /// The message was dropped before it had ended.
     Abandoned,
 }
 
-/// Counts of messages, since start or since the last report.
+/// Counts of messages, since the start or since the last report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Taken in.
+    /// Messages accepted.
     pub accepted: u64,
-    /// Ended well.
+    /// Messages that succeeded.
     pub ok: u64,
-    /// Ended in a failure.
+    /// Messages that failed for good.
     pub failed: u64,
-    /// Ended in a panic.
+    /// Messages that panicked.
     pub panicked: u64,
-    /// Dropped before they ended.
+    /// Messages dropped before they had ended.
     pub abandoned: u64,
-    /// Taken out for another scheduler to go on with.
+    /// Messages that migrated to another scheduler.
     pub moved: u64,
-    /// Attempts that are followed by another.
+    /// Attempts that are retried.
     pub retried: u64,
 }
 
@@ -39,7 +39,7 @@ impl Counts {
     pub(crate) const ZERO: Self =
         Self { accepted: 0, ok: 0, failed: 0, panicked: 0, abandoned: 0, moved: 0, retried: 0 };
 
-    /// Messages that have ended, one way or another.
+    /// Messages that have ended, in any way.
     #[must_use]
     pub const fn ended(&self) -> u64 {
         self.ok + self.failed + self.panicked + self.abandoned
@@ -67,15 +67,15 @@ impl AddAssign for Counts {
     }
 }
 
-/// Hears of changes, outside of every lock. For metrics: called once a batch, on the threads that
-/// do the work.
+/// Observes changes, for metrics. Called once a batch, outside of every lock, on the threads that do
+/// the work.
 pub trait Observer: Send + Sync + 'static {
-    /// `change` has happened, and this is how the lanes stood then. Calls of several threads can
-    /// overtake each other: the one with the highest `number` has the latest state.
+    /// Receives a `change`, and the state of the lanes after it. Calls of several threads can overtake
+    /// each other: the call with the highest `number` has the latest state.
     fn changed(&self, number: u64, change: Counts, lanes: LaneStats);
 }
 
-/// Hears nothing.
+/// Ignores every change.
 impl Observer for () {
     fn changed(&self, _: u64, _: Counts, _: LaneStats) {}
 }

@@ -1,7 +1,8 @@
 //! The lanes themselves: which message may run next. Pure: no clock, no lock, no thread.
 //!
-//! A lane with open messages exists; that of a key is kept for a while without any, and the number
-//! of those is bounded, so keys that were busy once cost nothing. It is in exactly one state:
+//! A lane exists while it has open messages. The lane of a key is kept idle for a while after its
+//! last message, and the number of idle lanes is bounded, so that keys which were busy once cost
+//! nothing. A lane is in exactly one phase:
 //!
 //! ```text
 //!            admit                take                 finish, nothing queued         sweep, too many
@@ -14,31 +15,29 @@
 //! ```
 //!
 //! A taken lane belongs to one worker until every taken message is finished, returned or parked:
-//! that is "one at a time". Messages leave a lane from the front and come back to the front: that
-//! is "in order".
+//! that is "one at a time". Messages leave a lane at its front and come back to its front: that is
+//! "in order".
 
-mod idle;
-mod parking;
-mod ready;
+mod accounts;
+mod lists;
 mod removal;
-mod room;
 mod table;
 
-use crate::bounds::{Account, Bounds, Refusal};
-use crate::slab::Slab;
-use buslane_core::LaneState;
-use idle::Idle;
-use parking::Parking;
-use ready::Ready;
-use std::time::Instant;
 pub use table::LaneKind;
-use table::{State, Table};
 
-/// A taken lane, by its place. Valid until everything taken from it is finished or given back.
+use crate::bounds::{Bounds, Refusal};
+use crate::slab::Slab;
+use accounts::Accounts;
+use buslane_core::LaneState;
+use lists::{IDLE_STEPS, Idle, Parking, Ready};
+use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
+use table::{LanePhase, LaneTable};
+
+/// The place of a taken lane. Valid until every message taken from it is finished or given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneRef(u32);
 
-/// Figures of the moment.
+/// The numbers of lanes and messages at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LaneStats {
     /// Messages admitted and not finished.
@@ -49,7 +48,7 @@ pub struct LaneStats {
     pub parked: usize,
     /// Lanes with open messages.
     pub lanes: usize,
-    /// Lanes without one that are kept.
+    /// Lanes that are kept without a message.
     pub idle_lanes: usize,
     /// Lanes that can run.
     pub ready: usize,
@@ -59,64 +58,55 @@ pub struct LaneStats {
     pub blocked_lanes: usize,
 }
 
-/// A message on its way from one set of lanes to another, with what its lane knew of it.
+/// A message on its way from one scheduler to another, with the retry state of its lane.
 #[derive(Debug)]
 pub struct Moved<T> {
     /// The message.
     pub item: T,
-    /// How often it has failed, if it is the first of its lane; zero otherwise.
+    /// How often it has failed; zero unless it was the first of its lane.
     pub failures: u32,
-    /// How it waits for its next attempt, if it does. One that has failed and does not wait is
-    /// about to be tried again.
+    /// Its wait for the next attempt. A failed message without one is about to be tried again.
     pub parked: Option<Parked>,
 }
 
-/// How the first message of a lane waits for its next attempt.
+/// The wait of a lane's first message for its next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parked {
-    /// Until when.
+    /// The end of the wait.
     pub until: Instant,
-    /// Whether its attempts are used up.
+    /// Whether the attempts of the message are used up.
     pub is_blocked: bool,
 }
 
 /// Per-key queues with bounds, a ready list and a timer list.
 pub struct Lanes<T> {
     items: Slab<T>,
-    table: Table,
+    table: LaneTable,
     ready: Ready,
     parking: Parking,
     idle: Idle,
-    runnable: Account,
-    parked: Account,
-    lane_messages: usize,
-    /// Active lanes at which no further one is begun.
-    most_active: usize,
+    accounts: Accounts,
 }
 
 impl<T> Lanes<T> {
-    /// No lanes yet.
+    /// Lanes without messages.
     #[must_use]
     pub const fn new(bounds: Bounds) -> Self {
         Self {
             items: Slab::new(),
-            table: Table::new(),
+            table: LaneTable::new(),
             ready: Ready::EMPTY,
             parking: Parking::new(),
             idle: Idle::new(bounds.keys, bounds.key_idle),
-            runnable: Account::new(bounds.messages, bounds.bytes),
-            parked: Account::new(bounds.parked_messages, bounds.parked_bytes),
-            lane_messages: bounds.lane_messages,
-            most_active: usize::MAX,
+            accounts: Accounts::new(&bounds),
         }
     }
 
-    /// Puts a message of `bytes` behind the others of lane `id`, a new one of this `kind` if there
-    /// is none; `item` is called only when there is room. Returns whether the lane has become ready
-    /// by it.
+    /// Appends a message of `bytes` to lane `id`, which is created with this `kind` if it is new.
+    /// `item` is called only when there is room. Returns whether the lane has become ready.
     ///
     /// # Errors
-    /// The bound that has no room.
+    /// The bound that is exhausted.
     pub fn admit(
         &mut self,
         id: u64,
@@ -125,32 +115,33 @@ impl<T> Lanes<T> {
         item: impl FnOnce() -> T,
     ) -> Result<bool, Refusal> {
         let known = self.table.find(id);
-        self.charge(known, bytes)?;
+        self.room(known, bytes)?;
+        self.charge(known, bytes);
         let Some(at) = known else {
             self.begin(id, kind, bytes, item());
             return Ok(true);
         };
-        let rests = matches!(self.table[at].state, State::Idle { .. });
+        let was_idle = matches!(self.table[at].phase, LanePhase::Idle { .. });
         self.items.push_back(&mut self.table[at].queue, item());
-        if rests {
+        if was_idle {
             self.idle.unlink(&mut self.table, at);
             self.ready.push_back(&mut self.table, at);
         }
-        Ok(rests)
+        Ok(was_idle)
     }
 
-    /// A new lane, of one message.
-    // Apart from the usual way, which is of a lane that exists and is the shorter for it.
+    /// Creates a lane with one message.
+    // Not inlined, so that the common case of a lane that exists stays short.
     #[inline(never)]
     fn begin(&mut self, id: u64, kind: LaneKind, bytes: usize, item: T) {
         let at = self.table.add(id, kind, bytes);
         self.items.push_back(&mut self.table[at].queue, item);
         self.ready.push_back(&mut self.table, at);
-        self.make_room();
+        self.evict_idle();
     }
 
-    /// Takes the lane that has been ready longest and hands up to `quantum` of its messages to
-    /// `each`, in order.
+    /// Takes the lane that has been ready longest, and passes up to `quantum` of its messages to
+    /// `each`, in order. Returns `false` when no lane is ready.
     pub fn take(&mut self, quantum: usize, mut each: impl FnMut(LaneRef, T)) -> bool {
         let Some(at) = self.ready.pop(&mut self.table) else { return false };
         let lane = &mut self.table[at];
@@ -162,36 +153,32 @@ impl<T> Lanes<T> {
         true
     }
 
-    /// Says that `messages` of a taken lane, of `bytes` together, have ended. When nothing of the
-    /// lane is taken any more it becomes ready again, or idle.
+    /// Records that `messages` of a taken lane, of `bytes` together, have ended. When none of its
+    /// messages is taken any more, the lane becomes ready or idle.
     pub fn finish(&mut self, lane: LaneRef, messages: usize, bytes: usize) {
         let entry = &mut self.table[lane.0];
         entry.taken -= u32::try_from(messages).unwrap_or(entry.taken);
         entry.failures = 0;
-        let charged_parked = entry.charged_parked;
-        self.release(lane.0, messages, bytes);
-        if charged_parked {
-            self.charge_to_runnable(lane.0);
-        }
-        self.settle_state(lane.0, false);
+        self.accounts.release(entry, messages, bytes);
+        self.accounts.move_to_runnable(entry);
+        self.settle_phase(lane.0, false);
     }
 
-    /// Puts a taken message back to the front of its lane. Give back in reverse order what was
-    /// taken in order.
+    /// Puts a taken message back to the front of its lane. Give messages back in reverse order.
     pub fn give_back(&mut self, lane: LaneRef, item: T) {
         let entry = &mut self.table[lane.0];
         self.items.push_front(&mut entry.queue, item);
         entry.taken -= 1;
-        self.settle_state(lane.0, true);
+        self.settle_phase(lane.0, true);
     }
 
-    fn settle_state(&mut self, at: u32, front: bool) {
+    fn settle_phase(&mut self, at: u32, front: bool) {
         let lane = &self.table[at];
-        if lane.taken > 0 || lane.state != State::Taken {
+        if lane.taken > 0 || lane.phase != LanePhase::Taken {
             return;
         }
         if lane.queue.is_empty() {
-            self.rest(at);
+            self.become_idle(at);
         } else if front {
             self.ready.push_front(&mut self.table, at);
         } else {
@@ -216,42 +203,256 @@ impl<T> Lanes<T> {
         self.table.len() - self.idle.len() - self.parking.lanes
     }
 
-    /// Begins no further lane while so many are active: messages of other keys are refused. Lanes
-    /// that wait for a retry do not count, so that failing keys cannot keep the others out.
+    /// Limits the number of active lanes: at the limit, messages of further keys are refused. Parked
+    /// lanes do not count, so that failing keys cannot keep the others out.
     pub const fn limit_active(&mut self, lanes: usize) {
-        self.most_active = lanes;
+        self.accounts.most_active = lanes;
     }
 
-    /// What is known of a lane: one with messages, or an idle one that is kept.
+    /// The state of a lane that has messages or is kept idle.
     #[must_use]
     pub fn lane(&self, id: u64) -> Option<LaneState> {
         let lane = &self.table[self.table.find(id)?];
         Some(LaneState {
             open: lane.open(),
             failures: lane.failures,
-            is_waiting: matches!(lane.state, State::Parked { .. }),
-            is_blocked: matches!(lane.state, State::Parked { blocked: true }),
+            is_waiting: matches!(lane.phase, LanePhase::Parked { .. }),
+            is_blocked: matches!(lane.phase, LanePhase::Parked { blocked: true }),
         })
     }
 
-    /// Messages charged to the account of those that can run.
+    /// Messages charged to the runnable account.
     #[must_use]
     pub const fn runnable(&self) -> usize {
-        self.runnable.messages
+        self.accounts.runnable.messages
     }
 
-    /// Figures of the moment.
+    /// The numbers of lanes and messages.
     #[must_use]
     pub fn stats(&self) -> LaneStats {
         LaneStats {
-            open: self.runnable.messages + self.parked.messages,
-            open_bytes: self.runnable.bytes + self.parked.bytes,
-            parked: self.parked.messages,
+            open: self.accounts.runnable.messages + self.accounts.parked.messages,
+            open_bytes: self.accounts.runnable.bytes + self.accounts.parked.bytes,
+            parked: self.accounts.parked.messages,
             lanes: self.table.len() - self.idle.len(),
             idle_lanes: self.idle.len(),
             ready: self.ready.len(),
             parked_lanes: self.parking.lanes,
             blocked_lanes: self.parking.blocked,
+        }
+    }
+
+    /// Whether a message of `bytes` for lane `id` would be admitted now.
+    ///
+    /// # Errors
+    /// The bound that is exhausted.
+    pub fn has_room(&self, id: u64, bytes: usize) -> Result<(), Refusal> {
+        self.room(self.table.find(id), bytes)
+    }
+
+    /// Whether there is room to spare for a message of `bytes` in lane `id`. Waking a submitter for
+    /// each message that ends would cost more than the message.
+    #[must_use]
+    pub fn has_headroom(&self, id: u64, bytes: usize) -> bool {
+        let known = self.table.find(id);
+        self.accounts.has_headroom(known.map(|at| &self.table[at]))
+            && self.room(known, bytes).is_ok()
+    }
+
+    fn room(&self, known: Option<u32>, bytes: usize) -> Result<(), Refusal> {
+        self.accounts.room(known.map(|at| &self.table[at]), self.active(), bytes)
+    }
+
+    fn charge(&mut self, known: Option<u32>, bytes: usize) {
+        self.accounts.charge(known.map(|at| &mut self.table[at]), bytes);
+    }
+
+    /// Puts the last taken message of a lane back to its front, and parks the lane until `until`.
+    /// Its messages are charged to the parked account as far as that has room.
+    ///
+    /// # Panics
+    /// In debug builds, when more than this one message of the lane is taken.
+    pub fn park(&mut self, lane: LaneRef, item: T, until: Instant, blocked: bool) {
+        let at = lane.0;
+        let entry = &mut self.table[at];
+        debug_assert_eq!(
+            entry.taken, 1,
+            "what was taken behind the failing message is given back first"
+        );
+        self.items.push_front(&mut entry.queue, item);
+        entry.taken = 0;
+        entry.failures = entry.failures.saturating_add(1);
+        self.begin_parking(at, until, blocked);
+    }
+
+    /// Parks a lane that no worker has and that is in no list.
+    fn begin_parking(&mut self, at: u32, until: Instant, blocked: bool) {
+        /// Timers left behind that are not worth a clean-up.
+        const STALE: usize = 64;
+        let entry = &mut self.table[at];
+        entry.phase = LanePhase::Parked { blocked };
+        self.parking.count += 1;
+        entry.parked_as = self.parking.count;
+        self.accounts.move_to_parked(entry);
+        self.parking.lanes += 1;
+        self.parking.blocked += usize::from(blocked);
+        self.parking.timers.push(Reverse((until, self.parking.count, at)));
+        if self.parking.timers.len() > 2 * self.parking.lanes + STALE {
+            let mut timers = std::mem::take(&mut self.parking.timers);
+            timers.retain(|Reverse((_, parked_as, at))| self.is_parked_as(*at, *parked_as));
+            self.parking.timers = timers;
+        }
+    }
+
+    /// Makes the parked lanes ready that are due, and returns their number.
+    pub fn wake_due(&mut self, now: Instant) -> usize {
+        let mut woken = 0;
+        while let Some((until, at)) = self.first_timer() {
+            if until > now {
+                break;
+            }
+            self.parking.timers.pop();
+            self.unpark(at);
+            self.ready.push_back(&mut self.table, at);
+            woken += 1;
+        }
+        woken
+    }
+
+    /// When the next parked lane is due.
+    #[must_use]
+    pub fn next_due(&mut self) -> Option<Instant> {
+        self.first_timer().map(|(until, _)| until)
+    }
+
+    /// The first timer of a lane that is still parked. Drops the timers left behind before it.
+    fn first_timer(&mut self) -> Option<(Instant, u32)> {
+        while let Some(Reverse((until, parked_as, at))) = self.parking.timers.peek().copied() {
+            if self.is_parked_as(at, parked_as) {
+                return Some((until, at));
+            }
+            self.parking.timers.pop();
+        }
+        None
+    }
+
+    fn is_parked_as(&self, at: u32, parked_as: u64) -> bool {
+        let lane = &self.table[at];
+        matches!(lane.phase, LanePhase::Parked { .. }) && lane.parked_as == parked_as
+    }
+
+    /// Takes a lane out of the parked ones. Returns whether it was parked.
+    fn unpark(&mut self, at: u32) -> bool {
+        let lane = &mut self.table[at];
+        let LanePhase::Parked { blocked } = lane.phase else { return false };
+        self.parking.lanes -= 1;
+        self.parking.blocked -= usize::from(blocked);
+        lane.phase = LanePhase::Taken;
+        true
+    }
+
+    /// Keeps an empty lane idle if it belongs to a key, and removes it otherwise.
+    fn become_idle(&mut self, at: u32) {
+        if self.table[at].kind == LaneKind::Keyless {
+            self.drop_lane(at);
+            return;
+        }
+        // An empty lane has nothing charged to either account.
+        self.table[at].charged_parked = false;
+        self.idle.push_back(&mut self.table, at);
+        self.evict_idle();
+    }
+
+    /// Forgets the longest idle lanes while there are more keyed lanes than are kept.
+    fn evict_idle(&mut self) {
+        while self.table.keyed() > self.idle.most {
+            let Some((at, _)) = self.idle.oldest(&self.table) else { return };
+            self.forget(at);
+        }
+    }
+
+    fn forget(&mut self, at: u32) {
+        self.idle.unlink(&mut self.table, at);
+        self.drop_lane(at);
+    }
+
+    /// Removes an empty lane that is in no list.
+    // Not inlined, because the end of a message seldom comes here.
+    #[inline(never)]
+    fn drop_lane(&mut self, at: u32) {
+        self.table.remove(at);
+        if self.table.shrink() {
+            // No lane is parked, so every timer was left behind.
+            self.parking.timers = BinaryHeap::new();
+        }
+    }
+
+    /// Forgets the lanes that have been idle for as long as they are kept. Returns when to call it
+    /// again; `None` while no lane is idle.
+    pub fn sweep(&mut self, now: Instant) -> Option<Instant> {
+        while self.idle.len() > 0 {
+            let due = match self.idle.due {
+                Some(due) => due,
+                // `None` for a time that no clock will ever show.
+                None => now.checked_add(self.idle.step_length)?,
+            };
+            self.idle.due = Some(due);
+            if due > now {
+                return Some(due);
+            }
+            self.idle.step = self.idle.step.wrapping_add(1);
+            self.idle.due = due.checked_add(self.idle.step_length);
+            while let Some((at, since)) = self.idle.oldest(&self.table)
+                && self.idle.step.wrapping_sub(since) >= IDLE_STEPS
+            {
+                self.forget(at);
+            }
+        }
+        self.idle.due = None;
+        if self.table.len() == 0 {
+            // Without a lane no place is in use: the memory of the busiest time is freed.
+            (self.table, self.items) = (LaneTable::new(), Slab::new());
+            self.parking.timers = BinaryHeap::new();
+        }
+        None
+    }
+
+    /// Whether lanes are idle and [`Lanes::sweep`] has not been asked for their time.
+    #[must_use]
+    pub const fn wants_sweep(&self) -> bool {
+        self.idle.len() > 0 && self.idle.due.is_none()
+    }
+
+    /// Forgets every idle lane, and keeps no idle lane from now on.
+    pub fn keep_none(&mut self) {
+        self.idle.most = 0;
+        self.evict_idle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LaneKind, Lanes};
+    use crate::Bounds;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn t5_a_retry_that_was_taken_out_leaves_nothing_behind() {
+        let (mut lanes, now) = (Lanes::new(Bounds::default()), Instant::now());
+        for id in 0..3_000 {
+            lanes.admit(id, LaneKind::Keyless, 0, || ()).unwrap();
+        }
+        let mut taken = Vec::new();
+        while lanes.take(1, |lane, ()| taken.push(lane)) {}
+        for lane in taken.drain(..) {
+            lanes.park(lane, (), now + Duration::from_secs(1), false);
+        }
+        lanes.purge(&|()| true, &|()| 0, &mut |()| ());
+        for id in 0..3 {
+            lanes.admit(id, LaneKind::Keyless, 0, || ()).unwrap();
+            assert!(lanes.take(1, |lane, ()| taken.push(lane)));
+            lanes.finish(taken.remove(0), 1, 0);
+            assert_eq!((lanes.next_due(), lanes.wake_due(now + Duration::from_secs(2))), (None, 0));
         }
     }
 }

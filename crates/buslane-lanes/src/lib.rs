@@ -15,6 +15,6 @@ pub use bounds::{Bounds, Refusal};
 pub use count::{Counts, End, Observer};
 pub use lanes::{LaneKind, LaneRef, LaneStats, Lanes, Moved, Parked};
 pub use local_queue::Ended;
-pub use router::{Progress, Refused, SLOTS, SlotCounts, SlotRouter, slot_of};
+pub use router::{MigrationProgress, RouterRefusal, SLOTS, SlotCounts, SlotRouter, slot_of};
 pub use scheduler::{Item, Mode, Next, Scheduler, Taken, Tick};
 pub use waiters::WaitFor;

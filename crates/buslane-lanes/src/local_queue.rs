@@ -1,8 +1,8 @@
-//! What one worker has taken and not run yet, in view of the others.
+//! The messages that one worker has taken and not run yet, open to stealing.
 //!
-//! A worker takes many messages under one lock of the lanes. If they were its own, a handler that
-//! computes for 5 ms would hold up every lane it had taken with it. So they lie in a queue: its
-//! owner takes them from the front, an idle worker takes whole lanes from the back.
+//! A worker takes many messages under one lock of the lanes. In a private queue, a handler that
+//! computes for 5 ms would delay every lane that its worker has taken. In this queue, the owner takes
+//! messages from the front, and an idle worker steals whole lanes from the back.
 
 use crate::{
     count::{Counts, End},
@@ -10,7 +10,7 @@ use crate::{
 };
 use std::collections::VecDeque;
 
-/// Messages of one lane that have ended and are not reported to the lanes yet.
+/// Ended messages of one lane that are not reported to the lanes yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EndedRun {
     pub(crate) lane: LaneRef,
@@ -18,23 +18,23 @@ pub(crate) struct EndedRun {
     pub(crate) bytes: usize,
 }
 
-/// One message that has ended.
+/// A message that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Its lane.
+    /// The lane.
     pub lane: LaneRef,
-    /// Its bytes.
+    /// The bytes of the message.
     pub bytes: usize,
-    /// How it ended.
+    /// How the message ended.
     pub end: End,
 }
 
 pub(crate) struct LocalQueue<T> {
-    /// Front is next. The messages of one lane stand together.
+    /// The front is next. Messages of one lane are adjacent.
     waiting: VecDeque<(LaneRef, T)>,
     /// The lane that the owner is running.
     pub(crate) running: Option<LaneRef>,
-    /// Key hash of the message that was taken to be run last; of a meaning while `running` is set.
+    /// Key hash of the running message; meaningful only while `running` is `Some`.
     pub(crate) running_key: u64,
     pub(crate) ended: Vec<EndedRun>,
     pub(crate) counts: Counts,
@@ -62,7 +62,7 @@ impl<T> LocalQueue<T> {
         Some(next)
     }
 
-    /// Notes that the running message has ended.
+    /// Records that the running message has ended.
     pub(crate) fn end(&mut self, ended: Ended) {
         let Ended { lane, bytes, end } = ended;
         self.running = None;
@@ -84,13 +84,13 @@ impl<T> LocalQueue<T> {
         self.waiting.is_empty()
     }
 
-    /// Takes the last message that waits; of the lane `lane` alone when one is given.
+    /// Takes the last waiting message; with a `lane`, only if the message belongs to it.
     pub(crate) fn pop_back(&mut self, lane: Option<LaneRef>) -> Option<(LaneRef, T)> {
         let last = self.waiting.back()?.0;
         if lane.is_some_and(|lane| lane != last) { None } else { self.waiting.pop_back() }
     }
 
-    /// Takes the next message if it is of `lane`.
+    /// Takes the next message if it belongs to `lane`.
     pub(crate) fn pop_front_of(&mut self, lane: LaneRef) -> Option<T> {
         if self.waiting.front()?.0 == lane {
             self.waiting.pop_front().map(|(_, item)| item)
@@ -99,13 +99,14 @@ impl<T> LocalQueue<T> {
         }
     }
 
-    /// Whether there is something to [`steal`](Self::steal).
+    /// Whether [`steal_into`](Self::steal_into) would move a lane.
     pub(crate) fn has_stealable(&self) -> bool {
         self.waiting.back().is_some_and(|(lane, _)| Some(*lane) != self.running)
     }
 
-    /// Moves about half of the lanes, the last ones and whole, to `thief`. The running lane stays.
-    pub(crate) fn steal(&mut self, thief: &mut Self) {
+    /// Moves about half of the messages to `other`: whole lanes, from the back. The running lane
+    /// stays.
+    pub(crate) fn steal_into(&mut self, other: &mut Self) {
         let goal = self.waiting.len().div_ceil(2);
         let mut from = self.waiting.len();
         while from > 0 {
@@ -120,10 +121,10 @@ impl<T> LocalQueue<T> {
                 from -= 1;
             }
         }
-        thief.waiting.extend(self.waiting.drain(from..));
+        other.waiting.extend(self.waiting.drain(from..));
     }
 
-    /// Removes the waiting messages that `matches`.
+    /// Removes the waiting messages that satisfy `matches`.
     pub(crate) fn extract(
         &mut self,
         matches: &dyn Fn(&T) -> bool,
@@ -187,7 +188,7 @@ mod tests {
                 owner.next();
             }
             let mut thief = LocalQueue::new();
-            owner.steal(&mut thief);
+            owner.steal_into(&mut thief);
             assert_eq!(owner.len(), stay, "{lengths:?} {started}");
             assert_eq!(
                 thief.len(),
@@ -209,7 +210,7 @@ mod tests {
             let before = content(&owner);
             prop_assert_eq!(owner.has_stealable(), before.iter().any(|(lane, _)| Some(*lane) != owner.running));
             let mut thief = LocalQueue::new();
-            owner.steal(&mut thief);
+            owner.steal_into(&mut thief);
             let (kept, stolen) = (content(&owner), content(&thief));
             prop_assert_eq!(&[kept.clone(), stolen.clone()].concat(), &before);
             prop_assert!(stolen.iter().all(|(lane, _)| Some(*lane) != owner.running));

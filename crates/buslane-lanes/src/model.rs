@@ -6,7 +6,6 @@
 
 #![cfg(test)]
 
-mod router;
 mod scenarios;
 
 use crate::{Bounds, End, Ended, Item, LaneRef, Mode, Next, Refusal, Scheduler, Tick, WaitFor};

@@ -1,17 +1,17 @@
-//! Lanes shared between workers: who runs what, who sleeps, who is woken.
+//! Shares lanes between workers: assigns lanes to workers, and wakes workers that sleep.
 //!
-//! State and owner: the lanes, the list of idle workers and the count of busy ones live behind one
-//! lock, `core`. Each worker's queue has a lock of its own. Order of locks: `core`, then a queue;
-//! never the other way round, and never two queues. Nothing is woken and nothing is dropped under a
-//! lock.
+//! One lock, `core`, protects the lanes, the list of idle workers and the count of busy ones. Each
+//! worker's queue has a lock of its own. Order of locks: `core`, then one queue. No waker is woken
+//! and no message is dropped under a lock.
 //!
-//! What keeps it live: while a worker sleeps and fewer are busy than there are cores, no lane is
-//! ready, and no queue holds a message of a lane other than the one its owner is running. Therefore
-//! - a worker goes idle only after it has looked, under the core lock, for a ready lane and through
-//!   all queues, or while every core has another busy one, which looks when it is done;
-//! - whoever makes a lane ready wakes a worker;
-//! - whoever leaves a core free otherwise, because its handler waits or it goes, looks through the
-//!   queues as well.
+//! Liveness invariant: while a worker sleeps and fewer workers are busy than there are cores, no lane
+//! is ready, and every message in a local queue belongs to the lane that the queue's owner is
+//! running. It holds because
+//! - a worker goes idle only after it has searched, under the core lock, the ready lanes and all
+//!   queues, or while every core has another busy worker, which searches when it is done;
+//! - the code that makes a lane ready wakes a worker;
+//! - a worker that frees a core, because its handler waits or it ends, wakes another worker if a
+//!   lane is ready or a queue has a lane to steal.
 
 mod run;
 mod workers;
@@ -33,13 +33,13 @@ use workers::Workers;
 
 pub use run::{Taken, Tick};
 
-/// Something that runs in a lane.
+/// A message that runs in a lane.
 pub trait Item: Send {
-    /// Its lane.
+    /// The key hash, which identifies the lane.
     fn lane(&self) -> u64;
-    /// Bytes it counts for; must not change.
+    /// The bytes that the message counts for. They must not change.
     fn bytes(&self) -> usize;
-    /// Whether its lane is that of a key. Default: it is.
+    /// Whether the lane belongs to a key. Default: [`LaneKind::Keyed`].
     fn kind(&self) -> LaneKind {
         LaneKind::Keyed
     }
@@ -65,10 +65,10 @@ impl Item for Job {
 /// How messages find their lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// A lane per key: keys wait for each other never. The default.
+    /// Each key has a lane of its own, so keys never wait for each other. The default.
     #[default]
     Exclusive,
-    /// This many lanes, key hash modulo their number: keys of one slot wait for each other.
+    /// Keys share this many lanes, by key hash modulo their number, and wait for each other in a lane.
     Fixed(u64),
 }
 
@@ -81,7 +81,7 @@ impl Mode {
         }
     }
 
-    /// Messages without a key share the lanes of fixed slots with keys.
+    /// In fixed mode, messages without a key share their lanes with keys.
     fn kind(self, item: &impl Item) -> LaneKind {
         match self {
             Self::Exclusive => item.kind(),
@@ -90,23 +90,23 @@ impl Mode {
     }
 }
 
-/// What a worker does next.
+/// The next task of a worker.
 #[derive(Debug)]
 pub enum Next<T> {
-    /// Run this message.
+    /// To run this message.
     Run {
-        /// Its lane; to be given back with the next [`Scheduler::poll_next`], or with
+        /// Its lane, which is given back by the next [`Scheduler::poll_next`] or by
         /// [`Scheduler::park`].
         lane: LaneRef,
         /// The message.
         item: T,
-        /// Whether it is the first of a batch.
+        /// Whether the message is the first of a batch.
         first: bool,
-        /// Whether to let the executor run another task before it: one was woken, and an executor
-        /// that queues it behind this one would not start it until this handler returns.
+        /// Whether to yield to the executor first. A task was woken, and an executor that queues it
+        /// behind this one would not start it until this handler returns.
         yield_first: bool,
     },
-    /// The scheduler is closed and everything has ended.
+    /// To end: the scheduler is closed and all messages have ended.
     Closed,
 }
 
@@ -115,15 +115,15 @@ struct Core<T> {
     workers: Workers,
     waiters: Waiters,
     timer: Option<Waker>,
-    /// Woken when nothing is open any more.
+    /// Woken when no message is open any more.
     idle: Vec<Waker>,
     open: bool,
     counts: Counts,
-    /// Part of `counts` that the observer has not heard of.
+    /// The part of `counts` that the observer has not received.
     unheard: Counts,
-    /// Calls of the observer so far.
+    /// The number of calls of the observer.
     reports: u64,
-    /// The figures have changed although nothing was counted.
+    /// Whether the state of the lanes has changed without a count.
     has_news: bool,
 }
 
@@ -133,10 +133,10 @@ impl<T> Core<T> {
         self.unheard += change;
     }
 
-    /// Whether more than `messages` can run, and more of them would not keep one more worker busy.
+    /// Whether more than `messages` can run, so that further ones would not keep another worker busy.
     fn is_deep(&self, messages: usize) -> bool {
-        // While workers sleep although lanes are ready the cores are what is short. Else each
-        // worker may need a lane.
+        // While workers sleep although lanes are ready, cores are scarce. Otherwise each worker may
+        // need a lane.
         let lanes = if self.workers.any_idle() {
             4 * self.workers.parallelism()
         } else {
@@ -150,10 +150,35 @@ impl<T> Core<T> {
     }
 }
 
-/// Messages that are enough in front of the workers, as long as no worker lacks a lane.
+/// The number of messages that suffices in front of the workers while no worker lacks a lane.
 const DEEP: usize = 8192;
 
 /// Lanes shared between a fixed number of workers.
+///
+/// ```
+/// use buslane_lanes::{Bounds, Item, Mode, Scheduler};
+/// use std::collections::VecDeque;
+///
+/// struct Message {
+///     key_hash: u64,
+/// }
+///
+/// impl Item for Message {
+///     fn lane(&self) -> u64 {
+///         self.key_hash
+///     }
+///
+///     fn bytes(&self) -> usize {
+///         size_of::<Self>()
+///     }
+/// }
+///
+/// let bounds = Bounds { messages: 2, ..Bounds::default() };
+/// let scheduler = Scheduler::new(4, 2, Mode::Exclusive, 16, bounds, ());
+/// let mut batch: VecDeque<_> = (0..3).map(|key_hash| Message { key_hash }).collect();
+/// assert!(scheduler.submit(&mut batch).is_err());
+/// assert_eq!((batch.len(), scheduler.stats().0.open), (1, 2));
+/// ```
 pub struct Scheduler<T> {
     core: Mutex<Core<T>>,
     queues: Box<[Mutex<LocalQueue<T>>]>,
@@ -163,9 +188,9 @@ pub struct Scheduler<T> {
 }
 
 impl<T: Item> Scheduler<T> {
-    /// A scheduler for `workers` workers, of which `parallelism` can run at the same time: the
-    /// executor's threads. A worker runs on in one lane for at most `quantum` messages while others
-    /// wait.
+    /// A scheduler for `workers` workers, of which `parallelism` can run at the same time: the number of
+    /// the executor's threads. A worker runs at most `quantum` messages of a lane in a row while other
+    /// lanes wait.
     #[must_use]
     pub fn new(
         workers: usize,
@@ -197,16 +222,19 @@ impl<T: Item> Scheduler<T> {
         }
     }
 
-    /// Takes messages from the front of `batch` while there is room; never waits.
+    /// Takes messages from the front of `batch` while there is room. Never waits.
     ///
     /// # Errors
-    /// The bound that refused the message now at the front.
+    /// The bound that refused the message that is now at the front.
     pub fn submit(&self, batch: &mut VecDeque<T>) -> Result<(), Refusal> {
         self.submit_as(batch, |item| item).map(drop)
     }
 
-    /// As [`Scheduler::submit`], where messages are put into another form as they are taken.
-    /// Returns whether it makes sense to submit more: see [`WaitFor::Drain`].
+    /// As [`Scheduler::submit`], but converts each message with `form` as it is taken. Returns whether
+    /// more messages should be submitted now: see [`WaitFor::Drain`].
+    ///
+    /// # Errors
+    /// As [`Scheduler::submit`].
     pub fn submit_as<U: Item>(
         &self,
         batch: &mut VecDeque<U>,
@@ -240,9 +268,9 @@ impl<T: Item> Scheduler<T> {
         refused.map_or(Ok(more), Err)
     }
 
-    /// Ready when the requested capacity is available, or the scheduler is closed. Nothing is
-    /// reserved: another submitter may take it first. `ticket` names the waiter between polls; hand
-    /// it to [`Scheduler::forget`] when the wait is given up.
+    /// Completes when the requested capacity is available, or the scheduler is closed. Reserves
+    /// nothing: another submitter may take the capacity first. `ticket` identifies the waiter between
+    /// polls; pass it to [`Scheduler::forget`] when the wait is given up.
     pub fn poll_capacity(
         &self,
         cx: &Context<'_>,
@@ -274,12 +302,12 @@ impl<T: Item> Scheduler<T> {
         if ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Takes a waiter off the list.
+    /// Removes a waiter from the list.
     pub fn forget(&self, ticket: u64) {
         self.core.lock().waiters.forget(ticket);
     }
 
-    /// Wakes the submitters that find now what they wait for.
+    /// Wakes the submitters whose capacity is available now.
     fn wake_waiters(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
         if !core.waiters.is_empty() {
             let is_shallow = !core.is_deep(DEEP / 2);
@@ -292,7 +320,8 @@ impl<T: Item> Scheduler<T> {
         }
     }
 
-    /// Figures of the moment and counts since start. Exact: accepted is ended plus open.
+    /// The state of the lanes and the counts since the start. Exact: `accepted` is the sum of the ended,
+    /// moved and open messages.
     pub fn stats(&self) -> (LaneStats, Counts) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -302,7 +331,7 @@ impl<T: Item> Scheduler<T> {
         stats
     }
 
-    /// What is known of the lane of a key hash: one with messages, or an idle one that is kept.
+    /// The state of the lane of a key hash, if it has messages or is kept idle.
     pub fn lane(&self, id: u64) -> Option<LaneState> {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -312,7 +341,7 @@ impl<T: Item> Scheduler<T> {
         lane
     }
 
-    /// Begins no further lane while so many are active; see [`Lanes::limit_active`].
+    /// Limits the number of active lanes; see [`Lanes::limit_active`].
     pub fn limit_active(&self, lanes: usize) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -332,7 +361,7 @@ impl<T: Item> Scheduler<T> {
         self.after_finish(core, wakers);
     }
 
-    /// Reports what has ended in all queues; tells whether there was any.
+    /// Reports the ended messages of all queues. Returns whether there were any.
     fn report_all(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) -> bool {
         let mut any = false;
         for worker in core.workers.claimers() {
@@ -354,7 +383,7 @@ impl<T: Item> Scheduler<T> {
         }
     }
 
-    /// Ends a critical section: what is to be said and woken happens outside of the lock.
+    /// Ends a critical section: wakes tasks and calls the observer after the lock is released.
     fn leave(&self, mut core: MutexGuard<'_, Core<T>>, wakers: Vec<Waker>) {
         if core.unheard == Counts::ZERO && !core.has_news {
             drop(core);
@@ -374,8 +403,8 @@ impl<T: Item> Scheduler<T> {
         if core.lanes.ready() > 0 { core.workers.wake_one() } else { None }
     }
 
-    /// As [`Scheduler::wake_worker`] for whoever leaves a core free: looks also for what lies in a
-    /// queue behind a handler that computes.
+    /// As [`Scheduler::wake_worker`], for a worker that frees a core: also searches the queues for
+    /// messages behind a handler that computes.
     fn rouse_worker(&self, core: &mut Core<T>, wakers: &mut Vec<Waker>) {
         if !core.workers.has_spare() {
             return;

@@ -1,15 +1,16 @@
-//! Queues of many lanes in one vector: nodes linked by index, freed nodes reused first.
+//! The queues of many lanes in one vector: nodes are linked by index, and freed nodes are reused
+//! first.
 //!
-//! A `VecDeque` per lane would keep its capacity for every key that was ever busy. What a burst
-//! needed goes by halves, each time that nothing is queued and little of it was used since the last
+//! A `VecDeque` for each lane would keep its capacity for every key that was ever busy. The memory of
+//! a burst is freed by halves, whenever nothing is queued and little of it was used since the last
 //! time.
 
-use buslane_core::room_after;
+use buslane_core::shrunk_capacity;
 
-/// The index that means "none".
+/// The index of no node.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Nodes that are always kept.
+/// The capacity that shrinking always leaves.
 const LEAST: usize = 1_024;
 
 struct Node<T> {
@@ -17,7 +18,7 @@ struct Node<T> {
     next: u32,
 }
 
-/// First and last node of one queue, and its length.
+/// A queue: its first and last node, and its length.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Queue {
     head: u32,
@@ -40,7 +41,7 @@ impl Queue {
 pub(crate) struct Slab<T> {
     nodes: Vec<Node<T>>,
     free: u32,
-    /// Items in all queues.
+    /// The number of items in all queues.
     len: usize,
 }
 
@@ -87,21 +88,21 @@ impl<T> Slab<T> {
         }
         self.len -= 1;
         if self.len == 0 && self.nodes.capacity() > LEAST {
-            self.let_go();
+            self.shrink();
         }
         item
     }
 
-    /// Nothing is queued, so no queue has a place.
+    /// Frees memory while nothing is queued, so that no queue refers to a node.
     #[cold]
-    fn let_go(&mut self) {
-        let room = LEAST.max(room_after(self.nodes.capacity(), self.nodes.len()));
+    fn shrink(&mut self) {
+        let room = LEAST.max(shrunk_capacity(self.nodes.capacity(), self.nodes.len()));
         self.nodes.clear();
         self.nodes.shrink_to(room);
         self.free = NONE;
     }
 
-    /// Removes the items that `matches`, keeping the order of the others.
+    /// Removes the items that satisfy `matches`, and keeps the order of the others.
     pub(crate) fn extract(
         &mut self,
         queue: &mut Queue,

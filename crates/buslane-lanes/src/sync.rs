@@ -1,7 +1,7 @@
-//! The lock types of this crate: `parking_lot`'s, or the model checker's in its unit tests.
+//! The lock types of this crate: those of `parking_lot`, or those of the model checker in unit tests.
 //!
-//! A feature would not do: cargo unites features, and the model's locks panic outside of a model.
-//! So whatever needs real locks is tested from `tests/`.
+//! A feature cannot select them, because cargo unifies features and the model's locks panic outside
+//! of a model. Tests that need real locks are in `tests/`.
 
 #[cfg(not(test))]
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};

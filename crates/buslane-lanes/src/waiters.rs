@@ -5,16 +5,16 @@ use std::task::Waker;
 /// The capacity that a submitter waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitFor {
-    /// Room for a message with this key hash and of so many bytes.
+    /// Room for one message.
     Room {
-        /// The key hash.
+        /// Its key hash.
         lane: u64,
-        /// The bytes.
+        /// Its bytes.
         bytes: usize,
     },
-    /// That the workers have caught up. More than a few thousand messages in front of workers that
-    /// all have a lane would only push each other out of the processor's cache. Never pending while
-    /// a worker lacks a lane: a few hot keys do not keep the others waiting.
+    /// A drained backlog. More than a few thousand messages in front of workers that all have a lane
+    /// would only evict each other from the processor's cache. Available at once while a worker lacks
+    /// a lane, so that a few hot keys do not delay the others.
     Drain,
 }
 
@@ -24,7 +24,7 @@ struct Waiter {
     waker: Waker,
 }
 
-/// The waiters of one scheduler. Each is woken once, when its capacity is available.
+/// The waiters of one scheduler. Each is woken once, when its capacity becomes available.
 #[derive(Default)]
 pub(crate) struct Waiters {
     list: Vec<Waiter>,

@@ -1,6 +1,9 @@
 //! The assignment of a partition to a member, which receives the settlements of its deliveries.
 
-use crate::{settlement_window::SettlementWindow, signal::GroupSignal, waiters::DeferredWakes};
+use crate::{
+    settlement_window::SettlementWindow,
+    wakes::{DeferredWakes, GroupSignal},
+};
 use buslane_core::{Outcome, Settle, Source};
 use std::sync::{
     Arc, Weak,

@@ -6,9 +6,8 @@ use crate::{
     balance::MemberId,
     intake::MemoryIntake,
     partition::Partition,
-    signal::{Connection, GroupSignal},
     topic::TopicState,
-    waiters::DeferredWakes,
+    wakes::{Connection, DeferredWakes, GroupSignal},
 };
 use buslane_core::Source;
 use std::sync::{Arc, Weak};

@@ -6,9 +6,8 @@ use crate::{
     claim::GroupContext,
     config::MemoryConfig,
     group::Group,
-    signal::Connection,
-    signal::GroupSignal,
     topic::{self, TopicState},
+    wakes::{Connection, GroupSignal},
 };
 use arc_swap::ArcSwap;
 use buslane_core::{BrokerError, Layered, Topic, TopicSettings, TopicStrategy};

@@ -1,8 +1,8 @@
 //! Reads a partition for the member that it is assigned to.
 
 use crate::{
-    assignment::Assignment, partition::Partition, signal::Connection, topic::TopicState,
-    waiters::DeferredWakes,
+    assignment::Assignment, partition::Partition, topic::TopicState, wakes::Connection,
+    wakes::DeferredWakes,
 };
 use buslane_core::{Delivery, Intake, Source};
 use std::{

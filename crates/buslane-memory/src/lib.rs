@@ -24,9 +24,8 @@ mod member;
 mod partition;
 mod publish;
 mod settlement_window;
-mod signal;
 mod topic;
-mod waiters;
+mod wakes;
 
 pub use broker::MemoryBroker;
 pub use config::{MAX_PARTITIONS, MemberOptions, MemoryConfig, MemoryConfigError, OffsetReset};

@@ -10,8 +10,7 @@ use crate::{
     cursor::Cursor,
     fault_script::FaultScript,
     log::{Limits, Log, StoredRecord},
-    waiters::DeferredWakes,
-    waiters::PublisherQueue,
+    wakes::{DeferredWakes, PublisherQueue},
 };
 use buslane_core::Delivery;
 use parking_lot::Mutex;

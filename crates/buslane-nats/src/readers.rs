@@ -105,7 +105,7 @@ impl Readers {
         let source = Source::new(id.0.clone(), id.1.unwrap_or(0));
         let source = Arc::new(match lease.clone() {
             // Pools check it too: this process may be suspended while a message is queued.
-            Some(lease) => source.held_while(move || lease.is_valid(Instant::now())),
+            Some(lease) => source.with_fence(move || lease.is_valid(Instant::now())),
             None => source,
         });
         let low = (self.settings.prefetch as usize).div_ceil(2);

@@ -3,12 +3,11 @@
 pub mod codec;
 mod commit_state;
 mod done_map;
-mod error;
 mod ring;
 mod snapshot;
 mod tracker;
 
 pub use commit_state::{METADATA_LIMIT, PendingCommit};
 pub use done_map::DoneMap;
-pub use error::MetadataError;
-pub use tracker::{Delivery, Limits, Tracker};
+pub use done_map::MetadataError;
+pub use tracker::{Disposition, Limits, Tracker};

@@ -4,13 +4,14 @@
 //! generations: the owner of an assignment creates a tracker for it, and drops the completions of
 //! earlier assignments.
 
-mod commit;
-
+use crate::{
+    codec::encode,
+    commit_state::{CommitState, PendingCommit},
+    done_map::DoneMap,
+    ring::Ring,
+    snapshot::CommitSnapshot,
+};
 use std::collections::BTreeSet;
-
-use crate::commit_state::CommitState;
-use crate::done_map::DoneMap;
-use crate::ring::Ring;
 
 /// The bounds of a tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Default for Limits {
 /// What to do with a message that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "only a message that is New may run"]
-pub enum Delivery {
+pub enum Disposition {
     /// It was unknown and is open now: run it.
     New,
     /// It is done: do not run it.
@@ -103,7 +104,7 @@ impl Tracker {
     /// A first message below the start means that the offsets were reset: the tracker drops what it
     /// restored, and starts at that message.
     #[inline]
-    pub fn deliver(&mut self, offset: u64) -> Delivery {
+    pub fn deliver(&mut self, offset: u64) -> Disposition {
         if self.is_fresh {
             self.is_fresh = false;
             if offset < self.start {
@@ -115,7 +116,7 @@ impl Tracker {
         }
         let low = if self.open == 0 { offset } else { self.low };
         if offset - low >= self.span {
-            return Delivery::Full;
+            return Disposition::Full;
         }
         let follows_open =
             (self.open > 0) & (offset == self.next) & self.ring.get(offset.wrapping_sub(1));
@@ -134,7 +135,7 @@ impl Tracker {
         if !self.restored.is_empty() {
             self.skip_restored();
         }
-        if is_done { Delivery::Done } else { Delivery::New }
+        if is_done { Disposition::Done } else { Disposition::New }
     }
 
     /// Marks an open offset as done. Returns `false` and changes nothing when it is not open.
@@ -174,7 +175,7 @@ impl Tracker {
         }
     }
 
-    /// Gives an open offset back: it stays open, and [`Tracker::deliver`] returns [`Delivery::New`]
+    /// Gives an open offset back: it stays open, and [`Tracker::deliver`] returns [`Disposition::New`]
     /// when it arrives again. Returns `false` and changes nothing when it is not open.
     pub fn give_back(&mut self, offset: u64) -> bool {
         let is_open = self.is_open(offset);
@@ -209,7 +210,7 @@ impl Tracker {
         self.next - self.low
     }
 
-    /// The number of consecutive offsets that fit before [`Delivery::Full`].
+    /// The number of consecutive offsets that fit before [`Disposition::Full`].
     pub const fn room(&self) -> u64 {
         self.span - self.span()
     }
@@ -226,13 +227,13 @@ impl Tracker {
 
     /// Handles an offset below `next`, which arrives after the owner went back to a given-back one.
     #[cold]
-    fn again(&mut self, offset: u64) -> Delivery {
+    fn again(&mut self, offset: u64) -> Disposition {
         if self.given_back.remove(&offset) {
-            Delivery::New
+            Disposition::New
         } else if self.is_open(offset) {
-            Delivery::Open
+            Disposition::Open
         } else {
-            Delivery::Done
+            Disposition::Done
         }
     }
 
@@ -263,5 +264,59 @@ impl Tracker {
         // The ring holds the offsets below the previous `next`. It at least doubles, so the cost of
         // copying is amortised.
         self.ring.resize(self.span(), self.low, before);
+    }
+}
+
+impl Tracker {
+    /// The next commit, with metadata of at most `limit` characters (the broker's limit; see
+    /// [`METADATA_LIMIT`](crate::METADATA_LIMIT)). A `limit` of 0 commits the offset alone.
+    ///
+    /// `None` while an earlier commit awaits [`Tracker::acknowledged`] or [`Tracker::refused`], and
+    /// when nothing has changed since the last acknowledged commit.
+    pub fn next_commit(&mut self, limit: usize) -> Option<PendingCommit> {
+        if !self.commits.may_have_news(self.low) {
+            return None;
+        }
+        let encoded = encode::encode(&self.snapshot(), limit);
+        self.commits.begin(self.low, encoded.metadata, encoded.left_out)
+    }
+
+    /// The broker has stored this commit. A commit that is not the one in flight is ignored.
+    pub fn acknowledged(&mut self, commit: &PendingCommit) {
+        self.commits.end(commit, true);
+    }
+
+    /// The broker has not stored this commit, or its answer is unknown: the next commit contains
+    /// everything again.
+    pub fn refused(&mut self, commit: &PendingCommit) {
+        self.commits.end(commit, false);
+    }
+
+    /// An upper bound, computed in O(1), for the length of metadata that leaves no offset out.
+    pub fn metadata_bound(&self) -> usize {
+        let positions = self.known().max(self.restored.end()) - self.low;
+        if positions == 0 {
+            return 0;
+        }
+        let runs = self.open_runs.saturating_add(self.restored.len() as u64);
+        let bytes = encode::bound(runs, positions);
+        usize::try_from(bytes.div_ceil(3) * 4).unwrap_or(usize::MAX)
+    }
+
+    fn snapshot(&self) -> CommitSnapshot<'_> {
+        let known = self.known();
+        let is_short = known - self.low < self.next - known;
+        let open = if is_short {
+            self.ring.count(self.low, known)
+        } else {
+            self.open - self.ring.count(known, self.next)
+        };
+        CommitSnapshot { ring: &self.ring, low: self.low, known, open, restored: &self.restored }
+    }
+
+    /// The end of the offsets that the snapshot reads from the ring.
+    fn known(&self) -> u64 {
+        // Metadata need not name a gap at the end: an offset that does not exist never arrives.
+        if self.restored.end() > self.next { self.next } else { self.finished.max(self.low) }
     }
 }

@@ -4,7 +4,9 @@
 use allocation_counter::measure;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use buslane_offsets::{Delivery, DoneMap, Limits, METADATA_LIMIT, MetadataError, Tracker, codec};
+use buslane_offsets::{
+    Disposition, DoneMap, Limits, METADATA_LIMIT, MetadataError, Tracker, codec,
+};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -80,7 +82,7 @@ fn inv_t7_k2_metadata_of_ours_is_read_by_the_java_classes() {
     for vector in vectors(OURS) {
         let mut tracker = Tracker::new(vector.committed, Limits::default());
         (vector.committed..vector.end)
-            .for_each(|offset| assert_eq!(tracker.deliver(offset), Delivery::New));
+            .for_each(|offset| assert_eq!(tracker.deliver(offset), Disposition::New));
         (vector.committed..vector.end)
             .filter(|at| !vector.open.contains(at))
             .for_each(|at| assert!(tracker.complete(at)));

@@ -5,7 +5,7 @@
 
 mod model;
 
-use buslane_offsets::{Delivery, DoneMap, Limits, Tracker, codec};
+use buslane_offsets::{Disposition, DoneMap, Limits, Tracker, codec};
 use model::{MAX_SPAN, Model, Op, map, op, runs};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -66,7 +66,7 @@ proptest! {
         let mut offsets = Vec::new();
         for gap in gaps {
             offsets.push(tracker.next() + gap);
-            prop_assert_eq!(tracker.deliver(tracker.next() + gap), Delivery::New);
+            prop_assert_eq!(tracker.deliver(tracker.next() + gap), Disposition::New);
         }
         let mut other = tracker.clone();
         let mut shuffled = offsets.clone();
@@ -98,7 +98,7 @@ proptest! {
         let told: BTreeSet<u64> = done.ranges().flatten().collect();
         let mut after = Model::new(done, 100_000);
         for at in offset..model.next.max(offset) {
-            let is_new = after.deliver(at) == Delivery::New;
+            let is_new = after.deliver(at) == Disposition::New;
             prop_assert!(is_new || model.is_done(at), "{at} was open");
             prop_assert!(!(is_new && told.contains(&at)), "{at} was committed as done");
         }
@@ -112,7 +112,7 @@ proptest! {
         let mut tracker = Tracker::new(start, Limits::default());
         for gap in gaps {
             let offset = tracker.next() + gap;
-            prop_assert_eq!(tracker.deliver(offset), Delivery::New);
+            prop_assert_eq!(tracker.deliver(offset), Disposition::New);
             prop_assert_eq!(tracker.low(), offset, "what lies below never comes");
             tracker.complete(offset);
             prop_assert_eq!(tracker.low(), offset + 1);
@@ -145,24 +145,24 @@ proptest! {
 #[test]
 fn a_first_message_below_the_start_is_a_reset() {
     let mut tracker = Tracker::restore(map(1_000, &[1, 500]), Limits::default());
-    assert_eq!(tracker.deliver(10), Delivery::New);
-    assert_eq!((tracker.low(), tracker.next(), tracker.deliver(1_001)), (10, 11, Delivery::New));
+    assert_eq!(tracker.deliver(10), Disposition::New);
+    assert_eq!((tracker.low(), tracker.next(), tracker.deliver(1_001)), (10, 11, Disposition::New));
     assert_eq!(tracker.next_commit(4096).map(|commit| commit.offset), Some(10));
     // Only the first message resets: later ones are copies.
-    assert_eq!(tracker.deliver(9), Delivery::Done);
+    assert_eq!(tracker.deliver(9), Disposition::Done);
 }
 
 #[test]
 fn a_full_span_stops_the_intake_until_the_lowest_is_done() {
     let mut tracker = Tracker::new(0, Limits { span: 100 });
-    (0..100).for_each(|offset| assert_eq!(tracker.deliver(offset), Delivery::New));
-    assert_eq!((tracker.room(), tracker.deliver(100)), (0, Delivery::Full));
+    (0..100).for_each(|offset| assert_eq!(tracker.deliver(offset), Disposition::New));
+    assert_eq!((tracker.room(), tracker.deliver(100)), (0, Disposition::Full));
     assert!(tracker.complete(50));
-    assert_eq!(tracker.deliver(100), Delivery::Full);
+    assert_eq!(tracker.deliver(100), Disposition::Full);
     assert!(tracker.complete(0));
     assert_eq!(
         (tracker.room(), tracker.deliver(100), tracker.deliver(101)),
-        (1, Delivery::New, Delivery::Full)
+        (1, Disposition::New, Disposition::Full)
     );
 }
 
@@ -174,10 +174,16 @@ fn what_was_given_back_is_read_again() {
     });
     assert!(tracker.complete(2) && tracker.give_back(3) && tracker.give_back(1));
     assert_eq!(tracker.next_wanted(), Some(1));
-    let again: Vec<Delivery> = (1..6).map(|offset| tracker.deliver(offset)).collect();
+    let again: Vec<Disposition> = (1..6).map(|offset| tracker.deliver(offset)).collect();
     assert_eq!(
         again,
-        [Delivery::New, Delivery::Done, Delivery::New, Delivery::Open, Delivery::New]
+        [
+            Disposition::New,
+            Disposition::Done,
+            Disposition::New,
+            Disposition::Open,
+            Disposition::New
+        ]
     );
     assert_eq!((tracker.next_wanted(), tracker.low(), tracker.open()), (None, 0, 5));
 }
@@ -219,13 +225,13 @@ fn a_limit_of_nothing_offers_the_offset_alone() {
 #[test]
 fn a_restored_map_is_kept_until_it_has_been_read_past() {
     let mut tracker = Tracker::restore(map(100, &[1, 200, 1, 50]), Limits::default());
-    assert_eq!(tracker.deliver(100), Delivery::New);
+    assert_eq!(tracker.deliver(100), Disposition::New);
     assert!(tracker.complete(100));
     let commit = tracker.next_commit(4096).unwrap();
     assert_eq!(commit.offset, 301, "what is done behind it needs no map");
     let done = codec::decode(&commit.metadata, commit.offset, MAX_SPAN).unwrap();
     assert!(done.ranges().eq(std::iter::once(302..352)));
-    assert_eq!(tracker.deliver(150), Delivery::Done);
+    assert_eq!(tracker.deliver(150), Disposition::Done);
     assert_eq!(DoneMap::empty(7).end(), 7);
 }
 
@@ -240,7 +246,7 @@ fn memory_is_given_back() {
     });
     tracker.shrink();
     assert_eq!((tracker.low(), tracker.span(), tracker.open()), (99_000, 1_000, 1_000));
-    assert_eq!(tracker.deliver(100_000), Delivery::New);
+    assert_eq!(tracker.deliver(100_000), Disposition::New);
     (99_000..=100_000).for_each(|offset| assert!(tracker.complete(offset)));
     assert_eq!(tracker.low(), 100_001);
 }
@@ -252,7 +258,7 @@ fn inv_t5_a_done_offset_behind_open_words_is_one_run() {
     for start in [226, 34, 63] {
         for done in 1..1_024 {
             let mut tracker = Tracker::new(start, Limits::default());
-            (0..1_024).for_each(|at| assert_eq!(tracker.deliver(start + at), Delivery::New));
+            (0..1_024).for_each(|at| assert_eq!(tracker.deliver(start + at), Disposition::New));
             assert!(tracker.complete(start + done));
             let bound = tracker.metadata_bound();
             let commit = tracker.next_commit(4096).unwrap();

@@ -1,13 +1,11 @@
-//! Jobs in a scheduler, and what all workers of a pool share.
+//! The state that all workers of a pool share: a scheduler of jobs, metrics and latencies.
 //!
-//! Not a pool: it starts no task and no thread. A [`Driver`](crate::Driver) brings those: it runs
-//! one [`Worker`](crate::Worker) a task or actor, and drives the timer.
+//! An engine starts no task and no thread. A [`Driver`](crate::Driver) does: it runs each
+//! [`Worker`](crate::Worker) as a task or an actor, and runs the timer.
 
 use crate::{
-    PoolMetrics,
     job_box::{JobBox, JobBoxes},
-    recorder::Recorder,
-    report::{Report, Reporter},
+    metrics::{LatencyRecorder, MetricsObserver, MetricsReport, PoolMetrics},
     running::RunningSlots,
 };
 use buslane_core::{
@@ -25,39 +23,39 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How an engine is built.
+/// The configuration of an engine.
 #[derive(Clone)]
 pub struct EngineConfig {
-    /// Workers: how many handlers may be running or waiting at the same time.
+    /// The number of workers: handlers that run or wait at the same time.
     pub workers: usize,
-    /// Threads of the executor: how many of the workers can run at the same time.
+    /// The number of the executor's threads: workers that can run at the same time.
     pub parallelism: usize,
-    /// How keys find their lane.
+    /// Whether each key has a lane, or keys share a fixed number of lanes.
     pub mode: Mode,
-    /// How much may be open.
+    /// The bounds of open jobs.
     pub bounds: Bounds,
-    /// Handles jobs that bring no handler.
+    /// Handles the jobs that have no handler of their own.
     pub default_handler: Option<Arc<dyn ErasedHandler>>,
-    /// Tells the time: when retries are due, and how long a worker has run on. The executor's
-    /// clock, so that a test can pause it.
+    /// The clock that retries and the yielding of workers use. It is the executor's clock, which a test
+    /// can pause.
     pub clock: fn() -> Instant,
 }
 
-/// Messages of one lane that a worker runs before it lets another lane have a turn.
+/// The number of messages of one lane that a worker runs before it turns to another lane.
 const QUANTUM: usize = 16;
 
-/// Time that workers get to end by themselves before they are cancelled, and cancelled handlers to
+/// The time for workers to end by themselves before they are cancelled, and for cancelled handlers to
 /// return before they count as stragglers.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Jobs in lanes, and what all workers share.
+/// A scheduler of jobs, and the other state that all workers of a pool share.
 pub struct Engine {
     pub(crate) scheduler: Arc<Scheduler<JobBox>>,
     pub(crate) boxes: Arc<JobBoxes>,
     pub(crate) running: RunningSlots,
     pub(crate) default_handler: Option<Arc<dyn ErasedHandler>>,
-    pub(crate) report: Arc<Report>,
-    pub(crate) latencies: Recorder,
+    pub(crate) report: Arc<MetricsReport>,
+    pub(crate) latencies: LatencyRecorder,
     pub(crate) bounds: Bounds,
     pub(crate) most_keys: AtomicUsize,
     panics: AtomicU64,
@@ -68,17 +66,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without workers yet.
+    /// An engine without running workers.
     #[must_use]
     pub fn new(config: EngineConfig) -> Arc<Self> {
         Self::with_boxes(config, Arc::default())
     }
 
-    /// An engine whose jobs can be handed to another one that has the same boxes.
+    /// An engine that shares `boxes` with another one, so that jobs can migrate between them.
     pub(crate) fn with_boxes(config: EngineConfig, boxes: Arc<JobBoxes>) -> Arc<Self> {
         let EngineConfig { workers, parallelism, mode, bounds, default_handler, clock } = config;
-        let report = Arc::new(Report::new(bounds.messages));
-        let reporter = Reporter(Arc::clone(&report));
+        let report = Arc::new(MetricsReport::new(bounds.messages));
+        let reporter = MetricsObserver(Arc::clone(&report));
         let scheduler = Scheduler::new(workers, parallelism, mode, QUANTUM, bounds, reporter);
         Arc::new(Self {
             scheduler: Arc::new(scheduler),
@@ -86,7 +84,7 @@ impl Engine {
             running: RunningSlots::new(workers),
             default_handler,
             report,
-            latencies: Recorder::new(),
+            latencies: LatencyRecorder::new(),
             bounds,
             most_keys: AtomicUsize::new(usize::MAX),
             panics: AtomicU64::new(0),
@@ -97,36 +95,36 @@ impl Engine {
         })
     }
 
-    /// Records its metrics with these handles from now on. The first call wins; without one nothing
-    /// is recorded.
+    /// Records metrics with these handles from now on. Only the first call has an effect; before it, no
+    /// metric is recorded.
     pub fn record_with(&self, metrics: PoolMetrics) {
         self.report.record_with(metrics);
     }
 
-    /// How many workers it is built for.
+    /// The number of workers.
     #[must_use]
     pub const fn workers(&self) -> usize {
         self.workers
     }
 
-    /// How long workers may take to end by themselves after [`Engine::drain`]: 1 s, and nothing
-    /// while jobs are open, whose handlers do not return.
+    /// The time for workers to end by themselves after [`Engine::drain`]: 1 s, or zero while jobs are
+    /// open, because their handlers do not return.
     #[must_use]
     pub fn grace(&self) -> Duration {
         if self.stats().open == 0 { GRACE } else { Duration::ZERO }
     }
 
-    /// How long a cancelled handler may take to return before it counts as a straggler: 1 s.
+    /// The time for a cancelled handler to return before it counts as a straggler: 1 s.
     pub const STRAGGLER_GRACE: Duration = GRACE;
 
-    /// From acceptance to outcome, of all jobs so far that were timed: at least the first of each
-    /// batch that a worker takes, and each whose handler waits.
+    /// The time from acceptance to outcome of the timed jobs so far: the first job of each batch that a
+    /// worker takes, and every job whose handler waits.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
         self.latencies.counts()
     }
 
-    /// Makes parked lanes run when their time has come. Returns when the engine is closed.
+    /// Wakes parked lanes when they are due. Returns when the engine is closed.
     pub async fn run_timer<S: Future<Output = ()>>(&self, sleep_until: impl Fn(Instant) -> S) {
         loop {
             let mut due = None;
@@ -159,17 +157,17 @@ impl Engine {
         self.scheduler.tick(cx, now)
     }
 
-    /// Drops the queued jobs that `matches`; returns how many.
+    /// Drops the queued jobs that satisfy `matches`, and returns their number.
     pub fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize {
         self.scheduler.purge(&|boxed| boxed.as_job().is_some_and(matches)).len()
     }
 
-    /// Takes no more work, and abandons the jobs that wait for a retry.
+    /// Refuses jobs from now on, and abandons those that wait for a retry.
     pub fn close(&self) {
         self.abandon(self.scheduler.close());
     }
 
-    /// Drops the jobs that a stop leaves, and tells their handlers before.
+    /// Drops the jobs that a stop leaves, after informing their handlers.
     fn abandon(&self, left: Vec<JobBox>) {
         for boxed in &left {
             if let Some(job) = boxed.as_job()
@@ -180,8 +178,8 @@ impl Engine {
         }
     }
 
-    /// Waits until everything has ended after [`Engine::close`], or `timeout`; then abandons what
-    /// is queued.
+    /// Waits, after [`Engine::close`], until all jobs have ended or `timeout` completes, and then abandons
+    /// the queued jobs.
     pub async fn drain(&self, timeout: impl Future<Output = ()>) {
         let mut timeout = pin!(timeout);
         poll_fn(|cx| {
@@ -195,25 +193,25 @@ impl Engine {
         self.abandon(self.scheduler.purge(&|_| true));
     }
 
-    /// Takes jobs of so many keys at the same time; `None` for any number.
+    /// Limits the number of active keys; `None` removes the limit.
     pub fn limit_keys(&self, most: Option<usize>) {
         self.most_keys.store(most.unwrap_or(usize::MAX), Relaxed);
         self.scheduler.limit_active(most.unwrap_or(usize::MAX));
     }
 
-    /// What is known of the lane of a key hash.
+    /// The state of the lane of a key hash, if it has jobs or is remembered.
     #[must_use]
     pub fn lane(&self, lane: u64) -> Option<LaneState> {
         self.scheduler.lane(lane)
     }
 
-    /// What the workers are running.
+    /// The jobs that the workers are running.
     #[must_use]
     pub fn running(&self) -> Vec<RunningJob> {
         self.running.jobs()
     }
 
-    /// Figures of the moment.
+    /// The counters and gauges of the pool.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (lanes, counts) = self.scheduler.stats();
@@ -246,7 +244,7 @@ impl Engine {
         self.report.restarted();
     }
 
-    /// Counts a worker that cools down, or no longer does.
+    /// Counts a worker that begins (`true`) or ends (`false`) a cool-down.
     pub fn set_down(&self, down: bool) {
         if down {
             self.down.fetch_add(1, Relaxed);
@@ -255,7 +253,7 @@ impl Engine {
         }
     }
 
-    /// Workers that cool down.
+    /// The number of workers that cool down.
     #[must_use]
     pub fn workers_down(&self) -> usize {
         self.down.load(Relaxed)

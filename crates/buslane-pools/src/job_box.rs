@@ -1,19 +1,20 @@
-//! Boxes for jobs, used again and again.
+//! A pool of reused boxes for jobs.
 //!
-//! A job is moved about ten times between a submission and its handler. In a box those are moves of
-//! a pointer; the boxes go round between submitters and workers, so a message costs no allocation.
+//! A job is moved about ten times between its submission and its handler. In a box, each move copies
+//! only a pointer. Boxes circulate between submitters and workers, so that a message costs no
+//! allocation.
 //!
-//! A burst needs as many boxes as it has messages, and what comes after it a few: boxes that were
-//! not needed for a while go back to the allocator, half of them at a time.
+//! A burst needs as many boxes as it has messages. Boxes that were not needed for a while are freed,
+//! half of them at a time.
 
 use buslane_core::Job;
 use buslane_lanes::{Item, LaneKind};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-/// Empty boxes that are kept at most, on either side.
+/// The maximum number of returned empty boxes that are kept.
 const KEPT: usize = 8_192;
-/// Boxes that were not needed for so long are too many.
+/// Boxes that were unused for this long are freed.
 const UNUSED: Duration = Duration::from_secs(1);
 
 /// A box for one job.
@@ -21,17 +22,17 @@ const UNUSED: Duration = Duration::from_secs(1);
 pub(crate) struct JobBox(Box<Option<Job>>);
 
 impl JobBox {
-    /// The job; none when the box is empty.
+    /// The job; `None` if the box is empty.
     pub(crate) fn job(&mut self) -> Option<&mut Job> {
         self.0.as_mut().as_mut()
     }
 
-    /// As [`JobBox::job`], to look at.
+    /// As [`JobBox::job`], by shared reference.
     pub(crate) fn as_job(&self) -> Option<&Job> {
         self.0.as_ref().as_ref()
     }
 
-    /// Puts a job in.
+    /// Stores a job.
     pub(crate) fn put(&mut self, job: Job) {
         *self.0 = Some(job);
     }
@@ -56,31 +57,31 @@ impl Item for JobBox {
     }
 }
 
-/// Empty boxes. Order of locks: `stash`, then that of the scheduler, then `returned`.
+/// The empty boxes. Order of locks: `free`, then the lock of the scheduler, then `returned`.
 #[derive(Default)]
 pub(crate) struct JobBoxes {
-    /// The submitters'.
-    stash: Mutex<Stash>,
-    /// What workers gave back since.
+    /// The boxes for submitters.
+    free: Mutex<FreeList>,
+    /// The boxes that workers have returned since the last refill.
     returned: Mutex<Vec<JobBox>>,
 }
 
 impl JobBoxes {
-    /// Returns what packs jobs into boxes. Submitters take turns.
+    /// Returns a function that puts jobs into boxes. It holds a lock, so submitters take turns.
     pub(crate) fn packer(&self, now: Instant) -> impl FnMut(Job) -> JobBox {
-        let mut stash = self.stash.lock();
-        stash.shrink(now, || self.take_returned());
+        let mut free = self.free.lock();
+        free.shrink(now, || self.take_returned());
         move |job| {
-            if stash.boxes.is_empty() {
-                stash.fill(&mut self.returned.lock());
+            if free.boxes.is_empty() {
+                free.refill(&mut self.returned.lock());
             }
-            let mut boxed = stash.boxes.pop().unwrap_or_default();
+            let mut boxed = free.boxes.pop().unwrap_or_default();
             boxed.put(job);
             boxed
         }
     }
 
-    /// Takes empty boxes back.
+    /// Takes empty boxes back from a worker.
     pub(crate) fn put(&self, boxes: &mut Vec<JobBox>) {
         if boxes.is_empty() {
             return;
@@ -92,10 +93,9 @@ impl JobBoxes {
         boxes.clear();
     }
 
-    /// Frees the boxes that are not needed. Submitters do so on their way; this is for times
-    /// without any.
+    /// Frees unused boxes. Submitters do so as well; this call is for times without submissions.
     pub(crate) fn shrink(&self, now: Instant) {
-        self.stash.lock().shrink(now, || self.take_returned());
+        self.free.lock().shrink(now, || self.take_returned());
     }
 
     fn take_returned(&self) -> Vec<JobBox> {
@@ -103,34 +103,34 @@ impl JobBoxes {
     }
 }
 
-struct Stash {
-    /// The last one is next, so the first ones are those that nobody needs.
+struct FreeList {
+    /// The last box is used next, so the first ones are those that are not needed.
     boxes: Vec<JobBox>,
-    /// How few there were of all boxes when the stash was filled since the last look.
+    /// The lowest number of boxes after a refill since the last check.
     fewest: usize,
-    /// How many were left at the last look.
+    /// The number of boxes left at the last check.
     left: usize,
-    looked: Option<Instant>,
+    checked: Option<Instant>,
 }
 
-impl Default for Stash {
+impl Default for FreeList {
     fn default() -> Self {
-        Self { boxes: Vec::new(), fewest: usize::MAX, left: 0, looked: None }
+        Self { boxes: Vec::new(), fewest: usize::MAX, left: 0, checked: None }
     }
 }
 
-impl Stash {
-    fn fill(&mut self, returned: &mut Vec<JobBox>) {
+impl FreeList {
+    fn refill(&mut self, returned: &mut Vec<JobBox>) {
         std::mem::swap(&mut self.boxes, returned);
         self.fewest = self.fewest.min(self.boxes.len());
     }
 
     fn shrink(&mut self, now: Instant, returned: impl FnOnce() -> Vec<JobBox>) {
-        let looked = *self.looked.get_or_insert(now);
-        if now.saturating_duration_since(looked) < UNUSED {
+        let checked = *self.checked.get_or_insert(now);
+        if now.saturating_duration_since(checked) < UNUSED {
             return;
         }
-        self.looked = Some(now);
+        self.checked = Some(now);
         let was_used = self.fewest != usize::MAX || self.boxes.len() < self.left;
         if !was_used {
             self.boxes.append(&mut returned());
@@ -144,19 +144,19 @@ impl Stash {
 
 #[cfg(test)]
 mod tests {
-    use super::{JobBox, Stash, UNUSED};
+    use super::{FreeList, JobBox, UNUSED};
     use std::time::Instant;
 
     /// A second in which so many boxes were out at the same time, and came back.
-    fn a_second(stash: &mut Stash, returned: &mut Vec<JobBox>, now: &mut Instant, most: usize) {
+    fn a_second(free: &mut FreeList, returned: &mut Vec<JobBox>, now: &mut Instant, most: usize) {
         *now += UNUSED;
-        stash.shrink(*now, || std::mem::take(returned));
+        free.shrink(*now, || std::mem::take(returned));
         let out: Vec<_> = (0..most)
             .map(|_| {
-                if stash.boxes.is_empty() {
-                    stash.fill(returned);
+                if free.boxes.is_empty() {
+                    free.refill(returned);
                 }
-                stash.boxes.pop().unwrap_or_default()
+                free.boxes.pop().unwrap_or_default()
             })
             .collect();
         returned.extend(out);
@@ -164,45 +164,45 @@ mod tests {
 
     #[test]
     fn what_a_burst_needed_goes_and_what_is_used_stays() {
-        let (mut stash, mut returned, mut now) = (Stash::default(), Vec::new(), Instant::now());
-        let kept = |stash: &Stash, returned: &[JobBox]| stash.boxes.len() + returned.len();
-        a_second(&mut stash, &mut returned, &mut now, 5_000);
-        assert_eq!(kept(&stash, &returned), 5_000);
+        let (mut free, mut returned, mut now) = (FreeList::default(), Vec::new(), Instant::now());
+        let kept = |free: &FreeList, returned: &[JobBox]| free.boxes.len() + returned.len();
+        a_second(&mut free, &mut returned, &mut now, 5_000);
+        assert_eq!(kept(&free, &returned), 5_000);
         for _ in 0..60 {
-            a_second(&mut stash, &mut returned, &mut now, 100);
-            assert!(kept(&stash, &returned) >= 100);
+            a_second(&mut free, &mut returned, &mut now, 100);
+            assert!(kept(&free, &returned) >= 100);
         }
-        assert!(kept(&stash, &returned) <= 200, "{} are kept", kept(&stash, &returned));
-        assert!(stash.boxes.capacity() <= 400, "room for {}", stash.boxes.capacity());
+        assert!(kept(&free, &returned) <= 200, "{} are kept", kept(&free, &returned));
+        assert!(free.boxes.capacity() <= 400, "room for {}", free.boxes.capacity());
     }
 
     #[test]
     fn a_steady_need_is_met_by_the_same_boxes() {
-        let (mut stash, mut returned, mut now) = (Stash::default(), Vec::new(), Instant::now());
+        let (mut free, mut returned, mut now) = (FreeList::default(), Vec::new(), Instant::now());
         for _ in 0..10 {
             for _ in 0..50 {
                 now += UNUSED / 50;
-                stash.shrink(now, || std::mem::take(&mut returned));
+                free.shrink(now, || std::mem::take(&mut returned));
                 let mut out = Vec::new();
                 for _ in 0..1_000 {
-                    if stash.boxes.is_empty() {
-                        stash.fill(&mut returned);
+                    if free.boxes.is_empty() {
+                        free.refill(&mut returned);
                     }
-                    out.push(stash.boxes.pop().unwrap_or_default());
+                    out.push(free.boxes.pop().unwrap_or_default());
                 }
                 returned.extend(out);
             }
-            assert_eq!(stash.boxes.len() + returned.len(), 1_000);
+            assert_eq!(free.boxes.len() + returned.len(), 1_000);
         }
     }
 
     #[test]
     fn t5_without_traffic_all_go() {
-        let (mut stash, mut returned, mut now) = (Stash::default(), Vec::new(), Instant::now());
-        a_second(&mut stash, &mut returned, &mut now, 5_000);
+        let (mut free, mut returned, mut now) = (FreeList::default(), Vec::new(), Instant::now());
+        a_second(&mut free, &mut returned, &mut now, 5_000);
         for _ in 0..16 {
-            a_second(&mut stash, &mut returned, &mut now, 0);
+            a_second(&mut free, &mut returned, &mut now, 0);
         }
-        assert_eq!([stash.boxes.capacity(), returned.capacity()], [0, 0]);
+        assert_eq!([free.boxes.capacity(), returned.capacity()], [0, 0]);
     }
 }

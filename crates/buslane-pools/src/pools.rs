@@ -1,18 +1,17 @@
-//! Both pools of a bus as one: each hash slot is owned by one of them, and can migrate to the other
-//! while messages flow.
+//! The keyed and the actor pool of a bus behind one interface: each hash slot is owned by one of them,
+//! and can migrate to the other while messages flow.
 
 use crate::{
-    Engine, Progress, SlotCounts,
+    Engine, MigrationProgress, SlotCounts,
     job_box::{JobBox, JobBoxes},
     shadows::ShadowPools,
-    stop::{StopOnce, ended},
-    submit::{Refused, Target, stamp, submit},
-    worker_pool::{PoolSpec, WorkerPool},
+    submit::{SubmitRefusal, Target, stamp, submit},
+    worker_pool::{PoolSpec, StopOnce, WorkerPool, ended},
 };
 use buslane_core::{
     BoxFuture, Job, LaneState, Latencies, Pool, PoolStats, RunningJob, StopReport, SubmitError,
 };
-use buslane_lanes::{Refused as RouterRefused, SlotRouter};
+use buslane_lanes::{RouterRefusal, SlotRouter};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -32,34 +31,34 @@ pub const KEYED: usize = 0;
 /// The index of the actor pool.
 pub const ACTOR: usize = 1;
 
-/// First and longest pause before the next look at messages that keep a slot from arriving.
+/// The first and the longest pause between two steps of the migrations during a stop.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
-/// A keyed pool and an actor pool that share the keys. A pool is started before it owns its first
-/// slot, and runs until the stop.
+/// A keyed pool and an actor pool that share the keys. A pool starts before it owns its first slot,
+/// and runs until the stop.
 ///
 /// # Drop behaviour
-/// As that of the pools; messages between them are abandoned.
+/// As [`WorkerPool`]; messages between the pools are abandoned.
 pub struct Pools {
-    shared: Arc<Shared>,
+    pair: Arc<PoolPair>,
     stop: StopOnce,
 }
 
-struct Shared {
+struct PoolPair {
     router: SlotRouter<JobBox>,
     pools: [WorkerPool; 2],
     boxes: Arc<JobBoxes>,
     shadows: ShadowPools,
-    /// Slots have arrived.
+    /// Notified when slots have arrived.
     arrived: Notify,
-    /// Jobs that were dropped between the pools.
+    /// The number of jobs that were dropped between the pools.
     abandoned: AtomicU64,
     most_keys: Mutex<Option<usize>>,
 }
 
 impl Pools {
-    /// The keyed and the actor pool; the latter owns the slots below `boundary`. At most
-    /// `most_held` messages wait for slots that migrate.
+    /// The keyed and the actor pool, in this order. The actor pool owns the slots below `boundary`. At
+    /// most `most_held` messages wait for slots that migrate.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -70,7 +69,7 @@ impl Pools {
         let pools = specs.map(|spec| WorkerPool::new(spec, Arc::clone(&boxes)));
         let schedulers = pools.each_ref().map(|pool| Arc::clone(&pool.engine.scheduler));
         let router = SlotRouter::new(schedulers, boundary, most_held);
-        let shared = Shared {
+        let pair = PoolPair {
             router,
             pools,
             boxes,
@@ -79,66 +78,67 @@ impl Pools {
             abandoned: AtomicU64::new(0),
             most_keys: Mutex::new(None),
         };
-        shared.start_owners(boundary);
-        Self { shared: Arc::new(shared), stop: StopOnce::default() }
+        pair.start_owners(boundary);
+        Self { pair: Arc::new(pair), stop: StopOnce::default() }
     }
 
-    /// Gives the slots below `boundary` to the actor pool. [`Pools::step`] migrates them.
+    /// Assigns the slots below `boundary` to the actor pool and the others to the keyed pool.
+    /// [`Pools::step`] migrates them.
     pub fn rebalance_to(&self, boundary: usize) {
-        self.shared.start_owners(boundary);
-        self.shared.router.rebalance_to(boundary);
-        self.shared.limit_keys();
-        self.shared.arrived.notify_waiters();
+        self.pair.start_owners(boundary);
+        self.pair.router.rebalance_to(boundary);
+        self.pair.limit_keys();
+        self.pair.arrived.notify_waiters();
     }
 
-    /// Migrates what can be migrated now.
-    pub fn step(&self) -> Progress {
-        self.shared.step()
+    /// Advances all migrations as far as possible.
+    pub fn step(&self) -> MigrationProgress {
+        self.pair.step()
     }
 
-    /// Leaves slots that wait where they are.
+    /// Returns migrating slots to their old owners.
     pub fn abort(&self, slots: &[usize]) {
-        self.shared.router.abort(slots);
-        self.shared.arrived.notify_waiters();
+        self.pair.router.abort(slots);
+        self.pair.arrived.notify_waiters();
     }
 
-    /// The pool that runs the messages of a key hash.
+    /// The index of the pool that runs the running message of a key hash.
     #[must_use]
     pub fn runs_at(&self, lane: u64) -> usize {
-        self.shared.router.runs_at(lane)
+        self.pair.router.runs_at(lane)
     }
 
-    /// Runs a job beside the messages, by the kind of pool that does not run its key at this
-    /// moment. Never waits; returns `false` and drops the job when there is no room, when its slot
-    /// migrates, and after the stop. The job is in no figure of these pools.
+    /// Runs a job as a shadow, in a separate pool of the kind that does not own its slot. Never waits.
+    /// Returns `false` and drops the job when there is no room, when the slot migrates, and after the
+    /// stop. The counters of these pools do not include the job.
     #[must_use]
     pub fn try_shadow(&self, job: Job) -> bool {
-        let owner = self.shared.router.owner(job.lane);
-        owner.is_some_and(|owner| self.shared.shadows.try_submit(1 - owner, job))
+        let owner = self.pair.router.owner(job.lane);
+        owner.is_some_and(|owner| self.pair.shadows.try_submit(1 - owner, job))
     }
 
-    /// Whether a slot has the owner that it should have.
+    /// Whether a slot has its intended owner.
     #[must_use]
     pub fn is_settled(&self, slot: usize) -> bool {
-        self.shared.router.is_settled(slot)
+        self.pair.router.is_settled(slot)
     }
 
-    /// How many slots are where.
+    /// Counts the slots with each owner, and in migration.
     #[must_use]
     pub fn counts(&self) -> SlotCounts {
-        self.shared.router.counts()
+        self.pair.router.counts()
     }
 
-    /// Figures of one pool; none before it is started.
+    /// The counters and latencies of one pool; `None` before it has started.
     #[must_use]
     pub fn pool(&self, index: usize) -> Option<(PoolStats, Latencies)> {
-        let pool = &self.shared.pools[index];
+        let pool = &self.pair.pools[index];
         pool.is_started().then(|| (pool.engine.stats(), pool.engine.latencies()))
     }
 }
 
-impl Shared {
-    /// Starts the pools that own slots with this boundary.
+impl PoolPair {
+    /// Starts the pools that own slots at this boundary.
     fn start_owners(&self, boundary: usize) {
         if boundary < crate::SLOTS {
             self.pools[KEYED].start();
@@ -152,7 +152,7 @@ impl Shared {
         self.pools.iter().filter(|pool| pool.is_started())
     }
 
-    fn step(&self) -> Progress {
+    fn step(&self) -> MigrationProgress {
         let progress = self.router.step();
         if progress.arrived > 0 {
             self.arrived.notify_waiters();
@@ -160,7 +160,7 @@ impl Shared {
         progress
     }
 
-    /// Gives each pool its share of the keys.
+    /// Gives each pool its share of the limit of active keys.
     fn limit_keys(&self) {
         let most = *self.most_keys.lock();
         let counts = self.router.counts();
@@ -177,15 +177,15 @@ impl Shared {
         }
         let held = self.router.counts().held;
         let abandoned = self.abandoned.load(Relaxed);
-        // A job that has migrated was accepted once.
+        // A migrated job was accepted by both pools and counts once.
         sum.accepted = (sum.accepted + held as u64 + abandoned).saturating_sub(sum.moved);
         sum.open += held;
         sum.abandoned += abandoned;
         sum
     }
 
-    /// Stops both pools after the router was closed. What migrates arrives first: a pool that stops
-    /// takes it no more.
+    /// Stops both pools after the router was closed. First the migrations end, because a stopping pool
+    /// accepts no job.
     async fn stop(&self, begun: Instant, before: PoolStats, deadline: Duration) -> StopReport {
         let until = begun + deadline;
         let mut pause = PAUSE.0;
@@ -211,8 +211,8 @@ impl Shared {
     }
 }
 
-impl Target for Shared {
-    fn take(&self, batch: &mut VecDeque<Job>) -> Result<bool, Refused> {
+impl Target for PoolPair {
+    fn take(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitRefusal> {
         let [keyed, _] = &self.pools;
         let mut orphans = stamp(batch, keyed.engine.default_handler.is_some());
         let taken = self.router.submit_as(batch, self.boxes.packer(keyed.engine.now()));
@@ -221,17 +221,17 @@ impl Target for Shared {
         let error = match taken {
             Ok(_) if !batch.is_empty() => keyed.engine.no_handler(),
             Ok(makes_sense) => return Ok(makes_sense),
-            Err(RouterRefused::By(by, refusal)) => {
+            Err(RouterRefusal::By(by, refusal)) => {
                 let error = self.pools[by].engine.error(refusal, left);
-                return Err(Refused { by: Some(by), error });
+                return Err(SubmitRefusal { by: Some(by), error });
             }
-            Err(RouterRefused::Closed) => SubmitError::Stopped,
-            Err(RouterRefused::Migrating) => {
+            Err(RouterRefusal::Closed) => SubmitError::Stopped,
+            Err(RouterRefusal::Migrating) => {
                 let PoolStats { open, parked, open_bytes, .. } = self.stats();
                 SubmitError::PoolFull { messages: open - parked, bytes: open_bytes }
             }
         };
-        Err(Refused { by: None, error })
+        Err(SubmitRefusal { by: None, error })
     }
 
     fn engines(&self) -> [Option<&Engine>; 2] {
@@ -244,45 +244,45 @@ impl Target for Shared {
 }
 
 impl Pool for Pools {
-    /// The pool that owns every slot; `split` while both own some.
+    /// The name of the pool that owns all slots; `split` while each owns some.
     fn name(&self) -> &'static str {
-        self.shared.router.sole_owner().map_or("split", |owner| self.shared.pools[owner].name())
+        self.pair.router.sole_owner().map_or("split", |owner| self.pair.pools[owner].name())
     }
 
     fn try_submit(&self, batch: &mut VecDeque<Job>) -> Result<(), SubmitError> {
-        self.shared.take(batch).map(drop).map_err(|refused| refused.error)
+        self.pair.take(batch).map(drop).map_err(|refused| refused.error)
     }
 
     fn submit<'a>(
         &'a self,
         batch: &'a mut VecDeque<Job>,
     ) -> BoxFuture<'a, Result<(), SubmitError>> {
-        let owner = self.shared.router.sole_owner().unwrap_or(KEYED);
-        let timeout = sleep(self.shared.pools[owner].wait_timeout);
-        Box::pin(submit(&*self.shared, batch, timeout))
+        let owner = self.pair.router.sole_owner().unwrap_or(KEYED);
+        let timeout = sleep(self.pair.pools[owner].wait_timeout);
+        Box::pin(submit(&*self.pair, batch, timeout))
     }
 
     fn purge(&self, matches: &dyn Fn(&Job) -> bool) -> usize {
-        self.shared.shadows.purge(matches);
-        self.shared.router.purge(&|boxed| boxed.as_job().is_some_and(matches)).len()
+        self.pair.shadows.purge(matches);
+        self.pair.router.purge(&|boxed| boxed.as_job().is_some_and(matches)).len()
     }
 
     fn limit_keys(&self, most: Option<usize>) {
-        *self.shared.most_keys.lock() = most;
-        self.shared.limit_keys();
+        *self.pair.most_keys.lock() = most;
+        self.pair.limit_keys();
     }
 
     fn lane(&self, lane: u64) -> Option<LaneState> {
-        match self.shared.router.owner(lane) {
-            Some(owner) => self.shared.pools[owner].lane(lane),
-            None => self.shared.started().find_map(|pool| pool.lane(lane)),
+        match self.pair.router.owner(lane) {
+            Some(owner) => self.pair.pools[owner].lane(lane),
+            None => self.pair.started().find_map(|pool| pool.lane(lane)),
         }
     }
 
     fn running(&self) -> Vec<RunningJob> {
         let mut running = Vec::new();
         let mut workers = 0;
-        for pool in self.shared.started() {
+        for pool in self.pair.started() {
             running.extend(
                 pool.running()
                     .into_iter()
@@ -294,24 +294,24 @@ impl Pool for Pools {
     }
 
     fn stats(&self) -> PoolStats {
-        self.shared.stats()
+        self.pair.stats()
     }
 
     fn stop(&self, deadline: Duration) -> BoxFuture<'_, StopReport> {
         self.stop.run(|| {
-            let shared = Arc::clone(&self.shared);
-            let (begun, before) = (Instant::now(), shared.stats());
-            shared.router.close();
-            if shared.router.counts().moving == 0 {
-                // Nothing has to arrive first: from here on no retry begins.
-                for pool in &shared.pools {
+            let pair = Arc::clone(&self.pair);
+            let (begun, before) = (Instant::now(), pair.stats());
+            pair.router.close();
+            if pair.router.counts().moving == 0 {
+                // Without migrations both pools close at once, so that no retry begins from here on.
+                for pool in &pair.pools {
                     drop(pool.stop(deadline));
                 }
             }
-            shared.arrived.notify_waiters();
+            pair.arrived.notify_waiters();
             async move {
-                let stopped = shared.stop(begun, before, deadline);
-                let (report, ()) = tokio::join!(stopped, shared.shadows.stop());
+                let stopped = pair.stop(begun, before, deadline);
+                let (report, ()) = tokio::join!(stopped, pair.shadows.stop());
                 report
             }
         })

@@ -1,13 +1,14 @@
-//! The job that each worker is running, for observers. How long it runs is not recorded: an
-//! observer that looks twice sees that the same attempt is still there.
+//! The job that each worker is running, for observers. The duration is not recorded: an observer that
+//! reads twice sees that the same attempt is still running.
 //!
-//! A worker writes only its own slot, so an attempt costs it four stores to a cache line of its
-//! own.
+//! A worker writes only its own slot, so an attempt costs four stores to a cache line that no other
+//! worker writes.
 
 use buslane_core::RunningJob;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-/// One worker's slot: attempts begun and ended, which is odd while one runs, and its message.
+/// The slot of a worker: the number of begun and ended attempts, which is odd while one runs, and the
+/// message of the attempt.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct RunningSlot {
@@ -20,7 +21,7 @@ impl RunningSlot {
     pub(crate) fn begin(&self, source: u64, offset: u64) {
         self.source.store(source, Relaxed);
         self.offset.store(offset, Relaxed);
-        // Odd, also where an attempt before was cut off.
+        // Odd, even if the attempt before was cut off.
         self.turns.store((self.turns.load(Relaxed) + 1) | 1, Release);
     }
 
@@ -35,7 +36,7 @@ impl RunningSlot {
             return None;
         }
         let (source, offset) = (self.source.load(Relaxed), self.offset.load(Relaxed));
-        // An attempt that ends during this read is not stuck.
+        // An attempt that ends during this read is no longer running.
         (self.turns.load(Acquire) == turns).then_some(RunningJob {
             worker,
             attempt: turns / 2 + 1,
@@ -53,7 +54,7 @@ impl RunningSlots {
         Self((0..workers).map(|_| RunningSlot::default()).collect())
     }
 
-    /// The slot of a worker; `None` for one that the engine does not know.
+    /// The slot of a worker; `None` if the index is out of range.
     pub(crate) fn of(&self, worker: usize) -> Option<&RunningSlot> {
         self.0.get(worker)
     }

@@ -1,4 +1,4 @@
-//! How jobs get into an engine, and the one place where their submitters wait for capacity.
+//! Submits jobs to an engine or to two of them: the one place where submitters wait for capacity.
 
 use crate::Engine;
 use buslane_core::{Job, SubmitError};
@@ -13,38 +13,38 @@ use std::{
 };
 use tokio::sync::{Notify, futures::Notified};
 
-/// What takes jobs: one engine, or two that share the keys.
+/// The target of a submit: one engine, or two that share the keys.
 pub(crate) trait Target {
-    /// Takes jobs from the front of `batch` while there is room. Returns whether it makes sense to
-    /// submit more.
-    fn take(&self, batch: &mut VecDeque<Job>) -> Result<bool, Refused>;
+    /// Takes jobs from the front of `batch` while there is room. Returns whether more jobs should be
+    /// submitted now.
+    fn take(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitRefusal>;
 
-    /// The engines that jobs are submitted to.
+    /// The engines that may take the jobs.
     fn engines(&self) -> [Option<&Engine>; 2];
 
-    /// Notified when slots have migrated, which lets in what waited for that.
+    /// Notified when slots have arrived, which makes room for jobs of migrating slots.
     fn arrived(&self) -> Option<&Notify>;
 }
 
-/// Why the job at the front of a batch was not taken, and which engine refused it; `None` where
-/// engines are not asked, because its slot migrates or nothing is taken any more.
-pub(crate) struct Refused {
+/// Why the job at the front of a batch was refused, and by which engine. `by` is `None` if no engine
+/// was asked, because the slot of the job migrates or the pools are closed.
+pub(crate) struct SubmitRefusal {
     pub(crate) by: Option<usize>,
     pub(crate) error: SubmitError,
 }
 
-/// Takes jobs from the front of `batch`, and waits for room until `timeout`. After all are taken it
-/// waits as well, while more work would only lie in front of busy workers.
+/// Submits the jobs of `batch`, and waits for room until `timeout`. After the last job it also waits
+/// while further jobs would only queue in front of busy workers.
 ///
 /// # Cancel safety
-/// Cancelling leaves the jobs that were not taken in `batch`.
+/// Cancelling leaves the jobs that were not accepted in `batch`.
 pub(crate) async fn submit(
     target: &impl Target,
     batch: &mut VecDeque<Job>,
     timeout: impl Future<Output = ()>,
 ) -> Result<(), SubmitError> {
     let mut timeout = pin!(timeout);
-    // Created before the jobs are refused, so that a slot that arrives in between is noticed.
+    // Registered before a job is refused, so that no arrival in between is missed.
     let mut arrived = pin!(target.arrived().map(Notify::notified));
     loop {
         let refused = match target.take(batch) {
@@ -73,8 +73,8 @@ pub(crate) async fn submit(
     }
 }
 
-/// Waits until one of the engines may have the capacity, or slots have arrived, or else until
-/// `timeout`. Returns whether another try is worth it.
+/// Waits until one of the engines may have the capacity, slots have arrived, or `timeout` completes.
+/// Returns whether to try again.
 async fn wait(
     want: WaitFor,
     engines: [Option<&Engine>; 2],
@@ -98,7 +98,7 @@ async fn wait(
     .await
 }
 
-/// Takes the waiter off the list, also when the wait is cancelled.
+/// Removes the waiter from the list when it is dropped, even if the wait is cancelled.
 struct Waiter<'a> {
     engine: &'a Engine,
     ticket: Option<u64>,
@@ -112,8 +112,8 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Stamps the jobs with the time of their acceptance, and cuts off the first one that has no
-/// handler, with everything behind it.
+/// Sets the time of acceptance of the jobs. Splits the batch before the first job without a handler,
+/// and returns the rest.
 pub(crate) fn stamp(batch: &mut VecDeque<Job>, has_default: bool) -> VecDeque<Job> {
     let now = Instant::now();
     for (at, job) in batch.iter_mut().enumerate() {
@@ -126,8 +126,8 @@ pub(crate) fn stamp(batch: &mut VecDeque<Job>, has_default: bool) -> VecDeque<Jo
 }
 
 impl Target for Engine {
-    fn take(&self, batch: &mut VecDeque<Job>) -> Result<bool, Refused> {
-        self.try_submit(batch).map_err(|error| Refused { by: Some(0), error })
+    fn take(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitRefusal> {
+        self.try_submit(batch).map_err(|error| SubmitRefusal { by: Some(0), error })
     }
 
     fn engines(&self) -> [Option<&Engine>; 2] {
@@ -140,14 +140,14 @@ impl Target for Engine {
 }
 
 impl Engine {
-    /// As [`Engine::try_submit`], waiting for room until `timeout` is ready. After it has taken all
-    /// jobs it waits as well, while more work would only lie in front of busy workers.
+    /// As [`Engine::try_submit`], but waits for room until `timeout` completes. After the last job it
+    /// also waits while further jobs would only queue in front of busy workers.
     ///
     /// # Errors
-    /// Why the job now at the front was not taken.
+    /// Why the job that is now at the front was refused.
     ///
     /// # Cancel safety
-    /// Cancelling leaves the jobs that were not taken in `batch`.
+    /// Cancelling leaves the jobs that were not accepted in `batch`.
     pub async fn submit(
         &self,
         batch: &mut VecDeque<Job>,
@@ -156,11 +156,11 @@ impl Engine {
         submit(self, batch, timeout).await
     }
 
-    /// Takes jobs from the front of `batch` while there is room; never waits. Returns whether it
-    /// makes sense to submit more.
+    /// Takes jobs from the front of `batch` while there is room. Never waits. Returns whether more jobs
+    /// should be submitted now.
     ///
     /// # Errors
-    /// Why the job now at the front was not taken.
+    /// Why the job that is now at the front was refused.
     pub fn try_submit(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitError> {
         let mut orphans = stamp(batch, self.default_handler.is_some());
         let taken = self.scheduler.submit_as(batch, self.boxes.packer(self.now()));
@@ -179,7 +179,7 @@ impl Engine {
         SubmitError::NoHandler
     }
 
-    /// The error for a batch of which `left` jobs were refused.
+    /// The error of a batch of which `left` jobs were refused.
     pub(crate) fn error(&self, refusal: Refusal, left: usize) -> SubmitError {
         match refusal {
             Refusal::LaneFull => SubmitError::LaneFull { limit: self.bounds.lane_messages },

@@ -1,67 +1,66 @@
 //! The loop that every worker of every pool runs.
 //!
-//! A handler's future is polled once where it was taken. Most return at once, and then nothing but
-//! the lane was touched. Only one that waits makes the worker give back what else it holds.
-
-mod pace;
+//! A worker polls a handler's future once directly after taking its message. Most handlers return at
+//! once, so that only the lane is touched. If a handler waits, the worker gives its other messages
+//! back.
 
 use crate::{Engine, job_box::JobBox};
 use buslane_core::{
     AttemptSlot, ErasedHandler, Job, Kind, Outcome, Reattempt, Settlement, Step, panic_text,
 };
 use buslane_lanes::{End, Ended, Item, LaneRef, Next};
-use pace::Pace;
 use std::{
     any::Any,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::Poll,
+    time::{Duration, Instant},
 };
 
 /// A panic's payload.
 pub type PanicPayload = Box<dyn Any + Send>;
 
-/// What a worker does after a regular message's handler panicked.
+/// The reaction of a worker to a panic of a regular message's handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnPanic {
-    /// Goes on with the next message.
+    /// The worker continues with the next message.
     GoOn,
-    /// Ends with the panic, once the message is settled.
+    /// The worker settles the message and ends with the panic.
     Fail,
 }
 
-/// Empty boxes that a worker keeps before it returns them.
+/// The number of empty boxes that a worker returns at once.
 const BOXES: usize = 32;
 
 /// One worker of an engine.
 ///
 /// # Drop behaviour
-/// What it was running is abandoned; what it had taken goes back to the lanes, in order.
+/// The running message is abandoned; the other messages of the worker return to their lanes, in order.
 pub struct Worker {
     engine: Arc<Engine>,
     index: usize,
     slot: AttemptSlot,
-    running: Option<Running>,
-    /// The message that ended last, until it is reported to the lanes.
+    running: Option<CurrentJob>,
+    /// The message that ended last, until it is reported to the scheduler.
     ended: Option<Ended>,
-    /// Empty boxes of its jobs.
+    /// The empty boxes of its jobs.
     boxes: Vec<JobBox>,
-    /// Whether a task was woken that may be queued behind this one.
+    /// Whether it has woken a task that may be queued behind this one.
     woke: bool,
     pace: Pace,
 }
 
-struct Running {
+struct CurrentJob {
     lane: LaneRef,
     boxed: JobBox,
-    /// Whether its latency is measured. The first of a batch and every message that waits are: a
-    /// look at the clock for each message would cost a tenth of the throughput.
+    /// Whether its latency is measured, as for the first message of a batch and every message whose
+    /// handler waits. Reading the clock for each message would cost a tenth of the throughput.
     timed: bool,
 }
 
 impl Worker {
-    /// The worker `index` of an engine. There must be one at a time for each index.
+    /// The worker `index` of an engine. At most one worker may exist for each index.
     #[must_use]
     pub const fn new(engine: Arc<Engine>, index: usize) -> Self {
         Self {
@@ -76,11 +75,13 @@ impl Worker {
         }
     }
 
-    /// Runs jobs until the engine is closed and everything has ended.
+    /// Runs jobs until the engine is closed and all jobs have ended.
     ///
     /// # Errors
-    /// The payload of a regular message's panic, with [`OnPanic::Fail`]. The message is settled
-    /// then.
+    /// The payload of a regular message's panic, with [`OnPanic::Fail`], after the message is settled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the messages to the worker; see its drop behaviour.
     pub async fn run(&mut self, on_panic: OnPanic) -> Result<(), PanicPayload> {
         loop {
             let mut idle = false;
@@ -94,7 +95,7 @@ impl Worker {
             })
             .await;
             let Next::Run { lane, item, first, yield_first } = next else { return Ok(()) };
-            self.running = Some(Running { lane, boxed: item, timed: first });
+            self.running = Some(CurrentJob { lane, boxed: item, timed: first });
             let due = self.pace.is_due(idle, || self.engine.now());
             if due {
                 self.engine.scheduler.report(self.index);
@@ -117,7 +118,7 @@ impl Worker {
         let Self { engine, index, slot, running, pace, .. } = self;
         let Some(running) = running else { return Ok(Step::Done(Outcome::Abandoned)) };
         let Some(job) = running.boxed.job() else { return Ok(Step::Done(Outcome::Abandoned)) };
-        if !job.message.source.is_held() {
+        if !job.message.source.may_start() {
             return Ok(Step::Done(Outcome::Abandoned));
         }
         let shown = engine.running.of(*index);
@@ -160,16 +161,16 @@ impl Worker {
             shown.end();
         }
         if suspended {
-            // The executor has run others meanwhile. To yield once more would put this worker
-            // behind all that woke with it.
+            // The executor has run other tasks meanwhile. Yielding again would put this worker behind all
+            // tasks that woke with it.
             *pace = Pace::new();
         }
         step
     }
 
-    /// Settles or parks the running job; returns the panic of a regular message's handler.
+    /// Settles or parks the running job. Returns the panic of a regular message's handler.
     fn conclude(&mut self, step: Result<Step, PanicPayload>) -> Option<PanicPayload> {
-        let Running { lane, mut boxed, timed } = self.running.take()?;
+        let CurrentJob { lane, mut boxed, timed } = self.running.take()?;
         let job = boxed.job()?;
         let kind = handler_of(&self.engine, job).map_or(Kind::Regular, |handler| handler.kind());
         let (step, panic) = match step {
@@ -208,7 +209,8 @@ impl Worker {
                 self.keep(boxed);
             }
             Step::Again(_) if job.message.source.has_ended() => {
-                // Revoked: the next attempt belongs to somebody else. Dropping the job says so.
+                // The source was revoked, so the next attempt belongs to another owner. Dropping the job
+                // abandons it.
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end: End::Abandoned });
             }
             Step::Again(again) => {
@@ -218,8 +220,8 @@ impl Worker {
                 }
                 count_panic(&self.engine, job, &outcome);
                 job.next = next;
-                // Without a delay, the attempt panicked or its source is gone: there is no attempt
-                // to go on in.
+                // Without a delay, the attempt panicked or may not start now, so that no attempt could
+                // continue in its place.
                 let until = self.engine.now() + delay.unwrap_or_default();
                 self.woke =
                     self.engine.scheduler.park(self.index, lane, boxed, until, blocked, is_retry);
@@ -228,7 +230,7 @@ impl Worker {
         panic.filter(|_| kind == Kind::Regular)
     }
 
-    /// Keeps an empty box, to return many at once to the submitters.
+    /// Keeps an empty box, so that many return to the submitters at once.
     fn keep(&mut self, boxed: JobBox) {
         self.boxes.push(boxed);
         if self.boxes.len() == BOXES {
@@ -255,11 +257,11 @@ fn handler_of<'a>(engine: &'a Engine, job: &'a Job) -> Option<&'a Arc<dyn Erased
     job.handler.as_ref().or(engine.default_handler.as_ref())
 }
 
-/// Whether the worker goes on with the job at once, in place of the attempt that has ended. A job
-/// whose source is revoked belongs to another process by now.
+/// Whether the next attempt starts at once, in place of the one that has ended. A job of a revoked
+/// source belongs to another process by now.
 fn goes_on(again: &Reattempt, job: &Job) -> bool {
     let source = &job.message.source;
-    again.delay.is_none() && !source.has_ended() && source.is_held()
+    again.delay.is_none() && !source.has_ended() && source.may_start()
 }
 
 fn count_panic(engine: &Engine, job: &Job, outcome: &Outcome) {
@@ -269,7 +271,7 @@ fn count_panic(engine: &Engine, job: &Job, outcome: &Outcome) {
 }
 
 fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
-    /// Gives the handler back to its job, also when it panics.
+    /// Returns the handler to its job, even if the start panics.
     struct Lent<'a>(&'a mut Job, Option<Arc<dyn ErasedHandler>>);
     impl Drop for Lent<'_> {
         fn drop(&mut self) {
@@ -280,7 +282,7 @@ fn start(engine: &Engine, job: &mut Job, slot: &mut AttemptSlot) {
     if let Some(next) = job.next.take() {
         next.start(job, slot);
     } else if let Some(handler) = job.handler.take() {
-        // Moved out and back: counting a reference would cost a shared cache line.
+        // Moved out and back, because counting a reference would touch a shared cache line.
         let mut lent = Lent(job, Some(handler));
         if let Lent(job, Some(handler)) = &mut lent {
             handler.start(job, slot);
@@ -300,4 +302,42 @@ async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// Decides when a worker yields to the executor, so that timers and sockets are served beside handlers
+/// that never wait.
+struct Pace {
+    since: Option<Instant>,
+    /// The number of messages until the clock is read again.
+    until_look: u32,
+    /// The number of messages between two reads: few after slow messages, many after quick ones.
+    stride: u32,
+}
+
+/// The time between two yields, unless a handler runs longer.
+const SLICE: Duration = Duration::from_micros(200);
+
+impl Pace {
+    const fn new() -> Self {
+        Self { since: None, until_look: 0, stride: 1 }
+    }
+
+    fn is_due(&mut self, rested: bool, now: impl FnOnce() -> Instant) -> bool {
+        if rested {
+            *self = Self::new();
+        }
+        if self.until_look > 0 {
+            self.until_look -= 1;
+            return false;
+        }
+        let now = now();
+        let elapsed = self.since.map_or(Duration::ZERO, |since| now - since);
+        let due = elapsed > SLICE;
+        self.stride = if due { 1.max(self.stride / 2) } else { 64.min(self.stride * 2) };
+        self.until_look = self.stride;
+        if due || self.since.is_none() {
+            self.since = Some(now);
+        }
+        due
+    }
 }

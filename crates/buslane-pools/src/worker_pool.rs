@@ -1,25 +1,25 @@
-//! A pool: an engine, and the driver that runs its workers.
+//! A pool: an engine, the driver that runs its workers, and its stop.
 
-use crate::{
-    Engine, EngineConfig, PoolMetrics,
-    job_box::JobBoxes,
-    stop::{StopOnce, Stopping},
-};
+use crate::{Engine, EngineConfig, PoolMetrics, job_box::JobBoxes};
 use buslane_core::{
     BoxFuture, Job, LaneState, Pool, PoolStats, RunningJob, StopReport, SubmitError,
 };
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
+    future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release, SeqCst},
+        },
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::time;
+use tokio::{sync::watch, time};
 
-/// How the workers of an engine are run: as plain tasks, or as supervised actors.
+/// Runs the workers of an engine, as plain tasks or as supervised actors.
 pub trait Driver: Send + Sync + 'static {
     /// `keyed` or `actor`: the name in metrics and logs.
     fn name(&self) -> &'static str;
@@ -35,18 +35,18 @@ pub trait Driver: Send + Sync + 'static {
 /// Cancels the workers at their next `.await`.
 pub trait Crew: Send + 'static {
     /// Joins the workers of a drained engine, and cancels those that do not end within
-    /// [`Engine::grace`]. Returns how many do not end even then.
+    /// [`Engine::grace`]. Returns the number of workers that still do not end.
     fn join(self: Box<Self>, engine: Arc<Engine>) -> BoxFuture<'static, usize>;
 }
 
-/// A pool that is not built yet.
+/// The specification of a pool.
 #[derive(Clone)]
 pub struct PoolSpec {
-    /// Its engine.
+    /// The configuration of the engine.
     pub engine: EngineConfig,
-    /// What runs its workers.
+    /// The driver, which runs the workers.
     pub driver: Arc<dyn Driver>,
-    /// Longest wait of a submitter for room.
+    /// How long a submitter waits for room at most.
     pub wait_timeout: Duration,
     /// First word of the metric names, as in `memory_eventbus_keyed_pool_…`.
     pub backend: &'static str,
@@ -95,14 +95,14 @@ impl WorkerPool {
         }
     }
 
-    /// Starts the workers, unless that was done before.
+    /// Starts the workers, unless they were started before.
     pub(crate) fn start(&self) {
         self.start_with(|| PoolMetrics::bind(self.backend, self.driver.name()));
     }
 
     /// As [`WorkerPool::start`], with these metrics.
     pub(crate) fn start_with(&self, metrics: impl FnOnce() -> PoolMetrics) {
-        // A stop that begins meanwhile waits for this lock, and joins what is started under it.
+        // A stop that begins meanwhile waits for this lock, and joins the workers started under it.
         let mut crew = self.crew.lock();
         if !self.is_started() && !self.stop.has_begun() {
             self.engine.record_with(metrics());
@@ -119,7 +119,7 @@ impl WorkerPool {
 impl Drop for WorkerPool {
     fn drop(&mut self) {
         if !self.stop.has_begun() {
-            // No job may run after the one before it was cut off.
+            // A job must not run after its predecessor in the lane was cut off.
             self.engine.close();
             self.engine.purge(&|_| true);
         }
@@ -176,4 +176,73 @@ impl Pool for WorkerPool {
             }
         })
     }
+}
+
+/// A stop that begins once and returns its report to every caller.
+#[derive(Default)]
+pub(crate) struct StopOnce {
+    /// Set before the stop begins. It is not under the lock of `answer`, because `begin` runs under that
+    /// lock and takes others.
+    has_begun: AtomicBool,
+    answer: Mutex<Option<watch::Receiver<Option<StopReport>>>>,
+}
+
+impl StopOnce {
+    /// Whether the stop has begun or is about to.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun.load(SeqCst)
+    }
+
+    /// Begins the stop unless it has begun, and waits for its report.
+    ///
+    /// # Cancel safety
+    /// Once begun, the stop continues in a task of its own when the caller's future is dropped.
+    pub(crate) fn run<F>(&self, begin: impl FnOnce() -> F) -> BoxFuture<'static, StopReport>
+    where
+        F: Future<Output = StopReport> + Send + 'static,
+    {
+        let begin = || {
+            let (done, answer) = watch::channel(None);
+            let stopped = begin();
+            tokio::spawn(async move { done.send(Some(stopped.await)) });
+            answer
+        };
+        self.has_begun.store(true, SeqCst);
+        let mut answer = self.answer.lock().get_or_insert_with(begin).clone();
+        Box::pin(async move {
+            let report = answer.wait_for(Option::is_some).await;
+            report.ok().and_then(|report| *report).unwrap_or_default()
+        })
+    }
+}
+
+/// The state of an engine when its stop began.
+pub(crate) struct Stopping {
+    began: Instant,
+    before: PoolStats,
+}
+
+impl Stopping {
+    /// Closes the engine, and records its figures.
+    pub(crate) fn begin(engine: &Engine) -> Self {
+        let stopping = Self { began: Instant::now(), before: engine.stats() };
+        engine.close();
+        stopping
+    }
+
+    /// The report at the end, with the number of workers that did not return.
+    pub(crate) fn report(&self, engine: &Engine, stragglers: usize) -> StopReport {
+        let after = engine.stats();
+        StopReport {
+            finished: ended(&after) - ended(&self.before),
+            abandoned: after.abandoned - self.before.abandoned,
+            stragglers,
+            elapsed: self.began.elapsed(),
+        }
+    }
+}
+
+/// The number of jobs that ended, abandoned ones excluded.
+pub(crate) const fn ended(stats: &PoolStats) -> u64 {
+    stats.ok + stats.failed + stats.panicked
 }

@@ -1,4 +1,5 @@
-//! A queue of events for brokers: not a channel, because closing it drops what nobody has taken.
+//! The queue of events between a broker and its bus. Unlike a channel, it drops the events that
+//! are left when it is closed.
 
 use super::BrokerEvent;
 use std::{
@@ -8,11 +9,28 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// What a broker tells the bus, in order, for implementations of
+/// A queue of broker events, for implementations of
 /// [`Broker::next_event`](super::Broker::next_event).
 ///
-/// Any thread adds to it, and one caller at a time takes from it. It is bounded by what it is used
-/// for: at most one entry an assigned source, and a few words on the connection.
+/// Any thread may push, and one caller at a time takes. Its use bounds it: it holds at most one
+/// entry for each assigned source, and a few events of the connection.
+///
+/// ```
+/// use buslane_core::{BrokerEvent, EventQueue};
+///
+/// async fn report(events: &EventQueue) {
+///     while let Some(event) = events.next().await {
+///         println!("{event:?}");
+///     }
+/// }
+///
+/// let events = EventQueue::default();
+/// events.push(BrokerEvent::Reconnected);
+/// events.close();
+/// # use std::{future::Future, pin::pin, task::{Context, Waker}};
+/// # let mut context = Context::from_waker(Waker::noop());
+/// # assert!(pin!(report(&events)).poll(&mut context).is_ready());
+/// ```
 #[derive(Default)]
 pub struct EventQueue(Mutex<Queue>);
 
@@ -24,11 +42,11 @@ struct Queue {
 }
 
 impl EventQueue {
-    /// Adds an event; after [`close`](Self::close) it is dropped.
+    /// Adds an event. After [`close`](Self::close) the event is dropped.
     pub fn push(&self, event: BrokerEvent) {
         let mut queue = self.lock();
         if queue.closed {
-            // What an event holds may call back as it is dropped.
+            // Dropping an event may call back into this queue, so the lock is released first.
             drop(queue);
             drop(event);
             return;
@@ -37,7 +55,7 @@ impl EventQueue {
         wake(queue);
     }
 
-    /// Drops what nobody has taken, and lets [`next`](Self::next) end.
+    /// Drops the events that were not taken, and ends [`next`](Self::next).
     pub fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
@@ -46,8 +64,8 @@ impl EventQueue {
         drop(events);
     }
 
-    /// The next event, or `None` once it is closed. One caller at a time: of two, only the later
-    /// one is woken.
+    /// Waits for the next event; `None` once the queue is closed. Only one caller may wait: of two,
+    /// only the later one is woken.
     ///
     /// # Cancel safety
     /// Cancelling loses no event.
@@ -67,13 +85,13 @@ impl EventQueue {
         Poll::Pending
     }
 
-    /// Nothing here panics half-way, so a poisoned lock guards a sound queue.
+    /// No code panics in the middle of a change, so a poisoned lock still guards a valid queue.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Wakes who waits, outside of the lock.
+/// Releases the lock, then wakes the waiting caller.
 fn wake(mut queue: MutexGuard<'_, Queue>) {
     let taker = queue.taker.take();
     drop(queue);

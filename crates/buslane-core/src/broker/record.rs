@@ -1,4 +1,4 @@
-//! What is published, and the broker's receipt for it.
+//! The record that a publisher hands to a broker, and the broker's receipt for it.
 
 use crate::{Envelope, EnvelopeError, Headers, Message, Topic};
 use bytes::{Bytes, BytesMut};
@@ -19,24 +19,24 @@ pub mod header {
     pub const CORRELATION_ID: &str = "X-Correlation-ID";
     /// Tenant id, when set.
     pub const TENANT_ID: &str = "X-Tenant-ID";
-    /// Which trace a message belongs to: W3C Trace Context.
+    /// The trace that a message belongs to (W3C Trace Context).
     pub const TRACEPARENT: &str = "traceparent";
-    /// What tracers say to each other of that trace.
+    /// Data that tracers pass to each other with the trace.
     pub const TRACESTATE: &str = "tracestate";
-    /// Where an aggregate id is looked for, in this order.
+    /// The headers in which an aggregate id is looked for, in this order.
     pub const AGGREGATE_ID_SPELLINGS: [&str; 5] =
         [AGGREGATE_ID, "x-aggregate-id", "Aggregate-ID", "aggregate-id", "aggregateID"];
-    /// The whole block of headers, byte by byte, of a message whose headers cannot be read.
+    /// The raw bytes of all headers, in a message whose headers cannot be read.
     pub const RAW_HEADERS: &str = "X-Raw-Headers";
-    /// Dead letters: topic the message came from.
+    /// Dead letters: the topic that the message came from.
     pub const ORIGINAL_TOPIC: &str = "X-Original-Topic";
-    /// Dead letters: partition it came from.
+    /// Dead letters: the partition that the message came from.
     pub const ORIGINAL_PARTITION: &str = "X-Original-Partition";
-    /// Dead letters: its offset or sequence.
+    /// Dead letters: the offset or sequence of the message.
     pub const ORIGINAL_OFFSET: &str = "X-Original-Offset";
-    /// Dead letters: its timestamp in milliseconds since the Unix epoch.
+    /// Dead letters: the timestamp of the message, in milliseconds since the Unix epoch.
     pub const ORIGINAL_TIMESTAMP: &str = "X-Original-Timestamp";
-    /// Dead letters: the group that gave it up.
+    /// Dead letters: the group that gave the message up.
     pub const ORIGINAL_GROUP: &str = "X-Original-Group";
     /// Dead letters: the last error.
     pub const ERROR_MESSAGE: &str = "X-Error-Message";
@@ -46,8 +46,8 @@ pub mod header {
     pub const FIRST_FAILURE: &str = "X-First-Failure";
     /// Dead letters: RFC 3339 time of the last failure.
     pub const LAST_FAILURE: &str = "X-Last-Failure";
-    /// Dead letters that were cut: which parts, each with the size that is left and the size that
-    /// it had.
+    /// Dead letters that were truncated: each truncated part, with its remaining and its original
+    /// size.
     pub const TRUNCATED: &str = "X-Truncated";
 }
 
@@ -73,23 +73,23 @@ pub mod header {
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Decides the partition, and the lane where no header does.
+    /// Selects the partition, and the lane unless a header selects it.
     pub key: Option<Bytes>,
     /// Headers in order.
     pub headers: Headers,
     /// The body.
     pub payload: Bytes,
-    /// It has no body at all, which on Kafka is not the same as an empty one: a tombstone.
-    /// `payload` is empty then. NATS stores an empty body.
+    /// Whether the record has no body: a tombstone. Kafka tells it from an empty body; NATS stores
+    /// an empty body. `payload` is empty then.
     pub is_null: bool,
 }
 
-/// Bytes of a chunk that the records of a batch are cut from. A record that waits long keeps its
-/// chunk alive, so a chunk is a page and not a batch.
+/// Bytes of a chunk that records are cut from. A record that waits long keeps its chunk alive, so a
+/// chunk has the size of a page and not of a batch.
 const CHUNK: usize = 4096;
 
 impl Record {
-    /// A record of bytes alone.
+    /// A record without key and headers.
     #[must_use]
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self { key: None, headers: Headers::new(), payload: payload.into(), is_null: false }
@@ -101,14 +101,14 @@ impl Record {
         Self { is_null: true, ..Self::default() }
     }
 
-    /// The same record with a key.
+    /// Sets the key.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Bytes>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// The same record with these headers.
+    /// Replaces the headers.
     #[must_use]
     pub fn with_headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
@@ -117,8 +117,8 @@ impl Record {
 
     /// The record of an envelope: its JSON, its aggregate id as key, and the headers of the format.
     ///
-    /// `arena` is where the bytes are cut from; keep it between calls and many records share an
-    /// allocation. What it holds is dropped.
+    /// The bytes are cut from `arena`. Keep it between calls, so that many records share an
+    /// allocation. Its previous content is dropped.
     ///
     /// # Errors
     /// The first rule of the format that the envelope breaks.
@@ -150,14 +150,14 @@ impl Record {
         Ok(Self { key, headers, payload, is_null: false })
     }
 
-    /// Bytes of key, headers and payload.
+    /// The size of key, headers and payload in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.payload.len() + self.headers.bytes() + self.key.as_ref().map_or(0, Bytes::len)
     }
 }
 
-/// A payload that is already owned is moved, not copied.
+/// Conversions that move an owned payload.
 macro_rules! from_owned {
     ($($payload:ty),+) => {
         $(impl From<$payload> for Record {
@@ -168,7 +168,7 @@ macro_rules! from_owned {
     };
 }
 
-/// A borrowed payload is copied.
+/// Conversions that copy a borrowed payload.
 macro_rules! from_borrowed {
     ($($payload:ty),+) => {
         $(impl From<&$payload> for Record {
@@ -196,18 +196,19 @@ impl From<&Message> for Record {
     }
 }
 
-/// The broker's word that a record is stored.
+/// The broker's confirmation that a record is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The topic.
     pub topic: Topic,
     /// The partition; 0 where the backend has none.
     pub partition: u32,
-    /// Offset in the partition, or sequence in the stream; 0 for a duplicate on Kafka, which does
-    /// not say where the first one stands.
+    /// Offset in the partition, or sequence in the stream; 0 for a duplicate on Kafka, which does not
+    /// report the offset of the first one.
     pub offset: u64,
-    /// The broker had this record already and stored nothing new: NATS by the event id and, for a
-    /// dead letter, its origin; Kafka when the client repeated a request whose answer was lost.
+    /// Whether the broker already had this record and stored nothing. NATS detects duplicates by the
+    /// event id, and dead letters by their origin; Kafka detects a request that the client repeated
+    /// because the answer was lost.
     pub duplicate: bool,
 }
 

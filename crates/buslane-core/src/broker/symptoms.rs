@@ -1,6 +1,6 @@
-//! What is wrong between a broker and its server, as the broker has noticed by itself.
+//! Faults between a broker and its server that the broker has noticed by itself.
 //!
-//! Facts and since when, not judgements: how long something may last is for whoever asks.
+//! A symptom states a fact and its beginning. How long it may last is for the caller to judge.
 
 use crate::Topic;
 use std::{
@@ -9,76 +9,81 @@ use std::{
     time::Instant,
 };
 
-/// What can be wrong.
+/// The kind of a symptom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SymptomKind {
-    /// Settlements are refused, or nobody confirms them.
+    /// The server refuses settlements, or does not confirm them.
     SettlementRefused,
-    /// The group does not come to rest: this member waits for its share.
+    /// The group keeps rebalancing: this member waits for its share.
     GroupUnsettled,
-    /// The login is refused, or about to end and cannot be renewed.
+    /// The login was refused, or is about to expire and cannot be renewed.
     LoginRefused,
     /// A partition cannot be read.
     PartitionDead,
-    /// A task of the client has ended, and none has taken its place.
+    /// A task of the client has ended without a replacement.
     ClientEnded,
 }
 
-/// Something that is wrong.
+/// A fault that is present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Symptom {
-    /// What.
+    /// Its kind.
     pub kind: SymptomKind,
-    /// The partition that it is about, if it is about one.
-    pub place: Option<(Topic, u32)>,
-    /// Since when.
+    /// The partition that it concerns, if it concerns one.
+    pub partition: Option<(Topic, u32)>,
+    /// When it began.
     pub since: Instant,
-    /// Why, as the server or the client says it.
+    /// The reason that the server or the client gives.
     pub reason: String,
 }
 
 /// The symptoms of one broker, for implementations of
 /// [`Broker::symptoms`](super::Broker::symptoms).
 ///
-/// Any thread notes and clears. It is bounded by what there is: one entry a kind and partition.
+/// Any thread may note and clear symptoms. It holds at most one entry for each kind and partition.
 #[derive(Debug, Default)]
 pub struct Symptoms(Mutex<BTreeMap<Key, (Instant, String)>>);
 
 type Key = (SymptomKind, Option<(Topic, u32)>);
 
 impl Symptoms {
-    /// Something is wrong. What was noted before keeps its time and gets this reason.
-    pub fn note(&self, kind: SymptomKind, place: Option<(Topic, u32)>, reason: impl Into<String>) {
-        self.lock().entry((kind, place)).or_insert_with(|| (Instant::now(), String::new())).1 =
+    /// Notes a symptom. One that is present already keeps its beginning and gets this reason.
+    pub fn note(
+        &self,
+        kind: SymptomKind,
+        partition: Option<(Topic, u32)>,
+        reason: impl Into<String>,
+    ) {
+        self.lock().entry((kind, partition)).or_insert_with(|| (Instant::now(), String::new())).1 =
             reason.into();
     }
 
-    /// It is not wrong any more.
-    pub fn clear(&self, kind: SymptomKind, place: Option<(Topic, u32)>) {
+    /// Removes a symptom.
+    pub fn clear(&self, kind: SymptomKind, partition: Option<(Topic, u32)>) {
         let mut noted = self.lock();
         if !noted.is_empty() {
-            noted.remove(&(kind, place));
+            noted.remove(&(kind, partition));
         }
     }
 
-    /// None of this kind is wrong any more, wherever.
+    /// Removes all symptoms of a kind.
     pub fn clear_all(&self, kind: SymptomKind) {
         self.lock().retain(|(noted, _), _| *noted != kind);
     }
 
-    /// All of them.
+    /// Returns the present symptoms.
     pub fn all(&self) -> Vec<Symptom> {
-        let symptom = |((kind, place), (since, reason)): (&Key, &(Instant, String))| Symptom {
+        let symptom = |((kind, partition), (since, reason)): (&Key, &(Instant, String))| Symptom {
             kind: *kind,
-            place: place.clone(),
+            partition: partition.clone(),
             since: *since,
             reason: reason.clone(),
         };
         self.lock().iter().map(symptom).collect()
     }
 
-    /// Nothing here panics half-way, so a poisoned lock guards a sound table.
+    /// No code panics in the middle of a change, so a poisoned lock still guards a valid table.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, (Instant, String)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,17 +1,17 @@
-//! Where the fields of an envelope lie in its body.
+//! The positions of an envelope's fields in its body.
 //!
-//! A body is parsed once. What parsing found is kept as places, not as texts: a place costs nothing
-//! to keep for an attempt that may never come, a text costs a reference count.
+//! A body is parsed once. The result keeps positions instead of texts, because a text costs a
+//! reference count and the next attempt may never come.
 
 use super::{
-    Envelope, EnvelopeError, RawJson, usual,
+    Envelope, EnvelopeError, RawJson, fast_path,
     wire::{Fields, Wire},
 };
 use bytes::Bytes;
 use bytestring::ByteString;
 use time::OffsetDateTime;
 
-/// The result of parsing a body: gives its envelope any number of times, without parsing again.
+/// The result of parsing a body. It yields the envelope any number of times without parsing again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     event_id: Span,
@@ -23,8 +23,7 @@ pub struct Layout {
     event_version: i64,
     tenant_id: i64,
     timestamp: OffsetDateTime,
-    /// The envelope itself, where a text is not in the body as it reads: it is written with
-    /// escapes.
+    /// The envelope itself, if the body writes one of its texts with escapes.
     escaped: Option<Box<Envelope>>,
 }
 
@@ -40,11 +39,11 @@ impl Layout {
     /// # Errors
     /// As [`Envelope::decode`].
     pub fn read(body: &Bytes) -> Result<Self, EnvelopeError> {
-        // Checked as a whole, which is several times cheaper than text by text.
+        // Checking the whole body is several times cheaper than checking each text.
         let text = std::str::from_utf8(body).map_err(|error| EnvelopeError::NotAnEnvelope {
             reason: format!("not UTF-8: {error}"),
         })?;
-        if let Some(fields) = usual::read(text) {
+        if let Some(fields) = fast_path::read(text) {
             return Ok(Self::of(body, &fields, fields.check()?));
         }
         let wire = Wire::read(text)?;
@@ -70,10 +69,10 @@ impl Layout {
         }
     }
 
-    /// The envelope of the body that was read. Its texts and payload share `body`.
+    /// The envelope in the parsed body. Its texts and payload share `body`.
     ///
     /// # Panics
-    /// May panic when `body` is not the one that was read.
+    /// May panic when `body` is not the body that was parsed.
     #[must_use]
     pub fn envelope(&self, body: &Bytes) -> Envelope {
         if let Some(envelope) = &self.escaped {
@@ -94,7 +93,7 @@ impl Layout {
 }
 
 impl Span {
-    /// Where `text` lies in `body`; nowhere for a text that is not part of it.
+    /// The position of `text` in `body`; empty for a text that is not part of it.
     fn of(body: &Bytes, text: &str) -> Self {
         let start = (text.as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
         if text.is_empty() || start >= body.len() {
@@ -112,8 +111,7 @@ impl Span {
         if self.len == 0 {
             return ByteString::new();
         }
-        // The parser has checked the text; the conversion checks it again, which costs less than an
-        // unsafe block.
+        // The parser has already checked the text. Checking it again avoids an unsafe block.
         ByteString::try_from(self.bytes(body)).unwrap_or_default()
     }
 }

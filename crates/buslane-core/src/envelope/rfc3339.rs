@@ -1,5 +1,5 @@
-//! Timestamps: those in UTC, nearly all, take a short way; what it does not know is the library's
-//! affair, refusals too.
+//! Timestamps in RFC 3339. Nearly all are in UTC and take a fast path; the `time` library handles
+//! the others, and all errors.
 
 use std::io::Write;
 use time::{Date, Month, OffsetDateTime, Time, error, format_description::well_known::Rfc3339};

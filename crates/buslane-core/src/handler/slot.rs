@@ -1,8 +1,8 @@
-//! The memory of running attempts, reused from message to message.
+//! The memory of running attempts, which is reused from message to message.
 //!
-//! A boxed future per message is an allocation per message. A worker owns one slot; while there is
-//! work, the slot keeps a box per handler type it has met and puts the next attempt where the last
-//! one was.
+//! Boxing a future for each message would cost an allocation for each. A worker owns one slot. While
+//! it has work, the slot keeps a box for each handler type that it has run, and places the next
+//! attempt where the previous one was.
 
 use super::Step;
 use pin_project_lite::pin_project;
@@ -16,10 +16,11 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Boxes a slot keeps. A worker that meets more handler types than this allocates when they change.
+/// The number of boxes that a slot keeps. A worker that runs more handler types than this allocates
+/// when the type changes.
 const KEPT: usize = 16;
 
-/// A place for one running attempt at a time. Belongs to one worker.
+/// Holds one running attempt at a time. Each worker owns one.
 #[derive(Default)]
 pub struct AttemptSlot {
     boxes: Vec<Pin<Box<dyn Attempt>>>,
@@ -27,16 +28,15 @@ pub struct AttemptSlot {
 }
 
 impl AttemptSlot {
-    /// An empty slot; does not allocate.
+    /// An empty slot. Does not allocate.
     #[must_use]
     pub const fn new() -> Self {
         Self { boxes: Vec::new(), current: 0 }
     }
 
-    /// Makes `make(handler, input)` the current attempt.
+    /// Starts the attempt `make(handler, input)`.
     ///
-    /// Allocates only when the slot meets these types for the first time, or again after
-    /// [`AttemptSlot::rest`].
+    /// Allocates only when these types are new to the slot, or new since [`AttemptSlot::rest`].
     pub fn start<H, I, F, Fut>(&mut self, handler: &Arc<H>, input: I, make: F)
     where
         H: Send + Sync + 'static,
@@ -45,7 +45,8 @@ impl AttemptSlot {
         Fut: Future<Output = Step> + Send + 'static,
     {
         let mut offer = (Some(input), Some(make));
-        // The box used last comes first: runs of one subscription are the common case.
+        // The box that was used last is tried first, because messages of one subscription follow
+        // each other.
         let kept = self.boxes.len();
         for step in 0..kept {
             let index = (self.current + step) % kept;
@@ -74,7 +75,7 @@ impl AttemptSlot {
         }
     }
 
-    /// Goes on with the current attempt. Pending for ever when there is none.
+    /// Polls the current attempt. Stays pending if there is none.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         match self.boxes.get_mut(self.current) {
             Some(current) => current.as_mut().poll(cx),
@@ -82,26 +83,26 @@ impl AttemptSlot {
         }
     }
 
-    /// Drops the current attempt, as a cancelled or panicked one.
+    /// Drops the current attempt after it was cancelled or panicked.
     pub fn clear(&mut self) {
         if let Some(current) = self.boxes.get_mut(self.current) {
             current.as_mut().clear();
         }
     }
 
-    /// Frees what does not run, while the worker is idle: the handler of an ended subscription is
-    /// dropped, and workers that only a burst needed keep no memory of it.
+    /// Frees every box without a running attempt, while the worker is idle: the handler of an ended
+    /// subscription is dropped, and a worker that only a burst needed keeps no memory.
     pub fn rest(&mut self) {
         self.boxes.retain_mut(|kept| kept.as_mut().rest());
         self.current = 0;
     }
 }
 
-/// A handler as one worker holds it.
+/// A worker's own reference to a handler.
 ///
-/// Counting references on an `Arc` that all workers share costs a cache line that travels between
-/// cores, twice a message. Each worker counts on its own instead.
-#[allow(clippy::redundant_allocation, reason = "the outer count is the worker's own")]
+/// Counting references on an `Arc` that all workers share would move a cache line between cores
+/// twice for each message. Each worker has a counter of its own instead.
+#[allow(clippy::redundant_allocation, reason = "the outer count belongs to the worker")]
 pub struct Local<H>(Arc<Arc<H>>);
 
 impl<H> Local<H> {
@@ -109,7 +110,7 @@ impl<H> Local<H> {
         Self(Arc::new(Arc::clone(handler)))
     }
 
-    /// The handler as all workers share it, for what outlives the attempt.
+    /// The reference that all workers share, for uses that outlive the attempt.
     #[must_use]
     pub fn shared(&self) -> &Arc<H> {
         &self.0
@@ -129,14 +130,13 @@ impl<H> Deref for Local<H> {
     }
 }
 
-/// A future that the next one of its type can replace.
+/// An attempt whose memory the next one of the same type can reuse.
 trait Attempt: Send {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step>;
     fn clear(self: Pin<&mut Self>);
     /// Releases the handler; returns whether an attempt still runs.
     fn rest(self: Pin<&mut Self>) -> bool;
-    /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, when all types are
-    /// its own.
+    /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, if all types match.
     fn restart(self: Pin<&mut Self>, handler: &dyn Any, offer: &mut dyn Any) -> bool;
 }
 
@@ -201,7 +201,7 @@ where
 }
 
 pin_project! {
-    /// Runs a future and turns its panic into the panic's text.
+    /// Runs a future, and returns the text of its panic as an error.
     pub struct CatchPanic<F> {
         #[pin]
         future: F,
@@ -228,7 +228,7 @@ impl<F: Future> Future for CatchPanic<F> {
     }
 }
 
-/// The text of a panic's payload.
+/// The text in a panic's payload.
 #[must_use]
 pub fn panic_text(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {

@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
-mod golden;
 mod handler;
 mod record;
 mod rejections;
-mod round_trip;
 mod slot;
+mod wire_format;
 
 use buslane_core::{Envelope, RawJson};
 use std::{

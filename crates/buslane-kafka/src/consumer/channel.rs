@@ -2,7 +2,9 @@
 //! messages go out, settlements come back.
 
 use crate::wake::Wake;
-use buslane_core::{Delivery, Intake, Message, Outcome, Settle, Settlement, Source, room_after};
+use buslane_core::{
+    Delivery, Intake, Message, Outcome, Settle, Settlement, Source, shrunk_capacity,
+};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -193,7 +195,7 @@ impl Intake for KafkaIntake {
             return Poll::Pending;
         }
         let messages: Vec<_> = buffer.messages.drain(..count).collect();
-        let room = room_after(buffer.messages.capacity(), waiting);
+        let room = shrunk_capacity(buffer.messages.capacity(), waiting);
         buffer.messages.shrink_to(room);
         buffer.bytes -= messages.iter().map(Message::bytes).sum::<usize>();
         let is_settled = buffer.settle_first;

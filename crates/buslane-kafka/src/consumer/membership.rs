@@ -7,7 +7,7 @@
 
 use buslane_core::Topic;
 use buslane_offsets::{
-    Delivery, Limits, PendingCommit, Tracker,
+    Disposition, Limits, PendingCommit, Tracker,
     codec::{MetadataError, decode},
 };
 use std::{
@@ -169,11 +169,11 @@ impl Membership {
         let tracker =
             assigned.tracker.get_or_insert_with(|| Tracker::new(offset, Limits::default()));
         match tracker.deliver(offset) {
-            Delivery::New => {
+            Disposition::New => {
                 assigned.running += 1;
                 Arrival::Run
             }
-            Delivery::Full => Arrival::Wait,
+            Disposition::Full => Arrival::Wait,
             _ => Arrival::Skip,
         }
     }

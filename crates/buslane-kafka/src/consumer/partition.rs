@@ -8,7 +8,7 @@ use super::{
     timestamp_index::TimestampIndex,
 };
 use crate::native::{FetchedMessage, PartitionQueue, position, watermarks};
-use buslane_core::{Lag, Message, room_after};
+use buslane_core::{Lag, Message, shrunk_capacity};
 use rdkafka::{
     Offset,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
@@ -117,7 +117,7 @@ impl PartitionReader {
                 }
                 self.waiting.push_back(copier.message(&self.channel.source, &message));
             }
-            let room = room_after(self.waiting.capacity(), self.waiting.len());
+            let room = shrunk_capacity(self.waiting.capacity(), self.waiting.len());
             self.waiting.shrink_to(room);
             if let Some(first) = self.waiting.front() {
                 self.timestamps.add(first.offset, first.timestamp_ms);

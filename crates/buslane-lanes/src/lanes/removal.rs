@@ -1,15 +1,15 @@
-//! Taking queued messages out again: for good, at a revocation, the end of a subscription or a
-//! shutdown; or for another set of lanes to go on with.
+//! Takes queued messages out of the lanes: for good, after a revocation, the end of a subscription
+//! or a shutdown; or on their way to the lanes of another scheduler.
 
 use super::{
     LaneKind, LaneRef, Lanes, Moved, Parked,
-    table::{Lane, State},
+    table::{Lane, LanePhase},
 };
 use std::{cmp::Reverse, collections::HashMap, time::Instant};
 
 impl<T> Lanes<T> {
-    /// Removes the queued messages that `matches`, running ones not among them, and hands them to
-    /// `each`. `bytes` weighs a message as it was admitted.
+    /// Removes the queued messages that satisfy `matches`, and passes them to `each`. Running
+    /// messages stay. `bytes` returns the bytes that a message was admitted with.
     pub fn purge(
         &mut self,
         matches: &dyn Fn(&T) -> bool,
@@ -18,7 +18,7 @@ impl<T> Lanes<T> {
     ) {
         let ready = self.ready.detach(&self.table);
         for at in self.table.places() {
-            if !matches!(self.table[at].state, State::Idle { .. }) {
+            if !matches!(self.table[at].phase, LanePhase::Idle { .. }) {
                 self.purge_lane(at, matches, bytes, each);
             }
         }
@@ -29,17 +29,17 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// As [`Lanes::purge`], for everything that waits in parked lanes.
+    /// As [`Lanes::purge`], for every message of a parked lane.
     pub fn purge_parked(&mut self, bytes: &dyn Fn(&T) -> usize, each: &mut dyn FnMut(T)) {
         for at in self.table.places() {
-            if let State::Parked { .. } = self.table[at].state {
+            if let LanePhase::Parked { .. } = self.table[at].phase {
                 self.purge_lane(at, &|_| true, bytes, each);
             }
         }
     }
 
-    /// Removes the last taken message of a lane and everything behind it, and hands them to `each`,
-    /// in order.
+    /// Removes the last taken message of a lane and every message behind it, and passes them to
+    /// `each`, in order.
     pub fn abandon(
         &mut self,
         lane: LaneRef,
@@ -57,7 +57,7 @@ impl<T> Lanes<T> {
         self.purge_lane(lane.0, &|_| true, bytes, each);
     }
 
-    pub(super) fn purge_lane(
+    fn purge_lane(
         &mut self,
         at: u32,
         matches: &dyn Fn(&T) -> bool,
@@ -72,16 +72,16 @@ impl<T> Lanes<T> {
             each(item);
         });
         let is_empty = lane.open() == 0;
-        self.release(at, messages, total);
+        self.accounts.release(lane, messages, total);
         if is_empty {
             self.unpark(at);
             self.table.remove(at);
         }
     }
 
-    /// Removes the queued messages that `matches`, those of one lane in their order, and hands them
-    /// to `each`, the first one of a lane with what the lane knows of its failures. `bytes` weighs
-    /// a message as it was admitted.
+    /// Removes the queued messages that satisfy `matches`, and passes them to `each`: those of one
+    /// lane in their order, and the first of a lane with the lane's retry state. `bytes` returns the
+    /// bytes that a message was admitted with.
     pub fn extract(
         &mut self,
         matches: &dyn Fn(&T) -> bool,
@@ -92,10 +92,10 @@ impl<T> Lanes<T> {
         let mut ready = self.ready.detach(&self.table);
         for at in self.table.places() {
             let lane = &self.table[at];
-            if let State::Idle { .. } = lane.state {
+            if let LanePhase::Idle { .. } = lane.phase {
                 continue;
             }
-            // What a lane knows is of its first message, which stays where it runs.
+            // The retry state belongs to the first message, which stays while it runs.
             let first_goes = lane.taken == 0 && self.items.front(&lane.queue).is_some_and(matches);
             let mut known = first_goes.then(|| (lane.failures, waits(lane, &due)));
             let was_failing = known.is_some_and(|(failures, _)| failures > 0);
@@ -106,15 +106,13 @@ impl<T> Lanes<T> {
                 let (failures, parked) = known.take().unwrap_or_default();
                 each(Moved { item, failures, parked });
             });
-            // Keys that share the lane do not wait for what has gone.
+            // Other keys of the lane do not wait for a message that has left it.
             if was_failing && gone < open {
                 if self.unpark(at) {
                     ready.push(at);
                 }
                 self.table[at].failures = 0;
-                if self.table[at].charged_parked {
-                    self.charge_to_runnable(at);
-                }
+                self.accounts.move_to_runnable(&mut self.table[at]);
             }
         }
         for at in ready {
@@ -124,16 +122,15 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Puts a message of `bytes` behind the others of lane `id`, whatever the bounds say. In a lane
-    /// of no others its failures count, and it waits, as where it comes from. Returns whether the
-    /// lane has become ready by it.
+    /// Appends a message of `bytes` to lane `id`, even beyond the bounds. In an empty lane it keeps
+    /// its failures, and its wait for the next attempt. Returns whether the lane has become ready.
     pub fn adopt(&mut self, id: u64, kind: LaneKind, bytes: usize, moved: Moved<T>) -> bool {
         let Moved { item, failures, parked } = moved;
         let known = self.table.find(id);
-        self.charge_always(known, bytes);
+        self.charge(known, bytes);
         let (at, begins) = match known {
             None => (self.table.add(id, kind, bytes), true),
-            Some(at) => (at, matches!(self.table[at].state, State::Idle { .. })),
+            Some(at) => (at, matches!(self.table[at].phase, LanePhase::Idle { .. })),
         };
         self.items.push_back(&mut self.table[at].queue, item);
         if !begins {
@@ -147,29 +144,33 @@ impl<T> Lanes<T> {
             Some(Parked { until, is_blocked }) => self.begin_parking(at, until, is_blocked),
             None => {
                 if failures > 0 {
-                    self.charge_to_parked(at);
+                    self.accounts.move_to_parked(&mut self.table[at]);
                 }
                 self.ready.push_back(&mut self.table, at);
             }
         }
         if known.is_none() {
-            self.make_room();
+            self.evict_idle();
         }
         parked.is_none()
     }
 
-    /// Until when each parked lane waits, by its parking.
+    /// The due time of each parked lane, by the number of its parking.
     fn due_times(&self) -> HashMap<u64, Instant> {
         if self.parking.lanes == 0 {
             return HashMap::new();
         }
-        self.parking.timers().map(|Reverse((until, parked_as, _))| (*parked_as, *until)).collect()
+        self.parking
+            .timers
+            .iter()
+            .map(|Reverse((until, parked_as, _))| (*parked_as, *until))
+            .collect()
     }
 }
 
-/// How a parked lane waits.
+/// The wait of a parked lane.
 fn waits(lane: &Lane, due: &HashMap<u64, Instant>) -> Option<Parked> {
-    let State::Parked { blocked: is_blocked } = lane.state else { return None };
+    let LanePhase::Parked { blocked: is_blocked } = lane.phase else { return None };
     due.get(&lane.parked_as).map(|until| Parked { until: *until, is_blocked })
 }
 

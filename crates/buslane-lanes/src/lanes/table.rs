@@ -1,33 +1,33 @@
-//! The lanes that exist, by place and by id. Knows nothing of what may run.
+//! The lanes that exist, by place and by id. The table does not decide which of them may run.
 
 use crate::slab::{NONE, Queue};
-use buslane_core::room_after;
+use buslane_core::shrunk_capacity;
 use hashbrown::HashTable;
 use std::ops::{Index, IndexMut};
 
-/// Places that are always kept.
+/// The capacity that shrinking always leaves.
 const LEAST: usize = 1_024;
 
-/// Whose lane it is.
+/// Whether a lane belongs to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LaneKind {
-    /// A key's: what is known of it is kept for a while when it has no message.
+    /// It does: its state is kept for a while after its last message.
     #[default]
     Keyed,
-    /// That of a message without a key: nobody comes back to it, so it goes with its last message.
+    /// It is the lane of one message without a key, and is removed with that message.
     Keyless,
 }
 
-/// Where a lane stands.
+/// What a lane does at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum LanePhase {
     /// In the ready list.
     Ready,
-    /// Someone has it alone.
+    /// One worker has it.
     Taken,
-    /// It waits for a time.
+    /// It waits for a retry.
     Parked { blocked: bool },
-    /// It has no message, since this step of time.
+    /// It has had no message since this step of time.
     Idle { since: u32 },
 }
 
@@ -39,16 +39,16 @@ pub(super) struct Lane {
     pub(super) taken: u32,
     /// Bytes of all open messages.
     pub(super) bytes: usize,
-    pub(super) state: State,
-    /// How often its head has failed and not got through since.
+    pub(super) phase: LanePhase,
+    /// How often its first message has failed.
     pub(super) failures: u32,
     /// Whether its messages are charged to the parked account.
     pub(super) charged_parked: bool,
-    /// Tells a timer that was set for an earlier parking from the present one.
+    /// The number of its last parking, which tells the timer of that one from earlier ones.
     pub(super) parked_as: u64,
-    /// The lane behind this one in the ready list, the list of idle ones or the free list.
+    /// The lane behind this one in the ready list, the idle list or the free list.
     pub(super) next: u32,
-    /// The lane before this one in the list of idle ones.
+    /// The lane before this one in the idle list.
     pub(super) before: u32,
 }
 
@@ -58,16 +58,16 @@ impl Lane {
     }
 }
 
-/// All lanes. Places of lanes that went are used again.
-pub(super) struct Table {
+/// All lanes. Places of removed lanes are used again.
+pub(super) struct LaneTable {
     lanes: Vec<Lane>,
     free: u32,
     by_id: HashTable<u32>,
-    /// Lanes of keys.
+    /// The number of keyed lanes.
     keyed: usize,
 }
 
-impl Table {
+impl LaneTable {
     pub(super) const fn new() -> Self {
         Self { lanes: Vec::new(), free: NONE, by_id: HashTable::new(), keyed: 0 }
     }
@@ -76,7 +76,7 @@ impl Table {
         self.by_id.len()
     }
 
-    /// Lanes of keys.
+    /// The number of keyed lanes.
     pub(super) const fn keyed(&self) -> usize {
         self.keyed
     }
@@ -89,7 +89,7 @@ impl Table {
         self.by_id.find(spread(id), |at| self[*at].id == id).copied()
     }
 
-    /// Adds a lane of no messages that is charged with `bytes`. There must be none of this id.
+    /// Adds an empty lane that is charged with `bytes`. No lane may have this id yet.
     pub(super) fn add(&mut self, id: u64, kind: LaneKind, bytes: usize) -> u32 {
         let lane = Lane {
             id,
@@ -97,7 +97,7 @@ impl Table {
             queue: Queue::EMPTY,
             taken: 0,
             bytes,
-            state: State::Taken,
+            phase: LanePhase::Taken,
             failures: 0,
             charged_parked: false,
             parked_as: 0,
@@ -127,53 +127,52 @@ impl Table {
         }
         let free = std::mem::replace(&mut self.free, at);
         let lane = &mut self[at];
-        lane.state = State::Taken;
+        lane.phase = LanePhase::Taken;
         lane.next = free;
         self.keyed -= usize::from(lane.kind == LaneKind::Keyed);
     }
 
-    /// When there is no lane, half of the room goes if little of it was used since the last time.
-    /// Returns whether there is no place any more that somebody may have known.
-    pub(super) fn let_go(&mut self) -> bool {
+    /// When there is no lane, frees half of the capacity if little of it was used since the last
+    /// call. Returns whether all places have become invalid.
+    pub(super) fn shrink(&mut self) -> bool {
         let is_large = self.len() == 0 && self.lanes.capacity() > LEAST;
         if is_large {
-            let room = LEAST.max(room_after(self.lanes.capacity(), self.lanes.len()));
+            let room = LEAST.max(shrunk_capacity(self.lanes.capacity(), self.lanes.len()));
             self.lanes.clear();
             self.lanes.shrink_to(room);
             self.free = NONE;
-            // There is none to be hashed again.
+            // The table is empty, so the hash function is not called.
             self.by_id.shrink_to(room, |_| 0);
         }
         is_large
     }
 }
 
-impl Index<u32> for Table {
+impl Index<u32> for LaneTable {
     type Output = Lane;
     fn index(&self, at: u32) -> &Lane {
         &self.lanes[at as usize]
     }
 }
 
-impl IndexMut<u32> for Table {
+impl IndexMut<u32> for LaneTable {
     fn index_mut(&mut self, at: u32) -> &mut Lane {
         &mut self.lanes[at as usize]
     }
 }
 
-/// Lane ids are good hashes, or small numbers in fixed-slot mode: the multiplication serves the
-/// latter.
+/// Spreads the small numbers that lane ids are in fixed-slot mode; otherwise they are good hashes.
 const fn spread(id: u64) -> u64 {
     id.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LEAST, LaneKind, Table};
+    use super::{LEAST, LaneKind, LaneTable};
 
     #[test]
     fn t5_what_a_burst_needed_goes_by_halves() {
-        let mut table = Table::new();
+        let mut table = LaneTable::new();
         for lanes in [20_000, 1, 1, 1, 1, 1, 1] {
             for id in 0..lanes {
                 table.add(id, LaneKind::Keyless, 0);
@@ -181,7 +180,7 @@ mod tests {
             let room = table.lanes.capacity();
             for at in table.places() {
                 table.remove(at);
-                table.let_go();
+                table.shrink();
             }
             let is_burst = lanes > 1;
             assert_eq!(table.lanes.capacity(), if is_burst { room } else { LEAST.max(room / 2) });

@@ -1,26 +1,26 @@
-//! Slots that migrate, with their messages: those that were taken out of the old owner, and those
-//! that were submitted meanwhile.
+//! The slots that migrate, with the messages that were taken out of the old owner and those that were
+//! submitted meanwhile.
 
 use super::{SLOTS, slot_of};
 use crate::{Item, lanes::Moved};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A slot on its way from one scheduler to the other.
+/// The migration of a slot from one scheduler to the other.
 struct Migration<T> {
     number: u64,
     from: usize,
     to: usize,
-    /// What was taken out: the later, the older are its messages of one key.
+    /// The messages that were taken out. Of one key, a later batch has the older messages.
     taken: Vec<Vec<Moved<T>>>,
-    /// What was submitted meanwhile.
+    /// The messages that were submitted meanwhile.
     came: VecDeque<T>,
 }
 
 pub(super) struct Migrations<T> {
     by_slot: BTreeMap<usize, Migration<T>>,
-    /// Migrations so far.
+    /// The number of migrations so far.
     begun: u64,
-    /// Messages that came for slots on their way.
+    /// The number of messages that were submitted for migrating slots.
     came: usize,
 }
 
@@ -30,9 +30,9 @@ impl<T> Default for Migrations<T> {
     }
 }
 
-/// The slots that leave one scheduler.
+/// The slots that leave a scheduler.
 pub(super) struct Leaving {
-    /// Each with the number of its migration.
+    /// Each slot with the number of its migration.
     pub(super) slots: Vec<(usize, u64)>,
     pub(super) is_leaving: Vec<bool>,
 }
@@ -46,7 +46,7 @@ impl<T: Item> Migrations<T> {
         );
     }
 
-    /// Sends a slot to `to`. Returns whether that is its old owner.
+    /// Changes the new owner of a slot to `to`. Returns whether that is its old owner.
     pub(super) fn redirect(&mut self, slot: usize, to: usize) -> bool {
         self.by_slot.get_mut(&slot).is_some_and(|migration| {
             migration.to = to;
@@ -54,7 +54,7 @@ impl<T: Item> Migrations<T> {
         })
     }
 
-    /// Whether the migration of a slot is still the one with this number.
+    /// Whether the present migration of a slot has this number.
     pub(super) fn is_current(&self, slot: usize, number: u64) -> bool {
         self.by_slot.get(&slot).is_some_and(|migration| migration.number == number)
     }
@@ -87,7 +87,7 @@ impl<T: Item> Migrations<T> {
         }
     }
 
-    /// Keeps messages of slots that migrate, if there is room for all of them.
+    /// Holds messages of migrating slots, if there is room for all of them.
     pub(super) fn hold<U: Item>(
         &mut self,
         messages: &mut VecDeque<U>,
@@ -106,7 +106,7 @@ impl<T: Item> Migrations<T> {
         true
     }
 
-    /// Ends the migration of a slot. Returns its new owner and its messages, each key in order.
+    /// Ends the migration of a slot. Returns its new owner and its messages, in order per key.
     pub(super) fn end(&mut self, slot: usize) -> Option<(usize, Vec<Moved<T>>)> {
         let migration = self.by_slot.remove(&slot)?;
         self.came -= migration.came.len();
@@ -131,7 +131,7 @@ impl<T: Item> Migrations<T> {
         gone
     }
 
-    /// Messages between the sides.
+    /// The number of messages between the schedulers.
     pub(super) fn held(&self) -> usize {
         let taken = |migration: &Migration<T>| migration.taken.iter().map(Vec::len).sum::<usize>();
         self.by_slot.values().map(|migration| taken(migration) + migration.came.len()).sum()

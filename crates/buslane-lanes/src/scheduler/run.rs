@@ -1,7 +1,7 @@
-//! What becomes of submitted messages: workers run them, failed ones wait for a retry, and some are
-//! taken out again.
+//! The way of submitted messages: workers run them, failed ones wait for a retry, and a purge, a
+//! migration or a shutdown takes some out again.
 
-use super::{Core, Item, Next, Scheduler, workers::Phase};
+use super::{Core, Item, Next, Scheduler, workers::WorkerPhase};
 use crate::{
     count::Counts,
     lanes::{LaneRef, Moved},
@@ -12,24 +12,24 @@ use std::{
     time::Instant,
 };
 
-/// What a timer waits for.
+/// The time that the timer task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tick {
-    /// The next parked lane is due then, or idle ones are.
+    /// A parked lane or an idle one is due at this time.
     Due(Instant),
-    /// No lane is parked, and none is idle.
+    /// No lane is parked or idle.
     Nothing,
     /// The scheduler is closed.
     Closed,
 }
 
-/// Messages that were taken out of a scheduler for another one to run.
+/// The messages that were taken out of a scheduler on their way to another one.
 #[derive(Debug)]
 pub struct Taken<T> {
-    /// Messages that had not begun, or wait for a retry: those of one lane in their order.
+    /// Messages that have not begun or wait for a retry, in order per lane.
     pub moved: Vec<Moved<T>>,
-    /// Requested key hashes of which a message is running. That message stays; it may wait for a
-    /// retry when it ends.
+    /// The requested key hashes with a running message, which stays. It may wait for a retry when its
+    /// attempt ends.
     pub running: Vec<u64>,
 }
 
@@ -40,7 +40,8 @@ impl<T> Default for Taken<T> {
 }
 
 impl<T: Item> Scheduler<T> {
-    /// What `worker` does next, after the message in `ended`; pending while there is nothing to do.
+    /// Reports the message in `ended`, and returns the next task of `worker`. Pending while there is no
+    /// work.
     pub fn poll_next(
         &self,
         worker: usize,
@@ -58,14 +59,14 @@ impl<T: Item> Scheduler<T> {
         }
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
-        core.workers.set(worker, Phase::Busy);
+        core.workers.set(worker, WorkerPhase::Busy);
         let next = match self.refill(&mut core, worker, &mut wakers) {
             Some((lane, item)) => {
                 wakers.extend(self.wake_worker(&mut core));
                 Poll::Ready(Next::Run { lane, item, first: true, yield_first: !wakers.is_empty() })
             }
             None if !core.open && core.lanes.is_empty() => {
-                core.workers.set(worker, Phase::Gone);
+                core.workers.set(worker, WorkerPhase::Gone);
                 Poll::Ready(Next::Closed)
             }
             None => {
@@ -77,34 +78,34 @@ impl<T: Item> Scheduler<T> {
         next
     }
 
-    /// Says that `worker` waits for its running message: gives everything else it holds back, and
-    /// lets another worker go on.
+    /// Records that the handler of `worker` waits: returns the other messages of the worker to their
+    /// lanes, and lets another worker run.
     pub fn suspend(&self, worker: usize) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
-        self.empty_tray(&mut core, worker, &mut wakers);
-        core.workers.set(worker, Phase::Waiting);
+        self.return_messages(&mut core, worker, &mut wakers);
+        core.workers.set(worker, WorkerPhase::Waiting);
         core.workers.has_waited(worker);
         self.rouse_worker(&mut core, &mut wakers);
         self.wake_waiters(&mut core, &mut wakers);
         self.leave(core, wakers);
     }
 
-    /// Takes `worker` out: what it holds goes back to the lanes, and `running` has ended without
-    /// its doing.
+    /// Removes `worker`: returns its messages to their lanes, and records the end of `running`, which
+    /// was cut off.
     pub fn retire(&self, worker: usize, running: Option<Ended>) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
         if let Some(ended) = running {
             self.queues[worker].lock().end(ended);
         }
-        self.empty_tray(&mut core, worker, &mut wakers);
-        core.workers.set(worker, Phase::Gone);
+        self.return_messages(&mut core, worker, &mut wakers);
+        core.workers.set(worker, WorkerPhase::Gone);
         self.rouse_worker(&mut core, &mut wakers);
         self.leave(core, wakers);
     }
 
-    /// Says what has ended of what `worker` has taken, without taking more.
+    /// Reports the ended messages of `worker`, without taking more.
     pub fn report(&self, worker: usize) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -113,9 +114,9 @@ impl<T: Item> Scheduler<T> {
         self.leave(core, wakers);
     }
 
-    /// Fills an empty queue, from the ready lanes or else from another worker's queue, and takes
-    /// its first message. A worker that others keep from a core takes nothing: in its queue lanes
-    /// would only wait for its turn.
+    /// Fills an empty queue, from the ready lanes or else from another worker's queue, and takes its
+    /// first message. A worker without a free core takes none, because lanes in its queue would only
+    /// wait for its turn.
     fn refill(
         &self,
         core: &mut Core<T>,
@@ -140,13 +141,13 @@ impl<T: Item> Scheduler<T> {
         next
     }
 
-    /// Takes this worker's share of the ready lanes, and so many messages at most.
+    /// Takes the worker's share of the ready lanes, but at most `most` messages.
     fn take_ready(&self, core: &mut Core<T>, worker: usize, most: usize) -> bool {
         let share = core.lanes.ready().div_ceil(core.workers.parallelism());
         let mut queue = self.queues[worker].lock();
         for _ in 0..share {
             let room = most - queue.len();
-            // A lane alone may fill the queue; lanes beside each other take turns.
+            // A single lane may fill the queue; several lanes take turns.
             let quantum = if share == 1 { room } else { self.quantum.min(room) };
             if room == 0 || !core.lanes.take(quantum, |lane, item| queue.put(lane, item)) {
                 break;
@@ -160,16 +161,16 @@ impl<T: Item> Scheduler<T> {
             if victim == worker {
                 continue;
             }
-            let mut loot = LocalQueue::new();
+            let mut stolen = LocalQueue::new();
             {
                 let mut queue = self.queues[victim].lock();
                 self.report_ended(core, &mut queue, wakers);
-                queue.steal(&mut loot);
+                queue.steal_into(&mut stolen);
             }
-            let found = if loot.is_empty() {
+            let found = if stolen.is_empty() {
                 self.take_ready(core, worker, 1)
             } else {
-                std::mem::swap(&mut *self.queues[worker].lock(), &mut loot);
+                std::mem::swap(&mut *self.queues[worker].lock(), &mut stolen);
                 true
             };
             if found {
@@ -178,7 +179,7 @@ impl<T: Item> Scheduler<T> {
         }
     }
 
-    fn empty_tray(&self, core: &mut Core<T>, worker: usize, wakers: &mut Vec<Waker>) {
+    fn return_messages(&self, core: &mut Core<T>, worker: usize, wakers: &mut Vec<Waker>) {
         let mut queue = self.queues[worker].lock();
         self.report_ended(core, &mut queue, wakers);
         while let Some((lane, item)) = queue.pop_back(None) {
@@ -188,11 +189,10 @@ impl<T: Item> Scheduler<T> {
         core.workers.claims(worker, false);
     }
 
-    /// Puts the running message back to the front of its lane, and lets the lane wait until
-    /// `until`. While the scheduler closes nobody waits for a retry: the message is abandoned
-    /// instead, and with it what stands behind it and would overtake it. What is no retry waits
-    /// alike, and is not counted as one. Tells whether to yield before the next message, as
-    /// [`Next::Run`] does.
+    /// Puts the running message back to the front of its lane, and parks the lane until `until`. A
+    /// closed scheduler runs no retries: it abandons the message instead, and with it the messages
+    /// behind it, which would overtake it. Only with `is_retry` the attempt counts as retried.
+    /// Returns whether to yield before the next message, as [`Next::Run`] does.
     ///
     /// [`Next::Run`]: crate::Next::Run
     pub fn park(
@@ -237,9 +237,8 @@ impl<T: Item> Scheduler<T> {
         woken
     }
 
-    /// Makes the parked lanes ready whose time has come, forgets the idle ones whose time is over,
-    /// and returns when to ask again. Wakes `cx` when that comes to be earlier, or the scheduler
-    /// closes.
+    /// Makes due parked lanes ready, forgets lanes that were idle for too long, and returns when to call
+    /// it again. Wakes `cx` when an earlier time becomes due, or when the scheduler closes.
     pub fn tick(&self, cx: &Context<'_>, now: Instant) -> Tick {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -259,10 +258,10 @@ impl<T: Item> Scheduler<T> {
         tick
     }
 
-    /// Takes out every message whose key hash `matches` and that is not running.
+    /// Takes out every message whose key hash satisfies `matches` and that is not running.
     ///
-    /// When nothing of these keys is submitted meanwhile, what is not running now does not run here
-    /// again: it is out, and what is running can but end or wait for a retry.
+    /// If no message of these keys is submitted meanwhile, none of them begins here afterwards: a
+    /// running message can only end or wait for a retry.
     pub fn take(&self, matches: &dyn Fn(u64) -> bool) -> Taken<T> {
         let (mut taken, mut wakers) = (Taken::default(), Vec::new());
         let mut core = self.core.lock();
@@ -290,8 +289,8 @@ impl<T: Item> Scheduler<T> {
         taken
     }
 
-    /// Takes messages over, whatever the bounds say. Returns those that a closed scheduler does not
-    /// take, for the caller to drop.
+    /// Adds messages of another scheduler, even beyond the bounds. A closed scheduler returns them, for
+    /// the caller to drop.
     pub fn put(&self, messages: Vec<Moved<T>>) -> Vec<Moved<T>> {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -308,15 +307,15 @@ impl<T: Item> Scheduler<T> {
                 moved,
             );
         }
-        // Some of them may be due before what it waits for.
+        // One of them may be due before the time that the timer waits for.
         wakers.extend(core.timer.take());
         self.rouse_worker(&mut core, &mut wakers);
         self.leave(core, wakers);
         Vec::new()
     }
 
-    /// Removes every message that `matches` and is not running, and returns them for the caller to
-    /// drop.
+    /// Removes every message that satisfies `matches` and is not running, and returns them for the
+    /// caller to drop.
     pub fn purge(&self, matches: &dyn Fn(&T) -> bool) -> Vec<T> {
         let (mut gone, mut wakers) = (Vec::new(), Vec::new());
         let mut core = self.core.lock();
@@ -338,8 +337,8 @@ impl<T: Item> Scheduler<T> {
         gone
     }
 
-    /// Takes no more messages, and returns those of parked lanes for the caller to drop: nobody
-    /// waits for a retry now.
+    /// Refuses messages from now on, and returns those of parked lanes for the caller to drop: a closed
+    /// scheduler runs no retries.
     pub fn close(&self) -> Vec<T> {
         let (mut gone, mut wakers) = (Vec::new(), Vec::new());
         let mut core = self.core.lock();
@@ -355,12 +354,12 @@ impl<T: Item> Scheduler<T> {
         gone
     }
 
-    /// Whether it takes messages.
+    /// Whether the scheduler accepts messages.
     pub fn is_open(&self) -> bool {
         self.core.lock().open
     }
 
-    /// Ready when the scheduler is closed and nothing is open.
+    /// Completes when the scheduler is closed and no message is open.
     pub fn poll_drained(&self, cx: &Context<'_>) -> Poll<()> {
         let mut core = self.core.lock();
         if !core.open && core.lanes.is_empty() {
@@ -373,7 +372,7 @@ impl<T: Item> Scheduler<T> {
     }
 }
 
-/// Takes the next message of a queue, and notes whose it is.
+/// Takes the next message of a queue, and records its key.
 fn next_of<T: Item>(queue: &mut LocalQueue<T>) -> Option<(LaneRef, T)> {
     let next = queue.next()?;
     queue.running_key = next.1.lane();

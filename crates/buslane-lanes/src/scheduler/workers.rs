@@ -1,37 +1,37 @@
-//! What each worker is doing, as far as waking needs to know.
+//! The phase of each worker, by which the scheduler decides whom to wake.
 
 use std::task::Waker;
 
-/// A worker's state.
+/// The phase of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Asleep, on the idle list.
+pub(super) enum WorkerPhase {
+    /// It sleeps and is in the idle list.
     Idle,
-    /// Woken, or running messages: it looks for work before it sleeps.
+    /// It was woken or runs messages. It searches for work before it sleeps.
     Busy,
-    /// Its handler waits; it holds nothing else.
+    /// Its handler waits, and it has no other message.
     Waiting,
-    /// Not started, ended, or taken out after a failure.
+    /// It has not started, has ended, or was removed after a failure.
     Gone,
 }
 
 struct Worker {
-    phase: Phase,
+    phase: WorkerPhase,
     waker: Option<Waker>,
-    /// Messages that it takes at a time.
+    /// The number of messages that it takes at a time.
     appetite: usize,
 }
 
-/// Most messages in a queue. More saves no time: the lock is a small part of so many.
+/// The maximum number of messages in a local queue. With so many, the cost of the lock is negligible.
 pub(super) const LOCAL_QUEUE: usize = 128;
 
 /// All workers of a scheduler.
 pub(super) struct Workers {
     list: Box<[Worker]>,
-    /// Asleep, the one that fell asleep last at the end: its memory is warm.
+    /// The sleeping workers, the latest last. It is woken first, because its memory is in the cache.
     idle: Vec<usize>,
     busy: usize,
-    /// Workers whose queue may hold something.
+    /// The workers whose queue may hold messages.
     claimers: Vec<usize>,
     parallelism: usize,
 }
@@ -40,7 +40,7 @@ impl Workers {
     pub(super) fn new(workers: usize, parallelism: usize) -> Self {
         Self {
             list: (0..workers)
-                .map(|_| Worker { phase: Phase::Gone, waker: None, appetite: 1 })
+                .map(|_| Worker { phase: WorkerPhase::Gone, waker: None, appetite: 1 })
                 .collect(),
             idle: Vec::with_capacity(workers),
             busy: 0,
@@ -57,7 +57,7 @@ impl Workers {
         self.list.len()
     }
 
-    /// Whether more are busy than there are cores.
+    /// Whether more workers are busy than there are cores.
     pub(super) const fn are_crowded(&self) -> bool {
         self.busy > self.parallelism
     }
@@ -66,58 +66,58 @@ impl Workers {
         !self.idle.is_empty()
     }
 
-    pub(super) fn set(&mut self, worker: usize, phase: Phase) {
+    pub(super) fn set(&mut self, worker: usize, phase: WorkerPhase) {
         let before = std::mem::replace(&mut self.list[worker].phase, phase);
         if before == phase {
             return;
         }
         match before {
-            Phase::Busy => self.busy -= 1,
-            Phase::Idle => self.idle.retain(|other| *other != worker),
-            Phase::Waiting | Phase::Gone => {}
+            WorkerPhase::Busy => self.busy -= 1,
+            WorkerPhase::Idle => self.idle.retain(|other| *other != worker),
+            WorkerPhase::Waiting | WorkerPhase::Gone => {}
         }
         match phase {
-            Phase::Busy => self.busy += 1,
-            Phase::Idle => self.idle.push(worker),
-            Phase::Waiting | Phase::Gone => {}
+            WorkerPhase::Busy => self.busy += 1,
+            WorkerPhase::Idle => self.idle.push(worker),
+            WorkerPhase::Waiting | WorkerPhase::Gone => {}
         }
     }
 
     pub(super) fn sleep(&mut self, worker: usize, waker: &Waker) {
-        self.set(worker, Phase::Idle);
+        self.set(worker, WorkerPhase::Idle);
         match &mut self.list[worker].waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
     }
 
-    /// Takes the waker of an idle worker, unless every core has a busy one. Counts it as busy from
-    /// now on.
+    /// Takes the waker of an idle worker, which counts as busy from now on. `None` if every core has a
+    /// busy worker.
     pub(super) fn wake_one(&mut self) -> Option<Waker> {
         if self.busy >= self.parallelism {
             return None;
         }
         let worker = self.idle.pop()?;
-        self.list[worker].phase = Phase::Busy;
+        self.list[worker].phase = WorkerPhase::Busy;
         self.busy += 1;
         self.list[worker].waker.clone()
     }
 
-    /// Whether a core is free and a worker asleep.
+    /// Whether a core is free and a worker sleeps.
     pub(super) fn has_spare(&self) -> bool {
         self.busy < self.parallelism && !self.idle.is_empty()
     }
 
     pub(super) fn wake_all(&mut self, wakers: &mut Vec<Waker>) {
         for worker in std::mem::take(&mut self.idle) {
-            self.list[worker].phase = Phase::Busy;
+            self.list[worker].phase = WorkerPhase::Busy;
             self.busy += 1;
             wakers.extend(self.list[worker].waker.clone());
         }
     }
 
-    /// How many messages a worker may take now. More each time, as long as its handlers return at
-    /// once: what is taken in front of one that waits has to be given back.
+    /// The number of messages that a worker may take now. It grows each time while the worker's
+    /// handlers return at once, because messages behind one that waits have to be given back.
     pub(super) fn appetite(&mut self, worker: usize) -> usize {
         let appetite = &mut self.list[worker].appetite;
         let now = *appetite;
@@ -125,7 +125,7 @@ impl Workers {
         now
     }
 
-    /// A handler of this worker waits.
+    /// Records that a handler of this worker waits.
     pub(super) fn has_waited(&mut self, worker: usize) {
         self.list[worker].appetite = 1;
     }

@@ -10,7 +10,7 @@ use super::{
     window::{Ack, AckKind},
 };
 use async_nats::{Client, Subject};
-use buslane_core::{BoxFuture, room_after};
+use buslane_core::{BoxFuture, shrunk_capacity};
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -116,7 +116,7 @@ impl AckQueue {
             self.push(ack, now).await;
         }
         if count > 0 {
-            buffer.shrink_to(room_after(buffer.capacity(), count));
+            buffer.shrink_to(shrunk_capacity(buffer.capacity(), count));
         }
         self.buffer = buffer;
         if self.naks_due.is_some_and(|due| due <= now) {
@@ -217,7 +217,7 @@ impl AckQueue {
         if has_arrived {
             let had = self.unconfirmed.len();
             self.unconfirmed.drain(..count);
-            self.unconfirmed.shrink_to(room_after(self.unconfirmed.capacity(), had));
+            self.unconfirmed.shrink_to(shrunk_capacity(self.unconfirmed.capacity(), had));
         } else {
             self.last =
                 self.last.take().or_else(|| self.unconfirmed.back().map(|ack| ack.reply.clone()));

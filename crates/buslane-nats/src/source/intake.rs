@@ -2,7 +2,7 @@
 
 use super::handle::{End, Ready, SourceHandle};
 use crate::names;
-use buslane_core::{Delivery, Intake, Settle, Settlement, Source, room_after};
+use buslane_core::{Delivery, Intake, Settle, Settlement, Source, shrunk_capacity};
 use bytes::Bytes;
 use std::{
     sync::Arc,
@@ -49,7 +49,7 @@ impl Intake for NatsIntake {
                 Delivery { message, settlement: settlement.last(is_last) }
             },
         ));
-        let room = room_after(state.ready.capacity(), came);
+        let room = shrunk_capacity(state.ready.capacity(), came);
         state.ready.shrink_to(room);
         let is_low = state.ready.len() < state.low;
         drop(state);

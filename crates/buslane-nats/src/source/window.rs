@@ -5,7 +5,7 @@
 //! open gets another subject for its acknowledgement.
 
 use async_nats::Subject;
-use buslane_core::{Outcome, room_after};
+use buslane_core::{Outcome, shrunk_capacity};
 use std::{collections::HashMap, time::Instant};
 
 /// The kinds of acknowledgement that end a delivery.
@@ -146,10 +146,10 @@ impl Window {
         let used = self.slots.len();
         self.slots.clear();
         self.free.clear();
-        self.slots.shrink_to(room_after(self.slots.capacity(), used));
-        self.free.shrink_to(room_after(self.free.capacity(), used));
-        self.open.shrink_to(room_after(self.open.capacity(), used));
-        self.settled.shrink_to(room_after(self.settled.capacity(), used));
+        self.slots.shrink_to(shrunk_capacity(self.slots.capacity(), used));
+        self.free.shrink_to(shrunk_capacity(self.free.capacity(), used));
+        self.open.shrink_to(shrunk_capacity(self.open.capacity(), used));
+        self.settled.shrink_to(shrunk_capacity(self.settled.capacity(), used));
     }
 
     /// Negative acknowledgements for every message that is open and not settled. The slots stay:

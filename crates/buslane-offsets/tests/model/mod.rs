@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use buslane_offsets::{Delivery, DoneMap, Limits, PendingCommit, Tracker, codec};
+use buslane_offsets::{Disposition, DoneMap, Limits, PendingCommit, Tracker, codec};
 use proptest::prelude::*;
 
 /// The largest span of a map in the tests.
@@ -116,25 +116,25 @@ impl Model {
         }
     }
 
-    pub(crate) fn deliver(&mut self, offset: u64) -> Delivery {
+    pub(crate) fn deliver(&mut self, offset: u64) -> Disposition {
         let answer = self.tracker.deliver(offset);
         let expected = if offset < self.next {
             if self.given_back.remove(&offset) {
-                Delivery::New
+                Disposition::New
             } else if self.open.contains(&offset) {
-                Delivery::Open
+                Disposition::Open
             } else {
-                Delivery::Done
+                Disposition::Done
             }
         } else if self.open.first().is_some_and(|low| offset - low >= self.span) {
-            Delivery::Full
+            Disposition::Full
         } else {
             self.next = offset + 1;
             if self.restored.contains(&offset) {
-                Delivery::Done
+                Disposition::Done
             } else {
                 self.open.insert(offset);
-                Delivery::New
+                Disposition::New
             }
         };
         self.follow();

@@ -120,7 +120,7 @@ pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
         fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let (ledger, is_held) = (Ledger::new(), Arc::clone(&held));
     let topic = message(0, 0).source.topic.clone();
-    let source = Arc::new(Source::new(topic, 0).held_while(move || is_held.load(SeqCst)));
+    let source = Arc::new(Source::new(topic, 0).with_fence(move || is_held.load(SeqCst)));
     let of_source = |n: u64| {
         let mut job = job(&ledger, n % KEYS, n / KEYS);
         job.message.source = Arc::clone(&source);

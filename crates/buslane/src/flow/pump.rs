@@ -16,7 +16,7 @@ use crate::{
     state::{BusState, SourceState, Waiting},
 };
 use buslane_core::{
-    Delivery, Intake, Job, Outcome, Pool, Settlement, Source, SubmitError, room_after,
+    Delivery, Intake, Job, Outcome, Pool, Settlement, Source, SubmitError, shrunk_capacity,
 };
 use metrics::Gauge;
 use std::{
@@ -198,8 +198,8 @@ async fn read(
                 return stop;
             }
         }
-        deliveries.shrink_to(room_after(deliveries.capacity(), count));
-        jobs.shrink_to(room_after(jobs.capacity(), count));
+        deliveries.shrink_to(shrunk_capacity(deliveries.capacity(), count));
+        jobs.shrink_to(shrunk_capacity(jobs.capacity(), count));
         // A worker that was woken from here is queued behind this task until it yields.
         tokio::task::yield_now().await;
     }

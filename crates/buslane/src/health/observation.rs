@@ -172,7 +172,7 @@ impl Observation {
                 continue;
             }
             let subject =
-                symptom.place.as_ref().map(|(topic, partition)| format!("{topic}/{partition}"));
+                symptom.partition.as_ref().map(|(topic, partition)| format!("{topic}/{partition}"));
             let found = sign(fault, &subject.unwrap_or_default(), &symptom.reason);
             signs.push(Sign { since: Some(symptom.since), ..found });
         }

@@ -4,7 +4,7 @@
 use super::report::ShadowStatus;
 use crate::{clock::now, metrics::ShadowMetrics};
 use buslane_core::{Outcome, Source, excerpt};
-use buslane_pools::Recorder;
+use buslane_pools::LatencyRecorder;
 use parking_lot::Mutex;
 use std::{
     fmt,
@@ -46,8 +46,8 @@ pub(crate) struct ShadowComparison {
     same: AtomicU64,
     different: AtomicU64,
     dropped: AtomicU64,
-    handlers: Recorder,
-    twins: Recorder,
+    handlers: LatencyRecorder,
+    twins: LatencyRecorder,
     metrics: ShadowMetrics,
     log: Mutex<LogLimit>,
 }
@@ -65,8 +65,8 @@ impl ShadowComparison {
             same: AtomicU64::new(0),
             different: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            handlers: Recorder::new(),
-            twins: Recorder::new(),
+            handlers: LatencyRecorder::new(),
+            twins: LatencyRecorder::new(),
             metrics,
             log: Mutex::default(),
         }
@@ -122,7 +122,7 @@ impl ShadowComparison {
     pub(super) fn status(&self) -> Option<ShadowStatus> {
         let [same, different, dropped] =
             [&self.same, &self.different, &self.dropped].map(|count| count.load(Relaxed));
-        let p99_ms = |recorder: &Recorder| {
+        let p99_ms = |recorder: &LatencyRecorder| {
             recorder.counts().quantile(0.99).map(|latency| latency.as_secs_f64() * 1_000.0)
         };
         (same + different + dropped > 0).then(|| ShadowStatus {

@@ -18,7 +18,7 @@ fn well() -> Observation {
 }
 
 fn symptom(kind: SymptomKind, since: Instant) -> Vec<Symptom> {
-    vec![Symptom { kind, place: Some((topic(), 3)), since, reason: "no".to_owned() }]
+    vec![Symptom { kind, partition: Some((topic(), 3)), since, reason: "no".to_owned() }]
 }
 
 fn running(attempt: u64) -> Vec<Running> {

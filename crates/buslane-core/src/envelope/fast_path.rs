@@ -1,14 +1,14 @@
-//! Bodies in the form that writers of the format give them: known fields in their order, nothing
-//! between them, no escapes.
+//! The fast path for bodies in canonical form: the known fields in their order, without white space
+//! between them and without escapes, as every known writer produces them.
 //!
-//! Not a JSON parser: texts are compared and cut out, the payload is checked by `serde_json`, and a
-//! body of any other form, good or bad, is for `serde_json` as a whole.
+//! It is not a JSON parser: it compares and slices texts, and `serde_json` checks the payload.
+//! `serde_json` reads a body of any other form, valid or not.
 
-use super::{scan, wire::Fields};
+use super::wire::{Fields, any_byte};
 use memchr::memchr;
 use serde_json::value::RawValue;
 
-/// Reads a body of the usual form; `None` says nothing about any other.
+/// Reads a body in canonical form. `None` does not mean that the body is invalid.
 #[inline]
 pub(super) fn read(body: &str) -> Option<Fields<'_>> {
     let mut rest = Rest(body);
@@ -23,35 +23,35 @@ pub(super) fn read(body: &str) -> Option<Fields<'_>> {
         tenant_id: rest.integer(",\"tenant_id\":").unwrap_or_default(),
         payload: rest.0.strip_prefix(",\"payload\":")?,
     };
-    // Some writers, Go's stream encoder too, end a body with a new line.
+    // Some writers, such as Go's stream encoder, end a body with a line feed.
     let payload = fields.payload.strip_suffix('\n').unwrap_or(fields.payload).strip_suffix('}')?;
     let payload = serde_json::from_str::<&RawValue>(payload).ok()?.get();
     Some(Fields { payload, ..fields })
 }
 
-/// What is still to be read. Always inlined: `before` is known then, and compared in one or two
-/// words.
+/// The unread rest of a body. Its methods are always inlined, so that the compiler knows `before`
+/// and compares it in one or two words.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
-    /// The text behind `before`, up to its quote. Nothing is taken when there is none, or one with
-    /// escapes.
+    /// Takes the text behind `before`, up to its quote. Takes nothing if there is no such text, or if
+    /// it contains escapes.
     #[inline(always)]
     fn text(&mut self, before: &str) -> Option<&'a str> {
         let behind = self.0.strip_prefix(before)?;
         let quote = memchr(b'"', behind.as_bytes())?;
         let text = &behind[..quote];
-        if scan::any(text.as_bytes(), |byte| (byte < 0x20) | (byte == b'\\')) {
+        if any_byte(text.as_bytes(), |byte| (byte < 0x20) | (byte == b'\\')) {
             return None;
         }
         self.0 = &behind[quote + 1..];
         Some(text)
     }
 
-    /// The integer, not below 0, behind `before`. Nothing is taken when there is none.
+    /// Takes the integer behind `before`, which is not negative. Takes nothing if there is none.
     #[inline(always)]
     fn integer(&mut self, before: &str) -> Option<i64> {
-        /// Digits that always fit.
+        /// The number of digits that always fit.
         const DIGITS: usize = 18;
         let behind = self.0.strip_prefix(before)?;
         let (mut value, mut len) = (0, 0);
@@ -75,7 +75,7 @@ mod tests {
     use super::{super::wire::Wire, *};
     use proptest::prelude::*;
 
-    /// Bodies of the usual form, nearly so, and with any other damage.
+    /// Bodies in canonical form, nearly so, and damaged ones.
     fn bodies() -> impl Strategy<Value = String> {
         let text =
             || prop_oneof![8 => "[a-zA-Z0-9é:._/ -]{0,40}", 1 => "[\\\\\"nu0\t\u{7f}-]{0,4}"];

@@ -1,5 +1,9 @@
 //! The memory broker passes the whole broker suite, without an unmet scenario.
 
+mod broker;
+mod faults;
+mod wakes;
+
 use buslane_core::Broker;
 use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
 use buslane_testkit::broker_suite::{BrokerFixture, Capabilities, MemberSpec};
