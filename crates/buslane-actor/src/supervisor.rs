@@ -31,7 +31,7 @@ pub(crate) struct SupervisorArgs {
 }
 
 /// The worker actors, as the supervisor knows them.
-pub(crate) struct Workers {
+pub(crate) struct SupervisedWorkers {
     args: SupervisorArgs,
     restarts: Vec<Restarts>,
     by_actor: HashMap<ActorId, usize>,
@@ -39,16 +39,16 @@ pub(crate) struct Workers {
 
 impl Actor for Supervisor {
     type Msg = ();
-    type State = Workers;
+    type State = SupervisedWorkers;
     type Arguments = SupervisorArgs;
 
     async fn pre_start(
         &self,
         myself: ActorRef<()>,
         args: SupervisorArgs,
-    ) -> Result<Workers, ActorProcessingErr> {
+    ) -> Result<SupervisedWorkers, ActorProcessingErr> {
         let actors = args.actors;
-        let mut workers = Workers {
+        let mut workers = SupervisedWorkers {
             args,
             restarts: (0..actors).map(|_| Restarts::default()).collect(),
             by_actor: HashMap::with_capacity(actors),
@@ -63,7 +63,7 @@ impl Actor for Supervisor {
         &self,
         myself: ActorRef<()>,
         event: SupervisionEvent,
-        workers: &mut Workers,
+        workers: &mut SupervisedWorkers,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(actor, error) => {
@@ -85,7 +85,7 @@ impl Actor for Supervisor {
     }
 }
 
-impl Workers {
+impl SupervisedWorkers {
     async fn start(
         &mut self,
         myself: &ActorRef<()>,
@@ -156,7 +156,8 @@ pub(crate) enum Remedy {
     Restart,
     /// Starts another actor after a cool-down.
     CoolDown,
-    /// Starts another actor at once although it failed too often, because too many cool down already.
+    /// Starts another actor at once although it failed too often, because too many cool down
+    /// already.
     RestartAnyway,
 }
 
@@ -165,9 +166,9 @@ pub(crate) enum Remedy {
 pub(crate) struct Restarts(VecDeque<Instant>);
 
 impl Restarts {
-    /// Records a failure, and returns the reaction to it. A cool-down empties the window. A worker that
-    /// may not cool down keeps its newest `max` restarts, so that it cools down at its next failure
-    /// once it may.
+    /// Records a failure, and returns the reaction to it. A cool-down empties the window. A worker
+    /// that may not cool down keeps its newest `max` restarts, so that it cools down at its next
+    /// failure once it may.
     pub(crate) fn failed(
         &mut self,
         now: Instant,

@@ -93,7 +93,7 @@ impl WorkerArgs {
         let (tell, ended) = oneshot::channel();
         let worker = Worker::new(Arc::clone(&self.engine), self.index);
         let task = tokio::spawn(async move {
-            // A dropped worker returns its lanes, so it is dropped before its end is told.
+            // Dropping the worker returns its lanes, so it is dropped before its end is reported.
             let end = { worker }.run(OnPanic::Fail).await;
             // The receiver is gone when the actor was killed.
             let _ = tell.send(end);

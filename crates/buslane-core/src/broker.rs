@@ -69,9 +69,9 @@ pub trait Intake: Send {
     /// The source of the messages.
     fn source(&self) -> &Arc<Source>;
 
-    /// Appends up to `max` deliveries to `out` and returns their number, at least one. Returns `None`
-    /// when the source has ended: it was revoked, unsubscribed or closed. Deliveries handed out
-    /// before can still be settled. Wakes the task that polled last, by this method or by
+    /// Appends up to `max` deliveries to `out` and returns their number, at least one. Returns
+    /// `None` when the source has ended: it was revoked, unsubscribed or closed. Deliveries handed
+    /// out before can still be settled. Wakes the task that polled last, by this method or by
     /// [`Intake::poll_end`].
     fn poll_next(
         &mut self,
@@ -80,8 +80,8 @@ pub trait Intake: Send {
         out: &mut Vec<Delivery>,
     ) -> Poll<Option<usize>>;
 
-    /// Completes when the source has ended. It reads nothing, so a reader can call it while it waits
-    /// for room.
+    /// Completes when the source has ended. It reads nothing, so a reader can call it while it
+    /// waits for room.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -138,8 +138,8 @@ impl<T> Answer<'_, T> {
 pub struct SubscribeOptions {
     /// Settles each message before its handler runs: strictly at most once.
     pub settle_first: bool,
-    /// The messages need not outlive the broker's processes: NATS keeps a stream that is created for
-    /// them in memory.
+    /// The messages need not outlive the broker's processes: NATS keeps a stream that is created
+    /// for them in memory.
     pub ephemeral: bool,
     /// Falls back to the last token of the subject as the key of a message. Effective on NATS only,
     /// because other backends have no subjects.
@@ -241,7 +241,8 @@ pub trait Broker: Send + Sync + 'static {
         topic: &'a Topic,
     ) -> BoxFuture<'a, Result<Option<TopicSettings>, BrokerError>>;
 
-    /// The backlog of each partition that is assigned to this member, as far as the broker knows it.
+    /// The backlog of each partition that is assigned to this member, as far as the broker knows
+    /// it.
     ///
     /// # Errors
     /// The broker is closed or out of reach.
@@ -357,8 +358,8 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether the broker refuses the same record until the record, the topic or the client's rights
-    /// change. Other errors are outages, which end by themselves.
+    /// Whether the broker refuses the same record until the record, the topic or the client's
+    /// rights change. Other errors are outages, which end by themselves.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::Refused { .. })

@@ -6,8 +6,8 @@ const LEAST: usize = 16;
 /// The capacity to which a buffer should shrink after it held `used` items: half of its present
 /// `capacity` if it used less than an eighth, and otherwise all of it. At least 16.
 ///
-/// Without shrinking, the memory of a burst would stay with every partition that ever had one. It is
-/// freed by halves, so that a buffer which is needed now and then is not allocated each time.
+/// Without shrinking, the memory of a burst would stay with every partition that ever had one. It
+/// is freed by halves, so that a buffer which is needed now and then is not allocated each time.
 #[must_use]
 pub const fn shrunk_capacity(capacity: usize, used: usize) -> usize {
     if capacity <= LEAST || used >= capacity / 8 {

@@ -47,7 +47,8 @@ pub struct Envelope {
     pub aggregate_id: ByteString,
     /// The event's type, such as `OrderPlaced`. Not blank.
     pub event_type: ByteString,
-    /// Version of the event's schema or of the aggregate, by the application's own convention. Above
+    /// Version of the event's schema or of the aggregate, by the application's own convention.
+    /// Above
     /// 0. Default: 1.
     pub event_version: i64,
     /// When the event happened. Nanoseconds and the UTC offset are kept. Default: the time of

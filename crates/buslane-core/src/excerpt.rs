@@ -1,9 +1,9 @@
-//! Foreign text in log lines, spans, health and error texts: escaped and truncated. Dead letters and
-//! the wire carry the original text.
+//! Foreign text in log lines, spans, health and error texts: escaped and truncated. Dead letters
+//! and the wire carry the original text.
 //!
 //! A key, a handler's error or a broker's reason can have any content and any length. Unescaped, a
-//! line feed in one of them would begin a forged log line, and a key of a megabyte would make a line
-//! of a megabyte.
+//! line feed in one of them would begin a forged log line, and a key of a megabyte would make a
+//! line of a megabyte.
 
 use std::fmt::{self, Display, Formatter, Write};
 

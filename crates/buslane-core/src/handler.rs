@@ -81,8 +81,8 @@ pub struct Reattempt {
     pub is_retry: bool,
     /// The outcome of this attempt, which is counted but not settled.
     pub outcome: Outcome,
-    /// Whether the key is blocked: its attempts are used up, and it is retried in case the cause has
-    /// gone away.
+    /// Whether the key is blocked: its attempts are used up, and it is retried in case the cause
+    /// has gone away.
     pub blocked: bool,
     /// Starts the next attempt; `None` if the handler starts it like the first one.
     pub next: Option<Box<dyn NextAttempt>>,
@@ -104,8 +104,8 @@ pub trait NextAttempt: Send {
     /// Starts the attempt of `job` in `slot`, as [`ErasedHandler::start`] does for the first one.
     fn start(self: Box<Self>, job: &mut Job, slot: &mut AttemptSlot);
 
-    /// Called when the key of the message becomes blocked, before the message waits for this attempt.
-    /// Must not panic.
+    /// Called when the key of the message becomes blocked, before the message waits for this
+    /// attempt. Must not panic.
     fn blocked(&mut self, message: &Message) {
         let _ = message;
     }

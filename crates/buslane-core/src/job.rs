@@ -20,8 +20,8 @@ pub struct Job {
     pub parsed: Option<Box<ParsedEnvelope>>,
     /// Starts the next attempt; `None` if the handler does.
     pub next: Option<Box<dyn NextAttempt>>,
-    /// The permit of a concurrency limit, which is returned when the job is dropped. Boxed, like the
-    /// other rare fields, because jobs are moved often.
+    /// The permit of a concurrency limit, which is returned when the job is dropped. Boxed, like
+    /// the other rare fields, because jobs are moved often.
     pub permit: Option<Box<dyn Send>>,
     /// When a pool accepted the job. The pool sets it.
     pub accepted: Option<Instant>,

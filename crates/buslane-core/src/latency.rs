@@ -15,8 +15,9 @@ const LAST: u32 = 36;
 /// Counts of durations in log-linear buckets of about 3 % width, from 1 us to 68 s.
 ///
 /// The first bucket holds durations below 1,024 ns, the last those above 68.7 s. The counts of a
-/// recorder never decrease; [`Latencies::since`] returns the difference of two snapshots. A recorder
-/// may count in atomics, by [`Latencies::bucket`], and convert with [`Latencies::from_counts`].
+/// recorder never decrease; [`Latencies::since`] returns the difference of two snapshots. A
+/// recorder may count in atomics, by [`Latencies::bucket`], and convert with
+/// [`Latencies::from_counts`].
 ///
 /// It always takes 6.7 kB on the heap. The default is empty.
 ///
@@ -81,8 +82,8 @@ impl Latencies {
         self.counts[Self::bucket(duration)] += 1;
     }
 
-    /// The durations recorded since an `earlier` snapshot of the same recorder. A bucket whose count
-    /// is lower than before counts as 0.
+    /// The durations recorded since an `earlier` snapshot of the same recorder. A bucket whose
+    /// count is lower than before counts as 0.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut new = self.clone();
@@ -99,8 +100,8 @@ impl Latencies {
     }
 
     /// The duration that the share `q` of all durations does not exceed, interpolated within its
-    /// bucket, so that the error is at most the width of the bucket. `q` is clamped to 0..=1. Within
-    /// the last bucket the result is 68.7 s. `None` without durations.
+    /// bucket, so that the error is at most the width of the bucket. `q` is clamped to 0..=1.
+    /// Within the last bucket the result is 68.7 s. `None` without durations.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let total = self.count();

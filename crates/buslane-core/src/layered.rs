@@ -7,8 +7,8 @@ use std::{borrow::Borrow, collections::HashMap, hash::Hash, sync::Arc};
 /// The least number of changes that are kept apart from the base.
 const APART: usize = 64;
 
-/// A map whose clones share all but the latest changes. Adding `n` entries with a copy for each takes
-/// about `n * sqrt(n)` steps instead of the `n * n` of a plain map.
+/// A map whose clones share all but the latest changes. Adding `n` entries with a copy for each
+/// takes about `n * sqrt(n)` steps instead of the `n * n` of a plain map.
 #[derive(Debug, Clone)]
 pub struct Layered<K, V> {
     base: Arc<HashMap<K, V>>,

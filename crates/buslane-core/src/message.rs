@@ -71,8 +71,8 @@ impl Source {
 
     /// Adds a fence: an attempt starts only while `may_start` returns `true`. For backends on which
     /// another process takes a partition over, without notice, from a process that was paused for
-    /// long. `may_start` is called before each attempt, on the thread that runs it. It must be quick
-    /// and must not panic.
+    /// long. `may_start` is called before each attempt, on the thread that runs it. It must be
+    /// quick and must not panic.
     #[must_use]
     pub fn with_fence(self, may_start: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { fence: Some(Box::new(may_start)), ..self }
@@ -126,8 +126,8 @@ pub enum Route {
     },
     /// The key of the record.
     RecordKey,
-    /// Bytes from an extractor or from the parsed body. Boxed, because they are rare and messages are
-    /// moved often.
+    /// Bytes from an extractor or from the parsed body. Boxed, because they are rare and messages
+    /// are moved often.
     Key(Box<Bytes>),
     /// The message has no key: it is the n-th of those that take turns.
     RoundRobin(u64),
@@ -139,8 +139,8 @@ pub enum Route {
 /// A message. Cloning it shares all buffers.
 ///
 /// Small messages are slices of a shared page, of 4 KiB on Kafka and NATS. To retain a part of a
-/// message, such as its key in a map, copy it with `Bytes::copy_from_slice`: a slice keeps its whole
-/// page alive.
+/// message, such as its key in a map, copy it with `Bytes::copy_from_slice`: a slice keeps its
+/// whole page alive.
 ///
 /// ```
 /// use buslane_core::{Message, Topic};
@@ -166,8 +166,8 @@ pub struct Message {
     pub headers: Headers,
     /// The body.
     pub payload: Bytes,
-    /// Whether the record has no body: a tombstone, which Kafka tells from an empty body. `payload` is
-    /// empty then.
+    /// Whether the record has no body: a tombstone, which Kafka tells from an empty body. `payload`
+    /// is empty then.
     pub is_null: bool,
     /// The part of the message that selects its lane.
     pub route: Route,
@@ -178,8 +178,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message for tests of handlers and for pools without a bus, with offset 0 and without key and
-    /// headers.
+    /// A message for tests of handlers and for pools without a bus, with offset 0 and without key
+    /// and headers.
     #[must_use]
     pub fn new(topic: Topic, payload: impl Into<Bytes>) -> Self {
         Self {

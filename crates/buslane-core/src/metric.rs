@@ -1,7 +1,7 @@
 //! Definitions of metrics: one definition yields the row of the documentation and the handle.
 //!
-//! It is neither a registry nor an exporter: values go through the [`metrics`] facade to the recorder
-//! that the application has installed.
+//! It is neither a registry nor an exporter: values go through the [`metrics`] facade to the
+//! recorder that the application has installed.
 
 use crate::Topic;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
@@ -207,8 +207,8 @@ impl Binder {
         gauge!(self.described(metric, MetricKind::Gauge, &[value]), &labels(metric, &[value]))
     }
 
-    /// The handle of a gauge for one partition. Binding costs a look-up, so keep the handle while the
-    /// partition is read.
+    /// The handle of a gauge for one partition. Binding costs a look-up, so keep the handle while
+    /// the partition is read.
     pub fn gauge_at(&self, metric: &Metric, topic: &Topic, partition: u32) -> Gauge {
         debug_assert!(metric.is_per_partition(), "{metric:?}");
         let labels = [("topic", topic.to_string()), ("partition", partition.to_string())];

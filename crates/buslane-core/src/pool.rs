@@ -104,8 +104,8 @@ pub trait Pool: Send + Sync + 'static {
     /// The counters and gauges of the pool.
     fn stats(&self) -> PoolStats;
 
-    /// Closes the pool: runs the queued jobs until `deadline` has passed, abandons the rest, and joins
-    /// every worker. Jobs that wait for a retry are abandoned at once.
+    /// Closes the pool: runs the queued jobs until `deadline` has passed, abandons the rest, and
+    /// joins every worker. Jobs that wait for a retry are abandoned at once.
     ///
     /// Idempotent: later and concurrent calls wait for the first one and return its report.
     ///
@@ -147,7 +147,8 @@ pub struct StopReport {
     pub finished: u64,
     /// Jobs that were abandoned.
     pub abandoned: u64,
-    /// Workers whose handler did not return even when it was cancelled, because it blocks its thread.
+    /// Workers whose handler did not return even when it was cancelled, because it blocks its
+    /// thread.
     pub stragglers: usize,
     /// The duration of the stop.
     pub elapsed: Duration,

@@ -1,9 +1,10 @@
-//! Text that is never shown.
+//! SecretVisitor that is never shown.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// A secret text. `Debug` and serialisation show `***` instead; [`Secret::expose`] returns the text.
+/// A secret text. `Debug` and serialisation show `***` instead; [`Secret::expose`] returns the
+/// text.
 ///
 /// ```
 /// use buslane_core::Secret;
@@ -49,7 +50,7 @@ impl Serialize for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_str(Text)
+        source.deserialize_str(SecretVisitor)
     }
 }
 
@@ -57,9 +58,9 @@ const RULE: &str = "must be a text";
 
 /// Reads the text. serde's own errors for a value of another type would show the value, so this
 /// visitor handles every type.
-struct Text;
+struct SecretVisitor;
 
-impl de::Visitor<'_> for Text {
+impl de::Visitor<'_> for SecretVisitor {
     type Value = Secret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -44,7 +44,8 @@ pub struct HandlerPanicked(pub String);
 
 /// Receives outcomes: the adapter that handed the deliveries out, or the code of a pool's user.
 ///
-/// Called once for each token, on the thread that ran the handler. Must not block and must not panic.
+/// Called once for each token, on the thread that ran the handler. Must not block and must not
+/// panic.
 pub trait Settle: Send + Sync + 'static {
     /// Receives the outcome of the delivery `token`.
     fn settle(&self, token: u64, outcome: Outcome);
@@ -60,8 +61,8 @@ impl<F: Fn(u64, Outcome) + Send + Sync + 'static> Settle for F {
 ///
 /// # Drop behaviour
 /// Dropping it means "not done": the sink receives [`Outcome::Abandoned`], and the broker delivers
-/// the message again. So a panic, a cancelled task or a shutdown cannot lose a message silently. The
-/// exception is the [last](Settlement::is_last) delivery of a message, after which the broker
+/// the message again. So a panic, a cancelled task or a shutdown cannot lose a message silently.
+/// The exception is the [last](Settlement::is_last) delivery of a message, after which the broker
 /// delivers it no more.
 ///
 /// ```

@@ -134,9 +134,9 @@ pub enum TopicStorage {
 /// Settings of a topic. `None` keeps the broker's default or the present value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicSettings {
-    /// The number of partitions, at least 1; `None` on NATS if the topic has none. It grows only with
-    /// [`TopicSettings::expand`], and never shrinks. On NATS a topic without partitions is given
-    /// partitions in place.
+    /// The number of partitions, at least 1; `None` on NATS if the topic has none. It grows only
+    /// with [`TopicSettings::expand`], and never shrinks. On NATS a topic without partitions is
+    /// given partitions in place.
     pub partitions: Option<u32>,
     /// The number of copies of each partition; 1 on the memory broker.
     pub replication: Option<u16>,

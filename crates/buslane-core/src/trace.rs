@@ -81,8 +81,9 @@ impl TraceContext {
     /// The context in the headers of a message. Names match in any case, because Go's header types
     /// change the case.
     ///
-    /// As the standard requires, invalid headers are ignored: an invalid or repeated `traceparent` is
-    /// no context, and an invalid `tracestate` is empty. Repeated `tracestate` headers are joined.
+    /// As the standard requires, invalid headers are ignored: an invalid or repeated `traceparent`
+    /// is no context, and an invalid `tracestate` is empty. Repeated `tracestate` headers are
+    /// joined.
     #[must_use]
     pub fn of(headers: &Headers) -> Option<Self> {
         let mut parents = headers.values_in_any_case(header::TRACEPARENT);

@@ -17,8 +17,8 @@ use thiserror::Error;
 
 /// The shortest and the longest time between two checks.
 const PACE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
-/// The number of checks in a row that find no wait before the task sleeps. The next wait may be near,
-/// and waking the task costs more than a check.
+/// The number of checks in a row that find no wait before the task sleeps. The next wait may be
+/// near, and waking the task costs more than a check.
 const VAIN_LOOKS: u32 = 16;
 
 /// A wait has reached its timeout.
@@ -28,8 +28,8 @@ pub struct TooLong;
 
 /// Waits with the same timeout, which [`Waits::watch`] watches.
 ///
-/// A wait ends at its timeout, or later by up to a hundredth of it, but by at most 100 ms. Use it to
-/// bound a wait, not to measure time.
+/// A wait ends at its timeout, or later by up to a hundredth of it, but by at most 100 ms. Use it
+/// to bound a wait, not to measure time.
 ///
 /// ```
 /// use buslane_core::{TooLong, Waits};
@@ -90,8 +90,8 @@ impl Waits {
         Self { note: Some(Note { after, call: Box::new(call) }), ..self }
     }
 
-    /// Waits for `wait` up to the timeout, and never less. Without [`Waits::watch`] the timeout has no
-    /// effect.
+    /// Waits for `wait` up to the timeout, and never less. Without [`Waits::watch`] the timeout has
+    /// no effect.
     ///
     /// # Errors
     /// [`TooLong`] at the timeout; `wait` is dropped with the future.

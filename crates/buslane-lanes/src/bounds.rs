@@ -55,7 +55,8 @@ pub enum Refusal {
     LaneFull,
     /// [`Bounds::messages`] or [`Bounds::bytes`].
     Full,
-    /// [`Bounds::parked_messages`] or [`Bounds::parked_bytes`]: the message's lane waits for a retry.
+    /// [`Bounds::parked_messages`] or [`Bounds::parked_bytes`]: the message's lane waits for a
+    /// retry.
     ParkedFull,
     /// The limit of active keys, and the message's key is not active.
     KeysFull,

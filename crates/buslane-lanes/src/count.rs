@@ -67,11 +67,11 @@ impl AddAssign for Counts {
     }
 }
 
-/// Observes changes, for metrics. Called once a batch, outside of every lock, on the threads that do
-/// the work.
+/// Observes changes, for metrics. Called once a batch, outside of every lock, on the threads that
+/// do the work.
 pub trait Observer: Send + Sync + 'static {
-    /// Receives a `change`, and the state of the lanes after it. Calls of several threads can overtake
-    /// each other: the call with the highest `number` has the latest state.
+    /// Receives a `change`, and the state of the lanes after it. Calls of several threads can
+    /// overtake each other: the call with the highest `number` has the latest state.
     fn changed(&self, number: u64, change: Counts, lanes: LaneStats);
 }
 

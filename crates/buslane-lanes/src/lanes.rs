@@ -203,8 +203,8 @@ impl<T> Lanes<T> {
         self.table.len() - self.idle.len() - self.parking.lanes
     }
 
-    /// Limits the number of active lanes: at the limit, messages of further keys are refused. Parked
-    /// lanes do not count, so that failing keys cannot keep the others out.
+    /// Limits the number of active lanes: at the limit, messages of further keys are refused.
+    /// Parked lanes do not count, so that failing keys cannot keep the others out.
     pub const fn limit_active(&mut self, lanes: usize) {
         self.accounts.most_active = lanes;
     }

@@ -1,8 +1,8 @@
 //! The messages that one worker has taken and not run yet, open to stealing.
 //!
 //! A worker takes many messages under one lock of the lanes. In a private queue, a handler that
-//! computes for 5 ms would delay every lane that its worker has taken. In this queue, the owner takes
-//! messages from the front, and an idle worker steals whole lanes from the back.
+//! computes for 5 ms would delay every lane that its worker has taken. In this queue, the owner
+//! takes messages from the front, and an idle worker steals whole lanes from the back.
 
 use crate::{
     count::{Counts, End},
@@ -147,7 +147,7 @@ mod tests {
     use crate::{Bounds, LaneKind, Lanes};
     use proptest::prelude::*;
 
-    /// A queue with so many messages of each lane, each message its number.
+    /// A queue with this many messages of each lane. Each message is its number.
     fn queue(lengths: &[usize]) -> (LocalQueue<usize>, Vec<LaneRef>) {
         let (mut lanes, mut queue, mut places) =
             (Lanes::new(Bounds::default()), LocalQueue::new(), Vec::new());

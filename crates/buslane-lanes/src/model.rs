@@ -25,11 +25,11 @@ enum Work {
     Quick,
     /// Waits, and lets others run meanwhile.
     Wait,
-    /// Fails so often, then succeeds.
+    /// Fails this often, then succeeds.
     Fail(u32),
-    /// Takes its worker down, which starts again.
+    /// Ends its worker, which starts again.
     Crash,
-    /// Takes its worker down for good.
+    /// Ends its worker for good.
     Quit,
     /// Blocks its thread until this message has ended.
     Block(u64, u64),
@@ -53,7 +53,7 @@ impl Item for Message {
     }
 }
 
-/// What is known of a key.
+/// The record of a key.
 #[derive(Default)]
 struct Key {
     running: bool,
@@ -102,7 +102,7 @@ impl World {
         })
     }
 
-    /// A world with a scheduler of its own in which the same messages run.
+    /// A world with its own scheduler, in which the same messages run.
     fn beside(&self, workers: usize, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             scheduler: Arc::new(Scheduler::new(workers, workers, Mode::Exclusive, 2, bounds, ())),
@@ -135,7 +135,7 @@ impl World {
         }
     }
 
-    /// Runs a message; gives it back when it has to run again.
+    /// Runs a message. Returns it if it has to run again.
     async fn attempt(&self, worker: usize, lane: LaneRef, mut message: Message) -> Option<Ended> {
         self.begin(&message);
         match message.work {
@@ -212,7 +212,8 @@ impl World {
         .await;
     }
 
-    /// Submits in batches of `size`; returns how many were taken before the scheduler closed.
+    /// Submits in batches of `size`. Returns the number of messages accepted before the scheduler
+    /// closed.
     async fn submit(&self, messages: Vec<Message>, size: usize) -> u64 {
         let mut rest: VecDeque<Message> = messages.into();
         let (mut ticket, mut taken) = (None, 0);
@@ -235,7 +236,7 @@ impl World {
         taken
     }
 
-    /// Waits until so many messages have ended or were purged.
+    /// Waits until this many messages have ended or were purged.
     async fn ended(&self, messages: u64) {
         poll_fn(|cx| {
             let mut log = self.log.lock().unwrap();
@@ -276,7 +277,7 @@ impl Running {
         Self { world, threads }
     }
 
-    /// Lets time pass from now on.
+    /// Starts the timer.
     fn keep_time(&mut self) {
         self.threads.push(spawn(&self.world, |world| async move { world.keep_time().await }));
     }
@@ -285,7 +286,7 @@ impl Running {
         spawn(&self.world, move |world| async move { world.submit(messages, size).await })
     }
 
-    /// Closes, joins everything, and checks that what was accepted has ended.
+    /// Closes the scheduler, joins all threads, and checks that every accepted message has ended.
     fn close(self, accepted: impl FnOnce() -> u64) {
         let gone = self.world.scheduler.close().len() as u64;
         let accepted = accepted();

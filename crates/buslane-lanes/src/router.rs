@@ -8,9 +8,9 @@
 //! - Submitters hold the read lock of `table` while they hand messages over, and a slot leaves its
 //!   owner under the write lock. So all messages that were submitted before are at the old owner,
 //!   and all later ones wait in the migration.
-//! - Messages that have not begun are taken out of the old owner. A running message can only end, or
-//!   wait for a retry and be taken out by the next step. So of one key, messages that are taken out
-//!   later precede those that were taken out earlier.
+//! - Messages that have not begun are taken out of the old owner. A running message can only end,
+//!   or wait for a retry and be taken out by the next step. So of one key, messages that are taken
+//!   out later precede those that were taken out earlier.
 //! - The slot arrives when no message of it runs at the old owner. All its messages are in the
 //!   migration then, and go to the new owner under the write lock, before any later message.
 
@@ -64,8 +64,8 @@ pub struct SlotRouter<T> {
 }
 
 impl<T: Item> SlotRouter<T> {
-    /// The second scheduler owns the slots below `boundary`. At most `most_held` messages wait for slots
-    /// that migrate.
+    /// The second scheduler owns the slots below `boundary`. At most `most_held` messages wait for
+    /// slots that migrate.
     #[must_use]
     pub fn new(schedulers: [Arc<Scheduler<T>>; 2], boundary: usize, most_held: usize) -> Self {
         Self {
@@ -76,10 +76,10 @@ impl<T: Item> SlotRouter<T> {
         }
     }
 
-    /// Submits each message to the owner of its slot while there is room, and converts it with `form`.
-    /// Never waits. Refused messages stay in `batch`, in order per key; messages of other keys behind
-    /// them may have been accepted. Returns whether more messages should be submitted, as
-    /// [`Scheduler::submit_as`] does.
+    /// Submits each message to the owner of its slot while there is room, and converts it with
+    /// `form`. Never waits. Refused messages stay in `batch`, in order per key; messages of other
+    /// keys behind them may have been accepted. Returns whether more messages should be submitted,
+    /// as [`Scheduler::submit_as`] does.
     ///
     /// # Errors
     /// Why the message that is now at the front was refused.
@@ -127,9 +127,9 @@ impl<T: Item> SlotRouter<T> {
         refused.map_or(Ok(makes_sense), Err)
     }
 
-    /// Assigns the slots below `boundary` to the second scheduler and the others to the first: slots
-    /// with another owner begin to migrate. A migrating slot that returns to its old owner arrives at
-    /// once. Has no effect on a closed router.
+    /// Assigns the slots below `boundary` to the second scheduler and the others to the first:
+    /// slots with another owner begin to migrate. A migrating slot that returns to its old owner
+    /// arrives at once. Has no effect on a closed router.
     pub fn rebalance_to(&self, boundary: usize) {
         let mut table = self.table.write();
         if table.is_closed() {
@@ -218,8 +218,8 @@ impl<T: Item> SlotRouter<T> {
         true
     }
 
-    /// Removes every queued message that satisfies `matches`, in the schedulers and between them, and
-    /// returns them for the caller to drop.
+    /// Removes every queued message that satisfies `matches`, in the schedulers and between them,
+    /// and returns them for the caller to drop.
     pub fn purge(&self, matches: &dyn Fn(&T) -> bool) -> Vec<T> {
         // The lock keeps slots from migrating meanwhile.
         let mut migrations = self.migrations.lock();

@@ -4,8 +4,8 @@
 //! worker's queue has a lock of its own. Order of locks: `core`, then one queue. No waker is woken
 //! and no message is dropped under a lock.
 //!
-//! Liveness invariant: while a worker sleeps and fewer workers are busy than there are cores, no lane
-//! is ready, and every message in a local queue belongs to the lane that the queue's owner is
+//! Liveness invariant: while a worker sleeps and fewer workers are busy than there are cores, no
+//! lane is ready, and every message in a local queue belongs to the lane that the queue's owner is
 //! running. It holds because
 //! - a worker goes idle only after it has searched, under the core lock, the ready lanes and all
 //!   queues, or while every core has another busy worker, which searches when it is done;
@@ -68,7 +68,8 @@ pub enum Mode {
     /// Each key has a lane of its own, so keys never wait for each other. The default.
     #[default]
     Exclusive,
-    /// Keys share this many lanes, by key hash modulo their number, and wait for each other in a lane.
+    /// Keys share this many lanes, by key hash modulo their number, and wait for each other in a
+    /// lane.
     Fixed(u64),
 }
 
@@ -133,7 +134,8 @@ impl<T> Core<T> {
         self.unheard += change;
     }
 
-    /// Whether more than `messages` can run, so that further ones would not keep another worker busy.
+    /// Whether more than `messages` can run, so that further ones would not keep another worker
+    /// busy.
     fn is_deep(&self, messages: usize) -> bool {
         // While workers sleep although lanes are ready, cores are scarce. Otherwise each worker may
         // need a lane.
@@ -188,9 +190,9 @@ pub struct Scheduler<T> {
 }
 
 impl<T: Item> Scheduler<T> {
-    /// A scheduler for `workers` workers, of which `parallelism` can run at the same time: the number of
-    /// the executor's threads. A worker runs at most `quantum` messages of a lane in a row while other
-    /// lanes wait.
+    /// A scheduler for `workers` workers, of which `parallelism` can run at the same time: the
+    /// number of the executor's threads. A worker runs at most `quantum` messages of a lane in a
+    /// row while other lanes wait.
     #[must_use]
     pub fn new(
         workers: usize,
@@ -230,8 +232,8 @@ impl<T: Item> Scheduler<T> {
         self.submit_as(batch, |item| item).map(drop)
     }
 
-    /// As [`Scheduler::submit`], but converts each message with `form` as it is taken. Returns whether
-    /// more messages should be submitted now: see [`WaitFor::Drain`].
+    /// As [`Scheduler::submit`], but converts each message with `form` as it is taken. Returns
+    /// whether more messages should be submitted now: see [`WaitFor::Drain`].
     ///
     /// # Errors
     /// As [`Scheduler::submit`].
@@ -269,8 +271,8 @@ impl<T: Item> Scheduler<T> {
     }
 
     /// Completes when the requested capacity is available, or the scheduler is closed. Reserves
-    /// nothing: another submitter may take the capacity first. `ticket` identifies the waiter between
-    /// polls; pass it to [`Scheduler::forget`] when the wait is given up.
+    /// nothing: another submitter may take the capacity first. `ticket` identifies the waiter
+    /// between polls; pass it to [`Scheduler::forget`] when the wait is given up.
     pub fn poll_capacity(
         &self,
         cx: &Context<'_>,
@@ -320,8 +322,8 @@ impl<T: Item> Scheduler<T> {
         }
     }
 
-    /// The state of the lanes and the counts since the start. Exact: `accepted` is the sum of the ended,
-    /// moved and open messages.
+    /// The state of the lanes and the counts since the start. Exact: `accepted` is the sum of the
+    /// ended, moved and open messages.
     pub fn stats(&self) -> (LaneStats, Counts) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();

@@ -1,9 +1,9 @@
 //! The queues of many lanes in one vector: nodes are linked by index, and freed nodes are reused
 //! first.
 //!
-//! A `VecDeque` for each lane would keep its capacity for every key that was ever busy. The memory of
-//! a burst is freed by halves, whenever nothing is queued and little of it was used since the last
-//! time.
+//! A `VecDeque` for each lane would keep its capacity for every key that was ever busy. The memory
+//! of a burst is freed by halves, whenever nothing is queued and little of it was used since the
+//! last time.
 
 use buslane_core::shrunk_capacity;
 

@@ -1,4 +1,5 @@
-//! The lock types of this crate: those of `parking_lot`, or those of the model checker in unit tests.
+//! The lock types of this crate: those of `parking_lot`, or those of the model checker in unit
+//! tests.
 //!
 //! A feature cannot select them, because cargo unifies features and the model's locks panic outside
 //! of a model. Tests that need real locks are in `tests/`.

@@ -12,9 +12,9 @@ pub enum WaitFor {
         /// Its bytes.
         bytes: usize,
     },
-    /// A drained backlog. More than a few thousand messages in front of workers that all have a lane
-    /// would only evict each other from the processor's cache. Available at once while a worker lacks
-    /// a lane, so that a few hot keys do not delay the others.
+    /// A drained backlog. More than a few thousand messages in front of workers that all have a
+    /// lane would only evict each other from the processor's cache. Available at once while a
+    /// worker lacks a lane, so that a few hot keys do not delay the others.
     Drain,
 }
 

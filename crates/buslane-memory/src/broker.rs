@@ -15,6 +15,22 @@ use std::sync::Arc;
 ///
 /// It lives until its last clone and its last member are dropped. It writes nothing to disk and
 /// runs nothing in the background.
+///
+/// ```
+/// use buslane_core::{Broker, Record, Topic};
+/// use buslane_memory::{MemberOptions, MemoryBroker};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = MemoryBroker::default();
+/// let orders = Topic::new("orders")?;
+/// let member = broker.member(MemberOptions::new("billing"));
+/// let receipts = member.publish(&orders, vec![Record::new("placed")]).get().await;
+/// assert!(receipts[0].is_ok());
+/// assert_eq!(&broker.read("orders")[0].payload[..], b"placed");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct MemoryBroker(Arc<Cluster>);
 

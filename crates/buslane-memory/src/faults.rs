@@ -10,6 +10,24 @@ use tokio::time::Instant;
 ///
 /// Deliveries are counted per topic, over all partitions and groups, from the call on; the next one
 /// is number 1.
+///
+/// ```
+/// use buslane_core::{Broker, BrokerEvent};
+/// use buslane_memory::{MemberOptions, MemoryBroker};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = MemoryBroker::default();
+/// let member = broker.member(MemberOptions::new("billing"));
+/// broker.faults().disconnect("cable pulled");
+/// let event = member.next_event().await;
+/// assert!(matches!(event, Some(BrokerEvent::Disconnected { reason }) if reason == "cable pulled"));
+///
+/// broker.faults().reconnect();
+/// assert!(matches!(member.next_event().await, Some(BrokerEvent::Reconnected)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Faults {
     cluster: Arc<Cluster>,

@@ -40,7 +40,7 @@ impl StoredRecord {
 
 /// The bounds of a log.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct LogLimits {
     pub(crate) max_messages: usize,
     pub(crate) max_bytes: usize,
     /// The largest record.
@@ -57,11 +57,11 @@ pub(crate) struct Log {
     base: u64,
     records: VecDeque<StoredRecord>,
     bytes: usize,
-    pub(crate) limits: Limits,
+    pub(crate) limits: LogLimits,
 }
 
 impl Log {
-    pub(crate) const fn new(limits: Limits) -> Self {
+    pub(crate) const fn new(limits: LogLimits) -> Self {
         Self { base: 0, records: VecDeque::new(), bytes: 0, limits }
     }
 
@@ -135,7 +135,7 @@ impl Log {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: LogLimits = LogLimits {
         max_messages: 3,
         max_bytes: 10,
         max_message_bytes: 10,
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn m1_a_log_with_a_retention_in_bytes_drops_its_oldest() {
-        let mut log = Log::new(Limits { keeps_newest_bytes: true, max_messages: 100, ..LIMITS });
+        let mut log = Log::new(LogLimits { keeps_newest_bytes: true, max_messages: 100, ..LIMITS });
         for n in 0..7 {
             log.make_room(2, 0);
             log.push(Record::new(vec![n; 2]), 2, 0);
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn m1_a_log_drops_what_is_too_old_and_what_it_is_told_to() {
-        let mut log = Log::new(Limits {
+        let mut log = Log::new(LogLimits {
             retention_ms: Some(50),
             max_messages: 100,
             max_bytes: 100,

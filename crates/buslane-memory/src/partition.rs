@@ -9,7 +9,7 @@ use crate::{
     config::OffsetReset,
     cursor::Cursor,
     fault_script::FaultScript,
-    log::{Limits, Log, StoredRecord},
+    log::{Log, LogLimits, StoredRecord},
     wakes::{DeferredWakes, PublisherQueue},
 };
 use buslane_core::Delivery;
@@ -126,7 +126,7 @@ impl PartitionState {
 }
 
 impl Partition {
-    pub(crate) fn new(index: u32, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(index: u32, limits: LogLimits) -> Arc<Self> {
         let state = PartitionState {
             log: Log::new(limits),
             cursors: Vec::new(),
@@ -296,7 +296,7 @@ impl Partition {
     }
 
     /// Changes the limits, and lets waiting publishers try again.
-    pub(crate) fn set_limits(&self, limits: Limits) {
+    pub(crate) fn set_limits(&self, limits: LogLimits) {
         let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
         state.log.limits = limits;
@@ -354,7 +354,7 @@ impl Partition {
                 )
             },
         );
-        let Limits { max_messages, max_bytes, .. } = state.log.limits;
+        let LogLimits { max_messages, max_bytes, .. } = state.log.limits;
         format!(
             "partition {} is full with {held} records of at most {max_messages}, {max_bytes} bytes; {slowest}",
             self.index

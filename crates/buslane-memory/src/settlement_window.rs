@@ -18,17 +18,17 @@ const CHUNK: usize = 64;
 #[derive(Debug)]
 pub(crate) struct SettlementWindow {
     words: usize,
-    done: Ring,
+    done: SettlementRing,
     /// Deliveries that were given back without being done.
-    back: Ring,
+    back: SettlementRing,
     /// Whether `back` may hold a bit.
     any_back: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Ring(Box<[OnceLock<Box<[AtomicU64; CHUNK]>>]>);
+struct SettlementRing(Box<[OnceLock<Box<[AtomicU64; CHUNK]>>]>);
 
-impl Ring {
+impl SettlementRing {
     fn new(words: usize) -> Self {
         Self((0..words.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect())
     }
@@ -54,8 +54,8 @@ impl SettlementWindow {
         let words = span.div_ceil(64).next_power_of_two();
         Self {
             words,
-            done: Ring::new(words),
-            back: Ring::new(words),
+            done: SettlementRing::new(words),
+            back: SettlementRing::new(words),
             any_back: AtomicBool::new(false),
         }
     }
@@ -113,7 +113,7 @@ impl SettlementWindow {
     ) {
         for word in words {
             let slot = self.slot(word);
-            let take = |ring: &Ring| {
+            let take = |ring: &SettlementRing| {
                 // A load first: most words have nothing new, and a load leaves the cache line
                 // shared.
                 if leave == 0 && ring.is_empty_at(slot) {

@@ -1,7 +1,9 @@
 //! A topic: its partitions, its settings, the round robin of records without a key, and its
 //! scripted faults.
 
-use crate::{config::MemoryConfig, fault_script::FaultScript, log::Limits, partition::Partition};
+use crate::{
+    config::MemoryConfig, fault_script::FaultScript, log::LogLimits, partition::Partition,
+};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use buslane_core::{BrokerError, Topic, TopicSettings, TopicStrategy};
 use parking_lot::Mutex;
@@ -62,9 +64,9 @@ impl TopicState {
         new
     }
 
-    fn limits(&self, settings: &TopicSettings) -> Limits {
+    fn limits(&self, settings: &TopicSettings) -> LogLimits {
         let bytes = settings.retention_bytes;
-        Limits {
+        LogLimits {
             max_messages: self.max_messages,
             max_message_bytes: self.max_message_bytes,
             max_bytes: bytes

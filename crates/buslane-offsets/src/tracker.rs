@@ -47,6 +47,19 @@ pub enum Disposition {
 ///
 /// Offsets that never arrive (compaction, transaction markers) count as done once a later one
 /// arrives. Offsets are below 2^63, as those of brokers are.
+///
+/// ```
+/// use buslane_offsets::{Disposition, Limits, METADATA_LIMIT, Tracker};
+///
+/// let mut tracker = Tracker::new(7, Limits::default());
+/// assert_eq!(tracker.deliver(7), Disposition::New);
+/// assert_eq!(tracker.deliver(8), Disposition::New);
+/// tracker.complete(8);
+///
+/// // 7 is open, so the commit stays there, and its metadata names 8.
+/// let commit = tracker.next_commit(METADATA_LIMIT).expect("8 is done");
+/// assert_eq!((commit.offset, tracker.open()), (7, 1));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tracker {
     span: u64,
@@ -175,8 +188,9 @@ impl Tracker {
         }
     }
 
-    /// Gives an open offset back: it stays open, and [`Tracker::deliver`] returns [`Disposition::New`]
-    /// when it arrives again. Returns `false` and changes nothing when it is not open.
+    /// Gives an open offset back: it stays open, and [`Tracker::deliver`] returns
+    /// [`Disposition::New`] when it arrives again. Returns `false` and changes nothing when it is
+    /// not open.
     pub fn give_back(&mut self, offset: u64) -> bool {
         let is_open = self.is_open(offset);
         if is_open {

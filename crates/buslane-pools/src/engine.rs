@@ -36,16 +36,16 @@ pub struct EngineConfig {
     pub bounds: Bounds,
     /// Handles the jobs that have no handler of their own.
     pub default_handler: Option<Arc<dyn ErasedHandler>>,
-    /// The clock that retries and the yielding of workers use. It is the executor's clock, which a test
-    /// can pause.
+    /// The clock that retries and the yielding of workers use. It is the executor's clock, which a
+    /// test can pause.
     pub clock: fn() -> Instant,
 }
 
 /// The number of messages of one lane that a worker runs before it turns to another lane.
 const QUANTUM: usize = 16;
 
-/// The time for workers to end by themselves before they are cancelled, and for cancelled handlers to
-/// return before they count as stragglers.
+/// The time for workers to end by themselves before they are cancelled, and for cancelled handlers
+/// to return before they count as stragglers.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A scheduler of jobs, and the other state that all workers of a pool share.
@@ -95,8 +95,8 @@ impl Engine {
         })
     }
 
-    /// Records metrics with these handles from now on. Only the first call has an effect; before it, no
-    /// metric is recorded.
+    /// Records metrics with these handles from now on. Only the first call has an effect; before
+    /// it, no metric is recorded.
     pub fn record_with(&self, metrics: PoolMetrics) {
         self.report.record_with(metrics);
     }
@@ -107,8 +107,8 @@ impl Engine {
         self.workers
     }
 
-    /// The time for workers to end by themselves after [`Engine::drain`]: 1 s, or zero while jobs are
-    /// open, because their handlers do not return.
+    /// The time for workers to end by themselves after [`Engine::drain`]: 1 s, or zero while jobs
+    /// are open, because their handlers do not return.
     #[must_use]
     pub fn grace(&self) -> Duration {
         if self.stats().open == 0 { GRACE } else { Duration::ZERO }
@@ -117,8 +117,8 @@ impl Engine {
     /// The time for a cancelled handler to return before it counts as a straggler: 1 s.
     pub const STRAGGLER_GRACE: Duration = GRACE;
 
-    /// The time from acceptance to outcome of the timed jobs so far: the first job of each batch that a
-    /// worker takes, and every job whose handler waits.
+    /// The time from acceptance to outcome of the timed jobs so far: the first job of each batch
+    /// that a worker takes, and every job whose handler waits.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
         self.latencies.counts()
@@ -178,8 +178,8 @@ impl Engine {
         }
     }
 
-    /// Waits, after [`Engine::close`], until all jobs have ended or `timeout` completes, and then abandons
-    /// the queued jobs.
+    /// Waits, after [`Engine::close`], until all jobs have ended or `timeout` completes, and then
+    /// abandons the queued jobs.
     pub async fn drain(&self, timeout: impl Future<Output = ()>) {
         let mut timeout = pin!(timeout);
         poll_fn(|cx| {

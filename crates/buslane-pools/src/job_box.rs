@@ -1,11 +1,11 @@
 //! A pool of reused boxes for jobs.
 //!
-//! A job is moved about ten times between its submission and its handler. In a box, each move copies
-//! only a pointer. Boxes circulate between submitters and workers, so that a message costs no
-//! allocation.
+//! A job is moved about ten times between its submission and its handler. In a box, each move
+//! copies only a pointer. Boxes circulate between submitters and workers, so that a message costs
+//! no allocation.
 //!
-//! A burst needs as many boxes as it has messages. Boxes that were not needed for a while are freed,
-//! half of them at a time.
+//! A burst needs as many boxes as it has messages. Boxes that were not needed for a while are
+//! freed, half of them at a time.
 
 use buslane_core::Job;
 use buslane_lanes::{Item, LaneKind};
@@ -147,7 +147,7 @@ mod tests {
     use super::{FreeList, JobBox, UNUSED};
     use std::time::Instant;
 
-    /// A second in which so many boxes were out at the same time, and came back.
+    /// A second in which `most` boxes are in use at the same time, and return.
     fn a_second(free: &mut FreeList, returned: &mut Vec<JobBox>, now: &mut Instant, most: usize) {
         *now += UNUSED;
         free.shrink(*now, || std::mem::take(returned));

@@ -22,8 +22,8 @@ use std::{
 
 /// The metric handles of one pool. Names: `{backend}_eventbus_{pool}_pool_{what}`.
 ///
-/// The metrics of keys belong to the bus, `{backend}_eventbus_processors_{what}`: the pools of a bus add
-/// to the same gauges.
+/// The metrics of keys belong to the bus, `{backend}_eventbus_processors_{what}`: the pools of a
+/// bus add to the same gauges.
 pub struct PoolMetrics {
     sent: Counter,
     processed: Counter,
@@ -138,8 +138,8 @@ fn step(gauge: &Gauge, before: usize, now: usize) {
     }
 }
 
-/// The metrics of a pool, once they are bound, and the latest report of its scheduler. Counts add up;
-/// of the gauges, only the latest report is shown.
+/// The metrics of a pool, once they are bound, and the latest report of its scheduler. Counts add
+/// up; of the gauges, only the latest report is shown.
 pub(crate) struct MetricsReport {
     /// Bound when the pool starts, so that a pool that never runs has no series.
     metrics: OnceLock<PoolMetrics>,

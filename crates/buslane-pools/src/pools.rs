@@ -1,5 +1,5 @@
-//! The keyed and the actor pool of a bus behind one interface: each hash slot is owned by one of them,
-//! and can migrate to the other while messages flow.
+//! The keyed and the actor pool of a bus behind one interface: each hash slot is owned by one of
+//! them, and can migrate to the other while messages flow.
 
 use crate::{
     Engine, MigrationProgress, SlotCounts,
@@ -57,8 +57,8 @@ struct PoolPair {
 }
 
 impl Pools {
-    /// The keyed and the actor pool, in this order. The actor pool owns the slots below `boundary`. At
-    /// most `most_held` messages wait for slots that migrate.
+    /// The keyed and the actor pool, in this order. The actor pool owns the slots below `boundary`.
+    /// At most `most_held` messages wait for slots that migrate.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -108,9 +108,9 @@ impl Pools {
         self.pair.router.runs_at(lane)
     }
 
-    /// Runs a job as a shadow, in a separate pool of the kind that does not own its slot. Never waits.
-    /// Returns `false` and drops the job when there is no room, when the slot migrates, and after the
-    /// stop. The counters of these pools do not include the job.
+    /// Runs a job as a shadow, in a separate pool of the kind that does not own its slot. Never
+    /// waits. Returns `false` and drops the job when there is no room, when the slot migrates, and
+    /// after the stop. The counters of these pools do not include the job.
     #[must_use]
     pub fn try_shadow(&self, job: Job) -> bool {
         let owner = self.pair.router.owner(job.lane);
@@ -184,8 +184,8 @@ impl PoolPair {
         sum
     }
 
-    /// Stops both pools after the router was closed. First the migrations end, because a stopping pool
-    /// accepts no job.
+    /// Stops both pools after the router was closed. First the migrations end, because a stopping
+    /// pool accepts no job.
     async fn stop(&self, begun: Instant, before: PoolStats, deadline: Duration) -> StopReport {
         let until = begun + deadline;
         let mut pause = PAUSE.0;
@@ -303,7 +303,8 @@ impl Pool for Pools {
             let (begun, before) = (Instant::now(), pair.stats());
             pair.router.close();
             if pair.router.counts().moving == 0 {
-                // Without migrations both pools close at once, so that no retry begins from here on.
+                // Without migrations both pools close at once, so that no retry begins from here
+                // on.
                 for pool in &pair.pools {
                     drop(pool.stop(deadline));
                 }

@@ -1,5 +1,5 @@
-//! The job that each worker is running, for observers. The duration is not recorded: an observer that
-//! reads twice sees that the same attempt is still running.
+//! The job that each worker is running, for observers. The duration is not recorded: an observer
+//! that reads twice sees that the same attempt is still running.
 //!
 //! A worker writes only its own slot, so an attempt costs four stores to a cache line that no other
 //! worker writes.
@@ -7,8 +7,8 @@
 use buslane_core::RunningJob;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-/// The slot of a worker: the number of begun and ended attempts, which is odd while one runs, and the
-/// message of the attempt.
+/// The slot of a worker: the number of begun and ended attempts, which is odd while one runs, and
+/// the message of the attempt.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct RunningSlot {

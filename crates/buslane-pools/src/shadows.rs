@@ -1,8 +1,8 @@
 //! The pools that run shadows: one of each kind, built when the first shadow needs it.
 //!
 //! Shadows cannot run in the pools of the messages. They would occupy workers, lanes and slots that
-//! messages wait for, for ever if a shadow never ends, and they would change the figures by which the
-//! guard judges the pools. Shadows share only the executor with the messages.
+//! messages wait for, for ever if a shadow never ends, and they would change the figures by which
+//! the guard judges the pools. Shadows share only the executor with the messages.
 
 use crate::{
     PoolMetrics,
@@ -30,8 +30,8 @@ impl ShadowPools {
         Self { specs, pools: Default::default() }
     }
 
-    /// Runs a job in the pool with this index, or drops it if there is no room. Never waits. Returns
-    /// whether the pool accepted the job.
+    /// Runs a job in the pool with this index, or drops it if there is no room. Never waits.
+    /// Returns whether the pool accepted the job.
     pub(crate) fn try_submit(&self, index: usize, job: Job) -> bool {
         let pool = self.pools[index].get_or_init(|| {
             let pool = WorkerPool::new(self.specs[index].clone(), Arc::default());

@@ -15,8 +15,8 @@ use tokio::sync::{Notify, futures::Notified};
 
 /// The target of a submit: one engine, or two that share the keys.
 pub(crate) trait Target {
-    /// Takes jobs from the front of `batch` while there is room. Returns whether more jobs should be
-    /// submitted now.
+    /// Takes jobs from the front of `batch` while there is room. Returns whether more jobs should
+    /// be submitted now.
     fn take(&self, batch: &mut VecDeque<Job>) -> Result<bool, SubmitRefusal>;
 
     /// The engines that may take the jobs.
@@ -26,15 +26,15 @@ pub(crate) trait Target {
     fn arrived(&self) -> Option<&Notify>;
 }
 
-/// Why the job at the front of a batch was refused, and by which engine. `by` is `None` if no engine
-/// was asked, because the slot of the job migrates or the pools are closed.
+/// Why the job at the front of a batch was refused, and by which engine. `by` is `None` if no
+/// engine was asked, because the slot of the job migrates or the pools are closed.
 pub(crate) struct SubmitRefusal {
     pub(crate) by: Option<usize>,
     pub(crate) error: SubmitError,
 }
 
-/// Submits the jobs of `batch`, and waits for room until `timeout`. After the last job it also waits
-/// while further jobs would only queue in front of busy workers.
+/// Submits the jobs of `batch`, and waits for room until `timeout`. After the last job it also
+/// waits while further jobs would only queue in front of busy workers.
 ///
 /// # Cancel safety
 /// Cancelling leaves the jobs that were not accepted in `batch`.
@@ -73,22 +73,23 @@ pub(crate) async fn submit(
     }
 }
 
-/// Waits until one of the engines may have the capacity, slots have arrived, or `timeout` completes.
-/// Returns whether to try again.
+/// Waits until one of the engines may have the capacity, slots have arrived, or `timeout`
+/// completes. Returns whether to try again.
 async fn wait(
     want: WaitFor,
     engines: [Option<&Engine>; 2],
     mut arrived: Pin<&mut Option<Notified<'_>>>,
     mut timeout: Pin<&mut impl Future<Output = ()>>,
 ) -> bool {
-    let mut waiters = engines.map(|engine| engine.map(|engine| Waiter { engine, ticket: None }));
+    let mut waiters =
+        engines.map(|engine| engine.map(|engine| WaitTicket { engine, ticket: None }));
     poll_fn(|cx| {
         if let Some(arrived) = arrived.as_mut().as_pin_mut()
             && arrived.poll(cx).is_ready()
         {
             return Poll::Ready(true);
         }
-        for Waiter { engine, ticket } in waiters.iter_mut().flatten() {
+        for WaitTicket { engine, ticket } in waiters.iter_mut().flatten() {
             if engine.scheduler.poll_capacity(cx, want, ticket).is_ready() {
                 return Poll::Ready(true);
             }
@@ -99,12 +100,12 @@ async fn wait(
 }
 
 /// Removes the waiter from the list when it is dropped, even if the wait is cancelled.
-struct Waiter<'a> {
+struct WaitTicket<'a> {
     engine: &'a Engine,
     ticket: Option<u64>,
 }
 
-impl Drop for Waiter<'_> {
+impl Drop for WaitTicket<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.engine.scheduler.forget(ticket);
@@ -112,8 +113,8 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Sets the time of acceptance of the jobs. Splits the batch before the first job without a handler,
-/// and returns the rest.
+/// Sets the time of acceptance of the jobs. Splits the batch before the first job without a
+/// handler, and returns the rest.
 pub(crate) fn stamp(batch: &mut VecDeque<Job>, has_default: bool) -> VecDeque<Job> {
     let now = Instant::now();
     for (at, job) in batch.iter_mut().enumerate() {
@@ -140,8 +141,8 @@ impl Target for Engine {
 }
 
 impl Engine {
-    /// As [`Engine::try_submit`], but waits for room until `timeout` completes. After the last job it
-    /// also waits while further jobs would only queue in front of busy workers.
+    /// As [`Engine::try_submit`], but waits for room until `timeout` completes. After the last job
+    /// it also waits while further jobs would only queue in front of busy workers.
     ///
     /// # Errors
     /// Why the job that is now at the front was refused.
@@ -156,8 +157,8 @@ impl Engine {
         submit(self, batch, timeout).await
     }
 
-    /// Takes jobs from the front of `batch` while there is room. Never waits. Returns whether more jobs
-    /// should be submitted now.
+    /// Takes jobs from the front of `batch` while there is room. Never waits. Returns whether more
+    /// jobs should be submitted now.
     ///
     /// # Errors
     /// Why the job that is now at the front was refused.

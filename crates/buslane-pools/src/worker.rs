@@ -1,8 +1,8 @@
 //! The loop that every worker of every pool runs.
 //!
-//! A worker polls a handler's future once directly after taking its message. Most handlers return at
-//! once, so that only the lane is touched. If a handler waits, the worker gives its other messages
-//! back.
+//! A worker polls a handler's future once directly after taking its message. Most handlers return
+//! at once, so that only the lane is touched. If a handler waits, the worker gives its other
+//! messages back.
 
 use crate::{Engine, job_box::JobBox};
 use buslane_core::{
@@ -36,7 +36,8 @@ const BOXES: usize = 32;
 /// One worker of an engine.
 ///
 /// # Drop behaviour
-/// The running message is abandoned; the other messages of the worker return to their lanes, in order.
+/// The running message is abandoned; the other messages of the worker return to their lanes, in
+/// order.
 pub struct Worker {
     engine: Arc<Engine>,
     index: usize,
@@ -78,7 +79,8 @@ impl Worker {
     /// Runs jobs until the engine is closed and all jobs have ended.
     ///
     /// # Errors
-    /// The payload of a regular message's panic, with [`OnPanic::Fail`], after the message is settled.
+    /// The payload of a regular message's panic, with [`OnPanic::Fail`], after the message is
+    /// settled.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the messages to the worker; see its drop behaviour.
@@ -161,8 +163,8 @@ impl Worker {
             shown.end();
         }
         if suspended {
-            // The executor has run other tasks meanwhile. Yielding again would put this worker behind all
-            // tasks that woke with it.
+            // The executor has run other tasks meanwhile. Yielding again would put this worker
+            // behind all tasks that woke with it.
             *pace = Pace::new();
         }
         step
@@ -209,8 +211,8 @@ impl Worker {
                 self.keep(boxed);
             }
             Step::Again(_) if job.message.source.has_ended() => {
-                // The source was revoked, so the next attempt belongs to another owner. Dropping the job
-                // abandons it.
+                // The source was revoked, so the next attempt belongs to another owner. Dropping
+                // the job abandons it.
                 self.ended = Some(Ended { lane, bytes: job.bytes(), end: End::Abandoned });
             }
             Step::Again(again) => {
@@ -220,8 +222,8 @@ impl Worker {
                 }
                 count_panic(&self.engine, job, &outcome);
                 job.next = next;
-                // Without a delay, the attempt panicked or may not start now, so that no attempt could
-                // continue in its place.
+                // Without a delay, the attempt panicked or may not start now, so that no attempt
+                // could continue in its place.
                 let until = self.engine.now() + delay.unwrap_or_default();
                 self.woke =
                     self.engine.scheduler.park(self.index, lane, boxed, until, blocked, is_retry);
@@ -304,8 +306,8 @@ async fn yield_now() {
     .await;
 }
 
-/// Decides when a worker yields to the executor, so that timers and sockets are served beside handlers
-/// that never wait.
+/// Decides when a worker yields to the executor, so that timers and sockets are served beside
+/// handlers that never wait.
 struct Pace {
     since: Option<Instant>,
     /// The number of messages until the clock is read again.

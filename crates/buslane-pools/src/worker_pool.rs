@@ -181,8 +181,8 @@ impl Pool for WorkerPool {
 /// A stop that begins once and returns its report to every caller.
 #[derive(Default)]
 pub(crate) struct StopOnce {
-    /// Set before the stop begins. It is not under the lock of `answer`, because `begin` runs under that
-    /// lock and takes others.
+    /// Set before the stop begins. It is not under the lock of `answer`, because `begin` runs under
+    /// that lock and takes others.
     has_begun: AtomicBool,
     answer: Mutex<Option<watch::Receiver<Option<StopReport>>>>,
 }

@@ -77,8 +77,8 @@ fn message(topic: &str, offset: u64) -> Message {
     message
 }
 
-/// A handler that blocks its thread does not hold up what its worker has taken with it: the other
-/// thread gets it.
+/// A handler that blocks its thread does not delay the other messages of its worker: the other
+/// thread runs them.
 #[test]
 fn p9_a_handler_that_blocks_its_thread_holds_up_no_other_key() {
     const OTHERS: u64 = 40;
@@ -128,8 +128,7 @@ fn p9_a_handler_that_blocks_its_thread_holds_up_no_other_key() {
     stop(&runtime, &engine, workers);
 }
 
-/// Each job that was taken settles once, in the order of its key, whatever becomes of it, and with
-/// both modes.
+/// Each accepted job settles once, in the order of its key, however it ends, and in both modes.
 #[test]
 fn p5_every_job_settles_once_and_in_order() {
     const KEYS: u64 = 20;
@@ -192,7 +191,7 @@ fn p5_every_job_settles_once_and_in_order() {
     }
 }
 
-/// A cut-off worker abandons what it was running, and what it had taken goes on elsewhere in order.
+/// A cut-off worker abandons its running job; another worker runs its other jobs, in order.
 #[test]
 fn p5_a_worker_that_is_cut_off_loses_nothing() {
     let runtime = two_threads();
@@ -241,7 +240,7 @@ fn p4_a_job_without_a_handler_is_refused_and_those_before_it_are_taken() {
     assert_eq!((engine.stats().accepted, engine.stats().open), (1, 1));
 }
 
-/// Who waits gets an error after the timeout, and keeps what was not taken.
+/// A waiting submitter gets an error after the timeout, and keeps the jobs that were refused.
 #[test]
 fn p3_a_full_lane_makes_the_submitter_wait_until_the_timeout() {
     let engine = engine(1, Mode::Exclusive, Bounds { lane_messages: 2, ..Bounds::default() });

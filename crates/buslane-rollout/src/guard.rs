@@ -96,6 +96,23 @@ impl fmt::Display for HoldReason {
 }
 
 /// Decides from samples of both pools, taken in order.
+///
+/// ```
+/// use buslane_rollout::{Decision, Guard, HoldReason, RolloutConfig, Sample, SideFigures};
+/// use std::time::Instant;
+///
+/// let sample = |percent| Sample {
+///     at: Instant::now(),
+///     percent,
+///     keyed: SideFigures::default(),
+///     actor: SideFigures::default(),
+///     resident_bytes: None,
+/// };
+/// let mut guard = Guard::new(RolloutConfig::default());
+/// assert_eq!(guard.observe(sample(0)), Decision::Hold(HoldReason::Idle));
+/// guard.begin_stage(sample(10));
+/// assert_eq!(guard.observe(sample(10)), Decision::Hold(HoldReason::TooEarly));
+/// ```
 pub struct Guard {
     config: RolloutConfig,
     significance: Significance,

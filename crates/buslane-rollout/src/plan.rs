@@ -30,6 +30,15 @@ pub enum Advance {
 /// Parsed from text such as `10,50,100` or `10 for 1h, 50 for 1h, 100`, which advances by hand, and
 /// displayed in the same form. Serialized as `{"stages": "10 for 1h, 100", "advance": "manual"}`;
 /// `advance` is optional.
+///
+/// ```
+/// use buslane_rollout::{Advance, Plan};
+///
+/// let plan = "10 for 1h, 100".parse::<Plan>()?.advancing(Advance::Automatic);
+/// assert_eq!(plan.stages()[0].percent, 10);
+/// assert!("50, 10".parse::<Plan>().is_err(), "percentages rise");
+/// # Ok::<(), buslane_rollout::PlanError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "SerializedPlan", into = "SerializedPlan")]
 pub struct Plan {
@@ -56,13 +65,13 @@ impl Plan {
         if stages.is_empty() { Err(PlanError::Empty) } else { Ok(Self { stages, advance }) }
     }
 
-    /// The same stages, advanced by someone else.
+    /// Sets how the plan advances.
     #[must_use]
     pub fn advancing(self, advance: Advance) -> Self {
         Self { advance, ..self }
     }
 
-    /// Its stages: at least one, with rising percentages.
+    /// The stages: at least one, with rising percentages.
     #[must_use]
     pub fn stages(&self) -> &[Stage] {
         &self.stages

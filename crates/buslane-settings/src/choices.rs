@@ -1,4 +1,4 @@
-//! Settings that are one word of several: enums without data, whose words serde knows.
+//! Settings whose value is one of several words: enums without data, whose words serde defines.
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -6,7 +6,7 @@ use serde::{
 };
 use std::fmt;
 
-/// Makes enums without data values of settings.
+/// Implements [`Value`](crate::Value) for enums without data.
 #[macro_export]
 macro_rules! choices {
     ($($type:ty),+) => { $(
@@ -39,7 +39,7 @@ pub fn or<T: AsRef<str>>(words: &[T]) -> String {
     }
 }
 
-/// The word of a value, as a file says it.
+/// The word of a value, as a file writes it.
 #[doc(hidden)]
 pub fn word<T: Serialize>(value: &T) -> String {
     struct Shown<'a, T>(&'a T);
@@ -51,21 +51,21 @@ pub fn word<T: Serialize>(value: &T) -> String {
     Shown(value).to_string()
 }
 
-/// Reads the word of a variable; the error is the rule.
+/// Reads a word from a variable. The error is the rule.
 #[doc(hidden)]
 pub fn from_word<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
     let source: value::StrDeserializer<'de, value::Error> = text.into_deserializer();
     T::deserialize(source).map_err(|_| format!("must be {}", or(words::<T>())))
 }
 
-/// The words that serde knows of an enum.
+/// The words that serde defines for an enum.
 #[doc(hidden)]
 #[must_use]
 pub fn words<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     T::deserialize(AskWords).err().map_or(&[], |Words(words)| words)
 }
 
-/// Answers an enum's question for a value with an error that holds the words which it offers.
+/// A deserializer that returns the words of the enum as an error.
 struct AskWords;
 
 #[derive(Debug)]

@@ -1,9 +1,9 @@
-//! Durations as people write them: one whole number and one unit.
+//! Durations as text: one whole number and one unit.
 
 use serde::{Deserializer, de};
 use std::{fmt, time::Duration};
 
-/// Units from long to short, with their nanoseconds.
+/// The units from long to short, with their nanoseconds.
 const UNITS: [(&str, u64); 6] = [
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),
@@ -16,31 +16,31 @@ const UNITS: [(&str, u64); 6] = [
 const RULE: &str =
     "must be a whole number and a unit of h, m, s, ms, us or ns, such as 500ms or 30s";
 
-/// Milliseconds.
+/// A number of milliseconds.
 #[must_use]
 pub const fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Seconds.
+/// A number of seconds.
 #[must_use]
 pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Minutes.
+/// A number of minutes.
 #[must_use]
 pub const fn minutes(minutes: u64) -> Duration {
     Duration::from_mins(minutes)
 }
 
-/// Hours.
+/// A number of hours.
 #[must_use]
 pub const fn hours(hours: u64) -> Duration {
     Duration::from_hours(hours)
 }
 
-/// Reads `500ms`.
+/// Reads a duration such as `500ms`.
 ///
 /// # Errors
 /// The rule that the text breaks.
@@ -67,12 +67,12 @@ pub fn show(duration: Duration) -> String {
 
 /// Reads a duration from a file.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
-    source.deserialize_any(Text)
+    source.deserialize_any(DurationVisitor)
 }
 
-struct Text;
+struct DurationVisitor;
 
-impl de::Visitor<'_> for Text {
+impl de::Visitor<'_> for DurationVisitor {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

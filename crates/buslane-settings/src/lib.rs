@@ -1,4 +1,4 @@
-//! How settings are defined: once. It reads no file and no environment.
+//! One definition for each setting. This crate reads no file and no environment variable.
 //!
 #![doc = include_str!("../README.md")]
 
@@ -22,36 +22,36 @@ pub use value::{describe, field, is_absent, join, judge, set};
 
 use thiserror::Error;
 
-/// One key that a file may set, as the reference shows it.
+/// One key that a file may set: a row of the reference.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Setting {
     /// Its path, such as `memory.keyed_pool.worker_count`.
     pub key: String,
-    /// What may stand there.
+    /// The type and range of its value.
     pub kind: String,
-    /// The default as a file would say it, in JSON for lists; empty where there is none.
+    /// The default as a file would write it, in JSON for lists; empty if there is none.
     pub default: String,
-    /// Variables that set it, the one that wins first.
+    /// The environment variables that set it, in order of precedence.
     pub variables: Vec<&'static str>,
-    /// What it means.
+    /// Its meaning.
     pub meaning: String,
 }
 
-/// A rule that a setting breaks.
+/// A setting that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{key}: {rule}, found {found}")]
 pub struct BrokenRule {
-    /// Path of the key.
+    /// The path of the key.
     pub key: String,
     /// The rule.
     pub rule: String,
-    /// The value, as a file would say it.
+    /// The value, as a file would write it.
     pub found: String,
 }
 
 impl BrokenRule {
-    /// The error of a rule that is checked by hand: one that joins several settings.
+    /// The error of a rule that the code checks itself, such as a rule about several settings.
     ///
     /// # Errors
     /// Always.
@@ -64,7 +64,7 @@ impl BrokenRule {
     }
 }
 
-/// The rows of a section, whose keys begin with `key`.
+/// The rows of a section whose keys begin with `key`.
 #[must_use]
 pub fn reference<T: Value + Default>(key: &str) -> Vec<Setting> {
     let mut rows = Vec::new();

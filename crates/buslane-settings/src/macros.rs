@@ -1,14 +1,32 @@
-//! `settings!`: the one definition of each setting.
+//! `settings!`: the single definition of each setting.
 
-/// Defines a section of settings: a struct with public fields, and all that is said of them.
+/// Defines a section of settings: a struct with public fields, their defaults, rules, environment
+/// variables and reference rows.
 ///
 /// A field is `name: Type = default, detail, detail;`. Without `= default` it has the default of
-/// its type. The details are rules and facts such as [`range`](crate::range()) and
-/// [`variables`](crate::variables). The documentation is the text of the reference too, to which
-/// default and rules are added, so it names neither.
+/// its type. A detail is a rule or a fact, such as [`range`](crate::range()) or
+/// [`variables`](crate::variables). The documentation of a field is also its text in the reference.
+/// The macro appends the default and the rules, so the text should not repeat them.
 ///
-/// Fields under `given` are set in code alone: no file and no reference knows them. `also` names a
-/// function of `(&Self, key: &str)` that checks rules of several settings.
+/// Fields under `given` are set in code only; files and the reference do not contain them. `also`
+/// names a function of `(&Self, key: &str)` that checks rules about several settings.
+///
+/// ```
+/// use buslane_settings::{Value, duration::secs, range, settings};
+/// use std::time::Duration;
+///
+/// settings! {
+///     /// How a client connects.
+///     pub struct ConnectConfig {
+///         /// How long an attempt may take.
+///         timeout: Duration = secs(5), range(secs(1), secs(60));
+///     }
+/// }
+///
+/// let config = ConnectConfig { timeout: secs(90) };
+/// let error = config.validate("connect").unwrap_err();
+/// assert_eq!(error.to_string(), "connect.timeout: must be from 1s to 1m, found 90s");
+/// ```
 #[macro_export]
 macro_rules! settings {
     (

@@ -1,30 +1,30 @@
-//! What is said of a setting beside its type and its default: rules, kind, variables.
+//! The details of a setting besides type and default: rules, kind and variables.
 
 use crate::Value;
 use buslane_core::Topic;
 use std::time::Duration;
 
-/// One thing that is said of a setting whose values are `T`.
+/// A detail of a setting whose values are `T`.
 #[non_exhaustive]
 pub enum Detail<T> {
-    /// A rule that a value must keep.
+    /// A rule for its values.
     Rule(Rule<T>),
-    /// What may stand there, where the type does not say it.
+    /// The kind of its values, if the type does not say it.
     Kind(&'static str),
-    /// The default as the reference shows it, where it is not the same everywhere.
+    /// The text of the default in the reference, if the default depends on the environment.
     DefaultText(&'static str),
-    /// Environment variables that set it, the one that wins first.
+    /// The environment variables that set it, in order of precedence.
     Variables(&'static [&'static str]),
 }
 
-/// Says whether a value keeps the rule; the error is the rule in words.
+/// Checks a value. The error is the rule in words.
 type Holds<T> = Box<dyn Fn(&T) -> Result<(), String>>;
 
-/// A rule that a value must keep.
+/// A rule for the values of a setting.
 pub struct Rule<T> {
-    /// The rule for the reference, where it has no bounds; may be empty.
+    /// The rule in the reference if it has no bounds; may be empty.
     pub(crate) words: String,
-    /// The least and the largest value, where there are such.
+    /// The least and the largest value, if the rule has bounds.
     pub(crate) bounds: (Option<String>, Option<String>),
     pub(crate) holds: Holds<T>,
 }
@@ -43,31 +43,31 @@ fn bounded<T: Value + PartialOrd + 'static>(
     Detail::Rule(Rule { words: String::new(), bounds, holds: Box::new(holds) })
 }
 
-/// From `least` to `most`.
+/// Requires a value from `least` to `most`.
 pub fn range<T: Value + PartialOrd + 'static>(least: T, most: T) -> Detail<T> {
     let rule = format!("must be from {} to {}", least.show(), most.show());
     bounded(Some(least), Some(most), rule)
 }
 
-/// `least` or more.
+/// Requires `least` or more.
 pub fn at_least<T: Value + PartialOrd + 'static>(least: T) -> Detail<T> {
     let rule = format!("must be at least {}", least.show());
     bounded(Some(least), None, rule)
 }
 
-/// `most` or less.
+/// Requires `most` or less.
 pub fn at_most<T: Value + PartialOrd + 'static>(most: T) -> Detail<T> {
     let rule = format!("must be at most {}", most.show());
     bounded(None, Some(most), rule)
 }
 
-/// Any rule; `words` stand in the reference, and the error of `holds` is the rule.
+/// Requires what `holds` checks. The reference shows `words`, and the error of `holds` is the rule.
 pub fn check<T>(words: &str, holds: impl Fn(&T) -> Result<(), String> + 'static) -> Detail<T> {
     let (words, bounds) = (words.to_owned(), (None, None));
     Detail::Rule(Rule { words, bounds, holds: Box::new(holds) })
 }
 
-/// More than 0, and at most `most`: NaN is neither.
+/// Requires more than 0 and at most `most`, which excludes NaN.
 #[must_use]
 pub fn share(most: f64) -> Detail<f64> {
     check(&format!("above 0, at most {most}"), move |value| {
@@ -76,7 +76,7 @@ pub fn share(most: f64) -> Detail<f64> {
     })
 }
 
-/// A time that is not 0.
+/// Requires a duration above zero.
 #[must_use]
 pub fn above_zero() -> Detail<Duration> {
     check("above zero", |time: &Duration| {
@@ -84,7 +84,7 @@ pub fn above_zero() -> Detail<Duration> {
     })
 }
 
-/// A time that librdkafka, for one, would not have to round.
+/// Requires whole milliseconds, the resolution of clients such as librdkafka.
 #[must_use]
 pub fn whole_millis() -> Detail<Duration> {
     check("", |time: &Duration| {
@@ -93,7 +93,7 @@ pub fn whole_millis() -> Detail<Duration> {
     })
 }
 
-/// A text with something in it.
+/// Requires text that is not blank.
 #[must_use]
 pub fn not_blank() -> Detail<String> {
     check(
@@ -104,7 +104,7 @@ pub fn not_blank() -> Detail<String> {
     )
 }
 
-/// The name of a topic.
+/// Requires a valid topic name.
 #[must_use]
 pub fn topic_name() -> Detail<String> {
     check("", |name: &String| match Topic::new(name) {
@@ -113,19 +113,19 @@ pub fn topic_name() -> Detail<String> {
     })
 }
 
-/// What may stand there, where the type does not say it.
+/// Names the kind of the values, if the type does not say it.
 #[must_use]
 pub const fn kind<T>(kind: &'static str) -> Detail<T> {
     Detail::Kind(kind)
 }
 
-/// The default in the reference, where it is not the same everywhere.
+/// Sets the text of the default in the reference, if the default depends on the environment.
 #[must_use]
 pub const fn default_text<T>(text: &'static str) -> Detail<T> {
     Detail::DefaultText(text)
 }
 
-/// Environment variables that set it, the one that wins first.
+/// Names the environment variables that set it, in order of precedence.
 #[must_use]
 pub const fn variables<T>(names: &'static [&'static str]) -> Detail<T> {
     Detail::Variables(names)

@@ -1,4 +1,4 @@
-//! Types that a setting may have, and what the macro does with their values.
+//! The types that a setting may have, and the functions that the macro calls for them.
 
 use crate::{BrokenRule, Detail, Setting, duration};
 use buslane_core::{Secret, TopicCompression};
@@ -7,30 +7,30 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// The type of a setting, or of a section of settings.
 pub trait Value: Sized {
-    /// What rules judge: the value, or that of an `Option`.
+    /// The type that rules check: the type itself, or the content of an `Option`.
     type Judged: Value;
 
-    /// The value that rules judge, when there is one.
+    /// The value that rules check, if there is one.
     fn judged(&self) -> Option<&Self::Judged>;
 
-    /// Reads it from a file.
+    /// Reads the value from a file.
     ///
     /// # Errors
-    /// Those of the file.
+    /// The error of the file format.
     fn read<'de, D: Deserializer<'de>>(source: D) -> Result<Self, D::Error>;
 
-    /// Writes it as a file says it, without secrets.
+    /// Writes the value as in a file, but without secrets.
     ///
     /// # Errors
-    /// Those of the target.
+    /// The error of the target.
     fn write<S: Serializer>(&self, target: S) -> Result<S::Ok, S::Error>;
 
-    /// Whether a file leaves it out to say it.
+    /// Whether a file expresses the value by omitting the key.
     fn is_absent(&self) -> bool {
         false
     }
 
-    /// What may stand in a file.
+    /// The kind of the values in the reference.
     fn kind() -> String {
         String::new()
     }
@@ -45,7 +45,7 @@ pub trait Value: Sized {
         self.show()
     }
 
-    /// Reads it from a variable.
+    /// Reads the value from a variable.
     ///
     /// # Errors
     /// The rule that the text breaks.
@@ -58,12 +58,12 @@ pub trait Value: Sized {
         format!("{text:?}")
     }
 
-    /// The least and the largest value of a type of whole numbers.
+    /// The least and the largest value, for whole numbers.
     fn limits() -> Option<(String, String)> {
         None
     }
 
-    /// Appends the rows of the reference: one row of a value, those of its settings of a section.
+    /// Appends the rows of the reference: one for a value, or those of all settings of a section.
     fn list(default: Option<&Self>, own: Setting, list: &mut Vec<Setting>) {
         let default = default.map(Self::show).unwrap_or_default();
         list.push(Setting { default, ..own });
@@ -72,12 +72,12 @@ pub trait Value: Sized {
     /// Checks every rule below `key`.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first broken rule.
     fn validate(&self, _key: &str) -> Result<(), BrokenRule> {
         Ok(())
     }
 
-    /// The section in `optional`, with its defaults where there was none.
+    /// The section in `optional`, which is created with its defaults if it is `None`.
     fn begun(optional: &mut Option<Self>) -> Option<&mut Self> {
         optional.as_mut()
     }
@@ -91,7 +91,7 @@ pub trait Value: Sized {
     }
 }
 
-/// What all values have in common that serde reads and writes as they are.
+/// Implements reading and writing for values that serde reads and writes as they are.
 #[macro_export]
 macro_rules! plain_value {
     () => {
@@ -297,9 +297,8 @@ impl<T: Serialize + for<'de> Deserialize<'de>> Value for BTreeMap<String, T> {
     }
 }
 
-/// A key that a file may leave out, and that says something when it does not: an empty key is read
-/// as if it were required. With serde alone `tls:` would be the same as none, and encryption would
-/// be off in silence.
+/// A key that a file may omit. An empty key is read as if the value were required: with serde
+/// alone, `tls:` would equal no key, and encryption would silently be off.
 impl<T: Value> Value for Option<T> {
     type Judged = T::Judged;
 
@@ -346,7 +345,7 @@ impl<T: Value> Value for Option<T> {
         let (first, key) = (list.len(), own.key.clone());
         let (variables, meaning) = (own.variables.clone(), own.meaning.clone());
         T::list(default.and_then(Option::as_ref), own, list);
-        // A section has no row of its own: its first setting says what it is there for.
+        // A section has no row of its own, so its first row also states the meaning of the section.
         if let Some(row) = list.get_mut(first).filter(|row| row.key != key) {
             row.meaning = format!("{meaning} {}", row.meaning);
             row.variables = variables;
@@ -367,7 +366,7 @@ impl<T: Value> Value for Option<T> {
 
 crate::choices!(TopicCompression);
 
-/// How serde reads and writes each field of a section.
+/// Reads and writes each field of a section for serde.
 pub mod field {
     use super::Value;
     use serde::{Deserializer, Serializer};
@@ -383,7 +382,7 @@ pub mod field {
     }
 }
 
-/// Whether a file leaves the value out to say it.
+/// Whether a file expresses the value by omitting the key.
 pub fn is_absent<T: Value>(value: &T) -> bool {
     value.is_absent()
 }
@@ -435,7 +434,7 @@ pub fn describe<T: Value>(
 /// Checks the rules of one field, then those below it.
 ///
 /// # Errors
-/// The first rule that is broken.
+/// The first broken rule.
 pub fn judge<T: Value>(
     value: &T,
     key: String,

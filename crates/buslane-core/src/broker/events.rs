@@ -32,10 +32,10 @@ use std::{
 /// # assert!(pin!(report(&events)).poll(&mut context).is_ready());
 /// ```
 #[derive(Default)]
-pub struct EventQueue(Mutex<Queue>);
+pub struct EventQueue(Mutex<PendingEvents>);
 
 #[derive(Default)]
-struct Queue {
+struct PendingEvents {
     events: VecDeque<BrokerEvent>,
     closed: bool,
     taker: Option<Waker>,
@@ -86,13 +86,13 @@ impl EventQueue {
     }
 
     /// No code panics in the middle of a change, so a poisoned lock still guards a valid queue.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, PendingEvents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Releases the lock, then wakes the waiting caller.
-fn wake(mut queue: MutexGuard<'_, Queue>) {
+fn wake(mut queue: MutexGuard<'_, PendingEvents>) {
     let taker = queue.taker.take();
     drop(queue);
     if let Some(taker) = taker {

@@ -203,12 +203,12 @@ pub struct Receipt {
     pub topic: Topic,
     /// The partition; 0 where the backend has none.
     pub partition: u32,
-    /// Offset in the partition, or sequence in the stream; 0 for a duplicate on Kafka, which does not
-    /// report the offset of the first one.
+    /// Offset in the partition, or sequence in the stream; 0 for a duplicate on Kafka, which does
+    /// not report the offset of the first one.
     pub offset: u64,
-    /// Whether the broker already had this record and stored nothing. NATS detects duplicates by the
-    /// event id, and dead letters by their origin; Kafka detects a request that the client repeated
-    /// because the answer was lost.
+    /// Whether the broker already had this record and stored nothing. NATS detects duplicates by
+    /// the event id, and dead letters by their origin; Kafka detects a request that the client
+    /// repeated because the answer was lost.
     pub duplicate: bool,
 }
 

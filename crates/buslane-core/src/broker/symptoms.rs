@@ -43,9 +43,9 @@ pub struct Symptom {
 ///
 /// Any thread may note and clear symptoms. It holds at most one entry for each kind and partition.
 #[derive(Debug, Default)]
-pub struct Symptoms(Mutex<BTreeMap<Key, (Instant, String)>>);
+pub struct Symptoms(Mutex<BTreeMap<SymptomKey, (Instant, String)>>);
 
-type Key = (SymptomKind, Option<(Topic, u32)>);
+type SymptomKey = (SymptomKind, Option<(Topic, u32)>);
 
 impl Symptoms {
     /// Notes a symptom. One that is present already keeps its beginning and gets this reason.
@@ -74,17 +74,18 @@ impl Symptoms {
 
     /// Returns the present symptoms.
     pub fn all(&self) -> Vec<Symptom> {
-        let symptom = |((kind, partition), (since, reason)): (&Key, &(Instant, String))| Symptom {
-            kind: *kind,
-            partition: partition.clone(),
-            since: *since,
-            reason: reason.clone(),
-        };
+        let symptom =
+            |((kind, partition), (since, reason)): (&SymptomKey, &(Instant, String))| Symptom {
+                kind: *kind,
+                partition: partition.clone(),
+                since: *since,
+                reason: reason.clone(),
+            };
         self.lock().iter().map(symptom).collect()
     }
 
     /// No code panics in the middle of a change, so a poisoned lock still guards a valid table.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, (Instant, String)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SymptomKey, (Instant, String)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

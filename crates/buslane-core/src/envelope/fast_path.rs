@@ -34,8 +34,8 @@ pub(super) fn read(body: &str) -> Option<Fields<'_>> {
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
-    /// Takes the text behind `before`, up to its quote. Takes nothing if there is no such text, or if
-    /// it contains escapes.
+    /// Takes the text behind `before`, up to its quote. Takes nothing if there is no such text, or
+    /// if it contains escapes.
     #[inline(always)]
     fn text(&mut self, before: &str) -> Option<&'a str> {
         let behind = self.0.strip_prefix(before)?;

@@ -22,8 +22,8 @@ impl Envelope {
         Ok(arena.freeze())
     }
 
-    /// As [`Envelope::encode`], but appends to `arena`, so that many envelopes share an allocation. An
-    /// error leaves `arena` unchanged.
+    /// As [`Envelope::encode`], but appends to `arena`, so that many envelopes share an allocation.
+    /// An error leaves `arena` unchanged.
     ///
     /// # Errors
     /// The first broken rule.
@@ -61,8 +61,8 @@ impl Envelope {
     /// Reads and checks an envelope. Its texts and payload share `body`.
     ///
     /// # Errors
-    /// [`EnvelopeError::NotAnEnvelope`] for anything but a JSON object with fields of the right types;
-    /// otherwise the first broken rule.
+    /// [`EnvelopeError::NotAnEnvelope`] for anything but a JSON object with fields of the right
+    /// types; otherwise the first broken rule.
     pub fn decode(body: &Bytes) -> Result<Self, EnvelopeError> {
         Ok(Layout::read(body)?.envelope(body))
     }
@@ -88,7 +88,8 @@ impl Envelope {
     }
 }
 
-/// The error for an unreadable `body`. Names the field of the wrong type, which the parser does not.
+/// The error for an unreadable `body`. Names the field of the wrong type, which the parser does
+/// not.
 #[cold]
 fn not_an_envelope(body: &str, error: &serde_json::Error) -> EnvelopeError {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(body).unwrap_or_default();

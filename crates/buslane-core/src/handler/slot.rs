@@ -1,8 +1,8 @@
 //! The memory of running attempts, which is reused from message to message.
 //!
-//! Boxing a future for each message would cost an allocation for each. A worker owns one slot. While
-//! it has work, the slot keeps a box for each handler type that it has run, and places the next
-//! attempt where the previous one was.
+//! Boxing a future for each message would cost an allocation for each. A worker owns one slot.
+//! While it has work, the slot keeps a box for each handler type that it has run, and places the
+//! next attempt where the previous one was.
 
 use super::Step;
 use pin_project_lite::pin_project;
@@ -136,7 +136,8 @@ trait Attempt: Send {
     fn clear(self: Pin<&mut Self>);
     /// Releases the handler; returns whether an attempt still runs.
     fn rest(self: Pin<&mut Self>) -> bool;
-    /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, if all types match.
+    /// Takes the offered `(Some(input), Some(make))` for `handler`, an `Arc<H>`, if all types
+    /// match.
     fn restart(self: Pin<&mut Self>, handler: &dyn Any, offer: &mut dyn Any) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! What may be a handler, what it may return, and what becomes of it.
+//! The types of handlers, their outputs and their outcomes.
 
 use crate::now;
 use buslane_core::{

@@ -1,4 +1,4 @@
-//! What is not an envelope: each rule, on writing and on reading, with a text that names the field.
+//! Each rule of the envelope format, on writing and on reading. The error names the field.
 
 use crate::full;
 use buslane_core::{AggregateIdError, Envelope, EnvelopeError, RawJson};

@@ -1,4 +1,4 @@
-//! The memory of running attempts: what it keeps, lets go of, and survives.
+//! The memory of running attempts: reuse, release, panics.
 
 use buslane_core::{AttemptSlot, Local, Outcome, Step};
 use std::{

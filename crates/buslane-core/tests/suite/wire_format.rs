@@ -77,7 +77,7 @@ prop_compose! {
     }
 }
 
-/// What the format is, said a second time with a plain JSON library.
+/// A second implementation of the format, with a plain JSON library.
 fn reference(envelope: &Envelope) -> serde_json::Value {
     let mut object = serde_json::json!({
         "event_id": &*envelope.event_id,

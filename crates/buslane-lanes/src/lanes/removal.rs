@@ -80,8 +80,8 @@ impl<T> Lanes<T> {
     }
 
     /// Removes the queued messages that satisfy `matches`, and passes them to `each`: those of one
-    /// lane in their order, and the first of a lane with the lane's retry state. `bytes` returns the
-    /// bytes that a message was admitted with.
+    /// lane in their order, and the first of a lane with the lane's retry state. `bytes` returns
+    /// the bytes that a message was admitted with.
     pub fn extract(
         &mut self,
         matches: &dyn Fn(&T) -> bool,

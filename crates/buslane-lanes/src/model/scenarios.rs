@@ -1,4 +1,4 @@
-//! What is tried in the model: each scenario some thousand times, with other interleavings.
+//! The scenarios of the model. Each runs in some thousand interleavings.
 
 use super::{Key, Message, Running, Work, World, spawn};
 use crate::{Bounds, Item, RouterRefusal, SLOTS, SlotRouter};
@@ -39,7 +39,8 @@ const TIGHT: Bounds = Bounds {
     key_idle: Duration::from_millis(1_500),
 };
 
-/// SPEC: P5. Whatever is submitted ends, with every kind of handler, and nobody sleeps for ever.
+/// SPEC: P5. Every submitted message ends, with every kind of handler, and no worker sleeps for
+/// ever.
 #[test]
 fn p5_everything_that_is_submitted_ends() {
     check(|| {
@@ -65,8 +66,8 @@ fn p3_who_waits_for_room_gets_it() {
     });
 }
 
-/// SPEC: P9. A handler that blocks its thread holds up no other lane while a core is free, whatever
-/// its worker has taken with it: the other worker has to find the message that it waits for.
+/// SPEC: P9. A handler that blocks its thread delays no other lane while a core is free, even the
+/// lanes that its worker has taken: the other worker has to find the message that it waits for.
 #[test]
 fn p9_nothing_waits_behind_a_handler_that_blocks() {
     check(|| {
@@ -114,8 +115,8 @@ fn p9_nothing_waits_behind_handlers_that_wait() {
     });
 }
 
-/// SPEC: P9. What lies in a queue behind a handler that blocks is seen by whoever gets a free core,
-/// also when that is because another handler waits.
+/// SPEC: P9. A worker that gets a free core finds the messages in a queue behind a blocking
+/// handler, even if the core became free because another handler waits.
 #[test]
 fn p9_nothing_waits_in_a_tray_while_a_core_is_free() {
     check(|| {
@@ -144,7 +145,7 @@ fn p9_nothing_waits_in_a_tray_while_a_core_is_free() {
     });
 }
 
-/// SPEC: P8. A worker that does not come back leaves nothing behind.
+/// SPEC: P8. A worker that ends for good leaves no message behind.
 #[test]
 fn p8_the_work_of_a_lost_worker_goes_on() {
     check(|| {
@@ -162,7 +163,7 @@ fn p8_the_work_of_a_lost_worker_goes_on() {
     });
 }
 
-/// SPEC: P9. A lane that is parked makes room for others at once, not when its time has come.
+/// SPEC: P9. A parked lane makes room for others at once, and not only when it is due.
 #[test]
 fn p9_a_parked_lane_makes_room_for_others() {
     check(|| {
@@ -179,7 +180,7 @@ fn p9_a_parked_lane_makes_room_for_others() {
     });
 }
 
-/// SPEC: P5, P10. Closing in the middle of the work: what had started ends, nobody waits for a
+/// SPEC: P5, P10. Closing in the middle of the work: started messages end, and none waits for a
 /// retry.
 #[test]
 fn p10_closing_in_the_middle_of_the_work_accounts_for_everything() {
@@ -192,7 +193,8 @@ fn p10_closing_in_the_middle_of_the_work_accounts_for_everything() {
     });
 }
 
-/// SPEC: P5. A purge takes what is not running, wherever it lies, and wakes who waits for room.
+/// SPEC: P5. A purge removes every message that is not running, and wakes submitters that wait for
+/// room.
 #[test]
 fn p5_a_purge_in_the_middle_of_the_work_accounts_for_everything() {
     check(|| {
@@ -212,7 +214,7 @@ fn p5_a_purge_in_the_middle_of_the_work_accounts_for_everything() {
     });
 }
 
-/// SPEC: P10. Who waits for room hears of the end at once, not when handlers have ended.
+/// SPEC: P10. Closing wakes submitters that wait for room at once, before running handlers end.
 #[test]
 fn p10_closing_wakes_who_waits_for_room() {
     check(|| {
@@ -231,8 +233,8 @@ fn p10_closing_wakes_who_waits_for_room() {
     });
 }
 
-/// SPEC: P9. Workers that all start while there is work: those without a core leave the lanes to
-/// those that have one.
+/// SPEC: P9. When all workers start while there is work, those without a core leave the lanes to
+/// those with one.
 #[test]
 fn p9_no_more_workers_take_lanes_than_there_are_cores() {
     let scenario = || {
@@ -263,7 +265,7 @@ fn both(worlds: [&World; 2], most_held: usize) -> Both {
     Arc::new(SlotRouter::new(schedulers, 0, most_held))
 }
 
-/// Submits in batches of two; yields where there is no room.
+/// Submits in batches of two, and yields while there is no room.
 fn submit(router: &Both, messages: Vec<Message>) -> thread::JoinHandle<()> {
     let router = Arc::clone(router);
     thread::spawn(move || {
@@ -279,7 +281,7 @@ fn submit(router: &Both, messages: Vec<Message>) -> thread::JoinHandle<()> {
     })
 }
 
-/// Moves until nothing is on its way, and gives up now and then.
+/// Steps the migrations until none is left, and aborts some of them.
 fn settle(router: &Both, gives_up: bool) {
     loop {
         let progress = router.step();
@@ -340,23 +342,23 @@ fn busy(boundaries: &'static [usize], gives_up: bool, bounds: Bounds, load: [Vec
     }
 }
 
-/// SPEC: S4. Nothing is lost, nothing runs twice, each key in its order, wherever its slot goes and
-/// whatever its handlers do.
+/// SPEC: S4. No message is lost or runs twice, and each key keeps its order, wherever its slot
+/// migrates and whatever its handlers do.
 #[test]
 fn s4_messages_follow_their_slots() {
     check(|| moved_while_busy(&[SLOTS, 0, SLOTS], false, Bounds::default()));
 }
 
-/// SPEC: S4. As above, where a slot turns round on its way, and where it stays because its handler
-/// does not end.
+/// SPEC: S4. As above, with a slot that is redirected during its migration, and one that cannot
+/// leave because its handler does not end.
 #[test]
 fn s4_slots_that_turn_round_or_stay_keep_their_messages() {
     check(|| moved_while_busy(&[SLOTS, SLOTS / 2, 0, SLOTS / 2], false, Bounds::default()));
     check(|| moved_while_busy(&[SLOTS, 0, SLOTS / 2], true, Bounds::default()));
 }
 
-/// SPEC: S4. What fails at the old side after those behind it were taken out is tried again before
-/// them.
+/// SPEC: S4. A message that fails at the old owner, after the messages behind it were taken out, is
+/// tried again before them.
 #[test]
 fn s4_a_message_that_fails_meanwhile_stays_in_front() {
     check(|| {
@@ -366,14 +368,14 @@ fn s4_a_message_that_fails_meanwhile_stays_in_front() {
     });
 }
 
-/// SPEC: S4. What has been granted room keeps it, also where the other side has none left.
+/// SPEC: S4. An accepted message keeps its room, even if the other scheduler has none left.
 #[test]
 fn s4_room_is_not_asked_for_twice() {
     let tight = Bounds { messages: 2, lane_messages: 2, parked_messages: 1, ..Bounds::default() };
     shuttle::check_random(move || moved_while_busy(&[SLOTS, 0, SLOTS], false, tight), 1_500);
 }
 
-/// SPEC: S4. Two movers at once, as a roll-back while a stage begins.
+/// SPEC: S4. Two rebalances at once, such as a roll-back while a stage begins.
 #[test]
 fn s4_two_movers_do_not_disturb_each_other() {
     check(|| {
@@ -408,8 +410,7 @@ fn s4_two_movers_do_not_disturb_each_other() {
     });
 }
 
-/// The key hash of a message is its lane: the model would say nothing of slots if all keys shared
-/// one.
+/// The model tests slots only if its keys have different ones.
 #[test]
 fn s4_the_keys_of_the_model_are_in_different_slots() {
     let slots: std::collections::BTreeSet<_> =

@@ -1,5 +1,5 @@
-//! The slots that migrate, with the messages that were taken out of the old owner and those that were
-//! submitted meanwhile.
+//! The slots that migrate, with the messages that were taken out of the old owner and those that
+//! were submitted meanwhile.
 
 use super::{SLOTS, slot_of};
 use crate::{Item, lanes::Moved};

@@ -28,8 +28,8 @@ pub enum Tick {
 pub struct Taken<T> {
     /// Messages that have not begun or wait for a retry, in order per lane.
     pub moved: Vec<Moved<T>>,
-    /// The requested key hashes with a running message, which stays. It may wait for a retry when its
-    /// attempt ends.
+    /// The requested key hashes with a running message, which stays. It may wait for a retry when
+    /// its attempt ends.
     pub running: Vec<u64>,
 }
 
@@ -40,8 +40,8 @@ impl<T> Default for Taken<T> {
 }
 
 impl<T: Item> Scheduler<T> {
-    /// Reports the message in `ended`, and returns the next task of `worker`. Pending while there is no
-    /// work.
+    /// Reports the message in `ended`, and returns the next task of `worker`. Pending while there
+    /// is no work.
     pub fn poll_next(
         &self,
         worker: usize,
@@ -78,8 +78,8 @@ impl<T: Item> Scheduler<T> {
         next
     }
 
-    /// Records that the handler of `worker` waits: returns the other messages of the worker to their
-    /// lanes, and lets another worker run.
+    /// Records that the handler of `worker` waits: returns the other messages of the worker to
+    /// their lanes, and lets another worker run.
     pub fn suspend(&self, worker: usize) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -91,8 +91,8 @@ impl<T: Item> Scheduler<T> {
         self.leave(core, wakers);
     }
 
-    /// Removes `worker`: returns its messages to their lanes, and records the end of `running`, which
-    /// was cut off.
+    /// Removes `worker`: returns its messages to their lanes, and records the end of `running`,
+    /// which was cut off.
     pub fn retire(&self, worker: usize, running: Option<Ended>) {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -114,9 +114,9 @@ impl<T: Item> Scheduler<T> {
         self.leave(core, wakers);
     }
 
-    /// Fills an empty queue, from the ready lanes or else from another worker's queue, and takes its
-    /// first message. A worker without a free core takes none, because lanes in its queue would only
-    /// wait for its turn.
+    /// Fills an empty queue, from the ready lanes or else from another worker's queue, and takes
+    /// its first message. A worker without a free core takes none, because lanes in its queue would
+    /// only wait for its turn.
     fn refill(
         &self,
         core: &mut Core<T>,
@@ -237,8 +237,8 @@ impl<T: Item> Scheduler<T> {
         woken
     }
 
-    /// Makes due parked lanes ready, forgets lanes that were idle for too long, and returns when to call
-    /// it again. Wakes `cx` when an earlier time becomes due, or when the scheduler closes.
+    /// Makes due parked lanes ready, forgets lanes that were idle for too long, and returns when to
+    /// call it again. Wakes `cx` when an earlier time becomes due, or when the scheduler closes.
     pub fn tick(&self, cx: &Context<'_>, now: Instant) -> Tick {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -289,8 +289,8 @@ impl<T: Item> Scheduler<T> {
         taken
     }
 
-    /// Adds messages of another scheduler, even beyond the bounds. A closed scheduler returns them, for
-    /// the caller to drop.
+    /// Adds messages of another scheduler, even beyond the bounds. A closed scheduler returns them,
+    /// for the caller to drop.
     pub fn put(&self, messages: Vec<Moved<T>>) -> Vec<Moved<T>> {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -337,8 +337,8 @@ impl<T: Item> Scheduler<T> {
         gone
     }
 
-    /// Refuses messages from now on, and returns those of parked lanes for the caller to drop: a closed
-    /// scheduler runs no retries.
+    /// Refuses messages from now on, and returns those of parked lanes for the caller to drop: a
+    /// closed scheduler runs no retries.
     pub fn close(&self) -> Vec<T> {
         let (mut gone, mut wakers) = (Vec::new(), Vec::new());
         let mut core = self.core.lock();

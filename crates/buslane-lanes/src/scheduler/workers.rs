@@ -15,20 +15,22 @@ pub(super) enum WorkerPhase {
     Gone,
 }
 
-struct Worker {
+struct WorkerState {
     phase: WorkerPhase,
     waker: Option<Waker>,
     /// The number of messages that it takes at a time.
     appetite: usize,
 }
 
-/// The maximum number of messages in a local queue. With so many, the cost of the lock is negligible.
+/// The maximum number of messages in a local queue. With so many, the cost of the lock is
+/// negligible.
 pub(super) const LOCAL_QUEUE: usize = 128;
 
 /// All workers of a scheduler.
 pub(super) struct Workers {
-    list: Box<[Worker]>,
-    /// The sleeping workers, the latest last. It is woken first, because its memory is in the cache.
+    list: Box<[WorkerState]>,
+    /// The sleeping workers, the latest last. It is woken first, because its memory is in the
+    /// cache.
     idle: Vec<usize>,
     busy: usize,
     /// The workers whose queue may hold messages.
@@ -40,7 +42,7 @@ impl Workers {
     pub(super) fn new(workers: usize, parallelism: usize) -> Self {
         Self {
             list: (0..workers)
-                .map(|_| Worker { phase: WorkerPhase::Gone, waker: None, appetite: 1 })
+                .map(|_| WorkerState { phase: WorkerPhase::Gone, waker: None, appetite: 1 })
                 .collect(),
             idle: Vec::with_capacity(workers),
             busy: 0,
@@ -91,8 +93,8 @@ impl Workers {
         }
     }
 
-    /// Takes the waker of an idle worker, which counts as busy from now on. `None` if every core has a
-    /// busy worker.
+    /// Takes the waker of an idle worker, which counts as busy from now on. `None` if every core
+    /// has a busy worker.
     pub(super) fn wake_one(&mut self) -> Option<Waker> {
         if self.busy >= self.parallelism {
             return None;

@@ -37,8 +37,8 @@ proptest! {
         pair.drain();
     }
 
-    /// Poison in any amount: a healthy key is refused only by what was admitted before it was known
-    /// to be poison.
+    /// With any number of failing messages, a healthy key is refused only because of messages that
+    /// were admitted before they failed.
     #[test]
     fn p9_failing_keys_do_not_close_the_intake(keys in 1..6_u64, rounds in 1..30_usize, parked_messages in 0..6_usize) {
         let bounds = Bounds { messages: 8, lane_messages: 8, parked_messages, ..Bounds::default() };

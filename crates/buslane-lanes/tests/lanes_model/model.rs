@@ -35,13 +35,13 @@ pub(crate) enum Op {
         lane: usize,
         messages: usize,
     },
-    /// The first message of a taken lane failed; what was taken behind it comes back.
+    /// The first message of a taken lane failed; the messages taken behind it are given back.
     Park {
         lane: usize,
         delay: u64,
         blocked: bool,
     },
-    /// The first message of a taken lane failed for good; what is behind it goes with it.
+    /// The first message of a taken lane failed for good, and takes those behind it along.
     Abandon {
         lane: usize,
     },
@@ -53,7 +53,7 @@ pub(crate) enum Op {
         rest: u64,
     },
     PurgeParked,
-    /// So many keys may be active; none for any number.
+    /// The limit of active keys; `None` removes it.
     Limit {
         most: Option<usize>,
     },
@@ -75,7 +75,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Two of the six lanes are those of messages without a key.
+/// Two of the six lanes belong to messages without a key.
 fn kind(id: u64) -> LaneKind {
     if id < 4 { LaneKind::Keyed } else { LaneKind::Keyless }
 }
@@ -92,7 +92,7 @@ struct Lane {
     queue: VecDeque<Item>,
     taken: VecDeque<Item>,
     state: State,
-    /// Failures of its head until that got through.
+    /// Failures of its first message until it succeeds.
     failures: u32,
     parked: bool,
 }
@@ -203,7 +203,7 @@ impl Pair {
             .fold((0, 0), |sum, open| (sum.0 + open.0, sum.1 + open.1))
     }
 
-    /// Whether an account takes so much more: a message alone may be larger than the budget.
+    /// Whether an account has room. A single message may be larger than the budget.
     fn fits(&self, parked: bool, messages: usize, bytes: usize) -> bool {
         let Bounds { messages: most, bytes: budget, parked_messages, parked_bytes, .. } =
             self.bounds;
@@ -403,14 +403,13 @@ impl Pair {
         self.sweep();
     }
 
-    /// The longest idle go while more are remembered than may be.
+    /// Forgets the longest idle keys while more are remembered than allowed.
     fn make_room(&mut self) {
         let keyed = self.lanes.keys().filter(|id| kind(**id) == LaneKind::Keyed).count();
         while keyed + self.idle.len() > self.bounds.keys && self.idle.pop_front().is_some() {}
     }
 
-    /// Time has passed: who has been idle for as long as keys are remembered is forgotten, and
-    /// nobody much sooner.
+    /// Time has passed: keys that were idle for the whole time are forgotten, and none much sooner.
     fn sweep(&mut self) {
         let again = self.real.sweep(self.now);
         let kept = |id: u64| self.real.lane(id).is_some();
@@ -502,7 +501,8 @@ impl Pair {
             );
         }
         assert!(self.lanes.values().all(|lane| lane.open().0 <= bounds.lane_messages));
-        // Not after every step: asking cleans up, and what lies about must do no harm.
+        // Not after every step, because asking drops stale timers, and stale timers must do no
+        // harm.
         if self.seq.is_multiple_of(3) {
             let due = self.lanes.values().filter_map(|lane| match lane.state {
                 State::Parked { until, .. } => Some(until),

@@ -214,6 +214,8 @@ fn bit_body(snapshot: &CommitSnapshot<'_>, count: usize) -> Body {
 /// Runs of at least this length are stored one by one.
 const LONG: u32 = 4_096;
 
+/// Selects the longest runs. Counts runs by length, because they have few different lengths and the
+/// encoder asks for several counts.
 struct LongestRuns<'a> {
     /// Start and end of each done run.
     bounds: &'a [u32],

@@ -58,8 +58,8 @@ pub(super) const KEYS_ACTIVE: Metric =
 pub(super) const KEYS_IDLE: Metric =
     Metric::bus("processors_idle", Gauge, Count("keys"), "Known keys without messages.");
 
-/// The metrics of pools, in the order of the documentation. The metrics of keys belong to the bus: its
-/// pools add to the same gauges.
+/// The metrics of pools, in the order of the documentation. The metrics of keys belong to the bus:
+/// its pools add to the same gauges.
 pub const POOL_METRICS: &[Metric] = &[
     SENT,
     PROCESSED,
