@@ -202,6 +202,9 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// A topic does not exist or cannot be read, or the broker is closed or out of reach.
+    ///
+    /// # Cancel safety
+    /// The topics may be added although the call was cancelled.
     fn subscribe<'a>(
         &'a self,
         topics: &'a [(Topic, SubscribeOptions)],
@@ -212,6 +215,9 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// The broker is closed or out of reach.
+    ///
+    /// # Cancel safety
+    /// The topic may be removed although the call was cancelled.
     fn unsubscribe<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>>;
 
     /// Waits for the next event; `None` after [`Broker::close`]. At most one caller may wait.
@@ -225,6 +231,9 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// A setting is impossible on this backend, the topic differs or is missing where the strategy
     /// only validates, or the broker is closed or out of reach.
+    ///
+    /// # Cancel safety
+    /// Settings may be applied although the call was cancelled.
     fn configure_topic<'a>(
         &'a self,
         topic: &'a Topic,
@@ -236,6 +245,9 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// The broker is closed or out of reach.
+    ///
+    /// # Cancel safety
+    /// Cancelling changes nothing.
     fn topic_settings<'a>(
         &'a self,
         topic: &'a Topic,
@@ -246,6 +258,9 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// The broker is closed or out of reach.
+    ///
+    /// # Cancel safety
+    /// Cancelling changes nothing.
     fn lag(&self) -> BoxFuture<'_, Result<Vec<Lag>, BrokerError>>;
 
     /// The group's progress in each partition of `topics`, including partitions that other members
@@ -294,6 +309,9 @@ pub trait Broker: Send + Sync + 'static {
     }
 
     /// Ends all intakes, so that nothing more is read. Settlements still count.
+    ///
+    /// # Cancel safety
+    /// The intakes may end although the call was cancelled.
     fn stop_reading(&self) -> BoxFuture<'_, ()>;
 
     /// Sends the pending settlements and records, leaves the group and closes, within `deadline`.
@@ -301,6 +319,10 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// Something was still pending at the deadline.
+    ///
+    /// # Cancel safety
+    /// The broker may be closing although the call was cancelled. Call it again to wait for the
+    /// end.
     fn close(&self, deadline: Duration) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
 

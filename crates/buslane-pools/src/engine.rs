@@ -124,7 +124,11 @@ impl Engine {
         self.latencies.counts()
     }
 
-    /// Wakes parked lanes when they are due. Returns when the engine is closed.
+    /// Wakes parked lanes when they are due. Returns when the engine is closed. One task must run
+    /// it.
+    ///
+    /// # Cancel safety
+    /// Safe: another call continues.
     pub async fn run_timer<S: Future<Output = ()>>(&self, sleep_until: impl Fn(Instant) -> S) {
         loop {
             let mut due = None;
@@ -180,6 +184,9 @@ impl Engine {
 
     /// Waits, after [`Engine::close`], until all jobs have ended or `timeout` completes, and then
     /// abandons the queued jobs.
+    ///
+    /// # Cancel safety
+    /// Cancelling abandons no job; another call continues.
     pub async fn drain(&self, timeout: impl Future<Output = ()>) {
         let mut timeout = pin!(timeout);
         poll_fn(|cx| {
