@@ -1,8 +1,7 @@
 //! NATS keeps the contract of all brokers with its default settings: partitions that members hold
 //! by lease. SPEC: N5
 
-mod kit;
-
+use super::kit;
 use buslane_core::Broker;
 use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, PublisherConfig};
 use buslane_testkit::{
@@ -18,10 +17,11 @@ const UNMET: [(&str, &str); 4] = [
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
     (
         "k8_lag_counts_from_the_lowest_open_message",
-        "messages are acknowledged one by one; tests/lag.rs has what holds",
+        "messages are acknowledged one by one; lag.rs has what holds",
     ),
 ];
-const NEVER_FULL: &str = "a stream has no bound that makes publishers wait; tests/publish.rs fills the publisher instead";
+const NEVER_FULL: &str =
+    "a stream has no bound that makes publishers wait; publish.rs fills the publisher instead";
 
 struct Nats(String);
 
@@ -35,7 +35,7 @@ impl BrokerFixture for Nats {
             servers: kit::servers(),
             group: spec.group,
             consumer: ConsumerConfig {
-                // Long, so that nothing here can wait for it.
+                // So long that a test that waited for it would fail.
                 ack_wait: LIMIT,
                 drain_deadline: spec.drain_deadline,
                 lease: SILENCE,

@@ -6,7 +6,7 @@ use rcgen::{
     KeyPair as Key,
 };
 
-/// An authority, a server and a client of it, and a client and an authority that nobody knows.
+/// An authority with a server and a client, and a foreign authority with its own.
 pub(crate) struct Certificates(Folder);
 
 impl Certificates {
@@ -43,7 +43,7 @@ impl Certificates {
         Some(self.0.path(name))
     }
 
-    /// What a server is told, and whether it asks clients for certificates.
+    /// The configuration of a server, which may ask clients for certificates.
     pub(crate) fn server_config(&self, asks_clients: bool) -> String {
         let file = |name: &str| self.0.path(name);
         let (certificate, key, authority) =

@@ -1,8 +1,7 @@
 //! Unusual records and settings: each is delivered or refused as the README of the crate says, and
 //! the next good record is delivered.
 
-mod kit;
-
+use super::kit;
 use buslane_core::{BrokerError, PublishError, Record, Topic};
 use buslane_kafka::{ConnectError, KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{

@@ -1,7 +1,6 @@
-//! The server is lost and comes back while a member reads and another publishes.
+//! The server fails and returns while a member reads and another publishes.
 
-mod kit;
-
+use super::kit;
 use buslane_core::{Broker, SubscribeOptions};
 use buslane_nats::{NatsBroker, NatsConfig, Partitions, PublisherConfig};
 use buslane_testkit::{
@@ -19,7 +18,7 @@ fn config(server: &OwnServer, partitions: Partitions) -> NatsConfig {
     config.consumer.lease = Duration::from_secs(2);
     NatsConfig {
         servers: server.address.replace("nats://", ""),
-        // A server that stands still is noticed after two of these.
+        // The client notices a paused server after two of these.
         ping_interval: Duration::from_millis(500),
         request_timeout: Duration::from_secs(2),
         publisher: PublisherConfig { publish_timeout: PATIENCE, ..PublisherConfig::default() },
@@ -57,14 +56,14 @@ async fn n6_a_server_that_is_killed_and_started_again_loses_nothing() {
     resumes(Partitions::Shared, OwnServer::kill, OwnServer::start_again).await;
 }
 
-/// The leases end while it is away.
+/// The leases expire while the server is away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_partitions_come_back_with_the_server() {
     resumes(Partitions::Auto, OwnServer::kill, OwnServer::start_again).await;
 }
 
-/// It answers nothing for longer than a request may take, as a cluster that chooses its leaders
-/// does.
+/// The server answers nothing for longer than a request may take, as a cluster does while it elects
+/// leaders.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_subscribing_waits_for_a_server_that_answers() {
     let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");

@@ -1,8 +1,7 @@
-//! NATS keeps the contract of all brokers where members share topics without partitions: what can
-//! be kept there.
+//! The part of the contract of all brokers that holds where members share topics without
+//! partitions.
 
-mod kit;
-
+use super::kit;
 use buslane_core::Broker;
 use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions, PublisherConfig};
 use buslane_testkit::{
@@ -18,7 +17,7 @@ const UNMET: [(&str, &str); 12] = [
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
     (
         "k8_lag_counts_from_the_lowest_open_message",
-        "messages are acknowledged one by one; tests/lag.rs has what holds",
+        "messages are acknowledged one by one; lag.rs has what holds",
     ),
     ("e4_a_key_chooses_its_partition_by_fnv1a", NO_PARTITIONS),
     ("m1_members_share_the_partitions_and_each_message_comes_once", NO_PARTITIONS),
@@ -29,8 +28,9 @@ const UNMET: [(&str, &str); 12] = [
     ("k6_validation_names_each_difference_and_changes_nothing", NO_PARTITIONS),
     ("k6_an_update_changes_what_it_names_and_never_shrinks", NO_PARTITIONS),
 ];
-const NEVER_FULL: &str = "a stream has no bound that makes publishers wait; tests/publish.rs fills the publisher instead";
-const NO_PARTITIONS: &str = "tests/partitions.rs runs it with partitions";
+const NEVER_FULL: &str =
+    "a stream has no bound that makes publishers wait; publish.rs fills the publisher instead";
+const NO_PARTITIONS: &str = "partitions.rs runs it with partitions";
 
 struct Nats(String);
 
@@ -44,7 +44,7 @@ impl BrokerFixture for Nats {
             servers: kit::servers(),
             group: spec.group,
             consumer: ConsumerConfig {
-                // What a crashed member had open comes after this time.
+                // The open messages of a crashed member come again after this time.
                 ack_wait: SILENCE / 3,
                 drain_deadline: spec.drain_deadline,
                 ..ConsumerConfig::default()

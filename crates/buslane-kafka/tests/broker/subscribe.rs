@@ -1,7 +1,6 @@
 //! Subscriptions and the rebalances that they cause.
 
-mod kit;
-
+use super::kit;
 use buslane_core::{SubscribeOptions, Topic};
 use buslane_kafka::{Assignment, KafkaConfig};
 use buslane_testkit::{

@@ -1,8 +1,7 @@
 //! A released version of Confluent's Parallel Consumer takes a group over and gives it back, with
 //! open gaps each time: no message that either side has finished runs again.
 
-mod kit;
-
+use super::kit;
 use buslane_core::{Delivery, Topic};
 use buslane_testkit::{
     broker_suite::{Feed, publish, record, settle},

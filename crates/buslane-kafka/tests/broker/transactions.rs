@@ -1,7 +1,6 @@
 //! Records of transactions: aborted records and markers are gaps that stall nothing.
 
-mod kit;
-
+use super::kit;
 use buslane_core::{Lag, Progress, Topic};
 use buslane_kafka::Isolation;
 use buslane_testkit::{

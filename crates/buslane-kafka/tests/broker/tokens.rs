@@ -1,8 +1,7 @@
 //! Logins by token against a real broker. Its listener accepts unsigned tokens, which are of no use
 //! elsewhere.
 
-mod kit;
-
+use super::kit;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use buslane_core::{TopicSettings, TopicStrategy};
 use buslane_kafka::{KafkaBroker, KafkaConfig, Login, Security, Tls, Token, Tokens};

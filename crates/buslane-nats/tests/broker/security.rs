@@ -1,10 +1,8 @@
-//! Logins and encryption against real servers, and what a member says when it is refused.
+//! Logins and encryption against real servers, and the errors of refused members.
 
-mod kit;
-mod secrets;
-
-use buslane_core::{Broker, SymptomKind};
-use buslane_nats::{Login, NatsBroker, NatsConfig, Security, Tls};
+use super::{kit, secrets::Certificates};
+use buslane_core::{Broker, SymptomKind, Topic, TopicSettings, TopicStrategy};
+use buslane_nats::{Login, NatsBroker, NatsConfig, Partitions, Security, Tls};
 use buslane_testkit::{
     broker_suite::{bodies, publish, record, settle},
     deadline::within,
@@ -12,7 +10,6 @@ use buslane_testkit::{
     own_server::OwnServer,
     server::unique,
 };
-use secrets::Certificates;
 use std::time::Duration;
 
 const PASSWORD: &str = "open-sesame";
@@ -41,7 +38,7 @@ async fn goes_round(config: NatsConfig) {
     member.close().await;
 }
 
-/// No connection comes about, and the text of the error holds `reason`, and no secret.
+/// The connection fails with an error that contains `reason` and no secret.
 async fn is_refused(config: NatsConfig, reason: &str, secret: &str) {
     let config = NatsConfig { connect_timeout: Duration::from_secs(5), ..config };
     let address = config.servers.clone();
@@ -102,8 +99,8 @@ async fn n3_a_file_of_credentials_logs_in() {
     );
 }
 
-/// The server ends a connection whose credential is over, and refuses the next: that is told by its
-/// name.
+/// The server ends a connection whose credential has expired, and refuses the next one: the broker
+/// reports a refused login.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_credential_that_is_over_is_told() {
     let credentials = Credentials::lasting(3);
@@ -160,7 +157,7 @@ async fn n3_messages_go_round_over_tls_with_a_client_certificate() {
     }
 }
 
-/// Encryption is not given up because the server has none.
+/// A server without encryption is refused, not used in plain text.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_tls_to_a_plain_server_is_refused() {
     let certificates = Certificates::new();
@@ -172,7 +169,7 @@ async fn n3_tls_to_a_plain_server_is_refused() {
     is_refused(plain, "InvalidContentType", PASSWORD).await;
 }
 
-/// Files that cannot be used are told before anything is connected.
+/// A file that cannot be used is an error before anything is connected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_a_missing_file_is_named() {
     let certificates = Certificates::new();
@@ -195,4 +192,37 @@ async fn n3_a_missing_file_is_named() {
         let text = NatsBroker::connect(config).await.expect_err("no such file").to_string();
         assert!(text.contains(setting) && text.contains("no-such-file.pem"), "{setting}: {text}");
     }
+}
+
+/// The permissions that the user's page lists are enough to create a topic, to publish to it, and
+/// to read it by lease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n3_the_documented_rights_are_enough() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/nats.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let is_right =
+        |line: &&str| ["publish: {", "subscribe: {"].iter().any(|it| line.starts_with(it));
+    let rights: Vec<&str> = page.lines().filter(is_right).collect();
+    assert_eq!(rights.len(), 2, "{rights:?}");
+    let server = serve(format!(
+        "authorization {{ users = [ {{ user: alice, password: {PASSWORD}, permissions: {{\n{}\n}} }} ] }}",
+        rights.join("\n")
+    ))
+    .await;
+    let mut config = config(&server, None, user("alice", PASSWORD));
+    config.stream = Partitions::Auto.into();
+    let topic = Topic::new("orders").expect("a good name");
+    let mut member = kit::member(config, &topic).await;
+    publish(&member.broker, &topic, vec![record("k", "hello")]).await;
+    let got = member.take(1).await;
+    assert_eq!(bodies(&got), ["hello"]);
+    settle(got);
+    let more = TopicSettings { partitions: Some(16), expand: true, ..TopicSettings::default() };
+    let now = member.broker.configure_topic(&topic, &more, TopicStrategy::CreateOrUpdate).await;
+    assert_eq!(now.expect("the right to change it").partitions, Some(16));
+    member.broker.lag().await.expect("the right to ask how far it is");
+    let progress = member.broker.progress(std::slice::from_ref(&topic)).await;
+    assert_eq!(progress.expect("the right to look at messages").len(), 16);
+    assert_eq!(member.broker.symptoms(), []);
+    member.close().await;
 }

@@ -1,7 +1,6 @@
 //! The broker fails and returns while a member reads and another publishes.
 
-mod kit;
-
+use super::kit;
 use buslane_kafka::{KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{
     loss::{Again, Loss},

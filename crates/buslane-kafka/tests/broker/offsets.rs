@@ -1,7 +1,6 @@
 //! Commits on a real broker, and what the next member reads after them.
 
-mod kit;
-
+use super::kit;
 use buslane_core::Topic;
 use buslane_testkit::{
     broker_suite::{Feed, bodies, publish, record, settle},

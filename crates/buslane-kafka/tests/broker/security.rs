@@ -1,7 +1,6 @@
 //! Encryption and logins against a real broker, and the error of a refused member.
 
-mod kit;
-
+use super::kit;
 use buslane_kafka::{KafkaBroker, KafkaConfig, Login, Security, Tls};
 use buslane_testkit::{
     broker_suite::{bodies, publish, record, settle},

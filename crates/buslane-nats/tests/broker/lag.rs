@@ -1,7 +1,6 @@
-//! How far a group is behind. SPEC: N6
+//! The lag of a group. SPEC: N6
 
-mod kit;
-
+use super::kit;
 use buslane_core::Lag;
 use buslane_testkit::{
     broker_suite::{Feed, publish, settle},
@@ -9,7 +8,7 @@ use buslane_testkit::{
     server::unique,
 };
 
-/// Asks until so many messages are not settled.
+/// Asks until this many messages are not settled.
 async fn until(feed: &Feed, messages: u64) -> Vec<Lag> {
     let wait = async {
         loop {
@@ -23,7 +22,7 @@ async fn until(feed: &Feed, messages: u64) -> Vec<Lag> {
     within(kit::PATIENCE, &format!("{messages} messages behind"), wait).await
 }
 
-/// Messages are acknowledged one by one: what is done above an open one is not behind.
+/// Messages are acknowledged one by one: a settled message above an open one does not count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_lag_counts_what_is_not_settled_and_how_old_it_is() {
     let topic = kit::name("orders");
@@ -42,7 +41,7 @@ async fn n6_lag_counts_what_is_not_settled_and_how_old_it_is() {
     feed.close().await;
 }
 
-/// Nothing is read yet: the stream says how old the oldest one is.
+/// Before anything is read, the age comes from the stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_lag_of_what_no_member_has_read_has_an_age() {
     let topic = kit::name("orders");

@@ -1,7 +1,6 @@
 //! Topics without partitions, and how they get some. SPEC: N5
 
-mod kit;
-
+use super::kit;
 use async_nats::jetstream::stream::{Config as StreamConfig, StorageType};
 use buslane_core::{
     Broker, BrokerError, Envelope, PublishError, Record, SubscribeOptions, Topic, TopicSettings,
@@ -26,14 +25,14 @@ const EIGHT: TopicSettings = TopicSettings {
     expand: true,
 };
 
-/// With the default settings, but for a lease that the tests can wait for.
+/// The default settings, except for a short lease.
 fn standard(group: &str) -> NatsConfig {
     let mut config = NatsConfig { stream: Partitions::Auto.into(), ..kit::config(group) };
     config.consumer.lease = Duration::from_secs(2);
     config
 }
 
-/// A stream as other programs make it: the topic's own subject.
+/// A stream as other programs create it, with the topic's own subject.
 async fn plain_stream() -> Topic {
     let topic = kit::name("old");
     let config = StreamConfig {
@@ -56,7 +55,7 @@ fn envelope(key: &str) -> Record {
     Record::from_envelope(&envelope, &mut BytesMut::new()).expect("a record")
 }
 
-/// The second member waits, and goes on where the first has ended.
+/// The second member waits, and continues where the first one has stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_a_topic_without_partitions_is_read_by_one_member_at_a_time() {
     let (group, topic) = (unique("g"), plain_stream().await);
@@ -66,7 +65,7 @@ async fn n5_a_topic_without_partitions_is_read_by_one_member_at_a_time() {
     publish(&one.broker, &topic, kit::numbers(0..20)).await;
     let mut got = one.take(10).await;
     assert_eq!(bodies(&got), kit::texts(0..10));
-    // Several leases long, while both say that they are there.
+    // For several leases, while both members renew theirs.
     assert!(
         two.take_for(Duration::from_secs(5)).await.is_empty() && two.intakes.is_empty(),
         "it is held by another"
@@ -90,7 +89,7 @@ async fn n5_a_topic_without_partitions_is_read_by_one_member_at_a_time() {
     two.close().await;
 }
 
-/// Regular messages, and topics that are said to be shared, have several readers.
+/// Topics of regular messages, and topics configured as shared, have several readers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_regular_messages_and_shared_topics_have_several_readers() {
     for (partitions, ephemeral) in [(Partitions::Auto, true), (Partitions::Shared, false)] {
@@ -112,8 +111,8 @@ async fn n5_regular_messages_and_shared_topics_have_several_readers() {
     }
 }
 
-/// Publishing alone decides as subscribing does. A dead letter is kept as its envelope was, also
-/// without an event id.
+/// Publishing creates the same stream as subscribing. A dead letter is stored as its envelope was,
+/// also without an event id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_streams_of_envelopes_are_created_with_partitions() {
     let broker: Arc<dyn Broker> =
@@ -147,8 +146,8 @@ async fn n5_streams_of_envelopes_are_created_with_partitions() {
     Feed::new(broker, kit::PATIENCE).close().await;
 }
 
-/// The publisher's and the subscriber's error name the setting, what the stream has, and what to
-/// do.
+/// The errors of publisher and subscriber name the setting, the partitions of the stream, and the
+/// remedy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_configured_partitions_that_are_not_in_force_are_refused() {
     let four = kit::name("four");
@@ -195,8 +194,8 @@ async fn n5_configured_partitions_that_are_not_in_force_are_refused() {
     maker.close().await;
 }
 
-/// While it is published to and read: what came without a partition is settled before a partition
-/// is read.
+/// While others publish and read, the messages from before the partitions are settled before any
+/// partition is read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_a_topic_gets_partitions_in_place_and_each_key_keeps_its_order() {
     for start in [Start::Earliest, Start::Latest] {
@@ -207,7 +206,7 @@ async fn n5_a_topic_gets_partitions_in_place_and_each_key_keeps_its_order() {
             config
         };
         let mut reader = kit::member(config(), &topic).await;
-        // It knows the topic without partitions.
+        // This publisher knows the topic without partitions.
         let publisher = kit::connect(standard("p")).await.broker;
         publish(&publisher, &topic, kit::numbers(0..70)).await;
         let mut got = reader.take(70).await;
@@ -248,7 +247,7 @@ async fn n5_a_topic_gets_partitions_in_place_and_each_key_keeps_its_order() {
             let before = last.insert(number % 7, number);
             assert_eq!(before.map_or(number % 7, |before| before + 7), number, "{seen:?}");
         }
-        // A group that is new finds both parts, in this order.
+        // A new group gets both parts, in this order.
         if start == Start::Earliest {
             let mut new = kit::member(standard(&unique("n")), &topic).await;
             let got = new.take(70).await;
@@ -263,7 +262,7 @@ async fn n5_a_topic_gets_partitions_in_place_and_each_key_keeps_its_order() {
     }
 }
 
-/// Its stream covers more than the topic.
+/// The stream's wildcard covers more than the topic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_a_topic_under_a_wildcard_gets_no_partitions() {
     let name = unique("business");
@@ -284,8 +283,8 @@ async fn n5_a_topic_under_a_wildcard_gets_no_partitions() {
     feed.close().await;
 }
 
-/// Two members take one partition each of two topics, and nothing makes it the same number: the bus
-/// has to know.
+/// Two members take one partition each of two topics, not necessarily of the same number, so the
+/// broker must report scattered keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r3_topics_are_shared_out_one_by_one() {
     let feed = kit::connect(standard(&unique("g"))).await;

@@ -1,7 +1,6 @@
 //! Streams and durable consumers as the server shows them.
 
-mod kit;
-
+use super::kit;
 use async_nats::jetstream::{
     consumer::{AckPolicy, DeliverPolicy, pull, push},
     stream::{Config as StreamConfig, DiscardPolicy, StorageType},
@@ -55,8 +54,7 @@ async fn n3_every_setting_is_visible_on_the_servers_consumer() {
     assert_eq!((found.num_replicas, found.memory_storage), (1, true));
     feed.close().await;
 
-    // A member that comes with other settings changes what can be changed, and the consumer keeps
-    // its place.
+    // A member with other settings updates the consumer, which keeps its position.
     let consumer = ConsumerConfig {
         start: Start::Earliest,
         backoff: vec![Duration::from_secs(1), Duration::from_secs(3)],
@@ -70,7 +68,7 @@ async fn n3_every_setting_is_visible_on_the_servers_consumer() {
     feed.close().await;
 }
 
-/// Files for envelopes, memory for regular messages, also when publishing comes first.
+/// Envelopes are stored in files and regular messages in memory, also when publishing comes first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_storage_follows_the_kind_of_the_topic() {
     let broker: Arc<dyn Broker> =
@@ -102,7 +100,7 @@ async fn n2_storage_follows_the_kind_of_the_topic() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// Many at once, of several members: one stream, and nobody fails.
+/// Many calls at once, of several members, create one stream, and none fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_stream_is_created_once() {
     let topic = kit::name("orders");
@@ -124,18 +122,18 @@ async fn n2_a_stream_is_created_once() {
     assert_eq!(stream.info().await.expect("an answer").state.messages, 30);
 }
 
-/// Twenty rounds: nothing is replayed, nothing is lost.
+/// In twenty rounds, no message is replayed and none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n4_a_shutdown_keeps_the_durable_consumer() {
     let (group, topic) = (unique("g"), kit::name("orders"));
     let mut next = 0;
     for round in 0..20 {
-        // A patience of the server that no test would survive.
+        // So long that a test that waited for it would fail.
         let mut config = kit::config(&group);
         config.consumer.ack_wait = Duration::from_secs(3_600);
         let mut feed = kit::member(config, &topic).await;
         publish(&feed.broker, &topic, kit::numbers(round * 10..round * 10 + 10)).await;
-        // Some are left: read and given back, and not read at all.
+        // Some stay: read and given back, or not read at all.
         let count = if round == 19 { 200 - next } else { 7 };
         let got = feed.take(count).await;
         assert_eq!(bodies(&got), kit::texts(next..next + count), "round {round}");
@@ -148,7 +146,7 @@ async fn n4_a_shutdown_keeps_the_durable_consumer() {
     assert_eq!((left.num_pending, left.num_ack_pending), (0, 0));
 }
 
-/// Held for ten times what the server waits, in the hands of a handler and unread in the intake.
+/// Messages stay open for ten times `ack_wait`, in a handler and unread in the intake.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n1_what_waits_or_runs_is_delivered_once() {
     let (group, topic) = (unique("g"), kit::name("slow"));
@@ -167,7 +165,7 @@ async fn n1_what_waits_or_runs_is_delivered_once() {
     feed.close().await;
 }
 
-/// The reader keeps a tenth free, so that the server never falls silent.
+/// The reader keeps a tenth free, so that the server never stops delivering.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_open_messages_never_use_up_max_ack_pending() {
     let (group, topic) = (unique("g"), kit::name("full"));
@@ -178,14 +176,14 @@ async fn n3_open_messages_never_use_up_max_ack_pending() {
     let mut open = feed.take(18).await;
     assert!(feed.take_for(Duration::from_millis(300)).await.is_empty(), "18 of 20 are open");
     assert_eq!(info(&topic, &format!("{group}@{topic}")).await.num_ack_pending, 18);
-    // One that ends makes room for one.
+    // A settled message makes room for one more.
     settle(open.drain(5..6));
     assert_eq!(bodies(&feed.take(1).await), ["18"]);
     drop(open);
     feed.close().await;
 }
 
-/// Several members on one durable: each message once, whoever gets it.
+/// Several members share one durable consumer: one of them gets each message, once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_members_of_a_group_share_a_topic() {
     let (group, topic) = (unique("g"), kit::name("shared"));
@@ -212,7 +210,7 @@ async fn n5_members_of_a_group_share_a_topic() {
     two.close().await;
 }
 
-/// A consumer of that name that somebody else has made, and cannot be read as ours are.
+/// A consumer of that name exists, made by another program with settings that do not fit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_foreign_consumers_are_refused_by_name() {
     let (group, topic) = (unique("g"), kit::name("orders"));
@@ -249,7 +247,7 @@ async fn n2_foreign_consumers_are_refused_by_name() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// A stream of somebody else that covers the subject is used as it is.
+/// A stream of another program that covers the subject is used as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_stream_that_covers_the_topic_is_used() {
     let name = unique("business");
@@ -278,7 +276,7 @@ async fn n2_a_stream_that_covers_the_topic_is_used() {
     feed.close().await;
 }
 
-/// Each is told with the topic and the reason, and nothing is lost.
+/// Each error names the topic and the reason, and nothing is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_topics_that_cannot_be_are_refused() {
     let config = NatsConfig {
@@ -299,7 +297,7 @@ async fn n2_topics_that_cannot_be_are_refused() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// What must be stored gets a stream in files, and what is never stored is refused.
+/// A topic that must be stored gets a stream in files; one that is never stored is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_topic_is_made_sure_of() {
     let (missing, ephemeral) = (kit::name("missing"), kit::name("ephemeral"));
@@ -342,7 +340,7 @@ async fn n2_a_stream_at_its_limits_refuses_by_name() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// A server with less room than the record needs closes no connection over it.
+/// A server whose limit a record exceeds does not close the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_record_that_is_too_large_is_refused_alone() {
     let topic = kit::name("large");

@@ -1,7 +1,6 @@
 //! Publishing to a real server: acknowledgements, repetitions, room, and what foreign readers see.
 
-mod kit;
-
+use super::kit;
 use buslane_core::{Broker, Envelope, PublishError, Record, SubscribeOptions, Topic};
 use buslane_nats::{NatsBroker, NatsConfig, PublisherConfig};
 use buslane_testkit::{
@@ -20,8 +19,8 @@ async fn broker(config: NatsConfig) -> Arc<dyn Broker> {
     Arc::new(NatsBroker::connect(config).await.expect("a server that answers"))
 }
 
-/// The event id is the message id: the second one is told to be a repetition, and stands where the
-/// first one does.
+/// The event id is the message id: the receipt of the second one says that it is a duplicate, and
+/// where the first one is stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e4_a_repeated_event_is_stored_once() {
     let (broker, topic) = (broker(kit::config("g")).await, kit::name("events"));
@@ -30,13 +29,13 @@ async fn e4_a_repeated_event_is_stored_once() {
     let receipts = publish(&broker, &topic, vec![one.clone(), other, one]).await;
     let told: Vec<_> = receipts.iter().map(|receipt| (receipt.offset, receipt.duplicate)).collect();
     assert_eq!(told, [(1, false), (2, false), (1, true)]);
-    // Records without an event id are never taken for repetitions.
+    // Records without an event id are never duplicates.
     let receipts = publish(&broker, &topic, vec![record("k", "x"), record("k", "x")]).await;
     assert!(receipts.iter().all(|receipt| !receipt.duplicate), "{receipts:?}");
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// What a service in another language reads.
+/// A service in another language reads the plain headers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e4_foreign_readers_find_the_headers_of_the_format() {
     let (broker, topic) = (broker(kit::config("g")).await, kit::name("events"));
@@ -71,8 +70,7 @@ async fn e4_foreign_readers_find_the_headers_of_the_format() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// Only what is acknowledged counts, and all of it is stored: more at once than there is room on
-/// the way.
+/// Each acknowledged record is stored, also with more records than may be in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n1_every_acknowledged_record_is_stored() {
     let config = NatsConfig {
@@ -102,7 +100,8 @@ async fn n1_every_acknowledged_record_is_stored() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// A server that stands still: publishers wait for room, then say so; one that was waiting goes on.
+/// While a server is stopped, publishers wait for room and then time out; a waiting one goes on when
+/// the server does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b6_publishers_wait_for_room_and_time_out() {
     let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
@@ -138,14 +137,14 @@ async fn b6_publishers_wait_for_room_and_time_out() {
     });
     tokio::task::block_in_place(|| server.resume());
     assert_eq!(waiting.await.expect("no panic").len(), 5);
-    // What has timed out has left its room to others.
+    // A record that has timed out frees its room.
     publish(&quick, &topic, vec![record("k", "last")]).await;
     for broker in [quick, patient] {
         broker.close(kit::PATIENCE).await.expect("closes");
     }
 }
 
-/// Where nothing is stored: who listens gets it, in order; who comes later does not.
+/// Nothing is stored: present listeners get each record, in order; later ones do not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n1_an_ephemeral_topic_lives_in_core_nats() {
     let topic = kit::name("ticks");
@@ -163,7 +162,7 @@ async fn n1_an_ephemeral_topic_lives_in_core_nats() {
     for member in [&mut feed, &mut other] {
         member.until_assigned(1).await;
     }
-    // The server has taken both subscriptions when it has answered each member.
+    // Once the server has answered each member, it has both subscriptions.
     for member in [&feed, &other] {
         let asked = [(topic.clone(), SubscribeOptions::default())];
         member.broker.subscribe(&asked).await.expect("subscribed already");
@@ -176,8 +175,8 @@ async fn n1_an_ephemeral_topic_lives_in_core_nats() {
     let publisher = broker(config("three")).await;
     let mut seen = Vec::new();
     while seen.is_empty() {
-        // A listener may still be on its way to the server; what nobody hears is gone, which is the
-        // point.
+        // A subscription may not have reached the server yet; a record without a listener is lost by
+        // design.
         publish(&publisher, &topic, vec![record("k", "0")]).await;
         seen = feed.take_for(Duration::from_millis(50)).await;
     }

@@ -1,8 +1,7 @@
-//! The oldest server that is taken, Debian 12's: it works for what it can, and what it would ignore
-//! is refused by name.
+//! The oldest supported server, Debian 12's: everything that it can do works, and a setting that it
+//! would ignore is refused by name.
 
-mod kit;
-
+use super::kit;
 use buslane_core::{Broker, BrokerError, Topic, TopicSettings, TopicStrategy};
 use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions, Start};
 use buslane_testkit::{
@@ -24,11 +23,11 @@ fn topic() -> Topic {
     Topic::new("orders").expect("a name")
 }
 
-/// A restart continues, whatever was on its way.
+/// A restart continues where the last member stopped, also with messages in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n4_the_oldest_server_keeps_its_promises() {
     let (_server, mut config) = server().await;
-    // A patience of the server that no test would survive.
+    // So long that a test that waited for it would fail.
     config.consumer.ack_wait = Duration::from_secs(3_600);
     let mut next = 0;
     for round in 0..10 {
@@ -43,9 +42,9 @@ async fn n4_the_oldest_server_keeps_its_promises() {
     }
 }
 
-/// A server up to 2.10.13 that looks at a message which came back, while the only requests are
-/// those of a reader that is gone, forgets the message until its time is over and delivers a
-/// settled one once more.
+/// A server up to 2.10.13 that takes up a returned message, while the only waiting requests are
+/// those of a reader that is gone, forgets the message until `ack_wait` is over, and delivers a
+/// settled one again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n4_what_goes_back_does_not_turn_the_oldest_server_back() {
     let (server, config) = server().await;
@@ -72,7 +71,7 @@ async fn n4_what_goes_back_does_not_turn_the_oldest_server_back() {
     }
 }
 
-/// Every setting of a consumer that it knows is seen on it, so that none is ignored.
+/// The server's consumer shows every setting, so none is ignored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_the_oldest_server_shows_every_setting() {
     let (server, config) = server().await;
@@ -95,7 +94,7 @@ async fn n3_the_oldest_server_shows_every_setting() {
     feed.close().await;
 }
 
-/// It has no leases: members share a topic by default too, as a warning says.
+/// Leases need a newer server: members share a topic by default too, and a warning says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_the_oldest_server_has_topics_shared() {
     let (_server, mut config) = server().await;
@@ -112,7 +111,7 @@ async fn n5_the_oldest_server_has_topics_shared() {
     }
 }
 
-/// Partitions need filters that it would ignore.
+/// Partitions need filters that this server would ignore.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_the_oldest_server_is_asked_for_nothing_that_it_ignores() {
     let (_server, config) = server().await;

@@ -1,7 +1,5 @@
 //! Helpers of the tests on a real broker: members, topics, and foreign clients.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
 use buslane_core::{Broker, Record, Topic};
 use buslane_kafka::{ConsumerConfig, KafkaBroker, KafkaConfig};
 use buslane_testkit::{

@@ -15,11 +15,10 @@ const UNMET: [(&str, &str); 4] = [
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
     (
         "k3_a_partition_moves_after_its_open_messages_are_settled",
-        "a member leaves with all its partitions at once; tests/rebalance.rs has what holds instead",
+        "a member leaves with all its partitions at once; rebalance.rs has what holds instead",
     ),
 ];
-const NEVER_FULL: &str =
-    "a partition has no bound; tests/publish.rs fills the producer's queue instead";
+const NEVER_FULL: &str = "a partition has no bound; publish.rs fills the producer's queue instead";
 const LARGE: u32 = 2 << 20;
 
 struct Kafka {

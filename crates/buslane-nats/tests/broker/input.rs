@@ -1,7 +1,6 @@
-//! What a server can be, and what may come from it.
+//! Unusual servers and unusual messages: each is refused by name or delivered.
 
-mod kit;
-
+use super::kit;
 use async_nats::{HeaderMap, jetstream::stream::Config as StreamConfig};
 use buslane_core::{Broker, TopicSettings, TopicStrategy};
 use buslane_nats::{NatsBroker, NatsConfig, Partitions};
@@ -29,7 +28,7 @@ async fn n3_a_server_that_is_not_there_is_named() {
     assert!(error.contains("127.0.0.1:1") && error.contains("refused"), "{error}");
     let error = refused("no-such-host.invalid:4222".to_owned()).await;
     assert!(error.contains("no-such-host.invalid:4222"), "{error}");
-    // One that accepts and says nothing.
+    // A server that accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = silent.local_addr().expect("bound").to_string();
     let error = refused(address.clone()).await;
@@ -55,7 +54,7 @@ async fn n3_a_server_without_jetstream_is_named() {
     assert!(error.contains("JetStream") && error.contains(&address), "{error}");
 }
 
-/// It would ignore what it does not know.
+/// A server ignores settings that it does not know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_server_that_is_too_old_is_named_with_its_version() {
     let old = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -72,7 +71,7 @@ async fn n2_a_server_that_is_too_old_is_named_with_its_version() {
     serve.abort();
 }
 
-/// What others publish: no headers, odd ones, no payload.
+/// Messages of other programs: without headers, with odd ones, without a payload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e6_messages_of_foreign_publishers_arrive() {
     let topic = kit::name("foreign");
@@ -98,8 +97,8 @@ async fn e6_messages_of_foreign_publishers_arrive() {
     member.close().await;
 }
 
-/// The consumer is deleted under the member, then the stream: it goes on with what comes next, and
-/// repeats nothing.
+/// The consumer is deleted while the member reads, then the stream: the member goes on with the next
+/// messages, and repeats none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_consumer_that_is_gone_is_created_again() {
     let (group, topic) = (unique("g"), kit::name("orders"));
@@ -108,7 +107,7 @@ async fn n2_a_consumer_that_is_gone_is_created_again() {
     settle(member.take(5).await);
     let jetstream = kit::bare().await;
     let stream = jetstream.get_stream_no_info(topic.as_str()).await.expect("a handle");
-    // Now and then before the server has taken the acknowledgements.
+    // Sometimes before the server has received the acknowledgements.
     for n in 1..6 {
         stream.delete_consumer(&format!("{group}@{topic}")).await.expect("deleted");
         publish(&member.broker, &topic, kit::numbers(5 * n..5 * n + 5)).await;
@@ -124,7 +123,7 @@ async fn n2_a_consumer_that_is_gone_is_created_again() {
     member.close().await;
 }
 
-/// The server chooses the partition by its own mapping, with the key as a token behind it.
+/// The server chooses the partition by its own mapping, and appends the key as a token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n5_the_servers_subject_mapping_may_choose_the_partition() {
     let config = "mappings { \"placed.*\": \"orders.{{partition(4,1)}}.{{wildcard(1)}}\" }\n";
@@ -161,7 +160,7 @@ async fn n5_the_servers_subject_mapping_may_choose_the_partition() {
     member.close().await;
 }
 
-/// Two topics that a stream of one of them would cover: told by the server, with the topic.
+/// The stream of one topic would cover the other: the error has the server's reason and the topic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_streams_that_overlap_are_refused() {
     let name = unique("a");

@@ -1,6 +1,4 @@
-//! What the tests on a real server have in common.
-
-#![allow(dead_code, reason = "each test program uses a part of it")]
+//! Helpers of the tests on a real server: members, topics and a foreign client.
 
 use buslane_core::{Broker, Record, Topic};
 use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions};
@@ -18,8 +16,8 @@ pub(crate) fn servers() -> String {
     server::address("NATS_URL").replace("nats://", "")
 }
 
-/// A member of `group` that misses others soon. A topic has one consumer, whose figures tests look
-/// at: the suites have partitions.
+/// The configuration of a member of `group` that notices a missing member soon. Topics have no
+/// partitions, so that each has one consumer to look at; the suites have partitions.
 pub(crate) fn config(group: &str) -> NatsConfig {
     NatsConfig {
         servers: servers(),
@@ -49,7 +47,7 @@ pub(crate) fn name(what: &str) -> Topic {
     Topic::new(&server::unique(what)).expect("a good name")
 }
 
-/// A bare client, for a look past the bus.
+/// A bare client, which sees the server without the bus.
 pub(crate) async fn bare() -> async_nats::jetstream::Context {
     let client =
         async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
