@@ -3,7 +3,7 @@
 
 use crate::{
     config::ConsumerConfig,
-    consumers::Consumer,
+    consumers::DurableConsumer,
     link::Link,
     source::{DurableSource, Listener, NatsIntake, Reader, SourceHandle},
 };
@@ -39,7 +39,7 @@ pub(crate) struct Readers {
 
 struct RunningReader {
     handle: Arc<SourceHandle>,
-    consumer: Option<Consumer>,
+    consumer: Option<DurableConsumer>,
     done: watch::Receiver<bool>,
 }
 
@@ -191,7 +191,7 @@ impl Readers {
 
     /// The lag of each source.
     pub(crate) async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
-        let reading: Vec<(SourceId, Arc<SourceHandle>, Option<Consumer>)> = {
+        let reading: Vec<(SourceId, Arc<SourceHandle>, Option<DurableConsumer>)> = {
             let running = self.running.lock();
             let reading = running.iter().filter(|(_, running)| !running.handle.has_ended());
             reading

@@ -1,6 +1,6 @@
 //! The settings of a topic: present ones, wanted ones, and the update of a stream.
 
-use super::{Found, Topics};
+use super::{FoundStream, Topics};
 use crate::names;
 use async_nats::jetstream::stream::{Config, Info, StorageType};
 use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage, TopicStrategy};
@@ -61,7 +61,7 @@ impl Topics {
         let info: Option<Info> =
             self.ask(topic, &format!("STREAM.UPDATE.{}", config.name), &config).await?;
         let info = info.ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() })?;
-        Ok(present_settings(&Found { info, partitions }))
+        Ok(present_settings(&FoundStream { info, partitions }))
     }
 
     /// Makes the topic ephemeral for this publisher and its readers.
@@ -91,7 +91,7 @@ impl Topics {
         topic: &Topic,
         wanted: &TopicSettings,
         present: &TopicSettings,
-        found: Found,
+        found: FoundStream,
     ) -> Result<Config, BrokerError> {
         let refuse = |setting, rule: String| Err(self.refused(topic, setting, rule));
         let mut config = found.info.config;
@@ -190,7 +190,7 @@ fn ephemeral() -> TopicSettings {
 }
 
 /// The settings of a stream.
-fn present_settings(found: &Found) -> TopicSettings {
+fn present_settings(found: &FoundStream) -> TopicSettings {
     let config = &found.info.config;
     TopicSettings {
         partitions: found.partitions,

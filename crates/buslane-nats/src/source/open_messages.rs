@@ -51,7 +51,7 @@ struct Slot {
     is_used: bool,
 }
 
-pub(crate) struct Window {
+pub(crate) struct OpenMessages {
     slots: Vec<Slot>,
     free: Vec<u32>,
     open: HashMap<u64, u32, foldhash::fast::FixedState>,
@@ -59,7 +59,7 @@ pub(crate) struct Window {
     capacity: usize,
 }
 
-impl Window {
+impl OpenMessages {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             slots: Vec::new(),
@@ -86,7 +86,7 @@ impl Window {
 
     /// Gives a message a slot. `None` when it has one: then the acknowledgement goes to the newer
     /// subject.
-    pub(crate) fn open(
+    pub(crate) fn insert(
         &mut self,
         sequence: u64,
         deliveries: u64,
@@ -115,7 +115,7 @@ impl Window {
     }
 
     /// Notes how a message ended. Returns whether it is the first one since the last
-    /// [`Window::take_settled`].
+    /// [`OpenMessages::take_settled`].
     pub(crate) fn settle(&mut self, slot: u32, kind: AckKind) -> bool {
         self.settled.push((slot, kind));
         self.settled.len() == 1
@@ -216,14 +216,14 @@ mod tests {
         /// subject.
         #[test]
         fn d2_each_open_message_gets_exactly_its_own_answer(events in events()) {
-            let (mut window, now) = (Window::new(10), Instant::now());
+            let (mut messages, now) = (OpenMessages::new(10), Instant::now());
             let (mut open, mut settled) = (BTreeMap::new(), BTreeMap::new());
             let mut newest = BTreeMap::new();
             for (n, event) in events.into_iter().enumerate() {
                 match event {
                     Event::Arrive(sequence) => {
                         let reply = format!("r{n}");
-                        let slot = window.open(sequence, 1, 0, reply.clone().into(), now);
+                        let slot = messages.insert(sequence, 1, 0, reply.clone().into(), now);
                         newest.insert(sequence, reply);
                         let known = open.contains_key(&sequence) || settled.contains_key(&sequence);
                         prop_assert_eq!(slot.is_none(), known);
@@ -234,13 +234,13 @@ mod tests {
                     Event::Settle(at, back) => {
                         let Some((&sequence, &slot)) = open.iter().nth(at % open.len().max(1)) else { continue };
                         let kind = if back { AckKind::Nak } else { AckKind::Ack };
-                        prop_assert_eq!(window.settle(slot, kind), settled.is_empty());
+                        prop_assert_eq!(messages.settle(slot, kind), settled.is_empty());
                         open.remove(&sequence);
                         settled.insert(sequence, kind);
                     }
                     Event::Ack => {
                         let mut answers = Vec::new();
-                        window.take_settled(&mut answers);
+                        messages.take_settled(&mut answers);
                         for answer in &answers {
                             prop_assert_eq!(settled.remove(&answer.sequence), Some(answer.kind));
                             prop_assert_eq!(answer.reply.as_str(), &newest[&answer.sequence]);
@@ -248,44 +248,45 @@ mod tests {
                         prop_assert!(settled.is_empty());
                     }
                 }
-                prop_assert_eq!(window.len(), open.len() + settled.len());
-                prop_assert_eq!(window.room(), 10_usize.saturating_sub(window.len()));
+                prop_assert_eq!(messages.len(), open.len() + settled.len());
+                prop_assert_eq!(messages.room(), 10_usize.saturating_sub(messages.len()));
             }
         }
     }
 
     #[test]
     fn t5_what_a_burst_needed_goes() {
-        let (mut window, now, mut answers) = (Window::new(1_000), Instant::now(), Vec::new());
+        let (mut messages, now, mut answers) =
+            (OpenMessages::new(1_000), Instant::now(), Vec::new());
         for count in std::iter::once(1_000).chain([1; 10]) {
             let slots: Vec<_> = (0..count)
-                .map(|sequence| window.open(sequence, 1, 0, "r".into(), now).unwrap())
+                .map(|sequence| messages.insert(sequence, 1, 0, "r".into(), now).unwrap())
                 .collect();
             for slot in slots {
-                window.settle(slot, AckKind::Ack);
+                messages.settle(slot, AckKind::Ack);
             }
-            window.take_settled(&mut answers);
+            messages.take_settled(&mut answers);
         }
         assert_eq!(answers.len(), 1_010);
         let room = [
-            window.slots.capacity(),
-            window.free.capacity(),
-            window.open.capacity(),
-            window.settled.capacity(),
+            messages.slots.capacity(),
+            messages.free.capacity(),
+            messages.open.capacity(),
+            messages.settled.capacity(),
         ];
         assert!(room.iter().all(|room| *room <= 32), "room for {room:?}");
     }
 
     #[test]
     fn n1_only_what_was_silent_is_beaten() {
-        let (mut window, start) = (Window::new(10), Instant::now());
+        let (mut messages, start) = (OpenMessages::new(10), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         for sequence in 0..3 {
-            window.open(sequence, 1, 0, format!("r{sequence}").into(), at(sequence)).unwrap();
+            messages.insert(sequence, 1, 0, format!("r{sequence}").into(), at(sequence)).unwrap();
         }
         let mut silent = |before, now| {
             let mut out = Vec::new();
-            window.silent_since(at(before), at(now), &mut out);
+            messages.silent_since(at(before), at(now), &mut out);
             out.iter().map(|subject| subject.to_string()).collect::<BTreeSet<_>>()
         };
         assert_eq!(silent(1, 5), ["r0".to_owned(), "r1".to_owned()].into());
