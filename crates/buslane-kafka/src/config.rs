@@ -248,8 +248,8 @@ settings! {
         queue_messages: u32 = 100_000, range(1, INT);
         /// KiB of records that may wait for the brokers; more make publishers wait.
         queue_kib: u32 = 262_144, kind(KIB), range(1, INT);
-        /// How often a batch is sent again before `publish_timeout` ends it. Fewer attempts leave it
-        /// unknown whether a batch was stored.
+        /// How often a batch is sent again before `publish_timeout` ends it. Fewer attempts leave
+        /// it unknown whether a batch was stored.
         retries: u32 = INT, range(1, INT);
     }
     given {

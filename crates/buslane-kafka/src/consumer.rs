@@ -43,8 +43,8 @@ const COMMANDS: usize = 64;
 /// The handle to the polling thread.
 ///
 /// # Drop behaviour
-/// Dropping it without [`MemberHandle::close`] ends the thread after a last commit, without waiting for
-/// open messages.
+/// Dropping it without [`MemberHandle::close`] ends the thread after a last commit, without waiting
+/// for open messages.
 pub(crate) struct MemberHandle {
     commands: Sender<Command>,
     wake: Arc<Wake>,

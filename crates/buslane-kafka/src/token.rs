@@ -38,12 +38,12 @@ struct Claims {
 }
 
 impl Token {
-    /// Parses a JSON Web Token: `exp` is when it expires, `sub` its principal. The brokers check its
-    /// signature, not this function.
+    /// Parses a JSON Web Token: `exp` is when it expires, `sub` its principal. The brokers check
+    /// its signature, not this function.
     ///
     /// # Errors
-    /// When the text does not have three parts, or its claims are not JSON with a time `exp`. The error
-    /// does not contain the token.
+    /// When the text does not have three parts, or its claims are not JSON with a time `exp`. The
+    /// error does not contain the token.
     pub fn from_jwt(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let parts: Vec<_> = text.split('.').collect();

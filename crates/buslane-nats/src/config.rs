@@ -169,8 +169,8 @@ settings! {
 }
 
 impl StreamConfig {
-    /// The settings of a stream that is created, without its partitions; `None` when missing streams
-    /// are not created.
+    /// The settings of a stream that is created, without its partitions; `None` when missing
+    /// streams are not created.
     #[must_use]
     pub fn of_missing(&self) -> Option<TopicSettings> {
         self.create.then(|| TopicSettings {

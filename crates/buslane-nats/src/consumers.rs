@@ -215,8 +215,8 @@ impl DurableConsumer {
         Ok(oldest)
     }
 
-    /// As [`DurableConsumer::info`], but creates a missing stream or consumer again, to begin at `next`.
-    /// Returns whether it did.
+    /// As [`DurableConsumer::info`], but creates a missing stream or consumer again, to begin at
+    /// `next`. Returns whether it did.
     pub(crate) async fn info_or_create(
         &self,
         link: &Link,

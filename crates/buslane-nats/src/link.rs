@@ -329,8 +329,8 @@ fn note_event(event: &Event, listener: &ConnectionListener, last_error: &Mutex<O
     }
 }
 
-/// The version of a server: major, minor, patch. A server ignores settings that it does not know, so
-/// the adapter refuses them.
+/// The version of a server: major, minor, patch. A server ignores settings that it does not know,
+/// so the adapter refuses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 

@@ -1,7 +1,7 @@
 //! Topics and their streams: look-up, creation, and a cache.
 //!
-//! Any stream that covers a topic's subject is used, also one that another program created. Publishers need no request
-//! for a topic that was found.
+//! Any stream that covers a topic's subject is used, also one that another program created.
+//! Publishers need no request for a topic that was found.
 
 mod settings;
 

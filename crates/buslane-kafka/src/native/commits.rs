@@ -107,8 +107,8 @@ fn failure(error: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
 
 impl Drop for Commits {
     fn drop(&mut self) {
-        // SAFETY: the queue lives until the second call. The first call takes the queue's lock, which
-        // a running callback holds, so no callback runs after it.
+        // SAFETY: the queue lives until the second call. The first call takes the queue's lock,
+        // which a running callback holds, so no callback runs after it.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.queue.as_ptr());

@@ -61,7 +61,8 @@ impl RecentlyAcked {
         }
     }
 
-    /// The server is alive. Drops messages that it has had the time to write, unless a connection was lost recently.
+    /// The server is alive. Drops messages that it has had the time to write, unless a connection
+    /// was lost recently.
     pub(super) fn heard(&mut self, now: Instant) {
         if self.index.as_ref().is_some_and(|(until, _)| now < *until) {
             return;

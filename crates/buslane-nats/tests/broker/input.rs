@@ -97,8 +97,8 @@ async fn e6_messages_of_foreign_publishers_arrive() {
     member.close().await;
 }
 
-/// The consumer is deleted while the member reads, then the stream: the member goes on with the next
-/// messages, and repeats none.
+/// The consumer is deleted while the member reads, then the stream: the member goes on with the
+/// next messages, and repeats none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n2_a_consumer_that_is_gone_is_created_again() {
     let (group, topic) = (unique("g"), kit::name("orders"));

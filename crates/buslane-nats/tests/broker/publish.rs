@@ -100,8 +100,8 @@ async fn n1_every_acknowledged_record_is_stored() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// While a server is stopped, publishers wait for room and then time out; a waiting one goes on when
-/// the server does.
+/// While a server is stopped, publishers wait for room and then time out; a waiting one goes on
+/// when the server does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b6_publishers_wait_for_room_and_time_out() {
     let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
@@ -175,8 +175,8 @@ async fn n1_an_ephemeral_topic_lives_in_core_nats() {
     let publisher = broker(config("three")).await;
     let mut seen = Vec::new();
     while seen.is_empty() {
-        // A subscription may not have reached the server yet; a record without a listener is lost by
-        // design.
+        // A subscription may not have reached the server yet; a record without a listener is lost
+        // by design.
         publish(&publisher, &topic, vec![record("k", "0")]).await;
         seen = feed.take_for(Duration::from_millis(50)).await;
     }
