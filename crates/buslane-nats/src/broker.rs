@@ -343,9 +343,9 @@ impl Broker for NatsBroker {
     ) -> BoxFuture<'a, Result<TopicSettings, BrokerError>> {
         Box::pin(async move {
             self.open()?;
-            let stands = self.topics.configure(topic, settings, strategy).await?;
+            let present = self.topics.configure(topic, settings, strategy).await?;
             self.coordinator.adapt(topic).await?;
-            Ok(stands)
+            Ok(present)
         })
     }
 

@@ -234,9 +234,9 @@ impl Topics {
         if known.partitions == Some(wanted) || self.configured.read().contains(topic) {
             return Ok(());
         }
-        let stands = known.partitions.map_or_else(|| "none".to_owned(), |count| count.to_string());
+        let present = known.partitions.map_or_else(|| "none".to_owned(), |count| count.to_string());
         let rule = format!(
-            "nats.stream.partitions is {wanted} and not in force: stream {stream} has {stands}; give it {wanted} with \
+            "nats.stream.partitions is {wanted} and not in force: stream {stream} has {present}; give it {wanted} with \
              configure_topic and `expand`, or set nats.stream.partitions to what it has, or to auto"
         );
         if storage == TopicStorage::File {
@@ -294,8 +294,9 @@ impl Topics {
         };
         let subject = format!("STREAM.CREATE.{}", config.name);
         let info: Option<Info> = self.ask(topic, &subject, &config).await?;
-        let info = info
-            .ok_or_else(|| self.refused(topic, "stream", "the server has no answer".to_owned()))?;
+        let info = info.ok_or_else(|| {
+            self.refused(topic, "stream", "the server has not answered".to_owned())
+        })?;
         tracing::info!(topic = topic.as_str(), stream = info.config.name, "stream created");
         Ok(FoundStream { info, partitions: settings.partitions })
     }
@@ -352,12 +353,11 @@ impl Topics {
             ));
         }
         if settings.compression.is_some() {
-            let rule =
-                "is Kafka's alone; a stream is compressed by the server's own settings".to_owned();
+            let rule = "must be left out: the server's own setting compresses a stream".to_owned();
             return Err(self.refused(topic, "compression", rule));
         }
         if settings.retention == Some(Duration::ZERO) || settings.retention_bytes == Some(0) {
-            return Err(self.refused(topic, "retention", "must be more than nothing".to_owned()));
+            return Err(self.refused(topic, "retention", "must be more than 0".to_owned()));
         }
         if settings.storage == Some(TopicStorage::Nowhere) && settings.partitions.is_some() {
             return Err(self.refused(

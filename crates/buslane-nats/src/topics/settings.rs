@@ -101,11 +101,13 @@ impl Topics {
                 if !wanted.expand {
                     return refuse(
                         "partitions",
-                        format!("none stand, {count} are wanted; keys move, so say `expand` too"),
+                        format!(
+                            "are none, wanted {count}; keys would move, so this needs `expand`"
+                        ),
                     );
                 }
                 if !config.subjects.contains(&plain) {
-                    let rule = "none stand, and a wildcard among the stream's subjects covers the topic: give it a stream \
+                    let rule = "are none, and a wildcard among the stream's subjects covers the topic: give it a stream \
                                 of its own first";
                     return refuse("partitions", rule.to_owned());
                 }
@@ -114,21 +116,23 @@ impl Topics {
                 config.subjects.retain(|subject| *subject != plain);
                 config.subjects.extend(names::subjects(topic, Some(count)));
             }
-            (Some(stand), Some(more)) if more < stand => {
+            (Some(count), Some(more)) if more < count => {
                 return refuse(
                     "partitions",
-                    format!("a topic never shrinks: {stand} stand, {more} are wanted"),
+                    format!("cannot be reduced from {count} to {more}: a topic never shrinks"),
                 );
             }
-            (Some(stand), Some(more)) if more > stand => {
+            (Some(count), Some(more)) if more > count => {
                 if !wanted.expand {
                     return refuse(
                         "partitions",
-                        format!("{stand} stand, {more} are wanted; keys move, so say `expand` too"),
+                        format!(
+                            "are {count}, wanted {more}; keys would move, so this needs `expand`"
+                        ),
                     );
                 }
                 config.subjects.extend(
-                    (stand..more).flat_map(|partition| names::filters(topic, Some(partition))),
+                    (count..more).flat_map(|partition| names::filters(topic, Some(partition))),
                 );
             }
             _ => {}
@@ -138,7 +142,7 @@ impl Topics {
         {
             return refuse(
                 "storage",
-                "the server cannot move a stream between file and memory".to_owned(),
+                "cannot change: the server moves no stream between file and memory".to_owned(),
             );
         }
         if let Some(replication) = wanted.replication {
