@@ -18,3 +18,4 @@ mod unreadable;
 pub(crate) use handle::{NatsIntake, SourceHandle};
 pub(crate) use listener::Listener;
 pub(crate) use reader::{DurableSource, Reader};
+pub(crate) use recently_acked::RecentlyAcked;

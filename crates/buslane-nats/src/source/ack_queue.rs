@@ -52,7 +52,12 @@ pub(super) struct AckQueue {
 }
 
 impl AckQueue {
-    pub(super) fn new(client: Arc<Client>, max_deliver: Option<u32>) -> Self {
+    /// `recent` are the acknowledgements of the source's previous reader in this process.
+    pub(super) fn new(
+        client: Arc<Client>,
+        max_deliver: Option<u32>,
+        recent: RecentlyAcked,
+    ) -> Self {
         Self {
             client,
             max_deliver,
@@ -62,9 +67,13 @@ impl AckQueue {
             naks: BTreeMap::new(),
             naks_due: None,
             returned: HashSet::new(),
-            recent: RecentlyAcked::default(),
+            recent,
             buffer: Vec::new(),
         }
+    }
+
+    pub(super) fn into_recent(self) -> RecentlyAcked {
+        self.recent
     }
 
     /// When the waiting negative acknowledgements are due.

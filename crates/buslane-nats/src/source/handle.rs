@@ -136,6 +136,11 @@ impl SourceHandle {
         self.state.lock().end
     }
 
+    /// Whether the source belongs to another member.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.end_state() == End::Lost
+    }
+
     /// Whether reading has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.end_state() != End::Open

@@ -10,6 +10,7 @@ use super::{
     handle::{End, Ready, SourceHandle},
     inbox::{Inbox, PullStatus, Request, next_batch, pull_status},
     open_messages::{Ack, AckKind},
+    recently_acked::RecentlyAcked,
     unreadable::UnreadableSearch,
 };
 use crate::{
@@ -73,9 +74,15 @@ pub(super) enum Next {
 }
 
 impl Reader {
-    pub(crate) fn new(link: Arc<Link>, handle: Arc<SourceHandle>, source: DurableSource) -> Self {
+    /// `recent` are the acknowledgements of the source's previous reader in this process.
+    pub(crate) fn new(
+        link: Arc<Link>,
+        handle: Arc<SourceHandle>,
+        source: DurableSource,
+        recent: RecentlyAcked,
+    ) -> Self {
         let (epoch, now) = (link.epoch.clone(), Instant::now());
-        let acks = AckQueue::new(link.client(), source.consumer.settings.max_deliver);
+        let acks = AckQueue::new(link.client(), source.consumer.settings.max_deliver, recent);
         Self {
             link,
             handle,
@@ -95,16 +102,17 @@ impl Reader {
     }
 
     /// Reads until the source ends, then until no message is open or the deadline passes. Returns
-    /// how many messages were open then. Rare steps are boxed: there may be many readers, and most
-    /// of them just read.
-    pub(crate) async fn run(mut self) -> usize {
+    /// how many messages were open then, and the recent acknowledgements. Rare steps are boxed:
+    /// there may be many readers, and most of them just read.
+    pub(crate) async fn run(mut self) -> (usize, RecentlyAcked) {
         let mut must_begin = true;
         loop {
             if self.handle.end_state() != End::Open {
                 for kind in [SymptomKind::PartitionDead, SymptomKind::SettlementRefused] {
                     self.link.symptoms.clear(kind, self.handle.place());
                 }
-                return Box::pin(self.finish()).await;
+                let open = Box::pin(self.finish()).await;
+                return (open, self.acks.into_recent());
             }
             if must_begin {
                 match Box::pin(self.begin()).await {
@@ -367,7 +375,7 @@ impl Reader {
     }
 
     /// The source has ended: gives back what is unread, and waits for what is open.
-    async fn finish(mut self) -> usize {
+    async fn finish(&mut self) -> usize {
         if self.handle.end_state() == End::Lost {
             return 0;
         }
@@ -426,7 +434,7 @@ impl Reader {
     }
 
     /// Gives back what is open, and waits for the last confirmation.
-    async fn leave(mut self, open: usize) -> usize {
+    async fn leave(&mut self, open: usize) -> usize {
         if open > 0 {
             let mut left = self.handle.abandon();
             left.sort_unstable_by_key(|ack| ack.sequence);

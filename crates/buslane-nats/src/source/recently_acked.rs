@@ -34,7 +34,7 @@ struct Span {
 }
 
 #[derive(Default)]
-pub(super) struct RecentlyAcked {
+pub(crate) struct RecentlyAcked {
     /// The oldest first.
     spans: VecDeque<Span>,
     /// Messages in all of them.

@@ -12,10 +12,11 @@ use buslane_testkit::{
 use std::{sync::Arc, time::Duration};
 
 const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
+const LEASE: Duration = Duration::from_secs(2);
 
 fn config(server: &OwnServer, partitions: Partitions) -> NatsConfig {
     let mut config = kit::config(&unique("g"));
-    config.consumer.lease = Duration::from_secs(2);
+    config.consumer.lease = LEASE;
     NatsConfig {
         servers: server.address.replace("nats://", ""),
         // The client notices a paused server after two of these.
@@ -60,6 +61,18 @@ async fn n6_a_server_that_is_killed_and_started_again_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_partitions_come_back_with_the_server() {
     resumes(Partitions::Auto, OwnServer::kill, OwnServer::start_again).await;
+}
+
+/// The member loses its leases during the outage, and its next readers must know what it has
+/// acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n6_an_outage_beyond_the_lease_repeats_nothing() {
+    // No event says that the lease is over.
+    fn start_late(server: &mut OwnServer) {
+        std::thread::sleep(LEASE * 2);
+        server.start_again();
+    }
+    resumes(Partitions::Auto, OwnServer::kill, start_late).await;
 }
 
 /// The server answers nothing for longer than a request may take, as a cluster does while it elects
