@@ -2,7 +2,7 @@
 
 use crate::{
     config::{KafkaConfig, Login},
-    consumer::Consumer,
+    consumer::MemberHandle,
     error::ConnectError,
     leader_check::LeaderCheck,
     producer::Producer,
@@ -26,14 +26,14 @@ use tokio::{sync::OnceCell, task::spawn_blocking, time::Instant};
 use tracing::warn;
 
 /// A connection to Apache Kafka: one group member and one producer. The documentation of the crate
-/// describes its guarantees.
+/// describes its guarantees, and its first example connects, publishes and reads.
 ///
 /// # Drop behaviour
 /// Dropping it without [`Broker::close`] commits what is settled and leaves the group, on threads
 /// of its own. It does not wait for open messages, which are delivered again.
 pub struct KafkaBroker {
     config: KafkaConfig,
-    consumer: Arc<Consumer>,
+    consumer: Arc<MemberHandle>,
     token_refresher: Option<TokenRefresher>,
     topics: Option<Arc<Topics>>,
     producer: Option<Arc<Producer>>,
@@ -56,11 +56,30 @@ impl std::fmt::Debug for KafkaBroker {
 const MIN_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl KafkaBroker {
-    /// Creates the clients and waits until a broker has answered.
+    /// Creates the clients and waits until a broker has answered, for at most
+    /// [`KafkaConfig::connect_timeout`].
+    ///
+    /// ```no_run
+    /// use buslane_core::Broker;
+    /// use buslane_kafka::{KafkaBroker, KafkaConfig};
+    /// use std::time::Duration;
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = KafkaConfig { brokers: "localhost:9092".to_owned(), ..KafkaConfig::default() };
+    /// let broker = KafkaBroker::connect(config).await?;
+    /// broker.ping().await?;
+    /// broker.close(Duration::from_secs(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When a setting is not valid, or no broker has answered within the connect timeout. The error
-    /// names a refused login and an untrusted certificate.
+    /// When a setting is not valid, or no broker has answered in time. The error names a refused
+    /// login and an untrusted certificate, and contains no password and no token.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the attempt up. Its clients end by themselves, on threads of their
+    /// own, within the connect timeout.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -87,7 +106,7 @@ impl KafkaBroker {
             .into());
         }
         let symptoms = Arc::<Symptoms>::default();
-        let consumer = Arc::new(Consumer::start(&config, &symptoms)?);
+        let consumer = Arc::new(MemberHandle::start(&config, &symptoms)?);
         let token = login.as_ref().map(|(_, token)| token.clone());
         if let Some(token) = &token {
             consumer.set_token(token.get()).await?;
@@ -160,7 +179,7 @@ fn refresh_tokens(
     tokens: Tokens,
     current: CurrentToken,
     producer: &Arc<Producer>,
-    consumer: &Arc<Consumer>,
+    consumer: &Arc<MemberHandle>,
     symptoms: &Arc<Symptoms>,
 ) -> TokenRefresher {
     let (producer, consumer) = (Arc::downgrade(producer), Arc::downgrade(consumer));

@@ -1,20 +1,16 @@
 //! Settings of a Kafka client: one definition each, and the properties of librdkafka that they
 //! become.
 //!
-//! Every field has a default and an effect. What has no field here can be passed through by its
-//! librdkafka name; a name that the bus controls is refused with the name of the field to use
-//! instead.
+//! Every field has a default and an effect. A property of librdkafka without a field here can be
+//! passed through by its own name; a name that the bus controls is refused with the name of the
+//! field to use instead.
 
 #[cfg(feature = "client")]
 mod properties;
-#[cfg(feature = "client")]
-mod rules;
 mod security;
 #[cfg(all(test, feature = "client"))]
 mod tests;
 
-#[cfg(feature = "client")]
-pub use rules::KafkaConfigError;
 pub use security::{Login, Mechanism, Security, Tls};
 
 use buslane_core::{Secret, TopicCompression, TopicSettings};
@@ -41,7 +37,7 @@ settings! {
         client_id: String = "buslane".to_owned(), not_blank();
         /// How long establishing a connection may take.
         connect_timeout: Duration = secs(10), range(secs(1), hours(24)), whole_millis();
-        /// How long a request may take that has no time of its own.
+        /// How long any other request may take.
         request_timeout: Duration = secs(30), range(millis(10), minutes(5)), whole_millis();
         /// Properties of librdkafka that have no key here, by their own names, in TOML in quotes;
         /// one that the bus controls is refused. Some are secrets, so none is ever printed. What
@@ -49,11 +45,11 @@ settings! {
         properties: BTreeMap<String, Secret>, kind("table of texts, never shown");
         /// Creates a topic that is used and missing; without it a missing topic is an error.
         create_missing: Option<TopicConfig>;
-        /// How it reads.
+        /// The group member.
         consumer: ConsumerConfig;
-        /// How it writes.
+        /// The producer.
         producer: ProducerConfig;
-        /// Encryption and login; without either plain text goes over the wire.
+        /// Encryption and login; without them, everything is sent as plain text.
         security: Security;
     }
     given {
@@ -65,19 +61,19 @@ settings! {
 }
 
 settings! {
-    /// Settings of a topic that is created because it is missing. What is left out is the brokers'
-    /// default.
+    /// Settings of a topic that is created because it is missing. The brokers' defaults apply to
+    /// settings that are left out.
     #[derive(Eq)]
     pub struct TopicConfig {
-        /// Its partitions.
+        /// Number of partitions.
         partitions: Option<u32>, at_least(1), at_most(INT);
-        /// Copies of each of its partitions.
+        /// Copies of each partition.
         replication: Option<u16>, at_least(1), at_most(i16::MAX.unsigned_abs());
-        /// How long its messages are kept.
+        /// How long messages are kept.
         retention: Option<Duration>, at_least(millis(1)), whole_millis();
-        /// How many bytes each of its partitions keeps.
+        /// Bytes that each partition keeps.
         retention_bytes: Option<u64>, kind(BYTES), at_least(1), at_most(i64::MAX.unsigned_abs());
-        /// How its records are stored; `producer` leaves them as they were sent.
+        /// Compression of stored records; `producer` keeps that of each batch.
         compression: Option<TopicCompression>;
     }
 }
@@ -90,7 +86,7 @@ impl From<TopicConfig> for TopicSettings {
     }
 }
 
-/// Where a group begins that has committed nothing yet, or whose offset is gone.
+/// Where a group begins reading without a commit, or when the committed offset no longer exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OffsetReset {
@@ -133,23 +129,23 @@ settings! {
     /// Settings of the group member. Times are whole milliseconds.
     #[derive(Eq)]
     pub struct ConsumerConfig {
-        /// Where a group begins that has committed nothing yet.
+        /// Where a group begins reading without a commit.
         offset_reset: OffsetReset;
         /// How the members of a group share its partitions. With `range` and `round_robin` every
         /// rebalance stops all members; `broker` is the protocol of Kafka 4.0 in which the brokers
         /// decide; a member whose last subscription has ended stays in its group there, without a
         /// partition.
         assignment: Assignment;
-        /// A name that stays over restarts: the process that comes back with it takes the
-        /// partitions of the one that was killed at once, but with `assignment: broker`. Each
+        /// Static membership: a name that a process keeps over restarts, by which it gets the
+        /// partitions of its killed predecessor at once, except with `assignment: broker`. Each
         /// process of a group needs its own: of two with the same, the older one ends.
         instance_id: Option<String>, not_blank();
-        /// Silence after which the group takes the member for dead: so long nothing of a killed
-        /// process is handled. At most `max_poll_interval`; the brokers' own with
-        /// `assignment: broker`.
+        /// Silence after which the group takes the member for dead. Until then no message of a
+        /// killed process is handled. At most `max_poll_interval`; with `assignment: broker` the
+        /// brokers' own setting applies.
         session_timeout: Duration = secs(10), range(millis(1), hours(1)), whole_millis();
-        /// Time between two signs of life; at most a third of `session_timeout`; the brokers' own
-        /// with `assignment: broker`.
+        /// Time between two heartbeats; at most a third of `session_timeout`. With
+        /// `assignment: broker` the brokers' own setting applies.
         heartbeat_interval: Duration = secs(3), range(millis(1), hours(1)), whole_millis();
         /// How long the polling thread may be busy before the group takes the member for stuck.
         /// Handlers do not count.
@@ -158,25 +154,26 @@ settings! {
         isolation: Isolation;
         /// Bytes that a broker collects before it answers, unless `fetch_max_wait` passes.
         fetch_min_bytes: u32 = 1, kind(BYTES), range(1, 100_000_000);
-        /// How long a broker waits until it has that much. A busy partition beside idle ones may
-        /// wait as long: the client asks one question at a time.
+        /// How long a broker waits for `fetch_min_bytes`. A busy partition beside idle ones may
+        /// wait as long, because the client sends one fetch request at a time.
         fetch_max_wait: Duration = millis(50), range(Duration::ZERO, minutes(5)), whole_millis();
-        /// One answer, at least `producer.max_message_bytes`.
+        /// Bytes of one answer, at least `producer.max_message_bytes`.
         fetch_max_bytes: u32 = 50 << 20, kind(BYTES), range(1_000_000, 2_147_483_135);
-        /// One partition in an answer.
+        /// Bytes of one partition in an answer.
         fetch_partition_bytes: u32 = 1 << 20, kind(BYTES), range(1, 1_000_000_000);
         /// Messages that are fetched ahead of each partition.
         prefetch_messages: u32 = 2_000, range(1, 10_000_000);
-        /// What is fetched ahead of each partition.
+        /// KiB that are fetched ahead of each partition.
         prefetch_kib: u32 = 16_384, kind(KIB), range(1, 2_097_151);
-        /// How long started messages of a revoked partition are awaited; less than
+        /// How long a revoked partition waits for its running handlers; less than
         /// `max_poll_interval`.
         drain_deadline: Duration = secs(10);
         /// Time between two commits.
         commit_interval: Duration = secs(1), range(millis(1), hours(24)), whole_millis();
         /// Settled messages after which a commit is made sooner.
         commit_every: u64 = 10_000, at_least(1);
-        /// Metadata that a commit carries, the brokers' `offset.metadata.max.bytes`; 0 for none.
+        /// Characters of metadata in a commit, at most the brokers' `offset.metadata.max.bytes`; 0
+        /// for none.
         metadata_limit: usize = 4_096, kind("integer, characters");
     }
     also Self::times_agree;
@@ -239,20 +236,20 @@ settings! {
     pub struct ProducerConfig {
         /// How batches of records are compressed.
         compression: Compression;
-        /// Which partition a key goes to: as Go producers choose, or as Java producers do.
+        /// How a key chooses its partition: as Go producers do, or as Java producers do.
         partitioner: Partitioner;
         /// How long a record waits for others to share its batch; less than `publish_timeout`.
         linger: Duration = Duration::ZERO, range(Duration::ZERO, minutes(15)), whole_millis();
-        /// One batch.
+        /// Bytes of one batch.
         batch_bytes: u32 = 1_000_000, kind(BYTES), range(1, INT);
-        /// The largest record, as the brokers have it.
+        /// Bytes of the largest record; the brokers and the topic must accept it too.
         max_message_bytes: u32 = 1_000_000, kind(BYTES), range(1_000, 1_000_000_000);
-        /// Records that wait for the brokers, then publishers wait.
+        /// Records that may wait for the brokers; more make publishers wait.
         queue_messages: u32 = 100_000, range(1, INT);
-        /// What waits for the brokers, then publishers wait.
+        /// KiB of records that may wait for the brokers; more make publishers wait.
         queue_kib: u32 = 262_144, kind(KIB), range(1, INT);
-        /// How often a batch is sent again before `publish_timeout` ends it: an idempotent producer
-        /// sends a batch again, or cannot say what became of it.
+        /// How often a batch is sent again before `publish_timeout` ends it. Fewer attempts leave
+        /// it unknown whether a batch was stored.
         retries: u32 = INT, range(1, INT);
     }
     given {

@@ -6,7 +6,6 @@
 
 mod channel;
 mod context;
-mod copier;
 mod member;
 mod membership;
 mod partition;
@@ -17,8 +16,8 @@ mod timestamp_index;
 pub(crate) use membership::{Position, TopicPartition};
 
 use crate::{
-    config::{Assignment, KafkaConfig, KafkaConfigError},
-    error::ConnectError,
+    config::{Assignment, KafkaConfig},
+    error::{ConnectError, KafkaConfigError},
     error_log::ErrorLog,
     token::Token,
     wake::Wake,
@@ -44,15 +43,15 @@ const COMMANDS: usize = 64;
 /// The handle to the polling thread.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Consumer::close`] ends the thread after a last commit, without waiting for
-/// open messages.
-pub(crate) struct Consumer {
+/// Dropping it without [`MemberHandle::close`] ends the thread after a last commit, without waiting
+/// for open messages.
+pub(crate) struct MemberHandle {
     commands: Sender<Command>,
     wake: Arc<Wake>,
     pub(crate) events: Arc<EventQueue>,
 }
 
-impl Consumer {
+impl MemberHandle {
     /// Creates the client and starts its thread. Does not connect yet.
     pub(crate) fn start(
         config: &KafkaConfig,
@@ -99,7 +98,7 @@ impl Consumer {
         self.ask(|answer| Command::Lag { answer }).await
     }
 
-    /// Where the group stands in the partitions of this member.
+    /// The group's positions in the partitions of this member.
     pub(crate) async fn positions(&self) -> Result<Vec<(TopicPartition, Position)>, BrokerError> {
         self.ask(|answer| Command::Positions { answer }).await
     }
@@ -139,7 +138,7 @@ impl Consumer {
     }
 }
 
-impl Drop for Consumer {
+impl Drop for MemberHandle {
     fn drop(&mut self) {
         // The sender is dropped after this function, so its end cannot be what wakes the thread.
         let _ = self.commands.try_send(Command::Abandon);

@@ -92,7 +92,7 @@ impl ErrorLog {
     }
 }
 
-/// What a closed connection usually means in the state that the line names.
+/// The usual reason for a connection that closes in the state that the line names.
 fn hint(line: &str) -> &'static str {
     if line.contains("APIVERSION_QUERY") {
         TLS_HINT

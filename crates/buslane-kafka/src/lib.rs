@@ -41,12 +41,10 @@ mod wake;
 
 #[cfg(feature = "client")]
 pub use broker::KafkaBroker;
-#[cfg(feature = "client")]
-pub use config::KafkaConfigError;
 pub use config::{
     Assignment, Compression, ConsumerConfig, Isolation, KafkaConfig, Login, Mechanism, OffsetReset,
     Partitioner, ProducerConfig, Security, Tls, TopicConfig,
 };
 #[cfg(feature = "client")]
-pub use error::ConnectError;
+pub use error::{ConnectError, KafkaConfigError};
 pub use token::{Token, Tokens};

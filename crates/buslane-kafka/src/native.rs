@@ -6,15 +6,11 @@
 mod admin;
 mod client;
 mod commits;
-mod message;
-mod produce;
 mod queue;
 
 pub(crate) use admin::{alter_topic, committed};
 pub(crate) use client::{
-    add_brokers, existing_topics, has_events, position, set_token, watermarks,
+    add_brokers, existing_topics, has_events, position, produce, set_token, watermarks,
 };
 pub(crate) use commits::{CommitAnswer, Commits};
-pub(crate) use message::FetchedMessage;
-pub(crate) use produce::produce;
-pub(crate) use queue::PartitionQueue;
+pub(crate) use queue::{FetchedMessage, PartitionQueue};

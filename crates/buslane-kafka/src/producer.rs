@@ -2,17 +2,14 @@
 //! topics.
 
 mod batch;
-mod target;
 
-pub(crate) use target::Target;
+pub(crate) use batch::Target;
 
 use crate::{
-    bootstrap::Bootstrap,
-    config::{KafkaConfig, KafkaConfigError},
-    error_log::ErrorLog,
+    bootstrap::Bootstrap, config::KafkaConfig, error::KafkaConfigError, error_log::ErrorLog,
     native::produce,
 };
-use batch::{Answers, Batch, Ticket};
+use batch::{Batch, BatchResults, Ticket};
 use buslane_core::{Answer, PublishError, Receipt, Record};
 use rdkafka::{
     client::{Client, ClientContext},
@@ -199,11 +196,11 @@ impl Producer {
         let batch = Batch::new(target, records.len());
         let sent = self.send(&batch, &records, 0);
         if sent == records.len() {
-            return Answer::Later(Box::pin(Answers(batch)));
+            return Answer::Later(Box::pin(BatchResults(batch)));
         }
         Answer::Later(Box::pin(async move {
             self.send_rest(&batch, &records, sent).await;
-            Answers(batch).await
+            BatchResults(batch).await
         }))
     }
 

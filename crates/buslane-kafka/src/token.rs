@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::task::spawn_blocking;
 
-type Answer = Result<Token, Box<dyn Error + Send + Sync>>;
+type FetchResult = Result<Token, Box<dyn Error + Send + Sync>>;
 
 /// A token, and when it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +38,12 @@ struct Claims {
 }
 
 impl Token {
-    /// Parses a JSON Web Token. The brokers check its signature, not this function.
+    /// Parses a JSON Web Token: `exp` is when it expires, `sub` its principal. The brokers check
+    /// its signature, not this function.
     ///
     /// # Errors
-    /// When the text has not three parts, or its claims are not JSON with a time `exp`. The error
-    /// does not contain the token.
+    /// When the text does not have three parts, or its claims are not JSON with a time `exp`. The
+    /// error does not contain the token.
     pub fn from_jwt(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let parts: Vec<_> = text.split('.').collect();
@@ -88,12 +89,25 @@ impl Token {
 ///
 /// A token is fetched when the bus connects, and again when four fifths of the present token's time
 /// have passed. Two sources are equal when one is a clone of the other.
+///
+/// ```
+/// use buslane_kafka::{Login, Token, Tokens};
+/// use std::time::{Duration, SystemTime};
+///
+/// // A real program asks its issuer here.
+/// let tokens = Tokens::new(|| async {
+///     let expires_at = SystemTime::now() + Duration::from_secs(600);
+///     Ok::<_, std::io::Error>(Token { value: "…".into(), principal: "billing".to_owned(), expires_at })
+/// });
+/// let login = Login::with_tokens(tokens);
+/// ```
 #[derive(Clone)]
-pub struct Tokens(Arc<dyn Fn() -> BoxFuture<'static, Answer> + Send + Sync>);
+pub struct Tokens(Arc<dyn Fn() -> BoxFuture<'static, FetchResult> + Send + Sync>);
 
 impl Tokens {
     /// Calls `fetch` for each token, on the tokio runtime of the connection. The old token stays in
-    /// use while `fetch` runs. A failed call is repeated after 5 s.
+    /// use while `fetch` runs. A failed call is repeated after 5 s, or after half of the token's
+    /// remaining time where that is less. Closing the broker cancels a call that is running.
     ///
     /// # Panics
     /// A panic of `fetch` ends the refreshing: the connection is lost when the last token expires.

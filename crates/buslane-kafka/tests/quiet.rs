@@ -1,6 +1,8 @@
 //! A clean close logs no error. The only test of its process, because rdkafka logs through the
 //! process-wide logger of the crate `log`.
 
+#[allow(dead_code, reason = "this program needs a part of it")]
+#[path = "broker/kit.rs"]
 mod kit;
 
 use buslane_testkit::{

@@ -3,15 +3,14 @@
 use crate::{
     ConnectError,
     config::{NatsConfig, Partitions},
-    consumers::Consumer,
+    consumers::DurableConsumer,
     lease::{Coordinator, keep_leases},
-    link::Link,
+    link::{self, Link},
     names,
     publisher::Publisher,
     readers::{ReadMode, Readers, SourceId},
     source::DurableSource,
     topics::Topics,
-    version,
 };
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, EventQueue, Lag, Progress,
@@ -33,7 +32,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const SCATTERED: &str = "NATS shares out the partitions of each topic on its own: a key of several topics needs one \
                          process, or handlers that allow it (`lane_scope: topic`)";
 
-/// A connection to NATS JetStream; see the crate's own documentation.
+/// A connection to NATS JetStream. The documentation of the crate describes its guarantees, and its
+/// first example connects, publishes and reads.
 ///
 /// # Drop behaviour
 /// Dropping it without [`Broker::close`] acts like a crash: the server delivers open messages again
@@ -66,17 +66,35 @@ impl std::fmt::Debug for NatsBroker {
 }
 
 /// How long the last confirmations may take beyond the deadline of a close.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a subscription waits for a server that is away, or for a cluster to elect leaders.
-const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(60);
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl NatsBroker {
-    /// Connects, and checks the version of the server and JetStream.
+    /// Connects, and checks the version of the server and JetStream. Waits for at most
+    /// [`NatsConfig::connect_timeout`] for the connection.
+    ///
+    /// ```no_run
+    /// use buslane_core::Broker;
+    /// use buslane_nats::{NatsBroker, NatsConfig};
+    /// use std::time::Duration;
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = NatsConfig { servers: "localhost:4222".to_owned(), ..NatsConfig::default() };
+    /// let broker = NatsBroker::connect(config).await?;
+    /// broker.ping().await?;
+    /// broker.close(Duration::from_secs(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// The configuration breaks a rule, a file cannot be used, no server answers, the server
-    /// refuses the login, or the server is too old or without JetStream.
+    /// When a setting breaks a rule, a file cannot be used, no server answers, the server refuses
+    /// the login, is too old or runs without JetStream. The error contains no secret.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the attempt up.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -154,12 +172,12 @@ impl NatsBroker {
                 "envelopes in memory: they are gone with the server"
             );
         }
-        let has_leases = self.link.version >= version::PARTITIONS;
+        let has_leases = self.link.version >= link::NEEDED_FOR_PARTITIONS;
         let is_meant = options.ephemeral || self.config.stream.partitions == Partitions::Shared;
         let is_shared = known.partitions.is_none() && (is_meant || !has_leases);
         if is_shared && !is_meant {
             let (needed, present) =
-                (version::PARTITIONS.to_string(), self.link.version.to_string());
+                (link::NEEDED_FOR_PARTITIONS.to_string(), self.link.version.to_string());
             tracing::warn!(
                 topic = topic.as_str(),
                 needed,
@@ -180,8 +198,14 @@ impl NatsBroker {
             }
             return self.coordinator.read(topic, stream, known.partitions).await.map(|()| None);
         }
-        let consumer =
-            Consumer::new(&self.topics, &self.settings, &self.config.group, topic, None, stream)?;
+        let consumer = DurableConsumer::new(
+            &self.topics,
+            &self.settings,
+            &self.config.group,
+            topic,
+            None,
+            stream,
+        )?;
         consumer.ensure(&self.link, 0).await?;
         let source = (topic.clone(), None);
         let mode = ReadMode::Durable(DurableSource { consumer, lease: None });
@@ -190,17 +214,17 @@ impl NatsBroker {
     }
 
     /// As [`Self::subscribe_one`], with retries while the server cannot answer.
-    async fn subscribe_patiently(
+    async fn subscribe_with_retries(
         &self,
         topic: &Topic,
         options: SubscribeOptions,
     ) -> Result<Option<SourceId>, BrokerError> {
-        let (until, mut is_told) = (Instant::now() + SUBSCRIBE_PATIENCE, false);
+        let (until, mut has_warned) = (Instant::now() + SUBSCRIBE_TIMEOUT, false);
         loop {
             let answer = self.subscribe_one(topic, options).await;
             match &answer {
                 Err(BrokerError::Unreachable { reason }) if Instant::now() < until => {
-                    if !std::mem::replace(&mut is_told, true) {
+                    if !std::mem::replace(&mut has_warned, true) {
                         tracing::warn!(topic = topic.as_str(), reason = %excerpt::error(&reason), "cannot subscribe yet");
                     }
                 }
@@ -211,27 +235,27 @@ impl NatsBroker {
         }
     }
 
-    async fn end(&self, patience: Duration) -> Result<(), BrokerError> {
-        let deadline = Instant::now() + patience;
+    async fn end(&self, timeout: Duration) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + timeout;
         self.events.close();
         self.coordinator.leave(Some(deadline));
         self.readers.end_all(Some(deadline));
-        self.publisher.close(patience.max(LAST_WORDS)).await;
+        self.publisher.close(timeout.max(CONFIRM_TIMEOUT)).await;
         self.tasks.close();
-        let last = tokio::time::Instant::from_std(deadline) + LAST_WORDS;
+        let last = tokio::time::Instant::from_std(deadline) + CONFIRM_TIMEOUT;
         let is_over = tokio::time::timeout_at(last, self.tasks.wait()).await.is_ok();
         self.alive.cancel();
         self.tasks.wait().await;
         self.link_tasks.close();
         self.link_tasks.wait().await;
-        if tokio::time::timeout(LAST_WORDS, self.link.client().drain()).await.is_err() {
+        if tokio::time::timeout(CONFIRM_TIMEOUT, self.link.client().drain()).await.is_err() {
             tracing::warn!("the connection does not end in order");
         }
         match self.readers.left() {
             0 if is_over => Ok(()),
             open => Err(BrokerError::Timeout {
                 what: format!("{open} open messages of group {}", self.config.group),
-                deadline: patience,
+                deadline: timeout,
             }),
         }
     }
@@ -286,7 +310,7 @@ impl Broker for NatsBroker {
                 }
                 self.readers.set(topic, *options);
                 if !subscribed.contains_key(topic) {
-                    let source = self.subscribe_patiently(topic, *options).await?;
+                    let source = self.subscribe_with_retries(topic, *options).await?;
                     subscribed.insert(topic.clone(), source);
                 }
             }
@@ -319,9 +343,9 @@ impl Broker for NatsBroker {
     ) -> BoxFuture<'a, Result<TopicSettings, BrokerError>> {
         Box::pin(async move {
             self.open()?;
-            let stands = self.topics.configure(topic, settings, strategy).await?;
+            let present = self.topics.configure(topic, settings, strategy).await?;
             self.coordinator.adapt(topic).await?;
-            Ok(stands)
+            Ok(present)
         })
     }
 
@@ -361,7 +385,7 @@ impl Broker for NatsBroker {
                     .map_or_else(|| vec![None], |count| (0..count).map(Some).collect());
                 for partition in partitions {
                     let group = &self.config.group;
-                    let consumer = Consumer::new(
+                    let consumer = DurableConsumer::new(
                         &self.topics,
                         &self.settings,
                         group,

@@ -1,27 +1,26 @@
-//! Settings of a connection to NATS: one definition each.
+//! Settings of a connection to NATS, and the rules between them: one definition each.
 //!
 //! Every field has a default and an effect; the server shows the consumer's on its own consumer.
 
 mod partitions;
-mod rules;
 mod security;
 
 pub use partitions::Partitions;
-pub use rules::NatsConfigError;
 #[cfg(feature = "client")]
 pub(crate) use security::Credentials;
 pub use security::{Login, Security, Tls};
 
 use buslane_core::{TopicSettings, TopicStorage};
 use buslane_settings::{
-    at_least, at_most, check, choices,
-    duration::{hours, millis, minutes, secs},
-    kind, not_blank, range, settings,
+    BrokenRule, Value, at_least, at_most, check, choices,
+    duration::{hours, millis, minutes, secs, show},
+    join, judge, kind, not_blank, range, settings, topic_name,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use thiserror::Error;
 
-/// Most records on their way: the client drops what its inbox has no room for, which holds 65,536.
+/// Most records in flight: the client's inbox holds 65,536 acknowledgements, and drops more.
 pub(crate) const MOST_IN_FLIGHT: u32 = 50_000;
 /// Most partitions that a stream may have.
 pub(crate) const MOST_PARTITIONS: u32 = 1_024;
@@ -36,17 +35,17 @@ settings! {
         connect_timeout: Duration = secs(10), range(millis(10), hours(24));
         /// How long a request to the server may take.
         request_timeout: Duration = secs(5), range(millis(10), hours(24));
-        /// How often the connection is proven alive.
+        /// Time between two checks of the connection.
         ping_interval: Duration = secs(20), range(millis(10), hours(24));
-        /// Topics of core NATS: nothing is stored, and only who listens gets a message.
+        /// Topics of core NATS: nothing is stored, and a message reaches only present listeners.
         ephemeral: Vec<String>, kind("list of topic names");
-        /// How it reads.
+        /// The durable consumers.
         consumer: ConsumerConfig;
-        /// How it writes.
+        /// The publisher.
         publisher: PublisherConfig;
         /// The streams of topics that no stream covers.
         stream: StreamConfig;
-        /// Encryption and login; without either plain text goes over the wire, unless the server
+        /// Encryption and login; without them, everything is sent as plain text, unless the server
         /// insists on encryption.
         security: Security;
     }
@@ -57,10 +56,10 @@ settings! {
         /// `A-Z a-z 0-9 . _ -`. A bus gives its own.
         pub group: String = "buslane".to_owned();
     }
-    also rules::ephemeral_topics;
+    also ephemeral_topics;
 }
 
-/// Where a durable consumer begins that is new.
+/// Where a new durable consumer begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
@@ -75,10 +74,10 @@ settings! {
     /// Settings of the durable consumers. The server shows them on its own consumers.
     #[derive(Eq)]
     pub struct ConsumerConfig {
-        /// Where a durable consumer begins that is new.
+        /// Where a new durable consumer begins.
         start: Start;
-        /// Silence after which the server delivers a message again; what waits or runs is kept
-        /// alive each third of it.
+        /// Silence after which the server delivers a message again. A message that waits or runs is
+        /// reported as in progress each third of it.
         ack_wait: Duration = secs(30), range(millis(100), hours(24));
         /// How often the server delivers a message; more than `backoff` has entries. An envelope's
         /// last delivery has one attempt, then the terminal policy; where that is `block`, the
@@ -95,31 +94,30 @@ settings! {
         memory_storage: bool = false;
         /// Messages that are fetched ahead of each source.
         prefetch: u32 = 1_000, range(1, 50_000);
-        /// How long a request for messages stands at the server.
+        /// How long a request for messages waits at the server.
         expires: Duration = secs(30), range(secs(1), hours(24));
-        /// How often the server says that a request stands; at most half of `expires`.
+        /// How often the server confirms a waiting request; at most half of `expires`.
         heartbeat: Duration = secs(5), range(millis(100), hours(24));
-        /// How long open messages of a partition that moves are awaited.
+        /// How long a partition that moves waits for its open messages.
         drain_deadline: Duration = secs(10), range(Duration::ZERO, hours(24));
-        /// Silence after which other members take the partitions of one.
+        /// Silence after which other members take over the partitions of a member.
         lease: Duration = secs(10), range(millis(300), hours(24));
     }
-    also rules::consumer;
+    also times_agree;
 }
 
 #[cfg(feature = "client")]
 impl ConsumerConfig {
-    /// The longest time that the server waits for a sign of life of a message's first delivery, and
-    /// the shortest.
-    pub(crate) fn patience(&self) -> (Duration, Duration) {
+    /// How long the server waits at most, and at least, before it delivers an open message again.
+    pub(crate) fn ack_timeouts(&self) -> (Duration, Duration) {
         let longest = self.backoff.iter().max().copied().unwrap_or(self.ack_wait);
         let shortest = self.backoff.iter().min().copied().unwrap_or(self.ack_wait);
         (longest, shortest)
     }
 
-    /// How old the last sign of life of an open message may become.
-    pub(crate) fn beat(&self) -> Duration {
-        self.patience().1 / 3
+    /// Time after which an open message must be reported as in progress again.
+    pub(crate) fn progress_interval(&self) -> Duration {
+        self.ack_timeouts().1 / 3
     }
 }
 
@@ -127,7 +125,7 @@ settings! {
     /// Settings of the publisher.
     #[derive(Eq)]
     pub struct PublisherConfig {
-        /// Records that wait for their acknowledgement, then publishers wait.
+        /// Records that may wait for their acknowledgement; more make publishers wait.
         max_in_flight: u32 = 4_000, range(1, MOST_IN_FLIGHT);
         /// How long the server knows the event ids of a stream that is created.
         duplicate_window: Duration = minutes(2), range(millis(100), hours(24));
@@ -155,13 +153,13 @@ settings! {
         /// Whether a stream is created for a topic that none covers; otherwise that is an error.
         create: bool = true;
         /// Partitions of a stream that is created, each of which one member of a group reads at a
-        /// time. `auto`: 8 for envelopes, none for regular messages. A number: so many, and
+        /// time. `auto`: 8 for envelopes, none for regular messages. A number: this many, and
         /// envelopes of a topic whose stream has another number are refused. `shared`: none, and
         /// members share a topic that has none: **a key's order across processes is given up**.
         partitions: Partitions, check("1 to 1024", Partitions::are_possible);
-        /// Its copies. Without it one.
+        /// Copies of it. Without it one.
         replication: Option<u16>, range(1, 5);
-        /// How long it keeps messages. Without it for ever.
+        /// How long it keeps messages. Without it forever.
         retention: Option<Duration>, at_least(millis(100));
         /// How many bytes it keeps. Without it no limit.
         retention_bytes: Option<u64>, kind("integer, bytes"), at_least(1), at_most(i64::MAX.unsigned_abs());
@@ -171,7 +169,8 @@ settings! {
 }
 
 impl StreamConfig {
-    /// What a stream is created with beside its partitions; none when none is created.
+    /// The settings of a stream that is created, without its partitions; `None` when missing
+    /// streams are not created.
     #[must_use]
     pub fn of_missing(&self) -> Option<TopicSettings> {
         self.create.then(|| TopicSettings {
@@ -190,6 +189,88 @@ impl StreamConfig {
 impl From<Partitions> for StreamConfig {
     fn from(partitions: Partitions) -> Self {
         Self { partitions, ..Self::default() }
+    }
+}
+
+/// The rule that a setting breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NatsConfigError {
+    /// A value breaks the rule of its setting.
+    #[error("nats.{0}")]
+    Rule(#[from] BrokenRule),
+    /// A file that a setting names cannot be used. The text holds nothing of its content.
+    #[error("nats.{setting}: {file}: {reason}")]
+    File {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The file.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl NatsConfig {
+    /// Checks every rule, without connecting.
+    ///
+    /// ```
+    /// use buslane_nats::NatsConfig;
+    ///
+    /// let config = NatsConfig { servers: "localhost".to_owned(), ..NatsConfig::default() };
+    /// let error = config.validate().expect_err("the port is missing");
+    /// assert!(error.to_string().contains("must be HOST:PORT"));
+    /// ```
+    ///
+    /// # Errors
+    /// The first rule that a setting breaks.
+    pub fn validate(&self) -> Result<(), NatsConfigError> {
+        Value::validate(self, "")?;
+        let good_host = |host: &str| {
+            let port = host.rsplit_once(':').map(|(name, port)| (name, port.parse::<u16>()));
+            matches!(port, Some((name, Ok(1..))) if !name.is_empty() && !name.contains(['/', '@', '?', '#', ' ']))
+        };
+        if !self.servers.split(',').all(good_host) {
+            let found = format!("{:?}", self.servers);
+            BrokenRule::because("servers", "must be HOST:PORT,HOST:PORT", found)?;
+        }
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=100).contains(&self.group.len()) || !self.group.bytes().all(is_letter) {
+            let rule = "must be 1 to 100 characters of A-Z a-z 0-9 . _ -";
+            BrokenRule::because("group", rule, format!("{:?}", self.group))?;
+        }
+        let time = self.publisher.publish_timeout;
+        if !(millis(1)..=hours(24)).contains(&time) {
+            let rule = "must be 1 ms to 24 h";
+            BrokenRule::because("publisher.publish_timeout", rule, show(time))?;
+        }
+        Ok(())
+    }
+}
+
+fn ephemeral_topics(config: &NatsConfig, key: &str) -> Result<(), BrokenRule> {
+    for (index, topic) in config.ephemeral.iter().enumerate() {
+        judge(topic, join(key, &format!("ephemeral[{index}]")), vec![topic_name()])?;
+    }
+    Ok(())
+}
+
+fn times_agree(config: &ConsumerConfig, key: &str) -> Result<(), BrokenRule> {
+    for wait in &config.backoff {
+        judge(wait, join(key, "backoff"), vec![range(millis(100), hours(24))])?;
+    }
+    if config.heartbeat * 2 > config.expires {
+        let expires = show(config.expires);
+        let rule = format!("must be at most half of {key}.expires ({expires})");
+        return BrokenRule::because(join(key, "heartbeat"), rule, show(config.heartbeat));
+    }
+    let waits = config.backoff.len();
+    match config.max_deliver {
+        Some(most) if most as usize <= waits => {
+            let rule = format!("must be more than {key}.backoff has entries ({waits})");
+            BrokenRule::because(join(key, "max_deliver"), rule, most)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,10 +3,9 @@
 use crate::{
     config::{ConsumerConfig, Start},
     error::is_temporary,
-    link::Link,
+    link::{self, Link},
     names, stored,
     topics::Topics,
-    version,
 };
 use async_nats::jetstream::{
     ErrorCode,
@@ -22,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 /// The durable consumer of one topic, or of one partition of it.
 #[derive(Clone)]
-pub(crate) struct Consumer {
+pub(crate) struct DurableConsumer {
     pub(crate) topic: Topic,
     pub(crate) partition: Option<u32>,
     pub(crate) stream: String,
@@ -33,16 +32,16 @@ pub(crate) struct Consumer {
 
 /// The newest message of a subject. Its headers are not parsed: they may be unreadable.
 #[derive(Deserialize)]
-struct Newest {
-    message: Stored,
+struct LastMessage {
+    message: LastSequence,
 }
 
 #[derive(Deserialize)]
-struct Stored {
+struct LastSequence {
     seq: u64,
 }
 
-impl Consumer {
+impl DurableConsumer {
     /// Names the consumer of a group, without a request to the server.
     ///
     /// # Errors
@@ -107,10 +106,10 @@ impl Consumer {
     ) -> Result<pull::Config, BrokerError> {
         let own = &self.settings;
         let mut filters = names::filters(&self.topic, self.partition);
-        if filters.len() > 1 && link.version < version::PARTITIONS {
+        if filters.len() > 1 && link.version < link::NEEDED_FOR_PARTITIONS {
             return Err(self.refused(format!(
                 "partitions need nats-server {} or later; this one is {}",
-                version::PARTITIONS,
+                link::NEEDED_FOR_PARTITIONS,
                 link.version
             )));
         }
@@ -216,8 +215,8 @@ impl Consumer {
         Ok(oldest)
     }
 
-    /// As [`Consumer::info`], but creates a missing stream or consumer again, to begin at `next`.
-    /// Returns whether it did.
+    /// As [`DurableConsumer::info`], but creates a missing stream or consumer again, to begin at
+    /// `next`. Returns whether it did.
     pub(crate) async fn info_or_create(
         &self,
         link: &Link,
@@ -283,7 +282,7 @@ impl Consumer {
             let question = json!({ "last_by_subj": filter });
             match link
                 .jetstream()
-                .request::<_, _, Response<Newest>>(subject.clone(), &question)
+                .request::<_, _, Response<LastMessage>>(subject.clone(), &question)
                 .await
             {
                 Ok(Response::Ok(found)) => newest = newest.max(Some(found.message.seq)),

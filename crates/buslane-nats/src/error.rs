@@ -22,7 +22,7 @@ pub enum ConnectError {
         servers: String,
         /// The version of the server.
         version: String,
-        /// What is missing.
+        /// The missing ability, and how to get it.
         reason: String,
     },
 }

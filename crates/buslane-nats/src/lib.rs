@@ -39,8 +39,6 @@ mod term;
 #[cfg(feature = "client")]
 mod topics;
 #[cfg(feature = "client")]
-mod version;
-#[cfg(feature = "client")]
 mod wire;
 
 #[cfg(feature = "client")]

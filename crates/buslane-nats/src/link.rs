@@ -1,4 +1,4 @@
-//! The connection: its options, its events, and the client that stands for it.
+//! The connection: its options, its events, the present client, and the version of the server.
 
 mod remake;
 mod rights;
@@ -6,7 +6,6 @@ mod rights;
 use crate::{
     ConnectError, NatsConfig, NatsConfigError,
     config::{Credentials, Tls},
-    version::Version,
 };
 use arc_swap::ArcSwap;
 use async_nats::{
@@ -31,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The oldest server with heartbeats of pull requests, which every reader needs.
 const OLDEST: Version = Version(2, 9, 0);
+/// The first release with several filters of one consumer, which partitions and the watch of leases
+/// need.
+pub(crate) const NEEDED_FOR_PARTITIONS: Version = Version(2, 10, 0);
 /// Commands that the client queues for the connection; more of them wait.
 const COMMANDS: usize = 16_384;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -138,8 +140,8 @@ impl Link {
         self.listener.denied.lock().has_subscription(subject)
     }
 
-    /// Why a request failed: a denied right if there is one, because the client only sees that
-    /// nobody answers.
+    /// Why a request failed: a denied right if there is one, because the client only sees that no
+    /// answer comes.
     pub(crate) fn explain(&self, subject: &str, error: &dyn std::fmt::Display) -> String {
         if self.listener.denied.lock().has_publish(subject) {
             format!("the server has denied the right to publish to {subject}")
@@ -324,5 +326,47 @@ fn note_event(event: &Event, listener: &ConnectionListener, last_error: &Mutex<O
             tracing::error!("the client has dropped messages: they come again")
         }
         Event::LameDuckMode | Event::Draining | Event::Closed => {}
+    }
+}
+
+/// The version of a server: major, minor, patch. A server ignores settings that it does not know,
+/// so the adapter refuses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
+
+impl Version {
+    /// Reads a version such as `2.15.2` or `2.11.0-RC.1`.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let mut numbers = text.trim_start_matches('v').split(['.', '-', '+']).map(str::parse);
+        match (numbers.next()?, numbers.next()?, numbers.next()?) {
+            (Ok(major), Ok(minor), Ok(patch)) => Some(Self(major, minor, patch)),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n2_versions_are_read_and_compared() {
+        for (text, version) in [
+            ("2.9.10", Version(2, 9, 10)),
+            ("v2.15.2", Version(2, 15, 2)),
+            ("2.11.0-RC.1", Version(2, 11, 0)),
+        ] {
+            assert_eq!(Version::read(text), Some(version), "{text}");
+        }
+        assert_eq!(Version::read("dev"), None);
+        assert!(
+            Version(2, 9, 10) < NEEDED_FOR_PARTITIONS && Version(2, 15, 2) > NEEDED_FOR_PARTITIONS
+        );
     }
 }

@@ -116,7 +116,7 @@ pub(crate) fn check(topic: &Topic) -> Result<(), BrokerError> {
         return Ok(());
     }
     let rule =
-        "NATS subjects have something between their dots, and begin and end without one".to_owned();
+        "must be a NATS subject: without a dot at an end, and without two dots in a row".to_owned();
     Err(BrokerError::Setting { topic: topic.clone(), setting: "topic", rule })
 }
 

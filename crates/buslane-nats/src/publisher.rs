@@ -29,7 +29,7 @@ use std::{
     },
     time::Duration,
 };
-use tickets::{Batch, Progress, Stored, Tickets};
+use tickets::{Batch, BatchEvent, Stored, Tickets};
 use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +51,7 @@ pub(crate) struct Publisher {
     round_robin: AtomicU32,
 }
 
-type Answers = Vec<Result<Receipt, PublishError>>;
+type PublishResults = Vec<Result<Receipt, PublishError>>;
 
 impl Publisher {
     pub(crate) fn new(link: Arc<Link>, topics: Arc<Topics>, config: &PublisherConfig) -> Self {
@@ -112,7 +112,7 @@ impl Publisher {
 
     /// Publishes records in order, and returns the result of each. After a drop of the future it is
     /// unknown which were stored.
-    pub(crate) async fn publish(&self, topic: &Topic, records: Vec<Record>) -> Answers {
+    pub(crate) async fn publish(&self, topic: &Topic, records: Vec<Record>) -> PublishResults {
         if self.room.is_closed() {
             return vec![Err(PublishError::Closed); records.len()];
         }
@@ -200,7 +200,7 @@ impl Publisher {
             let Ok(_permits) = self.room.acquire_many(count).await else { return };
             self.tickets.issue(batch, from..to);
             self.send_open(batch, topic, known, records, from..to).await;
-            while let Progress::Reconnected = batch.progress(to).await {
+            while let BatchEvent::Reconnected = batch.wait(to).await {
                 // The server may have missed any of them: they are sent again, in order.
                 Box::pin(self.send_open(batch, topic, known, records, from..to)).await;
             }
@@ -266,7 +266,7 @@ impl Publisher {
         topic: &Topic,
         known: &Known,
         records: Vec<Record>,
-    ) -> Answers {
+    ) -> PublishResults {
         let mut client = self.link.client();
         let send = async {
             let mut answers = Vec::with_capacity(records.len());
@@ -347,8 +347,8 @@ impl Publisher {
     }
 
     /// Waits for the acknowledgements of the records in flight, then accepts no more.
-    pub(crate) async fn close(&self, patience: Duration) {
-        let all = tokio::time::timeout(patience, self.room.acquire_many(self.most)).await;
+    pub(crate) async fn close(&self, timeout: Duration) {
+        let all = tokio::time::timeout(timeout, self.room.acquire_many(self.most)).await;
         if all.is_err() {
             tracing::warn!("records are not acknowledged at the close");
         }

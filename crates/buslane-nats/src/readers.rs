@@ -3,9 +3,9 @@
 
 use crate::{
     config::ConsumerConfig,
-    consumers::Consumer,
+    consumers::DurableConsumer,
     link::Link,
-    source::{DurableSource, Listener, NatsIntake, Reader, SourceHandle},
+    source::{DurableSource, Listener, NatsIntake, Reader, RecentlyAcked, SourceHandle},
 };
 use buslane_core::{BrokerError, BrokerEvent, EventQueue, Lag, Source, SubscribeOptions, Topic};
 use parking_lot::Mutex;
@@ -33,13 +33,16 @@ pub(crate) struct Readers {
     running: Mutex<HashMap<SourceId, RunningReader>>,
     /// The options of each topic.
     options: Mutex<HashMap<Topic, SubscribeOptions>>,
+    /// The recent acknowledgements of sources whose lease was lost, for their next reader: an
+    /// outage that outlasts the lease must not repeat what a killed server has forgotten.
+    lost: Mutex<HashMap<SourceId, RecentlyAcked>>,
     /// Messages that were open when their reader stopped.
     left: AtomicUsize,
 }
 
 struct RunningReader {
     handle: Arc<SourceHandle>,
-    consumer: Option<Consumer>,
+    consumer: Option<DurableConsumer>,
     done: watch::Receiver<bool>,
 }
 
@@ -69,8 +72,17 @@ impl Readers {
         tasks: TaskTracker,
         alive: CancellationToken,
     ) -> Self {
-        let (running, options) = (Mutex::default(), Mutex::default());
-        Self { link, events, settings, tasks, alive, running, options, left: AtomicUsize::new(0) }
+        Self {
+            link,
+            events,
+            settings,
+            tasks,
+            alive,
+            running: Mutex::default(),
+            options: Mutex::default(),
+            lost: Mutex::default(),
+            left: AtomicUsize::new(0),
+        }
     }
 
     /// Sets the options of a topic. `settle_first` stays set until [`Self::forget`].
@@ -88,9 +100,10 @@ impl Readers {
         }
     }
 
-    /// Removes the options of a topic.
+    /// Removes the options of a topic, and its recent acknowledgements.
     pub(crate) fn forget(&self, topic: &Topic) {
         self.options.lock().remove(topic);
+        self.lost.lock().retain(|(of, _), _| of != topic);
     }
 
     /// Starts to read a source, once its previous reader has stopped.
@@ -139,7 +152,13 @@ impl Readers {
             // Boxed: every future around it would otherwise be as large.
             let open = match mode {
                 ReadMode::Durable(source) => {
-                    Box::pin(Reader::new(Arc::clone(&readers.link), reading, source).run()).await
+                    let recent = readers.lost.lock().remove(&id).unwrap_or_default();
+                    let reader = Reader::new(Arc::clone(&readers.link), reading, source, recent);
+                    let (open, recent) = Box::pin(reader.run()).await;
+                    if handle.is_lost() {
+                        readers.lost.lock().insert(id.clone(), recent);
+                    }
+                    open
                 }
                 ReadMode::Ephemeral(group) => {
                     Box::pin(Listener::new(Arc::clone(&readers.link), reading, group).run()).await
@@ -191,7 +210,7 @@ impl Readers {
 
     /// The lag of each source.
     pub(crate) async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
-        let reading: Vec<(SourceId, Arc<SourceHandle>, Option<Consumer>)> = {
+        let reading: Vec<(SourceId, Arc<SourceHandle>, Option<DurableConsumer>)> = {
             let running = self.running.lock();
             let reading = running.iter().filter(|(_, running)| !running.handle.has_ended());
             reading

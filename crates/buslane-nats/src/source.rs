@@ -5,19 +5,17 @@
 //! waits.
 
 mod ack_queue;
-mod arena;
+mod delivery;
 mod handle;
 mod inbox;
-mod intake;
 mod listener;
+mod open_messages;
 mod reader;
 mod recently_acked;
 mod recovery;
-mod reply;
 mod unreadable;
-mod window;
 
-pub(crate) use handle::SourceHandle;
-pub(crate) use intake::NatsIntake;
+pub(crate) use handle::{NatsIntake, SourceHandle};
 pub(crate) use listener::Listener;
 pub(crate) use reader::{DurableSource, Reader};
+pub(crate) use recently_acked::RecentlyAcked;

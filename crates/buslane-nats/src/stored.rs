@@ -22,13 +22,13 @@ pub(crate) struct StoredMessage {
 }
 
 #[derive(Deserialize)]
-struct Found<'a> {
+struct StreamReply<'a> {
     #[serde(borrow)]
-    message: Raw<'a>,
+    message: RawMessage<'a>,
 }
 
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct RawMessage<'a> {
     #[serde(borrow)]
     subject: Cow<'a, str>,
     #[serde(borrow)]
@@ -67,7 +67,7 @@ fn read(
     answer: &[u8],
     with_readable: bool,
 ) -> Result<Option<StoredMessage>, String> {
-    let found = match serde_json::from_slice::<Response<Found<'_>>>(answer) {
+    let found = match serde_json::from_slice::<Response<StreamReply<'_>>>(answer) {
         Ok(Response::Ok(found)) => found.message,
         // The message was deleted, or has expired.
         Ok(Response::Err { error }) if error.code() == 404 => return Ok(None),

@@ -1,15 +1,15 @@
 //! Topics and their streams: look-up, creation, and a cache.
 //!
-//! Any stream that covers a topic's subject is used, whoever created it. Publishers need no request
-//! for a topic that was found.
+//! Any stream that covers a topic's subject is used, also one that another program created.
+//! Publishers need no request for a topic that was found.
 
 mod settings;
 
 use crate::{
     NatsConfig, Partitions,
     error::{is_temporary, setting_of},
-    link::Link,
-    names, stored, version,
+    link::{self, Link},
+    names, stored,
 };
 use async_nats::jetstream::{
     ErrorCode,
@@ -61,7 +61,7 @@ impl Known {
         }
     }
 
-    fn stored(topic: &Topic, found: &Found) -> Self {
+    fn stored(topic: &Topic, found: &FoundStream) -> Self {
         let (partitions, config) = (found.partitions, &found.info.config);
         let subjects = match partitions {
             Some(count) => {
@@ -75,7 +75,7 @@ impl Known {
 }
 
 /// A stream that covers a topic.
-pub(super) struct Found {
+pub(super) struct FoundStream {
     pub(super) info: Info,
     pub(super) partitions: Option<u32>,
 }
@@ -175,7 +175,7 @@ impl Topics {
     ///
     /// # Errors
     /// No answer.
-    pub(crate) async fn look(&self, topic: &Topic) -> Result<Option<Known>, BrokerError> {
+    pub(crate) async fn refresh(&self, topic: &Topic) -> Result<Option<Known>, BrokerError> {
         let Some(found) = self.find(topic).await? else { return Ok(None) };
         let known = Known::stored(topic, &found);
         if self.known(topic).is_some_and(|before| before != known) {
@@ -210,7 +210,8 @@ impl Topics {
             Partitions::Exactly(count) => Some(count),
             // Consumers of an older server have one subject.
             Partitions::Auto
-                if storage == TopicStorage::File && self.link.version >= version::PARTITIONS =>
+                if storage == TopicStorage::File
+                    && self.link.version >= link::NEEDED_FOR_PARTITIONS =>
             {
                 Some(Partitions::DEFAULT)
             }
@@ -233,9 +234,9 @@ impl Topics {
         if known.partitions == Some(wanted) || self.configured.read().contains(topic) {
             return Ok(());
         }
-        let stands = known.partitions.map_or_else(|| "none".to_owned(), |count| count.to_string());
+        let present = known.partitions.map_or_else(|| "none".to_owned(), |count| count.to_string());
         let rule = format!(
-            "nats.stream.partitions is {wanted} and not in force: stream {stream} has {stands}; give it {wanted} with \
+            "nats.stream.partitions is {wanted} and not in force: stream {stream} has {present}; give it {wanted} with \
              configure_topic and `expand`, or set nats.stream.partitions to what it has, or to auto"
         );
         if storage == TopicStorage::File {
@@ -246,7 +247,7 @@ impl Topics {
     }
 
     /// The stream whose subjects cover the topic, or its first partition.
-    pub(super) async fn find(&self, topic: &Topic) -> Result<Option<Found>, BrokerError> {
+    pub(super) async fn find(&self, topic: &Topic) -> Result<Option<FoundStream>, BrokerError> {
         for subject in [names::subject(topic, None), names::subject(topic, Some(0))] {
             let names: Names = self
                 .ask(topic, "STREAM.NAMES", &Filter { subject: &subject })
@@ -258,7 +259,7 @@ impl Topics {
                 if let Some(info) = info
                     && let Some(partitions) = names::partitions(topic, &info.config.subjects)
                 {
-                    return Ok(Some(Found { info, partitions }));
+                    return Ok(Some(FoundStream { info, partitions }));
                 }
             }
         }
@@ -270,7 +271,7 @@ impl Topics {
         &self,
         topic: &Topic,
         settings: &TopicSettings,
-    ) -> Result<Found, BrokerError> {
+    ) -> Result<FoundStream, BrokerError> {
         self.check(topic, settings)?;
         let config = Config {
             name: names::stream(topic),
@@ -293,10 +294,11 @@ impl Topics {
         };
         let subject = format!("STREAM.CREATE.{}", config.name);
         let info: Option<Info> = self.ask(topic, &subject, &config).await?;
-        let info = info
-            .ok_or_else(|| self.refused(topic, "stream", "the server has no answer".to_owned()))?;
+        let info = info.ok_or_else(|| {
+            self.refused(topic, "stream", "the server has not answered".to_owned())
+        })?;
         tracing::info!(topic = topic.as_str(), stream = info.config.name, "stream created");
-        Ok(Found { info, partitions: settings.partitions })
+        Ok(FoundStream { info, partitions: settings.partitions })
     }
 
     /// Sends a request to JetStream. `None` when the stream does not exist.
@@ -337,8 +339,8 @@ impl Topics {
                     format!("must be 1 to {most}, found {count}"),
                 ));
             }
-            if self.link.version < version::PARTITIONS {
-                let (needed, present) = (version::PARTITIONS, self.link.version);
+            if self.link.version < link::NEEDED_FOR_PARTITIONS {
+                let (needed, present) = (link::NEEDED_FOR_PARTITIONS, self.link.version);
                 let rule = format!("need nats-server {needed} or later; this one is {present}");
                 return Err(self.refused(topic, "partitions", rule));
             }
@@ -351,12 +353,11 @@ impl Topics {
             ));
         }
         if settings.compression.is_some() {
-            let rule =
-                "is Kafka's alone; a stream is compressed by the server's own settings".to_owned();
+            let rule = "must be left out: the server's own setting compresses a stream".to_owned();
             return Err(self.refused(topic, "compression", rule));
         }
         if settings.retention == Some(Duration::ZERO) || settings.retention_bytes == Some(0) {
-            return Err(self.refused(topic, "retention", "must be more than nothing".to_owned()));
+            return Err(self.refused(topic, "retention", "must be more than 0".to_owned()));
         }
         if settings.storage == Some(TopicStorage::Nowhere) && settings.partitions.is_some() {
             return Err(self.refused(

@@ -103,7 +103,7 @@ pub(crate) fn to_stream(record: &Record, to: &Topic, otherwise: &str) -> HeaderM
 /// Key and headers of a message.
 pub(crate) fn from_nats(map: Option<&HeaderMap>) -> (Option<Bytes>, Headers) {
     let Some(map) = map.filter(|map| !map.is_empty()) else { return (None, Headers::new()) };
-    let found = Found::of(map);
+    let found = SortedHeaders::of(map);
     let headers = match found.exact {
         Some(exact) => unescape_all(exact.as_str()),
         None => found.plain(),
@@ -117,7 +117,7 @@ pub(crate) fn from_nats(map: Option<&HeaderMap>) -> (Option<Bytes>, Headers) {
 
 /// The content of a header map, collected in one pass: each look-up in it would copy the name.
 #[derive(Default)]
-struct Found<'a> {
+struct SortedHeaders<'a> {
     key: Option<&'a HeaderValue>,
     exact: Option<&'a HeaderValue>,
     /// The values of the names of [`FIRST`].
@@ -125,7 +125,7 @@ struct Found<'a> {
     others: Vec<(&'a str, &'a [HeaderValue])>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> SortedHeaders<'a> {
     fn of(map: &'a HeaderMap) -> Self {
         let mut found = Self::default();
         for (name, values) in map.iter() {

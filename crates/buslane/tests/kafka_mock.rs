@@ -34,10 +34,9 @@ const UNMET: &[(&str, &str)] = &[
          delivers them, with this protocol too",
     ),
 ];
-const NEVER_FULL: &str =
-    "a partition has no bound; buslane-kafka/tests/publish.rs fills the producer's queue instead";
+const NEVER_FULL: &str = "a partition has no bound; buslane-kafka/tests/broker/publish.rs fills the producer's queue instead";
 const NO_END: &str = "what lies behind the last message may be a marker; kafka_health takes a partition's leader away instead";
-const NO_CUT: &str = "the fixture has no fault that cuts connections; buslane-kafka/tests/loss.rs stops brokers instead";
+const NO_CUT: &str = "the fixture has no fault that cuts connections; buslane-kafka/tests/broker/loss.rs stops brokers instead";
 const NO_ADMIN: &str = "the cluster answers nothing that an admin client asks";
 
 fn mock() -> Kafka {

@@ -35,9 +35,8 @@ const UNMET: [(&str, &str); 8] = [
     ("d3_a_waiting_retry_moves_with_its_partition", NOT_THAT_ONE),
 ];
 const NEVER_FULL: &str =
-    "a stream has no bound; buslane-nats/tests/publish.rs fills the publisher instead";
-const NO_FAULT: &str =
-    "a server has no such switch; buslane-nats/tests/loss.rs stops, kills and starts one instead";
+    "a stream has no bound; buslane-nats/tests/broker/publish.rs fills the publisher instead";
+const NO_FAULT: &str = "a server has no such switch; buslane-nats/tests/broker/loss.rs stops, kills and starts one instead";
 const NOT_THAT_ONE: &str =
     "a member that joins takes a part of the partitions, which may not be that one";
 const UNMET_WHERE_SHARED: [(&str, &str); 2] = [

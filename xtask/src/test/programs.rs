@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn quick_tests_need_no_broker() {
-        for name in ["buslane-kafka: contract", "buslane: nats_wire", "buslane: recovery"] {
+        for name in ["buslane-kafka: broker", "buslane: nats_wire", "buslane: recovery"] {
             assert!(needs_broker(name), "{name}");
         }
         for name in ["buslane-kafka", "buslane: memory", "buslane-memory: contract"] {

@@ -21,7 +21,7 @@ const PURE_MODULES: [&str; 11] = [
     "crates/buslane/src/operations/recovery.rs",
     "crates/buslane-kafka/src/consumer/membership.rs",
     "crates/buslane-nats/src/lease/state.rs",
-    "crates/buslane-nats/src/source/window.rs",
+    "crates/buslane-nats/src/source/open_messages.rs",
 ];
 const IMPURE_WORDS: [&str; 6] =
     ["Instant::now", "SystemTime::now", "now_utc", "std::fs", "std::net", "tokio"];

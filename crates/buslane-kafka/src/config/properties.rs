@@ -1,9 +1,14 @@
-//! From fields to the properties of librdkafka.
+//! Checks the settings, and turns them into properties of librdkafka.
 
 use super::{
     Assignment, Compression, Isolation, KafkaConfig, Mechanism, OffsetReset, Partitioner, Security,
 };
-use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
+use crate::error::KafkaConfigError;
+use buslane_settings::{
+    BrokenRule, Value,
+    duration::{self, hours, show},
+};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 use std::time::Duration;
 
 /// Properties that the bus sets or relies on, each with the field to use instead.
@@ -69,12 +74,98 @@ pub(super) const CONTROLLED: [(&str, &str); 59] = [
     ("socket.nagle.disable", "nothing: the bus sends small requests at once"),
 ];
 
+impl From<KafkaError> for KafkaConfigError {
+    /// Why a client was not made. The value stays out of it: it may be a password.
+    fn from(error: KafkaError) -> Self {
+        match error {
+            KafkaError::ClientConfig(_, reason, property, _) => match instead_of(&property) {
+                Some(setting) => Self::Value { setting, reason },
+                None => Self::Client { reason },
+            },
+            KafkaError::ClientCreation(reason) => Self::Client { reason },
+            other => Self::Client { reason: other.to_string() },
+        }
+    }
+}
+
+/// The setting that a property belongs to.
+fn instead_of(property: &str) -> Option<&'static str> {
+    CONTROLLED.iter().find(|(name, _)| *name == property).map(|(_, instead)| *instead)
+}
+
 fn millis(time: Duration) -> String {
     time.as_millis().to_string()
 }
 
 impl KafkaConfig {
-    /// What every client of this configuration has.
+    /// Checks every rule, and that files exist and librdkafka accepts the properties, without
+    /// connecting.
+    ///
+    /// ```
+    /// use buslane_kafka::KafkaConfig;
+    ///
+    /// let config = KafkaConfig { brokers: "localhost".to_owned(), ..KafkaConfig::default() };
+    /// let error = config.validate().expect_err("the port is missing");
+    /// assert!(error.to_string().contains("must be host:port"));
+    /// ```
+    ///
+    /// # Errors
+    /// The first rule that a setting breaks.
+    pub fn validate(&self) -> Result<(), KafkaConfigError> {
+        Value::validate(self, "")?;
+        let publish_timeout = self.producer.publish_timeout;
+        for (name, text) in [("brokers", &self.brokers), ("group", &self.group)] {
+            if text.trim().is_empty() {
+                return rule(name, "must not be blank", format!("{text:?}"));
+            }
+        }
+        for broker in self.brokers.split(',') {
+            let port =
+                broker.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
+            if !matches!(port, Some((false, Ok(1..)))) {
+                let found = format!("{broker:?}");
+                return rule("brokers", "must be host:port, separated by commas", found);
+            }
+        }
+        if !(duration::millis(1)..=hours(24)).contains(&publish_timeout) {
+            let found = show(publish_timeout);
+            return rule("producer.publish_timeout", "must be from 1 ms to 24 h", found);
+        }
+        if let Some(tls) = &self.security.tls {
+            let files = [
+                ("security.tls.ca_file", &tls.ca_file),
+                ("security.tls.certificate_file", &tls.certificate_file),
+                ("security.tls.key_file", &tls.key_file),
+            ];
+            for (setting, file) in files {
+                // librdkafka's own error names neither the file nor the reason.
+                if let Some(file) = file
+                    && let Err(error) = std::fs::metadata(file)
+                {
+                    return rule(setting, "must name a file", format!("{file}: {error}"));
+                }
+            }
+        }
+        for (property, value) in &self.properties {
+            if let Some(instead) = instead_of(property) {
+                return Err(KafkaConfigError::Controlled { property: property.clone(), instead });
+            }
+            let mut alone = ClientConfig::new();
+            if let Err(error) = alone.set(property, value.expose()).create_native_config() {
+                return Err(KafkaConfigError::Property {
+                    property: property.clone(),
+                    value: value.expose().to_owned(),
+                    reason: error.to_string(),
+                });
+            }
+        }
+        for client in [self.consumer(), self.producer()] {
+            client.create_native_config()?;
+        }
+        Ok(())
+    }
+
+    /// The properties of every client of this configuration.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         for (name, value) in &self.properties {
@@ -99,7 +190,7 @@ impl KafkaConfig {
         client
     }
 
-    /// The group member.
+    /// The properties of the group member.
     pub(crate) fn consumer(&self) -> ClientConfig {
         let mut client = self.client();
         let consumer = &self.consumer;
@@ -161,7 +252,7 @@ impl KafkaConfig {
         client
     }
 
-    /// The producer.
+    /// The properties of the producer.
     pub(crate) fn producer(&self) -> ClientConfig {
         let mut client = self.client();
         let producer = &self.producer;
@@ -194,6 +285,10 @@ impl KafkaConfig {
             );
         client
     }
+}
+
+fn rule(name: &str, rule: &str, found: String) -> Result<(), KafkaConfigError> {
+    Ok(BrokenRule::because(name, rule, found)?)
 }
 
 impl Security {

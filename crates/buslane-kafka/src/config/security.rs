@@ -1,4 +1,4 @@
-//! Who may listen on the wire, and who the client says it is.
+//! Encryption of the connection, and the client's login.
 
 use crate::Tokens;
 use buslane_core::Secret;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 const FILE: &str = "path of a PEM file";
 
 settings! {
-    /// Encryption of the connection, and proof of who the client is.
+    /// Encryption of the connection, and the client's login.
     #[derive(Eq)]
     pub struct Security {
         /// Encryption, on as soon as the key is there, even when it is empty.
@@ -28,7 +28,7 @@ settings! {
         certificate_file: Option<String>, kind(FILE), not_blank();
         /// The key of that certificate.
         key_file: Option<String>, kind(FILE), not_blank();
-        /// What the key is encrypted with.
+        /// The password of an encrypted key.
         key_password: Option<Secret>;
     }
     also Self::key_and_certificate;
@@ -51,11 +51,11 @@ impl Tls {
     }
 }
 
-/// How a user proves who it is.
+/// How a user logs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Mechanism {
-    /// User and password, as they are: only over TLS is that safe.
+    /// User and password, sent as they are: safe over TLS alone.
     #[serde(rename = "plain")]
     Plain,
     /// SCRAM-SHA-256; needs the cargo feature `tls`.
@@ -64,8 +64,8 @@ pub enum Mechanism {
     /// SCRAM-SHA-512; needs the cargo feature `tls`.
     #[serde(rename = "scram_sha_512")]
     ScramSha512,
-    /// OAUTHBEARER with JSON Web Tokens; needs the cargo feature `tls`. They are sent as they are:
-    /// only over TLS is that safe.
+    /// OAUTHBEARER with JSON Web Tokens, sent as they are: safe over TLS alone. Needs the cargo
+    /// feature `tls`.
     #[serde(rename = "oauthbearer")]
     OAuthBearer,
 }
@@ -76,26 +76,26 @@ settings! {
     /// A login by SASL.
     #[derive(Eq)]
     pub struct Login {
-        /// How the user proves who it is; required with `login`. `plain` and `oauthbearer` are safe
-        /// over TLS alone.
+        /// How the user logs in; required with `login`. `plain` and `oauthbearer` are safe over TLS
+        /// alone.
         mechanism: Option<Mechanism>;
-        /// The user; needed but for `oauthbearer`.
+        /// The user; required for each mechanism but `oauthbearer`.
         user: Option<String>, not_blank();
-        /// The password; needed but for `oauthbearer`.
+        /// The password; required for each mechanism but `oauthbearer`.
         password: Option<Secret>;
-        /// A JSON Web Token, needed for `oauthbearer`; read again when four fifths of its time are
-        /// over.
+        /// A file with a JSON Web Token, required for `oauthbearer`; read again when four fifths of
+        /// the token's time are over.
         token_file: Option<String>, kind(FILE), not_blank();
     }
     given {
-        /// Where tokens come from in place of `token_file`: a function of yours.
+        /// A source of tokens in place of `token_file`.
         pub tokens: Option<Tokens>;
     }
     also Self::has_what_its_mechanism_needs;
 }
 
 impl Login {
-    /// A login with a password, for settings that are made in code.
+    /// A login with a password.
     pub fn new(mechanism: Mechanism, user: impl Into<String>, password: impl Into<Secret>) -> Self {
         Self {
             mechanism: Some(mechanism),
@@ -114,13 +114,13 @@ impl Login {
         }
     }
 
-    /// A login with tokens from a function of yours.
+    /// A login with tokens from a function.
     #[must_use]
     pub fn with_tokens(tokens: Tokens) -> Self {
         Self { mechanism: Some(Mechanism::OAuthBearer), tokens: Some(tokens), ..Self::default() }
     }
 
-    /// Where tokens come from, when it logs in with such.
+    /// The source of tokens, for a login with tokens.
     #[cfg(feature = "client")]
     pub(crate) fn tokens(&self) -> Option<Tokens> {
         self.tokens.clone().or_else(|| self.token_file.as_ref().map(Tokens::from_file))

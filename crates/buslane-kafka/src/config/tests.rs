@@ -1,6 +1,7 @@
 //! Every rule is kept, and what the rules let through makes clients.
 
 use super::{properties::CONTROLLED, *};
+use crate::KafkaConfigError;
 use rdkafka::{consumer::BaseConsumer, producer::BaseProducer};
 use std::collections::BTreeSet;
 
@@ -172,7 +173,7 @@ fn k5_properties_that_do_not_go_together_are_both_named() {
     );
 }
 
-/// What the rules let through is taken by librdkafka, at the ends of each range too.
+/// librdkafka accepts every value that the rules accept, at the ends of each range too.
 #[test]
 fn k5_valid_extremes_make_clients() {
     type Change = fn(&mut KafkaConfig);

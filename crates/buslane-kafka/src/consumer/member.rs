@@ -8,9 +8,8 @@ mod commits;
 
 use super::{
     channel::{KafkaIntake, PartitionChannel, SettlementInbox, Settlements},
-    copier::MessageCopier,
     membership::{CommitRules, Membership, Position, TopicPartition},
-    partition::{PartitionReader, REREAD_PAUSE, librdkafka_offset},
+    partition::{MessageCopier, PartitionReader, REREAD_PAUSE, librdkafka_offset},
 };
 use crate::{
     config::{ConsumerConfig, OffsetReset},
@@ -325,7 +324,7 @@ impl GroupMember {
         self.commits = None;
     }
 
-    /// Where the group stands in the partitions of this member, with all settlements so far.
+    /// The group's positions in the partitions of this member, with all settlements so far.
     pub(super) fn positions(
         &mut self,
         client: &BaseConsumer<impl ConsumerContext>,

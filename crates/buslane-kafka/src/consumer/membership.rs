@@ -34,7 +34,7 @@ impl TopicPartition {
     }
 }
 
-/// Where the group stands in a partition.
+/// The group's position in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     /// The lowest offset that is not settled.
@@ -66,7 +66,7 @@ pub(crate) struct Assigned {
     pub(crate) unreadable: Option<MetadataError>,
 }
 
-/// What to do with a message that came.
+/// The decision about a message that has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// Hand it out.
@@ -212,7 +212,7 @@ impl Membership {
         self.assigned.get(&generation)?.committed
     }
 
-    /// Where the group stands; `None` while nothing is committed and no message has arrived.
+    /// The group's position; `None` while nothing is committed and no message has arrived.
     pub(crate) fn position(&self, generation: u64) -> Option<Position> {
         let tracker = self.assigned.get(&generation)?.tracker.as_ref()?;
         Some(Position { low: tracker.low(), open: tracker.open(), next: tracker.next() })
@@ -237,7 +237,7 @@ impl Membership {
         self.assigned.keys().copied().collect()
     }
 
-    /// What to commit now; nothing before a commit is due.
+    /// The commits that are due now.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Commit> {
         let last = *self.last_commit.get_or_insert(now);
         let interval = if self.refused {
@@ -261,7 +261,7 @@ impl Membership {
         (last + self.rules.interval).saturating_duration_since(now)
     }
 
-    /// What to commit of these assignments, due or not. Call [`Membership::answered`] before the
+    /// The commits of these assignments, due or not. Call [`Membership::answered`] before the
     /// next commit.
     pub(crate) fn offers(&mut self, generations: &[u64]) -> Vec<Commit> {
         let limit = self.rules.metadata_limit;

@@ -1,14 +1,14 @@
-//! The polling thread's side of one assigned partition: reads its queue, decides about each message
-//! that arrives, and knows how far behind the group is.
+//! The polling thread's side of one assigned partition: reads its queue, copies the messages,
+//! decides about each one, and knows how far behind the group is.
 
 use super::{
     channel::PartitionChannel,
-    copier::MessageCopier,
     membership::{Arrival, Membership, Position, TopicPartition},
     timestamp_index::TimestampIndex,
 };
 use crate::native::{FetchedMessage, PartitionQueue, position, watermarks};
-use buslane_core::{Lag, Message, shrunk_capacity};
+use buslane_core::{Lag, Message, Route, Source, shrunk_capacity};
+use bytes::{BufMut, Bytes, BytesMut};
 use rdkafka::{
     Offset,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
@@ -180,7 +180,7 @@ impl PartitionReader {
         membership.settled(self.channel.generation, &[], &self.channel.end());
     }
 
-    /// Where the group stands; `None` while neither the group nor the client knows.
+    /// The group's position; `None` while neither the group nor the client knows.
     pub(super) fn position(
         &self,
         client: &BaseConsumer<impl ConsumerContext>,
@@ -231,6 +231,50 @@ impl PartitionReader {
             unread: None,
             age: published.map(|published| now.saturating_sub(published)),
         })
+    }
+}
+
+/// Bytes of a chunk that small messages are cut from. A message that waits for long keeps its whole
+/// chunk alive, so a chunk is a page and not a batch.
+const CHUNK_BYTES: usize = 4_096;
+
+/// Copies messages out of librdkafka's memory, where each keeps the broker's whole answer alive.
+///
+/// The polling thread copies each message as soon as it has read it, while the message is still in
+/// the processor's cache: reading it a second time on another core costs more than the copy.
+#[derive(Default)]
+pub(super) struct MessageCopier {
+    chunk: BytesMut,
+}
+
+impl MessageCopier {
+    pub(super) fn message(&mut self, source: &Arc<Source>, fetched: &FetchedMessage) -> Message {
+        let (key, payload) = (fetched.key(), fetched.payload());
+        let size = key.map_or(0, <[u8]>::len) + payload.len();
+        if self.chunk.capacity() < size {
+            self.chunk = BytesMut::with_capacity(CHUNK_BYTES.max(size));
+        }
+        let key = key.map(|key| self.copy(key));
+        let payload = self.copy(payload);
+        let (headers, chunk) = fetched.headers(std::mem::take(&mut self.chunk));
+        self.chunk = chunk;
+        Message {
+            source: Arc::clone(source),
+            offset: fetched.offset(),
+            timestamp_ms: fetched.timestamp_ms(),
+            key,
+            headers,
+            payload,
+            is_null: fetched.is_null(),
+            route: Route::None,
+            kind: Default::default(),
+            attempt: 0,
+        }
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        self.chunk.put_slice(bytes);
+        self.chunk.split().freeze()
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     context::Context,
     member::GroupMember,
     membership::{Position, TopicPartition},
-    subscription::Subscription,
+    subscription::SubscribedTopics,
 };
 use crate::{
     bootstrap::{ANY_TOPIC, Bootstrap},
@@ -63,7 +63,7 @@ pub(super) enum Command {
 }
 
 /// How the thread ends.
-enum End {
+enum Ending {
     Closed { until: Instant, deadline: Duration, answer: oneshot::Sender<Result<(), BrokerError>> },
     Abandoned,
 }
@@ -85,7 +85,7 @@ pub(super) struct PollingThread {
     events: Arc<EventQueue>,
     wake: Arc<Wake>,
     group: String,
-    subscription: Subscription,
+    subscription: SubscribedTopics,
     bootstrap: Bootstrap,
     /// When to probe the brokers next.
     probe_at: Instant,
@@ -109,7 +109,7 @@ impl PollingThread {
             events,
             wake,
             group: config.group.clone(),
-            subscription: Subscription::default(),
+            subscription: SubscribedTopics::default(),
             bootstrap: Bootstrap::new(&config.brokers),
             probe_at: Instant::now() + PROBE_INTERVAL,
             is_lost: false,
@@ -130,8 +130,10 @@ impl PollingThread {
             }
         };
         let answer = match end {
-            End::Closed { until, deadline, answer } => Some((self.finish(until, deadline), answer)),
-            End::Abandoned => {
+            Ending::Closed { until, deadline, answer } => {
+                Some((self.finish(until, deadline), answer))
+            }
+            Ending::Abandoned => {
                 self.events.close();
                 self.member().commit_all(&self.client, ABANDON_COMMIT_TIMEOUT);
                 None
@@ -177,12 +179,12 @@ impl PollingThread {
     }
 
     /// Handles waiting commands, up to one that ends the thread.
-    fn handle_commands(&mut self) -> Option<End> {
+    fn handle_commands(&mut self) -> Option<Ending> {
         loop {
             match self.commands.try_recv() {
                 Err(TryRecvError::Empty) => return None,
                 Err(TryRecvError::Disconnected) | Ok(Command::Abandon) => {
-                    return Some(End::Abandoned);
+                    return Some(Ending::Abandoned);
                 }
                 Ok(Command::Subscribe { topics, answer }) => {
                     let _ = answer.send(self.subscription.add(topics, &self.client));
@@ -206,7 +208,7 @@ impl PollingThread {
                     let _ = answer.send(());
                 }
                 Ok(Command::Close { until, deadline, answer }) => {
-                    return Some(End::Closed { until, deadline, answer });
+                    return Some(Ending::Closed { until, deadline, answer });
                 }
             }
         }

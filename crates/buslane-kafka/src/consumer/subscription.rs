@@ -22,7 +22,7 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 const NO_TOPIC: &str = "^ $";
 
 #[derive(Default)]
-pub(super) struct Subscription {
+pub(super) struct SubscribedTopics {
     topics: BTreeSet<Topic>,
     /// Topics that were removed and added again before the group has revoked their partitions.
     returning: BTreeSet<Topic>,
@@ -34,7 +34,7 @@ pub(super) struct Subscription {
     lookup_at: Option<Instant>,
 }
 
-impl Subscription {
+impl SubscribedTopics {
     pub(super) fn add(
         &mut self,
         topics: Vec<(Topic, SubscribeOptions)>,

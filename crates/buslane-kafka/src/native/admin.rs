@@ -30,8 +30,8 @@ pub(crate) fn alter_topic<C: ClientContext>(
         .iter()
         .map(|(name, value)| Ok((c_string(name)?, c_string(value)?)))
         .collect::<Result<Vec<_>, String>>()?;
-    // SAFETY: the client and the texts outlive the calls, which copy the texts. The resource is
-    // destroyed once, after the answer.
+    // SAFETY: the client and the texts outlive the calls, and librdkafka copies the texts. The
+    // resource lives until after the answer and is destroyed once.
     unsafe {
         let resource = sys::rd_kafka_ConfigResource_new(
             sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
@@ -77,7 +77,8 @@ pub(crate) fn alter_topic<C: ClientContext>(
 /// `event` is the answer to `IncrementalAlterConfigs` and holds no error.
 unsafe fn altered(event: *mut sys::rd_kafka_event_t) -> Result<(), String> {
     let mut count = 0;
-    // SAFETY: the caller's promise; the resources live as long as the event.
+    // SAFETY: the caller passes an answer of this kind, so the result is not null. Its `count`
+    // resources and their texts live as long as the event.
     unsafe {
         let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event);
         let resources =
@@ -108,8 +109,8 @@ pub(crate) fn committed<C: ClientContext>(
         .iter()
         .map(|(topic, partition)| Ok((c_string(topic)?, *partition)))
         .collect::<Result<Vec<_>, String>>()?;
-    // SAFETY: the client and the texts outlive the calls, which copy the texts and the list. The
-    // list and the question are destroyed once, the question after the answer.
+    // SAFETY: the client and the texts outlive the calls, and librdkafka copies the texts and the
+    // list. The list and the question are destroyed once, the question after the answer.
     unsafe {
         let list =
             sys::rd_kafka_topic_partition_list_new(i32::try_from(partitions.len()).unwrap_or(0));
@@ -144,7 +145,8 @@ unsafe fn committed_offsets(
     event: *mut sys::rd_kafka_event_t,
 ) -> Result<HashMap<(String, i32), u64>, String> {
     let mut count = 0;
-    // SAFETY: the caller's promise; groups, lists, names and errors live as long as the event.
+    // SAFETY: the caller passes an answer of this kind, so the result is not null. Its `count`
+    // groups, with their lists, names and errors, live as long as the event.
     unsafe {
         let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event);
         let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count);
@@ -181,8 +183,8 @@ unsafe fn request<C: ClientContext, T>(
     read: impl FnOnce(*mut sys::rd_kafka_event_t) -> Result<T, String>,
 ) -> Result<T, String> {
     let timeout = millis(timeout);
-    // SAFETY: the client outlives the calls. Options, queue and event are destroyed once, in the
-    // reverse order of their creation, after the last use.
+    // SAFETY: the client outlives the calls. Event, queue and options are destroyed once each, in
+    // this order, after their last use.
     unsafe {
         let options = sys::rd_kafka_AdminOptions_new(client.native_ptr(), operation);
         sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout, ptr::null_mut(), 0);
@@ -215,6 +217,7 @@ unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return "no reason given".to_owned();
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the text is not null, and the caller guarantees that it ends with a zero byte and
+    // lives during the call.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

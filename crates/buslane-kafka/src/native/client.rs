@@ -1,11 +1,13 @@
-//! Short calls on any client: brokers to connect to, waiting events, topics that exist, the token
-//! of the next login, and where a partition begins and ends.
+//! Calls on any client: records to send, brokers to connect to, waiting events, topics that exist,
+//! the token of the next login, and where a partition begins and ends.
 
-use buslane_core::Topic;
+use buslane_core::{Headers, Record, Topic};
 use rdkafka::{
     Offset, TopicPartitionList, bindings as sys,
     client::{Client, ClientContext},
-    error::{IsError, KafkaError, KafkaResult},
+    error::{IsError, KafkaError, KafkaResult, RDKafkaErrorCode},
+    types::RDKafkaRespErr,
+    util::IntoOpaque,
 };
 use std::{
     collections::BTreeSet,
@@ -33,8 +35,8 @@ pub(crate) fn add_brokers<C: ClientContext>(client: &Client<C>, brokers: &str) -
 /// Whether an event waits in the queue that the consumer's poll reads. rdkafka's poll returns
 /// nothing both when no event waits and after it has served one.
 pub(crate) fn has_events<C: ClientContext>(client: &Client<C>) -> bool {
-    // SAFETY: the client outlives the calls. The handle of the queue is null without a group, and
-    // is given back once.
+    // SAFETY: the client outlives the calls. The handle of the queue is null for a client without a
+    // group; any other one is given back once, after its last use.
     unsafe {
         let queue = sys::rd_kafka_queue_get_consumer(client.native_ptr());
         if queue.is_null() {
@@ -58,10 +60,10 @@ pub(crate) fn existing_topics<C: ClientContext>(
     timeout: Duration,
 ) -> KafkaResult<BTreeSet<Topic>> {
     for topic in topics {
+        // A handle of a topic puts the topic into the client's list, where it stays.
         let name = CString::new(topic.as_str())?;
-        // SAFETY: client and name outlive the call, which copies the name; a null configuration
-        // stands for the client's. The handle may be null and is given back once; the client keeps
-        // the name in its list.
+        // SAFETY: client and name outlive the call, which copies the name and accepts a null
+        // configuration. The handle is given back once, unless it is null.
         unsafe {
             let local =
                 sys::rd_kafka_topic_new(client.native_ptr(), name.as_ptr(), ptr::null_mut());
@@ -70,9 +72,9 @@ pub(crate) fn existing_topics<C: ClientContext>(
             }
         }
     }
+    // These arguments ask for the topics in the client's list.
     let mut answer: *const sys::rd_kafka_metadata = ptr::null();
-    // SAFETY: the client outlives the call, which sets the pointer when it returns no error. With
-    // these arguments it asks for the topics in the client's list.
+    // SAFETY: the client outlives the call, which sets the pointer unless it returns an error.
     let code = unsafe {
         sys::rd_kafka_metadata(
             client.native_ptr(),
@@ -118,8 +120,8 @@ pub(crate) fn set_token<C: ClientContext>(
         |text: &str| CString::new(text).map_err(|_| "the token holds a zero byte".to_owned());
     let (token, principal) = (text(token)?, text(principal)?);
     let mut reason = [0; REASON_BYTES];
-    // SAFETY: client and texts outlive the call, which copies the texts. The reason is at most as
-    // long as its buffer and ends with a zero byte.
+    // SAFETY: client and texts outlive the call, which copies the texts. On an error it writes a
+    // reason into the buffer, at most as long as that, with a zero byte at its end.
     unsafe {
         let code = sys::rd_kafka_oauthbearer_set_token(
             client.native_ptr(),
@@ -178,4 +180,85 @@ pub(crate) fn watermarks<C: ClientContext>(
         return None;
     }
     Some((u64::try_from(start).ok()?, u64::try_from(end).ok()?))
+}
+
+/// Queues a copy of `record`. The client's delivery callback receives the ticket; an error returns
+/// it. rdkafka's own call copies the topic and each header's name to add a zero byte, which costs
+/// five allocations a record.
+pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
+    client: &Client<C>,
+    topic: &CStr,
+    record: &Record,
+    ticket: T,
+) -> Result<(), (RDKafkaErrorCode, T)> {
+    let (key, key_len) =
+        record.key.as_ref().map_or((ptr::null(), 0), |key| (key.as_ptr(), key.len()));
+    // librdkafka stores a null payload as null, and any other address as a payload.
+    let payload = if record.is_null { ptr::null() } else { record.payload.as_ptr() };
+    let headers = header_list(&record.headers);
+    let ticket = ticket.into_ptr();
+    // SAFETY: each tag is followed by the arguments that librdkafka expects. All parts outlive the
+    // call, which copies them, except the headers, which it owns once it has accepted the record.
+    let answer = unsafe {
+        sys::rd_kafka_producev(
+            client.native_ptr(),
+            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC,
+            topic.as_ptr(),
+            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
+            sys::RD_KAFKA_MSG_F_COPY,
+            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE,
+            payload,
+            record.payload.len(),
+            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY,
+            key,
+            key_len,
+            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE,
+            ticket,
+            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
+            headers,
+            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END,
+        )
+    };
+    if !answer.is_error() {
+        return Ok(());
+    }
+    // SAFETY: librdkafka has refused the record, so headers and ticket still belong to this
+    // function. Each is taken back once, and the ticket as the type that it was made from.
+    let ticket = unsafe {
+        if !headers.is_null() {
+            sys::rd_kafka_headers_destroy(headers);
+        }
+        T::from_ptr(ticket)
+    };
+    Err((RDKafkaErrorCode::from(answer), ticket))
+}
+
+/// Initial capacity of a list of headers, which grows as needed.
+const USUAL_HEADERS: usize = 8;
+
+/// The headers as a list of librdkafka; null when there are none.
+fn header_list(headers: &Headers) -> *mut sys::rd_kafka_headers_t {
+    if headers.is_empty() {
+        return ptr::null_mut();
+    }
+    // SAFETY: names and values have the given lengths, and the calls copy them. The list is not
+    // shared yet.
+    unsafe {
+        let list = sys::rd_kafka_headers_new(USUAL_HEADERS);
+        for (name, value) in headers.iter() {
+            let answer = sys::rd_kafka_header_add(
+                list,
+                name.as_ptr().cast(),
+                name.len().cast_signed(),
+                value.as_ptr().cast(),
+                value.len().cast_signed(),
+            );
+            debug_assert_eq!(
+                answer,
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+                "the list is writable"
+            );
+        }
+        list
+    }
 }

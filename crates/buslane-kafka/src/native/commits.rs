@@ -24,7 +24,7 @@ pub(crate) struct Commits {
     _wake: Arc<Wake>,
 }
 
-// SAFETY: librdkafka's queues may be used from any thread.
+// SAFETY: librdkafka's queues may be used from any thread, and `Wake` is `Send` and `Sync`.
 unsafe impl Send for Commits {}
 
 /// The broker's answer to one commit.
@@ -47,7 +47,8 @@ impl Commits {
         consumer: &BaseConsumer<C>,
         wake: &Arc<Wake>,
     ) -> Option<Self> {
-        // SAFETY: the client outlives the queue, and the `Wake` the callback: see `Drop`.
+        // SAFETY: the client outlives this value and so the queue. The callback's pointer is valid
+        // until `Drop` disables the callback, because `Self` holds the `Wake`.
         unsafe {
             let queue = NonNull::new(sys::rd_kafka_queue_new(consumer.client().native_ptr()))?;
             let opaque = Arc::as_ptr(wake).cast::<c_void>().cast_mut();
@@ -77,8 +78,8 @@ impl Commits {
 
     /// Waits for the next answer, at most for `timeout`.
     pub(crate) fn answer(&self, timeout: Duration) -> Option<CommitAnswer> {
-        // SAFETY: the queue outlives the calls. The list lives as long as its event, which is
-        // destroyed once.
+        // SAFETY: the queue outlives the calls. The list, its names and its `cnt` elements live as
+        // long as the event, which is destroyed once, after their last use.
         unsafe {
             let event = sys::rd_kafka_queue_poll(self.queue.as_ptr(), millis(timeout));
             if event.is_null() {
@@ -106,8 +107,8 @@ fn failure(error: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
 
 impl Drop for Commits {
     fn drop(&mut self) {
-        // SAFETY: the queue lives until the second call. The first one waits for a callback that is
-        // running: that holds the lock of the queue.
+        // SAFETY: the queue lives until the second call. The first call takes the queue's lock,
+        // which a running callback holds, so no callback runs after it.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.queue.as_ptr());

@@ -1,33 +1,80 @@
-//! One publish call: the answers to its records, in their order.
+//! One publish call: the topic that it goes to, and the results of its records, in their order.
 
-use super::target::Target;
-use buslane_core::{PublishError, Receipt};
+use buslane_core::{PublishError, Receipt, Topic};
 use parking_lot::Mutex;
 use std::{
+    ffi::{CStr, CString},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-type Answer = Result<Receipt, PublishError>;
+/// A topic to publish to, and which of its partitions have acknowledged a record of this producer.
+///
+/// Kafka accepts any sequence number from a producer that is new to a partition. Suppose that a
+/// partition has no leader yet and refuses the producer's first batch, but accepts the second one,
+/// which was in flight: the broker then takes the repeated first batch for a duplicate, librdkafka
+/// reports it as delivered, and its records are lost. After an acknowledged record the broker
+/// refuses gaps, and a duplicate really is one.
+pub(crate) struct Target {
+    topic: Topic,
+    /// The name as librdkafka takes it.
+    name: CString,
+    acked: Box<[AtomicBool]>,
+}
 
+impl Target {
+    pub(crate) fn new(topic: Topic, partitions: u32) -> Self {
+        let name = CString::new(topic.as_str()).expect("a topic name has no zero byte");
+        Self { topic, name, acked: (0..partitions).map(|_| AtomicBool::new(false)).collect() }
+    }
+
+    pub(super) fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    pub(super) fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    pub(super) fn mark_acked(&self, partition: u32) {
+        if let Some(flag) = self.acked.get(partition as usize)
+            && !flag.load(Ordering::Relaxed)
+        {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn has_acked(&self, partition: u32) -> bool {
+        self.acked.get(partition as usize).is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+}
+
+/// The result of one record.
+type PublishResult = Result<Receipt, PublishError>;
+
+/// The records of one publish call.
 pub(crate) struct Batch {
     target: Arc<Target>,
     begun: Instant,
-    state: Mutex<State>,
+    state: Mutex<BatchState>,
 }
 
-struct State {
-    answers: Vec<Answer>,
+struct BatchState {
+    results: Vec<PublishResult>,
+    /// Records without a result.
     left: usize,
     publisher: Option<Waker>,
 }
 
 impl Batch {
     pub(crate) fn new(target: Arc<Target>, count: usize) -> Arc<Self> {
-        let state =
-            State { answers: vec![Err(PublishError::Closed); count], left: count, publisher: None };
+        let results = vec![Err(PublishError::Closed); count];
+        let state = BatchState { results, left: count, publisher: None };
         Arc::new(Self { target, begun: Instant::now(), state: Mutex::new(state) })
     }
 
@@ -44,9 +91,9 @@ impl Batch {
         Box::new(Ticket { batch: Some(Arc::clone(self)), at })
     }
 
-    fn answer(&self, at: usize, answer: Answer) {
+    fn answer(&self, at: usize, result: PublishResult) {
         let mut state = self.state.lock();
-        state.answers[at] = answer;
+        state.results[at] = result;
         state.left -= 1;
         let publisher = if state.left == 0 { state.publisher.take() } else { None };
         drop(state);
@@ -56,16 +103,16 @@ impl Batch {
     }
 }
 
-/// Completes with the answers of a batch once each record has one. Dropping it recalls no record.
-pub(super) struct Answers(pub(super) Arc<Batch>);
+/// Completes with the results of a batch once each record has one. Dropping it recalls no record.
+pub(super) struct BatchResults(pub(super) Arc<Batch>);
 
-impl Future for Answers {
-    type Output = Vec<Answer>;
+impl Future for BatchResults {
+    type Output = Vec<PublishResult>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Answer>> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<PublishResult>> {
         let mut state = self.0.state.lock();
         if state.left == 0 {
-            return Poll::Ready(std::mem::take(&mut state.answers));
+            return Poll::Ready(std::mem::take(&mut state.results));
         }
         state.publisher = Some(context.waker().clone());
         Poll::Pending
@@ -81,7 +128,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// Answers the record with the result of `answer`.
-    pub(super) fn answer(mut self, answer: impl FnOnce(&Batch) -> Answer) {
+    pub(super) fn answer(mut self, answer: impl FnOnce(&Batch) -> PublishResult) {
         if let Some(batch) = self.batch.take() {
             batch.answer(self.at, answer(&batch));
         }

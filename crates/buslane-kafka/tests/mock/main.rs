@@ -16,7 +16,7 @@ const UNMET: [(&str, &str); 12] = [
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
     (
         "k3_a_partition_moves_after_its_open_messages_are_settled",
-        "a member leaves with all its partitions at once; tests/rebalance.rs has what holds instead",
+        "a member leaves with all its partitions at once; tests/broker/rebalance.rs has what holds instead",
     ),
     ("k6_a_topic_is_created_with_its_settings", NO_ADMIN),
     ("k6_create_only_leaves_an_existing_topic_alone", NO_ADMIN),
@@ -28,7 +28,7 @@ const UNMET: [(&str, &str); 12] = [
     ("k6_impossible_settings_are_refused", NO_ADMIN),
 ];
 const NEVER_FULL: &str =
-    "a partition has no bound; tests/publish.rs fills the producer's queue instead";
+    "a partition has no bound; tests/broker/publish.rs fills the producer's queue instead";
 const NO_ADMIN: &str = "the mock cluster has no admin requests";
 const LARGE: u32 = 2 << 20;
 

@@ -14,7 +14,7 @@ pub enum Partitions {
     /// servers before 2.10 as `shared`, with a warning. The default.
     #[default]
     Auto,
-    /// A number, 1 to 1,024: as `auto`, and a stream that is created has so many. A topic of
+    /// A number, 1 to 1,024: as `auto`, and a stream that is created has this many. A topic of
     /// envelopes whose stream has another number, or none, is refused.
     Exactly(u32),
     /// `shared`: a stream that is created has none, and the members of a group share a topic that
@@ -67,13 +67,13 @@ impl Serialize for Partitions {
 
 impl<'de> Deserialize<'de> for Partitions {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_any(Reader)
+        source.deserialize_any(PartitionsVisitor)
     }
 }
 
-struct Reader;
+struct PartitionsVisitor;
 
-impl de::Visitor<'_> for Reader {
+impl de::Visitor<'_> for PartitionsVisitor {
     type Value = Partitions;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! Who may listen on the wire, and who the client says it is.
+//! Encryption of the connection, and the client's login.
 
 use buslane_core::Secret;
 use buslane_settings::{BrokenRule, kind, not_blank, settings};
@@ -6,7 +6,7 @@ use buslane_settings::{BrokenRule, kind, not_blank, settings};
 const FILE: &str = "path of a PEM file";
 
 settings! {
-    /// Encryption of the connection, and proof of who the client is.
+    /// Encryption of the connection, and the client's login.
     #[derive(Eq)]
     pub struct Security {
         /// Encryption, on as soon as the key is there, even when it is empty.
@@ -43,7 +43,7 @@ impl Tls {
 }
 
 settings! {
-    /// How a client proves who it is, in one of four ways.
+    /// A login, in one of four ways.
     #[derive(Eq)]
     pub struct Login {
         /// The user.

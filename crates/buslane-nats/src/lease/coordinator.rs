@@ -4,7 +4,7 @@
 use super::keys;
 use crate::{
     config::{ConsumerConfig, Start},
-    consumers::Consumer,
+    consumers::DurableConsumer,
     link::Link,
     readers::Readers,
     topics::{Known, Topics},
@@ -46,7 +46,7 @@ impl DesiredTopic {
     }
 }
 
-/// What this member reads by lease.
+/// The topics that this member reads by lease.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DesiredState {
     /// Counts the changes that a caller waits for.
@@ -95,7 +95,7 @@ impl Coordinator {
     /// without partitions if no other member reads it.
     ///
     /// # Errors
-    /// What the server refuses.
+    /// The server refuses a request, or does not answer.
     pub(crate) async fn read(
         &self,
         topic: &Topic,
@@ -143,7 +143,7 @@ impl Coordinator {
         begin: u64,
     ) -> Result<(), BrokerError> {
         let consumers = (0..wanted.leases()).map(|lease| self.consumer(topic, lease, wanted));
-        let consumers = consumers.collect::<Result<Vec<Consumer>, _>>()?;
+        let consumers = consumers.collect::<Result<Vec<DurableConsumer>, _>>()?;
         try_join_all(consumers.iter().map(|consumer| consumer.ensure(&self.link, begin)))
             .await
             .map(drop)
@@ -187,7 +187,8 @@ impl Coordinator {
     /// Adapts to partitions that the topic has got since its reading began.
     pub(crate) async fn adapt(&self, topic: &Topic) -> Result<(), BrokerError> {
         let Some(present) = self.desired.borrow().topics.get(topic).cloned() else { return Ok(()) };
-        let Some(Known { stream: Some(stream), partitions, .. }) = self.topics.look(topic).await?
+        let Some(Known { stream: Some(stream), partitions, .. }) =
+            self.topics.refresh(topic).await?
         else {
             return Ok(());
         };
@@ -215,9 +216,16 @@ impl Coordinator {
         topic: &Topic,
         lease: u32,
         wanted: &DesiredTopic,
-    ) -> Result<Consumer, BrokerError> {
+    ) -> Result<DurableConsumer, BrokerError> {
         let partition = wanted.partition(lease);
-        Consumer::new(&self.topics, &self.settings, &self.group, topic, partition, &wanted.stream)
+        DurableConsumer::new(
+            &self.topics,
+            &self.settings,
+            &self.group,
+            topic,
+            partition,
+            &wanted.stream,
+        )
     }
 
     /// Opens the bucket of leases with the current client.
@@ -232,7 +240,7 @@ impl Coordinator {
         }
         let config = kv::Config {
             bucket: BUCKET.to_owned(),
-            description: "buslane: who reads which partition".to_owned(),
+            description: "buslane: leases of partitions".to_owned(),
             history: 1,
             storage: StorageType::File,
             num_replicas: self.replicas,

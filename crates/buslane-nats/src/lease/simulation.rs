@@ -14,7 +14,7 @@ const PARTITIONS: u32 = 5;
 const TOPIC: &str = "orders";
 
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum SimulatedStep {
     /// Time passes: tenths of a second.
     Wait(u64),
     /// A member joins, or reads the topic again.
@@ -40,20 +40,20 @@ enum Step {
     Crash(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = SimulatedStep> {
     let who = || 0..3_usize;
     prop_oneof![
-        4 => (1..60_u64).prop_map(Step::Wait),
-        3 => who().prop_map(Step::Join),
-        1 => who().prop_map(Step::Leave),
-        6 => who().prop_map(Step::Renew),
-        8 => who().prop_map(Step::Act),
-        1 => who().prop_map(Step::ActLost),
-        2 => who().prop_map(Step::Open),
-        8 => who().prop_map(Step::Look),
-        6 => who().prop_map(Step::Begin),
-        4 => who().prop_map(Step::Drain),
-        1 => who().prop_map(Step::Crash),
+        4 => (1..60_u64).prop_map(SimulatedStep::Wait),
+        3 => who().prop_map(SimulatedStep::Join),
+        1 => who().prop_map(SimulatedStep::Leave),
+        6 => who().prop_map(SimulatedStep::Renew),
+        8 => who().prop_map(SimulatedStep::Act),
+        1 => who().prop_map(SimulatedStep::ActLost),
+        2 => who().prop_map(SimulatedStep::Open),
+        8 => who().prop_map(SimulatedStep::Look),
+        6 => who().prop_map(SimulatedStep::Begin),
+        4 => who().prop_map(SimulatedStep::Drain),
+        1 => who().prop_map(SimulatedStep::Crash),
     ]
 }
 
@@ -129,22 +129,22 @@ impl World {
         (found == expected).then(|| self.put(key, Value::Partition(place.clone(), owner)))
     }
 
-    fn run(&mut self, step: Step) {
+    fn run(&mut self, step: SimulatedStep) {
         match step {
-            Step::Wait(tenths) => self.now += Duration::from_millis(tenths * 100),
-            Step::Join(who) => self.want(who, true),
-            Step::Leave(who) => self.want(who, false),
-            Step::Renew(who) => self.renew(who),
-            Step::Act(who) => self.act(who, true),
-            Step::ActLost(who) => self.act(who, false),
-            Step::Open(who) => {
+            SimulatedStep::Wait(tenths) => self.now += Duration::from_millis(tenths * 100),
+            SimulatedStep::Join(who) => self.want(who, true),
+            SimulatedStep::Leave(who) => self.want(who, false),
+            SimulatedStep::Renew(who) => self.renew(who),
+            SimulatedStep::Act(who) => self.act(who, true),
+            SimulatedStep::ActLost(who) => self.act(who, false),
+            SimulatedStep::Open(who) => {
                 self.members[who].opened = Some(self.revision);
                 self.members[who].state.reopened(self.now);
             }
-            Step::Look(who) => self.look(who),
-            Step::Begin(who) => self.begin(who),
-            Step::Drain(who) => self.drain(who),
-            Step::Crash(who) => {
+            SimulatedStep::Look(who) => self.look(who),
+            SimulatedStep::Begin(who) => self.begin(who),
+            SimulatedStep::Drain(who) => self.drain(who),
+            SimulatedStep::Crash(who) => {
                 self.members[who] = Member::new(format!("m{}", self.born), self.now);
                 self.born += 1;
             }

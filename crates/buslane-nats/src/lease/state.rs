@@ -1,9 +1,8 @@
-//! What a member knows about its group, and what it does about it. Pure: no client, no clock, no
-//! task.
+//! A member's knowledge of its group, and its decisions. Pure: no client, no clock, no task.
 //!
 //! Every member decides alone, by one rule: of a topic's partitions, each member that reads it
 //! holds as many as the others, give or take one. A member with more gives up the surplus after
-//! its open messages have ended; a member with fewer claims partitions without an owner. Nobody
+//! its open messages have ended; a member with fewer claims partitions without an owner. No member
 //! claims a partition of a member that renews its lease, and a member that cannot renew stops
 //! before others may claim.
 
@@ -45,7 +44,7 @@ enum Ownership {
     Released,
 }
 
-/// What the bucket says about a partition, and what this member has with it.
+/// The owner of a partition in the bucket, and this member's own state of it.
 struct PartitionLease {
     owner: Option<String>,
     revision: u64,

@@ -22,8 +22,8 @@ use tokio::sync::watch;
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The outcome of something that the task has started.
-enum Outcome {
+/// The result of a request or a wait that the task has started.
+enum Completion {
     Claimed(PartitionKey, Option<u64>),
     Released(PartitionKey, Option<u64>),
     Drained(PartitionKey),
@@ -43,7 +43,7 @@ struct LeaseTask {
     state: LeaseState,
     /// Topics by their token.
     names: BTreeMap<String, (Topic, DesiredTopic)>,
-    work: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    work: FuturesUnordered<BoxFuture<'static, Completion>>,
     renew_at: Instant,
     adapt_at: Instant,
 }
@@ -135,7 +135,7 @@ impl LeaseTask {
                     Err(_) => break,
                 },
                 _ = epoch.changed() => watch = None,
-                Some(outcome) = self.work.next(), if !self.work.is_empty() => self.note(outcome),
+                Some(completion) = self.work.next(), if !self.work.is_empty() => self.note(completion),
                 entry = next(&mut watch) => match entry {
                     Some(entry) => self.see(entry),
                     None => watch = None,
@@ -185,14 +185,14 @@ impl LeaseTask {
                 let (key, store, me) = (key(&partition), self.store.clone(), self.me.clone());
                 self.work.push(Box::pin(async move {
                     let revision = store.update(key, me.into(), revision).await.ok();
-                    Outcome::Claimed(partition, revision)
+                    Completion::Claimed(partition, revision)
                 }));
             }
             Action::Release(partition, revision) => {
                 let (key, store) = (key(&partition), self.store.clone());
                 self.work.push(Box::pin(async move {
                     let revision = store.update(key, bytes::Bytes::new(), revision).await.ok();
-                    Outcome::Released(partition, revision)
+                    Completion::Released(partition, revision)
                 }));
             }
             Action::Start(partition) => self.start(&partition),
@@ -206,7 +206,7 @@ impl LeaseTask {
                     if let Some(mut ended) = ended {
                         let _ = ended.wait_for(|ended| *ended).await;
                     }
-                    Outcome::Drained(partition)
+                    Completion::Drained(partition)
                 }));
             }
             Action::Lose(partition) => {
@@ -251,10 +251,10 @@ impl LeaseTask {
         drop(desired);
         let (store, key) =
             (self.store.clone(), keys::member_key(&self.coordinator.group, &self.me));
-        let patience = self.coordinator.settings.lease / 3;
+        let timeout = self.coordinator.settings.lease / 3;
         self.work.push(Box::pin(async move {
-            let sent = tokio::time::timeout(patience, store.put(key, value.into())).await;
-            Outcome::Renewed(now, sent.ok().and_then(Result::ok))
+            let sent = tokio::time::timeout(timeout, store.put(key, value.into())).await;
+            Completion::Renewed(now, sent.ok().and_then(Result::ok))
         }));
     }
 
@@ -264,27 +264,27 @@ impl LeaseTask {
             let (coordinator, topic) = (Arc::clone(&self.coordinator), topic.clone());
             self.work.push(Box::pin(async move {
                 let answer = coordinator.adapt(&topic).await;
-                Outcome::Adapted(topic, answer)
+                Completion::Adapted(topic, answer)
             }));
         }
     }
 
-    fn note(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Claimed(partition, revision) => self.state.claimed(partition, revision),
-            Outcome::Released(partition, revision) => self.state.released(&partition, revision),
-            Outcome::Drained(partition) => self.state.drained(&partition),
-            Outcome::Renewed(sent, Some(revision)) => {
+    fn note(&mut self, completion: Completion) {
+        match completion {
+            Completion::Claimed(partition, revision) => self.state.claimed(partition, revision),
+            Completion::Released(partition, revision) => self.state.released(&partition, revision),
+            Completion::Drained(partition) => self.state.drained(&partition),
+            Completion::Renewed(sent, Some(revision)) => {
                 self.coordinator.link.symptoms.clear(SymptomKind::GroupUnsettled, None);
                 self.state.renewed(sent, revision, Instant::now());
             }
-            Outcome::Renewed(_, None) => {
+            Completion::Renewed(_, None) => {
                 let reason = "the bucket of leases does not take the renewal of this member";
                 self.coordinator.link.symptoms.note(SymptomKind::GroupUnsettled, None, reason);
                 self.renew_at = self.renew_at.min(Instant::now() + PAUSE);
             }
-            Outcome::Adapted(_, Ok(()) | Err(BrokerError::Unreachable { .. })) => {}
-            Outcome::Adapted(topic, Err(error)) => {
+            Completion::Adapted(_, Ok(()) | Err(BrokerError::Unreachable { .. })) => {}
+            Completion::Adapted(topic, Err(error)) => {
                 tracing::warn!(topic = topic.as_str(), error = %excerpt::error(&error), "new partitions are not read yet");
             }
         }

@@ -14,7 +14,7 @@ use std::{
 
 /// The server's acknowledgement of a record.
 #[derive(Debug, Deserialize)]
-struct Ack {
+struct PublishAck {
     #[serde(default)]
     seq: u64,
     #[serde(default)]
@@ -29,13 +29,13 @@ pub(super) struct Stored {
     pub(super) is_duplicate: bool,
 }
 
-type Answer = Result<Stored, Failure>;
+type AckResult = Result<Stored, Failure>;
 
 /// The records of one call.
-pub(super) struct Batch(Mutex<State>);
+pub(super) struct Batch(Mutex<BatchState>);
 
-struct State {
-    records: Vec<Open>,
+struct BatchState {
+    records: Vec<SentRecord>,
     answered: usize,
     /// How many answers the call waits for.
     goal: usize,
@@ -44,15 +44,16 @@ struct State {
     waiting: Option<Waker>,
 }
 
-struct Open {
+/// A record of a call.
+struct SentRecord {
     /// The partition, which is the index of the subject.
     partition: u32,
     ticket: Option<u64>,
-    answer: Option<Answer>,
+    answer: Option<AckResult>,
 }
 
-/// What ends a call's wait.
-pub(super) enum Progress {
+/// The end of a call's wait.
+pub(super) enum BatchEvent {
     /// The answers have come.
     Answered,
     /// The connection was replaced: records without an answer may be lost.
@@ -61,10 +62,11 @@ pub(super) enum Progress {
 
 impl Batch {
     pub(super) fn new(partitions: impl Iterator<Item = u32>) -> Arc<Self> {
-        let records: Vec<_> =
-            partitions.map(|partition| Open { partition, ticket: None, answer: None }).collect();
+        let records: Vec<_> = partitions
+            .map(|partition| SentRecord { partition, ticket: None, answer: None })
+            .collect();
         let goal = records.len();
-        Arc::new(Self(Mutex::new(State {
+        Arc::new(Self(Mutex::new(BatchState {
             records,
             answered: 0,
             goal,
@@ -84,15 +86,15 @@ impl Batch {
     }
 
     /// Waits until `goal` records have an answer, or the connection is replaced.
-    pub(super) async fn progress(&self, goal: usize) -> Progress {
+    pub(super) async fn wait(&self, goal: usize) -> BatchEvent {
         poll_fn(|cx| {
             let mut state = self.0.lock();
             state.goal = goal;
             if state.answered >= goal {
-                return Poll::Ready(Progress::Answered);
+                return Poll::Ready(BatchEvent::Answered);
             }
             if std::mem::take(&mut state.was_replaced) {
-                return Poll::Ready(Progress::Reconnected);
+                return Poll::Ready(BatchEvent::Reconnected);
             }
             state.waiting = Some(cx.waker().clone());
             Poll::Pending
@@ -101,7 +103,7 @@ impl Batch {
     }
 
     /// Sets the answer to one record, unless the call has ended.
-    fn answer(&self, at: usize, answer: Answer) {
+    fn answer(&self, at: usize, answer: AckResult) {
         let mut state = self.0.lock();
         let Some(record) = state.records.get_mut(at) else { return };
         record.answer = Some(answer);
@@ -154,9 +156,9 @@ impl Tickets {
         let answer = if message.status == Some(StatusCode::NO_RESPONDERS) {
             Err(Failure::NoStream)
         } else {
-            match serde_json::from_slice::<Ack>(&message.payload) {
-                Ok(Ack { error: Some(error), .. }) => Err(error.into()),
-                Ok(Ack { seq, duplicate, .. }) => {
+            match serde_json::from_slice::<PublishAck>(&message.payload) {
+                Ok(PublishAck { error: Some(error), .. }) => Err(error.into()),
+                Ok(PublishAck { seq, duplicate, .. }) => {
                     Ok(Stored { sequence: seq, is_duplicate: duplicate })
                 }
                 Err(error) => {
@@ -167,7 +169,7 @@ impl Tickets {
         self.answer(ticket, answer);
     }
 
-    pub(super) fn answer(&self, ticket: u64, answer: Answer) {
+    pub(super) fn answer(&self, ticket: u64, answer: AckResult) {
         let taken = self.0.lock().open.remove(&ticket);
         if let Some((batch, at)) = taken {
             batch.answer(at, answer);
@@ -192,7 +194,7 @@ impl Tickets {
 
     /// Ends a call. Returns the partitions and answers of its records; a record without an answer
     /// gets `failure`, and a later answer does not count.
-    pub(super) fn settle(&self, batch: &Batch, failure: &Failure) -> Vec<(u32, Answer)> {
+    pub(super) fn settle(&self, batch: &Batch, failure: &Failure) -> Vec<(u32, AckResult)> {
         let records = std::mem::take(&mut batch.0.lock().records);
         let mut open = records
             .iter()
@@ -203,7 +205,7 @@ impl Tickets {
             let mut out = self.0.lock();
             open.for_each(|ticket| drop(out.open.remove(&ticket)));
         }
-        let answer = |record: Open| {
+        let answer = |record: SentRecord| {
             (record.partition, record.answer.unwrap_or_else(|| Err(failure.clone())))
         };
         records.into_iter().map(answer).collect()
@@ -215,12 +217,12 @@ mod tests {
     use super::*;
     use std::{pin::pin, task::Context};
 
-    fn stored(sequence: u64) -> Answer {
+    fn stored(sequence: u64) -> AckResult {
         Ok(Stored { sequence, is_duplicate: false })
     }
 
-    fn poll(batch: &Batch, goal: usize) -> Poll<Progress> {
-        pin!(batch.progress(goal)).poll(&mut Context::from_waker(Waker::noop()))
+    fn poll(batch: &Batch, goal: usize) -> Poll<BatchEvent> {
+        pin!(batch.wait(goal)).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
@@ -235,7 +237,7 @@ mod tests {
         tickets.answer(ticket, stored(7));
         tickets.answer(ticket, stored(8));
         assert!(one.open(1).is_none());
-        assert!(matches!(poll(&one, 1), Poll::Ready(Progress::Answered)));
+        assert!(matches!(poll(&one, 1), Poll::Ready(BatchEvent::Answered)));
         let answers = tickets.settle(&one, &Failure::NoStream);
         let [(0, Err(Failure::NoStream)), (3, Ok(Stored { sequence: 7, is_duplicate: false }))] =
             &answers[..]
@@ -252,12 +254,12 @@ mod tests {
             (Tickets::default(), Batch::new([0].into_iter()), Batch::new([0].into_iter()));
         tickets.issue(&early, 0..1);
         tickets.reconnected();
-        assert!(matches!(poll(&early, 1), Poll::Ready(Progress::Reconnected)));
+        assert!(matches!(poll(&early, 1), Poll::Ready(BatchEvent::Reconnected)));
         assert!(poll(&early, 1).is_pending());
         tickets.close();
         tickets.issue(&late, 0..1);
         for batch in [early, late] {
-            assert!(matches!(poll(&batch, 1), Poll::Ready(Progress::Answered)));
+            assert!(matches!(poll(&batch, 1), Poll::Ready(BatchEvent::Answered)));
             assert!(matches!(
                 &tickets.settle(&batch, &Failure::NoStream)[..],
                 [(0, Err(Failure::Closed))]

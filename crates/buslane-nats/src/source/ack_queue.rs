@@ -6,8 +6,8 @@
 
 use super::{
     handle::SourceHandle,
+    open_messages::{Ack, AckKind},
     recently_acked::RecentlyAcked,
-    window::{Ack, AckKind},
 };
 use async_nats::{Client, Subject};
 use buslane_core::{BoxFuture, shrunk_capacity};
@@ -52,7 +52,12 @@ pub(super) struct AckQueue {
 }
 
 impl AckQueue {
-    pub(super) fn new(client: Arc<Client>, max_deliver: Option<u32>) -> Self {
+    /// `recent` are the acknowledgements of the source's previous reader in this process.
+    pub(super) fn new(
+        client: Arc<Client>,
+        max_deliver: Option<u32>,
+        recent: RecentlyAcked,
+    ) -> Self {
         Self {
             client,
             max_deliver,
@@ -62,9 +67,13 @@ impl AckQueue {
             naks: BTreeMap::new(),
             naks_due: None,
             returned: HashSet::new(),
-            recent: RecentlyAcked::default(),
+            recent,
             buffer: Vec::new(),
         }
+    }
+
+    pub(super) fn into_recent(self) -> RecentlyAcked {
+        self.recent
     }
 
     /// When the waiting negative acknowledgements are due.
@@ -73,7 +82,7 @@ impl AckQueue {
     }
 
     /// Whether this message was acknowledged here: the acknowledgement is on its way, or a server
-    /// that came back lately has forgotten it.
+    /// that came back a short time ago has forgotten it.
     pub(super) fn is_settled(&self, ack: &Ack, now: Instant) -> bool {
         let is_on_its_way = || self.unconfirmed.iter().any(|sent| sent.sequence == ack.sequence);
         (ack.deliveries > 1 && is_on_its_way()) || self.recent.contains(ack, now)
@@ -91,7 +100,7 @@ impl AckQueue {
         }
     }
 
-    /// Whether this was the last delivery of the message.
+    /// Whether this is the last delivery of the message.
     pub(super) fn is_last(&self, ack: &Ack) -> bool {
         self.max_deliver.is_some_and(|most| ack.deliveries >= most.into())
     }
@@ -107,8 +116,8 @@ impl AckQueue {
         let mut buffer = std::mem::take(&mut self.buffer);
         {
             let mut state = handle.state.lock();
-            if state.window.has_settled() {
-                state.window.take_settled(&mut buffer);
+            if state.open.has_settled() {
+                state.open.take_settled(&mut buffer);
             }
         }
         let count = buffer.len();
@@ -226,15 +235,15 @@ impl AckQueue {
         has_arrived
     }
 
-    /// Waits until everything is confirmed. Returns whether that took no longer than `patience`.
-    pub(super) async fn all_confirmed(&mut self, patience: Duration) -> bool {
+    /// Waits until everything is confirmed. Returns whether that took no longer than `timeout`.
+    pub(super) async fn all_confirmed(&mut self, timeout: Duration) -> bool {
         let wait = async {
             self.request_confirmation();
             while self.confirmation.is_some() {
                 self.confirmed().await;
             }
         };
-        tokio::time::timeout(patience, wait).await.is_ok()
+        tokio::time::timeout(timeout, wait).await.is_ok()
     }
 
     async fn publish(&mut self, subject: Subject, body: Bytes) {

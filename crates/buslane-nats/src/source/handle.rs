@@ -1,9 +1,14 @@
-//! What the task, the intake and the settlements of a source share, under one lock.
+//! The state that the task, the intake and the settlements of a source share under one lock, and
+//! the intake itself.
 
-use super::window::{Ack, AckKind, Window};
-use crate::term::Lease;
+use super::open_messages::{Ack, AckKind, OpenMessages};
+use crate::{names, term::Lease};
 use async_nats::Subject;
-use buslane_core::{Message, Outcome, Settle, Source, SubscribeOptions, Topic};
+use buslane_core::{
+    Delivery, Intake, Message, Outcome, Settle, Settlement, Source, SubscribeOptions, Topic,
+    shrunk_capacity,
+};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -11,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Waker,
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 use tokio::sync::Notify;
@@ -31,7 +36,7 @@ pub(crate) struct SourceHandle {
 }
 
 pub(super) struct SourceState {
-    pub(super) window: Window,
+    pub(super) open: OpenMessages,
     pub(super) ready: VecDeque<Ready>,
     /// The intake that waits for messages or for the end.
     pub(super) waker: Option<Waker>,
@@ -71,7 +76,7 @@ impl SourceHandle {
         lease: Option<Lease>,
     ) -> Arc<Self> {
         let state = SourceState {
-            window: Window::new(capacity),
+            open: OpenMessages::new(capacity),
             ready: VecDeque::new(),
             waker: None,
             end: End::Open,
@@ -131,6 +136,11 @@ impl SourceHandle {
         self.state.lock().end
     }
 
+    /// Whether the source belongs to another member.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.end_state() == End::Lost
+    }
+
     /// Whether reading has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.end_state() != End::Open
@@ -144,14 +154,14 @@ impl SourceHandle {
 
     /// The number of open messages.
     pub(crate) fn open(&self) -> usize {
-        self.state.lock().window.len()
+        self.state.lock().open.len()
     }
 
     /// Takes every open message from its handler. Later settlements are late.
     pub(super) fn abandon(&self) -> Vec<Ack> {
         let mut state = self.state.lock();
         state.end = End::Lost;
-        state.window.abandon()
+        state.open.abandon()
     }
 
     /// The number of messages that wait for the intake. `None` while there is a good reason that
@@ -162,7 +172,7 @@ impl SourceHandle {
         }
         let state = self.state.lock();
         let waiting = (state.ready.len() + state.unsettled.len()) as u64;
-        (waiting > 0 || state.window.room() > 0).then_some(waiting)
+        (waiting > 0 || state.open.room() > 0).then_some(waiting)
     }
 
     pub(super) fn place(&self) -> Option<(Topic, u32)> {
@@ -171,7 +181,7 @@ impl SourceHandle {
 
     /// When the stream took the oldest open message, in milliseconds since the Unix epoch.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
-        self.state.lock().window.oldest_ms()
+        self.state.lock().open.oldest_ms()
     }
 }
 
@@ -194,7 +204,7 @@ impl Settle for SourceHandle {
         let mut state = self.state.lock();
         let is_late = state.end == End::Lost;
         // A late settlement frees its slot too.
-        let is_first = state.window.settle(slot, AckKind::of(&outcome));
+        let is_first = state.open.settle(slot, AckKind::of(&outcome));
         drop(state);
         if is_late {
             let (topic, partition) = (self.source.topic.as_str(), self.source.partition);
@@ -207,5 +217,66 @@ impl Settle for SourceHandle {
         if is_first {
             self.work.notify_one();
         }
+    }
+}
+
+/// The intake of the bus: takes messages that are ready, and never waits for the server.
+pub(crate) struct NatsIntake(pub(crate) Arc<SourceHandle>);
+
+impl Intake for NatsIntake {
+    fn source(&self) -> &Arc<Source> {
+        &self.0.source
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut Vec<Delivery>,
+    ) -> Poll<Option<usize>> {
+        let mut state = self.0.state.lock();
+        if state.end != End::Open {
+            return Poll::Ready(None);
+        }
+        // Without a valid lease the intake waits for the end of the source.
+        let came = state.ready.len();
+        let count = if self.0.is_ours() { max.min(came) } else { 0 };
+        if count == 0 {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let has_subject_key = state.options.subject_key;
+        let was_low = came < state.low;
+        let sink: Arc<dyn Settle> = Arc::clone(&self.0) as _;
+        out.extend(state.ready.drain(..count).map(
+            |Ready { mut message, subject, slot, is_last }| {
+                if has_subject_key && message.key.is_none() {
+                    let key = names::key(&subject, &self.0.source.topic, self.0.partition);
+                    message.key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
+                }
+                let settlement = match slot {
+                    Some(slot) => Settlement::new(Arc::clone(&sink), u64::from(slot)),
+                    None => Settlement::ignored(),
+                };
+                Delivery { message, settlement: settlement.last(is_last) }
+            },
+        ));
+        let room = shrunk_capacity(state.ready.capacity(), came);
+        state.ready.shrink_to(room);
+        let is_low = state.ready.len() < state.low;
+        drop(state);
+        if is_low && !was_low {
+            self.0.work.notify_one();
+        }
+        Poll::Ready(Some(count))
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.lock();
+        if state.end == End::Open {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 }

@@ -132,12 +132,12 @@ impl Request {
     }
 }
 
-/// What the server reports about a pull request.
+/// The server's report about a pull request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PullStatus {
     /// The request is alive.
     Heartbeat,
-    /// A request has ended as it should; so many of its messages, or all of them, were not sent.
+    /// A request has ended as it should; this many of its messages, or all, were not sent.
     Ended(Option<usize>),
     /// The consumer does not exist, or cannot answer now.
     Unavailable(String),

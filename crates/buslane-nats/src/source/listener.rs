@@ -1,7 +1,7 @@
 //! Reads an ephemeral topic from core NATS, which stores nothing and delivers nothing again.
 //!
-//! Messages that nobody takes wait here and in the client, up to the client's bound. Then the
-//! client drops them and reports a slow consumer.
+//! Unread messages wait here and in the client, up to the client's bound. Then the client drops
+//! messages and reports a slow consumer.
 
 use super::handle::{End, Ready, SourceHandle};
 use crate::{

@@ -6,21 +6,19 @@
 
 use super::{
     ack_queue::AckQueue,
-    arena::PayloadArena,
+    delivery::{self, NumberedMessage, PayloadArena},
     handle::{End, Ready, SourceHandle},
     inbox::{Inbox, PullStatus, Request, next_batch, pull_status},
-    reply::numbers,
+    open_messages::{Ack, AckKind},
+    recently_acked::RecentlyAcked,
     unreadable::UnreadableSearch,
-    window::{Ack, AckKind},
 };
 use crate::{
-    consumers::Consumer,
+    consumers::DurableConsumer,
     link::{Epoch, Link},
     term::Lease,
-    wire,
 };
-use async_nats::Subject;
-use buslane_core::{Message, Route, SymptomKind, excerpt};
+use buslane_core::{SymptomKind, excerpt};
 use std::{
     collections::BTreeMap,
     pin::Pin,
@@ -35,11 +33,11 @@ use tokio::{
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long a reader that has ended waits for messages in flight, and for the last confirmation.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A durable consumer, and the right to read it.
 pub(crate) struct DurableSource {
-    pub(crate) consumer: Consumer,
+    pub(crate) consumer: DurableConsumer,
     /// Keeps all other members from reading it, so that a missing delivery was lost on its way.
     /// `None` where members share the consumer.
     pub(crate) lease: Option<Lease>,
@@ -65,7 +63,7 @@ pub(crate) struct Reader {
     failures: u32,
 }
 
-/// What to do after a step.
+/// How to go on after a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Continue,
@@ -75,18 +73,16 @@ pub(super) enum Next {
     Restart,
 }
 
-/// A delivery with its numbers.
-struct Arrival {
-    message: Message,
-    subject: Subject,
-    ack: Ack,
-    delivery: u64,
-}
-
 impl Reader {
-    pub(crate) fn new(link: Arc<Link>, handle: Arc<SourceHandle>, source: DurableSource) -> Self {
+    /// `recent` are the acknowledgements of the source's previous reader in this process.
+    pub(crate) fn new(
+        link: Arc<Link>,
+        handle: Arc<SourceHandle>,
+        source: DurableSource,
+        recent: RecentlyAcked,
+    ) -> Self {
         let (epoch, now) = (link.epoch.clone(), Instant::now());
-        let acks = AckQueue::new(link.client(), source.consumer.settings.max_deliver);
+        let acks = AckQueue::new(link.client(), source.consumer.settings.max_deliver, recent);
         Self {
             link,
             handle,
@@ -106,16 +102,17 @@ impl Reader {
     }
 
     /// Reads until the source ends, then until no message is open or the deadline passes. Returns
-    /// how many messages were open then. Rare steps are boxed: there may be many readers, and most
-    /// of them just read.
-    pub(crate) async fn run(mut self) -> usize {
+    /// how many messages were open then, and the recent acknowledgements. Rare steps are boxed:
+    /// there may be many readers, and most of them just read.
+    pub(crate) async fn run(mut self) -> (usize, RecentlyAcked) {
         let mut must_begin = true;
         loop {
             if self.handle.end_state() != End::Open {
                 for kind in [SymptomKind::PartitionDead, SymptomKind::SettlementRefused] {
                     self.link.symptoms.clear(kind, self.handle.place());
                 }
-                return Box::pin(self.finish()).await;
+                let open = Box::pin(self.finish()).await;
+                return (open, self.acks.into_recent());
             }
             if must_begin {
                 match Box::pin(self.begin()).await {
@@ -179,7 +176,7 @@ impl Reader {
         let (prefetch, requested) = (settings.prefetch as usize, self.inbox.requested);
         let (ready, room) = {
             let state = self.handle.state.lock();
-            (state.ready.len() + state.unsettled.len(), state.window.room())
+            (state.ready.len() + state.unsettled.len(), state.open.room())
         };
         let most = prefetch.saturating_sub(ready + requested).min(room.saturating_sub(requested));
         if most == 0 || requested + ready > prefetch / 2 {
@@ -252,11 +249,11 @@ impl Reader {
         if !self.handle.is_ours() {
             return;
         }
-        let interval = self.source.consumer.settings.beat();
+        let interval = self.source.consumer.settings.progress_interval();
         self.report_at = now + interval / 2;
         let mut silent = Vec::new();
         if let Some(before) = now.checked_sub(interval / 2) {
-            self.handle.state.lock().window.silent_since(before, now, &mut silent);
+            self.handle.state.lock().open.silent_since(before, now, &mut silent);
         }
         self.acks.report_in_progress(silent).await;
     }
@@ -288,7 +285,7 @@ impl Reader {
                 }
                 None => {
                     *requested = requested.saturating_sub(1);
-                    arrivals.extend(read(&self.handle, &mut self.arena, message));
+                    arrivals.extend(delivery::read(&self.handle.source, &mut self.arena, message));
                 }
             }
         }
@@ -300,12 +297,12 @@ impl Reader {
 
     /// Gives each message a slot, and hands it on or holds it. Returns whether a delivery is
     /// missing.
-    async fn take(&mut self, arrivals: Vec<Arrival>, now: Instant) -> bool {
+    async fn take(&mut self, arrivals: Vec<NumberedMessage>, now: Instant) -> bool {
         let (mut refused, mut is_missing, mut waker) = (Vec::new(), false, None);
         let has_lease = self.source.lease.is_some();
         {
             let mut state = self.handle.state.lock();
-            for Arrival { message, subject, ack, delivery } in arrivals {
+            for NumberedMessage { message, subject, ack, delivery } in arrivals {
                 let (sequence, is_last) = (ack.sequence, self.acks.is_last(&ack));
                 let is_gap = self.expected.is_some_and(|expected| expected != delivery);
                 if is_gap && has_lease && self.held.is_none() {
@@ -326,7 +323,7 @@ impl Reader {
                 }
                 self.next_sequence = self.next_sequence.max(sequence + 1);
                 let (deliveries, timestamp_ms) = (ack.deliveries, message.timestamp_ms);
-                let slot = state.window.open(sequence, deliveries, timestamp_ms, ack.reply, now);
+                let slot = state.open.insert(sequence, deliveries, timestamp_ms, ack.reply, now);
                 if slot.is_none() {
                     continue;
                 }
@@ -358,7 +355,7 @@ impl Reader {
             }
             let batch = std::mem::take(&mut state.unsettled);
             for slot in batch.iter().filter_map(|ready| ready.slot) {
-                state.window.settle(slot, AckKind::Ack);
+                state.open.settle(slot, AckKind::Ack);
             }
             batch
         };
@@ -378,7 +375,7 @@ impl Reader {
     }
 
     /// The source has ended: gives back what is unread, and waits for what is open.
-    async fn finish(mut self) -> usize {
+    async fn finish(&mut self) -> usize {
         if self.handle.end_state() == End::Lost {
             return 0;
         }
@@ -406,7 +403,7 @@ impl Reader {
     /// forgets a subscription before the server does.
     async fn close_inbox(&mut self) {
         let Some(mut subscription) = self.inbox.take() else { return };
-        let until = tokio::time::Instant::now() + LAST_WORDS;
+        let until = tokio::time::Instant::now() + END_TIMEOUT;
         let drained = tokio::time::timeout_at(until, subscription.drain()).await;
         while let Ok(Ok(())) = drained
             && let Ok(Some(messages)) =
@@ -414,13 +411,13 @@ impl Reader {
         {
             let arrivals = messages
                 .into_iter()
-                .filter_map(|message| read(&self.handle, &mut self.arena, message))
+                .filter_map(|message| delivery::read(&self.handle.source, &mut self.arena, message))
                 .collect();
             self.take(arrivals, Instant::now()).await;
         }
-        // A server before 2.10.14 that looks at a message that was given back, and finds nobody
-        // behind a request, forgets the message and goes a step back in the stream. Asked for the
-        // consumer, it first throws such requests away.
+        // A server before 2.10.14 that takes up a message that was given back, for a request whose
+        // inbox is gone, forgets the message and goes one step back in the stream. A request for
+        // the consumer's information makes it drop such requests first.
         let _ = tokio::time::timeout_at(until, self.source.consumer.info(&self.link)).await;
     }
 
@@ -432,12 +429,12 @@ impl Reader {
         let unread: Vec<u32> =
             state.unread().chain(held.into_values()).filter_map(|ready| ready.slot).collect();
         for slot in unread {
-            state.window.settle(slot, AckKind::Nak);
+            state.open.settle(slot, AckKind::Nak);
         }
     }
 
     /// Gives back what is open, and waits for the last confirmation.
-    async fn leave(mut self, open: usize) -> usize {
+    async fn leave(&mut self, open: usize) -> usize {
         if open > 0 {
             let mut left = self.handle.abandon();
             left.sort_unstable_by_key(|ack| ack.sequence);
@@ -446,7 +443,7 @@ impl Reader {
             }
             self.acks.send_naks().await;
         }
-        if !self.acks.all_confirmed(LAST_WORDS).await {
+        if !self.acks.all_confirmed(END_TIMEOUT).await {
             tracing::warn!(
                 topic = self.handle.source.topic.as_str(),
                 "the server has not confirmed the last answers"
@@ -454,38 +451,4 @@ impl Reader {
         }
         open
     }
-}
-
-/// Reads a delivery; `None` for a message that is none.
-fn read(
-    handle: &SourceHandle,
-    arena: &mut PayloadArena,
-    message: async_nats::Message,
-) -> Option<Arrival> {
-    let reply = message.reply?;
-    let numbers = numbers(&reply)?;
-    let (key, headers) = wire::from_nats(message.headers.as_ref());
-    Some(Arrival {
-        subject: message.subject,
-        ack: Ack {
-            sequence: numbers.sequence,
-            deliveries: numbers.deliveries,
-            timestamp_ms: numbers.timestamp_ms,
-            reply,
-            kind: AckKind::Nak,
-        },
-        delivery: numbers.delivery,
-        message: Message {
-            source: Arc::clone(&handle.source),
-            offset: numbers.sequence,
-            timestamp_ms: numbers.timestamp_ms,
-            key,
-            headers,
-            payload: arena.copy(message.payload),
-            is_null: false,
-            route: Route::None,
-            kind: Default::default(),
-            attempt: 0,
-        },
-    })
 }

@@ -1,13 +1,13 @@
-//! The messages that were acknowledged lately. A server that was killed may have forgotten some of
-//! these acknowledgements, because it writes the state of a consumer only now and then.
+//! The messages that were acknowledged recently. A server that was killed may have forgotten some
+//! of these acknowledgements, because it writes the state of a consumer only now and then.
 //!
-//! They count only for a while after a lost connection: whoever resets a consumer to read again
-//! must get the messages again.
+//! They count only for a while after a lost connection: an operator who resets a consumer to read
+//! again must get the messages again.
 //!
 //! A message is remembered until the server has been alive long enough to have written it. Messages
 //! are kept in spans of time, which are dropped as a whole, so that memory follows the traffic.
 
-use super::window::Ack;
+use super::open_messages::Ack;
 use std::{
     collections::{HashSet, VecDeque},
     time::{Duration, Instant},
@@ -34,7 +34,7 @@ struct Span {
 }
 
 #[derive(Default)]
-pub(super) struct RecentlyAcked {
+pub(crate) struct RecentlyAcked {
     /// The oldest first.
     spans: VecDeque<Span>,
     /// Messages in all of them.
@@ -61,7 +61,8 @@ impl RecentlyAcked {
         }
     }
 
-    /// The server is alive. Drops what it has had the time to write, unless it was away lately.
+    /// The server is alive. Drops messages that it has had the time to write, unless a connection
+    /// was lost recently.
     pub(super) fn heard(&mut self, now: Instant) {
         if self.index.as_ref().is_some_and(|(until, _)| now < *until) {
             return;
@@ -116,7 +117,7 @@ const fn message(ack: &Ack) -> MessageId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::window::AckKind;
+    use crate::source::open_messages::AckKind;
 
     fn ack(sequence: u64, timestamp_ms: i64) -> Ack {
         Ack { sequence, deliveries: 1, timestamp_ms, reply: "r".into(), kind: AckKind::Ack }

@@ -9,12 +9,12 @@
 
 use super::{
     ack_queue::IN_PROGRESS,
+    delivery::forge,
     handle::Ready,
     inbox::Request,
+    open_messages::{Ack, AckKind},
     reader::{Next, Reader},
-    reply::forge,
     unreadable,
-    window::{Ack, AckKind},
 };
 use crate::{
     block,
@@ -40,7 +40,7 @@ const SEARCH_STEP: usize = 512;
 const REPLACED: &str = "the connection changed";
 
 /// Waits for an answer of the server. Fails at once when another connection replaces the one that
-/// carries the request: its answer never comes, and the server's patience runs meanwhile.
+/// carries the request: its answer never comes, and `ack_wait` passes meanwhile.
 async fn unless_replaced<T>(
     epoch: &watch::Receiver<Epoch>,
     answer: impl Future<Output = Result<T, String>>,
@@ -59,7 +59,7 @@ impl Reader {
     /// handed on in order at the end.
     pub(super) async fn recover(&mut self) -> Result<(), String> {
         self.held.get_or_insert_default();
-        let until = Instant::now() + self.source.consumer.settings.patience().0 + SLACK;
+        let until = Instant::now() + self.source.consumer.settings.ack_timeouts().0 + SLACK;
         let (mut has_searched, mut has_requested, mut pause) = (false, false, FIRST_PAUSE);
         let is_limited = self.source.consumer.settings.max_deliver.is_some();
         loop {
@@ -88,7 +88,7 @@ impl Reader {
                 self.end_recovery(&info);
                 return Ok(());
             }
-            // Messages at their last delivery would be given back to nobody.
+            // A message at its last delivery does not come again when it is given back.
             if is_alone && has_searched && !self.search.takes_readable() {
                 self.give_back(&info).await?;
             }
@@ -169,7 +169,7 @@ impl Reader {
 
     /// Requests this many messages, and waits until they have come or the server has no more.
     async fn take_at_once(&mut self, count: usize) -> Result<(), String> {
-        let count = count.min(self.handle.state.lock().window.room());
+        let count = count.min(self.handle.state.lock().open.room());
         if count == 0 {
             return Ok(());
         }
@@ -195,7 +195,7 @@ impl Reader {
         let delivery = info.delivered.consumer_sequence;
         let mut lost: Vec<u64> = {
             let state = self.handle.state.lock();
-            (floor + 1..=last).filter(|sequence| !state.window.contains(*sequence)).collect()
+            (floor + 1..=last).filter(|sequence| !state.open.contains(*sequence)).collect()
         };
         let Some(final_one) = lost.pop() else { return Ok(()) };
         let subject = |sequence| forge(&consumer.stream, &consumer.durable, sequence, delivery);
@@ -224,7 +224,7 @@ impl Reader {
         let (mut sequences, end) = self.search.range(info);
         {
             let state = self.handle.state.lock();
-            sequences.retain(|sequence| !state.window.contains(*sequence));
+            sequences.retain(|sequence| !state.open.contains(*sequence));
         }
         let (sequences, mut found) = (Vec::from_iter(sequences), Vec::new());
         let is_limited = self.source.consumer.settings.max_deliver.is_some();
@@ -294,10 +294,10 @@ impl Reader {
             let mut state = self.handle.state.lock();
             // A message without another delivery is taken in any case: the server's own limit of
             // open messages bounds them.
-            if state.window.room() == 0 && !self.search.takes_readable() {
+            if state.open.room() == 0 && !self.search.takes_readable() {
                 break;
             }
-            let slot = state.window.open(sequence, deliveries, timestamp_ms, reply, now);
+            let slot = state.open.insert(sequence, deliveries, timestamp_ms, reply, now);
             drop(state);
             if slot.is_none() {
                 continue;

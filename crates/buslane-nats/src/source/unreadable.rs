@@ -3,11 +3,11 @@
 //! The library ends its connection, or its own task, at each delivery of such a message, and gives
 //! no reason. After a lost connection, and before it requests anything, a reader therefore reads
 //! from the stream what the server has delivered and what is not open here. It holds what it finds
-//! at the server, so that the server delivers it to nobody.
+//! at the server, so that the server delivers it to no reader.
 
-use super::reply::forge;
+use super::delivery::forge;
 use crate::{
-    consumers::Consumer,
+    consumers::DurableConsumer,
     link::{Epoch, Link},
     names,
     stored::{self, StoredMessage},
@@ -37,8 +37,8 @@ struct NakAdvisory {
     stream_seq: u64,
 }
 
-/// What a reader knows about messages that it cannot read. Pure:
-/// [`read`] and [`hold`] ask the server.
+/// A reader's knowledge of messages that it cannot read. Pure: [`read`] and [`hold`] ask the
+/// server.
 #[derive(Default)]
 pub(super) struct UnreadableSearch {
     /// The last connection that the reader has seen.
@@ -122,7 +122,7 @@ impl UnreadableSearch {
 /// the others too if `with_readable`.
 pub(super) async fn read(
     link: &Link,
-    consumer: &Consumer,
+    consumer: &DurableConsumer,
     sequences: &[u64],
     with_readable: bool,
 ) -> Result<Vec<StoredMessage>, String> {
@@ -145,7 +145,7 @@ pub(super) async fn read(
 /// those that are open: the server reports each of them before it confirms.
 pub(super) async fn hold(
     link: &Link,
-    consumer: &Consumer,
+    consumer: &DurableConsumer,
     found: &[StoredMessage],
     delivery: u64,
 ) -> Result<BTreeSet<u64>, String> {
@@ -153,7 +153,7 @@ pub(super) async fn hold(
     let advisories = advisories(consumer);
     let mut given_back =
         client.subscribe(advisories.clone()).await.map_err(|error| error.to_string())?;
-    let delay = consumer.settings.patience().1.as_nanos();
+    let delay = consumer.settings.ack_timeouts().1.as_nanos();
     let nak = Bytes::from(format!(r#"-NAK {{"delay":{delay}}}"#));
     let give_back = |message: &StoredMessage| {
         let subject = forge(&consumer.stream, &consumer.durable, message.sequence, delivery);
@@ -175,8 +175,8 @@ pub(super) async fn hold(
 }
 
 /// Where the server reports messages of the consumer that were given back.
-fn advisories(consumer: &Consumer) -> String {
-    let Consumer { stream, durable, .. } = consumer;
+fn advisories(consumer: &DurableConsumer) -> String {
+    let DurableConsumer { stream, durable, .. } = consumer;
     format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.{stream}.{durable}")
 }
 

@@ -1,6 +1,6 @@
 //! The settings of a topic: present ones, wanted ones, and the update of a stream.
 
-use super::{Found, Topics};
+use super::{FoundStream, Topics};
 use crate::names;
 use async_nats::jetstream::stream::{Config, Info, StorageType};
 use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage, TopicStrategy};
@@ -61,7 +61,7 @@ impl Topics {
         let info: Option<Info> =
             self.ask(topic, &format!("STREAM.UPDATE.{}", config.name), &config).await?;
         let info = info.ok_or_else(|| BrokerError::UnknownTopic { topic: topic.clone() })?;
-        Ok(present_settings(&Found { info, partitions }))
+        Ok(present_settings(&FoundStream { info, partitions }))
     }
 
     /// Makes the topic ephemeral for this publisher and its readers.
@@ -91,7 +91,7 @@ impl Topics {
         topic: &Topic,
         wanted: &TopicSettings,
         present: &TopicSettings,
-        found: Found,
+        found: FoundStream,
     ) -> Result<Config, BrokerError> {
         let refuse = |setting, rule: String| Err(self.refused(topic, setting, rule));
         let mut config = found.info.config;
@@ -101,11 +101,13 @@ impl Topics {
                 if !wanted.expand {
                     return refuse(
                         "partitions",
-                        format!("none stand, {count} are wanted; keys move, so say `expand` too"),
+                        format!(
+                            "are none, wanted {count}; keys would move, so this needs `expand`"
+                        ),
                     );
                 }
                 if !config.subjects.contains(&plain) {
-                    let rule = "none stand, and a wildcard among the stream's subjects covers the topic: give it a stream \
+                    let rule = "are none, and a wildcard among the stream's subjects covers the topic: give it a stream \
                                 of its own first";
                     return refuse("partitions", rule.to_owned());
                 }
@@ -114,21 +116,23 @@ impl Topics {
                 config.subjects.retain(|subject| *subject != plain);
                 config.subjects.extend(names::subjects(topic, Some(count)));
             }
-            (Some(stand), Some(more)) if more < stand => {
+            (Some(count), Some(more)) if more < count => {
                 return refuse(
                     "partitions",
-                    format!("a topic never shrinks: {stand} stand, {more} are wanted"),
+                    format!("cannot be reduced from {count} to {more}: a topic never shrinks"),
                 );
             }
-            (Some(stand), Some(more)) if more > stand => {
+            (Some(count), Some(more)) if more > count => {
                 if !wanted.expand {
                     return refuse(
                         "partitions",
-                        format!("{stand} stand, {more} are wanted; keys move, so say `expand` too"),
+                        format!(
+                            "are {count}, wanted {more}; keys would move, so this needs `expand`"
+                        ),
                     );
                 }
                 config.subjects.extend(
-                    (stand..more).flat_map(|partition| names::filters(topic, Some(partition))),
+                    (count..more).flat_map(|partition| names::filters(topic, Some(partition))),
                 );
             }
             _ => {}
@@ -138,7 +142,7 @@ impl Topics {
         {
             return refuse(
                 "storage",
-                "the server cannot move a stream between file and memory".to_owned(),
+                "cannot change: the server moves no stream between file and memory".to_owned(),
             );
         }
         if let Some(replication) = wanted.replication {
@@ -190,7 +194,7 @@ fn ephemeral() -> TopicSettings {
 }
 
 /// The settings of a stream.
-fn present_settings(found: &Found) -> TopicSettings {
+fn present_settings(found: &FoundStream) -> TopicSettings {
     let config = &found.info.config;
     TopicSettings {
         partitions: found.partitions,

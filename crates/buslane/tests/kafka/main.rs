@@ -33,8 +33,7 @@ const UNMET: [(&str, &str); 10] = [
         "a cooperative rebalance takes a part of the partitions, which may not be that one",
     ),
 ];
-const NEVER_FULL: &str =
-    "a partition has no bound; buslane-kafka/tests/publish.rs fills the producer's queue instead";
+const NEVER_FULL: &str = "a partition has no bound; buslane-kafka/tests/broker/publish.rs fills the producer's queue instead";
 const NO_END: &str = "what lies behind the last message may be a marker; kafka_health takes a partition's leader away instead";
 const NO_CUT: &str = "clients connect to the addresses that brokers name; `cargo xtask chaos kafka` stops brokers instead";
 

@@ -13,7 +13,7 @@ use std::{
 const END: u64 = 60;
 
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum SimulatedStep {
     /// The coordinator assigns the partition to a member, if it is free.
     Give(usize),
     /// The client reads a number of messages.
@@ -31,17 +31,17 @@ enum Step {
     Crash(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = SimulatedStep> {
     let who = 0..2_usize;
     prop_oneof![
-        3 => who.clone().prop_map(Step::Give),
-        6 => (who.clone(), 1..8_u64).prop_map(|(who, count)| Step::Read(who, count)),
-        8 => (who.clone(), any::<usize>()).prop_map(|(who, which)| Step::Done(who, which)),
-        1 => (who.clone(), any::<usize>()).prop_map(|(who, which)| Step::Back(who, which)),
-        4 => (who.clone(), prop::bool::weighted(0.8)).prop_map(|(who, taken)| Step::Commit(who, taken)),
-        2 => (who.clone(), prop::bool::weighted(0.7)).prop_map(|(who, patient)| Step::Revoke(who, patient)),
-        1 => who.clone().prop_map(Step::Lose),
-        1 => who.prop_map(Step::Crash),
+        3 => who.clone().prop_map(SimulatedStep::Give),
+        6 => (who.clone(), 1..8_u64).prop_map(|(who, count)| SimulatedStep::Read(who, count)),
+        8 => (who.clone(), any::<usize>()).prop_map(|(who, which)| SimulatedStep::Done(who, which)),
+        1 => (who.clone(), any::<usize>()).prop_map(|(who, which)| SimulatedStep::Back(who, which)),
+        4 => (who.clone(), prop::bool::weighted(0.8)).prop_map(|(who, taken)| SimulatedStep::Commit(who, taken)),
+        2 => (who.clone(), prop::bool::weighted(0.7)).prop_map(|(who, patient)| SimulatedStep::Revoke(who, patient)),
+        1 => who.clone().prop_map(SimulatedStep::Lose),
+        1 => who.prop_map(SimulatedStep::Crash),
     ]
 }
 
@@ -66,7 +66,7 @@ struct Group {
     committed: Option<(u64, String)>,
     /// How often each offset was done.
     done: BTreeMap<u64, u32>,
-    /// Somebody had to let go before handlers ended, or died.
+    /// A member released partitions before their handlers ended, or died.
     is_rough: bool,
 }
 
@@ -84,25 +84,25 @@ impl Group {
         }
     }
 
-    fn run(&mut self, step: Step) {
+    fn run(&mut self, step: SimulatedStep) {
         match step {
-            Step::Give(who) => self.give(who),
-            Step::Read(who, count) => self.read(who, count),
-            Step::Done(who, which) => self.end(who, which, true),
-            Step::Back(who, which) => self.end(who, which, false),
-            Step::Commit(who, taken) => {
+            SimulatedStep::Give(who) => self.give(who),
+            SimulatedStep::Read(who, count) => self.read(who, count),
+            SimulatedStep::Done(who, which) => self.end(who, which, true),
+            SimulatedStep::Back(who, which) => self.end(who, which, false),
+            SimulatedStep::Commit(who, taken) => {
                 let commits =
                     self.members[who].machine.due(Instant::now() + Duration::from_secs(3_600));
                 self.answer(who, commits, taken);
             }
-            Step::Revoke(who, patient) => self.revoke(who, patient),
-            Step::Lose(who) => {
+            SimulatedStep::Revoke(who, patient) => self.revoke(who, patient),
+            SimulatedStep::Lose(who) => {
                 if let Some(generation) = self.members[who].has.take() {
                     self.is_rough = true;
                     self.let_go(who, generation);
                 }
             }
-            Step::Crash(who) => {
+            SimulatedStep::Crash(who) => {
                 self.is_rough |= self.members[who].has.is_some();
                 self.members[who] = Member::new();
             }
@@ -227,14 +227,14 @@ impl Group {
         stragglers
     }
 
-    /// Whoever comes last does what is left.
+    /// The last member handles what is left.
     fn finish(&mut self) {
-        self.run(Step::Revoke(0, true));
-        self.run(Step::Revoke(1, true));
-        self.run(Step::Give(0));
+        self.run(SimulatedStep::Revoke(0, true));
+        self.run(SimulatedStep::Revoke(1, true));
+        self.run(SimulatedStep::Give(0));
         while self.members[0].position < END || !self.members[0].running.is_empty() {
-            self.run(Step::Read(0, END));
-            self.run(Step::Done(0, 0));
+            self.run(SimulatedStep::Read(0, END));
+            self.run(SimulatedStep::Done(0, 0));
         }
     }
 }

@@ -1,0 +1,17 @@
+//! Tests on a real Kafka, and on one that they start themselves to break it. `mock` needs neither,
+//! and `quiet` needs a process of its own.
+
+mod contract;
+mod input;
+mod kit;
+mod loss;
+mod offsets;
+mod publish;
+mod rebalance;
+#[cfg(feature = "tls")]
+mod security;
+mod subscribe;
+mod takeover;
+#[cfg(feature = "tls")]
+mod tokens;
+mod transactions;

@@ -1,0 +1,152 @@
+//! Reads a delivery of the server: its numbers, its key and headers, and its payload.
+
+use super::open_messages::{Ack, AckKind};
+use crate::wire;
+use async_nats::Subject;
+use buslane_core::{Message, Route, Source};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+/// A delivery of the server.
+pub(super) struct NumberedMessage {
+    pub(super) message: Message,
+    pub(super) subject: Subject,
+    pub(super) ack: Ack,
+    /// Counts the deliveries of the consumer.
+    pub(super) delivery: u64,
+}
+
+/// Reads a delivery; `None` for a message of another kind.
+pub(super) fn read(
+    source: &Arc<Source>,
+    arena: &mut PayloadArena,
+    message: async_nats::Message,
+) -> Option<NumberedMessage> {
+    let reply = message.reply?;
+    let numbers = numbers(&reply)?;
+    let (key, headers) = wire::from_nats(message.headers.as_ref());
+    Some(NumberedMessage {
+        subject: message.subject,
+        ack: Ack {
+            sequence: numbers.sequence,
+            deliveries: numbers.deliveries,
+            timestamp_ms: numbers.timestamp_ms,
+            reply,
+            kind: AckKind::Nak,
+        },
+        delivery: numbers.delivery,
+        message: Message {
+            source: Arc::clone(source),
+            offset: numbers.sequence,
+            timestamp_ms: numbers.timestamp_ms,
+            key,
+            headers,
+            payload: arena.copy(message.payload),
+            is_null: false,
+            route: Route::None,
+            kind: Default::default(),
+            attempt: 0,
+        },
+    })
+}
+
+/// The numbers of one delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// How often the message was delivered, this time included.
+    pub(crate) deliveries: u64,
+    /// The message's sequence in its stream.
+    pub(crate) sequence: u64,
+    /// Counts the deliveries of the consumer, one by one.
+    pub(crate) delivery: u64,
+    /// When the stream took the message, in milliseconds since the Unix epoch.
+    pub(crate) timestamp_ms: i64,
+}
+
+/// Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<nanoseconds>.<pending>`,
+/// or the newer form with domain and account behind `ACK`. `None` for anything else.
+pub(crate) fn numbers(reply: &str) -> Option<Numbers> {
+    let numbers = reply.strip_prefix("$JS.ACK.")?;
+    let tokens = 1 + numbers.bytes().filter(|byte| *byte == b'.').count();
+    // Stream and consumer, behind domain and account in the newer form, which may end in a token
+    // more.
+    let skip = match tokens {
+        7 => 2,
+        9.. => 4,
+        _ => return None,
+    };
+    let mut tokens = numbers.split('.').skip(skip);
+    let mut number = || tokens.next()?.parse::<u64>().ok();
+    let (deliveries, sequence, delivery, nanoseconds) =
+        (number()?, number()?, number()?, number()?);
+    Some(Numbers {
+        deliveries,
+        sequence,
+        delivery,
+        timestamp_ms: i64::try_from(nanoseconds / 1_000_000).unwrap_or(0),
+    })
+}
+
+/// The subject that acknowledges a delivery which this reader has not received.
+pub(crate) fn forge(stream: &str, durable: &str, sequence: u64, delivery: u64) -> String {
+    format!("$JS.ACK.{stream}.{durable}.1.{sequence}.{delivery}.0.0")
+}
+
+/// Bytes of a page, which small payloads share.
+const PAGE_BYTES: usize = 4_096;
+/// A copy of a larger payload costs more than it saves: the client's buffer has 64 KiB.
+const LARGE_PAYLOAD: usize = 16_384;
+
+/// Copies payloads out of the client's buffer. A payload that is a slice of that buffer would keep
+/// all of it in memory for as long as its message waits.
+#[derive(Default)]
+pub(super) struct PayloadArena(BytesMut);
+
+impl PayloadArena {
+    pub(super) fn copy(&mut self, payload: Bytes) -> Bytes {
+        if payload.is_empty() || payload.len() > LARGE_PAYLOAD {
+            return payload;
+        }
+        if self.0.capacity() < payload.len() {
+            self.0 = BytesMut::with_capacity(PAGE_BYTES.max(payload.len()));
+        }
+        self.0.extend_from_slice(&payload);
+        self.0.split().freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e6_numbers_are_read_from_both_forms() {
+        let expected =
+            Numbers { deliveries: 2, sequence: 17, delivery: 40, timestamp_ms: 1_700_000_000_123 };
+        for reply in [
+            "$JS.ACK.orders.g@orders.2.17.40.1700000000123456789.5",
+            "$JS.ACK.hub.ACCOUNT.orders.g@orders.2.17.40.1700000000123456789.5",
+            "$JS.ACK._.ACCOUNT.orders.g@orders.2.17.40.1700000000123456789.5.random",
+        ] {
+            assert_eq!(numbers(reply), Some(expected), "{reply}");
+        }
+        for bad in ["", "_INBOX.a.b", "$JS.ACK.a.b", "$JS.ACK.a.b.x.1.1.1.1"] {
+            assert_eq!(numbers(bad), None, "{bad}");
+        }
+        let forged = numbers(&forge("orders", "g@orders", 9, 12)).unwrap();
+        assert_eq!((forged.sequence, forged.delivery), (9, 12));
+    }
+
+    #[test]
+    fn only_large_payloads_keep_the_buffer() {
+        let mut arena = PayloadArena::default();
+        for size in [1, 100, 4_000, 200, 5_000, LARGE_PAYLOAD, 7] {
+            let buffer = Bytes::from(vec![7; 65_535]);
+            let copy = arena.copy(buffer.slice(..size));
+            assert!(buffer.is_unique() && copy == buffer.slice(..size), "{size}");
+        }
+        let buffer = Bytes::from(vec![7; 65_535]);
+        let large = arena.copy(buffer.slice(..=LARGE_PAYLOAD));
+        assert!(!buffer.is_unique() && large.len() == LARGE_PAYLOAD + 1);
+    }
+}

@@ -1,0 +1,15 @@
+//! Tests on a real NATS, and on servers that they start themselves: old ones, ones with logins, and
+//! ones to break.
+
+mod consumers;
+mod contract;
+mod input;
+mod kit;
+mod lag;
+mod loss;
+mod oldest;
+mod partitions;
+mod publish;
+mod secrets;
+mod security;
+mod whole;
