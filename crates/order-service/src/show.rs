@@ -11,7 +11,10 @@ use buslane::{
     rollout::{Advance, Plan, RolloutEvent, WindowSide},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Who is said to have begun the plan.
@@ -20,6 +23,8 @@ const BY: &str = "order_service";
 const WARM_UP: Duration = Duration::from_secs(5);
 /// And for so long after its end.
 const AFTER: Duration = Duration::from_secs(2);
+/// Between two samples of the report.
+const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 
 /// Where nobody has configured it: windows of 6 s with 300 messages, a look every 500 ms, the next
 /// stage with p99 within +15 %, and memory that leaks is borne for 3 s.
@@ -84,6 +89,8 @@ async fn watch(
     let (mut events, mut story) = (rollout.watch(), Story::new(plan.to_string(), inject));
     let mut begins_at = Some(started + WARM_UP);
     let mut ends_at: Option<Instant> = None;
+    let mut samples = interval(SAMPLE_EVERY);
+    samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -99,6 +106,9 @@ async fn watch(
                 if story.is_over() && ends_at.is_none() {
                     ends_at = Some(Instant::now() + AFTER);
                 }
+            }
+            _ = samples.tick() => {
+                story.sample(started.elapsed().as_secs_f64(), &rollout.status());
             }
             () = at(begins_at) => {
                 begins_at = None;

@@ -1,7 +1,7 @@
 //! A rollout as it went, and whether that is how it was to go.
 
 use crate::injection::Injection;
-use buslane::rollout::{RollBack, RolloutEvent};
+use buslane::rollout::{RollBack, RolloutEvent, RolloutStatus, WindowSide};
 use serde::Serialize;
 
 /// What the report says of it. Others read it: keys are never renamed.
@@ -11,6 +11,8 @@ pub(crate) struct Story {
     inject: Option<String>,
     stages: Vec<Reached>,
     rollbacks: Vec<WentBack>,
+    /// Both pools, each half a second; `cargo xtask pictures` draws them.
+    samples: Vec<Sample>,
     /// The plan came to its end.
     ended: bool,
     /// Seconds from the last roll-back until every key was back.
@@ -28,6 +30,17 @@ struct Reached {
     percent: u8,
 }
 
+/// Both pools at one moment.
+#[derive(Debug, Serialize)]
+struct Sample {
+    seconds: f64,
+    /// Share of the hash slots, and so of the keys, that run on actors.
+    actor_percent: f64,
+    /// Over the guard's window; `None` while it has nothing to compare.
+    keyed_p99_ms: Option<f64>,
+    actor_p99_ms: Option<f64>,
+}
+
 #[derive(Debug, Serialize)]
 struct WentBack {
     seconds: f64,
@@ -42,6 +55,7 @@ impl Story {
             inject: inject.map(|inject| inject.to_string()),
             stages: Vec::new(),
             rollbacks: Vec::new(),
+            samples: Vec::new(),
             ended: false,
             seconds_to_settle: None,
             keys: 0,
@@ -76,6 +90,19 @@ impl Story {
             }
             _ => None,
         }
+    }
+
+    /// Records both pools as the guard sees them.
+    #[allow(clippy::cast_precision_loss, reason = "there are 1,024 slots")]
+    pub(crate) fn sample(&mut self, seconds: f64, status: &RolloutStatus) {
+        let p99 = |side: Option<&WindowSide>| side.and_then(|side| side.p99_ms);
+        let window = status.window.as_ref();
+        self.samples.push(Sample {
+            seconds,
+            actor_percent: status.slots.on_actor as f64 / status.slots.total as f64 * 100.0,
+            keyed_p99_ms: p99(window.and_then(|window| window.keyed.as_ref())),
+            actor_p99_ms: p99(window.map(|window| &window.actor)),
+        });
     }
 
     /// Whether there is nothing more to come.
