@@ -29,6 +29,8 @@ pub mod logs;
 pub mod metrics;
 mod metrics_page;
 pub mod order;
+#[cfg(doctest)]
+mod pages;
 pub mod panics;
 pub mod pauses;
 pub mod pressure;

@@ -58,6 +58,8 @@ fn rolls_back(illness: &str, from: u64, trigger: &str) -> Value {
         "{rollout}"
     );
     assert_eq!(report["pool"], "keyed");
+    let samples = rollout["samples"].as_array().unwrap();
+    assert!(samples.iter().any(|sample| sample["actor_p99_ms"].is_number()), "{rollout}");
     back["breach"].clone()
 }
 
