@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::test::Tally;
-use crate::{dashboards, instructions, msrv, test, tidy};
+use crate::{book, dashboards, instructions, msrv, test, tidy};
 use xtask_base::process::{Result, cargo, run as run_command};
 use xtask_base::{deny, table, tools};
 
@@ -16,7 +16,7 @@ struct Step {
 }
 
 /// Quick checks first: what fails in a second should not be found after minutes.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "fmt", run: |_| run_command(&mut cargo(["fmt", "--all", "--check"])) },
     Step { name: "tidy", run: |_| tidy::run() },
     Step {
@@ -45,6 +45,7 @@ const STEPS: [Step; 9] = [
             )
         },
     },
+    Step { name: "book", run: |_| book::run() },
     Step {
         name: "test",
         run: |tally| {

@@ -7,11 +7,13 @@
 //! runs when the product does not compile. It is no build system: `cargo` builds.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
+mod book;
 mod ci;
 mod dashboards;
 #[cfg(test)]
 mod deploy;
 mod instructions;
+mod markdown;
 mod msrv;
 mod pages;
 mod smoke;
@@ -45,6 +47,8 @@ enum Command {
     Msrv,
     /// Write the generated pages below docs/ anew
     Pages,
+    /// Build one site of the README and the pages below docs/, below the target folder
+    Book,
     /// Run all tests, the doctests and the smoke runs
     Test(test::Args),
     /// Start, stop and show a Kafka and a NATS on this machine
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Command::Deny => deny::run(),
         Command::Msrv => msrv::run(false),
         Command::Pages => pages::run(),
+        Command::Book => book::run(),
         Command::Test(args) => test::run(&args, &mut test::Tally::default()),
         Command::Brokers(command) => xtask_brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),

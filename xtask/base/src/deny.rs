@@ -13,7 +13,8 @@ const VERSION: &str = "0.20.2";
 
 /// Runs the three checks that need only the checkout and the lock file.
 pub fn run() -> Result<()> {
-    let program = cargo_tool("cargo-deny", VERSION, &Metadata::of_workspace()?.target_directory)?;
+    let program =
+        cargo_tool("cargo-deny", VERSION, &[], &Metadata::of_workspace()?.target_directory)?;
     run_command(command(program).args([
         "--all-features",
         "check",
@@ -26,7 +27,8 @@ pub fn run() -> Result<()> {
 
 /// Checks the licences of another workspace's dependencies, by the same list.
 pub fn licenses_of(manifest: &str) -> Result<()> {
-    let program = cargo_tool("cargo-deny", VERSION, &Metadata::of_workspace()?.target_directory)?;
+    let program =
+        cargo_tool("cargo-deny", VERSION, &[], &Metadata::of_workspace()?.target_directory)?;
     run_command(
         command(program).args(["--manifest-path", manifest, "--config", "deny.toml"]).args([
             "check",

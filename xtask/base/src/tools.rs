@@ -9,14 +9,13 @@ use std::process::Stdio;
 
 use crate::process::{Result, capture, cargo, command, is_installed, run as run_command};
 
-/// A program built by `cargo install`: the one on the search path when its version is the right
-/// one, else a copy of its own.
-pub fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<PathBuf> {
+/// A program built by `cargo install` with these flags: the one on the search path when its version
+/// is the right one, else a copy of its own.
+pub fn cargo_tool(name: &str, version: &str, flags: &[&str], target: &Path) -> Result<PathBuf> {
     let is_right = |program: &Path| {
         let mut ask = command(program);
         is_installed(program)
-            && capture(ask.arg("--version"))
-                .is_ok_and(|text| text.split_whitespace().nth(1) == Some(version))
+            && capture(ask.arg("--version")).is_ok_and(|text| version_in(&text) == Some(version))
     };
     if is_right(Path::new(name)) {
         return Ok(PathBuf::from(name));
@@ -27,7 +26,7 @@ pub fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<PathBuf> {
         println!("{name} {version} is not installed: building it once, which takes a minute");
         let mut install =
             cargo(["install", "--quiet", "--locked", name, "--version", version, "--root"]);
-        install.arg(&folder);
+        install.arg(&folder).args(flags);
         // It runs for seconds: optimizing it takes longer than that saves.
         for (setting, value) in
             [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "false")]
@@ -37,6 +36,12 @@ pub fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<PathBuf> {
         run_command(&mut install)?;
     }
     Ok(program)
+}
+
+/// `0.20.2` of `cargo-deny 0.20.2` and of `mdbook v0.20.2`.
+fn version_in(text: &str) -> Option<&str> {
+    let word = text.split_whitespace().nth(1)?;
+    Some(word.strip_prefix('v').unwrap_or(word))
 }
 
 /// valgrind, from the system's packages.

@@ -8,6 +8,7 @@ mod claims;
 mod code;
 mod columns;
 mod layers;
+mod links;
 mod pages;
 mod rules;
 mod spec;
@@ -47,7 +48,8 @@ struct TextFile {
 
 /// Checks every rule and prints all findings.
 pub(crate) fn run() -> Result<()> {
-    let files = text_files()?;
+    let paths = paths()?;
+    let files = text_files(&paths);
     let mut findings = Vec::new();
     for file in &files {
         findings.extend(words::check(&file.path, &file.text));
@@ -56,6 +58,7 @@ pub(crate) fn run() -> Result<()> {
     }
     findings.extend(rules::missing_pure_code(files.iter().map(|file| file.path.as_str())));
     findings.extend(pages::check(&files));
+    findings.extend(links::check(&files, &paths));
     findings.extend(dependency_findings(&files)?);
     let report = spec::check(&files);
     println!("{}", report.list);
@@ -95,8 +98,8 @@ fn dependency_findings(files: &[TextFile]) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Every file that git tracks or would track, as far as it is text.
-fn text_files() -> Result<Vec<TextFile>> {
+/// Every file that git tracks or would track.
+fn paths() -> Result<Vec<String>> {
     let names = capture(command("git").args([
         "ls-files",
         "-z",
@@ -104,16 +107,22 @@ fn text_files() -> Result<Vec<TextFile>> {
         "--others",
         "--exclude-standard",
     ]))?;
-    let mut paths: Vec<&str> = names.split('\0').filter(|name| !name.is_empty()).collect();
+    let mut paths: Vec<String> =
+        names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     paths.sort_unstable();
     paths.dedup();
-    let read = |path: &str| {
-        Some(TextFile {
-            path: path.to_owned(),
-            text: std::fs::read_to_string(root().join(path)).ok()?,
-        })
+    // One that was removed, and not yet from git's list.
+    paths.retain(|path| root().join(path).exists());
+    Ok(paths)
+}
+
+/// Those files that are text.
+fn text_files(paths: &[String]) -> Vec<TextFile> {
+    let read = |path: &String| {
+        let text = std::fs::read_to_string(root().join(path)).ok()?;
+        Some(TextFile { path: path.clone(), text })
     };
-    Ok(paths.into_iter().filter_map(read).collect())
+    paths.iter().filter_map(read).collect()
 }
 
 fn relative(path: &Path) -> String {
