@@ -7,15 +7,13 @@
 //! runs when the product does not compile. It is no build system: `cargo` builds.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
-mod book;
 mod ci;
 mod dashboards;
 #[cfg(test)]
 mod deploy;
+mod docs;
 mod instructions;
 mod markdown;
-mod msrv;
-mod pages;
 mod smoke;
 mod test;
 mod tidy;
@@ -24,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
-use xtask_base::{deny, process};
+use xtask_base::{process, tools};
 use xtask_bench::{compare, limits, load, moves};
 use xtask_chaos::{chaos, hostile, soak};
 
@@ -89,11 +87,11 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
-        Command::Deny => deny::run(),
-        Command::Msrv => msrv::run(false),
-        Command::Pages => pages::run(),
-        Command::Book => book::run(),
-        Command::Test(args) => test::run(&args, &mut test::Tally::default()),
+        Command::Deny => tools::deny(),
+        Command::Msrv => ci::run(false),
+        Command::Pages => docs::pages(),
+        Command::Book => docs::book(),
+        Command::Test(args) => test::run(&args, &mut test::TestCounts::default()),
         Command::Brokers(command) => xtask_brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),
         Command::Hostile(command) => hostile::run(&command),

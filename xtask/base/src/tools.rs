@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::process::{Result, capture, cargo, command, is_installed, run as run_command};
+use super::process::{Result, capture, cargo, command, is_installed, run as run_command};
+use super::workspace::Metadata;
 
 /// A program built by `cargo install` with these flags: the one on the search path when its version
 /// is the right one, else a copy of its own.
@@ -100,4 +101,33 @@ pub fn system_package(what: &str, program: &str, packages: &[&str]) -> Result<()
         packages.join(" or ")
     )
     .into())
+}
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Runs the three checks that need only the checkout and the lock file.
+pub fn deny() -> Result<()> {
+    let program =
+        cargo_tool("cargo-deny", CARGO_DENY, &[], &Metadata::of_workspace()?.target_directory)?;
+    run_command(command(program).args([
+        "--all-features",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
+}
+
+/// Checks the licences of another workspace's dependencies, by the same list.
+pub fn licenses_of(manifest: &str) -> Result<()> {
+    let program =
+        cargo_tool("cargo-deny", CARGO_DENY, &[], &Metadata::of_workspace()?.target_directory)?;
+    run_command(
+        command(program).args(["--manifest-path", manifest, "--config", "deny.toml"]).args([
+            "check",
+            "--hide-inclusion-graph",
+            "licenses",
+        ]),
+    )
 }

@@ -65,14 +65,6 @@ impl Metadata {
     }
 }
 
-/// Where a program of this workspace ends up that was built with the profile `measure`.
-pub fn measured_binary(metadata: &Metadata, name: &str) -> PathBuf {
-    metadata
-        .target_directory
-        .join("measure")
-        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
-}
-
 /// The minimum Rust version that the root manifest states.
 pub fn rust_version() -> Result<String> {
     of_manifest("rust-version")

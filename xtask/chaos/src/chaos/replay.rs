@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::fleet::{Backend, Consumer, Fault, Fleet};
-use crate::ledger::{Books, Ledgers, Verdict};
+use crate::ledger::{Audit, Ledgers, Verdict};
 use xtask_base::process::{Result, write_file};
 use xtask_base::programs::Profile;
 
@@ -88,11 +88,11 @@ pub(super) fn run(
     let backend = backend.with_defaults();
     let log = std::path::absolute(log)?;
     let mut fleet = super::fleet(&backend, args, profile)?.keep(1, 2..=2);
-    let mut books = Books::new(backend.numbering);
+    let mut audit = Audit::new(backend.numbering);
     let start = Instant::now();
     let mut run = Run {
         fleet: &mut fleet,
-        books: &mut books,
+        audit: &mut audit,
         ledgers: Ledgers::default(),
         kills: 0,
         replays: 0,
@@ -100,7 +100,7 @@ pub(super) fn run(
     let published = run.until_over(args, &log)?;
     let (kills, replays) = (run.kills, run.replays);
     let Verdict { handled, lost, order_violations, redelivered, duplicates, stragglers } =
-        books.close(published, &fleet.take_excuses());
+        audit.close(published, &fleet.take_excuses());
     let report = Report {
         backend: backend.kind.to_string(),
         seed: args.seed,
@@ -116,7 +116,7 @@ pub(super) fn run(
         seconds: start.elapsed().as_secs_f64(),
     };
     let text = serde_json::to_string_pretty(&report)?;
-    books.findings().iter().take(SHOWN).for_each(|finding| println!("{finding}"));
+    audit.findings().iter().take(SHOWN).for_each(|finding| println!("{finding}"));
     println!("{text}");
     if let Some(file) = &args.report {
         write_file(file, &(text + "\n"))?;
@@ -126,7 +126,7 @@ pub(super) fn run(
 
 struct Run<'a> {
     fleet: &'a mut Fleet,
-    books: &'a mut Books,
+    audit: &'a mut Audit,
     ledgers: Ledgers,
     kills: u64,
     replays: u64,
@@ -152,8 +152,8 @@ impl Run<'_> {
                 }
             }
             self.read()?;
-            if self.books.over() > over {
-                (over, progress) = (self.books.over(), Instant::now());
+            if self.audit.over() > over {
+                (over, progress) = (self.audit.over(), Instant::now());
             }
             let (kills, replays) = (self.kills, self.replays);
             bar.set_message(format!(
@@ -183,14 +183,14 @@ impl Run<'_> {
 
     fn read(&mut self) -> Result<()> {
         self.fleet.new_ledgers().iter().for_each(|file| self.ledgers.watch(file));
-        self.ledgers.read(self.books)
+        self.ledgers.read(self.audit)
     }
 
     /// Kills the second consumer some time after it has begun to handle messages.
     fn kill_when_due(&mut self, due: Option<Instant>) -> Result<Option<Instant>> {
         let Some(due) = due else {
             let victim = self.fleet.consumers().last().map(Consumer::process);
-            let has_begun = victim.is_some_and(|victim| self.books.attempts_of(victim) > 0);
+            let has_begun = victim.is_some_and(|victim| self.audit.attempts_of(victim) > 0);
             let pause = Duration::from_millis(300 + self.fleet.dice.below(4_000));
             return Ok(has_begun.then(|| Instant::now() + pause));
         };

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::RunFolder;
 use super::backend::Backend;
-use super::folder::RunFolder;
-use super::signal;
+use crate::fleet;
 use xtask_base::process::{Result, command, write_file};
 
 /// What a consumer is given to drain and leave.
@@ -162,14 +162,14 @@ impl Consumer {
 
     /// Stops it where it stands for so long: its connections stay open, and others may take over.
     pub(crate) fn pause(&self, time: Duration) {
-        signal::stop(self.child.id());
+        fleet::stop(self.child.id());
         std::thread::sleep(time);
-        signal::go_on(self.child.id());
+        fleet::go_on(self.child.id());
     }
 
     /// Asks it to end, as a deployment does.
     pub(crate) fn ask_to_end(&self) {
-        signal::interrupt(self.child.id());
+        fleet::interrupt(self.child.id());
     }
 
     /// Waits for its end.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::record::Record;
-use super::stages::Stages;
+use super::report::Record;
+use super::run::Stages;
 use xtask_base::http;
 
 const LOOK: Duration = Duration::from_secs(3);

@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use xtask_base::process::Result;
+
 use super::Args;
 use super::observer::{Observer, Seat, Seen};
-use super::record::Series;
-use crate::fleet::{Backend, Consumer, Deck, Fleet, Publisher, now_ns};
-use crate::ledger::{Books, Ledgers, Verdict};
-use xtask_base::process::Result;
+use super::report::Series;
+use crate::fleet::{Backend, Consumer, Deck, Dice, Fleet, Publisher, now_ns};
+use crate::ledger::{Audit, Ledgers, Verdict};
 
 const LOOK: Duration = Duration::from_millis(200);
 /// A handler that began so long ago has ended, and its line is there: it may have slept through a
@@ -61,7 +62,7 @@ pub(super) struct Soak<'a> {
     args: &'a Args,
     fleet: Fleet,
     faults: Deck,
-    books: Books,
+    audit: Audit,
     ledgers: Ledgers,
     observer: Observer,
     begun: Instant,
@@ -84,7 +85,7 @@ impl<'a> Soak<'a> {
             args,
             fleet,
             faults: Deck::new(&args.faults),
-            books: Books::new(backend.numbering),
+            audit: Audit::new(backend.numbering),
             ledgers: Ledgers::default(),
             observer,
             begun,
@@ -112,7 +113,7 @@ impl<'a> Soak<'a> {
                 known => known,
             };
             self.look()?;
-            let over = self.books.over();
+            let over = self.audit.over();
             if over > progress.1 {
                 progress = (Instant::now(), over);
             }
@@ -135,7 +136,7 @@ impl<'a> Soak<'a> {
             self.fail(error.to_string());
         }
         self.look()?;
-        let verdict = self.books.close(published.unwrap_or(0), self.fleet.excuses());
+        let verdict = self.audit.close(published.unwrap_or(0), self.fleet.excuses());
         Ok(State { verdict, ..self.state(published) })
     }
 
@@ -173,17 +174,17 @@ impl<'a> Soak<'a> {
         }
         self.observer.look_at(self.fleet.consumers().iter().map(seat).collect());
         self.fleet.new_ledgers().iter().for_each(|file| self.ledgers.watch(file));
-        self.ledgers.read(&mut self.books)?;
+        self.ledgers.read(&mut self.audit)?;
         for gone in self.fleet.take_ended() {
-            self.ledgers.finish(&gone.ledger, &mut self.books)?;
+            self.ledgers.finish(&gone.ledger, &mut self.audit)?;
             remove(&gone.ledger)?;
         }
         let settled = now_ns().saturating_sub(nanos(SETTLED));
-        self.books.judge_until(settled, self.fleet.excuses());
+        self.audit.judge_until(settled, self.fleet.excuses());
         self.fleet.forget_excuses(settled.saturating_sub(nanos(EXCUSED)));
         let since = self.rated.0.elapsed();
         if since >= RATE_OVER {
-            let over = self.books.over();
+            let over = self.audit.over();
             let rate = (over - self.rated.1) as f64 / since.as_secs_f64();
             self.rates.push(self.begun.elapsed().as_secs_f64(), rate);
             self.rated = (Instant::now(), over);
@@ -195,17 +196,17 @@ impl<'a> Soak<'a> {
         let seen = self.observer.seen().clone();
         let (mut explained, mut unexplained) = (0, self.ended_by_themselves);
         for record in seen.records.values() {
-            let panics = self.books.panics_of(record.process);
+            let panics = self.audit.panics_of(record.process);
             explained += record.restarts.min(panics);
             unexplained += record.restarts.saturating_sub(panics);
         }
         State {
             seconds: self.begun.elapsed().as_secs_f64(),
             published,
-            verdict: self.books.verdict(),
-            open: self.books.open(),
-            late: self.books.late(),
-            findings: self.books.findings().to_vec(),
+            verdict: self.audit.verdict(),
+            open: self.audit.open(),
+            late: self.audit.late(),
+            findings: self.audit.findings().to_vec(),
             marks: self.marks.clone(),
             rates: self.rates.clone(),
             seen,
@@ -240,4 +241,49 @@ fn remove(ledger: &Path) -> Result<()> {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Up and down.
+const ROUND: [u8; 6] = [10, 50, 100, 50, 10, 0];
+/// One in so many times a stage is left out of turn, as a switch by hand or a roll-back does.
+const JUMP: u64 = 6;
+
+pub(super) struct Stages {
+    dice: Dice,
+    at: usize,
+}
+
+impl Stages {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { dice: Dice::new(seed), at: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> u8 {
+        if self.dice.below(JUMP) == 0 {
+            self.at = usize::try_from(self.dice.below(ROUND.len() as u64)).unwrap_or(0);
+        }
+        let percent = ROUND[self.at];
+        self.at = (self.at + 1) % ROUND.len();
+        percent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stages;
+
+    #[test]
+    fn t5_stages_go_up_and_down_and_a_seed_repeats_them() {
+        let of = |seed| {
+            let mut stages = Stages::new(seed);
+            (0..600).map(|_| stages.next()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(3), of(3));
+        assert_ne!(of(3), of(4));
+        let pairs: Vec<_> = of(3).windows(2).map(|pair| (pair[0], pair[1])).collect();
+        for pair in [(0, 10), (10, 50), (50, 100), (100, 50), (50, 10), (10, 0)] {
+            assert!(pairs.contains(&pair), "{pair:?}");
+        }
+        assert!(pairs.iter().any(|pair| [(100, 0), (0, 100), (100, 10), (0, 50)].contains(pair)));
+    }
 }

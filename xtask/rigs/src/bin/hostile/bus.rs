@@ -1,10 +1,7 @@
 //! The bus under attack: its handlers write down where each message stood, and nothing else.
 
-use crate::{
-    audit::{Books, End},
-    dice::Dice,
-    input::{PARTITIONS, POLICIES, Policy, Topics},
-};
+use super::audit::{Books, End};
+use super::input::{Dice, PARTITIONS, POLICIES, Policy, Topics};
 use buslane::{
     BusError, Config, Event, EventBus, Message, TopicSettings, TopicStrategy, broker::header,
 };

@@ -9,32 +9,25 @@
 //! wrong.
 
 mod audit;
-mod bodies;
 mod bus;
-mod dice;
-mod headers;
 mod input;
-mod kafka;
-mod nats;
-mod options;
 mod publish;
-mod report;
 
-use audit::Books;
-use bus::Consumer;
-use buslane::Backend;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use buslane::{Backend, Config};
 use clap::Parser;
-use dice::Dice;
 use indicatif::{ProgressBar, ProgressStyle};
-use input::Topics;
-use options::Options;
-use report::Report;
-use std::{
-    io::IsTerminal,
-    process::ExitCode,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use serde::Serialize;
+
+use crate::audit::{Books, Sum, Verdict};
+use crate::bus::Consumer;
+use crate::input::{Dice, Topics};
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(200);
@@ -68,9 +61,9 @@ async fn run(options: &Options, books: &Arc<Books>) -> Result<Report, String> {
     consumer.subscribe().await?;
     let client = match backend {
         Backend::Nats => {
-            publish::Client::Nats(nats::Nats::connect(&options.url, Arc::clone(books))?)
+            publish::Client::Nats(publish::Nats::connect(&options.url, Arc::clone(books))?)
         }
-        _ => publish::Client::Kafka(kafka::Kafka::connect(&options.url, Arc::clone(books))?),
+        _ => publish::Client::Kafka(publish::Kafka::connect(&options.url, Arc::clone(books))?),
     };
     let publishing = publish::Publishing::begin(client, &topics, options, dice.split());
     let watched = Box::pin(watch(options, books, &mut consumer, &publishing, &mut dice)).await;
@@ -131,4 +124,152 @@ async fn watch(
             next_restart = Instant::now() + options.until_restart(dice);
         }
     }
+}
+
+/// Publishes hostile input past the bus, and audits what the bus made of it
+#[derive(Debug, Parser)]
+pub(crate) struct Options {
+    /// The broker: kafka://HOST:PORT or nats://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: String,
+
+    /// How long messages are published
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: u64,
+
+    /// Which input comes: the same seed, the same messages
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub(crate) seed: u64,
+
+    /// Messages a second
+    #[arg(long, value_name = "COUNT", default_value = "500", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) rate: u64,
+
+    /// Mean time between two restarts of the bus
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) restart_every: u64,
+
+    /// Time without an event after which messages that are open count as lost
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) patience: u64,
+
+    /// Writes the outcome as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Shows the bus's log lines on stderr
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+impl Options {
+    pub(crate) const fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    pub(crate) const fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
+    }
+
+    pub(crate) const fn until_restart(&self, dice: &mut Dice) -> Duration {
+        Duration::from_millis(1 + dice.below(self.restart_every * 2_000))
+    }
+
+    pub(crate) fn backend(&self) -> Result<Backend, String> {
+        match Config::new(&self.url).map_err(|error| format!("--url: {error}"))?.backend() {
+            Backend::Memory => Err("--url: no raw client can publish past memory://".to_owned()),
+            backend => Ok(backend),
+        }
+    }
+}
+
+/// So many findings are shown; the file has more.
+const SHOWN: usize = 10;
+
+/// Others read it: keys are never renamed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    backend: String,
+    seed: u64,
+    seconds: u64,
+    rate: u64,
+    restarts: u64,
+    healthy: Sum,
+    hostile: Sum,
+    #[serde(flatten)]
+    verdict: Verdict,
+    /// Why the run did not come to its end.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn new(backend: Backend, options: &Options, restarts: u64, books: &Books) -> Self {
+        let verdict = books.judge();
+        let (mut healthy, mut hostile) = (Sum::default(), Sum::default());
+        for (kind, sum) in &verdict.kinds {
+            let into = if kind == "healthy" { &mut healthy } else { &mut hostile };
+            into.published += sum.published;
+            into.handled += sum.handled;
+            into.dead_letters += sum.dead_letters;
+            into.skipped += sum.skipped;
+            into.lost += sum.lost;
+        }
+        Self {
+            backend: format!("{backend:?}").to_lowercase(),
+            seed: options.seed,
+            seconds: options.seconds,
+            rate: options.rate,
+            restarts,
+            healthy,
+            hostile,
+            verdict,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(crate) const fn is_good(&self) -> bool {
+        self.verdict.is_good()
+            && self.problems.is_empty()
+            && self.healthy.published > 0
+            && self.hostile.published > 0
+    }
+
+    #[allow(clippy::print_stdout, reason = "the table is what the program is for")]
+    pub(crate) fn print(&self) {
+        let outcome = if self.is_good() { "all accounted for" } else { "NOT all accounted for" };
+        println!(
+            "\nhostile input on {}, seed {}, {} s: {outcome}\n",
+            self.backend, self.seed, self.seconds
+        );
+        println!(
+            "  {:<10} {:>10} {:>10} {:>13} {:>10} {:>8}",
+            "", "published", "handled", "dead letters", "skipped", "lost"
+        );
+        for (name, sum) in [("healthy", &self.healthy), ("hostile", &self.hostile)] {
+            let Sum { published, handled, dead_letters, skipped, lost } = sum;
+            println!(
+                "  {name:<10} {published:>10} {handled:>10} {dead_letters:>13} {skipped:>10} {lost:>8}"
+            );
+        }
+        let Verdict { order_violations, wrong_ends, altered, redelivered, .. } = &self.verdict;
+        println!(
+            "\n  order violations {order_violations}, wrong ends {wrong_ends}, altered {altered}"
+        );
+        println!("  handled again {redelivered}, restarts {}", self.restarts);
+        for (reason, count) in &self.verdict.refused {
+            println!("  not taken by the broker: {count} x {reason}");
+        }
+        self.problems.iter().for_each(|problem| println!("\n  {problem}"));
+        self.verdict.findings.iter().take(SHOWN).for_each(|finding| println!("  {finding}"));
+    }
+
+    pub(crate) fn write(&self, file: &mut File) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
+        writeln!(file, "{text}").map_err(|error| format!("--report: not written: {error}"))
+    }
+}
+
+pub(crate) fn create(path: &Path) -> Result<File, String> {
+    File::create(path)
+        .map_err(|error| format!("--report {}: cannot be written: {error}", path.display()))
 }

@@ -4,21 +4,20 @@
 //! believed: their ledgers are merged and checked.
 
 mod replay;
-mod round;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-
-use crate::fleet::{Backend, Fault, Fleet, RunFolder, Site};
-use crate::ledger::{Books, Verdict};
-use replay::Replay;
-use round::Outcome;
 use xtask_base::process::{Result, write_file};
-use xtask_base::programs::{self, Profile};
-use xtask_base::table;
+use xtask_base::programs::Profile;
 use xtask_base::workspace::Metadata;
+use xtask_base::{programs, table};
+
+use self::replay::Replay;
+use super::fleet::{Backend, Fault, Fleet, RunFolder, Site};
+use super::ledger::{Audit, Ledgers, Verdict};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -144,7 +143,7 @@ fn fleet(backend: &Backend, args: &Args, profile: Profile) -> Result<Fleet> {
 /// again for no reason.
 fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
     let mut fleet = fleet(backend, args, profile)?;
-    let mut books = Books::new(backend.numbering);
+    let mut audit = Audit::new(backend.numbering);
     let mut outcomes = Vec::new();
     for number in 1..=args.rounds {
         let bar = ProgressBar::new(args.events + args.events / 10)
@@ -156,7 +155,7 @@ fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
             bar.set_position(handled);
             bar.set_message(last_fault.to_owned());
         };
-        let outcome = round::run(args, &mut fleet, &mut books, args.seed + number, &mut show);
+        let outcome = run_round(args, &mut fleet, &mut audit, args.seed + number, &mut show);
         bar.finish_and_clear();
         let outcome = outcome.map_err(|error| format!("round {number}: {error}"))?;
         if bar.is_hidden() {
@@ -180,7 +179,7 @@ fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
         let report = serde_json::json!({ "seed": args.seed, "rounds": rounds, "sum": sum });
         write_file(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
-    books.findings().iter().for_each(|finding| println!("{finding}"));
+    audit.findings().iter().for_each(|finding| println!("{finding}"));
     let bad = outcomes
         .iter()
         .filter(|outcome| !outcome.verdict.is_good(outcome.has_excuses, backend.is_shared))
@@ -215,4 +214,78 @@ fn row(number: u64, outcome: &Outcome) -> Vec<String> {
             .collect();
     cells.extend([format!("{:.1}", outcome.seconds), faults.join(" ")]);
     cells
+}
+
+/// Nothing new is handled for so long: what is missing is lost.
+const STALLED: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(200);
+
+struct Outcome {
+    faults: Vec<Fault>,
+    verdict: Verdict,
+    has_excuses: bool,
+    seconds: f64,
+}
+
+/// Runs a round on a fleet without consumers, and leaves it without.
+fn run_round(
+    args: &Args,
+    fleet: &mut Fleet,
+    audit: &mut Audit,
+    seed: u64,
+    show: &mut dyn FnMut(u64, &str),
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let mut ledgers = Ledgers::default();
+    for _ in 0..args.processes {
+        fleet.start_consumer()?;
+    }
+    let mut publisher = fleet.site.publisher(args.events, args.aggregates, seed, None)?;
+    let before = audit.over();
+    let (mut published, mut faults, mut over) = (None, Vec::new(), before);
+    let mut progress = Instant::now();
+    let mut next_fault = Instant::now() + pause(fleet);
+    loop {
+        std::thread::sleep(LOOK);
+        if published.is_none() {
+            published = publisher.published()?;
+        }
+        fleet.new_ledgers().iter().for_each(|file| ledgers.watch(file));
+        ledgers.read(audit)?;
+        let now = audit.over();
+        if now > over {
+            (over, progress) = (now, Instant::now());
+        }
+        show(over - before, &faults.last().map_or_else(String::new, |fault: &Fault| fault.name()));
+        if let Some(log) = fleet.find_dead()? {
+            return Err(format!("a consumer ended by itself: {}", log.display()).into());
+        }
+        let has_all = published.is_some_and(|published| over - before >= published);
+        let is_over = faults.len() as u64 >= args.faults_per_round;
+        if has_all || (published.is_some() && progress.elapsed() > STALLED) {
+            break;
+        }
+        if !is_over && Instant::now() >= next_fault {
+            if let Some(fault) = fleet.dice.one_of(&args.faults) {
+                fleet.inject(fault)?;
+                faults.push(fault);
+            }
+            next_fault = Instant::now() + pause(fleet);
+        }
+    }
+    fleet.dismiss()?;
+    fleet.new_ledgers().iter().for_each(|file| ledgers.watch(file));
+    ledgers.read(audit)?;
+    let excuses = fleet.take_excuses();
+    let verdict = audit.close(published.unwrap_or(0), &excuses);
+    Ok(Outcome {
+        faults,
+        verdict,
+        has_excuses: !excuses.is_empty(),
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+fn pause(fleet: &mut Fleet) -> Duration {
+    Duration::from_millis(300 + fleet.dice.below(2_000))
 }

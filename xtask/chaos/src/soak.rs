@@ -3,12 +3,9 @@
 //! pool to the other and back. What becomes of each message is read from the ledgers while it runs.
 
 mod checks;
-mod memory;
 mod observer;
-mod record;
 mod report;
 mod run;
-mod stages;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,8 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::fleet::{self, Backend, Fault, Fleet, RunFolder, Site};
 use observer::Observer;
+use run::Stages;
 use run::{Soak, State};
-use stages::Stages;
 use xtask_base::process::Result;
 use xtask_base::programs;
 use xtask_base::workspace::Metadata;

@@ -1,5 +1,5 @@
-//! What is looked at: order services with either pool, buses with faults, and a Prometheus that
-//! scrapes all of them. All of it ends with the value.
+//! The processes under observation: an order service with each pool, buses with faults, and a
+//! Prometheus that scrapes all of them. They end when the [`Testbed`] is dropped.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use super::prometheus::Prometheus;
+use super::rules;
 use super::rules::without_waiting;
-use super::scenarios;
 use xtask_base::process::{Result, command, write_file};
-use xtask_brokers::ports;
+use xtask_brokers::free_ports;
 
 /// The services that are well, by the value of the pool switch.
 const SERVICES: [(&str, &str); 2] =
@@ -21,7 +21,7 @@ const SERVICES: [(&str, &str); 2] =
 const SERVICE_CONFIG: &str =
     "limits: { publish: { per_second: 400, burst: 40 } }\nbacklog: { check_interval: 1s }\n";
 
-pub(super) struct Stand {
+pub(super) struct Testbed {
     processes: Vec<Process>,
     pub(super) prometheus: Prometheus,
 }
@@ -32,13 +32,13 @@ struct Process {
     log: PathBuf,
 }
 
-impl Stand {
+impl Testbed {
     /// Starts everything; `programs` is the folder of the programs, `rules` are those of the
     /// project.
     pub(super) fn start(programs: &Path, folder: &Path, rules: &str) -> Result<Self> {
-        let mut ports = ports::free(SERVICES.len() + scenarios::ALL.len() + 1)?.into_iter();
+        let mut ports = free_ports(SERVICES.len() + rules::ALL.len() + 1)?.into_iter();
         let mut port = || ports.next().ok_or("too few ports");
-        let mut stand = Self { processes: Vec::new(), prometheus: Prometheus { port: port()? } };
+        let mut testbed = Self { processes: Vec::new(), prometheus: Prometheus { port: port()? } };
         let program =
             |name: &str| command(programs.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
         let config = folder.join("order-service.yaml");
@@ -58,12 +58,12 @@ impl Stand {
                 "--http",
                 &address,
             ]);
-            stand.spawn(name, &mut service, folder)?;
+            testbed.spawn(name, &mut service, folder)?;
             targets += &target(name, &address)?;
         }
-        for scenarios::Scenario { name, .. } in scenarios::ALL {
+        for rules::Scenario { name, .. } in rules::ALL {
             let address = format!("127.0.0.1:{}", port()?);
-            stand.spawn(
+            testbed.spawn(
                 name,
                 program("fault-scenario").args([name, "--http", &address]),
                 folder,
@@ -75,9 +75,9 @@ impl Stand {
         write_file(&config, &format!("{HEAD}{targets}"))?;
         let mut server = command("prometheus");
         server.arg("--config.file").arg(config).arg("--storage.tsdb.path").arg(folder.join("data"));
-        server.arg(format!("--web.listen-address=127.0.0.1:{}", stand.prometheus.port));
-        stand.spawn("prometheus", &mut server, folder)?;
-        Ok(stand)
+        server.arg(format!("--web.listen-address=127.0.0.1:{}", testbed.prometheus.port));
+        testbed.spawn("prometheus", &mut server, folder)?;
+        Ok(testbed)
     }
 
     fn spawn(&mut self, name: &str, command: &mut Command, folder: &Path) -> Result<()> {
@@ -125,7 +125,7 @@ impl Process {
     }
 }
 
-impl Drop for Stand {
+impl Drop for Testbed {
     fn drop(&mut self) {
         self.processes.iter_mut().for_each(Process::end);
     }

@@ -5,7 +5,6 @@
 //! a NATS for those that need them start while they are built and end with this command. It judges
 //! no test itself.
 
-mod crew;
 mod programs;
 
 use std::process::Command;
@@ -15,7 +14,7 @@ use programs::Program;
 use xtask_base::process::{Result, cargo, each_line};
 use xtask_base::tools;
 use xtask_base::workspace::Metadata;
-use xtask_brokers::Held;
+use xtask_brokers::BrokerGuard;
 
 /// The packages whose tests talk to a real broker. While the workspace does not have it, none is
 /// started.
@@ -54,14 +53,14 @@ pub(crate) enum When {
 
 /// The sum of all `test result:` lines.
 #[derive(Default, Debug, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct TestCounts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
 }
 
-/// Runs the tests; `tally` holds what has run, also when this returns an error.
-pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
+/// Runs the tests; `counts` holds what has run, also when this returns an error.
+pub(crate) fn run(args: &Args, counts: &mut TestCounts) -> Result<()> {
     tools::openssl()?;
     let (programs, brokers) = if args.quick {
         (programs::build_quick(&Metadata::of_workspace()?)?, Vec::new())
@@ -83,7 +82,7 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
         tests.args(&args.filter);
     };
     let mut failures = Vec::new();
-    crew::run(programs, &arrange, |ended| {
+    programs::run(programs, &arrange, |ended| {
         let how = if ended.has_passed { "passed" } else { "failed" };
         println!(
             "\n{how}: {}, {:.1} s\n{}",
@@ -91,7 +90,7 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
             ended.time.as_secs_f64(),
             ended.output.trim_end()
         );
-        ended.output.lines().for_each(|line| tally.add(line));
+        ended.output.lines().for_each(|line| counts.add(line));
         if !ended.has_passed {
             failures.push(ended.name);
         }
@@ -102,7 +101,7 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
         arrange(&mut examples);
         let result = each_line(&mut examples, |line| {
             println!("{line}");
-            tally.add(line);
+            counts.add(line);
         });
         failures.extend(result.err().map(|error| error.to_string()));
     }
@@ -114,8 +113,8 @@ pub(crate) fn run(args: &Args, tally: &mut Tally) -> Result<()> {
         }
         return Err(format!("failed: {}", failures.join(", ")).into());
     }
-    println!("{} tests passed, {} ignored", tally.passed, tally.ignored);
-    if tally.passed == 0 {
+    println!("{} tests passed, {} ignored", counts.passed, counts.ignored);
+    if counts.passed == 0 {
         return Err("no test has run".into());
     }
     if args.quick || args.filter.is_some() { Ok(()) } else { smoke::run() }
@@ -130,9 +129,9 @@ fn is_needed(when: When, package: &str) -> Result<bool> {
 }
 
 /// Builds the tests while the brokers start; those that the environment names are not ours to stop.
-fn build_beside_brokers(kafka: bool, nats: bool) -> Result<(Vec<Program>, Vec<Held>)> {
+fn build_beside_brokers(kafka: bool, nats: bool) -> Result<(Vec<Program>, Vec<BrokerGuard>)> {
     // The error is text here: a boxed one cannot leave its thread.
-    let begin = |is_needed: bool, start: fn() -> Result<Option<Held>>| {
+    let begin = |is_needed: bool, start: fn() -> Result<Option<BrokerGuard>>| {
         move || if is_needed { start().map_err(|error| error.to_string()) } else { Ok(None) }
     };
     let (built, kafka, nats) = std::thread::scope(|scope| {
@@ -146,7 +145,7 @@ fn build_beside_brokers(kafka: bool, nats: bool) -> Result<(Vec<Program>, Vec<He
     Ok((built?, kafka.into_iter().chain(nats).collect()))
 }
 
-impl Tally {
+impl TestCounts {
     fn add(&mut self, line: &str) {
         let Some(counts) = line.strip_prefix("test result: ") else {
             return;
@@ -168,19 +167,19 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
+    use super::TestCounts;
 
     #[test]
     fn result_lines_are_summed() {
-        let mut tally = Tally::default();
+        let mut counts = TestCounts::default();
         for line in [
             "running 3 tests",
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.10s",
             "test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
             "a test printed: test result: ok. 9 passed; 9 failed",
         ] {
-            tally.add(line);
+            counts.add(line);
         }
-        assert_eq!(tally, Tally { passed: 5, failed: 4, ignored: 1 });
+        assert_eq!(counts, TestCounts { passed: 5, failed: 4, ignored: 1 });
     }
 }

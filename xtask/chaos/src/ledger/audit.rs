@@ -7,9 +7,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
-use super::line::Line;
-use super::ranges::Ranges;
-
 /// Who has done a message is forgotten after so long: whatever redelivers it does so long before.
 const REMEMBERED_NS: u64 = 600_000_000_000;
 /// So many of the lines that broke a promise are kept, to be looked at.
@@ -88,7 +85,7 @@ type Lane = (String, String);
 type Turn = (u64, u64, u64);
 
 /// Everything that was handled.
-pub(crate) struct Books {
+pub(crate) struct Audit {
     numbering: Numbering,
     /// Offsets that are over, as soon as they are read.
     seen: BTreeMap<Place, Ranges>,
@@ -117,7 +114,7 @@ struct Doer {
     end_ns: u64,
 }
 
-impl Books {
+impl Audit {
     pub(crate) fn new(numbering: Numbering) -> Self {
         Self {
             numbering,
@@ -294,19 +291,112 @@ impl Excuse {
     }
 }
 
+/// Messages of this topic are over after one attempt, however it ended.
+const REGULAR: &str = "cache.invalidate";
+
+/// One attempt, as its handler's process wrote it down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) topic: String,
+    pub(super) partition: u32,
+    pub(super) offset: u64,
+    pub(super) aggregate: String,
+    pub(super) outcome: String,
+    pub(super) start_ns: u64,
+    pub(super) end_ns: u64,
+    pub(super) process: u32,
+}
+
+impl Line {
+    /// Whether nothing more will be tried.
+    pub(super) fn is_over(&self) -> bool {
+        self.outcome == "done" || self.topic == REGULAR
+    }
+
+    /// Whether an actor that ran it had to be restarted.
+    pub(super) fn costs_an_actor(&self) -> bool {
+        self.outcome == "panicked" && self.topic == REGULAR
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let fields: Vec<&str> = text.split(',').collect();
+        let [
+            topic,
+            partition,
+            offset,
+            aggregate,
+            _seq,
+            _attempt,
+            outcome,
+            start_ns,
+            end_ns,
+            process,
+        ] = fields[..]
+        else {
+            return None;
+        };
+        Some(Self {
+            topic: topic.to_owned(),
+            partition: partition.parse().ok()?,
+            offset: offset.parse().ok()?,
+            aggregate: aggregate.to_owned(),
+            outcome: outcome.to_owned(),
+            start_ns: start_ns.parse().ok()?,
+            end_ns: end_ns.parse().ok()?,
+            process: process.parse().ok()?,
+        })
+    }
+}
+
+/// Ranges, both ends included, in order; neighbours never touch.
+#[derive(Debug, Default)]
+pub(super) struct Ranges {
+    ranges: Vec<(u64, u64)>,
+    count: u64,
+}
+
+impl Ranges {
+    /// Whether it was not there before.
+    pub(super) fn insert(&mut self, number: u64) -> bool {
+        let after = self.ranges.partition_point(|(first, _)| *first <= number);
+        if after > 0 && number <= self.ranges[after - 1].1 {
+            return false;
+        }
+        self.count += 1;
+        let joins_before = after > 0 && self.ranges[after - 1].1 + 1 == number;
+        let joins_after = self.ranges.get(after).is_some_and(|(first, _)| number + 1 == *first);
+        match (joins_before, joins_after) {
+            (true, true) => self.ranges[after - 1].1 = self.ranges.remove(after).1,
+            (true, false) => self.ranges[after - 1].1 = number,
+            (false, true) => self.ranges[after].0 = number,
+            (false, false) => self.ranges.insert(after, (number, number)),
+        }
+        true
+    }
+
+    /// How many numbers it has.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many numbers from `first` to the highest are not there.
+    pub(super) fn missing_from(&self, first: u64) -> u64 {
+        self.ranges.last().map_or(0, |(_, last)| (last + 1 - first).saturating_sub(self.count))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Books, Excuse, Numbering, Verdict};
-    use crate::ledger::line::Line;
+    use super::{Audit, Excuse, Line, Numbering, Ranges, Verdict};
 
-    fn books(numbering: Numbering, lines: &[&str]) -> Books {
-        let mut books = Books::new(numbering);
-        lines.iter().for_each(|line| books.note(Line::parse(line).expect("a line")));
-        books
+    fn audit(numbering: Numbering, lines: &[&str]) -> Audit {
+        let mut audit = Audit::new(numbering);
+        lines.iter().for_each(|line| audit.note(Line::parse(line).expect("a line")));
+        audit
     }
 
     fn judge(published: u64, lines: &[&str], excuses: &[Excuse]) -> Verdict {
-        books(Numbering::OfPartitions, lines).close(published, excuses)
+        audit(Numbering::OfPartitions, lines).close(published, excuses)
     }
 
     #[test]
@@ -334,7 +424,7 @@ mod tests {
             "orders,5,2,b,1,1,done,3,4,7",
             "orders,0,4,a,2,1,done,5,6,7",
         ];
-        let verdict = books(Numbering::OfTopics, &lines).close(3, &[]);
+        let verdict = audit(Numbering::OfTopics, &lines).close(3, &[]);
         assert_eq!((verdict.handled, verdict.lost), (3, 1));
     }
 
@@ -367,53 +457,66 @@ mod tests {
 
     #[test]
     fn lines_wait_for_those_that_began_earlier() {
-        let mut books = books(Numbering::OfPartitions, &["orders,0,1,a,2,1,done,30,40,7"]);
-        books.judge_until(20, &[]);
-        books.note(Line::parse("orders,0,0,a,1,1,done,25,50,8").expect("a line"));
+        let mut audit = audit(Numbering::OfPartitions, &["orders,0,1,a,2,1,done,30,40,7"]);
+        audit.judge_until(20, &[]);
+        audit.note(Line::parse("orders,0,0,a,1,1,done,25,50,8").expect("a line"));
         assert_eq!(
-            (books.over(), books.open(), books.late(), books.verdict().handled),
+            (audit.over(), audit.open(), audit.late(), audit.verdict().handled),
             (2, 0, 0, 0)
         );
-        let verdict = books.close(2, &[]);
+        let verdict = audit.close(2, &[]);
         assert_eq!((verdict.handled, verdict.order_violations, verdict.stragglers), (2, 0, 1));
     }
 
     #[test]
     fn a_long_run_needs_no_more_memory_than_a_short_one() {
-        let mut books = Books::new(Numbering::OfPartitions);
+        let mut audit = Audit::new(Numbering::OfPartitions);
         for number in 0..10_000_u64 {
             let ns = number * 1_000_000_000;
-            books.note(
+            audit.note(
                 Line::parse(&format!("orders,0,{number},a,1,1,done,{ns},{},7", ns + 1))
                     .expect("a line"),
             );
-            books.judge_until(ns, &[]);
+            audit.judge_until(ns, &[]);
         }
         assert!(
-            books.done_by.len() < 700 && books.done.len() < 700 && books.lines.len() < 2,
+            audit.done_by.len() < 700 && audit.done.len() < 700 && audit.lines.len() < 2,
             "{}",
-            books.done.len()
+            audit.done.len()
         );
-        assert_eq!(books.close(10_000, &[]).lost, 0);
+        assert_eq!(audit.close(10_000, &[]).lost, 0);
     }
 
     #[test]
     fn what_broke_a_promise_is_shown() {
         let again = "orders,0,0,a,1,1,done,30,40,8";
-        let mut books = books(Numbering::OfPartitions, &["orders,0,0,a,1,1,done,1,2,7", again]);
-        books.close(1, &[]);
+        let mut audit = audit(Numbering::OfPartitions, &["orders,0,0,a,1,1,done,1,2,7", again]);
+        audit.close(1, &[]);
         assert!(
-            matches!(books.findings(), [finding] if finding.contains("done again")),
+            matches!(audit.findings(), [finding] if finding.contains("done again")),
             "{:?}",
-            books.findings()
+            audit.findings()
         );
     }
 
     #[test]
     fn panics_that_cost_an_actor_are_counted_for_each_process() {
         let lines = ["cache.invalidate,0,0,,1,1,panicked,1,2,7", "orders,0,0,a,1,1,panicked,1,2,7"];
-        let books = books(Numbering::OfPartitions, &lines);
-        assert_eq!((books.panics_of(7), books.panics_of(8)), (1, 0));
-        assert_eq!((books.attempts_of(7), books.attempts_of(8)), (2, 0));
+        let audit = audit(Numbering::OfPartitions, &lines);
+        assert_eq!((audit.panics_of(7), audit.panics_of(8)), (1, 0));
+        assert_eq!((audit.attempts_of(7), audit.attempts_of(8)), (2, 0));
+    }
+
+    #[test]
+    fn numbers_in_any_order_are_one_range_in_the_end() {
+        let mut ranges = Ranges::default();
+        for number in [5, 3, 9, 4, 1, 2, 8] {
+            assert!(ranges.insert(number) && !ranges.insert(number), "{number}");
+        }
+        assert_eq!((ranges.count(), ranges.missing_from(0), ranges.missing_from(1)), (7, 3, 2));
+        for number in [0, 6, 7] {
+            assert!(ranges.insert(number));
+        }
+        assert_eq!((ranges.ranges.as_slice(), ranges.missing_from(0)), (&[(0, 9)][..], 0));
     }
 }

@@ -1,19 +1,21 @@
 //! Who ends a broker: the process that started it, until `up` has finished and lets go of it.
 //!
-//! A run that is held ends with its [`Held`], also on an error, a panic and Ctrl-C. One whose
+//! A run that is broker ends with its [`BrokerGuard`], also on an error, a panic and Ctrl-C. One whose
 //! holder was killed is found by its pid and swept away by the next command. Starting is not done
 //! here.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Folder;
-use super::group::{Process, Signal, spawn};
-use super::state::{Kind, Node, Run};
 use xtask_base::process::Result;
+
+use super::group::{Process, Signal, spawn};
+use super::state::Folder;
+use super::state::{Kind, Node, Run};
 
 /// What a broker is given to leave by itself; Kafka takes below two seconds on a quiet machine.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -25,13 +27,13 @@ const KILL_DEADLINE: Duration = Duration::from_secs(5);
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// A broker that ends when this value does.
-pub struct Held {
+pub struct BrokerGuard {
     pub(super) run: Run,
     logs: PathBuf,
     is_kept: bool,
 }
 
-impl Held {
+impl BrokerGuard {
     pub(super) fn create(folder: &Folder, kind: Kind) -> Result<Self> {
         Ok(Self { run: Run::create(&folder.runs(), kind)?, logs: folder.logs(), is_kept: false })
     }
@@ -80,14 +82,6 @@ impl Held {
         }
     }
 
-    /// Starts a node again that has ended, on its ports and its data, and waits until it answers.
-    pub fn start_again(&mut self, at: usize) -> Result<()> {
-        match self.run.kind {
-            Kind::Kafka => super::kafka::start_again(self, at),
-            Kind::Nats => super::nats::start_again(self, at),
-        }
-    }
-
     /// Where clients find it.
     pub fn address(&self) -> String {
         self.run.address()
@@ -123,7 +117,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for BrokerGuard {
     fn drop(&mut self) {
         let _starting = unless_interrupted();
         if self.is_kept {
@@ -145,11 +139,11 @@ pub(super) fn stop_when_interrupted(folder: &Folder) -> Result<()> {
         result = ctrlc::set_handler(move || {
             let _kept = unless_interrupted();
             let this = Process::current();
-            let held = Run::all(&runs)
+            let broker = Run::all(&runs)
                 .unwrap_or_default()
                 .into_iter()
                 .filter(|run| run.held_by == Some(this));
-            for run in held {
+            for run in broker {
                 eprintln!("interrupted: stopping {}", run.kind);
                 if let Err(error) = stop(&run) {
                     eprintln!("{}: {error}", run.kind);
@@ -216,4 +210,119 @@ fn gone(deadline: Duration, is_gone: impl Fn() -> bool) -> bool {
 /// Does not come back once Ctrl-C was pressed: the process ends when everything is stopped.
 pub(super) fn unless_interrupted() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Long, because the brokers start beside a build that keeps every core busy.
+const START_DEADLINE: Duration = Duration::from_secs(120);
+const PROGRESS_EVERY: Duration = Duration::from_secs(3);
+const ATTEMPTS: usize = 3;
+const LOG_LINES: usize = 15;
+
+/// Why a broker has not come up.
+pub(super) enum Failure {
+    /// Other ports may do.
+    PortTaken(String),
+    Other(Box<dyn Error>),
+}
+
+impl<E: Into<Box<dyn Error>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Starts it, with new ports each time, until no port is taken.
+pub(super) fn with_new_ports(
+    mut start: impl FnMut() -> std::result::Result<BrokerGuard, Failure>,
+) -> Result<BrokerGuard> {
+    for attempt in 1.. {
+        match start() {
+            Ok(broker) => return Ok(broker),
+            Err(Failure::Other(error)) => return Err(error),
+            Err(Failure::PortTaken(text)) if attempt == ATTEMPTS => return Err(text.into()),
+            Err(Failure::PortTaken(_)) => {
+                eprintln!("a port was taken by someone else: beginning again with others")
+            }
+        }
+    }
+    Err("not started".into())
+}
+
+/// Waits until node `at` answers. The end of its log is shown when it ends or does not answer in
+/// time.
+pub(super) fn wait_for(
+    broker: &BrokerGuard,
+    at: usize,
+    answers: impl Fn() -> bool,
+) -> std::result::Result<(), Failure> {
+    let name = format!("{}-{}", broker.run.kind, at + 1);
+    let process = broker.run.nodes[at].process;
+    let start = Instant::now();
+    let mut told = start;
+    while !answers() {
+        let is_alive = process.is_alive();
+        if !is_alive || start.elapsed() > START_DEADLINE {
+            drop(unless_interrupted());
+            let text =
+                String::from_utf8_lossy(&std::fs::read(broker.run.log(at)).unwrap_or_default())
+                    .into_owned();
+            let what = if is_alive {
+                "does not answer after two minutes"
+            } else {
+                "has ended instead of becoming ready"
+            };
+            let message =
+                format!("{name} {what}; the last lines of its log:\n{}", last_lines(&text));
+            let is_port = text.to_lowercase().contains("address already in use");
+            return Err(if is_port {
+                Failure::PortTaken(message)
+            } else {
+                Failure::Other(message.into())
+            });
+        }
+        if told.elapsed() > PROGRESS_EVERY {
+            told = Instant::now();
+            eprintln!("waiting for {name}, {} s", start.elapsed().as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    last.iter().map(|line| format!("{line:.300}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ATTEMPTS, Failure, last_lines, with_new_ports};
+
+    #[test]
+    fn a_taken_port_is_tried_again_and_another_failure_is_not() {
+        let error_after = |failure: fn() -> Failure| {
+            let mut attempts = 0;
+            let result = with_new_ports(|| {
+                attempts += 1;
+                Err(failure())
+            });
+            (attempts, result.err().map(|error| error.to_string()))
+        };
+        assert_eq!(
+            error_after(|| Failure::PortTaken("taken".to_owned())),
+            (ATTEMPTS, Some("taken".to_owned()))
+        );
+        assert_eq!(error_after(|| Failure::Other("broken".into())), (1, Some("broken".to_owned())));
+    }
+
+    #[test]
+    fn a_long_log_is_cut_to_its_end() {
+        let text: String = (0..100).map(|number| format!("line {number}\n")).collect();
+        assert!(
+            last_lines(&text).starts_with("line 85\n") && last_lines(&text).ends_with("line 99")
+        );
+        assert_eq!(last_lines("one\ntwo"), "one\ntwo");
+        assert_eq!(last_lines(""), "");
+    }
 }

@@ -7,10 +7,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::markdown::{is_external, links, resolve};
-use xtask_base::process::{Result, command, root, run as run_command, write_file};
+use xtask_base::process::{Result, cargo, command, root, run as run_command, write_file};
 use xtask_base::tools;
 use xtask_base::workspace::{Metadata, repository};
+
+use super::markdown::{is_external, links, resolve};
 
 /// The order of the pages; its links are relative to it, as those of any other page.
 pub(crate) const SUMMARY: &str = "docs/SUMMARY.md";
@@ -22,7 +23,7 @@ pub(crate) fn is_page(path: &str) -> bool {
 }
 
 /// Builds the site anew.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn book() -> Result<()> {
     let target = Metadata::of_workspace()?.target_directory;
     let program = tools::cargo_tool("mdbook", VERSION, &["--no-default-features"], &target)?;
     let book = target.join("book");
@@ -99,6 +100,15 @@ fn config(repository: &str) -> String {
          create-missing = false\n\n[output.html]\ngit-repository-url = \"{repository}\"\n\n\
          [output.html.playground]\nrunnable = false\n"
     )
+}
+
+/// The tests that compare a page all end with this.
+const TESTS: &str = "the_documentation_page_is_generated";
+
+pub(crate) fn pages() -> Result<()> {
+    tools::openssl()?;
+    let mut tests = cargo(["test", "--workspace", "--all-features", "--test=*", "--", TESTS]);
+    run_command(tests.env("BUSLANE_WRITE_PAGES", "1"))
 }
 
 #[cfg(test)]

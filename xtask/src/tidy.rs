@@ -4,15 +4,11 @@
 //! and has its own tests; this file only collects the inputs and prints what was found. It changes
 //! no file.
 
-mod claims;
 mod code;
-mod columns;
 mod layers;
-mod links;
 mod pages;
 mod rules;
 mod spec;
-mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -52,13 +48,13 @@ pub(crate) fn run() -> Result<()> {
     let files = text_files(&paths);
     let mut findings = Vec::new();
     for file in &files {
-        findings.extend(words::check(&file.path, &file.text));
+        findings.extend(rules::machine_words(&file.path, &file.text));
         findings.extend(rules::check(&file.path, &file.text));
-        findings.extend(columns::check(&file.path, &file.text));
+        findings.extend(pages::columns(&file.path, &file.text));
     }
     findings.extend(rules::missing_pure_code(files.iter().map(|file| file.path.as_str())));
-    findings.extend(pages::check(&files));
-    findings.extend(links::check(&files, &paths));
+    findings.extend(pages::readmes(&files));
+    findings.extend(pages::link_targets(&files, &paths));
     findings.extend(dependency_findings(&files)?);
     let report = spec::check(&files);
     println!("{}", report.list);

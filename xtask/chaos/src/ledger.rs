@@ -1,13 +1,17 @@
-//! Ledgers that are still being written: each look reads what has come since the last one, and no
-//! more.
+//! The ledgers that order services write, read as they grow, merged and judged. Shares nothing with
+//! the program that wrote them.
+
+mod audit;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::books::Books;
-use super::line::Line;
 use xtask_base::process::Result;
+
+use self::audit::Line;
+
+pub(crate) use self::audit::{Audit, Excuse, Numbering, Verdict};
 
 /// All ledgers that may still grow.
 #[derive(Default)]
@@ -32,24 +36,24 @@ impl Ledgers {
         });
     }
 
-    /// Writes what is new into the books.
-    pub(crate) fn read(&mut self, books: &mut Books) -> Result<()> {
-        self.0.iter_mut().try_for_each(|tail| tail.read(books))
+    /// Writes what is new into the audit.
+    pub(crate) fn read(&mut self, audit: &mut Audit) -> Result<()> {
+        self.0.iter_mut().try_for_each(|tail| tail.read(audit))
     }
 
-    /// Nobody writes this one any more: what is left goes into the books, and it is forgotten. A
+    /// Nobody writes this one any more: what is left goes into the audit, and it is forgotten. A
     /// process that was killed may have left half of its last line, which says nothing: that
     /// handler had not ended.
-    pub(crate) fn finish(&mut self, path: &Path, books: &mut Books) -> Result<()> {
+    pub(crate) fn finish(&mut self, path: &Path, audit: &mut Audit) -> Result<()> {
         if let Some(at) = self.0.iter().position(|tail| tail.path == path) {
-            self.0.swap_remove(at).read(books)?;
+            self.0.swap_remove(at).read(audit)?;
         }
         Ok(())
     }
 }
 
 impl Tail {
-    fn read(&mut self, books: &mut Books) -> Result<()> {
+    fn read(&mut self, audit: &mut Audit) -> Result<()> {
         let cannot =
             |error: std::io::Error| format!("cannot read {}: {error}", self.path.display());
         let file = match &mut self.file {
@@ -74,7 +78,7 @@ impl Tail {
                     continue;
                 }
                 let parsed = Line::parse(line);
-                books.note(parsed.ok_or_else(|| {
+                audit.note(parsed.ok_or_else(|| {
                     format!("{}: not a line of a ledger: {line}", self.path.display())
                 })?);
             }
@@ -86,16 +90,16 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use super::Ledgers;
-    use crate::ledger::{Books, Numbering};
     use std::io::Write;
+
+    use super::{Audit, Ledgers, Numbering};
 
     #[test]
     fn lines_are_read_once_they_are_whole() {
         let path = std::env::temp_dir().join(format!("ledger-tail-{}.csv", std::process::id()));
-        let (mut ledgers, mut books) = (Ledgers::default(), Books::new(Numbering::OfPartitions));
+        let (mut ledgers, mut audit) = (Ledgers::default(), Audit::new(Numbering::OfPartitions));
         ledgers.watch(&path);
-        ledgers.read(&mut books).expect("a file that is not there yet is empty");
+        ledgers.read(&mut audit).expect("a file that is not there yet is empty");
         let mut file = std::fs::File::create(&path).expect("a file");
         let mut over = Vec::new();
         for text in [
@@ -105,14 +109,14 @@ mod tests {
             "orders,",
         ] {
             file.write_all(text.as_bytes()).expect("written");
-            ledgers.read(&mut books).expect("read");
-            over.push(books.over());
+            ledgers.read(&mut audit).expect("read");
+            over.push(audit.over());
         }
         assert_eq!(over, [0, 1, 2, 2]);
-        ledgers.finish(&path, &mut books).expect("half a line says nothing");
+        ledgers.finish(&path, &mut audit).expect("half a line says nothing");
         std::fs::write(&path, "header\nnonsense\n").expect("written");
         ledgers.watch(&path);
-        let error = ledgers.read(&mut books).expect_err("it is no ledger").to_string();
+        let error = ledgers.read(&mut audit).expect_err("it is no ledger").to_string();
         std::fs::remove_file(path).expect("it is there");
         assert!(error.ends_with("not a line of a ledger: nonsense"), "{error}");
     }
