@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use buslane::{Condition, Config, EventBus, Fault, FaultReport, Health};
 use buslane_core::{Message, Record};
 use buslane_testkit::deadline::{LIMIT, until};
-use buslane_testkit::own_server::OwnServer;
+use buslane_testkit::server::OwnServer;
 use buslane_testkit::signal::{Barrier, Gate};
 
 use super::harness::idle;

@@ -1,13 +1,10 @@
 //! The handlers: envelopes, regular messages, and dead letters.
 
-use crate::{
-    faults::Fault,
-    injection::Illness,
-    ledger::Outcome,
-    service::{Attempt, Note, Service},
-    tally::Tally,
-    workload::CACHE,
-};
+use super::faults::{Fault, Illness};
+use super::ledger::Outcome;
+use super::report::Tally;
+use super::service::{Attempt, Note, Service};
+use super::workload::CACHE;
 use buslane::{
     BusError, Envelope, Event, EventBus, Handler, Message, Topic, Verdict, broker::header,
 };

@@ -4,7 +4,7 @@
 //! A line is in the file before its handler ends, and so before its message is settled: whoever
 //! kills the process loses no line of what it has done.
 
-use crate::clock::Clock;
+use super::service::Clock;
 use buslane::Source;
 use bytes::Bytes;
 use parking_lot::Mutex;

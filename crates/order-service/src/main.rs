@@ -5,25 +5,19 @@
 //! could not go on. 2: it was told something that it cannot do, and did nothing.
 
 mod checker;
-mod clock;
 mod faults;
 mod handlers;
 #[cfg(feature = "http")]
 mod http;
-mod injection;
 mod ledger;
 mod options;
 mod progress;
 mod publish;
-mod recovery;
 mod replay;
 mod report;
+mod rollout;
 mod run;
 mod service;
-mod show;
-mod signals;
-mod story;
-mod tally;
 mod workload;
 
 use buslane::{Backend, BusError, Config, EventBus};
@@ -62,10 +56,10 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     options.check_rollout().map_err(usage)?;
     let mut config = Config::load().map_err(usage)?;
     if options.backlog.is_some() {
-        recovery::hasten(&mut config);
+        report::hasten(&mut config);
     }
     if options.rollout.is_some() {
-        show::hasten(&mut config, options.inject);
+        rollout::hasten(&mut config, options.inject);
     }
     if config.backend() == Backend::Memory && options.role != Role::All {
         let role = options.role.as_str();
@@ -75,7 +69,7 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
         )));
     }
     let report = options.report.as_deref().map(report::create).transpose().map_err(usage)?;
-    let clock = clock::Clock::start();
+    let clock = service::Clock::start();
     let ledger = options
         .ledger
         .as_deref()
@@ -104,7 +98,7 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
         None => None,
     };
     let patients =
-        options.rollout.as_ref().map(|_| Arc::new(injection::Patients::new(&bus, options.inject)));
+        options.rollout.as_ref().map(|_| Arc::new(faults::Patients::new(&bus, options.inject)));
     let service = Arc::new(service::Service::new(options, clock, ledger, patients));
     let ended =
         run::run(&bus, &service, options, &plan, display).await.map_err(|error| (1, error))?;

@@ -1,6 +1,6 @@
 //! What the command line says.
 
-use crate::injection::Injection;
+use super::faults::Injection;
 use buslane::rollout::Plan;
 use clap::{Parser, ValueEnum};
 use std::{

@@ -1,12 +1,9 @@
 //! What is shown while it runs: a live display on a terminal, else a plain line a second. All of it
 //! on stderr.
 
-use crate::{
-    options::{Options, Role},
-    show,
-    tally::{Counts, Tally, percentile_ms},
-};
-use buslane::EventBus;
+use super::options::{Options, Role};
+use super::report::{Counts, Tally, percentile_ms};
+use buslane::{EventBus, rollout::WindowSide};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     collections::VecDeque,
@@ -122,7 +119,7 @@ impl Display {
                 counts.dead_lettered,
                 stats.restarts,
                 bus.status().pool,
-                if self.has_rollout { format!("\n{}", show::line(bus)) } else { recovery(bus) }
+                if self.has_rollout { format!("\n{}", rollout_line(bus)) } else { recovery(bus) }
             ),
         ]
     }
@@ -196,4 +193,25 @@ impl Write for Above {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Both sides in one line, the keyed pool first.
+fn rollout_line(bus: &EventBus) -> String {
+    let status = bus.rollout().status();
+    let stage = match &status.plan {
+        Some(plan) => format!("stage {}, {} % ({})", plan.stage + 1, status.percent, plan.advice),
+        None => format!("{} %", status.percent),
+    };
+    let slots = format!("{} slots on actors, {} move", status.slots.on_actor, status.slots.moving);
+    let Some(window) = status.window else { return format!("rollout {stage}  {slots}") };
+    let sides = [window.keyed.as_ref(), Some(&window.actor)];
+    let both = |show: fn(&WindowSide) -> String| {
+        sides.map(|side| side.map_or_else(|| "-".to_owned(), show)).join(" / ")
+    };
+    format!(
+        "rollout {stage}  {slots}  keyed / actor: p99 {} ms  errors {} %  restarts {} %",
+        both(|side| side.p99_ms.map_or_else(|| "-".to_owned(), |p99| format!("{p99:.1}"))),
+        both(|side| format!("{:.1}", side.error_share * 100.0)),
+        both(|side| format!("{:.1}", side.restart_share * 100.0)),
+    )
 }

@@ -1,24 +1,24 @@
 //! The run: subscribe, publish, wait for the end, shut down, add up.
 
-use crate::{
-    handlers,
-    options::{Options, Role},
-    progress::Display,
-    publish::{Backlog, PUBLISHERS, Pace, Publishing, Rate},
-    recovery::Recoveries,
-    report::{Notes, Report},
-    service::Service,
-    show::Show,
-    signals::Interrupts,
-    workload::{self, CACHE, Plan},
-};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
 use buslane::{Backend, BusError, EventBus, TopicSettings, TopicStrategy};
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, timeout},
-};
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+
+use super::options::{Options, Role};
+use super::progress::Display;
+use super::publish::{Backlog, PUBLISHERS, Pace, Publishing, Rate};
+use super::report::{Notes, Recoveries, Report};
+use super::rollout::Show;
+use super::service::Service;
+use super::workload::{CACHE, Plan};
+use super::{handlers, workload};
 
 /// Messages a second of a rollout.
 const ROLLOUT_RATE: u64 = 1_500;
@@ -252,5 +252,44 @@ async fn published(publishing: &mut Option<JoinHandle<Result<(), String>>>) -> R
     match publishing {
         Some(publishing) => publishing.await.unwrap_or_else(|error| Err(error.to_string())),
         None => std::future::pending().await,
+    }
+}
+
+/// Requests to stop, listened for from the time it is made.
+pub(crate) struct Interrupts {
+    #[cfg(unix)]
+    interrupt: Signal,
+    #[cfg(unix)]
+    terminate: Signal,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+impl Interrupts {
+    #[cfg(unix)]
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(windows)]
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
+    }
+
+    /// Waits for the next request.
+    ///
+    /// # Cancel safety
+    /// Cancelling loses no request.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(windows)]
+        self.interrupt.recv().await;
     }
 }

@@ -1,26 +1,22 @@
 //! What all handlers and publishers of the process share, and the book-keeping of one attempt.
 
-use crate::{
-    checker::{Checker, End, Sequence},
-    clock::Clock,
-    faults::Fault,
-    injection::Patients,
-    ledger::{Entry, Ledger, Outcome},
-    options::{Options, Role},
-    tally::Tally,
-};
-use buslane::{Kind, Message, Source, Topic, broker::header};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use buslane::broker::header;
+use buslane::{Kind, Message, Source, Topic};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
 use tokio::sync::Semaphore;
 use tracing::error;
+
+use super::checker::{Checker, End, Sequence};
+use super::faults::{Fault, Patients};
+use super::ledger::{Entry, Ledger, Outcome};
+use super::options::{Options, Role};
+use super::report::Tally;
 
 /// What this program writes into each payload.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -198,5 +194,27 @@ impl Drop for Attempt<'_> {
             }
             service.free_place();
         }
+    }
+}
+
+/// Nanoseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    origin_ns: u64,
+    started: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            origin_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.origin_ns.saturating_add(elapsed)
     }
 }

@@ -1,11 +1,8 @@
 //! What is published: made-up orders with regular messages between them, or a recorded log.
 
-use crate::{
-    faults::{Fault, Faults, Stream, mix},
-    injection::Illness,
-    options::Options,
-    replay::{Log, ReplayError, Row},
-};
+use super::faults::{Fault, Faults, Illness, Stream, mix};
+use super::options::Options;
+use super::replay::{Log, ReplayError, Row};
 use buslane::stable_hash;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, sync::Arc};

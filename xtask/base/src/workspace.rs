@@ -44,6 +44,8 @@ pub struct Target {
     pub name: String,
     /// `lib`, `bin`, `test`, `bench`, `example`.
     pub kind: Vec<String>,
+    /// Whether `cargo test` builds it as a test program.
+    pub test: bool,
 }
 
 impl Metadata {

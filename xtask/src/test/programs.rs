@@ -48,15 +48,25 @@ pub(super) fn build() -> Result<Vec<Program>> {
 }
 
 /// Builds those that need no broker. The features are those of all tests, so neither builds
-/// anything anew for the other.
+/// anything anew for the other. A package without such tests is left out with what its tests alone
+/// depend on.
 pub(super) fn build_quick(metadata: &Metadata) -> Result<Vec<Program>> {
-    let mut what = vec!["--lib".to_owned(), "--bins".to_owned()];
+    let mut what = vec!["--lib".to_owned()];
     for package in &metadata.packages {
-        let tests =
-            package.targets.iter().filter(|target| target.kind.iter().any(|it| it == "test"));
-        let names = tests.map(|target| &target.name);
-        let quick = names.filter(|name| !needs_broker(&format!("{}: {name}", package.name)));
-        what.extend(quick.map(|name| format!("--test={name}")));
+        let mut has_tests = false;
+        for target in package.targets.iter().filter(|target| target.test) {
+            let is = |kind| target.kind.iter().any(|it| it == kind);
+            let name = &target.name;
+            let filter = if is("test") { format!("--test={name}") } else { format!("--bin={name}") };
+            if is("test") && needs_broker(&format!("{}: {name}", package.name)) {
+                continue;
+            }
+            has_tests = true;
+            what.extend((is("test") || is("bin")).then_some(filter));
+        }
+        if !has_tests {
+            what.push(format!("--exclude={}", package.name));
+        }
     }
     let mut programs = build_only(&what)?;
     // Another package may have a test of the same name.

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 struct Options {
     /// Which fault
     #[arg(value_enum)]
-    scenario: scenario::Scenario,
+    scenario: Scenario,
 
     /// Where it shows health and metrics
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -32,7 +32,7 @@ struct Options {
 }
 
 #[tokio::main(worker_threads = 2)]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<()> {
     let options = Options::parse();
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let page = PrometheusBuilder::new()
@@ -57,7 +57,7 @@ const NEVER: Duration = Duration::from_secs(3_600);
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub(crate) enum Scenario {
+enum Scenario {
     /// The connection is cut
     BrokerGone,
     /// No question is answered
@@ -106,7 +106,7 @@ pub(crate) enum Scenario {
 
 impl Scenario {
     /// A bus that has the fault, or will have it in a moment.
-    pub(crate) async fn play(self) -> Result<EventBus> {
+    async fn play(self) -> Result<EventBus> {
         let broker = MemoryBroker::new(MemoryConfig::default())?;
         let faulty =
             Arc::new(FaultyBroker::new(Arc::new(broker.member(MemberOptions::new("scenario")))));

@@ -85,7 +85,7 @@ fn healthy(dice: &mut Dice, backend: Backend) -> Input {
         partition: partition_of(aggregate),
         key: Some(name(aggregate).into_bytes()),
         headers: match backend {
-            Backend::Nats => Headers::Block(headers::written(&pairs)),
+            Backend::Nats => Headers::Block(header_block(&pairs)),
             _ => Headers::Pairs(pairs),
         },
         body: Some(record.payload.to_vec()),
@@ -99,10 +99,10 @@ fn hostile(dice: &mut Dice, backend: Backend) -> Input {
     let topic = dice.size(POLICIES.len());
     // Some of them come between the healthy messages of an aggregate.
     let aggregate = dice.below(AGGREGATES);
-    let (kind, body) = bodies::any(dice, &envelope(aggregate));
+    let (kind, body) = hostile_body(dice, &envelope(aggregate));
     let (header_kind, headers) = match backend {
-        Backend::Nats => headers::block(dice, &name(aggregate)),
-        _ => headers::pairs(dice, &name(aggregate)),
+        Backend::Nats => hostile_block(dice, &name(aggregate)),
+        _ => hostile_pairs(dice, &name(aggregate)),
     };
     let key = match dice.below(5) {
         0 => None,
@@ -124,7 +124,7 @@ fn hostile(dice: &mut Dice, backend: Backend) -> Input {
 }
 
 fn envelope(aggregate: u64) -> Envelope {
-    Envelope::with_payload(name(aggregate), "Counted", bodies::payload())
+    Envelope::with_payload(name(aggregate), "Counted", payload())
 }
 
 fn name(aggregate: u64) -> String {
@@ -153,7 +153,7 @@ const OURS: [&str; 10] = [
 ];
 
 /// A block as it should be; none for no headers.
-pub(crate) fn written(pairs: &[(String, Option<Vec<u8>>)]) -> Vec<u8> {
+fn header_block(pairs: &[(String, Option<Vec<u8>>)]) -> Vec<u8> {
     if pairs.is_empty() {
         return Vec::new();
     }
@@ -172,7 +172,7 @@ fn line(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// A block of NATS, and what it is called.
-pub(crate) fn block(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers) {
+fn hostile_block(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers) {
     let mut block = VERSION.to_vec();
     // Some name an aggregate that has healthy messages too.
     if dice.one_in(3) {
@@ -257,7 +257,7 @@ pub(crate) fn block(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers)
 }
 
 /// Headers of Kafka, whose values may be any bytes, and what they are called.
-pub(crate) fn pairs(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers) {
+fn hostile_pairs(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers) {
     let mut pairs = Vec::new();
     if dice.one_in(3) {
         pairs.push((header::AGGREGATE_ID.to_owned(), Some(aggregate.as_bytes().to_vec())));
@@ -316,12 +316,12 @@ fn printable(dice: &mut Dice) -> Vec<u8> {
 const LARGE: usize = 900_000;
 
 /// The payload of every envelope here.
-pub(crate) fn payload() -> RawJson {
+fn payload() -> RawJson {
     RawJson::encode(&[1, 2, 3]).unwrap_or_default()
 }
 
 /// One kind of body, and its name; `None` for a record of Kafka without a value.
-pub(crate) fn any(dice: &mut Dice, good: &Envelope) -> (&'static str, Option<Vec<u8>>) {
+fn hostile_body(dice: &mut Dice, good: &Envelope) -> (&'static str, Option<Vec<u8>>) {
     let mut envelope = good.encode().map(|bytes| bytes.to_vec()).unwrap_or_default();
     match dice.below(11) {
         0 => ("no body", None),

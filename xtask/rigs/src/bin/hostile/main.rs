@@ -52,7 +52,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options, books: &Arc<Books>) -> Result<Report, String> {
-    let mut file = options.report.as_deref().map(report::create).transpose()?;
+    let mut file = options.report.as_deref().map(create_report).transpose()?;
     let backend = options.backend()?;
     let mut dice = Dice::new(options.seed);
     let topics = Arc::new(Topics::new(&format!("{:x}-{:x}", options.seed, bus::now_ns())));
@@ -65,7 +65,7 @@ async fn run(options: &Options, books: &Arc<Books>) -> Result<Report, String> {
         }
         _ => publish::Client::Kafka(publish::Kafka::connect(&options.url, Arc::clone(books))?),
     };
-    let publishing = publish::Publishing::begin(client, &topics, options, dice.split());
+    let publishing = publish::Publishing::begin(client, &topics, options.rate, options.duration(), dice.split());
     let watched = Box::pin(watch(options, books, &mut consumer, &publishing, &mut dice)).await;
     let publishing = publishing.end().await;
     let restarts = consumer.restarts;
@@ -128,54 +128,54 @@ async fn watch(
 
 /// Publishes hostile input past the bus, and audits what the bus made of it
 #[derive(Debug, Parser)]
-pub(crate) struct Options {
+struct Options {
     /// The broker: kafka://HOST:PORT or nats://HOST:PORT
     #[arg(long, value_name = "URL")]
-    pub(crate) url: String,
+    url: String,
 
     /// How long messages are published
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) seconds: u64,
+    seconds: u64,
 
     /// Which input comes: the same seed, the same messages
     #[arg(long, value_name = "NUMBER", default_value = "1")]
-    pub(crate) seed: u64,
+    seed: u64,
 
     /// Messages a second
     #[arg(long, value_name = "COUNT", default_value = "500", value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    pub(crate) rate: u64,
+    rate: u64,
 
     /// Mean time between two restarts of the bus
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) restart_every: u64,
+    restart_every: u64,
 
     /// Time without an event after which messages that are open count as lost
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) patience: u64,
+    patience: u64,
 
     /// Writes the outcome as JSON
     #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
+    report: Option<PathBuf>,
 
     /// Shows the bus's log lines on stderr
     #[arg(long, short)]
-    pub(crate) verbose: bool,
+    verbose: bool,
 }
 
 impl Options {
-    pub(crate) const fn duration(&self) -> Duration {
+    const fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
 
-    pub(crate) const fn patience(&self) -> Duration {
+    const fn patience(&self) -> Duration {
         Duration::from_secs(self.patience)
     }
 
-    pub(crate) const fn until_restart(&self, dice: &mut Dice) -> Duration {
+    const fn until_restart(&self, dice: &mut Dice) -> Duration {
         Duration::from_millis(1 + dice.below(self.restart_every * 2_000))
     }
 
-    pub(crate) fn backend(&self) -> Result<Backend, String> {
+    fn backend(&self) -> Result<Backend, String> {
         match Config::new(&self.url).map_err(|error| format!("--url: {error}"))?.backend() {
             Backend::Memory => Err("--url: no raw client can publish past memory://".to_owned()),
             backend => Ok(backend),
@@ -188,7 +188,7 @@ const SHOWN: usize = 10;
 
 /// Others read it: keys are never renamed.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+struct Report {
     backend: String,
     seed: u64,
     seconds: u64,
@@ -199,11 +199,11 @@ pub(crate) struct Report {
     #[serde(flatten)]
     verdict: Verdict,
     /// Why the run did not come to its end.
-    pub(crate) problems: Vec<String>,
+    problems: Vec<String>,
 }
 
 impl Report {
-    pub(crate) fn new(backend: Backend, options: &Options, restarts: u64, books: &Books) -> Self {
+    fn new(backend: Backend, options: &Options, restarts: u64, books: &Books) -> Self {
         let verdict = books.judge();
         let (mut healthy, mut hostile) = (Sum::default(), Sum::default());
         for (kind, sum) in &verdict.kinds {
@@ -227,7 +227,7 @@ impl Report {
         }
     }
 
-    pub(crate) const fn is_good(&self) -> bool {
+    const fn is_good(&self) -> bool {
         self.verdict.is_good()
             && self.problems.is_empty()
             && self.healthy.published > 0
@@ -235,7 +235,7 @@ impl Report {
     }
 
     #[allow(clippy::print_stdout, reason = "the table is what the program is for")]
-    pub(crate) fn print(&self) {
+    fn print(&self) {
         let outcome = if self.is_good() { "all accounted for" } else { "NOT all accounted for" };
         println!(
             "\nhostile input on {}, seed {}, {} s: {outcome}\n",
@@ -263,13 +263,13 @@ impl Report {
         self.verdict.findings.iter().take(SHOWN).for_each(|finding| println!("  {finding}"));
     }
 
-    pub(crate) fn write(&self, file: &mut File) -> Result<(), String> {
+    fn write(&self, file: &mut File) -> Result<(), String> {
         let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         writeln!(file, "{text}").map_err(|error| format!("--report: not written: {error}"))
     }
 }
 
-pub(crate) fn create(path: &Path) -> Result<File, String> {
+fn create_report(path: &Path) -> Result<File, String> {
     File::create(path)
         .map_err(|error| format!("--report {}: cannot be written: {error}", path.display()))
 }

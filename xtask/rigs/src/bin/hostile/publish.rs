@@ -1,8 +1,7 @@
-//! Publishes at a rate, in a thread of its own, past the bus.
+//! Publishes at a rate past the bus, in a thread of its own, with a raw client of Kafka or NATS.
 
 use std::collections::HashMap;
-use std::io;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,10 +17,8 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::{ClientConfig, ClientContext, Message};
 use serde::Deserialize;
 
-use super::Options;
 use super::audit::{Books, Sent};
-use super::input;
-use super::input::{Dice, Headers, Input, Topics};
+use super::input::{self, Dice, Headers, Input, Topics};
 
 /// A client that is not ours.
 pub(crate) enum Client {
@@ -63,12 +60,12 @@ impl Publishing {
     pub(crate) fn begin(
         client: Client,
         topics: &Arc<Topics>,
-        options: &Options,
+        rate: u64,
+        time: Duration,
         dice: Dice,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (topics, stopped, rate, time) =
-            (Arc::clone(topics), Arc::clone(&stop), options.rate, options.duration());
+        let (topics, stopped) = (Arc::clone(topics), Arc::clone(&stop));
         let thread =
             std::thread::spawn(move || publish(client, &topics, dice, rate, time, &stopped));
         Self { stop, thread }
