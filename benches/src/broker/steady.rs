@@ -86,17 +86,17 @@ impl Steady {
         if self.rate == 0 {
             source::fill(self, &runtime, &*floor, topic.name());
         }
-        let books = Arc::new(Books::new(self));
+        let outcomes = Arc::new(Outcomes::new(self));
         let (seconds, open, blocked, held) = runtime.block_on(async {
             let bus = self.connect(&*floor).await;
-            self.subscribe(&bus, topic.name(), dead.name(), &books).await;
+            self.subscribe(&bus, topic.name(), dead.name(), &outcomes).await;
             let publishing = (self.rate > 0).then(|| {
                 tokio::spawn(source::publish(self.clone(), bus.clone(), topic.name().to_owned()))
             });
             let begun = Instant::now();
-            let idle = self.wait(&bus, &books).await;
+            let idle = self.wait(&bus, &outcomes).await;
             // Measured from the first call to publish, or from the first message that came.
-            let seconds = if self.rate > 0 { begun.elapsed() } else { books.since_first() }
+            let seconds = if self.rate > 0 { begun.elapsed() } else { outcomes.since_first() }
                 .saturating_sub(idle);
             if let Some(publishing) = publishing {
                 publishing.await.expect("a publisher without panics");
@@ -112,14 +112,14 @@ impl Steady {
             Policy::DeadLetter => floor.stored(&runtime, dead.name(), PARTITIONS),
             Policy::Block => Vec::new(),
         };
-        let letters = letters.iter().map(|body| books::number(body)).collect();
-        let mut told = self.told(&books, seconds, letters);
+        let letters = letters.iter().map(|body| number(body)).collect();
+        let mut told = self.told(&outcomes, seconds, letters);
         (told["open"], told["blocked_keys"], told["held_partitions"]) =
             (open.into(), blocked.into(), held.into());
         told
     }
 
-    fn told(&self, books: &Books, time: Duration, letters: Vec<u64>) -> Value {
+    fn told(&self, outcomes: &Outcomes, time: Duration, letters: Vec<u64>) -> Value {
         let healthy = self.healthy();
         let of_all = letters.len();
         let mut letters = letters;
@@ -130,13 +130,13 @@ impl Steady {
         json!({
             "messages": self.messages,
             "healthy": healthy,
-            "handled": books.handled(),
-            "again": books.again(),
-            "violations": books.violations(),
+            "handled": outcomes.handled(),
+            "again": outcomes.again(),
+            "violations": outcomes.violations(),
             "seconds": seconds,
-            "rate": books.handled() as f64 / seconds,
-            "p50_ms": books.latency_ms(0.5),
-            "p99_ms": books.latency_ms(0.99),
+            "rate": outcomes.handled() as f64 / seconds,
+            "p50_ms": outcomes.latency_ms(0.5),
+            "p99_ms": outcomes.latency_ms(0.99),
             "failing": expected,
             "dead_letters": letters.len(),
             "dead_letters_again": of_all - letters.len(),
@@ -159,9 +159,9 @@ impl Steady {
         EventBus::connect(config).await.expect("a bus connects")
     }
 
-    async fn subscribe(&self, bus: &EventBus, topic: &str, dead: &str, books: &Arc<Books>) {
-        let books = Arc::clone(books);
-        let handler = move |event: Event| std::future::ready(books.handle(&event));
+    async fn subscribe(&self, bus: &EventBus, topic: &str, dead: &str, outcomes: &Arc<Outcomes>) {
+        let outcomes = Arc::clone(outcomes);
+        let handler = move |event: Event| std::future::ready(outcomes.handle(&event));
         let subscription = bus.subscription(topic);
         let subscription = match self.policy {
             Policy::DeadLetter => subscription.dead_letter(dead),
@@ -172,7 +172,7 @@ impl Steady {
 
     /// Waits until everything is over that can be. Returns for how long nothing has come any more,
     /// where something is missing.
-    async fn wait(&self, bus: &EventBus, books: &Books) -> Duration {
+    async fn wait(&self, bus: &EventBus, outcomes: &Outcomes) -> Duration {
         let healthy = self.healthy();
         let (mut last, mut progress) = (0, Instant::now());
         loop {
@@ -183,9 +183,10 @@ impl Steady {
                 (last, progress) = (over, Instant::now());
             }
             let is_complete = match self.policy {
-                Policy::Block => books.handled() >= healthy,
+                Policy::Block => outcomes.handled() >= healthy,
                 Policy::DeadLetter => {
-                    stats.ok >= self.messages || books.handled() >= healthy && over >= self.messages
+                    stats.ok >= self.messages
+                        || outcomes.handled() >= healthy && over >= self.messages
                 }
             };
             if is_complete {
@@ -200,8 +201,8 @@ impl Steady {
 
 const HOUR_US: u64 = 3_600_000_000;
 
-/// The books of a run.
-struct Books {
+/// The outcomes of a run.
+struct Outcomes {
     poison: u64,
     /// Which messages were handled.
     seen: Vec<AtomicBool>,
@@ -233,7 +234,7 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-impl Books {
+impl Outcomes {
     fn new(run: &Steady) -> Self {
         let count = |number: u64| usize::try_from(number).expect("a number that fits");
         Self {
@@ -311,7 +312,7 @@ fn messages(run: &Steady) -> impl Iterator<Item = Numbered> + Send + use<> {
 }
 
 fn record((number, key): Numbered, sent: SystemTime, arena: &mut BytesMut) -> Record {
-    let payload = books::payload(number, sent.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let payload = payload(number, sent.duration_since(UNIX_EPOCH).unwrap_or_default());
     let envelope = Envelope::new(format!("order-{key}"), "OrderPlaced", &payload).expect("JSON");
     Record::from_envelope(&envelope, arena).expect("a valid envelope")
 }

@@ -255,13 +255,13 @@ const MESSAGES: usize = 10_000;
 const TOPICS: usize = 5;
 
 /// Counts what comes, and what comes out of order: each aggregate's messages are numbered from 0.
-struct Tally {
+struct Received {
     next: Vec<AtomicUsize>,
     violations: AtomicUsize,
     handled: Count,
 }
 
-impl Tally {
+impl Received {
     fn new() -> Arc<Self> {
         let next = (0..AGGREGATES).map(|_| AtomicUsize::new(0)).collect();
         Arc::new(Self { next, violations: AtomicUsize::new(0), handled: Count::default() })
@@ -296,10 +296,10 @@ async fn run_through(harness: &BusHarness, topics: &[Topic], records: &[Vec<Reco
     super::each_pool(&mut config, |keyed, actor| {
         (keyed.worker_count, actor.pool_size) = (256, 256);
     });
-    let (bus, tally) = (harness.bus_of(config).await, Tally::new());
+    let (bus, received) = (harness.bus_of(config).await, Received::new());
     for topic in topics {
-        let tally = Arc::clone(&tally);
-        bus.subscribe_envelopes(topic, now(move |event: Event| tally.add(&event)))
+        let received = Arc::clone(&received);
+        bus.subscribe_envelopes(topic, now(move |event: Event| received.add(&event)))
             .await
             .expect("subscribes");
     }
@@ -309,9 +309,9 @@ async fn run_through(harness: &BusHarness, topics: &[Topic], records: &[Vec<Reco
             assert!(answers.iter().all(Result::is_ok));
         }
     }
-    harness.within("all of them", tally.handled.reached(MESSAGES)).await;
+    harness.within("all of them", received.handled.reached(MESSAGES)).await;
     harness.end_clean(&bus).await;
-    assert_eq!((tally.handled.get(), tally.violations.load(SeqCst)), (MESSAGES, 0));
+    assert_eq!((received.handled.get(), received.violations.load(SeqCst)), (MESSAGES, 0));
 }
 
 fn topics(harness: &BusHarness) -> Vec<Topic> {

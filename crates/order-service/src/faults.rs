@@ -1,5 +1,5 @@
-//! The failures of messages, decided when they are published and written into them, so that every
-//! process agrees; and the defects that a rollout injects into the actor pool.
+//! Injected failures. Those of messages are decided when they are published and written into the
+//! payload, so that every process agrees; those of a rollout strike handlers on the actor pool.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong with a message.
+/// The failure of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fault {
@@ -113,26 +113,26 @@ fn draw(seed: u64, stream: Stream, n: u64) -> f64 {
     (mix(seed, stream, n) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// What a leaking handler keeps of each message.
+/// Bytes that a leaking handler keeps for each message.
 const LEAK: usize = 256 << 10;
-/// All that leaks: a machine with little memory has to survive it.
+/// The most messages that leak: a machine with little memory survives them.
 const MOST_LEAKS: usize = 2_048;
 
-/// What goes wrong.
+/// A defect of the handlers on the actor pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Illness {
-    /// A handler takes so many percent longer.
+pub(crate) enum Defect {
+    /// Handlers take this many percent longer.
     Slow(u32),
     /// Handlers of regular messages panic, which costs an actor.
     Restart,
-    /// So many of each hundred events are rejected.
+    /// This many of each hundred events are rejected.
     Errors(u32),
     /// Handlers keep memory.
     Leak,
 }
 
-impl Illness {
-    /// As a text says it, such as `restart` or `slow:30`.
+impl Defect {
+    /// Parses a text such as `restart` or `slow:30`.
     fn named(text: &str) -> Option<Self> {
         let (name, extent) = match text.split_once(':') {
             Some((name, extent)) => (name, Some(extent.parse().ok()?)),
@@ -147,7 +147,7 @@ impl Illness {
         }
     }
 
-    /// What the guard is to see of it.
+    /// The trigger of the guard that the defect causes.
     pub(crate) const fn trigger(self) -> Trigger {
         match self {
             Self::Slow(_) => Trigger::Latency,
@@ -158,7 +158,7 @@ impl Illness {
     }
 }
 
-impl fmt::Display for Illness {
+impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Slow(percent) => write!(f, "slow:{percent}"),
@@ -169,10 +169,10 @@ impl fmt::Display for Illness {
     }
 }
 
-/// What goes wrong, from which percentage of the keys on: `slow@50`.
+/// A defect, and the percentage of keys at which it begins: `slow@50`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Injection {
-    pub(crate) illness: Illness,
+    pub(crate) defect: Defect,
     pub(crate) from: u8,
 }
 
@@ -182,21 +182,21 @@ impl FromStr for Injection {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const RULE: &str = "must be slow, slow:1 to slow:10000, errors, errors:1 to errors:100, restart or leak, and a \
                             percentage from 1 to 100 behind @, as in slow@50";
-        let (illness, from) = text.split_once('@').ok_or(RULE)?;
-        let illness = Illness::named(illness).ok_or(RULE)?;
+        let (defect, from) = text.split_once('@').ok_or(RULE)?;
+        let defect = Defect::named(defect).ok_or(RULE)?;
         let from = from.parse().ok().filter(|from| (1..=100).contains(from)).ok_or(RULE)?;
-        Ok(Self { illness, from })
+        Ok(Self { defect, from })
     }
 }
 
 impl fmt::Display for Injection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.illness, self.from)
+        write!(f, "{}@{}", self.defect, self.from)
     }
 }
 
-/// The handlers' side of a rollout: which keys there are, and which of them fell ill.
-pub(crate) struct Patients {
+/// The defect as the handlers apply it: all keys of a rollout, and those that the defect has hit.
+pub(crate) struct DefectiveKeys {
     rollout: Rollout,
     injection: Option<Injection>,
     /// Share of the keys that belongs to the actor pool.
@@ -212,7 +212,7 @@ struct Keys {
     touched: HashSet<Bytes>,
 }
 
-impl Patients {
+impl DefectiveKeys {
     pub(crate) fn new(bus: &EventBus, injection: Option<Injection>) -> Self {
         let rollout = bus.rollout();
         Self {
@@ -225,7 +225,7 @@ impl Patients {
         }
     }
 
-    /// The percentage is another one now.
+    /// Takes over a new percentage.
     pub(crate) fn stage(&self, percent: u8) {
         self.percent.store(percent, Relaxed);
         if self.injection.is_some_and(|injection| percent < injection.from) {
@@ -233,62 +233,63 @@ impl Patients {
         }
     }
 
-    /// What befalls the handler of an event of this key; a leak has happened when this returns.
-    pub(crate) fn event(&self, topic: &str, key: &Bytes) -> Option<Illness> {
-        let illness = self.of(topic, key)?;
-        let befalls = match illness {
-            Illness::Slow(_) => true,
-            Illness::Errors(percent) => {
+    /// The defect that strikes the handler of an event of this key. A leak has happened when this
+    /// returns.
+    pub(crate) fn event(&self, topic: &str, key: &Bytes) -> Option<Defect> {
+        let defect = self.of(topic, key)?;
+        let befalls = match defect {
+            Defect::Slow(_) => true,
+            Defect::Errors(percent) => {
                 // Spread evenly over each hundred.
                 let n = self.counter.fetch_add(1, Relaxed) % 100;
                 (n + 1) * u64::from(percent) / 100 > n * u64::from(percent) / 100
             }
-            Illness::Leak => {
+            Defect::Leak => {
                 let mut leaks = self.leaks.lock();
                 if leaks.len() < MOST_LEAKS {
                     leaks.push(vec![1; LEAK]);
                 }
                 true
             }
-            Illness::Restart => false,
+            Defect::Restart => false,
         };
-        self.touched(illness, key, befalls)
+        self.touched(defect, key, befalls)
     }
 
     /// The same for a regular message.
-    pub(crate) fn regular(&self, topic: &str, key: &Bytes) -> Option<Illness> {
-        let illness = self.of(topic, key)?;
-        let befalls = matches!(illness, Illness::Slow(_) | Illness::Restart);
-        self.touched(illness, key, befalls)
+    pub(crate) fn regular(&self, topic: &str, key: &Bytes) -> Option<Defect> {
+        let defect = self.of(topic, key)?;
+        let befalls = matches!(defect, Defect::Slow(_) | Defect::Restart);
+        self.touched(defect, key, befalls)
     }
 
-    /// Keys that there are, and keys that fell ill.
+    /// The numbers of keys seen and of keys hit.
     pub(crate) fn keys(&self) -> (usize, usize) {
         let keys = self.keys.lock();
         (keys.seen.len(), keys.touched.len())
     }
 
-    /// A message without a key is nobody's.
-    fn of(&self, topic: &str, key: &Bytes) -> Option<Illness> {
+    /// A message without a key belongs to neither side.
+    fn of(&self, topic: &str, key: &Bytes) -> Option<Defect> {
         if key.is_empty() {
             return None;
         }
         remember(&mut self.keys.lock().seen, key);
-        let Injection { illness, from } = self.injection?;
+        let Injection { defect, from } = self.injection?;
         let is_ill = self.percent.load(Relaxed) >= from
             && self.rollout.pool_of(topic, key).is_ok_and(|pool| pool == "actor");
-        is_ill.then_some(illness)
+        is_ill.then_some(defect)
     }
 
-    fn touched(&self, illness: Illness, key: &Bytes, befalls: bool) -> Option<Illness> {
+    fn touched(&self, defect: Defect, key: &Bytes, befalls: bool) -> Option<Defect> {
         if befalls {
             remember(&mut self.keys.lock().touched, key);
         }
-        befalls.then_some(illness)
+        befalls.then_some(defect)
     }
 }
 
-/// A copy of it: the key itself would keep its whole message alive.
+/// Copies the key, which would keep its whole message alive.
 fn remember(keys: &mut HashSet<Bytes>, key: &Bytes) {
     if !keys.contains(key) {
         keys.insert(Bytes::copy_from_slice(key));

@@ -1,8 +1,7 @@
-//! What is shown while it runs: a live display on a terminal, else a plain line a second. All of it
-//! on stderr.
+//! Progress on stderr: a live display on a terminal, else a plain line a second.
 
 use super::options::{Options, Role};
-use super::report::{Counts, Tally, percentile_ms};
+use super::report::{Counters, Counts, percentile_ms};
 use buslane::{EventBus, rollout::WindowSide};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
@@ -14,7 +13,7 @@ use tracing::Level;
 use tracing_subscriber::{filter::Targets, prelude::*};
 
 const LINE_EVERY: Duration = Duration::from_secs(1);
-/// The rate is that of this time.
+/// The time over which the rate is taken.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Display {
@@ -66,8 +65,8 @@ impl Display {
     }
 
     /// Shows the present figures.
-    pub(crate) fn tick(&mut self, bus: &EventBus, tally: &Tally) {
-        let (now, counts) = (Instant::now(), tally.counts());
+    pub(crate) fn tick(&mut self, bus: &EventBus, counters: &Counters) {
+        let (now, counts) = (Instant::now(), counters.counts());
         let progress = if self.role.consumes() { counts.ended() } else { counts.published };
         self.recent.push_back((now, progress));
         while self.recent.len() > 2 && now - self.recent[1].0 >= RATE_OVER {
@@ -76,7 +75,7 @@ impl Display {
         let line_is_due = now - self.last_line >= LINE_EVERY;
         if line_is_due {
             self.last_line = now;
-            self.p99_ms = percentile_ms(&tally.latencies(), 0.99);
+            self.p99_ms = percentile_ms(&counters.latencies(), 0.99);
         }
         let [first, second] = self.texts(bus, &counts, progress, now);
         if self.is_terminal {
@@ -124,17 +123,17 @@ impl Display {
         ]
     }
 
-    /// Who says something while this is shown.
-    pub(crate) fn teller(&self) -> Teller {
-        Teller(self.bar.clone())
+    /// A handle that prints lines above the display.
+    pub(crate) fn printer(&self) -> Printer {
+        Printer(self.bar.clone())
     }
 
-    /// Says something that stays.
+    /// Prints a line that stays.
     pub(crate) fn say(&self, text: &str) {
         self.bar.suspend(|| eprintln!("{text}"));
     }
 
-    /// Leaves the last figures standing.
+    /// Ends the display with the last figures visible.
     pub(crate) fn finish(&self) {
         if self.is_terminal {
             self.bar.abandon();
@@ -142,16 +141,16 @@ impl Display {
     }
 }
 
-/// Says something above the display.
-pub(crate) struct Teller(ProgressBar);
+/// Prints lines above the display.
+pub(crate) struct Printer(ProgressBar);
 
-impl Teller {
+impl Printer {
     pub(crate) fn say(&self, text: &str) {
         self.0.suspend(|| eprintln!("{text}"));
     }
 }
 
-/// What recovery mode lets through, while it is on.
+/// The limits of recovery mode, while it is on.
 fn recovery(bus: &EventBus) -> String {
     let status = bus.status().recovery;
     match (status.keys, status.per_second) {
@@ -163,8 +162,8 @@ fn recovery(bus: &EventBus) -> String {
     }
 }
 
-/// Shows warnings of the bus above the display. Failures of single messages are part of the show,
-/// and counted instead; `verbose` shows them too, and information.
+/// Shows warnings of the bus above the display. Failures of single messages are intended and only
+/// counted; `verbose` shows them too, and the level `info`.
 pub(crate) fn install_log(display: &Display, verbose: bool) {
     let filter = if verbose {
         Targets::new().with_default(Level::INFO)
@@ -195,7 +194,7 @@ impl Write for Above {
     }
 }
 
-/// Both sides in one line, the keyed pool first.
+/// One line about both pools during a rollout, the keyed pool first.
 fn rollout_line(bus: &EventBus) -> String {
     let status = bus.rollout().status();
     let stage = match &status.plan {

@@ -1,5 +1,5 @@
-//! The figures of a run: counters, latencies, what it saw of recovery mode; and the final report, as
-//! a table and as JSON.
+//! The figures of a run (counters, latencies, recovery mode), and the final report as a table and
+//! as JSON.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::options::Role;
-use super::rollout::Story;
+use super::rollout::RolloutHistory;
 
-/// What is written to `--report`. Others read it: keys are never renamed.
+/// The content of `--report`. Other programs read it: keys are never renamed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     backend: &'static str,
@@ -37,7 +37,7 @@ pub(crate) struct Report {
     latency_ms: Latency,
     recovery: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rollout: Option<Story>,
+    rollout: Option<RolloutHistory>,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,18 +47,18 @@ struct Latency {
     p999: f64,
 }
 
-/// What the table says beside the report.
+/// Notes that the table shows beside the report.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     /// How the run ended.
     pub(crate) title: String,
-    /// Who chose the pool.
+    /// The source of the pool's choice.
     pub(crate) chosen_by: String,
     /// Regular messages that failed, which is final.
     pub(crate) dropped: u64,
-    /// Messages that some other run has published.
+    /// Messages of other runs.
     pub(crate) foreign: u64,
-    /// What else a person should know.
+    /// Further remarks.
     pub(crate) remarks: Vec<String>,
 }
 
@@ -71,13 +71,13 @@ impl Report {
     #[allow(clippy::cast_precision_loss, reason = "no run has 2^53 messages")]
     pub(crate) fn new(
         bus: &EventBus,
-        tally: &Tally,
+        counters: &Counters,
         counts: &Counts,
         role: Role,
         recovery: Summary,
-        rollout: Option<Story>,
+        rollout: Option<RolloutHistory>,
     ) -> Self {
-        let latencies = tally.latencies();
+        let latencies = counters.latencies();
         let work = if role.consumes() { counts.handled } else { counts.published };
         let lost =
             if role == Role::All { counts.published.saturating_sub(counts.ended()) } else { 0 };
@@ -143,7 +143,7 @@ impl Report {
         if notes.foreign > 0 {
             rows.push(("of other runs, ignored", count(notes.foreign)));
         }
-        rows.extend(self.rollout.iter().flat_map(Story::rows));
+        rows.extend(self.rollout.iter().flat_map(RolloutHistory::rows));
         println!("\n{}\n", notes.title);
         for (name, value) in rows {
             println!("  {name:<26} {value}");
@@ -163,8 +163,8 @@ impl Report {
 const HOUR_US: u64 = 3_600_000_000;
 const SHARDS: usize = 4;
 
-/// Counts of what has happened so far.
-pub(crate) struct Tally {
+/// Running counters.
+pub(crate) struct Counters {
     pub(crate) published: AtomicU64,
     /// Messages whose handler said done, each counted once.
     pub(crate) handled: AtomicU64,
@@ -174,7 +174,7 @@ pub(crate) struct Tally {
     pub(crate) dropped: AtomicU64,
     pub(crate) violations: AtomicU64,
     pub(crate) duplicates: AtomicU64,
-    /// Messages that some other run has published.
+    /// Messages of other runs.
     pub(crate) foreign: AtomicU64,
     first_ns: AtomicU64,
     last_ns: AtomicU64,
@@ -192,18 +192,18 @@ pub(crate) struct Counts {
     pub(crate) violations: u64,
     pub(crate) duplicates: u64,
     pub(crate) foreign: u64,
-    /// From the first to the last thing that happened.
+    /// Time from the first to the last event.
     pub(crate) seconds: f64,
 }
 
 impl Counts {
-    /// Messages with which everything is over.
+    /// Messages that are over.
     pub(crate) const fn ended(&self) -> u64 {
         self.handled + self.dead_lettered + self.dropped
     }
 }
 
-impl Tally {
+impl Counters {
     pub(crate) fn new() -> Self {
         let histogram = || {
             Histogram::new_with_bounds(1, HOUR_US, 3).expect("constant bounds that are in order")
@@ -227,7 +227,7 @@ impl Tally {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// Something happened: seconds are counted from the first to the last of these.
+    /// Marks an event: seconds are counted from the first to the last of them.
     pub(crate) fn happened(&self, now_ns: u64) {
         if self.first_ns.load(Relaxed) > now_ns {
             self.first_ns.fetch_min(now_ns, Relaxed);
@@ -235,7 +235,7 @@ impl Tally {
         self.last_ns.fetch_max(now_ns, Relaxed);
     }
 
-    /// When something last happened, 0 for never.
+    /// Time of the last event; 0 before the first.
     pub(crate) fn last_ns(&self) -> u64 {
         self.last_ns.load(Relaxed)
     }
@@ -257,7 +257,7 @@ impl Tally {
 
     pub(crate) fn counts(&self) -> Counts {
         let (first, last) = (self.first_ns.load(Relaxed), self.last_ns.load(Relaxed));
-        // What ended is read before what was published, which is at least as much.
+        // Ended messages are read before published ones, so that they are never more.
         let (handled, dead_lettered) =
             (self.handled.load(Relaxed), self.dead_lettered.load(Relaxed));
         let dropped = self.dropped.load(Relaxed);
@@ -281,12 +281,12 @@ pub(crate) fn percentile_ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1000.0
 }
 
-/// What the report says of it.
+/// Recovery mode in the report.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Summary {
     pub(crate) entered: u64,
     pub(crate) left: u64,
-    /// Time that it was on.
+    /// Time in recovery mode.
     pub(crate) seconds: f64,
 }
 
@@ -298,11 +298,11 @@ impl Recoveries {
     pub(crate) fn of(bus: &EventBus) -> Self {
         let recoveries = Self::default();
         let into = recoveries.clone();
-        bus.on_event(move |event| into.hear(event));
+        bus.on_event(move |event| into.record(event));
         recoveries
     }
 
-    fn hear(&self, event: &BusEvent) {
+    fn record(&self, event: &BusEvent) {
         let BusEvent::Recovery { before, now } = event else { return };
         let (summary, since) = &mut *self.0.lock();
         match (before, now.phase) {
@@ -325,8 +325,7 @@ impl Recoveries {
     }
 }
 
-/// Where nobody has configured it: 20,000 messages a second, a look every second, a ramp of 5
-/// seconds.
+/// Sets unconfigured values: 20,000 messages a second, a check every second, a ramp of 5 seconds.
 pub(crate) fn hasten(config: &mut Config) {
     if config.recovery == RecoveryConfig::default() && config.backlog == BacklogConfig::default() {
         config.recovery.rate = Some(RateLimit::new(20_000, 2_000));

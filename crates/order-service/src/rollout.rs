@@ -12,63 +12,75 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::faults::{Illness, Injection, Patients};
-use super::progress::Teller;
+use super::faults::{Defect, DefectiveKeys, Injection};
+use super::progress::Printer;
 
-/// Who is said to have begun the plan.
+/// The operator that the plan is attributed to.
 const BY: &str = "order_service";
-/// Messages flow for so long before the plan begins.
+/// Time with messages before the plan begins.
 const WARM_UP: Duration = Duration::from_secs(5);
-/// And for so long after its end.
+/// Time with messages after its end.
 const AFTER: Duration = Duration::from_secs(2);
 
-/// Where nobody has configured it: windows of 6 s with 300 messages, a look every 500 ms, the next
-/// stage with p99 within +15 %, and memory that leaks is borne for 3 s.
+/// Sets unconfigured values: windows of 6 s with 300 messages, a check every 500 ms, advance with
+/// p99 within +15 %, and a memory patience of 3 s.
 pub(crate) fn hasten(config: &mut Config, inject: Option<Injection>) {
     if config.rollout == RolloutConfig::default() {
         config.rollout.window = Duration::from_secs(6);
         config.rollout.min_messages = 300;
         config.rollout.check_interval = Duration::from_millis(500);
         config.rollout.advance_p99_increase = 0.15;
-        if inject.is_some_and(|inject| inject.illness == Illness::Leak) {
+        if inject.is_some_and(|inject| inject.defect == Defect::Leak) {
             config.rollout.memory_patience = Duration::from_secs(3);
         }
     }
 }
 
-/// A rollout that is being watched.
-pub(crate) struct Show {
-    task: JoinHandle<Story>,
+/// A running rollout, and the task that watches it.
+pub(crate) struct RolloutRun {
+    task: JoinHandle<RolloutHistory>,
     is_over: CancellationToken,
     inject: Option<Injection>,
-    patients: Arc<Patients>,
+    defective_keys: Arc<DefectiveKeys>,
 }
 
-impl Show {
-    /// Begins the plan as soon as messages have come for a while, and cancels `stop` when the story
+impl RolloutRun {
+    /// Begins the plan as soon as messages have come for a while, and cancels `stop` when the history
     /// is over.
     pub(crate) fn begin(
         bus: &EventBus,
         plan: Plan,
         inject: Option<Injection>,
-        patients: &Arc<Patients>,
-        teller: Teller,
+        defective_keys: &Arc<DefectiveKeys>,
+        printer: Printer,
         stop: CancellationToken,
     ) -> Self {
         let is_over = CancellationToken::new();
         let plan = plan.advancing(Advance::Automatic);
-        let watched =
-            watch(bus.clone(), plan, inject, Arc::clone(patients), teller, stop, is_over.clone());
-        Self { task: tokio::spawn(watched), is_over, inject, patients: Arc::clone(patients) }
+        let watched = watch(
+            bus.clone(),
+            plan,
+            inject,
+            Arc::clone(defective_keys),
+            printer,
+            stop,
+            is_over.clone(),
+        );
+        Self {
+            task: tokio::spawn(watched),
+            is_over,
+            inject,
+            defective_keys: Arc::clone(defective_keys),
+        }
     }
 
-    /// How it went. Call it when nothing is handled any more.
-    pub(crate) async fn ended(self) -> Option<Story> {
+    /// The history of the rollout. Call it when no handler runs any more.
+    pub(crate) async fn ended(self) -> Option<RolloutHistory> {
         self.is_over.cancel();
-        let mut story = self.task.await.ok()?;
-        let (keys, touched) = self.patients.keys();
-        story.judge(self.inject, keys, touched);
-        Some(story)
+        let mut history = self.task.await.ok()?;
+        let (keys, touched) = self.defective_keys.keys();
+        history.judge(self.inject, keys, touched);
+        Some(history)
     }
 }
 
@@ -76,13 +88,14 @@ async fn watch(
     bus: EventBus,
     plan: Plan,
     inject: Option<Injection>,
-    patients: Arc<Patients>,
-    teller: Teller,
+    defective_keys: Arc<DefectiveKeys>,
+    printer: Printer,
     stop: CancellationToken,
     is_over: CancellationToken,
-) -> Story {
+) -> RolloutHistory {
     let (rollout, started) = (bus.rollout(), Instant::now());
-    let (mut events, mut story) = (rollout.watch(), Story::new(plan.to_string(), inject));
+    let (mut events, mut history) =
+        (rollout.watch(), RolloutHistory::new(plan.to_string(), inject));
     let mut begins_at = Some(started + WARM_UP);
     let mut ends_at: Option<Instant> = None;
     loop {
@@ -91,20 +104,20 @@ async fn watch(
             event = events.next() => {
                 let Some(event) = event else { break };
                 if let RolloutEvent::PercentChanged { to, .. } = event {
-                    patients.stage(to);
+                    defective_keys.stage(to);
                 }
                 let seconds = started.elapsed().as_secs_f64();
-                if let Some(said) = story.hear(seconds, &event) {
-                    teller.say(&format!("{seconds:5.1} s  {said}"));
+                if let Some(said) = history.record(seconds, &event) {
+                    printer.say(&format!("{seconds:5.1} s  {said}"));
                 }
-                if story.is_over() && ends_at.is_none() {
+                if history.is_over() && ends_at.is_none() {
                     ends_at = Some(Instant::now() + AFTER);
                 }
             }
             () = at(begins_at) => {
                 begins_at = None;
                 if let Err(error) = rollout.begin(plan.clone(), BY) {
-                    teller.say(&format!("the plan cannot begin: {error}"));
+                    printer.say(&format!("the plan cannot begin: {error}"));
                     stop.cancel();
                 }
             }
@@ -115,7 +128,7 @@ async fn watch(
             () = is_over.cancelled() => break,
         }
     }
-    story
+    history
 }
 
 async fn at(time: Option<Instant>) {
@@ -125,21 +138,21 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// What the report says of it. Others read it: keys are never renamed.
+/// The rollout in the report. Other programs read it: keys are never renamed.
 #[derive(Debug, Serialize)]
-pub(crate) struct Story {
+pub(crate) struct RolloutHistory {
     plan: String,
     inject: Option<String>,
     stages: Vec<Reached>,
     rollbacks: Vec<WentBack>,
-    /// The plan came to its end.
+    /// Whether the plan reached its end.
     ended: bool,
     /// Seconds from the last roll-back until every key was back.
     seconds_to_settle: Option<f64>,
     keys: usize,
     keys_touched: usize,
     share_of_keys_touched: f64,
-    /// What was not as asked.
+    /// Deviations from the request.
     pub(crate) problems: Vec<String>,
 }
 
@@ -156,7 +169,7 @@ struct WentBack {
     roll_back: RollBack,
 }
 
-impl Story {
+impl RolloutHistory {
     pub(crate) fn new(plan: String, inject: Option<Injection>) -> Self {
         Self {
             plan,
@@ -172,8 +185,8 @@ impl Story {
         }
     }
 
-    /// Takes in what has happened, and says it.
-    pub(crate) fn hear(&mut self, seconds: f64, event: &RolloutEvent) -> Option<String> {
+    /// Records an event, and returns a line about it.
+    pub(crate) fn record(&mut self, seconds: f64, event: &RolloutEvent) -> Option<String> {
         match event {
             RolloutEvent::PercentChanged { to, by, .. } => {
                 self.stages.push(Reached { seconds, percent: *to });
@@ -199,7 +212,7 @@ impl Story {
         }
     }
 
-    /// Whether there is nothing more to come.
+    /// Whether the rollout is over.
     pub(crate) const fn is_over(&self) -> bool {
         self.ended || self.has_settled()
     }
@@ -208,7 +221,7 @@ impl Story {
         self.seconds_to_settle.is_some()
     }
 
-    /// Compares it with what was asked for, and keeps what is wrong with it.
+    /// Compares the history with the request, and keeps the deviations.
     #[allow(clippy::cast_precision_loss, reason = "a number of keys")]
     pub(crate) fn judge(&mut self, inject: Option<Injection>, keys: usize, touched: usize) {
         (self.keys, self.keys_touched) = (keys, touched);
@@ -228,7 +241,7 @@ impl Story {
             }
             (Some(inject), [first, more @ ..]) => {
                 let RollBack { breach, percent, .. } = &first.roll_back;
-                let expected = inject.illness.trigger();
+                let expected = inject.defect.trigger();
                 let trigger = breach.as_ref().map(|breach| breach.trigger);
                 if trigger != Some(expected) {
                     let trigger = trigger

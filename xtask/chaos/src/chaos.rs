@@ -1,7 +1,7 @@
-//! `cargo xtask chaos kafka` and `chaos nats`: order services in processes of their own on a real
-//! broker, while consumers are killed and replaced and brokers stop, die and come back; with
-//! `--replay`, a recorded log with default settings. What the processes say of themselves is not
-//! believed: their ledgers are merged and checked.
+//! `cargo xtask chaos kafka` and `chaos nats`: order services run in processes of their own on a
+//! real broker, while consumers are killed and replaced and brokers stop, die and return; with
+//! `--replay`, they handle a recorded log with default settings. The verdict comes from the merged
+//! ledgers, not from the reports of the processes.
 
 mod replay;
 
@@ -54,7 +54,7 @@ pub struct Args {
     /// How many rounds; each has its own publisher, consumers and faults
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rounds: u64,
-    /// Which faults come when: the same seed, the same choice
+    /// Seed of the faults and their times; the same seed gives the same choice
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Envelopes of a round; one regular message comes with every ten
@@ -63,13 +63,13 @@ pub struct Args {
     /// Aggregates of a round
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) aggregates: u64,
-    /// How long a handler waits, in milliseconds
+    /// Time that each handler waits, in milliseconds
     #[arg(long, default_value_t = 20)]
     pub(crate) handler_ms: u64,
-    /// Consumers that a round begins with
+    /// Consumers at the start of a round
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) processes: u64,
-    /// Faults of a round, at random times
+    /// Number of faults in a round, at random times
     #[arg(long, default_value_t = 3)]
     pub(crate) faults_per_round: u64,
     /// Which faults to choose from
@@ -83,7 +83,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// A round that every test run has time for: always the same.
+    /// The short round of a test run; always the same faults.
     fn short() -> Self {
         Self {
             rounds: 1,
@@ -91,7 +91,7 @@ impl Args {
             seed: 3,
             events: 10_000,
             aggregates: 200,
-            // Long enough that both faults come before the work is done.
+            // Both faults occur before the work is done.
             handler_ms: 100,
             processes: 2,
             faults_per_round: 2,
@@ -115,13 +115,13 @@ pub fn run(command: &Command) -> Result<()> {
 
 fn asked(backend: &Backend, args: &Args) -> Result<()> {
     match &args.replay.replay {
-        // No figure is taken from it, so it needs no release build.
+        // The run measures nothing, so a debug build is enough.
         Some(log) => replay::run(backend, args, log, Profile::Dev),
         None => rounds(backend, args, Profile::Release),
     }
 }
 
-/// A short round on each broker, with what the tests have built.
+/// Runs a short round on each broker with the programs that the tests have built.
 pub fn short() -> Result<()> {
     for backend in [Backend::kafka(1), Backend::nats(1)] {
         rounds(&backend, &Args::short(), Profile::Dev)?;
@@ -129,7 +129,7 @@ pub fn short() -> Result<()> {
     Ok(())
 }
 
-/// Consumers of the order service on a broker of their own; none has started yet.
+/// Starts a broker and prepares consumers of the order service on it; none of them runs yet.
 fn fleet(backend: &Backend, args: &Args, profile: Profile) -> Result<Fleet> {
     let program = programs::order_service(profile)?;
     let broker = xtask_brokers::of_our_own(backend.kind, backend.nodes)?;
@@ -139,8 +139,8 @@ fn fleet(backend: &Backend, args: &Args, profile: Profile) -> Result<Fleet> {
     Ok(Fleet::new(site, *backend, broker, args.seed))
 }
 
-/// Runs the rounds; an error when one of them lost something, broke an order, or handled something
-/// again for no reason.
+/// Runs the rounds. Fails when one of them lost a message, broke an order, or handled a message
+/// again without a reason.
 fn rounds(backend: &Backend, args: &Args, profile: Profile) -> Result<()> {
     let mut fleet = fleet(backend, args, profile)?;
     let mut audit = Audit::new(backend.numbering);
@@ -216,7 +216,7 @@ fn row(number: u64, outcome: &Outcome) -> Vec<String> {
     cells
 }
 
-/// Nothing new is handled for so long: what is missing is lost.
+/// Time without progress after which missing messages count as lost.
 const STALLED: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -227,7 +227,7 @@ struct Outcome {
     seconds: f64,
 }
 
-/// Runs a round on a fleet without consumers, and leaves it without.
+/// Runs a round. The fleet has no consumers before and after it.
 fn run_round(
     args: &Args,
     fleet: &mut Fleet,

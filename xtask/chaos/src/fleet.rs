@@ -1,5 +1,5 @@
-//! Order services in processes of their own on a real broker, and what can be done to them and to
-//! it. Not a judge of what becomes of the messages: that is `ledger`.
+//! Order services in processes of their own on a real broker, and the faults that hit them and the
+//! broker. Does not judge the fate of the messages: that is `ledger`.
 
 mod backend;
 mod faults;
@@ -22,19 +22,19 @@ pub(crate) use self::backend::Backend;
 pub(crate) use self::faults::{Deck, Dice, Fault};
 pub(crate) use self::service::{Consumer, Publisher, Site, now_ns};
 
-/// How long after a fault its end may be noticed.
+/// Time after a fault within which its effects may still show.
 const NOTICE: Duration = Duration::from_millis(200);
 
-/// The consumers of a group, their broker, and the faults that befall them.
+/// The consumers of a group, their broker, and the faults that hit them.
 pub(crate) struct Fleet {
     pub(crate) site: Site,
     pub(crate) dice: Dice,
     backend: Backend,
     broker: BrokerGuard,
     consumers: Vec<Consumer>,
-    /// The first so many are never taken away; they may be paused.
+    /// Number of first consumers that are never removed; they may be paused.
     kept: usize,
-    /// How many consumers there may be.
+    /// Permitted number of consumers.
     sizes: RangeInclusive<usize>,
     ledgers: Vec<PathBuf>,
     ended: Vec<Consumer>,
@@ -66,7 +66,7 @@ impl Fleet {
         &self.consumers
     }
 
-    /// Those that have gone since the last call, killed or asked to.
+    /// Consumers that ended since the last call, killed or on request.
     pub(crate) fn take_ended(&mut self) -> Vec<Consumer> {
         std::mem::take(&mut self.ended)
     }
@@ -84,7 +84,7 @@ impl Fleet {
         std::mem::take(&mut self.excuses)
     }
 
-    /// Excuses for what was done before this time are of no use any more.
+    /// Drops the excuses of messages handled before this time.
     pub(crate) fn forget_excuses(&mut self, before_ns: u64) {
         self.excuses.retain(|excuse| excuse.to_ns >= before_ns);
     }
@@ -96,8 +96,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// The log of one that has ended by itself, which nobody has asked for. It is counted among
-    /// those that have gone.
+    /// The log of a consumer that ended without a request. It counts as ended from then on.
     pub(crate) fn find_dead(&mut self) -> Result<Option<PathBuf>> {
         for at in 0..self.consumers.len() {
             if self.consumers[at].has_died()? {
@@ -110,14 +109,14 @@ impl Fleet {
         Ok(None)
     }
 
-    /// Asks all consumers to end, and waits for it.
+    /// Asks all consumers to end, and waits until they have.
     pub(crate) fn dismiss(&mut self) -> Result<()> {
         self.consumers.iter().for_each(Consumer::ask_to_end);
         let leaving: Vec<Consumer> = self.consumers.drain(..).collect();
         leaving.into_iter().map(|consumer| self.left(consumer)).fold(Ok(()), Result::and)
     }
 
-    /// Does it, and waits until it is over.
+    /// Injects a fault, and waits until it is over.
     pub(crate) fn inject(&mut self, fault: Fault) -> Result<()> {
         match fault {
             Fault::Kill => {
@@ -135,15 +134,14 @@ impl Fleet {
             }
             Fault::Pause => {
                 let at = self.dice.below(self.consumers.len() as u64);
-                // Up to twice the silence after which others take over.
+                // Up to twice the silence after which other members take over.
                 let most = u64::try_from(self.backend.silence.as_millis() * 2).unwrap_or(1);
                 let (time, from) = (Duration::from_millis(500 + self.dice.below(most)), now_ns());
                 let Some(sleeper) = self.consumers.get(usize::try_from(at).unwrap_or(0)) else {
                     return Ok(());
                 };
                 sleeper.pause(time);
-                // It may have slept through several handlers' ends, and done some of their work
-                // again.
+                // Handlers that ended during the pause may have run again elsewhere.
                 self.excuse(Some(sleeper.process()), from, Duration::from_secs(2));
                 Ok(())
             }
@@ -174,7 +172,7 @@ impl Fleet {
         }
     }
 
-    /// One that may go; none when all must stay.
+    /// A consumer that may be removed; `None` when all must stay.
     fn any_consumer(&mut self) -> Option<Consumer> {
         let others = self.consumers.len().checked_sub(self.kept).filter(|others| *others > 0)?;
         let at = self.kept + usize::try_from(self.dice.below(others as u64)).unwrap_or(0);
@@ -191,7 +189,7 @@ impl Fleet {
         usize::try_from(self.dice.below(self.broker.nodes() as u64)).unwrap_or(0)
     }
 
-    /// What was done from a little before `from_ns` until `after` from now may be done again.
+    /// Excuses repeated handling of messages from shortly before `from_ns` until `after` from now.
     fn excuse(&mut self, process: Option<u32>, from_ns: u64, after: Duration) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let (from_ns, to_ns) = (
@@ -208,15 +206,15 @@ const LOCK: &str = "lock";
 /// An empty folder that no other run uses.
 pub(crate) struct RunFolder {
     path: PathBuf,
-    /// BrokerGuard for as long as the run goes on.
+    /// Held while the run goes on.
     _lock: File,
 }
 
 impl RunFolder {
-    /// Makes one below `base`, where all runs of this kind have theirs, and says where.
+    /// Creates a folder below `base`, beside those of the other runs, and prints its path.
     pub(crate) fn create(base: &Path, name: &str) -> Result<Self> {
         fs::create_dir_all(base)?;
-        // One run after the other, or one would remove the folder that another is about to lock.
+        // The lock keeps one run from removing the folder that another is about to lock.
         let entry = File::create(base.join(LOCK))?;
         entry.lock()?;
         for entry in fs::read_dir(base)? {
@@ -241,7 +239,7 @@ impl RunFolder {
     }
 }
 
-/// Whether nobody holds the lock. A folder without one is of an earlier version.
+/// Whether the lock is free. A folder without a lock file comes from an earlier version.
 fn has_ended(folder: &Path) -> bool {
     match File::open(folder.join(LOCK)) {
         Ok(lock) => !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
@@ -273,7 +271,7 @@ pub(crate) fn go_on(pid: u32) {
 #[cfg(unix)]
 fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It may have ended in between: then there is nothing left to do.
+        // A process that ended in between needs no signal.
         let _ = kill_process(pid, signal);
     }
 }

@@ -1,5 +1,5 @@
-//! The ledgers that order services write, read as they grow, merged and judged. Shares nothing with
-//! the program that wrote them.
+//! The ledgers that order services write: read while they grow, merged and judged. Shares no code
+//! with the program that wrote them.
 
 mod audit;
 
@@ -20,13 +20,13 @@ pub(crate) struct Ledgers(Vec<Tail>);
 struct Tail {
     path: PathBuf,
     file: Option<File>,
-    /// What was read of a line that is not whole yet.
+    /// The beginning of a line whose end is not written yet.
     rest: Vec<u8>,
     has_header: bool,
 }
 
 impl Ledgers {
-    /// This file is one, or will be.
+    /// Adds a ledger, which may not exist yet.
     pub(crate) fn watch(&mut self, path: &Path) {
         self.0.push(Tail {
             path: path.to_owned(),
@@ -36,14 +36,13 @@ impl Ledgers {
         });
     }
 
-    /// Writes what is new into the audit.
+    /// Adds all new lines to the audit.
     pub(crate) fn read(&mut self, audit: &mut Audit) -> Result<()> {
         self.0.iter_mut().try_for_each(|tail| tail.read(audit))
     }
 
-    /// Nobody writes this one any more: what is left goes into the audit, and it is forgotten. A
-    /// process that was killed may have left half of its last line, which says nothing: that
-    /// handler had not ended.
+    /// Adds the rest of a ledger whose process has ended, and drops it. A killed process may have
+    /// left half of its last line, which counts for nothing: that handler had not ended.
     pub(crate) fn finish(&mut self, path: &Path, audit: &mut Audit) -> Result<()> {
         if let Some(at) = self.0.iter().position(|tail| tail.path == path) {
             self.0.swap_remove(at).read(audit)?;

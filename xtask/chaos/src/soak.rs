@@ -1,6 +1,6 @@
 //! `cargo xtask soak kafka` and `soak nats` (SPEC T5): order services on a real broker for hours,
-//! with messages at a steady rate, the faults of `chaos`, and shares of the keys that go from one
-//! pool to the other and back. What becomes of each message is read from the ledgers while it runs.
+//! with messages at a steady rate, the faults of `chaos`, and shares of the keys that move between
+//! the pools. The ledgers, read during the run, tell the fate of each message.
 
 mod checks;
 mod observer;
@@ -48,11 +48,10 @@ pub struct Args {
     /// Nodes of the cluster
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=3))]
     nodes: u16,
-    /// Which faults and stages come when: the same seed, the same choice
+    /// Seed of the faults and stages and their times; the same seed gives the same choice
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Consumers that it begins with; there are never more than one more or less, and never fewer
-    /// than two
+    /// Consumers at the start; later at most one more or one less, and never fewer than two
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=64))]
     processes: u64,
     /// Messages a second
@@ -61,7 +60,7 @@ pub struct Args {
     /// Aggregates
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     aggregates: u64,
-    /// How long a handler waits, in milliseconds
+    /// Time that each handler waits, in milliseconds
     #[arg(long, default_value_t = 20)]
     handler_ms: u64,
     /// Seconds of a stage
@@ -70,7 +69,7 @@ pub struct Args {
     /// Seconds from one fault to the next, on average
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..))]
     fault_seconds: u64,
-    /// Which faults come, each as often as the others, in random order
+    /// Faults to inject, each equally often, in random order
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Fault::value_variants().to_vec())]
     faults: Vec<Fault>,
     /// Folder for report.json and soak.svg, written every minute and at the end [default:
@@ -82,7 +81,7 @@ pub struct Args {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct Length {
-    /// How long messages are published
+    /// Time during which messages are published
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     hours: Option<u64>,
     /// The same in minutes
@@ -96,7 +95,7 @@ impl Length {
     }
 }
 
-/// The report is written so often while it runs.
+/// Interval of the report's updates during the run.
 const WRITTEN: Duration = Duration::from_secs(60);
 
 pub fn run(command: &Command) -> Result<()> {

@@ -57,7 +57,8 @@ pub(super) fn build_quick(metadata: &Metadata) -> Result<Vec<Program>> {
         for target in package.targets.iter().filter(|target| target.test) {
             let is = |kind| target.kind.iter().any(|it| it == kind);
             let name = &target.name;
-            let filter = if is("test") { format!("--test={name}") } else { format!("--bin={name}") };
+            let filter =
+                if is("test") { format!("--test={name}") } else { format!("--bin={name}") };
             if is("test") && needs_broker(&format!("{}: {name}", package.name)) {
                 continue;
             }

@@ -1,5 +1,4 @@
-//! The order service, started as a reader starts it: both pools, a recorded log, bad input,
-//! signals.
+//! The order service as a program: both pools, a recorded log, bad input, HTTP, signals.
 
 #![allow(
     clippy::unwrap_used,
@@ -324,7 +323,7 @@ fn an_interrupt_stops_a_replay_that_waits_for_its_time() {
 #[test]
 fn a_second_interrupt_leaves_at_once_and_what_is_left_counts_as_lost() {
     let path = file("twice.json");
-    // Handlers that take longer than anyone waits.
+    // Handlers take longer than the test waits.
     let arguments = ["--handler-ms", "3600000", "--report", path.to_str().unwrap()];
     let program = Program::new("twice", &arguments).start();
     program.until_it_says("keyed pool");

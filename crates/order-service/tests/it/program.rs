@@ -22,14 +22,14 @@ pub(crate) fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("order-service-{name}"))
 }
 
-/// The order service with arguments, away from the settings of whoever runs the tests.
+/// The order service with arguments, apart from the settings of the environment.
 pub(crate) struct Program {
     command: Command,
     out: PathBuf,
     err: PathBuf,
 }
 
-/// What it came to.
+/// The outcome of a run.
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,

@@ -1,5 +1,5 @@
 //! A recorded event log with default settings: one process publishes it, two consume it, and one of
-//! the two is killed and restarted again and again.
+//! the two is killed and restarted repeatedly.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::ledger::{Audit, Ledgers, Verdict};
 use xtask_base::process::{Result, write_file};
 use xtask_base::programs::Profile;
 
-/// Nothing new is handled for so long: what is missing is lost. Longer than the session of a dead
-/// member.
+/// Time without progress after which missing messages count as lost; longer than the session of a
+/// dead member.
 const STALLED: Duration = Duration::from_secs(180);
-/// So many lines that broke a promise are shown.
+/// Number of findings that are printed.
 const SHOWN: usize = 10;
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -29,7 +29,8 @@ pub(crate) struct Replay {
         conflicts_with_all = ["rounds", "events", "aggregates", "processes", "faults_per_round", "faults"]
     )]
     pub(crate) replay: Option<PathBuf>,
-    /// How often one of the two consumers is killed and restarted; the log is replayed until it was
+    /// Number of kills of one of the two consumers; the log is replayed until all of them have
+    /// happened
     #[arg(long, default_value_t = 10, requires = "replay")]
     kills: u64,
     /// Events a second
@@ -38,29 +39,29 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// None of it.
+    /// No replay.
     pub(super) const fn none() -> Self {
         Self { replay: None, kills: 0, rate: 0 }
     }
 }
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Debug, Serialize)]
 struct Report {
     backend: String,
     seed: u64,
     kills: u64,
-    /// How often the log was published, once after the other.
+    /// Number of times that the log was published, one after the other.
     replays: u64,
     published: u64,
     handled: u64,
     lost: u64,
     out_of_order: u64,
-    /// Two processes had a handler of one aggregate at the same time.
+    /// Two processes ran handlers of one aggregate at the same time.
     overlaps: u64,
     /// Handled again, because a process was killed before the broker knew that it had handled them.
     redelivered: u64,
-    /// Handled again without such a reason.
+    /// Handled again without a kill or an outage that explains it.
     duplicates: u64,
     seconds: f64,
 }
@@ -71,8 +72,8 @@ impl Report {
     }
 }
 
-/// Runs until the consumer was killed as often as it was asked for and everything is handled; an
-/// error when a promise was broken.
+/// Runs until the consumer was killed as often as requested and every message is handled. Fails
+/// when a promise was broken.
 pub(super) fn run(
     backend: &Backend,
     args: &super::Args,

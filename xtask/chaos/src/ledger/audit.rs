@@ -1,5 +1,5 @@
-//! What became of every message: which are over, in which order, and which were done more than once
-//! and why.
+//! The fate of every message: whether it is over, in which order it ran, and why it ran more than
+//! once.
 //!
 //! Lines are judged in the order in which handlers began, so they wait until none that began
 //! earlier can still come. What is kept does not grow with the number of messages.
@@ -7,12 +7,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
-/// Who has done a message is forgotten after so long: whatever redelivers it does so long before.
+/// The process that handled a message is remembered for this time; every redelivery comes sooner.
 const REMEMBERED_NS: u64 = 600_000_000_000;
-/// So many of the lines that broke a promise are kept, to be looked at.
+/// Number of findings that are kept.
 const FINDINGS: usize = 100;
 
-/// A time in which redeliveries are to be expected: of one process, or of all.
+/// A time span that explains redeliveries: of one process, or of all.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Excuse {
     pub(crate) process: Option<u32>,
@@ -20,23 +20,23 @@ pub(crate) struct Excuse {
     pub(crate) to_ns: u64,
 }
 
-/// What became of messages.
+/// Counts of the messages' fates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Verdict {
     pub(crate) handled: u64,
     pub(crate) lost: u64,
     pub(crate) order_violations: u64,
-    /// Handled again, as a crash or an outage explains.
+    /// Handled again, explained by a crash or an outage.
     pub(crate) redelivered: u64,
-    /// Handled again without such a reason.
+    /// Handled again without a kill or an outage that explains it.
     pub(crate) duplicates: u64,
     /// Two handlers of one aggregate at once: the old owner had not ended when the new one began.
     pub(crate) stragglers: u64,
 }
 
 impl Verdict {
-    /// Stragglers have a reason when something was killed or cut off; where members share topics,
-    /// they are no wonder, nor is another order.
+    /// A kill or an outage explains stragglers. Where members share topics, stragglers and another
+    /// order are permitted.
     pub(crate) fn is_good(&self, has_excuses: bool, is_shared: bool) -> bool {
         self.lost + self.duplicates == 0
             && (is_shared || (self.order_violations == 0 && (has_excuses || self.stragglers == 0)))
@@ -69,7 +69,7 @@ impl Numbering {
         }
     }
 
-    /// What is numbered together.
+    /// A sequence of offsets.
     fn place(self, line: &Line) -> Place {
         let partition = if self == Self::OfPartitions { line.partition } else { 0 };
         (line.topic.clone(), partition)
@@ -81,10 +81,10 @@ type Place = (String, u32);
 /// A topic and an aggregate: partitions of two topics may belong to two processes.
 type Lane = (String, String);
 
-/// When a line's handler began and ended: the order of judgement.
+/// Start and end of a line's handler; lines are judged in this order.
 type Turn = (u64, u64, u64);
 
-/// Everything that was handled.
+/// All handled messages.
 pub(crate) struct Audit {
     numbering: Numbering,
     /// Offsets that are over, as soon as they are read.
@@ -92,10 +92,10 @@ pub(crate) struct Audit {
     waiting: BinaryHeap<Reverse<(Turn, usize)>>,
     lines: HashMap<usize, Line>,
     noted: usize,
-    /// Offsets that are over, of what was judged.
+    /// Offsets that are over, of judged lines.
     over: BTreeMap<Place, Ranges>,
     highest: HashMap<Lane, u64>,
-    /// When the last handler ended, and whose it was.
+    /// End and process of the last handler.
     running: HashMap<Lane, (u64, u32)>,
     done_by: HashMap<(Place, u64), Doer>,
     done: VecDeque<(u64, (Place, u64))>,
@@ -137,7 +137,7 @@ impl Audit {
         }
     }
 
-    /// Takes in a line, to be judged later.
+    /// Adds a line, to be judged later.
     pub(super) fn note(&mut self, line: Line) {
         if line.is_over() {
             self.seen.entry(self.numbering.place(&line)).or_default().insert(line.offset);
@@ -169,22 +169,22 @@ impl Audit {
         self.attempts.get(&process).copied().unwrap_or(0)
     }
 
-    /// Panics of this process after which an actor had to be restarted, if an actor it was.
+    /// Panics of this process after which an actor pool restarts an actor.
     pub(crate) fn panics_of(&self, process: u32) -> u64 {
         self.panics.get(&process).copied().unwrap_or(0)
     }
 
-    /// Lines that came after their time: others that began later had been judged.
+    /// Lines that came too late: lines of later handlers were judged before.
     pub(crate) const fn late(&self) -> u64 {
         self.late
     }
 
-    /// The first lines that broke a promise.
+    /// The first findings.
     pub(crate) fn findings(&self) -> &[String] {
         &self.findings
     }
 
-    /// Judges what began before this time.
+    /// Judges the lines of handlers that began before this time.
     pub(crate) fn judge_until(&mut self, until_ns: u64, excuses: &[Excuse]) {
         while self.waiting.peek().is_some_and(|Reverse((turn, _))| turn.0 < until_ns) {
             let Some(line) = self.waiting.pop().and_then(|Reverse((_, at))| self.lines.remove(&at))
@@ -202,13 +202,12 @@ impl Audit {
         }
     }
 
-    /// What became of what was judged since the last close. Nothing is lost before everything is
-    /// closed.
+    /// The verdict on all lines judged since the last close. Losses are known only after the close.
     pub(crate) const fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Judges all lines. So many more messages were published, and nothing more will come of them.
+    /// Judges all lines, given the number of messages published since the last close.
     pub(crate) fn close(&mut self, published: u64, excuses: &[Excuse]) -> Verdict {
         self.judge_until(u64::MAX, excuses);
         self.judged_ns = 0;
@@ -281,8 +280,8 @@ impl Line {
 }
 
 impl Excuse {
-    /// Whether it is why a message that `first` had done was done once more: the first time was not
-    /// settled, or whoever repeats it does not know yet that it has lost it.
+    /// Whether this excuse explains that a message of process `first` ran again: the first run was
+    /// not settled, or the process that repeats it does not know yet that it lost the partition.
     fn covers(&self, first: Doer, again: Doer) -> bool {
         [first, again].into_iter().any(|doer| {
             self.process.is_none_or(|process| process == doer.process)
@@ -308,12 +307,12 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Whether nothing more will be tried.
+    /// Whether no attempt follows.
     pub(super) fn is_over(&self) -> bool {
         self.outcome == "done" || self.topic == REGULAR
     }
 
-    /// Whether an actor that ran it had to be restarted.
+    /// Whether an actor pool restarts the actor after this attempt.
     pub(super) fn costs_an_actor(&self) -> bool {
         self.outcome == "panicked" && self.topic == REGULAR
     }
@@ -356,7 +355,7 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    /// Whether it was not there before.
+    /// Returns whether the number is new.
     pub(super) fn insert(&mut self, number: u64) -> bool {
         let after = self.ranges.partition_point(|(first, _)| *first <= number);
         if after > 0 && number <= self.ranges[after - 1].1 {
@@ -374,12 +373,12 @@ impl Ranges {
         true
     }
 
-    /// How many numbers it has.
+    /// The count of its numbers.
     pub(super) const fn count(&self) -> u64 {
         self.count
     }
 
-    /// How many numbers from `first` to the highest are not there.
+    /// The count of missing numbers from `first` to the highest.
     pub(super) fn missing_from(&self, first: u64) -> u64 {
         self.ranges.last().map_or(0, |(_, last)| (last + 1 - first).saturating_sub(self.count))
     }

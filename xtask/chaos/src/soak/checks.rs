@@ -11,7 +11,7 @@ pub(super) struct Check {
     pub(super) found: String,
 }
 
-/// All of them; the soak is good when each is met.
+/// All checks; the soak passes when each of them does.
 pub(super) fn of(state: &State, is_shared: bool) -> Vec<Check> {
     let check = |what, is_met, found: String| Check { what, is_met, found };
     let verdict = &state.verdict;
@@ -72,7 +72,7 @@ pub(super) fn of(state: &State, is_shared: bool) -> Vec<Check> {
     ]
 }
 
-/// How many processes are judged, and those whose memory grows.
+/// The number of judged processes, and those whose memory grows.
 fn memories(state: &State) -> (usize, Vec<String>) {
     let judged: Vec<(u32, Memory)> = state
         .seen
@@ -90,15 +90,14 @@ fn memories(state: &State) -> (usize, Vec<String>) {
     (judged.len(), grown.collect())
 }
 
-/// The first half of a process's life is its warm-up; who has not lived for so many seconds is not
-/// judged. In five minutes a process has met most kinds of faults: what it takes to work off the
-/// backlog of the worst of them is warm-up too.
+/// The first half of a process's life is its warm-up; a process that lived for fewer seconds than
+/// this is not judged. Within five minutes a process has met most kinds of faults: the memory for
+/// the backlog of the worst of them belongs to the warm-up too.
 pub(super) const LONG_ENOUGH: f64 = 600.0;
-/// What the fitted line may gain over the second half, as a share of the mean. Caches and
-/// allocators breathe by less.
+/// Permitted gain of the fitted line over the second half, as a share of the mean. Caches and
+/// allocators vary by less.
 const MOST_GROWTH: f64 = 0.05;
-/// How far the highest value of the second half may be above its mean: what comes back after an
-/// outage comes at once.
+/// Permitted peak of the second half above its mean: the backlog of an outage arrives at once.
 const MOST_ABOVE: f64 = 1.0;
 const MIB: f64 = 1_048_576.0;
 

@@ -1,4 +1,4 @@
-//! What is left of a soak: a table, a JSON document and pictures.
+//! The report of a soak: a table, a JSON document and pictures.
 
 use std::path::Path;
 
@@ -134,8 +134,7 @@ fn picture(state: &State) -> Result<String> {
     plot::render(&panels, state.seconds.max(1.0))
 }
 
-/// Values over time. When there are too many, every other one goes, and from then on every other
-/// one is taken.
+/// Values over time. At the limit every other value is dropped, and the sampling interval doubles.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     points: Vec<(f64, f64)>,
@@ -145,7 +144,7 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// With at most so many values.
+    /// A series of at most this many values.
     pub(super) const fn new(most: usize) -> Self {
         Self { points: Vec::new(), most, stride: 1, skipped: 0 }
     }
@@ -167,7 +166,7 @@ impl Series {
         &self.points
     }
 
-    /// Keeps so many at most.
+    /// The maximum number of values.
     pub(super) fn shrink(&mut self, most: usize) {
         while self.points.len() > most.max(1) {
             self.thin();
@@ -185,7 +184,7 @@ impl Series {
     }
 }
 
-/// Values of a process that lives, and of one that has ended.
+/// Numbers of values for a running and for an ended process.
 const ALIVE: usize = 4_096;
 const ENDED: usize = 64;
 
@@ -203,7 +202,7 @@ pub(super) struct Record {
     /// Of actors, since the process began.
     pub(super) restarts: u64,
     pub(super) roll_backs: u64,
-    /// Most slots that did not move at a time.
+    /// The highest number of slots that did not move at one time.
     pub(super) stuck: u64,
     memory: Option<Memory>,
 }
@@ -238,7 +237,7 @@ impl Record {
         had_points
     }
 
-    /// There is nothing more to come: what is needed for the pictures stays.
+    /// Ends the series; only the values for the pictures stay.
     pub(super) fn end(&mut self) {
         self.memory = self.memory();
         self.has_ended = true;

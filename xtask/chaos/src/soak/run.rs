@@ -1,5 +1,5 @@
-//! The soak itself: messages at a steady rate, one fault after the other, and the ledgers read all
-//! the while.
+//! The run of a soak: messages at a steady rate, one fault after the other, and ledgers that are
+//! read meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,28 +13,27 @@ use crate::fleet::{Backend, Consumer, Deck, Dice, Fleet, Publisher, now_ns};
 use crate::ledger::{Audit, Ledgers, Verdict};
 
 const LOOK: Duration = Duration::from_millis(200);
-/// A handler that began so long ago has ended, and its line is there: it may have slept through a
-/// pause.
+/// Age after which a handler has ended and its line is written, even across a pause of its process.
 const SETTLED: Duration = Duration::from_secs(60);
-/// Excuses for what is judged are kept as long as whoever has done it is remembered.
+/// Excuses are kept as long as the audit remembers which process handled a message.
 const EXCUSED: Duration = Duration::from_secs(660);
-/// Nothing new is handled for so long, and nothing more is published: what is missing is lost.
+/// Time without progress, after the publisher's end, after which missing messages count as lost.
 const STALLED: Duration = Duration::from_secs(60);
-/// What the publisher may be behind at the end: an outage holds it up.
+/// Time by which the publisher may be late at the end, because outages delay it.
 const PATIENCE: Duration = Duration::from_secs(600);
 const RATE_OVER: Duration = Duration::from_secs(3);
 const RATES: usize = 4_096;
-/// So many of what went wrong are kept.
+/// Number of failures that are kept.
 const FAILURES: usize = 20;
 
-/// A fault, and when.
+/// A fault and its time.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct Mark {
     pub(super) at: f64,
     pub(super) fault: String,
 }
 
-/// How it stands.
+/// The state of the run.
 pub(super) struct State {
     pub(super) seconds: f64,
     pub(super) published: Option<u64>,
@@ -46,16 +45,15 @@ pub(super) struct State {
     pub(super) marks: Vec<Mark>,
     pub(super) rates: Series,
     pub(super) seen: Seen,
-    /// Restarts of actors beyond the panics that the soak has caused, and processes that ended by
-    /// themselves.
+    /// Restarts of actors beyond the injected panics, and processes that ended without a request.
     pub(super) unexplained: u64,
     pub(super) explained: u64,
-    /// What went wrong beside that.
+    /// Other failures.
     pub(super) failures: Vec<String>,
     pub(super) has_excuses: bool,
 }
 
-/// Is called all the time, with how it stands and the last fault.
+/// Called repeatedly with the state and the last fault.
 pub(super) type Show<'a> = dyn FnMut(&dyn Fn() -> State, &str) -> Result<()> + 'a;
 
 pub(super) struct Soak<'a> {
@@ -97,7 +95,7 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs the soak to its end.
     pub(super) fn run(mut self, show: &mut Show<'_>) -> Result<State> {
         for _ in 0..self.args.processes {
             self.fleet.start_consumer()?;
@@ -151,7 +149,7 @@ impl<'a> Soak<'a> {
         )
     }
 
-    /// Between half and one and a half times as long as asked for.
+    /// Between half and one and a half times the requested mean.
     fn pause(&mut self) -> Duration {
         let every = self.args.fault_seconds * 1_000;
         Duration::from_millis(every / 2 + self.fleet.dice.below(every.max(1)))
@@ -165,7 +163,7 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// Reads what is new, judges what is old enough, and forgets what is over.
+    /// Reads new lines, judges those that are old enough, and drops finished ledgers.
     fn look(&mut self) -> Result<()> {
         while let Some(log) = self.fleet.find_dead()? {
             self.ended_by_themselves += 1;
@@ -245,7 +243,7 @@ fn nanos(time: Duration) -> u64 {
 
 /// Up and down.
 const ROUND: [u8; 6] = [10, 50, 100, 50, 10, 0];
-/// One in so many times a stage is left out of turn, as a switch by hand or a roll-back does.
+/// One in this many changes jumps to another stage, as a manual switch or a roll-back does.
 const JUMP: u64 = 6;
 
 pub(super) struct Stages {

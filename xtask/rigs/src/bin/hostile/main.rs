@@ -25,7 +25,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::audit::{Books, Sum, Verdict};
+use crate::audit::{Audit, Sum, Verdict};
 use crate::bus::Consumer;
 use crate::input::{Dice, Topics};
 
@@ -37,9 +37,9 @@ const LINE: Duration = Duration::from_secs(5);
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let books = Arc::new(Books::default());
-    bus::install_log(&books, options.verbose);
-    match Box::pin(run(&options, &books)).await {
+    let audit = Arc::new(Audit::default());
+    bus::install_log(&audit, options.verbose);
+    match Box::pin(run(&options, &audit)).await {
         Ok(report) => {
             report.print();
             ExitCode::from(u8::from(!report.is_good()))
@@ -51,26 +51,27 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(options: &Options, books: &Arc<Books>) -> Result<Report, String> {
+async fn run(options: &Options, audit: &Arc<Audit>) -> Result<Report, String> {
     let mut file = options.report.as_deref().map(create_report).transpose()?;
     let backend = options.backend()?;
     let mut dice = Dice::new(options.seed);
     let topics = Arc::new(Topics::new(&format!("{:x}-{:x}", options.seed, bus::now_ns())));
-    let mut consumer = Consumer::start(&options.url, &topics, books).await?;
+    let mut consumer = Consumer::start(&options.url, &topics, audit).await?;
     consumer.create_topics().await?;
     consumer.subscribe().await?;
     let client = match backend {
         Backend::Nats => {
-            publish::Client::Nats(publish::Nats::connect(&options.url, Arc::clone(books))?)
+            publish::Client::Nats(publish::Nats::connect(&options.url, Arc::clone(audit))?)
         }
-        _ => publish::Client::Kafka(publish::Kafka::connect(&options.url, Arc::clone(books))?),
+        _ => publish::Client::Kafka(publish::Kafka::connect(&options.url, Arc::clone(audit))?),
     };
-    let publishing = publish::Publishing::begin(client, &topics, options.rate, options.duration(), dice.split());
-    let watched = Box::pin(watch(options, books, &mut consumer, &publishing, &mut dice)).await;
+    let publishing =
+        publish::Publishing::begin(client, &topics, options.rate, options.duration(), dice.split());
+    let watched = Box::pin(watch(options, audit, &mut consumer, &publishing, &mut dice)).await;
     let publishing = publishing.end().await;
     let restarts = consumer.restarts;
     let ended = consumer.end(Duration::from_secs(30)).await;
-    let mut report = Report::new(backend, options, restarts, books);
+    let mut report = Report::new(backend, options, restarts, audit);
     report.problems.extend([watched.err(), publishing.err(), ended.err()].into_iter().flatten());
     if let Some(file) = &mut file {
         report.write(file)?;
@@ -82,7 +83,7 @@ async fn run(options: &Options, books: &Arc<Books>) -> Result<Report, String> {
 /// accounted for.
 async fn watch(
     options: &Options,
-    books: &Books,
+    audit: &Audit,
     consumer: &mut Consumer,
     publishing: &publish::Publishing,
     dice: &mut Dice,
@@ -96,7 +97,7 @@ async fn watch(
     loop {
         tokio::time::sleep(LOOK).await;
         let now = Instant::now();
-        let counts = books.counts();
+        let counts = audit.counts();
         let text = format!(
             "{} published, {} open, {} restarts, seed {}",
             counts.published, counts.open, consumer.restarts, options.seed
@@ -111,7 +112,7 @@ async fn watch(
             bar.finish_and_clear();
             return Ok(());
         }
-        if books.silent_for() > options.patience() {
+        if audit.silent_for() > options.patience() {
             bar.finish_and_clear();
             return Err(format!(
                 "{} messages are open, and no message was handled for {:?}",
@@ -133,11 +134,11 @@ struct Options {
     #[arg(long, value_name = "URL")]
     url: String,
 
-    /// How long messages are published
+    /// Time during which messages are published
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 
-    /// Which input comes: the same seed, the same messages
+    /// Seed of the input; the same seed gives the same messages
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     seed: u64,
 
@@ -203,8 +204,8 @@ struct Report {
 }
 
 impl Report {
-    fn new(backend: Backend, options: &Options, restarts: u64, books: &Books) -> Self {
-        let verdict = books.judge();
+    fn new(backend: Backend, options: &Options, restarts: u64, audit: &Audit) -> Self {
+        let verdict = audit.judge();
         let (mut healthy, mut hostile) = (Sum::default(), Sum::default());
         for (kind, sum) in &verdict.kinds {
             let into = if kind == "healthy" { &mut healthy } else { &mut hostile };

@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::{ClientConfig, ClientContext, Message};
 use serde::Deserialize;
 
-use super::audit::{Books, Sent};
+use super::audit::{Audit, Sent};
 use super::input::{self, Dice, Headers, Input, Topics};
 
 /// A client that is not ours.
@@ -111,7 +111,7 @@ const LAST: Duration = Duration::from_secs(60);
 pub(crate) struct Kafka(ThreadedProducer<Answers>);
 
 /// Hears what became of each record.
-struct Answers(Arc<Books>);
+struct Answers(Arc<Audit>);
 
 impl ClientContext for Answers {}
 
@@ -130,13 +130,13 @@ impl ProducerContext for Answers {
 }
 
 impl Kafka {
-    pub(crate) fn connect(url: &str, books: Arc<Books>) -> Result<Self, String> {
+    pub(crate) fn connect(url: &str, audit: Arc<Audit>) -> Result<Self, String> {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", url.trim_start_matches("kafka://"))
             // Records of a key keep their order when one is sent again.
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
-            .create_with_context(Answers(books));
+            .create_with_context(Answers(audit));
         producer.map(Self).map_err(|error| error.to_string())
     }
 
@@ -193,7 +193,7 @@ pub(crate) struct Nats {
 
 /// What the thread that reads shares with the one that writes.
 struct Shared {
-    books: Arc<Books>,
+    audit: Arc<Audit>,
     waiting: Mutex<Waiting>,
     answered: Condvar,
 }
@@ -219,7 +219,7 @@ struct Refusal {
 }
 
 impl Nats {
-    pub(crate) fn connect(url: &str, books: Arc<Books>) -> Result<Self, String> {
+    pub(crate) fn connect(url: &str, audit: Arc<Audit>) -> Result<Self, String> {
         let address = url.trim_start_matches("nats://");
         let inbox = format!("_INBOX.hostile{:x}", crate::bus::now_ns());
         let connect = || -> io::Result<(TcpStream, BufReader<TcpStream>)> {
@@ -236,7 +236,7 @@ impl Nats {
         };
         let (writer, reader) = connect().map_err(|error| format!("{address}: {error}"))?;
         let (waiting, answered) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { books, waiting, answered });
+        let shared = Arc::new(Shared { audit, waiting, answered });
         let (hears, pong) =
             (Arc::clone(&shared), writer.try_clone().map_err(|error| error.to_string())?);
         let reader = std::thread::spawn(move || {
@@ -287,7 +287,7 @@ impl Nats {
                 waiting
                     .sent
                     .values()
-                    .for_each(|(sent, _)| self.shared.books.refused(sent, "no answer"));
+                    .for_each(|(sent, _)| self.shared.audit.refused(sent, "no answer"));
                 return Err(format!(
                     "{} messages were not answered within {PATIENCE:?}",
                     waiting.sent.len()
@@ -339,9 +339,9 @@ impl Shared {
             return;
         };
         match serde_json::from_slice::<Answer>(body) {
-            Ok(Answer { seq, error: None }) => self.books.stored(sent, partition, seq),
-            Ok(Answer { error: Some(error), .. }) => self.books.refused(&sent, &error.description),
-            Err(_) => self.books.refused(&sent, &String::from_utf8_lossy(body)),
+            Ok(Answer { seq, error: None }) => self.audit.stored(sent, partition, seq),
+            Ok(Answer { error: Some(error), .. }) => self.audit.refused(&sent, &error.description),
+            Err(_) => self.audit.refused(&sent, &String::from_utf8_lossy(body)),
         }
         self.answered.notify_all();
     }
