@@ -11,9 +11,9 @@ mod ci;
 mod dashboards;
 #[cfg(test)]
 mod deploy;
+mod docs;
 mod instructions;
-mod msrv;
-mod pages;
+mod markdown;
 mod pictures;
 mod smoke;
 mod test;
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
-use xtask_base::{deny, process};
+use xtask_base::{process, tools};
 use xtask_bench::{compare, limits, load, moves};
 use xtask_chaos::{chaos, hostile, soak};
 
@@ -48,6 +48,8 @@ enum Command {
     Pages,
     /// Draw the charts of the README and of docs/ from the files in benches/results/
     Pictures(pictures::Args),
+    /// Build one site of the README and the pages below docs/, below the target folder
+    Book,
     /// Run all tests, the doctests and the smoke runs
     Test(test::Args),
     /// Start, stop and show a Kafka and a NATS on this machine
@@ -88,11 +90,12 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
-        Command::Deny => deny::run(),
-        Command::Msrv => msrv::run(false),
-        Command::Pages => pages::run(),
+        Command::Deny => tools::deny(),
+        Command::Msrv => ci::msrv(false),
+        Command::Pages => docs::pages(),
+        Command::Book => docs::book(),
         Command::Pictures(args) => pictures::run(&args),
-        Command::Test(args) => test::run(&args, &mut test::Tally::default()),
+        Command::Test(args) => test::run(&args, &mut test::TestCounts::default()),
         Command::Brokers(command) => xtask_brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),
         Command::Hostile(command) => hostile::run(&command),
