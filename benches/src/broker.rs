@@ -3,30 +3,26 @@
 //!
 //! What is measured is the same on every broker. What differs, the client alone, is a [`Floor`].
 
-mod arrivals;
 mod bus;
 mod compare;
 mod floor;
 mod idle;
 mod load;
-mod probe;
-mod program;
 mod publish;
 mod side;
 mod steady;
-mod topic;
 mod turns;
 
-pub use arrivals::Arrivals;
+pub use bus::Probe;
 pub use bus::{BusSide, Pool, Reader};
+pub use floor::Arrivals;
 pub use floor::{BrokerKind, Echo, Floor};
 pub use idle::{IDLE_EVERY, idle};
+pub use load::FilledTopic;
 pub use load::Load;
-pub use probe::Probe;
-pub use program::{Measured, Program};
 pub use publish::Form;
 pub(crate) use publish::{Made, publish};
+pub use side::{Measured, Program};
 pub use side::{Side, cost_line};
 pub use steady::{Policy, Steady};
-pub use topic::FilledTopic;
 pub use turns::{Bench, POOLS};

@@ -1,18 +1,17 @@
 //! Jobs as a bus would make them, as far as a pool can tell, and handlers for them.
 
-use crate::{Cost, SplitMix64};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
 use buslane_core::{
     AttemptSlot, ErasedHandler, Job, Kind, Message, Settlement, Step, Topic, erase,
 };
 use bytes::Bytes;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
-};
+
+use super::{Cost, SplitMix64};
 
 /// A handler that does nothing.
 #[must_use]
@@ -123,5 +122,25 @@ impl Jobs {
         message.offset = self.offset;
         self.offset += 1;
         Job::new(lane, message, Settlement::ignored())
+    }
+}
+
+/// The generator of Steele, Lea and Flood (2014).
+#[derive(Debug, Clone)]
+pub struct SplitMix64(pub u64);
+
+impl SplitMix64 {
+    /// The next number.
+    pub const fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`.
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        self.number() % bound
     }
 }

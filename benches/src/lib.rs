@@ -6,7 +6,6 @@
 #[cfg(feature = "brokers")]
 pub mod broker;
 mod bus;
-mod cost;
 mod figures;
 mod jobs;
 #[cfg(feature = "brokers")]
@@ -16,24 +15,20 @@ mod lanes;
 mod moves;
 #[cfg(feature = "brokers")]
 pub mod nats;
-mod paced;
 mod pools;
-mod random;
-#[cfg(feature = "brokers")]
-mod waiting;
 
+#[cfg(feature = "brokers")]
+pub use crate::bus::WaitingLoad;
+pub use crate::figures::{Cost, cpu_time, median, peak_rss_bytes};
+pub use crate::jobs::SplitMix64;
+pub use crate::pools::PacedLoad;
 pub use bus::{BATCH, Batches, Body, BusLoad, noop_bus};
-pub use cost::{Cost, cpu_time, median, peak_rss_bytes};
 pub use figures::{Figures, Target};
 pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
 #[cfg(feature = "brokers")]
 pub use moves::Moves;
-pub use paced::PacedLoad;
 pub use pools::{MakePool, PoolLoad, actor_pool, keyed_pool};
-pub use random::SplitMix64;
-#[cfg(feature = "brokers")]
-pub use waiting::WaitingLoad;
 
 use tokio::runtime::{Builder, Runtime};
 

@@ -51,7 +51,7 @@ pub struct Moves {
 }
 
 /// What the handlers saw.
-struct Books {
+struct Outcomes {
     epoch: Instant,
     is_moving: AtomicBool,
     /// The next number of each key.
@@ -69,7 +69,7 @@ fn histogram() -> Mutex<Histogram<u64>> {
     Mutex::new(Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("good bounds"))
 }
 
-impl Books {
+impl Outcomes {
     fn now_us(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -105,7 +105,7 @@ impl Moves {
 
     async fn run_on(&self) -> Value {
         let keys = usize::try_from(self.keys).expect("keys that fit");
-        let books = Arc::new(Books {
+        let outcomes = Arc::new(Outcomes {
             epoch: Instant::now(),
             is_moving: AtomicBool::new(false),
             next: (0..keys).map(|_| AtomicU64::new(0)).collect(),
@@ -123,7 +123,7 @@ impl Moves {
         bus.configure_topic(&topic, &settings, TopicStrategy::CreateOnly)
             .await
             .expect("a new topic");
-        self.subscribe(&bus, &topic, &books, &room).await;
+        self.subscribe(&bus, &topic, &outcomes, &room).await;
         let is_over = Arc::new(AtomicBool::new(false));
         let begun = Instant::now();
         let mut publishers = JoinSet::new();
@@ -137,17 +137,17 @@ impl Moves {
                 own,
                 room,
                 is_over,
-                Arc::clone(&books),
+                Arc::clone(&outcomes),
             ));
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
         let (rollout, mut took) = (bus.rollout(), Vec::new());
         for share in SHARES.into_iter().cycle().take(self.moves) {
             let start = Instant::now();
-            books.is_moving.store(true, Relaxed);
+            outcomes.is_moving.store(true, Relaxed);
             rollout.set_percent(share, "bench").expect("an open bus");
             rollout.settled().await;
-            books.is_moving.store(false, Relaxed);
+            outcomes.is_moving.store(false, Relaxed);
             took.push(start.elapsed());
             tokio::time::sleep(Duration::from_millis(self.pause_ms)).await;
         }
@@ -155,24 +155,24 @@ impl Moves {
         let published: u64 = publishers.join_all().await.into_iter().sum();
         let all = tokio::time::timeout(PATIENCE, room.acquire_many(OUTSTANDING)).await;
         let seconds = begun.elapsed().as_secs_f64();
-        let lost = published - books.handled.load(Relaxed).min(published);
+        let lost = published - outcomes.handled.load(Relaxed).min(published);
         assert!(all.is_ok(), "{lost} of {published} messages have not come");
         bus.shutdown(PATIENCE).await.expect("a report");
         took.sort_unstable();
         let p99 = |of: &Mutex<Histogram<u64>>| {
             of.lock().expect("no panics").value_at_quantile(0.99) as f64 / 1e3
         };
-        let (at_rest, moving) = (p99(&books.at_rest), p99(&books.moving));
+        let (at_rest, moving) = (p99(&outcomes.at_rest), p99(&outcomes.moving));
         json!({
             "broker": bus.backend().as_str(),
             "moves": self.moves,
             "published": published,
             "lost": lost,
-            "again": books.again.load(Relaxed),
-            "violations": books.violations.load(Relaxed),
-            "overlaps": books.overlaps.load(Relaxed),
+            "again": outcomes.again.load(Relaxed),
+            "violations": outcomes.violations.load(Relaxed),
+            "overlaps": outcomes.overlaps.load(Relaxed),
             "rate": published as f64 / seconds,
-            "messages_while_moving": books.moving.lock().expect("no panics").len(),
+            "messages_while_moving": outcomes.moving.lock().expect("no panics").len(),
             "move_ms_median": took[took.len() / 2].as_secs_f64() * 1e3,
             "move_ms_most": took[took.len() - 1].as_secs_f64() * 1e3,
             "p99_at_rest_ms": at_rest,
@@ -202,23 +202,23 @@ impl Moves {
         &self,
         bus: &EventBus,
         topic: &str,
-        books: &Arc<Books>,
+        outcomes: &Arc<Outcomes>,
         room: &Arc<Semaphore>,
     ) {
-        let (books, room, wait) =
-            (Arc::clone(books), Arc::clone(room), Duration::from_micros(self.wait_us));
+        let (outcomes, room, wait) =
+            (Arc::clone(outcomes), Arc::clone(room), Duration::from_micros(self.wait_us));
         let handler = move |event: Event| {
-            let (books, room) = (Arc::clone(&books), Arc::clone(&room));
+            let (outcomes, room) = (Arc::clone(&outcomes), Arc::clone(&room));
             async move {
                 let key: usize =
                     event.aggregate_id["key-".len()..].parse().expect("a key of this program");
                 let (number, sent): (u64, u64) =
                     event.payload.parse().expect("a payload of this program");
-                books.begin(key);
+                outcomes.begin(key);
                 if number.is_multiple_of(8) {
                     tokio::time::sleep(wait).await;
                 }
-                books.end(key, number, sent);
+                outcomes.end(key, number, sent);
                 room.add_permits(1);
             }
         };
@@ -238,7 +238,7 @@ async fn publish(
     own: u64,
     room: Arc<Semaphore>,
     is_over: Arc<AtomicBool>,
-    books: Arc<Books>,
+    outcomes: Arc<Outcomes>,
 ) -> u64 {
     let (mut random, mut published) = (SplitMix64(own), 0);
     let mut next = vec![0_u64; usize::try_from(keys).expect("keys that fit")];
@@ -247,7 +247,7 @@ async fn publish(
             .await
             .expect("an open semaphore")
             .forget();
-        let sent = books.now_us();
+        let sent = outcomes.now_us();
         let batch: Vec<_> = (0..BATCH)
             .map(|_| {
                 let key = random.below(keys / PUBLISHERS) * PUBLISHERS + own;

@@ -5,18 +5,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::test::Tally;
-use crate::{dashboards, instructions, msrv, test, tidy};
-use xtask_base::process::{Result, cargo, run as run_command};
-use xtask_base::{deny, table, tools};
+use xtask_base::process::{Result, capture, cargo, command, is_installed, run as run_command};
+use xtask_base::workspace::rust_version;
+use xtask_base::{table, tools};
+
+use super::test::TestCounts;
+use super::{dashboards, docs, instructions, test, tidy};
 
 struct Step {
     name: &'static str,
-    run: fn(&mut Tally) -> Result<()>,
+    run: fn(&mut TestCounts) -> Result<()>,
 }
 
 /// Quick checks first: what fails in a second should not be found after minutes.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "fmt", run: |_| run_command(&mut cargo(["fmt", "--all", "--check"])) },
     Step { name: "tidy", run: |_| tidy::run() },
     Step {
@@ -34,8 +36,8 @@ const STEPS: [Step; 9] = [
             ]))
         },
     },
-    Step { name: "msrv", run: |_| msrv::run(true) },
-    Step { name: "deny", run: |_| deny::run() },
+    Step { name: "msrv", run: |_| msrv(true) },
+    Step { name: "deny", run: |_| tools::deny() },
     Step {
         name: "doc",
         run: |_| {
@@ -45,9 +47,10 @@ const STEPS: [Step; 9] = [
             )
         },
     },
+    Step { name: "book", run: |_| docs::book() },
     Step {
         name: "test",
-        run: |tally| {
+        run: |counts| {
             test::run(
                 &test::Args {
                     quick: false,
@@ -55,7 +58,7 @@ const STEPS: [Step; 9] = [
                     kafka: test::When::Auto,
                     nats: test::When::Auto,
                 },
-                tally,
+                counts,
             )
         },
     },
@@ -68,7 +71,7 @@ const STEPS: [Step; 9] = [
 
 /// Runs the steps and prints what each took; the last line is the sum of the tests.
 pub(crate) fn run() -> Result<()> {
-    let mut tally = Tally::default();
+    let mut counts = TestCounts::default();
     let mut rows = Vec::new();
     let mut failure = None;
     for (number, step) in STEPS.iter().enumerate() {
@@ -78,7 +81,7 @@ pub(crate) fn run() -> Result<()> {
         }
         println!("\n==> {}/{} {}", number + 1, STEPS.len(), step.name);
         let start = Instant::now();
-        let result = (step.run)(&mut tally);
+        let result = (step.run)(&mut counts);
         let elapsed = in_seconds(start.elapsed());
         println!(
             "<== {} {} after {elapsed}",
@@ -96,8 +99,8 @@ pub(crate) fn run() -> Result<()> {
     if let Some(failure) = &failure {
         println!("{failure}\n");
     }
-    if tally != Tally::default() {
-        println!("{} passed, {} failed", tally.passed, tally.failed);
+    if counts != TestCounts::default() {
+        println!("{} passed, {} failed", counts.passed, counts.failed);
     }
     match failure {
         None => Ok(()),
@@ -107,4 +110,55 @@ pub(crate) fn run() -> Result<()> {
 
 fn in_seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
+}
+
+/// Checks the workspace with the stated version. Where clippy has just built it with that very
+/// version, this only says so.
+pub(crate) fn msrv(clippy_has_run: bool) -> Result<()> {
+    let stated = rust_version()?;
+    let active = capture(command("rustc").arg("--version"))?;
+    let active = active.split_whitespace().nth(1).unwrap_or_default();
+    if is_same(&stated, active) {
+        if clippy_has_run {
+            println!(
+                "the active rustc {active} is the stated minimum {stated}: the clippy step has just built the workspace with it"
+            );
+            return Ok(());
+        }
+        return run_command(&mut cargo(["check", "--workspace"]));
+    }
+    let toolchain = if stated.split('.').count() == 2 { format!("{stated}.0") } else { stated };
+    let install = format!("rustup toolchain install {toolchain} --profile minimal");
+    let installed = is_installed("rustup")
+        && capture(command("rustup").args(["toolchain", "list"]))?
+            .lines()
+            .any(|line| line.starts_with(&toolchain));
+    if !installed {
+        return Err(
+            format!("Rust {toolchain} is not installed; install it with `{install}`").into()
+        );
+    }
+    run_command(command("rustup").args(["run", &toolchain, "cargo", "check", "--workspace"]))
+}
+
+/// Whether `active` (three numbers) is a release of `stated` (two or three numbers).
+fn is_same(stated: &str, active: &str) -> bool {
+    active == stated
+        || (stated.split('.').count() == 2
+            && active.strip_prefix(stated).is_some_and(|rest| rest.starts_with('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same;
+
+    #[test]
+    fn a_patch_release_is_the_stated_version() {
+        assert!(
+            is_same("1.95", "1.95.0") && is_same("1.95", "1.95.1") && is_same("1.95.1", "1.95.1")
+        );
+        assert!(
+            !is_same("1.95", "1.96.0") && !is_same("1.9", "1.95.0") && !is_same("1.95.1", "1.95.0")
+        );
+    }
 }

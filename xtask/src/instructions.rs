@@ -41,6 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let runner = tools::cargo_tool(
         "gungraun-runner",
         &locked_version("gungraun")?,
+        &[],
         &metadata.target_directory,
     )?;
     let measured = measure(&runner)?;

@@ -11,9 +11,10 @@ mod ci;
 mod dashboards;
 #[cfg(test)]
 mod deploy;
+mod docs;
 mod instructions;
-mod msrv;
-mod pages;
+mod markdown;
+mod pictures;
 mod smoke;
 mod test;
 mod tidy;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
-use xtask_base::{deny, process};
+use xtask_base::{process, tools};
 use xtask_bench::{compare, limits, load, moves};
 use xtask_chaos::{chaos, hostile, soak};
 
@@ -45,6 +46,10 @@ enum Command {
     Msrv,
     /// Write the generated pages below docs/ anew
     Pages,
+    /// Draw the charts of the README and of docs/ from the files in benches/results/
+    Pictures(pictures::Args),
+    /// Build one site of the README and the pages below docs/, below the target folder
+    Book,
     /// Run all tests, the doctests and the smoke runs
     Test(test::Args),
     /// Start, stop and show a Kafka and a NATS on this machine
@@ -85,10 +90,12 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
-        Command::Deny => deny::run(),
-        Command::Msrv => msrv::run(false),
-        Command::Pages => pages::run(),
-        Command::Test(args) => test::run(&args, &mut test::Tally::default()),
+        Command::Deny => tools::deny(),
+        Command::Msrv => ci::msrv(false),
+        Command::Pages => docs::pages(),
+        Command::Book => docs::book(),
+        Command::Pictures(args) => pictures::run(&args),
+        Command::Test(args) => test::run(&args, &mut test::TestCounts::default()),
         Command::Brokers(command) => xtask_brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),
         Command::Hostile(command) => hostile::run(&command),

@@ -1,13 +1,15 @@
 //! The bus on a broker, with handlers that do nothing or wait.
 
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use buslane::config::RecoveryStart;
+use buslane::{Config, Event, EventBus, Message};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
 use super::{Floor, Probe};
-use crate::Cost;
-use buslane::{Config, Event, EventBus, Message, config::RecoveryStart};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::{runtime::Runtime, sync::Semaphore};
+use crate::{Cost, HandlerClock, cpu_time};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Time between two looks whether everything is handled.
@@ -161,4 +163,32 @@ async fn subscribe(
         }
     };
     subscribed.expect("a bus subscribes");
+}
+
+/// Told by handlers. Takes the time from the first message on.
+#[derive(Debug, Default)]
+pub struct Probe {
+    begin: OnceLock<(Instant, Duration)>,
+    clock: HandlerClock,
+}
+
+impl Probe {
+    /// A message came.
+    #[inline]
+    pub fn enter(&self) {
+        self.begin.get_or_init(|| (Instant::now(), cpu_time()));
+    }
+
+    /// The time that handlers took, those that take it.
+    #[must_use]
+    pub const fn clock(&self) -> &HandlerClock {
+        &self.clock
+    }
+
+    /// What `messages` messages have cost up to now.
+    #[must_use]
+    pub fn cost(&self, messages: u64) -> Cost {
+        let (start, cpu) = *self.begin.get_or_init(|| (Instant::now(), cpu_time()));
+        Cost { messages, wall: start.elapsed(), cpu: cpu_time().saturating_sub(cpu) }
+    }
 }

@@ -1,15 +1,19 @@
 //! A broker's client alone, which is the limit of what a bus can do on it.
 
-use super::{Arrivals, Form};
-use crate::Cost;
-use buslane::{
-    Config, Record,
-    config::{ActorPoolConfig, KeyedPoolConfig},
-};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use buslane::config::{ActorPoolConfig, KeyedPoolConfig};
+use buslane::{Config, Record};
 use buslane_core::BoxFuture;
 use bytes::Bytes;
-use std::{fmt::Debug, sync::Arc};
 use tokio::runtime::Runtime;
+
+use super::Arrivals;
+use crate::Cost;
 
 /// The client of one broker, with the settings that the bus gives it where they decide how fast it
 /// is.
@@ -54,6 +58,17 @@ pub trait Floor: Debug {
     fn echo(&self, runtime: &Runtime, topic: &str, log: &Arc<Arrivals>) -> Echo;
 }
 
+/// How records are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// The next one after the acknowledgement of the one before.
+    Single,
+    /// 1,000 publishers, each one by one.
+    Flight,
+    /// Four publishers of batches of 2,500.
+    Batch,
+}
+
 /// A kind of broker, as the command line names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum BrokerKind {
@@ -88,5 +103,83 @@ pub struct Echo {
 impl std::fmt::Debug for Echo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Echo")
+    }
+}
+
+/// Bytes of a body; the first eight are its number.
+const BODY: usize = 247;
+/// Messages before the measurement, for connections and memory to be there.
+const WARM_UP: usize = 20;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// When each message was published, and when it came; in nanoseconds.
+#[derive(Debug)]
+pub struct Arrivals {
+    epoch: Instant,
+    times: Vec<(AtomicU64, AtomicU64)>,
+}
+
+impl Arrivals {
+    /// Of so many messages, after those of the warm-up.
+    #[must_use]
+    pub fn new(messages: usize) -> Arc<Self> {
+        Arc::new(Self {
+            epoch: Instant::now(),
+            times: (0..messages + WARM_UP).map(|_| Default::default()).collect(),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The messages to publish, those of the warm-up too.
+    pub fn numbers(&self) -> std::ops::Range<usize> {
+        0..self.times.len()
+    }
+
+    /// The body of a message that is published now.
+    #[must_use]
+    pub fn publish(&self, number: usize) -> Vec<u8> {
+        let mut body = vec![7; BODY];
+        body[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        self.times[number].0.store(self.now(), Relaxed);
+        body
+    }
+
+    /// The message with this body has come.
+    pub fn arrive(&self, body: &[u8]) {
+        let number = body.first_chunk().map_or(u64::MAX, |number| u64::from_le_bytes(*number));
+        let now = self.now();
+        if let Some((_, arrived)) =
+            usize::try_from(number).ok().and_then(|number| self.times.get(number))
+        {
+            arrived.store(now, Relaxed);
+        }
+    }
+
+    /// Waits until a message has come.
+    ///
+    /// # Panics
+    /// When it does not come within 30 s.
+    pub async fn wait_for(&self, number: usize) {
+        let begun = Instant::now();
+        while self.times[number].1.load(Relaxed) == 0 {
+            assert!(begun.elapsed() < PATIENCE, "message {number} has not come");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The median and the 99th percentile in microseconds.
+    #[must_use]
+    pub fn percentiles(&self) -> (f64, f64) {
+        let times = &self.times[WARM_UP..];
+        let mut sorted: Vec<u64> =
+            times.iter().map(|(begin, end)| end.load(Relaxed) - begin.load(Relaxed)).collect();
+        sorted.sort_unstable();
+        let at = |percent| {
+            Duration::from_nanos(sorted[sorted.len() * percent / 100]).as_secs_f64() * 1e6
+        };
+        (at(50), at(99))
     }
 }

@@ -1,6 +1,6 @@
 //! Publishing records of envelopes: one by one, many at once, and in batches.
 
-use super::{BusSide, Floor, Load};
+use super::{BusSide, Floor, Form, Load};
 use crate::Cost;
 use buslane::{EventBus, Record};
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -11,17 +11,6 @@ const IN_FLIGHT: u64 = 1_000;
 /// Publishers that each have one batch on its way, and its records.
 const BATCHES: u64 = 4;
 const BATCH: u64 = 2_500;
-
-/// How records are published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Form {
-    /// The next one after the acknowledgement of the one before.
-    Single,
-    /// 1,000 publishers, each one by one.
-    Flight,
-    /// Four publishers of batches of 2,500.
-    Batch,
-}
 
 impl Form {
     const fn publishers(self) -> u64 {

@@ -1,12 +1,19 @@
-//! The delivery table, row by row, for envelopes and for regular messages. SPEC: D1
+//! The delivery table, row by row, for envelopes and for regular messages; the retries in the lane,
+//! and which errors are retried. SPEC: D1
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use buslane::{Class, Retry, classify};
+use buslane_core::broker::header;
+use buslane_core::{EnvelopeError, Event, HandlerError, Message, Record, Verdict};
+use buslane_testkit::signal::Gate;
 
 use super::{
-    BusHarness, Note, Seen, fails, notes_events, notes_messages, notes_then_waits, now,
-    publish_numbers,
+    BusHarness, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
+    publish, publish_numbers,
 };
-use buslane_core::{Event, Message, Record, Verdict};
-use buslane_testkit::signal::Gate;
-use std::sync::Arc;
 
 /// The message is open while the handler runs, and settled when it has ended.
 pub async fn d1_a_message_is_settled_after_its_handler(harness: BusHarness) {
@@ -158,5 +165,281 @@ pub async fn d2_a_later_message_never_settles_an_earlier_one(harness: BusHarness
         again.until("the first one", |notes| notes.iter().any(|note| note.label == "first")).await;
     assert!(notes.iter().all(|note| note.attempt == 1));
     harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
+}
+
+/// The terminal policy applies after the configured number of attempts.
+pub async fn d3_attempts_are_as_many_as_configured(harness: BusHarness) {
+    for attempts in [1, 2, 5] {
+        let (topic, dead) = (
+            harness.topic(&format!("orders-{attempts}")),
+            harness.topic(&format!("dead-{attempts}")),
+        );
+        let mut config = harness.config("g");
+        config.retry.attempts = attempts;
+        let (bus, seen, letters) = (harness.bus_of(config).await, Seen::new(), Seen::new());
+        bus.subscribe(&dead, notes_messages(&letters)).await.expect("subscribes");
+        bus.subscription(&topic)
+            .dead_letter(&dead)
+            .envelopes(fails(&seen, |_| true))
+            .await
+            .expect("subscribes");
+        publish_numbers(&bus, &topic, "a", 0..1).await;
+        letters.reached(1).await;
+        let made: Vec<_> = seen.all().iter().map(|note| note.attempt).collect();
+        assert_eq!(made, (1..=attempts).collect::<Vec<_>>());
+        harness.end_clean(&bus).await;
+    }
+}
+
+/// The retries of the builder override the configured ones.
+pub async fn d3_a_subscription_has_its_own_retries(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let retry = Retry::attempts(2).backoff(Duration::from_millis(1), Duration::from_millis(1));
+    let subscription = bus.subscription(&topic).retry(retry).dead_letter(&dead);
+    subscription.envelopes(fails(&seen, |_| true)).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    let letter = harness.audit(&dead, 1).await.remove(0);
+    assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"2"[..]));
+    assert_eq!(seen.len(), 2);
+    harness.end_clean(&bus).await;
+}
+
+/// Each delay is at least its backoff, which doubles up to the longest one.
+pub async fn d3_waits_grow(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
+    config.retry.attempts = 6;
+    config.retry.initial = Duration::from_millis(20);
+    config.retry.max = Duration::from_millis(100);
+    let (bus, times) = (harness.bus_of(config).await, Seen::new());
+    let into = Arc::clone(&times);
+    let handler = now(move |_: Event| {
+        into.push(Instant::now());
+        if into.len() < 6 { Err("not yet") } else { Ok(()) }
+    });
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    let times = times.reached(6).await;
+    let waits: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let least = [20, 40, 80, 100, 100].map(Duration::from_millis);
+    assert!(waits.iter().zip(least).all(|(wait, least)| *wait >= least), "{waits:?}");
+    harness.end_clean(&bus).await;
+}
+
+/// While a key waits for its retry, other keys continue and its own later messages wait.
+pub async fn d3_a_retrying_key_holds_up_itself_alone(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
+    (config.retry.initial, config.retry.max) =
+        (Duration::from_secs(3600), Duration::from_secs(3600));
+    let (bus, seen) = (harness.bus_of(config).await, Seen::new());
+    bus.subscribe_envelopes(&topic, fails(&seen, |note| note.label == "bad"))
+        .await
+        .expect("subscribes");
+    publish_numbers(&bus, &topic, "bad", 0..10).await;
+    let good: Vec<_> = (0..500).map(|n| envelope(&format!("a{}", n % 100), n / 100)).collect();
+    publish(&bus, &topic, &good).await;
+    let notes = seen.reached(501).await;
+    assert_eq!(super::seen::numbers_of(&notes, "bad"), [0]);
+    buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().parked_lanes == 1).await;
+    assert_eq!(bus.pool_stats().blocked_lanes, 0);
+    let report = harness.end(&bus).await;
+    assert_eq!(report.abandoned, 10, "{report:?}");
+}
+
+/// A hundred keys fail once at the same time, and all messages are handled, each key in order.
+pub async fn d3_many_keys_retry_beside_each_other(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let handler = fails(&seen, |note| note.attempt == 1 && note.number() % 5 == 0);
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    let envelopes: Vec<_> =
+        (0..1_000).map(|n| envelope(&format!("a{}", n % 100), n / 100)).collect();
+    publish(&bus, &topic, &envelopes).await;
+    harness.settled("g", &[&topic]).await;
+    let notes = seen.all();
+    assert_eq!(notes.len(), 1_200);
+    for key in 0..100 {
+        let numbers = super::seen::numbers_of(&notes, &format!("a{key}"));
+        assert_eq!(numbers, [0, 0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]);
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// The second attempt sees the same offset, headers, key and body.
+pub async fn e6_every_attempt_sees_the_same_message(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = now(move |event: Event| {
+        let Event { envelope, message } = event;
+        let text =
+            format!("{envelope:?} {:?} {:?} {:?}", message.key, message.headers, message.payload);
+        into.push((text, message.offset, message.attempt, message.routing_label()));
+        if message.attempt < 3 { Err("again") } else { Ok(()) }
+    });
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    let seen = seen.reached(3).await;
+    for (at, attempt) in seen.iter().enumerate() {
+        assert_eq!((&attempt.0, attempt.1, &*attempt.3), (&seen[0].0, seen[0].1, "a"));
+        assert_eq!(attempt.2 as usize, at + 1);
+    }
+    harness.end_clean(&bus).await;
+}
+
+/// Attempts are counted per message, whatever other topics share its lane.
+pub async fn d3_attempts_are_counted_for_each_message(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::<Note>::new());
+    bus.subscribe_envelopes(
+        &topic,
+        fails(&seen, |note| note.attempt as usize <= note.number() % 3),
+    )
+    .await
+    .expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..6).await;
+    let expected = [
+        (0, 1),
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+        (2, 3),
+        (3, 1),
+        (4, 1),
+        (4, 2),
+        (5, 1),
+        (5, 2),
+        (5, 3),
+    ];
+    let made: Vec<_> =
+        seen.reached(12).await.iter().map(|note| (note.number(), note.attempt)).collect();
+    assert_eq!(made, expected);
+    harness.end_clean(&bus).await;
+}
+
+/// The number of attempts of an envelope whose handler always fails with this error, and the error
+/// in its dead letter.
+async fn attempts_of(
+    harness: &BusHarness,
+    what: &str,
+    answer: impl Fn() -> Verdict + Send + Sync + 'static,
+) -> (usize, String) {
+    let (topic, dead) = (harness.topic(what), harness.topic(&format!("{what}.dead")));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = now(move |_: Event| {
+        into.push(());
+        answer()
+    });
+    bus.subscription(&topic).dead_letter(&dead).envelopes(handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    let letter = harness.audit(&dead, 1).await.remove(0);
+    let text = |name| {
+        letter.headers.get(name).map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+    };
+    assert_eq!(text(header::ATTEMPTS), seen.len().to_string());
+    harness.end_clean(&bus).await;
+    (seen.len(), text(header::ERROR_MESSAGE))
+}
+
+/// Transport errors, timeouts and unknown errors.
+pub async fn d5_transient_errors_are_tried_again(harness: BusHarness) {
+    let reset =
+        || Verdict::Failed(io::Error::new(io::ErrorKind::ConnectionReset, "reset by peer").into());
+    assert_eq!(attempts_of(&harness, "reset", reset).await, (3, "reset by peer".to_owned()));
+    assert_eq!(
+        attempts_of(&harness, "text", || Verdict::Failed("who knows".into())).await,
+        (3, "who knows".to_owned())
+    );
+}
+
+/// Errors of decoding and validation anywhere in the chain of sources.
+pub async fn d5_permanent_errors_are_not(harness: BusHarness) {
+    let decoding =
+        || Verdict::Failed(serde_json::from_str::<u32>("no").expect_err("no number").into());
+    let (attempts, error) = attempts_of(&harness, "decoding", decoding).await;
+    assert!(attempts == 1 && error.contains("line 1"), "{attempts}: {error}");
+    let validation = || Verdict::Failed(EnvelopeError::PayloadRequired.into());
+    assert_eq!(
+        attempts_of(&harness, "validation", validation).await,
+        (1, "payload is required".to_owned())
+    );
+    let wrapped = || {
+        let cause = serde_json::from_str::<u32>("no").expect_err("no number");
+        Verdict::Failed(io::Error::other(cause).into())
+    };
+    assert_eq!(attempts_of(&harness, "wrapped", wrapped).await.0, 1);
+}
+
+/// The handler names the class itself.
+pub async fn d5_a_handler_may_reject_or_insist(harness: BusHarness) {
+    assert_eq!(
+        attempts_of(&harness, "reject", || Verdict::reject("never")).await,
+        (1, "never".to_owned())
+    );
+    let insist = || Verdict::retry(EnvelopeError::PayloadRequired);
+    assert_eq!(
+        attempts_of(&harness, "insist", insist).await,
+        (3, "payload is required".to_owned())
+    );
+}
+
+/// A subscription's own classifier decides, and may ask the default one.
+pub async fn d5_a_subscription_has_its_own_classifier(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = now(move |event: Event| {
+        into.push(event.payload.as_bytes().clone());
+        Err::<(), HandlerError>(match &event.payload.as_bytes()[..] {
+            b"0" => "out of stock".into(),
+            _ => EnvelopeError::PayloadRequired.into(),
+        })
+    });
+    let classifier = |error: &HandlerError| match error.to_string().as_str() {
+        "out of stock" => Class::Permanent,
+        _ if classify(error) == Class::Permanent => Class::Transient,
+        _ => Class::Permanent,
+    };
+    let subscription = bus.subscription(&topic).classifier(classifier).dead_letter(&dead);
+    subscription.envelopes(handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..1).await;
+    publish_numbers(&bus, &topic, "b", 1..2).await;
+    harness.audit(&dead, 2).await;
+    let count = |body: &[u8]| seen.all().iter().filter(|seen| seen[..] == *body).count();
+    assert_eq!((count(b"0"), count(b"1")), (1, 3));
+    harness.end_clean(&bus).await;
+}
+
+/// A classifier that panics counts as a failed attempt: the envelope is retried, then given up, and
+/// not lost.
+pub async fn d5_a_classifier_that_panics_loses_nothing(harness: BusHarness) {
+    let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = now(move |event: Event| {
+        into.push((event.aggregate_id.to_string(), event.message.attempt));
+        if event.aggregate_id == "good" { Ok(()) } else { Err("no") }
+    });
+    let classifier =
+        |error: &HandlerError| std::panic::resume_unwind(Box::new(format!("classifying {error}")));
+    let subscription = bus.subscription(&topic).classifier(classifier).dead_letter(&dead);
+    subscription.envelopes(handler).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "bad", 0..1).await;
+    publish_numbers(&bus, &topic, "good", 0..1).await;
+    let letter = harness.audit(&dead, 1).await.remove(0);
+    harness.settled("g", &[&topic]).await;
+    let attempts: Vec<_> =
+        seen.all().into_iter().filter(|(key, _)| key == "bad").map(|(_, n)| n).collect();
+    assert_eq!(attempts, [1, 2, 3]);
+    assert_eq!(
+        letter.headers.get(header::ERROR_MESSAGE),
+        Some(&b"handler panicked: classifying no"[..])
+    );
+    assert_eq!(letter.headers.get(header::ATTEMPTS), Some(&b"3"[..]));
     harness.end_clean(&bus).await;
 }

@@ -1,26 +1,25 @@
-//! The environment of a scenario: the fixture and the pool under test, with shorthands that create
-//! buses and inspect their work.
+//! The environment of a scenario: the backend's fixture with its capabilities and faults, the pool
+//! under test, shorthands that create buses, and the run, which checks that no task or thread is
+//! left behind. SPEC: T3
 
-use super::{
-    faulty_broker::FaultyBroker,
-    fixture::{BusFixture, Capabilities, Fault, PoolKind},
-    log_capture::LogCapture,
-    metrics_page::MetricsPage,
-};
-use buslane::{
-    BusError, Config, EventBus, ShutdownReport, Topic,
-    config::{ActorPoolConfig, KeyedPoolConfig},
-};
-use buslane_core::{Broker, Message, SubscribeOptions};
-use buslane_testkit::{
-    broker_suite::{Feed, MemberSpec, settle},
-    deadline::{DRAIN, LIMIT, turn, until, within},
-};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use buslane::config::{ActorPoolConfig, KeyedPoolConfig};
+use buslane::{BusError, Config, EventBus, ShutdownReport};
+use buslane_core::{BoxFuture, Broker, Message, SubscribeOptions, Topic};
+use buslane_testkit::broker_suite::{Feed, MemberSpec, settle};
+use buslane_testkit::deadline::{DRAIN, LIMIT, turn, until, within};
+use buslane_testkit::leak;
+use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
+use tracing::{Dispatch, dispatcher};
+
+use super::faulty_broker::FaultyBroker;
+use super::log_capture::LogCapture;
+use super::metrics::MetricsPage;
 
 /// The environment of a scenario.
 pub struct BusHarness {
@@ -255,4 +254,185 @@ pub(super) async fn idle(bus: &EventBus) {
 /// The text of an expected error.
 pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, BusError>) -> String {
     result.expect_err("this is refused").to_string()
+}
+
+/// Which pool a scenario runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolKind {
+    /// The keyed-worker pool.
+    Keyed,
+    /// The supervised actor pool.
+    Actor,
+}
+
+impl PoolKind {
+    /// The name in metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keyed => "keyed",
+            Self::Actor => "actor",
+        }
+    }
+}
+
+/// The capabilities of a backend, and the limit of its tests' steps.
+#[derive(Debug, Clone)]
+pub struct Capabilities {
+    /// Records that a partition holds before publishers wait; `None` when they never wait.
+    /// Default: none.
+    pub capacity: Option<usize>,
+    /// The longest time that a step of a scenario may take. Default: [`LIMIT`].
+    pub patience: Duration,
+    /// Scenarios that the backend cannot meet, each with the reason. Default: none.
+    pub unmet: &'static [(&'static str, &'static str)],
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { capacity: None, patience: LIMIT, unmet: &[] }
+    }
+}
+
+/// A fault that a scenario asks for.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// Cut every connection.
+    Disconnect,
+    /// Restore the connections.
+    Reconnect,
+    /// Lose the settlement of the n-th delivery of a topic, counted from now; 1 is the next.
+    LoseAck(Topic, u64),
+    /// Deliver the n-th delivery of a topic twice.
+    Duplicate(Topic, u64),
+    /// Revoke every partition of a group, and share them out anew.
+    Rebalance(String),
+}
+
+/// A broker under a bus under test. Each scenario gets a fixture of its own.
+pub trait BusFixture: Send + Sync + 'static {
+    /// The capabilities of the backend.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The base of every bus's configuration. The scenario sets group, pool sizes and retries.
+    fn config(&self) -> Config {
+        Config::default()
+    }
+
+    /// A connection to the broker, which all connections of a fixture share. A new group starts at
+    /// the oldest message.
+    fn broker(&self, spec: MemberSpec) -> BoxFuture<'_, Arc<dyn Broker>>;
+
+    /// The name of a topic or a group. It is unique to this fixture where fixtures share a server.
+    fn name(&self, what: &str) -> String {
+        what.to_owned()
+    }
+
+    /// Causes a fault; `false` when the backend cannot.
+    fn fault(&self, fault: Fault) -> BoxFuture<'_, bool> {
+        let _ = fault;
+        Box::pin(async { false })
+    }
+
+    /// The number of messages of a topic that a group has not settled. A backend that only stores a
+    /// position counts all messages from there on.
+    fn unsettled<'a>(&'a self, group: &'a str, topic: &'a Topic) -> BoxFuture<'a, u64>;
+}
+
+/// Runs one scenario on a runtime of its own. The macro calls it.
+///
+/// # Panics
+/// When the scenario fails or does not end, or leaves a task or a thread.
+pub fn run<Fut: Future<Output = ()>>(
+    name: &str,
+    pool: PoolKind,
+    fixture: impl FnOnce() -> Arc<dyn BusFixture>,
+    scenario: impl FnOnce(BusHarness) -> Fut,
+) {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let tag = format!("bus-run-{}", RUNS.fetch_add(1, Relaxed));
+    let logs = LogCapture::default();
+    let log = Dispatch::new(logs.clone());
+    let _logged_here = dispatcher::set_default(&log);
+    let (page, recorder) = MetricsPage::new(pool);
+    let _recorded_here = metrics::set_default_local_recorder(recorder);
+    let told = TellOnPanic(logs.clone());
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name(&tag)
+        .on_thread_start(move || {
+            std::mem::forget(dispatcher::set_default(&log));
+            std::mem::forget(metrics::set_default_local_recorder(recorder));
+        })
+        .enable_all()
+        .build()
+        .expect("a runtime for the test");
+    runtime.block_on(async {
+        let fixture = fixture();
+        let can = fixture.capabilities();
+        if let Some((_, reason)) = can.unmet.iter().find(|(unmet, _)| *unmet == name) {
+            eprintln!("unmet: {name}: {reason}");
+            return;
+        }
+        // Ends a scenario that hangs. The longest one does a hundred runs, concurrently with others
+        // on few cores, and each of its steps has a limit.
+        let limit = can.patience * 4;
+        let ended =
+            tokio::time::timeout(limit, scenario(BusHarness::new(fixture, can, pool, logs, page)))
+                .await;
+        assert!(ended.is_ok(), "{name} did not end within {limit:?}");
+        leak::no_more_tasks_than(0).await;
+    });
+    drop(runtime);
+    no_thread_left(&tag);
+    drop(told);
+}
+
+/// A thread without a name inherits that of the thread that started it, so the tag finds it too.
+fn no_thread_left(tag: &str) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let left = threads(tag);
+        if left == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{left} threads were left behind");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The number of threads with this name; 0 when the system does not say.
+fn threads(name: &str) -> usize {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let has_name = |path: std::path::PathBuf| {
+        std::fs::read_to_string(path).is_ok_and(|comm| comm.trim_end() == name)
+    };
+    tasks.flatten().filter(|task| has_name(task.path().join("comm"))).count()
+}
+
+/// Prints the end of the log of a scenario that failed.
+struct TellOnPanic(LogCapture);
+
+impl Drop for TellOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.0.lines();
+            for line in &lines[lines.len().saturating_sub(40)..] {
+                eprintln!("  {line}");
+            }
+        }
+    }
+}
+
+/// Checks that every scenario in a list of unmet ones exists. The macro calls it.
+///
+/// # Panics
+/// When one does not.
+pub fn check_unmet(unmet: &[(&str, &str)], scenarios: &[&str]) {
+    for (name, _) in unmet {
+        assert!(
+            scenarios.contains(name),
+            "{name} is listed as unmet, but there is no such scenario"
+        );
+    }
 }

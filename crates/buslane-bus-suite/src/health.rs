@@ -1,20 +1,19 @@
 //! Health reports each fault of a bus under its own name, and no longer when it is repaired. SPEC:
 //! O3, O4
 
-use super::{
-    BusHarness, Note, Seen, envelope, fails, harness::idle, notes_events, notes_then_waits, now,
-    publish, publish_numbers, waits_then_notes,
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use buslane::{Condition, Config, EventBus, Fault, FaultReport, Health};
 use buslane_core::{Message, Record};
-use buslane_testkit::{
-    deadline::{LIMIT, until},
-    own_server::OwnServer,
-    signal::{Barrier, Gate},
-};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+use buslane_testkit::deadline::{LIMIT, until};
+use buslane_testkit::server::OwnServer;
+use buslane_testkit::signal::{Barrier, Gate};
+
+use super::harness::idle;
+use super::{
+    BusHarness, Note, Seen, envelope, fails, notes_events, notes_messages, notes_then_waits, now,
+    publish, publish_numbers, waits_then_notes,
 };
 
 pub(super) const SOON: Duration = Duration::from_millis(50);
@@ -305,4 +304,147 @@ pub async fn o3_a_broker_that_is_away_is_named(harness: BusHarness) {
     harness.fault(super::Fault::Reconnect).await;
     well(&bus).await;
     harness.end_clean(&bus).await;
+}
+
+/// A pause is healthy, and so is a topic without a handler; for very long it is a warning.
+pub async fn o3_a_pause_that_is_too_long_is_a_warning(harness: BusHarness) {
+    let (topic, held) = (harness.topic("orders"), harness.topic("held"));
+    let bus = harness.bus_of(watchful(harness.config("g"))).await;
+    let seen = Seen::new();
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    subscription.pause();
+    publish_numbers(&bus, &topic, "a", 0..20).await;
+    well(&bus).await;
+    assert!(
+        subscription.is_paused() && bus.health().overall == Condition::Healthy && seen.is_empty()
+    );
+    subscription.resume();
+    assert_eq!(seen.reached(20).await.len(), 20);
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
+
+    let mut config = watchful(harness.config("g"));
+    config.health.pause_limit = SOON;
+    let bus = harness.bus_of(config).await;
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    subscription.pause();
+    subscription.pause();
+    publish_numbers(&bus, &topic, "a", 20..40).await;
+    let found = named(&bus, Fault::PausedTooLong).await;
+    assert_eq!((found.subject.as_str(), found.condition), (topic.as_str(), Condition::Warning));
+    assert_eq!(seen.len(), 20);
+    subscription.resume();
+    well(&bus).await;
+    let numbers: Vec<_> = seen.reached(40).await.iter().map(Note::number).collect();
+    assert_eq!(numbers, (0..40).collect::<Vec<_>>());
+    bus.topics().announce([held.as_str()]).await.expect("announced");
+    let found = named(&bus, Fault::PausedTooLong).await;
+    assert_eq!(found.subject, held.as_str());
+    bus.subscribe(&held, notes_messages(&seen)).await.expect("subscribes");
+    well(&bus).await;
+    harness.settled("g", &[&topic]).await;
+    harness.end_clean(&bus).await;
+}
+
+/// A paused subscription lets go of its sources, ends and shuts down as another does, and loses
+/// nothing.
+pub async fn o3_a_paused_subscription_loses_nothing(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen) = (harness.bus("g").await, Seen::new());
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    publish_numbers(&bus, &topic, "a", 0..10).await;
+    seen.reached(10).await;
+    subscription.pause();
+    publish_numbers(&bus, &topic, "a", 10..30).await;
+    subscription.unsubscribe().await.expect("it ends");
+    let subscription =
+        bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes again");
+    assert!(!subscription.is_paused());
+    seen.reached(30).await;
+    subscription.pause();
+    publish_numbers(&bus, &topic, "a", 30..40).await;
+    harness.end(&bus).await;
+    let bus = harness.bus("g").await;
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    harness.settled("g", &[&topic]).await;
+    let numbers: Vec<_> = seen.all().iter().map(Note::number).collect();
+    assert_eq!(numbers, (0..40).collect::<Vec<_>>());
+    harness.end_clean(&bus).await;
+}
+
+/// A bus that sends probes often.
+fn probing(harness: &BusHarness, group: &str) -> Config {
+    let mut config = watchful(harness.config(group));
+    config.health.probe.enabled = true;
+    config.health.probe.topic = harness.fixture.name("health");
+    config.health.probe.interval = Duration::from_millis(20);
+    config.health.probe.limit = Duration::from_secs(2);
+    // What comes back is looked at as often.
+    config.health.partition_limit = Duration::from_secs(1);
+    config
+}
+
+/// Probes that are refused or not answered are a fault, which ends once they are answered.
+pub async fn o4_a_stuck_publisher_is_named(harness: BusHarness) {
+    let topic = harness.topic("health");
+    for is_silent in [false, true] {
+        let (bus, faulty) = harness.faulty_bus(probing(&harness, "g")).await;
+        well(&bus).await;
+        assert!(!bus.health().has(Fault::PublisherStuck));
+        match is_silent {
+            true => faulty.keep_silent(&topic),
+            false => faulty.refuse(&topic, true),
+        }
+        let found = named(&bus, Fault::PublisherStuck).await;
+        let reason = if is_silent { "the broker has not answered" } else { "read only" };
+        assert!(found.detail.contains(reason), "{found:?}");
+        if !is_silent {
+            faulty.refuse(&topic, false);
+            well(&bus).await;
+        }
+        harness.end(&bus).await;
+    }
+}
+
+/// Probes that are acknowledged but do not come back are a fault of reading.
+pub async fn o4_probes_that_do_not_come_back_are_named(harness: BusHarness) {
+    let topic = harness.topic("health");
+    let mut config = probing(&harness, "g");
+    config.health.partition_limit = Duration::from_secs(600);
+    let (bus, faulty) = harness.faulty_bus(config).await;
+    well(&bus).await;
+    faulty.mute(&topic, true);
+    named(&bus, Fault::ProbesLost).await;
+    faulty.mute(&topic, false);
+    well(&bus).await;
+    harness.end(&bus).await;
+}
+
+/// Two buses of one group share the topic of the probes: both are healthy, and so is the one that
+/// remains.
+pub async fn o4_every_member_of_a_group_is_well(harness: BusHarness) {
+    let mut config = probing(&harness, "g");
+    config.health.probe.limit = Duration::from_secs(5);
+    let (one, two) = (harness.bus_of(config.clone()).await, harness.bus_of(config).await);
+    for bus in [&one, &two] {
+        well(bus).await;
+    }
+    // Twice as long as none may come back.
+    let over = tokio::time::Instant::now() + Duration::from_secs(10);
+    while tokio::time::Instant::now() < over {
+        for bus in [&one, &two] {
+            let health = bus.health();
+            assert!(
+                !health.has(Fault::ProbesLost) && !health.has(Fault::PublisherStuck),
+                "{health:#?}"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    harness.end(&one).await;
+    assert!(!two.health().has(Fault::ProbesLost));
+    harness.end(&two).await;
 }

@@ -1,8 +1,9 @@
 //! Back-pressure: a full pool, and a full broker.
 
+use super::metrics::MetricsPage;
 use super::{
-    BusHarness, Note, Seen, each_pool, envelope, metrics_page::MetricsPage, notes_events, now,
-    publish, publish_numbers, waits_then_notes,
+    BusHarness, Note, Seen, each_pool, envelope, notes_events, now, publish, publish_numbers,
+    waits_then_notes,
 };
 use buslane::{BusError, EventBus, Topic};
 use buslane_core::{Event, Message, PublishError, Record};

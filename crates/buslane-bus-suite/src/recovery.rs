@@ -56,7 +56,7 @@ async fn left(events: &Seen<BusEvent>) -> Vec<BusEvent> {
 const AGGREGATES: usize = 500;
 
 /// Counts handled messages, and those that are out of order or of the wrong phase.
-struct Books {
+struct Deliveries {
     next: Vec<AtomicUsize>,
     violations: AtomicUsize,
     handled: Count,
@@ -67,7 +67,7 @@ struct Books {
     most: AtomicUsize,
 }
 
-impl Books {
+impl Deliveries {
     fn new(waiting: usize) -> Arc<Self> {
         Arc::new(Self {
             next: (0..AGGREGATES).map(|_| AtomicUsize::new(0)).collect(),
@@ -127,11 +127,11 @@ pub async fn drain(harness: &BusHarness, waiting: usize) {
     // The look at a new source is what begins it, and nothing else.
     config.recovery.on_backlog = false;
     let (bus, page) = harness.bus_with_page(config).await;
-    let (events, books, seen) = (events_of(&bus), Books::new(waiting), Seen::new());
-    let (own, into) = (bus.clone(), Arc::clone(&books));
+    let (events, deliveries, seen) = (events_of(&bus), Deliveries::new(waiting), Seen::new());
+    let (own, into) = (bus.clone(), Arc::clone(&deliveries));
     let handler = move |event: Event| {
-        let (bus, books) = (own.clone(), Arc::clone(&into));
-        async move { books.handle(&bus, &event).await }
+        let (bus, deliveries) = (own.clone(), Arc::clone(&into));
+        async move { deliveries.handle(&bus, &event).await }
     };
     // A partition that comes while messages wait in it would be a reason to begin again.
     bus.subscribe_envelopes(&live, notes_events(&seen)).await.expect("subscribes");
@@ -141,7 +141,7 @@ pub async fn drain(harness: &BusHarness, waiting: usize) {
     bus.subscription(&topic).ordered(false).envelopes(handler).await.expect("subscribes");
     events.until("it is entered", |events| turns(events) == [(Off, On)]).await;
     publish_numbers(&bus, &live, "live", 1..200).await;
-    harness.within("the backlog", books.handled.reached(waiting)).await;
+    harness.within("the backlog", deliveries.handled.reached(waiting)).await;
     let took = start.elapsed();
     let numbers: Vec<_> = seen.reached(200).await.iter().map(Note::number).collect();
     assert_eq!(numbers, (0..200).collect::<Vec<_>>());
@@ -157,9 +157,9 @@ pub async fn drain(harness: &BusHarness, waiting: usize) {
         told.iter()
             .any(|event| matches!(event, BusEvent::BacklogLeft(behind) if behind.topic == topic))
     );
-    assert!(books.first_in_mode.load(SeqCst), "it is on before the first message");
-    assert_eq!((books.handled.get(), books.violations.load(SeqCst)), (waiting, 0));
-    assert!(books.most.load(SeqCst) <= 20, "{}", books.most.load(SeqCst));
+    assert!(deliveries.first_in_mode.load(SeqCst), "it is on before the first message");
+    assert_eq!((deliveries.handled.get(), deliveries.violations.load(SeqCst)), (waiting, 0));
+    assert!(deliveries.most.load(SeqCst) <= 20, "{}", deliveries.most.load(SeqCst));
     assert!(took >= Duration::from_millis(400), "two backlogs a second, after a burst: {took:?}");
     assert_eq!((bus.status().recovery.phase, page.value("recovery_mode_active")), (Off, 0.0));
     for text in ["recovery mode entered", "recovery mode ramps up", "recovery mode left"] {

@@ -32,6 +32,12 @@ macro_rules! bus_suite {
                 b1_large_and_empty_messages_arrive,
                 b1_publishing_without_a_subscriber_succeeds,
                 m1_every_group_gets_every_message,
+                b1_a_receipt_says_where_it_is_stored,
+                b1_a_batch_is_answered_record_by_record,
+                b1_topics_can_be_configured_and_looked_at,
+                b3_partitions_that_are_added_are_read,
+                b1_on_reconnect_is_called_and_everything_goes_on,
+                b1_recovery_mode_orders_everything_that_has_a_key,
             }
             envelopes {
                 e1_all_fields_make_the_round_trip,
@@ -51,14 +57,10 @@ macro_rules! bus_suite {
                 r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid,
                 r1_a_subscription_can_bring_its_own_extractor,
                 r1_an_extractor_that_panics_loses_nothing,
-            }
-            lanes {
-                r2_messages_without_a_key_go_round_robin,
-                r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic,
-                r3_lane_scope_topic_keeps_topics_apart,
-                r3_keys_that_two_processes_may_have_at_once_are_told_of,
-                r3_a_retried_message_holds_its_key_in_every_topic,
-                r4_all_topics_share_one_pool,
+                l4_keys_without_messages_are_remembered_up_to_a_number,
+                l4_keys_without_messages_are_forgotten_after_a_while,
+                l4_a_key_with_messages_is_never_forgotten,
+                l4_messages_without_a_key_push_no_key_out,
             }
             order {
                 r3_versions_of_an_aggregate_are_handled_in_order,
@@ -69,6 +71,12 @@ macro_rules! bus_suite {
                 r3_envelopes_and_regular_messages_go_together,
                 r3_order_holds_with_a_single_worker,
                 r3_regular_messages_of_a_key_keep_their_order,
+                r2_messages_without_a_key_go_round_robin,
+                r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic,
+                r3_lane_scope_topic_keeps_topics_apart,
+                r3_keys_that_two_processes_may_have_at_once_are_told_of,
+                r3_a_retried_message_holds_its_key_in_every_topic,
+                r4_all_topics_share_one_pool,
             }
             delivery {
                 d1_a_message_is_settled_after_its_handler,
@@ -78,12 +86,18 @@ macro_rules! bus_suite {
                 d5_an_undecodable_envelope_is_given_up_at_once,
                 d1_a_regular_handler_gets_the_raw_bytes,
                 d2_a_later_message_never_settles_an_earlier_one,
-            }
-            unhandled_topics {
-                b4_messages_of_an_announced_topic_wait_for_their_handler,
-                b4_what_is_never_activated_is_left_alone,
-                b4_announcing_again_changes_nothing,
-                d7_held_messages_are_told_of,
+                d3_attempts_are_as_many_as_configured,
+                d3_a_subscription_has_its_own_retries,
+                d3_waits_grow,
+                d3_a_retrying_key_holds_up_itself_alone,
+                d3_many_keys_retry_beside_each_other,
+                e6_every_attempt_sees_the_same_message,
+                d3_attempts_are_counted_for_each_message,
+                d5_transient_errors_are_tried_again,
+                d5_permanent_errors_are_not,
+                d5_a_handler_may_reject_or_insist,
+                d5_a_subscription_has_its_own_classifier,
+                d5_a_classifier_that_panics_loses_nothing,
             }
             redelivery {
                 d1_what_a_shutdown_leaves_comes_again,
@@ -93,6 +107,10 @@ macro_rules! bus_suite {
                 d2_a_failing_message_comes_again_after_a_restart,
                 d1_settle_first_counts_for_an_announced_topic,
                 d1_regular_messages_that_a_shutdown_leaves_come_again,
+                k3_two_buses_share_and_hand_over,
+                k3_two_buses_of_a_group_keep_each_keys_order,
+                d1_another_bus_takes_over_after_a_crash,
+                k3_buses_of_other_groups_are_not_disturbed,
             }
             draining {
                 b9_shutdown_drains_what_is_queued,
@@ -102,20 +120,9 @@ macro_rules! bus_suite {
                 b9_handlers_may_publish_while_the_bus_drains,
                 b2_closing_while_publishing_answers_everybody,
                 b2_closing_while_subscribing_answers_everybody,
-            }
-            drained {
                 b9_drained_waits_for_everything_published,
                 b9_drained_says_what_a_blocked_key_leaves,
                 b9_drained_waits_for_the_other_members,
-            }
-            retries {
-                d3_attempts_are_as_many_as_configured,
-                d3_a_subscription_has_its_own_retries,
-                d3_waits_grow,
-                d3_a_retrying_key_holds_up_itself_alone,
-                d3_many_keys_retry_beside_each_other,
-                e6_every_attempt_sees_the_same_message,
-                d3_attempts_are_counted_for_each_message,
             }
             terminal {
                 d4_dead_letter_takes_it_and_the_key_goes_on,
@@ -125,19 +132,12 @@ macro_rules! bus_suite {
                 d4_a_dead_letter_that_cannot_be_written_blocks,
                 d4_the_policy_may_be_configured,
                 d4_an_undecodable_message_blocks_its_key_alone,
-            }
-            failing_keys {
                 d4_after_a_skip_the_key_gets_single_attempts,
                 d4_after_a_dead_letter_the_key_gets_single_attempts,
                 d4_other_keys_keep_their_attempts,
                 d4_messages_without_a_key_are_not_suspected,
-            }
-            classes {
-                d5_transient_errors_are_tried_again,
-                d5_permanent_errors_are_not,
-                d5_a_handler_may_reject_or_insist,
-                d5_a_subscription_has_its_own_classifier,
-                d5_a_classifier_that_panics_loses_nothing,
+                o3_each_blocked_key_is_named,
+                d4_a_partition_that_a_failing_key_holds_is_named_with_the_key,
             }
             dead_letters {
                 d6_a_dead_letter_keeps_the_original_and_says_why,
@@ -185,6 +185,14 @@ macro_rules! bus_suite {
                 t3_many_buses_leave_nothing,
                 b9_a_handler_may_shut_its_bus_down,
                 b2_a_bus_on_a_closed_broker_does_not_start,
+                s1_the_environment_chooses_the_pool,
+                s1_the_default_is_the_keyed_pool,
+                s1_the_environment_sizes_the_actor_pool,
+                s1_unreadable_values_are_errors,
+                s1_a_broken_rule_is_an_error_at_the_start,
+                s2_the_other_pool_stays_ready,
+                b5_hot_paths_go_on_while_a_subscribe_is_stuck,
+                b5_the_closed_flag_is_seen_while_a_shutdown_waits,
             }
             subscriptions {
                 b2_a_second_subscription_is_refused,
@@ -200,18 +208,10 @@ macro_rules! bus_suite {
                 b3_a_handler_may_end_its_own_subscription,
                 b3_a_topic_that_comes_back_in_a_rebalance_is_read,
                 b3_many_topics_come_and_go_at_once,
-            }
-            publishing {
-                b1_a_receipt_says_where_it_is_stored,
-                b1_a_batch_is_answered_record_by_record,
-                b1_topics_can_be_configured_and_looked_at,
-                b3_partitions_that_are_added_are_read,
-                b1_on_reconnect_is_called_and_everything_goes_on,
-                b1_recovery_mode_orders_everything_that_has_a_key,
-            }
-            lock_free {
-                b5_hot_paths_go_on_while_a_subscribe_is_stuck,
-                b5_the_closed_flag_is_seen_while_a_shutdown_waits,
+                b4_messages_of_an_announced_topic_wait_for_their_handler,
+                b4_what_is_never_activated_is_left_alone,
+                b4_announcing_again_changes_nothing,
+                d7_held_messages_are_told_of,
             }
             pressure {
                 p3_a_full_pool_makes_the_sources_wait,
@@ -234,8 +234,6 @@ macro_rules! bus_suite {
                 b7_a_regular_handler_that_takes_too_long_has_failed,
                 b7_bad_options_are_typed_errors,
                 b7_handlers_come_in_many_forms,
-            }
-            rates {
                 b8_a_limited_topic_leaves_the_others_alone,
                 b8_the_limit_of_the_bus_changes_while_it_holds,
                 b8_a_subscriptions_own_rate_can_be_changed,
@@ -263,12 +261,6 @@ macro_rules! bus_suite {
                 l3_by_hand_it_is_told_of_and_left,
                 l3_its_limits_can_be_changed,
             }
-            keys {
-                l4_keys_without_messages_are_remembered_up_to_a_number,
-                l4_keys_without_messages_are_forgotten_after_a_while,
-                l4_a_key_with_messages_is_never_forgotten,
-                l4_messages_without_a_key_push_no_key_out,
-            }
             health {
                 o3_a_bus_that_is_well_is_healthy,
                 o3_a_stuck_handler_is_named,
@@ -279,27 +271,11 @@ macro_rules! bus_suite {
                 o3_the_memory_ceiling_is_named,
                 o3_a_dead_partition_is_named,
                 o3_a_broker_that_is_away_is_named,
-            }
-            blocked {
-                o3_each_blocked_key_is_named,
-                d4_a_partition_that_a_failing_key_holds_is_named_with_the_key,
-            }
-            pauses {
                 o3_a_pause_that_is_too_long_is_a_warning,
                 o3_a_paused_subscription_loses_nothing,
-            }
-            probes {
                 o4_a_stuck_publisher_is_named,
                 o4_probes_that_do_not_come_back_are_named,
                 o4_every_member_of_a_group_is_well,
-            }
-            configuration {
-                s1_the_environment_chooses_the_pool,
-                s1_the_default_is_the_keyed_pool,
-                s1_the_environment_sizes_the_actor_pool,
-                s1_unreadable_values_are_errors,
-                s1_a_broken_rule_is_an_error_at_the_start,
-                s2_the_other_pool_stays_ready,
             }
             rollout {
                 s3_a_key_stays_on_its_side,
@@ -320,28 +296,18 @@ macro_rules! bus_suite {
                 s7_shadows_go_with_their_subscription,
                 s7_a_share_that_is_none_is_refused,
             }
-            load {
-                p9_poisoned_keys_do_not_hold_up_the_healthy,
-                t2_ten_thousand_messages_over_five_topics,
-                t2_a_hundred_runs_in_a_row,
-            }
             faults {
                 m2_lost_acks_and_duplicates_lose_nothing,
                 k3_rebalances_lose_nothing,
                 k3_a_rebalance_of_a_single_bus_loses_nothing,
                 d3_a_waiting_retry_moves_with_its_partition,
                 m2_a_cut_connection_loses_nothing,
-            }
-            groups {
-                k3_two_buses_share_and_hand_over,
-                k3_two_buses_of_a_group_keep_each_keys_order,
-                d1_another_bus_takes_over_after_a_crash,
-                k3_buses_of_other_groups_are_not_disturbed,
-            }
-            chaos {
                 d2_everything_at_once_loses_nothing,
                 k3_a_failure_in_a_rebalance_keeps_the_order,
                 b3_a_failure_as_its_subscription_ends_keeps_the_order,
+                p9_poisoned_keys_do_not_hold_up_the_healthy,
+                t2_ten_thousand_messages_over_five_topics,
+                t2_a_hundred_runs_in_a_row,
             }
             metrics {
                 o1_the_page_equals_the_traffic,

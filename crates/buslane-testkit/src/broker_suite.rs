@@ -10,11 +10,8 @@
 
 pub mod basics;
 mod feed;
-pub mod lag;
 pub mod lifecycle;
 pub mod members;
-pub mod pressure;
-pub mod redelivery;
 mod scenarios;
 pub mod topics;
 

@@ -9,7 +9,6 @@ pub mod ledger;
 pub mod loss;
 #[cfg(feature = "nats-login")]
 pub mod nats_login;
-pub mod own_server;
 pub mod pool_suite;
 pub mod recorder;
 pub mod server;

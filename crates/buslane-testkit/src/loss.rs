@@ -1,10 +1,8 @@
 //! The loss and the return of a server while one member reads and another publishes: both continue
 //! by themselves, nothing is lost, and each key keeps its order.
 
-use crate::{
-    broker_suite::{Feed, bodies, record, settle},
-    own_server::OwnServer,
-};
+use super::broker_suite::{Feed, bodies, record, settle};
+use super::server::OwnServer;
 use buslane_core::{Broker, Topic};
 use std::{
     collections::HashMap,

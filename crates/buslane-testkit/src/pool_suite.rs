@@ -6,17 +6,12 @@
 //! behind.
 
 pub mod bounds;
-pub mod fairness;
 pub mod handlers;
 pub mod kit;
-pub mod metrics;
 pub mod order;
 pub mod panics;
-pub mod parked;
-pub mod purge;
 pub mod retry;
 pub mod stop;
-pub mod supervision;
 
 use crate::{deadline, leak};
 use buslane_core::{ErasedHandler, Pool};
@@ -122,7 +117,7 @@ macro_rules! pool_suite {
                 p3_room_is_seen_while_a_handler_computes
                 p3_open_work_never_exceeds_the_bounds
             ]);
-            $crate::pool_suite!(@ run $fixture, parked: [
+            $crate::pool_suite!(@ run $fixture, retry: [
                 p3_parked_work_is_charged_apart
                 p3_parked_bound_refuses_failing_keys_alone
             ]);
@@ -145,7 +140,7 @@ macro_rules! pool_suite {
                 p7_panics_of_some_keys_leave_the_others_alone
                 p7_panic_in_a_long_queue
             ]);
-            $crate::pool_suite!(@ run $fixture, fairness: [
+            $crate::pool_suite!(@ run $fixture, order: [
                 p9_waiting_key_does_not_delay_the_others
                 p9_blocking_key_does_not_delay_the_others
                 p9_blocking_key_does_not_delay_waiting_ones
@@ -174,7 +169,7 @@ macro_rules! pool_suite {
                 d3_retries_run_when_they_are_due
                 d3_sooner_retry_is_not_held_up_by_a_later_one
             ]);
-            $crate::pool_suite!(@ run $fixture, purge: [
+            $crate::pool_suite!(@ run $fixture, stop: [
                 p5_purge_drops_what_is_queued_and_not_what_runs
                 p5_purge_reaches_retries_and_makes_room
                 p5_what_is_not_held_does_not_start
@@ -191,7 +186,7 @@ macro_rules! pool_suite {
                 p10_stop_while_submitting_loses_nothing
                 p10_handler_that_blocks_its_thread_is_a_straggler
             ]);
-            $crate::pool_suite!(@ run_paused $fixture, supervision: [
+            $crate::pool_suite!(@ run_paused $fixture, panics: [
                 p8_failing_seat_cools_down_and_others_take_over
                 p8_storm_of_panics_leaves_workers_in_service
                 p8_restarts_outside_of_the_window_are_forgotten

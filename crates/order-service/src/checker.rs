@@ -1,10 +1,10 @@
-//! Checks the promises on order while handlers run. Knows nothing of the bus.
+//! Checks order while handlers run. Knows nothing of the bus.
 //!
 //! Per sequence (the messages of one run, topic and aggregate) it keeps the highest number that has
-//! begun, how many handlers run, and which numbers are over. Sequences are spread over shards, so
-//! handlers hardly ever meet, and known by 64 bits of a hash: of a million sequences, two share
-//! them in one of 37 million runs. Where others handle some too, a sequence may have gone to them
-//! for good: one of which nothing was seen for a while is forgotten.
+//! begun, the number of running handlers, and the numbers that are over. Shards keep handlers from
+//! contending. A sequence is known by 64 bits of a hash: of a million sequences, two collide in one
+//! of 37 million runs. Where other processes handle messages too, a sequence that has not been seen
+//! for a while is forgotten, because it may have moved to another process.
 
 use buslane::Topic;
 use bytes::Bytes;
@@ -15,13 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Sequences are remembered for so long, and at most for twice as long.
+/// Time for which an unseen sequence is remembered, at least; at most twice as long.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// Names a sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Sequence {
-    /// Which run of the publisher it belongs to.
+    /// The publisher's run.
     pub(crate) run: Bytes,
     pub(crate) topic: Topic,
     /// Empty for messages without a key, whose order is not promised.
@@ -31,34 +31,33 @@ pub(crate) struct Sequence {
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Nothing more will be tried.
+    /// No attempt follows.
     Over,
-    /// It is to be tried again, or becomes a dead letter.
+    /// The message is tried again, or becomes a dead letter.
     Open,
 }
 
-/// How a message began that should not have; `latest` is the highest number of its sequence that
-/// had begun before it.
+/// A violation of order; `latest` is the highest number of the sequence that had begun before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disorder {
-    /// Another one of its sequence was running.
+    /// Another message of the sequence was running.
     Beside { latest: u64 },
-    /// A later one had begun, and it was not over.
+    /// A later message had begun before this one was over.
     Late { latest: u64 },
 }
 
 /// All sequences.
 pub(crate) struct Checker {
-    /// Whether all messages begin here, and none with another process.
+    /// Whether this process handles all messages.
     sees_all: bool,
     shards: [Mutex<Shard>; 64],
     hasher: RandomState,
 }
 
 struct Shard {
-    /// Those that were seen since.
+    /// Sequences seen in the present period.
     recent: HashMap<u64, State>,
-    /// Those that were seen before that, and not again.
+    /// Sequences seen in the period before, and not since.
     older: HashMap<u64, State>,
     since: Instant,
 }
@@ -99,10 +98,10 @@ impl Checker {
         }
     }
 
-    /// A handler begins with message `seq`. Out of order is a message that begins beside another of
-    /// its sequence, or after a later one. One that is over already and comes again is a duplicate,
-    /// and not out of order; who does not see all of them cannot know what another process has
-    /// finished, and does not judge what comes late.
+    /// A handler begins with message `seq`. A message is out of order when it begins beside another
+    /// of its sequence, or after a later one. A message that is over and comes again is a
+    /// duplicate, and not out of order. A process that does not handle all messages cannot know
+    /// which of them others have finished, so it does not judge late ones.
     pub(crate) fn begin(&self, sequence: &Sequence, seq: u64) -> Result<(), Disorder> {
         self.with(sequence, |state| {
             let beside = state.running > 0;
@@ -120,7 +119,7 @@ impl Checker {
         })
     }
 
-    /// The handler of message `seq` ended; whether the message is over now and was not before.
+    /// The handler of message `seq` ended. Returns whether the message has just become over.
     pub(crate) fn end(&self, sequence: &Sequence, seq: u64, end: End) -> bool {
         self.with(sequence, |state| {
             state.running -= 1;
@@ -128,14 +127,13 @@ impl Checker {
         })
     }
 
-    /// The dead letter of message `seq` was read; whether the message was not over before.
+    /// The dead letter of message `seq` was read. Returns whether the message was open until then.
     pub(crate) fn bury(&self, sequence: &Sequence, seq: u64) -> bool {
         self.with(sequence, |state| state.over.insert(seq, self.most_ranges()))
     }
 
-    /// Ranges of numbers that are over, kept for each sequence: where others handle some too, there
-    /// are gaps without end. Three, and one more for a moment, have their place in what a list
-    /// takes when it begins.
+    /// Ranges kept for each sequence: where other processes handle messages too, gaps never end.
+    /// Three ranges, and a fourth for a moment, fit into the first allocation of a list.
     const fn most_ranges(&self) -> usize {
         if self.sees_all { usize::MAX } else { 3 }
     }
@@ -151,7 +149,7 @@ impl Checker {
     }
 }
 
-/// A set of numbers that are mostly without gaps: ranges, both ends included, in order.
+/// A set of mostly consecutive numbers, as ordered ranges that include both ends.
 #[derive(Default)]
 struct Numbers(Vec<(u64, u64)>);
 
@@ -161,7 +159,7 @@ impl Numbers {
         after > 0 && number <= self.0[after - 1].1
     }
 
-    /// Whether it was not there before. With more than `most` ranges the first gap is closed.
+    /// Returns whether the number is new. With more than `most` ranges the first gap is closed.
     fn insert(&mut self, number: u64, most: usize) -> bool {
         let after = self.0.partition_point(|(first, _)| *first <= number);
         if after > 0 && number <= self.0[after - 1].1 {

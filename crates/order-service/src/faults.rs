@@ -1,10 +1,19 @@
-//! Which messages fail, and how. Decided when they are published and written into them, so that
-//! every process that may handle them agrees.
+//! Injected failures. Those of messages are decided when they are published and written into the
+//! payload, so that every process agrees; those of a rollout strike handlers on the actor pool.
 
-use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU64};
 
-/// What goes wrong with a message.
+use buslane::rollout::Trigger;
+use buslane::{EventBus, Rollout};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// The failure of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fault {
@@ -102,4 +111,187 @@ pub(crate) fn mix(seed: u64, stream: Stream, n: u64) -> u64 {
 #[allow(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
 fn draw(seed: u64, stream: Stream, n: u64) -> f64 {
     (mix(seed, stream, n) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Bytes that a leaking handler keeps for each message.
+const LEAK: usize = 256 << 10;
+/// The most messages that leak: a machine with little memory survives them.
+const MOST_LEAKS: usize = 2_048;
+
+/// A defect of the handlers on the actor pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Defect {
+    /// Handlers take this many percent longer.
+    Slow(u32),
+    /// Handlers of regular messages panic, which costs an actor.
+    Restart,
+    /// This many of each hundred events are rejected.
+    Errors(u32),
+    /// Handlers keep memory.
+    Leak,
+}
+
+impl Defect {
+    /// Parses a text such as `restart` or `slow:30`.
+    fn named(text: &str) -> Option<Self> {
+        let (name, extent) = match text.split_once(':') {
+            Some((name, extent)) => (name, Some(extent.parse().ok()?)),
+            None => (text, None),
+        };
+        match (name, extent) {
+            ("slow", extent @ (None | Some(1..=10_000))) => Some(Self::Slow(extent.unwrap_or(300))),
+            ("errors", extent @ (None | Some(1..=100))) => Some(Self::Errors(extent.unwrap_or(10))),
+            ("restart", None) => Some(Self::Restart),
+            ("leak", None) => Some(Self::Leak),
+            _ => None,
+        }
+    }
+
+    /// The trigger of the guard that the defect causes.
+    pub(crate) const fn trigger(self) -> Trigger {
+        match self {
+            Self::Slow(_) => Trigger::Latency,
+            Self::Restart => Trigger::Restarts,
+            Self::Errors(_) => Trigger::Errors,
+            Self::Leak => Trigger::Memory,
+        }
+    }
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slow(percent) => write!(f, "slow:{percent}"),
+            Self::Restart => f.write_str("restart"),
+            Self::Errors(percent) => write!(f, "errors:{percent}"),
+            Self::Leak => f.write_str("leak"),
+        }
+    }
+}
+
+/// A defect, and the percentage of keys at which it begins: `slow@50`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Injection {
+    pub(crate) defect: Defect,
+    pub(crate) from: u8,
+}
+
+impl FromStr for Injection {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str = "must be slow, slow:1 to slow:10000, errors, errors:1 to errors:100, restart or leak, and a \
+                            percentage from 1 to 100 behind @, as in slow@50";
+        let (defect, from) = text.split_once('@').ok_or(RULE)?;
+        let defect = Defect::named(defect).ok_or(RULE)?;
+        let from = from.parse().ok().filter(|from| (1..=100).contains(from)).ok_or(RULE)?;
+        Ok(Self { defect, from })
+    }
+}
+
+impl fmt::Display for Injection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.defect, self.from)
+    }
+}
+
+/// The defect as the handlers apply it: all keys of a rollout, and those that the defect has hit.
+pub(crate) struct DefectiveKeys {
+    rollout: Rollout,
+    injection: Option<Injection>,
+    /// Share of the keys that belongs to the actor pool.
+    percent: AtomicU8,
+    keys: Mutex<Keys>,
+    counter: AtomicU64,
+    leaks: Mutex<Vec<Vec<u8>>>,
+}
+
+#[derive(Default)]
+struct Keys {
+    seen: HashSet<Bytes>,
+    touched: HashSet<Bytes>,
+}
+
+impl DefectiveKeys {
+    pub(crate) fn new(bus: &EventBus, injection: Option<Injection>) -> Self {
+        let rollout = bus.rollout();
+        Self {
+            percent: AtomicU8::new(rollout.status().percent),
+            rollout,
+            injection,
+            keys: Mutex::default(),
+            counter: AtomicU64::new(0),
+            leaks: Mutex::default(),
+        }
+    }
+
+    /// Takes over a new percentage.
+    pub(crate) fn stage(&self, percent: u8) {
+        self.percent.store(percent, Relaxed);
+        if self.injection.is_some_and(|injection| percent < injection.from) {
+            self.leaks.lock().clear();
+        }
+    }
+
+    /// The defect that strikes the handler of an event of this key. A leak has happened when this
+    /// returns.
+    pub(crate) fn event(&self, topic: &str, key: &Bytes) -> Option<Defect> {
+        let defect = self.of(topic, key)?;
+        let befalls = match defect {
+            Defect::Slow(_) => true,
+            Defect::Errors(percent) => {
+                // Spread evenly over each hundred.
+                let n = self.counter.fetch_add(1, Relaxed) % 100;
+                (n + 1) * u64::from(percent) / 100 > n * u64::from(percent) / 100
+            }
+            Defect::Leak => {
+                let mut leaks = self.leaks.lock();
+                if leaks.len() < MOST_LEAKS {
+                    leaks.push(vec![1; LEAK]);
+                }
+                true
+            }
+            Defect::Restart => false,
+        };
+        self.touched(defect, key, befalls)
+    }
+
+    /// The same for a regular message.
+    pub(crate) fn regular(&self, topic: &str, key: &Bytes) -> Option<Defect> {
+        let defect = self.of(topic, key)?;
+        let befalls = matches!(defect, Defect::Slow(_) | Defect::Restart);
+        self.touched(defect, key, befalls)
+    }
+
+    /// The numbers of keys seen and of keys hit.
+    pub(crate) fn keys(&self) -> (usize, usize) {
+        let keys = self.keys.lock();
+        (keys.seen.len(), keys.touched.len())
+    }
+
+    /// A message without a key belongs to neither side.
+    fn of(&self, topic: &str, key: &Bytes) -> Option<Defect> {
+        if key.is_empty() {
+            return None;
+        }
+        remember(&mut self.keys.lock().seen, key);
+        let Injection { defect, from } = self.injection?;
+        let is_ill = self.percent.load(Relaxed) >= from
+            && self.rollout.pool_of(topic, key).is_ok_and(|pool| pool == "actor");
+        is_ill.then_some(defect)
+    }
+
+    fn touched(&self, defect: Defect, key: &Bytes, befalls: bool) -> Option<Defect> {
+        if befalls {
+            remember(&mut self.keys.lock().touched, key);
+        }
+        befalls.then_some(defect)
+    }
+}
+
+/// Copies the key, which would keep its whole message alive.
+fn remember(keys: &mut HashSet<Bytes>, key: &Bytes) {
+    if !keys.contains(key) {
+        keys.insert(Bytes::copy_from_slice(key));
+    }
 }

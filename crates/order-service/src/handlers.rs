@@ -1,27 +1,24 @@
 //! The handlers: envelopes, regular messages, and dead letters.
 
-use crate::{
-    faults::Fault,
-    injection::Illness,
-    ledger::Outcome,
-    service::{Attempt, Note, Service},
-    tally::Tally,
-    workload::CACHE,
-};
+use super::faults::{Defect, Fault};
+use super::ledger::Outcome;
+use super::report::Counters;
+use super::service::{Attempt, Note, Service};
+use super::workload::CACHE;
 use buslane::{
     BusError, Envelope, Event, EventBus, Handler, Message, Topic, Verdict, broker::header,
 };
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
-/// Where envelopes go that are given up.
+/// The topic of envelopes that are given up.
 pub(crate) const DEAD_LETTERS: &str = "order-service.dead-letters";
 const A_WHILE: Duration = Duration::from_millis(5);
-/// How the panics of this program begin.
+/// The beginning of each injected panic's text.
 const INJECTED: &str = "injected:";
 
-/// Subscribes to everything, dead letters first. Announcing the topics joins the group once instead
-/// of once a topic.
+/// Subscribes to all topics, dead letters first. Announcing them joins the group once instead of
+/// once a topic.
 pub(crate) async fn subscribe(
     bus: &EventBus,
     service: &Arc<Service>,
@@ -56,12 +53,12 @@ impl Handler<Event> for OnEvent {
         else {
             return Verdict::Done;
         };
-        let illness = self.0.patients.as_ref().and_then(|patients| {
-            patients.event(event.message.topic().as_str(), &sequence.aggregate)
+        let defect = self.0.defective_keys.as_ref().and_then(|defective_keys| {
+            defective_keys.event(event.message.topic().as_str(), &sequence.aggregate)
         });
         let attempt = Attempt::begin(&self.0, &event.message, sequence, note);
-        work(&self.0, illness).await;
-        if let Some(Illness::Errors(_)) = illness {
+        work(&self.0, defect).await;
+        if let Some(Defect::Errors(_)) = defect {
             attempt.ended(Outcome::Rejected);
             return Verdict::reject("injected");
         }
@@ -101,19 +98,20 @@ impl Handler<Message> for OnInvalidation {
         let Some(sequence) = self.0.sequence(&message, message.topic().clone(), key) else {
             return Ok(());
         };
-        let patients = self.0.patients.as_ref();
-        let illness = patients
-            .and_then(|patients| patients.regular(message.topic().as_str(), &sequence.aggregate));
+        let defective_keys = self.0.defective_keys.as_ref();
+        let defect = defective_keys.and_then(|defective_keys| {
+            defective_keys.regular(message.topic().as_str(), &sequence.aggregate)
+        });
         let attempt = Attempt::begin(&self.0, &message, sequence, note);
-        work(&self.0, illness).await;
-        let panics = note.fault.is_some() || illness == Some(Illness::Restart);
+        work(&self.0, defect).await;
+        let panics = note.fault.is_some() || defect == Some(Defect::Restart);
         assert!(!panics, "{INJECTED} the handler of a regular message");
         attempt.ended(Outcome::Done);
         Ok(())
     }
 }
 
-/// Sees which envelopes were given up, in the topic that they were written to.
+/// Reads the dead letters, which tell the envelopes that were given up.
 struct OnDeadLetter(Arc<Service>);
 
 impl Handler<Message> for OnDeadLetter {
@@ -122,18 +120,18 @@ impl Handler<Message> for OnDeadLetter {
     async fn handle(&self, message: Message) {
         let Some((topic, aggregate, note)) = original(&message) else { return };
         let Some(sequence) = self.0.sequence(&message, topic, aggregate) else { return };
-        let tally = &self.0.tally;
-        tally.happened(self.0.clock.now_ns());
+        let counters = &self.0.counters;
+        counters.happened(self.0.clock.now_ns());
         if self.0.checker.bury(&sequence, note.seq) {
-            Tally::add(&tally.dead_lettered);
+            Counters::add(&counters.dead_lettered);
             self.0.free_place();
         } else {
-            Tally::add(&tally.duplicates);
+            Counters::add(&counters.duplicates);
         }
     }
 }
 
-/// Where a dead letter stood, and what this program wrote into it.
+/// The original position of a dead letter, and the note in its payload.
 fn original(message: &Message) -> Option<(Topic, Bytes, Note)> {
     let topic = std::str::from_utf8(message.headers.get(header::ORIGINAL_TOPIC)?).ok()?;
     let envelope = Envelope::decode(&message.payload).ok()?;
@@ -141,10 +139,11 @@ fn original(message: &Message) -> Option<(Topic, Bytes, Note)> {
     Some((Topic::new(topic).ok()?, envelope.aggregate_id.into_bytes(), note))
 }
 
-/// A handler that is slow takes so much longer, and a while where it usually takes no time.
-async fn work(service: &Service, illness: Option<Illness>) {
-    let time = match illness {
-        Some(Illness::Slow(percent)) => service.work.max(A_WHILE) * (100 + percent) / 100,
+/// Works for the configured time, extended by a slow defect; without a configured time, a slow
+/// handler takes a few milliseconds.
+async fn work(service: &Service, defect: Option<Defect>) {
+    let time = match defect {
+        Some(Defect::Slow(percent)) => service.work.max(A_WHILE) * (100 + percent) / 100,
         _ => service.work,
     };
     if !time.is_zero() {
@@ -152,7 +151,7 @@ async fn work(service: &Service, illness: Option<Illness>) {
     }
 }
 
-/// Panics of this program are part of the show; any other still says where it came from.
+/// Silences injected panics; any other still prints its location.
 pub(crate) fn quieten_injected_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -8,11 +8,11 @@ use buslane::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{net::SocketAddr, time::Duration};
 
-/// How often histograms are tidied up.
+/// Interval of the histograms' upkeep.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Where the service shows what it is doing.
-pub(crate) struct Window {
+/// The HTTP server for health and metrics.
+pub(crate) struct HttpServer {
     server: Server,
     upkeep: tokio::task::JoinHandle<()>,
 }
@@ -26,8 +26,8 @@ pub(crate) fn record() -> Result<PrometheusHandle, String> {
         .map_err(|error| format!("metrics: {error}"))
 }
 
-impl Window {
-    /// Listens, and says where.
+impl HttpServer {
+    /// Listens, and prints the address.
     pub(crate) async fn open(
         bus: &EventBus,
         page: PrometheusHandle,
@@ -53,7 +53,7 @@ impl Window {
         Ok(Self { server, upkeep })
     }
 
-    /// Answers what is asked, and no more.
+    /// Answers open requests, then closes.
     pub(crate) async fn close(self) {
         self.upkeep.abort();
         self.server.close().await;

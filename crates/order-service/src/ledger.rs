@@ -1,10 +1,10 @@
-//! The ledger: one CSV line per attempt, in the order in which handlers ended, for anyone who wants
-//! to check.
+//! The ledger: one CSV line per attempt, in the order in which handlers ended, for independent
+//! checks.
 //!
-//! A line is in the file before its handler ends, and so before its message is settled: whoever
-//! kills the process loses no line of what it has done.
+//! A line is in the file before its handler ends, and so before its message is settled: killing the
+//! process loses no line of a finished attempt.
 
-use crate::clock::Clock;
+use super::service::Clock;
 use buslane::Source;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,7 +25,7 @@ pub(crate) enum Outcome {
     Rejected,
 }
 
-/// What a line says, but for the time of the end.
+/// A line, without the time of the end.
 pub(crate) struct Entry {
     pub(crate) source: Arc<Source>,
     pub(crate) offset: u64,
@@ -67,12 +67,12 @@ pub(crate) struct Ledger {
     path: PathBuf,
     clock: Clock,
     process_id: u32,
-    book: Mutex<Book>,
+    sink: Mutex<Sink>,
 }
 
-struct Book {
+struct Sink {
     writer: csv::Writer<File>,
-    /// Why the book is not complete.
+    /// Why the sink is not complete.
     failure: Option<String>,
 }
 
@@ -84,13 +84,13 @@ impl Ledger {
         let file = File::create(path).map_err(|why| refused(&why))?;
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(file);
         writer.write_record(COLUMNS).map_err(|why| refused(&why))?;
-        let book = Mutex::new(Book { writer, failure: None });
-        Ok(Self { path: path.to_owned(), clock, process_id: std::process::id(), book })
+        let sink = Mutex::new(Sink { writer, failure: None });
+        Ok(Self { path: path.to_owned(), clock, process_id: std::process::id(), sink })
     }
 
     /// Writes a line and returns the time that it gives as the end.
     pub(crate) fn add(&self, entry: Entry) -> u64 {
-        let mut book = self.book.lock();
+        let mut sink = self.sink.lock();
         let end_ns = self.clock.now_ns();
         let line = Line {
             topic: entry.source.topic.as_str(),
@@ -104,16 +104,16 @@ impl Ledger {
             end_ns,
             process_id: self.process_id,
         };
-        if book.failure.is_none() {
-            let written = book.writer.serialize(line).and_then(|()| Ok(book.writer.flush()?));
-            book.failure = written.err().map(|why| why.to_string());
+        if sink.failure.is_none() {
+            let written = sink.writer.serialize(line).and_then(|()| Ok(sink.writer.flush()?));
+            sink.failure = written.err().map(|why| why.to_string());
         }
         end_ns
     }
 
-    /// Why the ledger is not complete, if it is not.
+    /// The error after which the ledger is incomplete, if there is one.
     pub(crate) fn check(&self) -> Result<(), String> {
-        match &self.book.lock().failure {
+        match &self.sink.lock().failure {
             None => Ok(()),
             Some(reason) => {
                 Err(format!("--ledger {}: not complete: {reason}", self.path.display()))

@@ -1,29 +1,22 @@
-//! An order service on a bus: publishes orders, handles them, and checks by itself what the bus
-//! promises.
+//! An order service on a bus: publishes orders, handles them, and checks the promises of the bus.
 //!
-//! Exit code 0: nothing lost, no order violated, and a rollout went as asked. 1: not so, or the run
-//! could not go on. 2: it was told something that it cannot do, and did nothing.
+//! Exit code 0: nothing lost, no order violated, and a rollout went as requested. 1: a promise was
+//! broken, or the run could not go on. 2: an argument or setting was refused before the run began.
 
 mod checker;
-mod clock;
 mod faults;
 mod handlers;
 #[cfg(feature = "http")]
 mod http;
-mod injection;
 mod ledger;
 mod options;
 mod progress;
 mod publish;
-mod recovery;
 mod replay;
 mod report;
+mod rollout;
 mod run;
 mod service;
-mod show;
-mod signals;
-mod story;
-mod tally;
 mod workload;
 
 use buslane::{Backend, BusError, Config, EventBus};
@@ -37,7 +30,7 @@ use std::{fmt::Display, process::ExitCode, sync::Arc};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Told something that it cannot do.
+/// Exit code for refused arguments and settings.
 const USAGE: u8 = 2;
 
 #[tokio::main]
@@ -53,7 +46,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Puts the parts together; everything that can be refused is refused before anything is published.
+/// Builds all parts; everything that can be refused is refused before the first publish.
 async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     options.check_files().map_err(usage)?;
     options.check_http().map_err(usage)?;
@@ -62,10 +55,10 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     options.check_rollout().map_err(usage)?;
     let mut config = Config::load().map_err(usage)?;
     if options.backlog.is_some() {
-        recovery::hasten(&mut config);
+        report::hasten(&mut config);
     }
     if options.rollout.is_some() {
-        show::hasten(&mut config, options.inject);
+        rollout::hasten(&mut config, options.inject);
     }
     if config.backend() == Backend::Memory && options.role != Role::All {
         let role = options.role.as_str();
@@ -75,7 +68,7 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
         )));
     }
     let report = options.report.as_deref().map(report::create).transpose().map_err(usage)?;
-    let clock = clock::Clock::start();
+    let clock = service::Clock::start();
     let ledger = options
         .ledger
         .as_deref()
@@ -98,14 +91,16 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
     bus.reload_on_sighup().map_err(|error| (1, format!("SIGHUP: {error}")))?;
     #[cfg(feature = "http")]
     let window = match options.http.zip(page) {
-        Some((listen, page)) => {
-            Some(http::Window::open(&bus, page, listen, options.http_public).await.map_err(usage)?)
-        }
+        Some((listen, page)) => Some(
+            http::HttpServer::open(&bus, page, listen, options.http_public).await.map_err(usage)?,
+        ),
         None => None,
     };
-    let patients =
-        options.rollout.as_ref().map(|_| Arc::new(injection::Patients::new(&bus, options.inject)));
-    let service = Arc::new(service::Service::new(options, clock, ledger, patients));
+    let defective_keys = options
+        .rollout
+        .as_ref()
+        .map(|_| Arc::new(faults::DefectiveKeys::new(&bus, options.inject)));
+    let service = Arc::new(service::Service::new(options, clock, ledger, defective_keys));
     let ended =
         run::run(&bus, &service, options, &plan, display).await.map_err(|error| (1, error))?;
     #[cfg(feature = "http")]

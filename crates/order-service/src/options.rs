@@ -1,6 +1,6 @@
-//! What the command line says.
+//! The command line.
 
-use crate::injection::Injection;
+use super::faults::Injection;
 use buslane::rollout::Plan;
 use clap::{Parser, ValueEnum};
 use std::{
@@ -19,12 +19,13 @@ use std::{
 #[derive(Debug, Parser)]
 #[command(name = "order-service", after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// Which half runs here; the halves can be processes of their own on a shared broker
+    /// Which half of the service to run; the halves can be processes of their own on a shared
+    /// broker
     #[arg(long, value_enum, value_name = "ROLE", default_value = "all")]
     pub(crate) role: Role,
 
-    /// Seconds without a message after which `consume` ends, and after which `all` counts what is
-    /// missing as lost
+    /// Seconds without a message after which `consume` ends, and after which `all` counts missing
+    /// messages as lost
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) idle: Duration,
 
@@ -32,8 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value = "5", value_parser = up_to_1000)]
     pub(crate) topics: u64,
 
-    /// Partitions of a topic that does not exist; 0 for what the broker's settings say [default: 8
-    /// on Kafka, elsewhere 0]
+    /// Partitions of a new topic; 0 for the broker's setting [default: 8 on Kafka, elsewhere 0]
     #[arg(long, value_name = "COUNT")]
     pub(crate) partitions: Option<u32>,
 
@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value = "200000", value_parser = positive)]
     pub(crate) events: u64,
 
-    /// Publishes so many of the messages before anything is subscribed to
+    /// Publishes this many messages before anything is subscribed to
     ///
     /// The service then starts behind, in recovery mode: it drains what waits at a limited rate,
     /// while the rest is published, and leaves the mode by itself. Where nothing else is
@@ -67,8 +67,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PLAN", conflicts_with_all = ["replay", "backlog"])]
     pub(crate) rollout: Option<Plan>,
 
-    /// Makes the actor side ill from a stage on, so that the guard rolls back: slow@50, restart@P,
-    /// errors@P or leak@P
+    /// Injects a defect into the actor pool from a stage on, so that the guard rolls back: slow@50,
+    /// restart@P, errors@P or leak@P
     ///
     /// slow: a handler takes 300 % longer; slow:30@P, 30 % (of --handler-ms). restart: regular
     /// messages with a key panic (there are more of them: one for every two envelopes). errors: 10
@@ -78,11 +78,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WHAT@PERCENT", requires = "rollout")]
     pub(crate) inject: Option<Injection>,
 
-    /// Which events and faults are made up: the same seed, the same run
+    /// Seed of the generated events and faults; the same seed gives the same run
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     pub(crate) seed: u64,
 
-    /// How long a handler waits; 0 for not at all
+    /// Milliseconds that each handler waits
     ///
     /// With 10 and the 256 workers of either pool a default run takes about 10 seconds.
     #[arg(long, value_name = "MILLISECONDS", default_value = "10")]
@@ -97,11 +97,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", verbatim_doc_comment)]
     pub(crate) poison: Option<u64>,
 
-    /// Nothing fails and nothing panics by itself
+    /// Injects no failure and no panic
     #[arg(long, conflicts_with_all = ["fail_once", "poison"])]
     pub(crate) no_faults: bool,
 
-    /// Messages published and not yet ended at any moment, where both halves run here
+    /// Most messages in flight, where both halves run here
     #[arg(long, value_name = "COUNT", default_value = "2048", value_parser = window)]
     pub(crate) in_flight: u32,
 
@@ -133,7 +133,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) http: Option<SocketAddr>,
 
-    /// Lets other machines ask too; without it the address must be a loopback address
+    /// Permits an address that other machines reach; without it the address must be a loopback
+    /// address
     #[arg(long, requires = "http")]
     pub(crate) http_public: bool,
 
@@ -143,7 +144,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// A backlog is published and handled by one process, and there must be enough messages for it.
+    /// A backlog needs both halves in one process, and enough messages.
     pub(crate) fn check_backlog(&self, messages: u64) -> Result<(), String> {
         match self.backlog {
             Some(_) if self.role != Role::All => Err(format!(
@@ -157,8 +158,8 @@ impl Options {
         }
     }
 
-    /// A rollout is judged by the process that publishes, and there must be a stage that what is
-    /// injected begins with.
+    /// A rollout is judged by the process that publishes, and an injected defect must begin at one
+    /// of its stages.
     pub(crate) fn check_rollout(&self) -> Result<(), String> {
         let Some(plan) = &self.rollout else { return Ok(()) };
         if self.role != Role::All {
@@ -210,7 +211,7 @@ impl Options {
     }
 }
 
-/// One path for all names of a file that is there.
+/// Resolves all names of an existing file to one path.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

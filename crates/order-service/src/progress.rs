@@ -1,12 +1,8 @@
-//! What is shown while it runs: a live display on a terminal, else a plain line a second. All of it
-//! on stderr.
+//! Progress on stderr: a live display on a terminal, else a plain line a second.
 
-use crate::{
-    options::{Options, Role},
-    show,
-    tally::{Counts, Tally, percentile_ms},
-};
-use buslane::EventBus;
+use super::options::{Options, Role};
+use super::report::{Counters, Counts, percentile_ms};
+use buslane::{EventBus, rollout::WindowSide};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     collections::VecDeque,
@@ -17,7 +13,7 @@ use tracing::Level;
 use tracing_subscriber::{filter::Targets, prelude::*};
 
 const LINE_EVERY: Duration = Duration::from_secs(1);
-/// The rate is that of this time.
+/// The time over which the rate is taken.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Display {
@@ -69,8 +65,8 @@ impl Display {
     }
 
     /// Shows the present figures.
-    pub(crate) fn tick(&mut self, bus: &EventBus, tally: &Tally) {
-        let (now, counts) = (Instant::now(), tally.counts());
+    pub(crate) fn tick(&mut self, bus: &EventBus, counters: &Counters) {
+        let (now, counts) = (Instant::now(), counters.counts());
         let progress = if self.role.consumes() { counts.ended() } else { counts.published };
         self.recent.push_back((now, progress));
         while self.recent.len() > 2 && now - self.recent[1].0 >= RATE_OVER {
@@ -79,7 +75,7 @@ impl Display {
         let line_is_due = now - self.last_line >= LINE_EVERY;
         if line_is_due {
             self.last_line = now;
-            self.p99_ms = percentile_ms(&tally.latencies(), 0.99);
+            self.p99_ms = percentile_ms(&counters.latencies(), 0.99);
         }
         let [first, second] = self.texts(bus, &counts, progress, now);
         if self.is_terminal {
@@ -122,22 +118,22 @@ impl Display {
                 counts.dead_lettered,
                 stats.restarts,
                 bus.status().pool,
-                if self.has_rollout { format!("\n{}", show::line(bus)) } else { recovery(bus) }
+                if self.has_rollout { format!("\n{}", rollout_line(bus)) } else { recovery(bus) }
             ),
         ]
     }
 
-    /// Who says something while this is shown.
-    pub(crate) fn teller(&self) -> Teller {
-        Teller(self.bar.clone())
+    /// A handle that prints lines above the display.
+    pub(crate) fn printer(&self) -> Printer {
+        Printer(self.bar.clone())
     }
 
-    /// Says something that stays.
+    /// Prints a line that stays.
     pub(crate) fn say(&self, text: &str) {
         self.bar.suspend(|| eprintln!("{text}"));
     }
 
-    /// Leaves the last figures standing.
+    /// Ends the display with the last figures visible.
     pub(crate) fn finish(&self) {
         if self.is_terminal {
             self.bar.abandon();
@@ -145,16 +141,16 @@ impl Display {
     }
 }
 
-/// Says something above the display.
-pub(crate) struct Teller(ProgressBar);
+/// Prints lines above the display.
+pub(crate) struct Printer(ProgressBar);
 
-impl Teller {
+impl Printer {
     pub(crate) fn say(&self, text: &str) {
         self.0.suspend(|| eprintln!("{text}"));
     }
 }
 
-/// What recovery mode lets through, while it is on.
+/// The limits of recovery mode, while it is on.
 fn recovery(bus: &EventBus) -> String {
     let status = bus.status().recovery;
     match (status.keys, status.per_second) {
@@ -166,8 +162,8 @@ fn recovery(bus: &EventBus) -> String {
     }
 }
 
-/// Shows warnings of the bus above the display. Failures of single messages are part of the show,
-/// and counted instead; `verbose` shows them too, and information.
+/// Shows warnings of the bus above the display. Failures of single messages are intended and only
+/// counted; `verbose` shows them too, and the level `info`.
 pub(crate) fn install_log(display: &Display, verbose: bool) {
     let filter = if verbose {
         Targets::new().with_default(Level::INFO)
@@ -196,4 +192,25 @@ impl Write for Above {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// One line about both pools during a rollout, the keyed pool first.
+fn rollout_line(bus: &EventBus) -> String {
+    let status = bus.rollout().status();
+    let stage = match &status.plan {
+        Some(plan) => format!("stage {}, {} % ({})", plan.stage + 1, status.percent, plan.advice),
+        None => format!("{} %", status.percent),
+    };
+    let slots = format!("{} slots on actors, {} move", status.slots.on_actor, status.slots.moving);
+    let Some(window) = status.window else { return format!("rollout {stage}  {slots}") };
+    let sides = [window.keyed.as_ref(), Some(&window.actor)];
+    let both = |show: fn(&WindowSide) -> String| {
+        sides.map(|side| side.map_or_else(|| "-".to_owned(), show)).join(" / ")
+    };
+    format!(
+        "rollout {stage}  {slots}  keyed / actor: p99 {} ms  errors {} %  restarts {} %",
+        both(|side| side.p99_ms.map_or_else(|| "-".to_owned(), |p99| format!("{p99:.1}"))),
+        both(|side| format!("{:.1}", side.error_share * 100.0)),
+        both(|side| format!("{:.1}", side.restart_share * 100.0)),
+    )
 }

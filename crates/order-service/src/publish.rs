@@ -43,8 +43,8 @@ impl Rate {
         Self { per_second, sent: AtomicU64::new(0) }
     }
 
-    /// When so many more messages are due. Who is behind is not waited for: what was held up comes
-    /// as fast as it goes.
+    /// The time at which this many more messages are due. After a delay the publisher catches up as
+    /// fast as it can.
     fn due(&self, started: Instant, messages: u64) -> Instant {
         let before = self.sent.fetch_add(messages, Relaxed);
         let nanos = u128::from(before) * 1_000_000_000 / u128::from(self.per_second);
@@ -71,7 +71,7 @@ impl Pace {
     }
 }
 
-/// What publishers share.
+/// State that the publishers share.
 pub(crate) struct Publishing {
     pub(crate) bus: EventBus,
     pub(crate) service: Arc<Service>,
@@ -81,15 +81,15 @@ pub(crate) struct Publishing {
     pub(crate) started: Instant,
     /// Messages that may be in flight.
     pub(crate) window: usize,
-    /// What is published before anybody handles it.
+    /// Messages to publish before the handlers start.
     pub(crate) backlog: Option<Backlog>,
     /// Stops publishing.
     pub(crate) stop: CancellationToken,
 }
 
-/// Messages that are published first, and then everything waits.
+/// A number of messages that are published first, while the rest waits.
 pub(crate) struct Backlog {
-    /// So many are still to come.
+    /// Messages still to be published.
     left: AtomicU64,
     /// A permit for each publisher that waits, or has ended.
     pub(crate) published: Semaphore,
@@ -106,7 +106,7 @@ impl Backlog {
         }
     }
 
-    /// Whether these belong to it.
+    /// Whether this many messages belong to the backlog.
     fn claim(&self, messages: u64) -> bool {
         self.left
             .fetch_update(Relaxed, Relaxed, |left| {
@@ -247,7 +247,7 @@ impl Publishing {
             let receipts = self.bus.publish_batch(CACHE, records).await;
             self.acknowledged(CACHE, sent_ns, receipts.map_err(|error| failed(CACHE, &error))?)?;
         }
-        // Whoever was woken from here is queued behind this task until it yields.
+        // A task woken from here stays queued behind this one until it yields.
         tokio::task::yield_now().await;
         Ok(())
     }
@@ -269,14 +269,14 @@ impl Publishing {
         sent_ns: u64,
         receipts: Vec<Result<Receipt, PublishError>>,
     ) -> Result<(), String> {
-        let tally = &self.service.tally;
+        let counters = &self.service.counters;
         let published = receipts.iter().filter(|receipt| receipt.is_ok()).count() as u64;
-        tally.published.fetch_add(published, Relaxed);
+        counters.published.fetch_add(published, Relaxed);
         let now_ns = self.service.clock.now_ns();
-        tally.happened(sent_ns);
-        tally.happened(now_ns);
+        counters.happened(sent_ns);
+        counters.happened(now_ns);
         if self.service.window.is_none() {
-            tally.took(now_ns.saturating_sub(sent_ns), published);
+            counters.took(now_ns.saturating_sub(sent_ns), published);
         }
         match receipts.into_iter().find_map(Result::err) {
             Some(error) => Err(failed(topic, &error)),

@@ -16,7 +16,7 @@ use std::{
 use thiserror::Error;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// What is wrong with a log, and where.
+/// An error in a log, with its position.
 #[derive(Debug, Error)]
 #[error("--replay {path}{place}: {reason}")]
 pub(crate) struct ReplayError {
@@ -28,7 +28,7 @@ pub(crate) struct ReplayError {
 
 /// Columns that every log has.
 const REQUIRED: [&str; 4] = ["timestamp", "case_id", "seq", "activity"];
-/// Fields that the payload of this program has itself.
+/// Payload fields that this program adds.
 const RESERVED: [&str; 2] = ["sent_ns", "fault"];
 
 /// A log that was read to its end once.
@@ -53,7 +53,7 @@ pub(crate) struct Row {
 }
 
 impl Log {
-    /// Reads all of it, and keeps what is known of the whole.
+    /// Reads the log once, and keeps its totals.
     pub(crate) fn open(path: &Path) -> Result<Self, ReplayError> {
         let mut rows = Rows::open(path, |_| true)?;
         let mut log = Self { path: path.to_owned(), events: 0, first: OffsetDateTime::UNIX_EPOCH };
@@ -109,7 +109,7 @@ impl Log {
     }
 }
 
-/// Says of a case whether its events are wanted.
+/// Selects the wanted cases.
 type Wanted = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 /// A log being read.

@@ -1,30 +1,30 @@
 //! The run: subscribe, publish, wait for the end, shut down, add up.
 
-use crate::{
-    handlers,
-    options::{Options, Role},
-    progress::Display,
-    publish::{Backlog, PUBLISHERS, Pace, Publishing, Rate},
-    recovery::Recoveries,
-    report::{Notes, Report},
-    service::Service,
-    show::Show,
-    signals::Interrupts,
-    workload::{self, CACHE, Plan},
-};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
 use buslane::{Backend, BusError, EventBus, TopicSettings, TopicStrategy};
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, timeout},
-};
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+
+use super::options::{Options, Role};
+use super::progress::Display;
+use super::publish::{Backlog, PUBLISHERS, Pace, Publishing, Rate};
+use super::report::{Notes, Recoveries, Report};
+use super::rollout::RolloutRun;
+use super::service::Service;
+use super::workload::{CACHE, Plan};
+use super::{handlers, workload};
 
 /// Messages a second of a rollout.
 const ROLLOUT_RATE: u64 = 1_500;
 const TICK: Duration = Duration::from_millis(100);
 
-/// What a run came to.
+/// The outcome of a run.
 pub(crate) struct Ended {
     pub(crate) report: Report,
     pub(crate) notes: Notes,
@@ -41,11 +41,11 @@ impl Ended {
 /// Why waiting ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Everything is over.
+    /// Every message is over.
     Complete,
-    /// Nothing has come for long.
+    /// No message has come for the idle time.
     Idle,
-    /// Somebody asked for it.
+    /// A signal asked for the end.
     Interrupted,
 }
 
@@ -87,31 +87,41 @@ pub(crate) async fn run(
         }
         display.say(&format!(
             "{} messages wait, and the service starts",
-            service.tally.counts().published
+            service.counters.counts().published
         ));
         handlers::subscribe(bus, service, &consumed).await.map_err(|error| error.to_string())?;
         backlog.go_on.cancel();
     }
-    let show = options.rollout.as_ref().zip(service.patients.as_ref()).map(|(plan, patients)| {
-        Show::begin(bus, plan.clone(), options.inject, patients, display.teller(), stop.clone())
-    });
+    let show = options.rollout.as_ref().zip(service.defective_keys.as_ref()).map(
+        |(plan, defective_keys)| {
+            RolloutRun::begin(
+                bus,
+                plan.clone(),
+                options.inject,
+                defective_keys,
+                display.printer(),
+                stop.clone(),
+            )
+        },
+    );
     let mut waiting =
         Waiting { bus, service, options, stop, publishing, failure: None, hurry: false };
     let end = waiting.wait(interrupts, &mut display).await;
     let deadline = if waiting.hurry { Duration::ZERO } else { bus.config().shutdown_deadline };
     let failure = waiting.end_publishing().await;
-    let story = match show {
+    let history = match show {
         Some(show) => show.ended().await,
         None => None,
     };
     let shutdown = bus.shutdown(deadline).await.map_err(|error| error.to_string())?;
-    display.tick(bus, &service.tally);
+    display.tick(bus, &service.counters);
     display.finish();
 
-    let counts = service.tally.counts();
-    let problems: Vec<String> = story.iter().flat_map(|story| story.problems.clone()).collect();
+    let counts = service.counters.counts();
+    let problems: Vec<String> =
+        history.iter().flat_map(|history| history.problems.clone()).collect();
     let report =
-        Report::new(bus, &service.tally, &counts, options.role, recoveries.summary(), story);
+        Report::new(bus, &service.counters, &counts, options.role, recoveries.summary(), history);
     let mut remarks: Vec<String> = failure.into_iter().collect();
     remarks.extend(service.ledger.as_ref().and_then(|ledger| ledger.check().err()));
     remarks.extend(problems);
@@ -136,7 +146,7 @@ pub(crate) async fn run(
     Ok(Ended { report, notes, failed })
 }
 
-/// Makes the topics.
+/// Creates the topics.
 async fn prepare(
     bus: &EventBus,
     topics: &[String],
@@ -164,7 +174,7 @@ struct Waiting<'a> {
     publishing: Option<JoinHandle<Result<(), String>>>,
     /// Why publishing ended early.
     failure: Option<String>,
-    /// Somebody asked twice.
+    /// A second signal came.
     hurry: bool,
 }
 
@@ -192,12 +202,12 @@ impl Waiting<'_> {
                     self.publishing = None;
                 }
             }
-            display.tick(self.bus, &self.service.tally);
-            let now = self.service.tally.last_ns();
+            display.tick(self.bus, &self.service.counters);
+            let now = self.service.counters.last_ns();
             if now != last_ns || self.bus.pool_stats().open > 0 {
                 (last_ns, idle_since) = (now, Instant::now());
             }
-            // Who asked for a backlog wants to see the end of it.
+            // A requested backlog is drained to its end.
             let is_catching_up = self.options.backlog.is_some() && self.bus.recovery().is_active();
             let is_complete = self.publishing.is_none() && self.is_over() && !is_catching_up;
             match interrupted_at {
@@ -209,7 +219,7 @@ impl Waiting<'_> {
         }
     }
 
-    /// Lets publishers that still run come to their end; why publishing ended early.
+    /// Waits for publishers that still run, and returns the error that ended publishing early.
     async fn end_publishing(mut self) -> Option<String> {
         self.stop.cancel();
         if let Some(publishing) = self.publishing.take() {
@@ -222,9 +232,9 @@ impl Waiting<'_> {
         self.failure
     }
 
-    /// Whether everything that was published is over. A consumer cannot know.
+    /// Whether every published message is over. A consumer alone cannot know.
     fn is_over(&self) -> bool {
-        let counts = self.service.tally.counts();
+        let counts = self.service.counters.counts();
         match self.options.role {
             Role::All => counts.ended() >= counts.published,
             Role::Publish => true,
@@ -232,7 +242,8 @@ impl Waiting<'_> {
         }
     }
 
-    /// Whether nothing has come for long. A replay at recorded speed may pause as long as it likes.
+    /// Whether no message has come for the idle time. A replay at recorded speed may pause for
+    /// longer.
     fn is_idle(&self, since: Instant) -> bool {
         let may_pause = self.publishing.is_some()
             && (self.options.speed.is_some() || self.options.role == Role::Publish);
@@ -252,5 +263,44 @@ async fn published(publishing: &mut Option<JoinHandle<Result<(), String>>>) -> R
     match publishing {
         Some(publishing) => publishing.await.unwrap_or_else(|error| Err(error.to_string())),
         None => std::future::pending().await,
+    }
+}
+
+/// Requests to stop, listened for from the time it is made.
+pub(crate) struct Interrupts {
+    #[cfg(unix)]
+    interrupt: Signal,
+    #[cfg(unix)]
+    terminate: Signal,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+impl Interrupts {
+    #[cfg(unix)]
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(windows)]
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
+    }
+
+    /// Waits for the next request.
+    ///
+    /// # Cancel safety
+    /// Cancelling loses no request.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(windows)]
+        self.interrupt.recv().await;
     }
 }

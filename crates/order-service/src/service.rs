@@ -1,28 +1,25 @@
-//! What all handlers and publishers of the process share, and the book-keeping of one attempt.
+//! State that all handlers and publishers of the process share, the record of one attempt, and the
+//! clock.
 
-use crate::{
-    checker::{Checker, End, Sequence},
-    clock::Clock,
-    faults::Fault,
-    injection::Patients,
-    ledger::{Entry, Ledger, Outcome},
-    options::{Options, Role},
-    tally::Tally,
-};
-use buslane::{Kind, Message, Source, Topic, broker::header};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use buslane::broker::header;
+use buslane::{Kind, Message, Source, Topic};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
 use tokio::sync::Semaphore;
 use tracing::error;
 
-/// What this program writes into each payload.
+use super::checker::{Checker, End, Sequence};
+use super::faults::{DefectiveKeys, Fault};
+use super::ledger::{Entry, Ledger, Outcome};
+use super::options::{Options, Role};
+use super::report::Counters;
+
+/// The fields that this program writes into each payload.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Note {
     pub(crate) seq: u64,
@@ -35,7 +32,7 @@ pub(crate) struct Note {
 pub(crate) struct Service {
     pub(crate) clock: Clock,
     pub(crate) checker: Checker,
-    pub(crate) tally: Tally,
+    pub(crate) counters: Counters,
     pub(crate) ledger: Option<Ledger>,
     /// Places of messages in flight, where both halves run here.
     pub(crate) window: Option<Semaphore>,
@@ -45,9 +42,9 @@ pub(crate) struct Service {
     pub(crate) work: Duration,
     /// Correlation id of what this process publishes.
     pub(crate) run: Bytes,
-    /// Who may fall ill, where keys are moved to the actor pool.
-    pub(crate) patients: Option<Arc<Patients>>,
-    /// Whether messages of other runs are none of its business.
+    /// The injected defect of a rollout.
+    pub(crate) defective_keys: Option<Arc<DefectiveKeys>>,
+    /// Whether messages of other runs are ignored.
     own_run_alone: bool,
 }
 
@@ -56,7 +53,7 @@ impl Service {
         options: &Options,
         clock: Clock,
         ledger: Option<Ledger>,
-        patients: Option<Arc<Patients>>,
+        defective_keys: Option<Arc<DefectiveKeys>>,
     ) -> Self {
         let both = options.role == Role::All;
         let places =
@@ -64,13 +61,13 @@ impl Service {
         Self {
             clock,
             checker: Checker::new(options.role.publishes()),
-            tally: Tally::new(),
+            counters: Counters::new(),
             ledger,
             window: both.then(|| Semaphore::new(places)),
             waiting: AtomicU64::new(0),
             work: Duration::from_millis(options.handler_ms),
             run: format!("run-{:x}-{:x}", clock.now_ns(), std::process::id()).into(),
-            patients,
+            defective_keys,
             own_run_alone: both,
         }
     }
@@ -87,7 +84,7 @@ impl Service {
             message.headers.find(header::CORRELATION_ID).map(|range| message.headers.slice(range));
         let run = run.unwrap_or_default();
         if self.own_run_alone && run != self.run {
-            Tally::add(&self.tally.foreign);
+            Counters::add(&self.counters.foreign);
             return None;
         }
         Some(Sequence { run, topic, aggregate })
@@ -103,7 +100,7 @@ impl Service {
     }
 }
 
-/// One attempt: begun by a handler, entered into the books when it is dropped, also by a panic.
+/// One attempt: begun by a handler, recorded when it is dropped, also by a panic.
 pub(crate) struct Attempt<'a> {
     service: &'a Service,
     sequence: Sequence,
@@ -124,9 +121,9 @@ impl<'a> Attempt<'a> {
         note: Note,
     ) -> Self {
         let start_ns = service.clock.now_ns();
-        service.tally.happened(start_ns);
+        service.counters.happened(start_ns);
         if let Err(disorder) = service.checker.begin(&sequence, note.seq) {
-            Tally::add(&service.tally.violations);
+            Counters::add(&service.counters.violations);
             let aggregate = String::from_utf8_lossy(&sequence.aggregate);
             error!(topic = %sequence.topic, %aggregate, seq = note.seq, offset = message.offset, ?disorder, "out of order");
         }
@@ -179,24 +176,46 @@ impl Drop for Attempt<'_> {
                 })
             },
         );
-        let tally = &service.tally;
+        let counters = &service.counters;
         let is_done = outcome == Outcome::Done;
         let end = if is_done || self.kind == Kind::Regular { End::Over } else { End::Open };
         let is_new = service.checker.end(sequence, note.seq, end);
-        tally.happened(end_ns);
+        counters.happened(end_ns);
         match (is_done, is_new) {
             (true, true) => {
-                tally.took(end_ns.saturating_sub(note.sent_ns), 1);
-                Tally::add(&tally.handled);
+                counters.took(end_ns.saturating_sub(note.sent_ns), 1);
+                Counters::add(&counters.handled);
             }
-            (true, false) => Tally::add(&tally.duplicates),
-            (false, _) => Tally::add(&tally.failed_attempts),
+            (true, false) => Counters::add(&counters.duplicates),
+            (false, _) => Counters::add(&counters.failed_attempts),
         }
         if is_new {
             if !is_done {
-                Tally::add(&tally.dropped);
+                Counters::add(&counters.dropped);
             }
             service.free_place();
         }
+    }
+}
+
+/// Nanoseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    origin_ns: u64,
+    started: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            origin_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.origin_ns.saturating_add(elapsed)
     }
 }

@@ -1,11 +1,8 @@
 //! What is published: made-up orders with regular messages between them, or a recorded log.
 
-use crate::{
-    faults::{Fault, Faults, Stream, mix},
-    injection::Illness,
-    options::Options,
-    replay::{Log, ReplayError, Row},
-};
+use super::faults::{Defect, Fault, Faults, Stream, mix};
+use super::options::Options;
+use super::replay::{Log, ReplayError, Row};
 use buslane::stable_hash;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, sync::Arc};
@@ -40,7 +37,7 @@ pub(crate) enum Planned {
     },
 }
 
-/// Everything that a run publishes.
+/// The messages of a run.
 #[derive(Debug)]
 pub(crate) enum Plan {
     Orders(Orders),
@@ -58,7 +55,7 @@ pub(crate) fn topics(count: u64) -> Vec<String> {
 }
 
 impl Plan {
-    /// Reads a log once, so that whatever is wrong with it is said before anything is published.
+    /// Reads a log once, so that its errors are reported before the first publish.
     pub(crate) fn new(options: &Options) -> Result<Self, String> {
         let log = options
             .replay
@@ -173,7 +170,7 @@ type Sequences = HashMap<(u64, u64), u64>;
 impl Orders {
     fn new(options: &Options, faults: Faults) -> Self {
         let Options { seed, events, aggregates, topics, .. } = *options;
-        let has_panics = options.inject.is_some_and(|inject| inject.illness == Illness::Restart);
+        let has_panics = options.inject.is_some_and(|inject| inject.defect == Defect::Restart);
         let regular_every = if has_panics { REGULAR_OFTEN } else { REGULAR_EVERY };
         let mut orders =
             Self { seed, events, aggregates, topics, regular_every, faults, panic_at: None };

@@ -3,7 +3,6 @@
 //! licences.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
-pub mod deny;
 pub mod http;
 pub mod plot;
 pub mod process;

@@ -127,7 +127,7 @@ fn panel(svg: &mut String, panel: &Panel<'_>, seconds: f64) -> Result<()> {
 }
 
 /// The next of 1, 2, 5, 10, ... that is not below a value; 1 for nothing at all.
-fn ceiling(value: f64) -> f64 {
+pub fn ceiling(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
     }

@@ -47,3 +47,11 @@ pub fn order_service(profile: Profile) -> Result<PathBuf> {
 pub fn hostile() -> Result<PathBuf> {
     Ok(build(Profile::Dev)?.join(format!("hostile{}", std::env::consts::EXE_SUFFIX)))
 }
+
+/// Where a program of this workspace ends up that was built with the profile `measure`.
+pub fn measured_binary(metadata: &Metadata, name: &str) -> PathBuf {
+    metadata
+        .target_directory
+        .join("measure")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}

@@ -7,16 +7,16 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::process::{Result, capture, cargo, command, is_installed, run as run_command};
+use super::process::{Result, capture, cargo, command, is_installed, run as run_command};
+use super::workspace::Metadata;
 
-/// A program built by `cargo install`: the one on the search path when its version is the right
-/// one, else a copy of its own.
-pub fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<PathBuf> {
+/// A program built by `cargo install` with these flags: the one on the search path when its version
+/// is the right one, else a copy of its own.
+pub fn cargo_tool(name: &str, version: &str, flags: &[&str], target: &Path) -> Result<PathBuf> {
     let is_right = |program: &Path| {
         let mut ask = command(program);
         is_installed(program)
-            && capture(ask.arg("--version"))
-                .is_ok_and(|text| text.split_whitespace().nth(1) == Some(version))
+            && capture(ask.arg("--version")).is_ok_and(|text| version_in(&text) == Some(version))
     };
     if is_right(Path::new(name)) {
         return Ok(PathBuf::from(name));
@@ -27,7 +27,7 @@ pub fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<PathBuf> {
         println!("{name} {version} is not installed: building it once, which takes a minute");
         let mut install =
             cargo(["install", "--quiet", "--locked", name, "--version", version, "--root"]);
-        install.arg(&folder);
+        install.arg(&folder).args(flags);
         // It runs for seconds: optimizing it takes longer than that saves.
         for (setting, value) in
             [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "false")]
@@ -37,6 +37,12 @@ pub fn cargo_tool(name: &str, version: &str, target: &Path) -> Result<PathBuf> {
         run_command(&mut install)?;
     }
     Ok(program)
+}
+
+/// `0.20.2` of `cargo-deny 0.20.2` and of `mdbook v0.20.2`.
+fn version_in(text: &str) -> Option<&str> {
+    let word = text.split_whitespace().nth(1)?;
+    Some(word.strip_prefix('v').unwrap_or(word))
 }
 
 /// valgrind, from the system's packages.
@@ -95,4 +101,33 @@ pub fn system_package(what: &str, program: &str, packages: &[&str]) -> Result<()
         packages.join(" or ")
     )
     .into())
+}
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Runs the three checks that need only the checkout and the lock file.
+pub fn deny() -> Result<()> {
+    let program =
+        cargo_tool("cargo-deny", CARGO_DENY, &[], &Metadata::of_workspace()?.target_directory)?;
+    run_command(command(program).args([
+        "--all-features",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
+}
+
+/// Checks the licences of another workspace's dependencies, by the same list.
+pub fn licenses_of(manifest: &str) -> Result<()> {
+    let program =
+        cargo_tool("cargo-deny", CARGO_DENY, &[], &Metadata::of_workspace()?.target_directory)?;
+    run_command(
+        command(program).args(["--manifest-path", manifest, "--config", "deny.toml"]).args([
+            "check",
+            "--hide-inclusion-graph",
+            "licenses",
+        ]),
+    )
 }

@@ -44,6 +44,8 @@ pub struct Target {
     pub name: String,
     /// `lib`, `bin`, `test`, `bench`, `example`.
     pub kind: Vec<String>,
+    /// Whether `cargo test` builds it as a test program.
+    pub test: bool,
 }
 
 impl Metadata {
@@ -65,25 +67,21 @@ impl Metadata {
     }
 }
 
-/// Where a program of this workspace ends up that was built with the profile `measure`.
-pub fn measured_binary(metadata: &Metadata, name: &str) -> PathBuf {
-    metadata
-        .target_directory
-        .join("measure")
-        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
-}
-
 /// The minimum Rust version that the root manifest states.
 pub fn rust_version() -> Result<String> {
+    of_manifest("rust-version")
+}
+
+/// Where the project is published, as the root manifest states it.
+pub fn repository() -> Result<String> {
+    of_manifest("repository")
+}
+
+fn of_manifest(key: &str) -> Result<String> {
     let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml"))?.parse()?;
-    let version = manifest
-        .get("workspace")
-        .and_then(|t| t.get("package"))
-        .and_then(|t| t.get("rust-version"));
-    Ok(version
-        .and_then(toml::Value::as_str)
-        .ok_or("Cargo.toml: [workspace.package] has no rust-version")?
-        .to_owned())
+    let package = manifest.get("workspace").and_then(|workspace| workspace.get("package"));
+    let value = package.and_then(|package| package.get(key)).and_then(toml::Value::as_str);
+    Ok(value.ok_or_else(|| format!("Cargo.toml: [workspace.package] has no {key}"))?.to_owned())
 }
 
 /// The version of a package in `Cargo.lock`.

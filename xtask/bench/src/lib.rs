@@ -5,25 +5,23 @@
 
 mod chart;
 pub mod compare;
-mod distribution;
 pub mod limits;
 pub mod load;
 pub mod moves;
-mod place;
-mod stats;
 mod verdict;
 
 use std::path::PathBuf;
 
 use xtask_base::process::{Result, cargo, run as run_command};
-use xtask_base::workspace::{Metadata, measured_binary};
+use xtask_base::programs::measured_binary;
+use xtask_base::workspace::Metadata;
 
 /// Builds the program of `benches/peers`, a workspace of its own, once its licences are found to be
 /// those that we take. It is never published, but whoever runs it downloads what it depends on.
 fn build_peers() -> Result<PathBuf> {
     const MANIFEST: &str = "benches/peers/Cargo.toml";
     let target = Metadata::of_workspace()?.target_directory.join("peers");
-    xtask_base::deny::licenses_of(MANIFEST)?;
+    xtask_base::tools::licenses_of(MANIFEST)?;
     run_command(
         cargo(["build", "--release", "--manifest-path", MANIFEST, "--target-dir"]).arg(&target),
     )?;

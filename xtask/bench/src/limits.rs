@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         Backend::Kafka => xtask_brokers::kafka_for_figures()?,
         Backend::Nats => xtask_brokers::nats_for_tests()?,
     };
-    worker.args(&args.worker).envs(broker.iter().flat_map(xtask_brokers::Held::variables));
+    worker.args(&args.worker).envs(broker.iter().flat_map(xtask_brokers::BrokerGuard::variables));
     let mut output = Vec::new();
     let ended = each_line(&mut worker, |line| output.push(line.to_owned()));
     // It loads the machine no longer than needed.

@@ -70,7 +70,7 @@ pub fn run(on: &Command) -> Result<()> {
     worker
         .args(["load", "--broker", broker])
         .args(args.words())
-        .envs(held.iter().flat_map(xtask_brokers::Held::variables));
+        .envs(held.iter().flat_map(xtask_brokers::BrokerGuard::variables));
     let (mut rows, mut words) = (Vec::new(), Vec::new());
     let ended = each_line(&mut worker, |line| match serde_json::from_str::<Value>(line) {
         Ok(told) if told.get("share").is_some() => {

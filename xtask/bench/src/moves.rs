@@ -51,7 +51,7 @@ pub fn run(on: &Command) -> Result<()> {
     };
     worker
         .args(["moves", "--moves", &args.moves.to_string()])
-        .envs(held.iter().flat_map(xtask_brokers::Held::variables));
+        .envs(held.iter().flat_map(xtask_brokers::BrokerGuard::variables));
     worker.args(broker.iter().flat_map(|broker| ["--broker", broker]));
     let (mut rows, mut words) = (Vec::new(), Vec::new());
     let ended = each_line(&mut worker, |line| match serde_json::from_str::<Value>(line) {

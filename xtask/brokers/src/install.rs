@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Folder, state};
+use super::state::{self, Folder};
 use xtask_base::process::{Result, command, is_installed, write_file};
 use xtask_base::tools::system_package;
 

@@ -8,34 +8,27 @@
 #![allow(missing_docs, reason = "a comment on a struct of options would be its help text")]
 
 mod certs;
-mod external;
 mod group;
-mod hold;
+mod guard;
 mod install;
 mod kafka;
 mod nats;
-mod parallel_consumer;
-pub mod ports;
 mod probe;
-mod properties;
 mod serve;
-mod start;
 mod state;
 
-use std::path::{Path, PathBuf};
-
-use clap::{Subcommand, ValueEnum};
-
-pub use hold::Held;
-pub use serve::variable as serve_variable;
-pub use state::Kind;
-
-use external::External;
-use kafka::Purpose;
-use state::Run;
+use clap::Subcommand;
 use xtask_base::process::Result;
 use xtask_base::table;
-use xtask_base::workspace::Metadata;
+
+use crate::kafka::Purpose;
+use crate::serve::Only;
+use crate::state::{Folder, Run};
+
+pub use crate::guard::BrokerGuard;
+pub use crate::probe::free_ports;
+pub use crate::serve::variable as serve_variable;
+pub use crate::state::Kind;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -43,9 +36,9 @@ pub enum Command {
     /// up)"
     Up(UpArgs),
     /// Start a broker for one test, which pauses, kills and starts it again through standard input
-    Serve(ServeArgs),
+    Serve(serve::Args),
     /// Join a group with Confluent's Parallel Consumer, for one test
-    ParallelConsumer(parallel_consumer::Args),
+    ParallelConsumer(serve::ConsumerArgs),
     /// Stop every broker that `up` has started and remove its data
     Down,
     /// Show which brokers run, and where
@@ -66,68 +59,22 @@ pub struct UpArgs {
     only: Option<Only>,
 }
 
-#[derive(clap::Args)]
-pub struct ServeArgs {
-    /// Which one
-    #[arg(long, value_enum, default_value = "kafka")]
-    only: Only,
-    /// NATS: a file whose text goes into the server's configuration, behind what is there
-    #[arg(long)]
-    nats_config: Option<PathBuf>,
-    /// NATS: another version of nats-server
-    #[arg(long, default_value = install::NATS)]
-    nats_version: String,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Only {
-    Kafka,
-    Nats,
-}
-
-/// Where the brokers of this workspace live.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn of_workspace() -> Result<Self> {
-        Ok(Self(Metadata::of_workspace()?.target_directory.join("brokers")))
-    }
-
-    /// Programs that are fetched once and kept, whatever `down` removes.
-    fn programs(&self) -> PathBuf {
-        self.0.join("programs")
-    }
-
-    fn runs(&self) -> PathBuf {
-        self.0.join("runs")
-    }
-
-    /// The logs of brokers whose data is gone.
-    fn logs(&self) -> PathBuf {
-        self.0.join("logs")
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
 /// Runs one of the commands.
 pub fn run(command: &Command) -> Result<()> {
     let folder = Folder::of_workspace()?;
     match command {
         Command::Up(args) => up(&folder, args),
         Command::Serve(args) => serve::run(&folder, args),
-        Command::ParallelConsumer(args) => parallel_consumer::run(&folder, args),
+        Command::ParallelConsumer(args) => serve::parallel_consumer(&folder, args),
         Command::Down => down(&folder),
         Command::Status => status(&folder),
     }
 }
 
 fn up(folder: &Folder, args: &UpArgs) -> Result<()> {
-    hold::stop_when_interrupted(folder)?;
+    guard::stop_when_interrupted(folder)?;
     let _lock = state::lock(folder.path(), "brokers")?;
-    hold::sweep(folder)?;
+    guard::sweep(folder)?;
     let number = |text: &Option<String>| text.as_deref().map(str::parse::<u16>).transpose();
     let (kafka_nodes, nats_nodes) = (number(&args.kafka_nodes)?, number(&args.nats_nodes)?);
     if !matches!(args.only, Some(Only::Nats)) {
@@ -183,12 +130,12 @@ fn find_running(folder: &Folder, kind: Kind) -> Result<Option<Run>> {
             return Ok(Some(run));
         }
         eprintln!("{kind}: an earlier one is no longer whole: removing what is left of it");
-        hold::stop(&run)?;
+        guard::stop(&run)?;
     }
     Ok(None)
 }
 
-fn start(folder: &Folder, kind: Kind, nodes: u16) -> Result<Held> {
+fn start(folder: &Folder, kind: Kind, nodes: u16) -> Result<BrokerGuard> {
     match kind {
         Kind::Kafka => kafka::start(folder, nodes, Purpose::Tests),
         Kind::Nats => nats::start(folder, install::NATS, nodes, ""),
@@ -196,41 +143,54 @@ fn start(folder: &Folder, kind: Kind, nodes: u16) -> Result<Held> {
 }
 
 /// A Kafka for the tests of this process. `None` when the environment names one, which is used.
-pub fn kafka_for_tests() -> Result<Option<Held>> {
+pub fn kafka_for_tests() -> Result<Option<BrokerGuard>> {
     // A test of its own would not wait for a download.
     install::parallel_consumer(&Folder::of_workspace()?)?;
     for_tests(Kind::Kafka)
 }
 
 /// A NATS for the tests of this process. `None` when the environment names one, which is used.
-pub fn nats_for_tests() -> Result<Option<Held>> {
+pub fn nats_for_tests() -> Result<Option<BrokerGuard>> {
     // As above.
     install::nats(&Folder::of_workspace()?, install::OLDEST_NATS)?;
     for_tests(Kind::Nats)
 }
 
 /// A Kafka for measurements: it does not hold up what is measured against it.
-pub fn kafka_for_figures() -> Result<Option<Held>> {
+pub fn kafka_for_figures() -> Result<Option<BrokerGuard>> {
     unless_named(Kind::Kafka, |folder| kafka::start(folder, 1, Purpose::Figures))
 }
 
 /// A broker of one node for the tests of this process: it ends with the value, on Ctrl-C, and when
 /// this process panics. `None` when the environment names a broker already: that one is used, and
 /// left running.
-fn for_tests(kind: Kind) -> Result<Option<Held>> {
+fn for_tests(kind: Kind) -> Result<Option<BrokerGuard>> {
     unless_named(kind, |folder| start(folder, kind, 1))
 }
 
-fn unless_named(kind: Kind, start: impl FnOnce(&Folder) -> Result<Held>) -> Result<Option<Held>> {
+fn unless_named(
+    kind: Kind,
+    start: impl FnOnce(&Folder) -> Result<BrokerGuard>,
+) -> Result<Option<BrokerGuard>> {
     if let Some(external) = External::of_environment(kind) {
         external.check()?;
         eprintln!("{kind}: {} is used", external.addresses());
         return Ok(None);
     }
     let folder = Folder::of_workspace()?;
-    hold::stop_when_interrupted(&folder)?;
-    hold::sweep(&folder)?;
+    guard::stop_when_interrupted(&folder)?;
+    guard::sweep(&folder)?;
     start(&folder).map(Some)
+}
+
+impl BrokerGuard {
+    /// Starts a node again that has ended, on its ports and its data, and waits until it answers.
+    pub fn start_again(&mut self, at: usize) -> Result<()> {
+        match self.run.kind {
+            Kind::Kafka => kafka::start_again(self, at),
+            Kind::Nats => nats::start_again(self, at),
+        }
+    }
 }
 
 /// The broker at these addresses, once it answers.
@@ -240,16 +200,16 @@ pub fn check(kind: Kind, servers: &str) -> Result<String> {
 }
 
 /// A broker for this process alone, whatever the environment names: it is going to suffer.
-pub fn of_our_own(kind: Kind, nodes: u16) -> Result<Held> {
+pub fn of_our_own(kind: Kind, nodes: u16) -> Result<BrokerGuard> {
     let folder = Folder::of_workspace()?;
-    hold::stop_when_interrupted(&folder)?;
-    hold::sweep(&folder)?;
+    guard::stop_when_interrupted(&folder)?;
+    guard::sweep(&folder)?;
     start(&folder, kind, nodes)
 }
 
 fn down(folder: &Folder) -> Result<()> {
     let _lock = state::lock(folder.path(), "brokers")?;
-    hold::sweep(folder)?;
+    guard::sweep(folder)?;
     let mut stopped = 0;
     for run in Run::all(&folder.runs())? {
         if let Some(holder) = run.held_by {
@@ -259,7 +219,7 @@ fn down(folder: &Folder) -> Result<()> {
             );
             continue;
         }
-        hold::stop(&run)?;
+        guard::stop(&run)?;
         eprintln!("{}: stopped, data removed", run.kind);
         stopped += 1;
     }
@@ -314,9 +274,81 @@ fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// What the variable of a kind holds.
+pub(crate) struct External {
+    kind: Kind,
+    text: String,
+    /// Who says it.
+    source: &'static str,
+}
+
+impl External {
+    /// `None` when the variable is not set or empty.
+    pub(crate) fn of_environment(kind: Kind) -> Option<Self> {
+        let text = std::env::var_os(kind.variable())?.to_string_lossy().trim().to_owned();
+        (!text.is_empty()).then_some(Self { kind, text, source: kind.variable() })
+    }
+
+    /// What a URL on the command line names.
+    pub(crate) fn named(kind: Kind, servers: &str) -> Self {
+        Self { kind, text: servers.to_owned(), source: "--url" }
+    }
+
+    /// As the variable has them.
+    pub(crate) fn addresses(&self) -> &str {
+        &self.text
+    }
+
+    /// Fails when none of the addresses answers. One that accepts connections and stays silent may
+    /// want TLS first: that is said.
+    pub(crate) fn check(&self) -> Result<()> {
+        let hosts = hosts(self.kind, &self.text);
+        let answers = |host: &String| match self.kind {
+            Kind::Kafka => probe::kafka(host),
+            Kind::Nats => probe::nats(host),
+        };
+        if hosts.iter().any(answers) {
+            return Ok(());
+        }
+        let source = self.source;
+        if let Some(host) = hosts.iter().find(|host| probe::connect(host).is_some()) {
+            eprintln!(
+                "{source}: {host} accepts connections but gives no plain answer; it may want TLS"
+            );
+            return Ok(());
+        }
+        Err(format!(
+            "{source} is set to {}, and nothing answers there: start that broker, or leave it out to have one started",
+            self.text
+        )
+        .into())
+    }
+}
+
+/// `host:port` of each server, without scheme, login and path.
+fn hosts(kind: Kind, text: &str) -> Vec<String> {
+    let default_port = match kind {
+        Kind::Kafka => 9092,
+        Kind::Nats => 4222,
+    };
+    let servers = text.split(',').map(str::trim).filter(|server| !server.is_empty());
+    servers
+        .map(|server| {
+            let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+            let server = server.split('/').next().unwrap_or(server);
+            let server = server.rsplit_once('@').map_or(server, |(_, rest)| rest);
+            let has_port = server.rsplit_once(':').is_some_and(|(host, port)| {
+                port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
+            });
+            if has_port { server.to_owned() } else { format!("{server}:{default_port}") }
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::shell_word;
+    use super::state::Kind;
+    use super::{hosts, shell_word};
 
     #[test]
     fn exports_survive_the_shell() {
@@ -325,5 +357,12 @@ mod tests {
         assert_eq!(shell_word("a b"), "'a b'");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
         assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn servers_are_read_from_lists_and_urls() {
+        assert_eq!(hosts(Kind::Kafka, "a:1, b ,,[::1]:3"), ["a:1", "b:9092", "[::1]:3"]);
+        assert_eq!(hosts(Kind::Nats, "nats://me:secret@a:1/x,tls://b"), ["a:1", "b:4222"]);
+        assert!(hosts(Kind::Kafka, " ").is_empty());
     }
 }

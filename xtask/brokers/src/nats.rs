@@ -4,10 +4,9 @@
 use std::path::Path;
 
 use super::group::leader;
-use super::hold::Held;
-use super::start::{Failure, wait_for, with_new_ports};
-use super::state::Kind;
-use super::{Folder, install, ports, probe};
+use super::guard::{BrokerGuard, Failure, wait_for, with_new_ports};
+use super::state::{Folder, Kind};
+use super::{install, probe};
 use xtask_base::process::{Result, write_file};
 
 /// The ports of one node.
@@ -20,60 +19,65 @@ struct Ports {
 
 /// Starts new servers of this version and waits until JetStream is ready on each. `extra` goes into
 /// the configuration of each.
-pub(super) fn start(folder: &Folder, version: &str, nodes: u16, extra: &str) -> Result<Held> {
+pub(super) fn start(
+    folder: &Folder,
+    version: &str,
+    nodes: u16,
+    extra: &str,
+) -> Result<BrokerGuard> {
     let program = install::nats(folder, version)?;
     eprintln!("nats-server {version}: starting {nodes} node(s)");
     with_new_ports(|| {
-        let mut held = Held::create(folder, Kind::Nats)?;
-        version.clone_into(&mut held.run.version);
-        start_nodes(held, &program, nodes, extra)
+        let mut broker = BrokerGuard::create(folder, Kind::Nats)?;
+        version.clone_into(&mut broker.run.version);
+        start_nodes(broker, &program, nodes, extra)
     })
 }
 
 fn start_nodes(
-    mut held: Held,
+    mut broker: BrokerGuard,
     program: &Path,
     nodes: u16,
     extra: &str,
-) -> std::result::Result<Held, Failure> {
-    let free = ports::free(usize::from(nodes) * 3)?;
+) -> std::result::Result<BrokerGuard, Failure> {
+    let free = probe::free_ports(usize::from(nodes) * 3)?;
     let cluster: Vec<Ports> = free
         .chunks_exact(3)
         .map(|ports| Ports { client: ports[0], monitor: ports[1], cluster: ports[2] })
         .collect();
     for (at, ports) in cluster.iter().enumerate() {
-        let home = held.run.home(at);
+        let home = broker.run.home(at);
         let file = home.join("nats.conf");
         write_file(&file, &(config(at + 1, &cluster, &home.join("data")) + extra))?;
-        let mut server = leader(program, &held.run.log(at))?;
+        let mut server = leader(program, &broker.run.log(at))?;
         server.arg("-c").arg(&file);
         let named =
             [("client", ports.client), ("monitor", ports.monitor), ("cluster", ports.cluster)];
         // A single node has nobody to talk to.
-        held.spawn(&mut server, if nodes == 1 { &named[..2] } else { &named })?;
+        broker.spawn(&mut server, if nodes == 1 { &named[..2] } else { &named })?;
     }
     for at in 0..cluster.len() {
-        wait_until_ready(&held, at)?;
+        wait_until_ready(&broker, at)?;
     }
-    Ok(held)
+    Ok(broker)
 }
 
-fn wait_until_ready(held: &Held, at: usize) -> std::result::Result<(), Failure> {
+fn wait_until_ready(broker: &BrokerGuard, at: usize) -> std::result::Result<(), Failure> {
     let address = |name: &str| {
-        format!("127.0.0.1:{}", held.run.nodes[at].ports.get(name).copied().unwrap_or_default())
+        format!("127.0.0.1:{}", broker.run.nodes[at].ports.get(name).copied().unwrap_or_default())
     };
-    wait_for(held, at, || {
+    wait_for(broker, at, || {
         probe::nats(&address("client")) && probe::nats_health(&address("monitor"))
     })
 }
 
 /// Starts a node again that has ended, on its ports and its data, and waits until it answers.
-pub(super) fn start_again(held: &mut Held, at: usize) -> Result<()> {
-    let program = install::nats(&Folder::of_workspace()?, &held.run.version)?;
-    let mut server = leader(program, &held.run.log(at))?;
-    server.arg("-c").arg(held.run.home(at).join("nats.conf"));
-    held.spawn_again(at, &mut server)?;
-    wait_until_ready(held, at).map_err(|failure| match failure {
+pub(super) fn start_again(broker: &mut BrokerGuard, at: usize) -> Result<()> {
+    let program = install::nats(&Folder::of_workspace()?, &broker.run.version)?;
+    let mut server = leader(program, &broker.run.log(at))?;
+    server.arg("-c").arg(broker.run.home(at).join("nats.conf"));
+    broker.spawn_again(at, &mut server)?;
+    wait_until_ready(broker, at).map_err(|failure| match failure {
         Failure::PortTaken(text) => text.into(),
         Failure::Other(error) => error,
     })

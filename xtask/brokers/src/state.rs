@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::group::Process;
-use super::ports::is_open;
+use super::probe::is_open;
 use xtask_base::process::{Result, write_file};
+use xtask_base::workspace::Metadata;
 
 const FILE: &str = "state.json";
 
@@ -42,6 +43,33 @@ impl fmt::Display for Kind {
             Self::Kafka => "kafka",
             Self::Nats => "nats",
         })
+    }
+}
+
+/// Where the brokers of this workspace live.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn of_workspace() -> Result<Self> {
+        Ok(Self(Metadata::of_workspace()?.target_directory.join("brokers")))
+    }
+
+    /// Programs that are fetched once and kept, whatever `down` removes.
+    pub(super) fn programs(&self) -> PathBuf {
+        self.0.join("programs")
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
+    /// The logs of brokers whose data is gone.
+    pub(super) fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -20,10 +20,10 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// How long messages are published
+    /// Time during which messages are published
     #[arg(long, default_value_t = 30.0, value_parser = minutes)]
     minutes: f64,
-    /// Which input comes: the same seed, the same messages
+    /// Seed of the input; the same seed gives the same messages
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Messages a second [default: 500 on Kafka, 100 on NATS, where half of them cost a connection]
@@ -37,7 +37,7 @@ pub struct Args {
     report: Option<PathBuf>,
 }
 
-/// Seconds of the run that every test run has time for.
+/// Seconds of the short run in a test run.
 const SHORT: f64 = 8.0;
 
 pub fn run(command: &Command) -> Result<()> {

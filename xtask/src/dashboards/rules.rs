@@ -2,7 +2,6 @@
 //! well-formed is for promtool to say.
 
 use serde::Deserialize;
-
 use xtask_base::process::Result;
 
 #[derive(Deserialize)]
@@ -65,19 +64,63 @@ pub(super) fn without_waiting(text: &str) -> String {
         .collect()
 }
 
+/// The scenario, and every alert about a fault that it may fire: all of these do, beside others
+/// about the traffic.
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    pub(super) alerts: &'static [&'static str],
+}
+
+const fn scenario(name: &'static str, alerts: &'static [&'static str]) -> Scenario {
+    Scenario { name, alerts }
+}
+
+/// Fires for the scenario whose process is killed.
+pub(super) const NO_SCRAPE: &str = "BuslaneScrapeFailed";
+
+pub(super) const ALL: [Scenario; 22] = [
+    scenario("broker_gone", &["BuslaneBrokerGone"]),
+    scenario("broker_silent", &["BuslaneBrokerSilent"]),
+    scenario("credential_expired", &["BuslaneCredentialExpired"]),
+    scenario("group_not_stable", &["BuslaneGroupNotStable"]),
+    scenario("commit_refused", &["BuslaneCommitRefused"]),
+    scenario("publisher_stuck", &["BuslanePublisherStuck"]),
+    scenario("probes_lost", &["BuslaneProbesLost"]),
+    scenario("dead_partition", &["BuslaneDeadPartition"]),
+    // The key of a dead letter that cannot be written waits.
+    scenario("dead_letter_unwritable", &["BuslaneDeadLetterUnwritable", "BuslaneBlockedKey"]),
+    scenario("paused_too_long", &["BuslanePausedTooLong"]),
+    scenario("stuck_handler", &["BuslaneStuckHandler"]),
+    scenario("blocked_key", &["BuslaneBlockedKey"]),
+    // The key that holds it is blocked.
+    scenario("partition_held", &["BuslanePartitionHeld", "BuslaneBlockedKey"]),
+    scenario("pool_full", &["BuslanePoolFull", "BuslaneInboxFull"]),
+    scenario(
+        "restart_storm",
+        &["BuslaneRestartStorm", "BuslaneHandlerPanics", "BuslaneAttemptsFail"],
+    ),
+    scenario("memory_ceiling", &["BuslaneMemoryCeiling"]),
+    scenario("backlog", &["BuslaneLagGrowing", "BuslaneBacklog", "BuslaneInRecovery"]),
+    scenario("publish_backlog", &["BuslanePublishBacklog", "BuslanePublishesHeldBack"]),
+    scenario("dead_letters", &["BuslaneDeadLetters", "BuslaneAttemptsFail"]),
+    scenario("skipped", &["BuslaneSkipped", "BuslaneAttemptsFail"]),
+    scenario("rolled_back", &["BuslaneRolledBack", "BuslaneAttemptsFail"]),
+    scenario("slots_stuck", &["BuslaneSlotsStuck"]),
+];
+
 #[cfg(test)]
 mod tests {
     use super::{Rule, Rules, without_waiting};
 
     const TEXT: &str = "groups:
-  - name: a
+      - name: a
     rules:
       - record: x
         expr: 'sum(y > 1)'
       - alert: Z
         expr: x > 1
         for: 5m
-";
+    ";
 
     #[test]
     fn rules_are_read_from_their_file() {

@@ -1,10 +1,13 @@
 //! The test programs of the workspace: cargo builds them and says where they are.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-
-use xtask_base::process::{Result, cargo, each_line};
+use xtask_base::process::{Result, cargo, command, each_line};
 use xtask_base::workspace::Metadata;
 
 /// One test program.
@@ -45,15 +48,26 @@ pub(super) fn build() -> Result<Vec<Program>> {
 }
 
 /// Builds those that need no broker. The features are those of all tests, so neither builds
-/// anything anew for the other.
+/// anything anew for the other. A package without such tests is left out with what its tests alone
+/// depend on.
 pub(super) fn build_quick(metadata: &Metadata) -> Result<Vec<Program>> {
-    let mut what = vec!["--lib".to_owned(), "--bins".to_owned()];
+    let mut what = vec!["--lib".to_owned()];
     for package in &metadata.packages {
-        let tests =
-            package.targets.iter().filter(|target| target.kind.iter().any(|it| it == "test"));
-        let names = tests.map(|target| &target.name);
-        let quick = names.filter(|name| !needs_broker(&format!("{}: {name}", package.name)));
-        what.extend(quick.map(|name| format!("--test={name}")));
+        let mut has_tests = false;
+        for target in package.targets.iter().filter(|target| target.test) {
+            let is = |kind| target.kind.iter().any(|it| it == kind);
+            let name = &target.name;
+            let filter =
+                if is("test") { format!("--test={name}") } else { format!("--bin={name}") };
+            if is("test") && needs_broker(&format!("{}: {name}", package.name)) {
+                continue;
+            }
+            has_tests = true;
+            what.extend((is("test") || is("bin")).then_some(filter));
+        }
+        if !has_tests {
+            what.push(format!("--exclude={}", package.name));
+        }
     }
     let mut programs = build_only(&what)?;
     // Another package may have a test of the same name.
@@ -92,6 +106,61 @@ fn program(line: &str) -> Option<Program> {
     let name =
         if target == package.replace('-', "_") { package } else { format!("{package}: {target}") };
     Some(Program { name, executable, folder })
+}
+
+/// Programs at once. Each runs several tests at once already.
+const BESIDE: usize = 3;
+
+/// What came of one program.
+pub(super) struct Ended {
+    pub(super) name: String,
+    pub(super) has_passed: bool,
+    pub(super) time: Duration,
+    /// All that it said.
+    pub(super) output: String,
+}
+
+/// Runs each of them once, and hands over what came of it; `arrange` adds what they all are to be
+/// given.
+pub(super) fn run(
+    programs: Vec<Program>,
+    arrange: &(dyn Fn(&mut Command) + Sync),
+    mut look: impl FnMut(Ended),
+) {
+    let waiting = Mutex::new(VecDeque::from(programs));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let (ended, all) = mpsc::sync_channel(BESIDE);
+    std::thread::scope(|scope| {
+        for _ in 0..BESIDE {
+            let ended = ended.clone();
+            let next = &next;
+            scope.spawn(move || {
+                while let Some(program) = next() {
+                    // The receiver is there until the last one is done.
+                    let _ = ended.send(run_one(&program, arrange));
+                }
+            });
+        }
+        drop(ended);
+        all.iter().for_each(&mut look);
+    });
+}
+
+fn run_one(program: &Program, arrange: &(dyn Fn(&mut Command) + Sync)) -> Ended {
+    println!("begins: {}", program.name);
+    let start = Instant::now();
+    let mut test = command(&program.executable);
+    test.current_dir(&program.folder).stdout(Stdio::piped()).stderr(Stdio::piped());
+    arrange(&mut test);
+    let (has_passed, output) = match test.output() {
+        Ok(output) => {
+            let text = [output.stdout, output.stderr]
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            (output.status.success(), text.concat())
+        }
+        Err(error) => (false, format!("{}: {error}\n", program.executable.display())),
+    };
+    Ended { name: program.name.clone(), has_passed, time: start.elapsed(), output }
 }
 
 #[cfg(test)]

@@ -159,9 +159,38 @@ fn lines_with<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> +
     code.lines().enumerate().filter(move |(_, line)| line.contains(word)).map(|(at, _)| at + 1)
 }
 
+/// Finds words that belong to one machine and say nothing to a reader elsewhere: absolute paths, and
+/// the hosts behind a registry. They are built from parts, because this file is checked too.
+pub(super) fn machine_words(path: &str, text: &str) -> Vec<Finding> {
+    let folders = ["work", "root"].map(|name| format!("/{name}/"));
+    let hosts = ["static", "index"].map(|name| format!("{name}.crates{}", ".io"));
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let in_folder = |folder: &&String| {
+            line.match_indices(folder.as_str()).any(|(at, _)| is_path_start(&line[..at]))
+        };
+        let words = folders
+            .iter()
+            .filter(in_folder)
+            .chain(hosts.iter().filter(|host| line.contains(host.as_str())));
+        for word in words {
+            let advice = format!(
+                "`{word}` belongs to one machine: say it without, or relative to the repository"
+            );
+            findings.push(Finding::failure(path, number + 1, "machine-word", advice));
+        }
+    }
+    findings
+}
+
+/// Whether a `/` after this text begins an absolute path rather than going on with a relative one.
+fn is_path_start(before: &str) -> bool {
+    !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '}' | ')'))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{PURE_CRATES, PURE_MODULES, check, missing_pure_code};
+    use super::{PURE_CRATES, PURE_MODULES, check, machine_words, missing_pure_code};
 
     const ANY: &str = "crates/buslane-keyed/src/pool.rs";
     const PURE: [&str; 2] =
@@ -258,5 +287,16 @@ mod tests {
             )
             .is_empty()
         );
+    }
+
+    #[test]
+    fn machine_words_are_found_in_every_file() {
+        let path = |name: &str| format!("see /{name}/notes\n");
+        for text in [path("work"), path("root"), format!("https://static.crates{}/x\n", ".io")] {
+            assert_eq!(machine_words("docs/a.md", &text).len(), 1, "{text}");
+        }
+        for text in ["frame/work/x", "../root/x", "https://crates.io/x", "/workers/", "~/rooted/"] {
+            assert!(machine_words("docs/a.md", text).is_empty(), "{text}");
+        }
     }
 }

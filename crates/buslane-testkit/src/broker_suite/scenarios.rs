@@ -17,14 +17,11 @@ macro_rules! broker_suite {
                 e4_a_key_chooses_its_partition_by_fnv1a,
                 r2_records_without_a_key_spread_and_all_arrive,
                 r3_batches_keep_the_order_of_each_key,
-            }
-            redelivery {
-                d1_only_what_is_open_comes_again_after_a_restart,
-                d1_a_message_given_back_comes_again_while_reading_goes_on,
-                d1_a_failed_or_panicked_message_is_over,
-                d2_a_later_settlement_never_settles_an_earlier_one,
-                d2_what_is_done_above_a_gap_does_not_run_again,
-                d2_settling_out_of_order_settles_everything,
+                k4_an_unread_partition_leaves_the_others_flowing,
+                k4_an_intake_that_is_not_read_sees_its_end,
+                b6_a_full_partition_makes_publishers_wait_and_time_out,
+                b6_a_waiting_publish_goes_on_when_there_is_room,
+                b6_a_cancelled_publish_leaves_the_others_alone,
             }
             members {
                 m1_members_share_the_partitions_and_each_message_comes_once,
@@ -39,13 +36,6 @@ macro_rules! broker_suite {
                 b3_subscribing_again_continues,
                 b3_subscribing_twice_changes_nothing,
             }
-            pressure {
-                k4_an_unread_partition_leaves_the_others_flowing,
-                k4_an_intake_that_is_not_read_sees_its_end,
-                b6_a_full_partition_makes_publishers_wait_and_time_out,
-                b6_a_waiting_publish_goes_on_when_there_is_room,
-                b6_a_cancelled_publish_leaves_the_others_alone,
-            }
             lifecycle {
                 b2_closing_twice_and_at_once_gives_one_answer,
                 b2_a_closed_broker_refuses_everything,
@@ -54,10 +44,12 @@ macro_rules! broker_suite {
                 b9_closing_waits_for_open_messages,
                 b9_closing_ends_intakes_and_events,
                 b9_what_is_open_at_the_deadline_comes_again,
-            }
-            lag {
-                k8_lag_counts_from_the_lowest_open_message,
-                k8_a_closed_broker_has_no_lag,
+                d1_only_what_is_open_comes_again_after_a_restart,
+                d1_a_message_given_back_comes_again_while_reading_goes_on,
+                d1_a_failed_or_panicked_message_is_over,
+                d2_a_later_settlement_never_settles_an_earlier_one,
+                d2_what_is_done_above_a_gap_does_not_run_again,
+                d2_settling_out_of_order_settles_everything,
             }
             topics {
                 k6_a_topic_is_created_with_its_settings,
@@ -68,6 +60,8 @@ macro_rules! broker_suite {
                 k6_compression_is_kept_or_refused,
                 k6_skip_does_nothing,
                 k6_impossible_settings_are_refused,
+                k8_lag_counts_from_the_lowest_open_message,
+                k8_a_closed_broker_has_no_lag,
             }
         }
     };

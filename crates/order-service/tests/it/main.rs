@@ -1,5 +1,4 @@
-//! The order service, started as a reader starts it: both pools, a recorded log, bad input,
-//! signals.
+//! The order service as a program: both pools, a recorded log, bad input, HTTP, signals.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,18 +7,21 @@
 )]
 
 #[cfg(all(unix, feature = "http"))]
-mod http;
 mod ledger;
-mod log;
 mod program;
 mod refused;
 mod rollout;
-#[cfg(unix)]
-mod signals;
 
-use ledger::Ledger;
-use program::{Program, file};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
 use serde_json::Value;
+
+use crate::ledger::Ledger;
+use crate::program::{Program, Run, file};
+
+#[cfg(unix)]
 
 const KEYED: (&str, &str) = ("BUSLANE_USE_ACTOR_POOL", "false");
 const ACTOR: (&str, &str) = ("BUSLANE_USE_ACTOR_POOL", "true");
@@ -150,8 +152,8 @@ fn the_smallest_run() {
 /// SPEC: T2
 #[test]
 fn t2_replay_keeps_every_case_in_order() {
-    let log = log::recorded();
-    let cases = log::cases(&log);
+    let log = program::recorded();
+    let cases = program::cases(&log);
     let events: usize = cases.values().map(Vec::len).sum();
     println!("{}: {events} events of {} cases", log.display(), cases.len());
     if log.ends_with("incidents-2013.csv.gz") {
@@ -168,13 +170,13 @@ fn t2_replay_keeps_every_case_in_order() {
 #[test]
 fn replay_takes_plain_text_and_gzip_and_faults_where_they_are_asked_for() {
     for (name, log) in [
-        ("plain", log::plain("made-up-log.csv", &log::text())),
-        ("gzip", log::gzip("made-up-log.csv.gz")),
+        ("plain", program::plain("made-up-log.csv", &program::text())),
+        ("gzip", program::gzip("made-up-log.csv.gz")),
     ] {
         let faults = ["--fail-once", "10", "--poison", "4", "--topics", "3", "--handler-ms", "0"];
         let arguments = [&["--replay", log.to_str().unwrap()], &faults[..]].concat();
         let (report, ledger) = good(name, KEYED, &arguments);
-        assert_eq!(report["published"], log::EVENTS);
+        assert_eq!(report["published"], program::EVENTS);
         assert_eq!(report["dead_lettered"], 4);
         assert_eq!(ledger.topics().len(), 3);
         assert!(ledger.count("failed") > 4 * 3);
@@ -183,25 +185,25 @@ fn replay_takes_plain_text_and_gzip_and_faults_where_they_are_asked_for() {
 
 #[test]
 fn replay_at_a_multiple_of_the_recorded_speed() {
-    let log = log::plain("timed-log.csv", &log::text());
+    let log = program::plain("timed-log.csv", &program::text());
     let arguments = ["--replay", log.to_str().unwrap(), "--handler-ms", "0", "--speed", "10"];
     // The report counts from the first message, which may be late itself.
     let start = std::time::Instant::now();
     let _ = good("timed", ACTOR, &arguments);
     let seconds = start.elapsed().as_secs_f64();
-    assert!(seconds >= log::SECONDS / 10.0, "{seconds}");
+    assert!(seconds >= program::SECONDS / 10.0, "{seconds}");
 }
 
 #[test]
 fn replay_at_a_rate() {
-    let log = log::plain("rated-log.csv", &log::text());
-    let rate = log::EVENTS as f64;
+    let log = program::plain("rated-log.csv", &program::text());
+    let rate = program::EVENTS as f64;
     let arguments =
         ["--replay", log.to_str().unwrap(), "--handler-ms", "0", "--rate", &rate.to_string()];
     let start = std::time::Instant::now();
     let (report, _) = good("rated", KEYED, &arguments);
     let seconds = start.elapsed().as_secs_f64();
-    assert_eq!(report["published"], log::EVENTS);
+    assert_eq!(report["published"], program::EVENTS);
     // The last batch of each publisher is due a little before the end of the second.
     assert!(seconds >= 0.5, "{seconds}");
 }
@@ -233,4 +235,104 @@ fn a_ledger_that_cannot_be_written_to_its_end_is_not_a_success() {
     let run = Program::new("full", &["--events", "1000", "--ledger", "/dev/full"]).run();
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.out.contains("--ledger /dev/full: not complete: No space left on device"), "{run}");
+}
+
+/// Code and body of an answer.
+fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\r\n")
+        .expect("it takes a request");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+    (head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a code"), body.to_owned())
+}
+
+#[test]
+fn o3_health_and_metrics_are_shown_while_it_runs() {
+    let arguments =
+        ["--in-flight", "1", "--handler-ms", "5", "--poison", "0", "--http", "127.0.0.1:0"];
+    let running = Program::new("http", &arguments).start();
+    running.until_it_says("http://");
+    let said = std::fs::read_to_string(file("http.err")).unwrap();
+    let address = said
+        .split_once("http://")
+        .and_then(|(_, rest)| rest.split_once(": /livez"))
+        .expect("an address")
+        .0;
+    let deadline = Instant::now() + buslane_testkit::deadline::LIMIT;
+    while get(address, "/readyz").0 != 200 {
+        assert!(Instant::now() < deadline, "{:?}", get(address, "/readyz"));
+    }
+    for path in ["/livez", "/startupz", "/status"] {
+        let (code, body) = get(address, path);
+        assert!(code == 200 && body.starts_with('{'), "{path}: {code} {body}");
+    }
+    let (code, page) = get(address, "/metrics");
+    assert_eq!(code, 200);
+    for name in [
+        "memory_eventbus_messages_consumed_total",
+        "memory_eventbus_health_fault{fault=\"blocked_key\"} 0",
+    ] {
+        assert!(page.contains(name), "{name}: {page}");
+    }
+    assert_eq!((get(address, "/nothing").0, get(address, "/").0), (404, 404));
+    running.interrupt();
+    let run = running.wait();
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+const ENDLESS: [&str; 4] = ["--events", "1000000000", "--handler-ms", "5"];
+
+fn report(name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file(name)).unwrap()).unwrap()
+}
+
+fn interrupted(name: &str, arguments: &[&str], running: &str) -> Run {
+    let program = Program::new(name, arguments).start();
+    program.until_it_says(running);
+    program.interrupt();
+    program.until_it_says("interrupted: draining");
+    program.wait()
+}
+
+/// SPEC: B9
+#[test]
+fn b9_an_interrupt_drains_and_reports() {
+    let path = file("interrupt.json");
+    let arguments = [&ENDLESS[..], &["--report", path.to_str().unwrap()]].concat();
+    let run = interrupted("interrupt", &arguments, "keyed pool");
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.out.contains("order_service: interrupted"), "{run}");
+    let report = report("interrupt.json");
+    assert_eq!((&report["lost"], &report["order_violations"]), (&0.into(), &0.into()), "{run}");
+    let published = report["published"].as_u64().unwrap();
+    assert!(published > 0 && published < 1_000_000_000, "{run}");
+}
+
+#[test]
+fn an_interrupt_stops_a_replay_that_waits_for_its_time() {
+    let log = program::plain("slow-log.csv", &program::text());
+    let arguments = ["--replay", log.to_str().unwrap(), "--speed", "0.001"];
+    let run = interrupted("slow", &arguments, "keyed pool");
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.out.contains("order_service: interrupted"), "{run}");
+}
+
+#[test]
+fn a_second_interrupt_leaves_at_once_and_what_is_left_counts_as_lost() {
+    let path = file("twice.json");
+    // Handlers take longer than the test waits.
+    let arguments = ["--handler-ms", "3600000", "--report", path.to_str().unwrap()];
+    let program = Program::new("twice", &arguments).start();
+    program.until_it_says("keyed pool");
+    program.interrupt();
+    program.until_it_says("interrupted: draining");
+    program.interrupt();
+    let run = program.wait();
+    assert_eq!(run.code, Some(1), "{run}");
+    let report = report("twice.json");
+    assert_eq!(report["lost"], report["published"], "{run}");
+    assert!(run.out.contains("were left for redelivery"), "{run}");
 }

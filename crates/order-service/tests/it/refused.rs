@@ -1,6 +1,7 @@
 //! What the program refuses: exit code 2, a message that names what is wrong, and nothing done.
 
-use super::{log, program::Program};
+use super::program;
+use super::program::Program;
 
 const HEADER: &str = "timestamp,case_id,seq,activity";
 
@@ -192,26 +193,29 @@ fn an_unreadable_log_is_refused_with_line_and_column() {
         (row("2010-03-31T16:59:43Z,c,2, "), " line 3, column 4 (activity): must not be blank"),
         (row("2010-03-31T16:59:43Z,c,2"), " line 3: has 3 columns, the first line has 4"),
     ] {
-        let log = log::plain("bad.csv", &text);
+        let log = program::plain("bad.csv", &text);
         refused("log", &["--replay", log.to_str().unwrap()], None, expected);
     }
 }
 
 #[test]
 fn an_unreadable_log_file_is_refused() {
-    let not_utf8 = log::plain("latin1.csv", "");
+    let not_utf8 = program::plain("latin1.csv", "");
     std::fs::write(
         &not_utf8,
         [HEADER.as_bytes(), b"\n2010-03-31T16:59:42Z,c,1,caf\xe9\n"].concat(),
     )
     .unwrap();
-    let cut = log::gzip("cut.csv.gz");
+    let cut = program::gzip("cut.csv.gz");
     let packed = std::fs::read(&cut).unwrap();
     std::fs::write(&cut, &packed[..packed.len() / 2]).unwrap();
     for (log, expected) in [
         ("no-such-log.csv".into(), "--replay no-such-log.csv: cannot be read: "),
         (env!("CARGO_TARGET_TMPDIR").into(), "must be a file"),
-        (log::plain("text.csv.gz", &log::text()), "its name ends in .gz, but it is not gzip"),
+        (
+            program::plain("text.csv.gz", &program::text()),
+            "its name ends in .gz, but it is not gzip",
+        ),
         (not_utf8, " line 2, column 4 (activity): must be UTF-8"),
         (cut, "cannot be read to its end"),
     ] {

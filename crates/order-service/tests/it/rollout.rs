@@ -1,10 +1,10 @@
-//! A rollout in fast motion: it goes to its end, or an ill actor side makes the guard roll back.
-//! SPEC: S3, S4, S5
+//! A rollout in fast motion: it reaches its end, or a defect of the actor pool makes the guard roll
+//! back. SPEC: S3, S4, S5
 
 use super::{Ledger, file, program::Program};
 use serde_json::Value;
 
-/// Runs it with these arguments, and what came of it.
+/// Runs the program with these arguments; returns its report and its ledger.
 fn run(name: &str, arguments: &[&str]) -> (Value, Ledger) {
     let (report, ledger) = (file(&format!("{name}.json")), file(&format!("{name}.csv")));
     let files = ["--report", report.to_str().unwrap(), "--ledger", ledger.to_str().unwrap()];
@@ -38,7 +38,7 @@ fn s5_a_healthy_plan_goes_to_its_end_by_itself() {
     assert_eq!(report["pool"], "actor");
 }
 
-/// The roll-back that an illness causes, at the stage that it begins with.
+/// The roll-back that a defect causes, at the stage that it begins with.
 fn rolls_back(illness: &str, from: u64, trigger: &str) -> Value {
     let inject = format!("{illness}@{from}");
     let (report, _) = run(illness, &["--rollout", "10,50", "--inject", &inject]);
@@ -58,6 +58,8 @@ fn rolls_back(illness: &str, from: u64, trigger: &str) -> Value {
         "{rollout}"
     );
     assert_eq!(report["pool"], "keyed");
+    let samples = rollout["samples"].as_array().unwrap();
+    assert!(samples.iter().any(|sample| sample["actor_p99_ms"].is_number()), "{rollout}");
     back["breach"].clone()
 }
 

@@ -1,5 +1,5 @@
 //! A recorded event log with default settings: one process publishes it, two consume it, and one of
-//! the two is killed and restarted again and again.
+//! the two is killed and restarted repeatedly.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::fleet::{Backend, Consumer, Fault, Fleet};
-use crate::ledger::{Books, Ledgers, Verdict};
+use crate::ledger::{Audit, Ledgers, Verdict};
 use xtask_base::process::{Result, write_file};
 use xtask_base::programs::Profile;
 
-/// Nothing new is handled for so long: what is missing is lost. Longer than the session of a dead
-/// member.
+/// Time without progress after which missing messages count as lost; longer than the session of a
+/// dead member.
 const STALLED: Duration = Duration::from_secs(180);
-/// So many lines that broke a promise are shown.
+/// Number of findings that are printed.
 const SHOWN: usize = 10;
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -29,7 +29,8 @@ pub(crate) struct Replay {
         conflicts_with_all = ["rounds", "events", "aggregates", "processes", "faults_per_round", "faults"]
     )]
     pub(crate) replay: Option<PathBuf>,
-    /// How often one of the two consumers is killed and restarted; the log is replayed until it was
+    /// Number of kills of one of the two consumers; the log is replayed until all of them have
+    /// happened
     #[arg(long, default_value_t = 10, requires = "replay")]
     kills: u64,
     /// Events a second
@@ -38,29 +39,29 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// None of it.
+    /// No replay.
     pub(super) const fn none() -> Self {
         Self { replay: None, kills: 0, rate: 0 }
     }
 }
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Debug, Serialize)]
 struct Report {
     backend: String,
     seed: u64,
     kills: u64,
-    /// How often the log was published, once after the other.
+    /// Number of times that the log was published, one after the other.
     replays: u64,
     published: u64,
     handled: u64,
     lost: u64,
     out_of_order: u64,
-    /// Two processes had a handler of one aggregate at the same time.
+    /// Two processes ran handlers of one aggregate at the same time.
     overlaps: u64,
     /// Handled again, because a process was killed before the broker knew that it had handled them.
     redelivered: u64,
-    /// Handled again without such a reason.
+    /// Handled again without a kill or an outage that explains it.
     duplicates: u64,
     seconds: f64,
 }
@@ -71,8 +72,8 @@ impl Report {
     }
 }
 
-/// Runs until the consumer was killed as often as it was asked for and everything is handled; an
-/// error when a promise was broken.
+/// Runs until the consumer was killed as often as requested and every message is handled. Fails
+/// when a promise was broken.
 pub(super) fn run(
     backend: &Backend,
     args: &super::Args,
@@ -88,11 +89,11 @@ pub(super) fn run(
     let backend = backend.with_defaults();
     let log = std::path::absolute(log)?;
     let mut fleet = super::fleet(&backend, args, profile)?.keep(1, 2..=2);
-    let mut books = Books::new(backend.numbering);
+    let mut audit = Audit::new(backend.numbering);
     let start = Instant::now();
     let mut run = Run {
         fleet: &mut fleet,
-        books: &mut books,
+        audit: &mut audit,
         ledgers: Ledgers::default(),
         kills: 0,
         replays: 0,
@@ -100,7 +101,7 @@ pub(super) fn run(
     let published = run.until_over(args, &log)?;
     let (kills, replays) = (run.kills, run.replays);
     let Verdict { handled, lost, order_violations, redelivered, duplicates, stragglers } =
-        books.close(published, &fleet.take_excuses());
+        audit.close(published, &fleet.take_excuses());
     let report = Report {
         backend: backend.kind.to_string(),
         seed: args.seed,
@@ -116,7 +117,7 @@ pub(super) fn run(
         seconds: start.elapsed().as_secs_f64(),
     };
     let text = serde_json::to_string_pretty(&report)?;
-    books.findings().iter().take(SHOWN).for_each(|finding| println!("{finding}"));
+    audit.findings().iter().take(SHOWN).for_each(|finding| println!("{finding}"));
     println!("{text}");
     if let Some(file) = &args.report {
         write_file(file, &(text + "\n"))?;
@@ -126,7 +127,7 @@ pub(super) fn run(
 
 struct Run<'a> {
     fleet: &'a mut Fleet,
-    books: &'a mut Books,
+    audit: &'a mut Audit,
     ledgers: Ledgers,
     kills: u64,
     replays: u64,
@@ -152,8 +153,8 @@ impl Run<'_> {
                 }
             }
             self.read()?;
-            if self.books.over() > over {
-                (over, progress) = (self.books.over(), Instant::now());
+            if self.audit.over() > over {
+                (over, progress) = (self.audit.over(), Instant::now());
             }
             let (kills, replays) = (self.kills, self.replays);
             bar.set_message(format!(
@@ -183,14 +184,14 @@ impl Run<'_> {
 
     fn read(&mut self) -> Result<()> {
         self.fleet.new_ledgers().iter().for_each(|file| self.ledgers.watch(file));
-        self.ledgers.read(self.books)
+        self.ledgers.read(self.audit)
     }
 
     /// Kills the second consumer some time after it has begun to handle messages.
     fn kill_when_due(&mut self, due: Option<Instant>) -> Result<Option<Instant>> {
         let Some(due) = due else {
             let victim = self.fleet.consumers().last().map(Consumer::process);
-            let has_begun = victim.is_some_and(|victim| self.books.attempts_of(victim) > 0);
+            let has_begun = victim.is_some_and(|victim| self.audit.attempts_of(victim) > 0);
             let pause = Duration::from_millis(300 + self.fleet.dice.below(4_000));
             return Ok(has_begun.then(|| Instant::now() + pause));
         };

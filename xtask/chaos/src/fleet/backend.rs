@@ -1,24 +1,24 @@
-//! What differs between the brokers that suffer.
+//! The differences between the brokers under test.
 
 use std::time::Duration;
 
 use crate::ledger::Numbering;
 use xtask_brokers::Kind;
 
-/// One broker, as the rounds see it.
+/// A broker with its settings and its timing.
 #[derive(Clone, Copy)]
 pub(crate) struct Backend {
     pub(crate) kind: Kind,
     pub(crate) numbering: Numbering,
-    /// How far back the broker may not know what a killed process has done.
+    /// Time before a kill whose completions the broker may not know.
     pub(crate) unsettled: Duration,
-    /// How long members may be without their group after an outage.
+    /// Time that members may need to form their group after an outage.
     pub(crate) regrouping: Duration,
-    /// Silence after which others take over what a member had.
+    /// Silence after which other members take over a member's partitions.
     pub(crate) silence: Duration,
-    /// Whether the messages of an aggregate may go to several members at a time.
+    /// Whether several members may handle messages of one aggregate at the same time.
     pub(crate) is_shared: bool,
-    /// Whether nothing is configured but the broker's address and the group.
+    /// Whether only the broker's address and the group are configured.
     pub(crate) has_defaults: bool,
     pub(crate) nodes: u16,
 }
@@ -55,8 +55,8 @@ impl Backend {
         }
     }
 
-    /// With nothing configured. A dead member is missed after the longest session by default, and
-    /// commits may wait behind it.
+    /// The same broker with default settings. A dead member is missed after the longest default
+    /// session, and commits may wait behind it.
     pub(crate) const fn with_defaults(self) -> Self {
         let unsettled = match self.kind {
             Kind::Kafka => Duration::from_millis(11_500),
@@ -65,8 +65,8 @@ impl Backend {
         Self { unsettled, has_defaults: true, ..self }
     }
 
-    /// The configuration of all processes. Members are missed soon; publishers outlive a broker's
-    /// restart.
+    /// The configuration of all processes. Dead members are missed soon; publishers outlive a
+    /// broker's restart.
     pub(crate) fn config(&self, address: &str) -> String {
         let silence = self.silence.as_secs();
         let own = match self.kind {
@@ -85,7 +85,7 @@ impl Backend {
         if self.has_defaults {
             return format!("url: {}://{servers}\ngroup: chaos\n", self.kind);
         }
-        // Who comes back is behind, and is to show how fast it catches up.
+        // A restarted member is behind; without recovery mode it catches up as fast as it can.
         let recovery = "recovery: { at_start: never, on_backlog: false }\n";
         format!(
             "url: {}://{servers}\ngroup: chaos\npublish_timeout: 3m\n{recovery}{own}",

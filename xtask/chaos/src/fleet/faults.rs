@@ -1,4 +1,4 @@
-//! What can go wrong in a round, and a random choice of it that a seed repeats.
+//! The faults of a round, and a random choice that a seed repeats.
 
 use clap::ValueEnum;
 
@@ -52,8 +52,8 @@ impl Dice {
     }
 }
 
-/// Faults in random order, each as often as the others: all of them before one comes again. With
-/// dice alone a fleet may be small for the first half of a run and large for the second, and what a
+/// A shuffled deck of faults: each comes once before one comes again. With independent draws a
+/// fleet may be small for the first half of a run and large for the second, and the memory that a
 /// process needs for twice the work looks like a leak, or hides one.
 pub(crate) struct Deck {
     kinds: Vec<Fault>,

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::RunFolder;
 use super::backend::Backend;
-use super::folder::RunFolder;
-use super::signal;
+use crate::fleet;
 use xtask_base::process::{Result, command, write_file};
 
-/// What a consumer is given to drain and leave.
+/// Time that a consumer has to drain and leave.
 const LEAVING: Duration = Duration::from_secs(60);
 
-/// What all processes of a run have in common.
+/// The settings that all processes of a run share.
 pub(crate) struct Site {
     pub(crate) program: PathBuf,
     folder: RunFolder,
@@ -22,7 +22,7 @@ pub(crate) struct Site {
     has_defaults: bool,
     /// How long a handler waits, in milliseconds.
     handler_ms: u64,
-    /// Who knows this token may change the rollout over HTTP; none for no HTTP at all.
+    /// Bearer token for rollout changes over HTTP; `None` disables HTTP.
     token: Option<String>,
     started: u32,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Consumer {
     child: Child,
     /// Counted from 1, over all processes of the site.
     pub(crate) number: u32,
-    /// What it has done.
+    /// The ledger of its attempts.
     pub(crate) ledger: PathBuf,
     pub(crate) log: PathBuf,
 }
@@ -57,7 +57,7 @@ impl Site {
         Ok(Self { program, folder, config, has_defaults, handler_ms, token: None, started: 0 })
     }
 
-    /// Its processes listen on HTTP, and this token allows to change their rollout.
+    /// Lets the processes listen on HTTP and accept rollout changes with this token.
     pub(crate) fn watched(self, token: String) -> Self {
         Self { token: Some(token), ..self }
     }
@@ -97,7 +97,7 @@ impl Site {
         Ok(Consumer { child: spawn(&mut service)?, number: self.started, ledger, log })
     }
 
-    /// One that publishes as fast as it goes, or at a rate.
+    /// A publisher without a rate limit, or at a rate.
     pub(crate) fn publisher(
         &mut self,
         events: u64,
@@ -121,7 +121,7 @@ impl Site {
         })
     }
 
-    /// One that publishes a recorded log, so many events a second.
+    /// A publisher of a recorded log, at a rate in events a second.
     pub(crate) fn replayer(&mut self, log: &Path, rate: u64) -> Result<Publisher> {
         self.publishing(Some(rate), |service| {
             service.arg("--replay").arg(log);
@@ -149,7 +149,7 @@ impl Consumer {
         self.child.id()
     }
 
-    /// Whether it ended by itself, which nobody has asked for.
+    /// Whether it ended without a request.
     pub(crate) fn has_died(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
     }
@@ -160,16 +160,16 @@ impl Consumer {
         Ok(())
     }
 
-    /// Stops it where it stands for so long: its connections stay open, and others may take over.
+    /// Suspends it for a time: its connections stay open, and other members may take over.
     pub(crate) fn pause(&self, time: Duration) {
-        signal::stop(self.child.id());
+        fleet::stop(self.child.id());
         std::thread::sleep(time);
-        signal::go_on(self.child.id());
+        fleet::go_on(self.child.id());
     }
 
     /// Asks it to end, as a deployment does.
     pub(crate) fn ask_to_end(&self) {
-        signal::interrupt(self.child.id());
+        fleet::interrupt(self.child.id());
     }
 
     /// Waits for its end.
@@ -189,7 +189,7 @@ impl Consumer {
 }
 
 impl Publisher {
-    /// How many messages were published, once it has ended.
+    /// The number of published messages, once it has ended.
     pub(crate) fn published(&mut self) -> Result<Option<u64>> {
         let Some(status) = self.child.try_wait()? else { return Ok(None) };
         if !status.success() {

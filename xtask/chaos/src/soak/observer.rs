@@ -1,5 +1,5 @@
-//! Looks at every process every few seconds, and moves their stages: a thread of its own, so that
-//! it goes on while a fault takes its time.
+//! A thread that inspects every process every few seconds and changes their stages, also while a
+//! fault takes its time.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::record::Record;
-use super::stages::Stages;
+use super::report::Record;
+use super::run::Stages;
 use xtask_base::http;
 
 const LOOK: Duration = Duration::from_secs(3);
-/// Processes that have ended and are drawn.
+/// Ended processes that the pictures show.
 const DRAWN: usize = 256;
-/// A process says where it listens at the begin of its log.
+/// The log line with which a process announces its address.
 const BEGIN: u64 = 1 << 16;
 
 /// A process that runs.
@@ -29,12 +29,12 @@ pub(super) struct Seat {
     pub(super) log: PathBuf,
 }
 
-/// What has been seen so far.
+/// The observations so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     pub(super) records: BTreeMap<u32, Record>,
     pub(super) percent: u8,
-    /// Stages that a process took, and those that it refused.
+    /// Accepted and refused stages.
     pub(super) stages: u64,
     pub(super) refused: u64,
     pub(super) last_refusal: Option<String>,
@@ -52,7 +52,7 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Processes get another stage every so often; who knows the token may tell them.
+    /// Changes the stages at this interval, authorised by the token.
     pub(super) fn start(begun: Instant, stages: Stages, every: Duration, token: String) -> Self {
         let shared = Arc::new(Shared {
             seats: Mutex::default(),
@@ -64,7 +64,7 @@ impl Observer {
         Self { shared, thread: Some(thread) }
     }
 
-    /// These run now.
+    /// Sets the processes that run now.
     pub(super) fn look_at(&self, seats: Vec<Seat>) {
         *lock(&self.shared.seats) = seats;
     }
@@ -119,8 +119,8 @@ fn watch(shared: &Shared, begun: Instant, mut stages: Stages, every: Duration, t
     }
 }
 
-/// Gives a process its share. One that stands still, leaves or is dead does not answer, and begins
-/// again with its own.
+/// Sets the share of a process. A paused, leaving or dead process does not answer; its successor
+/// starts with its configured share.
 fn tell(shared: &Shared, address: SocketAddr, token: &str, percent: u8) {
     let answer = http::put(address, "/rollout", token, &format!("{{\"percent\": {percent}}}"));
     let mut seen = lock(&shared.seen);
@@ -182,7 +182,7 @@ fn restarts(page: &str) -> u64 {
     counters.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// What a process has in memory.
+/// The resident memory of a process.
 fn resident_bytes(process: u32) -> Option<f64> {
     let kib = if cfg!(target_os = "linux") {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;

@@ -1,39 +1,39 @@
-//! The soak itself: messages at a steady rate, one fault after the other, and the ledgers read all
-//! the while.
+//! The run of a soak: messages at a steady rate, one fault after the other, and ledgers that are
+//! read meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Args;
-use super::observer::{Observer, Seat, Seen};
-use super::record::Series;
-use crate::fleet::{Backend, Consumer, Deck, Fleet, Publisher, now_ns};
-use crate::ledger::{Books, Ledgers, Verdict};
 use xtask_base::process::Result;
 
+use super::Args;
+use super::observer::{Observer, Seat, Seen};
+use super::report::Series;
+use crate::fleet::{Backend, Consumer, Deck, Dice, Fleet, Publisher, now_ns};
+use crate::ledger::{Audit, Ledgers, Verdict};
+
 const LOOK: Duration = Duration::from_millis(200);
-/// A handler that began so long ago has ended, and its line is there: it may have slept through a
-/// pause.
+/// Age after which a handler has ended and its line is written, even across a pause of its process.
 const SETTLED: Duration = Duration::from_secs(60);
-/// Excuses for what is judged are kept as long as whoever has done it is remembered.
+/// Excuses are kept as long as the audit remembers which process handled a message.
 const EXCUSED: Duration = Duration::from_secs(660);
-/// Nothing new is handled for so long, and nothing more is published: what is missing is lost.
+/// Time without progress, after the publisher's end, after which missing messages count as lost.
 const STALLED: Duration = Duration::from_secs(60);
-/// What the publisher may be behind at the end: an outage holds it up.
+/// Time by which the publisher may be late at the end, because outages delay it.
 const PATIENCE: Duration = Duration::from_secs(600);
 const RATE_OVER: Duration = Duration::from_secs(3);
 const RATES: usize = 4_096;
-/// So many of what went wrong are kept.
+/// Number of failures that are kept.
 const FAILURES: usize = 20;
 
-/// A fault, and when.
+/// A fault and its time.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct Mark {
     pub(super) at: f64,
     pub(super) fault: String,
 }
 
-/// How it stands.
+/// The state of the run.
 pub(super) struct State {
     pub(super) seconds: f64,
     pub(super) published: Option<u64>,
@@ -45,23 +45,22 @@ pub(super) struct State {
     pub(super) marks: Vec<Mark>,
     pub(super) rates: Series,
     pub(super) seen: Seen,
-    /// Restarts of actors beyond the panics that the soak has caused, and processes that ended by
-    /// themselves.
+    /// Restarts of actors beyond the injected panics, and processes that ended without a request.
     pub(super) unexplained: u64,
     pub(super) explained: u64,
-    /// What went wrong beside that.
+    /// Other failures.
     pub(super) failures: Vec<String>,
     pub(super) has_excuses: bool,
 }
 
-/// Is called all the time, with how it stands and the last fault.
+/// Called repeatedly with the state and the last fault.
 pub(super) type Show<'a> = dyn FnMut(&dyn Fn() -> State, &str) -> Result<()> + 'a;
 
 pub(super) struct Soak<'a> {
     args: &'a Args,
     fleet: Fleet,
     faults: Deck,
-    books: Books,
+    audit: Audit,
     ledgers: Ledgers,
     observer: Observer,
     begun: Instant,
@@ -84,7 +83,7 @@ impl<'a> Soak<'a> {
             args,
             fleet,
             faults: Deck::new(&args.faults),
-            books: Books::new(backend.numbering),
+            audit: Audit::new(backend.numbering),
             ledgers: Ledgers::default(),
             observer,
             begun,
@@ -96,7 +95,7 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs the soak to its end.
     pub(super) fn run(mut self, show: &mut Show<'_>) -> Result<State> {
         for _ in 0..self.args.processes {
             self.fleet.start_consumer()?;
@@ -112,7 +111,7 @@ impl<'a> Soak<'a> {
                 known => known,
             };
             self.look()?;
-            let over = self.books.over();
+            let over = self.audit.over();
             if over > progress.1 {
                 progress = (Instant::now(), over);
             }
@@ -135,7 +134,7 @@ impl<'a> Soak<'a> {
             self.fail(error.to_string());
         }
         self.look()?;
-        let verdict = self.books.close(published.unwrap_or(0), self.fleet.excuses());
+        let verdict = self.audit.close(published.unwrap_or(0), self.fleet.excuses());
         Ok(State { verdict, ..self.state(published) })
     }
 
@@ -150,7 +149,7 @@ impl<'a> Soak<'a> {
         )
     }
 
-    /// Between half and one and a half times as long as asked for.
+    /// Between half and one and a half times the requested mean.
     fn pause(&mut self) -> Duration {
         let every = self.args.fault_seconds * 1_000;
         Duration::from_millis(every / 2 + self.fleet.dice.below(every.max(1)))
@@ -164,7 +163,7 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// Reads what is new, judges what is old enough, and forgets what is over.
+    /// Reads new lines, judges those that are old enough, and drops finished ledgers.
     fn look(&mut self) -> Result<()> {
         while let Some(log) = self.fleet.find_dead()? {
             self.ended_by_themselves += 1;
@@ -173,17 +172,17 @@ impl<'a> Soak<'a> {
         }
         self.observer.look_at(self.fleet.consumers().iter().map(seat).collect());
         self.fleet.new_ledgers().iter().for_each(|file| self.ledgers.watch(file));
-        self.ledgers.read(&mut self.books)?;
+        self.ledgers.read(&mut self.audit)?;
         for gone in self.fleet.take_ended() {
-            self.ledgers.finish(&gone.ledger, &mut self.books)?;
+            self.ledgers.finish(&gone.ledger, &mut self.audit)?;
             remove(&gone.ledger)?;
         }
         let settled = now_ns().saturating_sub(nanos(SETTLED));
-        self.books.judge_until(settled, self.fleet.excuses());
+        self.audit.judge_until(settled, self.fleet.excuses());
         self.fleet.forget_excuses(settled.saturating_sub(nanos(EXCUSED)));
         let since = self.rated.0.elapsed();
         if since >= RATE_OVER {
-            let over = self.books.over();
+            let over = self.audit.over();
             let rate = (over - self.rated.1) as f64 / since.as_secs_f64();
             self.rates.push(self.begun.elapsed().as_secs_f64(), rate);
             self.rated = (Instant::now(), over);
@@ -195,17 +194,17 @@ impl<'a> Soak<'a> {
         let seen = self.observer.seen().clone();
         let (mut explained, mut unexplained) = (0, self.ended_by_themselves);
         for record in seen.records.values() {
-            let panics = self.books.panics_of(record.process);
+            let panics = self.audit.panics_of(record.process);
             explained += record.restarts.min(panics);
             unexplained += record.restarts.saturating_sub(panics);
         }
         State {
             seconds: self.begun.elapsed().as_secs_f64(),
             published,
-            verdict: self.books.verdict(),
-            open: self.books.open(),
-            late: self.books.late(),
-            findings: self.books.findings().to_vec(),
+            verdict: self.audit.verdict(),
+            open: self.audit.open(),
+            late: self.audit.late(),
+            findings: self.audit.findings().to_vec(),
             marks: self.marks.clone(),
             rates: self.rates.clone(),
             seen,
@@ -240,4 +239,49 @@ fn remove(ledger: &Path) -> Result<()> {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Up and down.
+const ROUND: [u8; 6] = [10, 50, 100, 50, 10, 0];
+/// One in this many changes jumps to another stage, as a manual switch or a roll-back does.
+const JUMP: u64 = 6;
+
+pub(super) struct Stages {
+    dice: Dice,
+    at: usize,
+}
+
+impl Stages {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { dice: Dice::new(seed), at: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> u8 {
+        if self.dice.below(JUMP) == 0 {
+            self.at = usize::try_from(self.dice.below(ROUND.len() as u64)).unwrap_or(0);
+        }
+        let percent = ROUND[self.at];
+        self.at = (self.at + 1) % ROUND.len();
+        percent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stages;
+
+    #[test]
+    fn t5_stages_go_up_and_down_and_a_seed_repeats_them() {
+        let of = |seed| {
+            let mut stages = Stages::new(seed);
+            (0..600).map(|_| stages.next()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(3), of(3));
+        assert_ne!(of(3), of(4));
+        let pairs: Vec<_> = of(3).windows(2).map(|pair| (pair[0], pair[1])).collect();
+        for pair in [(0, 10), (10, 50), (50, 100), (100, 50), (50, 10), (10, 0)] {
+            assert!(pairs.contains(&pair), "{pair:?}");
+        }
+        assert!(pairs.iter().any(|pair| [(100, 0), (0, 100), (100, 10), (0, 50)].contains(pair)));
+    }
 }

@@ -1,4 +1,4 @@
-//! The books: what was published, and what handlers, dead letters and log lines showed. Nothing
+//! The audit: what was published, and what handlers, dead letters and log lines showed. Nothing
 //! else of the bus is asked.
 
 use crate::input::{POLICIES, Policy};
@@ -73,9 +73,9 @@ struct Pages {
 
 /// Everything that is known.
 #[derive(Debug)]
-pub(crate) struct Books(Mutex<Pages>);
+pub(crate) struct Audit(Mutex<Pages>);
 
-impl Default for Books {
+impl Default for Audit {
     fn default() -> Self {
         Self(Mutex::new(Pages {
             entries: HashMap::new(),
@@ -96,7 +96,7 @@ pub(crate) struct Counts {
     pub(crate) open: u64,
 }
 
-impl Books {
+impl Audit {
     /// The broker has stored a message.
     pub(crate) fn stored(&self, sent: Sent, partition: u32, offset: u64) {
         let mut pages = self.0.lock();

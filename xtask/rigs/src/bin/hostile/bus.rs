@@ -1,10 +1,7 @@
 //! The bus under attack: its handlers write down where each message stood, and nothing else.
 
-use crate::{
-    audit::{Books, End},
-    dice::Dice,
-    input::{PARTITIONS, POLICIES, Policy, Topics},
-};
+use super::audit::{Audit, End};
+use super::input::{Dice, PARTITIONS, POLICIES, Policy, Topics};
 use buslane::{
     BusError, Config, Event, EventBus, Message, TopicSettings, TopicStrategy, broker::header,
 };
@@ -31,7 +28,7 @@ pub(crate) struct Consumer {
     bus: EventBus,
     url: String,
     topics: Arc<Topics>,
-    books: Arc<Books>,
+    audit: Arc<Audit>,
     pub(crate) restarts: u64,
 }
 
@@ -39,14 +36,14 @@ impl Consumer {
     pub(crate) async fn start(
         url: &str,
         topics: &Arc<Topics>,
-        books: &Arc<Books>,
+        audit: &Arc<Audit>,
     ) -> Result<Self, String> {
         let bus = connect(url, &topics.group, false).await?;
         Ok(Self {
             bus,
             url: url.to_owned(),
             topics: Arc::clone(topics),
-            books: Arc::clone(books),
+            audit: Arc::clone(audit),
             restarts: 0,
         })
     }
@@ -66,9 +63,9 @@ impl Consumer {
     }
 
     async fn try_subscribe(&self) -> Result<(), BusError> {
-        let Self { bus, topics, books, .. } = self;
+        let Self { bus, topics, audit, .. } = self;
         bus.topics().announce(topics.names.iter().chain([&topics.letters])).await?;
-        let (places, pages) = (Arc::clone(topics), Arc::clone(books));
+        let (places, pages) = (Arc::clone(topics), Arc::clone(audit));
         let on_letter = move |letter: Message| {
             if let Some(position) = origin(&places, &letter) {
                 pages.ended(position, End::DeadLetter, Some(&letter.payload));
@@ -78,7 +75,7 @@ impl Consumer {
         bus.subscribe(&topics.letters, on_letter).await?;
         for (topic, name) in topics.names.iter().enumerate() {
             let subscription = bus.subscription(name);
-            let (of_events, of_messages) = (Arc::clone(books), Arc::clone(books));
+            let (of_events, of_messages) = (Arc::clone(audit), Arc::clone(audit));
             let on_event = move |event: Event| handle(Arc::clone(&of_events), topic, event.message);
             match POLICIES[topic] {
                 Policy::DeadLetter => {
@@ -110,11 +107,11 @@ impl Consumer {
 }
 
 /// Takes a while now and then, so that a bus that ends in haste leaves something to its successor.
-async fn handle(books: Arc<Books>, topic: usize, message: Message) {
+async fn handle(audit: Arc<Audit>, topic: usize, message: Message) {
     if message.offset.is_multiple_of(8) {
         tokio::time::sleep(WORK).await;
     }
-    books.ended((topic, message.partition(), message.offset), End::Handled, Some(&message.payload));
+    audit.ended((topic, message.partition(), message.offset), End::Handled, Some(&message.payload));
 }
 
 async fn connect(url: &str, group: &str, use_actors: bool) -> Result<EventBus, String> {
@@ -152,7 +149,7 @@ pub(crate) fn now_ns() -> u128 {
 }
 
 /// Reads from the log which messages were skipped, and shows the log where that is wanted.
-pub(crate) fn install_log(books: &Arc<Books>, is_shown: bool) {
+pub(crate) fn install_log(audit: &Arc<Audit>, is_shown: bool) {
     let level = if is_shown {
         tracing::level_filters::LevelFilter::INFO
     } else {
@@ -161,14 +158,14 @@ pub(crate) fn install_log(books: &Arc<Books>, is_shown: bool) {
     let shown = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_filter(Targets::new().with_default(level));
-    let skips = Skips { books: Arc::clone(books) }
+    let skips = Skips { audit: Arc::clone(audit) }
         .with_filter(Targets::new().with_target("buslane", Level::WARN));
     tracing_subscriber::registry().with(shown).with(skips).init();
 }
 
 /// The lines of skipped envelopes.
 struct Skips {
-    books: Arc<Books>,
+    audit: Arc<Audit>,
 }
 
 /// The fields of such a line.
@@ -190,7 +187,7 @@ impl<S: Subscriber> Layer<S> for Skips {
         if let (true, Some(partition), Some(offset)) = (is_skip, line.partition, line.offset)
             && let Some(topic) = POLICIES.iter().position(|policy| *policy == Policy::Skip)
         {
-            self.books.ended((topic, partition, offset), End::Skipped, None);
+            self.audit.ended((topic, partition, offset), End::Skipped, None);
         }
     }
 }
