@@ -150,7 +150,7 @@ impl HealthState {
         self.broker.lock().silent = silent;
     }
 
-    /// Collects what can be seen without asking the broker.
+    /// Collects the signals, without asking the broker.
     fn signals(&self) -> Signals {
         let Observed { broker, pool, subscriptions, state, .. } = &self.observed;
         let sources = state.sources.all();

@@ -73,7 +73,7 @@ impl Intervals {
 struct PendingRequest<'a, T>(Option<BoxFuture<'a, Result<T, BrokerError>>>);
 
 impl<T> PendingRequest<'_, T> {
-    /// Waits for the answer; for ever while none is in flight.
+    /// Waits for the answer; does not complete while no request is in flight.
     ///
     /// # Cancel safety
     /// Safe: the request stays in flight.

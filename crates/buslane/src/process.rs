@@ -1,6 +1,5 @@
-//! What the process itself can tell: the time of its runtime, and its resident memory.
-//!
-//! Pure rules take both as arguments.
+//! Readings of the process: the time of its runtime, and its resident memory. Pure rules take both
+//! as arguments.
 
 use std::time::Instant;
 

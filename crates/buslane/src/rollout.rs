@@ -1,7 +1,7 @@
 //! Moves keys between the two pools of a bus by percentage, while the bus runs.
 //!
-//! The decisions are in `buslane-rollout`; here are the API, the events, and what carries the
-//! decisions out. A rollout knows nothing of other instances.
+//! The decisions are in `buslane-rollout`; here are the API, the events, and the code that
+//! carries the decisions out. A rollout knows nothing of other instances.
 
 mod controller;
 mod migrator;

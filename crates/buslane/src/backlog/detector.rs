@@ -281,8 +281,8 @@ mod tests {
     }
 
     proptest! {
-        /// Entered and left take turns for each partition, and what is entered and not left is what
-        /// is behind.
+        /// Entered and left alternate for each partition, and the partitions that were entered and
+        /// not left are those behind.
         #[test]
         fn l1_events_tell_the_whole_state(
             looks in prop::collection::vec(prop::collection::btree_map(0..4_u32, (0..200_u64, 0..120_u64), 0..4), 0..30)

@@ -43,7 +43,7 @@ pub(crate) struct Flow {
 /// Messages read at a time.
 const BATCH: usize = 256;
 
-/// Runs until the source is over. Then its queued messages are dropped, unless the whole bus is
+/// Runs until the source ends. Then its queued messages are dropped, unless the whole bus is
 /// draining.
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
@@ -95,7 +95,7 @@ async fn handler_of(
 }
 
 /// Waits until it is known whether the source is behind: recovery mode must be on before its first
-/// message is handled. Returns `false` when the source is over.
+/// message is handled. Returns `false` when the source ends.
 async fn has_known_lag(flow: &Flow, intake: &mut dyn Intake) -> bool {
     let source = Arc::clone(intake.source());
     tokio::select! {
@@ -127,7 +127,7 @@ impl Drop for Held<'_> {
 enum Stop {
     /// The subscription has ended. None of its messages may be handed to the pool after this.
     Unsubscribed,
-    /// The source is over.
+    /// The source has ended.
     SourceOver,
 }
 
@@ -267,7 +267,8 @@ async fn submit(
     Ok(())
 }
 
-/// Counts a source that has waited too long. It is not read meanwhile, so its broker stops sending.
+/// Counts a source that has waited for room too long. It is not read until there is room, so its
+/// broker stops sending.
 struct Stalled<'a> {
     flow: &'a Flow,
     source: Arc<Source>,

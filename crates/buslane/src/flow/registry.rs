@@ -60,7 +60,7 @@ impl Pause {
         *self.0.borrow()
     }
 
-    /// Waits until the pause is over.
+    /// Waits until the pause ends.
     pub(crate) async fn over(&self) {
         let _ = self.0.subscribe().wait_for(Option::is_none).await;
     }
