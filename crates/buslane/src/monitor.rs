@@ -200,3 +200,52 @@ impl Monitor {
 fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Instant {
     times.into_iter().flatten().min().unwrap_or_else(now)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{BusEvent, Config, EventBus, Fault};
+    use buslane_bus_suite::FaultyBroker;
+    use buslane_memory::{MemberOptions, MemoryBroker, MemoryConfig};
+    use buslane_testkit::{
+        deadline::{LIMIT, within},
+        signal::Barrier,
+    };
+    use std::{sync::Arc, time::Duration};
+
+    /// Neither a callback that blocks its thread nor a broker that never answers a ping holds up
+    /// anything else.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn o3_a_callback_that_blocks_and_a_silent_broker_hold_up_nothing_else() {
+        let broker = MemoryBroker::new(MemoryConfig::default()).unwrap();
+        let faulty = Arc::new(FaultyBroker::new(Arc::new(broker.member(MemberOptions::new("g")))));
+        faulty.ignore_pings();
+        let mut config = Config::default();
+        config.health.check_interval = Duration::from_millis(10);
+        config.health.broker_limit = Duration::from_millis(20);
+        config.backlog.check_interval = Duration::from_millis(10);
+        config.recovery.clean_checks = 1;
+        config.recovery.ramp = Duration::from_millis(100);
+        let bus = EventBus::with_broker(config, Arc::clone(&faulty) as _).await.unwrap();
+        let barrier = Arc::new(Barrier::default());
+        let blocking = Arc::clone(&barrier);
+        bus.on_event(move |event| {
+            if let BusEvent::Recovery { .. } = event {
+                assert!(blocking.block());
+            }
+        });
+
+        bus.set_recovery_mode(true);
+        let goes_on = async {
+            while bus.recovery().is_active() || !bus.health().has(Fault::BrokerSilent) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            faulty.lag_asked(faulty.lags_asked() + 3).await;
+            bus.rollout().set_percent(50, "test").unwrap();
+            bus.rollout().settled().await;
+        };
+        within(LIMIT, "recovery, health, lag and rollout", goes_on).await;
+        assert_eq!(bus.rollout().status().slots.on_actor, 512);
+        barrier.open();
+        bus.shutdown(LIMIT).await.unwrap();
+    }
+}
