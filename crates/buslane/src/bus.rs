@@ -162,8 +162,8 @@ impl EventBus {
 
     /// The health of the bus now: its faults by name, and whether it is live and ready.
     ///
-    /// Makes a check of its own without asking the broker. What only the broker can tell is as of its
-    /// last answers: a task of the bus pings it every
+    /// Makes a check of its own without asking the broker. What only the broker can tell is as of
+    /// its last answers: a task of the bus pings it every
     /// [`check_interval`](crate::config::HealthConfig::check_interval) (1 s), and asks for the lag
     /// about every half of [`partition_limit`](crate::config::HealthConfig::partition_limit) (5 s).
     #[must_use]

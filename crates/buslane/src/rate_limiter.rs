@@ -82,7 +82,8 @@ impl RateLimiter {
     /// Waits until `least` messages may go, and admits as many as may go then, at most `most`.
     ///
     /// # Cancel safety
-    /// A cancelled wait loses its granted messages: other callers wait until the bucket has refilled.
+    /// A cancelled wait loses its granted messages: other callers wait until the bucket has
+    /// refilled.
     pub(crate) async fn pass(&self, least: usize, most: usize) -> Passed {
         let (mut count, mut has_waited) = (0, false);
         loop {

@@ -27,8 +27,8 @@ pub(crate) struct BusState {
     pub(crate) sources: Sources,
     pub(crate) stalls: Stalls,
     pub(crate) blocked: Arc<BlockedKeys>,
-    /// Why the last dead letter was not written; `None` after one was written. Meaningful only while
-    /// a key is blocked.
+    /// Why the last dead letter was not written; `None` after one was written. Meaningful only
+    /// while a key is blocked.
     pub(crate) unwritable: Mutex<Option<String>>,
     pub(crate) unfinished: UnfinishedKeys,
     /// Cancelled when reading ends for good.

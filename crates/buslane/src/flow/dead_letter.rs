@@ -106,8 +106,8 @@ impl Letter<'_> {
         }
     }
 
-    /// The headers of the message, including those of an earlier dead letter, followed by the headers
-    /// of this one.
+    /// The headers of the message, including those of an earlier dead letter, followed by the
+    /// headers of this one.
     fn headers(&self, kept: &Kept<'_>) -> Headers {
         let (message, history) = (self.message, self.history);
         let mut headers = Headers::builder();

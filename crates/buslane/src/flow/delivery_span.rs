@@ -25,8 +25,8 @@ const TARGET: &str = "buslane::delivery";
 pub(super) struct DeliverySpan {
     span: Span,
     context: Option<TraceContext>,
-    /// The last attempt so far. Recorded at the end: some subscribers show every recorded value of a
-    /// field.
+    /// The last attempt so far. Recorded at the end: some subscribers show every recorded value of
+    /// a field.
     attempt: u32,
     /// The outcome of the delivery, if it ends now.
     outcome: &'static str,

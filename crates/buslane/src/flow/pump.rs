@@ -69,9 +69,9 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     }
 }
 
-/// Waits until the topic of the intake has a handler. Until then its messages are held: neither read
-/// nor settled. Logs that, unless the topic `had_one`: then the subscription has just ended, and the
-/// broker is about to revoke the source.
+/// Waits until the topic of the intake has a handler. Until then its messages are held: neither
+/// read nor settled. Logs that, unless the topic `had_one`: then the subscription has just ended,
+/// and the broker is about to revoke the source.
 async fn handler_of(
     flow: &Flow,
     intake: &mut dyn Intake,

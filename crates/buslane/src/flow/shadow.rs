@@ -1,8 +1,8 @@
 //! Shadows: a share of a subscription's messages also runs with a twin of the handler, on the other
 //! kind of pool.
 //!
-//! A shadow is never settled, retried or given up, and nothing waits for it. The outcomes of handler
-//! and twin are compared when both have ended.
+//! A shadow is never settled, retried or given up, and nothing waits for it. The outcomes of
+//! handler and twin are compared when both have ended.
 
 use super::{
     aggregate::event_of,

@@ -194,8 +194,8 @@ impl Probe {
         }
     }
 
-    /// Takes the lag that was asked for at `asked`. Where a probe's partition has no open message, a
-    /// member has handled the probe.
+    /// Takes the lag that was asked for at `asked`. Where a probe's partition has no open message,
+    /// a member has handled the probe.
     pub(super) fn take_lag(&self, lags: &[Lag], asked: Instant) {
         let mut state = self.state.lock();
         let (at, partition) = state.acknowledged;

@@ -4,8 +4,8 @@ use crate::Fault;
 use buslane_core::{Label, Metric, MetricKind::*, MetricUnit::*};
 use buslane_pools::POOL_METRICS;
 
-/// Upper bounds of histogram buckets for the bus's metrics in seconds: the buckets of OpenTelemetry's
-/// conventions, and finer ones below 5 ms, where most handlers are.
+/// Upper bounds of histogram buckets for the bus's metrics in seconds: the buckets of
+/// OpenTelemetry's conventions, and finer ones below 5 ms, where most handlers are.
 pub const SECONDS_BUCKETS: [f64; 20] = [
     0.000_025, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
     0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,

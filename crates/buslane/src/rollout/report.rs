@@ -105,8 +105,8 @@ impl fmt::Display for RollBack {
 pub struct RolloutEvents(pub(super) broadcast::Receiver<RolloutEvent>);
 
 impl RolloutEvents {
-    /// Waits for the next event; `None` after the bus and every [`Rollout`](crate::Rollout) of it are
-    /// dropped.
+    /// Waits for the next event; `None` after the bus and every [`Rollout`](crate::Rollout) of it
+    /// are dropped.
     ///
     /// # Cancel safety
     /// Safe.
@@ -215,8 +215,8 @@ pub struct ShadowStatus {
     /// Chosen messages without a comparison: there was no room for the twin, the key's slot was
     /// moving, or one of the two was dropped before it ended.
     pub dropped: u64,
-    /// The 99th percentile of the time from acceptance to outcome of handlers, with their retries, in
-    /// milliseconds.
+    /// The 99th percentile of the time from acceptance to outcome of handlers, with their retries,
+    /// in milliseconds.
     pub handler_p99_ms: Option<f64>,
     /// The same of twins, which have no retries.
     pub twin_p99_ms: Option<f64>,

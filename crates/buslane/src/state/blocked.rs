@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 /// Entries with a name. Further blocked keys are only counted.
 const LIMIT: usize = 1_000;
 
-/// A key that is out of attempts: its first message is retried at the longest backoff, and its other
-/// messages wait behind that one.
+/// A key that is out of attempts: its first message is retried at the longest backoff, and its
+/// other messages wait behind that one.
 ///
 /// [`Status::blocked`](crate::Status::blocked) lists up to 1,000 of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

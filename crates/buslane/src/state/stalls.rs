@@ -37,7 +37,8 @@ impl Waiting {
     }
 }
 
-/// The waiting partitions of a bus. Written only when a wait begins or ends, never for each message.
+/// The waiting partitions of a bus. Written only when a wait begins or ends, never for each
+/// message.
 #[derive(Default)]
 pub(crate) struct Stalls(Mutex<BTreeMap<(Topic, u32), Waiting>>);
 
