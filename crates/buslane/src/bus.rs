@@ -31,9 +31,10 @@ pub use topics::Topics;
 
 use crate::{
     BusError, Config,
+    backlog::{BusEvent, EventCallback, PartitionBacklog, PublishBacklog, RecoveryStatus},
     flow::Flow,
-    health::Watch,
-    operations::{BusEvent, EventCallback, PartitionBacklog, PublishBacklog, RecoveryStatus},
+    health::{Health, HealthState},
+    rollout::Rollout,
     state::{BlockedKey, StalledPartition},
     trace::Tracer,
 };
@@ -65,7 +66,7 @@ struct Inner {
     /// That, with what was reloaded since.
     running: Mutex<Config>,
     flow: Arc<Flow>,
-    watch: Arc<Watch>,
+    health: Arc<HealthState>,
     broker: Arc<dyn Broker>,
     topics: TopicNames,
     /// Topics that the broker reads for this bus.
@@ -145,10 +146,10 @@ impl EventBus {
             stalled_partitions: flow.state.stalls.all(),
             blocked: blocked.all(),
             blocked_keys: blocked.count(),
-            backlog: flow.operations.backlog(),
-            publish_backlog: flow.operations.publish_backlog(),
-            recovery_mode: flow.operations.is_recovering(),
-            recovery: flow.operations.recovery(),
+            backlog: flow.backlog.backlog(),
+            publish_backlog: flow.backlog.publish_backlog(),
+            recovery_mode: flow.backlog.is_recovering(),
+            recovery: flow.backlog.recovery(),
             closed: self.0.closing.has_begun(),
         }
     }
@@ -157,6 +158,23 @@ impl EventBus {
     #[must_use]
     pub fn pool_stats(&self) -> PoolStats {
         self.0.flow.pool.stats()
+    }
+
+    /// The health of the bus now: its faults by name, and whether it is live and ready.
+    ///
+    /// Makes a check of its own without asking the broker. What only the broker can tell is as of
+    /// its last answers: a task of the bus pings it every
+    /// [`check_interval`](crate::config::HealthConfig::check_interval) (1 s), and asks for the lag
+    /// about every half of [`partition_limit`](crate::config::HealthConfig::partition_limit) (5 s).
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.health.check()
+    }
+
+    /// The rollout of this bus: the share of its keys that the actor pool runs.
+    #[must_use]
+    pub fn rollout(&self) -> Rollout {
+        Rollout::new(Arc::clone(&self.0.flow.rollout))
     }
 
     /// Calls `callback` each time the connection to the broker is back, from a task of the bus. It
@@ -197,10 +215,6 @@ impl EventBus {
 
     pub(crate) fn flow(&self) -> &Flow {
         &self.0.flow
-    }
-
-    pub(crate) fn watch(&self) -> &Arc<Watch> {
-        &self.0.watch
     }
 
     /// Runs a task until it ends; a shutdown waits for it.

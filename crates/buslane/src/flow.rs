@@ -1,28 +1,27 @@
 //! The way of a message through the bus: route, lane, attempt, verdict, settlement.
 //!
-//! The flow alone knows brokers and pools. It reads intakes, finds the lane of each message and
-//! hands jobs to the pool; the adapter gets its settlement when the job ends.
+//! Only the flow knows both brokers and pools. It reads intakes, finds the lane of each message and
+//! submits jobs to the pool; the adapter gets the settlement when the job ends.
 
 mod admission;
+mod aggregate;
 mod attempt;
 mod dead_letter;
 mod delivery_span;
 mod envelope;
 mod failing_keys;
 mod pump;
-mod rates;
 mod registry;
 mod regular;
 mod route;
 mod shadow;
 
-pub(crate) use admission::permits;
+pub(crate) use admission::{Rates, permits};
 pub use attempt::HandlerTimedOut;
 pub(crate) use attempt::{Erased, Policy, Services};
 pub(crate) use envelope::erase_envelopes;
 pub(crate) use failing_keys::FailingKeys;
 pub(crate) use pump::{Flow, pump};
-pub(crate) use rates::Rates;
 pub use registry::Extractor;
 pub(crate) use registry::{Pause, Registry, Subscribed};
 pub(crate) use regular::erase_regular;

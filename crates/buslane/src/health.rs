@@ -1,35 +1,32 @@
-//! How a bus is: which of the known faults it has, each by its name, and whether it is live and
-//! ready.
+//! The health of a bus: which of the known faults it has, each by its name, and whether it is live
+//! and ready.
 //!
-//! Looks go in (`observation`), a judge without a clock says what is a fault (`judge`), and a
-//! report is what comes out (`report`). The task that looks at the clock and asks the broker is
-//! `watcher`.
+//! A check collects signals (`signals`), pure rules turn them into faults (`evaluator`), and a
+//! report shows the result (`report`). Checks are made by the monitor task, and whenever the health
+//! is asked for.
 
+mod evaluator;
 mod fault;
-mod gauges;
-mod judge;
-mod memory;
-pub(crate) use memory::resident;
-mod observation;
 mod probe;
 mod report;
-mod watcher;
+mod signals;
 
 pub use fault::{Component, Condition, Fault};
 pub use report::{ComponentHealth, FaultReport, Health, HealthMetrics, NotReady};
-pub(crate) use watcher::watcher;
 
 use crate::{
-    EventBus, clock::now, config::HealthConfig, metrics::BusMetrics, operations::Operations,
+    backlog::BacklogControl,
+    config::HealthConfig,
+    metrics::{BusMetrics, HEALTH, HEALTH_FAULT},
+    process::{now, resident_memory},
     state::BusState,
 };
-use buslane_core::{Backend, Broker, Lag, Pool, Topic};
-use gauges::Gauges;
-use judge::Judge;
-use observation::{Behind, Observation, Running, Stall};
+use buslane_core::{Backend, Binder, Broker, Lag, Pool, Topic};
+use evaluator::Evaluator;
+use metrics::Gauge;
 use parking_lot::Mutex;
 use probe::Probe;
-use report::HealthMetrics as Figures;
+use signals::{Running, Signals, SilentPartition, Stall};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -41,195 +38,230 @@ use tracing::{info, warn};
 /// Blocked keys that health names; it counts the others. The status names more of them.
 const BLOCKED_NAMED: usize = 20;
 
-/// What health looks at.
+/// The parts of a bus that health looks at.
 pub(crate) struct Observed {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) pool: Arc<dyn Pool>,
     pub(crate) subscriptions: Arc<dyn Pauses>,
-    pub(crate) operations: Arc<Operations>,
+    pub(crate) backlog: Arc<BacklogControl>,
     pub(crate) metrics: Arc<BusMetrics>,
     pub(crate) state: Arc<BusState>,
 }
 
 /// The subscriptions of a bus, as health sees them.
 pub(crate) trait Pauses: Send + Sync {
-    /// The topics that are paused, and since when.
+    /// The paused topics, and since when.
     fn paused(&self) -> Vec<(Topic, Instant)>;
 }
 
-/// What is known of the health of one bus.
-pub(crate) struct Watch {
+/// The health of one bus.
+pub(crate) struct HealthState {
     observed: Observed,
-    judge: Mutex<Judge>,
-    facts: Mutex<Facts>,
+    evaluator: Mutex<Evaluator>,
+    broker: Mutex<BrokerState>,
     gauges: Gauges,
     probe: Option<Arc<Probe>>,
-    ceiling: u64,
+    memory_ceiling: u64,
 }
 
-/// What events and answers have told.
+/// What the broker's events and answers have shown.
 #[derive(Default)]
-struct Facts {
+struct BrokerState {
+    /// Since when the connection is lost, and why.
     lost: Option<(Instant, String)>,
+    /// Why reading has ended for good.
     failed: Option<String>,
+    /// When the first of the unanswered pings was sent.
     unanswered: Option<Instant>,
     has_answered: bool,
-    behind: Vec<Behind>,
+    silent: Vec<SilentPartition>,
 }
 
-impl Watch {
+impl HealthState {
     pub(crate) fn new(config: &HealthConfig, backend: Backend, observed: Observed) -> Self {
         // The topic was checked with the configuration.
         let topic = Topic::new(&config.probe.topic).ok().filter(|_| config.probe.enabled);
         Self {
             probe: topic.map(|topic| Arc::new(Probe::new(topic))),
-            judge: Mutex::new(Judge::new(config)),
-            facts: Mutex::default(),
+            evaluator: Mutex::new(Evaluator::new(config)),
+            broker: Mutex::default(),
             gauges: Gauges::new(backend),
-            ceiling: config.memory,
+            memory_ceiling: config.memory,
             observed,
         }
     }
 
-    /// The broker is away. What is known of that stays, with its time.
+    /// The probes of the bus, where they are enabled.
+    pub(crate) const fn probe(&self) -> Option<&Arc<Probe>> {
+        self.probe.as_ref()
+    }
+
+    /// The connection is lost. A connection that is lost already keeps its time and its reason.
     pub(crate) fn lost(&self, reason: &str) {
-        self.facts.lock().lost.get_or_insert_with(|| (now(), reason.to_owned()));
+        self.broker.lock().lost.get_or_insert_with(|| (now(), reason.to_owned()));
     }
 
-    /// The broker is there.
-    pub(crate) fn found(&self) {
-        let mut facts = self.facts.lock();
-        (facts.lost, facts.unanswered) = (None, None);
-        facts.has_answered = true;
+    /// The connection is back.
+    pub(crate) fn reconnected(&self) {
+        let mut broker = self.broker.lock();
+        (broker.lost, broker.unanswered) = (None, None);
+        broker.has_answered = true;
     }
 
-    /// It has answered a question that was asked then. What it says of itself later counts more.
-    fn answered(&self, asked: Instant) {
-        let mut facts = self.facts.lock();
-        facts.lost.take_if(|(since, _)| *since < asked);
-        (facts.unanswered, facts.has_answered) = (None, true);
+    /// The broker has answered the ping that was sent at `asked`. A connection that was lost later
+    /// stays lost.
+    pub(crate) fn answered(&self, asked: Instant) {
+        let mut broker = self.broker.lock();
+        broker.lost.take_if(|(since, _)| *since < asked);
+        (broker.unanswered, broker.has_answered) = (None, true);
+    }
+
+    /// The broker has not answered the ping that was sent at `asked`.
+    pub(crate) fn unanswered(&self, asked: Instant) {
+        self.broker.lock().unanswered.get_or_insert(asked);
     }
 
     /// Reading has ended for good.
     pub(crate) fn failed(&self, reason: String) {
-        self.facts.lock().failed = Some(reason);
+        self.broker.lock().failed = Some(reason);
     }
 
-    /// A question that was asked then is not answered.
-    fn unanswered(&self, asked: Instant) {
-        self.facts.lock().unanswered.get_or_insert(asked);
-    }
-
-    /// The broker was asked then how far behind this bus is.
-    fn lags(&self, lags: &[Lag], asked: Instant) {
+    /// Takes the lag that was asked for at `asked`.
+    pub(crate) fn take_lag(&self, lags: &[Lag], asked: Instant) {
         if let Some(probe) = &self.probe {
-            probe.lags(lags, asked);
+            probe.take_lag(lags, asked);
         }
         let sources = self.observed.state.sources.all();
         let mut reading: HashMap<_, Vec<_>> = HashMap::new();
-        for watched in sources.iter().filter(|watched| !watched.source.has_ended()) {
-            reading
-                .entry((&watched.source.topic, watched.source.partition))
-                .or_default()
-                .push(watched);
+        for state in sources.iter().filter(|state| !state.source.has_ended()) {
+            reading.entry((&state.source.topic, state.source.partition)).or_default().push(state);
         }
-        let mut behind = Vec::new();
+        let mut silent = Vec::new();
         for lag in lags {
             let Some(unread) = lag.unread.filter(|unread| *unread > 0) else { continue };
             let own = reading.get(&(&lag.topic, lag.partition)).map_or(&[][..], Vec::as_slice);
-            // A partition that is read by nobody is behind as well.
-            if own.iter().all(|watched| watched.is_waiting()) {
-                let taken = own.iter().map(|watched| watched.taken()).sum();
-                behind.push(Behind {
-                    place: format!("{}/{}", lag.topic, lag.partition),
-                    unread,
-                    taken,
-                });
+            // A partition without a pump delivers nothing either.
+            if own.iter().all(|state| state.is_waiting()) {
+                let taken = own.iter().map(|state| state.taken()).sum();
+                let partition = format!("{}/{}", lag.topic, lag.partition);
+                silent.push(SilentPartition { partition, unread, taken });
             }
         }
-        self.facts.lock().behind = behind;
+        self.broker.lock().silent = silent;
     }
 
-    /// Looks at everything that can be seen without asking.
-    fn observe(&self) -> Observation {
+    /// Collects the signals, without asking the broker.
+    fn signals(&self) -> Signals {
         let Observed { broker, pool, subscriptions, state, .. } = &self.observed;
         let sources = state.sources.all();
-        let places: HashMap<u64, String> = sources
-            .iter()
-            .map(|watched| (watched.source.id(), watched.source.to_string()))
-            .collect();
+        let partitions: HashMap<u64, String> =
+            sources.iter().map(|state| (state.source.id(), state.source.to_string())).collect();
         let held: BTreeSet<_> = sources
             .iter()
-            .filter(|watched| watched.is_held())
-            .map(|watched| watched.source.topic.clone())
+            .filter(|state| state.is_held())
+            .map(|state| state.source.topic.clone())
             .collect();
         let running = pool.running().into_iter();
         let stalls = state.stalls.timed().into_iter();
-        let facts = self.facts.lock();
-        Observation {
+        let seen = self.broker.lock();
+        Signals {
             stats: pool.stats(),
             running: running
-                .map(|job| Running { job, place: places.get(&job.source).cloned() })
+                .map(|job| Running { job, partition: partitions.get(&job.source).cloned() })
                 .collect(),
             stalls: stalls
                 .map(|((topic, partition), waiting)| Stall {
-                    place: format!("{topic}/{partition}"),
+                    partition: format!("{topic}/{partition}"),
                     waiting,
                 })
                 .collect(),
-            behind: facts.behind.clone(),
+            silent: seen.silent.clone(),
             paused: subscriptions.paused(),
             held: held.into_iter().collect(),
             blocked: state.blocked.snapshot(BLOCKED_NAMED),
             unwritable: state.unwritable.lock().clone(),
-            memory: memory::resident(),
-            lost: facts.lost.clone(),
-            unanswered: facts.unanswered,
-            has_answered: facts.has_answered,
+            memory: resident_memory(),
+            lost: seen.lost.clone(),
+            unanswered: seen.unanswered,
+            has_answered: seen.has_answered,
             symptoms: broker.symptoms(),
             has_sources: !sources.is_empty(),
-            probes: self.probe.as_ref().map(|probe| probe.look(state)),
-            failed: facts.failed.clone(),
+            probes: self.probe.as_ref().map(|probe| probe.status(state)),
+            failed: seen.failed.clone(),
             tasks_ended: state.tasks_ended(),
             is_closing: state.reading.is_cancelled(),
-            ceiling: self.ceiling,
+            ceiling: self.memory_ceiling,
         }
     }
 
-    /// Looks, judges, and says so in the log and in the metrics.
-    fn look(&self) -> Health {
-        let Observed { broker, operations, metrics, .. } = &self.observed;
-        let look = self.observe();
+    /// Makes a check, and shows the result in the log and in the metrics.
+    pub(crate) fn check(&self) -> Health {
+        let Observed { broker, backlog, metrics, .. } = &self.observed;
+        let signals = self.signals();
         metrics.unreadable(broker.unreadable());
-        let backlog = operations.backlog().iter().map(|behind| behind.messages).sum();
-        let figures = Figures::new(
-            &look.stats,
-            look.blocked.count,
-            backlog,
-            operations.is_recovering(),
-            look.memory,
+        let behind = backlog.backlog().iter().map(|behind| behind.messages).sum();
+        let figures = HealthMetrics::new(
+            &signals.stats,
+            signals.blocked.count,
+            behind,
+            backlog.is_recovering(),
+            signals.memory,
         );
-        let mut judge = self.judge.lock();
+        let mut evaluator = self.evaluator.lock();
         let now = now();
-        for change in judge.observe(&look, now) {
+        for change in evaluator.evaluate(&signals, now) {
             let (fault, subject, detail) = (change.fault.as_str(), change.subject, change.detail);
             match change.is_on {
                 true => warn!(fault, %subject, %detail, "health fault"),
                 false => info!(fault, %subject, "health fault is over"),
             }
         }
-        let health = Health::new(&judge, figures, now, OffsetDateTime::now_utc());
+        let health = Health::new(&evaluator, figures, now, OffsetDateTime::now_utc());
         self.gauges.set(&health);
         health
     }
 }
 
-impl EventBus {
-    /// How the bus is, as of now: which faults it has, by name, and whether it is live and ready.
-    /// What the broker has to be asked for is as of the last look,
-    /// [`check_interval`](crate::config::HealthConfig::check_interval) ago at most.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.watch().look()
+/// The health metrics of one bus. They return to zero when the bus ends.
+struct Gauges {
+    overall: Gauge,
+    faults: Vec<(Fault, Gauge)>,
+}
+
+impl Gauges {
+    fn new(backend: Backend) -> Self {
+        let binder = Binder::bus(backend.as_str());
+        let of = |fault: Fault| (fault, binder.gauge_of(&HEALTH_FAULT, fault.as_str()));
+        let gauges = Self {
+            overall: binder.gauge(&HEALTH),
+            faults: Fault::ALL.iter().copied().map(of).collect(),
+        };
+        gauges.clear();
+        gauges
+    }
+
+    /// Sets the overall health: 0 healthy, 1 warning, 2 degraded, 3 unhealthy. Counts each fault.
+    fn set(&self, health: &Health) {
+        self.overall.set(match health.overall {
+            Condition::Healthy => 0.0,
+            Condition::Warning => 1.0,
+            Condition::Degraded => 2.0,
+            Condition::Unhealthy => 3.0,
+        });
+        for (fault, gauge) in &self.faults {
+            let count = health.faults().filter(|found| found.name == *fault).count();
+            gauge.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        }
+    }
+
+    fn clear(&self) {
+        self.overall.set(0.0);
+        self.faults.iter().for_each(|(_, gauge)| gauge.set(0.0));
+    }
+}
+
+impl Drop for Gauges {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

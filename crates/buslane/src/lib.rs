@@ -1,10 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod asked;
+mod backlog;
 mod bus;
 mod classify;
-mod clock;
 pub mod config;
 mod error;
 mod flow;
@@ -12,7 +11,8 @@ mod health;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod metrics;
-mod operations;
+mod monitor;
+mod process;
 mod rate_limiter;
 mod retry;
 pub mod rollout;
@@ -20,6 +20,10 @@ mod state;
 mod terminal;
 pub mod trace;
 
+pub use backlog::{
+    BusEvent, PartitionBacklog, PublishBacklog, RecoveryCause, RecoveryPhase, RecoveryStatus,
+    Severity,
+};
 pub use bus::{
     Drained, EventBus, Limits, Recovery, ReloadRefusal, ReloadReport, ShadowedSubscription,
     ShutdownReport, Status, Subscription, SubscriptionBuilder, Topics, Undrained,
@@ -37,10 +41,6 @@ pub use error::BusError;
 pub use flow::{Extractor, HandlerTimedOut};
 pub use health::{
     Component, ComponentHealth, Condition, Fault, FaultReport, Health, HealthMetrics, NotReady,
-};
-pub use operations::{
-    BusEvent, PartitionBacklog, PublishBacklog, RecoveryCause, RecoveryPhase, RecoveryStatus,
-    Severity,
 };
 pub use retry::Retry;
 pub use rollout::Rollout;

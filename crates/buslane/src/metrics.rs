@@ -1,7 +1,7 @@
-//! The metrics of a bus: which there are, and the page that lists them.
+//! The metrics of a bus: their list, the page made from it, and the handles that record them.
 //!
-//! Values go through the `metrics` facade to whatever recorder the application has installed before
-//! the bus connects; the bus neither keeps nor serves them.
+//! Values go through the `metrics` facade to the recorder that the application has installed before
+//! the bus connects. The bus neither keeps nor serves them.
 
 mod catalogue;
 mod handles;
@@ -11,6 +11,6 @@ pub use buslane_core::{Label, Metric, MetricKind, MetricScope, MetricUnit};
 pub(crate) use catalogue::{HEALTH, HEALTH_FAULT};
 pub use catalogue::{SECONDS_BUCKETS, all};
 pub(crate) use handles::{
-    BusMetrics, ConditionGauges, Limited, PartitionLag, RolloutMetrics, ShadowMetrics,
+    BacklogGauges, BusMetrics, Limited, PartitionLag, RolloutMetrics, ShadowMetrics,
 };
 pub use page::reference_markdown;

@@ -1,7 +1,7 @@
 //! A rate limit that several callers share, and that may change while they wait.
 //!
-//! Callers that wait go on in the order in which they came, so that the publishes of one caller
-//! keep theirs.
+//! Waiting callers pass in the order of their calls, so that the publishes of one caller keep their
+//! order.
 
 use crate::config::RateLimit;
 use arc_swap::ArcSwapOption;
@@ -41,14 +41,14 @@ impl Clock for RuntimeClock {
     type Instant = Instant;
 
     fn now(&self) -> Instant {
-        crate::clock::now()
+        crate::process::now()
     }
 }
 
-/// The first place in the queue of a rate limit: the next caller waits until it is dropped.
+/// The head of the queue of a rate limit: the next caller waits until the guard is dropped.
 pub(crate) type FairGuard = OwnedMutexGuard<()>;
 
-/// What a rate limit lets through.
+/// What a rate limit admits.
 pub(crate) struct Passed {
     /// Messages that may go now.
     pub(crate) count: usize,
@@ -57,14 +57,13 @@ pub(crate) struct Passed {
 }
 
 impl RateLimiter {
-    /// The limit has been checked: a bucket without room would let nothing through.
+    /// Expects a checked limit: a bucket without room would admit nothing.
     pub(crate) fn new(limit: Option<RateLimit>, waits: Counter) -> Self {
         let limiter = limit.and_then(Limiter::new);
         Self { limiter: ArcSwapOption::new(limiter), changed: Notify::new(), waits }
     }
 
-    /// Replaces the limit; callers that wait for the old one go on by the new one. The same limit
-    /// changes nothing.
+    /// Replaces the limit, also for callers that wait. Setting the same limit changes nothing.
     pub(crate) fn set(&self, limit: Option<RateLimit>) {
         if self.limit() != limit {
             self.limiter.store(limit.and_then(Limiter::new));
@@ -80,14 +79,15 @@ impl RateLimiter {
         self.limiter.load().is_some()
     }
 
-    /// Waits until `least` messages may go, and lets as many through as may then, `most` at most.
+    /// Waits until `least` messages may go, and admits as many as may go then, at most `most`.
     ///
     /// # Cancel safety
-    /// A cancelled wait loses what it was granted: the others get it when time has brought it back.
+    /// A cancelled wait loses its granted messages: other callers wait until the bucket has
+    /// refilled.
     pub(crate) async fn pass(&self, least: usize, most: usize) -> Passed {
         let (mut count, mut has_waited) = (0, false);
         loop {
-            // Made before the look at the limiter: a change after the look wakes it.
+            // Created before the limiter is loaded, so that a change after the load wakes it.
             let changed = self.changed.notified();
             tokio::pin!(changed);
             let Some(limiter) = self.limiter.load_full() else {

@@ -1,10 +1,10 @@
 //! Moves keys between the two pools of a bus by percentage, while the bus runs.
 //!
-//! The decisions are in `buslane-rollout`; here are the API, the events, and the tasks that carry
-//! the decisions out. It knows nothing of other instances.
+//! The decisions are in `buslane-rollout`; here are the API, the events, and the code that
+//! carries the decisions out. A rollout knows nothing of other instances.
 
 mod controller;
-mod mover;
+mod migrator;
 mod report;
 mod shadow;
 
@@ -18,41 +18,67 @@ pub use report::{
 };
 
 pub(crate) use controller::{Controller, boundary};
-pub(crate) use mover::mover;
+pub(crate) use migrator::Migrator;
 pub(crate) use shadow::{ShadowComparison, ShadowOutcome};
 
-use crate::{BusError, EventBus};
+use crate::BusError;
 use buslane_core::Topic;
 use std::sync::Arc;
 
 /// The rollout of one bus: the share of its keys that the actor pool runs, and its plan.
 ///
-/// Cloning is cheap and gives the same rollout. It does not keep the bus alive.
+/// Cloning is cheap and gives the same rollout. A clone does not keep the bus alive: commands to
+/// the rollout of a closed bus fail with [`RolloutError::Closed`].
+///
+/// What a program sets here wins over file and environment, and holds until the process ends.
+///
+/// ```
+/// use buslane::{Config, EventBus, rollout::{Plan, RolloutEvent}};
+/// # use std::time::Duration;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::connect(Config::default()).await?;
+/// let rollout = bus.rollout();
+/// let mut events = rollout.watch();
+///
+/// rollout.set_percent(25, "alice")?;
+/// let percent = events.next().await;
+/// assert!(matches!(percent, Some(RolloutEvent::PercentChanged { from: 0, to: 25, .. })));
+/// rollout.settled().await;
+/// assert_eq!(rollout.status().slots.on_actor, 256); // of 1,024
+///
+/// let plan: Plan = "50 for 1h, 100".parse()?;
+/// rollout.begin(plan, "alice")?;
+/// assert_eq!(rollout.status().percent, 50);
+/// rollout.roll_back("alice");
+/// assert_eq!((rollout.status().percent, rollout.status().plan), (0, None));
+/// # bus.shutdown(Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Rollout(Arc<Controller>);
 
-impl EventBus {
-    /// The rollout of this bus.
-    #[must_use]
-    pub fn rollout(&self) -> Rollout {
-        Rollout(Arc::clone(&self.flow().rollout))
-    }
-}
-
 impl Rollout {
-    /// Its state.
+    pub(crate) const fn new(controller: Arc<Controller>) -> Self {
+        Self(controller)
+    }
+
+    /// The present state.
     #[must_use]
     pub fn status(&self) -> RolloutStatus {
         self.0.status()
     }
 
     /// Moves this share of the keys to the actor pool: 0 for none, 100 for all. A larger share
-    /// contains the keys of a smaller one. Keys move one slot at a time, while no message of the
-    /// slot runs; [`Rollout::settled`] waits for them. Ends an active plan. Logs and events name
-    /// `by` as the one who asked.
+    /// contains the keys of a smaller one. Returns at once: keys move one slot at a time, each
+    /// while no message of the slot runs, and [`Rollout::settled`] waits for them. Ends an active
+    /// plan. Logs and events name `by` as the origin of the change.
     ///
     /// # Errors
-    /// A share above 100, or a bus that is closed.
+    /// [`RolloutError::Percent`] for a share above 100, [`RolloutError::Closed`] after the bus.
+    /// Nothing has changed then.
     pub fn set_percent(&self, percent: u8, by: &str) -> Result<(), RolloutError> {
         self.0.set_percent(percent, by)
     }
@@ -60,7 +86,7 @@ impl Rollout {
     /// Begins a plan at its first stage. Replaces an active one.
     ///
     /// # Errors
-    /// A bus that is closed.
+    /// [`RolloutError::Closed`] after the bus.
     pub fn begin(&self, plan: Plan, by: &str) -> Result<(), RolloutError> {
         self.0.begin(plan, by)
     }
@@ -68,7 +94,8 @@ impl Rollout {
     /// Advances the plan to its next stage, even if the guard would hold it.
     ///
     /// # Errors
-    /// No plan is active, it is at its last stage, or the bus is closed.
+    /// [`RolloutError::NoPlan`] without an active plan, [`RolloutError::LastStage`] at its last
+    /// stage, [`RolloutError::Closed`] after the bus.
     pub fn advance(&self, by: &str) -> Result<(), RolloutError> {
         self.0.advance(by)
     }
@@ -78,8 +105,8 @@ impl Rollout {
         self.0.roll_back_by(by);
     }
 
-    /// The pool that runs the messages of a key now: `keyed` or `actor`. For the key of its own
-    /// message, a handler gets the pool that runs it.
+    /// The pool that runs the messages of a key now: `keyed` or `actor`. In a handler, for the key
+    /// of its own message, this is the pool that runs the handler.
     ///
     /// # Errors
     /// `topic` is not a topic name.
@@ -94,8 +121,8 @@ impl Rollout {
         self.0.watch()
     }
 
-    /// Waits until no slot is moving. [`RolloutStatus::stuck`] names the slots that stayed because
-    /// a handler did not end within the deadline.
+    /// Waits until no slot is moving, or the bus is closed. [`RolloutStatus::stuck`] names the
+    /// slots that stayed because a handler did not end within `rollout.move_deadline`.
     ///
     /// # Cancel safety
     /// Safe.

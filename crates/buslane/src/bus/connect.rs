@@ -6,12 +6,13 @@ use super::{
 };
 use crate::{
     BusError, Config, PoolChoice,
-    config::{self, LaneMode},
+    backlog::{BacklogControl, deliver_events},
+    config::{self, LaneMode, ProbeConfig},
     flow::{FailingKeys, Flow, Rates, Registry, Routing, Services, pump},
-    health::{Observed, Watch, watcher},
+    health::{HealthState, Observed},
     metrics::{BusMetrics, Limited},
-    operations::{Operations, monitor},
-    rollout::{Controller, boundary, mover},
+    monitor::{Intervals, Monitor},
+    rollout::{Controller, boundary},
     state::{BlockedKeys, BusState, TaskGuard},
 };
 use buslane_actor::ActorPoolConfig;
@@ -109,8 +110,8 @@ impl EventBus {
         let metrics = Arc::new(BusMetrics::bind(broker.backend()));
         let state =
             Arc::new(BusState::new(BlockedKeys::new(metrics.blocked_keys()), reading.clone()));
-        let (operations, events) = Operations::new(&config, &pool, &metrics);
-        let operations = Arc::new(operations);
+        let (backlog, events) = BacklogControl::new(&config, &pool, &metrics);
+        let backlog = Arc::new(backlog);
         let rates = Rates::new(&config.limits, metrics.rate_limit_waits(Limited::Subscribe))?;
         let publish_limits =
             PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
@@ -123,11 +124,11 @@ impl EventBus {
             broker: Arc::clone(&broker),
             pool: Arc::clone(&pool),
             subscriptions: Arc::clone(&registry) as _,
-            operations: Arc::clone(&operations),
+            backlog: Arc::clone(&backlog),
             metrics: Arc::clone(&metrics),
             state: Arc::clone(&state),
         };
-        let watch = Arc::new(Watch::new(&config.health, broker.backend(), observed));
+        let health = Arc::new(HealthState::new(&config.health, broker.backend(), observed));
         let services = Arc::new(Services {
             broker: Arc::clone(&broker),
             metrics,
@@ -140,7 +141,7 @@ impl EventBus {
             registry,
             routing: Routing::new(config.lane_scope),
             rates,
-            operations: Arc::clone(&operations),
+            backlog: Arc::clone(&backlog),
             rollout: Arc::clone(&rollout),
             pool,
             services,
@@ -150,7 +151,7 @@ impl EventBus {
         let tasks = TaskTracker::new();
         tasks.spawn(serve(
             Arc::clone(&flow),
-            Arc::clone(&watch),
+            Arc::clone(&health),
             Arc::clone(&broker),
             Arc::clone(&on_reconnect),
             tasks.clone(),
@@ -164,25 +165,23 @@ impl EventBus {
             let (outgoing, ended) = (Arc::clone(&outgoing), closing.ended());
             async move { ended.run_until_cancelled(outgoing.watch()).await }
         });
-        let interval = config.backlog.check_interval;
-        let watching = monitor(
-            operations,
-            Arc::clone(&broker),
-            Arc::clone(&state),
-            Arc::clone(&outgoing),
-            interval,
-            events,
-            Arc::clone(&on_event),
-        );
-        tasks.spawn(watching);
-        tasks.spawn(watcher(Arc::clone(&watch), config.health.clone()));
-        tasks.spawn(mover(rollout, state, config.rollout.clone()));
+        tasks.spawn(deliver_events(events, Arc::clone(&on_event), Arc::clone(&state)));
+        let monitor = Monitor {
+            broker: Arc::clone(&broker),
+            state: Arc::clone(&state),
+            outgoing: Arc::clone(&outgoing),
+            backlog,
+            health: Arc::clone(&health),
+            rollout,
+            intervals: Intervals::of(&config),
+        };
+        tasks.spawn(monitor.run());
         let (announced, probe) = (config.topics.clone(), config.health.probe.clone());
         let bus = Self(Arc::new(Inner {
             running: Mutex::new(config.clone()),
             config,
             flow,
-            watch,
+            health,
             broker,
             topics: TopicNames::new(),
             joined: Mutex::default(),
@@ -204,6 +203,15 @@ impl EventBus {
         // Boxed: every future that starts a bus would hold room for it.
         Box::pin(bus.begin_probes(probe)).await?;
         Ok(bus)
+    }
+
+    /// Subscribes to the topic of the probes, and begins to send them, where they are enabled.
+    async fn begin_probes(&self, config: ProbeConfig) -> Result<(), BusError> {
+        let Some(probe) = self.0.health.probe() else { return Ok(()) };
+        self.subscription(probe.topic()).messages(probe.handler()).await?;
+        let (broker, state) = (Arc::clone(&self.0.broker), Arc::clone(&self.0.flow.state));
+        self.0.tasks.spawn(Arc::clone(probe).send_all(broker, state, config));
+        Ok(())
     }
 }
 
@@ -260,7 +268,7 @@ fn keyed_pool(pool: &config::KeyedPoolConfig, backend: Backend) -> KeyedPoolConf
 /// Serves the broker's events until it is closed or the bus is gone.
 async fn serve(
     flow: Arc<Flow>,
-    watch: Arc<Watch>,
+    health: Arc<HealthState>,
     broker: Arc<dyn Broker>,
     on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
     tasks: TaskTracker,
@@ -283,15 +291,15 @@ async fn serve(
             }
             Some(BrokerEvent::Disconnected { reason }) => {
                 warn!(backend = %broker.backend(), reason = %excerpt::error(&reason), "broker lost");
-                watch.lost(&reason);
+                health.lost(&reason);
             }
             Some(BrokerEvent::Failed(error)) => {
                 error!(backend = %broker.backend(), error = %excerpt::error(&error), "broker failed, reading ended");
-                watch.failed(error.to_string());
+                health.failed(error.to_string());
             }
             Some(BrokerEvent::Reconnected) => {
                 info!(backend = %broker.backend(), "broker is back");
-                watch.found();
+                health.reconnected();
                 let callbacks = on_reconnect.lock().clone();
                 for callback in callbacks {
                     if catch_unwind(AssertUnwindSafe(|| callback())).is_err() {

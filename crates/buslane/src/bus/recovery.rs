@@ -3,8 +3,8 @@
 use super::EventBus;
 use crate::{
     BusError, ConfigError,
+    backlog::RecoveryStatus,
     config::{RateLimit, check_rate},
-    operations::RecoveryStatus,
 };
 
 /// The recovery mode of one bus: what it does while it is far behind.
@@ -28,7 +28,7 @@ impl EventBus {
     /// [`RecoveryConfig`]: crate::config::RecoveryConfig
     /// [`Limits::set_subscribe`]: crate::Limits::set_subscribe
     pub fn set_recovery_mode(&self, active: bool) {
-        self.0.flow.operations.set_recovery_mode(active);
+        self.0.flow.backlog.set_recovery_mode(active);
     }
 }
 
@@ -36,13 +36,13 @@ impl Recovery<'_> {
     /// Whether it is on, also while its limits are raised step by step at its end.
     #[must_use]
     pub fn is_active(self) -> bool {
-        self.0.0.flow.operations.is_recovering()
+        self.0.0.flow.backlog.is_recovering()
     }
 
     /// Its phase, its cause and its limits.
     #[must_use]
     pub fn status(self) -> RecoveryStatus {
-        self.0.0.flow.operations.recovery()
+        self.0.0.flow.backlog.recovery()
     }
 
     /// Sets the limits that hold in recovery mode: at once if it is on, else when it is entered.
@@ -62,7 +62,7 @@ impl Recovery<'_> {
             let (key, rule) = ("recovery limit.keys".to_owned(), "must be at least 1".to_owned());
             return Err(ConfigError::Rule { key, rule, found: keys.to_string() }.into());
         }
-        self.0.0.flow.operations.set_recovery_limits(rate, keys);
+        self.0.0.flow.backlog.set_recovery_limits(rate, keys);
         Ok(())
     }
 }

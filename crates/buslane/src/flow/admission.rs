@@ -1,9 +1,49 @@
-//! The limits that a source's messages pass before the pool: those of its subscription, of the bus,
-//! and of recovery mode.
+//! The limits that messages pass on their way to the pool: rates of the topic, of the bus and of
+//! recovery mode, and the concurrency of a subscription.
 
-use crate::rate_limiter::RateLimiter;
-use std::sync::Arc;
+use crate::{
+    BusError,
+    config::{LimitsConfig, RateLimit},
+    rate_limiter::RateLimiter,
+};
+use buslane_core::Topic;
+use metrics::Counter;
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The rate limits of the messages that a bus handles.
+pub(crate) struct Rates {
+    /// The limit of all topics together.
+    pub(crate) bus: RateLimiter,
+    /// The limits of single topics. Looked up when a subscription begins, or a limit changes.
+    topics: Mutex<HashMap<Topic, Arc<RateLimiter>>>,
+    waits: Counter,
+}
+
+impl Rates {
+    /// The limits of a configuration; `waits` counts the waits for each of them.
+    pub(crate) fn new(limits: &LimitsConfig, waits: Counter) -> Result<Self, BusError> {
+        let bus = RateLimiter::new(limits.subscribe, waits.clone());
+        let rates = Self { bus, topics: Mutex::default(), waits };
+        for (topic, limits) in &limits.topics {
+            rates.of(&Topic::new(topic)?).set(limits.subscribe);
+        }
+        Ok(rates)
+    }
+
+    /// The limit of a topic.
+    pub(crate) fn of(&self, topic: &Topic) -> Arc<RateLimiter> {
+        let mut topics = self.topics.lock();
+        let rate = topics.entry(topic.clone()).or_insert_with(|| Arc::new(self.limiter(None)));
+        Arc::clone(rate)
+    }
+
+    /// A limit whose waits are counted with the others.
+    pub(crate) fn limiter(&self, limit: Option<RateLimit>) -> RateLimiter {
+        RateLimiter::new(limit, self.waits.clone())
+    }
+}
 
 /// Admits the messages of one source.
 pub(super) struct Admission<'a> {
@@ -16,7 +56,7 @@ pub(super) struct Admission<'a> {
 /// Messages that may go to the pool now.
 pub(super) struct Admitted {
     pub(super) count: usize,
-    /// One for each, where the subscription has a concurrency limit.
+    /// One for each message, where the subscription has a concurrency limit.
     pub(super) permits: Vec<OwnedSemaphorePermit>,
 }
 
@@ -28,7 +68,7 @@ impl<'a> Admission<'a> {
         Self { permits, rates, granted: [0; 3] }
     }
 
-    /// Whether nothing is limited. Four loads, once a batch.
+    /// Whether no limit is set. Costs four loads a batch.
     pub(super) fn is_open(&self) -> bool {
         self.permits.is_none() && !self.rates.iter().any(|rate| rate.is_on())
     }
@@ -36,7 +76,7 @@ impl<'a> Admission<'a> {
     /// Waits until at least one of `most` messages may go.
     ///
     /// # Cancel safety
-    /// Cancelling gives permits back, and loses the messages that a rate had granted.
+    /// Cancelling returns the permits, and loses the messages that a rate had granted.
     pub(super) async fn admit(&mut self, most: usize) -> Admitted {
         let mut permits = Vec::new();
         let mut count = most;
@@ -66,7 +106,7 @@ impl<'a> Admission<'a> {
     }
 }
 
-/// The permits of a subscription that may have so many messages in the pool.
+/// The permits of a subscription with this concurrency limit.
 pub(crate) fn permits(concurrency: Option<usize>) -> Option<Arc<Semaphore>> {
     concurrency.map(|messages| Arc::new(Semaphore::new(messages.min(Semaphore::MAX_PERMITS))))
 }

@@ -17,8 +17,8 @@ use std::{
 };
 use thiserror::Error;
 
-/// What attempts need of the bus. A handle of the bus itself would be a cycle: the bus owns the
-/// handlers.
+/// The parts of a bus that attempts use. A handle of the bus itself would be a reference cycle: the
+/// bus owns the handlers.
 pub(crate) struct Services {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) metrics: Arc<BusMetrics>,
@@ -37,7 +37,7 @@ impl Services {
     }
 }
 
-/// How often, and for how long, a subscription's messages are tried.
+/// How a subscription's messages are tried: retries, terminal policy and timeout.
 pub(crate) struct Policy {
     pub(crate) retry: Retry,
     pub(crate) terminal: Terminal,
@@ -45,23 +45,34 @@ pub(crate) struct Policy {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// A subscription's handler with everything its attempts need.
+/// A subscription's handler with everything that its attempts need.
 pub(super) struct HandlerContext<H> {
     pub(super) handler: H,
     pub(super) policy: Policy,
     pub(super) services: Arc<Services>,
 }
 
-/// A handler ran longer than its subscription allows.
+/// The error of a handler that ran longer than the
+/// [`timeout`](crate::SubscriptionBuilder::timeout) of its subscription, which it holds. A
+/// [`Classifier`](crate::Classifier) may look for it.
+///
+/// ```
+/// use buslane::{HandlerError, HandlerTimedOut};
+/// use std::time::Duration;
+///
+/// let error: HandlerError = HandlerTimedOut(Duration::from_secs(5)).into();
+/// assert!(error.is::<HandlerTimedOut>());
+/// assert_eq!(error.to_string(), "handler timed out after 5s");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("handler timed out after {0:?}")]
 pub struct HandlerTimedOut(pub Duration);
 
-/// One message in this many has the time in its handler measured.
+/// One attempt in this many offsets has its time in the handler measured.
 const SAMPLE: u64 = 16;
 
 impl<H> HandlerContext<H> {
-    /// Runs the handler once. `offset` decides whether the time in it is measured.
+    /// Runs the handler once. `offset` decides whether its time is measured.
     pub(super) async fn judge<M>(&self, message: M, offset: u64) -> Verdict
     where
         H: Handler<M>,
@@ -91,8 +102,8 @@ pub(super) async fn run_once<M, H: Handler<M>>(
 
 /// An erased handler that jobs of one batch share.
 ///
-/// Counting references on one `Arc` for all messages of a subscription would send its cache line
-/// back and forth between cores; a batch is mostly counted by one core.
+/// One reference count for all messages of a subscription would move its cache line between cores.
+/// That of a batch mostly stays on one core.
 pub(crate) struct Erased(Arc<dyn ErasedHandler>);
 
 impl Erased {
@@ -100,7 +111,7 @@ impl Erased {
         Arc::new(Self(Arc::new(handler)))
     }
 
-    /// The same handler, with a reference count of its own.
+    /// The same handler with a reference count of its own.
     pub(super) fn for_batch(&self) -> Arc<dyn ErasedHandler> {
         Arc::new(Self(Arc::clone(&self.0)))
     }
@@ -124,7 +135,7 @@ impl ErasedHandler for Erased {
     }
 }
 
-/// Takes key, headers and body out of a job's message. The place that it came from stays.
+/// Takes key, headers and body out of a job's message. Its source and offset stay.
 pub(super) fn take_message(job: &mut Job) -> Message {
     let left = &mut job.message;
     Message {

@@ -1,4 +1,4 @@
-//! The record that a message leaves behind when it is given up.
+//! Dead letters: the records of messages that are given up.
 
 mod size;
 
@@ -51,7 +51,7 @@ struct Document<'a> {
     truncated: Option<Truncated<'a>>,
 }
 
-/// The further fields of the JSON form of a letter that was cut.
+/// Further fields of the JSON form of a letter that was cut.
 #[derive(Serialize)]
 struct Truncated<'a> {
     /// As [`header::TRUNCATED`].
@@ -70,7 +70,7 @@ pub(super) struct Letter<'a> {
 }
 
 impl Letter<'_> {
-    /// The record of a letter of this size, and the parts that were cut for it. It keeps the key of
+    /// The record of a letter of this size, and a description of the cut parts. It keeps the key of
     /// the message, so that dead letters of an aggregate stay in order.
     fn record(&self, size: &Size) -> (Record, String) {
         let (kept, record) = match self.format {
@@ -106,8 +106,8 @@ impl Letter<'_> {
         }
     }
 
-    /// The headers of the message, those of an earlier dead letter among them, followed by those of
-    /// this one.
+    /// The headers of the message, including those of an earlier dead letter, followed by the
+    /// headers of this one.
     fn headers(&self, kept: &Kept<'_>) -> Headers {
         let (message, history) = (self.message, self.history);
         let mut headers = Headers::builder();
@@ -129,12 +129,12 @@ impl Letter<'_> {
     }
 }
 
-/// Publishes the letter in the fullest form that its topic takes.
+/// Publishes the letter in the largest form that its topic accepts.
 ///
-/// A repetition of the same letter, whose acknowledgement was lost, counts as written.
+/// A duplicate of the same letter, whose acknowledgement was lost, counts as written.
 ///
 /// # Errors
-/// Why the topic does not take the letter, and whether that passes by itself.
+/// The reason of the refusal, and whether it is permanent or an outage.
 pub(super) async fn write(
     broker: &dyn Broker,
     to: &Topic,

@@ -1,6 +1,6 @@
 //! The span of a delivery, and the trace context that its handler publishes in.
 //!
-//! A delivery without either costs a look at its headers and at two flags.
+//! A delivery without either costs a look-up in its headers and two flags.
 
 use super::attempt::Services;
 use crate::trace::within;
@@ -25,10 +25,10 @@ const TARGET: &str = "buslane::delivery";
 pub(super) struct DeliverySpan {
     span: Span,
     context: Option<TraceContext>,
-    /// The last attempt so far. Recorded at the end: some subscribers show each recorded value of a
-    /// field, not the last one.
+    /// The last attempt so far. Recorded at the end: some subscribers show every recorded value of
+    /// a field.
     attempt: u32,
-    /// What the delivery came to, if it ends now.
+    /// The outcome of the delivery, if it ends now.
     outcome: &'static str,
 }
 
@@ -101,8 +101,8 @@ impl Drop for DeliverySpan {
     }
 }
 
-/// A span with the fields of OpenTelemetry's conventions for messaging. It is a root: whatever the
-/// worker did before has nothing to do with the delivery.
+/// A span with the fields of OpenTelemetry's conventions for messaging. It is a root: the delivery
+/// is independent of the worker's earlier work.
 fn span_of(services: &Services, message: &Message, producer: Option<&TraceContext>) -> Span {
     if !span_enabled!(target: TARGET, Level::INFO) {
         return Span::none();
@@ -137,13 +137,12 @@ fn span_of(services: &Services, message: &Message, producer: Option<&TraceContex
     )
 }
 
-/// What an attempt came to, before it is known what becomes of the delivery's span.
+/// The result of an attempt, which decides on the end of the delivery's span.
 pub(super) trait CarrySpan {
-    /// Closes the span with the delivery, or carries it to the next attempt.
+    /// Closes the span with the delivery, or moves it to the next attempt.
     fn carry_span(self, span: Option<Box<DeliverySpan>>) -> Step;
 }
 
-/// The outcome of a delivery that has a single attempt.
 impl CarrySpan for Outcome {
     fn carry_span(self, span: Option<Box<DeliverySpan>>) -> Step {
         if let Some(span) = span {

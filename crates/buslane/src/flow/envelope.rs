@@ -1,19 +1,19 @@
 //! Envelopes: attempts until one succeeds, then the terminal policy.
 //!
 //! An envelope that failed keeps its place at the head of its lane. The next attempt is a value
-//! that knows what the attempts before have found out, so the body is parsed once in any case.
+//! that carries the parsed body and the history of failures, so the body is parsed once.
 
 use super::{
+    aggregate::open,
     attempt::{Erased, HandlerContext, Policy, Services},
     dead_letter::{self, History, Letter},
     delivery_span::{CarrySpan, DeliverySpan, Traced},
-    route::aggregate_header,
 };
 use crate::{Class, Terminal, state::BlockedEntry};
 use buslane_core::{
-    AttemptSlot, CatchPanic, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError,
-    HandlerPanicked, Job, Kind, Layout, Local, Message, NextAttempt, Outcome, ParsedEnvelope,
-    Reattempt, Route, Step, Verdict, broker::header, excerpt,
+    AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, HandlerPanicked, Job,
+    Kind, Layout, Local, Message, NextAttempt, Outcome, ParsedEnvelope, Reattempt, Route, Source,
+    Step, Verdict, excerpt,
 };
 use std::{sync::Arc, time::Duration};
 use tracing::{error, warn};
@@ -46,9 +46,9 @@ impl<H: Handler<Event>> ErasedHandler for Envelopes<H> {
         }
     }
 
-    /// A panic of a classifier or of an error's text is a failed attempt like another. What the
-    /// attempts before have found out is lost with it, except their number. No attempt is left that
-    /// could go on with a dead letter: a next one without a delay writes it.
+    /// Counts the panic of a classifier or of an error's text as a failed attempt. Of the earlier
+    /// attempts only the number is left. Where the envelope is given up, a further attempt without
+    /// delay writes the dead letter.
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         let message = &job.message;
         let before = message.attempt.checked_sub(1).filter(|attempts| *attempts > 0);
@@ -77,7 +77,7 @@ struct Next<H> {
     reason = "it lives in a box, and the large variant is the common one"
 )]
 enum Task {
-    /// Asks the handler again. The body was parsed before.
+    /// Runs the handler again on the body that was parsed before.
     Handle(ParsedEnvelope),
     /// Writes the dead letter of an envelope that is given up because of this error.
     WriteDeadLetter(HandlerError),
@@ -98,7 +98,7 @@ impl<H: Handler<Event>> NextAttempt for Next<H> {
         let (keys, history) = (&self.context.services.state.blocked, &mut self.history);
         let entry = history.blocked.get_or_insert_with(|| Arc::new(BlockedEntry::new(keys)));
         entry.note(message, history.attempts, &history.error);
-        // A dead letter that was not written has had its own line.
+        // A dead letter that was not written has its own log line.
         if let Task::Handle(_) = self.task {
             let _entered = self.span.as_ref().map(|span| span.enter());
             let (topic, partition, offset) =
@@ -110,7 +110,7 @@ impl<H: Handler<Event>> NextAttempt for Next<H> {
     }
 }
 
-/// What an attempt begins with. Boxed, because both are rare and large.
+/// The start of an attempt. Boxed, because both contents are rare and large.
 enum Begin<H> {
     /// The first attempt; the body, where routing has parsed it.
     First(Option<Box<ParsedEnvelope>>),
@@ -121,12 +121,12 @@ enum Begin<H> {
 struct Input<H> {
     message: Message,
     lane: u64,
-    /// Whether the broker delivers the message no more.
+    /// Whether this is the broker's last delivery of the message.
     is_last: bool,
     begin: Begin<H>,
 }
 
-/// Starts an attempt: in one place, so that all attempts of a subscription share a box of the slot.
+/// Starts an attempt. One call site lets all attempts of a subscription share a box of the slot.
 fn start<H: Handler<Event>>(
     context: &Arc<HandlerContext<H>>,
     job: &Job,
@@ -141,7 +141,7 @@ fn start<H: Handler<Event>>(
     });
 }
 
-/// What an attempt came to.
+/// The result of an attempt.
 enum Attempted<H> {
     Done(Outcome),
     Again(Again<H>),
@@ -222,51 +222,15 @@ async fn attempt<H: Handler<Event>>(
     failed(context.shared(), &origin, failure, Ok(layout), history)
 }
 
-fn open(message: &Message, layout: Layout) -> Result<(Layout, Envelope), EnvelopeError> {
-    if message.headers.find(header::RAW_HEADERS).is_some() {
-        return Err(EnvelopeError::UnreadableHeaders);
-    }
-    let envelope = layout.envelope(&message.payload);
-    same_aggregate(message, &envelope).map(|()| (layout, envelope))
-}
-
-/// The event that a handler of envelopes gets for a message that was routed.
-pub(super) fn event_of(message: Message) -> Result<Event, HandlerError> {
-    let (_, envelope) = Layout::read(&message.payload).and_then(|layout| open(&message, layout))?;
-    Ok(Event { envelope, message })
-}
-
-/// Checks that a header that names an aggregate names that of the body: with a header that routes,
-/// an aggregate would have two lanes otherwise. Where an extractor has named the lane, the headers
-/// are free.
-fn same_aggregate(message: &Message, envelope: &Envelope) -> Result<(), EnvelopeError> {
-    let header = match &message.route {
-        Route::Header { .. } => message.routing_key(),
-        Route::RoundRobin(_) => {
-            aggregate_header(&message.headers)?.map(|range| message.headers.at(range))
-        }
-        _ => None,
-    };
-    match header {
-        Some(header) if header != envelope.aggregate_id.as_bytes() => {
-            Err(EnvelopeError::AggregateIdMismatch {
-                header: excerpt::field(header).to_string(),
-                body: envelope.aggregate_id.to_string(),
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The origin of a message, for decisions and log lines.
 struct Origin {
     lane: u64,
-    /// Whether the lane is that of a key, not of this message alone.
+    /// Whether the lane belongs to a key, not to this message alone.
     has_key: bool,
-    /// Whether the broker delivers the message no more: it is given up here or lost.
+    /// Whether this is the broker's last delivery of the message: it is given up now or lost.
     is_last: bool,
     offset: u64,
-    source: Arc<buslane_core::Source>,
+    source: Arc<Source>,
 }
 
 impl Origin {
@@ -333,9 +297,9 @@ fn failed<H>(
                 let outcome = panic.map_or(Outcome::Failed(error), Outcome::Panicked);
                 return Attempted::Done(outcome);
             }
-            // The letter needs the whole message, which the handler has used up: the worker goes on
-            // at once with the one in the job. A copy for each message would cost those that
-            // succeed.
+            // The letter needs the whole message, which the handler has consumed. The worker
+            // continues at once with the message of the job: a copy beforehand would cost every
+            // message that succeeds.
             Terminal::DeadLetter { .. } => (None, false, Task::WriteDeadLetter(error)),
         }
     };

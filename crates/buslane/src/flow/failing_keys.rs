@@ -1,7 +1,7 @@
 //! Keys whose last message was given up.
 //!
-//! Each of their next messages gets a single attempt until one succeeds, so that the messages of a
-//! poisoned key do not pile up behind the full backoff of each.
+//! Their next messages get a single attempt each until one succeeds. Otherwise the messages of a
+//! poisoned key would pile up behind the full backoff of each.
 
 use parking_lot::Mutex;
 use std::{
@@ -9,13 +9,13 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Keys remembered; the oldest is forgotten first, and gets full retries again.
+/// Keys remembered. The oldest is forgotten first, and gets full retries again.
 const LIMIT: usize = 10_000;
 
-/// The lanes of these keys, of one bus.
+/// The lanes of the failing keys of one bus.
 #[derive(Default)]
 pub(crate) struct FailingKeys {
-    /// Size of the set, read by every success: mostly 0, and then nothing else is looked at.
+    /// The size of the set. Every success reads it; 0, the usual value, spares the lock.
     len: AtomicUsize,
     lanes: Mutex<Lanes>,
 }

@@ -4,14 +4,13 @@
 //! the thread that polls the broker.
 
 use super::{
-    admission::{Admission, Admitted},
+    admission::{Admission, Admitted, Rates},
     attempt::Services,
-    rates::Rates,
     registry::{Registry, Subscribed},
     route::{Routing, route},
 };
 use crate::{
-    operations::Operations,
+    backlog::BacklogControl,
     rollout::Controller,
     state::{BusState, SourceState, Waiting},
 };
@@ -28,13 +27,13 @@ use std::{
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{field::display, info, warn};
 
-/// What the pumps of a bus share. Attempts see the [`Services`] alone; health and the background
-/// tasks see the [`BusState`].
+/// What the pumps of a bus share. Attempts see only the [`Services`]; health and the monitor see
+/// only the [`BusState`].
 pub(crate) struct Flow {
     pub(crate) registry: Arc<Registry>,
     pub(crate) routing: Routing,
     pub(crate) rates: Rates,
-    pub(crate) operations: Arc<Operations>,
+    pub(crate) backlog: Arc<BacklogControl>,
     pub(crate) rollout: Arc<Controller>,
     pub(crate) pool: Arc<dyn Pool>,
     pub(crate) services: Arc<Services>,
@@ -44,14 +43,14 @@ pub(crate) struct Flow {
 /// Messages read at a time.
 const BATCH: usize = 256;
 
-/// Runs until the source is over. Its queued messages are dropped then, unless the whole bus is
+/// Runs until the source ends. Then its queued messages are dropped, unless the whole bus is
 /// draining.
 pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     let source = Arc::clone(intake.source());
     let reading = flow.state.sources.begin(&source);
     let mut had_one = false;
     while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.state, had_one).await
-        && is_looked_at(&flow, &mut *intake).await
+        && has_known_lag(&flow, &mut *intake).await
     {
         if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed, &reading.state).await {
             break;
@@ -70,9 +69,9 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     }
 }
 
-/// Waits until the topic of the intake has a handler. Its messages are held meanwhile: not read,
-/// not settled. That is not logged where the topic `had_one`: the subscription has ended, and the
-/// broker takes the source back in a moment.
+/// Waits until the topic of the intake has a handler. Until then its messages are held: neither
+/// read nor settled. Logs that, unless the topic `had_one`: then the subscription has just ended,
+/// and the broker is about to revoke the source.
 async fn handler_of(
     flow: &Flow,
     intake: &mut dyn Intake,
@@ -96,13 +95,13 @@ async fn handler_of(
 }
 
 /// Waits until it is known whether the source is behind: recovery mode must be on before its first
-/// message is handled. `false` when the source is over.
-async fn is_looked_at(flow: &Flow, intake: &mut dyn Intake) -> bool {
+/// message is handled. Returns `false` when the source ends.
+async fn has_known_lag(flow: &Flow, intake: &mut dyn Intake) -> bool {
     let source = Arc::clone(intake.source());
     tokio::select! {
         biased;
         () = poll_fn(|cx| intake.poll_end(cx)) => false,
-        () = flow.operations.look_at(&source) => true,
+        () = flow.backlog.wait_for_lag(&source) => true,
     }
 }
 
@@ -128,11 +127,11 @@ impl Drop for Held<'_> {
 enum Stop {
     /// The subscription has ended. None of its messages may be handed to the pool after this.
     Unsubscribed,
-    /// The source is over.
+    /// The source has ended.
     SourceOver,
 }
 
-/// Waits until there is a reason to stop.
+/// Waits for a reason to stop.
 async fn stop(intake: &mut dyn Intake, unsubscribed: Pin<&mut impl Future<Output = ()>>) -> Stop {
     tokio::select! {
         biased;
@@ -152,7 +151,7 @@ async fn read(
     let _reading = subscribed.readers.token();
     let (mut deliveries, mut jobs) = (Vec::new(), VecDeque::new());
     let mut unsubscribed = pin!(subscribed.gone.cancelled());
-    let rates = [&*subscribed.rate, &flow.rates.bus, &flow.operations.recovery_rate];
+    let rates = [&*subscribed.rate, &flow.rates.bus, &flow.backlog.recovery_rate];
     let mut admission = Admission::new(subscribed.permits.as_ref(), rates);
     loop {
         state.waits(true);
@@ -169,7 +168,7 @@ async fn read(
         state.took(count as u64);
         flow.services.metrics.consumed(count as u64);
         if subscribed.pause.is_on() {
-            // The messages that were read already wait here.
+            // Messages that were read before the pause wait here.
             tokio::select! {
                 biased;
                 stop = stop(intake, unsubscribed.as_mut()) => return stop,
@@ -177,7 +176,7 @@ async fn read(
             }
         }
         if subscribed.options.settle_first {
-            // A topic that was announced before is read without this option.
+            // The broker reads a topic that was announced before without this option.
             for delivery in &mut deliveries {
                 std::mem::replace(&mut delivery.settlement, Settlement::ignored())
                     .settle(Outcome::Ok);
@@ -213,7 +212,7 @@ fn make_jobs(
     jobs: &mut VecDeque<Job>,
 ) {
     let handler = subscribed.handler.for_batch();
-    let keyed = subscribed.ordered || flow.operations.is_recovering();
+    let keyed = subscribed.ordered || flow.backlog.is_recovering();
     jobs.extend(deliveries.map(|Delivery { mut message, settlement }| {
         let (lane, parsed) = route(&flow.routing, subscribed, keyed, &mut message);
         let handler = Arc::clone(&handler);
@@ -228,7 +227,8 @@ fn make_jobs(
     }));
 }
 
-/// Hands all jobs to the pool. Waiting longer than the pool's wait timeout stalls the source.
+/// Submits all jobs to the pool. A source that waits longer than the pool's wait timeout is
+/// stalled.
 async fn submit(
     flow: &Flow,
     intake: &mut dyn Intake,
@@ -267,7 +267,8 @@ async fn submit(
     Ok(())
 }
 
-/// Counts a source that has waited too long. It is not read meanwhile, so its broker stops sending.
+/// Counts a source that has waited for room too long. It is not read until there is room, so its
+/// broker stops sending.
 struct Stalled<'a> {
     flow: &'a Flow,
     source: Arc<Source>,

@@ -1,7 +1,7 @@
 //! The subscriptions by topic: a snapshot that readers load without a lock.
 
 use super::{attempt::Erased, shadow::Shadow};
-use crate::{BusError, clock, health::Pauses, rate_limiter::RateLimiter};
+use crate::{BusError, health::Pauses, process, rate_limiter::RateLimiter};
 use arc_swap::ArcSwap;
 use buslane_core::{Headers, Kind, Layered, SubscribeOptions, Topic};
 use bytes::Bytes;
@@ -10,7 +10,8 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Finds the key of a message in its headers and body; `None` sends it round-robin.
+/// Finds the key of a message in its headers and body. `None` and an empty key send the message
+/// round-robin; a panic is logged, and the message gets the key that it has without an extractor.
 pub type Extractor = Arc<dyn Fn(&Headers, &Bytes) -> Option<Bytes> + Send + Sync>;
 
 /// One subscription, as the flow uses it.
@@ -18,18 +19,18 @@ pub(crate) struct Subscribed {
     pub(crate) topic: Topic,
     pub(crate) kind: Kind,
     pub(crate) handler: Arc<Erased>,
-    /// Runs some of its messages a second time.
+    /// Runs some of the messages a second time.
     pub(crate) shadow: Option<Shadow>,
     pub(crate) extractor: Option<Extractor>,
     /// Whether messages of a key keep their order; otherwise they go round-robin.
     pub(crate) ordered: bool,
     /// The rate at which its messages are handled.
     pub(crate) rate: Arc<RateLimiter>,
-    /// One for each message in the pool; `None` without a concurrency limit.
+    /// A permit for each message in the pool; `None` without a concurrency limit.
     pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) options: SubscribeOptions,
     pub(crate) pause: Pause,
-    /// Sources that are being read for it.
+    /// The sources that are read for the subscription.
     pub(crate) readers: TaskTracker,
     /// Cancelled when the subscription ends.
     pub(crate) gone: CancellationToken,
@@ -45,9 +46,9 @@ impl Default for Pause {
 }
 
 impl Pause {
-    /// Pauses or resumes. A pause that is on already keeps its time.
+    /// Pauses or resumes. A pause that is already on keeps its time.
     pub(crate) fn set(&self, is_on: bool) {
-        let now = clock::now();
+        let now = process::now();
         self.0.send_modify(|since| *since = is_on.then(|| since.unwrap_or(now)));
     }
 
@@ -59,13 +60,12 @@ impl Pause {
         *self.0.borrow()
     }
 
-    /// Waits until the pause is over.
+    /// Waits until the pause ends.
     pub(crate) async fn over(&self) {
         let _ = self.0.subscribe().wait_for(Option::is_none).await;
     }
 }
 
-/// The topics that are paused, and since when.
 impl Pauses for Registry {
     fn paused(&self) -> Vec<(Topic, Instant)> {
         let since = |of: &Arc<Subscribed>| Some((of.topic.clone(), of.pause.since()?));
@@ -78,8 +78,8 @@ type Snapshot = Layered<Topic, Arc<Subscribed>>;
 /// The subscriptions of a bus.
 pub(crate) struct Registry {
     snapshot: ArcSwap<Snapshot>,
-    /// The pumps that wait for a handler, by topic: a new subscription wakes only those of its
-    /// topic. The lock is also that of the writers.
+    /// The pumps that wait for a handler, by topic: a new subscription wakes only the pumps of its
+    /// topic. Writers of the snapshot hold the same lock.
     waiting: Mutex<HashMap<Topic, Vec<oneshot::Sender<Arc<Subscribed>>>>>,
 }
 
@@ -111,7 +111,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes and returns the subscription of a topic; with `only`, that very subscription alone.
+    /// Removes and returns the subscription of a topic; with `only`, nothing but that subscription.
     pub(crate) fn remove(
         &self,
         topic: &Topic,

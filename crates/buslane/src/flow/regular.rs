@@ -1,4 +1,4 @@
-//! Regular messages: one attempt, settled whatever it comes to.
+//! Regular messages: one attempt, settled whatever its outcome.
 
 use super::{
     attempt::{Erased, HandlerContext, Policy, Services, take_message},

@@ -1,10 +1,12 @@
-//! Which lane a message belongs to.
+//! How the lane of a message is found: by the hash of its key, or round-robin without one.
 
-use super::registry::Subscribed;
+use super::{
+    aggregate::{aggregate_header, any_aggregate_header},
+    registry::Subscribed,
+};
 use crate::config::LaneScope;
 use buslane_core::{
-    EnvelopeError, Headers, Kind, Layout, Message, ParsedEnvelope, Route, Topic, broker::header,
-    check_aggregate_id, excerpt, panic_text, stable_hash,
+    Kind, Layout, Message, ParsedEnvelope, Route, Topic, excerpt, panic_text, stable_hash,
 };
 use std::{
     ops::Range,
@@ -28,7 +30,7 @@ impl Routing {
 /// Sets the message's route and returns its lane. An envelope without a header that names its
 /// aggregate is parsed here, off the thread that polls the broker, and not again later.
 ///
-/// `keyed` tells messages that keep the order of their key from those that go round-robin.
+/// Without `keyed`, the message goes round-robin, whatever its key.
 pub(super) fn route(
     routing: &Routing,
     subscribed: &Subscribed,
@@ -86,42 +88,17 @@ fn find_key(
                 .as_ref()
                 .ok()
                 .map(|layout| layout.envelope(&message.payload).aggregate_id.into_bytes());
-            // With an invalid header it is given up in the lane of the aggregate in its body.
+            // An envelope with an invalid header is given up in the lane of its body's aggregate.
             *parsed = Some(header.and(body));
-            // A body that cannot be read still keeps its record key's order.
+            // An unreadable body keeps the order of its record key.
             key.map(|key| Route::Key(Box::new(key))).or_else(|| record_key(message))
         }
         Kind::Regular => record_key(message),
     }
 }
 
-/// The range of the header value that names an envelope's aggregate: the first header that there
-/// is, in the order of the spellings.
-///
-/// # Errors
-/// The header holds no aggregate id.
-pub(super) fn aggregate_header(headers: &Headers) -> Result<Option<Range<usize>>, EnvelopeError> {
-    let found = spelled(headers).next();
-    match found.as_ref().map(|(name, range)| (name, check_aggregate_id(headers.at(range.clone()))))
-    {
-        Some((name, Err(error))) => Err(EnvelopeError::AggregateIdHeader { name, error }),
-        _ => Ok(found.map(|(_, range)| range)),
-    }
-}
-
-/// The same for a regular message: the first header that holds an aggregate id.
-fn any_aggregate_header(headers: &Headers) -> Option<Range<usize>> {
-    let mut ranges = spelled(headers).map(|(_, range)| range);
-    ranges.find(|range| check_aggregate_id(headers.at(range.clone())).is_ok())
-}
-
-fn spelled(headers: &Headers) -> impl Iterator<Item = (&'static str, Range<usize>)> {
-    let spellings = if headers.is_empty() { &[][..] } else { &header::AGGREGATE_ID_SPELLINGS[..] };
-    spellings.iter().filter_map(|name| Some((*name, headers.find(name)?)))
-}
-
-/// Logs the panic. The message goes on with the key that it has without an extractor: a panic must
-/// not end the source.
+/// Logs the panic. The message gets the key that it has without an extractor: a panic must not end
+/// the source.
 #[cold]
 fn extractor_panicked(message: &Message, panic: &str) {
     let (kind, topic, partition) =

@@ -1,12 +1,12 @@
 //! Shadows: a share of a subscription's messages also runs with a twin of the handler, on the other
 //! kind of pool.
 //!
-//! A shadow is never settled, retried or given up, and nothing waits for it. When both have ended,
-//! the outcomes of handler and twin are compared.
+//! A shadow is never settled, retried or given up, and nothing waits for it. The outcomes of
+//! handler and twin are compared when both have ended.
 
 use super::{
+    aggregate::event_of,
     attempt::{Erased, run_once, take_message},
-    envelope::event_of,
 };
 use crate::rollout::{Controller, ShadowComparison, ShadowOutcome};
 use buslane_core::{
@@ -26,7 +26,7 @@ use std::{
 pub(crate) struct Shadow {
     percent: u8,
     twin: Arc<Erased>,
-    /// Counts all messages, those without a shadow too.
+    /// Counts all messages, also those without a shadow.
     messages: AtomicU64,
     comparison: Arc<ShadowComparison>,
 }
@@ -63,8 +63,8 @@ impl Shadow {
         self.percent
     }
 
-    /// Starts the shadow of a message that is chosen, if there is room. Returns the handler for the
-    /// message itself.
+    /// Starts the shadow of a chosen message, if there is room. Returns the handler for the message
+    /// itself.
     pub(super) fn begin(
         &self,
         rollout: &Controller,
@@ -88,7 +88,7 @@ impl Shadow {
     }
 }
 
-/// Whether the `n`-th message, from 0, has a shadow: `percent` of each hundred have, evenly spread.
+/// Whether the `n`-th message, from 0, has a shadow: `percent` of each hundred do, evenly spread.
 const fn is_chosen(n: u64, percent: u8) -> bool {
     let (n, percent) = (n % 100, percent as u64);
     (n + 1) * percent / 100 > n * percent / 100
@@ -183,7 +183,7 @@ struct Twin<M, H> {
 struct Erase<T>(Arc<T>);
 
 impl<M: Send + 'static, H: Handler<M>> ErasedHandler for Erase<Twin<M, H>> {
-    /// Envelopes for regular messages too: a panic of the twin must not cost an actor.
+    /// Also for regular messages: a panic of the twin must not cost an actor a restart.
     fn kind(&self) -> Kind {
         Kind::Envelope
     }
@@ -196,7 +196,7 @@ impl<M: Send + 'static, H: Handler<M>> ErasedHandler for Erase<Twin<M, H>> {
 }
 
 impl<M: Send + 'static, H: Handler<M>> Twin<M, H> {
-    /// Runs its only attempt.
+    /// Runs the only attempt.
     async fn run(&self, message: Message) -> Step {
         let judged = CatchPanic::new(async {
             match (self.read)(message) {

@@ -1,22 +1,30 @@
-//! The faults that health knows, by name: which part of the bus each belongs to, how bad it is, and
-//! what follows from it.
+//! The faults that health knows: name, component, condition and consequences of each.
 
 use serde::Serialize;
 use std::fmt;
 
-/// How well a bus, or a part of it, is.
+/// The health of a bus or of a component: the worst of its faults.
+///
+/// Conditions are ordered, from the best to the worst.
+///
+/// ```
+/// use buslane::{Condition, Fault};
+///
+/// assert_eq!(Fault::BlockedKey.condition(), Condition::Degraded);
+/// assert!(Condition::Healthy < Condition::Warning && Condition::Warning < Condition::Degraded);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Condition {
-    /// Nothing is wrong. Idle and paused are healthy.
+    /// No fault. Idle and paused buses are healthy. The default.
     #[default]
     Healthy,
-    /// Somebody should look at it when there is time.
+    /// Worth a look, not urgent.
     Warning,
-    /// Something does not work, other things do.
+    /// A part of the work does not get done.
     Degraded,
-    /// Nothing works.
+    /// No work gets done.
     Unhealthy,
 }
 
@@ -39,27 +47,27 @@ impl fmt::Display for Condition {
     }
 }
 
-/// A part of a bus.
+/// A part of a bus that can have faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Component {
-    /// The way to the broker, the login and the group.
+    /// The connection to the broker, the login and the consumer group.
     Broker,
-    /// What is published.
+    /// Publishing.
     Publisher,
-    /// What is read.
+    /// Reading.
     Subscriber,
-    /// Handlers, and the keys whose messages they do not manage.
+    /// Handlers, and the keys whose messages fail.
     Handlers,
     /// The pool of workers or actors.
     Pool,
-    /// The process, and the tasks of the bus in it.
+    /// The process, and the bus's tasks in it.
     Process,
 }
 
 impl Component {
-    /// All of them, in the order of a report.
+    /// All components, in the order of a report.
     pub const ALL: [Self; 6] = [
         Self::Broker,
         Self::Publisher,
@@ -72,7 +80,10 @@ impl Component {
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $fault:ident $name:literal $component:ident $condition:ident,)*) => {
-        /// What can be wrong with a bus.
+        /// A fault that health can name: a condition that has lasted longer than its limit.
+        ///
+        /// Limits are set in [`HealthConfig`](crate::config::HealthConfig). The list is complete:
+        /// health reports no other fault.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(rename_all = "snake_case")]
         #[non_exhaustive]
@@ -81,13 +92,13 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// All of them.
+            /// All faults.
             pub const ALL: &[Self] = &[$(Self::$fault,)*];
 
-            /// The names of all of them.
+            /// The names of all faults.
             pub(crate) const NAMES: &[&'static str] = &[$($name,)*];
 
-            /// Its name in reports, metrics and log lines, such as `blocked_key`.
+            /// The name in reports, metrics and log lines, such as `blocked_key`.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -95,7 +106,7 @@ macro_rules! faults {
                 }
             }
 
-            /// The part of the bus that has it.
+            /// The part of the bus that has the fault.
             #[must_use]
             pub const fn component(self) -> Component {
                 match self {
@@ -103,7 +114,7 @@ macro_rules! faults {
                 }
             }
 
-            /// How bad it is.
+            /// The condition of a component with this fault.
             #[must_use]
             pub const fn condition(self) -> Condition {
                 match self {
@@ -117,53 +128,53 @@ macro_rules! faults {
 faults! {
     /// The broker cannot be reached.
     BrokerGone "broker_gone" Broker Unhealthy,
-    /// The broker is connected and does not answer.
+    /// The broker is connected and answers no ping.
     BrokerSilent "broker_silent" Broker Unhealthy,
     /// The broker refuses the login.
     CredentialExpired "credential_expired" Broker Unhealthy,
-    /// A task of the client has ended, and none has taken its place.
+    /// A task of the broker's client has ended and was not replaced.
     ClientEnded "client_ended" Broker Unhealthy,
-    /// The group does not come to rest, and this member has no share that it can rely on.
+    /// The consumer group does not become stable: this member has no reliable share.
     GroupNotStable "group_not_stable" Broker Degraded,
-    /// What the bus publishes to itself is not acknowledged.
+    /// Probes that the bus publishes to itself are not acknowledged.
     PublisherStuck "publisher_stuck" Publisher Degraded,
     /// Dead letters cannot be written: their keys are blocked.
     DeadLetterUnwritable "dead_letter_unwritable" Publisher Degraded,
-    /// What the bus publishes to itself is acknowledged and does not come back.
+    /// Probes that the bus publishes to itself are acknowledged and do not come back.
     ProbesLost "probes_lost" Subscriber Degraded,
-    /// A partition holds messages and gives none.
+    /// A partition holds messages and delivers none.
     DeadPartition "dead_partition" Subscriber Degraded,
-    /// The broker does not take settlements: messages that are done would run again.
+    /// The broker refuses settlements: handled messages would run again after a restart.
     CommitRefused "commit_refused" Subscriber Degraded,
-    /// A topic is paused, or has no handler, for very long.
+    /// A topic is paused, or has no handler, for too long.
     PausedTooLong "paused_too_long" Subscriber Warning,
     /// Reading has ended for good.
     ReadingEnded "reading_ended" Subscriber Unhealthy,
-    /// One attempt of a handler takes very long.
+    /// One attempt of a handler takes too long.
     StuckHandler "stuck_handler" Handlers Degraded,
-    /// Keys are out of attempts and wait.
+    /// A key is out of attempts and waits.
     BlockedKey "blocked_key" Handlers Degraded,
-    /// A partition is not read, because the key of its next message has no room: it fails, or has
-    /// too many messages.
+    /// A partition is not read because the key of its next message has no room: the key fails, or
+    /// has too many messages.
     PartitionHeld "partition_held" Handlers Degraded,
     /// A source finds no room in the pool.
     PoolFull "pool_full" Pool Degraded,
-    /// Actors are restarted again and again.
+    /// Actors are restarted too often.
     RestartStorm "restart_storm" Pool Degraded,
-    /// The process has more memory than it should.
+    /// The process uses more memory than configured.
     MemoryCeiling "memory_ceiling" Process Degraded,
-    /// A task of the bus has ended that should not.
+    /// A task of the bus has ended while the bus is open.
     TaskEnded "task_ended" Process Unhealthy,
 }
 
 impl Fault {
-    /// Whether only a new process mends it.
+    /// Whether only a new process repairs it.
     pub(super) const fn is_deadly(self) -> bool {
         matches!(self, Self::ClientEnded | Self::ReadingEnded | Self::TaskEnded)
     }
 
-    /// Whether nothing should be sent to this process until it is over.
-    pub(super) const fn is_in_the_way(self) -> bool {
+    /// Whether a bus with it is not ready.
+    pub(super) const fn blocks_readiness(self) -> bool {
         matches!(
             self,
             Self::BrokerGone | Self::BrokerSilent | Self::CredentialExpired | Self::GroupNotStable

@@ -1,14 +1,14 @@
-//! Messages that the bus publishes to itself: each shows that publishing works, and reading too
-//! when it comes back.
+//! Probes: messages that the bus publishes to itself. An acknowledged probe shows that publishing
+//! works, and a probe that comes back shows that reading works.
 //!
-//! They go through the bus's own group and leave nothing behind. A group shares its partitions out,
-//! so each member sends to a partition that it reads itself: the receipts of the first probes tell
-//! which key leads there. A member that reads none is judged by its publishing alone. Where members
-//! share a source, another one may take a probe; that it is settled is enough.
+//! Probes go through the bus's own group and leave nothing behind. Each member sends to a partition
+//! that it reads itself; the receipts of the first probes show which key leads there. A member that
+//! reads no partition is checked by its publishing alone. Where members share a source, another
+//! member may take a probe; a settled probe is enough.
 
-use super::{Observed, Watch, observation::Probes};
-use crate::{BusError, EventBus, clock::now, config::ProbeConfig, state::BusState};
-use buslane_core::{Broker, Lag, Message, Receipt, Record, Topic};
+use super::signals::ProbeStatus;
+use crate::{config::ProbeConfig, process::now, state::BusState};
+use buslane_core::{Broker, Handler, Lag, Message, Receipt, Record, Topic};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,29 +20,29 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 /// Headers of a probe.
 const INSTANCE: &str = "X-Probe-Instance";
 const NUMBER: &str = "X-Probe-Number";
-/// Keys that are tried at a time until one leads to a partition of this member.
+/// Keys tried in a row until one leads to a partition of this member.
 const TRIES: u32 = 64;
-/// Probes that are remembered: those that are later are of no use.
+/// Probes remembered. One that comes back later than that shows nothing.
 const REMEMBERED: usize = 256;
 
 /// The probes of one bus.
 pub(crate) struct Probe {
     instance: String,
-    pub(super) topic: Topic,
+    topic: Topic,
     state: Mutex<State>,
 }
 
 struct State {
-    /// When the last one was sent that was acknowledged, and where it went.
+    /// When the last acknowledged probe was sent, and its partition.
     acknowledged: (Instant, Option<u32>),
-    /// When the last one was sent that came back.
-    came_back: Instant,
+    /// When the last probe that came back was sent.
+    returned: Instant,
     is_read: bool,
     reason: String,
-    /// When each was sent, by its number.
+    /// When each probe was sent, by its number.
     sent: VecDeque<(u64, Instant)>,
     next: u64,
-    /// A key for each partition that one has led to.
+    /// A key for each partition that a probe has reached.
     keys: HashMap<u32, u32>,
     next_key: u32,
 }
@@ -52,7 +52,7 @@ impl Probe {
         let now = now();
         let state = State {
             acknowledged: (now, None),
-            came_back: now,
+            returned: now,
             is_read: false,
             reason: String::new(),
             sent: VecDeque::new(),
@@ -63,21 +63,61 @@ impl Probe {
         Self { instance: uuid::Uuid::now_v7().to_string(), topic, state: Mutex::new(state) }
     }
 
-    /// How they fare.
-    pub(super) fn look(&self, state: &BusState) -> Probes {
-        self.look_at(!self.own_partitions(state).is_empty())
+    /// The topic of the probes.
+    pub(crate) const fn topic(&self) -> &Topic {
+        &self.topic
     }
 
-    fn look_at(&self, is_read: bool) -> Probes {
+    /// Handles the messages of the topic.
+    pub(crate) fn handler(self: &Arc<Self>) -> impl Handler<Message> + use<> {
+        let probe = Arc::clone(self);
+        move |message: Message| {
+            probe.received(&message);
+            std::future::ready(())
+        }
+    }
+
+    /// Sends probes until reading ends.
+    pub(crate) async fn send_all(
+        self: Arc<Self>,
+        broker: Arc<dyn Broker>,
+        state: Arc<BusState>,
+        config: ProbeConfig,
+    ) {
+        let mut ticks = interval(config.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let sending = async {
+            loop {
+                ticks.tick().await;
+                for _ in 0..TRIES {
+                    let own = self.own_partitions(&state);
+                    let sent = timeout(config.limit, send(&*broker, &self, &own)).await;
+                    match sent.ok().flatten() {
+                        // A partition of another member: another key may lead to an own one.
+                        Some(receipt) if !own.is_empty() && !own.contains(&receipt.partition) => {}
+                        _ => break,
+                    }
+                }
+            }
+        };
+        state.reading.run_until_cancelled(sending).await;
+    }
+
+    /// The present state of the probes.
+    pub(super) fn status(&self, state: &BusState) -> ProbeStatus {
+        self.status_of(!self.own_partitions(state).is_empty())
+    }
+
+    fn status_of(&self, is_read: bool) -> ProbeStatus {
         let mut state = self.state.lock();
         if is_read && !std::mem::replace(&mut state.is_read, is_read) {
-            // From now on they can come back.
-            state.came_back = now().max(state.came_back);
+            // From now on probes can come back.
+            state.returned = now().max(state.returned);
         }
         state.is_read = is_read;
-        Probes {
+        ProbeStatus {
             acknowledged: Some(state.acknowledged.0),
-            came_back: is_read.then_some(state.came_back),
+            returned: is_read.then_some(state.returned),
             reason: state.reason.clone(),
         }
     }
@@ -87,12 +127,12 @@ impl Probe {
         let sources = state.sources.all();
         let own = sources
             .iter()
-            .filter(|watched| watched.source.topic == self.topic && !watched.source.has_ended());
-        own.map(|watched| watched.source.partition).collect()
+            .filter(|state| state.source.topic == self.topic && !state.source.has_ended());
+        own.map(|state| state.source.partition).collect()
     }
 
-    /// The next probe, for one of these partitions if a key for it is known; with its number and
-    /// key.
+    /// The next probe with its number and key: for one of these partitions, where a key for it is
+    /// known.
     fn next(&self, own: &[u32], now: Instant) -> (Record, u64, u32) {
         let mut state = self.state.lock();
         let number = state.next;
@@ -135,8 +175,8 @@ impl Probe {
         self.state.lock().reason = reason;
     }
 
-    /// A message of the topic has come; those of other instances say nothing.
-    fn came(&self, message: &Message) {
+    /// Takes a message of the topic. Probes of other instances show nothing.
+    fn received(&self, message: &Message) {
         let header =
             |name| message.headers.get(name).and_then(|value| std::str::from_utf8(value).ok());
         let is_own = header(INSTANCE) == Some(&self.instance);
@@ -144,67 +184,31 @@ impl Probe {
         else {
             return;
         };
-        self.came_back(number);
+        self.returned(number);
     }
 
-    fn came_back(&self, number: u64) {
+    fn returned(&self, number: u64) {
         let mut state = self.state.lock();
         if let Some(at) = Self::sent_at(&state, number) {
-            state.came_back = state.came_back.max(at);
+            state.returned = state.returned.max(at);
         }
     }
 
-    /// The broker was asked then how far behind this bus is. Nothing is left of a partition that a
-    /// probe went to: somebody has handled it.
-    pub(super) fn lags(&self, lags: &[Lag], asked: Instant) {
+    /// Takes the lag that was asked for at `asked`. Where a probe's partition has no open message,
+    /// a member has handled the probe.
+    pub(super) fn take_lag(&self, lags: &[Lag], asked: Instant) {
         let mut state = self.state.lock();
         let (at, partition) = state.acknowledged;
         let is_done = |lag: &Lag| {
             lag.topic == self.topic && Some(lag.partition) == partition && lag.open == 0
         };
         if at < asked && lags.iter().any(is_done) {
-            state.came_back = state.came_back.max(at);
+            state.returned = state.returned.max(at);
         }
     }
 }
 
-impl EventBus {
-    /// Reads the topic of the probes, and begins to send them.
-    pub(crate) async fn begin_probes(&self, config: ProbeConfig) -> Result<(), BusError> {
-        let Some(probe) = &self.watch().probe else { return Ok(()) };
-        let into = Arc::clone(probe);
-        let handler = move |message: Message| {
-            into.came(&message);
-            std::future::ready(())
-        };
-        self.subscription(&probe.topic).messages(handler).await?;
-        self.spawn(probing(Arc::clone(self.watch()), Arc::clone(probe), config));
-        Ok(())
-    }
-}
-
-/// Sends probes until nothing is read any more.
-async fn probing(watch: Arc<Watch>, probe: Arc<Probe>, config: ProbeConfig) {
-    let mut ticks = interval(config.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let Observed { broker, state, .. } = &watch.observed;
-    let sending = async {
-        loop {
-            ticks.tick().await;
-            for _ in 0..TRIES {
-                let own = probe.own_partitions(state);
-                let sent = timeout(config.limit, send(&**broker, &probe, &own)).await;
-                match sent.ok().flatten() {
-                    // On its way to somebody else: another key may lead here.
-                    Some(receipt) if !own.is_empty() && !own.contains(&receipt.partition) => {}
-                    _ => break,
-                }
-            }
-        }
-    };
-    state.reading.run_until_cancelled(sending).await;
-}
-
+/// Sends one probe; `None` where it was not acknowledged.
 async fn send(broker: &dyn Broker, probe: &Probe, own: &[u32]) -> Option<Receipt> {
     let (record, number, key) = probe.next(own, now());
     let answers = broker.publish(&probe.topic, vec![record]).get().await;
@@ -239,7 +243,7 @@ mod tests {
                 .parse::<u32>()
                 .unwrap()
         };
-        // Keys are tried until one leads to a partition of its own, which is kept.
+        // Keys are tried until one leads to an own partition; that key is kept.
         assert_eq!([send(&[3], 0), send(&[3], 1), send(&[3], 3)], [1, 2, 3]);
         assert_eq!([send(&[3], 3), send(&[3], 3), send(&[1, 3], 1), send(&[5], 5)], [3, 3, 3, 4]);
         assert!(probe.state.lock().sent.len() == 7);
@@ -248,16 +252,16 @@ mod tests {
     #[test]
     fn o4_only_its_own_probes_count_and_settled_ones_too() {
         let probe = Probe::new(Topic::new("buslane.health").unwrap());
-        assert_eq!(probe.look_at(false).came_back, None, "who reads nothing is not judged by it");
-        let began = probe.look_at(true).came_back.unwrap();
+        assert_eq!(probe.status_of(false).returned, None, "who reads nothing is not judged by it");
+        let began = probe.status_of(true).returned.unwrap();
         let later = |seconds| began + std::time::Duration::from_secs(seconds);
         let (_, first, key) = probe.next(&[0], later(30));
         probe.acknowledged(first, key, 0);
-        assert!(probe.look_at(true).acknowledged > probe.look_at(true).came_back);
-        probe.came_back(first + 7);
-        assert_eq!(probe.look_at(true).came_back, Some(began));
-        probe.came_back(first);
-        assert_eq!(probe.look_at(true).came_back, Some(later(30)));
+        assert!(probe.status_of(true).acknowledged > probe.status_of(true).returned);
+        probe.returned(first + 7);
+        assert_eq!(probe.status_of(true).returned, Some(began));
+        probe.returned(first);
+        assert_eq!(probe.status_of(true).returned, Some(later(30)));
         let (_, second, key) = probe.next(&[0], later(60));
         probe.acknowledged(second, key, 0);
         let lag = |partition, open| {
@@ -272,10 +276,10 @@ mod tests {
         };
         // Asked before it was sent, another partition, and not settled.
         for (lags, asked) in [(lag(0, 0), 60), (lag(1, 0), 61), (lag(0, 1), 61)] {
-            probe.lags(&lags, later(asked));
-            assert_eq!(probe.look_at(true).came_back, Some(later(30)));
+            probe.take_lag(&lags, later(asked));
+            assert_eq!(probe.status_of(true).returned, Some(later(30)));
         }
-        probe.lags(&lag(0, 0), later(61));
-        assert_eq!(probe.look_at(true).came_back, Some(later(60)));
+        probe.take_lag(&lag(0, 0), later(61));
+        assert_eq!(probe.status_of(true).returned, Some(later(60)));
     }
 }

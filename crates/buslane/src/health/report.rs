@@ -1,106 +1,129 @@
-//! What health looks like from outside: plain values, and their JSON.
+//! The health report: plain values, and their JSON.
 
 use super::{
     Component, Condition, Fault,
-    judge::{Judge, Obstacle},
+    evaluator::{Evaluator, NotReadyReason},
 };
 use buslane_core::PoolStats;
 use serde::Serialize;
 use std::time::Instant;
 use time::OffsetDateTime;
 
-/// How a bus is. As JSON, the names are those of the fields, and times are RFC 3339.
+/// The health of a bus at one moment: the answer of [`EventBus::health`](crate::EventBus::health).
+///
+/// As JSON, which the HTTP server sends, keys are the names of the fields, and times are RFC 3339.
+///
+/// ```
+/// use buslane::{Condition, Config, EventBus, Fault};
+/// # use std::time::Duration;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::connect(Config::default()).await?;
+/// let health = bus.health();
+/// assert!(health.live && health.overall == Condition::Healthy);
+/// assert!(!health.has(Fault::BlockedKey));
+///
+/// bus.shutdown(Duration::from_secs(10)).await?;
+/// let health = bus.health();
+/// assert!(!health.ready);
+/// assert_eq!(health.not_ready[0].name, "shutting_down");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// The worst of the components.
+    /// The worst condition of the components.
     pub overall: Condition,
-    /// Whether this process should go on: not when only a new one would help. A broker that is away
-    /// is no reason.
+    /// Whether this process should go on. `false` only with a fault that a new process repairs; an
+    /// unreachable broker is none.
     pub live: bool,
-    /// Whether it can do its work now: the broker answers, the group is settled, it is not shutting
-    /// down. Blocked keys and full pools do not count: nobody else would do better.
+    /// Whether the bus can do its work now: the broker answers, the group is stable, and the bus is
+    /// not shutting down. Blocked keys and full pools do not count: another process would have them
+    /// too.
     pub ready: bool,
-    /// Why it is not ready; empty exactly when it is.
+    /// Why the bus is not ready; empty exactly when it is.
     pub not_ready: Vec<NotReady>,
-    /// Whether it was ready to work once.
+    /// Whether the bus has ever begun to work: the broker has answered, and the group was stable.
     pub started: bool,
-    /// When the bus was looked at.
+    /// When this report was made.
     #[serde(with = "time::serde::rfc3339")]
     pub last_check: OffsetDateTime,
-    /// Each part, in a fixed order.
+    /// All components, in the order of [`Component::ALL`].
     pub components: Vec<ComponentHealth>,
     /// Figures of the moment.
     pub metrics: HealthMetrics,
 }
 
-/// A reason for which a bus is not ready.
+/// A reason why a bus is not ready.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct NotReady {
     /// `starting`, `shutting_down`, or the name of a [`Fault`].
     pub name: &'static str,
-    /// What has it; empty for the bus as a whole.
+    /// The topic, partition or message that the fault is about; empty for the bus as a whole.
     pub subject: String,
-    /// What it waits for, or what was seen.
+    /// What the bus waits for, or what was seen.
     pub detail: String,
-    /// For how long.
+    /// How long the reason has lasted, in seconds.
     pub seconds: f64,
 }
 
-/// How a part of a bus is.
+/// The health of one component.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ComponentHealth {
-    /// Which.
+    /// The component.
     pub name: Component,
-    /// The worst of its faults.
+    /// The worst condition of its faults.
     pub condition: Condition,
-    /// What is wrong with it.
+    /// Its faults, by name and subject.
     pub faults: Vec<FaultReport>,
 }
 
-/// A fault that is there.
+/// A present fault.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FaultReport {
-    /// Which.
+    /// The fault.
     pub name: Fault,
-    /// How bad it is.
+    /// The condition of a component with this fault.
     pub condition: Condition,
-    /// What has it: a topic, a partition, a message with its key; empty for the bus as a whole.
+    /// The topic, partition, or message with its key that has the fault; empty for the bus as a
+    /// whole.
     pub subject: String,
-    /// What was seen, escaped and cut.
+    /// What was seen, escaped and cut to 1,024 bytes.
     pub detail: String,
-    /// For how long.
+    /// How long the fault has lasted, in seconds.
     pub seconds: f64,
 }
 
-/// Figures of a bus.
+/// Figures of a bus at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HealthMetrics {
-    /// Messages that ended, well or not, since the start.
+    /// Messages that were handled, failed or panicked since the start.
     pub processed: u64,
-    /// Messages in the pool.
+    /// Messages in the pool: waiting or running.
     pub open: usize,
-    /// Of these, those that wait behind a failing key.
+    /// Of these, messages that wait behind a failing key.
     pub parked: usize,
     /// Keys that are out of attempts.
     pub blocked_keys: usize,
-    /// Messages that the pool can hold besides the parked ones.
+    /// Messages that the pool can hold, without the parked ones.
     pub capacity: usize,
     /// Workers or actors.
     pub workers: usize,
-    /// Of these, actors that cool down.
+    /// Of these, actors that cool down after too many restarts.
     pub workers_down: usize,
     /// Restarts of actors since the start.
     pub restarts: u64,
-    /// Messages in front of this bus, as of the last look; of partitions that are behind.
+    /// Unsettled messages of the partitions that are behind, as of the last backlog check.
     pub backlog: u64,
     /// Whether recovery mode is on.
     pub recovery_mode: bool,
-    /// Resident memory of the process in bytes, where it is known.
+    /// Resident memory of the process in bytes; `None` where the system does not report it.
     pub memory: Option<u64>,
 }
 
@@ -130,23 +153,23 @@ impl HealthMetrics {
 
 impl Health {
     pub(super) fn new(
-        judge: &Judge,
+        evaluator: &Evaluator,
         metrics: HealthMetrics,
         now: Instant,
         last_check: OffsetDateTime,
     ) -> Self {
-        let found = judge.faults();
+        let active = evaluator.faults();
         let components: Vec<_> = Component::ALL
             .into_iter()
             .map(|name| {
-                let own = found.iter().filter(|found| found.fault.component() == name);
+                let own = active.iter().filter(|active| active.fault.component() == name);
                 let faults: Vec<_> = own
-                    .map(|found| FaultReport {
-                        name: found.fault,
-                        condition: found.fault.condition(),
-                        subject: found.subject.clone(),
-                        detail: found.detail.clone(),
-                        seconds: now.saturating_duration_since(found.since).as_secs_f64(),
+                    .map(|active| FaultReport {
+                        name: active.fault,
+                        condition: active.fault.condition(),
+                        subject: active.subject.clone(),
+                        detail: active.detail.clone(),
+                        seconds: now.saturating_duration_since(active.since).as_secs_f64(),
                     })
                     .collect();
                 let condition =
@@ -154,17 +177,17 @@ impl Health {
                 ComponentHealth { name, condition, faults }
             })
             .collect();
-        let obstacles = judge.obstacles().into_iter();
+        let reasons = evaluator.not_ready().into_iter();
         Self {
             overall: components
                 .iter()
                 .map(|component| component.condition)
                 .max()
                 .unwrap_or_default(),
-            live: judge.is_live(),
-            ready: judge.is_ready(),
-            not_ready: obstacles
-                .map(|Obstacle { name, subject, detail, since }| NotReady {
+            live: evaluator.is_live(),
+            ready: evaluator.is_ready(),
+            not_ready: reasons
+                .map(|NotReadyReason { name, subject, detail, since }| NotReady {
                     name,
                     subject,
                     detail,
@@ -172,19 +195,19 @@ impl Health {
                         .map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64()),
                 })
                 .collect(),
-            started: judge.has_started(),
+            started: evaluator.has_started(),
             last_check,
             components,
             metrics,
         }
     }
 
-    /// All faults.
+    /// The present faults of all components.
     pub fn faults(&self) -> impl Iterator<Item = &FaultReport> {
         self.components.iter().flat_map(|component| &component.faults)
     }
 
-    /// Whether this fault is there.
+    /// Whether the bus has this fault.
     #[must_use]
     pub fn has(&self, fault: Fault) -> bool {
         self.faults().any(|found| found.name == fault)

@@ -1,11 +1,11 @@
-//! Every metric that a bus keeps.
+//! The list of all metrics of a bus.
 
 use crate::Fault;
 use buslane_core::{Label, Metric, MetricKind::*, MetricUnit::*};
 use buslane_pools::POOL_METRICS;
 
-/// Upper bounds of histogram buckets for what a bus measures in seconds: those that OpenTelemetry's
-/// conventions name, and finer ones below 5 ms, where most handlers are.
+/// Upper bounds of histogram buckets for the bus's metrics in seconds: the buckets of
+/// OpenTelemetry's conventions, and finer ones below 5 ms, where most handlers are.
 pub const SECONDS_BUCKETS: [f64; 20] = [
     0.000_025, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
     0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
@@ -25,7 +25,7 @@ pub(super) const PUBLISHED: Metric = Metric::bus(
     "messages_published_total",
     Counter,
     Count("messages"),
-    "Records that callers have published and the broker has acknowledged; dead letters are counted apart.",
+    "Records of callers that the broker has acknowledged, without dead letters.",
 )
 .otel("messaging.client.sent.messages");
 pub(super) const PUBLISHES_HELD: Metric = Metric::bus(
@@ -59,7 +59,7 @@ pub(super) const RETRIES: Metric = Metric::bus(
     "retry_attempts_total",
     Counter,
     Count("attempts"),
-    "Failed attempts that are followed by another, also of a blocked key.",
+    "Failed attempts that are followed by another, also for blocked keys.",
 );
 pub(super) const DEAD_LETTERS: Metric = Metric::bus(
     "dead_letter_messages_total",
@@ -77,21 +77,17 @@ pub(super) const BLOCKED_KEYS: Metric = Metric::bus(
     "blocked_keys",
     Gauge,
     Count("keys"),
-    "Keys whose first message is out of attempts: it is tried again at the longest backoff, and the others wait behind it.",
+    "Keys whose first message is out of attempts: it is retried at the longest backoff, and the key's other messages wait behind it.",
 );
 pub(super) const UNREADABLE: Metric = Metric::bus(
     "unreadable_headers_total",
     Counter,
     Count("messages"),
-    "Messages handed on although their headers cannot be read, as of the last check; on NATS alone.",
+    "Messages delivered with unreadable headers, as of the last health check; only on NATS.",
 );
-pub(super) const RATE_WAITS: Metric = Metric::bus(
-    "rate_limit_waits_total",
-    Counter,
-    Count("waits"),
-    "Waits for a rate limit, or for that of recovery mode.",
-)
-.labelled(LIMITED);
+pub(super) const RATE_WAITS: Metric =
+    Metric::bus("rate_limit_waits_total", Counter, Count("waits"), "Waits for a rate limit.")
+        .labelled(LIMITED);
 pub(super) const HELD: Metric = Metric::bus(
     "sources_held",
     Gauge,
@@ -108,21 +104,21 @@ pub(super) const STALL: Metric = Metric::bus(
     "partition_stall_seconds",
     Gauge,
     Seconds,
-    "How long the partition has waited for room; told each time the pool's wait timeout has passed, 0 when it goes on.",
+    "How long the partition has waited for room in the pool: updated each time the pool's wait timeout has passed, 0 when reading goes on.",
 )
 .labelled(PARTITION);
 pub(super) const LAG: Metric = Metric::bus(
     "consumer_lag",
     Gauge,
     Count("messages"),
-    "Messages that are not settled, as of the last look, seconds ago. What is settled above an open message does not count.",
+    "Unsettled messages, as of the last answer of the broker, seconds ago. Settled messages above an open one do not count.",
 )
 .labelled(PARTITION);
 pub(super) const LAG_SECONDS: Metric = Metric::bus(
     "consumer_lag_seconds",
     Gauge,
     Seconds,
-    "Age of the oldest message that is not settled, as of the last look, seconds ago.",
+    "Age of the oldest unsettled message, as of the last answer of the broker, seconds ago.",
 )
 .labelled(PARTITION);
 pub(super) const BACKLOG: Metric = Metric::bus(
@@ -136,13 +132,13 @@ pub(super) const PUBLISH_DEPTH: Metric = Metric::bus(
     "publish_queue_depth",
     Gauge,
     Count("messages"),
-    "Records the broker has not answered, as of the last check.",
+    "Records that the broker has not acknowledged, as of the last backlog check.",
 );
 pub(super) const PUBLISH_LATENCY: Metric = Metric::bus(
     "publish_latency_seconds",
     Gauge,
     Seconds,
-    "Mean time of the broker's answers between the last two checks.",
+    "Mean latency of the broker's acknowledgements between the last two backlog checks.",
 );
 pub(super) const RECOVERY: Metric = Metric::bus(
     "recovery_mode_active",
@@ -154,13 +150,13 @@ pub(crate) const HEALTH: Metric = Metric::bus(
     "health",
     Gauge,
     Count("condition"),
-    "0 healthy, 1 warning, 2 degraded, 3 unhealthy, as of the last look.",
+    "0 healthy, 1 warning, 2 degraded, 3 unhealthy, as of the last health check.",
 );
 pub(crate) const HEALTH_FAULT: Metric = Metric::bus(
     "health_fault",
     Gauge,
     Count("faults"),
-    "How often each fault is there, as of the last look.",
+    "Number of present faults by name, as of the last health check.",
 )
 .labelled(FAULT);
 
@@ -168,25 +164,25 @@ pub(crate) const ROLLOUT_PERCENT: Metric = Metric::bus(
     "rollout_percent",
     Gauge,
     Count("percent"),
-    "Share of the keys that belongs to the actor pool.",
+    "Share of the keys that belong to the actor pool.",
 );
 pub(crate) const ROLLOUT_MOVING: Metric = Metric::bus(
     "rollout_slots_moving",
     Gauge,
     Count("slots"),
-    "Hash slots, of 1,024, on their way from one pool to the other.",
+    "Hash slots, of 1,024, that are moving between the pools.",
 );
 pub(crate) const ROLLOUT_STUCK: Metric = Metric::bus(
     "rollout_slots_stuck",
     Gauge,
     Count("slots"),
-    "Hash slots that stay for now because a handler of them did not end within the deadline.",
+    "Hash slots that stay in their pool for now because a handler did not end within the deadline.",
 );
 pub(crate) const ROLL_BACKS: Metric = Metric::bus(
     "rollout_roll_backs_total",
     Counter,
     Count("roll-backs"),
-    "Returns to 0 %, by what caused them.",
+    "Roll-backs to 0 %, by their cause.",
 )
 .labelled(TRIGGER);
 
@@ -194,14 +190,14 @@ pub(crate) const SHADOW_MESSAGES: Metric = Metric::bus(
     "shadow_messages_total",
     Counter,
     Count("messages"),
-    "Messages that were to run with a twin of their handler too: both came to the same, or not; `dropped`: there was no room, or one of the two never ended.",
+    "Messages chosen to run with a twin of their handler too. `same`, `different`: the outcomes of both; `dropped`: no room for the twin, or one of the two never ended.",
 )
 .labelled(SHADOW_RESULT);
 pub(crate) const SHADOW_LATENCY: Metric = Metric::bus(
     "shadow_latency_seconds",
     Histogram,
     Seconds,
-    "Time from acceptance to outcome of messages that were compared: of the handler, its retries included, and of its twin on the other pool.",
+    "Time from acceptance to outcome of compared messages: of the handler, with its retries, and of its twin on the other pool.",
 )
 .labelled(SHADOW_ROLE);
 
@@ -236,7 +232,12 @@ const BUS_METRICS: &[Metric] = &[
     SHADOW_LATENCY,
 ];
 
-/// Every metric of a bus and its pool, in the order of the documentation.
+/// All metrics of a bus and its pool, in the order of the documentation.
+///
+/// ```
+/// let lag = buslane::metrics::all().find(|metric| metric.name == "consumer_lag");
+/// assert!(lag.is_some_and(|metric| metric.is_per_partition()));
+/// ```
 pub fn all() -> impl Iterator<Item = &'static Metric> + Clone {
     BUS_METRICS.iter().chain(POOL_METRICS)
 }

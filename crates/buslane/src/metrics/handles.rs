@@ -1,4 +1,4 @@
-//! Metrics of a bus: handles bound once. Names: `{backend}_eventbus_{what}`.
+//! The metric handles of a bus. Bound once; their names are `{backend}_eventbus_{name}`.
 
 use super::catalogue::{self as metric};
 use buslane_core::{Backend, Binder, Kind, Lag, Source, Topic};
@@ -11,8 +11,7 @@ use std::{
 
 /// The metric handles of one bus.
 ///
-/// Those of partitions are bound as they are needed: when lag is told of one for the first time,
-/// and when one begins to wait for room.
+/// The handles of a partition are bound when it first has a lag, and when it first waits for room.
 pub(crate) struct BusMetrics {
     published: Counter,
     publishes_held: Counter,
@@ -23,8 +22,8 @@ pub(crate) struct BusMetrics {
     dead_letters: Counter,
     skipped: Counter,
     unreadable: Counter,
-    /// How many of them are counted.
-    unreadable_told: AtomicU64,
+    /// The part of the broker's count that `unreadable` has.
+    unreadable_counted: AtomicU64,
     retries: Counter,
     held: Gauge,
     stalled: Gauge,
@@ -34,7 +33,7 @@ pub(crate) struct BusMetrics {
     binder: Binder,
 }
 
-/// What a rate limit holds back.
+/// The side that a rate limit holds back.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limited {
     Publish,
@@ -55,7 +54,7 @@ impl BusMetrics {
             dead_letters: binder.counter(&metric::DEAD_LETTERS),
             skipped: binder.counter(&metric::SKIPPED),
             unreadable: binder.counter(&metric::UNREADABLE),
-            unreadable_told: AtomicU64::new(0),
+            unreadable_counted: AtomicU64::new(0),
             retries: binder.counter(&metric::RETRIES),
             held: binder.gauge(&metric::HELD),
             stalled: binder.gauge(&metric::STALLED),
@@ -66,27 +65,27 @@ impl BusMetrics {
         }
     }
 
-    /// Records that the broker has acknowledged.
+    /// Counts records that the broker has acknowledged.
     pub(crate) fn published(&self, records: u64) {
         self.published.increment(records);
     }
 
-    /// Counts the publishes that waited longer than the fast path.
+    /// The counter of publishes that waited longer than the fast path.
     pub(crate) fn publishes_held(&self) -> Counter {
         self.publishes_held.clone()
     }
 
-    /// Messages read from the broker and routed.
+    /// Counts messages that were read from the broker.
     pub(crate) fn consumed(&self, messages: u64) {
         self.consumed.increment(messages);
     }
 
-    /// Time of one attempt in its handler; sampled.
+    /// Records the time of a sampled attempt in its handler.
     pub(crate) fn processing(&self, time: Duration) {
         self.processing.record(time.as_secs_f64());
     }
 
-    /// An attempt failed.
+    /// Counts a failed attempt.
     pub(crate) fn error(&self, kind: Kind) {
         match kind {
             Kind::Regular => self.errors_regular.increment(1),
@@ -94,48 +93,48 @@ impl BusMetrics {
         }
     }
 
-    /// A dead letter was written.
+    /// Counts a written dead letter.
     pub(crate) fn dead_letter(&self) {
         self.dead_letters.increment(1);
     }
 
-    /// An envelope was given up by the policy `skip`.
+    /// Counts an envelope that the policy `skip` gave up.
     pub(crate) fn skipped(&self) {
         self.skipped.increment(1);
     }
 
-    /// So many messages had headers that cannot be read, from the start.
+    /// Takes the number of messages since the start whose headers could not be read.
     pub(crate) fn unreadable(&self, messages: u64) {
-        let before = self.unreadable_told.fetch_max(messages, Relaxed);
+        let before = self.unreadable_counted.fetch_max(messages, Relaxed);
         self.unreadable.increment(messages.saturating_sub(before));
     }
 
-    /// A failed attempt is followed by another.
+    /// Counts a failed attempt that is followed by another.
     pub(crate) fn retry(&self) {
         self.retries.increment(1);
     }
 
-    /// How many keys are blocked.
+    /// The gauge of blocked keys.
     pub(crate) fn blocked_keys(&self) -> Gauge {
         self.binder.gauge(&metric::BLOCKED_KEYS)
     }
 
-    /// A source waits for its handler, or does not any more.
+    /// Counts a source that waits for its handler, or no longer does.
     pub(crate) fn held(&self, held: bool) {
         step(&self.held, held);
     }
 
-    /// A source waits for room longer than the wait timeout, or does not any more.
+    /// Counts a source that has waited for room longer than the wait timeout, or no longer waits.
     pub(crate) fn stalled(&self, stalled: bool) {
         step(&self.stalled, stalled);
     }
 
-    /// How long a partition has waited for room, in seconds.
+    /// The gauge of the seconds that a partition has waited for room.
     pub(crate) fn stall_of(&self, source: &Source) -> Gauge {
         self.binder.gauge_at(&metric::STALL, &source.topic, source.partition)
     }
 
-    /// Counts those who had to wait for a rate limit.
+    /// The counter of waits for a rate limit.
     pub(crate) fn rate_limit_waits(&self, limited: Limited) -> Counter {
         match limited {
             Limited::Publish => self.publish_waits.clone(),
@@ -144,7 +143,7 @@ impl BusMetrics {
         }
     }
 
-    /// Those of the rollout.
+    /// The metrics of the rollout.
     pub(crate) fn rollout(&self) -> RolloutMetrics {
         RolloutMetrics {
             percent: self.binder.gauge(&metric::ROLLOUT_PERCENT),
@@ -155,7 +154,7 @@ impl BusMetrics {
         }
     }
 
-    /// Those of shadows.
+    /// The metrics of shadows.
     pub(crate) fn shadows(&self) -> ShadowMetrics {
         let messages = |result| self.binder.counter_of(&metric::SHADOW_MESSAGES, result);
         let latency = |role| self.binder.histogram_of(&metric::SHADOW_LATENCY, role);
@@ -168,9 +167,9 @@ impl BusMetrics {
         }
     }
 
-    /// The gauges of the condition of the bus.
-    pub(crate) fn condition(&self) -> ConditionGauges {
-        ConditionGauges {
+    /// The gauges of backlog and recovery mode.
+    pub(crate) fn backlog(&self) -> BacklogGauges {
+        BacklogGauges {
             backlog: self.binder.gauge_of(&metric::BACKLOG, "subscriber"),
             publish_backlog: self.binder.gauge_of(&metric::BACKLOG, "publisher"),
             depth: self.binder.gauge(&metric::PUBLISH_DEPTH),
@@ -181,8 +180,8 @@ impl BusMetrics {
     }
 }
 
-/// What the condition of a bus looks like from outside.
-pub(crate) struct ConditionGauges {
+/// The gauges of backlog and recovery mode.
+pub(crate) struct BacklogGauges {
     pub(crate) backlog: Gauge,
     pub(crate) publish_backlog: Gauge,
     pub(crate) depth: Gauge,
@@ -191,8 +190,8 @@ pub(crate) struct ConditionGauges {
     binder: Binder,
 }
 
-impl ConditionGauges {
-    /// Those of one partition.
+impl BacklogGauges {
+    /// The gauges of one partition.
     pub(crate) fn lag_of(&self, topic: &Topic, partition: u32) -> PartitionLag {
         PartitionLag {
             messages: self.binder.gauge_at(&metric::LAG, topic, partition),
@@ -201,7 +200,7 @@ impl ConditionGauges {
     }
 }
 
-/// What a rollout looks like from outside.
+/// The metrics of a rollout. Its gauges return to zero when the bus ends.
 pub(crate) struct RolloutMetrics {
     percent: Gauge,
     moving: Gauge,
@@ -223,7 +222,7 @@ impl RolloutMetrics {
         self.stuck.set(slots as f64);
     }
 
-    /// None: by hand.
+    /// Counts a roll-back by this trigger; `None` for one by hand.
     pub(crate) fn rolled_back(&self, trigger: Option<Trigger>) {
         let name = trigger.map_or_else(|| "by_hand".to_owned(), |trigger| trigger.to_string());
         for (_, counter) in self.roll_backs.iter().filter(|(known, _)| *known == name) {
@@ -238,7 +237,7 @@ impl Drop for RolloutMetrics {
     }
 }
 
-/// What comparing handlers with their twins came to.
+/// The metrics of comparisons between handlers and their twins.
 pub(crate) struct ShadowMetrics {
     pub(crate) same: Counter,
     pub(crate) different: Counter,
@@ -247,7 +246,7 @@ pub(crate) struct ShadowMetrics {
     pub(crate) twin: Histogram,
 }
 
-/// How far a bus is behind in one partition.
+/// The lag gauges of one partition.
 pub(crate) struct PartitionLag {
     messages: Gauge,
     seconds: Gauge,

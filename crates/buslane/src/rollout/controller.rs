@@ -1,24 +1,23 @@
-//! The state of a rollout: percentage, plan, guard. It carries out what operators, the plan and the
-//! guard decide.
-
-mod look;
-mod moves;
+//! The state of a rollout: percentage, plan and guard. It carries out the decisions of operators,
+//! of the plan and of the guard.
 
 use super::{
     RollBack, RolloutError, RolloutEvent, RolloutEvents, RolloutStatus, ShadowComparison,
     SlotStatus, StuckSlot,
 };
 use crate::{
-    clock::now,
     config::LaneScope,
     metrics::{BusMetrics, RolloutMetrics},
+    process::{now, resident_memory},
 };
 use buslane_core::{Job, Topic};
-use buslane_pools::{ACTOR, Pools, SLOTS};
-use buslane_rollout::{ActivePlan, Breach, Guard, Plan, RolloutConfig};
+use buslane_pools::{ACTOR, KEYED, Pools, SLOTS};
+use buslane_rollout::{
+    ActivePlan, Breach, Decision, Guard, Plan, PlanStep, RolloutConfig, Sample, SideFigures,
+};
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -29,7 +28,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
 use tracing::{error, info, warn};
 
-/// Events that a reader may be behind.
+/// Events that a reader may be late by. It misses older ones.
 const EVENTS: usize = 256;
 
 /// The rollout of one bus.
@@ -38,7 +37,7 @@ pub(crate) struct Controller {
     state: Mutex<State>,
     events: broadcast::Sender<RolloutEvent>,
     /// Notified when slots have to move.
-    pub(super) aimed: Notify,
+    retargeted: Notify,
     /// Whether slots are moving.
     is_moving: watch::Sender<bool>,
     is_closed: AtomicBool,
@@ -50,21 +49,21 @@ pub(crate) struct Controller {
 struct State {
     percent: u8,
     set_by: String,
-    /// Whether the configuration still decides, and nobody has at run time.
+    /// Whether the configuration decides: no operator, plan or guard has decided since.
     is_configured: bool,
     /// Whether the percentage has ever changed.
     has_changed: bool,
-    run: Option<ActivePlan>,
+    active_plan: Option<ActivePlan>,
     guard: Guard,
-    /// Slots that stay for now, and since when they were to move.
+    /// Slots that stay in their pool for now, and since when they should have moved.
     stuck: BTreeMap<usize, Instant>,
-    /// When the current move began, and how many slots it has.
-    aimed: Option<(Instant, usize)>,
+    /// When the current move began, and its number of slots.
+    current_move: Option<(Instant, usize)>,
     roll_backs: u64,
     last_roll_back: Option<RollBack>,
 }
 
-/// Slots that the actor pool has at this percentage.
+/// The number of slots that the actor pool owns at this percentage.
 pub(crate) const fn boundary(percent: u8) -> usize {
     SLOTS * percent as usize / 100
 }
@@ -86,10 +85,10 @@ impl Controller {
             set_by: set_by.to_owned(),
             is_configured: true,
             has_changed: false,
-            run: None,
+            active_plan: None,
             guard: Guard::new(config.clone()),
             stuck: BTreeMap::new(),
-            aimed: None,
+            current_move: None,
             roll_backs: 0,
             last_roll_back: None,
         };
@@ -97,7 +96,7 @@ impl Controller {
             pool,
             state: Mutex::new(state),
             events: broadcast::Sender::new(EVENTS),
-            aimed: Notify::new(),
+            retargeted: Notify::new(),
             is_moving: watch::Sender::new(false),
             is_closed: AtomicBool::new(false),
             metrics,
@@ -115,7 +114,7 @@ impl Controller {
             stuck: (state.stuck.iter())
                 .map(|(slot, since)| StuckSlot { slot: *slot, seconds: (now - *since).as_secs() })
                 .collect(),
-            plan: state.run.as_ref().map(|plan| plan.status(now)),
+            plan: state.active_plan.as_ref().map(|plan| plan.status(now)),
             window: state.guard.status().cloned(),
             roll_backs: state.roll_backs,
             last_roll_back: state.last_roll_back.clone(),
@@ -146,6 +145,11 @@ impl Controller {
         let _ = self.is_moving.subscribe().wait_for(|is_moving| !is_moving).await;
     }
 
+    /// Completes when slots have to move.
+    pub(crate) async fn retargeted(&self) {
+        self.retargeted.notified().await;
+    }
+
     /// Refuses every later command: the bus is closing.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Relaxed);
@@ -162,7 +166,7 @@ impl Controller {
             return Err(RolloutError::Percent(percent));
         }
         let mut state = self.state.lock();
-        state.run = None;
+        state.active_plan = None;
         self.go_to(&mut state, percent, by);
         Ok(())
     }
@@ -173,8 +177,8 @@ impl Controller {
         Ok(())
     }
 
-    /// Applies the configuration: a plan, or else a share of the keys. If somebody has decided at
-    /// run time, it changes nothing and returns who.
+    /// Applies the configuration: a plan, or else a share of the keys. Where the share was decided
+    /// at run time, changes nothing and returns by whom.
     pub(crate) fn configure(
         &self,
         percent: u8,
@@ -189,7 +193,7 @@ impl Controller {
         match plan {
             Some(plan) => self.begin_in(&mut state, plan, by),
             None => {
-                state.run = None;
+                state.active_plan = None;
                 self.go_to(&mut state, percent, by);
             }
         }
@@ -197,7 +201,7 @@ impl Controller {
         Ok(None)
     }
 
-    /// Who has decided at run time; `None` while the configuration decides.
+    /// By whom the share was decided at run time; `None` while the configuration decides.
     pub(crate) fn overridden_by(&self) -> Option<String> {
         let state = self.state.lock();
         (!state.is_configured).then(|| state.set_by.clone())
@@ -207,7 +211,7 @@ impl Controller {
         let plan = ActivePlan::new(plan, now());
         let percent = plan.stage().percent;
         info!(plan = %plan.plan(), by, "rollout plan begun");
-        state.run = Some(plan);
+        state.active_plan = Some(plan);
         self.go_to(state, percent, by);
     }
 
@@ -217,15 +221,15 @@ impl Controller {
     }
 
     fn advance_in(&self, state: &mut State, by: &str) -> Result<(), RolloutError> {
-        let plan = state.run.as_mut().ok_or(RolloutError::NoPlan)?;
+        let plan = state.active_plan.as_mut().ok_or(RolloutError::NoPlan)?;
         let percent = plan.advance(now()).ok_or(RolloutError::LastStage)?.percent;
         self.advanced(state, percent, by);
         Ok(())
     }
 
     fn advanced(&self, state: &mut State, percent: u8, by: &str) {
-        let stage = state.run.as_ref().map_or(0, ActivePlan::place);
-        self.tell(RolloutEvent::Advanced { stage, by: by.to_owned() });
+        let stage = state.active_plan.as_ref().map_or(0, ActivePlan::place);
+        self.emit(RolloutEvent::Advanced { stage, by: by.to_owned() });
         self.go_to(state, percent, by);
     }
 
@@ -242,7 +246,7 @@ impl Controller {
             at: OffsetDateTime::now_utc(),
             breach,
         };
-        state.run = None;
+        state.active_plan = None;
         state.roll_backs += 1;
         match &back.breach {
             Some(breach) => error!(
@@ -261,10 +265,10 @@ impl Controller {
         self.metrics.rolled_back(back.breach.as_ref().map(|breach| breach.trigger));
         state.last_roll_back = Some(back.clone());
         self.go_to(state, 0, by);
-        self.tell(RolloutEvent::RolledBack(back));
+        self.emit(RolloutEvent::RolledBack(back));
     }
 
-    /// Sets the percentage, begins a stage, and asks the slots to move.
+    /// Sets the percentage, begins a stage, and makes the slots move.
     fn go_to(&self, state: &mut State, percent: u8, by: &str) {
         let from = std::mem::replace(&mut state.percent, percent);
         by.clone_into(&mut state.set_by);
@@ -275,14 +279,124 @@ impl Controller {
         self.metrics.percent(percent);
         if from != percent {
             info!(from, to = percent, by, "rollout percentage changed");
-            self.tell(RolloutEvent::PercentChanged { from, to: percent, by: by.to_owned() });
+            self.emit(RolloutEvent::PercentChanged { from, to: percent, by: by.to_owned() });
         }
-        self.aim(state);
+        self.retarget(state);
     }
 
-    /// Sends an event to those who watch.
-    fn tell(&self, event: RolloutEvent) {
-        // It fails when nobody watches.
+    /// Makes the slots move that are not in their pool.
+    fn retarget(&self, state: &mut State) {
+        self.pool.rebalance_to(boundary(state.percent));
+        let moving = self.pool.counts().moving;
+        if moving > 0 {
+            state.current_move = Some((now(), moving));
+            self.is_moving.send_replace(true);
+        }
+        self.retargeted.notify_one();
+    }
+
+    /// Makes the stuck slots move again.
+    pub(super) fn retry_stuck(&self) {
+        let mut state = self.state.lock();
+        if !state.stuck.is_empty() {
+            self.retarget(&mut state);
+        }
+    }
+
+    /// Leaves slots in their pool for now, with the time since when each waits for a handler.
+    pub(super) fn abort_stuck(&self, slots: &HashMap<usize, Instant>) {
+        self.pool.abort(&slots.keys().copied().collect::<Vec<_>>());
+        let mut state = self.state.lock();
+        for (slot, since) in slots {
+            if state.stuck.insert(*slot, *since).is_none() {
+                warn!(slot, "rollout slot stays for now: a handler of it does not end");
+                self.emit(RolloutEvent::SlotStuck { slot: *slot });
+            }
+        }
+        self.metrics.stuck(state.stuck.len());
+    }
+
+    /// Takes the number of slots that still move after a step. The move has ended when there is
+    /// none.
+    pub(super) fn moved(&self, moving: usize) {
+        self.metrics.moving(moving);
+        if moving > 0 {
+            return;
+        }
+        let mut state = self.state.lock();
+        // Another move may have begun since.
+        if self.pool.counts().moving > 0 {
+            return;
+        }
+        let is_there = |slot: &usize| self.pool.is_settled(*slot);
+        state.stuck.retain(|slot, _| !is_there(slot));
+        self.metrics.stuck(state.stuck.len());
+        if let Some((since, slots)) = state.current_move.take() {
+            let (percent, took) = (state.percent, now() - since);
+            let slots = slots.saturating_sub(state.stuck.len());
+            info!(
+                percent,
+                slots,
+                seconds = took.as_secs_f64(),
+                stuck = state.stuck.len(),
+                "rollout slots moved"
+            );
+            self.emit(RolloutEvent::Moved { percent, slots, took });
+        }
+        self.is_moving.send_replace(false);
+    }
+
+    /// Compares both pools, and carries out the decisions of guard and plan.
+    pub(crate) fn evaluate(&self) {
+        let mut state = self.state.lock();
+        if state.percent == 100 && !state.has_changed && state.active_plan.is_none() {
+            // The configuration has chosen the actor pool alone: there is nothing to roll back to.
+            return;
+        }
+        let sample = self.sample(state.percent);
+        let decision = state.guard.observe(sample);
+        let step = match &mut state.active_plan {
+            Some(plan) => plan.decided(&decision, now()),
+            None => PlanStep::Stay,
+        };
+        match step {
+            PlanStep::Stay | PlanStep::RolledBack => {}
+            PlanStep::Advanced(stage) => {
+                // A plan of the configuration stays one, whatever its stage.
+                let is_configured = state.is_configured;
+                self.advanced(&mut state, stage.percent, "plan");
+                state.is_configured = is_configured;
+            }
+            PlanStep::MayAdvance => {
+                let stage = state.active_plan.as_ref().map_or(0, ActivePlan::place);
+                info!(stage, "rollout may advance");
+                self.emit(RolloutEvent::MayAdvance { stage });
+            }
+            PlanStep::Done => {
+                state.active_plan = None;
+                info!(percent = state.percent, "rollout plan ended");
+                self.emit(RolloutEvent::PlanEnded);
+            }
+        }
+        if let Decision::RollBack(breach) = decision {
+            self.roll_back(&mut state, Some(breach), "guard");
+        }
+    }
+
+    /// The present figures of both pools.
+    fn sample(&self, percent: u8) -> Sample {
+        let side = |side| self.pool.pool(side).map(SideFigures::from).unwrap_or_default();
+        Sample {
+            at: now(),
+            percent,
+            keyed: side(KEYED),
+            actor: side(ACTOR),
+            resident_bytes: resident_memory(),
+        }
+    }
+
+    fn emit(&self, event: RolloutEvent) {
+        // It fails when no reader exists.
         let _ = self.events.send(event);
     }
 }

@@ -1,4 +1,4 @@
-//! What a rollout reports: its events, its status, and why it refuses a command.
+//! The report of a rollout: its events, its status, and the errors of its commands.
 
 use buslane_rollout::{Breach, PlanStatus, WindowStatus};
 use serde::Serialize;
@@ -7,7 +7,27 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
-/// A change of the rollout.
+/// A change of a rollout, from [`Rollout::watch`](crate::Rollout::watch).
+///
+/// ```
+/// use buslane::{Config, EventBus, rollout::RolloutEvent};
+/// # use std::time::Duration;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::connect(Config::default()).await?;
+/// let mut events = bus.rollout().watch();
+/// bus.rollout().set_percent(10, "alice")?;
+/// while let Some(event) = events.next().await {
+///     if let RolloutEvent::Moved { percent, slots, .. } = event {
+///         assert_eq!((percent, slots), (10, 102)); // of 1,024
+///         break;
+///     }
+/// }
+/// # bus.shutdown(Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -18,16 +38,16 @@ pub enum RolloutEvent {
         from: u8,
         /// The share from now on.
         to: u8,
-        /// Who asked for it.
+        /// The origin of the change: an operator, `plan` or `guard`.
         by: String,
     },
-    /// All slots have arrived in their pools, except those that are stuck.
+    /// A move has ended: all slots are in their pools, except the stuck ones.
     Moved {
         /// The actor pool's share of the keys.
         percent: u8,
         /// Slots that moved.
         slots: usize,
-        /// How long it took.
+        /// The duration of the move.
         took: Duration,
     },
     /// A slot stays in its pool for now: its handler did not end within the deadline.
@@ -44,12 +64,12 @@ pub enum RolloutEvent {
     Advanced {
         /// The new stage, from 0.
         stage: usize,
-        /// Who asked for it.
+        /// The origin of the change: an operator, `plan` or `guard`.
         by: String,
     },
-    /// Every key goes back to the keyed pool.
+    /// Every key moves back to the keyed pool.
     RolledBack(RollBack),
-    /// The plan ended after its last stage.
+    /// The plan has completed its last stage.
     PlanEnded,
 }
 
@@ -59,13 +79,13 @@ pub enum RolloutEvent {
 pub struct RollBack {
     /// The limit that was exceeded; `None` when an operator rolled back.
     pub breach: Option<Breach>,
-    /// Who decided it: `guard`, or the operator.
+    /// The origin of the roll-back: `guard`, or the operator.
     pub by: String,
     /// The actor pool's share of the keys before.
     pub percent: u8,
-    /// Slots that ran on the actor pool, or were moving.
+    /// Slots that were on the actor pool, or moving.
     pub slots: usize,
-    /// When.
+    /// When the roll-back began.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
@@ -80,11 +100,13 @@ impl fmt::Display for RollBack {
     }
 }
 
-/// The events of a rollout, in order. A reader that is more than 256 events late misses the oldest.
+/// The events of a rollout since [`Rollout::watch`](crate::Rollout::watch), in order. A reader that
+/// is more than 256 events late misses the oldest.
 pub struct RolloutEvents(pub(super) broadcast::Receiver<RolloutEvent>);
 
 impl RolloutEvents {
-    /// Waits for the next event; `None` when the bus is gone.
+    /// Waits for the next event; `None` after the bus and every [`Rollout`](crate::Rollout) of it
+    /// are dropped.
     ///
     /// # Cancel safety
     /// Safe.
@@ -99,7 +121,7 @@ impl RolloutEvents {
     }
 }
 
-/// Why a rollout refuses a command.
+/// Why a rollout refused a command. Nothing has changed then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RolloutError {
@@ -117,17 +139,35 @@ pub enum RolloutError {
     Closed,
 }
 
-/// The state of a rollout.
+/// The state of a rollout at one moment, from [`Rollout::status`](crate::Rollout::status).
+///
+/// As JSON, which the HTTP server sends, keys are the names of the fields.
+///
+/// ```
+/// use buslane::{Config, EventBus};
+/// # use std::time::Duration;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::connect(Config::default()).await?;
+/// let status = bus.rollout().status();
+/// assert_eq!((status.percent, status.slots.total, status.slots.on_actor), (0, 1_024, 0));
+/// assert!(status.plan.is_none() && status.stuck.is_empty() && status.roll_backs == 0);
+/// # bus.shutdown(Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RolloutStatus {
     /// The actor pool's share of the keys.
     pub percent: u8,
-    /// Who decided it.
+    /// The origin of that share: a source of the configuration, an operator, `plan` or `guard`.
     pub set_by: String,
     /// The hash slots.
     pub slots: SlotStatus,
-    /// Slots that stay in their pool because a handler did not end. They are tried again.
+    /// Slots that stay in their pool because a handler did not end. Their move is retried after
+    /// `rollout.move_deadline`.
     pub stuck: Vec<StuckSlot>,
     /// The active plan.
     pub plan: Option<PlanStatus>,
@@ -135,49 +175,49 @@ pub struct RolloutStatus {
     pub window: Option<WindowStatus>,
     /// Roll-backs since the bus started.
     pub roll_backs: u64,
-    /// The last of them.
+    /// The last roll-back.
     pub last_roll_back: Option<RollBack>,
     /// Handlers compared with their twins; `None` before the first message of
     /// [a subscription with a twin](crate::SubscriptionBuilder::shadow).
     pub shadow: Option<ShadowStatus>,
 }
 
-/// Where the slots are.
+/// The owners of the hash slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SlotStatus {
-    /// All slots.
+    /// All slots: 1,024.
     pub total: usize,
-    /// Those that run on the actor pool.
+    /// Slots on the actor pool.
     pub on_actor: usize,
-    /// Those that are moving between the pools.
+    /// Slots that are moving between the pools.
     pub moving: usize,
 }
 
-/// A slot that does not move because a handler does not end.
+/// A slot that stays in its pool because a handler does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StuckSlot {
     /// The slot.
     pub slot: usize,
-    /// Seconds since it was to move.
+    /// Seconds since its move began.
     pub seconds: u64,
 }
 
-/// Handlers compared with their twins, since the bus started.
+/// The comparison of handlers with their twins, since the bus started.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ShadowStatus {
-    /// Messages that both have ended.
+    /// Messages that both handler and twin have ended.
     pub compared: u64,
     /// Of these, messages that one of the two handled and the other failed.
     pub different: u64,
-    /// Messages that were chosen and not compared: there was no room for the twin, the key's slot
-    /// was moving, or one of the two was dropped before it ended.
+    /// Chosen messages without a comparison: there was no room for the twin, the key's slot was
+    /// moving, or one of the two was dropped before it ended.
     pub dropped: u64,
-    /// Time from acceptance to outcome that 99 % of the handlers did not exceed, retries included,
+    /// The 99th percentile of the time from acceptance to outcome of handlers, with their retries,
     /// in milliseconds.
     pub handler_p99_ms: Option<f64>,
-    /// The same of the twins.
+    /// The same of twins, which have no retries.
     pub twin_p99_ms: Option<f64>,
 }

@@ -1,8 +1,9 @@
-//! Compares handlers with their twins: counts the outcomes and logs the differences. It decides
-//! nothing.
+//! Compares handlers with their twins: counts the outcomes and logs the differences.
+//!
+//! It has no influence on messages, guard or plan.
 
 use super::report::ShadowStatus;
-use crate::{clock::now, metrics::ShadowMetrics};
+use crate::{metrics::ShadowMetrics, process::now};
 use buslane_core::{Outcome, Source, excerpt};
 use buslane_pools::LatencyRecorder;
 use parking_lot::Mutex;
@@ -72,8 +73,8 @@ impl ShadowComparison {
         }
     }
 
-    /// Counts a message that both have ended. All failures and panics are alike, because their
-    /// texts may differ from run to run.
+    /// Counts a message that both have ended. A failure and a panic count as the same: their texts
+    /// may differ from run to run.
     pub(crate) fn compare(
         &self,
         source: &Source,

@@ -1,8 +1,8 @@
-//! The blocked keys: a bounded list of names. Their messages wait in their lanes.
+//! The blocked keys of a bus: a bounded list of names. Their messages wait in their lanes.
 //!
-//! An entry belongs to the first message of its key and ends with it: when the message is handled
-//! or given up, when its partition or its subscription ends, or the bus. A message that changes
-//! pools keeps its entry.
+//! An entry belongs to the first message of its key. It ends when that message is handled or given
+//! up, and with the partition, the subscription or the bus. A message that changes pools keeps its
+//! entry.
 
 use buslane_core::{Message, Source, Topic, excerpt};
 use metrics::Gauge;
@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use time::OffsetDateTime;
 
-/// Entries with a name; further blocked keys are only counted.
+/// Entries with a name. Further blocked keys are only counted.
 const LIMIT: usize = 1_000;
 
-/// A key that is out of attempts: its first message is tried again at the longest backoff, and the
-/// others wait behind it.
+/// A key that is out of attempts: its first message is retried at the longest backoff, and its
+/// other messages wait behind that one.
+///
+/// [`Status::blocked`](crate::Status::blocked) lists up to 1,000 of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockedKey {
@@ -42,10 +44,10 @@ pub(crate) struct BlockedKeys {
 
 #[derive(Default)]
 struct Table {
-    /// By the order in which they became blocked.
+    /// In the order in which the keys became blocked.
     named: BTreeMap<u64, Known>,
     next: u64,
-    /// All blocked keys, those without a name too.
+    /// All blocked keys, also those without a name.
     count: usize,
 }
 
@@ -62,7 +64,7 @@ struct Known {
 /// The blocked keys of a bus at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BlockedSnapshot {
-    /// Those blocked longest, in that order, with the time when each became blocked.
+    /// The keys blocked longest, in that order, with the time when each became blocked.
     pub(crate) named: Vec<(BlockedKey, Instant)>,
     /// All blocked keys.
     pub(crate) count: usize,
@@ -81,7 +83,7 @@ impl BlockedKeys {
         BlockedSnapshot { named, count: table.count }
     }
 
-    /// All blocked keys that have a name.
+    /// The blocked keys that have a name.
     pub(crate) fn all(&self) -> Vec<BlockedKey> {
         self.table.lock().named.values().map(Known::blocked).collect()
     }
@@ -109,7 +111,7 @@ impl Known {
 /// The entry of one blocked key.
 ///
 /// # Drop behaviour
-/// The key is not blocked any more.
+/// The key is no longer blocked.
 pub(crate) struct BlockedEntry {
     keys: Arc<BlockedKeys>,
     number: u64,
@@ -131,11 +133,11 @@ impl BlockedEntry {
             keys: Arc::clone(keys),
             number,
             since: OffsetDateTime::now_utc(),
-            began: crate::clock::now(),
+            began: crate::process::now(),
         }
     }
 
-    /// Notes the last attempt. The entry gets its name here, as soon as the list has room for it.
+    /// Notes the last attempt. The entry gets its name here, once the list has room.
     pub(crate) fn note(&self, message: &Message, attempts: u32, error: &str) {
         let error = excerpt::error(error).to_string();
         let mut table = self.keys.table.lock();
@@ -190,8 +192,8 @@ mod tests {
         assert_eq!((first.named.len(), first.count), (1, LIMIT + 2));
         assert_eq!((first.named[0].0.offset, &*first.named[0].0.error), (0, "no\\nERROR forged"));
 
-        // One that goes makes room, which is taken by whichever is told of next; the order is that
-        // of the beginning.
+        // The end of an entry makes room for the next noted one. The order stays that of the
+        // beginning.
         entries.remove(0);
         let (last, offset) = entries.last().unwrap();
         last.note(&message(*offset), 6, "no");

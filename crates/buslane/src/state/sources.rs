@@ -1,4 +1,4 @@
-//! The sources that are read, and what the pump of each does. A pump writes here once a batch.
+//! The sources that a bus reads, and the state of their pumps. A pump writes here once a batch.
 
 use buslane_core::Source;
 use parking_lot::Mutex;
@@ -10,14 +10,14 @@ use std::{
     },
 };
 
-/// One source that is read.
+/// A source that is read, and the state of its pump.
 pub(crate) struct SourceState {
     pub(crate) source: Arc<Source>,
-    /// Messages taken from it.
+    /// Messages taken from the source.
     taken: AtomicU64,
-    /// Whether its pump waits for messages, and for nothing else.
+    /// Whether the pump waits for messages, and for nothing else.
     waits: AtomicBool,
-    /// Whether its messages are held, because its topic has no handler.
+    /// Whether the messages are held, because the topic has no handler.
     is_held: AtomicBool,
 }
 
@@ -48,11 +48,14 @@ impl SourceState {
     }
 }
 
-/// The sources of a bus, by their numbers.
+/// The sources of a bus, by their ids.
 #[derive(Default)]
 pub(crate) struct Sources(Mutex<HashMap<u64, Arc<SourceState>>>);
 
-/// Registers a source as long as its pump runs.
+/// Registers a source while its pump runs.
+///
+/// # Drop behaviour
+/// The source is no longer read.
 pub(crate) struct Reading<'a> {
     sources: &'a Sources,
     pub(crate) state: Arc<SourceState>,

@@ -1,21 +1,20 @@
-//! The partitions that wait for room, by name. Their number is a metric.
+//! The partitions that wait for room in the pool, by name. Their number is a metric.
 
 use buslane_core::{Job, Source, SubmitError, Topic};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, time::Instant};
 
-/// A partition that is not read, because there is no room for its next message.
+/// A partition that is not read because the pool has no room for its next message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StalledPartition {
-    /// Its topic.
+    /// The topic.
     pub topic: Topic,
-    /// Its number.
+    /// The number of the partition.
     pub partition: u32,
     /// What is full.
     pub reason: String,
-    /// The key of the message that it waits with, escaped and cut, where that key alone has no
-    /// room.
+    /// The key of its next message, escaped and cut, where only that key has no room.
     pub key: Option<String>,
 }
 
@@ -23,28 +22,28 @@ pub struct StalledPartition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) reason: SubmitError,
-    /// The key of its next message, where that key alone has no room.
+    /// The key of the next message, where only that key has no room.
     pub(crate) key: Option<String>,
     pub(crate) since: Instant,
 }
 
 impl Waiting {
-    /// Why a source cannot hand `next` to the pool.
+    /// Why the pool does not accept `next`.
     pub(crate) fn new(reason: SubmitError, next: Option<&Job>) -> Self {
         let is_of_key =
             matches!(reason, SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. });
         let key = next.filter(|_| is_of_key).map(|job| job.message.label_excerpt().to_string());
-        Self { reason, key, since: crate::clock::now() }
+        Self { reason, key, since: crate::process::now() }
     }
 }
 
-/// The waiting partitions of a bus. Changed only when one begins or ends to wait, never for each
+/// The waiting partitions of a bus. Written only when a wait begins or ends, never for each
 /// message.
 #[derive(Default)]
 pub(crate) struct Stalls(Mutex<BTreeMap<(Topic, u32), Waiting>>);
 
 impl Stalls {
-    /// Notes that a source waits. One that waits already keeps the time of its beginning.
+    /// Notes that a source waits. A source that waits already keeps its time.
     pub(crate) fn waits(&self, source: &Source, waiting: Waiting) {
         let mut stalls = self.0.lock();
         let known = stalls
@@ -57,7 +56,7 @@ impl Stalls {
         self.0.lock().remove(&(source.topic.clone(), source.partition));
     }
 
-    /// All of them, by topic and number.
+    /// All waiting partitions, by topic and number.
     pub(crate) fn all(&self) -> Vec<StalledPartition> {
         let stalls = self.0.lock();
         let named = stalls.iter().map(|((topic, partition), waiting)| StalledPartition {
@@ -69,7 +68,7 @@ impl Stalls {
         named.collect()
     }
 
-    /// All of them, with the reason and the time of the beginning.
+    /// All waiting partitions, each with the reason and the time since when it waits.
     pub(crate) fn timed(&self) -> Vec<((Topic, u32), Waiting)> {
         self.0.lock().iter().map(|(place, waiting)| (place.clone(), waiting.clone())).collect()
     }

@@ -1,26 +1,26 @@
-//! How much of a message its dead letter keeps, and what is cut when the letter is too large.
+//! How much of a message its dead letter keeps when the letter is too large for its topic.
 
 use buslane_core::{Headers, Message};
 use bytes::Bytes;
 use std::fmt::Write as _;
 
-/// Most bytes that a letter keeps of each part of a message.
+/// The most bytes that a letter keeps of each part of a message.
 pub(super) struct Size {
     body: usize,
-    /// Of the message's own headers: one that does not fit is left out, a later one may fit again.
+    /// Bytes of the message's headers. A header that does not fit is left out; a later one may fit.
     headers: usize,
     key: usize,
     error: usize,
 }
 
-/// Longest error text of any dead letter.
+/// The longest error text of any dead letter.
 const ERROR: usize = 4 << 10;
-/// Longest key that the smallest letter keeps: every aggregate id fits.
+/// The longest key in the smallest letter: every aggregate id fits.
 const KEY: usize = 256;
 
-/// From the whole message to the smallest letter, which still says where the original is. An
-/// error's text has a bound in each: it may quote the message. Headers are cut first: JetStream
-/// bounds them apart from the body.
+/// The sizes from the whole message to the smallest letter, which still names the original's place.
+/// Each bounds the error text, which may quote the message. Headers are cut first: JetStream has a
+/// separate limit for them.
 pub(super) const SIZES: [Size; 6] = [
     Size { body: usize::MAX, headers: usize::MAX, key: usize::MAX, error: ERROR },
     Size { body: usize::MAX, headers: 4 << 10, key: usize::MAX, error: ERROR },
@@ -30,14 +30,13 @@ pub(super) const SIZES: [Size; 6] = [
     Size { body: 0, headers: 0, key: KEY, error: 256 },
 ];
 
-/// What a letter keeps of a message.
+/// The parts of a message that a letter keeps.
 pub(super) struct Kept<'a> {
     pub(super) body: Bytes,
     pub(super) headers: Headers,
     pub(super) key: Option<Bytes>,
     pub(super) error: &'a str,
-    /// The parts that were cut, such as `body 16384 of 999800, headers 2 of 3`; empty when
-    /// everything is there.
+    /// The cut parts, such as `body 16384 of 999800, headers 2 of 3`; empty for a whole message.
     pub(super) cut: String,
 }
 
@@ -46,7 +45,7 @@ impl<'a> Kept<'a> {
         Self::with(message, &message.headers, error, size)
     }
 
-    /// As [`Kept::of`], for the form of letters that has no headers.
+    /// As [`Kept::of`], for letters without headers.
     pub(super) fn without_headers(message: &Message, error: &'a str, size: &Size) -> Self {
         Self::with(message, &Headers::new(), error, size)
     }

@@ -1,31 +1,57 @@
-//! What a bus tells of its own condition: plain values, the same in callbacks and in the status.
+//! The events of backlog and recovery mode: plain values, the same in callbacks and in the status.
 
 use buslane_core::Topic;
 use std::{fmt, time::Duration};
 use tracing::{debug, info, warn};
 
-/// Something about the bus has changed. Given to the callbacks of
-/// [`EventBus::on_event`](crate::EventBus::on_event), in the order in which it happened.
+/// A change of a bus's backlog or recovery mode, for the callbacks of
+/// [`EventBus::on_event`](crate::EventBus::on_event).
+///
+/// Not a message: an [`Event`](crate::Event) is an envelope that a handler receives.
+///
+/// Callbacks get the events in the order in which they happened, each once. 1,024 events may wait
+/// for slow callbacks; further ones are lost, with a line in the log.
+///
+/// ```
+/// use buslane::{BusEvent, Config, EventBus, RecoveryPhase};
+/// # use std::{sync::mpsc, time::Duration};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::connect(Config::default()).await?;
+/// let (phases, seen) = mpsc::channel();
+/// bus.on_event(move |event| match event {
+///     BusEvent::BacklogEntered(partition) => println!("{} is behind", partition.topic),
+///     BusEvent::Recovery { now, .. } => drop(phases.send(now.phase)),
+///     _ => {}
+/// });
+/// bus.set_recovery_mode(true);
+/// bus.set_recovery_mode(false);
+/// bus.shutdown(Duration::from_secs(10)).await?; // Delivers the events so far.
+/// assert_eq!(seen.try_iter().collect::<Vec<_>>(), [RecoveryPhase::On, RecoveryPhase::Off]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusEvent {
-    /// A partition is behind.
+    /// A partition is behind: it exceeds a limit of [`BacklogConfig`](crate::config::BacklogConfig).
     BacklogEntered(PartitionBacklog),
-    /// A partition is not behind any more, or is not read by this bus any more; as it was seen
-    /// last.
+    /// A partition is no longer behind, or no longer read by this bus. Holds the last figures above
+    /// the limit.
     BacklogLeft(PartitionBacklog),
-    /// What this bus publishes piles up in front of the broker, or does so less.
+    /// The severity of the publish backlog changed.
     PublishBacklog {
-        /// How bad it was.
+        /// The severity before.
         before: Severity,
-        /// How it is.
+        /// The backlog now.
         now: PublishBacklog,
     },
-    /// Recovery mode is entered, changes its limits, or is left.
+    /// Recovery mode was entered or left, or its limits changed.
     Recovery {
-        /// Where it stood.
+        /// The phase before.
         before: RecoveryPhase,
-        /// How it stands.
+        /// Phase and limits now.
         now: RecoveryStatus,
     },
 }
@@ -34,33 +60,33 @@ pub enum BusEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionBacklog {
-    /// Its topic.
+    /// The topic.
     pub topic: Topic,
-    /// Its number.
+    /// The number of the partition.
     pub partition: u32,
-    /// Messages that are not settled.
+    /// Unsettled messages.
     pub messages: u64,
-    /// Time since the oldest of them was published, where that is known.
+    /// Time since the oldest of them was published; `None` where the broker does not know it.
     pub age: Option<Duration>,
 }
 
-/// How much lies in front of the broker.
+/// The records that the broker has not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PublishBacklog {
-    /// How bad that is.
+    /// The worse severity of depth and latency.
     pub severity: Severity,
-    /// Records that the broker has not answered yet.
+    /// Unacknowledged records.
     pub depth: u64,
-    /// Mean time of the answers since the look before; zero when there was none.
+    /// Mean latency of the acknowledgements since the last check; zero without one.
     pub latency: Duration,
 }
 
-/// How bad something is.
+/// How close a figure is to its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Severity {
-    /// Less than half of the limit.
+    /// Less than half of the limit. The default.
     #[default]
     Normal,
     /// Half of the limit, or more.
@@ -87,16 +113,16 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Where recovery mode stands. It is on in both of the last two.
+/// The phase of recovery mode. The mode is on in both `On` and `Ramping`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RecoveryPhase {
-    /// Not on: nothing is limited by it.
+    /// Off: it limits nothing. The default.
     #[default]
     Off,
-    /// On, as long as there is a backlog.
+    /// On, until some checks in a row find no backlog.
     On,
-    /// Nothing is behind any more: its limits are raised step by step, and then it is left.
+    /// No partition is behind: the limits are raised step by step, then the mode is left.
     Ramping,
 }
 
@@ -122,12 +148,11 @@ impl fmt::Display for RecoveryPhase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryCause {
-    /// Somebody asked for it.
+    /// A call of [`EventBus::set_recovery_mode`](crate::EventBus::set_recovery_mode).
     ByHand,
-    /// A source that was new to this bus was behind, or the configuration asks for it at every
-    /// start.
+    /// A new source of the bus was behind, or the configuration enters the mode at every start.
     Start,
-    /// A backlog came up.
+    /// A check found a backlog.
     Backlog,
 }
 
@@ -149,22 +174,22 @@ impl fmt::Display for RecoveryCause {
     }
 }
 
-/// Recovery mode, and what it lets through.
+/// Recovery mode and its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RecoveryStatus {
-    /// Where it stands.
+    /// The phase.
     pub phase: RecoveryPhase,
-    /// Why it was entered; `None` when it is off.
+    /// Why the mode was entered; `None` while it is off.
     pub cause: Option<RecoveryCause>,
-    /// Messages a second that it lets through; `None` when it is off, and where no rate is set.
+    /// Messages a second that the mode admits; `None` while it is off, and without a rate.
     pub per_second: Option<u32>,
-    /// Keys that may have work at the same time; `None` when it is off.
+    /// Keys that may have work at the same time; `None` while the mode is off.
     pub keys: Option<usize>,
 }
 
 impl BusEvent {
-    /// What log lines call it.
+    /// The name in log lines.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::BacklogEntered(_) => "backlog_entered",
@@ -174,7 +199,7 @@ impl BusEvent {
         }
     }
 
-    /// Writes it to the log, in the fixed texts that operators look for.
+    /// Logs the event, in the texts that docs/operations.md lists.
     pub(super) fn log(&self) {
         match self {
             Self::BacklogEntered(PartitionBacklog { topic, partition, messages, age }) => {
@@ -185,7 +210,7 @@ impl BusEvent {
                 );
             }
             Self::BacklogLeft(PartitionBacklog { topic, partition, .. }) => {
-                debug!(topic = topic.as_str(), partition, "partition is not behind any more");
+                debug!(topic = topic.as_str(), partition, "partition is no longer behind");
             }
             Self::PublishBacklog {
                 now: PublishBacklog { severity: Severity::Normal, .. }, ..

@@ -1,29 +1,30 @@
-//! Which partitions are behind. Pure: samples of the lag go in, changes come out.
+//! Whether a bus is behind: in the partitions that it reads, and in front of the broker with what
+//! it publishes. Pure: samples go in, changes come out.
 
-use super::event::{BusEvent, PartitionBacklog};
+use super::event::{BusEvent, PartitionBacklog, PublishBacklog, Severity};
 use crate::config::BacklogConfig;
 use buslane_core::{Lag, Topic};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The partitions that are behind.
-pub(crate) struct Backlog {
+pub(super) struct BacklogDetector {
     /// 0 for no limit.
     messages: u64,
     /// Zero for no limit.
     age: Duration,
     behind: BTreeMap<(Topic, u32), PartitionBacklog>,
-    /// Messages that are not settled, of all partitions.
+    /// Unsettled messages of all partitions.
     open: u64,
 }
 
-impl Backlog {
-    pub(crate) const fn new(config: &BacklogConfig) -> Self {
+impl BacklogDetector {
+    pub(super) const fn new(config: &BacklogConfig) -> Self {
         Self { messages: config.messages, age: config.age, behind: BTreeMap::new(), open: 0 }
     }
 
-    /// A look at all partitions that this bus reads: who has come to be behind, and who is not any
-    /// more.
-    pub(crate) fn observe(&mut self, lags: &[Lag]) -> Vec<BusEvent> {
+    /// Takes the lag of all partitions that this bus reads. Returns the partitions that are behind
+    /// since then, and those that no longer are.
+    pub(super) fn observe(&mut self, lags: &[Lag]) -> Vec<BusEvent> {
         let mut before = std::mem::take(&mut self.behind);
         let mut events = Vec::new();
         self.open = lags.iter().map(|lag| lag.open).sum();
@@ -43,38 +44,38 @@ impl Backlog {
         events
     }
 
-    /// Those that are behind, by topic and number.
-    pub(crate) fn all(&self) -> Vec<PartitionBacklog> {
+    /// The partitions that are behind, by topic and number.
+    pub(super) fn all(&self) -> Vec<PartitionBacklog> {
         self.behind.values().cloned().collect()
     }
 
-    /// Whether this one is.
-    pub(crate) fn has(&self, topic: &Topic, partition: u32) -> bool {
+    /// Whether this partition is behind.
+    pub(super) fn has(&self, topic: &Topic, partition: u32) -> bool {
         self.behind.contains_key(&(topic.clone(), partition))
     }
 
-    pub(crate) fn is_any(&self) -> bool {
+    pub(super) fn is_any(&self) -> bool {
         !self.behind.is_empty()
     }
 
-    /// Messages that were not settled at the last look.
-    pub(crate) const fn open(&self) -> u64 {
+    /// Unsettled messages of all partitions, as of the last sample.
+    pub(super) const fn open(&self) -> u64 {
         self.open
     }
 
-    /// Whether there is something that recovery mode would mend. The `failing` messages, which wait
-    /// behind failing keys, are not: one such key would keep the whole bus in it. So they do not
-    /// count, and while there are some no age does, because the oldest message may be one of them.
-    pub(crate) fn needs_recovery(&self, failing: u64) -> bool {
+    /// Whether recovery mode would reduce the backlog. Messages behind `failing` keys do not count:
+    /// one blocked key would keep the whole bus in the mode. While there are some, no age counts
+    /// either, because the oldest message may be one of them.
+    pub(super) fn needs_recovery(&self, failing: u64) -> bool {
         let many = self.behind.values().filter(|behind| self.has_many(behind.messages));
         let many: u64 = many.map(|behind| behind.messages).sum();
         let is_old = failing == 0 && self.behind.values().any(|behind| self.is_old(behind.age));
         self.has_many(many.saturating_sub(failing)) || is_old
     }
 
-    /// Whether a look tells what the limits ask of a partition. A client that has not read a
-    /// partition's first message yet does not know its age.
-    pub(super) fn is_told(&self, lag: &Lag) -> bool {
+    /// Whether a sample has the figures that the limits need. A client that has not read a
+    /// partition's first message does not know its age.
+    pub(super) fn is_conclusive(&self, lag: &Lag) -> bool {
         lag.messages == 0 || lag.age.is_some() || self.age.is_zero() || self.has_many(lag.open)
     }
 
@@ -87,15 +88,59 @@ impl Backlog {
     }
 }
 
+/// The records that the broker has not acknowledged.
+pub(super) struct PublishDetector {
+    /// 0 for no limit.
+    depth: u64,
+    /// Zero for no limit.
+    latency: Duration,
+    now: PublishBacklog,
+}
+
+impl PublishDetector {
+    pub(super) fn new(config: &BacklogConfig) -> Self {
+        Self {
+            depth: config.publish_depth,
+            latency: config.publish_latency,
+            now: PublishBacklog::default(),
+        }
+    }
+
+    /// Takes the number of unacknowledged records, and the mean latency of the acknowledgements
+    /// since the last sample. Returns an event when the severity changed.
+    pub(super) fn observe(&mut self, depth: u64, latency: Duration) -> Option<BusEvent> {
+        let severity = severity(u128::from(depth), u128::from(self.depth))
+            .max(severity(latency.as_nanos(), self.latency.as_nanos()));
+        let before =
+            std::mem::replace(&mut self.now, PublishBacklog { severity, depth, latency }).severity;
+        (before != severity).then_some(BusEvent::PublishBacklog { before, now: self.now })
+    }
+
+    pub(super) const fn now(&self) -> PublishBacklog {
+        self.now
+    }
+}
+
+const fn severity(value: u128, limit: u128) -> Severity {
+    if limit == 0 || value < limit.div_ceil(2) {
+        Severity::Normal
+    } else if value < limit {
+        Severity::Warning
+    } else {
+        Severity::Critical
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Severity::{Critical, Normal, Warning};
     use proptest::prelude::*;
 
     const LIMITS: (u64, u64) = (100, 60);
 
-    fn backlog((messages, seconds): (u64, u64)) -> Backlog {
-        Backlog::new(&BacklogConfig {
+    fn backlog((messages, seconds): (u64, u64)) -> BacklogDetector {
+        BacklogDetector::new(&BacklogConfig {
             messages,
             age: Duration::from_secs(seconds),
             ..BacklogConfig::default()
@@ -130,14 +175,14 @@ mod tests {
     #[test]
     fn l3_a_look_without_the_age_it_is_asked_for_tells_nothing() {
         let unread = |open| Lag { age: None, ..lag(3, open, 0) };
-        for (limits, lag, is_told) in [
+        for (limits, lag, is_conclusive) in [
             (LIMITS, lag(3, 0, 0), true),
             (LIMITS, lag(3, 1, 1), true),
             (LIMITS, unread(1), false),
             (LIMITS, unread(101), true),
             ((100, 0), unread(1), true),
         ] {
-            assert_eq!(backlog(limits).is_told(&lag), is_told, "{limits:?} {lag:?}");
+            assert_eq!(backlog(limits).is_conclusive(&lag), is_conclusive, "{limits:?} {lag:?}");
         }
     }
 
@@ -190,9 +235,54 @@ mod tests {
         assert!(!backlog.needs_recovery(1), "the old one may be the one that fails");
     }
 
+    #[test]
+    fn l2_half_of_a_limit_is_a_warning_and_the_whole_is_critical() {
+        // Limits, depth, latency in milliseconds, severity.
+        for (limits, depth, latency, expected) in [
+            ((10_000, 5), 0, 0, Normal),
+            ((10_000, 5), 4_999, 2_499, Normal),
+            ((10_000, 5), 5_000, 0, Warning),
+            ((10_000, 5), 0, 2_500, Warning),
+            ((10_000, 5), 9_999, 4_999, Warning),
+            ((10_000, 5), 10_000, 0, Critical),
+            ((10_000, 5), 0, 5_000, Critical),
+            ((10_000, 5), u64::MAX, 1, Critical),
+            ((1, 5), 0, 0, Normal),
+            ((1, 5), 1, 0, Critical),
+            ((0, 5), u64::MAX, 0, Normal),
+            ((10_000, 0), 0, u64::MAX, Normal),
+        ] {
+            let config = BacklogConfig {
+                publish_depth: limits.0,
+                publish_latency: Duration::from_secs(limits.1),
+                ..BacklogConfig::default()
+            };
+            let mut publishing = PublishDetector::new(&config);
+            let event = publishing.observe(depth, Duration::from_millis(latency));
+            assert_eq!(publishing.now().severity, expected, "{limits:?} {depth} {latency}");
+            assert_eq!(event.is_some(), expected != Normal);
+        }
+    }
+
+    #[test]
+    fn l2_each_change_is_told_once() {
+        let mut publishing = PublishDetector::new(&BacklogConfig::default());
+        let mut observe = |depth| match publishing.observe(depth, Duration::ZERO) {
+            Some(BusEvent::PublishBacklog { before, now }) => {
+                Some((before, now.severity, now.depth))
+            }
+            other => other.map(|event| panic!("{event:?}")),
+        };
+        assert_eq!(observe(10), None);
+        assert_eq!(observe(6_000), Some((Normal, Warning, 6_000)));
+        assert_eq!(observe(7_000), None);
+        assert_eq!(observe(20_000), Some((Warning, Critical, 20_000)));
+        assert_eq!(observe(10), Some((Critical, Normal, 10)));
+    }
+
     proptest! {
-        /// Entered and left take turns for each partition, and what is entered and not left is what
-        /// is behind.
+        /// Entered and left alternate for each partition, and the partitions that were entered and
+        /// not left are those behind.
         #[test]
         fn l1_events_tell_the_whole_state(
             looks in prop::collection::vec(prop::collection::btree_map(0..4_u32, (0..200_u64, 0..120_u64), 0..4), 0..30)

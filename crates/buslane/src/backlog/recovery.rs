@@ -1,8 +1,8 @@
-//! Recovery mode: when it is entered, what it lets through, when it is left. Pure: the time is an
+//! Recovery mode: when it is entered, what it limits, and when it is left. Pure: the time is an
 //! argument.
 //!
 //! ```text
-//!         begin, or a look that finds a backlog             clean looks in a row
+//!         begin, or a check that finds a backlog           clean checks in a row
 //!   off ────────────────────────────────────────▶ on ───────────────────────────────▶ ramping
 //!    ▲                                            ▲ │ raise, where it would never end   │ │
 //!    │                                            │ └─┘                                │ │
@@ -14,82 +14,83 @@ use super::event::{BusEvent, RecoveryCause, RecoveryPhase, RecoveryStatus};
 use crate::config::{RateLimit, RecoveryConfig};
 use std::time::{Duration, Instant};
 
-/// Steps of the ramp. Each doubles the limits there are, so the last lets a thousand times as much
-/// through as the mode did.
+/// Steps of the ramp. Each doubles the limits, so the last one admits a thousand times as much as
+/// the mode did.
 const STEPS: u32 = 10;
 
-/// What a look has found.
+/// The result of a backlog check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Look {
-    /// There is a backlog that recovery could mend.
-    pub(crate) is_behind: bool,
-    /// Messages that are not settled.
-    pub(crate) open: u64,
-    /// Messages let through since the look before.
-    pub(crate) passed: u64,
+pub(super) struct BacklogSample {
+    /// Whether recovery mode would reduce the backlog.
+    pub(super) is_behind: bool,
+    /// Unsettled messages.
+    pub(super) open: u64,
+    /// Messages that the pool accepted since the last check.
+    pub(super) accepted: u64,
 }
 
-/// What is let through.
+/// The limits of recovery mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Through {
-    /// `None` for as much as handlers take.
-    pub(crate) rate: Option<RateLimit>,
-    pub(crate) keys: usize,
+pub(super) struct RecoveryLimits {
+    /// `None` for no rate limit.
+    pub(super) rate: Option<RateLimit>,
+    /// Keys that may have work at the same time.
+    pub(super) keys: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Off,
     On {
-        /// Looks in a row without a backlog.
+        /// Checks in a row without a backlog.
         clean: u32,
     },
     Ramping {
         since: Instant,
-        /// Steps that are over.
+        /// Completed steps.
         step: u32,
     },
 }
 
 /// The state of recovery mode.
-pub(crate) struct Recovery {
+pub(super) struct RecoveryMode {
     on_backlog: bool,
     clean_checks: u32,
     ramp: Duration,
-    through: Through,
+    /// The limits without any doubling.
+    base: RecoveryLimits,
     phase: Phase,
     cause: RecoveryCause,
-    /// How often the limits were doubled since it was entered.
+    /// How often the limits were doubled since the mode was entered.
     doublings: u32,
-    headway: Headway,
+    drain: DrainProgress,
 }
 
 /// Whether the backlog shrinks.
 #[derive(Debug, Clone, Copy, Default)]
-struct Headway {
-    /// When the last look was, and how many messages were open then.
+struct DrainProgress {
+    /// The time of the last check, and the open messages then.
     last: Option<(Instant, u64)>,
-    /// Looks in a row that found no fewer than the one before although all was let through that
-    /// may.
-    vain: u32,
+    /// Checks in a row in which the backlog did not shrink although the rate was used up.
+    stagnant: u32,
 }
 
-impl Recovery {
-    pub(crate) fn new(config: &RecoveryConfig) -> Self {
+impl RecoveryMode {
+    pub(super) fn new(config: &RecoveryConfig) -> Self {
         Self {
             on_backlog: config.on_backlog,
             clean_checks: config.clean_checks,
             ramp: config.ramp,
-            through: Through { rate: config.rate, keys: config.keys },
+            base: RecoveryLimits { rate: config.rate, keys: config.keys },
             phase: Phase::Off,
             cause: RecoveryCause::ByHand,
             doublings: 0,
-            headway: Headway::default(),
+            drain: DrainProgress::default(),
         }
     }
 
-    /// Enters it, or goes back to it from the ramp. Nothing while it is on.
-    pub(crate) fn begin(&mut self, cause: RecoveryCause) -> Option<BusEvent> {
+    /// Enters the mode, or returns to it from the ramp. Does nothing while it is on.
+    pub(super) fn begin(&mut self, cause: RecoveryCause) -> Option<BusEvent> {
         if let Phase::On { .. } = self.phase {
             return None;
         }
@@ -99,32 +100,32 @@ impl Recovery {
             }
             mode.phase = Phase::On { clean: 0 };
             mode.doublings = 0;
-            mode.headway = Headway::default();
+            mode.drain = DrainProgress::default();
         })
     }
 
-    /// Leaves it at once, without a ramp.
-    pub(crate) fn end(&mut self) -> Option<BusEvent> {
+    /// Leaves the mode at once, without a ramp.
+    pub(super) fn end(&mut self) -> Option<BusEvent> {
         if self.phase == Phase::Off { None } else { self.change(|mode| mode.phase = Phase::Off) }
     }
 
-    /// Lets so much through from now on, now or when it is entered.
-    pub(crate) fn set_through(&mut self, through: Through) -> Option<BusEvent> {
-        (self.through, self.doublings) = (through, 0);
+    /// Replaces the limits, now or for the next time.
+    pub(super) fn set_limits(&mut self, limits: RecoveryLimits) -> Option<BusEvent> {
+        (self.base, self.doublings) = (limits, 0);
         let now = self.status();
         (now.phase != RecoveryPhase::Off).then_some(BusEvent::Recovery { before: now.phase, now })
     }
 
-    /// One of the regular looks.
-    pub(crate) fn looked(&mut self, look: Look, now: Instant) -> Option<BusEvent> {
+    /// Takes the result of a regular check.
+    pub(super) fn checked(&mut self, sample: BacklogSample, now: Instant) -> Option<BusEvent> {
         match self.phase {
-            Phase::Off | Phase::Ramping { .. } if look.is_behind && self.on_backlog => {
+            Phase::Off | Phase::Ramping { .. } if sample.is_behind && self.on_backlog => {
                 self.begin(RecoveryCause::Backlog)
             }
             Phase::Off | Phase::Ramping { .. } => None,
-            Phase::On { .. } if look.is_behind => {
+            Phase::On { .. } if sample.is_behind => {
                 self.phase = Phase::On { clean: 0 };
-                self.is_in_vain(look, now)
+                self.is_stagnant(sample, now)
                     .then(|| self.change(|mode| mode.doublings += 1))
                     .flatten()
             }
@@ -142,29 +143,30 @@ impl Recovery {
         }
     }
 
-    /// Whether it would never end: for as many looks as a clean end takes, the backlog has not
-    /// shrunk, and that was by its rate. Where handlers are the slower, more would not help them,
-    /// so without a rate there is nothing to raise.
-    fn is_in_vain(&mut self, look: Look, now: Instant) -> bool {
-        let Some(RateLimit { per_second, .. }) = self.through().rate else { return false };
+    /// Whether the mode would never end: its rate has kept the backlog from shrinking for as many
+    /// checks as a clean end takes. Without a rate there is nothing to raise: handlers that are too
+    /// slow gain nothing from more messages.
+    fn is_stagnant(&mut self, sample: BacklogSample, now: Instant) -> bool {
+        let Some(RateLimit { per_second, .. }) = self.raised().rate else { return false };
         #[allow(
             clippy::cast_precision_loss,
             reason = "a share of a count needs no more than 52 bits"
         )]
-        let is_vain = self.headway.last.replace((now, look.open)).is_some_and(|(then, open)| {
-            let most = f64::from(per_second) * (now - then).as_secs_f64();
-            look.open >= open && look.passed as f64 >= 0.9 * most
-        });
-        self.headway.vain = if is_vain { self.headway.vain + 1 } else { 0 };
-        let is = self.headway.vain >= self.clean_checks && per_second < RateLimit::MOST;
+        let is_stagnant =
+            self.drain.last.replace((now, sample.open)).is_some_and(|(then, open)| {
+                let most = f64::from(per_second) * (now - then).as_secs_f64();
+                sample.open >= open && sample.accepted as f64 >= 0.9 * most
+            });
+        self.drain.stagnant = if is_stagnant { self.drain.stagnant + 1 } else { 0 };
+        let is = self.drain.stagnant >= self.clean_checks && per_second < RateLimit::MOST;
         if is {
-            self.headway.vain = 0;
+            self.drain.stagnant = 0;
         }
         is
     }
 
-    /// Goes on with the ramp.
-    pub(crate) fn tick(&mut self, now: Instant) -> Option<BusEvent> {
+    /// Performs the due steps of the ramp.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<BusEvent> {
         let Phase::Ramping { since, step } = self.phase else { return None };
         let over =
             (step..STEPS).take_while(|step| since + self.ramp * (step + 1) / STEPS <= now).count();
@@ -177,20 +179,20 @@ impl Recovery {
         })
     }
 
-    /// When [`Recovery::tick`] has something to do.
-    pub(crate) fn next_tick(&self) -> Option<Instant> {
+    /// When [`RecoveryMode::tick`] has something to do.
+    pub(super) fn next_tick(&self) -> Option<Instant> {
         match self.phase {
             Phase::Ramping { since, step } => Some(since + self.ramp * (step + 1) / STEPS),
             Phase::Off | Phase::On { .. } => None,
         }
     }
 
-    /// What is let through; nothing is limited when it is off.
-    pub(crate) fn limits(&self) -> Option<Through> {
-        (self.phase != Phase::Off).then(|| self.through())
+    /// The limits in force; `None` while the mode is off.
+    pub(super) fn limits(&self) -> Option<RecoveryLimits> {
+        (self.phase != Phase::Off).then(|| self.raised())
     }
 
-    pub(crate) fn status(&self) -> RecoveryStatus {
+    pub(super) fn status(&self) -> RecoveryStatus {
         let limits = self.limits();
         RecoveryStatus {
             phase: match self.phase {
@@ -204,16 +206,17 @@ impl Recovery {
         }
     }
 
-    fn through(&self) -> Through {
+    /// The limits with all doublings so far.
+    fn raised(&self) -> RecoveryLimits {
         let steps = if let Phase::Ramping { step, .. } = self.phase { step + 1 } else { 0 };
         let doublings = (self.doublings + steps).min(31);
-        let raised = |RateLimit { per_second, burst }: RateLimit| {
+        let doubled = |RateLimit { per_second, burst }: RateLimit| {
             let per_second = per_second.saturating_mul(1 << doublings).min(RateLimit::MOST);
             RateLimit::new(per_second, burst.saturating_mul(1 << doublings))
         };
-        Through {
-            rate: self.through.rate.map(raised),
-            keys: self.through.keys.saturating_mul(1 << doublings),
+        RecoveryLimits {
+            rate: self.base.rate.map(doubled),
+            keys: self.base.keys.saturating_mul(1 << doublings),
         }
     }
 

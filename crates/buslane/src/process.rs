@@ -1,7 +1,16 @@
-//! How much memory this process has. Linux alone tells it without a library.
+//! Readings of the process: the time of its runtime, and its resident memory. Pure rules take both
+//! as arguments.
 
-/// Resident memory in bytes; `None` where the system does not say.
-pub(crate) fn resident() -> Option<u64> {
+use std::time::Instant;
+
+/// The clock that the runtime sleeps by, so that a test can pause it.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Resident memory in bytes; `None` where the system does not report it. Only Linux does so
+/// without a library.
+pub(crate) fn resident_memory() -> Option<u64> {
     resident_in(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
@@ -23,7 +32,7 @@ mod tests {
         );
         assert_eq!(resident_in("Name:\tx\n"), None);
         if cfg!(target_os = "linux") {
-            assert!(resident().unwrap() > 100_000);
+            assert!(resident_memory().unwrap() > 100_000);
         }
     }
 }
