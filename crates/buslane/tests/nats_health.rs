@@ -6,7 +6,10 @@
 use buslane::{Config, Event, EventBus, Fault, Topic, config::NatsLoginConfig};
 use buslane_bus_suite::health::{named, named_while_it_lasts, well};
 use buslane_testkit::{
-    deadline::within, nats_login::Credentials, own_server::OwnServer, server::unique, signal::Count,
+    deadline::within,
+    nats_login::Credentials,
+    server::{OwnServer, unique},
+    signal::Count,
 };
 use std::{future::ready, sync::Arc, time::Duration};
 

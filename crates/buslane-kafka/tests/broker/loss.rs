@@ -4,8 +4,7 @@ use super::kit;
 use buslane_kafka::{KafkaBroker, KafkaConfig, ProducerConfig};
 use buslane_testkit::{
     loss::{Again, Loss},
-    own_server::OwnServer,
-    server::unique,
+    server::{OwnServer, unique},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;

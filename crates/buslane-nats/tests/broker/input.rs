@@ -7,8 +7,7 @@ use buslane_nats::{NatsBroker, NatsConfig, Partitions};
 use buslane_testkit::{
     broker_suite::{bodies, publish, record, settle},
     deadline::within,
-    own_server::OwnServer,
-    server::unique,
+    server::{OwnServer, unique},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpListener};

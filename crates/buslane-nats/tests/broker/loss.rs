@@ -6,8 +6,7 @@ use buslane_nats::{NatsBroker, NatsConfig, Partitions, PublisherConfig};
 use buslane_testkit::{
     broker_suite::{Feed, publish, settle},
     loss::{Again, Loss},
-    own_server::OwnServer,
-    server::unique,
+    server::{OwnServer, unique},
 };
 use std::{sync::Arc, time::Duration};
 

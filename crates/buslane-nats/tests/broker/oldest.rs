@@ -6,7 +6,7 @@ use buslane_core::{Broker, BrokerError, Topic, TopicSettings, TopicStrategy};
 use buslane_nats::{ConsumerConfig, NatsBroker, NatsConfig, Partitions, Start};
 use buslane_testkit::{
     broker_suite::{Feed, bodies, publish, settle},
-    own_server::OwnServer,
+    server::OwnServer,
 };
 use std::{sync::Arc, time::Duration};
 

@@ -5,8 +5,7 @@ use buslane_core::{Broker, Envelope, PublishError, Record, SubscribeOptions, Top
 use buslane_nats::{NatsBroker, NatsConfig, PublisherConfig};
 use buslane_testkit::{
     broker_suite::{bodies, publish, record},
-    own_server::OwnServer,
-    server::unique,
+    server::{OwnServer, unique},
 };
 use bytes::BytesMut;
 use std::{sync::Arc, time::Duration};

@@ -7,8 +7,7 @@ use buslane_testkit::{
     broker_suite::{bodies, publish, record, settle},
     deadline::within,
     nats_login::Credentials,
-    own_server::OwnServer,
-    server::unique,
+    server::{OwnServer, unique},
 };
 use std::time::Duration;
 

@@ -11,8 +11,7 @@ use buslane_kafka::{
 };
 use buslane_testkit::{
     deadline::within,
-    own_server::OwnServer,
-    server::{address, unique},
+    server::{OwnServer, address, unique},
     signal::Count,
 };
 use rdkafka::{

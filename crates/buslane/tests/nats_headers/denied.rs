@@ -11,8 +11,7 @@ use buslane_bus_suite::{
 };
 use buslane_testkit::{
     deadline::{LIMIT, until},
-    own_server::OwnServer,
-    server::unique,
+    server::{OwnServer, unique},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
