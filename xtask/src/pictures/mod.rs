@@ -47,16 +47,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let results = args.results.clone().unwrap_or_else(|| root().join("benches/results"));
     let into = args.into.clone().unwrap_or_else(|| root().join("docs"));
     let sources: BTreeMap<String, Source> = read(&results, "sources.json")?;
-    let source = |name: &str| {
+    let noted = |name: &str| {
         sources
             .get(name)
             .ok_or_else(|| format!("sources.json: says nothing of {name}: its conditions and date"))
     };
     let lines: Vec<peers::Line> = read(&results, peers::FILE)?;
     let report: rollback::Report = read(&results, rollback::FILE)?;
+    // A file that names its run needs no note.
+    let run = peers::source(&lines);
+    let of_peers = run.as_ref().map_or_else(|| noted(peers::FILE), Ok)?;
     let pictures = [
-        ("peers.svg", peers::draw(&lines, source(peers::FILE)?)?),
-        ("rollback.svg", rollback::draw(&report, source(rollback::FILE)?)?),
+        ("peers.svg", peers::draw(&lines, of_peers)?),
+        ("rollback.svg", rollback::draw(&report, noted(rollback::FILE)?)?),
     ];
     for (name, svg) in pictures {
         let path = into.join(name);

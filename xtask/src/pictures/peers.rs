@@ -22,6 +22,38 @@ pub(super) struct Line {
     name: String,
     value: f64,
     limit: f64,
+    /// The same in all lines of a file; older files have none.
+    run: Option<Run>,
+}
+
+/// When and where the file was measured.
+#[derive(Debug, Deserialize)]
+struct Run {
+    /// UTC, as `2026-11-24T16:40:00Z`.
+    date: String,
+    machine: Machine,
+    /// Names and versions; that of the broker is among them.
+    versions: Vec<(String, String)>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Machine {
+    processor: String,
+    cores: usize,
+}
+
+/// The source as the file itself names it.
+pub(super) fn source(lines: &[Line]) -> Option<Source> {
+    let Run { date, machine, versions } = lines.iter().find_map(|line| line.run.as_ref())?;
+    let broker = versions.iter().find(|(name, _)| name.eq_ignore_ascii_case("kafka"));
+    let broker = broker.map_or(String::new(), |(_, version)| format!(", Kafka {version}"));
+    let Machine { processor, cores } = machine;
+    Some(Source {
+        conditions: format!(
+            "One process a side, in turns, medians; {cores} cores of {processor}{broker} on the same machine"
+        ),
+        date: date.split('T').next().unwrap_or_default().to_owned(),
+    })
 }
 
 /// A load, as the file names it and as the picture does.
@@ -171,7 +203,7 @@ fn shown(rate: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOADS, Line, Source, bars, draw, shown, title};
+    use super::{LOADS, Line, Source, bars, draw, shown, source as source_of, title};
 
     fn lines() -> Vec<Line> {
         [
@@ -181,7 +213,7 @@ mod tests {
             ("W1 keyed raw: CPU us a message", 1.4, 0.8),
             ("W2 keyed: messages a second, 256 workers, beside RustStream", 70_000.0, 10_000.0),
         ]
-        .map(|(name, value, limit)| Line { name: name.to_owned(), value, limit })
+        .map(|(name, value, limit)| Line { name: name.to_owned(), value, limit, run: None })
         .into()
     }
 
@@ -214,6 +246,19 @@ mod tests {
         );
         assert!(!svg.contains("100 ms") && svg.contains("two cores. November 2026."), "{svg}");
         assert!(draw(&lines()[3..4], &source()).is_err());
+    }
+
+    #[test]
+    fn a_file_may_name_its_source() {
+        assert!(source_of(&lines()).is_none());
+        let text = r#"[{"name": "x", "value": 1, "limit": 2, "ratio": 0.5, "run": {
+            "command": "bench-limits kafka --peers", "date": "2026-11-24T16:40:00Z", "commit": "a",
+            "machine": {"processor": "EPYC", "cores": 2, "memory_mib": 1, "system": "Linux"},
+            "versions": [["rustc", "1.95"], ["kafka", "4.3.1"]]}}]"#;
+        let lines: Vec<Line> = serde_json::from_str(text).expect("lines");
+        let source = source_of(&lines).expect("a source");
+        assert_eq!(source.date, "2026-11-24");
+        assert!(source.conditions.ends_with("2 cores of EPYC, Kafka 4.3.1 on the same machine"));
     }
 
     #[test]
