@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::median;
-
 /// How a figure is judged.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
@@ -83,11 +81,22 @@ impl Figures {
             Target::RatioAtLeast(least) => (ratio >= least, format!("ratio >= {least}")),
         };
         let line = json!({
-            "name": name, "value": value, "limit": limit, "ratio": ratio, "target": target, "pass": pass
+            "name": name, "value": value, "limit": limit, "ratio": ratio, "target": target, "pass": pass,
+            "turns": turns.len(),
+            "value_range": range(turns.iter().map(|turn| turn.0)),
+            "limit_range": range(turns.iter().map(|turn| turn.1)),
+            "ratio_range": range(turns.iter().map(|turn| turn.0 / turn.1)),
         });
         println!("{line}");
         self.all_good &= pass;
     }
+}
+
+/// The lowest and the highest value: of three to nine turns a median has no narrower interval.
+fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
+    values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| {
+        [low.min(value), high.max(value)]
+    })
 }
 
 /// What a number of messages cost.

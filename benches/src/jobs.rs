@@ -11,7 +11,7 @@ use buslane_core::{
 };
 use bytes::Bytes;
 
-use super::{Cost, SplitMix64};
+use super::Cost;
 
 /// A handler that does nothing.
 #[must_use]

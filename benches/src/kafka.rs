@@ -263,8 +263,6 @@ impl Bare {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
 impl Bare {
     fn stored_in(&self, topic: &str, partitions: u32) -> Vec<Bytes> {
         let mut config = self.client();

@@ -16,19 +16,18 @@ mod moves;
 #[cfg(feature = "brokers")]
 pub mod nats;
 mod pools;
-
 #[cfg(feature = "brokers")]
-pub use crate::bus::WaitingLoad;
-pub use crate::figures::{Cost, cpu_time, median, peak_rss_bytes};
-pub use crate::jobs::SplitMix64;
-pub use crate::pools::PacedLoad;
+mod waiting;
+
 pub use bus::{BATCH, Batches, Body, BusLoad, noop_bus};
-pub use figures::{Figures, Target};
-pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
+pub use figures::{Cost, Figures, Target, cpu_time, median, peak_rss_bytes};
+pub use jobs::{HandlerClock, Jobs, Keys, SplitMix64, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
 #[cfg(feature = "brokers")]
 pub use moves::Moves;
-pub use pools::{MakePool, PoolLoad, actor_pool, keyed_pool};
+pub use pools::{MakePool, PacedLoad, PoolLoad, actor_pool, keyed_pool};
+#[cfg(feature = "brokers")]
+pub use waiting::WaitingLoad;
 
 use tokio::runtime::{Builder, Runtime};
 

@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
         Command::Deny => tools::deny(),
-        Command::Msrv => ci::run(false),
+        Command::Msrv => ci::msrv(false),
         Command::Pages => docs::pages(),
         Command::Book => docs::book(),
         Command::Test(args) => test::run(&args, &mut test::TestCounts::default()),

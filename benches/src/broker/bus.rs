@@ -8,7 +8,7 @@ use buslane::{Config, Event, EventBus, Message};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use super::{Floor, Probe};
+use super::Floor;
 use crate::{Cost, HandlerClock, cpu_time};
 
 const DEADLINE: Duration = Duration::from_secs(30);

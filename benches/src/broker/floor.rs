@@ -12,7 +12,6 @@ use buslane_core::BoxFuture;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
-use super::Arrivals;
 use crate::Cost;
 
 /// The client of one broker, with the settings that the bus gives it where they decide how fast it
@@ -67,29 +66,6 @@ pub enum Form {
     Flight,
     /// Four publishers of batches of 2,500.
     Batch,
-}
-
-/// A kind of broker, as the command line names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum BrokerKind {
-    /// `KAFKA_BOOTSTRAP_SERVERS`
-    Kafka,
-    /// `NATS_URL`
-    Nats,
-}
-
-impl BrokerKind {
-    /// The client of the broker of this kind that the environment names.
-    ///
-    /// # Panics
-    /// When it names none.
-    #[must_use]
-    pub fn floor(self) -> Box<dyn Floor> {
-        match self {
-            Self::Kafka => Box::new(crate::kafka::Bare::of_environment()),
-            Self::Nats => Box::new(crate::nats::Bare::of_environment()),
-        }
-    }
 }
 
 /// A consumer that tells of each message, and a publisher to its topic.

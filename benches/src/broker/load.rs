@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::{Floor, Load};
+use super::Floor;
 use crate::SplitMix64;
 
 const SEED: u64 = 1;

@@ -8,8 +8,31 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{BrokerKind, BusSide, Floor, Form, Pool, Reader, idle};
+use super::{BusSide, Floor, Form, Pool, Reader, idle};
 use crate::{Cost, peak_rss_bytes, two_threads};
+
+/// A kind of broker, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BrokerKind {
+    /// `KAFKA_BOOTSTRAP_SERVERS`
+    Kafka,
+    /// `NATS_URL`
+    Nats,
+}
+
+impl BrokerKind {
+    /// The client of the broker of this kind that the environment names.
+    ///
+    /// # Panics
+    /// When it names none.
+    #[must_use]
+    pub fn floor(self) -> Box<dyn Floor> {
+        match self {
+            Self::Kafka => Box::new(crate::kafka::Bare::of_environment()),
+            Self::Nats => Box::new(crate::nats::Bare::of_environment()),
+        }
+    }
+}
 
 /// Which work a process does.
 #[allow(missing_docs, reason = "the words of a command line that only `measure` writes")]

@@ -84,15 +84,14 @@ impl Steady {
         let load = Load { messages: 0, keys: 1, partitions: PARTITIONS };
         let [topic, dead] = [(); 2].map(|()| FilledTopic::empty(&runtime, &*floor, load));
         if self.rate == 0 {
-            source::fill(self, &runtime, &*floor, topic.name());
+            fill(self, &runtime, &*floor, topic.name());
         }
         let outcomes = Arc::new(Outcomes::new(self));
         let (seconds, open, blocked, held) = runtime.block_on(async {
             let bus = self.connect(&*floor).await;
             self.subscribe(&bus, topic.name(), dead.name(), &outcomes).await;
-            let publishing = (self.rate > 0).then(|| {
-                tokio::spawn(source::publish(self.clone(), bus.clone(), topic.name().to_owned()))
-            });
+            let publishing = (self.rate > 0)
+                .then(|| tokio::spawn(publish(self.clone(), bus.clone(), topic.name().to_owned())));
             let begun = Instant::now();
             let idle = self.wait(&bus, &outcomes).await;
             // Measured from the first call to publish, or from the first message that came.
@@ -146,7 +145,7 @@ impl Steady {
 
     /// How many messages are of aggregates that do not fail.
     fn healthy(&self) -> u64 {
-        source::messages(self).filter(|(_, key)| *key >= self.poison).count() as u64
+        messages(self).filter(|(_, key)| *key >= self.poison).count() as u64
     }
 
     async fn connect(&self, floor: &dyn Floor) -> EventBus {

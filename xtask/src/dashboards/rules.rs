@@ -56,7 +56,7 @@ impl Rule {
     }
 }
 
-/// The rules without their waiting times: what is seen once is an alarm.
+/// The rules without their waiting times, so that one observation raises an alert.
 pub(super) fn without_waiting(text: &str) -> String {
     text.lines()
         .filter(|line| !line.trim_start().starts_with("for: "))

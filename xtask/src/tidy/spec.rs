@@ -30,7 +30,7 @@ const FAMILIES: [(char, u32); 12] = [
 /// A larger number is no id: `fn p99_micros` and `fn b64_decode` mean something else.
 const LARGEST_NUMBER: u32 = 19;
 
-/// The list for people, and what is wrong.
+/// The printed list, and the findings.
 pub(super) struct Report {
     pub(super) list: String,
     pub(super) findings: Vec<Finding>,
