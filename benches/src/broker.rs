@@ -1,7 +1,8 @@
 //! Loads on a real broker. Each side of a comparison runs in a process of its own, so that its
 //! processor time and its memory are its own.
 //!
-//! What is measured is the same on every broker. What differs, the client alone, is a [`Floor`].
+//! All measurements are the same on every broker; only the bare client differs, which is a
+//! [`Floor`].
 
 mod bus;
 mod compare;

@@ -21,8 +21,7 @@ pub enum Body {
 pub const BATCH: u64 = 256;
 /// Envelopes made beforehand and published again and again.
 const MADE: u64 = 16 * BATCH;
-/// Records that a partition holds: what is published runs ahead of what is handled by so much at
-/// most.
+/// Records that a partition holds, which bounds how far publishing runs ahead of handling.
 const AHEAD: usize = 1_024;
 const TOPIC: &str = "orders";
 

@@ -33,7 +33,7 @@ impl Figures {
         Self { chosen, all_good: true }
     }
 
-    /// Whether no figure has fallen short.
+    /// Whether every figure met its target.
     #[must_use]
     pub const fn all_good(&self) -> bool {
         self.all_good
@@ -99,7 +99,7 @@ fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
     })
 }
 
-/// What a number of messages cost.
+/// The cost of a number of messages.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     /// How many they were.

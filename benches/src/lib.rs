@@ -1,7 +1,7 @@
 //! Loads that the benches and the measuring programs share. Not a part of the product.
 //!
-//! A load runs some work once and says what it cost. What is compared, how often and by which limit
-//! is decided by the programs in `src/bin` and the benches in `benches`.
+//! A load runs some work once and returns its cost. The programs in `src/bin` and the benches in
+//! `benches` decide on comparisons, turns and limits.
 
 #[cfg(feature = "brokers")]
 pub mod broker;

@@ -1,4 +1,5 @@
-//! The clients of a real NATS with JetStream.
+//! Bare clients of a real NATS with JetStream, which are the limit: settings as the bus gives them,
+//! where they decide the speed.
 
 use std::collections::VecDeque;
 use std::hint::black_box;

@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 const TOPIC: &str = "orders";
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Time between two looks whether everything is handled.
+/// Interval of the checks whether everything is handled.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Raw messages that wait for a bus with a handler that does nothing.

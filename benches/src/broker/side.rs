@@ -1,5 +1,5 @@
-//! One side of a comparison, run in a process of its own: this program again, told which side it
-//! is.
+//! One side of a comparison, in a process of its own: this program again with the side as
+//! arguments, and the figures that it prints.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -95,7 +95,7 @@ pub enum Side {
 const WORKERS: usize = 256;
 
 impl Side {
-    /// Does the work on a broker and says what it was like.
+    /// Does the work on a broker and returns the figures.
     #[must_use]
     pub fn run(&self, floor: &dyn Floor) -> Value {
         let runtime = two_threads();
@@ -133,7 +133,7 @@ const fn publisher(pool: Pool) -> BusSide {
     BusSide { pool, workers: WORKERS, recovery: false }
 }
 
-/// What a side prints that has handled or published messages.
+/// The line that a side prints after handling or publishing.
 #[must_use]
 pub fn cost_line(cost: Cost, in_handler: Duration) -> Value {
     json!({
@@ -144,7 +144,7 @@ pub fn cost_line(cost: Cost, in_handler: Duration) -> Value {
     })
 }
 
-/// What a side has measured.
+/// The figures of a side.
 #[derive(Debug)]
 pub struct Measured(Value);
 
@@ -163,7 +163,7 @@ impl Measured {
 #[derive(Debug)]
 pub struct Program {
     path: PathBuf,
-    /// What it is told before the words of a side.
+    /// Arguments before those of a side.
     before: Vec<String>,
 }
 
