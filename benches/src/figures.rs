@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
 
 /// How a figure is judged.
 #[derive(Debug, Clone, Copy)]
@@ -172,4 +173,17 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted[sorted.len() / 2]
+}
+
+/// A runtime of two worker threads, as all figures are stated for.
+///
+/// # Panics
+/// When the machine refuses threads.
+#[must_use]
+pub fn two_threads() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime of two threads")
 }

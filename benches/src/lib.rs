@@ -20,7 +20,7 @@ mod pools;
 mod waiting;
 
 pub use bus::{BATCH, Batches, Body, BusLoad, noop_bus};
-pub use figures::{Cost, Figures, Target, cpu_time, median, peak_rss_bytes};
+pub use figures::{Cost, Figures, Target, cpu_time, median, peak_rss_bytes, two_threads};
 pub use jobs::{HandlerClock, Jobs, Keys, SplitMix64, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
 #[cfg(feature = "brokers")]
@@ -28,18 +28,3 @@ pub use moves::Moves;
 pub use pools::{MakePool, PacedLoad, PoolLoad, actor_pool, keyed_pool};
 #[cfg(feature = "brokers")]
 pub use waiting::WaitingLoad;
-
-use tokio::runtime::{Builder, Runtime};
-
-/// A runtime of two worker threads, as all figures are stated for.
-///
-/// # Panics
-/// When the machine refuses threads.
-#[must_use]
-pub fn two_threads() -> Runtime {
-    Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime of two threads")
-}

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{Defect, DefectiveKeys, Injection};
-use super::progress::Printer;
 
 /// The operator that the plan is attributed to.
 const BY: &str = "order_service";
@@ -52,7 +51,7 @@ impl RolloutRun {
         plan: Plan,
         inject: Option<Injection>,
         defective_keys: &Arc<DefectiveKeys>,
-        printer: Printer,
+        printer: impl Fn(&str) + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> Self {
         let is_over = CancellationToken::new();
@@ -89,7 +88,7 @@ async fn watch(
     plan: Plan,
     inject: Option<Injection>,
     defective_keys: Arc<DefectiveKeys>,
-    printer: Printer,
+    printer: impl Fn(&str) + Send + Sync,
     stop: CancellationToken,
     is_over: CancellationToken,
 ) -> RolloutHistory {
@@ -108,7 +107,7 @@ async fn watch(
                 }
                 let seconds = started.elapsed().as_secs_f64();
                 if let Some(said) = history.record(seconds, &event) {
-                    printer.say(&format!("{seconds:5.1} s  {said}"));
+                    printer(&format!("{seconds:5.1} s  {said}"));
                 }
                 if history.is_over() && ends_at.is_none() {
                     ends_at = Some(Instant::now() + AFTER);
@@ -117,7 +116,7 @@ async fn watch(
             () = at(begins_at) => {
                 begins_at = None;
                 if let Err(error) = rollout.begin(plan.clone(), BY) {
-                    printer.say(&format!("the plan cannot begin: {error}"));
+                    printer(&format!("the plan cannot begin: {error}"));
                     stop.cancel();
                 }
             }

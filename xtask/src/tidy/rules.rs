@@ -125,7 +125,7 @@ fn purity(path: &str, code: &str) -> Vec<Finding> {
     findings
 }
 
-/// Every source file says first what it is and what it is not.
+/// Every source file begins with its documentation.
 fn module_doc(path: &str, text: &str) -> Vec<Finding> {
     let first = text.lines().next().unwrap_or_default();
     // A crate whose documentation is its README says so in its first line.
