@@ -12,6 +12,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Instant, SystemTime},
 };
 
 /// How an attempt ended.
@@ -121,7 +122,8 @@ impl Ledger {
     }
 }
 
-/// Nanoseconds since the Unix epoch.
+/// Nanoseconds since the Unix epoch that never go back within a process, even when the system's clock
+/// does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     origin_ns: u64,

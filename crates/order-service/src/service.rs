@@ -1,10 +1,9 @@
-//! State that all handlers and publishers of the process share, the record of one attempt, and the
-//! clock.
+//! State that all handlers and publishers of the process share, and the record of one attempt.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use buslane::broker::header;
 use buslane::{Kind, Message, Source, Topic};
@@ -15,7 +14,7 @@ use tracing::error;
 
 use super::checker::{Checker, End, Sequence};
 use super::faults::{DefectiveKeys, Fault};
-use super::ledger::{Entry, Ledger, Outcome};
+use super::ledger::{Clock, Entry, Ledger, Outcome};
 use super::options::{Options, Role};
 use super::report::Counters;
 
