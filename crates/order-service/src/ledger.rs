@@ -122,8 +122,8 @@ impl Ledger {
     }
 }
 
-/// Nanoseconds since the Unix epoch that never go back within a process, even when the system's clock
-/// does.
+/// Nanoseconds since the Unix epoch that never go back within a process, even when the system's
+/// clock does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     origin_ns: u64,

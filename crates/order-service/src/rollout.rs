@@ -44,8 +44,7 @@ pub(crate) struct RolloutRun {
 }
 
 impl RolloutRun {
-    /// Begins the plan as soon as messages have come for a while, and cancels `stop` when the history
-    /// is over.
+    /// Begins the plan after the warm-up, and cancels `stop` when the rollout is over.
     pub(crate) fn begin(
         bus: &EventBus,
         plan: Plan,

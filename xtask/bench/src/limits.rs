@@ -15,8 +15,8 @@ use xtask_brokers::Kind;
 pub struct Args {
     /// Which part to measure
     backend: Backend,
-    /// Write the figures as a JSON array: name, value, limit, ratio, target, pass, turns, the ranges
-    /// of the turns, and the run with machine, date, commit and versions
+    /// Write the figures as a JSON array: name, value, limit, ratio, target, pass, turns, ranges of
+    /// the turns, and the run with machine, date, commit and versions
     #[arg(long)]
     json: Option<PathBuf>,
     /// Also measure RustStream, in turns with the bus (kafka alone; builds benches/peers, which no

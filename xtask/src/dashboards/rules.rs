@@ -113,14 +113,14 @@ mod tests {
     use super::{Rule, Rules, without_waiting};
 
     const TEXT: &str = "groups:
-      - name: a
+  - name: a
     rules:
       - record: x
         expr: 'sum(y > 1)'
       - alert: Z
         expr: x > 1
         for: 5m
-    ";
+";
 
     #[test]
     fn rules_are_read_from_their_file() {

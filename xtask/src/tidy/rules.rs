@@ -159,8 +159,8 @@ fn lines_with<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> +
     code.lines().enumerate().filter(move |(_, line)| line.contains(word)).map(|(at, _)| at + 1)
 }
 
-/// Finds words that belong to one machine and say nothing to a reader elsewhere: absolute paths, and
-/// the hosts behind a registry. They are built from parts, because this file is checked too.
+/// Finds words that belong to one machine and say nothing to a reader elsewhere: absolute paths,
+/// and the hosts behind a registry. They are built from parts, because this file is checked too.
 pub(super) fn machine_words(path: &str, text: &str) -> Vec<Finding> {
     let folders = ["work", "root"].map(|name| format!("/{name}/"));
     let hosts = ["static", "index"].map(|name| format!("{name}.crates{}", ".io"));
