@@ -28,7 +28,7 @@ use tokio::{
 
 const MESSAGES: u64 = 1_000;
 
-/// Lanes that have grown, and messages of so many keys.
+/// Warmed-up lanes, and messages of this many keys.
 fn lanes(keys: u64) -> (Lanes<Small>, Vec<Small>) {
     let messages = (0..MESSAGES).map(|number| Small { lane: number % keys, number }).collect();
     let mut lanes = Lanes::new(Bounds::default());
@@ -64,8 +64,8 @@ fn admit_take_finish_1000(input: (Lanes<Small>, Vec<Small>)) -> Lanes<Small> {
     lanes
 }
 
-/// A pool on one thread that has run before, and jobs for it. Time stands still: workers give way
-/// by the clock.
+/// A warmed-up pool on one thread, and jobs for it. Time is paused, because workers yield by the
+/// clock.
 struct PoolInput {
     runtime: Runtime,
     pool: Arc<dyn Pool>,
@@ -129,7 +129,7 @@ fn jobs_1000(mut input: PoolInput) -> PoolInput {
     input
 }
 
-/// A bus on one thread that has run before, and what it publishes.
+/// A warmed-up bus on one thread, and the messages that it publishes.
 fn bus(body: Body) -> (Runtime, EventBus, Batches) {
     let runtime = Builder::new_current_thread()
         .enable_all()

@@ -18,8 +18,8 @@ fn deliver(tracker: &mut Tracker, offset: u64) {
     assert_eq!(tracker.deliver(offset), Disposition::New);
 }
 
-/// Which message ends as each further one arrives: a random one of those that are open. Made
-/// beforehand, because drawing from 100,000 costs a good part of what is measured.
+/// The message that ends as each further one arrives: a random open one. Drawn beforehand, because
+/// drawing from 100,000 would cost a good part of the measured time.
 fn endings(window: u64) -> Vec<u64> {
     let mut open: Vec<u64> = (0..window).collect();
     let place = |number| usize::try_from(mixed(number) % window).unwrap_or(0);
@@ -28,7 +28,7 @@ fn endings(window: u64) -> Vec<u64> {
         .collect()
 }
 
-/// A message arrives and another one ends, again and again.
+/// A message arrives and another one ends, repeatedly.
 fn window(endings: &[u64], window: u64) -> u64 {
     let mut tracker = Tracker::new(0, Limits { span: 1 << 30 });
     (0..window).for_each(|offset| deliver(&mut tracker, offset));

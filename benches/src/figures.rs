@@ -5,8 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
-
-use super::median;
+use tokio::runtime::{Builder, Runtime};
 
 /// How a figure is judged.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +34,7 @@ impl Figures {
         Self { chosen, all_good: true }
     }
 
-    /// Whether no figure has fallen short.
+    /// Whether every figure met its target.
     #[must_use]
     pub const fn all_good(&self) -> bool {
         self.all_good
@@ -83,14 +82,25 @@ impl Figures {
             Target::RatioAtLeast(least) => (ratio >= least, format!("ratio >= {least}")),
         };
         let line = json!({
-            "name": name, "value": value, "limit": limit, "ratio": ratio, "target": target, "pass": pass
+            "name": name, "value": value, "limit": limit, "ratio": ratio, "target": target, "pass": pass,
+            "turns": turns.len(),
+            "value_range": range(turns.iter().map(|turn| turn.0)),
+            "limit_range": range(turns.iter().map(|turn| turn.1)),
+            "ratio_range": range(turns.iter().map(|turn| turn.0 / turn.1)),
         });
         println!("{line}");
         self.all_good &= pass;
     }
 }
 
-/// What a number of messages cost.
+/// The lowest and the highest value: of three to nine turns a median has no narrower interval.
+fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
+    values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| {
+        [low.min(value), high.max(value)]
+    })
+}
+
+/// The cost of a number of messages.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     /// How many they were.
@@ -163,4 +173,17 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted[sorted.len() / 2]
+}
+
+/// A runtime of two worker threads, as all figures are stated for.
+///
+/// # Panics
+/// When the machine refuses threads.
+#[must_use]
+pub fn two_threads() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime of two threads")
 }

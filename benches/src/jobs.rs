@@ -1,4 +1,4 @@
-//! Jobs as a bus would make them, as far as a pool can tell, and handlers for them.
+//! Jobs that look to a pool like those of a bus, handlers for them, and repeatable random numbers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,7 +11,7 @@ use buslane_core::{
 };
 use bytes::Bytes;
 
-use super::{Cost, SplitMix64};
+use super::Cost;
 
 /// A handler that does nothing.
 #[must_use]
@@ -19,7 +19,7 @@ pub fn noop(kind: Kind) -> Arc<dyn ErasedHandler> {
     erase(kind, async |_: Message| {})
 }
 
-/// A handler that lets others run once and does nothing else.
+/// A handler that yields once and does nothing else.
 #[must_use]
 pub fn yielding(kind: Kind) -> Arc<dyn ErasedHandler> {
     erase(kind, async |_: Message| tokio::task::yield_now().await)
@@ -46,7 +46,7 @@ impl HandlerClock {
     }
 }
 
-/// A handler that waits so long, and the time it really took.
+/// A handler that waits for this time, and a clock of the time that it took.
 #[must_use]
 pub fn waiting(time: Duration) -> (Arc<dyn ErasedHandler>, Arc<HandlerClock>) {
     let clock = Arc::new(HandlerClock::default());
@@ -62,7 +62,7 @@ pub fn waiting(time: Duration) -> (Arc<dyn ErasedHandler>, Arc<HandlerClock>) {
     (handler, clock)
 }
 
-/// What a handler that does nothing costs alone: jobs are made, handled and dropped in one loop.
+/// The cost of a handler that does nothing: jobs are made, handled and dropped in one loop.
 #[must_use]
 pub fn handler_alone(messages: u64) -> Cost {
     let (handler, mut slot, mut jobs) =
@@ -80,7 +80,7 @@ pub fn handler_alone(messages: u64) -> Cost {
     Cost::of(messages, run).0
 }
 
-/// Makes jobs for the pool's default handler, settled to nobody. Without end.
+/// An endless source of jobs for the pool's default handler, without a settlement.
 #[derive(Debug)]
 pub struct Jobs {
     template: Message,

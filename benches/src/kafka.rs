@@ -1,4 +1,5 @@
-//! The clients of a real Kafka.
+//! Bare clients of a real Kafka, which are the limit: settings as the bus gives them, where they
+//! decide the speed.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -24,7 +25,7 @@ use tokio::runtime::Runtime;
 use super::Cost;
 use super::broker::{Arrivals, Echo, Floor, Form, Made, publish};
 
-/// Where the Kafka is.
+/// The address of the Kafka.
 ///
 /// # Panics
 /// When the environment does not say it.
@@ -262,8 +263,6 @@ impl Bare {
         publish(runtime, form, messages, publisher)
     }
 }
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Bare {
     fn stored_in(&self, topic: &str, partitions: u32) -> Vec<Bytes> {

@@ -28,7 +28,7 @@ impl Item for Small {
     }
 }
 
-/// What goes through the scheduler.
+/// The load of the scheduler.
 #[derive(Debug, Clone, Copy)]
 pub struct LaneLoad {
     /// Messages.
@@ -67,7 +67,7 @@ impl LaneLoad {
         Cost::of(self.messages, run).0
     }
 
-    /// The least that keeps the order of each key: a map of queues on one thread, filled and
+    /// The minimum that keeps the order of each key: a map of queues on one thread, filled and
     /// emptied in batches.
     #[must_use]
     pub fn run_map_of_queues(&self) -> Cost {

@@ -1,7 +1,7 @@
 //! Loads that the benches and the measuring programs share. Not a part of the product.
 //!
-//! A load runs some work once and says what it cost. What is compared, how often and by which limit
-//! is decided by the programs in `src/bin` and the benches in `benches`.
+//! A load runs some work once and returns its cost. The programs in `src/bin` and the benches in
+//! `benches` decide on comparisons, turns and limits.
 
 #[cfg(feature = "brokers")]
 pub mod broker;
@@ -16,31 +16,15 @@ mod moves;
 #[cfg(feature = "brokers")]
 pub mod nats;
 mod pools;
-
 #[cfg(feature = "brokers")]
-pub use crate::bus::WaitingLoad;
-pub use crate::figures::{Cost, cpu_time, median, peak_rss_bytes};
-pub use crate::jobs::SplitMix64;
-pub use crate::pools::PacedLoad;
+mod waiting;
+
 pub use bus::{BATCH, Batches, Body, BusLoad, noop_bus};
-pub use figures::{Figures, Target};
-pub use jobs::{HandlerClock, Jobs, Keys, handler_alone, noop, waiting, yielding};
+pub use figures::{Cost, Figures, Target, cpu_time, median, peak_rss_bytes, two_threads};
+pub use jobs::{HandlerClock, Jobs, Keys, SplitMix64, handler_alone, noop, waiting, yielding};
 pub use lanes::{LaneLoad, Small};
 #[cfg(feature = "brokers")]
 pub use moves::Moves;
-pub use pools::{MakePool, PoolLoad, actor_pool, keyed_pool};
-
-use tokio::runtime::{Builder, Runtime};
-
-/// A runtime of two worker threads, as all figures are stated for.
-///
-/// # Panics
-/// When the machine refuses threads.
-#[must_use]
-pub fn two_threads() -> Runtime {
-    Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime of two threads")
-}
+pub use pools::{MakePool, PacedLoad, PoolLoad, actor_pool, keyed_pool};
+#[cfg(feature = "brokers")]
+pub use waiting::WaitingLoad;

@@ -1,5 +1,5 @@
-//! A bus at full load whose keys change pools again and again: what became of each message, and how
-//! long messages take while slots are on their way and while none is.
+//! A bus at full load whose keys change pools repeatedly: the fate of each message, and its latency
+//! while slots move and while none does.
 
 use crate::{SplitMix64, broker::BrokerKind};
 use buslane::{
@@ -26,7 +26,7 @@ const OUTSTANDING: u32 = 4_096;
 const WORKERS: usize = 256;
 /// Where topics have them.
 const PARTITIONS: u32 = 8;
-/// Shares of the keys that are gone to, over and over.
+/// Shares of the keys on the actor pool, repeated in this order.
 const SHARES: [u8; 6] = [10, 50, 100, 30, 70, 0];
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -50,7 +50,7 @@ pub struct Moves {
     pub wait_us: u64,
 }
 
-/// What the handlers saw.
+/// Observations of the handlers.
 struct Outcomes {
     epoch: Instant,
     is_moving: AtomicBool,
@@ -230,7 +230,7 @@ fn semaphore() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(OUTSTANDING as usize))
 }
 
-/// Publishes until it is over, no more than there is room for; how many.
+/// Publishes until the end, no more than there is room for; returns the number of messages.
 async fn publish(
     bus: EventBus,
     topic: String,

@@ -1,4 +1,5 @@
-//! The clients of a real NATS with JetStream.
+//! Bare clients of a real NATS with JetStream, which are the limit: settings as the bus gives them,
+//! where they decide the speed.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -74,8 +75,7 @@ impl Floor for Bare {
     }
 
     fn fill(&self, runtime: &Runtime, topic: &str, records: &mut dyn Iterator<Item = Record>) {
-        runtime
-            .block_on(async { publish::publish_all(&self.connect().await, topic, records).await });
+        runtime.block_on(async { publish_all(&self.connect().await, topic, records).await });
     }
 
     fn delete(&self, runtime: &Runtime, topic: &str) {
@@ -83,11 +83,11 @@ impl Floor for Bare {
     }
 
     fn read(&self, runtime: &Runtime, topic: &str, messages: u64) -> Cost {
-        runtime.block_on(async { read::read_all(&self.connect().await, topic, messages).await })
+        runtime.block_on(async { read_all(&self.connect().await, topic, messages).await })
     }
 
     fn stored(&self, runtime: &Runtime, topic: &str, _: u32) -> Vec<Bytes> {
-        runtime.block_on(async { read::stored_bodies(&self.connect().await, topic).await })
+        runtime.block_on(async { stored_bodies(&self.connect().await, topic).await })
     }
 
     fn different(&self, messages: u64) -> u64 {
@@ -114,8 +114,12 @@ impl Bare {
             let (context, topic, made) = (context.clone(), Arc::clone(&topic), made.clone());
             async move {
                 if form == Form::Batch {
-                    return all(&context, &topic, numbers.map(|number| made.nth(number).clone()))
-                        .await;
+                    return publish_all(
+                        &context,
+                        &topic,
+                        numbers.map(|number| made.nth(number).clone()),
+                    )
+                    .await;
                 }
                 for number in numbers {
                     stored(send(&context, &topic, made.nth(number)).await).await;

@@ -17,7 +17,7 @@ struct Step {
     run: fn(&mut TestCounts) -> Result<()>,
 }
 
-/// Quick checks first: what fails in a second should not be found after minutes.
+/// Quick checks first, so that their failures show within seconds.
 const STEPS: [Step; 10] = [
     Step { name: "fmt", run: |_| run_command(&mut cargo(["fmt", "--all", "--check"])) },
     Step { name: "tidy", run: |_| tidy::run() },
@@ -69,7 +69,7 @@ const STEPS: [Step; 10] = [
     },
 ];
 
-/// Runs the steps and prints what each took; the last line is the sum of the tests.
+/// Runs the steps and prints the time of each; the last line is the sum of the tests.
 pub(crate) fn run() -> Result<()> {
     let mut counts = TestCounts::default();
     let mut rows = Vec::new();
@@ -112,8 +112,8 @@ fn in_seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Checks the workspace with the stated version. Where clippy has just built it with that very
-/// version, this only says so.
+/// `cargo xtask msrv`: the workspace builds with the Rust version that `Cargo.toml` states. After a
+/// clippy run with the same version it only prints a note. Installs no toolchain by itself.
 pub(crate) fn msrv(clippy_has_run: bool) -> Result<()> {
     let stated = rust_version()?;
     let active = capture(command("rustc").arg("--version"))?;

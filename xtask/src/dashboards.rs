@@ -1,7 +1,6 @@
 //! `cargo xtask dashboards`: the dashboard and the rules of `deploy/` on a real Prometheus, which
-//! scrapes order services with either pool and one bus for each fault. Every query has to return
-//! data, every alert has to fire where its fault is, and no fault may be told of where there is
-//! none.
+//! scrapes order services with either pool and one bus for each fault. Every query must return
+//! data, every alert must fire for its fault, and no alert may fire without its fault.
 //!
 //! Faults that cannot be made on the embedded broker are left to promtool and recorded series
 //! (`buslane.test.yaml`). Grafana does not run here: its panels are known by their queries alone.
@@ -29,7 +28,7 @@ const RULES: &str = "deploy/prometheus/buslane.rules.yaml";
 const TESTS: &str = "deploy/prometheus/buslane.test.yaml";
 const DASHBOARD: &str = "deploy/grafana/buslane.json";
 
-/// What everything may take together; a quiet machine needs a third of it.
+/// Deadline of the whole check; a quiet machine needs a third of it.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a picture shows.
 const PICTURE: Duration = Duration::from_secs(90);
@@ -38,7 +37,7 @@ const REST: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Look on for a minute and a half, and draw what the dashboard shows of the order services
+    /// Observe the order services for a minute and a half, and draw their dashboard
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) picture: Option<PathBuf>,
 }
@@ -116,7 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Asks until nothing is left to wait for. An error lists what is.
+/// Asks until nothing is left to wait for. An error lists the rest.
 fn until(
     testbed: &mut Testbed,
     start: Instant,
@@ -159,8 +158,7 @@ fn check_that_all_are_tried(rules: &Rules, tests: &str) -> Result<()> {
     }
 }
 
-/// Each fault that a bus knows has one alert, and no alert names another fault than the one that is
-/// there.
+/// Each fault of a bus has one alert, and no alert fires for another fault.
 fn check_faults(prometheus: &Prometheus, rules: &Rules) -> Result<()> {
     for series in prometheus.query("group by (fault) (eventbus:health_fault)")? {
         let fault = series.metric.get("fault").map_or("", String::as_str);

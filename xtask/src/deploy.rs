@@ -1,5 +1,5 @@
-//! Tests of `deploy/`: the files are well-formed, and say of the service what is so. Whether a
-//! cluster takes them is for the cluster to say.
+//! Tests of `deploy/`: the files are well-formed, and agree with the service. Whether a cluster
+//! accepts them is not tested.
 
 use serde_json::Value;
 

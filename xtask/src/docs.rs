@@ -2,7 +2,8 @@
 //! below the target folder.
 //!
 //! The pages are written for the repository, so a link may lead to a source file. In the site such
-//! a link leads to the repository. Whether a link leads anywhere is for `cargo xtask tidy` to say.
+//! a link leads to the repository. `cargo xtask tidy` checks the links. `cargo xtask pages` writes
+//! the generated pages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -102,9 +103,11 @@ fn config(repository: &str) -> String {
     )
 }
 
-/// The tests that compare a page all end with this.
+/// The end of the names of the tests that compare a page with the code.
 const TESTS: &str = "the_documentation_page_is_generated";
 
+/// `cargo xtask pages`: writes the pages below `docs/` that are generated from the code. The tests
+/// that compare these pages with the code write them, so page and check cannot disagree.
 pub(crate) fn pages() -> Result<()> {
     tools::openssl()?;
     let mut tests = cargo(["test", "--workspace", "--all-features", "--test=*", "--", TESTS]);

@@ -1,7 +1,8 @@
-//! Smoke runs: the order service runs once with each pool, and its report is checked.
+//! Smoke runs: the order service once with each pool and a check of its report, then short rounds
+//! of `chaos` and `hostile`.
 //!
-//! Not a test of the product's rules (the suites do that): it finds a service that no longer runs,
-//! or whose report has lost a key, and ends with short rounds of `chaos` and `hostile`.
+//! Not a test of the product's rules, which the suites test: it finds a service that no longer
+//! runs, or whose report has lost a key.
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use xtask_base::workspace::Metadata;
 use xtask_chaos::chaos;
 use xtask_chaos::hostile;
 
-/// The keys of the order service's report. They are stable: others read the file.
+/// The keys of the order service's report. They are stable, because other programs read the file.
 const REPORT_KEYS: [&str; 14] = [
     "backend",
     "pool",

@@ -1,9 +1,8 @@
-//! `cargo xtask test`: every test and doctest of the workspace, then the smoke runs. `--quick`:
-//! what needs no broker.
+//! `cargo xtask test`: every test and doctest of the workspace, then the smoke runs. `--quick`: the
+//! tests that need no broker.
 //!
-//! All test programs run even when one fails, so that the sum at the end is the truth. A Kafka and
-//! a NATS for those that need them start while they are built and end with this command. It judges
-//! no test itself.
+//! All test programs run even when one fails, so that the sum at the end is complete. A Kafka and a
+//! NATS start while the tests are built, and end with this command. It judges no test itself.
 
 mod programs;
 
@@ -22,7 +21,7 @@ const NEEDS_KAFKA: &str = "buslane-kafka";
 const NEEDS_NATS: &str = "buslane-nats";
 
 const THREADS: &str = "RUST_TEST_THREADS";
-/// More than there are cores on a small machine: most tests of a real broker wait for it.
+/// More than the cores of a small machine, because most tests of a real broker wait for it.
 const MANY_THREADS: &str = "8";
 
 #[derive(clap::Args)]
@@ -59,7 +58,7 @@ pub(crate) struct TestCounts {
     pub(crate) ignored: u64,
 }
 
-/// Runs the tests; `counts` holds what has run, also when this returns an error.
+/// Runs the tests, and adds their results to `counts`, also when it returns an error.
 pub(crate) fn run(args: &Args, counts: &mut TestCounts) -> Result<()> {
     tools::openssl()?;
     let (programs, brokers) = if args.quick {
@@ -128,9 +127,10 @@ fn is_needed(when: When, package: &str) -> Result<bool> {
     })
 }
 
-/// Builds the tests while the brokers start; those that the environment names are not ours to stop.
+/// Builds the tests while the brokers start. Brokers that the environment names are used and left
+/// running.
 fn build_beside_brokers(kafka: bool, nats: bool) -> Result<(Vec<Program>, Vec<BrokerGuard>)> {
-    // The error is text here: a boxed one cannot leave its thread.
+    // The error becomes text, because a boxed one cannot leave its thread.
     let begin = |is_needed: bool, start: fn() -> Result<Option<BrokerGuard>>| {
         move || if is_needed { start().map_err(|error| error.to_string()) } else { Ok(None) }
     };

@@ -13,7 +13,7 @@ use tokio::{
 
 const LANES: usize = 256;
 
-/// A handler is a function here, so what it needs to know stands beside it.
+/// State of the handler, which is a plain function here.
 static LOG: OnceLock<(String, Arc<Arrivals>)> = OnceLock::new();
 
 fn log() -> &'static (String, Arc<Arrivals>) {

@@ -1,6 +1,6 @@
-//! RustStream under the loads of the benches, started by `measure limits kafka --peer`, a process a
-//! side. It is tuned as the bus is: the same limits of the client's queues, offsets committed after
-//! their messages were handled, a lane a key.
+//! RustStream under the loads of the benches, started by `measure limits kafka --peer`, one process
+//! a side. It is tuned as the bus is: the same limits of the client's queues, offsets committed
+//! after their messages were handled, a lane a key.
 #![forbid(unsafe_code)]
 
 mod idle;

@@ -13,10 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Time between two looks whether everything is handled.
+/// Interval of the checks whether everything is handled.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What the handler takes and does.
+/// Input and work of the handler.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Reader {
     /// Takes the bytes, and does nothing.
@@ -27,7 +27,7 @@ pub(crate) enum Reader {
     Waiting,
 }
 
-/// A handler is a function here, so what it needs to know stands beside it.
+/// State of the handler, which is a plain function here.
 static RUN: OnceLock<Run> = OnceLock::new();
 
 #[derive(Debug)]

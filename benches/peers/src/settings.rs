@@ -1,4 +1,4 @@
-//! What RustStream is told, so that its client is as fast as the one of the bus.
+//! RustStream's settings, with which its client is as fast as the one of the bus.
 
 use buslane_benches::kafka::server;
 use ruststream_rdkafka::prelude::*;

@@ -8,11 +8,11 @@ use buslane::{Config, Event, EventBus, Message};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use super::{Floor, Probe};
+use super::Floor;
 use crate::{Cost, HandlerClock, cpu_time};
 
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Time between two looks whether everything is handled.
+/// Interval of the checks whether everything is handled.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Which pool runs the handlers.
@@ -24,7 +24,7 @@ pub enum Pool {
     Actor,
 }
 
-/// What the handler takes and does.
+/// Input and work of the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Reader {
     /// Takes the message as it came, and does nothing.
@@ -165,7 +165,7 @@ async fn subscribe(
     subscribed.expect("a bus subscribes");
 }
 
-/// Told by handlers. Takes the time from the first message on.
+/// Counts the handled messages, and measures from the first one on.
 #[derive(Debug, Default)]
 pub struct Probe {
     begin: OnceLock<(Instant, Duration)>,

@@ -114,7 +114,7 @@ fn record(number: u64, times: &[AtomicU64], now: u64) -> Record {
     Record::new(Bytes::from(body)).with_key(format!("order-{}", number % KEYS))
 }
 
-/// Lets messages pile up behind handlers that wait, then lets them go.
+/// Lets messages pile up behind handlers that wait, then releases them.
 async fn backlog(config: Config, topic: &str, messages: u64) {
     let bus = EventBus::connect(config).await.expect("a bus connects");
     let gate = Arc::new(Semaphore::new(0));

@@ -12,7 +12,6 @@ use buslane_core::BoxFuture;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
-use super::Arrivals;
 use crate::Cost;
 
 /// The client of one broker, with the settings that the bus gives it where they decide how fast it
@@ -21,7 +20,7 @@ use crate::Cost;
 /// # Panics
 /// All of it panics when the broker refuses, or messages do not come.
 pub trait Floor: Debug {
-    /// Where a bus finds the broker.
+    /// The broker's URL.
     fn url(&self) -> String;
 
     /// The settings of the pools of a bus on this broker.
@@ -36,8 +35,7 @@ pub trait Floor: Debug {
     /// Publishes records to a topic and waits for all acknowledgements.
     fn fill(&self, runtime: &Runtime, topic: &str, records: &mut dyn Iterator<Item = Record>);
 
-    /// Deletes a topic. The broker may be the user's own; what is left there is a pity and no
-    /// reason to fail.
+    /// Deletes a topic. The broker may be the user's own; a topic left behind is no reason to fail.
     fn delete(&self, runtime: &Runtime, topic: &str);
 
     /// Takes `messages` messages of a topic, and settles them where that is done one by one;
@@ -69,30 +67,7 @@ pub enum Form {
     Batch,
 }
 
-/// A kind of broker, as the command line names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum BrokerKind {
-    /// `KAFKA_BOOTSTRAP_SERVERS`
-    Kafka,
-    /// `NATS_URL`
-    Nats,
-}
-
-impl BrokerKind {
-    /// The client of the broker of this kind that the environment names.
-    ///
-    /// # Panics
-    /// When it names none.
-    #[must_use]
-    pub fn floor(self) -> Box<dyn Floor> {
-        match self {
-            Self::Kafka => Box::new(crate::kafka::Bare::of_environment()),
-            Self::Nats => Box::new(crate::nats::Bare::of_environment()),
-        }
-    }
-}
-
-/// A consumer that tells of each message, and a publisher to its topic.
+/// A consumer that reports each message, and a publisher to its topic.
 pub struct Echo {
     /// Publishes one body and waits for the acknowledgement.
     pub publish: Box<dyn Fn(Vec<u8>) -> BoxFuture<'static, ()> + Send>,
@@ -112,7 +87,7 @@ const BODY: usize = 247;
 const WARM_UP: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// When each message was published, and when it came; in nanoseconds.
+/// Publish and arrival times of messages, in nanoseconds.
 #[derive(Debug)]
 pub struct Arrivals {
     epoch: Instant,
@@ -120,7 +95,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// Of so many messages, after those of the warm-up.
+    /// For this many messages after the warm-up.
     #[must_use]
     pub fn new(messages: usize) -> Arc<Self> {
         Arc::new(Self {

@@ -1,12 +1,12 @@
-//! What lies in a topic before it is read: envelopes of about 247 bytes with four headers, their
-//! keys drawn at random.
+//! The load of a topic: envelopes of about 247 bytes with four headers and random keys; and topics
+//! that exist for one figure.
 
 use buslane::{Envelope, Record};
 use bytes::BytesMut;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::{Floor, Load};
+use super::Floor;
 use crate::SplitMix64;
 
 const SEED: u64 = 1;
@@ -108,7 +108,7 @@ impl<'a> FilledTopic<'a> {
         &self.name
     }
 
-    /// What lies in it.
+    /// Its load.
     #[must_use]
     pub const fn load(&self) -> Load {
         self.load

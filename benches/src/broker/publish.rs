@@ -27,7 +27,7 @@ impl Form {
 pub(crate) struct Made(Arc<[Record]>);
 
 impl Made {
-    /// So many different ones.
+    /// Number of different records.
     pub(crate) fn new(different: u64) -> Self {
         Self(Load { messages: different, keys: 1_000, partitions: 1 }.records().collect())
     }

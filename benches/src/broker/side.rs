@@ -1,5 +1,5 @@
-//! One side of a comparison, run in a process of its own: this program again, told which side it
-//! is.
+//! One side of a comparison, in a process of its own: this program again with the side as
+//! arguments, and the figures that it prints.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,8 +8,31 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{BrokerKind, BusSide, Floor, Form, Pool, Reader, idle};
+use super::{BusSide, Floor, Form, Pool, Reader, idle};
 use crate::{Cost, peak_rss_bytes, two_threads};
+
+/// A kind of broker, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BrokerKind {
+    /// `KAFKA_BOOTSTRAP_SERVERS`
+    Kafka,
+    /// `NATS_URL`
+    Nats,
+}
+
+impl BrokerKind {
+    /// The client of the broker of this kind that the environment names.
+    ///
+    /// # Panics
+    /// When it names none.
+    #[must_use]
+    pub fn floor(self) -> Box<dyn Floor> {
+        match self {
+            Self::Kafka => Box::new(crate::kafka::Bare::of_environment()),
+            Self::Nats => Box::new(crate::nats::Bare::of_environment()),
+        }
+    }
+}
 
 /// Which work a process does.
 #[allow(missing_docs, reason = "the words of a command line that only `measure` writes")]
@@ -72,7 +95,7 @@ pub enum Side {
 const WORKERS: usize = 256;
 
 impl Side {
-    /// Does the work on a broker and says what it was like.
+    /// Does the work on a broker and returns the figures.
     #[must_use]
     pub fn run(&self, floor: &dyn Floor) -> Value {
         let runtime = two_threads();
@@ -110,7 +133,7 @@ const fn publisher(pool: Pool) -> BusSide {
     BusSide { pool, workers: WORKERS, recovery: false }
 }
 
-/// What a side prints that has handled or published messages.
+/// The line that a side prints after handling or publishing.
 #[must_use]
 pub fn cost_line(cost: Cost, in_handler: Duration) -> Value {
     json!({
@@ -121,7 +144,7 @@ pub fn cost_line(cost: Cost, in_handler: Duration) -> Value {
     })
 }
 
-/// What a side has measured.
+/// The figures of a side.
 #[derive(Debug)]
 pub struct Measured(Value);
 
@@ -140,7 +163,7 @@ impl Measured {
 #[derive(Debug)]
 pub struct Program {
     path: PathBuf,
-    /// What it is told before the words of a side.
+    /// Arguments before those of a side.
     before: Vec<String>,
 }
 

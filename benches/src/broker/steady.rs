@@ -1,6 +1,5 @@
 //! A bus that publishes at a steady rate, or finds a full topic, and handles all of it, while some
-//! aggregates fail for ever. It says what became of every message; whether that is good enough is
-//! decided by the program.
+//! aggregates fail for ever. Reports the fate of every message; the program judges it.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -23,11 +22,11 @@ use crate::{SplitMix64, peak_rss_bytes, two_threads};
 const PARTITIONS: u32 = 8;
 const WORKERS: usize = 256;
 const LOOK: Duration = Duration::from_millis(20);
-/// Nothing has been handled for so long: what is missing does not come.
+/// Time without progress after which missing messages count as lost.
 const STALLED: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What becomes of messages that fail for good.
+/// The terminal policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Policy {
     /// They go to a topic of their own
@@ -54,7 +53,7 @@ pub struct Steady {
     /// How many of them fail for ever
     #[arg(long, default_value_t = 0)]
     pub poison: u64,
-    /// What becomes of their messages
+    /// Terminal policy of their messages
     #[arg(long, value_enum, default_value = "dead-letter")]
     pub policy: Policy,
     /// Which pool runs the handlers
@@ -84,15 +83,14 @@ impl Steady {
         let load = Load { messages: 0, keys: 1, partitions: PARTITIONS };
         let [topic, dead] = [(); 2].map(|()| FilledTopic::empty(&runtime, &*floor, load));
         if self.rate == 0 {
-            source::fill(self, &runtime, &*floor, topic.name());
+            fill(self, &runtime, &*floor, topic.name());
         }
         let outcomes = Arc::new(Outcomes::new(self));
         let (seconds, open, blocked, held) = runtime.block_on(async {
             let bus = self.connect(&*floor).await;
             self.subscribe(&bus, topic.name(), dead.name(), &outcomes).await;
-            let publishing = (self.rate > 0).then(|| {
-                tokio::spawn(source::publish(self.clone(), bus.clone(), topic.name().to_owned()))
-            });
+            let publishing = (self.rate > 0)
+                .then(|| tokio::spawn(publish(self.clone(), bus.clone(), topic.name().to_owned())));
             let begun = Instant::now();
             let idle = self.wait(&bus, &outcomes).await;
             // Measured from the first call to publish, or from the first message that came.
@@ -146,7 +144,7 @@ impl Steady {
 
     /// How many messages are of aggregates that do not fail.
     fn healthy(&self) -> u64 {
-        source::messages(self).filter(|(_, key)| *key >= self.poison).count() as u64
+        messages(self).filter(|(_, key)| *key >= self.poison).count() as u64
     }
 
     async fn connect(&self, floor: &dyn Floor) -> EventBus {
@@ -170,8 +168,8 @@ impl Steady {
         subscription.envelopes(handler).await.expect("a bus subscribes");
     }
 
-    /// Waits until everything is over that can be. Returns for how long nothing has come any more,
-    /// where something is missing.
+    /// Waits until every message is over that can be. Returns the time without progress if messages
+    /// are missing.
     async fn wait(&self, bus: &EventBus, outcomes: &Outcomes) -> Duration {
         let healthy = self.healthy();
         let (mut last, mut progress) = (0, Instant::now());
@@ -215,7 +213,7 @@ struct Outcomes {
     latency: Mutex<Histogram<u64>>,
 }
 
-/// What a publisher writes into a payload: the number of the message, and when it was published.
+/// The payload: the number of the message, and its publish time.
 fn payload(number: u64, sent: Duration) -> Value {
     json!({ "n": number, "sent_us": micros(sent), "currency": "EUR", "sku": "sku-7", "customer": "c-123" })
 }

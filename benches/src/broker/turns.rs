@@ -1,5 +1,4 @@
-//! Figures that all brokers have, and how a figure is measured: in turns, each side in a process of
-//! its own.
+//! The figures of every broker, measured in turns, each side in a process of its own.
 #![allow(clippy::print_stderr, reason = "says how far it is")]
 
 use super::{BrokerKind, FilledTopic, Floor, Load, Measured, Program};
@@ -9,7 +8,7 @@ use tokio::runtime::Runtime;
 
 /// Turns a figure; its value is the median.
 const TURNS: usize = 3;
-/// Turns of a figure that swings.
+/// Turns of a figure that varies.
 const MANY_TURNS: usize = 9;
 
 /// Messages of the bus, and as many of the bare client, one each 50 ms.
@@ -18,7 +17,7 @@ const IDLE_MESSAGES: usize = 300;
 /// The pools, by their names.
 pub const POOLS: [&str; 2] = ["keyed", "actor"];
 
-/// Who measures what, and where.
+/// The sides of the figures of one broker.
 #[derive(Debug)]
 pub struct Bench<'a> {
     /// What has been measured.
@@ -170,7 +169,7 @@ impl<'a> Bench<'a> {
             }
             let side = format!("publish --form {form} --messages {messages}");
             let turns = turns(MANY_TURNS, &name, || {
-                // A topic for each: who publishes to a new one first also waits for its files.
+                // A topic for each: the first publish to a new topic also waits for its files.
                 let rates = [" --pool keyed", ""].map(|pool| {
                     let topic = self.empty(load);
                     self.measure(&format!("{side} --topic {}{pool}", topic.name())).get("rate")

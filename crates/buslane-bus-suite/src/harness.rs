@@ -1,6 +1,6 @@
-//! The environment of a scenario: the backend's fixture with its capabilities and faults, the pool
-//! under test, shorthands that create buses, and the run, which checks that no task or thread is
-//! left behind. SPEC: T3
+//! The environment of a scenario: the fixture and the pool under test, shorthands that create buses
+//! and inspect their work, and the run, which checks that no task or thread is left behind. SPEC:
+//! T3
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use buslane::config::{ActorPoolConfig, KeyedPoolConfig};
-use buslane::{BusError, Config, EventBus, ShutdownReport};
-use buslane_core::{BoxFuture, Broker, Message, SubscribeOptions, Topic};
+use buslane::{BusError, Config, EventBus, ShutdownReport, Topic};
+use buslane_core::{Broker, Message, SubscribeOptions};
 use buslane_testkit::broker_suite::{Feed, MemberSpec, settle};
 use buslane_testkit::deadline::{DRAIN, LIMIT, turn, until, within};
 use buslane_testkit::leak;
@@ -18,8 +18,9 @@ use tokio::task::JoinHandle;
 use tracing::{Dispatch, dispatcher};
 
 use super::faulty_broker::FaultyBroker;
+use super::fixture::{BusFixture, Capabilities, Fault, PoolKind};
 use super::log_capture::LogCapture;
-use super::metrics::MetricsPage;
+use super::metrics_page::MetricsPage;
 
 /// The environment of a scenario.
 pub struct BusHarness {
@@ -254,89 +255,6 @@ pub(super) async fn idle(bus: &EventBus) {
 /// The text of an expected error.
 pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, BusError>) -> String {
     result.expect_err("this is refused").to_string()
-}
-
-/// Which pool a scenario runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolKind {
-    /// The keyed-worker pool.
-    Keyed,
-    /// The supervised actor pool.
-    Actor,
-}
-
-impl PoolKind {
-    /// The name in metrics and logs.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Keyed => "keyed",
-            Self::Actor => "actor",
-        }
-    }
-}
-
-/// The capabilities of a backend, and the limit of its tests' steps.
-#[derive(Debug, Clone)]
-pub struct Capabilities {
-    /// Records that a partition holds before publishers wait; `None` when they never wait.
-    /// Default: none.
-    pub capacity: Option<usize>,
-    /// The longest time that a step of a scenario may take. Default: [`LIMIT`].
-    pub patience: Duration,
-    /// Scenarios that the backend cannot meet, each with the reason. Default: none.
-    pub unmet: &'static [(&'static str, &'static str)],
-}
-
-impl Default for Capabilities {
-    fn default() -> Self {
-        Self { capacity: None, patience: LIMIT, unmet: &[] }
-    }
-}
-
-/// A fault that a scenario asks for.
-#[derive(Debug, Clone)]
-pub enum Fault {
-    /// Cut every connection.
-    Disconnect,
-    /// Restore the connections.
-    Reconnect,
-    /// Lose the settlement of the n-th delivery of a topic, counted from now; 1 is the next.
-    LoseAck(Topic, u64),
-    /// Deliver the n-th delivery of a topic twice.
-    Duplicate(Topic, u64),
-    /// Revoke every partition of a group, and share them out anew.
-    Rebalance(String),
-}
-
-/// A broker under a bus under test. Each scenario gets a fixture of its own.
-pub trait BusFixture: Send + Sync + 'static {
-    /// The capabilities of the backend.
-    fn capabilities(&self) -> Capabilities;
-
-    /// The base of every bus's configuration. The scenario sets group, pool sizes and retries.
-    fn config(&self) -> Config {
-        Config::default()
-    }
-
-    /// A connection to the broker, which all connections of a fixture share. A new group starts at
-    /// the oldest message.
-    fn broker(&self, spec: MemberSpec) -> BoxFuture<'_, Arc<dyn Broker>>;
-
-    /// The name of a topic or a group. It is unique to this fixture where fixtures share a server.
-    fn name(&self, what: &str) -> String {
-        what.to_owned()
-    }
-
-    /// Causes a fault; `false` when the backend cannot.
-    fn fault(&self, fault: Fault) -> BoxFuture<'_, bool> {
-        let _ = fault;
-        Box::pin(async { false })
-    }
-
-    /// The number of messages of a topic that a group has not settled. A backend that only stores a
-    /// position counts all messages from there on.
-    fn unsettled<'a>(&'a self, group: &'a str, topic: &'a Topic) -> BoxFuture<'a, u64>;
 }
 
 /// Runs one scenario on a runtime of its own. The macro calls it.

@@ -8,6 +8,7 @@ pub mod draining;
 pub mod envelopes;
 pub mod faults;
 mod faulty_broker;
+mod fixture;
 mod harness;
 pub mod health;
 pub mod lifecycle;
@@ -15,6 +16,7 @@ pub mod limits;
 mod log_capture;
 pub mod logs;
 pub mod metrics;
+mod metrics_page;
 pub mod order;
 #[cfg(doctest)]
 mod pages;
@@ -31,12 +33,10 @@ pub mod subscriptions;
 pub mod terminal;
 pub mod traces;
 
-pub use crate::harness::{BusFixture, Capabilities, Fault, PoolKind};
-pub use crate::harness::{check_unmet, run};
-pub use crate::log_capture::SpanSeen;
 pub use faulty_broker::FaultyBroker;
-pub use harness::{BusHarness, each_pool};
-pub use log_capture::{LogCapture, LogLine};
+pub use fixture::{BusFixture, Capabilities, Fault, PoolKind};
+pub use harness::{BusHarness, check_unmet, each_pool, run};
+pub use log_capture::{LogCapture, LogLine, SpanSeen};
 pub use seen::{
     Note, Seen, envelope, events_of, fails, notes_events, notes_messages, notes_then_waits, now,
     publish, publish_numbers, waits_then_notes,

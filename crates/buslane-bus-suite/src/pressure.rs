@@ -1,6 +1,6 @@
 //! Back-pressure: a full pool, and a full broker.
 
-use super::metrics::MetricsPage;
+use super::metrics_page::MetricsPage;
 use super::{
     BusHarness, Note, Seen, each_pool, envelope, notes_events, now, publish, publish_numbers,
     waits_then_notes,

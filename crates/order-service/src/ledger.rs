@@ -4,7 +4,6 @@
 //! A line is in the file before its handler ends, and so before its message is settled: killing the
 //! process loses no line of a finished attempt.
 
-use super::service::Clock;
 use buslane::Source;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,6 +12,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Instant, SystemTime},
 };
 
 /// How an attempt ended.
@@ -119,5 +119,28 @@ impl Ledger {
                 Err(format!("--ledger {}: not complete: {reason}", self.path.display()))
             }
         }
+    }
+}
+
+/// Nanoseconds since the Unix epoch that never go back within a process, even when the system's
+/// clock does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    origin_ns: u64,
+    started: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            origin_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.origin_ns.saturating_add(elapsed)
     }
 }

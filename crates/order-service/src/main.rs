@@ -68,7 +68,7 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
         )));
     }
     let report = options.report.as_deref().map(report::create).transpose().map_err(usage)?;
-    let clock = service::Clock::start();
+    let clock = ledger::Clock::start();
     let ledger = options
         .ledger
         .as_deref()

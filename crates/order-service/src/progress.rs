@@ -124,8 +124,9 @@ impl Display {
     }
 
     /// A handle that prints lines above the display.
-    pub(crate) fn printer(&self) -> Printer {
-        Printer(self.bar.clone())
+    pub(crate) fn printer(&self) -> impl Fn(&str) + Send + Sync + use<> {
+        let bar = self.bar.clone();
+        move |text| bar.suspend(|| eprintln!("{text}"))
     }
 
     /// Prints a line that stays.
@@ -138,15 +139,6 @@ impl Display {
         if self.is_terminal {
             self.bar.abandon();
         }
-    }
-}
-
-/// Prints lines above the display.
-pub(crate) struct Printer(ProgressBar);
-
-impl Printer {
-    pub(crate) fn say(&self, text: &str) {
-        self.0.suspend(|| eprintln!("{text}"));
     }
 }
 

@@ -13,7 +13,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{Defect, DefectiveKeys, Injection};
-use super::progress::Printer;
 
 /// The operator that the plan is attributed to.
 const BY: &str = "order_service";
@@ -47,14 +46,13 @@ pub(crate) struct RolloutRun {
 }
 
 impl RolloutRun {
-    /// Begins the plan as soon as messages have come for a while, and cancels `stop` when the history
-    /// is over.
+    /// Begins the plan after the warm-up, and cancels `stop` when the rollout is over.
     pub(crate) fn begin(
         bus: &EventBus,
         plan: Plan,
         inject: Option<Injection>,
         defective_keys: &Arc<DefectiveKeys>,
-        printer: Printer,
+        printer: impl Fn(&str) + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> Self {
         let is_over = CancellationToken::new();
@@ -91,7 +89,7 @@ async fn watch(
     plan: Plan,
     inject: Option<Injection>,
     defective_keys: Arc<DefectiveKeys>,
-    printer: Printer,
+    printer: impl Fn(&str) + Send + Sync,
     stop: CancellationToken,
     is_over: CancellationToken,
 ) -> RolloutHistory {
@@ -112,7 +110,7 @@ async fn watch(
                 }
                 let seconds = started.elapsed().as_secs_f64();
                 if let Some(said) = history.record(seconds, &event) {
-                    printer.say(&format!("{seconds:5.1} s  {said}"));
+                    printer(&format!("{seconds:5.1} s  {said}"));
                 }
                 if history.is_over() && ends_at.is_none() {
                     ends_at = Some(Instant::now() + AFTER);
@@ -124,7 +122,7 @@ async fn watch(
             () = at(begins_at) => {
                 begins_at = None;
                 if let Err(error) = rollout.begin(plan.clone(), BY) {
-                    printer.say(&format!("the plan cannot begin: {error}"));
+                    printer(&format!("the plan cannot begin: {error}"));
                     stop.cancel();
                 }
             }

@@ -1,10 +1,9 @@
-//! State that all handlers and publishers of the process share, the record of one attempt, and the
-//! clock.
+//! State that all handlers and publishers of the process share, and the record of one attempt.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use buslane::broker::header;
 use buslane::{Kind, Message, Source, Topic};
@@ -15,7 +14,7 @@ use tracing::error;
 
 use super::checker::{Checker, End, Sequence};
 use super::faults::{DefectiveKeys, Fault};
-use super::ledger::{Entry, Ledger, Outcome};
+use super::ledger::{Clock, Entry, Ledger, Outcome};
 use super::options::{Options, Role};
 use super::report::Counters;
 
@@ -195,27 +194,5 @@ impl Drop for Attempt<'_> {
             }
             service.free_place();
         }
-    }
-}
-
-/// Nanoseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    origin_ns: u64,
-    started: Instant,
-}
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self {
-            origin_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
-            started: Instant::now(),
-        }
-    }
-
-    pub(crate) fn now_ns(&self) -> u64 {
-        let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.origin_ns.saturating_add(elapsed)
     }
 }

@@ -20,12 +20,12 @@ pub fn get(port: u16, path: &str) -> Result<String> {
     )
 }
 
-/// As [`get`], with less patience and from any address.
+/// As [`get`], with a shorter timeout and from any address.
 pub fn get_soon(address: SocketAddr, path: &str) -> Result<String> {
     ask(address, SOON, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
 }
 
-/// Sends JSON with a token, and little patience.
+/// Sends JSON with a bearer token and a short timeout.
 pub fn put(address: SocketAddr, path: &str, token: &str, body: &str) -> Result<String> {
     let length = body.len();
     let request = format!(

@@ -1,6 +1,6 @@
-//! What the project's own commands share: processes, the workspace's metadata, tools and programs
-//! that they install or build, tables and pictures. No command of its own, no check but that of
-//! licences.
+//! Shared parts of the project's own commands: processes, the workspace's metadata, tools and
+//! programs that they install or build, tables and pictures. Holds no command, and no check but
+//! that of licences.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 pub mod http;

@@ -19,14 +19,14 @@ const STYLES: [(&str, &str); 4] = [
     ("#4a8f3c", ""),
     ("#8a4fa0", " stroke-dasharray=\"3 3\""),
 ];
-/// Lines that the legend names.
+/// Lines named in the legend.
 const NAMED: usize = 6;
 
-/// One picture of several.
+/// One chart of the picture.
 pub struct Panel<'a> {
     /// What it shows.
     pub title: &'a str,
-    /// Grafana's `s`, `percentunit` and `short`, or what stands behind the numbers.
+    /// Grafana's `s`, `percentunit` and `short`, or the text behind the numbers.
     pub unit: &'a str,
     /// The lines, each in a style of its own.
     pub lines: Vec<Line>,
@@ -42,7 +42,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Draws the panels, of so many seconds each.
+/// Draws the panels; each shows this many seconds.
 pub fn render(panels: &[Panel<'_>], seconds: f64) -> Result<String> {
     let (width, height) =
         (WIDTH * COLUMNS as f64, HEIGHT * panels.len().div_ceil(COLUMNS) as f64 + 24.0);
@@ -84,7 +84,7 @@ fn panel(svg: &mut String, panel: &Panel<'_>, seconds: f64) -> Result<()> {
     let mut last = f64::MIN;
     for mark in *marks {
         let at = LEFT + mark / seconds * (RIGHT - LEFT);
-        // Two that are closer cannot be told apart.
+        // Closer marks would be indistinguishable.
         if at - last < 1.0 {
             continue;
         }

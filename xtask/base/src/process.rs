@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-/// The result of everything here: the text of the error is what the person at the keyboard reads.
+/// The result of every command; users read the text of the error.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Where this program lies. To be looked at before anything is built: a build may put a new one in
-/// its place, and of one that was replaced the system tells no path that can be used.
+/// The path of this program. Read it before anything is built: a build may replace the file, and
+/// the system gives no usable path of a replaced one.
 pub static PROGRAM: LazyLock<std::result::Result<PathBuf, String>> = LazyLock::new(|| {
     std::env::current_exe().map_err(|error| format!("this program's path: {error}"))
 });
@@ -25,9 +25,8 @@ pub fn root() -> PathBuf {
     package.ancestors().nth(2).unwrap_or(package).to_path_buf()
 }
 
-/// A command that starts in the repository root. What `cargo run` told this program about itself is
-/// taken out of its environment: a build script that watches such a variable would otherwise run
-/// again.
+/// A command that starts in the repository root. Variables that `cargo run` set for this program
+/// are removed: a build script that watches one of them would otherwise run again.
 pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).stdin(Stdio::null());

@@ -6,12 +6,13 @@ use crate::process::{Result, cargo, run};
 use crate::tools;
 use crate::workspace::Metadata;
 
-/// With which profile.
+/// The build profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// All of them, with the features that the tests have: after these nothing is left to be built.
+    /// All programs with the features of the tests, so that a build after the tests compiles
+    /// nothing.
     Dev,
-    /// Only the order service, for long runs and figures.
+    /// Only the order service, for long runs and measurements.
     Release,
 }
 
@@ -42,8 +43,8 @@ pub fn order_service(profile: Profile) -> Result<PathBuf> {
     Ok(build(profile)?.join(format!("order-service{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// Builds them and returns the one that publishes hostile input. No figure is taken from it, so it
-/// needs no release build.
+/// Builds them and returns the program that publishes hostile input. It measures nothing, so a
+/// debug build is enough.
 pub fn hostile() -> Result<PathBuf> {
     Ok(build(Profile::Dev)?.join(format!("hostile{}", std::env::consts::EXE_SUFFIX)))
 }

@@ -1,5 +1,7 @@
-//! Programs that a check needs and that a fresh machine may lack: each is installed once, in the
-//! version the project names.
+//! Programs that a check needs and that a fresh machine may lack; each is installed once, in the
+//! version that the project names. Also the checks that cargo-deny makes: licences, sources and
+//! bans from the lists in `deny.toml`; advisories need a database from the network, and the
+//! workflow checks them.
 //!
 //! What cargo can build goes below the target folder and touches nothing outside it. valgrind,
 //! Prometheus, Java, Maven and Go come from the system's packages.
@@ -10,8 +12,8 @@ use std::process::Stdio;
 use super::process::{Result, capture, cargo, command, is_installed, run as run_command};
 use super::workspace::Metadata;
 
-/// A program built by `cargo install` with these flags: the one on the search path when its version
-/// is the right one, else a copy of its own.
+/// A program built by `cargo install` with these flags: the one on the search path if its version
+/// matches, else a copy below the target folder.
 pub fn cargo_tool(name: &str, version: &str, flags: &[&str], target: &Path) -> Result<PathBuf> {
     let is_right = |program: &Path| {
         let mut ask = command(program);
@@ -54,8 +56,8 @@ pub fn valgrind() -> Result<()> {
     }
 }
 
-/// OpenSSL's headers and what finds them, from the system's packages: the TLS of the Kafka client
-/// is built with them.
+/// OpenSSL's headers and pkg-config, from the system's packages: the TLS of the Kafka client is
+/// built with them.
 pub fn openssl() -> Result<()> {
     if !is_installed("pkg-config") {
         system_package("pkg-config", "pkg-config", &["pkg-config"])?;
@@ -74,9 +76,9 @@ pub fn prometheus() -> Result<()> {
     system_package("Prometheus", "prometheus", &["prometheus"])
 }
 
-/// Installs the first of these packages that the system has, where this may be done without asking:
-/// as root, on a system with apt. `what` is needed, `program` is what it is called. All output goes
-/// to standard error.
+/// Installs the first available of these packages, where no question is needed: as root, on a
+/// system with apt. `what` and `program` name the missing program in the error. All output goes to
+/// standard error.
 pub fn system_package(what: &str, program: &str, packages: &[&str]) -> Result<()> {
     let is_root = capture(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if !is_root || !is_installed("apt-get") {

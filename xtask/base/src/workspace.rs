@@ -1,4 +1,4 @@
-//! What `cargo metadata` and the manifests say about the workspace. Reads only; knows no rule.
+//! The workspace according to `cargo metadata` and the manifests. Reads only; knows no rule.
 
 use std::path::PathBuf;
 

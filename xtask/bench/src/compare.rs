@@ -1,8 +1,8 @@
 //! `cargo xtask bench-compare` (SPEC T1): the actor pool against the keyed pool on the same work.
 //!
 //! Each side runs in a process of its own, in interleaved pairs (AB, BA, AB, …), so that a drift of
-//! the machine meets both. What is judged is the median of the ratios within the pairs. The work is
-//! the worker's (`measure compare`); this starts it and collects; `verdict.rs` judges.
+//! the machine hits both. The verdict is on the median of the ratios within the pairs
+//! (`verdict.rs`). The program `measure compare` does the work; this file starts it and collects.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use xtask_base::process::{Result, command, write_file};
 use xtask_brokers::Kind;
 
 use super::chart::Curve;
+use super::provenance::Provenance;
 use super::verdict::{METRICS, Pair, Run, judge, render};
 use super::{build_worker, chart};
 
@@ -27,7 +28,8 @@ pub struct Args {
     /// it
     #[arg(long, default_value = "memory://")]
     url: String,
-    /// Write medians, intervals, limits and verdicts as JSON
+    /// Write medians, intervals, limits and verdicts as JSON, with machine, date, commit and
+    /// versions
     #[arg(long)]
     json: Option<PathBuf>,
     /// Write a chart of both latency distributions as SVG
@@ -40,8 +42,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let worker = build_worker()?;
     let place = Place::of(&args.url)?;
+    let provenance = Provenance::new(broker_of(&args.url)?)?;
     let pairs = run_pairs(&worker, &place, args.pairs)?;
-    // The broker loads the machine no longer than needed.
+    // Frees the machine of the broker as early as possible.
     drop(place);
     let report = judge(&pairs);
     println!(
@@ -50,7 +53,9 @@ pub fn run(args: &Args) -> Result<()> {
     );
     println!("{}", render(&report));
     if let Some(file) = &args.json {
-        write_file(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+        let mut document = serde_json::to_value(&report)?;
+        document["run"] = serde_json::to_value(&provenance)?;
+        write_file(file, &(serde_json::to_string_pretty(&document)? + "\n"))?;
     }
     if let Some(file) = &args.chart {
         let histogram = |side: fn(&Pair) -> &Run| {
@@ -76,6 +81,18 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         Err(format!("outside the limit: {}", broken.join(", ")).into())
     }
+}
+
+/// Kind and version of the broker that the URL names.
+fn broker_of(url: &str) -> Result<Option<(Kind, String)>> {
+    let (kind, servers) = match parse(url)? {
+        Backend::Memory => return Ok(None),
+        Backend::Kafka(servers) => (Kind::Kafka, servers),
+        Backend::Nats(servers) => (Kind::Nats, servers),
+    };
+    let is_named = !servers.is_empty();
+    let version = if is_named { "that of --url".to_owned() } else { xtask_brokers::version(kind) };
+    Ok(Some((kind, version)))
 }
 
 fn run_pairs(worker: &Path, place: &Place, count: u64) -> Result<Vec<Pair>> {
@@ -157,7 +174,7 @@ fn read_run(output: &str, pool: &str) -> Result<Run> {
 }
 
 pub(crate) struct Place {
-    /// What the workers are told.
+    /// Arguments of the workers.
     pub(crate) arguments: Vec<String>,
     pub(crate) variables: Vec<(&'static str, String)>,
     topic: Option<Child>,
@@ -165,7 +182,7 @@ pub(crate) struct Place {
     _broker: Option<xtask_brokers::BrokerGuard>,
 }
 
-/// What the URL names.
+/// The backend that the URL names.
 #[derive(Debug, PartialEq, Eq)]
 enum Backend<'a> {
     Memory,
@@ -174,7 +191,7 @@ enum Backend<'a> {
 }
 
 impl Place {
-    /// Starts what the URL asks for.
+    /// Starts the broker and fills the topic that the URL asks for.
     pub(crate) fn of(url: &str) -> Result<Self> {
         match parse(url)? {
             Backend::Memory => Ok(Self {
@@ -218,7 +235,7 @@ impl Place {
         if let Some(output) = topic.stdout.take() {
             BufReader::new(output).read_line(&mut name)?;
         }
-        // From here on it is deleted, whatever comes.
+        // From here on the topic is deleted on every path.
         let place = Self {
             arguments: ["--broker", &kind, "--topic", name.trim()].map(str::to_owned).to_vec(),
             variables,

@@ -1,5 +1,5 @@
-//! Measurements in processes of their own. The work that is measured lives in the package
-//! `buslane-benches`; this crate starts it, reads the JSON lines it prints and judges.
+//! Measurements in processes of their own. The measured work lives in the package
+//! `buslane-benches`; this crate starts it, reads its JSON lines and judges.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 #![allow(missing_docs, reason = "a comment on a struct of options would be its help text")]
 
@@ -8,6 +8,7 @@ pub mod compare;
 pub mod limits;
 pub mod load;
 pub mod moves;
+mod provenance;
 mod verdict;
 
 use std::path::PathBuf;
@@ -16,8 +17,8 @@ use xtask_base::process::{Result, cargo, run as run_command};
 use xtask_base::programs::measured_binary;
 use xtask_base::workspace::Metadata;
 
-/// Builds the program of `benches/peers`, a workspace of its own, once its licences are found to be
-/// those that we take. It is never published, but whoever runs it downloads what it depends on.
+/// Builds the program of `benches/peers`, a workspace of its own, after a check of its licences: it
+/// is never published, but running it downloads its dependencies.
 fn build_peers() -> Result<PathBuf> {
     const MANIFEST: &str = "benches/peers/Cargo.toml";
     let target = Metadata::of_workspace()?.target_directory.join("peers");

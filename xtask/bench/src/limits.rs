@@ -1,26 +1,29 @@
 //! `cargo xtask bench-limits`: each stated figure beside its physical limit. The worker measures
-//! and judges; this shows.
+//! and judges; this file prints and writes the results.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::provenance::Provenance;
 use super::{build_peers, build_worker};
 use xtask_base::process::{Result, command, each_line, write_file};
 use xtask_base::table;
+use xtask_brokers::Kind;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Which part to measure
     backend: Backend,
-    /// Write the lines as a JSON array: name, value, limit, ratio, target, pass
+    /// Write the figures as a JSON array: name, value, limit, ratio, target, pass, turns, ranges of
+    /// the turns, and the run with machine, date, commit and versions
     #[arg(long)]
     json: Option<PathBuf>,
     /// Also measure RustStream, in turns with the bus (kafka alone; builds benches/peers, which no
     /// other command does)
     #[arg(long)]
     peers: bool,
-    /// What the worker is told: figures to measure, by the start of their names, and for a broker
+    /// Arguments of the worker: figures to measure, by the start of their names, and for a broker
     /// --messages N
     #[arg(last = true)]
     worker: Vec<String>,
@@ -35,6 +38,16 @@ enum Backend {
     Kafka,
     /// The bus on a real NATS, started for the time of the command unless NATS_URL names one
     Nats,
+}
+
+impl Backend {
+    const fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Memory => None,
+            Self::Kafka => Some(Kind::Kafka),
+            Self::Nats => Some(Kind::Nats),
+        }
+    }
 }
 
 /// The keys of every line, in the order of the table.
@@ -60,11 +73,15 @@ pub fn run(args: &Args) -> Result<()> {
         Backend::Nats => xtask_brokers::nats_for_tests()?,
     };
     worker.args(&args.worker).envs(broker.iter().flat_map(xtask_brokers::BrokerGuard::variables));
+    let kind = args.backend.kind();
+    let provenance = serde_json::to_value(Provenance::new(
+        kind.map(|kind| (kind, xtask_brokers::version(kind))),
+    )?)?;
     let mut output = Vec::new();
     let ended = each_line(&mut worker, |line| output.push(line.to_owned()));
-    // It loads the machine no longer than needed.
+    // Frees the machine of the broker as early as possible.
     drop(broker);
-    let lines = match read(output.iter().map(String::as_str)) {
+    let mut lines = match read(output.iter().map(String::as_str)) {
         Err(error) => return ended.and(Err(error)),
         Ok(lines) => lines,
     };
@@ -72,6 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
         lines.iter().map(|line| KEYS.map(|key| shown(&line[key])).to_vec()).collect();
     println!("\n{}", table::render(&KEYS, &rows));
     if let Some(file) = &args.json {
+        lines.iter_mut().for_each(|line| line["run"] = provenance.clone());
         write_file(file, &(serde_json::to_string_pretty(&lines)? + "\n"))?;
     }
     let short: Vec<String> = lines

@@ -32,9 +32,9 @@ pub struct Args {
     /// Aggregates, of 1,000, that fail for ever
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(..1_000))]
     poison: u64,
-    /// What becomes of their messages: `dead-letter` or `block`. With `block` a second run has room
-    /// in a lane for all messages of an aggregate, and that one is judged: with the pool's default
-    /// their partitions stop
+    /// Terminal policy of their messages: `dead-letter` or `block`. With `block` a second run, with
+    /// room in a lane for all messages of an aggregate, is judged: with the pool's default the
+    /// partitions stop
     #[arg(long, default_value = "dead-letter", value_parser = ["dead-letter", "block"])]
     policy: String,
     /// Which pool runs the handlers: `keyed` or `actor`

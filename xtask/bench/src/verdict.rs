@@ -1,12 +1,12 @@
 //! The verdict on the two pools (SPEC T1): ratios within the pairs, their median and interval, and
 //! the limits.
 //!
-//! Pure: takes what was measured, gives the report. Starts nothing and prints nothing.
+//! Pure: turns measurements into the report. Starts nothing and prints nothing.
 
 use serde::{Deserialize, Serialize};
 use xtask_base::table;
 
-/// What the worker prints for one run.
+/// The JSON line of one run.
 #[derive(Deserialize, Clone)]
 pub(crate) struct Run {
     pub(crate) pool: String,
@@ -26,7 +26,7 @@ pub(crate) struct Pair {
     pub(crate) actor: Run,
 }
 
-/// What the median ratio actor / keyed must keep to.
+/// Limit of the median ratio actor / keyed.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Limit {

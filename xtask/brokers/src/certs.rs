@@ -1,6 +1,5 @@
-//! Certificates for a broker that lives as long as a test run: an authority, a server and a client,
-//! and a client that nobody trusts. New ones each run, so that none can expire or be kept by
-//! mistake.
+//! Certificates for the broker of a test run: an authority, a server, a client, and a client of an
+//! unknown authority. Each run makes new ones, so that none expires or is kept by mistake.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! Process groups: a broker gets one of its own, so that Ctrl-C at the terminal does not reach it
-//! and one signal ends all of it.
+//! Process groups: a broker has a group of its own, so that Ctrl-C at the terminal does not reach
+//! it and one signal ends all of its processes.
 //!
-//! Unix only. Elsewhere starting a broker is refused, and everything else of this program works.
+//! Unix only. Elsewhere starting a broker is refused; the other commands work.
 
 use std::fs::File;
 use std::path::Path;
@@ -37,7 +37,7 @@ impl Process {
         Self { pid, started: stat(pid).map(|(_, started)| started) }
     }
 
-    /// Whether it runs: a process that has ended and was not yet waited for does not.
+    /// Whether it runs. A zombie does not.
     pub(super) fn is_alive(self) -> bool {
         match (self.started, stat(self.pid)) {
             (Some(started), Some((state, now))) => started == now && !matches!(state, 'Z' | 'X'),
@@ -46,14 +46,13 @@ impl Process {
         }
     }
 
-    /// Whether all its threads stand still. A signal to stop is sent at once, and obeyed a little
-    /// later.
+    /// Whether all its threads are stopped, which happens shortly after the signal.
     pub(super) fn is_stopped(self) -> bool {
         let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.pid)) else {
             return true;
         };
         threads.flatten().all(|thread| {
-            // A thread that has ended in between does nothing either.
+            // A thread that ended in between counts as stopped.
             let state = std::fs::read_to_string(thread.path().join("stat"))
                 .ok()
                 .and_then(|text| parse_stat(&text));
@@ -69,7 +68,7 @@ impl Process {
     }
 }
 
-/// A command that is the head of a group of its own and writes everything into `log`.
+/// A command that leads a process group of its own and writes its output into `log`.
 pub(super) fn leader(program: impl AsRef<std::ffi::OsStr>, log: &Path) -> Result<Command> {
     let output =
         File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
@@ -125,7 +124,7 @@ mod unix {
             Signal::Continue => rustix::process::Signal::CONT,
         };
         if let Some(pid) = id(pid) {
-            // It may have ended in between, which is what is wanted.
+            // An error means that the group ended in between.
             let _ = kill_process_group(pid, signal);
         }
     }

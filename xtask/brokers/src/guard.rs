@@ -1,8 +1,8 @@
-//! Who ends a broker: the process that started it, until `up` has finished and lets go of it.
+//! The lifetime of a started broker, from the wait until it answers to its end.
 //!
-//! A run that is broker ends with its [`BrokerGuard`], also on an error, a panic and Ctrl-C. One whose
-//! holder was killed is found by its pid and swept away by the next command. Starting is not done
-//! here.
+//! A broker ends when its [`BrokerGuard`] is dropped, also on an error, a panic and Ctrl-C. If the
+//! process that owned the guard was killed, the next command finds the run by the owner's pid and
+//! ends it. `up` releases the guard once the broker runs.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,13 +17,12 @@ use super::group::{Process, Signal, spawn};
 use super::state::Folder;
 use super::state::{Kind, Node, Run};
 
-/// What a broker is given to leave by itself; Kafka takes below two seconds on a quiet machine.
+/// Time that a broker has to end on request; Kafka takes less than two seconds on a quiet machine.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Locked while a node is started and written down. Whoever handles Ctrl-C locks it and keeps it:
-/// no node can be started behind its back, and nobody reports a broker as broken that is being
-/// stopped.
+/// Locked while a node is started and recorded. The Ctrl-C handler locks it and keeps it, so that
+/// no node starts afterwards, and no broker that is being stopped is reported as broken.
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// A broker that ends when this value does.
@@ -38,7 +37,7 @@ impl BrokerGuard {
         Ok(Self { run: Run::create(&folder.runs(), kind)?, logs: folder.logs(), is_kept: false })
     }
 
-    /// Starts a process of this broker and writes it down.
+    /// Starts a process of this broker and records it.
     pub(super) fn spawn(&mut self, leader: &mut Command, ports: &[(&str, u16)]) -> Result<()> {
         let _starting = unless_interrupted();
         let ports: BTreeMap<String, u16> =
@@ -54,8 +53,8 @@ impl BrokerGuard {
         self.run.store()
     }
 
-    /// Stops node `at` where it stands, and waits until it does: its connections stay open, and
-    /// nothing answers.
+    /// Suspends node `at`, and waits until all its threads are stopped: its connections stay open,
+    /// and nothing answers.
     pub fn pause(&self, at: usize) -> Result<()> {
         let process = self.run.nodes[at].process;
         process.signal_group(Signal::Pause);
@@ -66,7 +65,7 @@ impl BrokerGuard {
         }
     }
 
-    /// Lets a node that was paused go on.
+    /// Resumes a paused node.
     pub fn go_on(&self, at: usize) {
         self.run.nodes[at].process.signal_group(Signal::Continue);
     }
@@ -82,7 +81,7 @@ impl BrokerGuard {
         }
     }
 
-    /// Where clients find it.
+    /// The address for clients.
     pub fn address(&self) -> String {
         self.run.address()
     }
@@ -91,7 +90,7 @@ impl BrokerGuard {
         self.run.nodes.len()
     }
 
-    /// Lets go of it: it runs until `down`.
+    /// Releases the broker, which then runs until `down`.
     pub(super) fn keep_running(mut self) -> Result<Run> {
         self.run.held_by = None;
         self.run.store()?;
@@ -99,10 +98,10 @@ impl BrokerGuard {
         Ok(self.run.clone())
     }
 
-    /// The last logs stay when the data goes: a test that has failed may be explained by them.
+    /// Keeps the last logs when the data is removed, because they may explain a failed test.
     fn keep_logs(&self) {
         for at in 0..self.run.nodes.len() {
-            // Without them the error of the test is all there is, which is no reason to fail here.
+            // A missing log is no reason to fail.
             let _ = std::fs::create_dir_all(&self.logs);
             let _ = std::fs::copy(
                 self.run.log(at),
@@ -111,7 +110,7 @@ impl BrokerGuard {
         }
     }
 
-    /// The variables that tell a test process where it is.
+    /// The variables that tell a test process the broker's addresses.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         self.run.exports()
     }
@@ -130,7 +129,7 @@ impl Drop for BrokerGuard {
     }
 }
 
-/// From now on Ctrl-C (and SIGTERM, SIGHUP) ends what this process holds, then the process.
+/// From now on Ctrl-C (and SIGTERM, SIGHUP) ends the brokers of this process, then the process.
 pub(super) fn stop_when_interrupted(folder: &Folder) -> Result<()> {
     static ONCE: Once = Once::new();
     let mut result = Ok(());
@@ -155,7 +154,7 @@ pub(super) fn stop_when_interrupted(folder: &Folder) -> Result<()> {
     Ok(result?)
 }
 
-/// Ends what a process that is gone has left behind.
+/// Ends the brokers of processes that are gone.
 pub(super) fn sweep(folder: &Folder) -> Result<()> {
     for run in Run::all(&folder.runs())? {
         if run.held_by.is_some_and(|holder| !holder.is_alive()) {
@@ -166,12 +165,12 @@ pub(super) fn sweep(folder: &Folder) -> Result<()> {
     Ok(())
 }
 
-/// Ends every process of a run, the hard way after a deadline, and removes its folder.
+/// Ends every process of a run, with SIGKILL after a deadline, and removes its folder.
 pub(super) fn stop(run: &Run) -> Result<()> {
     for (signal, deadline) in [(Signal::Terminate, STOP_DEADLINE), (Signal::Kill, KILL_DEADLINE)] {
         for node in &run.nodes {
             node.process.signal_group(signal);
-            // One that is paused hears nothing else.
+            // A paused process handles no other signal.
             node.process.signal_group(Signal::Continue);
         }
         if all_gone(run, deadline) {
@@ -207,7 +206,7 @@ fn gone(deadline: Duration, is_gone: impl Fn() -> bool) -> bool {
     }
 }
 
-/// Does not come back once Ctrl-C was pressed: the process ends when everything is stopped.
+/// Blocks for ever after Ctrl-C: the process ends when everything is stopped.
 pub(super) fn unless_interrupted() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -218,7 +217,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 const ATTEMPTS: usize = 3;
 const LOG_LINES: usize = 15;
 
-/// Why a broker has not come up.
+/// The reason why a broker did not start.
 pub(super) enum Failure {
     /// Other ports may do.
     PortTaken(String),
@@ -231,7 +230,7 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
     }
 }
 
-/// Starts it, with new ports each time, until no port is taken.
+/// Retries a start with new ports while one of them is taken.
 pub(super) fn with_new_ports(
     mut start: impl FnMut() -> std::result::Result<BrokerGuard, Failure>,
 ) -> Result<BrokerGuard> {

@@ -23,7 +23,7 @@ const OLDEST_JAVA: u32 = 17;
 /// From this release on, Go fetches by itself the newer one that nats-server asks for.
 const OLDEST_GO: (u32, u32) = (1, 21);
 
-/// What it takes to start a class of Kafka.
+/// Java and the jars that it needs.
 pub(super) struct Java {
     pub(super) program: PathBuf,
     pub(super) libraries: PathBuf,
@@ -155,7 +155,7 @@ fn go() -> Result<()> {
         .into())
 }
 
-/// Runs it with all its output on standard error: standard output belongs to the exports.
+/// Runs a command with its output on standard error, because standard output carries the exports.
 fn run_aside(command: &mut Command, advice: &str) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.stdout(Stdio::from(std::io::stderr())).status();

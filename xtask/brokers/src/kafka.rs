@@ -1,5 +1,5 @@
-//! Starting Apache Kafka: one or three nodes, each broker and controller at once. What it is told
-//! stands in `properties`.
+//! Apache Kafka: starts one or three nodes, each broker and controller at once, and writes their
+//! properties.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -34,13 +34,13 @@ set -- "$java" -XX:+UseSerialGC "-Dlog4j2.configurationFile=$logging" -cp "$libr
 exec "$@" $flags kafka.Kafka "$properties"
 "#;
 
-/// What a node is made for.
+/// The purpose of a node.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     /// Starts quickly and stays small.
     Tests,
-    /// Does not hold up what is measured against it: compiled as well as can be, and rarely
-    /// collecting garbage.
+    /// Not the bottleneck of a measurement: compiled with all optimizations, with rare garbage
+    /// collections.
     Figures,
 }
 
@@ -92,7 +92,7 @@ fn try_start(
     Ok(broker)
 }
 
-/// Starts a node that has ended again, on its ports and its data, and waits until it answers.
+/// Restarts an ended node on its ports and its data, and waits until it answers.
 pub(super) fn start_again(broker: &mut BrokerGuard, at: usize) -> Result<()> {
     let mut node =
         node(broker, at, &install::kafka(&Folder::of_workspace()?)?, "", Purpose::Tests)?;
@@ -130,8 +130,7 @@ fn node(
     Ok(node)
 }
 
-/// Listeners for TLS are there on a single node only: what they prove does not depend on the number
-/// of nodes.
+/// Only a single node has listeners for TLS: their tests do not depend on the number of nodes.
 fn choose_ports(nodes: u16) -> Result<Vec<Ports>> {
     let is_single = nodes == 1;
     let free = probe::free_ports(if is_single { 5 } else { usize::from(nodes) * 2 })?;
@@ -162,8 +161,7 @@ fn cluster_id() -> String {
     digits + "A"
 }
 
-/// Who may log in on the SASL listener; not secrets, the broker listens on the loopback address
-/// alone.
+/// The login of the SASL listener. No secrets: the broker listens on the loopback address alone.
 const USER: &str = "alice";
 const PASSWORD: &str = "secret";
 /// The SCRAM mechanisms. Their users are part of the formatted data, not of the properties.

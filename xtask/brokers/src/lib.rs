@@ -2,8 +2,8 @@
 //! and for trying things out.
 //!
 //! No containers and no service of the system: the programs come from the package registries, data
-//! lies below the target folder, and `down` leaves nothing behind. It is for one developer on one
-//! machine; nobody should keep data in it.
+//! lies below the target folder, and `down` leaves nothing behind. For development on one machine,
+//! not for data that is kept.
 #![allow(clippy::print_stdout, reason = "a command line program answers on standard output")]
 #![allow(missing_docs, reason = "a comment on a struct of options would be its help text")]
 
@@ -32,8 +32,8 @@ pub use crate::state::Kind;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Start what does not run yet and print its addresses as exports: eval "$(cargo xtask brokers
-    /// up)"
+    /// Start the brokers that do not run yet and print their addresses as exports: eval "$(cargo
+    /// xtask brokers up)"
     Up(UpArgs),
     /// Start a broker for one test, which pauses, kills and starts it again through standard input
     Serve(serve::Args),
@@ -88,8 +88,8 @@ fn up(folder: &Folder, args: &UpArgs) -> Result<()> {
     Ok(())
 }
 
-/// Brings one broker up and prints its exports at once: when the next one fails, this one can be
-/// used all the same.
+/// Starts one broker and prints its exports at once, so that it can be used when the next one
+/// fails.
 fn up_one(folder: &Folder, kind: Kind, nodes: Option<u16>) -> Result<()> {
     let running = find_running(folder, kind)?;
     if let Some(external) = External::of_environment(kind)
@@ -120,7 +120,7 @@ fn up_one(folder: &Folder, kind: Kind, nodes: Option<u16>) -> Result<()> {
     Ok(())
 }
 
-/// The broker that an earlier `up` has left running. What is left of one that has died is removed.
+/// The broker that an earlier `up` left running. Removes the remains of a dead one.
 fn find_running(folder: &Folder, kind: Kind) -> Result<Option<Run>> {
     for run in Run::all(&folder.runs())? {
         if run.kind != kind || run.held_by.is_some() {
@@ -142,21 +142,23 @@ fn start(folder: &Folder, kind: Kind, nodes: u16) -> Result<BrokerGuard> {
     }
 }
 
-/// A Kafka for the tests of this process. `None` when the environment names one, which is used.
+/// A Kafka for the tests of this process. `None` when the environment names one, which the tests
+/// then use.
 pub fn kafka_for_tests() -> Result<Option<BrokerGuard>> {
-    // A test of its own would not wait for a download.
+    // Downloads here, because a test would time out meanwhile.
     install::parallel_consumer(&Folder::of_workspace()?)?;
     for_tests(Kind::Kafka)
 }
 
-/// A NATS for the tests of this process. `None` when the environment names one, which is used.
+/// A NATS for the tests of this process. `None` when the environment names one, which the tests
+/// then use.
 pub fn nats_for_tests() -> Result<Option<BrokerGuard>> {
     // As above.
     install::nats(&Folder::of_workspace()?, install::OLDEST_NATS)?;
     for_tests(Kind::Nats)
 }
 
-/// A Kafka for measurements: it does not hold up what is measured against it.
+/// A Kafka for measurements, tuned not to be the bottleneck.
 pub fn kafka_for_figures() -> Result<Option<BrokerGuard>> {
     unless_named(Kind::Kafka, |folder| kafka::start(folder, 1, Purpose::Figures))
 }
@@ -184,12 +186,24 @@ fn unless_named(
 }
 
 impl BrokerGuard {
-    /// Starts a node again that has ended, on its ports and its data, and waits until it answers.
+    /// Restarts an ended node on its ports and its data, and waits until it answers.
     pub fn start_again(&mut self, at: usize) -> Result<()> {
         match self.run.kind {
             Kind::Kafka => kafka::start_again(self, at),
             Kind::Nats => nats::start_again(self, at),
         }
+    }
+}
+
+/// The version of the broker that tests and measurements use: the one that is started, or a note
+/// that the environment names one.
+pub fn version(kind: Kind) -> String {
+    if External::of_environment(kind).is_some() {
+        return format!("that of {}", kind.variable());
+    }
+    match kind {
+        Kind::Kafka => install::KAFKA.to_owned(),
+        Kind::Nats => install::NATS.to_owned(),
     }
 }
 
@@ -199,7 +213,7 @@ pub fn check(kind: Kind, servers: &str) -> Result<String> {
     Ok(servers.to_owned())
 }
 
-/// A broker for this process alone, whatever the environment names: it is going to suffer.
+/// A broker for this process alone, whatever the environment names, because faults will hit it.
 pub fn of_our_own(kind: Kind, nodes: u16) -> Result<BrokerGuard> {
     let folder = Folder::of_workspace()?;
     guard::stop_when_interrupted(&folder)?;
@@ -274,11 +288,11 @@ fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// What the variable of a kind holds.
+/// A broker that runs already: it is used as it is, never started and never stopped.
 pub(crate) struct External {
     kind: Kind,
     text: String,
-    /// Who says it.
+    /// The variable or option that names it.
     source: &'static str,
 }
 
@@ -289,7 +303,7 @@ impl External {
         (!text.is_empty()).then_some(Self { kind, text, source: kind.variable() })
     }
 
-    /// What a URL on the command line names.
+    /// The broker that a URL on the command line names.
     pub(crate) fn named(kind: Kind, servers: &str) -> Self {
         Self { kind, text: servers.to_owned(), source: "--url" }
     }
@@ -299,8 +313,8 @@ impl External {
         &self.text
     }
 
-    /// Fails when none of the addresses answers. One that accepts connections and stays silent may
-    /// want TLS first: that is said.
+    /// Fails when none of the addresses answers. Prints a hint when one accepts connections without
+    /// a plain answer, because it may want TLS.
     pub(crate) fn check(&self) -> Result<()> {
         let hosts = hosts(self.kind, &self.text);
         let answers = |host: &String| match self.kind {

@@ -53,7 +53,7 @@ fn start_nodes(
         server.arg("-c").arg(&file);
         let named =
             [("client", ports.client), ("monitor", ports.monitor), ("cluster", ports.cluster)];
-        // A single node has nobody to talk to.
+        // A single node needs no cluster port.
         broker.spawn(&mut server, if nodes == 1 { &named[..2] } else { &named })?;
     }
     for at in 0..cluster.len() {
@@ -71,7 +71,7 @@ fn wait_until_ready(broker: &BrokerGuard, at: usize) -> std::result::Result<(), 
     })
 }
 
-/// Starts a node again that has ended, on its ports and its data, and waits until it answers.
+/// Restarts an ended node on its ports and its data, and waits until it answers.
 pub(super) fn start_again(broker: &mut BrokerGuard, at: usize) -> Result<()> {
     let program = install::nats(&Folder::of_workspace()?, &broker.run.version)?;
     let mut server = leader(program, &broker.run.log(at))?;

@@ -1,5 +1,5 @@
-//! Whether a broker answers, asked in its own protocol with the smallest question there is. Not a
-//! client: it reads no answer further than to know it for one.
+//! Probes whether a broker answers, with the smallest request of its protocol, and finds free
+//! ports. Not a client: it reads only enough of an answer to recognise it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -17,15 +17,16 @@ pub(super) fn kafka(address: &str) -> bool {
     ask_kafka::<8>(address, [18, 0], &[]).is_some()
 }
 
-/// What a coordinator keeps account of, by the number that the protocol gives it.
+/// The kinds of coordinators, by their numbers in the protocol.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Coordinator {
     Group = 0,
     Transaction = 1,
 }
 
-/// Whether Kafka has a coordinator. To be asked makes it create the internal topic behind it, which
-/// a first client would otherwise wait seconds for, and which needs every node of a small cluster.
+/// Whether Kafka has a coordinator. The request makes Kafka create the internal topic behind it,
+/// for which a first client would otherwise wait seconds, and which needs every node of a small
+/// cluster.
 pub(super) fn kafka_coordinator(address: &str, kind: Coordinator) -> bool {
     // FindCoordinator in version 1, for the key `a`; after the delay comes the error code.
     let answer: Option<[u8; 14]> = ask_kafka(address, [10, 1], &[0, 1, b'a', kind as u8]);
@@ -89,12 +90,13 @@ pub(super) fn connect(address: &str) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// Below what systems give to outgoing connections: one of those would keep a node from its port
-/// that is started again.
+/// Below the range of outgoing connections, one of which could take the port of a node that
+/// restarts.
 const FIRST: u16 = 15_000;
 const LAST: u16 = 32_000;
 
-/// Different ports, all free a moment ago: they are broker together, so that none is given twice.
+/// Different ports that were free a moment ago: all stay bound until the last is found, so that
+/// none comes twice. A port may be taken afterwards; callers then retry with others.
 pub fn free_ports(count: usize) -> Result<Vec<u16>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let first = (now.subsec_nanos() / 64) % u32::from(LAST - FIRST);

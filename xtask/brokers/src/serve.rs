@@ -1,5 +1,6 @@
-//! `cargo xtask brokers serve`: a broker for a single test, which may break it. The test says what
-//! is to be done, a word a line, and hears `done` when it is; the broker ends with its input.
+//! `cargo xtask brokers serve`: a broker for a single test, which may break it. The test writes one
+//! word a line (`pause`, `continue`, `kill`, `start`) and reads `done` after each; the broker ends
+//! with its input. Also `parallel-consumer`, a group member for one test.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ pub struct Args {
     /// Which one
     #[arg(long, value_enum, default_value = "kafka")]
     only: Only,
-    /// NATS: a file whose text goes into the server's configuration, behind what is there
+    /// NATS: a file whose text is appended to the server's configuration
     #[arg(long)]
     nats_config: Option<PathBuf>,
     /// NATS: another version of nats-server

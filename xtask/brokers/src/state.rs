@@ -1,8 +1,8 @@
-//! What is known about the brokers that run: one folder a run, with a file `state.json` in it that
-//! names pids and ports.
+//! Records of running brokers: one folder a run, with a file `state.json` that names pids and
+//! ports.
 //!
-//! Only records. Whether a recorded process is the one that was started is for [`Process`] to say;
-//! ending it is `hold`'s part.
+//! Records only: [`Process`] tells whether a recorded process is still the one that was started,
+//! and `guard` ends it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -169,7 +169,7 @@ impl Run {
         self.folder.join(format!("{}-{}", self.kind, at + 1))
     }
 
-    /// What a client is given: `host:port` of each node for Kafka, a URL of each for NATS.
+    /// The address for clients: `host:port` of each node for Kafka, a URL of each for NATS.
     pub(super) fn address(&self) -> String {
         let scheme = match self.kind {
             Kind::Kafka => "",

@@ -5,22 +5,18 @@ mod backend;
 mod faults;
 mod service;
 
-use std::fs;
-use std::fs::{File, TryLockError};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-#[cfg(unix)]
-use rustix::process::{Pid, Signal, kill_process};
+pub(crate) use backend::Backend;
+pub(crate) use faults::{Deck, Dice, Fault};
+pub(crate) use service::RunFolder;
+pub(crate) use service::{Consumer, Publisher, Site, now_ns};
+
+use crate::ledger::Excuse;
 use xtask_base::process::Result;
 use xtask_brokers::BrokerGuard;
-
-use super::ledger::Excuse;
-
-pub(crate) use self::backend::Backend;
-pub(crate) use self::faults::{Deck, Dice, Fault};
-pub(crate) use self::service::{Consumer, Publisher, Site, now_ns};
 
 /// Time after a fault within which its effects may still show.
 const NOTICE: Duration = Duration::from_millis(200);
@@ -197,110 +193,5 @@ impl Fleet {
             now_ns() + nanos(after) + nanos(NOTICE),
         );
         self.excuses.push(Excuse { process, from_ns, to_ns });
-    }
-}
-
-/// The file whose lock says that the run goes on; the system releases it with the process.
-const LOCK: &str = "lock";
-
-/// An empty folder that no other run uses.
-pub(crate) struct RunFolder {
-    path: PathBuf,
-    /// Held while the run goes on.
-    _lock: File,
-}
-
-impl RunFolder {
-    /// Creates a folder below `base`, beside those of the other runs, and prints its path.
-    pub(crate) fn create(base: &Path, name: &str) -> Result<Self> {
-        fs::create_dir_all(base)?;
-        // The lock keeps one run from removing the folder that another is about to lock.
-        let entry = File::create(base.join(LOCK))?;
-        entry.lock()?;
-        for entry in fs::read_dir(base)? {
-            let path = entry?.path();
-            if path.is_dir() && has_ended(&path) {
-                fs::remove_dir_all(&path)?;
-            }
-        }
-        let path = (1_u32..)
-            .map(|number| base.join(format!("{name}-{}-{number}", std::process::id())))
-            .find(|path| !path.exists())
-            .ok_or("too many runs")?;
-        fs::create_dir(&path)?;
-        let lock = File::create(path.join(LOCK))?;
-        lock.lock()?;
-        eprintln!("ledgers and logs: {}", path.display());
-        Ok(Self { path, _lock: lock })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// Whether the lock is free. A folder without a lock file comes from an earlier version.
-fn has_ended(folder: &Path) -> bool {
-    match File::open(folder.join(LOCK)) {
-        Ok(lock) => !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
-        Err(_) => true,
-    }
-}
-
-pub(crate) fn interrupt(pid: u32) {
-    #[cfg(unix)]
-    send(pid, Signal::INT);
-    #[cfg(not(unix))]
-    let _ = pid;
-}
-
-pub(crate) fn stop(pid: u32) {
-    #[cfg(unix)]
-    send(pid, Signal::STOP);
-    #[cfg(not(unix))]
-    let _ = pid;
-}
-
-pub(crate) fn go_on(pid: u32) {
-    #[cfg(unix)]
-    send(pid, Signal::CONT);
-    #[cfg(not(unix))]
-    let _ = pid;
-}
-
-#[cfg(unix)]
-fn send(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // A process that ended in between needs no signal.
-        let _ = kill_process(pid, signal);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::RunFolder;
-
-    #[test]
-    fn two_runs_at_once_have_folders_of_their_own() {
-        let base = std::env::temp_dir().join(format!("xtask-runs-{}", std::process::id()));
-        let first = RunFolder::create(&base, "kafka").expect("a folder");
-        let ledger = first.path().join("001-consume.csv");
-        fs::write(&ledger, "a line").expect("written");
-        let second = RunFolder::create(&base, "kafka").expect("another one");
-        assert_ne!(first.path(), second.path());
-        assert_eq!(fs::read_to_string(&ledger).expect("still there"), "a line");
-
-        let ended = second.path().to_path_buf();
-        drop(second);
-        assert!(ended.exists(), "the ledgers of a run outlive it");
-        let third = RunFolder::create(&base, "kafka").expect("a third one");
-        assert!(ledger.exists(), "a run that goes on keeps its files");
-        assert!(!third.path().join("config.yaml").exists());
-        let left = fs::read_dir(&base).expect("it is there").flatten();
-        assert_eq!(left.filter(|entry| entry.path().is_dir()).count(), 2);
-        drop((first, third));
-        fs::remove_dir_all(&base).expect("removed");
     }
 }

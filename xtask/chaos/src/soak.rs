@@ -4,6 +4,7 @@
 
 mod checks;
 mod observer;
+mod record;
 mod report;
 mod run;
 
@@ -15,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::fleet::{self, Backend, Fault, Fleet, RunFolder, Site};
 use observer::Observer;
-use run::Stages;
+use observer::Stages;
 use run::{Soak, State};
 use xtask_base::process::Result;
 use xtask_base::programs;

@@ -56,7 +56,7 @@ impl Rule {
     }
 }
 
-/// The rules without their waiting times: what is seen once is an alarm.
+/// The rules without their waiting times, so that one observation raises an alert.
 pub(super) fn without_waiting(text: &str) -> String {
     text.lines()
         .filter(|line| !line.trim_start().starts_with("for: "))
@@ -113,14 +113,14 @@ mod tests {
     use super::{Rule, Rules, without_waiting};
 
     const TEXT: &str = "groups:
-      - name: a
+  - name: a
     rules:
       - record: x
         expr: 'sum(y > 1)'
       - alert: Z
         expr: x > 1
         for: 5m
-    ";
+";
 
     #[test]
     fn rules_are_read_from_their_file() {

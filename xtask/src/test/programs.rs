@@ -1,4 +1,5 @@
-//! The test programs of the workspace: cargo builds them and says where they are.
+//! The test programs of the workspace: cargo builds them, and several run beside each other,
+//! because most tests of a real broker wait for it and leave the processor to others.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub(super) struct Program {
     pub(super) folder: PathBuf,
 }
 
-/// What cargo says of each thing it has built, as far as it matters here.
+/// The used part of cargo's message about a built artifact.
 #[derive(Deserialize)]
 struct Artifact {
     manifest_path: PathBuf,
@@ -39,7 +40,7 @@ struct Profile {
     test: bool,
 }
 
-/// Builds all of them, and the examples.
+/// Builds all of them.
 pub(super) fn build() -> Result<Vec<Program>> {
     let mut programs = build_only(&[])?;
     // Those that wait for a broker take longest.
@@ -111,17 +112,17 @@ fn program(line: &str) -> Option<Program> {
 /// Programs at once. Each runs several tests at once already.
 const BESIDE: usize = 3;
 
-/// What came of one program.
+/// The outcome of one program.
 pub(super) struct Ended {
     pub(super) name: String,
     pub(super) has_passed: bool,
     pub(super) time: Duration,
-    /// All that it said.
+    /// Its whole output.
     pub(super) output: String,
 }
 
-/// Runs each of them once, and hands over what came of it; `arrange` adds what they all are to be
-/// given.
+/// Runs each program once, and passes its outcome to `look`; `arrange` adds the arguments and
+/// variables that all of them get.
 pub(super) fn run(
     programs: Vec<Program>,
     arrange: &(dyn Fn(&mut Command) + Sync),

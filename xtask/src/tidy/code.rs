@@ -1,4 +1,4 @@
-//! Views of a Rust source text for rules that look for words: without comments and literals, and
+//! Views of a Rust source text for rules that search for words: without comments and literals, and
 //! without its test modules.
 //!
 //! A scanner, not a parser: it knows comments, strings and characters, and it takes well-formatted

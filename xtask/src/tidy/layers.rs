@@ -33,15 +33,14 @@ const RUNTIMES: [&str; 12] = [
 /// Families of packages, by the start of their names.
 const BROKER_FAMILIES: [&str; 1] = ["sea-streamer"];
 
-/// A2: neighbours that do not know each other.
+/// A2: layers that do not depend on each other.
 const BROKERS: [&str; 3] = ["buslane-memory", "buslane-kafka", "buslane-nats"];
 const POOLS: [&str; 3] = ["buslane-pools", "buslane-keyed", "buslane-actor"];
 
-/// A3: the rooms that may see a broker and a pool at once.
+/// A3: the packages that may depend on a broker and on a pool.
 const SEES_BOTH: [&str; 4] = ["buslane", "buslane-bus-suite", "buslane-benches", "xtask"];
 
-/// Checks one package. `path` and `manifest` are its Cargo.toml, to say where the dependency
-/// stands.
+/// Checks one package. `path` and `manifest` are its Cargo.toml, which locate the finding.
 pub(super) fn check(
     package: &str,
     dependencies: &[Dependency<'_>],

@@ -125,7 +125,7 @@ fn purity(path: &str, code: &str) -> Vec<Finding> {
     findings
 }
 
-/// Every source file says first what it is and what it is not.
+/// Every source file begins with its documentation.
 fn module_doc(path: &str, text: &str) -> Vec<Finding> {
     let first = text.lines().next().unwrap_or_default();
     // A crate whose documentation is its README says so in its first line.
@@ -159,8 +159,8 @@ fn lines_with<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> +
     code.lines().enumerate().filter(move |(_, line)| line.contains(word)).map(|(at, _)| at + 1)
 }
 
-/// Finds words that belong to one machine and say nothing to a reader elsewhere: absolute paths, and
-/// the hosts behind a registry. They are built from parts, because this file is checked too.
+/// Finds words that belong to one machine and say nothing to a reader elsewhere: absolute paths,
+/// and the hosts behind a registry. They are built from parts, because this file is checked too.
 pub(super) fn machine_words(path: &str, text: &str) -> Vec<Finding> {
     let folders = ["work", "root"].map(|name| format!("/{name}/"));
     let hosts = ["static", "index"].map(|name| format!("{name}.crates{}", ".io"));

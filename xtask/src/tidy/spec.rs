@@ -1,8 +1,10 @@
-//! The requirement ids: which tests prove which id, and whether `docs/semantics.md` and the tests
-//! agree.
+//! The requirement ids: the tests that prove each of them, and whether `docs/semantics.md` and the
+//! tests agree.
 //!
-//! What a test claims is read in `claims.rs`. Whether it proves what it claims is for its reviewer
-//! to say.
+//! A test claims an id by its name (`fn p3_full_pool_…`), or by a comment `SPEC: P3, P4` above it
+//! or in its first line; a bench or a scenario file may claim one in its module documentation.
+//! Whether a test proves its claim is for the reviewer to judge. Reads text, not syntax: a test
+//! that a macro writes counts only where it stands in the macro's input as a function.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +32,7 @@ const FAMILIES: [(char, u32); 12] = [
 /// A larger number is no id: `fn p99_micros` and `fn b64_decode` mean something else.
 const LARGEST_NUMBER: u32 = 19;
 
-/// The list for people, and what is wrong.
+/// The printed list, and the findings.
 pub(super) struct Report {
     pub(super) list: String,
     pub(super) findings: Vec<Finding>,
@@ -182,7 +184,7 @@ pub(super) struct Claim {
     pub(super) line: usize,
 }
 
-/// What counts as a test in a file, by where the file is.
+/// The functions of a file that count as tests, by the file's folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     /// Functions with a test attribute.

@@ -1,9 +1,8 @@
 //! One side of a comparison: runs the same work on one pool and prints one JSON line. SPEC: T1.
 //!
-//! Three parts on one pool: a batch load that says how much it can do; an open loop at a rate that
-//! it can do easily, which says how long a message takes (in the first, that is a matter of how
-//! much lies in the queue); and a backlog behind handlers that wait, which says how much memory a
-//! pool with work takes.
+//! Three parts on one pool: a batch load measures throughput; an open loop at an easy rate measures
+//! latency, which in the first part depends on the length of the queue; a backlog behind handlers
+//! that wait measures the memory of a pool with work.
 
 use buslane_benches::{
     Cost, Keys, MakePool, PacedLoad, PoolLoad, actor_pool,
@@ -60,7 +59,7 @@ const MESSAGES: u64 = 1_000_000;
 const KEYS: u64 = 1_000;
 const BACKLOG: u64 = 200_000;
 
-/// Lets jobs pile up behind handlers that wait, then lets them go.
+/// Lets jobs pile up behind handlers that wait, then releases them.
 async fn backlog(pool: Arc<dyn Pool>, seed: u64) {
     let gate = Arc::new(Semaphore::new(0));
     let handler_gate = Arc::clone(&gate);
@@ -98,7 +97,7 @@ fn pool(side: Side, seed: u64, runtime: &Runtime) -> (Cost, Vec<u64>) {
         bursts: 4_000,
         burst: 100,
         keys: KEYS,
-        // Most do nothing; one in four gives way once, as a handler does that waits for something.
+        // Most handlers do nothing; one in four yields once, as a handler that waits does.
         handlers: vec![
             noop(Kind::Regular),
             noop(Kind::Envelope),

@@ -1,5 +1,5 @@
 //! Runs a load on a real broker without failing aggregates and with them, each in a process of its
-//! own, and judges what became of the healthy ones.
+//! own, and judges the healthy ones.
 
 use buslane_benches::{
     broker::{Policy, Steady},
@@ -34,7 +34,7 @@ impl Args {
             return ExitCode::SUCCESS;
         }
         let mut wrong = Vec::new();
-        // A full topic is over within seconds, and a machine has moods.
+        // A full topic is handled within seconds, and the machine's speed varies.
         let turns = if run.rate > 0 { 1 } else { TURNS };
         let left: Vec<f64> = (0..turns).filter_map(|_| turn(&run, &mut wrong)).collect();
         if !left.is_empty() {
@@ -92,7 +92,7 @@ fn number(told: &Value, name: &str) -> f64 {
     told[name].as_f64().unwrap_or_else(|| panic!("no {name} in {told}"))
 }
 
-/// Runs it in a process of its own and shows what it says.
+/// Runs it in a process of its own and prints its output.
 fn told(name: &str, run: &Steady) -> Value {
     let value = |choice: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
         choice().expect("a choice").get_name().to_owned()
@@ -118,7 +118,7 @@ fn told(name: &str, run: &Steady) -> Value {
     told
 }
 
-/// A figure that is not what it must be.
+/// A figure with a wrong value.
 fn must(told: &Value, name: &str, expected: f64) -> Option<String> {
     let is_wrong = (number(told, name) - expected).abs() > 0.5;
     is_wrong.then(|| format!("{}: {name} is {}, not {expected}", told["run"], told[name]))
@@ -129,7 +129,7 @@ fn disorder(told: &Value) -> Vec<String> {
     ["again", "violations"].into_iter().filter_map(|name| must(told, name, 0.0)).collect()
 }
 
-/// What became of messages that must not.
+/// Forbidden fates of messages.
 fn faults(run: &Steady, told: &Value) -> Vec<String> {
     let mut wrong = disorder(told);
     let mut must = |name: &str, expected: f64| wrong.extend(must(told, name, expected));

@@ -1,5 +1,5 @@
-//! What `cargo xtask bench-compare`, `bench-limits`, `bench-moves` and `load` start: one program,
-//! because each costs minutes to build.
+//! The program behind `cargo xtask bench-compare`, `bench-limits`, `bench-moves` and `load`: one,
+//! because each takes minutes to build.
 #![allow(clippy::print_stdout, reason = "the lines are what the program is for")]
 
 mod compare;

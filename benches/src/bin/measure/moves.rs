@@ -1,5 +1,5 @@
-//! Keys that change pools at full load, in turns: what must never happen fails the run, and the
-//! median of the ratios is judged.
+//! Keys that change pools at full load, in turns: a broken promise fails the run, and the median of
+//! the ratios is judged.
 
 use buslane_benches::{Moves, median};
 use std::process::ExitCode;

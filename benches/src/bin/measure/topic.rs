@@ -1,5 +1,5 @@
-//! The topic that all sides of `cargo xtask bench-compare --url` on a broker read: made and filled,
-//! named on standard output, and deleted when standard input ends, so that it goes with the command
+//! The topic that all sides of `cargo xtask bench-compare --url` read: created, filled, named on
+//! standard output, and deleted when standard input ends, so that it disappears with the command
 //! that started this, however that ends.
 
 use buslane_benches::{

@@ -1,14 +1,16 @@
 //! The processes of a fleet: order services that consume, and one that publishes.
 
-use std::fs::File;
+use std::fs;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::RunFolder;
-use super::backend::Backend;
-use crate::fleet;
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process};
 use xtask_base::process::{Result, command, write_file};
+
+use super::backend::Backend;
 
 /// Time that a consumer has to drain and leave.
 const LEAVING: Duration = Duration::from_secs(60);
@@ -162,14 +164,14 @@ impl Consumer {
 
     /// Suspends it for a time: its connections stay open, and other members may take over.
     pub(crate) fn pause(&self, time: Duration) {
-        fleet::stop(self.child.id());
+        stop(self.child.id());
         std::thread::sleep(time);
-        fleet::go_on(self.child.id());
+        go_on(self.child.id());
     }
 
     /// Asks it to end, as a deployment does.
     pub(crate) fn ask_to_end(&self) {
-        fleet::interrupt(self.child.id());
+        interrupt(self.child.id());
     }
 
     /// Waits for its end.
@@ -237,4 +239,109 @@ fn wait(child: &mut Child) -> Result<Option<ExitStatus>> {
 pub(crate) fn now_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The file whose lock says that the run goes on; the system releases it with the process.
+const LOCK: &str = "lock";
+
+/// An empty folder that no other run uses.
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    /// Held for as long as the run goes on.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Creates a folder below `base`, beside those of the other runs, and prints its path.
+    pub(crate) fn create(base: &Path, name: &str) -> Result<Self> {
+        fs::create_dir_all(base)?;
+        // The lock keeps one run from removing the folder that another is about to lock.
+        let entry = File::create(base.join(LOCK))?;
+        entry.lock()?;
+        for entry in fs::read_dir(base)? {
+            let path = entry?.path();
+            if path.is_dir() && has_ended(&path) {
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        let path = (1_u32..)
+            .map(|number| base.join(format!("{name}-{}-{number}", std::process::id())))
+            .find(|path| !path.exists())
+            .ok_or("too many runs")?;
+        fs::create_dir(&path)?;
+        let lock = File::create(path.join(LOCK))?;
+        lock.lock()?;
+        eprintln!("ledgers and logs: {}", path.display());
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Whether the lock is free. A folder without a lock file comes from an earlier version.
+fn has_ended(folder: &Path) -> bool {
+    match File::open(folder.join(LOCK)) {
+        Ok(lock) => !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
+        Err(_) => true,
+    }
+}
+
+pub(crate) fn interrupt(pid: u32) {
+    #[cfg(unix)]
+    send(pid, Signal::INT);
+    #[cfg(not(unix))]
+    let _ = pid;
+}
+
+pub(crate) fn stop(pid: u32) {
+    #[cfg(unix)]
+    send(pid, Signal::STOP);
+    #[cfg(not(unix))]
+    let _ = pid;
+}
+
+pub(crate) fn go_on(pid: u32) {
+    #[cfg(unix)]
+    send(pid, Signal::CONT);
+    #[cfg(not(unix))]
+    let _ = pid;
+}
+
+#[cfg(unix)]
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // A process that ended in between needs no signal.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::RunFolder;
+
+    #[test]
+    fn two_runs_at_once_have_folders_of_their_own() {
+        let base = std::env::temp_dir().join(format!("xtask-runs-{}", std::process::id()));
+        let first = RunFolder::create(&base, "kafka").expect("a folder");
+        let ledger = first.path().join("001-consume.csv");
+        fs::write(&ledger, "a line").expect("written");
+        let second = RunFolder::create(&base, "kafka").expect("another one");
+        assert_ne!(first.path(), second.path());
+        assert_eq!(fs::read_to_string(&ledger).expect("still there"), "a line");
+
+        let ended = second.path().to_path_buf();
+        drop(second);
+        assert!(ended.exists(), "the ledgers of a run outlive it");
+        let third = RunFolder::create(&base, "kafka").expect("a third one");
+        assert!(ledger.exists(), "a run that goes on keeps its files");
+        assert!(!third.path().join("config.yaml").exists());
+        let left = fs::read_dir(&base).expect("it is there").flatten();
+        assert_eq!(left.filter(|entry| entry.path().is_dir()).count(), 2);
+        drop((first, third));
+        fs::remove_dir_all(&base).expect("removed");
+    }
 }

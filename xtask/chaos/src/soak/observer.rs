@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-
-use super::report::Record;
-use super::run::Stages;
 use xtask_base::http;
+
+use super::record::Record;
+use crate::fleet::Dice;
 
 const LOOK: Duration = Duration::from_secs(3);
 /// Ended processes that the pictures show.
@@ -198,9 +198,34 @@ fn resident_bytes(process: u32) -> Option<f64> {
     Some(kib * 1_024.0)
 }
 
+/// Up and down.
+const ROUND: [u8; 6] = [10, 50, 100, 50, 10, 0];
+/// One in this many changes jumps to another stage, as a manual switch or a roll-back does.
+const JUMP: u64 = 6;
+
+pub(super) struct Stages {
+    dice: Dice,
+    at: usize,
+}
+
+impl Stages {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { dice: Dice::new(seed), at: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> u8 {
+        if self.dice.below(JUMP) == 0 {
+            self.at = usize::try_from(self.dice.below(ROUND.len() as u64)).unwrap_or(0);
+        }
+        let percent = ROUND[self.at];
+        self.at = (self.at + 1) % ROUND.len();
+        percent
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{address_in, resident_bytes, restarts};
+    use super::{Stages, address_in, resident_bytes, restarts};
 
     #[test]
     fn t5_restarts_are_read_from_the_page() {
@@ -228,5 +253,20 @@ mod tests {
         let own = resident_bytes(std::process::id()).expect("this process lives");
         assert!(own > 100_000.0, "{own}");
         assert_eq!(resident_bytes(u32::MAX), None);
+    }
+
+    #[test]
+    fn t5_stages_go_up_and_down_and_a_seed_repeats_them() {
+        let of = |seed| {
+            let mut stages = Stages::new(seed);
+            (0..600).map(|_| stages.next()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(3), of(3));
+        assert_ne!(of(3), of(4));
+        let pairs: Vec<_> = of(3).windows(2).map(|pair| (pair[0], pair[1])).collect();
+        for pair in [(0, 10), (10, 50), (50, 100), (100, 50), (50, 10), (10, 0)] {
+            assert!(pairs.contains(&pair), "{pair:?}");
+        }
+        assert!(pairs.iter().any(|pair| [(100, 0), (0, 100), (100, 10), (0, 50)].contains(pair)));
     }
 }

@@ -4,13 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use xtask_base::process::Result;
-
 use super::Args;
 use super::observer::{Observer, Seat, Seen};
-use super::report::Series;
-use crate::fleet::{Backend, Consumer, Deck, Dice, Fleet, Publisher, now_ns};
+use super::record::Series;
+use crate::fleet::{Backend, Consumer, Deck, Fleet, Publisher, now_ns};
 use crate::ledger::{Audit, Ledgers, Verdict};
+use xtask_base::process::Result;
 
 const LOOK: Duration = Duration::from_millis(200);
 /// Age after which a handler has ended and its line is written, even across a pause of its process.
@@ -239,49 +238,4 @@ fn remove(ledger: &Path) -> Result<()> {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Up and down.
-const ROUND: [u8; 6] = [10, 50, 100, 50, 10, 0];
-/// One in this many changes jumps to another stage, as a manual switch or a roll-back does.
-const JUMP: u64 = 6;
-
-pub(super) struct Stages {
-    dice: Dice,
-    at: usize,
-}
-
-impl Stages {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { dice: Dice::new(seed), at: 0 }
-    }
-
-    pub(super) fn next(&mut self) -> u8 {
-        if self.dice.below(JUMP) == 0 {
-            self.at = usize::try_from(self.dice.below(ROUND.len() as u64)).unwrap_or(0);
-        }
-        let percent = ROUND[self.at];
-        self.at = (self.at + 1) % ROUND.len();
-        percent
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Stages;
-
-    #[test]
-    fn t5_stages_go_up_and_down_and_a_seed_repeats_them() {
-        let of = |seed| {
-            let mut stages = Stages::new(seed);
-            (0..600).map(|_| stages.next()).collect::<Vec<_>>()
-        };
-        assert_eq!(of(3), of(3));
-        assert_ne!(of(3), of(4));
-        let pairs: Vec<_> = of(3).windows(2).map(|pair| (pair[0], pair[1])).collect();
-        for pair in [(0, 10), (10, 50), (50, 100), (100, 50), (50, 10), (10, 0)] {
-            assert!(pairs.contains(&pair), "{pair:?}");
-        }
-        assert!(pairs.iter().any(|pair| [(100, 0), (0, 100), (100, 10), (0, 50)].contains(pair)));
-    }
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 /// Turns a figure; its value is the median.
 const TURNS: usize = 9;
-/// Turns of a figure that swings.
+/// Turns of a figure that varies.
 const MANY_TURNS: usize = 25;
 
 const POOLS: [(&str, &MakePool); 2] = [("keyed", &keyed_pool), ("actor", &actor_pool)];

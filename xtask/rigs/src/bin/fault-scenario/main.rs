@@ -51,10 +51,10 @@ type Answer = std::result::Result<(), BusError>;
 const ORDERS: &str = "orders";
 const DEAD: &str = "orders.dead";
 const SOON: Duration = Duration::from_millis(200);
-/// Longer than anybody looks on.
+/// Longer than any observation.
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// What is wrong.
+/// The fault of the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Scenario {
@@ -90,9 +90,9 @@ enum Scenario {
     RestartStorm,
     /// The ceiling is one byte
     MemoryCeiling,
-    /// More comes in than is handled, which is nothing
+    /// Messages come in, and none is handled
     Backlog,
-    /// What is published is not answered
+    /// Publishes are not acknowledged
     PublishBacklog,
     /// Every message becomes a dead letter
     DeadLetters,
@@ -195,7 +195,7 @@ impl Scenario {
                     }
                 };
                 bus.subscribe(ORDERS, handler).await?;
-                // Whoever reads the log of this one will not believe it.
+                // A comment for readers of the log.
                 again(&bus, |bus| async move {
                     let rollout = bus.rollout();
                     if rollout.status().percent == 0 {
@@ -294,7 +294,7 @@ async fn refuses(_: Event) -> std::result::Result<(), &'static str> {
     Err("not today")
 }
 
-/// Panics without a word.
+/// Panics without output.
 fn panics() {
     std::panic::resume_unwind(Box::new("as a scenario wants it"));
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many findings are kept, to be looked at.
+/// Number of findings that are kept.
 const FINDINGS: usize = 50;
 /// A dead letter with a larger body may hold a part of it: it has headers too, and must fit.
 const WHOLE: usize = 300_000;
@@ -41,7 +41,7 @@ pub(crate) enum End {
     Skipped,
 }
 
-/// What is known of one position.
+/// The records of one position.
 #[derive(Debug, Default)]
 struct Entry {
     sent: Option<Sent>,
@@ -71,7 +71,7 @@ struct Pages {
     last_event: Instant,
 }
 
-/// Everything that is known.
+/// The records of all positions.
 #[derive(Debug)]
 pub(crate) struct Audit(Mutex<Pages>);
 
@@ -88,7 +88,7 @@ impl Default for Audit {
     }
 }
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counts {
     pub(crate) published: u64,
@@ -150,7 +150,7 @@ impl Audit {
         self.0.lock().last_event.elapsed()
     }
 
-    /// Judges everything that is known.
+    /// Judges all records.
     pub(crate) fn judge(&self) -> Verdict {
         let pages = self.0.lock();
         let mut verdict = Verdict { refused: pages.refused.clone(), ..Verdict::default() };
@@ -180,7 +180,7 @@ impl Audit {
     }
 }
 
-/// What became of the messages of one kind.
+/// The fates of the messages of one kind.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct Sum {
     pub(crate) published: u64,
@@ -190,7 +190,7 @@ pub(crate) struct Sum {
     pub(crate) lost: u64,
 }
 
-/// What became of all messages.
+/// The fates of all messages.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct Verdict {
     pub(crate) kinds: BTreeMap<String, Sum>,
@@ -206,7 +206,7 @@ pub(crate) struct Verdict {
     pub(crate) redelivered: u64,
     /// Consumed, although the broker's answer did not come to the publisher.
     pub(crate) unanswered: u64,
-    /// What the broker has not taken, by kind and reason.
+    /// Messages that the broker refused, by kind and reason.
     pub(crate) refused: BTreeMap<String, u64>,
     pub(crate) findings: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The bus under attack: its handlers write down where each message stood, and nothing else.
+//! The bus under attack: its handlers record the position of each message, and nothing else.
 
 use super::audit::{Audit, End};
 use super::input::{Dice, PARTITIONS, POLICIES, Policy, Topics};
@@ -18,7 +18,7 @@ use tracing_subscriber::{
     prelude::*,
 };
 
-/// What a bus may take to leave, beyond its own deadline.
+/// Time that a bus may take to close, beyond its own deadline.
 const LEAVING: Duration = Duration::from_secs(120);
 
 /// How long a handler may take.

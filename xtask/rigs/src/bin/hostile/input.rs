@@ -1,4 +1,5 @@
-//! What is published: healthy messages of a few aggregates, and hostile ones between them.
+//! The published messages: healthy ones of a few aggregates, and hostile ones between them, with
+//! any headers, key and body.
 
 use buslane::broker::header;
 use buslane::{Backend, Envelope, RawJson};
@@ -8,7 +9,7 @@ pub(crate) const PARTITIONS: u32 = 4;
 /// Aggregates of each topic with healthy messages.
 const AGGREGATES: u64 = 40;
 
-/// What becomes of a message that cannot be read.
+/// The policy for a message that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     DeadLetter,
@@ -171,7 +172,7 @@ fn line(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     block.extend_from_slice(END);
 }
 
-/// A block of NATS, and what it is called.
+/// A header block of NATS, and its name.
 fn hostile_block(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers) {
     let mut block = VERSION.to_vec();
     // Some name an aggregate that has healthy messages too.
@@ -256,7 +257,7 @@ fn hostile_block(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers) {
     (kind, Headers::Block([&block, END].concat()))
 }
 
-/// Headers of Kafka, whose values may be any bytes, and what they are called.
+/// Headers of Kafka, whose values may be any bytes, and their name.
 fn hostile_pairs(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers) {
     let mut pairs = Vec::new();
     if dice.one_in(3) {
@@ -282,7 +283,7 @@ fn hostile_pairs(dice: &mut Dice, aggregate: &str) -> (&'static str, Headers) {
             "line break in a name"
         }
         5 => {
-            // A name is a string of C.
+            // Names are C strings: no zero byte.
             pairs.push((dice.text(50).replace('\0', ""), Some(dice.bytes(100))));
             "random name and value"
         }
@@ -392,7 +393,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Dice of their own: what is thrown with them changes nothing here.
+    /// Splits off an independent generator.
     pub(crate) const fn split(&mut self) -> Self {
         Self(self.number())
     }
@@ -406,7 +407,7 @@ impl Dice {
         usize::try_from(self.below(below as u64)).unwrap_or(0)
     }
 
-    /// True once in so many times.
+    /// True once in this many calls, on average.
     pub(crate) const fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
@@ -420,7 +421,7 @@ impl Dice {
         (0..length).map(|_| self.number().to_le_bytes()[0]).collect()
     }
 
-    /// Text of signs from all over Unicode.
+    /// Text of characters from all of Unicode.
     pub(crate) fn text(&mut self, below: usize) -> String {
         let length = self.size(below);
         let signs = (0..length).map(|_| {

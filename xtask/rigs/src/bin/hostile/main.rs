@@ -127,7 +127,7 @@ async fn watch(
     }
 }
 
-/// Publishes hostile input past the bus, and audits what the bus made of it
+/// Publishes hostile input past the bus, and audits the bus's handling of it
 #[derive(Debug, Parser)]
 struct Options {
     /// The broker: kafka://HOST:PORT or nats://HOST:PORT
@@ -184,7 +184,7 @@ impl Options {
     }
 }
 
-/// So many findings are shown; the file has more.
+/// Number of findings that are printed; the file has more.
 const SHOWN: usize = 10;
 
 /// Others read it: keys are never renamed.

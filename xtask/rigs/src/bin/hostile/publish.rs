@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::audit::{Audit, Sent};
 use super::input::{self, Dice, Headers, Input, Topics};
 
-/// A client that is not ours.
+/// The raw client.
 pub(crate) enum Client {
     Kafka(Kafka),
     Nats(Nats),
@@ -105,12 +105,12 @@ fn publish(
     client.end()
 }
 
-/// What the last records are given.
+/// Time for the acknowledgements of the last records.
 const LAST: Duration = Duration::from_secs(60);
 
 pub(crate) struct Kafka(ThreadedProducer<Answers>);
 
-/// Hears what became of each record.
+/// Receives the delivery report of each record.
 struct Answers(Arc<Audit>);
 
 impl ClientContext for Answers {}
@@ -180,7 +180,7 @@ impl Kafka {
 
 /// Messages without an answer at any moment.
 const IN_FLIGHT: usize = 1_000;
-/// What one answer is given.
+/// Time for one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Nats {
@@ -191,7 +191,7 @@ pub(crate) struct Nats {
     next: u64,
 }
 
-/// What the thread that reads shares with the one that writes.
+/// State that the reading thread shares with the writing one.
 struct Shared {
     audit: Arc<Audit>,
     waiting: Mutex<Waiting>,
