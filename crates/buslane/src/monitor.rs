@@ -129,9 +129,7 @@ impl Monitor {
                 answer = lag_request.answer() => {
                     let (asked, is_check) = lag.answered(now());
                     self.take_lag(answer, asked, is_check, &mut is_lag_known);
-                    if backlog.has_waiting_sources() {
-                        lag.retry(now());
-                    }
+                    lag.processed(backlog.has_waiting_sources(), now());
                 }
                 () = rollout.retargeted() => migrator.begin(now()),
                 () = backlog.changed() => {}

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// The shortest time between two requests for new sources that the broker does not know yet.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// The pause after a request for new sources, as a multiple of its duration: when thousands of
-/// sources begin, requests take a small share of the time.
+/// The pause after a request for new sources, as a multiple of the time that it and the
+/// work on its answer took: when thousands of sources begin, requests take a small share.
 const PAUSE_FACTOR: u32 = 4;
 
 /// The lag requests of one bus.
@@ -76,21 +76,22 @@ impl LagSchedule {
     }
 
     /// Takes the end of the request in flight. Returns when it was sent, and whether it belongs to
-    /// a check.
+    /// a check. [`LagSchedule::processed`] follows.
     pub(super) fn answered(&mut self, now: Instant) -> (Instant, bool) {
-        let request = self.in_flight.take();
-        let Request { asked, is_for_sources } =
-            request.unwrap_or(Request { asked: now, is_for_sources: false });
+        let asked = self.in_flight.map_or(now, |request| request.asked);
         self.next_for_health = asked + self.health_interval;
-        if is_for_sources {
-            self.next_for_sources = now + PAUSE_FACTOR * now.saturating_duration_since(asked);
-        }
         (asked, std::mem::take(&mut self.is_checking))
     }
 
-    /// Sources still wait after an answer: asks again, but not at once.
-    pub(super) fn retry(&mut self, now: Instant) {
-        self.next_for_sources = self.next_for_sources.max(now + RETRY);
+    /// Takes the end of the work on an answer, which counts as a part of its request. Where sources
+    /// still wait, asks again, but not at once.
+    pub(super) fn processed(&mut self, sources_wait: bool, now: Instant) {
+        if let Some(Request { asked, is_for_sources: true }) = self.in_flight.take() {
+            self.next_for_sources = now + PAUSE_FACTOR * now.saturating_duration_since(asked);
+        }
+        if sources_wait {
+            self.next_for_sources = self.next_for_sources.max(now + RETRY);
+        }
     }
 
     fn is_asked_for_sources(&self) -> bool {
@@ -123,6 +124,7 @@ mod tests {
                 if let (_, true) = schedule.answered(now) {
                     checks.push((now - start).as_secs());
                 }
+                schedule.processed(false, now);
             }
             now = schedule.next_deadline(false);
         }
@@ -138,6 +140,7 @@ mod tests {
         assert_eq!(schedule.next_deadline(false), start + 30 * SECOND);
         assert!(schedule.begin_check(late) && !schedule.request(false, late));
         assert_eq!(schedule.answered(late), (start, true));
+        schedule.processed(false, late);
         assert!(schedule.request(false, late), "health has waited for too long");
         assert_eq!(schedule.answered(late), (late, false));
     }
@@ -152,7 +155,7 @@ mod tests {
         assert_eq!(schedule.next_deadline(true), start + 30 * SECOND, "their own is in flight");
         // The broker does not know them yet: it is asked again, and soon.
         schedule.answered(now);
-        schedule.retry(now);
+        schedule.processed(true, now);
         assert!(!schedule.request(true, now));
         assert_eq!(schedule.next_deadline(true), now + RETRY);
         assert!(schedule.request(true, now + RETRY));
@@ -163,7 +166,8 @@ mod tests {
         let (mut schedule, start) = schedule();
         assert!(schedule.request(true, start));
         let now = start + SECOND / 2;
-        schedule.answered(now);
+        schedule.answered(start + SECOND / 10);
+        schedule.processed(false, now);
         assert_eq!(schedule.next_deadline(true), now + 2 * SECOND);
         assert!(!schedule.request(true, now + SECOND));
         assert!(schedule.request(true, now + 2 * SECOND));
