@@ -15,8 +15,10 @@ pub use error::EnvelopeError;
 pub use layout::Layout;
 pub use raw_json::RawJson;
 
-use crate::key::{AggregateIdError, check_aggregate_id};
-use bytestring::ByteString;
+use crate::{
+    Text,
+    key::{AggregateIdError, check_aggregate_id},
+};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -26,11 +28,11 @@ use time::OffsetDateTime;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// Names the event; [`Envelope::new`] makes a UUID version 7. Not blank.
-    pub event_id: ByteString,
+    pub event_id: Text,
     /// Names the aggregate, and with it the lane. At most 256 bytes of `A-Z a-z 0-9 : _ - . /`.
-    pub aggregate_id: ByteString,
+    pub aggregate_id: Text,
     /// What happened. Not blank.
-    pub event_type: ByteString,
+    pub event_type: Text,
     /// Version of the event's schema or of the aggregate, as the application counts. Above 0; 1 by
     /// default.
     pub event_version: i64,
@@ -38,9 +40,9 @@ pub struct Envelope {
     /// default.
     pub timestamp: OffsetDateTime,
     /// Trace that the event belongs to; left out on the wire when empty.
-    pub trace_id: ByteString,
+    pub trace_id: Text,
     /// What the event answers; left out on the wire when empty.
-    pub correlation_id: ByteString,
+    pub correlation_id: Text,
     /// Tenant; 0 means none and is left out on the wire.
     pub tenant_id: i64,
     /// The event itself, as JSON that is never re-encoded.
@@ -54,8 +56,8 @@ impl Envelope {
     /// [`EnvelopeError::PayloadNotJson`] when `payload` does not serialise. The other rules are
     /// checked on publishing, or now by [`Envelope::validate`].
     pub fn new(
-        aggregate_id: impl Into<ByteString>,
-        event_type: impl Into<ByteString>,
+        aggregate_id: impl Into<Text>,
+        event_type: impl Into<Text>,
         payload: &(impl Serialize + ?Sized),
     ) -> Result<Self, EnvelopeError> {
         Ok(Self::with_payload(aggregate_id, event_type, RawJson::encode(payload)?))
@@ -64,8 +66,8 @@ impl Envelope {
     /// As [`Envelope::new`], with a payload that is JSON already.
     #[must_use]
     pub fn with_payload(
-        aggregate_id: impl Into<ByteString>,
-        event_type: impl Into<ByteString>,
+        aggregate_id: impl Into<Text>,
+        event_type: impl Into<Text>,
         payload: RawJson,
     ) -> Self {
         Self {
@@ -74,8 +76,8 @@ impl Envelope {
             event_type: event_type.into(),
             event_version: 1,
             timestamp: OffsetDateTime::now_utc(),
-            trace_id: ByteString::new(),
-            correlation_id: ByteString::new(),
+            trace_id: Text::new(),
+            correlation_id: Text::new(),
             tenant_id: 0,
             payload,
         }
@@ -123,8 +125,8 @@ fn is_blank(text: &str) -> bool {
         && text.chars().all(char::is_whitespace)
 }
 
-fn new_event_id() -> ByteString {
+fn new_event_id() -> Text {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let text: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
-    ByteString::from(text)
+    Text::from(text)
 }

@@ -17,6 +17,7 @@ pub mod pool;
 mod room;
 mod secret;
 pub mod settlement;
+mod text;
 pub mod topic;
 pub mod trace;
 pub mod verdict;
@@ -42,6 +43,7 @@ pub use pool::{BoxFuture, LaneState, Pool, PoolStats, RunningJob, StopReport, Su
 pub use room::room_after;
 pub use secret::Secret;
 pub use settlement::{HandlerPanicked, Outcome, Settle, Settlement};
+pub use text::Text;
 pub use topic::{Topic, TopicCompression, TopicError, TopicSettings, TopicStorage, TopicStrategy};
 pub use trace::{TraceContext, TraceContextError};
 pub use verdict::{HandlerError, IntoVerdict, Verdict};

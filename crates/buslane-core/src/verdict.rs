@@ -1,21 +1,40 @@
-//! What a handler says of a message.
+//! The result of a handler, as the bus understands it.
 
 use std::{convert::Infallible, error::Error};
 
-/// Any error that a handler gives.
+/// Any error of a handler.
+///
+/// `Box<dyn Error>` without `Send + Sync` is not one: return `Result<(), HandlerError>`, and `?`
+/// converts every error that is `Send + Sync`.
 pub type HandlerError = Box<dyn Error + Send + Sync + 'static>;
 
-/// A handler's judgement of one attempt.
+/// The result of one attempt.
+///
+/// ```
+/// use buslane_core::{HandlerError, IntoVerdict, Verdict};
+///
+/// fn charge(cents: &str) -> Result<Verdict, HandlerError> {
+///     let cents: i64 = cents.parse()?; // an error: the classifier decides
+///     Ok(match cents {
+///         ..=0 => Verdict::reject("no amount"),
+///         1_000_000.. => Verdict::retry("over today's limit"),
+///         _ => Verdict::Done,
+///     })
+/// }
+/// assert!(matches!(charge("100").into_verdict(), Verdict::Done));
+/// assert!(matches!(charge("-1").into_verdict(), Verdict::Reject(_)));
+/// assert!(matches!(charge("2000000").into_verdict(), Verdict::Retry(_)));
+/// assert!(matches!(charge("x").into_verdict(), Verdict::Failed(_)));
+/// ```
 #[derive(Debug)]
 pub enum Verdict {
     /// Handled.
     Done,
-    /// Failed; the error classifier of the subscription decides whether another attempt makes
-    /// sense.
+    /// Failed; the error classifier of the subscription decides whether another attempt follows.
     Failed(HandlerError),
     /// Failed; try again, whatever the classifier says.
     Retry(HandlerError),
-    /// This message can never be handled: no further attempt, terminal policy at once.
+    /// The message can never be handled: the terminal policy applies without another attempt.
     Reject(HandlerError),
 }
 
@@ -34,10 +53,11 @@ impl Verdict {
 /// What a handler may return: `()`, a [`Verdict`], or a `Result` of either with any error.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
-    note = "return `()`, `Verdict`, or `Result<(), E>` / `Result<Verdict, E>` where `E` converts into a boxed error"
+    note = "return `()`, `Verdict`, or `Result<(), E>` / `Result<Verdict, E>` where `E` converts into `HandlerError`",
+    note = "`Box<dyn Error>` does not: use `HandlerError`, which is `Box<dyn Error + Send + Sync>`"
 )]
 pub trait IntoVerdict {
-    /// The judgement.
+    /// Converts the returned value.
     fn into_verdict(self) -> Verdict;
 }
 

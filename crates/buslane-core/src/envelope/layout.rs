@@ -7,8 +7,8 @@ use super::{
     Envelope, EnvelopeError, RawJson, usual,
     wire::{Fields, Wire},
 };
+use crate::Text;
 use bytes::Bytes;
-use bytestring::ByteString;
 use time::OffsetDateTime;
 
 /// The result of parsing a body: gives its envelope any number of times, without parsing again.
@@ -108,12 +108,12 @@ impl Span {
         body.slice(self.start..self.start + self.len)
     }
 
-    fn text(self, body: &Bytes) -> ByteString {
+    fn text(self, body: &Bytes) -> Text {
         if self.len == 0 {
-            return ByteString::new();
+            return Text::new();
         }
         // The parser has checked the text; the conversion checks it again, which costs less than an
         // unsafe block.
-        ByteString::try_from(self.bytes(body)).unwrap_or_default()
+        Text::try_from(self.bytes(body)).unwrap_or_default()
     }
 }

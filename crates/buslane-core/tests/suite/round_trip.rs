@@ -1,9 +1,8 @@
 //! Any valid envelope survives writing and reading; new ids; many writers at once.
 
 use crate::full;
-use buslane_core::{Envelope, RawJson};
+use buslane_core::{Envelope, RawJson, Text};
 use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
 use proptest::prelude::*;
 use std::{collections::HashSet, thread};
 use time::{OffsetDateTime, UtcOffset};
@@ -151,7 +150,7 @@ fn e3_a_new_envelope_has_a_uuid_of_version_7() {
 
 #[test]
 fn e3_ids_are_unique_and_rise_in_each_thread() {
-    let make = || -> Vec<ByteString> {
+    let make = || -> Vec<Text> {
         (0..1000).map(|_| Envelope::with_payload("a", "T", RawJson::default()).event_id).collect()
     };
     let threads: Vec<_> = (0..8).map(|_| thread::spawn(make)).collect();
