@@ -14,6 +14,7 @@ mod deploy;
 mod instructions;
 mod msrv;
 mod pages;
+mod semver;
 mod smoke;
 mod test;
 mod tidy;
@@ -45,6 +46,8 @@ enum Command {
     Msrv,
     /// Write the generated pages below docs/ anew
     Pages,
+    /// Compare the public API with that of the last release, or of a revision
+    Semver(semver::Args),
     /// Run all tests, the doctests and the smoke runs
     Test(test::Args),
     /// Start, stop and show a Kafka and a NATS on this machine
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Deny => deny::run(),
         Command::Msrv => msrv::run(false),
         Command::Pages => pages::run(),
+        Command::Semver(args) => semver::run(&args),
         Command::Test(args) => test::run(&args, &mut test::Tally::default()),
         Command::Brokers(command) => xtask_brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),
