@@ -16,12 +16,12 @@ mod report;
 mod watcher;
 
 pub use fault::{Component, Condition, Fault};
+pub(crate) use probe::begin_probes;
 pub use report::{ComponentHealth, FaultReport, Health, HealthMetrics, NotReady};
 pub(crate) use watcher::watcher;
 
 use crate::{
-    EventBus, clock::now, config::HealthConfig, metrics::BusMetrics, operations::Operations,
-    state::BusState,
+    clock::now, config::HealthConfig, metrics::BusMetrics, operations::Operations, state::BusState,
 };
 use buslane_core::{Backend, Broker, Lag, Pool, Topic};
 use gauges::Gauges;
@@ -197,7 +197,7 @@ impl Watch {
     }
 
     /// Looks, judges, and says so in the log and in the metrics.
-    fn look(&self) -> Health {
+    pub(crate) fn look(&self) -> Health {
         let Observed { broker, operations, metrics, .. } = &self.observed;
         let look = self.observe();
         metrics.unreadable(broker.unreadable());
@@ -221,15 +221,5 @@ impl Watch {
         let health = Health::new(&judge, figures, now, OffsetDateTime::now_utc());
         self.gauges.set(&health);
         health
-    }
-}
-
-impl EventBus {
-    /// How the bus is, as of now: which faults it has, by name, and whether it is live and ready.
-    /// What the broker has to be asked for is as of the last look,
-    /// [`check_interval`](crate::config::HealthConfig::check_interval) ago at most.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.watch().look()
     }
 }

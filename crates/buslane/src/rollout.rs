@@ -21,7 +21,7 @@ pub(crate) use controller::{Controller, boundary};
 pub(crate) use mover::mover;
 pub(crate) use shadow::{ShadowComparison, ShadowOutcome};
 
-use crate::{BusError, EventBus};
+use crate::BusError;
 use buslane_core::Topic;
 use std::sync::Arc;
 
@@ -31,15 +31,11 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Rollout(Arc<Controller>);
 
-impl EventBus {
-    /// The rollout of this bus.
-    #[must_use]
-    pub fn rollout(&self) -> Rollout {
-        Rollout(Arc::clone(&self.flow().rollout))
-    }
-}
-
 impl Rollout {
+    pub(crate) fn of(controller: &Arc<Controller>) -> Self {
+        Self(Arc::clone(controller))
+    }
+
     /// Its state.
     #[must_use]
     pub fn status(&self) -> RolloutStatus {
@@ -52,16 +48,21 @@ impl Rollout {
     /// `by` as the one who asked.
     ///
     /// # Errors
-    /// A share above 100, or a bus that is closed.
+    /// A share above 100, a bus that is closed, or a build without the actor pool and a share above
+    /// 0.
     pub fn set_percent(&self, percent: u8, by: &str) -> Result<(), RolloutError> {
+        if percent > 0 {
+            has_actor_pool()?;
+        }
         self.0.set_percent(percent, by)
     }
 
     /// Begins a plan at its first stage. Replaces an active one.
     ///
     /// # Errors
-    /// A bus that is closed.
+    /// A bus that is closed, or a build without the actor pool.
     pub fn begin(&self, plan: Plan, by: &str) -> Result<(), RolloutError> {
+        has_actor_pool()?;
         self.0.begin(plan, by)
     }
 
@@ -102,4 +103,8 @@ impl Rollout {
     pub async fn settled(&self) {
         self.0.settled().await;
     }
+}
+
+const fn has_actor_pool() -> Result<(), RolloutError> {
+    if cfg!(feature = "actor") { Ok(()) } else { Err(RolloutError::NoActorPool) }
 }

@@ -156,7 +156,7 @@ impl Teller {
 
 /// What recovery mode lets through, while it is on.
 fn recovery(bus: &EventBus) -> String {
-    let status = bus.status().recovery;
+    let status = bus.recovery().status();
     match (status.keys, status.per_second) {
         (None, _) => String::new(),
         (Some(_), None) => format!("  recovery {}", status.phase),

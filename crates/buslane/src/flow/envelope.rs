@@ -4,12 +4,12 @@
 //! that knows what the attempts before have found out, so the body is parsed once in any case.
 
 use super::{
-    attempt::{Erased, HandlerContext, Policy, Services},
+    attempt::{Erased, HandlerContext, Policy, Services, TerminalPolicy},
     dead_letter::{self, History, Letter},
     delivery_span::{CarrySpan, DeliverySpan, Traced},
     route::aggregate_header,
 };
-use crate::{Class, Terminal, state::BlockedEntry};
+use crate::{Class, state::BlockedEntry};
 use buslane_core::{
     AttemptSlot, CatchPanic, Envelope, EnvelopeError, ErasedHandler, Event, Handler, HandlerError,
     HandlerPanicked, Job, Kind, Layout, Local, Message, NextAttempt, Outcome, ParsedEnvelope,
@@ -320,11 +320,11 @@ fn failed<H>(
         (Some(delay), false, Task::Handle(parsed))
     } else {
         match &policy.terminal {
-            Terminal::Block => {
+            TerminalPolicy::Block => {
                 services.metrics.retry();
                 (Some(policy.retry.max), true, Task::Handle(parsed))
             }
-            Terminal::Skip => {
+            TerminalPolicy::Skip => {
                 error!(kind = "envelope", topic, partition, offset, attempt, error = %shown, "envelope skipped");
                 services.metrics.skipped();
                 if origin.has_key {
@@ -336,7 +336,7 @@ fn failed<H>(
             // The letter needs the whole message, which the handler has used up: the worker goes on
             // at once with the one in the job. A copy for each message would cost those that
             // succeed.
-            Terminal::DeadLetter { .. } => (None, false, Task::WriteDeadLetter(error)),
+            TerminalPolicy::DeadLetter { .. } => (None, false, Task::WriteDeadLetter(error)),
         }
     };
     let outcome =
@@ -354,7 +354,8 @@ async fn publish_dead_letter<H>(
     history: History,
     cause: HandlerError,
 ) -> Attempted<H> {
-    let Terminal::DeadLetter { topic: dead_letters, format } = &context.policy.terminal else {
+    let TerminalPolicy::DeadLetter { topic: dead_letters, format } = &context.policy.terminal
+    else {
         return Attempted::Done(Outcome::Failed(cause));
     };
     let (services, attempt) = (&context.services, history.attempts);

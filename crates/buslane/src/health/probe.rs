@@ -168,19 +168,17 @@ impl Probe {
     }
 }
 
-impl EventBus {
-    /// Reads the topic of the probes, and begins to send them.
-    pub(crate) async fn begin_probes(&self, config: ProbeConfig) -> Result<(), BusError> {
-        let Some(probe) = &self.watch().probe else { return Ok(()) };
-        let into = Arc::clone(probe);
-        let handler = move |message: Message| {
-            into.came(&message);
-            std::future::ready(())
-        };
-        self.subscription(&probe.topic).messages(handler).await?;
-        self.spawn(probing(Arc::clone(self.watch()), Arc::clone(probe), config));
-        Ok(())
-    }
+/// Reads the topic of the probes, and begins to send them.
+pub(crate) async fn begin_probes(bus: &EventBus, config: ProbeConfig) -> Result<(), BusError> {
+    let Some(probe) = &bus.watch().probe else { return Ok(()) };
+    let into = Arc::clone(probe);
+    let handler = move |message: Message| {
+        into.came(&message);
+        std::future::ready(())
+    };
+    bus.subscription(&probe.topic).messages(handler).await?;
+    bus.spawn(probing(Arc::clone(bus.watch()), Arc::clone(probe), config));
+    Ok(())
 }
 
 /// Sends probes until nothing is read any more.

@@ -3,7 +3,7 @@
 use super::{BusEvent, Operations};
 use crate::{
     asked::{Asked, answer},
-    bus::Outgoing,
+    bus::InFlightPublishes,
     clock::now,
     state::{BusState, TaskGuard},
 };
@@ -35,7 +35,7 @@ pub(crate) async fn monitor(
     operations: Arc<Operations>,
     broker: Arc<dyn Broker>,
     state: Arc<BusState>,
-    outgoing: Arc<Outgoing>,
+    outgoing: Arc<InFlightPublishes>,
     interval: Duration,
     mut events: mpsc::Receiver<BusEvent>,
     callbacks: Arc<Mutex<Vec<EventCallback>>>,
