@@ -15,6 +15,7 @@ mod docs;
 mod instructions;
 mod markdown;
 mod pictures;
+mod semver;
 mod smoke;
 mod test;
 mod tidy;
@@ -50,6 +51,8 @@ enum Command {
     Pictures(pictures::Args),
     /// Build one site of the README and the pages below docs/, below the target folder
     Book,
+    /// Compare the public API with that of the last release, or of a revision
+    Semver(semver::Args),
     /// Run all tests, the doctests and the smoke runs
     Test(test::Args),
     /// Start, stop and show a Kafka and a NATS on this machine
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Pages => docs::pages(),
         Command::Book => docs::book(),
         Command::Pictures(args) => pictures::run(&args),
+        Command::Semver(args) => semver::run(&args),
         Command::Test(args) => test::run(&args, &mut test::TestCounts::default()),
         Command::Brokers(command) => xtask_brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),

@@ -44,7 +44,7 @@ pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(harness: BusHarness) {
     let status = bus.status();
     assert_eq!(status.backlog.len(), 1, "{status:?}");
     assert!(status.backlog[0].topic == topic && status.backlog[0].messages > 20, "{status:?}");
-    assert!(!status.recovery_mode);
+    assert!(!bus.recovery().is_active());
     assert_eq!(page.value(detected), 1.0);
     gate.open();
     events.until("it is left", |events| events.iter().any(|event| left(event, &topic))).await;

@@ -355,10 +355,10 @@ pub async fn b1_recovery_mode_orders_everything_that_has_a_key(harness: BusHarne
     };
     assert_eq!(label(0).await, "rr-0");
     bus.set_recovery_mode(true);
-    assert!(bus.recovery().is_active() && bus.status().recovery_mode);
+    assert!(bus.recovery().is_active() && bus.recovery().status().cause.is_some());
     assert_eq!(label(1).await, "a");
     bus.set_recovery_mode(false);
-    assert!(!bus.recovery().is_active() && !bus.status().recovery_mode);
+    assert!(!bus.recovery().is_active() && bus.recovery().status().cause.is_none());
     assert_eq!(label(2).await, "rr-1");
     harness.end_clean(&bus).await;
 }

@@ -10,9 +10,11 @@ mod wire;
 
 pub use layout::Layout;
 
-use crate::key::{AggregateIdError, check_aggregate_id};
+use crate::{
+    Text,
+    key::{AggregateIdError, check_aggregate_id},
+};
 use bytes::Bytes;
-use bytestring::ByteString;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -41,23 +43,22 @@ use time::OffsetDateTime;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// Identifies the event; [`Envelope::new`] generates a UUID version 7. Not blank.
-    pub event_id: ByteString,
+    pub event_id: Text,
     /// Identifies the aggregate, and so selects the lane. At most 256 bytes of
     /// `A-Z a-z 0-9 : _ - . /`.
-    pub aggregate_id: ByteString,
+    pub aggregate_id: Text,
     /// The event's type, such as `OrderPlaced`. Not blank.
-    pub event_type: ByteString,
+    pub event_type: Text,
     /// Version of the event's schema or of the aggregate, by the application's own convention.
-    /// Above
-    /// 0. Default: 1.
+    /// Above 0. Default: 1.
     pub event_version: i64,
     /// When the event happened. Nanoseconds and the UTC offset are kept. Default: the time of
     /// creation.
     pub timestamp: OffsetDateTime,
     /// The trace that the event belongs to; omitted on the wire when empty.
-    pub trace_id: ByteString,
+    pub trace_id: Text,
     /// The request that the event belongs to; omitted on the wire when empty.
-    pub correlation_id: ByteString,
+    pub correlation_id: Text,
     /// The tenant; 0 means none and is omitted on the wire.
     pub tenant_id: i64,
     /// The event's data, as JSON that is never re-encoded.
@@ -71,8 +72,8 @@ impl Envelope {
     /// [`EnvelopeError::PayloadNotJson`] when `payload` does not serialise. Publishing checks the
     /// other rules, and so does [`Envelope::validate`].
     pub fn new(
-        aggregate_id: impl Into<ByteString>,
-        event_type: impl Into<ByteString>,
+        aggregate_id: impl Into<Text>,
+        event_type: impl Into<Text>,
         payload: &(impl Serialize + ?Sized),
     ) -> Result<Self, EnvelopeError> {
         Ok(Self::with_payload(aggregate_id, event_type, RawJson::encode(payload)?))
@@ -81,8 +82,8 @@ impl Envelope {
     /// As [`Envelope::new`], with a payload that is already JSON.
     #[must_use]
     pub fn with_payload(
-        aggregate_id: impl Into<ByteString>,
-        event_type: impl Into<ByteString>,
+        aggregate_id: impl Into<Text>,
+        event_type: impl Into<Text>,
         payload: RawJson,
     ) -> Self {
         Self {
@@ -91,8 +92,8 @@ impl Envelope {
             event_type: event_type.into(),
             event_version: 1,
             timestamp: OffsetDateTime::now_utc(),
-            trace_id: ByteString::new(),
-            correlation_id: ByteString::new(),
+            trace_id: Text::new(),
+            correlation_id: Text::new(),
             tenant_id: 0,
             payload,
         }
@@ -140,10 +141,10 @@ fn is_blank(text: &str) -> bool {
         && text.chars().all(char::is_whitespace)
 }
 
-fn new_event_id() -> ByteString {
+fn new_event_id() -> Text {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let text: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
-    ByteString::from(text)
+    Text::from(text)
 }
 
 /// A broken rule of the envelope format; each names its field.

@@ -9,25 +9,35 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 /// Handles messages: an async function, a closure, or a type of your own.
 ///
-/// A closure is `Fn(M) -> impl Future + Send`. A type names its output and implements
-/// `async fn handle`.
+/// Closures are `Fn(M) -> impl Future + Send`. A type names what it returns and implements the one
+/// method as `async fn handle`. Share state through the fields of a type, or through a clone for
+/// each call of a closure:
 ///
 /// ```
-/// use buslane_core::{Handler, Message, Verdict};
+/// use buslane_core::{Handler, Message};
+/// use std::{io, sync::{Arc, Mutex}};
 ///
-/// struct Count(std::sync::atomic::AtomicU64);
+/// #[derive(Clone, Default)]
+/// struct Cache(Arc<Mutex<Vec<String>>>);
 ///
-/// impl Handler<Message> for Count {
-///     type Output = Verdict;
+/// impl Handler<Message> for Cache {
+///     type Output = Result<(), io::Error>;
 ///
-///     async fn handle(&self, message: Message) -> Verdict {
-///         if message.payload.is_empty() {
-///             return Verdict::reject("an empty body");
-///         }
-///         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-///         Verdict::Done
+///     async fn handle(&self, message: Message) -> Self::Output {
+///         let text = String::from_utf8(message.payload.to_vec()).map_err(io::Error::other)?;
+///         self.0.lock().unwrap().push(text);
+///         Ok(())
 ///     }
 /// }
+///
+/// fn takes(_: impl Handler<Message>) {}
+/// let cache = Cache::default();
+/// takes(cache.clone());
+/// takes(move |message: Message| {
+///     let cache = cache.clone();
+///     async move { cache.handle(message).await }
+/// });
+/// takes(async |message: Message| println!("{:?}", message.payload));
 /// ```
 ///
 /// # Cancel safety

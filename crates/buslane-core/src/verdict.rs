@@ -3,22 +3,28 @@
 use std::{convert::Infallible, error::Error};
 
 /// Any error of a handler.
+///
+/// `Box<dyn Error>` without `Send + Sync` is not one: return `Result<(), HandlerError>`, and `?`
+/// converts every error that is `Send + Sync`.
 pub type HandlerError = Box<dyn Error + Send + Sync + 'static>;
 
-/// A handler's judgement of one attempt.
+/// The result of one attempt.
 ///
 /// ```
-/// use buslane_core::{Message, Verdict};
+/// use buslane_core::{HandlerError, IntoVerdict, Verdict};
 ///
-/// async fn handle(message: Message) -> Result<Verdict, std::num::ParseIntError> {
-///     let text = String::from_utf8_lossy(&message.payload);
-///     if text.is_empty() {
-///         return Ok(Verdict::reject("an empty body"));
-///     }
-///     // The classifier of the subscription decides what an error means.
-///     let amount: u64 = text.parse()?;
-///     Ok(if amount < 1_000 { Verdict::Done } else { Verdict::retry("over the limit") })
+/// fn charge(cents: &str) -> Result<Verdict, HandlerError> {
+///     let cents: i64 = cents.parse()?; // an error: the classifier decides
+///     Ok(match cents {
+///         ..=0 => Verdict::reject("no amount"),
+///         1_000_000.. => Verdict::retry("over today's limit"),
+///         _ => Verdict::Done,
+///     })
 /// }
+/// assert!(matches!(charge("100").into_verdict(), Verdict::Done));
+/// assert!(matches!(charge("-1").into_verdict(), Verdict::Reject(_)));
+/// assert!(matches!(charge("2000000").into_verdict(), Verdict::Retry(_)));
+/// assert!(matches!(charge("x").into_verdict(), Verdict::Failed(_)));
 /// ```
 #[derive(Debug)]
 pub enum Verdict {
@@ -48,7 +54,8 @@ impl Verdict {
 /// The output of a handler: `()`, a [`Verdict`], or a `Result` of either with any error.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
-    note = "return `()`, `Verdict`, or `Result<(), E>` / `Result<Verdict, E>` where `E` converts into a boxed error"
+    note = "return `()`, `Verdict`, or `Result<(), E>` / `Result<Verdict, E>` where `E` converts into `HandlerError`",
+    note = "`Box<dyn Error>` does not: use `HandlerError`, which is `Box<dyn Error + Send + Sync>`"
 )]
 pub trait IntoVerdict {
     /// Converts the output into a verdict.

@@ -8,6 +8,7 @@
 pub mod bounds;
 pub mod handlers;
 pub mod kit;
+pub mod metrics;
 pub mod order;
 pub mod panics;
 pub mod retry;

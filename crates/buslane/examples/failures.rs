@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .await?;
 
     // Without `dead_letter` or `skip_failed`, a failing payment blocks its lane until it succeeds.
-    let retry = Retry { initial: Duration::from_millis(50), ..Retry::attempts(3) };
+    let retry = Retry::attempts(3).backoff(Duration::from_millis(50), Duration::from_secs(1));
     let payments = bus.subscription("payments").retry(retry).dead_letter("payments.dead");
     payments.envelopes(on_payment).await?;
 

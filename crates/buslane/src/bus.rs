@@ -1,69 +1,71 @@
-//! The bus: what an application holds.
+//! The bus: the handle that an application holds, from connecting to the shutdown.
+//!
+//! The methods here connect, publish, subscribe, drain and shut down; `control` has those that
+//! observe and steer a running bus. Both delegate to the functions of the files below.
 
 mod builder;
 mod connect;
+mod control;
 mod drained;
-#[cfg(feature = "kafka")]
-mod kafka;
-mod limits;
-#[cfg(feature = "nats")]
-mod nats;
-mod outgoing;
 mod publish;
-mod recovery;
 mod reload;
-mod scatter;
-mod shadow;
 mod shutdown;
-mod subscribe;
-mod topics;
+mod subscription;
+mod topic_names;
 
 pub use builder::SubscriptionBuilder;
+pub use control::{Limits, Recovery, Status, Topics};
 pub use drained::{Drained, Undrained};
-pub use limits::Limits;
-pub(crate) use outgoing::Outgoing;
-pub use recovery::Recovery;
+pub(crate) use publish::InFlightPublishes;
 pub use reload::{ReloadRefusal, ReloadReport};
-pub use shadow::ShadowedSubscription;
 pub use shutdown::ShutdownReport;
-pub use subscribe::Subscription;
-pub use topics::Topics;
+pub use subscription::{ShadowedSubscription, Subscription};
 
-use crate::{
-    BusError, Config,
-    backlog::{BusEvent, EventCallback, PartitionBacklog, PublishBacklog, RecoveryStatus},
-    flow::Flow,
-    health::{Health, HealthState},
-    rollout::Rollout,
-    state::{BlockedKey, StalledPartition},
-    trace::Tracer,
+use crate::{BusError, Config, backlog::EventCallback, flow::Flow, health::HealthState};
+use buslane_core::{
+    Broker, Envelope, Event, Handler, Message, PublishError, Receipt, Record, Topic,
 };
-use buslane_core::{Backend, Broker, LaneState, PoolStats, Topic};
-use outgoing::PublishLimits;
+use bytes::BytesMut;
 use parking_lot::Mutex;
-use scatter::Scatter;
+use publish::PublishLimits;
 use shutdown::Closing;
-use std::{collections::BTreeSet, fmt, sync::Arc};
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
-use topics::TopicNames;
+use std::{borrow::Borrow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use subscription::Scatter;
+use tokio_util::{sync::DropGuard, task::TaskTracker};
+use topic_names::TopicNames;
 
 /// An event bus: publishes, subscribes, and runs every aggregate in a lane of its own.
 ///
 /// Cloning is cheap and gives the same bus.
 ///
+/// ```
+/// use buslane::{Config, Envelope, Event, EventBus};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::connect(Config::default()).await?; // memory://
+/// bus.subscribe_envelopes("orders", async |event: Event| {
+///     println!("{} {}", event.aggregate_id, event.event_type);
+/// })
+/// .await?;
+/// bus.publish_envelope("orders", Envelope::new("order-42", "OrderPlaced", &1990)?).await?;
+/// assert!(bus.drained(Duration::from_secs(10)).await?.is_complete());
+/// bus.shutdown(Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Drop behaviour
 /// Dropping the last clone without [`EventBus::shutdown`] is like a crash: handlers are cancelled
-/// at their next `.await`, and what was not settled is delivered again. A handler that holds a
-/// clone keeps the bus alive until it is shut down.
+/// at their next `.await`, and unsettled messages are delivered again. A handler that holds a clone
+/// keeps the bus alive until its shutdown.
 #[derive(Clone)]
 pub struct EventBus(Arc<Inner>);
 
 struct Inner {
     config: Config,
-    /// That, with what was reloaded since.
+    /// `config` with every change that was reloaded since.
     running: Mutex<Config>,
     flow: Arc<Flow>,
     health: Arc<HealthState>,
@@ -71,155 +73,405 @@ struct Inner {
     topics: TopicNames,
     /// Topics that the broker reads for this bus.
     joined: Mutex<BTreeSet<Topic>>,
-    /// Held while the broker changes what it reads for this bus: one change at a time.
+    /// Held while the topics that the broker reads change: one change at a time.
     joining: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
     on_event: Arc<Mutex<Vec<EventCallback>>>,
-    outgoing: Arc<Outgoing>,
+    in_flight: Arc<InFlightPublishes>,
     publish_limits: PublishLimits,
     closing: Closing,
     scatter: Scatter,
-    /// Ends the bus's tasks when the last clone goes.
+    /// Stops the bus's tasks when the last clone is dropped. Nothing that the bus owns may hold it.
     _alive: DropGuard,
 }
 
 type ReconnectCallback = Arc<dyn Fn() + Send + Sync>;
 
-/// What a bus is doing at this moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Status {
-    /// Which pool runs the lanes: `keyed` or `actor`; `split` while both do, see
-    /// [`EventBus::rollout`].
-    pub pool: &'static str,
-    /// Figures of the pool.
-    pub lanes: PoolStats,
-    /// Topics that are read for this bus and have no handler: their messages are held.
-    pub held_topics: Vec<Topic>,
-    /// Partitions that wait for room: behind a full lane, a full pool, or more blocked messages
-    /// than there may be. What is named here for long holds a key that fails, or has one that is
-    /// too busy.
-    pub stalled_partitions: Vec<StalledPartition>,
-    /// Keys that are out of attempts and wait, those blocked longest first: 1,000 at most.
-    pub blocked: Vec<BlockedKey>,
-    /// All keys that are blocked.
-    pub blocked_keys: usize,
-    /// Partitions that are behind, as of the last look.
-    pub backlog: Vec<PartitionBacklog>,
-    /// What this bus publishes and the broker has not answered, as of the last look.
-    pub publish_backlog: PublishBacklog,
-    /// Whether recovery mode is on.
-    pub recovery_mode: bool,
-    /// Where it stands, and what it lets through.
-    pub recovery: RecoveryStatus,
-    /// Whether the bus is shut down, or shutting down.
-    pub closed: bool,
-}
-
 impl EventBus {
-    /// The configuration it was made with, without what has changed since.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.0.config
-    }
-
-    /// Which broker it speaks to.
-    #[must_use]
-    pub fn backend(&self) -> Backend {
-        self.0.broker.backend()
-    }
-
-    /// What the bus is doing.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let joined = self.0.joined.lock().clone();
-        let flow = &self.0.flow;
-        let blocked = &flow.state.blocked;
-        Status {
-            pool: flow.pool.name(),
-            lanes: flow.pool.stats(),
-            held_topics: joined
-                .into_iter()
-                .filter(|topic| flow.registry.get(topic).is_none())
-                .collect(),
-            stalled_partitions: flow.state.stalls.all(),
-            blocked: blocked.all(),
-            blocked_keys: blocked.count(),
-            backlog: flow.backlog.backlog(),
-            publish_backlog: flow.backlog.publish_backlog(),
-            recovery_mode: flow.backlog.is_recovering(),
-            recovery: flow.backlog.recovery(),
-            closed: self.0.closing.has_begun(),
-        }
-    }
-
-    /// Figures of the pool, as in [`Status::lanes`], without the cost of looking at the topics.
-    #[must_use]
-    pub fn pool_stats(&self) -> PoolStats {
-        self.0.flow.pool.stats()
-    }
-
-    /// The health of the bus now: its faults by name, and whether it is live and ready.
+    /// Connects to the broker that the configuration names, and starts the pool that it chooses.
     ///
-    /// Makes a check of its own without asking the broker. What only the broker can tell is as of
-    /// its last answers: a task of the bus pings it every
-    /// [`check_interval`](crate::config::HealthConfig::check_interval) (1 s), and asks for the lag
-    /// about every half of [`partition_limit`](crate::config::HealthConfig::partition_limit) (5 s).
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.0.health.check()
-    }
-
-    /// The rollout of this bus: the share of its keys that the actor pool runs.
-    #[must_use]
-    pub fn rollout(&self) -> Rollout {
-        Rollout::new(Arc::clone(&self.0.flow.rollout))
-    }
-
-    /// Calls `callback` each time the connection to the broker is back, from a task of the bus. It
-    /// must not block.
-    pub fn on_reconnect(&self, callback: impl Fn() + Send + Sync + 'static) {
-        self.0.on_reconnect.lock().push(Arc::new(callback));
-    }
-
-    /// Calls `callback` with each change of the bus's condition, in order, from a task of the bus.
-    /// It must not block. What has happened before is not told: a bus can begin in recovery mode.
-    /// [`EventBus::status`] says how it stands.
-    pub fn on_event(&self, callback: impl Fn(&BusEvent) + Send + Sync + 'static) {
-        self.0.on_event.lock().push(Arc::new(callback));
-    }
-
-    /// Installs a tracer: it makes the ids of deliveries, and names the context of publishes.
-    /// Returns `false`, keeping the existing one, if one is installed. Call it before the first
-    /// subscription: it does not see deliveries that have begun.
-    pub fn set_tracer(&self, tracer: impl Tracer) -> bool {
-        self.0.flow.services.tracer.set(Box::new(tracer)).is_ok()
-    }
-
-    /// What is known of a key: one that has messages of `topic`, or had some not long ago. `None`
-    /// for one that was never seen, or is forgotten. Where a lane holds a key's messages of all
-    /// topics, it does not matter which of them is named.
+    /// `memory://` is an embedded broker of this bus alone; [`EventBus::with_broker`] shares one.
+    /// `kafka://` needs the cargo feature `kafka`, `nats://` the feature `nats`.
+    ///
+    /// ```
+    /// use buslane::{Config, EventBus};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut config = Config::new("memory://")?; // or kafka://host:9092, nats://host:4222
+    /// config.group = "billing".to_owned();
+    /// let bus = EventBus::connect(config).await?;
+    /// # bus.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// A topic name that breaks a rule.
-    pub fn key_state(
+    /// A rule that the configuration breaks, a broker or pool that this build does not contain, or
+    /// the broker's reason for refusing the announced topics.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn connect(config: Config) -> Result<Self, BusError> {
+        // Boxed: the future of a bus in the making is large, and callers hold it.
+        Box::pin(connect::connect(config)).await
+    }
+
+    /// Starts a bus on a broker that is connected already: a shared
+    /// [`MemoryBroker`](crate::memory::MemoryBroker), or an implementation of
+    /// [`Broker`](crate::broker::Broker) of your own.
+    ///
+    /// The settings of the broker's backend choose the pool.
+    ///
+    /// ```
+    /// use buslane::{Config, EventBus, memory::{MemberOptions, MemoryBroker}};
+    /// use std::sync::Arc;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let broker = MemoryBroker::new(Default::default())?;
+    /// let member = |group| Arc::new(broker.member(MemberOptions::new(group)));
+    /// let orders = EventBus::with_broker(Config::default(), member("orders")).await?;
+    /// let billing = EventBus::with_broker(Config::default(), member("billing")).await?;
+    /// # orders.close().await?;
+    /// # billing.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A rule that the configuration breaks, a pool that this build does not contain, or the
+    /// broker's reason for refusing the announced topics.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn with_broker(config: Config, broker: Arc<dyn Broker>) -> Result<Self, BusError> {
+        Box::pin(connect::with_broker(config, broker)).await
+    }
+
+    /// Checks an envelope and publishes it; returns after the broker's acknowledgement.
+    ///
+    /// ```
+    /// # use buslane::{Config, Envelope, EventBus};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// let order = serde_json::json!({ "total": 1990 });
+    /// let placed = Envelope::new("order-42", "OrderPlaced", &order)?;
+    /// let receipt = bus.publish_envelope("orders", placed).await?;
+    /// println!("stored at {}/{} {}", receipt.topic, receipt.partition, receipt.offset);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The rule that the envelope breaks, and then nothing was sent; else as [`EventBus::publish`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the envelope was published.
+    pub async fn publish_envelope(
         &self,
         topic: &str,
-        key: impl AsRef<[u8]>,
-    ) -> Result<Option<LaneState>, BusError> {
-        let topic = self.0.topics.get(topic)?;
-        let flow = &self.0.flow;
-        Ok(flow.pool.lane(flow.routing.lane_scope.lane(&topic, key.as_ref())))
+        envelope: impl Borrow<Envelope>,
+    ) -> Result<Receipt, BusError> {
+        let topic = self.publishing(topic)?;
+        let record = Record::from_envelope(envelope.borrow(), &mut BytesMut::new())?;
+        let receipts = publish::send(&self.0, &topic, vec![record]).await;
+        receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
     }
 
-    pub(crate) fn flow(&self) -> &Flow {
-        &self.0.flow
+    /// Checks all envelopes, then publishes them; returns one answer for each, in their order.
+    ///
+    /// ```
+    /// # use buslane::{Config, Envelope, EventBus};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// let orders = [1, 2, 3].map(|n| Envelope::new(format!("order-{n}"), "OrderPlaced", &n));
+    /// let orders = orders.into_iter().collect::<Result<Vec<_>, _>>()?;
+    /// for answer in bus.publish_envelopes("orders", &orders).await? {
+    ///     println!("offset {}", answer?.offset);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The first rule that an envelope breaks, and then nothing was sent; a topic name that breaks
+    /// a rule; a closed bus. The answers hold the errors of single envelopes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open which of the envelopes were published.
+    pub async fn publish_envelopes(
+        &self,
+        topic: &str,
+        envelopes: &[Envelope],
+    ) -> Result<Vec<Result<Receipt, PublishError>>, BusError> {
+        let topic = self.publishing(topic)?;
+        let mut arena = BytesMut::new();
+        let records = envelopes
+            .iter()
+            .map(|envelope| Record::from_envelope(envelope, &mut arena))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(publish::send(&self.0, &topic, records).await)
     }
 
-    /// Runs a task until it ends; a shutdown waits for it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.tasks.spawn(task);
+    /// Publishes a regular message, and returns after the broker's acknowledgement.
+    ///
+    /// ```
+    /// # use buslane::{Config, EventBus, Record};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// bus.publish("cache.invalidate", "sku-7").await?;
+    /// bus.publish("prices", Record::new(r#"{"cents":990}"#).with_key("sku-7")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A topic name that breaks a rule, a closed bus, the broker's reason, or
+    /// [`PublishError::Timeout`] after the [publish timeout](Config::publish_timeout).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the message was published.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        record: impl Into<Record>,
+    ) -> Result<Receipt, BusError> {
+        let topic = self.publishing(topic)?;
+        let receipts = publish::send(&self.0, &topic, vec![record.into()]).await;
+        receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
+    }
+
+    /// Publishes regular messages; returns one answer for each, in their order.
+    ///
+    /// ```
+    /// # use buslane::{Config, EventBus, Record};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// let records = ["sku-7", "sku-8"].map(Record::from).to_vec();
+    /// let answers = bus.publish_batch("cache.invalidate", records).await?;
+    /// assert!(answers.iter().all(Result::is_ok));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A topic name that breaks a rule, or a closed bus; the answers hold the errors of single
+    /// records.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open which of the records were published.
+    pub async fn publish_batch(
+        &self,
+        topic: &str,
+        records: Vec<Record>,
+    ) -> Result<Vec<Result<Receipt, PublishError>>, BusError> {
+        let topic = self.publishing(topic)?;
+        Ok(publish::send(&self.0, &topic, records).await)
+    }
+
+    /// Handles the envelopes of a topic: **at least once, in order for each aggregate**.
+    ///
+    /// A failed envelope is retried in its lane; after the last attempt the configured
+    /// [`Terminal`](crate::Terminal) policy applies. [`EventBus::subscription`] sets other options.
+    ///
+    /// ```
+    /// # use buslane::{Config, Event, EventBus};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// async fn on_order(event: Event) -> Result<(), serde_json::Error> {
+    ///     let order: serde_json::Value = event.payload.parse()?;
+    ///     println!("{} {}: {order}", event.aggregate_id, event.event_type);
+    ///     Ok(())
+    /// }
+    /// bus.subscribe_envelopes("orders", on_order).await?;
+    /// # bus.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`EventBus::subscribe`]; also [`BusError::DeadLetterTopic`].
+    ///
+    /// # Cancel safety
+    /// As [`EventBus::subscribe`].
+    pub async fn subscribe_envelopes(
+        &self,
+        topic: &str,
+        handler: impl Handler<Event>,
+    ) -> Result<Subscription, BusError> {
+        self.subscription(topic).envelopes(handler).await
+    }
+
+    /// Handles the regular messages of a topic: **a failure is final, and its message is not
+    /// retried**. For a retry and an order for each aggregate, use
+    /// [`subscribe_envelopes`](EventBus::subscribe_envelopes).
+    ///
+    /// A failed message is settled, logged and counted. Messages with the same key keep their
+    /// order.
+    ///
+    /// ```
+    /// # use buslane::{Config, EventBus, Message};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// bus.subscribe("cache.invalidate", async |message: Message| {
+    ///     println!("drop {:?}", message.payload)
+    /// })
+    /// .await?;
+    /// # bus.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`BusError::AlreadySubscribed`], a topic name that breaks a rule, a closed bus, or the
+    /// broker's reason.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either no subscription, or a complete one that goes on.
+    pub async fn subscribe(
+        &self,
+        topic: &str,
+        handler: impl Handler<Message>,
+    ) -> Result<Subscription, BusError> {
+        self.subscription(topic).messages(handler).await
+    }
+
+    /// Starts a subscription with options; it begins with [`SubscriptionBuilder::envelopes`] or
+    /// [`SubscriptionBuilder::messages`].
+    ///
+    /// ```
+    /// # use buslane::{Config, Event, EventBus, Retry};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// # async fn on_order(_: Event) {}
+    /// bus.subscription("orders")
+    ///     .retry(Retry::attempts(3))
+    ///     .dead_letter("orders.dlq")
+    ///     .envelopes(on_order)
+    ///     .await?;
+    /// # bus.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "a builder subscribes by `messages` or `envelopes`"]
+    pub fn subscription(&self, topic: &str) -> SubscriptionBuilder {
+        SubscriptionBuilder::new(self, topic)
+    }
+
+    /// Ends the subscription of a topic; see [`Subscription::unsubscribe`].
+    ///
+    /// # Errors
+    /// [`BusError::NotSubscribed`], a topic name that breaks a rule, a closed bus, or the broker's
+    /// reason.
+    pub async fn unsubscribe(&self, topic: &str) -> Result<(), BusError> {
+        let topic = self.open()?.topics.get(topic)?;
+        subscription::end(self, &topic, None).await
+    }
+
+    /// Waits until everything published so far is handled, no longer than `deadline`: until the
+    /// group has settled each message that the broker stored before the call in a topic to which
+    /// this bus is subscribed. A message is settled when its handler has succeeded, or when it was
+    /// given up: written as a dead letter, or skipped.
+    ///
+    /// It counts all partitions of these topics, whichever member of the group reads them: it waits
+    /// for other processes of the group, and for the first assignment after a subscription. It does
+    /// not count messages that are published after the call, also not those that handlers publish.
+    /// A message of a [`settle_first`](SubscriptionBuilder::settle_first) subscription counts as
+    /// handled when its handler begins. It waits neither for announced topics without a handler nor
+    /// for core NATS, which stores nothing.
+    ///
+    /// Messages of a key that fails for ever, and of a paused subscription, are not handled before
+    /// the deadline: the answer names the partitions that hold them.
+    ///
+    /// ```
+    /// # use buslane::{Config, Envelope, Event, EventBus};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// # bus.subscribe_envelopes("orders", async |_: Event| ()).await?;
+    /// # bus.publish_envelope("orders", Envelope::new("order-42", "OrderPlaced", &1)?).await?;
+    /// let drained = bus.drained(Duration::from_secs(10)).await?;
+    /// assert!(drained.is_complete(), "left: {:?}", drained.left);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A closed bus, or the broker's reason when it did not report its progress within `deadline`.
+    ///
+    /// # Cancel safety
+    /// It only reads: dropping the future changes nothing.
+    pub async fn drained(&self, deadline: Duration) -> Result<Drained, BusError> {
+        drained::drained(self, deadline).await
+    }
+
+    /// Shuts the bus down within `deadline`: stops reading, handles the queued messages, settles
+    /// them, closes the broker and joins every task. What is left then is delivered again later.
+    /// Handlers may publish until the lanes are drained.
+    ///
+    /// It does not wait for messages that the broker holds and no pump has read yet:
+    /// [`EventBus::drained`] does. Kafka and NATS keep them for the next member of the group; with
+    /// `memory://` they end with the process, and [`ShutdownReport::unhandled`] counts them.
+    ///
+    /// Tasks of the runtime keep the deadline. Handlers that block all of its threads, such as with
+    /// `std::thread::sleep`, delay it until one of them returns. Blocking work belongs on
+    /// `tokio::task::spawn_blocking`.
+    ///
+    /// Later and concurrent calls, also of [`EventBus::close`], wait for the first one and get its
+    /// answer.
+    ///
+    /// ```
+    /// # use buslane::{Config, EventBus};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// let report = bus.shutdown(Duration::from_secs(10)).await?;
+    /// assert_eq!((report.abandoned, report.unhandled), (0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`BusError::Closed`] when the task that shuts the bus down ends early: its runtime stops, or
+    /// the broker panics. A shutdown that left work or closed the broker out of order is no error:
+    /// the report says so.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop a shutdown that has begun.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport, BusError> {
+        shutdown::shutdown(&self.0, deadline).await
+    }
+
+    /// Shuts the bus down as [`EventBus::shutdown`] does, within the configured
+    /// [`shutdown_deadline`](Config::shutdown_deadline).
+    ///
+    /// # Errors
+    /// As [`EventBus::shutdown`].
+    ///
+    /// # Cancel safety
+    /// As [`EventBus::shutdown`].
+    pub async fn close(&self) -> Result<ShutdownReport, BusError> {
+        self.shutdown(self.0.config.shutdown_deadline).await
+    }
+
+    /// The checked name of a topic to publish to. Publishing ends later than subscribing: handlers
+    /// may publish while the lanes are drained.
+    fn publishing(&self, topic: &str) -> Result<Topic, BusError> {
+        if self.0.closing.is_drained() {
+            return Err(BusError::Closed);
+        }
+        self.0.topics.get(topic)
     }
 
     fn open(&self) -> Result<&Inner, BusError> {
@@ -234,9 +486,4 @@ impl fmt::Debug for EventBus {
             .field("pool", &self.0.flow.pool.name())
             .finish_non_exhaustive()
     }
-}
-
-/// Cancels reading when dropped; held by the bus and by nothing that the bus owns.
-fn alive(token: &CancellationToken) -> DropGuard {
-    token.clone().drop_guard()
 }

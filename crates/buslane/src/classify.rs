@@ -1,22 +1,30 @@
-//! Which errors make sense to try again.
+//! Which errors are worth another attempt.
 
 use buslane_core::{EnvelopeError, HandlerError};
 use std::{error::Error, io, sync::Arc};
 
-/// Whether another attempt may help.
+/// Whether another attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// It may: transport, timeout, anything that is not known to be final.
+    /// It may: transport errors, timeouts, and every error that is not known to be final.
     Transient,
-    /// It will not: the message itself is wrong.
+    /// It cannot: the message itself is wrong.
     Permanent,
 }
 
 /// Decides the class of a handler's error.
 pub type Classifier = Arc<dyn Fn(&HandlerError) -> Class + Send + Sync>;
 
-/// The default: errors of decoding and validation, anywhere in the chain of sources, are permanent;
-/// all others are transient.
+/// The default classifier: errors of decoding and validation, anywhere in the chain of sources, are
+/// permanent; all others are transient.
+///
+/// ```
+/// use buslane::{Class, classify};
+///
+/// let decoding = serde_json::from_str::<u32>("no").unwrap_err();
+/// assert_eq!(classify(&decoding.into()), Class::Permanent);
+/// assert_eq!(classify(&"the bank did not answer".into()), Class::Transient);
+/// ```
 #[must_use]
 pub fn classify(error: &HandlerError) -> Class {
     let mut next: Option<&(dyn Error + 'static)> = Some(&**error);
@@ -26,8 +34,7 @@ pub fn classify(error: &HandlerError) -> Class {
         if decoding || error.is::<EnvelopeError>() || error.is::<std::str::Utf8Error>() {
             return Class::Permanent;
         }
-        // The source of an IO error is that of the error it was made from, and passes over that
-        // one.
+        // The source of an IO error skips the error that it was made from.
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),

@@ -24,7 +24,8 @@ pub use buslane_rollout::RolloutConfig;
 pub use buslane_settings::Setting as KeyReference;
 pub(crate) use choice::InFile;
 pub use choice::{ChosenBy, PoolChoice};
-pub use delivery::{DeadLetterFormat, LaneScope, RetryConfig, TerminalConfig};
+pub use delivery::{DeadLetterFormat, LaneScope, Terminal};
+pub use environment::VariableReference;
 pub use error::ConfigError;
 pub use kafka::{
     KafkaAssignment, KafkaCompression, KafkaConfig, KafkaConsumerConfig, KafkaIsolation,
@@ -41,7 +42,6 @@ pub use operations::{
     RecoveryStart, TopicLimitsConfig,
 };
 pub use pools::{ActorPoolConfig, KeyedPoolConfig, LaneMode};
-pub use reference::VariableReference;
 pub use url::BusUrl;
 
 #[cfg(feature = "kafka")]
@@ -49,6 +49,7 @@ pub(crate) use kafka::{refused as kafka_refused, settings as kafka_settings};
 #[cfg(feature = "nats")]
 pub(crate) use nats::{refused as nats_refused, settings as nats_settings};
 
+use crate::Retry;
 use buslane_core::Backend;
 use buslane_settings::{
     BrokenRule, Value, above_zero, default_text,
@@ -92,10 +93,10 @@ settings! {
         /// Whether a lane holds a key's messages of all topics, or of one topic.
         lane_scope: LaneScope;
         /// How often and when a failed envelope is retried.
-        retry: RetryConfig;
+        retry: Retry;
         /// What happens to an envelope whose last attempt failed: its key waits, it is settled and
         /// logged, or it is written to a dead-letter topic.
-        terminal: TerminalConfig;
+        terminal: Terminal;
         /// Limits of publishing and handling.
         limits: LimitsConfig;
         /// When this bus counts as behind.
@@ -266,7 +267,7 @@ impl Config {
     /// Every environment variable that a configuration reads.
     #[must_use]
     pub fn variables() -> Vec<VariableReference> {
-        reference::variables()
+        environment::variables()
     }
 
     /// The text of `docs/configuration.md`.

@@ -1,4 +1,4 @@
-//! What a bus answers when it cannot do what it is asked.
+//! The errors of a bus.
 
 use crate::ConfigError;
 use buslane_core::{BrokerError, EnvelopeError, PublishError, Topic, TopicError};
@@ -11,10 +11,10 @@ pub enum BusError {
     /// The bus is shut down, or shutting down.
     #[error("eventbus is closed")]
     Closed,
-    /// The topic has a handler already; it is left alone.
+    /// The topic has a handler already; that one stays.
     #[error("already subscribed to topic: {0}")]
     AlreadySubscribed(Topic),
-    /// Nobody is subscribed to the topic.
+    /// The topic has no subscription.
     #[error("not subscribed to topic: {0}")]
     NotSubscribed(Topic),
     /// A topic's name breaks a rule.
@@ -36,7 +36,7 @@ pub enum BusError {
         /// The rule.
         rule: &'static str,
     },
-    /// The dead letters of a subscription could not be written, so it does not begin.
+    /// The dead letters of a subscription cannot be written, so it does not begin.
     #[error(
         "subscription to {topic}: dead letter topic {dead_letters} cannot be written: {reason}; \
          create it, or choose one that exists and that this client may write to"
@@ -44,7 +44,7 @@ pub enum BusError {
     DeadLetterTopic {
         /// The topic to read.
         topic: Topic,
-        /// Where its dead letters go.
+        /// The topic of its dead letters.
         dead_letters: Topic,
         /// The broker's reason.
         #[source]
@@ -55,13 +55,13 @@ pub enum BusError {
     Backend {
         /// The URL's scheme.
         scheme: &'static str,
-        /// What to do.
+        /// The cargo feature to add.
         hint: &'static str,
     },
-    /// The broker did not take a record.
+    /// The broker did not store a record.
     #[error(transparent)]
     Publish(PublishError),
-    /// The broker did not do what it was asked.
+    /// The broker refused a request, or did not answer it.
     #[error(transparent)]
     Broker(BrokerError),
 }

@@ -4,17 +4,32 @@
 //! |---|---|
 //! | `/livez` | 200, or 503 when only a new process would help |
 //! | `/readyz` | 200, or 503 while the bus cannot do its work or is shutting down |
-//! | `/startupz` | 200, or 503 until it was ready to work once |
-//! | `/metrics` | the Prometheus page, where there is one |
-//! | `/status` | 200: health and what the bus is doing |
-//! | `/rollout` | 200: how the [rollout](crate::Rollout) stands. `PUT` changes it |
+//! | `/startupz` | 200, or 503 until the bus was ready for the first time |
+//! | `/metrics` | the Prometheus page, with [`router_with_metrics`] |
+//! | `/status` | 200: the health and the state of the bus |
+//! | `/rollout` | 200: the status of the [rollout](crate::Rollout). `PUT` changes it |
 //!
-//! The bodies are JSON, but for the page. [`router`] is for an application that has a server,
-//! [`serve`] for one that has none.
+//! All bodies are JSON, except the Prometheus page. [`router`] is for an application with a server
+//! of its own, [`serve`] for one without:
+//!
+//! ```
+//! use buslane::{Config, EventBus, http::{Listen, router, serve}};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bus = EventBus::connect(Config::default()).await?;
+//! let server = serve(router(&bus), Listen::on("127.0.0.1:0".parse()?)).await?;
+//! println!("http://{}/readyz", server.address());
+//! // Later, on SIGTERM: `/readyz` answers 503 while the lanes drain.
+//! bus.close().await?;
+//! server.close().await;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! `PUT /rollout` needs `Authorization: Bearer TOKEN` with
-//! [`RolloutConfig::token`](crate::config::RolloutConfig::token), and is refused where there is
-//! none. Its body is a JSON object with exactly one of
+//! [`RolloutConfig::token`](crate::config::RolloutConfig::token); without a configured token every
+//! `PUT` is refused. Its body is a JSON object with exactly one of
 //!
 //! | key | does |
 //! |---|---|
@@ -23,14 +38,14 @@
 //! | `"advance": true` | [`Rollout::advance`](crate::Rollout::advance) |
 //! | `"roll_back": true` | [`Rollout::roll_back`](crate::Rollout::roll_back) |
 //!
-//! and the answer is how it stands then. 400 says which rule the body breaks, 401 that the token is
-//! missing or another one, 403 that none is configured, 409 that there is no plan or no further
-//! stage, 413 that the body has more than 4,096 bytes, 503 that the bus is closed. Each change is
-//! one line of log with who asked, which `X-Operator: NAME` says, and so is each refusal.
+//! and the answer is the new status. Errors: 400 names the rule that the body breaks, 401 a missing
+//! or wrong token, 403 a bus without a token, 409 a missing plan or stage, 413 a body above 4,096
+//! bytes, 503 a closed bus. Each change and each refusal writes one log line, which names the
+//! operator by the header `X-Operator: NAME`.
 //!
-//! Not here: anything else that changes the bus, and any kind of login. So [`serve`] listens where
-//! the machine itself can reach it, unless it is told otherwise. The token goes over the wire as it
-//! is: let nobody listen there.
+//! Nothing else here changes the bus, and there is no login. Therefore [`serve`] accepts loopback
+//! addresses alone, unless [`Listen::public`] allows others. The token is sent in clear text: use a
+//! private network or a proxy with TLS.
 
 mod connections;
 mod limits;
@@ -55,9 +70,10 @@ use std::sync::Arc;
 /// Renders the Prometheus page.
 type Page = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// The endpoints of a bus. Nest it where you like, and add what else a path of yours needs.
+/// The endpoints of a bus, to serve on their own or to nest in another router.
 ///
-/// Each holds a clone of the bus: shut the bus down, or drop the router, to end it.
+/// Each endpoint holds a clone of the bus: the bus ends by its shutdown, or when the router is
+/// dropped too.
 pub fn router(bus: &EventBus) -> Router {
     Router::new()
         .route("/livez", get(async |State(bus): State<EventBus>| probe(&bus, |health| health.live)))
@@ -79,7 +95,7 @@ pub fn router(bus: &EventBus) -> Router {
         .with_state(bus.clone())
 }
 
-/// As [`router`], with `/metrics`, which answers with what `page` renders: `move ||
+/// As [`router`], with `/metrics`, which answers with the text that `page` returns: `move ||
 /// handle.render()` for the handle of metrics-exporter-prometheus.
 pub fn router_with_metrics(
     bus: &EventBus,
@@ -103,7 +119,7 @@ fn metrics(page: &(dyn Fn() -> String + Send + Sync)) -> Response {
 
 fn json(code: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        // How it was a moment ago is of no use to anybody.
+        // A cached health would be wrong.
         Ok(body) => {
             let headers =
                 [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];

@@ -17,7 +17,7 @@ mod lag_schedule;
 
 use crate::{
     backlog::BacklogControl,
-    bus::Outgoing,
+    bus::InFlightPublishes,
     config::Config,
     health::HealthState,
     process::now,
@@ -37,7 +37,7 @@ use tracing::warn;
 pub(crate) struct Monitor {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) state: Arc<BusState>,
-    pub(crate) outgoing: Arc<Outgoing>,
+    pub(crate) in_flight: Arc<InFlightPublishes>,
     pub(crate) backlog: Arc<BacklogControl>,
     pub(crate) health: Arc<HealthState>,
     pub(crate) rollout: Arc<Controller>,
@@ -154,7 +154,7 @@ impl Monitor {
                 health.check();
             }
             if lag.begin_check(now) {
-                let (depth, latency) = self.outgoing.look();
+                let (depth, latency) = self.in_flight.look();
                 backlog.take_publishing(depth, latency);
             }
             if lag.request(backlog.has_waiting_sources(), now) {

@@ -1,38 +1,48 @@
-//! When a failed envelope is tried again. Pure: no clock, no randomness of its own.
+//! When a failed envelope is retried. Pure: no clock, no randomness of its own.
 
 use buslane_core::stable_hash;
+use buslane_settings::{
+    BrokenRule, above_zero, at_least,
+    duration::{millis, secs, show},
+    settings,
+};
 use std::time::Duration;
 
-/// How often and when a failed envelope is tried again, in its lane.
-///
-/// The wait before attempt 2 is [`Retry::initial`]; it doubles with each failure up to
-/// [`Retry::max`]. With jitter a wait is drawn from its upper half, so that many keys that failed
-/// together do not come back together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// Attempts in all, the first one included; at least 1. Default: 5.
-    pub attempts: u32,
-    /// Wait before the second attempt. Default: 100 ms.
-    pub initial: Duration,
-    /// Longest wait, and the wait of a blocked key. Default: 30 s.
-    pub max: Duration,
-    /// Whether waits are spread. Default: yes.
-    pub jitter: bool,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            attempts: 5,
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(30),
-            jitter: true,
-        }
+settings! {
+    /// How often and when a failed envelope is retried, in its lane. The wait doubles with each
+    /// failure.
+    ///
+    /// It is the section `retry` of a [`Config`](crate::Config), and an option of a
+    /// [subscription](crate::SubscriptionBuilder::retry). With jitter each wait is drawn from its
+    /// upper half, so that many keys that failed together do not retry together.
+    ///
+    /// ```
+    /// use buslane::Retry;
+    /// use std::time::Duration;
+    ///
+    /// let retry = Retry::attempts(3).backoff(Duration::from_millis(50), Duration::from_secs(1));
+    /// let waits = [1, 2].map(|failures| retry.without_jitter().delay(failures, 0).as_millis());
+    /// assert_eq!(waits, [50, 100]);
+    /// assert_eq!(Retry::never().attempts, 1);
+    /// ```
+    #[derive(Copy, Eq)]
+    #[non_exhaustive]
+    pub struct Retry {
+        /// Attempts of an envelope, including the first.
+        attempts: u32 = 5, at_least(1);
+        /// Wait before the second attempt. It doubles with each failure.
+        initial: Duration = millis(100), above_zero();
+        /// The longest wait between two attempts, and the wait of a blocked key; at least
+        /// `retry.initial`.
+        max: Duration = secs(30);
+        /// Whether waits vary at random, so that many keys do not retry at the same moment.
+        jitter: bool = true;
     }
+    also Self::max_is_longer;
 }
 
 impl Retry {
-    /// The default with another number of attempts.
+    /// The default with another number of attempts, the first one included; at least 1.
     #[must_use]
     pub fn attempts(attempts: u32) -> Self {
         Self { attempts, ..Self::default() }
@@ -44,7 +54,7 @@ impl Retry {
         Self::attempts(1)
     }
 
-    /// The same with other waits.
+    /// The same with other waits: `initial` before the second attempt, `max` at most.
     #[must_use]
     pub const fn backoff(mut self, initial: Duration, max: Duration) -> Self {
         self.initial = initial;
@@ -52,8 +62,15 @@ impl Retry {
         self
     }
 
-    /// The wait after `failures` failures. `seed` names the message: the same one always draws the
-    /// same wait.
+    /// The same with exact waits.
+    #[must_use]
+    pub const fn without_jitter(mut self) -> Self {
+        self.jitter = false;
+        self
+    }
+
+    /// The wait after `failures` failures. `seed` identifies the message: the same seed always
+    /// gives the same wait.
     #[must_use]
     pub fn delay(&self, failures: u32, seed: u64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
@@ -65,6 +82,14 @@ impl Retry {
         // 2^11 steps are fine enough, and an exact fraction of a duration.
         let share = u32::try_from(draw >> 53).unwrap_or_default();
         full / 2 + (full / 2) * share / 2048
+    }
+
+    fn max_is_longer(&self, key: &str) -> Result<(), BrokenRule> {
+        if self.max >= self.initial {
+            return Ok(());
+        }
+        let rule = format!("must be at least {key}.initial ({})", show(self.initial));
+        BrokenRule::because(format!("{key}.max"), rule, show(self.max))
     }
 }
 

@@ -77,17 +77,21 @@ impl Rollout {
     /// plan. Logs and events name `by` as the origin of the change.
     ///
     /// # Errors
-    /// [`RolloutError::Percent`] for a share above 100, [`RolloutError::Closed`] after the bus.
-    /// Nothing has changed then.
+    /// [`RolloutError::Percent`] for a share above 100, [`RolloutError::Closed`] after the bus, and a
+    /// share above 0 in a build without the actor pool. Nothing has changed then.
     pub fn set_percent(&self, percent: u8, by: &str) -> Result<(), RolloutError> {
+        if percent > 0 {
+            has_actor_pool()?;
+        }
         self.0.set_percent(percent, by)
     }
 
     /// Begins a plan at its first stage. Replaces an active one.
     ///
     /// # Errors
-    /// [`RolloutError::Closed`] after the bus.
+    /// [`RolloutError::Closed`] after the bus, or a build without the actor pool.
     pub fn begin(&self, plan: Plan, by: &str) -> Result<(), RolloutError> {
+        has_actor_pool()?;
         self.0.begin(plan, by)
     }
 
@@ -129,4 +133,8 @@ impl Rollout {
     pub async fn settled(&self) {
         self.0.settled().await;
     }
+}
+
+const fn has_actor_pool() -> Result<(), RolloutError> {
+    if cfg!(feature = "actor") { Ok(()) } else { Err(RolloutError::NoActorPool) }
 }

@@ -1,13 +1,13 @@
 //! Traces that go through a bus: W3C Trace Context in the headers of messages.
 //!
-//! The bus continues traces and never begins one. What a handler publishes belongs to the trace of
-//! the message that it handles; what is published elsewhere belongs to the [`scope`] that it is
-//! published in, or to the trace that the [`Tracer`] names. A record that brings a `traceparent` of
-//! its own keeps it, and without any of these none is written.
+//! The bus continues traces and never begins one. A publish inside a handler belongs to the trace
+//! of the handled message; a publish elsewhere belongs to its [`scope`], or to the trace that the
+//! [`Tracer`] names. A record with a `traceparent` of its own keeps it. Without any of these no
+//! context is written.
 //!
-//! Not a tracer: the bus makes a `tracing` span for each delivery while somebody listens, and no
-//! ids. Without a [`Tracer`], the context of a message is handed on as it is, so that the next one
-//! in the chain still knows who was the last to record.
+//! Not a tracer: the bus makes a `tracing` span for each delivery while a subscriber is interested,
+//! and makes no ids. Without a [`Tracer`] it passes the context of a message on unchanged, so the
+//! next consumer still sees the last recorded span as its parent.
 
 pub use buslane_core::{TraceContext, TraceContextError};
 use tracing::Span;
@@ -16,10 +16,10 @@ tokio::task_local! {
     static CURRENT: TraceContext;
 }
 
-/// The context that a publish of this task belongs to: in a handler that of its message, elsewhere
-/// that of [`scope`].
+/// The trace context of a publish from this task: in a handler that of its message, elsewhere that
+/// of the [`scope`].
 ///
-/// A task that a handler spawns begins without one. Hand it over:
+/// A task that a handler spawns starts without a context. Pass it on:
 /// `tokio::spawn(trace::scope(context, future))`.
 #[must_use]
 pub fn current() -> Option<TraceContext> {
@@ -34,9 +34,9 @@ pub fn current() -> Option<TraceContext> {
 /// use buslane::{Config, EventBus, trace::{self, TraceContext}};
 ///
 /// let bus = EventBus::connect(Config::default()).await?;
-/// // As an HTTP handler would: continue what came in, or begin.
-/// let came_in = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-/// let context = TraceContext::parse(came_in).unwrap_or_else(|_| TraceContext::begin());
+/// // As in an HTTP handler: continue the trace of the request, or begin one.
+/// let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// let context = TraceContext::parse(traceparent).unwrap_or_else(|_| TraceContext::begin());
 /// trace::scope(context, bus.publish("cache.invalidate", "sku-7")).await?;
 /// # Ok(())
 /// # }
@@ -50,18 +50,42 @@ pub(crate) fn within<T>(context: &TraceContext, run: impl FnOnce() -> T) -> T {
     CURRENT.sync_scope(context.clone(), run)
 }
 
-/// A tracer that knows ids, such as that of OpenTelemetry: see `docs/tracing.md` for one in twenty
+/// A tracer that makes ids, such as that of OpenTelemetry: `docs/tracing.md` has one in twenty
 /// lines.
 ///
-/// Both methods are called on threads that run handlers, or that publish. They must not block. A
-/// panic is that of the handler, or of the publisher.
+/// Both methods run on the threads of handlers and publishers, and must not block. A panic counts
+/// as one of the handler, or of the publisher.
+///
+/// ```
+/// use buslane::{Config, EventBus, trace::{TraceContext, Tracer}};
+/// use tracing::Span;
+///
+/// struct Printer;
+///
+/// impl Tracer for Printer {
+///     fn delivered(&self, span: &Span, producer: Option<&TraceContext>) {
+///         println!("{:?} continues {producer:?}", span.id());
+///     }
+///
+///     fn current(&self) -> Option<TraceContext> {
+///         None // as if there were no tracer
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::connect(Config::default()).await?;
+/// assert!(bus.set_tracer(Printer));
+/// assert!(!bus.set_tracer(Printer), "one at most");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Tracer: Send + Sync + 'static {
-    /// A delivery begins whose span somebody listens to: `span` is made, and nobody has entered it
-    /// yet. `producer` is what the message says of its trace.
-    ///
-    /// This is the time to make the one the parent of the other, or to link them.
+    /// Called when a delivery begins and a subscriber records its `span`, before the span is
+    /// entered. `producer` is the trace context of the message: make it the parent of the span, or
+    /// link the two.
     fn delivered(&self, span: &Span, producer: Option<&TraceContext>);
 
-    /// Which context something that is published now belongs to. `None` leaves it to [`current`].
+    /// The trace context of a publish that begins now. `None` leaves it to [`current`].
     fn current(&self) -> Option<TraceContext>;
 }

@@ -36,9 +36,8 @@ impl HttpServer {
     ) -> Result<Self, String> {
         let rendered = page.clone();
         let router = router_with_metrics(bus, move || rendered.render());
-        let server = serve(router, Listen { allow_public, ..Listen::on(listen) })
-            .await
-            .map_err(|error| format!("--http: {error}"))?;
+        let listen = if allow_public { Listen::public(listen) } else { Listen::on(listen) };
+        let server = serve(router, listen).await.map_err(|error| format!("--http: {error}"))?;
         eprintln!(
             "http://{}: /livez /readyz /startupz /metrics /status /rollout",
             server.address()

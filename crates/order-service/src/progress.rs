@@ -144,7 +144,7 @@ impl Display {
 
 /// The limits of recovery mode, while it is on.
 fn recovery(bus: &EventBus) -> String {
-    let status = bus.status().recovery;
+    let status = bus.recovery().status();
     match (status.keys, status.per_second) {
         (None, _) => String::new(),
         (Some(_), None) => format!("  recovery {}", status.phase),

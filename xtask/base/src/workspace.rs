@@ -26,6 +26,15 @@ pub struct Package {
     pub dependencies: Vec<Dependency>,
     /// Libraries, programs, tests, benches.
     pub targets: Vec<Target>,
+    /// The registries that may have it; `None` for all, empty with `publish = false`.
+    pub publish: Option<Vec<String>>,
+}
+
+impl Package {
+    /// Whether a registry may have it.
+    pub fn is_published(&self) -> bool {
+        self.publish.as_ref().is_none_or(|registries| !registries.is_empty())
+    }
 }
 
 /// A dependency as a manifest states it.

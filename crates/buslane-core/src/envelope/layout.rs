@@ -7,8 +7,8 @@ use super::{
     Envelope, EnvelopeError, RawJson, fast_path,
     wire::{Fields, Wire},
 };
+use crate::Text;
 use bytes::Bytes;
-use bytestring::ByteString;
 use time::OffsetDateTime;
 
 /// The result of parsing a body. It yields the envelope any number of times without parsing again.
@@ -107,11 +107,11 @@ impl Span {
         body.slice(self.start..self.start + self.len)
     }
 
-    fn text(self, body: &Bytes) -> ByteString {
+    fn text(self, body: &Bytes) -> Text {
         if self.len == 0 {
-            return ByteString::new();
+            return Text::new();
         }
         // The parser has already checked the text. Checking it again avoids an unsafe block.
-        ByteString::try_from(self.bytes(body)).unwrap_or_default()
+        Text::try_from(self.bytes(body)).unwrap_or_default()
     }
 }

@@ -3,9 +3,9 @@
 //! Field names, order and omissions are those of the Go services (`encoding/json`, `RFC3339Nano`).
 
 use super::{Envelope, EnvelopeError, Layout, RawJson, check, rfc3339};
-use crate::excerpt;
+use crate::{Text, excerpt};
 use bytes::{BufMut, Bytes, BytesMut};
-use bytestring::ByteString;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
@@ -207,13 +207,13 @@ impl Fields<'_> {
     /// The envelope with copied texts; the payload shares `body`.
     pub(super) fn envelope(&self, body: &Bytes, timestamp: OffsetDateTime) -> Envelope {
         Envelope {
-            event_id: ByteString::from(self.event_id),
-            aggregate_id: ByteString::from(self.aggregate_id),
-            event_type: ByteString::from(self.event_type),
+            event_id: Text::from(self.event_id),
+            aggregate_id: Text::from(self.aggregate_id),
+            event_type: Text::from(self.event_type),
             event_version: self.event_version,
             timestamp,
-            trace_id: ByteString::from(self.trace_id),
-            correlation_id: ByteString::from(self.correlation_id),
+            trace_id: Text::from(self.trace_id),
+            correlation_id: Text::from(self.correlation_id),
             tenant_id: self.tenant_id,
             payload: RawJson::trusted(body.slice_ref(self.payload.as_bytes())),
         }

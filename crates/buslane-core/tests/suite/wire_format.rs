@@ -2,9 +2,8 @@
 //! survive reading and writing; new ids are unique; many threads write at once.
 
 use crate::full;
-use buslane_core::{Envelope, RawJson};
+use buslane_core::{Envelope, RawJson, Text};
 use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
 use proptest::prelude::*;
 use std::{
     collections::{BTreeSet, HashSet},
@@ -156,7 +155,7 @@ fn e3_a_new_envelope_has_a_uuid_of_version_7() {
 
 #[test]
 fn e3_ids_are_unique_and_rise_in_each_thread() {
-    let make = || -> Vec<ByteString> {
+    let make = || -> Vec<Text> {
         (0..1000).map(|_| Envelope::with_payload("a", "T", RawJson::default()).event_id).collect()
     };
     let threads: Vec<_> = (0..8).map(|_| thread::spawn(make)).collect();

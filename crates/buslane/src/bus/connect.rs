@@ -1,8 +1,8 @@
 //! From a configuration to a running bus.
 
 use super::{
-    EventBus, Inner, Outgoing, ReconnectCallback, alive, outgoing::PublishLimits, scatter::Scatter,
-    shutdown::Closing, topics::TopicNames,
+    EventBus, InFlightPublishes, Inner, ReconnectCallback, publish::PublishLimits,
+    shutdown::Closing, subscription::Scatter, topic_names::TopicNames,
 };
 use crate::{
     BusError, Config, PoolChoice,
@@ -15,12 +15,17 @@ use crate::{
     rollout::{Controller, boundary},
     state::{BlockedKeys, BusState, TaskGuard},
 };
+#[cfg(feature = "actor")]
 use buslane_actor::ActorPoolConfig;
 use buslane_core::{
     Backend, Broker, BrokerEvent, Pool, Topic, TopicSettings, TopicStrategy, excerpt,
 };
+#[cfg(feature = "kafka")]
+use buslane_kafka::KafkaBroker;
 use buslane_keyed::KeyedPoolConfig;
 use buslane_memory::{MemberOptions, MemoryBroker};
+#[cfg(feature = "nats")]
+use buslane_nats::NatsBroker;
 use buslane_pools::{Bounds, Mode, Pools};
 use parking_lot::Mutex;
 use std::{
@@ -30,198 +35,218 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-impl EventBus {
-    /// Connects to the broker that the configuration names, and starts the pool it chooses.
-    ///
-    /// `memory://` is an embedded broker of this bus alone; [`EventBus::with_broker`] shares one.
-    /// `kafka://` needs the cargo feature `kafka`, `nats://` the feature `nats`.
-    ///
-    /// # Errors
-    /// A rule that the configuration breaks, a broker that this build does not contain, or why the
-    /// broker did not take the announced topics.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub async fn connect(config: Config) -> Result<Self, BusError> {
-        config.validate()?;
-        match config.url.backend() {
-            Backend::Memory => {
-                let broker = MemoryBroker::new(config.memory.settings.clone())
-                    .map_err(crate::ConfigError::from)?;
-                // They would be missing for ever: nothing outside of this process can create them.
-                let probe = Some(&config.health.probe)
-                    .filter(|probe| probe.enabled)
-                    .map(|probe| &probe.topic);
-                for topic in config.topics.iter().chain(probe) {
-                    let settings = TopicSettings::default();
-                    broker.configure_topic(
-                        &Topic::new(topic)?,
-                        &settings,
-                        TopicStrategy::CreateOnly,
-                    )?;
-                }
-                let mut member = MemberOptions::new(&*config.group);
-                member.publish_timeout = config.publish_timeout;
-                let member = broker.member(member);
-                Self::with_broker(config, Arc::new(member)).await
+/// The work of [`EventBus::connect`].
+pub(super) async fn connect(config: Config) -> Result<EventBus, BusError> {
+    config.validate()?;
+    match config.url.backend() {
+        Backend::Memory => {
+            let broker = MemoryBroker::new(config.memory.settings.clone())
+                .map_err(crate::ConfigError::from)?;
+            // Created here: nothing outside of this process can do it.
+            let probe =
+                Some(&config.health.probe).filter(|probe| probe.enabled).map(|probe| &probe.topic);
+            for topic in config.topics.iter().chain(probe) {
+                let settings = TopicSettings::default();
+                broker.configure_topic(
+                    &Topic::new(topic)?,
+                    &settings,
+                    TopicStrategy::CreateOnly,
+                )?;
             }
-            #[cfg(feature = "kafka")]
-            Backend::Kafka => {
-                let broker = Box::pin(super::kafka::connect(&config)).await?;
-                Self::with_broker(config, Arc::new(broker)).await
-            }
-            #[cfg(not(feature = "kafka"))]
-            Backend::Kafka => Err(BusError::Backend {
-                scheme: "kafka",
-                hint: "build buslane with the cargo feature kafka",
-            }),
-            #[cfg(feature = "nats")]
-            Backend::Nats => {
-                let broker = Box::pin(super::nats::connect(&config)).await?;
-                Self::with_broker(config, Arc::new(broker)).await
-            }
-            #[cfg(not(feature = "nats"))]
-            Backend::Nats => Err(BusError::Backend {
-                scheme: "nats",
-                hint: "build buslane with the cargo feature nats",
-            }),
+            let mut member = MemberOptions::new(&*config.group);
+            member.publish_timeout = config.publish_timeout;
+            let member = broker.member(member);
+            with_broker(config, Arc::new(member)).await
         }
-    }
-
-    /// Starts a bus on a broker that is connected already: a shared [`MemoryBroker`], or one of
-    /// your own.
-    ///
-    /// The pool is chosen by the settings of the broker's backend.
-    ///
-    /// # Errors
-    /// A rule that the configuration breaks, or why the broker did not take the announced topics.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub async fn with_broker(config: Config, broker: Arc<dyn Broker>) -> Result<Self, BusError> {
-        config.validate_for(broker.backend())?;
-        let choice = config.pools_for(broker.backend());
-        let percent = choice.percent;
-        let pools = Arc::new(make_pools(&choice, boundary(percent), broker.backend()));
-        let pool: Arc<dyn Pool> = Arc::clone(&pools) as _;
-        info!(pool = pool.name(), chosen_by = %choice.chosen_by, percent, percent_by = %choice.percent_by, "pool chosen");
-        info!(group = config.group, backend = %broker.backend(), "reading as group");
-        let reading = CancellationToken::new();
-        let metrics = Arc::new(BusMetrics::bind(broker.backend()));
-        let state =
-            Arc::new(BusState::new(BlockedKeys::new(metrics.blocked_keys()), reading.clone()));
-        let (backlog, events) = BacklogControl::new(&config, &pool, &metrics);
-        let backlog = Arc::new(backlog);
-        let rates = Rates::new(&config.limits, metrics.rate_limit_waits(Limited::Subscribe))?;
-        let publish_limits =
-            PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
-        let held = metrics.publishes_held();
-        let set_by = choice.percent_by.to_string();
-        let (rollout, lane_scope) = (&config.rollout, config.lane_scope);
-        let rollout = Controller::new(pools, percent, &set_by, rollout, lane_scope, &metrics);
-        let registry = Arc::new(Registry::new());
-        let observed = Observed {
-            broker: Arc::clone(&broker),
-            pool: Arc::clone(&pool),
-            subscriptions: Arc::clone(&registry) as _,
-            backlog: Arc::clone(&backlog),
-            metrics: Arc::clone(&metrics),
-            state: Arc::clone(&state),
-        };
-        let health = Arc::new(HealthState::new(&config.health, broker.backend(), observed));
-        let services = Arc::new(Services {
-            broker: Arc::clone(&broker),
-            metrics,
-            failing_keys: FailingKeys::default(),
-            group: config.group.clone(),
-            tracer: OnceLock::new(),
-            state: Arc::clone(&state),
-        });
-        let flow = Arc::new(Flow {
-            registry,
-            routing: Routing::new(config.lane_scope),
-            rates,
-            backlog: Arc::clone(&backlog),
-            rollout: Arc::clone(&rollout),
-            pool,
-            services,
-            state: Arc::clone(&state),
-        });
-        let on_reconnect = Arc::default();
-        let tasks = TaskTracker::new();
-        tasks.spawn(serve(
-            Arc::clone(&flow),
-            Arc::clone(&health),
-            Arc::clone(&broker),
-            Arc::clone(&on_reconnect),
-            tasks.clone(),
-        ));
-        let outgoing =
-            Arc::new(Outgoing::new(config.publish_fast_path, config.publish_timeout, move || {
-                held.increment(1)
-            }));
-        let (closing, on_event) = (Closing::new(), Arc::default());
-        tasks.spawn({
-            let (outgoing, ended) = (Arc::clone(&outgoing), closing.ended());
-            async move { ended.run_until_cancelled(outgoing.watch()).await }
-        });
-        tasks.spawn(deliver_events(events, Arc::clone(&on_event), Arc::clone(&state)));
-        let monitor = Monitor {
-            broker: Arc::clone(&broker),
-            state: Arc::clone(&state),
-            outgoing: Arc::clone(&outgoing),
-            backlog,
-            health: Arc::clone(&health),
-            rollout,
-            intervals: Intervals::of(&config),
-        };
-        tasks.spawn(monitor.run());
-        let (announced, probe) = (config.topics.clone(), config.health.probe.clone());
-        let bus = Self(Arc::new(Inner {
-            running: Mutex::new(config.clone()),
-            config,
-            flow,
-            health,
-            broker,
-            topics: TopicNames::new(),
-            joined: Mutex::default(),
-            joining: tokio::sync::Mutex::default(),
-            tasks,
-            on_reconnect,
-            on_event,
-            outgoing,
-            publish_limits,
-            closing,
-            scatter: Scatter::default(),
-            _alive: alive(&reading),
-        }));
-        if let Some(plan) = choice.plan {
-            // Nobody has the bus yet.
-            let _ = bus.0.flow.rollout.configure(choice.percent, Some(plan), &set_by);
+        #[cfg(feature = "kafka")]
+        Backend::Kafka => {
+            let broker = Box::pin(kafka_broker(&config)).await?;
+            with_broker(config, Arc::new(broker)).await
         }
-        bus.topics().announce(announced).await?;
-        // Boxed: every future that starts a bus would hold room for it.
-        Box::pin(bus.begin_probes(probe)).await?;
-        Ok(bus)
-    }
-
-    /// Subscribes to the topic of the probes, and begins to send them, where they are enabled.
-    async fn begin_probes(&self, config: ProbeConfig) -> Result<(), BusError> {
-        let Some(probe) = self.0.health.probe() else { return Ok(()) };
-        self.subscription(probe.topic()).messages(probe.handler()).await?;
-        let (broker, state) = (Arc::clone(&self.0.broker), Arc::clone(&self.0.flow.state));
-        self.0.tasks.spawn(Arc::clone(probe).send_all(broker, state, config));
-        Ok(())
+        #[cfg(not(feature = "kafka"))]
+        Backend::Kafka => Err(BusError::Backend {
+            scheme: "kafka",
+            hint: "build buslane with the cargo feature kafka",
+        }),
+        #[cfg(feature = "nats")]
+        Backend::Nats => {
+            let broker = Box::pin(nats_broker(&config)).await?;
+            with_broker(config, Arc::new(broker)).await
+        }
+        #[cfg(not(feature = "nats"))]
+        Backend::Nats => Err(BusError::Backend {
+            scheme: "nats",
+            hint: "build buslane with the cargo feature nats",
+        }),
     }
 }
 
-/// Makes both pools. One of them is started when it gets its first slot.
+/// The work of [`EventBus::with_broker`].
+pub(super) async fn with_broker(
+    config: Config,
+    broker: Arc<dyn Broker>,
+) -> Result<EventBus, BusError> {
+    config.validate_for(broker.backend())?;
+    let choice = config.pools_for(broker.backend());
+    let percent = choice.percent;
+    let pools = Arc::new(make_pools(&choice, boundary(percent), broker.backend()));
+    let pool: Arc<dyn Pool> = Arc::clone(&pools) as _;
+    info!(pool = pool.name(), chosen_by = %choice.chosen_by, percent, percent_by = %choice.percent_by, "pool chosen");
+    info!(group = config.group, backend = %broker.backend(), "reading as group");
+    let reading = CancellationToken::new();
+    let metrics = Arc::new(BusMetrics::bind(broker.backend()));
+    let state = Arc::new(BusState::new(BlockedKeys::new(metrics.blocked_keys()), reading.clone()));
+    let (backlog, events) = BacklogControl::new(&config, &pool, &metrics);
+    let backlog = Arc::new(backlog);
+    let rates = Rates::new(&config.limits, metrics.rate_limit_waits(Limited::Subscribe))?;
+    let publish_limits =
+        PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
+    let held = metrics.publishes_held();
+    let set_by = choice.percent_by.to_string();
+    let (rollout, lane_scope) = (&config.rollout, config.lane_scope);
+    let rollout = Controller::new(pools, percent, &set_by, rollout, lane_scope, &metrics);
+    let registry = Arc::new(Registry::new());
+    let observed = Observed {
+        broker: Arc::clone(&broker),
+        pool: Arc::clone(&pool),
+        subscriptions: Arc::clone(&registry) as _,
+        backlog: Arc::clone(&backlog),
+        metrics: Arc::clone(&metrics),
+        state: Arc::clone(&state),
+    };
+    let health = Arc::new(HealthState::new(&config.health, broker.backend(), observed));
+    let services = Arc::new(Services {
+        broker: Arc::clone(&broker),
+        metrics,
+        failing_keys: FailingKeys::default(),
+        group: config.group.clone(),
+        tracer: OnceLock::new(),
+        state: Arc::clone(&state),
+    });
+    let flow = Arc::new(Flow {
+        registry,
+        routing: Routing::new(config.lane_scope),
+        rates,
+        backlog: Arc::clone(&backlog),
+        rollout: Arc::clone(&rollout),
+        pool,
+        services,
+        state: Arc::clone(&state),
+    });
+    let on_reconnect = Arc::default();
+    let tasks = TaskTracker::new();
+    tasks.spawn(serve(
+        Arc::clone(&flow),
+        Arc::clone(&health),
+        Arc::clone(&broker),
+        Arc::clone(&on_reconnect),
+        tasks.clone(),
+    ));
+    let in_flight = Arc::new(InFlightPublishes::new(
+        config.publish_fast_path,
+        config.publish_timeout,
+        move || held.increment(1),
+    ));
+    let (closing, on_event) = (Closing::new(), Arc::default());
+    tasks.spawn({
+        let (in_flight, ended) = (Arc::clone(&in_flight), closing.ended());
+        async move { ended.run_until_cancelled(in_flight.watch()).await }
+    });
+    tasks.spawn(deliver_events(events, Arc::clone(&on_event), Arc::clone(&state)));
+    let monitor = Monitor {
+        broker: Arc::clone(&broker),
+        state: Arc::clone(&state),
+        in_flight: Arc::clone(&in_flight),
+        backlog,
+        health: Arc::clone(&health),
+        rollout,
+        intervals: Intervals::of(&config),
+    };
+    tasks.spawn(monitor.run());
+    let (announced, probe) = (config.topics.clone(), config.health.probe.clone());
+    let bus = EventBus(Arc::new(Inner {
+        running: Mutex::new(config.clone()),
+        config,
+        flow,
+        health,
+        broker,
+        topics: TopicNames::new(),
+        joined: Mutex::default(),
+        joining: tokio::sync::Mutex::default(),
+        tasks,
+        on_reconnect,
+        on_event,
+        in_flight,
+        publish_limits,
+        closing,
+        scatter: Scatter::default(),
+        _alive: reading.drop_guard(),
+    }));
+    if let Some(plan) = choice.plan {
+        // Cannot fail: nothing else has the bus yet.
+        let _ = bus.0.flow.rollout.configure(choice.percent, Some(plan), &set_by);
+    }
+    bus.topics().announce(announced).await?;
+    // Boxed: otherwise every future that starts a bus reserves space for it.
+    Box::pin(begin_probes(&bus, probe)).await?;
+    Ok(bus)
+}
+
+/// Subscribes to the topic of the probes, and begins to send them, where they are enabled.
+async fn begin_probes(bus: &EventBus, config: ProbeConfig) -> Result<(), BusError> {
+    let Some(probe) = bus.0.health.probe() else { return Ok(()) };
+    bus.subscription(probe.topic()).messages(probe.handler()).await?;
+    let (broker, state) = (Arc::clone(&bus.0.broker), Arc::clone(&bus.0.flow.state));
+    bus.0.tasks.spawn(Arc::clone(probe).send_all(broker, state, config));
+    Ok(())
+}
+
+#[cfg(feature = "kafka")]
+async fn kafka_broker(config: &Config) -> Result<KafkaBroker, BusError> {
+    use buslane_kafka::ConnectError;
+
+    KafkaBroker::connect(config::kafka_settings(config)?).await.map_err(|error| match error {
+        ConnectError::Config(rule) => config::kafka_refused(rule).into(),
+        ConnectError::Broker(error) => error.into(),
+        other => not_connected("kafka", other, config),
+    })
+}
+
+#[cfg(feature = "nats")]
+async fn nats_broker(config: &Config) -> Result<NatsBroker, BusError> {
+    use buslane_nats::ConnectError;
+
+    NatsBroker::connect(config::nats_settings(config)?).await.map_err(|error| match error {
+        ConnectError::Config(rule) => config::nats_refused(rule).into(),
+        ConnectError::Broker(error) => error.into(),
+        other => not_connected("nats", other, config),
+    })
+}
+
+/// An error of a later release of an adapter.
+#[cfg(any(feature = "kafka", feature = "nats"))]
+fn not_connected(key: &str, error: impl std::error::Error, config: &Config) -> BusError {
+    let (rule, found) = (error.to_string(), config.url.to_string());
+    config::ConfigError::Rule { key: key.to_owned(), rule, found }.into()
+}
+
+/// Makes both pools. A pool starts when it gets its first slot.
 fn make_pools(choice: &PoolChoice, boundary: usize, backend: Backend) -> Pools {
-    let (keyed, actor) = (keyed_pool(&choice.keyed, backend), actor_pool(&choice.actor, backend));
-    let most_held = keyed.bounds.messages.min(actor.bounds.messages);
-    Pools::new([keyed.spec(), actor.spec()], boundary, most_held)
+    let keyed = keyed_pool(&choice.keyed, backend);
+    let keyed_messages = keyed.bounds.messages;
+    #[cfg(feature = "actor")]
+    let (other, other_messages) = {
+        let actor = actor_pool(&choice.actor, backend);
+        let messages = actor.bounds.messages;
+        (actor.spec(), messages)
+    };
+    // It never gets a slot: the configuration and the rollout refuse it a share.
+    #[cfg(not(feature = "actor"))]
+    let (other, other_messages) = (keyed.clone().spec(), keyed_messages);
+    Pools::new([keyed.spec(), other], boundary, keyed_messages.min(other_messages))
 }
 
+#[cfg(feature = "actor")]
 fn actor_pool(pool: &config::ActorPoolConfig, backend: Backend) -> ActorPoolConfig {
     ActorPoolConfig {
         actors: pool.pool_size,

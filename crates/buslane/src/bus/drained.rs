@@ -10,24 +10,24 @@ use std::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Time between the first two looks at the group's progress; it doubles.
+/// The first pause between two reads of the group's progress; each pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(2);
-/// The longest time between two looks.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// What [`EventBus::drained`] has left undone at its deadline.
+/// The answer of [`EventBus::drained`]: the work that was left at its deadline.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "a deadline may have passed before everything was handled"]
 pub struct Drained {
-    /// The partitions that hold messages from before the call which are not settled; empty when
-    /// everything is handled.
+    /// The partitions with unsettled messages from before the call; empty when everything is
+    /// handled.
     pub left: Vec<Undrained>,
-    /// Time it took.
+    /// The time that the call took.
     pub elapsed: Duration,
 }
 
-/// A partition that holds messages which are not settled.
+/// A partition with unsettled messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Undrained {
@@ -35,8 +35,7 @@ pub struct Undrained {
     pub topic: Topic,
     /// The partition.
     pub partition: u32,
-    /// Messages that are not settled: at most this many are from before the call, and at least one
-    /// is.
+    /// Unsettled messages. At least one of them is from before the call.
     pub messages: u64,
 }
 
@@ -47,7 +46,7 @@ impl Drained {
         self.left.is_empty()
     }
 
-    /// Messages that are left, of all partitions.
+    /// The unsettled messages of all partitions.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.left.iter().map(|left| left.messages).sum()
@@ -60,14 +59,14 @@ impl fmt::Display for Undrained {
     }
 }
 
-/// Where each partition ended when the bus was asked.
+/// The end of each partition at the time of the call.
 type Marks = HashMap<(Topic, u32), u64>;
 
 fn marks(progress: &[Progress]) -> Marks {
     progress.iter().map(|of| ((of.topic.clone(), of.partition), of.end)).collect()
 }
 
-/// What is left below the marks.
+/// The unsettled messages below the marks.
 fn left(marks: &Marks, progress: &[Progress]) -> Vec<Undrained> {
     let mut left = Vec::new();
     for of in progress {
@@ -81,72 +80,49 @@ fn left(marks: &Marks, progress: &[Progress]) -> Vec<Undrained> {
     left
 }
 
-impl EventBus {
-    /// Waits until everything published so far is handled, no longer than `deadline`: until the
-    /// group has settled each message that the broker stored before the call in a topic to which
-    /// this bus is subscribed. A message is settled when its handler has succeeded, or when it was
-    /// given up: written as a dead letter, or skipped.
-    ///
-    /// It counts all partitions of these topics, whichever member of the group reads them, so it
-    /// waits for other processes of the group, and it waits for the first assignment after a
-    /// subscription. It does not count what is published after the call: also not what handlers
-    /// publish. A message of a [`settle_first`](crate::SubscriptionBuilder::settle_first)
-    /// subscription counts as handled when its handler begins. Topics that were announced and have
-    /// no handler are not waited for, and core NATS keeps nothing to wait for.
-    ///
-    /// A key that fails for ever is not handled before the deadline, and a subscription that is
-    /// paused is not either: then the answer says which partitions have messages left.
-    ///
-    /// # Errors
-    /// A closed bus; or why the broker has not said within `deadline` what it holds.
-    ///
-    /// # Cancel safety
-    /// It only looks: dropping the future changes nothing.
-    pub async fn drained(&self, deadline: Duration) -> Result<Drained, BusError> {
-        let begun = Instant::now();
-        let until = begun + deadline;
-        let mut topics = self.open()?.subscribed();
-        let (mut marked, mut pause, mut last): (Option<Marks>, _, _) = (None, PAUSE, Vec::new());
-        loop {
-            let looked = timeout_at(until, self.open()?.broker.progress(&topics)).await;
-            let error = match looked {
-                Ok(Ok(progress)) => {
-                    last = left(marked.get_or_insert_with(|| marks(&progress)), &progress);
-                    if last.is_empty() {
-                        return Ok(Drained { left: last, elapsed: begun.elapsed() });
-                    }
-                    None
+/// The work of [`EventBus::drained`].
+pub(super) async fn drained(bus: &EventBus, deadline: Duration) -> Result<Drained, BusError> {
+    let begun = Instant::now();
+    let until = begun + deadline;
+    let mut topics = subscribed(bus.open()?);
+    let (mut marked, mut pause, mut last): (Option<Marks>, _, _) = (None, PAUSE, Vec::new());
+    loop {
+        let looked = timeout_at(until, bus.open()?.broker.progress(&topics)).await;
+        let error = match looked {
+            Ok(Ok(progress)) => {
+                last = left(marked.get_or_insert_with(|| marks(&progress)), &progress);
+                if last.is_empty() {
+                    return Ok(Drained { left: last, elapsed: begun.elapsed() });
                 }
-                Ok(Err(BrokerError::Closed)) => return Err(BusError::Closed),
-                Ok(Err(error)) => Some(error),
-                Err(_) => Some(BrokerError::Timeout {
-                    what: "the look at the group's progress".to_owned(),
-                    deadline,
-                }),
-            };
-            if Instant::now() + pause >= until {
-                return match error.filter(|_| marked.is_none()) {
-                    Some(error) => Err(error.into()),
-                    None => Ok(Drained { left: last, elapsed: begun.elapsed() }),
-                };
+                None
             }
-            sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
-            // Who has unsubscribed waits no more, and what is done is not asked for again.
-            let present: HashSet<_> = self.open()?.subscribed().into_iter().collect();
-            let behind: HashSet<_> = last.iter().map(|left| &left.topic).collect();
-            topics.retain(|topic| {
-                present.contains(topic) && (behind.is_empty() || behind.contains(topic))
-            });
+            Ok(Err(BrokerError::Closed)) => return Err(BusError::Closed),
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(BrokerError::Timeout {
+                what: "the look at the group's progress".to_owned(),
+                deadline,
+            }),
+        };
+        if Instant::now() + pause >= until {
+            return match error.filter(|_| marked.is_none()) {
+                Some(error) => Err(error.into()),
+                None => Ok(Drained { left: last, elapsed: begun.elapsed() }),
+            };
         }
+        sleep(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
+        // A topic that was unsubscribed, or is drained, is not asked for again.
+        let present: HashSet<_> = subscribed(bus.open()?).into_iter().collect();
+        let behind: HashSet<_> = last.iter().map(|left| &left.topic).collect();
+        topics.retain(|topic| {
+            present.contains(topic) && (behind.is_empty() || behind.contains(topic))
+        });
     }
 }
 
-impl Inner {
-    /// The topics that have a handler.
-    pub(super) fn subscribed(&self) -> Vec<Topic> {
-        self.flow.registry.all().into_iter().map(|subscribed| subscribed.topic.clone()).collect()
-    }
+/// The topics that have a handler.
+pub(super) fn subscribed(inner: &Inner) -> Vec<Topic> {
+    inner.flow.registry.all().into_iter().map(|subscribed| subscribed.topic.clone()).collect()
 }
 
 #[cfg(test)]

@@ -1,140 +1,249 @@
-//! Publishing: one record, many records, envelopes.
+//! Publishing: records pass the rate limits, go to the broker and wait for its answers.
 
-use super::{EventBus, Inner};
-use crate::BusError;
-use buslane_core::{Answer, BoxFuture, Envelope, PublishError, Receipt, Record, Topic};
-use bytes::BytesMut;
-use std::borrow::Borrow;
+use super::Inner;
+use crate::{
+    config::{LimitsConfig, RateLimit},
+    rate_limiter::{FairGuard, RateLimiter},
+};
+use arc_swap::ArcSwapOption;
+use buslane_core::{Answer, BoxFuture, PublishError, Receipt, Record, TooLong, Topic, Waits};
+use metrics::Counter;
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, sleep, timeout};
 
-impl EventBus {
-    /// Publishes a regular message, and returns after the broker's acknowledgement.
-    ///
-    /// # Errors
-    /// A topic name that breaks a rule, a closed bus, or the broker's reason; a timeout after the
-    /// publish timeout.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves it open whether the message was published.
-    pub async fn publish(
-        &self,
-        topic: &str,
-        record: impl Into<Record>,
-    ) -> Result<Receipt, BusError> {
-        let (inner, topic) = self.publishing(topic)?;
-        let receipts = inner.send(&topic, vec![record.into()]).await;
-        receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
-    }
+/// Added to the publish timeout: a broker client with a timeout of its own answers first, and names
+/// what it waited for.
+const GRACE: Duration = Duration::from_millis(100);
 
-    /// Publishes many regular messages: one answer a record, in their order.
-    ///
-    /// # Errors
-    /// A topic name that breaks a rule, or a closed bus; the answers have the errors of single
-    /// records.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves it open which of the records were published.
-    pub async fn publish_batch(
-        &self,
-        topic: &str,
-        records: Vec<Record>,
-    ) -> Result<Vec<Result<Receipt, PublishError>>, BusError> {
-        let (inner, topic) = self.publishing(topic)?;
-        Ok(inner.send(&topic, records).await)
-    }
-
-    /// Checks an envelope and publishes it; returns after the broker's acknowledgement.
-    ///
-    /// # Errors
-    /// The rule that the envelope breaks, and then nothing was sent; else as [`EventBus::publish`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves it open whether the envelope was published.
-    pub async fn publish_envelope(
-        &self,
-        topic: &str,
-        envelope: impl Borrow<Envelope>,
-    ) -> Result<Receipt, BusError> {
-        let (inner, topic) = self.publishing(topic)?;
-        let record = Record::from_envelope(envelope.borrow(), &mut BytesMut::new())?;
-        let receipts = inner.send(&topic, vec![record]).await;
-        receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
-    }
-
-    /// Checks all envelopes, then publishes them: one answer an envelope, in their order.
-    ///
-    /// # Errors
-    /// The first rule that an envelope breaks, and then nothing was sent; a topic name that breaks
-    /// a rule; a closed bus. The answers have the errors of single envelopes.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves it open which of the envelopes were published.
-    pub async fn publish_envelopes(
-        &self,
-        topic: &str,
-        envelopes: &[Envelope],
-    ) -> Result<Vec<Result<Receipt, PublishError>>, BusError> {
-        let (inner, topic) = self.publishing(topic)?;
-        let mut arena = BytesMut::new();
-        let records = envelopes
-            .iter()
-            .map(|envelope| Record::from_envelope(envelope, &mut arena))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(inner.send(&topic, records).await)
-    }
-
-    /// Publishing ends later than subscribing: handlers that drain may still publish.
-    fn publishing(&self, topic: &str) -> Result<(&Inner, Topic), BusError> {
-        if self.0.closing.is_drained() {
-            return Err(BusError::Closed);
+/// Sends records to the broker, and returns one answer for each.
+pub(super) async fn send(
+    inner: &Inner,
+    topic: &Topic,
+    mut records: Vec<Record>,
+) -> Vec<Result<Receipt, PublishError>> {
+    let count = records.len();
+    if let Some(context) = inner.flow.services.trace() {
+        for record in records.iter_mut().filter(|record| !record.has_trace()) {
+            *record = std::mem::take(record).with_trace(&context);
         }
-        Ok((&self.0, self.0.topics.get(topic)?))
+    }
+    let permit = match inner.publish_limits.get() {
+        None => None,
+        Some(limits) => {
+            match Box::pin(limits.pass(topic, count, inner.config.publish_timeout)).await {
+                Ok(permit) => Some(permit),
+                Err(error) => return vec![Err(error); count],
+            }
+        }
+    };
+    let answer = inner.broker.publish(topic, records);
+    // Only now may a later call publish: records keep the order of the calls.
+    drop(permit);
+    let receipts = match answer {
+        Answer::Now(receipts) => receipts,
+        Answer::Later(waiting) => wait_for_receipts(inner, topic, count, waiting).await,
+    };
+    let published = receipts.iter().filter(|receipt| receipt.is_ok()).count();
+    inner.flow.services.metrics.published(published as u64);
+    receipts
+}
+
+/// Waits for the broker's answers, at most for the publish timeout.
+async fn wait_for_receipts(
+    inner: &Inner,
+    topic: &Topic,
+    count: usize,
+    waiting: BoxFuture<'_, Vec<Result<Receipt, PublishError>>>,
+) -> Vec<Result<Receipt, PublishError>> {
+    inner.in_flight.within(count, waiting).await.unwrap_or_else(|_| {
+        let (waited, detail) =
+            (inner.config.publish_timeout, "the broker has not answered".to_owned());
+        vec![Err(PublishError::Timeout { topic: topic.clone(), waited, detail }); count]
+    })
+}
+
+/// The publishes that wait for the broker's answer, and how long they wait. An immediate answer is
+/// not counted.
+pub(crate) struct InFlightPublishes {
+    waits: Waits,
+    depth: AtomicU64,
+    answers: AtomicU64,
+    waited_us: AtomicU64,
+}
+
+/// Records that wait for their answer.
+struct Waiting<'a> {
+    publishes: &'a InFlightPublishes,
+    records: u64,
+    since: Instant,
+}
+
+impl InFlightPublishes {
+    /// Bounds each wait by `most`, and a little more; calls `is_held` for each that takes longer
+    /// than `fast`.
+    pub(super) fn new(
+        fast: Duration,
+        most: Duration,
+        is_held: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let waits = Waits::new(most.saturating_add(GRACE)).noting(fast, is_held);
+        Self {
+            waits,
+            depth: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            waited_us: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for the answer to some records.
+    pub(super) async fn within<A>(
+        &self,
+        records: usize,
+        answer: impl Future<Output = A>,
+    ) -> Result<A, TooLong> {
+        let records = records as u64;
+        self.depth.fetch_add(records, Relaxed);
+        let _waiting = Waiting { publishes: self, records, since: Instant::now() };
+        self.waits.within(answer).await
+    }
+
+    /// Ends the waits that take too long. Runs until it is dropped.
+    pub(super) async fn watch(&self) {
+        self.waits.watch(sleep).await;
+    }
+
+    /// The records without an answer, and the mean time of the answers since the last call.
+    pub(crate) fn look(&self) -> (u64, Duration) {
+        let (answers, waited) = (self.answers.swap(0, Relaxed), self.waited_us.swap(0, Relaxed));
+        (self.depth.load(Relaxed), Duration::from_micros(waited.checked_div(answers).unwrap_or(0)))
     }
 }
 
-impl Inner {
-    async fn send(
-        &self,
-        topic: &Topic,
-        mut records: Vec<Record>,
-    ) -> Vec<Result<Receipt, PublishError>> {
-        let count = records.len();
-        if let Some(context) = self.flow.services.trace() {
-            for record in records.iter_mut().filter(|record| !record.has_trace()) {
-                *record = std::mem::take(record).with_trace(&context);
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let waited = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.publishes.depth.fetch_sub(self.records, Relaxed);
+        self.publishes.answers.fetch_add(1, Relaxed);
+        self.publishes.waited_us.fetch_add(waited, Relaxed);
+    }
+}
+
+/// The rate limits of publishing: of the bus, and of single topics.
+pub(super) struct PublishLimits {
+    /// `None` without a limit: then a publish pays for one load.
+    limits: ArcSwapOption<Limits>,
+    /// Held during a change: one at a time.
+    changing: Mutex<()>,
+    waits: Counter,
+}
+
+/// A snapshot of the limits.
+#[derive(Clone, Default)]
+pub(super) struct Limits {
+    bus: Option<Arc<RateLimiter>>,
+    topics: HashMap<Topic, Arc<RateLimiter>>,
+}
+
+/// Held from passing the limits until the records are sent: no later call overtakes them.
+pub(super) struct PublishPermit {
+    _guards: [Option<FairGuard>; 2],
+}
+
+impl PublishLimits {
+    pub(super) fn new(config: &LimitsConfig, waits: Counter) -> Self {
+        let limits = Self { limits: ArcSwapOption::empty(), changing: Mutex::default(), waits };
+        limits.set(None, config.publish);
+        for (topic, topic_limits) in &config.topics {
+            if let Ok(topic) = Topic::new(topic) {
+                limits.set(Some(&topic), topic_limits.publish);
             }
         }
-        let turn = match self.publish_limits.get() {
-            None => None,
-            Some(limits) => {
-                match Box::pin(limits.pass(topic, count, self.config.publish_timeout)).await {
-                    Ok(turn) => Some(turn),
-                    Err(error) => return vec![Err(error); count],
-                }
-            }
-        };
-        let answer = self.broker.publish(topic, records);
-        // Those who came later come after.
-        drop(turn);
-        let receipts = match answer {
-            Answer::Now(receipts) => receipts,
-            Answer::Later(waiting) => self.wait_for_receipts(topic, count, waiting).await,
-        };
-        let published = receipts.iter().filter(|receipt| receipt.is_ok()).count();
-        self.flow.services.metrics.published(published as u64);
-        receipts
+        limits
     }
 
-    /// Waits for the broker, which may keep silent.
-    async fn wait_for_receipts(
+    /// Sets the limit of a topic, or of the bus.
+    pub(super) fn set(&self, topic: Option<&Topic>, limit: Option<RateLimit>) {
+        let _changing = self.changing.lock();
+        let before = self.limits.load_full();
+        let known = before.as_ref().and_then(|limits| limits.of(topic).cloned());
+        if let Some(limiter) = &known {
+            // Waiting calls continue with the new limit.
+            limiter.set(limit);
+        }
+        let limiter = limit.map(|limit| known.unwrap_or_else(|| self.limiter(limit)));
+        let mut next = before.map_or_else(Limits::default, |limits| Limits::clone(&limits));
+        match (topic, limiter) {
+            (None, limiter) => next.bus = limiter,
+            (Some(topic), Some(limiter)) => drop(next.topics.insert(topic.clone(), limiter)),
+            (Some(topic), None) => drop(next.topics.remove(topic)),
+        }
+        let is_any = next.bus.is_some() || !next.topics.is_empty();
+        self.limits.store(is_any.then(|| Arc::new(next)));
+    }
+
+    fn limiter(&self, limit: RateLimit) -> Arc<RateLimiter> {
+        Arc::new(RateLimiter::new(Some(limit), self.waits.clone()))
+    }
+
+    /// The limits in force; `None` without a limit.
+    pub(super) fn get(&self) -> Option<Arc<Limits>> {
+        self.limits.load_full()
+    }
+}
+
+impl Limits {
+    fn of(&self, topic: Option<&Topic>) -> Option<&Arc<RateLimiter>> {
+        match topic {
+            None => self.bus.as_ref(),
+            Some(topic) => self.topics.get(topic),
+        }
+    }
+
+    /// Waits until the limits let `records` pass to `topic`, at most for `most`. Hold the permit
+    /// until the records are sent.
+    ///
+    /// # Errors
+    /// [`PublishError::Timeout`] when that takes longer than `most`; at once where that is certain.
+    pub(super) async fn pass(
         &self,
         topic: &Topic,
-        count: usize,
-        waiting: BoxFuture<'_, Vec<Result<Receipt, PublishError>>>,
-    ) -> Vec<Result<Receipt, PublishError>> {
-        self.outgoing.within(count, waiting).await.unwrap_or_else(|_| {
-            let (waited, detail) =
-                (self.config.publish_timeout, "the broker has not answered".to_owned());
-            vec![Err(PublishError::Timeout { topic: topic.clone(), waited, detail }); count]
-        })
+        records: usize,
+        most: Duration,
+    ) -> Result<PublishPermit, PublishError> {
+        let own = self.topics.get(topic);
+        let late = |whose: &str, limit: RateLimit, waited| PublishError::Timeout {
+            topic: topic.clone(),
+            waited,
+            detail: format!(
+                "{whose} lets {} messages a second through, {} at once; these are {records}",
+                limit.per_second, limit.burst
+            ),
+        };
+        let mut guards = [None, None];
+        let start = Instant::now();
+        let limiters = [
+            ("the rate limit of the topic", own),
+            ("the rate limit of the bus", self.bus.as_ref()),
+        ];
+        for ((whose, limiter), guard) in limiters.into_iter().zip(&mut guards) {
+            let Some(limiter) = limiter else { continue };
+            let Some(limit) = limiter.limit() else { continue };
+            let beyond = records.saturating_sub(limit.burst as usize) as u64;
+            if u128::from(beyond) * 1_000 > u128::from(limit.per_second) * most.as_millis() {
+                return Err(late(whose, limit, Duration::ZERO));
+            }
+            let left = most.saturating_sub(start.elapsed());
+            let passed = timeout(left, limiter.pass(records, records)).await;
+            *guard = passed.map_err(|_| late(whose, limit, most))?.guard;
+        }
+        Ok(PublishPermit { _guards: guards })
     }
 }

@@ -255,12 +255,25 @@ pub(super) fn of(config: &Config, backend: Backend) -> PoolChoice {
     }
 }
 
-/// Refuses a share of the keys for a pool that is not enabled. A contradiction that a variable
+/// Refuses a pool that this build does not contain, and a share of the keys for a pool that is not
+/// enabled. A contradiction that a variable
 /// makes in a backend that is not in use does no harm.
 pub(super) fn check(config: &Config, in_use: Backend) -> Result<(), ConfigError> {
     for backend in BACKENDS {
         let (_, actor) = config.pools_of(backend);
         let chosen_by = config.origins.of_enabled(backend, actor.enabled);
+        if cfg!(not(feature = "actor")) && actor.enabled && backend == in_use {
+            let rule = "must be false: the actor pool is not part of this build, which needs the \
+                        cargo feature actor of buslane";
+            return match chosen_by {
+                ChosenBy::Environment(name) => Err(ConfigError::Variable {
+                    name,
+                    rule: rule.to_owned(),
+                    found: "\"true\"".to_owned(),
+                }),
+                _ => Ok(BrokenRule::because(format!("{backend}.actor_pool.enabled"), rule, true)?),
+            };
+        }
         let percent_by = config.origins.of_percent(backend, actor.percent).unwrap_or_default();
         let from_variable = |by| matches!(by, ChosenBy::Environment(_));
         if actor.enabled

@@ -1,12 +1,7 @@
-//! Lanes, retries and terminal policy of messages.
+//! Which messages share a lane, and what happens to an envelope that is given up.
 
-use buslane_settings::{
-    BrokenRule, Setting, Value, above_zero, at_least, choices,
-    duration::{millis, secs, show},
-    join, judge, plain_value, settings, topic_name,
-};
+use buslane_settings::{BrokenRule, Setting, Value, choices, join, judge, plain_value, topic_name};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// Which messages share a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,40 +15,19 @@ pub enum LaneScope {
     Topic,
 }
 
-settings! {
-    /// How often and when a failed envelope is retried, in its lane. The wait doubles with each
-    /// failure.
-    #[derive(Eq)]
-    #[non_exhaustive]
-    pub struct RetryConfig {
-        /// Attempts of an envelope, including the first.
-        attempts: u32 = 5, at_least(1);
-        /// Wait before the second attempt. It doubles with each failure.
-        initial: Duration = millis(100), above_zero();
-        /// The longest wait between two attempts, and the wait of a blocked key; at least
-        /// `retry.initial`.
-        max: Duration = secs(30);
-        /// Whether waits vary at random, so that many keys do not retry at the same moment.
-        jitter: bool = true;
-    }
-    also Self::max_is_longer;
-}
-
-impl RetryConfig {
-    fn max_is_longer(&self, key: &str) -> Result<(), BrokenRule> {
-        if self.max >= self.initial {
-            return Ok(());
-        }
-        let rule = format!("must be at least {key}.initial ({})", show(self.initial));
-        BrokenRule::because(format!("{key}.max"), rule, show(self.max))
-    }
-}
-
 /// What happens to an envelope whose last attempt failed, or that can never be handled.
+///
+/// ```
+/// use buslane::{Config, Terminal};
+///
+/// let mut config = Config::default();
+/// assert_eq!(config.terminal, Terminal::Block);
+/// config.terminal = Terminal::dead_letter("orders.dlq");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
-pub enum TerminalConfig {
+pub enum Terminal {
     /// The key waits, and its message is retried at the longest wait. The default.
     #[default]
     Block,
@@ -67,6 +41,14 @@ pub enum TerminalConfig {
         #[serde(default)]
         format: DeadLetterFormat,
     },
+}
+
+impl Terminal {
+    /// Writes dead letters to this topic, in the default format.
+    #[must_use]
+    pub fn dead_letter(topic: impl Into<String>) -> Self {
+        Self::DeadLetter { topic: topic.into(), format: DeadLetterFormat::default() }
+    }
 }
 
 /// How a dead letter is written.
@@ -87,7 +69,7 @@ choices!(LaneScope, DeadLetterFormat);
 const TOPIC: &str = "dead_letter.topic";
 
 /// Written by hand: `dead_letter` is the one choice with settings of its own.
-impl Value for TerminalConfig {
+impl Value for Terminal {
     plain_value!();
 
     fn kind() -> String {

@@ -4,7 +4,7 @@
 //! A variable with a backend's prefix wins over the same one with `BUSLANE_` for that backend. A
 //! value that cannot be read is an error as soon as its backend is in use.
 
-use super::{ChosenBy, Config, ConfigError, Variables, reference};
+use super::{ChosenBy, Config, ConfigError, KeyReference, Variables};
 use buslane_core::Backend;
 use buslane_settings::{BrokenRule, Value as _};
 use std::{ffi::OsString, path::Path, sync::OnceLock};
@@ -24,6 +24,42 @@ const NAMELESS: &str = "buslane";
 const MAX_GROUP: usize = 100;
 /// The suffix that Linux adds to the name of a file that was replaced while the program runs.
 const REPLACED: &str = " (deleted)";
+
+/// An environment variable that a configuration reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VariableReference {
+    /// Its name.
+    pub name: &'static str,
+    /// Its allowed values.
+    pub kind: String,
+    /// The key that it sets.
+    pub sets: String,
+}
+
+/// Every variable that a configuration reads; those of the bus come first.
+pub(super) fn variables() -> Vec<VariableReference> {
+    let kind = "path of a file".to_owned();
+    let sets = "the file that is read first".to_owned();
+    let mut list = vec![VariableReference { name: CONFIG_FILE, kind, sets }];
+    for KeyReference { key, kind, variables, .. } in Config::reference() {
+        let is_switch = kind == "`true` or `false`";
+        let kind = if is_switch { "`true`, `false`, `1` or `0`".to_owned() } else { kind };
+        for name in variables {
+            let sets = match key.split_once(".actor_pool.") {
+                Some((_, key)) if name.starts_with("BUSLANE_") => {
+                    format!("`actor_pool.{key}` of every backend")
+                }
+                _ => format!("`{key}`"),
+            };
+            if list.iter().all(|other| other.name != name) {
+                list.push(VariableReference { name, kind: kind.clone(), sets });
+            }
+        }
+    }
+    list.sort_by_key(|variable| !variable.name.starts_with("BUSLANE_"));
+    list
+}
 
 /// A variable of this process.
 #[allow(clippy::disallowed_methods, reason = "this file alone reads the environment")]
@@ -104,7 +140,7 @@ fn lookup(variables: Variables<'_>, name: &'static str) -> Result<Option<String>
 
 /// Refuses the first unknown name with the prefix of the bus: a mistyped switch would be off.
 pub(super) fn check_names(names: impl Iterator<Item = OsString>) -> Result<(), ConfigError> {
-    let known: Vec<_> = reference::variables().into_iter().map(|variable| variable.name).collect();
+    let known: Vec<_> = variables().into_iter().map(|variable| variable.name).collect();
     let mut unknown: Vec<String> = names
         .map(|name| name.to_string_lossy().into_owned())
         .filter(|name| {
@@ -196,8 +232,7 @@ mod tests {
 
     #[test]
     fn s1_variables_of_others_are_left_alone() {
-        let known: Vec<_> =
-            reference::variables().into_iter().map(|variable| variable.name).collect();
+        let known: Vec<_> = variables().into_iter().map(|variable| variable.name).collect();
         assert_eq!(checked(&known), Ok(()));
         assert_eq!(
             checked(&[

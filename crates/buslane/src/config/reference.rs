@@ -1,43 +1,11 @@
 //! Generates `docs/configuration.md`: the prose of `page.md`, with tables made from the definitions
 //! of the settings.
 
-use super::{Config, KeyReference, environment::CONFIG_FILE};
+use super::{
+    Config, KeyReference,
+    environment::{VariableReference, variables},
+};
 use std::fmt::Write as _;
-
-/// One environment variable that is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct VariableReference {
-    /// Its name.
-    pub name: &'static str,
-    /// Its allowed values.
-    pub kind: String,
-    /// The key that it sets.
-    pub sets: String,
-}
-
-pub(super) fn variables() -> Vec<VariableReference> {
-    let kind = "path of a file".to_owned();
-    let sets = "the file that is read first".to_owned();
-    let mut list = vec![VariableReference { name: CONFIG_FILE, kind, sets }];
-    for KeyReference { key, kind, variables, .. } in Config::reference() {
-        let is_switch = kind == "`true` or `false`";
-        let kind = if is_switch { "`true`, `false`, `1` or `0`".to_owned() } else { kind };
-        for name in variables {
-            let sets = match key.split_once(".actor_pool.") {
-                Some((_, key)) if name.starts_with("BUSLANE_") => {
-                    format!("`actor_pool.{key}` of every backend")
-                }
-                _ => format!("`{key}`"),
-            };
-            if list.iter().all(|other| other.name != name) {
-                list.push(VariableReference { name, kind: kind.clone(), sets });
-            }
-        }
-    }
-    list.sort_by_key(|variable| !variable.name.starts_with("BUSLANE_"));
-    list
-}
 
 pub(super) fn markdown() -> String {
     let mut page = String::new();

@@ -2,14 +2,15 @@
 
 use super::failing_keys::FailingKeys;
 use crate::{
-    Classifier, Retry, Terminal,
+    Classifier, Retry,
+    config::DeadLetterFormat,
     metrics::BusMetrics,
     state::BusState,
     trace::{self, Tracer},
 };
 use buslane_core::{
-    AttemptSlot, Broker, ErasedHandler, Handler, Job, Kind, Message, Outcome, Step, TraceContext,
-    Verdict, judge,
+    AttemptSlot, Broker, ErasedHandler, Handler, Job, Kind, Message, Outcome, Step, Topic,
+    TraceContext, Verdict, judge,
 };
 use std::{
     sync::{Arc, OnceLock},
@@ -37,10 +38,18 @@ impl Services {
     }
 }
 
+/// A [`Terminal`](crate::Terminal) whose topic name was checked.
+#[derive(Debug)]
+pub(crate) enum TerminalPolicy {
+    Block,
+    Skip,
+    DeadLetter { topic: Topic, format: DeadLetterFormat },
+}
+
 /// How a subscription's messages are tried: retries, terminal policy and timeout.
 pub(crate) struct Policy {
     pub(crate) retry: Retry,
-    pub(crate) terminal: Terminal,
+    pub(crate) terminal: TerminalPolicy,
     pub(crate) classifier: Classifier,
     pub(crate) timeout: Option<Duration>,
 }

@@ -5,11 +5,11 @@
 
 use super::{
     aggregate::open,
-    attempt::{Erased, HandlerContext, Policy, Services},
+    attempt::{Erased, HandlerContext, Policy, Services, TerminalPolicy},
     dead_letter::{self, History, Letter},
     delivery_span::{CarrySpan, DeliverySpan, Traced},
 };
-use crate::{Class, Terminal, state::BlockedEntry};
+use crate::{Class, state::BlockedEntry};
 use buslane_core::{
     AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, HandlerPanicked, Job,
     Kind, Layout, Local, Message, NextAttempt, Outcome, ParsedEnvelope, Reattempt, Route, Source,
@@ -284,11 +284,11 @@ fn failed<H>(
         (Some(delay), false, Task::Handle(parsed))
     } else {
         match &policy.terminal {
-            Terminal::Block => {
+            TerminalPolicy::Block => {
                 services.metrics.retry();
                 (Some(policy.retry.max), true, Task::Handle(parsed))
             }
-            Terminal::Skip => {
+            TerminalPolicy::Skip => {
                 error!(kind = "envelope", topic, partition, offset, attempt, error = %shown, "envelope skipped");
                 services.metrics.skipped();
                 if origin.has_key {
@@ -300,7 +300,7 @@ fn failed<H>(
             // The letter needs the whole message, which the handler has consumed. The worker
             // continues at once with the message of the job: a copy beforehand would cost every
             // message that succeeds.
-            Terminal::DeadLetter { .. } => (None, false, Task::WriteDeadLetter(error)),
+            TerminalPolicy::DeadLetter { .. } => (None, false, Task::WriteDeadLetter(error)),
         }
     };
     let outcome =
@@ -318,7 +318,8 @@ async fn publish_dead_letter<H>(
     history: History,
     cause: HandlerError,
 ) -> Attempted<H> {
-    let Terminal::DeadLetter { topic: dead_letters, format } = &context.policy.terminal else {
+    let TerminalPolicy::DeadLetter { topic: dead_letters, format } = &context.policy.terminal
+    else {
         return Attempted::Done(Outcome::Failed(cause));
     };
     let (services, attempt) = (&context.services, history.attempts);

@@ -1,7 +1,7 @@
 //! The connections of the server: accepted, kept to their limits, and closed.
 //!
-//! Where there is no room for one more, the connection makes way whose last request began the
-//! longest ago: clients that hold connections without using them cannot keep a probe out.
+//! At the limit, a new connection closes the one whose last request began longest ago: idle
+//! clients cannot keep a probe out.
 
 use super::ServerLimits;
 use axum::{
@@ -38,13 +38,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// How long a close waits for requests that run.
+/// The longest time that a close waits for requests in progress.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// Time until the next try where the system gives no connection and there is none to close.
+/// The pause after a failed accept when no connection is open that could be closed.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `stop`, then waits for a while until those that are open are answered.
-/// No task is left.
+/// Accepts connections until `stop`, then waits for the requests in progress. Leaves no task.
 pub(super) async fn accept(
     listener: TcpListener,
     router: Router,
@@ -71,7 +70,7 @@ pub(super) async fn accept(
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                // Out of file descriptors, most likely: one that is closed makes room.
+                // Probably out of file descriptors: closing a connection frees one.
                 if !std::mem::replace(&mut is_told, true) {
                     warn!(%error, open = tasks.len(), "http server accepts no connection");
                 }
@@ -88,7 +87,7 @@ pub(super) async fn accept(
     tasks.shutdown().await;
 }
 
-/// Whether the client has gone before it was accepted.
+/// Whether the client disconnected before it was accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -96,7 +95,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Answers the requests of one connection until it is closed by either side.
+/// Answers the requests of one connection until either side closes it.
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
@@ -114,7 +113,7 @@ async fn converse(
         async move { answer.await.unwrap_or_else(|_| Ok(too_slow())) }
     });
     let mut http = http1::Builder::new();
-    // The time begins with the connection and with the end of each answer.
+    // The time starts with the connection, and again with the end of each answer.
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout);
     let mut conversation = pin!(http.serve_connection(TokioIo::new(stream), service));
     let patience = limits.request_timeout + limits.idle_timeout;
@@ -122,7 +121,7 @@ async fn converse(
     loop {
         let until = connection.begun() + patience;
         select! {
-            // A conversation that fails is the client's trouble.
+            // An error of one connection concerns its client alone.
             _ = conversation.as_mut() => return,
             () = connection.closed.cancelled() => return,
             () = stop.cancelled(), if !is_stopping => {
@@ -138,7 +137,7 @@ async fn converse(
     }
 }
 
-/// The answer to a request that has taken too long, most likely to arrive.
+/// The answer to a request that took too long, probably to arrive.
 fn too_slow() -> Response {
     let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
     (StatusCode::REQUEST_TIMEOUT, close).into_response()
@@ -151,7 +150,8 @@ struct Open(Mutex<Ages>);
 #[derive(Default)]
 struct Ages {
     next: u64,
-    /// By the number of the last request, of all connections, or of the opening.
+    /// By the number of the last request or, before the first one, of the opening. All connections
+    /// share these numbers.
     oldest: BTreeMap<u64, CancellationToken>,
 }
 
@@ -175,7 +175,7 @@ impl Open {
         })
     }
 
-    /// Closes the connection whose last request began the longest ago; `false` when there is none.
+    /// Closes the connection whose last request began longest ago; `false` when none is open.
     fn close_oldest(&self) -> bool {
         let oldest = self.0.lock().oldest.pop_first();
         oldest.is_some_and(|(_, closed)| {
@@ -188,26 +188,26 @@ impl Open {
 /// One of the open connections.
 ///
 /// # Drop behaviour
-/// It is open no longer.
+/// The connection counts as closed.
 struct Connection {
     open: Arc<Open>,
-    /// Its number, and when it was given.
+    /// The number of the last request, and the time of that request.
     last: Mutex<(u64, Instant)>,
     closed: CancellationToken,
 }
 
 impl Connection {
-    /// A request of it begins.
+    /// Called when a request begins.
     fn begin(&self) {
         let mut last = self.last.lock();
         let mut ages = self.open.0.lock();
-        // One that is being closed keeps its place outside.
+        // A connection that is being closed has left the list.
         if let Some(closed) = ages.oldest.remove(&last.0) {
             *last = (ages.push(closed), Instant::now());
         }
     }
 
-    /// When its last request began, or it was opened.
+    /// The time of the last request, or of the opening.
     fn begun(&self) -> Instant {
         self.last.lock().1
     }
@@ -233,7 +233,7 @@ mod tests {
         let is_closed = || [&first, &third].map(|connection| connection.closed.is_cancelled());
         assert!(open.close_oldest());
         assert_eq!(is_closed(), [false, true]);
-        // What is closed does not come back.
+        // A closed connection does not return.
         third.begin();
         assert!(open.close_oldest());
         assert_eq!(is_closed(), [true, true]);

@@ -1,27 +1,37 @@
-//! What the connections of the server may take: how many there are, and how long each lasts.
+//! The bounds of the server's connections: their number, and the time that each may take.
 
 use super::HttpError;
 use std::time::Duration;
 
-/// Most connections that a server may be told to keep.
+/// The largest `connections`.
 const MOST: usize = 65_536;
-/// Longest time that a connection may be told to take.
+/// The longest timeout.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-/// How many clients a server keeps, and for how long it waits for one. A client that is slow or
-/// silent is closed, so that a probe is answered however many such clients there are.
+/// The number of connections that a server keeps, and the time that it waits for each. Slow and
+/// silent clients are disconnected, so any number of them leaves room for a probe.
+///
+/// ```
+/// use buslane::http::{Listen, ServerLimits};
+/// use std::time::Duration;
+///
+/// let mut limits = ServerLimits::default();
+/// limits.request_timeout = Duration::from_secs(2);
+/// let listen = Listen::on("127.0.0.1:8080".parse()?).limits(limits);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerLimits {
-    /// Connections at a time; 1 to 65,536. One more closes the connection whose last request began
-    /// the longest ago. Default: 64.
+    /// Connections at a time; 1 to 65,536. A further one closes the connection whose last request
+    /// began longest ago. Default: 64.
     pub connections: usize,
     /// Time from the opening of a connection, or from its last answer, until the head of its next
-    /// request is complete; 1 ms to 1 h. So it bounds slow heads and idle connections. Default: 30
-    /// s.
+    /// request is complete; 1 ms to 1 h. Bounds slow heads and idle connections. Default: 30 s.
     pub idle_timeout: Duration,
-    /// Time from the head of a request to its answer, its body included; 1 ms to 1 h. What takes
-    /// longer is answered with 408 and closed. A client that does not read its answer is closed
-    /// after this and `idle_timeout`. Default: 10 s.
+    /// Time from the head of a request to its answer, its body included; 1 ms to 1 h. A request
+    /// that takes longer is answered with 408, and its connection is closed. A client that does not
+    /// read its answer is disconnected after this and `idle_timeout`. Default: 10 s.
     pub request_timeout: Duration,
 }
 

@@ -30,7 +30,7 @@ pub(super) fn rollout() -> MethodRouter<EventBus> {
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-/// Why a change is refused.
+/// The reason for refusing a change.
 struct Refusal {
     code: StatusCode,
     reason: String,
@@ -146,7 +146,9 @@ fn act(bus: &EventBus, action: &Action, by: &str) -> Result<(), Refusal> {
     };
     result.map_err(|error| {
         let code = match error {
-            RolloutError::NoPlan | RolloutError::LastStage => StatusCode::CONFLICT,
+            RolloutError::NoPlan | RolloutError::LastStage | RolloutError::NoActorPool => {
+                StatusCode::CONFLICT
+            }
             RolloutError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };

@@ -1,4 +1,4 @@
-//! A small server of its own, for applications that have none.
+//! A small server, for applications that have none.
 
 use super::{ServerLimits, connections::accept};
 use axum::Router;
@@ -10,17 +10,18 @@ use tracing::info;
 
 /// Where a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listen {
-    /// The address; port 0 for any that is free.
+    /// The address; port 0 chooses a free port.
     pub listen: SocketAddr,
-    /// Whether it may be an address that other machines reach. Nobody has to log in. Default: no.
+    /// Whether other machines may reach the address. There is no login. Default: no.
     pub allow_public: bool,
-    /// How many clients it keeps, and for how long it waits for one.
+    /// The bounds of its connections.
     pub limits: ServerLimits,
 }
 
 impl Listen {
-    /// This address, which must be a loopback address.
+    /// A loopback address.
     #[must_use]
     pub fn on(listen: SocketAddr) -> Self {
         Self { listen, allow_public: false, limits: ServerLimits::default() }
@@ -40,37 +41,37 @@ impl Listen {
     }
 }
 
-/// Why a server does not listen.
+/// The reason why a server does not listen.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// Other machines could reach it, and nobody has said that they may.
+    /// Other machines could reach the address, and [`Listen::allow_public`] is not set.
     #[error("listen: must be a loopback address unless allow_public is set, found {0}")]
     Public(SocketAddr),
     /// A limit breaks a rule.
     #[error("limits.{name}: {rule}, found {found}")]
     Limit {
-        /// Which.
+        /// The name of the limit.
         name: &'static str,
         /// The rule.
         rule: String,
-        /// What was found.
+        /// The value that breaks it.
         found: String,
     },
     /// The address cannot be used.
     #[error("listen: {address}: {error}")]
     Address {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
 }
 
-/// A server that listens.
+/// A running server.
 ///
 /// # Drop behaviour
-/// Dropping it ends the server: it takes no more requests, and those that run are answered.
+/// Dropping it ends the server: it accepts no more requests, and answers those in progress.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -79,14 +80,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends it, and waits until what runs is answered, for 3 s at most; then no connection is open.
-    /// Shut the bus down first: then a probe hears that it is not ready.
+    /// Ends the server: waits at most 3 s for the requests in progress, then closes every
+    /// connection. Shut the bus down first: its probes then see that it is not ready.
     pub async fn close(self) {
         drop(self.stop);
         let _ = self.task.await;
@@ -96,7 +97,8 @@ impl Server {
 /// Serves a router.
 ///
 /// # Errors
-/// A public address without leave, one that cannot be used, or a limit that breaks a rule.
+/// A public address that is not allowed, an address that cannot be used, or a limit that breaks a
+/// rule.
 ///
 /// # Panics
 /// Outside of a tokio runtime.

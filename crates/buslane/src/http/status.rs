@@ -1,10 +1,10 @@
-//! What `/status` says: the health of a bus, and what it is doing.
+//! `/status`: the health and the state of a bus.
 
 use crate::{EventBus, Health};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-/// As JSON.
+/// The JSON document.
 #[derive(Serialize)]
 pub(super) struct Report {
     health: Health,
@@ -66,7 +66,7 @@ struct Recovery {
 
 impl Report {
     pub(super) fn of(bus: &EventBus) -> Self {
-        let status = bus.status();
+        let (status, recovery) = (bus.status(), bus.recovery().status());
         let stalled = status.stalled_partitions.into_iter().map(|stalled| Stalled {
             topic: stalled.topic.to_string(),
             partition: stalled.partition,
@@ -105,10 +105,10 @@ impl Report {
                 latency_seconds: status.publish_backlog.latency.as_secs_f64(),
             },
             recovery: Recovery {
-                phase: status.recovery.phase.as_str(),
-                cause: status.recovery.cause.map(|cause| cause.as_str()),
-                per_second: status.recovery.per_second,
-                keys: status.recovery.keys,
+                phase: recovery.phase.as_str(),
+                cause: recovery.cause.map(|cause| cause.as_str()),
+                per_second: recovery.per_second,
+                keys: recovery.keys,
             },
         }
     }

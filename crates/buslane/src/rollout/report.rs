@@ -125,6 +125,9 @@ impl RolloutEvents {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RolloutError {
+    /// This build does not contain the actor pool.
+    #[error("the actor pool is not part of this build: build buslane with the cargo feature actor")]
+    NoActorPool,
     /// The share is above 100 %.
     #[error("percent must be 0 to 100, not {0}")]
     Percent(u8),

@@ -1,0 +1,57 @@
+//! The bus keeps the promises with both pools on the cluster that librdkafka plays by itself: no
+//! Java, no download. What it does not play is listed with the reason; the real broker (`contract`)
+//! shows that.
+
+use super::fixture::Kafka;
+use buslane_kafka::Assignment;
+use buslane_testkit::server;
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, Producer},
+};
+
+const UNMET: &[(&str, &str)] = &[
+    ("b6_a_publish_waits_and_then_times_out", NEVER_FULL),
+    ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
+    ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
+    (
+        "m2_lost_acks_and_duplicates_lose_nothing",
+        "Kafka has no acknowledgements of single messages that could be lost or doubled",
+    ),
+    ("m2_a_cut_connection_loses_nothing", NO_CUT),
+    ("o3_a_broker_that_is_away_is_named", NO_CUT),
+    ("o3_a_dead_partition_is_named", NO_END),
+    ("b1_on_reconnect_is_called_and_everything_goes_on", NO_CUT),
+    ("b1_topics_can_be_configured_and_looked_at", NO_ADMIN),
+    ("b3_partitions_that_are_added_are_read", NO_ADMIN),
+    ("b5_hot_paths_go_on_while_a_subscribe_is_stuck", NO_ADMIN),
+    (
+        "t3_many_buses_leave_nothing",
+        "when a bus was dropped instead of closed, its messages are not delivered to the others within 30 s; a real broker \
+         delivers them, with this protocol too",
+    ),
+];
+const NEVER_FULL: &str = "a partition has no bound; buslane-kafka/tests/broker/publish.rs fills the producer's queue instead";
+const NO_END: &str = "what lies behind the last message may be a marker; tests/kafka/health takes a partition's leader away instead";
+const NO_CUT: &str = "the fixture has no fault that cuts connections; buslane-kafka/tests/broker/loss.rs stops brokers instead";
+const NO_ADMIN: &str = "the cluster answers nothing that an admin client asks";
+
+fn mock() -> Kafka {
+    let host: BaseProducer =
+        ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client");
+    let brokers = host.client().mock_cluster().expect("its host").bootstrap_servers();
+    Kafka {
+        brokers,
+        tag: server::unique("t"),
+        // The other protocols take seconds to form a group there.
+        assignment: Assignment::Broker,
+        unmet: UNMET,
+        make_topic: Some(Box::new(move |name, partitions| {
+            let partitions = i32::try_from(partitions).expect("few partitions");
+            // Twice is once.
+            drop(host.client().mock_cluster().expect("its host").create_topic(name, partitions, 1));
+        })),
+    }
+}
+
+buslane_bus_suite::bus_suite!(mock());
