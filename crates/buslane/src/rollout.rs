@@ -77,8 +77,8 @@ impl Rollout {
     /// plan. Logs and events name `by` as the origin of the change.
     ///
     /// # Errors
-    /// [`RolloutError::Percent`] for a share above 100, [`RolloutError::Closed`] after the bus, and a
-    /// share above 0 in a build without the actor pool. Nothing has changed then.
+    /// [`RolloutError::Percent`] for a share above 100, [`RolloutError::Closed`] after the bus, and
+    /// a share above 0 in a build without the actor pool. Nothing has changed then.
     pub fn set_percent(&self, percent: u8, by: &str) -> Result<(), RolloutError> {
         if percent > 0 {
             has_actor_pool()?;
