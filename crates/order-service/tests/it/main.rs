@@ -6,13 +6,14 @@
     reason = "helpers of tests may unwrap as tests do"
 )]
 
-#[cfg(all(unix, feature = "http"))]
 mod ledger;
 mod program;
 mod refused;
 mod rollout;
 
+#[cfg(all(unix, feature = "http"))]
 use std::io::{Read, Write};
+#[cfg(all(unix, feature = "http"))]
 use std::net::TcpStream;
 use std::time::Instant;
 
@@ -20,8 +21,6 @@ use serde_json::Value;
 
 use crate::ledger::Ledger;
 use crate::program::{Program, Run, file};
-
-#[cfg(unix)]
 
 const KEYED: (&str, &str) = ("BUSLANE_USE_ACTOR_POOL", "false");
 const ACTOR: (&str, &str) = ("BUSLANE_USE_ACTOR_POOL", "true");
@@ -238,6 +237,7 @@ fn a_ledger_that_cannot_be_written_to_its_end_is_not_a_success() {
 }
 
 /// Code and body of an answer.
+#[cfg(all(unix, feature = "http"))]
 fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\r\n")
@@ -248,6 +248,7 @@ fn get(address: &str, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a code"), body.to_owned())
 }
 
+#[cfg(all(unix, feature = "http"))]
 #[test]
 fn o3_health_and_metrics_are_shown_while_it_runs() {
     let arguments =
@@ -285,10 +286,12 @@ fn o3_health_and_metrics_are_shown_while_it_runs() {
 
 const ENDLESS: [&str; 4] = ["--events", "1000000000", "--handler-ms", "5"];
 
+#[cfg(unix)]
 fn report(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(file(name)).unwrap()).unwrap()
 }
 
+#[cfg(unix)]
 fn interrupted(name: &str, arguments: &[&str], running: &str) -> Run {
     let program = Program::new(name, arguments).start();
     program.until_it_says(running);
@@ -298,6 +301,7 @@ fn interrupted(name: &str, arguments: &[&str], running: &str) -> Run {
 }
 
 /// SPEC: B9
+#[cfg(unix)]
 #[test]
 fn b9_an_interrupt_drains_and_reports() {
     let path = file("interrupt.json");
@@ -311,6 +315,7 @@ fn b9_an_interrupt_drains_and_reports() {
     assert!(published > 0 && published < 1_000_000_000, "{run}");
 }
 
+#[cfg(unix)]
 #[test]
 fn an_interrupt_stops_a_replay_that_waits_for_its_time() {
     let log = program::plain("slow-log.csv", &program::text());
@@ -320,6 +325,7 @@ fn an_interrupt_stops_a_replay_that_waits_for_its_time() {
     assert!(run.out.contains("order_service: interrupted"), "{run}");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_second_interrupt_leaves_at_once_and_what_is_left_counts_as_lost() {
     let path = file("twice.json");
