@@ -15,6 +15,7 @@ mod rollout;
 use std::io::{Read, Write};
 #[cfg(all(unix, feature = "http"))]
 use std::net::TcpStream;
+#[cfg(all(unix, feature = "http"))]
 use std::time::Instant;
 
 use serde_json::Value;
