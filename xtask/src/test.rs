@@ -60,10 +60,10 @@ pub(crate) struct TestCounts {
 
 /// Runs the tests, and adds their results to `counts`, also when it returns an error.
 pub(crate) fn run(args: &Args, counts: &mut TestCounts) -> Result<()> {
-    tools::openssl()?;
     let (programs, brokers) = if args.quick {
         (programs::build_quick(&Metadata::of_workspace()?)?, Vec::new())
     } else {
+        tools::openssl()?;
         build_beside_brokers(
             is_needed(args.kafka, NEEDS_KAFKA)?,
             is_needed(args.nats, NEEDS_NATS)?,

@@ -2,6 +2,7 @@
 
 pub mod backlog;
 pub mod basics;
+pub mod catching_up;
 pub mod dead_letters;
 pub mod delivery;
 pub mod draining;

@@ -1,5 +1,4 @@
 //! The bus on Kafka: a real one, and the cluster that librdkafka plays. SPEC: K1, O3
-#![cfg(feature = "kafka")]
 
 mod across;
 mod contract;

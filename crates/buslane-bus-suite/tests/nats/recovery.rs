@@ -1,10 +1,8 @@
 //! A backlog on a real NATS. SPEC: L3, L1, B8
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "../shared/catching_up.rs"]
-mod catching_up;
-
 use buslane::{Config, EventBus};
+use buslane_bus_suite::catching_up;
 use buslane_testkit::server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,4 @@
 //! The bus on a real NATS.
-#![cfg(feature = "nats")]
 
 mod contract;
 mod headers;
