@@ -61,6 +61,7 @@ impl Charge {
 }
 
 /// The bounds of all lanes, and what is charged against them.
+// Called for each message from methods that other crates instantiate, hence `inline`.
 pub(super) struct Accounts {
     pub(super) runnable: Account,
     pub(super) parked: Account,
@@ -81,6 +82,7 @@ impl Accounts {
 
     /// Whether a message of `bytes` may be admitted to `lane`, or to a new lane, while `active`
     /// lanes are active.
+    #[inline]
     pub(super) fn room(
         &self,
         lane: Option<&Lane>,
@@ -119,6 +121,7 @@ impl Accounts {
     }
 
     /// Charges a message of `bytes` to `lane`, or to a new lane, whether there is room or not.
+    #[inline]
     pub(super) const fn charge(&mut self, lane: Option<&mut Lane>, bytes: usize) {
         let Some(lane) = lane else {
             self.runnable.charge(1, bytes);
@@ -148,6 +151,7 @@ impl Accounts {
 
     /// Charges a lane whose first message succeeded to the runnable account again, if that has room
     /// for it.
+    #[inline]
     pub(super) const fn move_to_runnable(&mut self, lane: &mut Lane) {
         let (open, bytes) = (lane.open(), lane.bytes);
         if lane.charged_parked && self.runnable.fits(open, bytes) {
@@ -158,6 +162,7 @@ impl Accounts {
     }
 
     /// Releases messages of a lane that have ended or were removed.
+    #[inline]
     pub(super) const fn release(&mut self, lane: &mut Lane, messages: usize, bytes: usize) {
         lane.bytes -= bytes;
         if lane.charged_parked { &mut self.parked } else { &mut self.runnable }
