@@ -16,12 +16,14 @@ mod topic_names;
 pub use builder::SubscriptionBuilder;
 pub use control::{Limits, Recovery, Status, Topics};
 pub use drained::{Drained, Undrained};
-pub(crate) use publish::InFlightPublishes;
 pub use reload::{ReloadRefusal, ReloadReport};
 pub use shutdown::ShutdownReport;
 pub use subscription::{ShadowedSubscription, Subscription};
 
-use crate::{BusError, Config, backlog::EventCallback, flow::Flow, health::HealthState};
+use crate::{
+    BusError, Config, backlog::EventCallback, flow::Flow, health::HealthState,
+    in_flight::InFlightPublishes,
+};
 use buslane_core::{
     Broker, Envelope, Event, Handler, Message, PublishError, Receipt, Record, Topic,
 };

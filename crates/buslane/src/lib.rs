@@ -29,6 +29,7 @@ mod flow;
 mod health;
 #[cfg(feature = "http")]
 pub mod http;
+mod in_flight;
 pub mod metrics;
 mod monitor;
 mod process;

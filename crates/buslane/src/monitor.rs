@@ -17,9 +17,9 @@ mod lag_schedule;
 
 use crate::{
     backlog::BacklogControl,
-    bus::InFlightPublishes,
     config::Config,
     health::HealthState,
+    in_flight::InFlightPublishes,
     process::now,
     rollout::{Controller, Migrator},
     state::{BusState, TaskGuard},

@@ -1,8 +1,8 @@
 //! From a configuration to a running bus.
 
 use super::{
-    EventBus, InFlightPublishes, Inner, ReconnectCallback, publish::PublishLimits,
-    shutdown::Closing, subscription::Scatter, topic_names::TopicNames,
+    EventBus, Inner, ReconnectCallback, publish::PublishLimits, shutdown::Closing,
+    subscription::Scatter, topic_names::TopicNames,
 };
 use crate::{
     BusError, Config, PoolChoice,
@@ -10,6 +10,7 @@ use crate::{
     config::{self, LaneMode, ProbeConfig},
     flow::{FailingKeys, Flow, Rates, Registry, Routing, Services, pump},
     health::{HealthState, Observed},
+    in_flight::InFlightPublishes,
     metrics::{BusMetrics, Limited},
     monitor::{Intervals, Monitor},
     rollout::{Controller, boundary},
