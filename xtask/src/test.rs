@@ -22,7 +22,7 @@ const NEEDS_NATS: &str = "buslane-nats";
 
 const THREADS: &str = "RUST_TEST_THREADS";
 /// More than the cores of a small machine, because most tests of a real broker wait for it.
-const MANY_THREADS: &str = "8";
+const MANY_THREADS: &str = "12";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
