@@ -5,6 +5,7 @@
 //! waits.
 
 mod ack_queue;
+mod catch_up;
 mod delivery;
 mod handle;
 mod inbox;
@@ -12,7 +13,6 @@ mod listener;
 mod open_messages;
 mod reader;
 mod recently_acked;
-mod recovery;
 mod unreadable;
 
 pub(crate) use handle::{NatsIntake, SourceHandle};

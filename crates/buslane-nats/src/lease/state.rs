@@ -6,7 +6,7 @@
 //! claims a partition of a member that renews its lease, and a member that cannot renew stops
 //! before others may claim.
 
-use crate::term::Lease;
+use super::term::Lease;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},

@@ -2,7 +2,7 @@
 //! the intake itself.
 
 use super::open_messages::{Ack, AckKind, OpenMessages};
-use crate::{names, term::Lease};
+use crate::{lease::term::Lease, names};
 use async_nats::Subject;
 use buslane_core::{
     Delivery, Intake, Message, Outcome, Settle, Settlement, Source, SubscribeOptions, Topic,
@@ -29,7 +29,7 @@ pub(crate) struct SourceHandle {
     pub(super) state: Mutex<SourceState>,
     /// Wakes the task when there is something to do.
     pub(super) work: Notify,
-    /// A recovery is under way, which hands on nothing.
+    /// The reader catches up, and hands on nothing.
     pub(super) is_recovering: AtomicBool,
     /// The right to read the source, where members do not share it.
     lease: Option<Lease>,
@@ -165,7 +165,7 @@ impl SourceHandle {
     }
 
     /// The number of messages that wait for the intake. `None` while there is a good reason that
-    /// nothing comes: a recovery, or handlers that hold everything.
+    /// nothing comes: a reader that catches up, or handlers that hold everything.
     pub(crate) fn waiting(&self) -> Option<u64> {
         if self.is_recovering.load(Ordering::Relaxed) {
             return None;

@@ -1,7 +1,7 @@
 //! The task of a source: requests messages while there is room, acknowledges what is settled, and
 //! reports what is open as in progress.
 //!
-//! [`recovery`](super::recovery) handles what the server has open when the reader begins, or begins
+//! [`catch_up`](super::catch_up) handles what the server has open when the reader begins, or begins
 //! again after a lost connection.
 
 use super::{
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     consumers::DurableConsumer,
+    lease::term::Lease,
     link::{Epoch, Link},
-    term::Lease,
 };
 use buslane_core::{SymptomKind, excerpt};
 use std::{
@@ -53,7 +53,7 @@ pub(crate) struct Reader {
     timer: Pin<Box<Sleep>>,
     arena: PayloadArena,
     pub(super) acks: AckQueue,
-    /// During a recovery: the messages that have come, by sequence.
+    /// While the reader catches up: the messages that have come, by sequence.
     pub(super) held: Option<BTreeMap<u64, Ready>>,
     /// The number of the next delivery, if no other reader gets any.
     pub(super) expected: Option<u64>,

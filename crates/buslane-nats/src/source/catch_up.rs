@@ -1,4 +1,4 @@
-//! Recovery: messages that an earlier reader has left open, or that a lost connection has
+//! Catching up: messages that an earlier reader has left open, or that a lost connection has
 //! swallowed, come before anything new.
 //!
 //! The server counts such messages as delivered, delivers them again only after `ack_wait`, and
@@ -17,7 +17,7 @@ use super::{
     unreadable,
 };
 use crate::{
-    block,
+    header_block,
     link::Epoch,
     stored::{self, StoredMessage},
     wire,
@@ -85,7 +85,7 @@ impl Reader {
             }
             let (is_late, is_alone) = (Instant::now() >= until, self.is_alone(&info, missing));
             if missing == 0 || (!is_alone && info.num_waiting > 0) {
-                self.end_recovery(&info);
+                self.end_catch_up(&info);
                 return Ok(());
             }
             // A message at its last delivery does not come again when it is given back.
@@ -97,7 +97,7 @@ impl Reader {
                 self.take_at_once(missing).await?;
             }
             if is_late {
-                self.end_recovery(&info);
+                self.end_catch_up(&info);
                 return Ok(());
             }
             let next = (Instant::now() + pause).min(until);
@@ -141,7 +141,7 @@ impl Reader {
         }
     }
 
-    fn end_recovery(&mut self, info: &Info) {
+    fn end_catch_up(&mut self, info: &Info) {
         let after = info.delivered.consumer_sequence + 1;
         // With another reader, the numbers of deliveries have gaps.
         let is_shared = self.source.lease.is_none() && info.num_waiting > 0;
@@ -274,7 +274,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Gives each message a slot, and holds it with the others of this recovery.
+    /// Gives each message a slot, and holds it with the others until all have come.
     async fn open_stored(&mut self, found: Vec<StoredMessage>, delivery: u64) {
         let now = Instant::now();
         let (consumer, mut settled) = (&self.source.consumer, Vec::new());
@@ -319,7 +319,7 @@ impl Reader {
                         fault,
                         "headers cannot be read: taken with their raw bytes"
                     );
-                    block::read_what_is_readable(&stored.block)
+                    header_block::read_what_is_readable(&stored.block)
                 }
             };
             let message = Message {
