@@ -22,7 +22,11 @@ const NEEDS_NATS: &str = "buslane-nats";
 
 const THREADS: &str = "RUST_TEST_THREADS";
 /// More than the cores of a small machine, because most tests of a real broker wait for it.
-const MANY_THREADS: &str = "12";
+const MANY_THREADS: &str = "8";
+
+/// The model of the lanes takes longer than all other quick tests together, so they try a tenth of
+/// its schedules.
+const QUICK_SCHEDULES: (&str, &str) = ("MODEL_SCHEDULES", "150");
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -71,6 +75,9 @@ pub(crate) fn run(args: &Args, counts: &mut TestCounts) -> Result<()> {
     };
     let serve = xtask_brokers::serve_variable()?;
     let arrange = |tests: &mut Command| {
+        if args.quick {
+            tests.env(QUICK_SCHEDULES.0, QUICK_SCHEDULES.1);
+        }
         if std::env::var_os(THREADS).is_none() {
             tests.env(THREADS, MANY_THREADS);
         }

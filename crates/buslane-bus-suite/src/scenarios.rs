@@ -2,18 +2,22 @@
 
 /// Runs the suite of buses: one test for each scenario and pool, in the modules `keyed` and
 /// `actor`. The expression makes a [`BusFixture`](crate::BusFixture); it is evaluated on
-/// the runtime of each test. A second one is for the actor pool.
+/// the runtime of each test. A second one is for the actor pool. `keyed: EXPRESSION` runs the keyed
+/// pool alone.
 #[macro_export]
 macro_rules! bus_suite {
     ($fixture:expr) => {
         $crate::bus_suite! { $fixture, $fixture }
     };
-    ($keyed:expr, $actor:expr) => {
+    (keyed: $keyed:expr) => {
         mod keyed {
             #[allow(unused_imports, reason = "the fixture may need none of it")]
             use super::*;
             $crate::bus_suite! { @all Keyed $keyed }
         }
+    };
+    ($keyed:expr, $actor:expr) => {
+        $crate::bus_suite! { keyed: $keyed }
 
         mod actor {
             #[allow(unused_imports, reason = "the fixture may need none of it")]

@@ -174,18 +174,18 @@ impl Worker {
     fn conclude(&mut self, step: Result<Step, PanicPayload>) -> Option<PanicPayload> {
         let CurrentJob { lane, mut boxed, timed } = self.running.take()?;
         let job = boxed.job()?;
-        let kind = handler_of(&self.engine, job).map_or(Kind::Regular, |handler| handler.kind());
         let (step, panic) = match step {
             Ok(step) => (step, None),
             Err(payload) => {
                 self.slot.clear();
                 let text = panic_text(&*payload);
                 let handler = job.handler.take().or_else(|| self.engine.default_handler.clone());
-                let step = handler
-                    .as_ref()
-                    .map_or(Step::Done(Outcome::Abandoned), |handler| handler.panicked(job, text));
+                let (step, kind) = handler.as_ref().map_or_else(
+                    || (Step::Done(Outcome::Abandoned), Kind::Regular),
+                    |handler| (handler.panicked(job, text), handler.kind()),
+                );
                 job.handler = handler;
-                (step, Some(payload))
+                (step, (kind == Kind::Regular).then_some(payload))
             }
         };
         match step {
@@ -229,7 +229,7 @@ impl Worker {
                     self.engine.scheduler.park(self.index, lane, boxed, until, blocked, is_retry);
             }
         }
-        panic.filter(|_| kind == Kind::Regular)
+        panic
     }
 
     /// Keeps an empty box, so that many return to the submitters at once.

@@ -1,6 +1,8 @@
-//! The bus keeps the promises with both pools on the cluster that librdkafka plays by itself: no
-//! Java, no download. What it does not play is listed with the reason; the real broker (`contract`)
-//! shows that.
+//! The bus keeps the promises on the cluster that librdkafka plays by itself: no Java, no download.
+//! What it does not play is listed with the reason; the real broker (`contract`) shows that.
+//!
+//! With the keyed pool alone: the cluster adds the group protocol of the broker, which no pool sees,
+//! and the real broker runs both pools.
 
 use super::fixture::Kafka;
 use buslane_kafka::Assignment;
@@ -54,4 +56,4 @@ fn mock() -> Kafka {
     }
 }
 
-buslane_bus_suite::bus_suite!(mock());
+buslane_bus_suite::bus_suite!(keyed: mock());

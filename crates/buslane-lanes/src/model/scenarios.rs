@@ -24,9 +24,15 @@ pub(super) fn messages(keys: std::ops::Range<u64>, each: u64) -> Vec<Message> {
         .collect()
 }
 
+/// The number of schedules that a scenario is tried with; fewer in the quick tests.
+fn schedules() -> usize {
+    let given = std::env::var("MODEL_SCHEDULES").ok();
+    given.map_or(1_500, |number| number.parse().expect("MODEL_SCHEDULES is a number"))
+}
+
 pub(super) fn check(scenario: fn()) {
-    shuttle::check_random(scenario, 1_500);
-    shuttle::check_pct(scenario, 1_500, 3);
+    shuttle::check_random(scenario, schedules());
+    shuttle::check_pct(scenario, schedules(), 3);
 }
 
 const TIGHT: Bounds = Bounds {
@@ -372,7 +378,7 @@ fn s4_a_message_that_fails_meanwhile_stays_in_front() {
 #[test]
 fn s4_room_is_not_asked_for_twice() {
     let tight = Bounds { messages: 2, lane_messages: 2, parked_messages: 1, ..Bounds::default() };
-    shuttle::check_random(move || moved_while_busy(&[SLOTS, 0, SLOTS], false, tight), 1_500);
+    shuttle::check_random(move || moved_while_busy(&[SLOTS, 0, SLOTS], false, tight), schedules());
 }
 
 /// SPEC: S4. Two rebalances at once, such as a roll-back while a stage begins.
