@@ -81,7 +81,7 @@ pub fn stamp(message: &mut Message, key: u64, sequence: u64) {
     message.offset = sequence;
 }
 
-/// Reads what [`stamp`] wrote.
+/// The key and the sequence that [`stamp`] wrote.
 ///
 /// # Panics
 /// For a message without a stamp.

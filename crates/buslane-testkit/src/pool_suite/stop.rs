@@ -182,7 +182,7 @@ pub async fn p10_stopped_pool_refuses_work(fixture: &dyn PoolFixture) {
     assert_eq!(pool.stats().accepted, 0);
 }
 
-/// Submitters that wait for room get an error at once.
+/// Submitters that wait for capacity get an error at once.
 pub async fn p10_stop_wakes_waiting_submitters(fixture: &dyn PoolFixture) {
     let (gate, entered) = (Arc::new(Gate::default()), Arc::new(Count::default()));
     let pool = fixture.pool(PoolOptions {
