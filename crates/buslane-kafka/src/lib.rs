@@ -6,7 +6,7 @@
 //! committed offset is the lowest open one; the commit's metadata lists the finished offsets above
 //! it, in the format of Confluent's Parallel Consumer.
 //!
-//! It is not a pool, a retry policy or a router: it hands out deliveries and takes back their
+//! It is not a pool, a retry policy or a router: it hands out deliveries and takes their
 //! settlements.
 //!
 #![doc = include_str!("../README.md")]
