@@ -1,4 +1,4 @@
-//! Shutting a busy bus down, and waiting until everything published so far is handled. SPEC: B9
+//! The shutdown of a busy bus, and the wait until all published messages are handled. SPEC: B9
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

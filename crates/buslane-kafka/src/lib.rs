@@ -1,5 +1,5 @@
 //! Apache Kafka for the buslane event bus: one group member for all topics, many messages of a
-//! partition in flight, and commits that name exactly what is done.
+//! partition in flight, and commits that name exactly the finished messages.
 //!
 //! This crate is a [`Broker`](buslane_core::Broker) on librdkafka. One polling thread owns the
 //! trackers, the commits and the rebalances, and copies messages out of librdkafka's memory. The

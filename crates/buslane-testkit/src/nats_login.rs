@@ -98,7 +98,7 @@ impl Credentials {
     }
 }
 
-/// A JWT, signed in the way of NATS.
+/// A JWT, signed as NATS signs its tokens.
 fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: &serde_json::Value) -> String {
     token_until(issuer, subject, name, claims, None)
 }

@@ -1,7 +1,7 @@
 //! The queue of one assigned partition, and the messages that are read from it.
 //!
 //! librdkafka fetches ahead of each queue up to a bound. An unread queue is therefore back-pressure
-//! on its own partition alone; pausing the partition would discard what was fetched.
+//! on its own partition alone; pausing the partition would discard the fetched messages.
 
 use crate::wake::Wake;
 use buslane_core::{Headers, HeadersBuilder};
