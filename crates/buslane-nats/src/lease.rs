@@ -10,6 +10,7 @@ mod keys;
 mod simulation;
 mod state;
 mod task;
+pub(crate) mod term;
 
 pub(crate) use coordinator::Coordinator;
 pub(crate) use task::keep_leases;

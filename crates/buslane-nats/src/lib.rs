@@ -12,14 +12,14 @@
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "client")]
-mod block;
-#[cfg(feature = "client")]
 mod broker;
 mod config;
 #[cfg(feature = "client")]
 mod consumers;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
+mod header_block;
 #[cfg(feature = "client")]
 mod lease;
 #[cfg(feature = "client")]
@@ -34,8 +34,6 @@ mod readers;
 mod source;
 #[cfg(feature = "client")]
 mod stored;
-#[cfg(feature = "client")]
-mod term;
 #[cfg(feature = "client")]
 mod topics;
 #[cfg(feature = "client")]

@@ -4,6 +4,7 @@
 //! messages, and settlements store their outcome. Both lock the [`handle`], and neither waits.
 
 mod ack_queue;
+mod catch_up;
 mod delivery;
 mod handle;
 mod inbox;
@@ -11,7 +12,6 @@ mod listener;
 mod open_messages;
 mod reader;
 mod recently_acked;
-mod recovery;
 mod unreadable;
 
 pub(crate) use handle::{NatsIntake, SourceHandle};

@@ -1,7 +1,7 @@
 //! Reads single messages from a stream. The server answers with JSON and the headers' bytes in
 //! base64, so every message can be read.
 
-use crate::{block, link::Link};
+use crate::{header_block, link::Link};
 use async_nats::{HeaderMap, jetstream::response::Response};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -76,7 +76,7 @@ fn read(
     };
     let decode = |text: &str| BASE64_STANDARD.decode(text).map_err(|error| error.to_string());
     let block = decode(&found.hdrs)?;
-    let headers = if block.is_empty() { Ok(HeaderMap::new()) } else { block::parse(&block) };
+    let headers = if block.is_empty() { Ok(HeaderMap::new()) } else { header_block::parse(&block) };
     if headers.is_ok() && !with_readable {
         return Ok(None);
     }

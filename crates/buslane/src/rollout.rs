@@ -6,7 +6,7 @@
 mod controller;
 mod migrator;
 mod report;
-mod shadow;
+mod shadow_comparison;
 
 pub use buslane_rollout::{
     Advance, Breach, Plan, PlanError, PlanStatus, RolloutConfig, Stage, Trigger, WindowSide,
@@ -19,7 +19,7 @@ pub use report::{
 
 pub(crate) use controller::{Controller, boundary};
 pub(crate) use migrator::Migrator;
-pub(crate) use shadow::{ShadowComparison, ShadowOutcome};
+pub(crate) use shadow_comparison::{ShadowComparison, ShadowOutcome};
 
 use crate::BusError;
 use buslane_core::Topic;

@@ -87,6 +87,8 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
         BusError::Config(_) => usage(error),
         error => (1, error.to_string()),
     })?;
+    // Listens before anything shows that the service is up: from then on it may be asked to stop.
+    let interrupts = run::Interrupts::listen().map_err(|error| (1, format!("signals: {error}")))?;
     #[cfg(unix)]
     bus.reload_on_sighup().map_err(|error| (1, format!("SIGHUP: {error}")))?;
     #[cfg(feature = "http")]
@@ -101,8 +103,9 @@ async fn start(options: &Options) -> Result<ExitCode, (u8, String)> {
         .as_ref()
         .map(|_| Arc::new(faults::DefectiveKeys::new(&bus, options.inject)));
     let service = Arc::new(service::Service::new(options, clock, ledger, defective_keys));
-    let ended =
-        run::run(&bus, &service, options, &plan, display).await.map_err(|error| (1, error))?;
+    let ended = run::run(&bus, &service, options, &plan, interrupts, display)
+        .await
+        .map_err(|error| (1, error))?;
     #[cfg(feature = "http")]
     if let Some(window) = window {
         window.close().await;

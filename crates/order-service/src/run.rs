@@ -54,10 +54,10 @@ pub(crate) async fn run(
     service: &Arc<Service>,
     options: &Options,
     plan: &Arc<Plan>,
+    mut interrupts: Interrupts,
     mut display: Display,
 ) -> Result<Ended, String> {
     let topics = workload::topics(options.topics);
-    let mut interrupts = Interrupts::listen().map_err(|error| format!("signals: {error}"))?;
     let recoveries = Recoveries::of(bus);
     prepare(bus, &topics, options.partitions).await.map_err(|error| error.to_string())?;
     if options.role.consumes() && options.backlog.is_none() {

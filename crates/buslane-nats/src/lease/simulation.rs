@@ -2,7 +2,7 @@
 //! and late values.
 
 use super::state::{Action, LeaseState, PartitionKey};
-use crate::term::Lease;
+use super::term::Lease;
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,7 +5,7 @@
 //! have ended; a member with fewer claims partitions without an owner. No member claims a partition
 //! of a member that renews its lease. A member that cannot renew stops before others may claim.
 
-use crate::term::Lease;
+use super::term::Lease;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},

@@ -2,7 +2,7 @@
 //! the intake itself.
 
 use super::open_messages::{Ack, AckKind, OpenMessages};
-use crate::{names, term::Lease};
+use crate::{lease::term::Lease, names};
 use async_nats::Subject;
 use buslane_core::{
     Delivery, Intake, Message, Outcome, Settle, Settlement, Source, SubscribeOptions, Topic,
@@ -29,7 +29,7 @@ pub(crate) struct SourceHandle {
     pub(super) state: Mutex<SourceState>,
     /// Wakes the task when there is work.
     pub(super) work: Notify,
-    /// Whether a recovery is running, which hands on no message.
+    /// Whether the reader catches up, and hands on no message.
     pub(super) is_recovering: AtomicBool,
     /// The lease to read the source; `None` when members share the source.
     lease: Option<Lease>,
@@ -166,7 +166,7 @@ impl SourceHandle {
     }
 
     /// The number of messages that wait for the intake. `None` while there is a good reason that no
-    /// message arrives: a recovery, or handlers that hold all messages.
+    /// message arrives: a reader that catches up, or handlers that hold all messages.
     pub(crate) fn waiting(&self) -> Option<u64> {
         if self.is_recovering.load(Ordering::Relaxed) {
             return None;

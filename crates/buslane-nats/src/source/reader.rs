@@ -1,7 +1,7 @@
 //! The task of a source requests messages while there is capacity, acknowledges settled messages,
 //! and reports open ones as in progress.
 //!
-//! [`recovery`](super::recovery) handles the server's open messages when the reader begins, or
+//! [`catch_up`](super::catch_up) handles the server's open messages when the reader begins, or
 //! begins again after a lost connection.
 
 use super::{
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     consumers::DurableConsumer,
+    lease::term::Lease,
     link::{Epoch, Link},
-    term::Lease,
 };
 use buslane_core::{SymptomKind, excerpt};
 use std::{
@@ -53,7 +53,7 @@ pub(crate) struct Reader {
     timer: Pin<Box<Sleep>>,
     arena: PayloadArena,
     pub(super) acks: AckQueue,
-    /// During a recovery, the messages that have arrived, by sequence.
+    /// While the reader catches up, the messages that have arrived, by sequence.
     pub(super) held: Option<BTreeMap<u64, Ready>>,
     /// The number of the next delivery, if no other reader receives any.
     pub(super) expected: Option<u64>,

@@ -1,4 +1,4 @@
-//! Recovery: messages that an earlier reader left open, or that a lost connection dropped, come
+//! Catching up: messages that an earlier reader left open, or that a lost connection dropped, come
 //! before any new message.
 //!
 //! The server counts such messages as delivered, delivers them again only after `ack_wait`, and
@@ -17,7 +17,7 @@ use super::{
     unreadable,
 };
 use crate::{
-    block,
+    header_block,
     link::Epoch,
     stored::{self, StoredMessage},
     wire,
@@ -85,7 +85,7 @@ impl Reader {
             }
             let (is_late, is_alone) = (Instant::now() >= until, self.is_alone(&info, missing));
             if missing == 0 || (!is_alone && info.num_waiting > 0) {
-                self.end_recovery(&info);
+                self.end_catch_up(&info);
                 return Ok(());
             }
             // A negative acknowledgement does not return a message at its last delivery.
@@ -97,7 +97,7 @@ impl Reader {
                 self.take_at_once(missing).await?;
             }
             if is_late {
-                self.end_recovery(&info);
+                self.end_catch_up(&info);
                 return Ok(());
             }
             let next = (Instant::now() + pause).min(until);
@@ -142,7 +142,7 @@ impl Reader {
         }
     }
 
-    fn end_recovery(&mut self, info: &Info) {
+    fn end_catch_up(&mut self, info: &Info) {
         let after = info.delivered.consumer_sequence + 1;
         // With another reader, the numbers of this reader's deliveries have gaps.
         let is_shared = self.source.lease.is_none() && info.num_waiting > 0;
@@ -219,7 +219,7 @@ impl Reader {
     /// `max_deliver`, these may have had their last delivery, so a reader without rivals takes them
     /// as well, whatever ended the connection.
     ///
-    /// A search without an answer does not stop the recovery: the reader then requests the missing
+    /// A search without an answer does not stop the reader, which then requests the missing
     /// messages as without a search. Returns whether the server has answered.
     async fn take_from_stream(&mut self, info: &Info, is_alone: bool) -> Result<bool, String> {
         let (mut sequences, end) = self.search.range(info);
@@ -275,7 +275,8 @@ impl Reader {
         Ok(true)
     }
 
-    /// Assigns a slot to each message, and holds the message with the others of this recovery.
+    /// Assigns a slot to each message, and holds the message with the others until all have
+    /// arrived.
     async fn open_stored(&mut self, found: Vec<StoredMessage>, delivery: u64) {
         let now = Instant::now();
         let (consumer, mut settled) = (&self.source.consumer, Vec::new());
@@ -320,7 +321,7 @@ impl Reader {
                         fault,
                         "headers cannot be read: taken with their raw bytes"
                     );
-                    block::read_what_is_readable(&stored.block)
+                    header_block::read_what_is_readable(&stored.block)
                 }
             };
             let message = Message {
