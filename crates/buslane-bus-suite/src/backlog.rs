@@ -10,7 +10,7 @@ use buslane_testkit::{deadline, signal::Gate};
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
-/// A configuration that checks the backlog often, with these limits, and without recovery mode.
+/// A configuration that checks the backlog often, with these limits and without recovery mode.
 fn watchful(mut config: Config, messages: u64, age: Duration) -> Config {
     config.backlog.check_interval = Duration::from_millis(10);
     (config.backlog.messages, config.backlog.age) = (messages, age);
@@ -27,7 +27,8 @@ fn left(event: &BusEvent, topic: &Topic) -> bool {
     matches!(event, BusEvent::BacklogLeft(PartitionBacklog { topic: at, .. }) if at == topic)
 }
 
-/// Callbacks, status, metrics and log report a backlog, and its end when it is worked off.
+/// Callbacks, the status, metrics and the log report a backlog, and its end once the messages are
+/// handled.
 pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, page) =
@@ -37,7 +38,7 @@ pub async fn l1_a_backlog_of_messages_is_told_of_and_goes(harness: BusHarness) {
     publish_numbers(&bus, &topic, "a", 0..50).await;
     let detected = "backlog_detected{side=\"subscriber\"}";
     events.until("it is entered", |events| events.iter().any(|event| entered(event, &topic))).await;
-    // Nothing of the partition may have been read yet, and then its age is not known.
+    // The age of a partition's backlog is unknown until its first message is read.
     seen.reached(1).await;
     let is_aged = || bus.status().backlog.first().is_some_and(|behind| behind.age.is_some());
     deadline::until("its age is known", is_aged).await;
@@ -67,7 +68,7 @@ pub async fn l1_an_old_message_is_a_backlog(harness: BusHarness) {
     let all = events
         .until("it is entered", |events| events.iter().any(|event| entered(event, &topic)))
         .await;
-    // A starved process may have had other trouble before.
+    // On a starved machine, other events may precede this one.
     let behind = all.iter().find_map(|event| match event {
         BusEvent::BacklogEntered(behind) => Some(behind),
         _ => None,
@@ -95,7 +96,7 @@ pub async fn l1_without_limits_nothing_is_a_backlog(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A backlog ends with its subscription, because another member reads the topic then.
+/// The end of a subscription ends its backlog, because another member reads the topic then.
 pub async fn l1_a_backlog_goes_with_its_subscription(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus_of(watchful(harness.config("g"), 20, Duration::ZERO)).await;
@@ -128,8 +129,8 @@ async fn given_up(publishing: JoinHandle<()>) {
     assert!(publishing.await.expect_err("aborted").is_cancelled());
 }
 
-/// A broker that does not answer: a queue of publishes that is half full is a warning, a full one
-/// is critical, and both end when the publishers do.
+/// The broker never answers. A half-full queue of publishes is a warning, a full one is critical,
+/// and both end with the publishes.
 pub async fn l2_records_that_pile_up_are_told_of(harness: BusHarness) {
     use Severity::{Critical, Normal, Warning};
     let topic = harness.topic("orders");
@@ -155,7 +156,7 @@ pub async fn l2_records_that_pile_up_are_told_of(harness: BusHarness) {
         .until("critical", |events| severities(events).last() == Some(&(Warning, Critical)))
         .await;
     assert_eq!(bus.status().publish_backlog.depth, 10);
-    // Given up at the same time, they could be seen to go in one step or in two.
+    // The two groups end one after the other: a simultaneous end could show one change or two.
     given_up(second).await;
     events
         .until("a warning again", |events| severities(events).last() == Some(&(Critical, Warning)))
@@ -172,7 +173,7 @@ pub async fn l2_records_that_pile_up_are_told_of(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Slow answers are reported too, and only while they are slow.
+/// Slow answers raise the severity, and only while they are slow.
 pub async fn l2_slow_answers_are_told_of(harness: BusHarness) {
     use Severity::{Critical, Normal};
     let topic = harness.topic("orders");

@@ -104,7 +104,7 @@ pub async fn e6_a_handler_sees_everything_about_its_message(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// Five topics of both kinds each get their own messages.
+/// Five topics of both kinds: each handler gets only the messages of its topic.
 pub async fn b1_topics_do_not_mix(harness: BusHarness) {
     let bus = harness.bus("g").await;
     let (seen, topics) =
@@ -136,7 +136,7 @@ pub async fn b1_topics_do_not_mix(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Ten concurrent publishers: no message is lost or doubled, and each publisher's order is kept.
+/// Ten concurrent publishers lose and duplicate no message, and each keeps its order.
 pub async fn b1_concurrent_publishers_lose_and_double_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -165,7 +165,7 @@ pub async fn b1_concurrent_publishers_lose_and_double_nothing(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// Payloads of a million bytes and of none arrive.
+/// Payloads of a million bytes and empty payloads arrive.
 pub async fn b1_large_and_empty_messages_arrive(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -205,7 +205,7 @@ pub async fn m1_every_group_gets_every_message(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// A receipt has topic, partition and offset, and the offsets of a key rise.
+/// A receipt names the topic, the partition and the offset, and the offsets of a key rise.
 pub async fn b1_a_receipt_says_where_it_is_stored(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -280,7 +280,7 @@ pub async fn b1_topics_can_be_configured_and_looked_at(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// New partitions of a subscribed topic are read too.
+/// The bus reads partitions that are added to a subscribed topic.
 pub async fn b3_partitions_that_are_added_are_read(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

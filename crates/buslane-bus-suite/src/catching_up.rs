@@ -22,7 +22,7 @@ const RATE: u32 = 40_000;
 const PARTITIONS: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Counts what is handled, what comes out of order, and what comes twice.
+/// Counts the messages of both topics, and those that are out of order or repeated.
 struct Books {
     next: Vec<AtomicU64>,
     violations: AtomicU64,
@@ -55,12 +55,12 @@ async fn publish(bus: &EventBus, topic: &str, messages: u64) {
     }
 }
 
-/// What `config` says, looking often, with a short ramp.
+/// `config` with frequent backlog checks and a short ramp.
 fn quick(mut config: Config) -> Config {
     config.group = server::unique("recovery");
     config.recovery.rate = Some(RateLimit::new(RATE, 2_000));
     config.recovery.keys = 500;
-    // The look at a new source is what begins it, and nothing else.
+    // Only the check of a new source may start recovery mode.
     config.recovery.on_backlog = false;
     config.recovery.ramp = Duration::from_secs(1);
     config.backlog.check_interval = Duration::from_millis(200);
@@ -68,7 +68,7 @@ fn quick(mut config: Config) -> Config {
     config
 }
 
-/// Publishes with one bus, and catches up with another one.
+/// One bus publishes a backlog, and another one catches up.
 pub async fn catches_up(config: Config, connect: impl AsyncFn(Config) -> EventBus) {
     let (before, bus) = (connect(quick(config.clone())).await, connect(quick(config)).await);
     let (waiting, live) = (server::unique("waiting"), server::unique("live"));
@@ -117,7 +117,7 @@ pub async fn catches_up(config: Config, connect: impl AsyncFn(Config) -> EventBu
     use RecoveryPhase::{Off, On, Ramping};
     let cause = Some(RecoveryCause::Start);
     assert_eq!(turns(), [(Off, On, cause), (On, Ramping, cause), (Ramping, Off, None)]);
-    // At its rate, as long as that was not raised.
+    // The rate holds until each partition of both topics has at most 1,000 messages left.
     let least = Duration::from_secs_f64(
         (WAITING + LIVE - 2 * 1_000 * u64::from(PARTITIONS)) as f64 / f64::from(RATE),
     );

@@ -1,5 +1,5 @@
-//! Dead letters: their format byte for byte, the letters that do not fit and are cut, those that
-//! fail again, and topics that cannot be written.
+//! Dead letters: their exact format, letters that are cut to fit, letters that fail again, and
+//! topics that cannot be written.
 
 use super::{
     BusHarness, Note, Seen, fails, harness::refused, notes_events, notes_messages, publish_numbers,
@@ -73,7 +73,7 @@ pub async fn d6_a_dead_letter_keeps_the_original_and_says_why(harness: BusHarnes
     let (first, last) =
         (time_of(&letter, header::FIRST_FAILURE), time_of(&letter, header::LAST_FAILURE));
     assert!(before <= first && first < last && last <= after, "{before} {first} {last} {after}");
-    // Two waits of 5 and 10 ms lie between them.
+    // Two backoffs of 5 and 10 ms lie between the first and the last failure.
     assert!(last - first >= time::Duration::milliseconds(15), "{first} {last}");
     harness.end_clean(&bus).await;
 }
@@ -84,7 +84,7 @@ pub async fn d6_a_dead_letter_document_is_exact(harness: BusHarness) {
     let (bus, seen) = (harness.bus("g").await, Seen::new());
     let subscription = bus.subscription(&topic).dead_letter_documents(&dead);
     subscription.envelopes(fails(&seen, |_| true)).await.expect("subscribes");
-    // Bytes whose base64 has both special characters and padding.
+    // The base64 of these bytes has both special characters and padding.
     let torn = [0xfb, 0xff, 0xbe, 0x00];
     bus.publish(&topic, Record::new(torn.to_vec()).with_key("k")).await.expect("published");
     publish_numbers(&bus, &topic, "k", 7..8).await;
@@ -134,7 +134,7 @@ pub async fn d6_the_dead_letter_of_a_message_without_a_body_has_none(harness: Bu
     harness.end_clean(&bus).await;
 }
 
-/// The document counts the retries: all attempts but the first.
+/// The document counts the retries: all attempts except the first.
 pub async fn d6_a_document_counts_the_retries(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -147,8 +147,8 @@ pub async fn d6_a_document_counts_the_retries(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Dead letters of an aggregate are in its order, and can be published and handled again as they
-/// are.
+/// The dead letters of an aggregate keep its order, and can be published and handled again
+/// unchanged.
 pub async fn d6_dead_letters_can_be_replayed(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, failed) = (harness.bus("g").await, Seen::new());
@@ -199,7 +199,7 @@ pub async fn d4_a_missing_dead_letter_topic_is_named_at_subscribe(harness: BusHa
         .envelopes(fails(&seen, |_| true))
         .await
         .expect("nothing was left");
-    // Nothing of regular messages is given up, whatever the configured policy.
+    // Regular messages leave no dead letters, so their subscription checks no dead-letter topic.
     bus.subscribe(&dead, notes_messages(&seen)).await.expect("subscribes");
     harness.end_clean(&bus).await;
 }
@@ -240,8 +240,8 @@ fn place(topic: &Topic, partition: u32, offset: u64) -> [String; 3] {
     [topic.to_string(), partition.to_string(), offset.to_string()]
 }
 
-/// A letter that is published again and fails again leaves another letter each time. The last
-/// header of each name describes the latest failure.
+/// A letter that is published again and fails leaves another letter. The last header of each name
+/// describes the latest failure.
 pub async fn d6_a_republished_letter_that_fails_again_leaves_another(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -296,8 +296,8 @@ pub async fn d6_each_group_leaves_its_own_letter(harness: BusHarness) {
     }
 }
 
-/// Two topics share a dead-letter topic: the same event at the same offset of each leaves a letter
-/// for each.
+/// Two topics share a dead-letter topic. The same event at the same offset of both leaves one
+/// letter for each topic.
 pub async fn d6_each_topic_leaves_its_own_letter(harness: BusHarness) {
     let (one, two, dead) = (harness.topic("one"), harness.topic("two"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -333,7 +333,7 @@ fn refuses() -> impl Handler<Event> {
     super::now(|_: Event| Err::<(), _>("no"))
 }
 
-/// The body is cut, everything else is kept, and the key continues.
+/// Only the body is cut, and the key continues.
 pub async fn d6_a_letter_with_too_large_a_body_says_what_was_cut(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -416,7 +416,7 @@ pub async fn d6_a_long_error_is_cut(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A document is cut in the same way, and names the position of the original.
+/// A document that is too large is cut like a letter, and names the position of the original.
 pub async fn d6_a_document_that_is_too_large_says_what_was_cut(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -436,8 +436,8 @@ pub async fn d6_a_document_that_is_too_large_says_what_was_cut(harness: BusHarne
     harness.end_clean(&bus).await;
 }
 
-/// A topic that refuses even the smallest form blocks the key, and the reason says so. A letter
-/// that is refused for a reason other than its size is not cut.
+/// A topic that refuses even the smallest form blocks the key, and the logged reason names that
+/// form. A letter that is refused for a reason other than its size is not cut.
 pub async fn d4_a_letter_that_is_refused_in_every_form_blocks(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;

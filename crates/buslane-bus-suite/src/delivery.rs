@@ -31,7 +31,7 @@ pub async fn d1_a_message_is_settled_after_its_handler(harness: BusHarness) {
     assert_eq!(started.len(), 2);
 }
 
-/// Two failures and a success make three attempts, counted up.
+/// An envelope that fails twice succeeds in attempt 3.
 pub async fn d3_an_envelope_that_fails_twice_is_tried_three_times(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -69,7 +69,7 @@ pub async fn d1_a_regular_failure_is_final(harness: BusHarness) {
     );
     assert_eq!((bus.pool_stats().failed, bus.pool_stats().retried), (10, 0));
     harness.end_clean(&bus).await;
-    // And it does not come again.
+    // No later bus gets the messages again.
     let bus = harness.bus("g").await;
     bus.subscribe(&topic, notes_messages(&seen)).await.expect("subscribes");
     bus.publish(&topic, Record::new("10").with_key("k")).await.expect("published");
@@ -99,7 +99,7 @@ pub async fn d1_a_regular_verdict_to_retry_is_final_too(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// An unreadable envelope gets the terminal policy without an attempt, and its partition and key
+/// An unreadable envelope meets the terminal policy without an attempt. Its partition and key
 /// continue.
 pub async fn d5_an_undecodable_envelope_is_given_up_at_once(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
@@ -133,7 +133,7 @@ pub async fn d1_a_regular_handler_gets_the_raw_bytes(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A later message that is done does not settle an earlier one that is open.
+/// A settled later message does not settle an earlier open one.
 pub async fn d2_a_later_message_never_settles_an_earlier_one(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -150,7 +150,7 @@ pub async fn d2_a_later_message_never_settles_an_earlier_one(harness: BusHarness
     };
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "first", 0..1).await;
-    // Many keys, so that some share its partition.
+    // With this number of keys, some share the partition of the open message.
     for key in 0..64 {
         publish_numbers(&bus, &topic, &format!("a{key}"), 0..2).await;
     }
@@ -206,7 +206,7 @@ pub async fn d3_a_subscription_has_its_own_retries(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each delay is at least its backoff, which doubles up to the longest one.
+/// Each delay is at least its backoff, which doubles up to the maximum.
 pub async fn d3_waits_grow(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -228,7 +228,7 @@ pub async fn d3_waits_grow(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// While a key waits for its retry, other keys continue and its own later messages wait.
+/// While a key waits for its retry, its later messages wait too, and other keys continue.
 pub async fn d3_a_retrying_key_holds_up_itself_alone(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -249,7 +249,7 @@ pub async fn d3_a_retrying_key_holds_up_itself_alone(harness: BusHarness) {
     assert_eq!(report.abandoned, 10, "{report:?}");
 }
 
-/// A hundred keys fail once at the same time, and all messages are handled, each key in order.
+/// A hundred keys fail once at the same time. All messages are handled, each key in order.
 pub async fn d3_many_keys_retry_beside_each_other(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -290,7 +290,7 @@ pub async fn e6_every_attempt_sees_the_same_message(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Attempts are counted per message, whatever other topics share its lane.
+/// Attempts are counted per message, not per lane.
 pub async fn d3_attempts_are_counted_for_each_message(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::<Note>::new());
@@ -321,8 +321,8 @@ pub async fn d3_attempts_are_counted_for_each_message(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The number of attempts of an envelope whose handler always fails with this error, and the error
-/// in its dead letter.
+/// Runs one envelope with a handler that always returns `answer()`. Returns the number of attempts,
+/// and the error in the dead letter.
 async fn attempts_of(
     harness: &BusHarness,
     what: &str,
@@ -346,7 +346,7 @@ async fn attempts_of(
     (seen.len(), text(header::ERROR_MESSAGE))
 }
 
-/// Transport errors, timeouts and unknown errors.
+/// Transport errors, timeouts and unknown errors are retried.
 pub async fn d5_transient_errors_are_tried_again(harness: BusHarness) {
     let reset =
         || Verdict::Failed(io::Error::new(io::ErrorKind::ConnectionReset, "reset by peer").into());
@@ -357,7 +357,7 @@ pub async fn d5_transient_errors_are_tried_again(harness: BusHarness) {
     );
 }
 
-/// Errors of decoding and validation anywhere in the chain of sources.
+/// Errors of decoding and validation are not retried, wherever they are in the chain of sources.
 pub async fn d5_permanent_errors_are_not(harness: BusHarness) {
     let decoding =
         || Verdict::Failed(serde_json::from_str::<u32>("no").expect_err("no number").into());
@@ -375,7 +375,7 @@ pub async fn d5_permanent_errors_are_not(harness: BusHarness) {
     assert_eq!(attempts_of(&harness, "wrapped", wrapped).await.0, 1);
 }
 
-/// The handler names the class itself.
+/// A verdict of the handler overrides the classifier.
 pub async fn d5_a_handler_may_reject_or_insist(harness: BusHarness) {
     assert_eq!(
         attempts_of(&harness, "reject", || Verdict::reject("never")).await,
@@ -388,7 +388,7 @@ pub async fn d5_a_handler_may_reject_or_insist(harness: BusHarness) {
     );
 }
 
-/// A subscription's own classifier decides, and may ask the default one.
+/// A subscription's own classifier decides, and may call the default one.
 pub async fn d5_a_subscription_has_its_own_classifier(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());

@@ -1,4 +1,4 @@
-//! Shutting a busy bus down, and waiting until everything published so far is handled. SPEC: B9
+//! The shutdown of a busy bus, and the wait until all published messages are handled. SPEC: B9
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,7 +23,7 @@ pub async fn b9_shutdown_drains_what_is_queued(harness: BusHarness) {
     publish(&bus, &topic, &envelopes).await;
     buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 200).await;
     let closing = harness.begin_to_end(&bus).await;
-    // Time for the bus to notice that its sources have ended; queued messages finish in any case.
+    // Gives the bus time to notice that its sources have ended; queued messages finish in any case.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
@@ -34,8 +34,7 @@ pub async fn b9_shutdown_drains_what_is_queued(harness: BusHarness) {
     assert_eq!(harness.unsettled("g", &topic).await, 0);
 }
 
-/// A message that waits for its retry is left at once, because a shutdown does not wait for a
-/// backoff.
+/// A shutdown does not wait for a backoff: a message between two attempts is left for redelivery.
 pub async fn b9_shutdown_does_not_wait_for_a_backoff(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -55,7 +54,7 @@ pub async fn b9_shutdown_does_not_wait_for_a_backoff(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A handler that runs when the shutdown begins is not executed twice.
+/// A handler that runs when the shutdown begins does not run twice.
 pub async fn b9_a_running_handler_is_awaited_and_not_repeated(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -74,8 +73,8 @@ pub async fn b9_a_running_handler_is_awaited_and_not_repeated(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// A message that fails while the bus drains is left for redelivery, with all later messages of its
-/// key: they must not overtake a retry that will not run.
+/// A message that fails while the bus drains is left for redelivery, and so are all later messages
+/// of its key: they must not overtake a retry that will not run.
 pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -95,7 +94,8 @@ pub async fn d3_a_failure_while_the_bus_drains_keeps_the_order(harness: BusHarne
     buslane_testkit::deadline::until("all are queued", || bus.pool_stats().accepted == 10).await;
     seen.reached(2).await;
     let closing = harness.begin_to_end(&bus).await;
-    // Whether the pool is closing already decides the end of the failed message, but not the order.
+    // The failed message ends differently before and after the pool closes. The order holds either
+    // way.
     gate.open();
     let report = closing.await.expect("no panic");
     assert_eq!((report.finished, report.abandoned), (5, 5), "{report:?}");
@@ -163,7 +163,7 @@ pub async fn b2_closing_while_publishing_answers_everybody(harness: BusHarness) 
     for publisher in publishers {
         stored += publisher.await.expect("no panic");
     }
-    // Messages that were stored and not handled are left for the next bus.
+    // Stored messages that were not handled are left for the next bus.
     let next = harness.bus("g").await;
     next.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     harness.settled("g", &[&topic]).await;
@@ -207,8 +207,8 @@ pub async fn b2_closing_while_subscribing_answers_everybody(harness: BusHarness)
     }
 }
 
-/// A call right after the first publish, when no partition may be assigned yet, ends when each
-/// message was handled once.
+/// `drained`, called right after the first publish and perhaps before any partition is assigned,
+/// returns when each message was handled once.
 pub async fn b9_drained_waits_for_everything_published(harness: BusHarness) {
     let (topic, other) = (harness.topic("orders"), harness.topic("notes"));
     let (bus, seen, notes) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -240,7 +240,7 @@ pub async fn b9_drained_waits_for_everything_published(harness: BusHarness) {
     assert!(bus.drained(Duration::from_secs(1)).await.is_err(), "a closed bus waits for nothing");
 }
 
-/// At the deadline, the error names the partition of a key that keeps failing.
+/// At the deadline, the result names the partition of a key that keeps failing.
 pub async fn b9_drained_says_what_a_blocked_key_leaves(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, repaired) =
@@ -268,7 +268,8 @@ pub async fn b9_drained_says_what_a_blocked_key_leaves(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Open messages of another member of the group count too. Dropping the call changes nothing.
+/// `drained` also waits for open messages of other members of the group. Dropping its future
+/// changes nothing.
 pub async fn b9_drained_waits_for_the_other_members(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, open) = (Seen::new(), Arc::new(tokio::sync::Semaphore::new(0)));

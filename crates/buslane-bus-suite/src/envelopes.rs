@@ -5,7 +5,7 @@ use buslane::BusError;
 use buslane_core::{Envelope, Event, Headers, Message, RawJson, Record, broker::header};
 use std::sync::Arc;
 
-/// All fields arrive, trace, correlation and tenant included.
+/// All fields arrive, including trace, correlation and tenant.
 pub async fn e1_all_fields_make_the_round_trip(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -29,7 +29,7 @@ pub async fn e1_all_fields_make_the_round_trip(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The key is the aggregate id; the headers are those of the format, in this order, and no others.
+/// The record key is the aggregate id. The headers are exactly those of the format, in this order.
 pub async fn e4_the_record_has_exactly_the_key_and_headers_of_the_format(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -59,8 +59,8 @@ pub async fn e4_the_record_has_exactly_the_key_and_headers_of_the_format(harness
     harness.end_clean(&bus).await;
 }
 
-/// Each invalid envelope has its own error, which names the field. Neither it nor any record of its
-/// call is sent.
+/// Each invalid envelope has a distinct error, which names the field. Neither the envelope nor any
+/// other record of the call is sent.
 pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -110,7 +110,7 @@ pub async fn e2_an_invalid_envelope_is_refused_before_the_broker(harness: BusHar
     harness.end_clean(&bus).await;
 }
 
-/// A hundred tasks encode at once; every envelope arrives as it was sent.
+/// A hundred tasks encode concurrently, and every envelope arrives unchanged.
 pub async fn e1_concurrent_encoding_does_not_mix_envelopes(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -160,8 +160,8 @@ pub async fn e5_the_payload_is_a_part_of_the_body_in_every_attempt(harness: BusH
     harness.end_clean(&bus).await;
 }
 
-/// A header that names the aggregate decides the lane without the body: even a message that is no
-/// envelope is given up in the lane of its header.
+/// An aggregate header decides the lane without the body. Even an unreadable envelope is given up
+/// in the lane that its header names.
 pub async fn e5_a_header_routes_without_the_body(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen, labels) = (harness.bus("g").await, Seen::new(), Seen::new());

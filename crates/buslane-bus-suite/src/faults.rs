@@ -1,5 +1,5 @@
-//! Faults of the broker, revocations, failing handlers and many messages at once lose nothing and
-//! keep the order. SPEC: M2, K3
+//! Broker faults, revocations, failing handlers and a flood of messages lose nothing and keep the
+//! order. SPEC: M2, K3
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -15,7 +15,7 @@ use super::{
     BusHarness, Fault, Note, Seen, envelope, fails, notes_events, now, publish, publish_numbers,
 };
 
-/// A message whose acknowledgement is lost is delivered again, and a duplicate twice; nothing is
+/// A lost acknowledgement causes a redelivery, and a duplicate a second delivery. No message is
 /// lost or out of order.
 pub async fn m2_lost_acks_and_duplicates_lose_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
@@ -70,8 +70,8 @@ pub async fn k3_a_rebalance_of_a_single_bus_loses_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A message that waits for its retry when its partition is revoked is tried by the next owner at
-/// once.
+/// A revocation interrupts the wait for a retry: the next owner of the partition runs the message
+/// at once.
 pub async fn d3_a_waiting_retry_moves_with_its_partition(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -89,7 +89,7 @@ pub async fn d3_a_waiting_retry_moves_with_its_partition(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The connection is cut while messages run: those that finish in between count, and the others
+/// The connection is cut while messages run. Messages that finish meanwhile count, and the others
 /// continue afterwards.
 pub async fn m2_a_cut_connection_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
@@ -108,7 +108,7 @@ pub async fn m2_a_cut_connection_loses_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Failures, panics, lost acknowledgements and rebalances together.
+/// Failures, panics, lost acknowledgements and rebalances occur together.
 pub async fn d2_everything_at_once_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (one, two) = (harness.bus("g").await, harness.bus("g").await);
@@ -147,7 +147,7 @@ pub async fn d2_everything_at_once_loses_nothing(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// Partitions are revoked while their messages fail: later messages do not overtake one that fails
+/// Partitions are revoked while their messages fail. No later message overtakes one that fails
 /// during the revocation.
 pub async fn k3_a_failure_in_a_rebalance_keeps_the_order(harness: BusHarness) {
     let topic = harness.topic("orders");
@@ -176,7 +176,7 @@ pub async fn k3_a_failure_in_a_rebalance_keeps_the_order(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The end of a subscription keeps the order in the same way.
+/// No later message overtakes one that fails while its subscription ends.
 pub async fn b3_a_failure_as_its_subscription_ends_keeps_the_order(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, bus) = (Seen::<Note>::new(), harness.bus_of(harness.sized("g", 4, 8)).await);
@@ -206,7 +206,8 @@ pub async fn b3_a_failure_as_its_subscription_ends_keeps_the_order(harness: BusH
     harness.end_clean(&bus).await;
 }
 
-/// Ten of a thousand keys fail for ever, and block: every message of the others is handled.
+/// Ten of a thousand keys fail for ever and are blocked. Every message of the other keys is
+/// handled.
 pub async fn p9_poisoned_keys_do_not_hold_up_the_healthy(harness: BusHarness) {
     // SPEC: P9, P3, D4
     let topic = harness.topic("orders");
@@ -235,7 +236,7 @@ pub async fn p9_poisoned_keys_do_not_hold_up_the_healthy(harness: BusHarness) {
     assert_eq!(healthy.get(), 9_900);
     let report = harness.end(&bus).await;
     assert_eq!(report.abandoned, 100, "{report:?}");
-    // And then they are repaired: everything that is left, in order.
+    // After the repair, the next bus handles the abandoned messages in order.
     let bus = harness.bus("g").await;
     bus.subscribe_envelopes(&topic, fails(&seen, |_| false)).await.expect("subscribes");
     harness.settled("g", &[&topic]).await;
@@ -254,7 +255,8 @@ const AGGREGATES: usize = 1_000;
 const MESSAGES: usize = 10_000;
 const TOPICS: usize = 5;
 
-/// Counts what comes, and what comes out of order: each aggregate's messages are numbered from 0.
+/// Counts received messages, and those out of order. The messages of each aggregate are numbered
+/// from 0.
 struct Received {
     next: Vec<AtomicUsize>,
     violations: AtomicUsize,
@@ -277,7 +279,7 @@ impl Received {
     }
 }
 
-/// The records of a run, topic by topic; encoded once.
+/// The encoded records of a run, by topic.
 fn records() -> Vec<Vec<Record>> {
     let mut arena = BytesMut::new();
     let mut records = vec![Vec::new(); TOPICS];
@@ -292,7 +294,7 @@ fn records() -> Vec<Vec<Record>> {
 
 async fn run_through(harness: &BusHarness, topics: &[Topic], records: &[Vec<Record>]) {
     let mut config = harness.config("g");
-    // The pools as they are by default.
+    // The default sizes of both pools.
     super::each_pool(&mut config, |keyed, actor| {
         (keyed.worker_count, actor.pool_size) = (256, 256);
     });
@@ -323,11 +325,12 @@ pub async fn t2_ten_thousand_messages_over_five_topics(harness: BusHarness) {
     run_through(&harness, &topics(&harness), &records()).await;
 }
 
-/// The same a hundred times.
+/// A hundred such runs over the same topics.
 pub async fn t2_a_hundred_runs_in_a_row(harness: BusHarness) {
     let topics = topics(&harness);
     for _ in 0..100 {
-        // New events each time: a broker may know those of the last run.
+        // Each run publishes new events, because a broker may know the event ids of the previous
+        // run.
         run_through(&harness, &topics, &records()).await;
     }
     for topic in &topics {

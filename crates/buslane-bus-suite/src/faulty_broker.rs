@@ -1,5 +1,5 @@
-//! A proxy between a bus and its broker that refuses, holds or hides what a scenario names, and
-//! passes everything else through.
+//! A proxy between a bus and its broker. It refuses, holds or hides the calls and messages that a
+//! scenario names, and passes all others through.
 
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, Progress,
@@ -20,17 +20,17 @@ use tokio::sync::watch;
 /// A broker with faults on demand.
 pub struct FaultyBroker {
     broker: Arc<dyn Broker>,
-    /// Topics that cannot be written.
+    /// Topics that refuse every record.
     refused: Mutex<HashSet<Topic>>,
     /// The largest record, by topic.
     limits: Mutex<HashMap<Topic, usize>>,
-    /// The answer of `ensure_topic`, by topic.
+    /// The error of `ensure_topic`, by topic.
     lacks: Mutex<HashMap<Topic, BrokerError>>,
-    /// Topics whose publish is never answered.
+    /// Topics whose publishes are never answered.
     silent: Mutex<HashSet<Topic>>,
-    /// Topics whose `subscribe` waits.
+    /// Topics whose `subscribe` is held.
     stuck: watch::Sender<HashSet<Topic>>,
-    /// The number of `subscribe` calls that waited.
+    /// The number of `subscribe` calls that were held.
     arrived: watch::Sender<usize>,
     /// Topics whose messages are withheld.
     muted: Arc<watch::Sender<HashSet<Topic>>>,
@@ -39,7 +39,7 @@ pub struct FaultyBroker {
     /// Whether `ping` is never answered.
     is_deaf: AtomicBool,
     scatters: AtomicBool,
-    /// Symptoms in addition to the broker's.
+    /// Reported in addition to the broker's symptoms.
     symptoms: Symptoms,
 }
 
@@ -63,7 +63,8 @@ impl FaultyBroker {
         }
     }
 
-    /// Claims from now on that partitions of equal number may have different members.
+    /// Reports from now on that equal partition numbers of two topics may belong to different
+    /// members.
     pub fn scatter(&self) {
         self.scatters.store(true, Relaxed);
     }
@@ -73,7 +74,7 @@ impl FaultyBroker {
         self.is_deaf.store(true, Relaxed);
     }
 
-    /// Symptoms that it reports in addition to the broker's.
+    /// Symptoms that the proxy reports in addition to the broker's.
     #[must_use]
     pub fn symptoms(&self) -> &Symptoms {
         &self.symptoms
@@ -84,7 +85,7 @@ impl FaultyBroker {
         set(&self.refused, topic, refuse);
     }
 
-    /// Refuses larger records for the topic from now on.
+    /// Refuses records larger than `bytes` for the topic from now on.
     pub fn limit(&self, topic: &Topic, bytes: usize) {
         lock(&self.limits).insert(topic.clone(), bytes);
     }
@@ -163,7 +164,7 @@ struct Muted {
 }
 
 impl Muted {
-    /// Ready while messages may pass; wakes the task when that changes.
+    /// Ready while the topic is not muted. Wakes the task when that changes.
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(change) = &mut self.change {
@@ -320,7 +321,7 @@ impl Broker for FaultyBroker {
     }
 
     fn scatters(&self, topics: &[&Topic]) -> Option<String> {
-        // The broker's own answer depends on its configuration.
+        // Ignores the broker's answer, which depends on its configuration.
         let _ = topics;
         self.scatters.load(Relaxed).then(|| "they are scattered".to_owned())
     }

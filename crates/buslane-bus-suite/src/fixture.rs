@@ -55,11 +55,11 @@ pub enum Fault {
     LoseAck(Topic, u64),
     /// Deliver the n-th delivery of a topic twice.
     Duplicate(Topic, u64),
-    /// Revoke every partition of a group, and share them out anew.
+    /// Revoke every partition of a group, and assign them anew.
     Rebalance(String),
 }
 
-/// A broker under a bus under test. Each scenario gets a fixture of its own.
+/// The broker below a bus under test. Each scenario gets a new fixture.
 pub trait BusFixture: Send + Sync + 'static {
     /// The capabilities of the backend.
     fn capabilities(&self) -> Capabilities;
@@ -69,22 +69,22 @@ pub trait BusFixture: Send + Sync + 'static {
         Config::default()
     }
 
-    /// A connection to the broker, which all connections of a fixture share. A new group starts at
-    /// the oldest message.
+    /// Connects to the broker that all connections of a fixture share. A new group starts at the
+    /// oldest message.
     fn broker(&self, spec: MemberSpec) -> BoxFuture<'_, Arc<dyn Broker>>;
 
-    /// The name of a topic or a group. It is unique to this fixture where fixtures share a server.
+    /// The name of a topic or a group. Fixtures that share a server return different names.
     fn name(&self, what: &str) -> String {
         what.to_owned()
     }
 
-    /// Causes a fault; `false` when the backend cannot.
+    /// Causes a fault. Returns `false` when the backend cannot.
     fn fault(&self, fault: Fault) -> BoxFuture<'_, bool> {
         let _ = fault;
         Box::pin(async { false })
     }
 
-    /// The number of messages of a topic that a group has not settled. A backend that only stores a
-    /// position counts all messages from there on.
+    /// The number of messages of a topic that a group has not settled. A backend that stores only a
+    /// position counts all messages from that position on.
     fn unsettled<'a>(&'a self, group: &'a str, topic: &'a Topic) -> BoxFuture<'a, u64>;
 }

@@ -1,6 +1,6 @@
 //! The environment of a scenario: the fixture and the pool under test, shorthands that create buses
-//! and inspect their work, and the run, which checks that no task or thread is left behind. SPEC:
-//! T3
+//! and inspect their work, and the runner, which checks that no task or thread is left behind.
+//! SPEC: T3
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -32,7 +32,7 @@ pub struct BusHarness {
     pub pool: PoolKind,
     /// The log of the scenario.
     pub logs: LogCapture,
-    /// The metrics of its buses.
+    /// The metrics of the scenario's buses.
     pub(super) page: MetricsPage,
 }
 
@@ -115,7 +115,7 @@ impl BusHarness {
     /// A bus with this configuration.
     ///
     /// # Panics
-    /// When it does not start.
+    /// When the bus does not start.
     pub async fn bus_of(&self, config: Config) -> EventBus {
         let broker = self.broker(&config).await;
         let bus = EventBus::with_broker(config, broker).await.expect("a bus starts");
@@ -131,14 +131,14 @@ impl BusHarness {
     /// A bus with this configuration, on a [`FaultyBroker`].
     ///
     /// # Panics
-    /// When it does not start.
+    /// When the bus does not start.
     pub async fn faulty_bus(&self, config: Config) -> (EventBus, Arc<FaultyBroker>) {
         let faulty = Arc::new(FaultyBroker::new(self.broker(&config).await));
         let bus = EventBus::with_broker(config, Arc::clone(&faulty) as Arc<dyn Broker>).await;
         (bus.expect("a bus starts"), faulty)
     }
 
-    /// Shuts a bus down, in order.
+    /// Shuts a bus down cleanly.
     ///
     /// # Panics
     /// When the broker did not close cleanly, or a handler did not return.
@@ -151,7 +151,7 @@ impl BusHarness {
         report
     }
 
-    /// Begins to shut a bus down, and waits until its status is closed.
+    /// Starts the shutdown of a bus, and waits until its status is closed.
     ///
     /// # Panics
     /// When the shutdown does not report.
@@ -177,7 +177,7 @@ impl BusHarness {
     /// Waits for `future` for at most the limit of a step.
     ///
     /// # Panics
-    /// When it takes longer.
+    /// When `future` takes longer.
     pub async fn within<Fut: Future>(&self, what: &str, future: Fut) -> Fut::Output {
         within(self.can.patience, what, future).await
     }
@@ -185,7 +185,7 @@ impl BusHarness {
     /// Waits until the group has settled every message of the topics.
     ///
     /// # Panics
-    /// When that takes too long.
+    /// When the messages take longer than the limit of a step.
     pub async fn settled(&self, group: &str, topics: &[&Topic]) {
         let start = Instant::now();
         let group = self.fixture.name(group);
@@ -212,7 +212,8 @@ impl BusHarness {
     /// Causes a fault.
     ///
     /// # Panics
-    /// When the backend cannot: then the scenario belongs into its list of unmet ones.
+    /// When the backend cannot cause the fault. Such a scenario belongs in the backend's list of
+    /// unmet ones.
     pub async fn fault(&self, fault: Fault) {
         let what = format!("{fault:?}");
         assert!(self.fixture.fault(fault).await, "the fixture cannot: {what}");
@@ -236,7 +237,7 @@ impl BusHarness {
     /// A reader of a topic without a bus, in the group `audit`.
     ///
     /// # Panics
-    /// When it cannot subscribe.
+    /// When the reader cannot subscribe.
     pub async fn auditor(&self, topic: &Topic) -> Feed {
         let broker = self.broker(&self.config("audit")).await;
         broker
@@ -257,7 +258,7 @@ pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, BusError>) -> String
     result.expect_err("this is refused").to_string()
 }
 
-/// Runs one scenario on a runtime of its own. The macro calls it.
+/// Runs one scenario on a separate runtime. Called by the macro.
 ///
 /// # Panics
 /// When the scenario fails or does not end, or leaves a task or a thread.
@@ -292,8 +293,8 @@ pub fn run<Fut: Future<Output = ()>>(
             eprintln!("unmet: {name}: {reason}");
             return;
         }
-        // Ends a scenario that hangs. The longest one does a hundred runs, concurrently with others
-        // on few cores, and each of its steps has a limit.
+        // Ends a scenario that hangs. The longest scenario does a hundred runs, concurrently with
+        // others on few cores. Each of its steps has a separate limit.
         let limit = can.patience * 4;
         let ended =
             tokio::time::timeout(limit, scenario(BusHarness::new(fixture, can, pool, logs, page)))
@@ -306,7 +307,8 @@ pub fn run<Fut: Future<Output = ()>>(
     drop(told);
 }
 
-/// A thread without a name inherits that of the thread that started it, so the tag finds it too.
+/// Waits until no thread has the name `tag`. An unnamed thread inherits the name of its parent, so
+/// the check finds unnamed threads too.
 fn no_thread_left(tag: &str) {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -319,7 +321,7 @@ fn no_thread_left(tag: &str) {
     }
 }
 
-/// The number of threads with this name; 0 when the system does not say.
+/// The number of threads with this name; 0 where the system has no `/proc`.
 fn threads(name: &str) -> usize {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
     let has_name = |path: std::path::PathBuf| {
@@ -328,7 +330,7 @@ fn threads(name: &str) -> usize {
     tasks.flatten().filter(|task| has_name(task.path().join("comm"))).count()
 }
 
-/// Prints the end of the log of a scenario that failed.
+/// Prints the end of the log when a scenario fails.
 struct TellOnPanic(LogCapture);
 
 impl Drop for TellOnPanic {
@@ -342,10 +344,10 @@ impl Drop for TellOnPanic {
     }
 }
 
-/// Checks that every scenario in a list of unmet ones exists. The macro calls it.
+/// Checks that every name in a list of unmet scenarios exists. Called by the macro.
 ///
 /// # Panics
-/// When one does not.
+/// When `scenarios` lacks one of the names.
 pub fn check_unmet(unmet: &[(&str, &str)], scenarios: &[&str]) {
     for (name, _) in unmet {
         assert!(

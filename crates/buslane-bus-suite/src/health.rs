@@ -1,5 +1,5 @@
-//! Health reports each fault of a bus under its own name, and no longer when it is repaired. SPEC:
-//! O3, O4
+//! Health reports each fault of a bus under a distinct name until the fault is repaired.
+//! SPEC: O3, O4
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub(super) fn watchful(mut config: Config) -> Config {
 /// Waits until the report and its JSON contain this fault and no other.
 ///
 /// # Panics
-/// When it contains another fault, or none in time.
+/// When the report contains another fault, or this one does not appear in time.
 pub async fn named(bus: &EventBus, fault: Fault) -> FaultReport {
     until_health(fault.as_str(), bus, |health| health.has(fault)).await;
     let health = bus.health();
@@ -44,7 +44,7 @@ pub async fn named(bus: &EventBus, fault: Fault) -> FaultReport {
     health.faults().next().expect("it is there").clone()
 }
 
-/// Panics without a message.
+/// Panics without running the panic hook.
 fn boom() {
     std::panic::resume_unwind(Box::new("boom"));
 }
@@ -52,18 +52,18 @@ fn boom() {
 /// Waits until the bus is healthy and ready.
 ///
 /// # Panics
-/// When that takes too long.
+/// When the bus is not healthy in time.
 pub async fn well(bus: &EventBus) {
     until_health("healthy", bus, |health| health.overall == Condition::Healthy && health.ready)
         .await;
 }
 
-/// Checks that a fault of the server is named while it lasts, and ends when the server is repaired.
-/// Prints how long that took. Needs a runtime of several threads.
+/// Checks that health names a fault of the server while it lasts, and no longer after the repair.
+/// Prints the time until the fault was named. Needs a multi-threaded runtime.
 ///
 /// # Panics
-/// When the bus is unhealthy before or after, has another fault in between, or is not live and
-/// unready.
+/// When the bus is unhealthy before the loss or after the repair, has another fault in between, or
+/// is not live and unready while the fault lasts.
 pub async fn named_while_it_lasts(
     bus: &EventBus,
     server: &mut OwnServer,
@@ -81,7 +81,7 @@ pub async fn named_while_it_lasts(
     well(bus).await;
 }
 
-/// Polls the health with pauses, in which other processes can work.
+/// Polls the health with pauses, so that other processes can run.
 ///
 /// # Panics
 /// When the condition does not hold in time.
@@ -98,8 +98,8 @@ pub async fn until_health(what: &str, bus: &EventBus, is_so: impl Fn(&Health) ->
     );
 }
 
-/// A bus is healthy while idle, busy and closed. It is ready from the first answer of the broker
-/// until its shutdown.
+/// A bus is healthy while idle, busy and closed. It is ready from the broker's first answer until
+/// its shutdown.
 pub async fn o3_a_bus_that_is_well_is_healthy(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, page) = harness.bus_with_page(watchful(harness.config("g"))).await;
@@ -123,7 +123,7 @@ pub async fn o3_a_bus_that_is_well_is_healthy(harness: BusHarness) {
     assert!(health.live && !health.ready && health.overall == Condition::Healthy, "{health:#?}");
 }
 
-/// An attempt that does not return is named with its partition, even if it blocks its thread.
+/// Health names the partition of an attempt that does not return, even if it blocks its thread.
 pub async fn o3_a_stuck_handler_is_named(harness: BusHarness) {
     let (waits, blocks) = (harness.topic("waits"), harness.topic("blocks"));
     let mut config = watchful(harness.config("g"));
@@ -149,7 +149,7 @@ pub async fn o3_a_stuck_handler_is_named(harness: BusHarness) {
         .await
         .expect("subscribes");
     bus.publish(&blocks, Record::new("x")).await.expect("published");
-    // Without a timer: the thread may be the one that serves them.
+    // The wait uses no timer, because the blocked thread may be the one that serves the timers.
     until("it is named", || bus.health().has(Fault::StuckHandler)).await;
     let health = bus.health();
     let found = health.faults().next().expect("it is there");
@@ -162,7 +162,7 @@ pub async fn o3_a_stuck_handler_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A source without room is named with its partition and with what is full.
+/// Health names the partition of a source that waits for capacity, and the exhausted bound.
 pub async fn o3_a_full_pool_is_named(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = watchful(harness.sized("g", 2, 10));
@@ -182,7 +182,7 @@ pub async fn o3_a_full_pool_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Actors that fail repeatedly are named. The keyed pool restarts no worker.
+/// Repeated failures of actors are a fault. The keyed pool restarts no worker.
 pub async fn o3_a_restart_storm_is_named(harness: BusHarness) {
     let topic = harness.topic("raw");
     let mut config = watchful(harness.config("g"));
@@ -214,7 +214,7 @@ pub async fn o3_a_restart_storm_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// An actor that cools down is a fault too.
+/// An actor in cool-down is a fault too.
 pub async fn o3_an_actor_that_cools_down_is_named(harness: BusHarness) {
     let topic = harness.topic("raw");
     let mut config = watchful(harness.config("g"));
@@ -231,8 +231,8 @@ pub async fn o3_an_actor_that_cools_down_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A dead letter that cannot be written is a fault beside the key that it blocks, with the broker's
-/// reason, until it is written.
+/// An unwritable dead letter is a fault with the broker's reason, in addition to the blocked key,
+/// until the letter is written.
 pub async fn o3_dead_letters_that_cannot_be_written_are_named(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(watchful(harness.config("g"))).await;
@@ -252,7 +252,7 @@ pub async fn o3_dead_letters_that_cannot_be_written_are_named(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// The memory limit is off by default. Above it, the fault is named.
+/// The memory limit is off by default. Health names the fault when memory exceeds the limit.
 pub async fn o3_the_memory_ceiling_is_named(harness: BusHarness) {
     for (ceiling, is_named) in [(0, false), (u64::MAX, false), (1, true)] {
         let mut config = watchful(harness.config("g"));
@@ -268,8 +268,7 @@ pub async fn o3_the_memory_ceiling_is_named(harness: BusHarness) {
     }
 }
 
-/// A partition whose messages the broker withholds although there is room is a fault, until they
-/// arrive.
+/// A partition with free capacity whose messages the broker withholds is a fault until they arrive.
 pub async fn o3_a_dead_partition_is_named(harness: BusHarness) {
     let (topic, other) = (harness.topic("orders"), harness.topic("other"));
     let mut config = watchful(harness.config("g"));
@@ -291,7 +290,7 @@ pub async fn o3_a_dead_partition_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// An unreachable broker is named, and does not make the bus dead.
+/// An unreachable broker makes the bus unready until the connection returns.
 pub async fn o3_a_broker_that_is_away_is_named(harness: BusHarness) {
     let mut config = watchful(harness.config("g"));
     config.health.broker_limit = SOON;
@@ -306,7 +305,7 @@ pub async fn o3_a_broker_that_is_away_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A pause is healthy, and so is a topic without a handler; for very long it is a warning.
+/// A pause, or a topic without a handler, is healthy. Beyond the pause limit, both are a warning.
 pub async fn o3_a_pause_that_is_too_long_is_a_warning(harness: BusHarness) {
     let (topic, held) = (harness.topic("orders"), harness.topic("held"));
     let bus = harness.bus_of(watchful(harness.config("g"))).await;
@@ -348,8 +347,8 @@ pub async fn o3_a_pause_that_is_too_long_is_a_warning(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A paused subscription lets go of its sources, ends and shuts down as another does, and loses
-/// nothing.
+/// A paused subscription gives up its sources, ends and shuts down like any other, and loses no
+/// message.
 pub async fn o3_a_paused_subscription_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -375,19 +374,19 @@ pub async fn o3_a_paused_subscription_loses_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A bus that sends probes often.
+/// A configuration that probes often.
 fn probing(harness: &BusHarness, group: &str) -> Config {
     let mut config = watchful(harness.config(group));
     config.health.probe.enabled = true;
     config.health.probe.topic = harness.fixture.name("health");
     config.health.probe.interval = Duration::from_millis(20);
     config.health.probe.limit = Duration::from_secs(2);
-    // What comes back is looked at as often.
+    // Half of this limit is the interval of the lag requests that find settled probes.
     config.health.partition_limit = Duration::from_secs(1);
     config
 }
 
-/// Probes that are refused or not answered are a fault, which ends once they are answered.
+/// Refused and unanswered probes are a fault, which ends once probes are answered.
 pub async fn o4_a_stuck_publisher_is_named(harness: BusHarness) {
     let topic = harness.topic("health");
     for is_silent in [false, true] {
@@ -409,7 +408,7 @@ pub async fn o4_a_stuck_publisher_is_named(harness: BusHarness) {
     }
 }
 
-/// Probes that are acknowledged but do not come back are a fault of reading.
+/// Acknowledged probes that do not return are a fault of reading.
 pub async fn o4_probes_that_do_not_come_back_are_named(harness: BusHarness) {
     let topic = harness.topic("health");
     let mut config = probing(&harness, "g");
@@ -423,8 +422,8 @@ pub async fn o4_probes_that_do_not_come_back_are_named(harness: BusHarness) {
     harness.end(&bus).await;
 }
 
-/// Two buses of one group share the topic of the probes: both are healthy, and so is the one that
-/// remains.
+/// Two buses of one group share the probe topic. Both are healthy, and so is the one that remains
+/// after the other ends.
 pub async fn o4_every_member_of_a_group_is_well(harness: BusHarness) {
     let mut config = probing(&harness, "g");
     config.health.probe.limit = Duration::from_secs(5);
@@ -432,7 +431,7 @@ pub async fn o4_every_member_of_a_group_is_well(harness: BusHarness) {
     for bus in [&one, &two] {
         well(bus).await;
     }
-    // Twice as long as none may come back.
+    // Twice the limit after which missing probes are a fault.
     let over = tokio::time::Instant::now() + Duration::from_secs(10);
     while tokio::time::Instant::now() < over {
         for bus in [&one, &two] {

@@ -1,6 +1,6 @@
-//! The start and the end of a bus: the configured pool, the errors of bad values, one answer for
-//! every caller that closes it, and hot paths that take no lock which a slow broker can hold. SPEC:
-//! S1, S2, B5
+//! The start and the end of a bus: the configured pool, the errors of invalid values, one answer
+//! for every caller that closes the bus, and hot paths without a lock that a slow broker can hold.
+//! SPEC: S1, S2, B5
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{
     publish_numbers,
 };
 
-/// Every call is refused with the same error.
+/// Every call on a closed bus returns the same error.
 pub async fn b2_a_closed_bus_refuses_everything(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -43,7 +43,7 @@ pub async fn b2_a_closed_bus_refuses_everything(harness: BusHarness) {
     assert!(bus.status().closed);
 }
 
-/// Two calls in a row, and eight concurrent ones.
+/// Eight concurrent shutdowns and a later one get the same answer.
 pub async fn b2_every_shutdown_gets_the_same_answer(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, gate, started) = (harness.bus("g").await, Arc::new(Gate::default()), Seen::new());
@@ -67,7 +67,7 @@ pub async fn b2_every_shutdown_gets_the_same_answer(harness: BusHarness) {
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
 }
 
-/// A cancelled shutdown does not leave the bus half closed.
+/// A shutdown continues after its caller is cancelled, and closes the bus.
 pub async fn b2_a_shutdown_goes_on_without_its_caller(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, gate, started) = (harness.bus("g").await, Arc::new(Gate::default()), Seen::new());
@@ -81,7 +81,7 @@ pub async fn b2_a_shutdown_goes_on_without_its_caller(harness: BusHarness) {
     assert_eq!(harness.end(&bus).await.finished, 1);
 }
 
-/// The report counts the finished messages and has the duration.
+/// The report counts messages and has the duration.
 pub async fn b9_shutdown_reports(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -95,7 +95,7 @@ pub async fn b9_shutdown_reports(harness: BusHarness) {
     assert_eq!(line.len(), 1, "{line:?}");
 }
 
-/// The configured deadline is the one that counts where the caller names none.
+/// The configured deadline applies when the caller names none.
 pub async fn b9_the_configured_deadline_counts(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -114,7 +114,8 @@ pub async fn b9_the_configured_deadline_counts(harness: BusHarness) {
     assert!(report.elapsed >= Duration::from_millis(40), "{report:?}");
 }
 
-/// A handler that blocks its thread past the deadline is named, and the shutdown ends all the same.
+/// The report counts a handler that blocks its thread past the deadline as a straggler. The
+/// shutdown does not wait for it.
 pub async fn b9_a_handler_that_blocks_its_thread_is_named(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, started, barrier) =
@@ -136,7 +137,7 @@ pub async fn b9_a_handler_that_blocks_its_thread_is_named(harness: BusHarness) {
     leak::no_more_tasks_than(0).await;
 }
 
-/// A subscribe that hangs in the broker does not keep the bus from ending.
+/// A subscribe that hangs in the broker fails at the shutdown, and does not delay it.
 pub async fn b9_shutdown_ends_a_subscribe_that_hangs(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -150,7 +151,7 @@ pub async fn b9_shutdown_ends_a_subscribe_that_hangs(harness: BusHarness) {
     assert_eq!(refused(hanging.await.expect("no panic")), "eventbus is closed");
 }
 
-/// Many buses, one after the other and two at a time, each with work: nothing is left of any.
+/// Pairs of busy buses, shut down or dropped, leave no task behind.
 pub async fn t3_many_buses_leave_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let before = leak::tasks();
@@ -174,8 +175,8 @@ pub async fn t3_many_buses_leave_nothing(harness: BusHarness) {
     }
 }
 
-/// A handler that shuts its own bus down is cancelled at the deadline, because the shutdown waits
-/// for it. Its message is left for redelivery.
+/// A shutdown waits for running handlers, so the deadline cancels a handler that shuts its own bus
+/// down. The message of that handler is left for redelivery.
 pub async fn b9_a_handler_may_shut_its_bus_down(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -194,7 +195,7 @@ pub async fn b9_a_handler_may_shut_its_bus_down(harness: BusHarness) {
     assert_eq!(harness.unsettled("g", &topic).await, 1);
 }
 
-/// A broker that is closed already: the bus does not start, and leaves nothing of itself.
+/// A bus on a closed broker does not start, and leaves no task behind.
 pub async fn b2_a_bus_on_a_closed_broker_does_not_start(harness: BusHarness) {
     let mut config = harness.config("g");
     config.topics = vec![harness.topic("orders").to_string()];
@@ -213,7 +214,7 @@ fn load(table: &Table) -> Result<Config, ConfigError> {
     })
 }
 
-/// The prefix of the backend's own variables.
+/// The prefix of this backend's environment variables.
 async fn prefix(harness: &BusHarness) -> String {
     harness.broker(&harness.config("prefix")).await.backend().as_str().to_uppercase()
 }
@@ -222,7 +223,7 @@ fn pair(name: String, value: impl ToString) -> (String, String) {
     (name, value.to_string())
 }
 
-/// A bus configured by these variables, on the fixture's broker.
+/// A bus on the fixture's broker, configured by the variables in `table`.
 async fn start(harness: &BusHarness, table: &Table) -> Result<EventBus, BusError> {
     let mut config = load(table)?;
     config.group = harness.fixture.name("g");
@@ -230,7 +231,7 @@ async fn start(harness: &BusHarness, table: &Table) -> Result<EventBus, BusError
     EventBus::with_broker(config, broker).await
 }
 
-/// The variable for every backend works, and the backend's own one overrides it.
+/// The variable for all backends works, and that of this backend overrides it.
 pub async fn s1_the_environment_chooses_the_pool(harness: BusHarness) {
     let own = prefix(&harness).await;
     let wanted = harness.pool == PoolKind::Actor;
@@ -257,7 +258,7 @@ pub async fn s1_the_environment_chooses_the_pool(harness: BusHarness) {
     }
 }
 
-/// Without a choice, the keyed pool runs, and the log says so.
+/// Without a choice, the keyed pool runs, and the log names the default as its source.
 pub async fn s1_the_default_is_the_keyed_pool(harness: BusHarness) {
     let bus = start(&harness, &Table::new()).await.expect("a bus starts");
     let stats = bus.pool_stats();
@@ -266,7 +267,7 @@ pub async fn s1_the_default_is_the_keyed_pool(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Sizes of the actor pool come from the environment; the keyed pool keeps its own.
+/// The environment sets the sizes of the actor pool, and leaves those of the keyed pool.
 pub async fn s1_the_environment_sizes_the_actor_pool(harness: BusHarness) {
     let own = prefix(&harness).await;
     let table = vec![
@@ -304,7 +305,7 @@ pub async fn s1_unreadable_values_are_errors(harness: BusHarness) {
     assert!(harness.logs.saying("pool chosen").is_empty());
 }
 
-/// A configuration in code that breaks a rule is an error at the start too.
+/// A configuration built in code that breaks a rule is an error at the start too.
 pub async fn s1_a_broken_rule_is_an_error_at_the_start(harness: BusHarness) {
     type Break = fn(&mut Config);
     let breaks: [(Break, &str); 3] = [
@@ -321,8 +322,8 @@ pub async fn s1_a_broken_rule_is_an_error_at_the_start(harness: BusHarness) {
     }
 }
 
-/// Restarts with another value switch to the other pool and back: nothing is lost, the order is
-/// kept, and nothing else changes.
+/// Restarts with another value switch to the other pool and back. No message is lost, the order
+/// holds, and nothing else changes.
 pub async fn s2_the_other_pool_stays_ready(harness: BusHarness) {
     let own = prefix(&harness).await;
     let topic = harness.topic("orders");
@@ -349,8 +350,8 @@ pub async fn s2_the_other_pool_stays_ready(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// While a subscribe is stuck in the broker: publishing, handling, topic settings, status and
-/// figures go on.
+/// While a subscribe hangs in the broker, publishing, handling, topic settings, status and
+/// statistics continue.
 pub async fn b5_hot_paths_go_on_while_a_subscribe_is_stuck(harness: BusHarness) {
     let (stuck, flowing, other) =
         (harness.topic("stuck"), harness.topic("flowing"), harness.topic("other"));
@@ -383,8 +384,8 @@ pub async fn b5_hot_paths_go_on_while_a_subscribe_is_stuck(harness: BusHarness) 
     harness.end(&bus).await;
 }
 
-/// While handlers fill every worker, and a shutdown waits for them: publishing and the closed flag
-/// do not wait.
+/// A shutdown waits for handlers that fill every worker. Publishes and calls that see the closed
+/// flag do not wait.
 pub async fn b5_the_closed_flag_is_seen_while_a_shutdown_waits(harness: BusHarness) {
     let (topic, other) = (harness.topic("orders"), harness.topic("other"));
     let bus = harness.bus("g").await;

@@ -1,5 +1,5 @@
 //! Options of a subscription (order, rate, concurrency, timeout), and rate limits of publishers and
-//! subscriptions that change while they hold. SPEC: B7, B8
+//! subscriptions that change at run time. SPEC: B7, B8
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -39,7 +39,7 @@ pub async fn b7_an_unordered_subscription_runs_a_key_beside_itself(harness: BusH
     harness.end_clean(&bus).await;
 }
 
-/// No more than so many messages a second, after the burst.
+/// After the burst, a subscription handles at most its rate.
 pub async fn b7_a_rate_holds(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -48,13 +48,14 @@ pub async fn b7_a_rate_holds(harness: BusHarness) {
     let start = Instant::now();
     publish(&bus, &topic, &envelopes).await;
     seen.reached(35).await;
-    // 5 at once, then 30 at 10 ms each.
+    // Five at once, then thirty at 10 ms each.
     assert!(start.elapsed() >= Duration::from_millis(295), "{:?}", start.elapsed());
     harness.settled("g", &[&topic]).await;
     harness.end_clean(&bus).await;
 }
 
-/// No more than so many messages taken and not ended, of this subscription alone.
+/// A concurrency limit bounds the messages of its subscription that are taken and not ended, and
+/// affects no other subscription.
 pub async fn b7_a_concurrency_limit_holds(harness: BusHarness) {
     let (limited, free) = (harness.topic("limited"), harness.topic("free"));
     let bus = harness.bus("g").await;
@@ -83,7 +84,7 @@ pub async fn b7_a_concurrency_limit_holds(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A limited subscription that waits for its turn still ends at once, and loses nothing by it.
+/// A limited subscription ends at once while it waits for its limit, and loses no message.
 pub async fn b7_a_limited_subscription_ends_while_it_waits(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -105,7 +106,7 @@ pub async fn b7_a_limited_subscription_ends_while_it_waits(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// A handler that takes too long is cancelled; it is a failure that is tried again.
+/// A handler that exceeds its timeout is cancelled, and its envelope is retried.
 pub async fn b7_a_handler_that_takes_too_long_is_tried_again(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -134,7 +135,7 @@ pub async fn b7_a_handler_that_takes_too_long_is_tried_again(harness: BusHarness
     harness.end_clean(&bus).await;
 }
 
-/// For a regular message it is final, as any failure.
+/// The timeout of a regular message is final, like any failure.
 pub async fn b7_a_regular_handler_that_takes_too_long_has_failed(harness: BusHarness) {
     let topic = harness.topic("raw");
     let bus = harness.bus("g").await;
@@ -154,7 +155,7 @@ pub async fn b7_a_regular_handler_that_takes_too_long_has_failed(harness: BusHar
     harness.end_clean(&bus).await;
 }
 
-/// Each a typed error that names the option, and the topic is still free.
+/// Each invalid option is a typed error that names the option, and leaves the topic free.
 pub async fn b7_bad_options_are_typed_errors(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -218,7 +219,8 @@ pub async fn b7_bad_options_are_typed_errors(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Handlers may return nothing, a result or a verdict; a type of one's own may be a handler.
+/// Handlers may return nothing, a result or a verdict. A user's type may implement the handler
+/// trait.
 pub async fn b7_handlers_come_in_many_forms(harness: BusHarness) {
     use buslane_core::{Handler, Verdict};
     struct Counting(Arc<AtomicUsize>);
@@ -250,7 +252,7 @@ pub async fn b7_handlers_come_in_many_forms(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// One message a second: a test that waits for many at this rate does not end in time.
+/// One message a second. A test that waits for many messages at this rate does not end in time.
 const CRAWL: Option<RateLimit> = Some(RateLimit::new(1, 1));
 
 fn numbers(notes: &[Note]) -> Vec<usize> {
@@ -275,8 +277,8 @@ pub async fn b8_a_limited_topic_leaves_the_others_alone(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The limit of the bus applies to all topics together. A new limit applies at once to calls that
-/// wait.
+/// The limit of the bus applies to all topics together. A new limit applies at once to messages
+/// that already wait.
 pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(harness: BusHarness) {
     let (one, two) = (harness.topic("one"), harness.topic("two"));
     let (bus, page) = harness.bus_with_page(harness.config("g")).await;
@@ -300,8 +302,8 @@ pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(harness: BusHarness)
     let start = Instant::now();
     bus.limits().set_subscribe(Some(RateLimit::new(1_000, 1))).expect("a good limit");
     let notes = seen.reached(400).await;
-    // A hundred may have gone in the crawl, if the machine stood still for so long; a bucket of one
-    // lets no burst through.
+    // The bound leaves slack for messages that a stalled machine admits at the slow rate. A bucket
+    // of one admits no burst.
     assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
     for topic in [&one, &two] {
         for key in 0..10 {
@@ -315,7 +317,7 @@ pub async fn b8_the_limit_of_the_bus_changes_while_it_holds(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// A subscription with a limit of its own accepts a new one.
+/// A new limit replaces the one that a subscription set for its topic.
 pub async fn b8_a_subscriptions_own_rate_can_be_changed(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -355,7 +357,7 @@ pub async fn b8_publishers_wait_in_order(harness: BusHarness) {
     let limited = harness.topic("limited");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
     bus.subscribe_envelopes(&limited, notes_events(&seen)).await.expect("subscribes");
-    // Excludes the cost of the first use of a topic.
+    // Excludes the cost of a topic's first use.
     publish_numbers(&bus, &limited, "a", 0..1).await;
     bus.limits().set_publish_of(&limited, Some(RateLimit::new(100, 2))).expect("a good limit");
     let start = Instant::now();
@@ -364,7 +366,7 @@ pub async fn b8_publishers_wait_in_order(harness: BusHarness) {
         Box::pin(async move { bus.publish_envelope(&limited, envelope("a", n)).await.map(drop) })
     };
     let mut publishing: Vec<_> = (1..21).map(|n| Some(publish_one(n))).collect();
-    // Asked in turn, as one task would that has them all in its hands.
+    // Polls the publishes in turn from one task, so that they arrive in order.
     let all = std::future::poll_fn(|cx| {
         for slot in &mut publishing {
             if let Some(publish) = slot
@@ -400,7 +402,7 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(harness: BusHarness) {
     bus.publish_envelope(&topic, envelope("a", 1)).await.expect("the first one may");
     let detail = "the rate limit of the bus lets 1 messages a second through, 1 at once; these are";
     let numbers = |count| (0..count).map(|n| envelope("a", 100 + n)).collect::<Vec<_>>();
-    // These wait, and in vain: the bucket is empty, or nearly.
+    // Four records exceed the rate within the timeout, because the bucket is empty or nearly so.
     let late = bus.publish_envelopes(&topic, &numbers(4)).await.expect("good envelopes").remove(3);
     let late = BusError::from(late.expect_err("four seconds are too long"));
     let timed_out = |error: &BusError, records: usize, waited: Duration| {
@@ -412,7 +414,8 @@ pub async fn b8_a_publish_that_waits_too_long_is_refused(harness: BusHarness) {
         (at, *time, why.as_str()) == (&topic, waited, format!("{detail} {records}").as_str())
     };
     assert!(timed_out(&late, 4, Duration::from_secs(3)), "{late}");
-    // These do not even try, and every record is answered.
+    // Five records can never pass within the timeout, so the call fails at once. Every record gets
+    // an answer.
     let answers = bus.publish_envelopes(&topic, &numbers(5)).await.expect("good envelopes");
     assert_eq!(answers.len(), 5);
     for answer in answers {

@@ -18,18 +18,18 @@ use tracing_core::span::Current;
 pub struct LogLine {
     /// The level.
     pub level: Level,
-    /// The module that logged it.
+    /// The module that logged the line.
     pub target: &'static str,
     /// The text.
     pub text: String,
     /// The other fields.
     pub fields: BTreeMap<&'static str, String>,
-    /// The number of the span around it, from 1; 0 outside of captured spans.
+    /// The number of the surrounding span, from 1; 0 outside of captured spans.
     pub span: u64,
 }
 
 impl LogLine {
-    /// The value of a field; empty when it is missing.
+    /// The value of a field; empty when the field is missing.
     #[must_use]
     pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
@@ -57,7 +57,7 @@ impl Visit for LogLine {
     }
 }
 
-/// The lines that buslane has logged, in order, without those of other libraries.
+/// The lines logged by buslane, in order. Lines of other libraries are ignored.
 #[derive(Clone, Default)]
 pub struct LogCapture {
     lines: Arc<Mutex<Vec<LogLine>>>,
@@ -77,7 +77,7 @@ impl LogCapture {
         self.lines().into_iter().filter(|line| line.text == text).collect()
     }
 
-    /// Captures spans from now on. Until then they are disabled.
+    /// Captures spans from now on. Until the first call, spans are disabled.
     pub fn follow_spans(&self) {
         self.spans.follow();
     }
@@ -160,23 +160,23 @@ fn interest(is_any: bool) -> Interest {
 /// One span.
 #[derive(Debug, Clone)]
 pub struct SpanSeen {
-    /// Its number, from 1.
+    /// The span's number, from 1.
     pub number: u64,
-    /// Its name.
+    /// The span's name.
     pub name: &'static str,
     /// The target that filters see.
     pub target: &'static str,
     metadata: &'static Metadata<'static>,
-    /// Its fields.
+    /// The span's fields.
     pub fields: BTreeMap<&'static str, String>,
-    /// The number of times it was entered.
+    /// The number of times the span was entered.
     pub entered: usize,
-    /// The number of handles; the span has ended when there is none.
+    /// The number of live handles. The span has ended when none is left.
     pub handles: i64,
 }
 
 impl SpanSeen {
-    /// The value of a field; empty when it is missing.
+    /// The value of a field; empty when the field is missing.
     #[must_use]
     pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
@@ -261,7 +261,7 @@ impl Spans {
         ENTERED.with_borrow(|entered| entered.last().map_or_else(Current::none, current))
     }
 
-    /// Changes the number of a span's handles, and returns it.
+    /// Changes the number of a span's handles by `step`, and returns the new number.
     pub(super) fn count(&self, id: &span::Id, step: i64) -> i64 {
         self.change(id, |seen| {
             seen.handles += step;

@@ -16,7 +16,7 @@ fn is_at(line: &LogLine, topic: &Topic, receipt: &Receipt) -> bool {
         && line.field("offset") == receipt.offset.to_string()
 }
 
-/// A thousand good messages of either kind: not a line.
+/// A thousand good messages of either kind log nothing.
 pub async fn d7_good_messages_leave_no_line(harness: BusHarness) {
     let (events, raw) = (harness.topic("events"), harness.topic("raw"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -36,7 +36,7 @@ pub async fn d7_good_messages_leave_no_line(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each failed attempt is logged, and the end of the message.
+/// The log has a line for each failed attempt, and one for the end of the message.
 pub async fn d7_a_failed_envelope_is_named(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -64,7 +64,7 @@ pub async fn d7_a_failed_envelope_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// One line for a regular message that failed, and one for one that panicked.
+/// A failed regular message logs one line, and so does a panicked one.
 pub async fn d7_a_failed_regular_message_is_named(harness: BusHarness) {
     let topic = harness.topic("raw");
     let bus = harness.bus("g").await;
@@ -91,8 +91,8 @@ pub async fn d7_a_failed_regular_message_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Keys, errors and fields of messages in any length: each log line, span, fault and status names
-/// them escaped and cut.
+/// Keys, errors and fields of messages have any length and content. Each log line, span, fault and
+/// status shows them escaped and cut.
 pub async fn d7_what_comes_from_outside_is_escaped_and_cut(harness: BusHarness) {
     // SPEC: D7, O3, O5
     let (blocks, buries, raw) =
@@ -165,8 +165,7 @@ pub async fn d7_what_comes_from_outside_is_escaped_and_cut(harness: BusHarness) 
     harness.end(&bus).await;
 }
 
-/// The end of a bus that has nothing left to do is one line, and so is the end of a subscription
-/// before it.
+/// An idle bus that closes logs one line. The end of a subscription before that logs none.
 pub async fn d7_a_clean_end_says_so_and_nothing_else(harness: BusHarness) {
     // SPEC: D7, B9
     let (first, second) = (harness.topic("first"), harness.topic("second"));
@@ -185,7 +184,7 @@ pub async fn d7_a_clean_end_says_so_and_nothing_else(harness: BusHarness) {
     assert_eq!(texts, ["bus closed"], "{lines:?}");
 }
 
-/// The pool is named once at the start, with the source of the choice.
+/// The log names the pool once at the start, with the source of the choice.
 pub async fn d7_the_pool_is_named_once(harness: BusHarness) {
     // SPEC: S1
     let bus = harness.bus("g").await;
@@ -197,7 +196,7 @@ pub async fn d7_the_pool_is_named_once(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The log reports when recovery mode is entered and left, and nothing else of it.
+/// The log reports the start and the end of recovery mode once each.
 pub async fn d7_recovery_mode_is_told_of(harness: BusHarness) {
     let bus = harness.bus("g").await;
     for active in [true, true, false, false] {

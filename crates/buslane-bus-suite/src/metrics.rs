@@ -7,14 +7,14 @@ use buslane_core::{Event, Message, Record};
 use buslane_testkit::{deadline::until, signal::Gate};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// Published, consumed, errors by kind, retries, dead letters, skipped; and the pool's metrics of
-/// the same traffic.
+/// The counters of the bus and of its pool equal the traffic: published, consumed, errors by kind,
+/// retries, dead letters, skipped.
 pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
     let (raw, events, skips) =
         (harness.topic("raw"), harness.topic("events"), harness.topic("skips"));
     let dead = harness.topic("dead");
     let mut config = harness.config("g");
-    // A slow machine is no traffic.
+    // Publishes that are slow on a busy machine must not count as held back.
     config.publish_fast_path = config.publish_timeout;
     let (bus, page) = harness.bus_with_page(config).await;
     let handler = now(|message: Message| match &message.payload[..] {
@@ -57,9 +57,11 @@ pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
         ("messages_published_total", 17.0),
         ("messages_consumed_total", 17.0),
         ("processing_errors_total{kind=\"regular\"}", 3.0),
-        // 3 once, 5 twice, 7 three times, 8 once, the skipped one three times, the torn one once.
+        // 3 fails once, 5 twice, 7 three times, 8 once, the skipped one three times, the torn one
+        // once.
         ("processing_errors_total{kind=\"envelope\"}", 11.0),
-        // Each of those but the last of 7, of the skipped one, and of the torn one.
+        // Each failure leads to a retry, except the last one of 7, of the skipped and of the torn
+        // one.
         ("retry_attempts_total", 8.0),
         ("dead_letter_messages_total", 2.0),
         ("skipped_messages_total", 1.0),
@@ -84,7 +86,7 @@ pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
         page.read().into_iter().filter(|(series, _)| is_counter(series)).collect();
     let counted: BTreeMap<String, f64> =
         counters.into_iter().filter(|(_, value)| *value != 0.0).collect();
-    // Every other counter stands at zero.
+    // All other counters are zero.
     let expected: BTreeMap<String, f64> =
         expected.into_iter().filter(|(_, value)| *value != 0.0).collect();
     assert_eq!(counted, expected);
@@ -92,12 +94,12 @@ pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
     gauges_are_zero(page);
 }
 
-/// Every attempt is the first one or a retry, whatever the policy: also of a key that is blocked.
+/// Every attempt is a first attempt or a retry under every policy, also for a blocked key.
 pub async fn o1_attempts_are_messages_and_retries(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, page) = harness.bus_with_page(harness.config("g")).await;
     let seen = Seen::new();
-    // Three attempts are configured; the key is blocked for two more.
+    // Three attempts are configured, and the blocked key fails two more.
     let handler = fails(&seen, |note| note.label == "a0" && note.attempt <= 5);
     bus.subscription(&topic).block_failed().envelopes(handler).await.expect("subscribes");
     let envelopes: Vec<_> = (0..20).map(|n| envelope(&format!("a{}", n % 10), n)).collect();
@@ -141,8 +143,8 @@ pub async fn o1_gauges_return_to_zero(harness: BusHarness) {
     gauges_are_zero(page);
 }
 
-/// The page and the catalogue name the same metrics, described alike, with no more series than
-/// stated. Those of partitions fall to zero when their partitions leave.
+/// The page has exactly the metrics of the catalogue, with the same descriptions and at most the
+/// stated number of series. The series of a partition fall to zero when the partition leaves.
 pub async fn o1_the_page_is_the_catalogue(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.sized("g", 2, 5);
@@ -219,7 +221,7 @@ fn gauges_are_zero(page: &MetricsPage) {
     }
 }
 
-/// A crash takes its gauges back too.
+/// A dropped bus resets its gauges too.
 pub async fn o1_gauges_return_to_zero_after_a_crash(harness: BusHarness) {
     let (topic, held) = (harness.topic("orders"), harness.topic("held"));
     let (bus, page) = harness.bus_with_page(harness.sized("g", 2, 5)).await;

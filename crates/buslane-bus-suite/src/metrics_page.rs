@@ -22,8 +22,8 @@ pub(super) struct Series {
 }
 
 impl MetricsPage {
-    /// An empty page, and the recorder that fills it. The recorder is leaked, because threads of a
-    /// runtime refer to it as long as they live.
+    /// An empty page, and the recorder that fills it. The recorder is leaked, because the threads
+    /// of a runtime refer to it until they end.
     pub(super) fn new(pool: PoolKind) -> (Self, &'static PrometheusRecorder) {
         let seconds = Matcher::Suffix("_seconds".to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS_BUCKETS);
@@ -91,7 +91,7 @@ impl MetricsPage {
     }
 }
 
-/// Whether a series belongs to a metric: a histogram has three names.
+/// Whether a series belongs to a metric. The series of a histogram have three names.
 fn is_of(series: &Series, name: &str, kind: MetricKind) -> bool {
     let rest = series.name.strip_prefix(name);
     match kind {
@@ -114,7 +114,7 @@ impl Series {
         Self { name: name.to_owned(), labels: labels.collect(), value }
     }
 
-    /// Whether its labels are those of the metric, each with an allowed value.
+    /// Whether the series has the labels of the metric, each with an allowed value.
     pub(super) fn is_labelled_as(&self, metric: &Metric) -> bool {
         let mut expected = Vec::new();
         for label in metric.labels {

@@ -1,4 +1,4 @@
-//! Which messages share a lane, a key or a pool: they run in order, and others beside them.
+//! Messages that share a lane, a key or a pool run in order, and all others run concurrently.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{
     publish, publish_numbers,
 };
 
-/// One aggregate a hundred times, and ten aggregates ten times.
+/// A hundred versions of one aggregate, and ten versions of ten aggregates.
 pub async fn r3_versions_of_an_aggregate_are_handled_in_order(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -31,7 +31,7 @@ pub async fn r3_versions_of_an_aggregate_are_handled_in_order(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// Handlers that take their time in a random order of keys.
+/// Handlers yield a varying number of times.
 pub async fn r3_order_holds_while_handlers_wait(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -58,7 +58,7 @@ pub async fn r3_order_holds_while_handlers_wait(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// 1 2 3 4 5 with a failure of 1 stays 1 2 3 4 5; and so with a failure of 3.
+/// Messages 1 to 5 keep their order when 1 or 3 fails once.
 pub async fn d3_order_is_kept_across_a_failed_attempt(harness: BusHarness) {
     for failing in ["1", "3"] {
         let topic = harness.topic(&format!("orders-{failing}"));
@@ -75,7 +75,7 @@ pub async fn d3_order_is_kept_across_a_failed_attempt(harness: BusHarness) {
     }
 }
 
-/// The second key is done while the first still waits, also in one partition.
+/// Other keys finish while a slow key still waits, also within its partition.
 pub async fn r3_a_slow_key_does_not_delay_the_others(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -101,7 +101,7 @@ pub async fn r3_a_slow_key_does_not_delay_the_others(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// As many keys of one topic run at the same time as there are workers.
+/// As many keys of one topic run concurrently as the pool has workers.
 pub async fn r3_keys_of_a_topic_run_beside_each_other(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus_of(harness.sized("g", 100, 10)).await;
@@ -115,7 +115,7 @@ pub async fn r3_keys_of_a_topic_run_beside_each_other(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Envelopes in order, regular messages complete.
+/// Envelopes keep their order, and all regular messages arrive.
 pub async fn r3_envelopes_and_regular_messages_go_together(harness: BusHarness) {
     let bus = harness.bus("g").await;
     let (events, plain) = (Seen::new(), Seen::new());
@@ -150,7 +150,7 @@ pub async fn r3_envelopes_and_regular_messages_go_together(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// A hundred keys through one worker: each in order, none beside another.
+/// A single worker runs a hundred keys, each in order, and never two messages at once.
 pub async fn r3_order_holds_with_a_single_worker(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus_of(harness.sized("g", 1, 16)).await, Seen::new());
@@ -197,7 +197,7 @@ pub async fn r3_regular_messages_of_a_key_keep_their_order(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// The keys whose messages are running, and whether two of one key ever ran at once.
+/// The number of running messages, and the highest number so far.
 #[derive(Default)]
 struct Exclusive {
     running: AtomicUsize,
@@ -214,7 +214,7 @@ impl Exclusive {
     }
 }
 
-/// Messages without a key run concurrently and are numbered one by one, whatever their topic.
+/// Messages without a key run concurrently, and one counter numbers them across all topics.
 pub async fn r2_messages_without_a_key_go_round_robin(harness: BusHarness) {
     let topics = [harness.topic("one"), harness.topic("two")];
     let bus = harness.bus("g").await;
@@ -233,7 +233,7 @@ pub async fn r2_messages_without_a_key_go_round_robin(harness: BusHarness) {
     for n in 0..16 {
         bus.publish(&topics[n % 2], n.to_string()).await.expect("published");
     }
-    // All sixteen workers have one at the same time.
+    // All sixteen workers hold one message at the same time.
     let notes = seen.reached(16).await;
     gate.open();
     let labels: HashSet<_> = notes.iter().map(|note| note.label.clone()).collect();
@@ -241,7 +241,7 @@ pub async fn r2_messages_without_a_key_go_round_robin(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// An aggregate of three topics has one handler at a time.
+/// An aggregate with messages in three topics has one handler at a time.
 pub async fn r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic(harness: BusHarness) {
     let (bus, seen) = (harness.bus("g").await, Seen::new());
     let topics: Vec<_> = (0..3).map(|n| harness.topic(&format!("t{n}"))).collect();
@@ -274,7 +274,7 @@ pub async fn r3_an_aggregate_has_one_handler_at_a_time_whatever_the_topic(harnes
     harness.end_clean(&bus).await;
 }
 
-/// Messages of the same key in different topics run concurrently.
+/// With this scope, messages of the same key in different topics run concurrently.
 pub async fn r3_lane_scope_topic_keeps_topics_apart(harness: BusHarness) {
     let mut config = harness.config("g");
     config.lane_scope = LaneScope::Topic;
@@ -294,7 +294,7 @@ pub async fn r3_lane_scope_topic_keeps_topics_apart(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// When members may share two topics out differently, the log says so once, and only for buses
+/// The log warns once when members may hold different partitions of two topics, and only for buses
 /// whose keys span several topics of envelopes.
 pub async fn r3_keys_that_two_processes_may_have_at_once_are_told_of(harness: BusHarness) {
     let told = || harness.logs.saying("a key may be handled in two processes at once").len();
@@ -322,7 +322,7 @@ pub async fn r3_keys_that_two_processes_may_have_at_once_are_told_of(harness: Bu
     }
 }
 
-/// A message that is retried keeps its key's messages of every topic waiting, and no other key's.
+/// A retried message delays the messages of its key in every topic, and those of no other key.
 pub async fn r3_a_retried_message_holds_its_key_in_every_topic(harness: BusHarness) {
     let (bus, seen) = (harness.bus("g").await, Seen::new());
     let (failing, other) = (harness.topic("failing"), harness.topic("other"));

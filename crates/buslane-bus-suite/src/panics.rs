@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-/// Panics without the noise of the default hook.
+/// Panics without running the panic hook, which would print a message.
 fn boom(text: &str) -> ! {
     std::panic::resume_unwind(Box::new(text.to_owned()))
 }
 
-/// An envelope that panics once: it is a failure, all fifteen are handled, the others are not
-/// disturbed.
+/// A panic is a failed attempt of its envelope. All fifteen messages are handled, each key in
+/// order.
 pub async fn p7_an_envelope_that_panics_once_is_tried_again(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -43,7 +43,7 @@ pub async fn p7_an_envelope_that_panics_once_is_tried_again(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// An envelope that always panics goes the way of all failures; the error says so.
+/// An envelope that always panics is given up like any failure, with the panic as its error.
 pub async fn p7_an_envelope_that_always_panics_is_given_up(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -65,7 +65,7 @@ pub async fn p7_an_envelope_that_always_panics_is_given_up(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// A regular message that panics: fourteen of fifteen, one panic, nothing of it comes again.
+/// A regular message that panics is settled and does not run again. The other fourteen succeed.
 pub async fn p7_a_regular_panic_is_final(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -89,7 +89,7 @@ pub async fn p7_a_regular_panic_is_final(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Five aggregates panic at the same time, the pool goes on with all of them.
+/// Five aggregates panic at the same time, and the pool continues with all of them.
 pub async fn p7_many_aggregates_panic_together(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -112,7 +112,7 @@ pub async fn p7_many_aggregates_panic_together(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Ten panics in a row on a single worker: it serves the next message each time.
+/// After each of ten consecutive panics, a single worker serves the next message.
 pub async fn p7_the_pool_serves_on_after_many_panics(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus_of(harness.sized("g", 1, 100)).await, Seen::new());
@@ -135,7 +135,7 @@ pub async fn p7_the_pool_serves_on_after_many_panics(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A panic while many are queued: all of them are handled.
+/// A panic among a thousand queued messages loses none of them.
 pub async fn p7_a_panic_amid_a_thousand_loses_none(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -157,8 +157,8 @@ pub async fn p7_a_panic_amid_a_thousand_loses_none(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Past its restarts an actor rests; its messages wait and are handled when it is tried again.
-/// Nothing is lost, and the reading goes on by itself. The keyed pool does not notice.
+/// An actor that exceeds its restarts cools down. Its messages wait, and run when the actor
+/// returns. No message is lost, and reading resumes by itself. The keyed pool is not affected.
 pub async fn p8_messages_outlive_a_cool_down(harness: BusHarness) {
     let topic = harness.topic("raw");
     let mut config = harness.sized("g", 1, 10);

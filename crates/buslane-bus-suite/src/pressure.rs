@@ -1,4 +1,4 @@
-//! Back-pressure: a full pool, and a full broker.
+//! Back-pressure of a full pool and of a full broker.
 
 use super::metrics_page::MetricsPage;
 use super::{
@@ -20,8 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A full pool makes the sources wait longer than its wait timeout: the log says so once for each
-/// source, nothing is lost, and all messages run in order.
+/// A full pool makes the sources wait beyond its wait timeout. The log reports the wait once for
+/// each source, no message is lost, and all run in order.
 pub async fn p3_a_full_pool_makes_the_sources_wait(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) =
@@ -44,7 +44,7 @@ pub async fn p3_a_full_pool_makes_the_sources_wait(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Regular messages wait in the same way.
+/// Regular messages wait for capacity too.
 pub async fn p3_regular_messages_wait_for_room_too(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen, gate) =
@@ -82,7 +82,7 @@ pub async fn p3_a_full_lane_leaves_other_sources_alone(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The byte budget is a bound of its own.
+/// The byte budget bounds the open messages independently of their number.
 pub async fn p3_the_byte_budget_bounds_what_is_open(harness: BusHarness) {
     let topic = harness.topic("raw");
     let mut config = harness.config("g");
@@ -109,8 +109,9 @@ pub async fn p3_the_byte_budget_bounds_what_is_open(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Blocked messages have a budget of their own. When it is used up, partitions with more of them
-/// stop, and health names them; the others continue. They resume when the handler has recovered.
+/// Blocked messages have a separate budget. When it is exhausted, partitions with more blocked
+/// messages stop and are reported, and the others continue. The stopped partitions resume when the
+/// handler recovers.
 pub async fn d4_too_many_blocked_messages_stop_their_own_partitions_alone(harness: BusHarness) {
     // SPEC: D4, P3, K4
     const KEYS: usize = 64;
@@ -121,7 +122,7 @@ pub async fn d4_too_many_blocked_messages_stop_their_own_partitions_alone(harnes
         (keyed.parked_messages, actor.parked_messages) = (10, 10)
     });
     let (bus, page) = harness.bus_with_page(config).await;
-    // The partitions of all keys, and two bad keys in different ones.
+    // The partitions of all keys, and two bad keys in different partitions.
     let mut partitions = BTreeMap::new();
     for key in (0..KEYS).map(|key| format!("a{key}")) {
         let receipt = bus.publish_envelope(&topic, envelope(&key, 0)).await.expect("taken");
@@ -172,7 +173,7 @@ pub async fn d4_too_many_blocked_messages_stop_their_own_partitions_alone(harnes
     harness.end_clean(&bus).await;
 }
 
-/// Handlers panic while the pool has more than it can hold: everything is handled, in order.
+/// Handlers panic while more messages wait than the pool holds. All are handled, in order.
 pub async fn t4_panics_in_a_full_pool_lose_nothing(harness: BusHarness) {
     // SPEC: T4, P3, P7
     const KEYS: usize = 40;
@@ -185,7 +186,7 @@ pub async fn t4_panics_in_a_full_pool_lose_nothing(harness: BusHarness) {
         async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let note = Note::from(&event);
-            // Not with `panic!`: the hook would print a line for each.
+            // `panic!` would print a line for each panic.
             if note.number() % 10 == 3 && note.attempt == 1 {
                 std::panic::resume_unwind(Box::new("injected"));
             }
@@ -223,7 +224,8 @@ pub async fn t4_panics_in_a_full_pool_lose_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// As many messages as one partition holds, all of one key, and a group that has not read them.
+/// Fills one partition to its capacity with messages of one key, for a group that has not read
+/// them.
 async fn full(harness: &BusHarness, timeout: Duration) -> (EventBus, &MetricsPage, Topic, usize) {
     let topic = harness.topic("orders");
     let capacity = harness.can.capacity.expect("a capacity, or the scenario is listed as unmet");
@@ -236,8 +238,8 @@ async fn full(harness: &BusHarness, timeout: Duration) -> (EventBus, &MetricsPag
     (bus, page, topic, capacity)
 }
 
-/// A publish waits up to the publish timeout, then gets a typed error with the reason. Other
-/// messages of the topic are not disturbed.
+/// A publish waits up to the publish timeout, then returns a typed error with the reason. Other
+/// messages of the topic are not affected.
 pub async fn b6_a_publish_waits_and_then_times_out(harness: BusHarness) {
     let timeout = Duration::from_millis(100);
     let (bus, page, topic, capacity) = full(&harness, timeout).await;
@@ -266,14 +268,14 @@ pub async fn b6_a_publish_waits_and_then_times_out(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A waiting publish continues as soon as there is room.
+/// A waiting publish continues as soon as the partition has capacity.
 pub async fn b6_a_waiting_publish_goes_on_when_there_is_room(harness: BusHarness) {
     let (bus, page, topic, capacity) = full(&harness, harness.can.patience).await;
     let waiting = tokio::spawn({
         let (bus, topic) = (bus.clone(), topic.clone());
         async move { bus.publish_envelope(&topic, envelope("a", capacity)).await }
     });
-    // It has waited longer than the fast path.
+    // The publish has waited longer than the fast path.
     until("it counts as held back", || page.value("publishes_held_back_total") == 1.0).await;
     assert!(!waiting.is_finished());
     let seen = Seen::new();
@@ -287,7 +289,7 @@ pub async fn b6_a_waiting_publish_goes_on_when_there_is_room(harness: BusHarness
     harness.end_clean(&bus).await;
 }
 
-/// A cancelled publish does not disturb those behind it, and stores no further record.
+/// A cancelled publish does not delay those behind it, and stores no record.
 pub async fn b6_a_cancelled_publish_leaves_the_others_alone(harness: BusHarness) {
     let (bus, page, topic, capacity) = full(&harness, harness.can.patience).await;
     let publishing = |n| {
@@ -324,7 +326,7 @@ pub async fn b6_a_silent_broker_does_not_hold_a_publisher_for_ever(harness: BusH
         panic!("{error:?}")
     };
     assert_eq!((to, *waited), (&topic, Duration::from_millis(30)));
-    // Its first publish may have to make the topic, which can take longer than the timeout.
+    // The first publish may have to create the topic, which can take longer than the timeout.
     let other = harness.topic("other");
     let answered = async { while bus.publish_envelope(&other, envelope("a", 1)).await.is_err() {} };
     harness.within("other topics are answered", answered).await;

@@ -21,8 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A configuration that checks the backlog often, starts recovery above so many messages of a
-/// partition, and ramps up quickly.
+/// A configuration that checks the backlog often, starts recovery above `messages` per partition,
+/// and ramps up quickly.
 fn quick(mut config: Config, messages: u64) -> Config {
     config.backlog.check_interval = Duration::from_millis(20);
     (config.backlog.messages, config.backlog.age) = (messages, Duration::ZERO);
@@ -55,12 +55,12 @@ async fn left(events: &Seen<BusEvent>) -> Vec<BusEvent> {
 /// The number of aggregates of a backlog.
 const AGGREGATES: usize = 500;
 
-/// Counts handled messages, and those that are out of order or of the wrong phase.
+/// Counts handled messages, those out of order, and the handlers that run at once.
 struct Deliveries {
     next: Vec<AtomicUsize>,
     violations: AtomicUsize,
     handled: Count,
-    /// Whether the mode was on when the first message came.
+    /// Whether the mode was on at the first message.
     first_in_mode: AtomicBool,
     waiting: usize,
     running: AtomicUsize,
@@ -85,7 +85,7 @@ impl Deliveries {
             self.first_in_mode.store(bus.recovery().is_active(), SeqCst);
         }
         let running = self.running.fetch_add(1, SeqCst) + 1;
-        // At the end the limits are raised.
+        // The limits rise towards the end, so only the first half counts.
         if self.handled.get() < self.waiting / 2 {
             self.most.fetch_max(running, SeqCst);
         }
@@ -100,10 +100,10 @@ impl Deliveries {
     }
 }
 
-/// A bus starts with messages waiting. It enters recovery mode before it handles the first, drains
-/// them in key order although its subscription is unordered, at the rate and with the number of
-/// keys of the mode, then leaves the mode and ramps up. Messages that are published to another
-/// topic in between arrive too.
+/// A bus starts with a backlog. It enters recovery mode before it handles the first message. It
+/// drains the backlog in key order although its subscription is unordered, at the rate and with the
+/// number of keys of the mode. Then it ramps up and leaves the mode. Messages that are published to
+/// another topic meanwhile arrive too.
 ///
 /// # Panics
 /// When one of these steps does not happen.
@@ -119,12 +119,12 @@ pub async fn drain(harness: &BusHarness, waiting: usize) {
     }
     harness.end_clean(&before).await;
 
-    // Nothing may wait for its turn any more when it is left: then the subscription is unordered
-    // again.
+    // The mode ends when each partition has at most one message left: the subscription is unordered
+    // afterwards, so no message of the backlog may still be queued.
     let mut config = quick(harness.sized("g", 64, 1_000), 1);
     let rate = RateLimit::new(u32::try_from(waiting).expect("not many") * 2, 500);
     (config.recovery.rate, config.recovery.keys) = (Some(rate), 20);
-    // The look at a new source is what begins it, and nothing else.
+    // Only the check of a new source may start recovery mode.
     config.recovery.on_backlog = false;
     let (bus, page) = harness.bus_with_page(config).await;
     let (events, deliveries, seen) = (events_of(&bus), Deliveries::new(waiting), Seen::new());
@@ -133,7 +133,8 @@ pub async fn drain(harness: &BusHarness, waiting: usize) {
         let (bus, deliveries) = (own.clone(), Arc::clone(&into));
         async move { deliveries.handle(&bus, &event).await }
     };
-    // A partition that comes while messages wait in it would be a reason to begin again.
+    // Reads the live topic first: a partition assigned with waiting messages would start the mode
+    // again.
     bus.subscribe_envelopes(&live, notes_events(&seen)).await.expect("subscribes");
     publish_numbers(&bus, &live, "live", 0..1).await;
     seen.reached(1).await;
@@ -200,7 +201,7 @@ pub async fn l3_old_messages_are_not_slowed_down(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A backlog that grows while the bus runs starts the mode, unless that is switched off.
+/// A backlog that grows at run time starts the mode, unless that is switched off.
 pub async fn l3_a_backlog_that_comes_up_later_begins_it(harness: BusHarness) {
     let topic = harness.topic("orders");
     for on_backlog in [false, true] {
@@ -233,7 +234,8 @@ pub async fn l3_a_backlog_that_comes_up_later_begins_it(harness: BusHarness) {
     }
 }
 
-/// The mode starts with every bus and ends without a backlog, or it never starts, as configured.
+/// With `Always`, the mode starts with every bus and ends without a backlog. With `Never`, the mode
+/// does not start.
 pub async fn l3_always_and_never(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = quick(harness.config("g"), 20);
@@ -258,7 +260,7 @@ pub async fn l3_always_and_never(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The mode admits a limited number of keys at a time. Without it, all keys run.
+/// The mode admits a limited number of keys at a time. Without the mode, all keys run.
 pub async fn l3_active_keys_are_limited(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -287,7 +289,7 @@ pub async fn l3_active_keys_are_limited(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A blocked key is a backlog, because its message grows old. It does not slow the other keys down.
+/// A blocked key is a backlog, because its message grows old, but does not keep the mode on.
 pub async fn l3_a_blocked_key_does_not_keep_it_on(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = quick(harness.config("g"), 0);
@@ -319,7 +321,7 @@ pub async fn l3_a_blocked_key_does_not_keep_it_on(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each change is reported once to every callback, even if one panics. Leaving the mode by hand
+/// Each change is reported once to every callback, even if one panics. Leaving the mode manually
 /// skips the ramp.
 pub async fn l3_by_hand_it_is_told_of_and_left(harness: BusHarness) {
     let bus = harness.bus("g").await;
@@ -340,7 +342,7 @@ pub async fn l3_by_hand_it_is_told_of_and_left(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Changes of the rate and of the number of keys apply at once, also to messages that wait already.
+/// New limits of the rate and the keys apply at once, also to messages that already wait.
 pub async fn l3_its_limits_can_be_changed(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");

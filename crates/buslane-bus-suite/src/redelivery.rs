@@ -169,7 +169,7 @@ pub async fn d2_a_failing_message_comes_again_after_a_restart(harness: BusHarnes
     harness.end_clean(&bus).await;
 }
 
-/// Acknowledging before the handler works for an announced topic too.
+/// Settling before the handler works for an announced topic too.
 pub async fn d1_settle_first_counts_for_an_announced_topic(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -185,7 +185,7 @@ pub async fn d1_settle_first_counts_for_an_announced_topic(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// Regular messages that a shutdown leaves are delivered again too.
+/// A shutdown leaves regular messages for redelivery too.
 pub async fn d1_regular_messages_that_a_shutdown_leaves_come_again(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, started) = (harness.bus("g").await, Seen::new());
@@ -212,7 +212,7 @@ pub async fn d1_regular_messages_that_a_shutdown_leaves_come_again(harness: BusH
     harness.end_clean(&bus).await;
 }
 
-/// Two buses of one group that read the same topic, and every delivery by the name of its bus.
+/// Two buses of one group that read the same topic, and each delivery with the name of its bus.
 struct Pair {
     topic: Topic,
     one: EventBus,
@@ -241,7 +241,7 @@ fn handled_by(seen: &Seen<(&'static str, Note)>, bus: &str) -> usize {
 pub async fn k3_two_buses_share_and_hand_over(harness: BusHarness) {
     let Pair { topic, one, two, seen } = Pair::new(&harness).await;
     let by = |name| handled_by(&seen, name);
-    // A group takes its time until both are members.
+    // Both buses need some time to join the group.
     let mut rounds = 0;
     within(LIMIT, "both have a share", async {
         while by("one") == 0 || by("two") == 0 {
@@ -267,14 +267,14 @@ pub async fn k3_two_buses_share_and_hand_over(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// Two buses of a group read while messages are published, until each has handled many: no key runs
-/// on both at once, and none is out of order.
+/// Two buses of a group read while messages are published, until each has handled many. No key runs
+/// on both at once or out of order.
 pub async fn k3_two_buses_of_a_group_keep_each_keys_order(harness: BusHarness) {
     const KEYS: usize = 40;
     let Pair { topic, one, two, seen } = Pair::new(&harness).await;
     let by = |name| handled_by(&seen, name);
     let mut rounds = 0;
-    // A group takes its time until both are members.
+    // Both buses need some time to join the group.
     within(LIMIT, "both have a good part", async {
         while rounds < 150 || by("one").min(by("two")) < 1_000 {
             publish_round(
@@ -294,7 +294,7 @@ pub async fn k3_two_buses_of_a_group_keep_each_keys_order(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// One of two buses crashes: the other takes over its open messages.
+/// When one of two buses crashes, the other takes over its open messages.
 pub async fn d1_another_bus_takes_over_after_a_crash(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (seen, keys) = (Seen::new(), Arc::new(Busy::default()));
@@ -307,7 +307,7 @@ pub async fn d1_another_bus_takes_over_after_a_crash(harness: BusHarness) {
     };
     let subscription = one.subscribe_envelopes(&topic, stuck).await.expect("subscribes");
     two.subscribe_envelopes(&topic, busy(&seen, &keys, "two")).await.expect("subscribes");
-    // A group takes its time until both are members.
+    // Both buses need some time to join the group.
     let mut rounds = 0;
     within(LIMIT, "one has a share", async {
         while started.is_empty() {
@@ -325,8 +325,8 @@ pub async fn d1_another_bus_takes_over_after_a_crash(harness: BusHarness) {
     harness.end_clean(&two).await;
 }
 
-/// Two buses of different groups in one process, with the same names otherwise, do not affect each
-/// other.
+/// Two buses in one process whose groups differ, and whose other names are the same, do not affect
+/// each other.
 pub async fn k3_buses_of_other_groups_are_not_disturbed(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (one, two) = (harness.bus("g").await, harness.bus("h").await);

@@ -20,14 +20,14 @@ fn keys(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("key-{n}")).collect()
 }
 
-/// The work of one key's handlers.
+/// The running and the finished messages of one key.
 #[derive(Default)]
 struct Lane {
     is_running: bool,
     done: Vec<usize>,
 }
 
-/// Each key runs one message at a time, in order.
+/// Checks that each key runs one message at a time, and records the order.
 #[derive(Default)]
 struct Lanes(Mutex<BTreeMap<String, Lane>>);
 
@@ -49,7 +49,7 @@ impl Lanes {
         );
     }
 
-    /// Notes the end of an attempt; `done` when it succeeded.
+    /// Records the end of an attempt; `done` is the number of a message that succeeded.
     fn end(&self, key: &str, done: Option<usize>) {
         self.of(key, |lane| {
             lane.is_running = false;
@@ -86,7 +86,7 @@ fn mixed(lanes: &Arc<Lanes>) -> impl buslane_core::Handler<Event> + use<> {
     }
 }
 
-/// During fifty moves, each message runs once, and each key in order and one at a time.
+/// During fifty moves, each message runs once, in the order of its key and one at a time.
 pub async fn s4_fifty_moves_under_load_lose_nothing(harness: BusHarness) {
     const KEYS: usize = 64;
     let topic = harness.topic("orders");
@@ -132,7 +132,7 @@ pub async fn s4_fifty_moves_under_load_lose_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The keys that run on the actor pool, as seen by their handlers.
+/// The keys that run on the actor pool, according to `pool_of` in their handlers.
 async fn on_actor(
     harness: &BusHarness,
     bus: &EventBus,
@@ -157,7 +157,7 @@ async fn on_actor(
     std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A larger share contains the keys of a smaller one, and a restart changes nothing.
+/// The keys of a larger share include those of a smaller one, and a restart changes nothing.
 pub async fn s3_a_key_stays_on_its_side(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -187,8 +187,8 @@ pub async fn s3_a_key_stays_on_its_side(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A message that waits for a retry, or whose key is blocked, is retried on the other side before
-/// later messages.
+/// Messages that wait for a retry, and messages of blocked keys, move to the other pool. They are
+/// retried there before later messages.
 pub async fn s4_waiting_and_blocked_messages_move(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, heals) =
@@ -210,8 +210,7 @@ pub async fn s4_waiting_and_blocked_messages_move(harness: BusHarness) {
     let to = if harness.pool == PoolKind::Actor { 0 } else { 100 };
     bus.rollout().set_percent(to, "test").expect("an open bus");
     harness.within("the move", bus.rollout().settled()).await;
-    // A blocked key is tried at times, and does not count as blocked then; its failure is always
-    // known.
+    // A blocked key does not count as blocked during an attempt, but its failures always count.
     let after = failures();
     assert!(
         before.iter().zip(&after).all(|(before, after)| before <= after),
@@ -239,7 +238,8 @@ pub async fn s4_waiting_and_blocked_messages_move(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A slot whose handler does not end stays, and is named; the others move, and it follows later.
+/// A slot whose handler does not end stays and is reported as stuck. The other slots move, and the
+/// stuck one follows later.
 pub async fn s6_a_slot_whose_handler_does_not_end_stays_and_is_named(harness: BusHarness) {
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
@@ -273,7 +273,7 @@ pub async fn s6_a_slot_whose_handler_does_not_end_stays_and_is_named(harness: Bu
     harness.end_clean(&bus).await;
 }
 
-/// A bus that closes during a migration leaves unfinished messages for redelivery.
+/// A bus that closes during a migration finishes its open messages in order.
 pub async fn s4_closing_while_keys_move_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -299,7 +299,7 @@ pub async fn s4_closing_while_keys_move_loses_nothing(harness: BusHarness) {
     }
 }
 
-/// A subscription that ends while its keys move keeps its promises.
+/// Ending a subscription while its keys move loses no message and keeps the order.
 pub async fn s4_a_subscription_may_end_while_its_keys_move(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

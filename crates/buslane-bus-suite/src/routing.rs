@@ -1,5 +1,5 @@
-//! Where the key of a message comes from, and how long a key without messages is remembered. SPEC:
-//! L4
+//! The source of a message's key, and the time for which a key without messages is remembered.
+//! SPEC: L4
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,13 +19,13 @@ fn headers(list: &[(&str, &str)]) -> Headers {
     list.iter().map(|(name, value)| (*name, value.as_bytes())).collect()
 }
 
-/// The record of an envelope without key and headers, as a foreign producer may send it.
+/// The record of an envelope without key and headers, as foreign producers send it.
 fn bare(aggregate: &str, n: usize) -> Record {
     Record::new(envelope(aggregate, n).encode().expect("a valid envelope"))
 }
 
-/// Each spelling of the header works for both kinds, and the spelling with the higher priority wins
-/// wherever it stands.
+/// Each spelling of the header works for both kinds. The spelling with the highest priority wins at
+/// any position.
 pub async fn r1_every_header_spelling_names_the_key_in_its_priority(harness: BusHarness) {
     let (raw, events) = (harness.topic("raw"), harness.topic("events"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -39,7 +39,7 @@ pub async fn r1_every_header_spelling_names_the_key_in_its_priority(harness: Bus
     let mut expected = Vec::new();
     for at in 0..spellings.len() {
         let right = format!("right-{at}");
-        // From here on, the last one first: only the first spelling counts.
+        // The spellings of lower priority come first, with a wrong key.
         let mut list: Vec<_> =
             spellings[at + 1..].iter().rev().map(|name| (*name, "wrong")).collect();
         list.push((spellings[at], right.as_str()));
@@ -126,7 +126,7 @@ pub async fn r1_a_header_that_is_no_aggregate_id_makes_an_envelope_invalid(harne
     }
 }
 
-/// The body names the key of an envelope; the record key that of a regular message.
+/// The body names the key of an envelope, and the record key that of a regular message.
 pub async fn r1_without_a_header_the_body_or_the_record_key_names_the_key(harness: BusHarness) {
     let (raw, events) = (harness.topic("raw"), harness.topic("events"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -167,7 +167,7 @@ pub async fn r1_header_and_body_that_differ_are_invalid(harness: BusHarness) {
     }
 }
 
-/// The extractor sees headers and body, and its key counts; `None` is round robin.
+/// An extractor gets the headers and the body, and decides the key. `None` means round robin.
 pub async fn r1_a_subscription_can_bring_its_own_extractor(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -188,7 +188,7 @@ pub async fn r1_a_subscription_can_bring_its_own_extractor(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// An extractor that panics does not end reading: its message has the key that it would have
+/// A panic of an extractor does not end reading. The message gets the key that it would have
 /// without an extractor.
 pub async fn r1_an_extractor_that_panics_loses_nothing(harness: BusHarness) {
     let topic = harness.topic("raw");
@@ -228,7 +228,8 @@ fn keeping(mut config: Config, keys: usize, time: Duration) -> Config {
     config
 }
 
-/// The latest keys are kept, and counted in status and metrics. None is left after a shutdown.
+/// The most recent keys are kept, and counted in status and metrics. No key is left after a
+/// shutdown.
 pub async fn l4_keys_without_messages_are_remembered_up_to_a_number(harness: BusHarness) {
     let topic = harness.topic("orders");
     let config = keeping(harness.config("g"), 10, Duration::from_secs(3_600));
@@ -298,7 +299,7 @@ pub async fn l4_keys_without_messages_are_forgotten_after_a_while(harness: BusHa
     harness.end_clean(&bus).await;
 }
 
-/// A failing key and a running one are not evicted by any number of others, and keep their order.
+/// No number of other keys evicts a failing or a running key, and both keep their order.
 pub async fn l4_a_key_with_messages_is_never_forgotten(harness: BusHarness) {
     let topic = harness.topic("orders");
     let config = keeping(harness.config("g"), 1, Duration::from_millis(8));
@@ -330,7 +331,7 @@ pub async fn l4_a_key_with_messages_is_never_forgotten(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// However many there are: their lanes are never used again, so none is kept.
+/// The lane of a message without a key is never used again, so it is not kept and evicts no key.
 pub async fn l4_messages_without_a_key_push_no_key_out(harness: BusHarness) {
     let (orders, notes) = (harness.topic("orders"), harness.topic("notes"));
     let bus = harness.bus_of(keeping(harness.config("g"), 10, Duration::from_secs(3_600))).await;

@@ -1,8 +1,8 @@
 //! The list of scenarios. Each becomes two tests of a backend, one for each pool.
 
 /// Runs the suite of buses: one test for each scenario and pool, in the modules `keyed` and
-/// `actor`. The expression makes a [`BusFixture`](crate::BusFixture); it is evaluated on
-/// the runtime of each test. A second one is for the actor pool. `keyed: EXPRESSION` runs the keyed
+/// `actor`. The expression creates a [`BusFixture`](crate::BusFixture), and each test evaluates it
+/// on its runtime. A second expression is for the actor pool. `keyed: EXPRESSION` runs the keyed
 /// pool alone.
 #[macro_export]
 macro_rules! bus_suite {

@@ -54,7 +54,7 @@ impl<T: Clone + fmt::Debug> Seen<T> {
     /// Waits for `count` items, and returns all.
     ///
     /// # Panics
-    /// When they do not arrive in time.
+    /// When the items do not arrive in time.
     pub async fn reached(&self, count: usize) -> Vec<T> {
         self.until(&format!("{count} of them"), |list| list.len() >= count).await
     }
@@ -62,7 +62,7 @@ impl<T: Clone + fmt::Debug> Seen<T> {
     /// Waits until `condition` holds for the list, and returns all items.
     ///
     /// # Panics
-    /// When it does not hold in time.
+    /// When the condition does not hold in time.
     pub async fn until(&self, what: &str, condition: impl Fn(&[T]) -> bool) -> Vec<T> {
         let mut changes = self.count.subscribe();
         let wait = async {
@@ -98,13 +98,13 @@ pub struct Note {
     pub topic: String,
     /// The partition.
     pub partition: u32,
-    /// Offset or sequence.
+    /// The offset, or the sequence in a stream.
     pub offset: u64,
     /// The routing key, or `rr-N`.
     pub label: String,
     /// The number of the attempt.
     pub attempt: u32,
-    /// Envelope or regular message.
+    /// The kind: envelope or regular message.
     pub kind: Kind,
     /// An envelope's payload, or a message's body.
     pub body: String,
@@ -114,7 +114,7 @@ impl Note {
     /// The body as a number.
     ///
     /// # Panics
-    /// When it is not a number.
+    /// When the body is not a number.
     #[must_use]
     pub fn number(&self) -> usize {
         self.body.parse().expect("a number in the body")
@@ -211,7 +211,7 @@ pub fn fails<F: Fn(&Note) -> bool + Send + Sync + 'static>(
 /// The `n`-th envelope of an aggregate: its payload is the number.
 ///
 /// # Panics
-/// Never for a number.
+/// Never, because a number is always valid JSON.
 #[must_use]
 pub fn envelope(aggregate: &str, n: usize) -> Envelope {
     Envelope::new(aggregate.to_owned(), "Counted", &n).expect("a number is JSON")
@@ -220,7 +220,7 @@ pub fn envelope(aggregate: &str, n: usize) -> Envelope {
 /// Publishes envelopes in one call.
 ///
 /// # Panics
-/// When the broker does not accept one.
+/// When the broker does not accept an envelope.
 pub async fn publish(bus: &EventBus, topic: &Topic, envelopes: &[Envelope]) {
     let answers = within(LIMIT, "the publish", bus.publish_envelopes(topic, envelopes)).await;
     for answer in answers.expect("valid envelopes") {
@@ -231,7 +231,7 @@ pub async fn publish(bus: &EventBus, topic: &Topic, envelopes: &[Envelope]) {
 /// Publishes the numbers of one aggregate, in order.
 ///
 /// # Panics
-/// When the broker does not accept one.
+/// When the broker does not accept an envelope.
 pub async fn publish_numbers(
     bus: &EventBus,
     topic: &Topic,
@@ -252,7 +252,7 @@ pub(super) fn numbers_of(notes: &[Note], key: &str) -> Vec<usize> {
     notes.iter().filter(|note| note.label == key).map(Note::number).collect()
 }
 
-/// All numbers, each once.
+/// The distinct numbers.
 pub(super) fn sorted(notes: &[Note]) -> BTreeSet<usize> {
     notes.iter().map(Note::number).collect()
 }
@@ -292,8 +292,8 @@ pub(super) fn busy(
     }
 }
 
-/// Checks that every number of every key arrived, the first time in order. Returns how many arrived
-/// more than once.
+/// Checks that every number of every key arrived, the first time in order. Returns the number of
+/// repeated arrivals.
 pub(super) fn check_order(notes: &[Note], keys: usize, numbers: usize) -> usize {
     let mut next: HashMap<&str, usize> = HashMap::new();
     let mut again = 0;

@@ -23,7 +23,7 @@ async fn publish_keys(bus: &EventBus, topic: &Topic, keys: usize, numbers: std::
     publish(bus, topic, &batch).await;
 }
 
-/// Waits until the shadows of so many messages have ended, and returns the status.
+/// Waits until the shadows of `messages` messages have ended, and returns the status.
 async fn over(bus: &EventBus, messages: u64) -> ShadowStatus {
     let status = || bus.rollout().status().shadow;
     let of = |shadow: ShadowStatus| shadow.compared + shadow.dropped;
@@ -41,7 +41,7 @@ async fn move_all(harness: &BusHarness, bus: &EventBus) {
 }
 
 /// Every message runs once with its handler and once as a shadow, each in the order of its key. The
-/// statistics count only the first.
+/// pool's statistics count only the handler's runs.
 pub async fn s7_every_message_is_settled_once_while_all_have_shadows(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, page) = harness.bus_with_page(harness.config("g")).await;
@@ -78,7 +78,7 @@ pub async fn s7_every_message_is_settled_once_while_all_have_shadows(harness: Bu
 }
 
 /// A shadow that fails where the handler succeeds is counted, and changes nothing. A shadow has one
-/// attempt, which is compared with the last one of its handler.
+/// attempt, which is compared with the handler's last one.
 pub async fn s7_a_twin_that_fails_is_counted_and_changes_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, begun) = (harness.bus("g").await, Instant::now());
@@ -118,8 +118,7 @@ pub async fn s7_a_twin_that_fails_is_counted_and_changes_nothing(harness: BusHar
     harness.end_clean(&bus).await;
 }
 
-/// Handler and shadow of a regular message fail, one with an error and one with a panic, which
-/// restarts no actor.
+/// A handler that fails and a shadow that panics have the same result. The panic restarts no actor.
 pub async fn s7_a_failure_and_a_panic_are_the_same(harness: BusHarness) {
     let topic = harness.topic("raw");
     let bus = harness.bus("g").await;
@@ -149,7 +148,7 @@ pub async fn s7_a_failure_and_a_panic_are_the_same(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Shadows that never end occupy every worker of shadows, and delay no message, no move and no
+/// Shadows that never end occupy every shadow worker, and delay no message, no move and no
 /// shutdown.
 pub async fn s7_twins_that_never_end_hold_up_nothing(harness: BusHarness) {
     let topic = harness.topic("orders");
@@ -186,7 +185,7 @@ pub async fn s7_a_twin_has_the_timeout_of_its_subscription(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// A share of a quarter is exact over all partitions together.
+/// A share of 25 % is exact over all partitions together.
 pub async fn s7_a_share_is_exact(harness: BusHarness) {
     let topic = harness.topic("raw");
     let (bus, seen, doubled) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -204,8 +203,8 @@ pub async fn s7_a_share_is_exact(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Keys may change pools while all have shadows: each message is settled once, in order, and every
-/// shadow is counted.
+/// Keys may change pools while all messages have shadows. Each message is settled once, in order,
+/// and every shadow is counted.
 pub async fn s7_keys_may_change_pools_while_all_have_shadows(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, doubled) = (harness.bus("g").await, Seen::new(), Seen::new());
@@ -225,7 +224,7 @@ pub async fn s7_keys_may_change_pools_while_all_have_shadows(harness: BusHarness
     harness.end_clean(&bus).await;
 }
 
-/// The end of a subscription drops its shadows that have not started.
+/// The end of a subscription drops those of its shadows that have not started.
 pub async fn s7_shadows_go_with_their_subscription(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus_of(harness.sized("g", 2, 5)).await;
@@ -244,7 +243,7 @@ pub async fn s7_shadows_go_with_their_subscription(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// An invalid share is refused with its rule, and nothing is subscribed.
+/// An invalid share is refused with the rule that it breaks, and nothing is subscribed.
 pub async fn s7_a_share_that_is_none_is_refused(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());

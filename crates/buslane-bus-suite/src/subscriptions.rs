@@ -1,5 +1,4 @@
-//! Subscriptions that come and go while others run, and messages of topics that have no handler
-//! yet.
+//! Subscriptions that come and go while others run, and messages of topics without a handler.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -56,7 +55,7 @@ pub async fn b2_of_many_subscriptions_at_once_one_succeeds(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// A later topic is read, and a running handler is not restarted.
+/// A subscription to a later topic does not restart a running handler.
 pub async fn b3_subscribing_later_does_not_restart_the_others(harness: BusHarness) {
     let (first, later) = (harness.topic("first"), harness.topic("later"));
     let (bus, seen, gate) = (harness.bus("g").await, Seen::new(), Arc::new(Gate::default()));
@@ -164,7 +163,7 @@ pub async fn b3_coming_and_going_loses_and_doubles_nothing(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// A new subscription of another kind resumes where the last one stopped.
+/// A new subscription of another kind resumes where the previous one stopped.
 pub async fn b3_subscribing_again_continues(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -184,7 +183,7 @@ pub async fn b3_subscribing_again_continues(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// An ended subscription's handle does not end its successor.
+/// The handle of an ended subscription does not end its successor.
 pub async fn b3_an_old_handle_does_not_end_a_new_subscription(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -225,7 +224,8 @@ pub async fn b3_dropping_a_future_or_a_handle_ends_nothing(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// Dropping the future of an announcement or of an unsubscribe leaves it whole or undone.
+/// When the future of an announcement or of an unsubscribe is dropped, the operation either
+/// completes or has no effect.
 pub async fn b3_dropping_other_futures_leaves_nothing_half_done(harness: BusHarness) {
     let (announced, ended) = (harness.topic("announced"), harness.topic("ended"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -239,7 +239,7 @@ pub async fn b3_dropping_other_futures_leaves_nothing_half_done(harness: BusHarn
             std::future::poll_fn(|cx| Poll::Ready(announcing.as_mut().poll(cx).is_pending())).await;
         assert!(polled, "the broker holds it");
         harness.within("the announcement waits", faulty.held(1)).await;
-        // The end of the other subscription waits behind it, and is dropped too.
+        // The unsubscribe waits behind the announcement, and its future is dropped too.
         let mut ending = pin!(bus.unsubscribe(&ended));
         let polled =
             std::future::poll_fn(|cx| Poll::Ready(ending.as_mut().poll(cx).is_pending())).await;
@@ -257,7 +257,7 @@ pub async fn b3_dropping_other_futures_leaves_nothing_half_done(harness: BusHarn
     harness.end_clean(&bus).await;
 }
 
-/// A handler may end its own subscription and another one; its message is settled.
+/// A handler may end its own subscription, and its message is settled.
 pub async fn b3_a_handler_may_end_its_own_subscription(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -280,7 +280,7 @@ pub async fn b3_a_handler_may_end_its_own_subscription(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A topic that ends and returns while the group still ends another one is read again.
+/// A topic that ends and returns while the group still rebalances is read again.
 pub async fn b3_a_topic_that_comes_back_in_a_rebalance_is_read(harness: BusHarness) {
     let [gone, back, kept] = ["gone", "back", "kept"].map(|name| harness.topic(name));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -302,7 +302,7 @@ pub async fn b3_a_topic_that_comes_back_in_a_rebalance_is_read(harness: BusHarne
     harness.end_clean(&bus).await;
 }
 
-/// Twenty topics are subscribed at once, used, and ended at once.
+/// Twenty topics are subscribed concurrently, used, and ended concurrently.
 pub async fn b3_many_topics_come_and_go_at_once(harness: BusHarness) {
     let (bus, seen) = (harness.bus("g").await, Seen::new());
     let topics: Vec<_> = (0..20).map(|n| harness.topic(&format!("t{n}"))).collect();
@@ -332,8 +332,8 @@ pub async fn b3_many_topics_come_and_go_at_once(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Announced topics are read; without a handler their messages stay unsettled, and the status names
-/// them.
+/// An announced topic is read. Without a handler, its messages stay unsettled, and the status names
+/// the topic.
 pub async fn b4_messages_of_an_announced_topic_wait_for_their_handler(harness: BusHarness) {
     let (events, raw, other) =
         (harness.topic("events"), harness.topic("raw"), harness.topic("other"));
@@ -367,8 +367,7 @@ pub async fn b4_messages_of_an_announced_topic_wait_for_their_handler(harness: B
     harness.end_clean(&bus).await;
 }
 
-/// A subscription that is never activated settles and loses nothing: the next bus gets the
-/// messages.
+/// A topic that is announced and never gets a handler keeps all messages for the next bus.
 pub async fn b4_what_is_never_activated_is_left_alone(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -384,8 +383,8 @@ pub async fn b4_what_is_never_activated_is_left_alone(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Announcing a topic twice, or one that is subscribed already, changes nothing. A bad name is
-/// refused before the bus joins the group.
+/// Announcing a topic twice, or one that is already subscribed, changes nothing. An invalid name
+/// refuses the whole call before the bus joins the group.
 pub async fn b4_announcing_again_changes_nothing(harness: BusHarness) {
     let (one, two) = (harness.topic("one"), harness.topic("two"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -407,7 +406,7 @@ pub async fn b4_announcing_again_changes_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// The log says once for each source that messages are held.
+/// The log reports held messages with one line for each source.
 pub async fn d7_held_messages_are_told_of(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;

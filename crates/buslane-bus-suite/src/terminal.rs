@@ -42,8 +42,8 @@ pub async fn d4_dead_letter_takes_it_and_the_key_goes_on(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// By default the key is blocked and visible in the status, and retried until it succeeds. Other
-/// keys continue.
+/// By default, a failing envelope blocks its key, which the status shows. The envelope is retried
+/// until it succeeds, and other keys continue.
 pub async fn d4_block_holds_the_key_until_it_recovers(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, repaired) =
@@ -52,7 +52,7 @@ pub async fn d4_block_holds_the_key_until_it_recovers(harness: BusHarness) {
     let handler = fails(&seen, move |note| note.label == "bad" && !works.load(SeqCst));
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "bad", 0..5).await;
-    // The template has three attempts: from the fourth on the key is blocked.
+    // The harness configures three attempts: from the fourth on, the key is blocked.
     seen.until("a try of the blocked one", |notes| notes.len() >= 5).await;
     assert!(seen.all().iter().all(|note| note.number() == 0), "{:?}", seen.all());
     let good: Vec<_> = (0..100).map(|n| envelope(&format!("a{n}"), n)).collect();
@@ -115,8 +115,8 @@ pub async fn d4_skip_settles_and_goes_on(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A dead letter that cannot be written blocks its key. When the topic accepts it again, it is
-/// written once, and the handler does not run again.
+/// A dead letter that cannot be written blocks its key. Once its topic accepts records again, the
+/// letter is written one time, and the handler does not run again.
 pub async fn d4_a_dead_letter_that_cannot_be_written_blocks(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, faulty) = harness.faulty_bus(harness.config("g")).await;
@@ -175,8 +175,8 @@ pub async fn d4_the_policy_may_be_configured(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Messages behind an unreadable one of a blocked key are neither lost nor handled, and it stays
-/// visible.
+/// An unreadable message blocks its key. The messages behind it are neither lost nor handled, and
+/// the log names the key.
 pub async fn d4_an_undecodable_message_blocks_its_key_alone(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::<Note>::new());
@@ -195,7 +195,7 @@ pub async fn d4_an_undecodable_message_blocks_its_key_alone(harness: BusHarness)
     assert!(left.starts_with(&format!("{topic}/")) && left.ends_with(" key bad"), "{line}");
 }
 
-/// The attempts of each message, by its number.
+/// The number of attempts of each message, by the number of the message.
 fn attempts(notes: &[Note], key: &str) -> BTreeMap<usize, usize> {
     let mut attempts = BTreeMap::new();
     notes
@@ -211,7 +211,7 @@ async fn single_attempts(
 ) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
-    // 0 to 4 fail for good, 5 succeeds, 6 fails once more for good, and 7 succeeds.
+    // 0 to 4 fail for good, 5 succeeds, 6 fails for good again, and 7 succeeds.
     let handler = fails(&seen, |note| note.label == "bad" && !matches!(note.number(), 5 | 7));
     give_up(bus.subscription(&topic)).envelopes(handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "bad", 0..8).await;
@@ -223,12 +223,12 @@ async fn single_attempts(
     harness.end_clean(&bus).await;
 }
 
-/// A skip makes the key suspicious.
+/// After a skip, the messages of the key get single attempts until one succeeds.
 pub async fn d4_after_a_skip_the_key_gets_single_attempts(harness: BusHarness) {
     single_attempts(&harness, SubscriptionBuilder::skip_failed).await;
 }
 
-/// A dead letter makes the key suspicious.
+/// After a dead letter, the messages of the key get single attempts until one succeeds.
 pub async fn d4_after_a_dead_letter_the_key_gets_single_attempts(harness: BusHarness) {
     let dead = harness.topic("dead");
     single_attempts(&harness, |subscription| subscription.dead_letter(&dead)).await;
@@ -259,7 +259,7 @@ pub async fn d4_other_keys_keep_their_attempts(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Messages without a key have no failing key, and get all their attempts.
+/// Messages without a key share no failing key, and get all their attempts.
 pub async fn d4_messages_without_a_key_are_not_suspected(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -271,8 +271,8 @@ pub async fn d4_messages_without_a_key_are_not_suspected(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Health, the status, the log and a gauge name each blocked key and its partition at once, and no
-/// longer when it recovers.
+/// Health, the status, the log and a gauge name each blocked key and its partition until the key
+/// recovers.
 pub async fn o3_each_blocked_key_is_named(harness: BusHarness) {
     // SPEC: O3, D7
     let topic = harness.topic("orders");
@@ -323,7 +323,7 @@ pub async fn o3_each_blocked_key_is_named(harness: BusHarness) {
     );
     until("both are counted", || page.value("blocked_keys") == 2.0).await;
 
-    // One recovers, the other one goes with its subscription.
+    // One key recovers, and the other leaves with its subscription.
     mended.store(1, SeqCst);
     until("one is left", || known() == BTreeSet::from([places[1].clone()])).await;
     until("one is counted", || page.value("blocked_keys") == 1.0).await;
@@ -340,9 +340,9 @@ pub async fn o3_each_blocked_key_is_named(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// A key that keeps failing has more messages than a lane holds: reading of its partition stops,
-/// and others continue. Health names the partition and the key. When the key recovers, all messages
-/// are handled in order.
+/// A failing key has more messages than a lane holds, so reading of its partition stops while
+/// others continue. Health names the partition and the key. When the key recovers, all messages are
+/// handled in order.
 pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(harness: BusHarness) {
     // SPEC: D4, O3, D7
     const EACH: usize = 40;
@@ -377,7 +377,7 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(harne
         "{stalled:?}"
     );
 
-    // Where it has other partitions, their keys go on, and so do other topics.
+    // Keys of other partitions and other topics continue.
     let mut healthy = BTreeMap::new();
     for n in 0..EACH {
         for key in (0..16).map(|key| format!("a{key}")) {
@@ -394,7 +394,8 @@ pub async fn d4_a_partition_that_a_failing_key_holds_is_named_with_the_key(harne
         notes.iter().filter(of_others).count() == all_others
     })
     .await;
-    // A healthy key may fill its small lane for a moment, where the handlers are slow.
+    // Only the held partition counts: on a slow machine, a healthy key may fill its small lane for
+    // a moment.
     let told = |text: &str| {
         let mut lines = harness.logs.saying(text);
         lines.retain(|line| {

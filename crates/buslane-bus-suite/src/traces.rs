@@ -1,5 +1,5 @@
-//! Trace contexts pass from end to end, and each delivery has a span while spans are enabled. SPEC:
-//! O5
+//! Trace contexts pass from end to end, and each delivery has a span while spans are enabled.
+//! SPEC: O5
 
 use super::{BusHarness, Seen, SpanSeen, envelope, fails, notes_events, now, publish};
 use buslane::{
@@ -24,7 +24,7 @@ fn context_of(message: &Message) -> Option<TraceContext> {
     TraceContext::of(&message.headers)
 }
 
-/// The two headers on the wire.
+/// The values of both trace headers on the wire.
 fn headers_of(message: &Message) -> [Vec<&[u8]>; 2] {
     let values = |wanted: &str| {
         message.headers.iter().filter(|(name, _)| *name == wanted).map(|(_, value)| value).collect()
@@ -32,7 +32,7 @@ fn headers_of(message: &Message) -> [Vec<&[u8]>; 2] {
     [values(header::TRACEPARENT), values(header::TRACESTATE)]
 }
 
-/// Publishes to `next` from the handler of a topic: a record, two records at once, and an envelope.
+/// A handler that publishes to `next`: a record, two records in a batch, and an envelope.
 fn passes_on(
     bus: &EventBus,
     next: &Topic,
@@ -84,7 +84,7 @@ pub async fn o5_a_publish_in_a_handler_continues_the_trace(harness: BusHarness) 
     harness.end_clean(&bus).await;
 }
 
-/// Outside of handlers, the caller sets the trace of all publishes of a future or of one record.
+/// Outside of handlers, the caller sets the trace for all publishes of a future, or for one record.
 pub async fn o5_a_scope_and_a_record_name_their_trace(harness: BusHarness) {
     let topic = harness.topic("orders");
     let bus = harness.bus("g").await;
@@ -98,7 +98,7 @@ pub async fn o5_a_scope_and_a_record_name_their_trace(harness: BusHarness) {
         bus.publish(&topic, Record::new("own").with_trace(&context(4))).await.expect("published");
         let by_hand = Headers::from_iter([("Traceparent", context(5).to_string().as_bytes())]);
         bus.publish(&topic, Record::new("by hand").with_headers(by_hand)).await.expect("published");
-        // Whoever spawns hands it over.
+        // A spawned task does not inherit the trace.
         let (spawned, into) = (bus.clone(), topic.clone());
         let publish = async move { spawned.publish(&into, Record::new("spawned")).await };
         tokio::spawn(publish).await.expect("it ends").expect("published");
@@ -164,7 +164,7 @@ pub async fn o5_a_trace_context_that_cannot_be_read_loses_nothing(harness: BusHa
     harness.end_clean(&bus).await;
 }
 
-/// Each attempt runs in the same context, and the dead letter carries it.
+/// Every attempt runs in the same trace context, and the dead letter carries it.
 pub async fn o5_retries_and_dead_letters_keep_the_trace(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -272,7 +272,7 @@ pub async fn o5_each_delivery_has_a_span(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Attempts, delays and dead letter of a message belong to one span.
+/// All attempts, delays and the dead letter of a message belong to one span.
 pub async fn o5_a_delivery_that_is_tried_again_has_one_span(harness: BusHarness) {
     let (topic, dead) = (harness.topic("orders"), harness.topic("dead"));
     let (bus, seen) = (harness.bus("g").await, Seen::new());
@@ -300,7 +300,7 @@ pub async fn o5_a_delivery_that_is_tried_again_has_one_span(harness: BusHarness)
     harness.end_clean(&bus).await;
 }
 
-/// Gives each delivery a span id of its own, as OpenTelemetry does.
+/// Gives each delivery a new span id, as OpenTelemetry does.
 struct Numbers(Arc<AtomicU64>);
 
 impl Tracer for Numbers {
@@ -316,8 +316,8 @@ impl Tracer for Numbers {
     }
 }
 
-/// The tracer is called for each delivery before its span is entered, and its context replaces that
-/// of the message.
+/// The bus calls the tracer for each delivery before it enters the span. The tracer's context
+/// replaces that of the message.
 pub async fn o5_a_tracer_names_the_contexts(harness: BusHarness) {
     let (first, next) = (harness.topic("first"), harness.topic("next"));
     let bus = harness.bus("g").await;

@@ -2,8 +2,8 @@
 //!
 //! A broker that has only just started may answer that its cluster has no brokers. librdkafka,
 //! since 2.10, then removes all brokers, including the configured ones, and never connects again:
-//! confluentinc/librdkafka#5301. Without this nothing is read or published until the process is
-//! restarted.
+//! confluentinc/librdkafka#5301. Without this module, the process reads and publishes nothing until
+//! its next start.
 
 use crate::native::add_brokers;
 use parking_lot::Mutex;
@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 /// A topic that every cluster with groups has, for requests that any broker can answer.
 pub(crate) const ANY_TOPIC: &str = "__consumer_offsets";
-/// Time without a broker after which the configured ones are added; it doubles each time.
+/// Time without a broker after which the configured brokers are added. The time doubles with each
+/// addition.
 const FIRST_PAUSE: Duration = Duration::from_secs(3);
-/// librdkafka keeps each added broker, so they are added rarely.
+/// librdkafka keeps each added broker, so additions are rare.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
 /// The configured brokers of one client.
@@ -32,8 +33,8 @@ impl Bootstrap {
         Self { brokers: brokers.to_owned(), outage: Mutex::new(Outage(None)) }
     }
 
-    /// Fetches the metadata of a topic from any broker, and adds the brokers to the client again
-    /// after a long time without one. Blocks for at most `timeout`.
+    /// Fetches the metadata of a topic from any broker. Adds the brokers to the client again after
+    /// a long time without one. Blocks for at most `timeout`.
     pub(crate) fn fetch_metadata<C: ClientContext>(
         &self,
         client: &Client<C>,
@@ -58,7 +59,7 @@ fn has_no_broker<T>(answer: &KafkaResult<T>) -> bool {
     code == Some(RDKafkaErrorCode::BrokerTransportFailure)
 }
 
-/// A time without brokers: when to add them next, and how long the pause before that was.
+/// A time without brokers: when to add the brokers next, and the pause before that.
 #[derive(Debug)]
 struct Outage(Option<(Instant, Duration)>);
 
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn k7_a_client_without_brokers_gets_them_again() {
         let cluster = MockCluster::new(1).expect("a mock cluster");
-        // Nothing listens there.
+        // No broker listens on this port.
         let client: BaseProducer =
             ClientConfig::new().set("bootstrap.servers", "127.0.0.1:1").create().expect("a client");
         let bootstrap = Bootstrap::new(&cluster.bootstrap_servers());

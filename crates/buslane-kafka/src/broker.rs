@@ -29,8 +29,8 @@ use tracing::warn;
 /// describes its guarantees, and its first example connects, publishes and reads.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] commits what is settled and leaves the group, on threads
-/// of its own. It does not wait for open messages, which are delivered again.
+/// Dropping the broker without [`Broker::close`] commits all settled messages and leaves the group,
+/// on separate threads. It does not wait for open messages, which are delivered again.
 pub struct KafkaBroker {
     config: KafkaConfig,
     consumer: Arc<MemberHandle>,
@@ -52,7 +52,7 @@ impl std::fmt::Debug for KafkaBroker {
     }
 }
 
-/// The shortest time for the flush of a close, even beyond its deadline.
+/// The shortest time for the flush of a close, also after the close's deadline.
 const MIN_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl KafkaBroker {
@@ -78,8 +78,8 @@ impl KafkaBroker {
     /// login and an untrusted certificate, and contains no password and no token.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the attempt up. Its clients end by themselves, on threads of their
-    /// own, within the connect timeout.
+    /// Dropping the future abandons the connection attempt. Its clients end by themselves on
+    /// separate threads, within the connect timeout.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

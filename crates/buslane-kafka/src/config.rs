@@ -101,7 +101,7 @@ pub enum OffsetReset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Assignment {
-    /// Partitions that stay where they are go on during a rebalance. The default.
+    /// Partitions that keep their member continue during a rebalance. The default.
     #[default]
     CooperativeSticky,
     /// Ranges of each topic; every rebalance stops all members.

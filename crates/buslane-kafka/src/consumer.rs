@@ -1,8 +1,8 @@
-//! One group member: a thread that polls the client and owns everything about the member, and the
+//! One group member: a thread that polls the client and owns all state of the member, and the
 //! handle to that thread.
 //!
 //! Messages leave through bounded channels, settlements arrive in lists, and commands in a bounded
-//! channel. The thread waits for handlers in a rebalance and at the close alone.
+//! channel. The thread waits for handlers only in a rebalance and at the close.
 
 mod channel;
 mod context;
@@ -37,14 +37,14 @@ use std::{
 };
 use tokio::{sync::oneshot, time::Instant};
 
-/// Commands that may wait for the polling thread.
+/// The capacity of the command channel of the polling thread.
 const COMMANDS: usize = 64;
 
 /// The handle to the polling thread.
 ///
 /// # Drop behaviour
-/// Dropping it without [`MemberHandle::close`] ends the thread after a last commit, without waiting
-/// for open messages.
+/// Dropping the handle without [`MemberHandle::close`] ends the thread after a last commit, without
+/// waiting for open messages.
 pub(crate) struct MemberHandle {
     commands: Sender<Command>,
     wake: Arc<Wake>,
@@ -103,7 +103,7 @@ impl MemberHandle {
         self.ask(|answer| Command::Positions { answer }).await
     }
 
-    /// Gives the member the token of its next login.
+    /// Sets the token of the member's next login.
     pub(crate) async fn set_token(&self, token: Token) -> Result<(), BrokerError> {
         self.ask(|answer| Command::Token { token, answer }).await?
     }
@@ -140,7 +140,8 @@ impl MemberHandle {
 
 impl Drop for MemberHandle {
     fn drop(&mut self) {
-        // The sender is dropped after this function, so its end cannot be what wakes the thread.
+        // The sender is dropped after this function, so the end of the channel would not wake the
+        // thread.
         let _ = self.commands.try_send(Command::Abandon);
         self.wake.wake();
     }

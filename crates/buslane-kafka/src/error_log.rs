@@ -1,5 +1,6 @@
-//! Logs librdkafka's lines and errors, limits repeated ones, and remembers the last failure: an
-//! error of a call is a bare code, and librdkafka only logs why, for example, a login was refused.
+//! Logs librdkafka's lines and errors, limits repeated ones, and remembers the last failure. The
+//! error of a call is a bare code, and only librdkafka's log has the reason, for example of a
+//! refused login.
 
 use buslane_core::excerpt;
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use tracing::{debug, error, info, warn};
 
 /// The usual cause when the other side closes the connection at its first request.
 const TLS_HINT: &str = "; that is what a port for TLS does to plain text";
-/// librdkafka asks for a PLAINTEXT listener itself, but not where the other side closes first.
+/// librdkafka suggests a PLAINTEXT listener itself, but not when the other side closes first.
 const PLAIN_HINT: &str = "; that is what a PLAINTEXT listener does to TLS";
 
 /// Time between two lines of a kind. A client without a broker fails ten times a second.
@@ -71,7 +72,7 @@ impl ErrorLog {
             None => debug!(error = text, "kafka client"),
         }
         let mut last = self.last.lock();
-        // "All brokers are down" says less than the failure before it.
+        // "All brokers are down" is less specific than the failure before it.
         if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *last = Some(format!("{text}{}", hint(&text)));
         }
@@ -85,14 +86,14 @@ impl ErrorLog {
         }
     }
 
-    /// How many lines like this one were suppressed since the last one; `None` when this one is
-    /// suppressed too, or logged at level debug alone.
+    /// The number of lines like this one that were suppressed since the last logged one. `None`
+    /// when this one is suppressed too, or logged only at level debug.
     pub(crate) fn is_due(&self, text: &str) -> Option<u64> {
         self.limiter.pass(text, Instant::now())
     }
 }
 
-/// The usual reason for a connection that closes in the state that the line names.
+/// The usual reason for a connection that closes in the state that `line` names.
 fn hint(line: &str) -> &'static str {
     if line.contains("APIVERSION_QUERY") {
         TLS_HINT
@@ -103,7 +104,7 @@ fn hint(line: &str) -> &'static str {
     }
 }
 
-/// Limits repeated lines: the first of a kind passes, then one in ten seconds.
+/// Limits repeated lines: the first line of a kind passes, then one every ten seconds.
 #[derive(Default)]
 struct LineLimiter(Mutex<HashMap<String, Kind>>);
 
@@ -113,7 +114,8 @@ struct Kind {
 }
 
 impl LineLimiter {
-    /// Whether a line like `text` passes: with the number of suppressed ones since the last.
+    /// `Some` when a line like `text` passes, with the number of lines suppressed since the last
+    /// one.
     fn pass(&self, text: &str, now: Instant) -> Option<u64> {
         let mut kinds = self.0.lock();
         let mut name = kind(text);
@@ -140,14 +142,14 @@ impl LineLimiter {
     }
 }
 
-/// A line without the client's thread and without digits, except those in the broker's name in
-/// front of it.
+/// A line without the client's thread and without digits, except those of the broker's name at its
+/// front.
 fn kind(text: &str) -> String {
     let text = text
         .strip_prefix("[thrd:")
         .and_then(|text| Some(text.split_once("]: ")?.1))
         .unwrap_or(text);
-    // The duration, and how many equal lines the client itself has suppressed.
+    // Removes the duration, and the number of equal lines that the client itself has suppressed.
     let text = text.split(" (after ").next().unwrap_or(text);
     let (broker, rest) = text.split_once(": ").unwrap_or(("", text));
     broker.chars().chain(rest.chars().filter(|letter| !letter.is_ascii_digit())).collect()

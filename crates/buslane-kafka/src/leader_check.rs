@@ -1,4 +1,4 @@
-//! Checks with one request whether the brokers answer and whether the partitions that are read have
+//! Checks with one request whether the brokers answer, and whether the partitions in use have
 //! leaders.
 
 use crate::{bootstrap::ANY_TOPIC, producer::Producer};
@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 use rdkafka::metadata::MetadataPartition;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-/// The longest wait for an answer: a shutdown does not wait for the blocking thread.
+/// The longest wait for an answer, because a shutdown does not wait for the blocking thread.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Calls after which each topic was checked once.
+/// The number of calls that check each topic once.
 const CALLS_PER_ROUND: usize = 4;
 
 /// The topics of a member, in the order of their next check.

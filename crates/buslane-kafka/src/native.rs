@@ -1,5 +1,5 @@
-//! Calls into librdkafka that rdkafka has no safe function for, each behind a safe one. The only
-//! unsafe code of this crate.
+//! Calls into librdkafka that rdkafka has no safe function for, each behind a safe function. The
+//! only unsafe code of this crate.
 
 #![allow(unsafe_code, reason = "calls into librdkafka; each block says why it is sound")]
 

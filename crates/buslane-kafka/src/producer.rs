@@ -41,7 +41,7 @@ pub(crate) struct DeliveryContext {
     errors: ErrorLog,
     /// Notified when records leave the queue.
     room: Notify,
-    /// Whether a publisher waits for room.
+    /// Whether a publisher waits for capacity.
     is_awaited: AtomicBool,
 }
 
@@ -69,8 +69,8 @@ impl ProducerContext for DeliveryContext {
     }
 }
 
-/// The receipt of a record that the broker has acknowledged. A negative offset marks a duplicate,
-/// which counts as stored only after an acknowledged record: see [`Target`].
+/// The receipt of an acknowledged record. A negative offset marks a duplicate, which counts as
+/// stored only after an acknowledged record: see [`Target`].
 fn receipt(target: &Target, partition: i32, offset: i64) -> Result<Receipt, PublishError> {
     let partition = u32::try_from(partition).unwrap_or(0);
     let topic = target.topic().clone();
@@ -91,7 +91,7 @@ fn receipt(target: &Target, partition: i32, offset: i64) -> Result<Receipt, Publ
     }
 }
 
-/// The limit that a broker applies to a record, without naming its value.
+/// Names a broker's limit for a record, because the client does not know its value.
 const TOPIC_LIMIT: &str = "the topic's max.message.bytes";
 
 /// Bytes of key, headers and body, as [`Record::bytes`] counts them.
@@ -204,8 +204,8 @@ impl Producer {
         }))
     }
 
-    /// Hands records to the client until its queue is full. Returns how many it has accepted or
-    /// refused for good.
+    /// Passes records to the client until its queue is full. Returns the number of records that the
+    /// client has accepted or refused for good.
     fn send(&self, batch: &Arc<Batch>, records: &[Record], from: usize) -> usize {
         let (client, name) = (self.client.client(), batch.target().name());
         for (at, record) in records.iter().enumerate().skip(from) {
@@ -230,7 +230,7 @@ impl Producer {
         records.len()
     }
 
-    /// Sends the other records as room appears, up to the publish timeout.
+    /// Sends the remaining records as capacity becomes free, up to the publish timeout.
     async fn send_rest(&self, batch: &Arc<Batch>, records: &[Record], mut sent: usize) {
         let deadline = Instant::now() + self.publish_timeout;
         let context = self.client.context();

@@ -1,5 +1,5 @@
-//! How far the group has come in all partitions: for those of this member what it has settled, for
-//! the others what the group has committed.
+//! The progress of the group in all partitions: the settlements of this member in its own
+//! partitions, and the commits of the group in all others.
 
 use crate::{
     config::{KafkaConfig, OffsetReset},
@@ -10,7 +10,7 @@ use crate::{
 use buslane_core::{Progress, Topic};
 use std::collections::HashMap;
 
-/// How far the group has come in the partitions of `topics`. Blocks.
+/// The progress of the group in the partitions of `topics`. Blocks.
 ///
 /// # Errors
 /// Why the brokers did not answer.

@@ -17,19 +17,19 @@ use tokio::task::spawn_blocking;
 
 type FetchResult = Result<Token, Box<dyn Error + Send + Sync>>;
 
-/// A token, and when it expires.
+/// A token with its expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// The text that is sent to the brokers.
+    /// The text that the client sends to the brokers.
     pub value: Secret,
-    /// The user that it authenticates. The brokers read it from the token itself; this one is for
-    /// the client's log.
+    /// The user that the token authenticates. The brokers read the user from the token itself; this
+    /// field is for the client's log.
     pub principal: String,
-    /// When it expires.
+    /// The expiry of the token.
     pub expires_at: SystemTime,
 }
 
-/// The claims of a JSON Web Token that a client has to know.
+/// The claims of a JSON Web Token that a client needs.
 #[derive(Deserialize)]
 struct Claims {
     exp: f64,
@@ -38,8 +38,8 @@ struct Claims {
 }
 
 impl Token {
-    /// Parses a JSON Web Token: `exp` is when it expires, `sub` its principal. The brokers check
-    /// its signature, not this function.
+    /// Parses a JSON Web Token: `exp` is its expiry, and `sub` its principal. The brokers check the
+    /// signature; this function does not.
     ///
     /// # Errors
     /// When the text does not have three parts, or its claims are not JSON with a time `exp`. The
@@ -53,7 +53,7 @@ impl Token {
                 parts.len()
             ));
         };
-        // Errors name a position alone: the message of the parser could contain a part of the
+        // Errors name only a position, because the parser's message could contain a part of the
         // token.
         let claims = URL_SAFE_NO_PAD
             .decode(claims.trim_end_matches('='))
@@ -70,13 +70,13 @@ impl Token {
         })
     }
 
-    /// How long it is still valid.
+    /// The remaining validity of the token.
     #[cfg(feature = "client")]
     pub(crate) fn left(&self) -> Duration {
         self.expires_at.duration_since(SystemTime::now()).unwrap_or_default()
     }
 
-    /// Makes `client` log in with it from now on.
+    /// Makes `client` log in with this token from now on.
     #[cfg(feature = "client")]
     pub(crate) fn give_to<C: ClientContext>(&self, client: &Client<C>) -> Result<(), String> {
         let expires = self.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -122,7 +122,7 @@ impl Tokens {
         }))
     }
 
-    /// Reads each token, a JSON Web Token, from a file. It expires at its claim `exp`.
+    /// Reads each token, a JSON Web Token, from a file. The token expires at its claim `exp`.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         let path = Arc::new(path.into());
         Self::new(move || {

@@ -1,5 +1,5 @@
-//! Refreshes the token of a login before it expires. librdkafka decides when a client logs in,
-//! again and again on a connection that outlives its token.
+//! Refreshes the token of a login before the token expires. librdkafka decides when a client logs
+//! in, and does so repeatedly on a connection that outlives its token.
 //!
 //! One task serves all clients of a bus. librdkafka would request a token for each client on the
 //! thread that polls it: a slow token server would block the group member, and the admin client,
@@ -12,9 +12,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::sleep};
 use tracing::warn;
 
-/// Time until a failed refresh is tried again; half of the token's remaining time if that is less.
+/// Time until a failed refresh is repeated; half of the token's remaining time if that is less.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// The shortest pause: a source of nearly expired tokens is not asked in a busy loop.
+/// The shortest pause, which prevents a busy loop on a source of nearly expired tokens.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The present token, for clients that are created later.
@@ -34,7 +34,7 @@ impl CurrentToken {
 /// The task that refreshes the token.
 ///
 /// # Drop behaviour
-/// Dropping it ends the task at its next await.
+/// Ends the task at its next await.
 pub(crate) struct TokenRefresher(JoinHandle<()>);
 
 impl TokenRefresher {

@@ -34,7 +34,8 @@ use tokio::{
 };
 use tracing::warn;
 
-/// Time between two polls for a change, which all brokers must know within the request timeout.
+/// Time between two polls for a change. All brokers must know the change within the request
+/// timeout.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the first record of a topic waits until each partition has a serving leader.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,15 +44,16 @@ pub(crate) struct Topics {
     config: ClientConfig,
     timeout: Duration,
     create_missing: Option<TopicSettings>,
-    /// The client of the calls that are running.
+    /// The client of the running calls.
     admin: Mutex<Weak<Admin>>,
     producer: Arc<Producer>,
     token: Option<CurrentToken>,
     /// Topics that are ready for records.
     prepared: RwLock<HashMap<Topic, Arc<Target>>>,
-    /// How many partitions each subscribed topic had at its subscription.
+    /// The number of partitions that each subscribed topic had at its subscription.
     subscribed: RwLock<HashMap<Topic, u32>>,
-    /// Held by one lookup or creation at a time: the second one finds what the first has created.
+    /// Serialises lookups and creations, so that a later one finds the topic that an earlier one
+    /// created.
     preparing: Mutex<()>,
 }
 
@@ -90,8 +92,9 @@ impl Topics {
         self.prepared.read().get(topic).cloned()
     }
 
-    /// Makes sure that the topic exists and that its leaders serve; [`Target`] says why. The right
-    /// to write to it is not checked: metadata shows the right to see it alone.
+    /// Ensures that the topic exists and that its leaders serve requests; [`Target`] gives the
+    /// reason. Does not check the right to write, because metadata reveals only the right to
+    /// describe the topic.
     pub(crate) async fn prepare(&self, topic: &Topic) -> Result<Arc<Target>, BrokerError> {
         let _one = self.preparing.lock().await;
         if let Some(prepared) = self.prepared(topic) {
@@ -104,7 +107,7 @@ impl Topics {
         Ok(target)
     }
 
-    /// Makes sure that a topic to subscribe to exists; creates it if `create_missing` is set.
+    /// Ensures that a topic to subscribe to exists. Creates the topic if `create_missing` is set.
     pub(crate) async fn ensure(&self, topic: &Topic) -> Result<(), BrokerError> {
         let _one = self.preparing.lock().await;
         let partitions = self.find_or_create(topic).await?;
@@ -128,7 +131,7 @@ impl Topics {
         }
     }
 
-    /// Creates a topic. Returns how many partitions it has.
+    /// Creates a topic. Returns the number of its partitions.
     async fn create(&self, topic: &Topic, settings: &TopicSettings) -> Result<u32, BrokerError> {
         check(topic, settings)?;
         let admin = self.admin().await?;
@@ -172,8 +175,8 @@ impl Topics {
         self.until_known(topic, settings.partitions.unwrap_or(1)).await
     }
 
-    /// Waits until the brokers know at least this many partitions, all with a leader. Returns how
-    /// many there are.
+    /// Waits until the brokers know at least this number of partitions, all with a leader. Returns
+    /// the number of partitions.
     async fn until_known(&self, topic: &Topic, partitions: u32) -> Result<u32, BrokerError> {
         let deadline = Moment::now() + self.timeout;
         loop {
@@ -192,7 +195,8 @@ impl Topics {
     }
 
     /// Waits until the leader of each partition serves requests: metadata may name a leader before
-    /// that broker knows. A partition without a leader delays the first record by a bounded time.
+    /// that broker knows of its role. A partition without a leader delays the first record by a
+    /// bounded time.
     async fn until_served(&self, topic: &Topic, partitions: u32) {
         let (producer, topic) = (Arc::clone(&self.producer), topic.clone());
         let wait = move || {
@@ -245,7 +249,7 @@ impl Topics {
         }
     }
 
-    /// The client of the calls that are running, or a new one. The last call drops it.
+    /// The client of the running calls, or a new one. The last call drops the client.
     async fn admin(&self) -> Result<Arc<Admin>, BrokerError> {
         let mut present = self.admin.lock().await;
         if let Some(admin) = present.upgrade() {
@@ -278,10 +282,11 @@ impl Topics {
     }
 }
 
-/// Why different members may have a key in different topics; `None` when one member always has it.
+/// Why different members may hold a key in different topics; `None` when one member always holds
+/// it.
 ///
-/// A key has the same partition number in topics with equally many partitions. So one member has
-/// the key in all of them exactly when the assignment gives it that number of each topic.
+/// A key has the same partition number in topics with equally many partitions. One member holds the
+/// key in all of them exactly when the assignment gives that member this number of each topic.
 fn scatter(assignment: Assignment, topics: &[(&Topic, u32)]) -> Option<String> {
     let (first, others) = topics.split_first().filter(|(_, others)| !others.is_empty())?;
     if assignment != Assignment::Range {
@@ -297,15 +302,15 @@ fn scatter(assignment: Assignment, topics: &[(&Topic, u32)]) -> Option<String> {
     ))
 }
 
-/// The admin client. It exists while a call uses it: nothing reads the log and the errors of an
-/// idle one, so every line of an outage would stay in its memory.
+/// The admin client. It exists only while a call uses it: nothing reads the log and the errors of
+/// an idle client, so every line of an outage would stay in its memory.
 ///
 /// # Drop behaviour
-/// The client ends on a thread of its own, because it waits for its threads.
+/// Ends the client on a separate thread, because the client waits for its threads.
 struct Admin(Option<AdminClient<DefaultClientContext>>);
 
 impl Admin {
-    /// Creates a client, which may take a moment. It connects when it is used.
+    /// Creates a client, which may take a moment. The client connects at its first use.
     fn new(config: &ClientConfig) -> KafkaResult<Self> {
         AdminClient::from_config(config).map(|client| Self(Some(client)))
     }
@@ -369,8 +374,8 @@ mod tests {
     use std::{fs, sync::Arc, time::Duration};
     use tokio::time::{Instant, sleep};
 
-    /// How many threads rdkafka runs for admin clients. A thread names itself as it begins, and the
-    /// system truncates the name.
+    /// The number of threads that rdkafka runs for admin clients. A thread names itself as it
+    /// begins, and the system truncates the name.
     fn admin_threads() -> usize {
         let threads = fs::read_dir("/proc/self/task").expect("a process has threads");
         let names = threads

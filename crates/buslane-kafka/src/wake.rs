@@ -1,5 +1,4 @@
-//! Wakes the polling thread: messages, settlements, commands and answers to commits all end its
-//! pause.
+//! Wakes the polling thread: messages, settlements, commands and commit answers all end its pause.
 
 use std::{
     sync::{
@@ -10,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-/// Parks one thread. A wake-up before the thread parks ends its next pause at once, so none is
-/// lost.
+/// Parks one thread. A wake-up before the thread parks ends its next pause at once, so no wake-up
+/// is lost.
 #[derive(Default)]
 pub(crate) struct Wake {
     thread: OnceLock<Thread>,

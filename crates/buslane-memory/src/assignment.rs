@@ -10,12 +10,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
-/// A reader or a publisher waits for room. Cleared when it is woken.
+/// A reader or a publisher waits for capacity. Cleared when that task is woken.
 const ROOM: u8 = 1;
 /// The group waits for the last open delivery. Never cleared.
 const DRAIN: u8 = 2;
 
-/// The tasks of a partition that wait for settlements or for the end of an assignment.
+/// The tasks that wait for settlements of a partition, or for the end of an assignment.
 pub(crate) trait PartitionWaiters: Send + Sync {
     /// Wakes the reader of a group and the first publisher in the queue.
     fn wake_waiting(&self, group: u64);
@@ -24,13 +24,13 @@ pub(crate) trait PartitionWaiters: Send + Sync {
     fn take_readers(&self, group: u64, wakes: &mut DeferredWakes);
 }
 
-/// One partition in the hands of one member, from its assignment to its end.
+/// One partition held by one member, from its assignment to its end.
 pub(crate) struct Assignment {
     pub(crate) source: Arc<Source>,
     pub(crate) window: SettlementWindow,
-    /// Deliveries are settled as they are handed out.
+    /// Whether deliveries are settled as they are handed out.
     pub(crate) settle_first: bool,
-    /// Bits of `ROOM` and `DRAIN`: what a settlement must notify.
+    /// Bits of `ROOM` and `DRAIN`: the tasks that a settlement must notify.
     attention: AtomicU8,
     ended: AtomicBool,
     group: u64,
@@ -60,7 +60,7 @@ impl Assignment {
         })
     }
 
-    /// The group that the settlements count for.
+    /// The group for which the settlements count.
     pub(crate) const fn group(&self) -> u64 {
         self.group
     }
@@ -78,8 +78,8 @@ impl Assignment {
         }
     }
 
-    /// Makes the next settlement wake the tasks that wait for room. Look at the settlements once
-    /// more after this call.
+    /// Makes the next settlement wake the tasks that wait for capacity. Callers must check the
+    /// settlements once more after this call.
     pub(crate) fn ask_for_room(&self) {
         self.attention.fetch_or(ROOM, Ordering::SeqCst);
     }
@@ -132,8 +132,8 @@ impl Settle for Assignment {
     }
 }
 
-/// The settlement sink of one batch of deliveries. Its reference count replaces that of the
-/// assignment, so that threads that settle different batches do not contend for one counter.
+/// The settlement sink of one batch of deliveries. Deliveries count references to this sink instead
+/// of the assignment, so that threads that settle different batches do not contend for one counter.
 pub(crate) struct BatchSink(pub(crate) Arc<Assignment>);
 
 impl Settle for BatchSink {

@@ -1,13 +1,14 @@
-//! Assigns the partitions of a topic to members: the numbers differ by at most one, and as few
-//! partitions move as that needs.
+//! Assigns the partitions of a topic to members. The numbers of partitions differ by at most one,
+//! and as few partitions as possible move.
 //!
 //! Pure: members are numbers, and partitions are indices.
 
 /// The number of a member in its group.
 pub(crate) type MemberId = u64;
 
-/// Assigns each partition to one of `members` (in the order they joined); `None` for all when
-/// there are none. A present owner keeps its partition unless the shares would be uneven.
+/// Assigns each partition to one of `members`, which are in the order of joining; `None` for all
+/// when there are no members. A present owner keeps its partition unless the shares would be
+/// uneven.
 pub(crate) fn balance(present: &[Option<MemberId>], members: &[MemberId]) -> Vec<Option<MemberId>> {
     if members.is_empty() {
         return vec![None; present.len()];
@@ -16,7 +17,8 @@ pub(crate) fn balance(present: &[Option<MemberId>], members: &[MemberId]) -> Vec
     let mut extra = present.len() % members.len();
     let mut held = vec![0_usize; members.len()];
     let mut shares: Vec<Option<MemberId>> = vec![None; present.len()];
-    // The first pass keeps partitions up to the even share, the second one more where that is left.
+    // The first pass keeps partitions up to the even share. The second pass keeps one more while
+    // any remain.
     for round in 0..2 {
         for (share, owner) in shares.iter_mut().zip(present) {
             let Some(at) =
@@ -32,7 +34,7 @@ pub(crate) fn balance(present: &[Option<MemberId>], members: &[MemberId]) -> Vec
             *share = *owner;
         }
     }
-    // The other partitions go to the members with the fewest, in the order of joining.
+    // The other partitions go to the members with the fewest partitions, in the order of joining.
     for share in shares.iter_mut().filter(|share| share.is_none()) {
         let fewest = held.iter().copied().min().unwrap_or_default();
         let at = held.iter().position(|count| *count == fewest).unwrap_or_default();

@@ -16,7 +16,7 @@ pub(crate) struct PublishBatch {
 
 /// The records of a batch that go to one partition.
 pub(crate) struct Part {
-    /// Positions in the batch's order that are still to be stored.
+    /// Positions in the batch's order whose records are not stored yet.
     left: Range<usize>,
 }
 
@@ -28,7 +28,8 @@ impl Part {
 
 impl PublishBatch {
     pub(crate) fn new(topic: Topic, records: Vec<Record>, timestamp_ms: i64) -> Self {
-        // Storing a record overwrites its answer; a record that is never reached stays closed.
+        // Storing a record overwrites its answer. A record that is never reached keeps the answer
+        // `Closed`.
         let mut answers = Vec::with_capacity(records.len());
         answers.resize_with(records.len(), || Err(PublishError::Closed));
         Self { topic, records, order: Vec::new(), answers, timestamp_ms }
@@ -39,8 +40,8 @@ impl PublishBatch {
         self.records.iter().filter(|record| record.key.is_none()).count()
     }
 
-    /// Groups the records by partition, and calls `each` with every partition's index and part.
-    /// Records without a key take turns, from the partition after `turn` on.
+    /// Groups the records by partition, and calls `each` with the index and the part of each
+    /// partition. Records without a key take turns, beginning with the partition after `turn`.
     #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 records")]
     pub(crate) fn split(
         &mut self,
@@ -60,8 +61,8 @@ impl PublishBatch {
             let partition = choose(record) as usize;
             return each(self, partition, Part { left: 0..1 });
         }
-        // A counting sort: count the records of each partition, compute where each group begins,
-        // then put each record into its group.
+        // A counting sort: counts the records of each partition, computes the beginning of each
+        // group, and puts each record into its group.
         let chosen: Vec<u32> = self.records.iter().map(&mut choose).collect();
         let mut ends = vec![0_usize; partitions];
         for partition in &chosen {
@@ -109,7 +110,7 @@ impl PublishBatch {
         part.left.start += 1;
     }
 
-    /// Answers all records that are still to be stored with this error.
+    /// Answers all records that are not stored yet with this error.
     pub(crate) fn fail(&mut self, part: &mut Part, error: &PublishError) {
         while let Some((at, _)) = self.peek(part) {
             self.answers[at] = Err(error.clone());

@@ -1,4 +1,4 @@
-//! The shared broker, and its inspection by tests and operators.
+//! The shared broker, with inspection for tests and operators.
 
 use crate::{
     cluster::Cluster,
@@ -10,11 +10,11 @@ use crate::{
 use buslane_core::{BrokerError, Message, Source, Topic, TopicSettings, TopicStrategy};
 use std::sync::Arc;
 
-/// A broker inside this process: topics, groups and cursors that outlive their members. Cloning
-/// shares it.
+/// A broker inside this process: topics, groups and cursors that outlive their members. Clones
+/// share one broker.
 ///
-/// It lives until its last clone and its last member are dropped. It writes nothing to disk and
-/// runs nothing in the background.
+/// The broker ends when its last clone and its last member are dropped. It writes nothing to disk
+/// and has no background tasks.
 ///
 /// ```
 /// use buslane_core::{Broker, Record, Topic};
@@ -56,7 +56,8 @@ impl MemoryBroker {
         Ok(Self(Arc::new(Cluster::new(config))))
     }
 
-    /// Joins a group, which is created if it is new. The member reads nothing until it subscribes.
+    /// Joins a group, which is created if it does not exist. The member reads no message until it
+    /// subscribes.
     #[must_use]
     pub fn member(&self, options: MemberOptions) -> MemoryMember {
         MemoryMember::new(Arc::clone(&self.0), options)
@@ -80,7 +81,7 @@ impl MemoryBroker {
     /// [`Broker::configure_topic`](buslane_core::Broker::configure_topic) does.
     ///
     /// # Errors
-    /// An impossible setting, or one that differs when the strategy only validates.
+    /// When a setting is impossible, or differs under a strategy that only validates.
     pub fn configure_topic(
         &self,
         topic: &Topic,
@@ -91,8 +92,8 @@ impl MemoryBroker {
     }
 
     /// The records of a topic, partition by partition, in order: those that some group has not
-    /// settled, or, while no group reads the topic (a dead-letter topic, for example), all that
-    /// fit. Settles nothing.
+    /// settled, or, while no group reads the topic, all that fit (a dead-letter topic, for
+    /// example). Settles no record.
     #[must_use]
     pub fn read(&self, topic: &str) -> Vec<Message> {
         let mut messages = Vec::new();
@@ -106,7 +107,8 @@ impl MemoryBroker {
         messages
     }
 
-    /// The positions of a group in the partitions of a topic; empty when it has never read it.
+    /// The positions of a group in the partitions of a topic; empty when the group has never read
+    /// the topic.
     #[must_use]
     pub fn positions(&self, group: &str, topic: &str) -> Vec<Position> {
         let (Some(group), Some(topic)) = (self.0.find_group(group), self.0.find(topic)) else {
@@ -119,21 +121,22 @@ impl MemoryBroker {
             .collect()
     }
 
-    /// The records of a topic from the lowest unsettled one of each partition on, settled ones
-    /// above it included.
+    /// The number of records from the lowest unsettled one of each partition on, including settled
+    /// ones above it.
     #[must_use]
     pub fn lag(&self, group: &str, topic: &str) -> u64 {
         self.positions(group, topic).iter().map(Position::lag).sum()
     }
 
-    /// The settlements of a group that came after their partition had moved on. They were ignored.
+    /// The number of settlements of a group that arrived after their partition had moved. They were
+    /// ignored.
     #[must_use]
     pub fn late_settlements(&self, group: &str) -> u64 {
         self.0.find_group(group).map_or(0, |group| group.context.signal.late())
     }
 
-    /// Deletes a group and its cursors, so that it holds no records back; `false` when it has
-    /// members or does not exist.
+    /// Deletes a group and its cursors, so that it holds no records back. Returns `false` when the
+    /// group has members or does not exist.
     pub fn delete_group(&self, group: &str) -> bool {
         self.0.delete_group(group)
     }

@@ -13,17 +13,17 @@ use buslane_core::Source;
 use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
-/// What all assignments of a group share.
+/// The state that all assignments of a group share.
 pub(crate) struct GroupContext {
     pub(crate) group: u64,
     pub(crate) group_name: Arc<str>,
-    /// Offsets that a partition may have open.
+    /// The number of offsets that may be open in a partition.
     pub(crate) span: usize,
     pub(crate) signal: Arc<GroupSignal>,
     pub(crate) connection: Arc<Connection>,
 }
 
-/// The members that own a partition, and that should.
+/// The present and the next owner of a partition.
 #[derive(Default)]
 pub(crate) struct Claim {
     /// The member that is to own the partition.
@@ -34,7 +34,8 @@ pub(crate) struct Claim {
 struct Current {
     owner: MemberId,
     assignment: Arc<Assignment>,
-    /// Set once it is revoked: the time until which its open deliveries are awaited.
+    /// The time until which the partition waits for open deliveries. Set once the partition is
+    /// revoked.
     until: Option<Instant>,
 }
 
@@ -44,7 +45,7 @@ pub(crate) enum Drain {
     Free,
     /// The owner keeps the partition.
     Kept,
-    /// The old owner has open deliveries, which are awaited until this time.
+    /// The old owner has open deliveries. The partition waits for them until this time.
     Until(Instant),
 }
 
@@ -58,7 +59,7 @@ impl Claim {
         self.current.as_ref().is_some_and(|current| current.until.is_some())
     }
 
-    /// The owner as balancing sees it: a revoked owner does not count.
+    /// The owner for balancing, in which a revoked owner does not count.
     pub(crate) fn present(&self) -> Option<MemberId> {
         if self.is_draining() { self.wanted } else { self.owner() }
     }
@@ -70,8 +71,8 @@ impl Claim {
         }
     }
 
-    /// Revokes the partition from its owner, whose open deliveries are awaited until `deadline`. An
-    /// earlier deadline stays.
+    /// Revokes the partition from its owner, and waits for the owner's open deliveries until
+    /// `deadline`. An earlier deadline stays.
     pub(crate) fn revoke(&mut self, deadline: Instant, wakes: &mut DeferredWakes) {
         if let Some(current) = &mut self.current {
             current.until = Some(current.until.map_or(deadline, |until| until.min(deadline)));

@@ -1,4 +1,4 @@
-//! The state of a [`MemoryBroker`](crate::MemoryBroker) that all members share: topics, groups and
+//! The state that all members of a [`MemoryBroker`](crate::MemoryBroker) share: topics, groups and
 //! the connection.
 
 use crate::{
@@ -17,7 +17,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 pub(crate) struct Cluster {
     pub(crate) config: MemoryConfig,
     pub(crate) connection: Arc<Connection>,
-    /// A snapshot, so that publishing finds a topic without a lock.
+    /// A snapshot, so that a publish finds its topic without a lock.
     topics: ArcSwap<Layered<Topic, Arc<TopicState>>>,
     /// Locked while topics or groups are added.
     groups: Mutex<Groups>,
@@ -46,7 +46,7 @@ impl Cluster {
     /// The topic, created with the defaults if it is new and `create_missing` is on.
     ///
     /// # Errors
-    /// [`BrokerError::UnknownTopic`].
+    /// [`BrokerError::UnknownTopic`] when the topic is missing and `create_missing` is off.
     pub(crate) fn topic(&self, name: &Topic) -> Result<Arc<TopicState>, BrokerError> {
         match self.find(name) {
             Some(topic) => Ok(topic),
@@ -77,9 +77,9 @@ impl Cluster {
         self.topics.load().iter().map(|(_, topic)| Arc::clone(topic)).collect()
     }
 
-    /// Adds a member to a group, which is created if it is new.
+    /// Adds a member to a group, which is created if it does not exist.
     pub(crate) fn join(&self, name: &str, drain_deadline: Duration) -> (Arc<Group>, MemberId) {
-        // Under the lock, so that the group cannot be deleted between being found and being joined.
+        // Under the lock, so that the group cannot be deleted between its look-up and the join.
         let mut groups = self.groups.lock();
         if let Some(group) = groups.by_name.get(name) {
             return (Arc::clone(group), group.join(drain_deadline));
@@ -105,7 +105,7 @@ impl Cluster {
         self.groups.lock().by_name.values().cloned().collect()
     }
 
-    /// Deletes a group; `false` when it has members or does not exist.
+    /// Deletes a group. Returns `false` when the group has members or does not exist.
     pub(crate) fn delete_group(&self, name: &str) -> bool {
         let mut groups = self.groups.lock();
         if !groups.by_name.get(name).is_some_and(|group| group.is_empty()) {

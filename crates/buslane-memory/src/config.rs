@@ -4,9 +4,9 @@
 use buslane_settings::{BrokenRule, Value, at_least, at_most, kind, settings};
 use std::time::Duration;
 
-/// Most partitions that a topic may have.
+/// The largest number of partitions of a topic.
 pub const MAX_PARTITIONS: u32 = 4_096;
-/// Most deliveries of a partition that may be handed out and not settled.
+/// The largest number of deliveries of a partition that may be handed out and not settled.
 const MOST_OPEN: usize = 1 << 24;
 const BYTES: &str = "integer, bytes";
 
@@ -48,7 +48,7 @@ impl MemoryConfig {
     /// Checks every rule.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first broken rule.
     pub fn validate(&self) -> Result<(), MemoryConfigError> {
         Value::validate(self, "memory")
     }
@@ -70,33 +70,34 @@ impl MemoryConfig {
     }
 }
 
-/// Where a group starts to read a topic that it has not read before.
+/// Where a group starts to read a topic that is new to the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OffsetReset {
     /// At the oldest record that is still held. The default.
     #[default]
     Earliest,
-    /// Behind the newest.
+    /// After the newest record.
     Latest,
 }
 
 /// Settings of one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberOptions {
-    /// Name of its group. Members of one group share the partitions of a topic; each group gets
-    /// every message.
+    /// The name of the member's group. Members of one group share the partitions of a topic; each
+    /// group gets every message.
     pub group: String,
-    /// Where its group starts in a topic that is new to it. Default: [`OffsetReset::Earliest`].
+    /// Where the group starts in a topic that is new to the group. Default:
+    /// [`OffsetReset::Earliest`].
     pub offset_reset: OffsetReset,
-    /// How long a publish waits for room or for the connection. Default: 10 s.
+    /// How long a publish waits for capacity or for the connection. Default: 10 s.
     pub publish_timeout: Duration,
-    /// How long open deliveries of a revoked partition are awaited before the next member gets it.
+    /// How long a revoked partition waits for its open deliveries before the next member gets it.
     /// Default: 10 s.
     pub drain_deadline: Duration,
 }
 
 impl MemberOptions {
-    /// A member of `group`, all else at its default.
+    /// A member of `group` with default settings.
     #[must_use]
     pub fn new(group: impl Into<String>) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! A group's cursor in one partition: the offsets that are done, those that are open, and the
-//! position of the present reader.
+//! A group's cursor in one partition: the done offsets, the open offsets, and the position of the
+//! present reader.
 
 use crate::{
     assignment::{Assignment, BatchSink},
@@ -19,13 +19,13 @@ pub(crate) struct Cursor {
     pub(crate) group: u64,
     pub(crate) group_name: Arc<str>,
     done: DoneSet,
-    /// The first offset that the present assignment has not handed out.
+    /// The first offset that the present assignment has not handed out yet.
     next: u64,
-    /// Offsets below `next` that were given back and are delivered again, lowest first.
+    /// Abandoned offsets below `next`, which are delivered again, lowest first.
     returned: BTreeSet<u64>,
-    /// Deliveries of the present assignment that are neither settled nor given back.
+    /// The number of deliveries of the present assignment that are neither settled nor abandoned.
     open: u64,
-    /// Duplicates that a scripted fault asks for.
+    /// Duplicates for a scripted fault.
     copies: VecDeque<Message>,
     assignment: Option<Arc<Assignment>>,
     /// Woken when there may be a record to read.
@@ -66,7 +66,7 @@ impl Cursor {
         self.assignment.as_ref()
     }
 
-    /// Starts an assignment, which reads from the lowest open offset and skips done ones.
+    /// Starts an assignment. It reads from the lowest open offset, and skips done offsets.
     pub(crate) fn attach(&mut self, assignment: Arc<Assignment>) {
         debug_assert!(self.assignment.is_none(), "the old assignment is detached first");
         self.next = self.done.committed();
@@ -76,7 +76,7 @@ impl Cursor {
         self.assignment = Some(assignment);
     }
 
-    /// Ends the present assignment for good: its open deliveries are open for the next one.
+    /// Ends the present assignment for good. Its open deliveries are open for the next assignment.
     pub(crate) fn detach(&mut self) {
         if let Some(assignment) = self.assignment.take() {
             let words = self.words();
@@ -104,8 +104,8 @@ impl Cursor {
         self.done.first_word()..self.next.div_ceil(WORD)
     }
 
-    /// Appends up to `max` deliveries to `out`: first those given back, then new ones. Skips done
-    /// and open offsets.
+    /// Appends up to `max` deliveries to `out`: first abandoned ones, then new ones. Skips done and
+    /// open offsets.
     pub(crate) fn hand_out(
         &mut self,
         log: &Log,
@@ -129,7 +129,7 @@ impl Cursor {
         given
     }
 
-    /// The common case: the next messages of the log, none of which is done.
+    /// The common case: the next messages of the log, if none of them is done.
     fn hand_out_run(
         &mut self,
         log: &Log,
@@ -200,7 +200,7 @@ impl Cursor {
         })
     }
 
-    /// Whether the reader waits because the window is full, and not for the log.
+    /// Whether the reader waits because the window is full, and not for new records.
     pub(crate) fn is_window_full(&self, log: &Log) -> bool {
         let next = self.done.next_open(self.next);
         next < log.end()

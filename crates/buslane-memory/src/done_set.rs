@@ -1,11 +1,11 @@
-//! The offsets of a partition that a group has done: one bit each above the lowest open one.
+//! The done offsets of a group in one partition: one bit for each offset above the lowest open one.
 //!
 //! Pure: no lock, no clock, no broker. Offsets above a gap stay done, so that their messages do not
 //! run again after a reassignment, and the committed offset never passes an open one.
 //!
-//! `buslane_offsets::Tracker` does not serve here: it completes one offset at a time and counts an
-//! offset that was never delivered as done, where a broker adds whole words of settlements and
-//! keeps every offset until its group has settled it.
+//! `buslane_offsets::Tracker` does not serve here. It completes one offset at a time, and counts an
+//! offset that was never delivered as done. A broker adds whole words of settlements, and keeps
+//! every offset until its group has settled it.
 
 use std::collections::VecDeque;
 
@@ -15,14 +15,14 @@ pub(crate) const WORD: u64 = 64;
 /// The done offsets of one group in one partition.
 #[derive(Debug, Clone)]
 pub(crate) struct DoneSet {
-    /// Number of the first word, which covers the offsets from `first * 64` on.
+    /// The number of the first word, which covers the offsets from `first * 64` on.
     first: u64,
     /// A set bit is a done offset. Never empty; the first word is never full.
     words: VecDeque<u64>,
 }
 
 impl DoneSet {
-    /// A set in which every offset below `start` is done, and no other.
+    /// A set in which exactly the offsets below `start` are done.
     pub(crate) fn new(start: u64) -> Self {
         Self { first: start / WORD, words: VecDeque::from([(1 << (start % WORD)) - 1]) }
     }
@@ -71,7 +71,8 @@ impl DoneSet {
         self.done_bits(offset / WORD, 1 << (offset % WORD)) == 1
     }
 
-    /// Marks the offsets of the set bits of a word as done. Returns how many of them were open.
+    /// Marks the offsets of the set bits of a word as done. Returns the number of those that were
+    /// open.
     pub(crate) fn done_bits(&mut self, word: u64, bits: u64) -> u32 {
         let Some(at) = word.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else {
             return 0;
@@ -123,8 +124,8 @@ mod tests {
     }
 
     proptest! {
-        /// Completions in any order, against a plain set: the committed offset is the lowest open
-        /// one, it never goes back, and a new owner reads exactly the open offsets.
+        /// Completions in any order, compared with a plain set. The committed offset is the lowest
+        /// open one and never decreases, and a new owner reads exactly the open offsets.
         #[test]
         fn d2_any_order_of_completion(start in 0_u64..200, offsets in prop::collection::vec(0_u64..400, 0..600)) {
             let mut set = DoneSet::new(start);

@@ -1,4 +1,5 @@
-//! The scripted faults of one topic. A countdown of deliveries makes the affected one predictable.
+//! The scripted faults of one topic. Countdowns of deliveries make the affected delivery
+//! predictable.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -12,14 +13,15 @@ pub(crate) struct DeliveryFaults {
 
 #[derive(Debug, Default)]
 pub(crate) struct FaultScript {
-    /// For each fault, the deliveries to go until one loses its settlement; 1 is the next.
+    /// For each fault, the countdown to the delivery that loses its settlement; 1 is the next
+    /// delivery.
     lost_acks: Vec<u64>,
-    /// For each fault, the deliveries to go until one is delivered twice.
+    /// For each fault, the countdown to the delivery that happens twice.
     duplicates: Vec<u64>,
     held_until: Option<Instant>,
 }
 
-/// Counts one delivery. Returns whether it is affected.
+/// Counts one delivery. Returns whether a fault affects it.
 fn count_down(list: &mut Vec<u64>) -> bool {
     let before = list.len();
     for left in &mut *list {
@@ -42,7 +44,7 @@ impl FaultScript {
         self.held_until = Some(from + length);
     }
 
-    /// The time until which deliveries are held, if they are.
+    /// The time until which deliveries are held, if there is one.
     pub(crate) fn held(&mut self, now: Instant) -> Option<Instant> {
         self.held_until = self.held_until.filter(|until| *until > now);
         self.held_until

@@ -1,15 +1,15 @@
-//! Faults on demand. Each happens exactly where the script says, so that tests of handlers are
-//! repeatable.
+//! Faults on demand. Each fault happens at the exact delivery that the script names, so that tests
+//! of handlers are repeatable.
 
 use crate::cluster::Cluster;
 use buslane_core::Topic;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// Makes a [`MemoryBroker`](crate::MemoryBroker) misbehave. Creates topics that do not exist.
+/// Makes a [`MemoryBroker`](crate::MemoryBroker) fail on demand. Creates missing topics.
 ///
-/// Deliveries are counted per topic, over all partitions and groups, from the call on; the next one
-/// is number 1.
+/// Deliveries are counted per topic, over all partitions and groups, from the call on. The next
+/// delivery is number 1.
 ///
 /// ```
 /// use buslane_core::{Broker, BrokerEvent};
@@ -50,18 +50,18 @@ impl Faults {
         self.cluster.find_or_create(topic).script(|script| script.lose_ack(nth));
     }
 
-    /// Delivers the `nth` delivery twice, one directly after the other. The settlement of the
-    /// second one is ignored.
+    /// Delivers the `nth` delivery twice in direct succession. The settlement of the second one is
+    /// ignored.
     pub fn duplicate(&self, topic: &Topic, nth: u64) {
         self.cluster.find_or_create(topic).script(|script| script.duplicate(nth));
     }
 
-    /// Holds the deliveries of the topic for `length` of tokio's time, which tests can pause.
+    /// Holds the deliveries of the topic for `length` on tokio's clock, which tests can pause.
     pub fn delay(&self, topic: &Topic, length: Duration) {
         self.cluster.find_or_create(topic).script(|script| script.hold(Instant::now(), length));
     }
 
-    /// Cuts the connection of all members. Each member gets an event; nothing is delivered, and a
+    /// Cuts the connection of all members. Each member gets an event. Deliveries stop, and a
     /// publish waits for the connection up to the publish timeout.
     pub fn disconnect(&self, reason: &str) {
         self.cluster.set_connection(Some(reason));
@@ -72,16 +72,16 @@ impl Faults {
         self.cluster.set_connection(None);
     }
 
-    /// Revokes every partition of a group and assigns it to the member after its owner, or to the
-    /// owner again if it is alone.
+    /// Revokes every partition of a group, and assigns it to the member after its owner, or to a
+    /// sole owner again.
     pub fn rebalance(&self, group: &str) {
         if let Some(group) = self.cluster.find_group(group) {
             group.revoke_all();
         }
     }
 
-    /// Refuses every publish to the topic with this reason, as a dead-letter topic that cannot be
-    /// written does.
+    /// Refuses every publish to the topic with this reason, as a dead-letter topic without write
+    /// access does.
     pub fn refuse_publish(&self, topic: &Topic, reason: &str) {
         self.cluster.find_or_create(topic).set_refusal(Some(reason.to_owned()));
     }

@@ -1,9 +1,9 @@
 //! A consumer group: its members, their subscriptions, and the assignment of partitions.
 //!
-//! Nothing runs in the background: a revoked partition moves on when its last open delivery is
-//! settled or its deadline passes, *and* a member of the group waits for events, joins, leaves or
-//! closes. Running members always wait for events, so the partition moves at once; without a
-//! waiting member, no timer is needed.
+//! A group has no background task. A revoked partition moves when its last open delivery is settled
+//! or its deadline passes, *and* a member of the group waits for events, joins, leaves or closes.
+//! Running members always wait for events, so the partition moves at once. Without a waiting
+//! member, no timer is needed.
 
 use crate::{
     balance::{MemberId, balance},
@@ -31,22 +31,23 @@ pub(crate) struct Group {
 #[derive(Default)]
 struct GroupState {
     next_member: MemberId,
-    /// In the order in which they joined.
+    /// In the order of joining.
     members: BTreeMap<MemberId, Member>,
     topics: BTreeMap<Topic, TopicClaims>,
-    /// Topics with a partition that may be moving from one member to another.
+    /// Topics with a partition that may be moving between members.
     moving: BTreeSet<Topic>,
-    /// Run once the lock is free.
+    /// Runs once the lock is free.
     wakes: DeferredWakes,
 }
 
 struct Member {
-    /// The topics it reads, and whether their deliveries are settled as they are handed out.
+    /// The topics that the member reads, and whether their deliveries are settled as they are
+    /// handed out.
     topics: HashMap<Topic, bool>,
     drain_deadline: Duration,
-    /// Set once it reads no more; it keeps its partitions until it leaves.
+    /// Whether the member has stopped reading. It keeps its partitions until it leaves.
     stopped: bool,
-    /// Intakes that it has not taken yet. At most one of a partition is live.
+    /// Intakes that the member has not taken yet. At most one intake of a partition is live.
     inbox: VecDeque<MemoryIntake>,
     /// The length at which ended intakes are removed from the inbox.
     full_at: usize,
@@ -69,24 +70,24 @@ impl Member {
     }
 }
 
-/// The claims of a group on the partitions of a topic, by partition.
+/// The claims of a group on the partitions of a topic, indexed by partition.
 struct TopicClaims {
     topic: Arc<TopicState>,
     claims: Vec<Claim>,
 }
 
-/// The answer to a member that asks for its next event.
+/// The answer to a member that requests its next event.
 pub(crate) enum NextEvent {
     /// A partition was assigned.
     Assigned(MemoryIntake),
-    /// No event yet: ask again at the next signal, or at this time.
+    /// No event yet. The member asks again at the next signal, or at this time.
     Nothing(Option<Instant>),
     /// The member has left.
     Gone,
 }
 
 impl GroupState {
-    /// Balances a topic's partitions over its readers, and revokes those that move.
+    /// Balances a topic's partitions over its readers, and revokes those that must move.
     fn rebalance(&mut self, context: &GroupContext, name: &Topic, now: Instant) {
         let Some(table) = self.topics.get_mut(name) else { return };
         self.moving.insert(name.clone());
@@ -116,7 +117,7 @@ impl GroupState {
                 && wanted != Some(owner)
                 && !claim.is_draining()
             {
-                // An owner that has left the group has set the deadline itself.
+                // An owner that has left the group has already set the deadline.
                 let drain_deadline =
                     members.get(&owner).map_or(Duration::ZERO, |member| member.drain_deadline);
                 claim.revoke(now + drain_deadline, &mut self.wakes);
@@ -185,7 +186,7 @@ impl GroupState {
 }
 
 impl TopicClaims {
-    /// Adds claims for new partitions. A group that reads the topic already reads them from the
+    /// Adds claims for new partitions. A group that already reads the topic reads them from the
     /// start.
     fn grow(&mut self, context: &GroupContext) {
         let partitions = self.topic.partitions();
@@ -224,7 +225,7 @@ impl Group {
         answer
     }
 
-    /// Adds topics to the subscriptions of a member; `false` when the member has left.
+    /// Adds topics to the subscriptions of a member. Returns `false` when the member has left.
     pub(crate) fn subscribe(
         &self,
         id: MemberId,
@@ -263,7 +264,7 @@ impl Group {
         });
     }
 
-    /// Ends the intakes of a member; it keeps its partitions until it leaves.
+    /// Ends the intakes of a member. It keeps its partitions until it leaves.
     pub(crate) fn stop(&self, id: MemberId) {
         self.change(|state, _, _| {
             if let Some(member) = state.members.get_mut(&id) {
@@ -277,7 +278,7 @@ impl Group {
         });
     }
 
-    /// Removes a member. Its open deliveries are awaited until `deadline`.
+    /// Removes a member. Its partitions wait for their open deliveries until `deadline`.
     pub(crate) fn leave(&self, id: MemberId, deadline: Instant) {
         self.change(|state, context, now| {
             let Some(member) = state.members.remove(&id) else { return };
@@ -293,8 +294,8 @@ impl Group {
         self.state.lock().open_of(&self.context, id)
     }
 
-    /// Revokes the partitions that a departed member still has. Returns how many of its deliveries
-    /// were open.
+    /// Revokes the partitions that a departed member still holds. Returns the number of the
+    /// member's open deliveries.
     pub(crate) fn expel(&self, id: MemberId) -> u64 {
         self.change(|state, context, now| {
             let open = state.open_of(context, id);
@@ -320,13 +321,13 @@ impl Group {
         event
     }
 
-    /// Assigns the partitions that were added to a topic.
+    /// Assigns partitions that were added to a topic.
     pub(crate) fn grown(&self, topic: &Topic) {
         self.change(|state, context, now| state.rebalance(context, topic, now));
     }
 
-    /// Revokes every partition and assigns each to the member after its owner, or to its owner
-    /// again if there is only one.
+    /// Revokes every partition, and assigns each to the member after its owner, or to a sole owner
+    /// again.
     pub(crate) fn revoke_all(&self) {
         self.change(|state, _, now| {
             state.moving.extend(state.topics.keys().cloned());
@@ -362,7 +363,7 @@ impl Group {
         lags
     }
 
-    /// The group's progress in every partition of those topics that it reads.
+    /// The group's progress in every partition of those `topics` that it reads.
     pub(crate) fn progress(&self, topics: &[Topic]) -> Vec<Progress> {
         let state = self.state.lock();
         let read = topics.iter().filter_map(|topic| state.topics.get_key_value(topic));
@@ -413,7 +414,7 @@ mod tests {
     };
     use buslane_core::TopicSettings;
 
-    /// Asking for an event costs a look at the topics that move, not at all topics.
+    /// A request for an event checks only moving topics, and not all of them.
     #[tokio::test]
     async fn inv_a_group_at_rest_looks_at_no_topic() {
         let config = MemoryConfig { partitions: 4, ..MemoryConfig::default() };
@@ -436,7 +437,7 @@ mod tests {
             intakes.push(intake);
         }
         assert_eq!(intakes.len(), 200);
-        // A second member takes its share of one topic: that one moves, and no other.
+        // A second member takes its share of one topic, and no other topic moves.
         let two = group.join(Duration::from_secs(1));
         let topic = group
             .state

@@ -1,4 +1,4 @@
-//! Reads a partition for the member that it is assigned to.
+//! Reads a partition for the member that holds it.
 
 use crate::{
     assignment::Assignment, partition::Partition, topic::TopicState, wakes::Connection,
@@ -17,7 +17,7 @@ pub(crate) struct MemoryIntake {
     pub(crate) partition: Arc<Partition>,
     pub(crate) topic: Arc<TopicState>,
     pub(crate) connection: Arc<Connection>,
-    /// Set while a scripted delay holds deliveries back.
+    /// Set while a scripted delay holds deliveries.
     pub(crate) held: Option<Pin<Box<Sleep>>>,
 }
 
@@ -50,7 +50,8 @@ impl Intake for MemoryIntake {
     ) -> Poll<Option<usize>> {
         if !self.connection.is_up() {
             let ended = self.partition.wait_reader(&self.assignment, cx.waker());
-            // Checked again: a connection that came back in between has woken its readers already.
+            // Checked again, because a connection that returned in between has already woken its
+            // readers.
             if ended || !self.connection.is_up() {
                 return if ended { Poll::Ready(None) } else { Poll::Pending };
             }

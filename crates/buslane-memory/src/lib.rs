@@ -3,8 +3,8 @@
 //! # Design
 //!
 //! One lock protects the log and the groups' cursors of a partition ([`Position`]). A settlement
-//! sets an atomic bit and takes no lock. A group balances partitions over its members. A wait is a
-//! stored waker, not a task.
+//! sets an atomic bit and takes no lock. A group balances partitions over its members. A waiting
+//! call stores a waker and needs no task.
 
 mod assignment;
 mod balance;

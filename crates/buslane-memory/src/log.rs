@@ -1,11 +1,11 @@
 //! The records of one partition, in order, bounded by number and bytes.
 //!
-//! The log knows no groups: the partition decides which records may be dropped.
+//! The log knows no groups: the partition decides which records the log may drop.
 
 use buslane_core::{Kind, Message, Record, Route, Source};
 use std::{collections::VecDeque, ops::Range, sync::Arc, time::SystemTime};
 
-/// The time that a record published now is stamped with, in milliseconds since the Unix epoch.
+/// The timestamp of a record that is published now, in milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -20,7 +20,7 @@ pub(crate) struct StoredRecord {
 }
 
 impl StoredRecord {
-    /// The message that a reader gets.
+    /// The message for a reader.
     #[inline]
     pub(crate) fn message(&self, source: &Arc<Source>, offset: u64) -> Message {
         Message {
@@ -43,9 +43,9 @@ impl StoredRecord {
 pub(crate) struct LogLimits {
     pub(crate) max_messages: usize,
     pub(crate) max_bytes: usize,
-    /// The largest record.
+    /// The size of the largest record.
     pub(crate) max_message_bytes: usize,
-    /// While no group reads, records older than this make room for new ones.
+    /// Age from which records make room for new ones while no group reads.
     pub(crate) retention_ms: Option<i64>,
     /// Whether the oldest records make room for the bytes of new ones while no group reads.
     pub(crate) keeps_newest_bytes: bool,
@@ -53,7 +53,7 @@ pub(crate) struct LogLimits {
 
 #[derive(Debug)]
 pub(crate) struct Log {
-    /// Offset of the oldest record.
+    /// The offset of the oldest record.
     base: u64,
     records: VecDeque<StoredRecord>,
     bytes: usize,
@@ -65,12 +65,12 @@ impl Log {
         Self { base: 0, records: VecDeque::new(), bytes: 0, limits }
     }
 
-    /// Offset of the oldest record.
+    /// The offset of the oldest record.
     pub(crate) const fn start(&self) -> u64 {
         self.base
     }
 
-    /// Offset that the next record gets.
+    /// The offset of the next record.
     pub(crate) fn end(&self) -> u64 {
         self.base + self.records.len() as u64
     }
@@ -79,7 +79,7 @@ impl Log {
         self.records.len() < self.limits.max_messages && self.bytes + bytes <= self.limits.max_bytes
     }
 
-    /// Appends a record of `bytes`; returns its offset.
+    /// Appends a record of `bytes`, and returns its offset.
     pub(crate) fn push(&mut self, record: Record, bytes: usize, timestamp_ms: i64) -> u64 {
         let offset = self.end();
         self.bytes += bytes;
@@ -91,7 +91,7 @@ impl Log {
         self.records.get(usize::try_from(offset.checked_sub(self.base)?).ok()?)
     }
 
-    /// The records of `offsets`, which must all be in the log.
+    /// The records of `offsets`, all of which must be in the log.
     #[expect(clippy::cast_possible_truncation, reason = "the distance of two offsets in the log")]
     pub(crate) fn range(&self, offsets: Range<u64>) -> impl Iterator<Item = (u64, &StoredRecord)> {
         let (start, end) =
@@ -103,15 +103,15 @@ impl Log {
         (self.base..).zip(&self.records)
     }
 
-    /// Drops the records below `offset`. Returns whether there were any.
+    /// Drops the records below `offset`. Returns whether any were dropped.
     pub(crate) fn drop_below(&mut self, offset: u64) -> bool {
         let before = self.base;
         while self.base < offset && self.drop_oldest() {}
         self.base > before
     }
 
-    /// Drops records as the topic's retention allows, to make room for a record of `bytes`. Without
-    /// a retention, drops nothing.
+    /// Drops records that the topic's retention allows to drop, to make room for a record of
+    /// `bytes`. Without a retention, drops none.
     pub(crate) fn make_room(&mut self, bytes: usize, now_ms: i64) {
         let is_beyond = |log: &Self| log.bytes + bytes > log.limits.max_bytes;
         while self.limits.keeps_newest_bytes && is_beyond(self) && self.drop_oldest() {}

@@ -25,12 +25,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A member of a [`MemoryBroker`](crate::MemoryBroker); made by
+/// A member of a [`MemoryBroker`](crate::MemoryBroker), created by
 /// [`MemoryBroker::member`](crate::MemoryBroker::member).
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] is a crash: its open deliveries go to the other members,
-/// or to the member that joins the group next, and later settlements of them count as late.
+/// Dropping the member without [`Broker::close`] is a crash: its open deliveries go to the other
+/// members, or to the member that joins the group next. Later settlements of these deliveries count
+/// as late.
 pub struct MemoryMember {
     pub(crate) cluster: Arc<Cluster>,
     group: Arc<Group>,
@@ -41,7 +42,7 @@ pub struct MemoryMember {
     end: OnceLock<Result<(), BrokerError>>,
     /// Notified when `end` is set.
     pub(crate) closed: Notify,
-    /// Changes of the connection that `next_event` has reported.
+    /// The number of connection changes that `next_event` has reported.
     reported: Mutex<u64>,
 }
 
@@ -78,8 +79,8 @@ impl MemoryMember {
         self.end.get().is_some()
     }
 
-    /// The next change of the connection that was not reported yet. A short interruption is
-    /// reported as a loss and a return.
+    /// The next unreported change of the connection. A short interruption is reported as a loss and
+    /// a return.
     fn connection_event(&self) -> Option<BrokerEvent> {
         let mut reported = self.reported.lock();
         if *reported == self.cluster.connection.changes() {
@@ -127,7 +128,7 @@ impl MemoryMember {
             }
             tokio::select! { () = changed => {}, () = sleep_until(deadline) => {} }
         }
-        // The first caller that gets here decides the result; the others repeat it.
+        // The first caller to arrive here decides the result; the others repeat it.
         let end = self.end.get_or_init(|| match self.group.expel(self.id) {
             0 => Ok(()),
             open => Err(BrokerError::Timeout {
@@ -248,7 +249,7 @@ impl Broker for MemoryMember {
         topics: &'a [Topic],
     ) -> BoxFuture<'a, Result<Vec<Progress>, BrokerError>> {
         Box::pin(async move {
-            // A closing bus asks for what it leaves unsettled.
+            // A closing bus requests the progress of the messages that it leaves unsettled.
             if self.is_closed() {
                 return Err(BrokerError::Closed);
             }

@@ -1,5 +1,5 @@
 //! One partition under one lock: its log, each group's cursor, and the publishers that wait for
-//! room.
+//! capacity.
 //!
 //! Appending or reading a batch takes the lock once. Wakers run after the lock is released.
 
@@ -24,20 +24,21 @@ use std::{
 pub struct Position {
     /// The partition.
     pub partition: u32,
-    /// Offset of the oldest record.
+    /// The offset of the oldest record.
     pub start: u64,
-    /// Offset that the next record gets.
+    /// The offset of the next record.
     pub end: u64,
-    /// Lowest offset that the group has not settled.
+    /// The lowest offset that the group has not settled.
     pub committed: u64,
-    /// Deliveries that are handed out and not settled.
+    /// The number of deliveries that are handed out and not settled.
     pub open: u64,
-    /// Records above the lowest unsettled one that are settled.
+    /// The number of settled records above the lowest unsettled one.
     pub done_ahead: u64,
 }
 
 impl Position {
-    /// Records from the lowest unsettled one to the end, settled ones above it included.
+    /// The number of records from the lowest unsettled one to the end, including settled ones above
+    /// it.
     #[must_use]
     pub const fn lag(&self) -> u64 {
         self.end - self.committed
@@ -100,12 +101,12 @@ impl PartitionState {
         Poll::Ready(Some(given))
     }
 
-    /// Drops the records that every group has settled. Returns whether there were any.
+    /// Drops the records that every group has settled. Returns whether any were dropped.
     fn release(&mut self) -> bool {
         self.cursors.iter().map(Cursor::committed).min().is_some_and(|low| self.log.drop_below(low))
     }
 
-    /// Makes room for a record of `bytes` if possible. Returns whether the record fits.
+    /// Frees capacity for a record of `bytes` if possible. Returns whether the record fits.
     fn room_for(&mut self, bytes: usize, now_ms: i64) -> bool {
         if self.cursors.is_empty() {
             self.log.make_room(bytes, now_ms);
@@ -136,8 +137,8 @@ impl Partition {
     }
 
     /// Appends the records of a part that fit, when it is the caller's turn. Returns whether all
-    /// are stored. Otherwise `ticket` holds the caller's place in the queue, and `waker` is woken
-    /// when there is room.
+    /// are stored. Otherwise, `ticket` holds the caller's place in the queue, and free capacity
+    /// wakes `waker`.
     pub(crate) fn append(
         &self,
         batch: &mut PublishBatch,
@@ -222,7 +223,7 @@ impl Partition {
         self.wait(assignment, waker, |cursor| &mut cursor.reader)
     }
 
-    /// Stores `waker` until the assignment ends. Returns `true` when it has ended already.
+    /// Stores `waker` until the assignment ends. Returns `true` when it has already ended.
     pub(crate) fn wait_end(&self, assignment: &Assignment, waker: &Waker) -> bool {
         self.wait(assignment, waker, |cursor| &mut cursor.ender)
     }
@@ -244,7 +245,7 @@ impl Partition {
         ended
     }
 
-    /// Wakes all readers and the first publisher: the connection changed.
+    /// Wakes all readers and the first publisher, because the connection changed.
     pub(crate) fn wake_all(&self) {
         let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
@@ -254,7 +255,7 @@ impl Partition {
         wakes.run();
     }
 
-    /// Creates the cursor of a group unless it exists: at the oldest record, or behind the newest.
+    /// Creates a missing cursor of a group, at the oldest record or after the newest.
     pub(crate) fn ensure_cursor(&self, group: u64, name: &Arc<str>, reset: OffsetReset) {
         let mut state = self.state.lock();
         if state.cursor(group).is_none() {
@@ -266,7 +267,7 @@ impl Partition {
         }
     }
 
-    /// Removes the cursor of a group without members, which then holds no record back.
+    /// Removes the cursor of a group without members, which then holds no records back.
     pub(crate) fn remove_cursor(&self, group: u64) {
         let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
@@ -285,7 +286,7 @@ impl Partition {
         }
     }
 
-    /// Ends the group's present assignment for good: its further settlements are late.
+    /// Ends the group's present assignment for good. Its further settlements are late.
     pub(crate) fn detach(&self, group: u64, wakes: &mut DeferredWakes) {
         let mut state = self.state.lock();
         if let Some(cursor) = state.cursor(group) {
@@ -295,7 +296,7 @@ impl Partition {
         state.queue.wake_first(wakes);
     }
 
-    /// Changes the limits, and lets waiting publishers try again.
+    /// Changes the limits, and wakes the first waiting publisher, which tries again.
     pub(crate) fn set_limits(&self, limits: LogLimits) {
         let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
@@ -305,7 +306,7 @@ impl Partition {
         wakes.run();
     }
 
-    /// The position of a group, with all settlements so far.
+    /// The position of a group, including all settlements so far.
     pub(crate) fn position(&self, group: u64) -> Option<Position> {
         let mut state = self.state.lock();
         state.collect();
@@ -335,7 +336,7 @@ impl Partition {
         self.state.lock().log.iter().for_each(|(offset, stored)| each(offset, stored));
     }
 
-    /// Describes why the partition is full, for the error of a publisher.
+    /// The reason why the partition is full, for the error of a publisher.
     pub(crate) fn describe_full(&self) -> String {
         let mut state = self.state.lock();
         state.collect();

@@ -1,5 +1,5 @@
-//! Publishing: immediate while there is room; otherwise a call waits in the partitions' queues up
-//! to the publish timeout.
+//! Publishing is immediate while the partitions have capacity. Otherwise, a call waits in the
+//! partitions' queues up to the publish timeout.
 
 use crate::{
     batch::{Part, PublishBatch},
@@ -19,11 +19,11 @@ use tokio::time::{Instant, sleep_until};
 
 type Answers = Vec<Result<Receipt, PublishError>>;
 
-/// A part that waits for room in its partition.
+/// A part that waits for capacity in its partition.
 struct WaitingPart {
     partition: Arc<Partition>,
     part: Part,
-    /// Its place in the queue of the partition's publishers.
+    /// The part's place in the queue of the partition's publishers.
     ticket: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ fn all(count: usize, error: &PublishError) -> Answers {
     vec![Err(error.clone()); count]
 }
 
-/// Stores the records that fit. Returns the parts with records left.
+/// Stores the records that fit. Returns the parts with remaining records.
 fn store(batch: &mut PublishBatch, topic: &TopicState) -> Vec<WaitingPart> {
     let partitions = topic.partitions();
     let turn = topic.take_turns(batch.keyless());
@@ -54,7 +54,7 @@ fn store(batch: &mut PublishBatch, topic: &TopicState) -> Vec<WaitingPart> {
     waiting
 }
 
-/// Stores the records that are left, each partition at its own pace.
+/// Stores the remaining records, each partition at its own pace.
 fn poll_store(
     batch: &mut PublishBatch,
     waiting: &mut Vec<WaitingPart>,
@@ -94,7 +94,7 @@ impl MemoryMember {
         Answer::Later(Box::pin(self.publish_rest(batch, waiting, deadline)))
     }
 
-    /// The topic, if it exists or may be created, and accepts records.
+    /// The topic, if it accepts records and exists or may be created.
     fn writable(&self, topic: &Topic) -> Result<Arc<TopicState>, PublishError> {
         let refused = |reason| PublishError::Refused { topic: topic.clone(), reason };
         let state = self.cluster.topic(topic).map_err(|error| refused(error.to_string()))?;
@@ -133,7 +133,7 @@ impl MemoryMember {
         self.publish_rest(batch, waiting, deadline).await
     }
 
-    /// Waits for room. Dropping the future gives up the places in the queues.
+    /// Waits for capacity. Dropping the future gives up the places in the queues.
     async fn publish_rest(
         &self,
         mut batch: PublishBatch,

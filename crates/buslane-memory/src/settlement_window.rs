@@ -1,10 +1,10 @@
-//! The settlements of an assignment that are not collected yet: two rings of atomic words, one bit
-//! an offset.
+//! The uncollected settlements of an assignment: two rings of atomic words, with one bit for each
+//! offset.
 //!
-//! A settlement takes no lock, it sets a bit; the cursor's `DoneSet` collects the bits under the
+//! A settlement sets a bit and takes no lock. The cursor's `DoneSet` collects the bits under the
 //! partition's lock. Sealing sets the bits of all open offsets, so that a later settlement finds
-//! its bit taken and is known to be late. A ring allocates its chunks when they are needed, so that
-//! an idle partition takes little memory.
+//! its bit taken and counts as late. A ring allocates its chunks on demand, so that an idle
+//! partition takes little memory.
 
 use crate::done_set::WORD;
 use std::sync::{
@@ -12,14 +12,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-/// Words of a chunk.
+/// The number of words in a chunk.
 const CHUNK: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct SettlementWindow {
     words: usize,
     done: SettlementRing,
-    /// Deliveries that were given back without being done.
+    /// Deliveries that were abandoned.
     back: SettlementRing,
     /// Whether `back` may hold a bit.
     any_back: AtomicBool,
@@ -60,9 +60,9 @@ impl SettlementWindow {
         }
     }
 
-    /// Allocates the chunks of `words`. Called before their deliveries are handed out, and under
-    /// the lock under which they are collected, so that a collector sees the chunk of each
-    /// settlement.
+    /// Allocates the chunks of `words`. Must be called before the deliveries of these words are
+    /// handed out, and under the lock of the collector, so that the collector sees the chunk of
+    /// each settlement.
     pub(crate) fn prepare(&self, words: std::ops::Range<u64>) {
         for word in words.clone().step_by(CHUNK).chain(words.end.checked_sub(1)) {
             self.done.word(self.slot(word));
@@ -70,21 +70,21 @@ impl SettlementWindow {
     }
 
     /// The first offset that must not be handed out while `first_word` is the first word of the
-    /// `DoneSet`: its bit would be that of an open offset.
+    /// `DoneSet`, because its bit would be that of an open offset.
     pub(crate) fn end(&self, first_word: u64) -> u64 {
         (first_word + self.words as u64) * WORD
     }
 
-    /// Marks `offset` as done; `false` when the window is sealed.
+    /// Marks `offset` as done. Returns `false` when the window is sealed.
     #[inline]
     pub(crate) fn done(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
-        // SeqCst, because the load of the attention flag that follows must not come before this
-        // (see `Assignment::settle`).
+        // SeqCst, because the load of the attention flag that follows must not be reordered before
+        // this (see `Assignment::settle`).
         self.done.word(self.slot(offset / WORD)).fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 
-    /// Marks `offset` as given back; `false` when the window is sealed.
+    /// Marks `offset` as abandoned. Returns `false` when the window is sealed.
     pub(crate) fn back(&self, offset: u64) -> bool {
         let bit = 1 << (offset % WORD);
         let fresh =
@@ -93,13 +93,13 @@ impl SettlementWindow {
         fresh
     }
 
-    /// Takes the settlements of `words`, and calls `each` with the number, the done bits and the
-    /// given-back bits of each word that has any.
+    /// Takes the settlements of `words`. Calls `each` for each word that has any, with the word's
+    /// number, its done bits and its abandoned bits.
     pub(crate) fn collect(&self, words: std::ops::Range<u64>, each: impl FnMut(u64, u64, u64)) {
         self.take(words, 0, self.any_back.swap(false, Ordering::SeqCst), each);
     }
 
-    /// Collects for the last time: further settlements of these words are late.
+    /// Collects for the last time. Further settlements of these words are late.
     pub(crate) fn seal(&self, words: std::ops::Range<u64>, each: impl FnMut(u64, u64, u64)) {
         self.take(words, u64::MAX, true, each);
     }
@@ -114,8 +114,8 @@ impl SettlementWindow {
         for word in words {
             let slot = self.slot(word);
             let take = |ring: &SettlementRing| {
-                // A load first: most words have nothing new, and a load leaves the cache line
-                // shared.
+                // A load first, because most words have no new bits, and a load leaves the cache
+                // line shared.
                 if leave == 0 && ring.is_empty_at(slot) {
                     return 0;
                 }

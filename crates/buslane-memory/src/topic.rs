@@ -19,22 +19,22 @@ pub(crate) struct TopicState {
     pub(crate) name: Topic,
     partitions: ArcSwap<Vec<Arc<Partition>>>,
     turn: AtomicU64,
-    /// The settings in force. All are present except the retention, which may be none.
+    /// The settings in force. All are present except the retention, which is optional.
     settings: Mutex<TopicSettings>,
     max_messages: usize,
     max_message_bytes: usize,
-    /// Whether a retention in bytes was configured: the oldest records then make room while no
+    /// Whether a retention in bytes is configured, so that the oldest records make room while no
     /// group reads.
     keeps_newest_bytes: AtomicBool,
-    /// Whether the script has faults left. Spares readers the lock of the script.
+    /// Whether the script has faults left, so that readers avoid the lock of an empty script.
     scripted: AtomicBool,
     script: Mutex<FaultScript>,
-    /// The reason for which publishing is refused, while it is.
+    /// The reason for refusing publishes, while they are refused.
     refusal: ArcSwapOption<String>,
 }
 
 impl TopicState {
-    /// A new topic with the settings of `wanted`, or else the broker's defaults.
+    /// A new topic with the settings of `wanted`, or the broker's defaults.
     pub(crate) fn new(name: Topic, config: &MemoryConfig, wanted: &TopicSettings) -> Self {
         let settings = TopicSettings {
             partitions: Some(wanted.partitions.unwrap_or(config.partitions)),
@@ -82,8 +82,8 @@ impl TopicState {
         self.partitions.load()
     }
 
-    /// Takes the turns of `count` records without a key. The turn after the returned one is the
-    /// first.
+    /// Takes the turns of `count` records without a key. Their first turn is the one after the
+    /// returned turn.
     pub(crate) fn take_turns(&self, count: usize) -> u64 {
         if count == 0 {
             0
@@ -125,7 +125,7 @@ impl TopicState {
         Ok(want > have)
     }
 
-    /// Compares the settings; the error names every setting of `wanted` that differs.
+    /// Compares the settings. The error names every setting of `wanted` that differs.
     pub(crate) fn compare(&self, wanted: &TopicSettings) -> Result<(), BrokerError> {
         let have = self.settings();
         let differs = |name: &'static str, have: String, want: Option<String>| {
@@ -183,7 +183,7 @@ impl TopicState {
     }
 }
 
-/// Checks the rules of `wanted` that hold whether or not the topic exists.
+/// Checks the rules of `wanted` that apply whether or not the topic exists.
 pub(crate) fn check(
     topic: &Topic,
     wanted: &TopicSettings,

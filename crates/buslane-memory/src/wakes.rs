@@ -1,5 +1,5 @@
-//! What wakes the tasks that wait: wakers to run once a lock is free, the queue of publishers that
-//! wait for room in a partition, the signal of a group, and the state of the connection.
+//! The ways to wake waiting tasks: wakers that run once a lock is free, the queue of publishers
+//! that wait for capacity in a partition, the signal of a group, and the state of the connection.
 
 use parking_lot::Mutex;
 use std::{
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, futures::Notified};
 #[derive(Default)]
 pub(crate) struct DeferredWakes {
     wake: Vec<Waker>,
-    /// Kept only to be dropped outside the lock.
+    /// Stored only to be dropped outside of the lock.
     stale: Vec<Waker>,
 }
 
@@ -31,14 +31,14 @@ impl DeferredWakes {
         self.stale.extend(waker);
     }
 
-    /// Stores `new` in `slot` unless the waker there wakes the same task.
+    /// Stores `new` in `slot`, unless the present waker wakes the same task.
     pub(crate) fn replace(&mut self, slot: &mut Option<Waker>, new: &Waker) {
         if !slot.as_ref().is_some_and(|old| old.will_wake(new)) {
             self.stale.extend(slot.replace(new.clone()));
         }
     }
 
-    /// Wakes and drops the wakers. Call it without a lock.
+    /// Wakes and drops the wakers. Must be called without a lock.
     pub(crate) fn run(self) {
         for waker in self.wake {
             waker.wake();
@@ -46,7 +46,7 @@ impl DeferredWakes {
     }
 }
 
-/// The publishers that wait for room in a partition, in the order in which they arrived.
+/// The publishers that wait for capacity in a partition, in the order of arrival.
 ///
 /// A waiting call holds one ticket until it has appended its records or is dropped.
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl PublisherQueue {
         }
     }
 
-    /// Gives a ticket up, and wakes the next publisher if it was the first.
+    /// Gives up a ticket, and wakes the next publisher if the ticket was the first.
     pub(crate) fn leave(&mut self, ticket: &mut Option<u64>, wakes: &mut DeferredWakes) {
         let Some(held) = ticket.take() else { return };
         if let Some(at) = self.waiting.iter().position(|(other, _)| *other == held) {
@@ -92,7 +92,7 @@ impl PublisherQueue {
         }
     }
 
-    /// Wakes the first publisher, which then looks for room.
+    /// Wakes the first publisher, which then checks for capacity.
     pub(crate) fn wake_first(&mut self, wakes: &mut DeferredWakes) {
         if let Some((_, waker)) = self.waiting.front_mut() {
             wakes.wake(waker.take());
@@ -113,12 +113,13 @@ impl GroupSignal {
         self.changed.notify_waiters();
     }
 
-    /// Resolves at the next change. Enable it before looking, or a change in between is missed.
+    /// Resolves at the next change. Enable the future before checking, or a change in between is
+    /// missed.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
-    /// Counts a settlement for a partition that had moved on.
+    /// Counts a settlement that arrived after its partition had moved.
     pub(crate) fn count_late(&self) {
         self.late.fetch_add(1, Ordering::Relaxed);
     }
@@ -128,7 +129,7 @@ impl GroupSignal {
     }
 }
 
-/// Whether the broker can be reached: always, unless a fault cuts the connection.
+/// Whether the broker is reachable: always, unless a fault cuts the connection.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     /// Even while connected, odd while cut.
@@ -150,12 +151,13 @@ impl Connection {
         self.reason.lock().clone()
     }
 
-    /// Resolves at the next change. Enable it before looking, or a change in between is missed.
+    /// Resolves at the next change. Enable the future before checking, or a change in between is
+    /// missed.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
-    /// Cuts the connection (`Some`) or restores it. Returns whether that changed it.
+    /// Cuts the connection (`Some`) or restores it. Returns whether the state changed.
     pub(crate) fn set(&self, cut: Option<&str>) -> bool {
         let mut reason = self.reason.lock();
         let change = self.is_up() == cut.is_some();

@@ -36,8 +36,8 @@ const SCATTERED: &str = "NATS shares out the partitions of each topic on its own
 /// first example connects, publishes and reads.
 ///
 /// # Drop behaviour
-/// Dropping it without [`Broker::close`] acts like a crash: the server delivers open messages again
-/// after `ack_wait`.
+/// Dropping the broker without [`Broker::close`] acts like a crash: the server delivers open
+/// messages again after `ack_wait`.
 pub struct NatsBroker {
     config: NatsConfig,
     settings: Arc<crate::ConsumerConfig>,
@@ -67,7 +67,7 @@ impl std::fmt::Debug for NatsBroker {
 
 /// How long the last confirmations may take beyond the deadline of a close.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a subscription waits for a server that is away, or for a cluster to elect leaders.
+/// How long a subscription waits for an unreachable server, or for a cluster to elect leaders.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -94,14 +94,14 @@ impl NatsBroker {
     /// the login, is too old or runs without JetStream. The error contains no secret.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the attempt up.
+    /// Dropping the future abandons the connection attempt.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(config: NatsConfig) -> Result<Self, ConnectError> {
         config.validate()?;
         let events = Arc::new(EventQueue::default());
-        // The client's own future is large.
+        // Boxed, because the client's own future is large.
         let link = Arc::new(Box::pin(Link::connect(&config, Arc::clone(&events))).await?);
         let topics = Arc::new(Topics::new(Arc::clone(&link), &config));
         let publisher =
@@ -151,7 +151,7 @@ impl NatsBroker {
         if self.closing.load(Ordering::Acquire) { Err(BrokerError::Closed) } else { Ok(()) }
     }
 
-    /// Starts to read a topic. Returns its source unless leases decide what is read.
+    /// Starts to read a topic. Returns its source, unless leases decide which sources are read.
     async fn subscribe_one(
         &self,
         topic: &Topic,
@@ -378,7 +378,7 @@ impl Broker for NatsBroker {
                     Some(known) => known,
                     None => self.topics.ensure(topic, TopicStorage::File).await?,
                 };
-                // Core NATS stores nothing.
+                // Core NATS stores no messages.
                 let Some(stream) = &known.stream else { continue };
                 let partitions = known
                     .partitions

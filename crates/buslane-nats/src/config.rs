@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
 
-/// Most records in flight: the client's inbox holds 65,536 acknowledgements, and drops more.
+/// The largest number of records in flight: the client's inbox holds 65,536 acknowledgements, and
+/// drops further ones.
 pub(crate) const MOST_IN_FLIGHT: u32 = 50_000;
-/// Most partitions that a stream may have.
+/// The largest number of partitions of a stream.
 pub(crate) const MOST_PARTITIONS: u32 = 1_024;
 
 settings! {
@@ -63,10 +64,10 @@ settings! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// At the oldest message that the stream has. The default.
+    /// At the oldest message of the stream. The default.
     #[default]
     Earliest,
-    /// Behind the newest.
+    /// After the newest message.
     Latest,
 }
 
@@ -108,7 +109,7 @@ settings! {
 
 #[cfg(feature = "client")]
 impl ConsumerConfig {
-    /// How long the server waits at most, and at least, before it delivers an open message again.
+    /// The longest and the shortest time until the server delivers an open message again.
     pub(crate) fn ack_timeouts(&self) -> (Duration, Duration) {
         let longest = self.backoff.iter().max().copied().unwrap_or(self.ack_wait);
         let shortest = self.backoff.iter().min().copied().unwrap_or(self.ack_wait);
@@ -142,7 +143,7 @@ settings! {
 pub enum Storage {
     /// In files.
     File,
-    /// In the server's memory: gone with its process.
+    /// In the server's memory, which is lost with the server's process.
     Memory,
 }
 
@@ -169,8 +170,8 @@ settings! {
 }
 
 impl StreamConfig {
-    /// The settings of a stream that is created, without its partitions; `None` when missing
-    /// streams are not created.
+    /// The settings of a new stream, without its partitions; `None` when missing streams are not
+    /// created.
     #[must_use]
     pub fn of_missing(&self) -> Option<TopicSettings> {
         self.create.then(|| TopicSettings {
@@ -199,14 +200,14 @@ pub enum NatsConfigError {
     /// A value breaks the rule of its setting.
     #[error("nats.{0}")]
     Rule(#[from] BrokenRule),
-    /// A file that a setting names cannot be used. The text holds nothing of its content.
+    /// A file that a setting names cannot be used. The text contains nothing of the file's content.
     #[error("nats.{setting}: {file}: {reason}")]
     File {
         /// Name of the setting.
         setting: &'static str,
         /// The file.
         file: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }

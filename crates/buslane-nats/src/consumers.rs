@@ -1,4 +1,4 @@
-//! Durable consumers: creation, look-up, progress and age.
+//! Durable consumers: creation, look-up, progress, and the age of their messages.
 
 use crate::{
     config::{ConsumerConfig, Start},
@@ -30,7 +30,7 @@ pub(crate) struct DurableConsumer {
     topics: Arc<Topics>,
 }
 
-/// The newest message of a subject. Its headers are not parsed: they may be unreadable.
+/// The newest message of a subject. Its headers stay unparsed, because they may be unreadable.
 #[derive(Deserialize)]
 struct LastMessage {
     message: LastSequence,
@@ -45,7 +45,7 @@ impl DurableConsumer {
     /// Names the consumer of a group, without a request to the server.
     ///
     /// # Errors
-    /// A name that is too long for the server.
+    /// When the name is too long for the server.
     pub(crate) fn new(
         topics: &Arc<Topics>,
         settings: &Arc<ConsumerConfig>,
@@ -69,8 +69,8 @@ impl DurableConsumer {
         format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.durable)
     }
 
-    /// Creates the consumer, or updates the settings of an existing one, which keeps its place. A
-    /// consumer that is created again begins at `next`, unless that is 0.
+    /// Creates the consumer, or updates the settings of an existing one, which keeps its position.
+    /// A consumer that is created again begins at `next`, unless `next` is 0.
     ///
     /// # Errors
     /// A refusal of the server, or a foreign consumer of that name.
@@ -158,7 +158,7 @@ impl DurableConsumer {
     /// The server's information about a consumer that must exist.
     ///
     /// # Errors
-    /// No answer, or no such consumer.
+    /// When the server does not answer, or the consumer does not exist.
     pub(crate) async fn info(&self, link: &Link) -> Result<Info, BrokerError> {
         self.find(link).await?.ok_or_else(|| {
             self.refused(format!("the durable consumer {} does not exist", self.durable))
@@ -168,15 +168,16 @@ impl DurableConsumer {
     /// Whether the consumer exists.
     ///
     /// # Errors
-    /// No answer.
+    /// When the server does not answer.
     pub(crate) async fn exists(&self, link: &Link) -> Result<bool, BrokerError> {
         Ok(self.find(link).await?.is_some())
     }
 
-    /// Whether everything up to a sequence is settled; `false` when the consumer does not exist.
+    /// Whether every message up to sequence `last` is settled; `false` when the consumer does not
+    /// exist.
     ///
     /// # Errors
-    /// No answer.
+    /// When the server does not answer.
     pub(crate) async fn has_settled(&self, link: &Link, last: u64) -> Result<bool, BrokerError> {
         let is_over = |info: Info| {
             let is_read = info.num_ack_pending == 0 && info.delivered.stream_sequence >= last;
@@ -185,11 +186,11 @@ impl DurableConsumer {
         Ok(self.find(link).await?.is_some_and(is_over))
     }
 
-    /// When the stream took the consumer's first message after `floor`, in milliseconds since the
+    /// When the stream stored the consumer's first message after `floor`, in milliseconds since the
     /// Unix epoch.
     ///
     /// # Errors
-    /// No answer.
+    /// When the server does not answer.
     pub(crate) async fn oldest_ms(
         &self,
         link: &Link,
@@ -216,7 +217,7 @@ impl DurableConsumer {
     }
 
     /// As [`DurableConsumer::info`], but creates a missing stream or consumer again, to begin at
-    /// `next`. Returns whether it did.
+    /// `next`. Returns whether one was created.
     pub(crate) async fn info_or_create(
         &self,
         link: &Link,
@@ -228,7 +229,7 @@ impl DurableConsumer {
         let (topic, durable) = (self.topic.as_str(), self.durable.as_str());
         tracing::warn!(topic, durable, next, "the durable consumer is gone: creating it again");
         let end = self.topics.restore(&self.topic).await.map_err(|error| error.to_string())?;
-        // A stream that begins anew does not reach the old sequence.
+        // A recreated stream counts from 1, so the old sequence may lie beyond its end.
         let next = if next <= end + 1 { next } else { 0 };
         self.ensure(link, next).await.map_err(|error| error.to_string())?;
         self.info(link).await.map(|info| (info, true)).map_err(|error| error.to_string())
@@ -259,12 +260,13 @@ impl DurableConsumer {
         BrokerError::Setting { topic: self.topic.clone(), setting: "consumer", rule }
     }
 
-    /// The progress of the group, whichever member reads; `None` when the consumer does not exist.
+    /// The progress of the group over all its members; `None` when the consumer does not exist.
     ///
     /// # Errors
-    /// No answer.
+    /// When the server does not answer.
     pub(crate) async fn progress(&self, link: &Link) -> Result<Option<Progress>, BrokerError> {
-        // The end is asked first, so that the consumer's answer includes the message found there.
+        // The end is requested first, so that the consumer's answer includes the message at the
+        // end.
         let end = self.newest(link).await?.map_or(0, |newest| newest + 1);
         let Some(info) = self.find(link).await? else { return Ok(None) };
         let open = info.num_pending + info.num_ack_pending as u64;

@@ -15,7 +15,7 @@ pub enum ConnectError {
     /// No server answers, or the server refuses the login.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The server cannot do what the adapter needs.
+    /// The server lacks an ability that the adapter needs.
     #[error("nats-server {version} at {servers}: {reason}")]
     Server {
         /// The addresses of the servers.
@@ -27,17 +27,18 @@ pub enum ConnectError {
     },
 }
 
-/// The setting that a [`BrokerError::Setting`] names when the server lacks means, such as storage.
+/// The setting that a [`BrokerError::Setting`] names when the server lacks resources, such as
+/// storage.
 pub(crate) const SERVER: &str = "server";
 
-/// Names the setting for an error of the server that does not pass by itself. As in HTTP, a code
-/// from 500 on is the server's trouble and not the request's.
+/// The setting to name for a lasting error of the server. As in HTTP, a code from 500 on is a fault
+/// of the server and not of the request.
 pub(crate) fn setting_of(error: &jetstream::Error, setting: &'static str) -> &'static str {
     if error.code() >= 500 { SERVER } else { setting }
 }
 
-/// Whether the error passes by itself within seconds, as while a cluster elects leaders. A full
-/// server stays full.
+/// Whether the error passes by itself within seconds, for example while a cluster elects leaders. A
+/// full server stays full.
 pub(crate) fn is_temporary(error: &jetstream::Error) -> bool {
     error.code() == 503 && error.error_code() != ErrorCode::INSUFFICIENT_RESOURCES
 }

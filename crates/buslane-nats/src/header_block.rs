@@ -1,7 +1,7 @@
-//! Parses a message's block of headers, with or without errors.
+//! Parses the block of headers of a message, with or without errors.
 //!
 //! The client library ends its connection at a block that it cannot read, or panics at a return in
-//! a value, so such blocks must be recognised without it.
+//! a value. Such blocks must be recognised without the library.
 
 use crate::wire;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -9,7 +9,8 @@ use buslane_core::{Headers, broker::header};
 use bytes::Bytes;
 use std::str::FromStr;
 
-/// Reads a block in the steps of the client library, or says why the library cannot read it.
+/// Reads a block in the steps of the client library. The error names the reason why the library
+/// cannot read the block.
 pub(crate) fn parse(block: &[u8]) -> Result<HeaderMap, &'static str> {
     let text = std::str::from_utf8(block).map_err(|_| "they are not UTF-8")?;
     let mut lines = text.lines().peekable();
@@ -36,8 +37,8 @@ pub(crate) fn parse(block: &[u8]) -> Result<HeaderMap, &'static str> {
     Ok(headers)
 }
 
-/// Key and headers of a message whose block cannot be read: each line with a good name keeps its
-/// value, byte by byte, and the whole block is the value of [`header::RAW_HEADERS`].
+/// The key and the headers of a message whose block cannot be read. Each line with a good name
+/// keeps its value, byte by byte, and the whole block is the value of [`header::RAW_HEADERS`].
 pub(crate) fn read_what_is_readable(block: &[u8]) -> (Option<Bytes>, Headers) {
     let (mut plain, mut odd) = (HeaderMap::new(), Vec::new());
     for line in lines(block) {
@@ -62,7 +63,8 @@ pub(crate) fn read_what_is_readable(block: &[u8]) -> (Option<Bytes>, Headers) {
     (key, all.build())
 }
 
-/// Whether a header of this name can be kept. One name is reserved for the block itself.
+/// Whether a header of this name can be kept. The name of the header for the block itself is
+/// reserved.
 fn is_good(name: &str) -> bool {
     u16::try_from(name.len()).is_ok() && name != header::RAW_HEADERS
 }

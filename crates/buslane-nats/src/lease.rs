@@ -1,8 +1,8 @@
 //! Leases in a key-value bucket of the server decide which member of a group reads which partition.
 //!
 //! A member proves that it is alive by renewing one key. The key of a partition names its owner,
-//! and is only written over its last known revision. [`state`](self::state) decides what a member
-//! does, and [`task`](self::task) does it.
+//! and a write succeeds only over the last known revision. [`state`](self::state) decides the
+//! actions of a member, and [`task`](self::task) carries them out.
 
 mod coordinator;
 mod keys;

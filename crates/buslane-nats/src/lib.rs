@@ -1,8 +1,8 @@
-//! NATS JetStream for the buslane event bus: durable pull consumers whose messages are acknowledged
-//! one by one, and a publisher with many records in flight.
+//! NATS JetStream for the buslane event bus: durable pull consumers that acknowledge each message
+//! separately, and a publisher with many records in flight.
 //!
 //! The crate is a [`Broker`](buslane_core::Broker) on async-nats. Each source has one task that
-//! requests messages while there is room, acknowledges what is settled, and reports open messages
+//! requests messages while there is capacity, acknowledges settled messages, and reports open ones
 //! as in progress. Messages that an earlier reader or a lost connection left open come before new
 //! ones, so that keys keep their order.
 //!

@@ -28,12 +28,12 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The oldest server with heartbeats of pull requests, which every reader needs.
+/// The oldest server with heartbeats for pull requests, which every reader needs.
 const OLDEST: Version = Version(2, 9, 0);
-/// The first release with several filters of one consumer, which partitions and the watch of leases
-/// need.
+/// The first release with several filters for one consumer, which partitions and the watch of
+/// leases need.
 pub(crate) const NEEDED_FOR_PARTITIONS: Version = Version(2, 10, 0);
-/// Commands that the client queues for the connection; more of them wait.
+/// The client's command queue for the connection; further commands wait.
 const COMMANDS: usize = 16_384;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -44,17 +44,17 @@ pub(crate) struct Link {
     pub(crate) version: Version,
     pub(crate) request_timeout: Duration,
     pub(crate) symptoms: Arc<Symptoms>,
-    /// Changes with each connection that replaces another.
+    /// Changes with each connection that replaces another one.
     pub(crate) epoch: watch::Receiver<Epoch>,
     /// Counts messages that were taken although the client cannot read their headers.
     pub(crate) unreadable: AtomicU64,
-    /// A task that the broker cannot do without has panicked.
+    /// Whether a task that the broker cannot do without has panicked.
     has_panicked: Arc<AtomicBool>,
     config: NatsConfig,
     listener: ConnectionListener,
 }
 
-/// Takes the events of every client's connection.
+/// Receives the events of every client's connection.
 #[derive(Clone)]
 struct ConnectionListener {
     events: Arc<EventQueue>,
@@ -63,12 +63,12 @@ struct ConnectionListener {
     denied: Arc<Mutex<DeniedRights>>,
 }
 
-/// The connections that replaced another.
+/// The connections that replaced another one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Epoch {
-    /// Counts them.
+    /// The number of such connections.
     pub(crate) number: u64,
-    /// The task of the previous client had ended.
+    /// Whether the task of the previous client had ended.
     pub(crate) client_ended: bool,
 }
 
@@ -130,7 +130,7 @@ impl Link {
         Ok(link)
     }
 
-    /// The current client. The link replaces it when its task ends, and changes the epoch.
+    /// The current client. The link replaces a client whose task ends, and then changes the epoch.
     pub(crate) fn client(&self) -> Arc<Client> {
         self.client.load_full()
     }
@@ -141,7 +141,7 @@ impl Link {
     }
 
     /// Why a request failed: a denied right if there is one, because the client only sees that no
-    /// answer comes.
+    /// answer arrives.
     pub(crate) fn explain(&self, subject: &str, error: &dyn std::fmt::Display) -> String {
         if self.listener.denied.lock().has_publish(subject) {
             format!("the server has denied the right to publish to {subject}")
@@ -150,8 +150,8 @@ impl Link {
         }
     }
 
-    /// Checks that JetStream answers. The answer is not parsed further: older servers send fewer
-    /// fields than the client library requires.
+    /// Checks that JetStream answers. Does not parse the answer further, because older servers send
+    /// fewer fields than the client library requires.
     async fn find_jetstream(&self) -> Result<(), String> {
         let answer = self
             .client()
@@ -170,7 +170,7 @@ impl Link {
         self.find_jetstream().await.map_err(|reason| BrokerError::Unreachable { reason })
     }
 
-    /// A context for requests to JetStream. It has a task of its own: drop it soon.
+    /// A context for requests to JetStream. The context has a separate task, so drop it soon.
     pub(crate) fn jetstream(&self) -> jetstream::Context {
         jetstream::ContextBuilder::new()
             .timeout(self.request_timeout)
@@ -204,7 +204,7 @@ async fn options(
     ended: CancellationToken,
 ) -> Result<ConnectOptions, NatsConfigError> {
     let (last_error, has_connected) = (Arc::new(Mutex::new(None)), AtomicBool::new(false));
-    // The client drops its event callback with its task, also after a panic.
+    // The client drops its event callback together with its task, also after a panic.
     let ended = ended.drop_guard();
     let mut options = ConnectOptions::new()
         .name(&config.client_name)
@@ -220,7 +220,7 @@ async fn options(
         .event_callback(move |event| {
             let _alive = &ended;
             note_login(&event, &listener.symptoms);
-            // The caller of `make` knows about the first connection of a client.
+            // The caller of `make` already knows about the first connection of a client.
             if !matches!(event, Event::Connected) || has_connected.swap(true, Ordering::AcqRel) {
                 note_event(&event, &listener, &last_error);
             }
@@ -288,8 +288,8 @@ fn explain(error: &async_nats::ConnectError) -> String {
     }
 }
 
-/// Notes whether the server accepts the login. It ends a connection whose credential expires, and
-/// refuses the next one.
+/// Records whether the server accepts the login. The server ends a connection whose credential
+/// expires, and refuses the next one.
 fn note_login(event: &Event, symptoms: &Symptoms) {
     let reason = match event {
         Event::Connected => return symptoms.clear(SymptomKind::LoginRefused, None),
@@ -329,8 +329,8 @@ fn note_event(event: &Event, listener: &ConnectionListener, last_error: &Mutex<O
     }
 }
 
-/// The version of a server: major, minor, patch. A server ignores settings that it does not know,
-/// so the adapter refuses them.
+/// The version of a server: major, minor, patch. A server ignores unknown settings, so the adapter
+/// refuses settings that the version lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 

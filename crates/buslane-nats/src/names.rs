@@ -1,12 +1,12 @@
 //! Names of streams, consumers and subjects on the server.
 //!
-//! Names of streams and consumers have no dots; a dot becomes `=`, which no topic and no group
-//! contains. So `a.b` and `a_b` stay apart, and the name of a durable consumer holds its group,
+//! Names of streams and consumers have no dots. A dot becomes `=`, which no topic and no group
+//! contains, so `a.b` and `a_b` stay distinct. The name of a durable consumer holds its group,
 //! topic and partition: `billing@orders@3`.
 
 use buslane_core::{BrokerError, Topic};
 
-/// The longest name of a stream or consumer: the server creates a folder of that name.
+/// The longest name of a stream or consumer, because the server creates a folder of that name.
 const LONGEST: usize = 255;
 
 /// The name of the stream that is created for a topic.
@@ -50,8 +50,8 @@ pub(crate) fn subject(topic: &Topic, partition: Option<u32>) -> String {
     }
 }
 
-/// The subjects that a consumer of a topic, or of a partition, reads. More tokens may follow the
-/// partition: those of a key, where the server chooses the partition by a mapping.
+/// The subjects that a consumer of a topic or of a partition reads. More tokens may follow the
+/// partition: the tokens of a key, when the server chooses the partition by a mapping.
 pub(crate) fn filters(topic: &Topic, partition: Option<u32>) -> Vec<String> {
     let subject = subject(topic, partition);
     match partition {
@@ -60,7 +60,7 @@ pub(crate) fn filters(topic: &Topic, partition: Option<u32>) -> Vec<String> {
     }
 }
 
-/// The key in a message's subject: the last token, unless that is the number of the partition.
+/// The key in a message's subject: the last token, unless that token is the partition's number.
 pub(crate) fn key<'a>(subject: &'a str, topic: &Topic, partition: Option<u32>) -> Option<&'a str> {
     if partition
         .is_some_and(|partition| subject.len() <= self::subject(topic, Some(partition)).len())
@@ -78,9 +78,9 @@ pub(crate) fn subjects(topic: &Topic, partitions: Option<u32>) -> Vec<String> {
     }
 }
 
-/// How many partitions a stream with these subjects has for a topic: `Some(None)` when it is not
-/// partitioned, `None` when the stream does not cover the topic. A partition counts if the stream
-/// names its exact subject.
+/// The number of partitions that a stream with these subjects has for a topic: `Some(None)` when
+/// the topic is not partitioned, `None` when the stream does not cover the topic. A partition
+/// counts if the stream names its exact subject.
 pub(crate) fn partitions(topic: &Topic, subjects: &[String]) -> Option<Option<u32>> {
     if subjects.iter().any(|pattern| covers(pattern, topic)) {
         return Some(None);
@@ -90,10 +90,10 @@ pub(crate) fn partitions(topic: &Topic, subjects: &[String]) -> Option<Option<u3
     (count > 0).then(|| u32::try_from(count).ok())
 }
 
-/// The most partitions of a topic.
+/// The largest number of partitions of a topic.
 pub(crate) use crate::config::MOST_PARTITIONS;
 
-/// Whether a subject with wildcards covers one without.
+/// Whether a subject with wildcards covers one without wildcards.
 fn covers(pattern: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     let mut pattern = pattern.split('.');
@@ -107,10 +107,10 @@ fn covers(pattern: &str, subject: &str) -> bool {
     }
 }
 
-/// Refuses a topic that is no subject.
+/// Refuses a topic that is not a valid subject.
 ///
 /// # Errors
-/// A token of the topic is empty.
+/// When a token of the topic is empty.
 pub(crate) fn check(topic: &Topic) -> Result<(), BrokerError> {
     if topic.split('.').all(|token| !token.is_empty()) {
         return Ok(());

@@ -1,8 +1,8 @@
-//! The publisher: many records in flight, each with an acknowledgement of its own.
+//! The publisher: many records in flight, each with a separate acknowledgement.
 //!
-//! Acknowledgements come to one inbox; the last token of their subject is the ticket of the record.
-//! The publisher sends a record again if the connection was replaced before its acknowledgement
-//! came: the server recognises the message id, and stores it once.
+//! Acknowledgements arrive at one inbox, and the last token of their subject is the ticket of the
+//! record. When the connection is replaced before an acknowledgement arrives, the publisher sends
+//! the record again. The server recognises the message id, and stores the record once.
 
 mod failure;
 mod tickets;
@@ -70,8 +70,8 @@ impl Publisher {
         }
     }
 
-    /// Subscribes to the acknowledgements. The future handles them, and timeouts, until the
-    /// publisher is closed.
+    /// Subscribes to the acknowledgements. The returned future handles acknowledgements and
+    /// timeouts until the publisher is closed.
     pub(crate) async fn listen(
         &self,
     ) -> Result<impl Future<Output = ()> + Send + use<>, BrokerError> {
@@ -92,7 +92,7 @@ impl Publisher {
                             tickets.acknowledge(ticket, &message);
                         }
                     }
-                    // The task of the client has ended: the link makes another one.
+                    // The task of the client has ended. The link creates another client.
                     sleep(PAUSE).await;
                     if let Ok(again) = link.client().subscribe(subject.clone()).await {
                         acks = again;
@@ -110,13 +110,13 @@ impl Publisher {
         })
     }
 
-    /// Publishes records in order, and returns the result of each. After a drop of the future it is
-    /// unknown which were stored.
+    /// Publishes records in order, and returns the result of each. After a drop of the future, the
+    /// set of stored records is unknown.
     pub(crate) async fn publish(&self, topic: &Topic, records: Vec<Record>) -> PublishResults {
         if self.room.is_closed() {
             return vec![Err(PublishError::Closed); records.len()];
         }
-        // Rare steps are boxed: each call makes this future, so it must be small.
+        // Each call creates this future, so rare steps are boxed to keep it small.
         let known = match self.topics.known(topic) {
             Some(known) => known,
             None => match Box::pin(self.look_up(topic, &records)).await {
@@ -128,7 +128,7 @@ impl Publisher {
             return Box::pin(self.publish_ephemeral(topic, &known, records)).await;
         }
         let mut answers = self.publish_stored(topic, &known, &records).await;
-        // A missing stream is looked up, or created, once.
+        // A missing stream is looked up or created once.
         let gone =
             answers.iter().filter(|(_, answer)| matches!(answer, Err(Failure::NoStream))).count();
         if gone > 0 {
@@ -155,9 +155,9 @@ impl Publisher {
         records.iter().zip(answers).map(answer).collect()
     }
 
-    /// Looks up where a topic is stored, and creates a missing stream.
+    /// Looks up the stream of a topic, and creates a missing one.
     async fn look_up(&self, topic: &Topic, records: &[Record]) -> Result<Known, PublishError> {
-        // A dead letter gets the storage of its envelope, even if no event id can be read.
+        // A dead letter gets the storage of its envelope, even if its event id is unreadable.
         let is_kept = |record: &Record| {
             wire::event_id(record).is_some() || record.headers.get(header::ORIGINAL_TOPIC).is_some()
         };
@@ -192,7 +192,7 @@ impl Publisher {
 
     /// Returns when each record has its result, or the publisher is closed.
     async fn send_all(&self, batch: &Arc<Batch>, topic: &Topic, known: &Known, records: &[Record]) {
-        // A batch with more records than permits is sent in parts.
+        // Sends a batch with more records than permits in parts.
         let most = self.most as usize;
         for from in (0..records.len()).step_by(most) {
             let to = records.len().min(from + most);
@@ -201,7 +201,8 @@ impl Publisher {
             self.tickets.issue(batch, from..to);
             self.send_open(batch, topic, known, records, from..to).await;
             while let BatchEvent::Reconnected = batch.wait(to).await {
-                // The server may have missed any of them: they are sent again, in order.
+                // The server may have missed any of these records, so they are sent again, in
+                // order.
                 Box::pin(self.send_open(batch, topic, known, records, from..to)).await;
             }
         }
@@ -229,7 +230,7 @@ impl Publisher {
                     .await;
                 }
             }
-            // A client that was replaced meanwhile may have sent nothing.
+            // A replaced client may have sent none of the records.
             let before = std::mem::replace(&mut client, self.link.client());
             if Arc::ptr_eq(&before, &client) {
                 return;
@@ -251,7 +252,7 @@ impl Publisher {
             biased;
             sent = client.publish_with_reply_and_headers(subject, reply, headers, payload) => match sent {
                 Ok(()) => {}
-                // The task of the client has ended: the record goes to its replacement.
+                // The task of the client has ended. The record goes to the next client.
                 Err(error) if error.kind() == PublishErrorKind::Send => {}
                 Err(error) => self.tickets.answer(ticket, Err(self.unsent(&error))),
             },
@@ -260,7 +261,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes to core NATS. A receipt says that the server has read the record, no more.
+    /// Publishes to core NATS. A receipt only states that the server has read the record.
     async fn publish_ephemeral(
         &self,
         topic: &Topic,
@@ -280,7 +281,7 @@ impl Publisher {
                         .publish_with_headers(subject, headers, record.payload.clone())
                         .await
                     {
-                        // The task of the client has ended: the link makes another one.
+                        // The task of the client has ended. The link creates another client.
                         Err(error) if error.kind() == PublishErrorKind::Send => sleep(PAUSE).await,
                         sent => break sent,
                     }
@@ -319,7 +320,7 @@ impl Publisher {
         }
     }
 
-    /// Why the client did not take a record.
+    /// Why the client did not accept a record.
     fn unsent(&self, error: &async_nats::PublishError) -> Failure {
         match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => {
@@ -346,7 +347,7 @@ impl Publisher {
         }
     }
 
-    /// Waits for the acknowledgements of the records in flight, then accepts no more.
+    /// Waits for the acknowledgements of the records in flight, then accepts no more records.
     pub(crate) async fn close(&self, timeout: Duration) {
         let all = tokio::time::timeout(timeout, self.room.acquire_many(self.most)).await;
         if all.is_err() {
@@ -358,7 +359,7 @@ impl Publisher {
     }
 }
 
-/// A call to publish. Returns its tickets when it is dropped early.
+/// A call to publish. Dropping the value early returns its tickets.
 struct Call<'a> {
     tickets: &'a Tickets,
     batch: Arc<Batch>,
@@ -370,7 +371,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// The digits of a ticket in a reply subject. A fixed length needs one allocation.
+/// The digits of a ticket in a reply subject. Their fixed number needs one allocation.
 const DIGITS: usize = 16;
 
 fn reply(inbox: &str, ticket: u64) -> String {

@@ -1,5 +1,5 @@
-//! The sources that this process reads, each with a task of its own. A source that is read again
-//! waits for its previous task.
+//! The sources that this process reads, each in a separate task. A source that is read again waits
+//! for its previous task.
 
 use crate::{
     config::ConsumerConfig,
@@ -33,10 +33,11 @@ pub(crate) struct Readers {
     running: Mutex<HashMap<SourceId, RunningReader>>,
     /// The options of each topic.
     options: Mutex<HashMap<Topic, SubscribeOptions>>,
-    /// The recent acknowledgements of sources whose lease was lost, for their next reader: an
-    /// outage that outlasts the lease must not repeat what a killed server has forgotten.
+    /// The recent acknowledgements of sources whose lease was lost, for their next reader. An
+    /// outage that outlasts the lease must not repeat messages whose acknowledgement a killed
+    /// server has forgotten.
     lost: Mutex<HashMap<SourceId, RecentlyAcked>>,
-    /// Messages that were open when their reader stopped.
+    /// The number of messages that were open when their reader stopped.
     left: AtomicUsize,
 }
 
@@ -47,7 +48,7 @@ struct RunningReader {
 }
 
 impl RunningReader {
-    /// The options that apply: an ephemeral topic settles nothing.
+    /// The applicable options: an ephemeral topic settles no message.
     const fn possible(&self, options: SubscribeOptions) -> SubscribeOptions {
         SubscribeOptions {
             settle_first: options.settle_first && self.consumer.is_some(),
@@ -117,7 +118,8 @@ impl Readers {
         };
         let source = Source::new(id.0.clone(), id.1.unwrap_or(0));
         let source = Arc::new(match lease.clone() {
-            // Pools check it too: this process may be suspended while a message is queued.
+            // Pools check the lease too, because this process may be suspended while a message is
+            // queued.
             Some(lease) => source.with_fence(move || lease.is_valid(Instant::now())),
             None => source,
         });
@@ -149,7 +151,7 @@ impl Readers {
                     .push(BrokerEvent::Assigned(Box::new(NatsIntake(Arc::clone(&handle)))));
             }
             let reading = Arc::clone(&handle);
-            // Boxed: every future around it would otherwise be as large.
+            // Boxed, because every surrounding future would otherwise be as large.
             let open = match mode {
                 ReadMode::Durable(source) => {
                     let recent = readers.lost.lock().remove(&id).unwrap_or_default();
@@ -178,8 +180,8 @@ impl Readers {
         }
     }
 
-    /// Ends a source; its open messages may end until the deadline. The receiver turns true when
-    /// the reader has stopped. `None` if nothing reads the source.
+    /// Ends a source. Its open messages may end until the deadline. The receiver turns true when
+    /// the reader has stopped. `None` if no reader reads the source.
     pub(crate) fn end(
         &self,
         id: &SourceId,
@@ -191,7 +193,7 @@ impl Readers {
         Some(running.done.clone())
     }
 
-    /// Ends a source at once: it belongs to another member.
+    /// Ends a source at once, because it belongs to another member.
     pub(crate) fn lose(&self, id: &SourceId) {
         if let Some(running) = self.running.lock().get(id) {
             running.handle.lose();
@@ -203,7 +205,7 @@ impl Readers {
         self.running.lock().values().for_each(|running| running.handle.end(deadline));
     }
 
-    /// Messages that were open when their reader stopped.
+    /// The number of messages that were open when their reader stopped.
     pub(crate) fn left(&self) -> usize {
         self.left.load(Ordering::Acquire)
     }
@@ -223,7 +225,7 @@ impl Readers {
         for ((topic, partition), handle, consumer) in reading {
             let partition = partition.unwrap_or(0);
             let Some(consumer) = consumer else {
-                // Core NATS stores nothing, so nothing waits.
+                // Core NATS stores no messages, so none waits.
                 lags.push(Lag { topic, partition, messages: 0, open: 0, unread: None, age: None });
                 continue;
             };
@@ -234,7 +236,7 @@ impl Readers {
                 Some(oldest) => Some(oldest),
                 None => consumer.oldest_ms(&self.link, info.ack_floor.stream_sequence).await?,
             };
-            // The server delivers nothing while readers hold as many as it allows.
+            // The server delivers no message while readers hold as many as the limit allows.
             let is_full = info.num_ack_pending >= self.settings.max_ack_pending as usize;
             let unread =
                 handle.waiting().map(|here| if is_full { here } else { here + info.num_pending });

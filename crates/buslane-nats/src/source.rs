@@ -1,8 +1,7 @@
 //! One source of messages: a durable consumer, or a subject of core NATS, read by one task.
 //!
-//! The task ([`reader`]) owns the requests and the acknowledgements. The intake takes messages that
-//! are ready, and settlements leave their outcome behind; both lock the [`handle`], and neither
-//! waits.
+//! The task ([`reader`]) owns the requests and the acknowledgements. The intake takes ready
+//! messages, and settlements store their outcome. Both lock the [`handle`], and neither waits.
 
 mod ack_queue;
 mod catch_up;

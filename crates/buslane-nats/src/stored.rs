@@ -1,5 +1,5 @@
 //! Reads single messages from a stream. The server answers with JSON and the headers' bytes in
-//! base64, so any message can be read.
+//! base64, so every message can be read.
 
 use crate::{header_block, link::Link};
 use async_nats::{HeaderMap, jetstream::response::Response};
@@ -9,14 +9,14 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// A message as its stream holds it.
+/// A message as the stream holds it.
 pub(crate) struct StoredMessage {
     pub(crate) sequence: u64,
     pub(crate) subject: String,
     pub(crate) timestamp_ms: i64,
-    /// The bytes of its headers.
+    /// The bytes of the headers.
     pub(crate) block: Vec<u8>,
-    /// The headers, or why the client library cannot read them.
+    /// The headers, or the reason why the client library cannot read them.
     pub(crate) headers: Result<HeaderMap, &'static str>,
     pub(crate) payload: Bytes,
 }
@@ -39,11 +39,11 @@ struct RawMessage<'a> {
     data: Cow<'a, str>,
 }
 
-/// The message with this sequence. `None` if the stream has none, or, unless `with_readable`, if
-/// the client library can read its headers.
+/// The message with this sequence. `None` if the stream lacks it, or, unless `with_readable` is
+/// set, if the client library can read its headers.
 ///
 /// # Errors
-/// No answer, or an answer that says something else.
+/// When the server does not answer, or the answer cannot be read.
 pub(crate) async fn message(
     link: &Link,
     stream: &str,
@@ -57,7 +57,7 @@ pub(crate) async fn message(
     }
 }
 
-/// Where a stream answers for its messages.
+/// The subject at which a stream returns its messages.
 pub(crate) fn subject(stream: &str) -> String {
     format!("$JS.API.STREAM.MSG.GET.{stream}")
 }

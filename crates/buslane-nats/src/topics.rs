@@ -1,7 +1,7 @@
 //! Topics and their streams: look-up, creation, and a cache.
 //!
 //! Any stream that covers a topic's subject is used, also one that another program created.
-//! Publishers need no request for a topic that was found.
+//! Publishers need no request for a known topic.
 
 mod settings;
 
@@ -29,25 +29,26 @@ pub(crate) struct Topics {
     link: Arc<Link>,
     create_missing: Option<TopicSettings>,
     partitions: Partitions,
-    /// Topics whose partitions were set by a call, which overrides the configuration.
+    /// Topics whose partitions were set by a call that overrides the configuration.
     configured: RwLock<HashSet<Topic>>,
     duplicate_window: Duration,
     ephemeral: RwLock<HashSet<Topic>>,
     known: RwLock<HashMap<Topic, Known>>,
-    /// Serialises look-ups and creations: the second caller finds the stream of the first.
+    /// Serialises look-ups and creations, so that a later caller finds the stream of an earlier
+    /// one.
     single_flight: tokio::sync::Mutex<()>,
 }
 
-/// Where the records of a topic go.
+/// The stream and the subjects of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
     /// The stream; `None` for an ephemeral topic.
     pub(crate) stream: Option<Arc<str>>,
     /// The subject, or the subjects of the partitions.
     pub(crate) subjects: Arc<[async_nats::Subject]>,
-    /// How many partitions the topic has, if any.
+    /// The number of partitions, if the topic has any.
     pub(crate) partitions: Option<u32>,
-    /// Whether the stream is in memory, and gone with the server's process.
+    /// Whether the stream is in memory, and is lost with the server's process.
     pub(crate) in_memory: bool,
 }
 
@@ -107,7 +108,7 @@ impl Topics {
         }
     }
 
-    /// The cached location of a topic.
+    /// The cached stream and subjects of a topic.
     pub(crate) fn known(&self, topic: &Topic) -> Option<Known> {
         self.known.read().get(topic).cloned()
     }
@@ -121,12 +122,12 @@ impl Topics {
         self.ephemeral.read().contains(topic)
     }
 
-    /// Finds the stream of a topic, or creates it if the configuration allows. `storage` applies to
-    /// a new stream without configured storage: files are for envelopes.
+    /// Finds the stream of a topic, or creates one if the configuration allows. `storage` applies
+    /// to a new stream without configured storage: files are for envelopes.
     ///
     /// # Errors
-    /// The topic is no subject, there is no stream and none may be created, its partitions are not
-    /// as configured, or the server refuses.
+    /// When the topic is not a valid subject, no stream exists and none may be created, the
+    /// partitions differ from the configured ones, or the server refuses.
     pub(crate) async fn ensure(
         &self,
         topic: &Topic,
@@ -148,7 +149,7 @@ impl Topics {
                     let settings = TopicSettings { storage, partitions, ..settings.clone() };
                     match self.create(topic, &settings).await {
                         Ok(found) => found,
-                        // Another member may have been quicker, with other settings.
+                        // Another member may have been faster, with other settings.
                         Err(error) => self.find(topic).await?.ok_or(error)?,
                     }
                 }
@@ -161,7 +162,7 @@ impl Topics {
         Ok(known)
     }
 
-    /// Makes sure that the stream of a topic exists, and returns its last sequence.
+    /// Ensures that the stream of a topic exists, and returns its last sequence.
     ///
     /// # Errors
     /// As [`Topics::ensure`].
@@ -171,10 +172,11 @@ impl Topics {
         Ok(self.find(topic).await?.map_or(0, |found| found.info.state.last_sequence))
     }
 
-    /// Looks up where a topic is stored, and updates the cache. `None` when no stream covers it.
+    /// Looks up the stream of a topic, and updates the cache. `None` when no stream covers the
+    /// topic.
     ///
     /// # Errors
-    /// No answer.
+    /// When the server does not answer.
     pub(crate) async fn refresh(&self, topic: &Topic) -> Result<Option<Known>, BrokerError> {
         let Some(found) = self.find(topic).await? else { return Ok(None) };
         let known = Known::stored(topic, &found);
@@ -187,7 +189,7 @@ impl Topics {
     /// The sequence of the last message from before the topic had partitions; 0 when there is none.
     ///
     /// # Errors
-    /// No answer.
+    /// When the server does not answer.
     pub(crate) async fn last_without_partition(
         &self,
         topic: &Topic,
@@ -208,7 +210,7 @@ impl Topics {
     fn partitions_of_new(&self, storage: TopicStorage) -> Option<u32> {
         match self.partitions {
             Partitions::Exactly(count) => Some(count),
-            // Consumers of an older server have one subject.
+            // Consumers of an older server have only one subject.
             Partitions::Auto
                 if storage == TopicStorage::File
                     && self.link.version >= link::NEEDED_FOR_PARTITIONS =>
@@ -219,9 +221,9 @@ impl Topics {
         }
     }
 
-    /// Refuses a stream of envelopes whose partitions differ from the configured ones: its keys are
-    /// not spread as the user expects. Regular messages have no order across members, so a warning
-    /// is enough for them.
+    /// Refuses a stream of envelopes whose partitions differ from the configured ones, because its
+    /// keys are not spread as the user expects. Regular messages have no order across members, so a
+    /// warning suffices for them.
     fn check_partitions(
         &self,
         topic: &Topic,

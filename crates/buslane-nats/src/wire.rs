@@ -1,24 +1,24 @@
 //! Converts a record's key and headers into headers of NATS, and back.
 //!
 //! NATS has no keys, the client keeps no order between headers of different names, and the value of
-//! a header is a line of text. Headers that a receiver could not restore from the plain ones go
-//! into an additional header, [`EXACT`]. So foreign readers find every header that NATS can carry,
-//! and a bus gets exactly what was sent.
+//! a header is a line of text. Headers that a receiver could not restore from plain ones go into an
+//! additional header, [`EXACT`]. So foreign readers find every header that NATS can carry, and a
+//! bus restores exactly the sent headers.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use buslane_core::{Headers, Record, Topic, broker::header};
 use bytes::Bytes;
 use std::{borrow::Cow, str::FromStr};
 
-/// The key unless it equals `X-Aggregate-ID`: `=` and the key, or nothing for a missing key.
+/// The key, unless it equals `X-Aggregate-ID`: `=` and the key, or nothing for a missing key.
 pub(crate) const KEY: &str = "Buslane-Key";
-/// All headers in order, escaped, if the plain ones are not enough.
+/// All headers in order, escaped, if plain headers are not enough.
 pub(crate) const EXACT: &str = "Buslane-Headers";
 
-/// By this header the server recognises a repeated record.
+/// The header by which the server recognises a repeated record.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 
-/// A receiver orders plain headers: these first, all others by name.
+/// A receiver sorts plain headers: these first, then all others by name.
 const FIRST: [&str; 7] = [
     header::EVENT_ID,
     header::AGGREGATE_ID,
@@ -29,7 +29,7 @@ const FIRST: [&str; 7] = [
     header::TENANT_ID,
 ];
 
-/// The event id, by which the server recognises a repetition.
+/// The event id, by which the server recognises a repeated record.
 pub(crate) fn event_id(record: &Record) -> Option<&str> {
     text(record.headers.get(header::EVENT_ID)?)
         .filter(|id| !id.is_empty() && is_plain(header::EVENT_ID, id))
@@ -46,9 +46,9 @@ const ORIGIN: [&str; 5] = [
 ];
 
 /// The message id for the server's duplicate window: the event id. A dead letter is no repetition
-/// of its event, also when it is published again, so its id contains the origin of its newest
-/// failure, and the target topic, because one stream may hold both. Nothing in it changes when the
-/// same letter is written again.
+/// of its event, also when it is published again. So its id contains the origin of its newest
+/// failure, and the target topic, because one stream may hold both. No part of the id changes when
+/// the same letter is written again.
 fn message_id(record: &Record, to: &Topic) -> Option<String> {
     let id = event_id(record)?;
     if record.headers.get(header::ORIGINAL_TOPIC).is_none() {
@@ -90,8 +90,8 @@ pub(crate) fn to_nats(record: &Record, to: &Topic) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// The headers of a record for a stream. The message id of a record without an event id is
-/// `otherwise`, so that the record can be sent twice and is stored once.
+/// The headers of a record for a stream. `otherwise` is the message id of a record without an event
+/// id, so that a record that is sent twice is stored once.
 pub(crate) fn to_stream(record: &Record, to: &Topic, otherwise: &str) -> HeaderMap {
     let mut map = to_nats(record, to).unwrap_or_default();
     if map.get(MESSAGE_ID).is_none() {
@@ -100,7 +100,7 @@ pub(crate) fn to_stream(record: &Record, to: &Topic, otherwise: &str) -> HeaderM
     map
 }
 
-/// Key and headers of a message.
+/// The key and the headers of a message.
 pub(crate) fn from_nats(map: Option<&HeaderMap>) -> (Option<Bytes>, Headers) {
     let Some(map) = map.filter(|map| !map.is_empty()) else { return (None, Headers::new()) };
     let found = SortedHeaders::of(map);
@@ -115,12 +115,12 @@ pub(crate) fn from_nats(map: Option<&HeaderMap>) -> (Option<Bytes>, Headers) {
     (key, headers)
 }
 
-/// The content of a header map, collected in one pass: each look-up in it would copy the name.
+/// The content of a header map, collected in one pass, because each look-up would copy the name.
 #[derive(Default)]
 struct SortedHeaders<'a> {
     key: Option<&'a HeaderValue>,
     exact: Option<&'a HeaderValue>,
-    /// The values of the names of [`FIRST`].
+    /// The values of the names in [`FIRST`].
     first: [&'a [HeaderValue]; FIRST.len()],
     others: Vec<(&'a str, &'a [HeaderValue])>,
 }
@@ -164,7 +164,7 @@ fn rank(name: &str) -> (usize, &str) {
     (FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len()), name)
 }
 
-/// The name as the client library has it, without a copy for the names of [`FIRST`].
+/// The name as the client library has it, without a copy for names in [`FIRST`].
 fn name_on_wire(name: &str) -> Option<HeaderName> {
     match FIRST.iter().find(|known| **known == name) {
         Some(known) => Some(HeaderName::from_static(known)),
@@ -176,7 +176,7 @@ fn is_own(name: &str) -> bool {
     name == KEY || name == EXACT || name == MESSAGE_ID
 }
 
-/// Whether a header survives the wire unchanged and means nothing to the server.
+/// Whether a header survives the wire unchanged and has no meaning to the server.
 fn is_plain(name: &str, value: &str) -> bool {
     let is_token = !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -207,7 +207,7 @@ fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// Bytes that are not escaped stay as they are.
+/// Bytes that are not escaped stay unchanged.
 fn unescape(text: &str) -> Cow<'_, [u8]> {
     if !text.contains('%') {
         return Cow::Borrowed(text.as_bytes());
@@ -261,7 +261,7 @@ mod tests {
         Topic::new("orders").unwrap()
     }
 
-    /// A dead letter of one event, with these headers behind its own.
+    /// The message id of a dead letter of one event, with these headers after its own.
     fn letter_id(headers: &[(&str, &str)], to: &str) -> String {
         let mut list = Headers::builder();
         list.push(header::EVENT_ID, "e1");
@@ -282,11 +282,11 @@ mod tests {
         let letter = with(&origin);
         let id = letter_id(&letter, "dead");
         assert_eq!(id, "e1@orders|0|5|1700000000000|billing>dead");
-        // Written again after a crash: the attempts and their times are others.
+        // The letter is written again after a crash, with other attempts and times.
         let tried =
             [&letter[..], &[(header::ATTEMPTS, "9"), (header::LAST_FAILURE, "later")]].concat();
         assert_eq!(letter_id(&tried, "dead"), id);
-        // The newest failure counts.
+        // Only the newest failure counts.
         let again = [&with(&["first", "1", "1", "1", "other"])[..], &letter].concat();
         assert_eq!(letter_id(&again, "dead"), id);
         let mut ids = vec![id, letter_id(&letter, "orders")];

@@ -1,12 +1,12 @@
-//! The contract of brokers as tests: each scenario is a test of its own, named for the requirement
-//! it proves.
+//! The contract of brokers as tests: each scenario becomes a separate test, named for the
+//! requirement that it proves.
 //!
 //! A backend implements [`BrokerFixture`] and calls [`broker_suite!`](crate::broker_suite!). Each
-//! test runs on a runtime of its own with two workers, and fails when its scenario leaves a task
+//! test runs on a separate runtime with two workers, and fails when its scenario leaves a task
 //! behind.
 //!
 //! [`Capabilities::unmet`] lists the scenarios that a backend cannot meet, each with the reason.
-//! Pin that list in a test of the backend, so that it does not grow unnoticed.
+//! Pin that list in a test of the backend, so that the list does not grow unnoticed.
 
 pub mod basics;
 mod feed;
@@ -27,7 +27,8 @@ use std::{
 /// The capabilities of a backend, and the limit of its tests' steps.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
-    /// Partitions of a topic that its first use creates; `None` when topics have none. Default: 8.
+    /// Partitions of a topic that its first use creates; `None` when topics have no partitions.
+    /// Default: 8.
     pub partitions: Option<u32>,
     /// Records that a partition holds before publishers wait; `None` when they never wait.
     /// Default: none.
@@ -47,29 +48,29 @@ impl Default for Capabilities {
 /// The member that a scenario asks for.
 #[derive(Debug, Clone)]
 pub struct MemberSpec {
-    /// The name of its group. A new group starts at the oldest message.
+    /// The name of the member's group. A new group starts at the oldest message.
     pub group: String,
-    /// The time for which open deliveries of a revoked partition are awaited.
+    /// The time that a revoked partition waits for its open deliveries.
     pub drain_deadline: Duration,
-    /// The longest time that a publish waits for room.
+    /// The longest time that a publish waits for capacity.
     pub publish_timeout: Duration,
 }
 
-/// A broker under test. Each scenario gets a fixture of its own.
+/// A broker under test. Each scenario gets a new fixture.
 pub trait BrokerFixture: Send + Sync + 'static {
     /// The capabilities of the backend.
     fn capabilities(&self) -> Capabilities;
 
-    /// A new member. The members of a fixture share one broker.
+    /// Creates a member. The members of a fixture share one broker.
     fn member(&self, spec: MemberSpec) -> impl Future<Output = Arc<dyn Broker>> + Send;
 
-    /// The name of a topic or a group. It is unique to this fixture where fixtures share a server.
+    /// The name of a topic or a group. Fixtures that share a server return different names.
     fn name(&self, what: &str) -> String {
         what.to_owned()
     }
 }
 
-/// The environment of a scenario: the fixture, with shorthands.
+/// The environment of a scenario: the fixture and shorthands for its methods.
 #[derive(Debug)]
 pub struct BrokerHarness<F> {
     /// The broker under test.
@@ -104,7 +105,7 @@ impl<F: BrokerFixture> BrokerHarness<F> {
     /// A member of `group` that is subscribed to `topic`, with its reader.
     ///
     /// # Panics
-    /// When it cannot subscribe.
+    /// When the member cannot subscribe.
     pub async fn reader(&self, group: &str, topic: &Topic) -> Feed {
         let feed = self.feed(self.member(group).await);
         feed.subscribe(topic).await;
@@ -123,12 +124,12 @@ impl<F: BrokerFixture> BrokerHarness<F> {
 }
 
 impl Feed {
-    /// Subscribes its member to `topic`.
+    /// Subscribes the member to `topic`.
     ///
     /// # Panics
     /// When the broker refuses.
-    // Not an `async fn`: an intake is not `Sync`, and the future of one could not move between
-    // threads.
+    // Not an `async fn`: an intake is not `Sync`, so a future that borrows the feed would not be
+    // `Send`.
     pub fn subscribe(&self, topic: &Topic) -> impl Future<Output = ()> + Send + use<> {
         let (broker, topics) =
             (Arc::clone(&self.broker), [(topic.clone(), SubscribeOptions::default())]);
@@ -136,7 +137,7 @@ impl Feed {
     }
 }
 
-/// Runs one scenario, then checks that it left no task behind. Called by the macro.
+/// Runs one scenario, then checks that the scenario left no task behind. Called by the macro.
 ///
 /// # Panics
 /// When the scenario fails, or leaves a task.
@@ -158,7 +159,7 @@ pub fn run<F, Fut>(
             eprintln!("unmet: {name}: {reason}");
             return;
         }
-        // Ends a scenario that hangs; each step has a limit of its own.
+        // Ends a scenario that hangs. Each of its steps has a separate limit.
         let limit = can.patience * 3;
         let ended = tokio::time::timeout(limit, scenario(BrokerHarness { fixture, can })).await;
         assert!(ended.is_ok(), "{name} did not end within {limit:?}");
@@ -171,10 +172,10 @@ pub fn run<F, Fut>(
     });
 }
 
-/// Checks that every scenario in a list of unmet ones exists. The macro calls it.
+/// Checks that every name in a list of unmet scenarios exists. Called by the macro.
 ///
 /// # Panics
-/// When one does not.
+/// When `scenarios` lacks one of the names.
 pub fn check_unmet(unmet: &[(&str, &str)], scenarios: &[&str]) {
     for (name, _) in unmet {
         assert!(

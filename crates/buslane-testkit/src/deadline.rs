@@ -1,5 +1,4 @@
-//! Deadlines for every wait of a test, because a test that waits without one hangs instead of
-//! failing.
+//! Deadlines for every wait of a test: a wait without a deadline hangs instead of failing.
 
 use std::{future::Future, time::Duration};
 use tokio::{
@@ -8,22 +7,22 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Bounds a hang. It is long enough for a machine whose cores are busy, and only a failing test
-/// waits that long. Timeouts that a test configures but does not try have this length too.
+/// Bounds a hang. The limit is long enough for a machine with busy cores, and only a failing test
+/// waits that long. Timeouts that a test configures but does not exercise have this length too.
 pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// The time for which a member of a test may be starved before others take over its partitions. A
-/// scenario in which a member crashes waits that long, so it is as short as possible.
+/// scenario in which a member crashes waits that long, so the time is as short as possible.
 pub const SILENCE: Duration = Duration::from_secs(12);
 
-/// The time for which open deliveries are awaited before a partition moves, in a test that settles
+/// The time that a partition waits for its open deliveries before it moves, in a test that settles
 /// them.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// Waits for `future`.
 ///
 /// # Panics
-/// When it takes longer than `limit`. `what` names the future in the message.
+/// When `future` takes longer than `limit`. `what` names the future in the message.
 pub async fn within<F: Future>(limit: Duration, what: &str, future: F) -> F::Output {
     match timeout(limit, future).await {
         Ok(output) => output,
@@ -31,9 +30,9 @@ pub async fn within<F: Future>(limit: Duration, what: &str, future: F) -> F::Out
     }
 }
 
-/// Lets other tasks run between two polls of a condition. On a multi-threaded runtime it sleeps for
-/// a millisecond without the runtime's timers, which do not advance while handlers compute. On a
-/// single-threaded one it only yields, because an idle runtime advances paused time.
+/// Lets other tasks run between two polls of a condition. On a multi-threaded runtime, the thread
+/// sleeps for a millisecond, because the runtime's timers do not advance while handlers compute. On
+/// a single-threaded one, the call only yields, because an idle runtime advances paused time.
 pub async fn turn() {
     if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
         std::thread::sleep(Duration::from_millis(1));
@@ -44,7 +43,7 @@ pub async fn turn() {
 /// Waits for `condition`, without advancing paused time.
 ///
 /// # Panics
-/// When it does not hold within [`LIMIT`] of real time.
+/// When the condition does not hold within [`LIMIT`] of real time.
 pub async fn until(what: &str, condition: impl Fn() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
@@ -53,7 +52,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// The output of `future`, and the time that it takes on the runtime's clock.
+/// Awaits `future`, and returns its output and the time that it took on the runtime's clock.
 pub async fn timed<F: Future>(future: F) -> (F::Output, Duration) {
     let start = Instant::now();
     let output = future.await;

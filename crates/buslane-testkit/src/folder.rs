@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// A new folder for temporary files.
 ///
 /// # Drop behaviour
-/// Dropping it removes the folder and its files.
+/// Removes the folder and its files.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
@@ -13,7 +13,7 @@ impl Folder {
     /// Creates a folder whose name contains `name`.
     ///
     /// # Panics
-    /// When it cannot be created.
+    /// When the folder cannot be created.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(crate::server::unique(name));
@@ -24,12 +24,12 @@ impl Folder {
     /// Writes a file in the folder.
     ///
     /// # Panics
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.0.join(name), text).expect("a file");
     }
 
-    /// The path of a file in the folder, which need not exist.
+    /// The path of a file in the folder. The file need not exist.
     #[must_use]
     pub fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()

@@ -12,7 +12,7 @@ pub fn tasks() -> usize {
 /// Waits until the runtime has at most `before` tasks.
 ///
 /// # Panics
-/// When more are left after the deadline of [`until`].
+/// When more tasks are left after the deadline of [`until`].
 pub async fn no_more_tasks_than(before: usize) {
     until("the tasks have ended", || tasks() <= before).await;
 }

@@ -1,4 +1,4 @@
-//! Records every settlement of a test: the jobs, their ends, and that each ended once.
+//! Records every settlement of a test: the jobs and their ends, and that each job ended once.
 
 use crate::deadline::{LIMIT, within};
 use buslane_core::{Outcome, Settle, Settlement};
@@ -8,7 +8,7 @@ use std::sync::{
 };
 use tokio::sync::watch;
 
-/// The end of a job, in a form that can be compared.
+/// The end of a job, in a form that tests can compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// [`Outcome::Ok`].
@@ -62,7 +62,7 @@ impl Ledger {
     /// Waits until `count` jobs have ended.
     ///
     /// # Panics
-    /// When that takes too long.
+    /// When the jobs take longer than [`LIMIT`].
     pub async fn settled(&self, count: usize) {
         let mut settled = self.settled.subscribe();
         within(LIMIT, "the jobs are settled", settled.wait_for(|now| *now >= count))

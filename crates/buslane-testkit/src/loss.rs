@@ -1,5 +1,5 @@
-//! The loss and the return of a server while one member reads and another publishes: both continue
-//! by themselves, nothing is lost, and each key keeps its order.
+//! The loss and the return of a server while one member reads and another publishes. Both members
+//! continue by themselves, no message is lost, and each key keeps its order.
 
 use super::broker_suite::{Feed, bodies, record, settle};
 use super::server::OwnServer;
@@ -19,9 +19,9 @@ const KEYS: usize = 8;
 /// Whether a settled message may be delivered again after a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {
-    /// Messages whose settlement the server has not received are delivered again.
+    /// Messages whose settlement did not reach the server are delivered again.
     Allowed,
-    /// No message is delivered twice while the member lives.
+    /// No message is delivered twice while the member is open.
     Never,
 }
 
@@ -39,18 +39,19 @@ pub struct Loss {
     pub member: Feed,
     /// The topic.
     pub topic: Topic,
-    /// Whether messages may be delivered again.
+    /// Whether settled messages may be delivered again.
     pub again: Again,
     /// The longest time that a step may take.
     pub patience: Duration,
 }
 
 impl Loss {
-    /// Stops the server twice: waits until the member reports the loss, restores the server, and
-    /// waits until both members continue. Then waits until every published message has arrived.
+    /// Stops the server twice. Each time waits until the member reports the loss, restores the
+    /// server, and waits until both members continue. Finally waits until every published message
+    /// has arrived.
     ///
     /// # Panics
-    /// When a message is lost, out of order, late, or delivered again although that is not allowed.
+    /// When a message is lost, out of order, late, or delivered again although `again` forbids it.
     /// Outside of a multi-threaded runtime.
     pub async fn is_survived(mut self) {
         let stop = Arc::new(AtomicBool::new(false));
@@ -76,8 +77,8 @@ impl Loss {
     }
 }
 
-/// Publishes rounds of one record for each key, every second one with an event id. Returns the
-/// number of rounds.
+/// Publishes rounds of one record for each key until `stop` is set. The records of every second
+/// key carry an event id. Returns the number of rounds.
 fn publishes(
     broker: Arc<dyn Broker>,
     topic: Topic,

@@ -5,8 +5,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use nkeys::KeyPair;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// An operator, an account and a user: the credentials file of the user, and the configuration of
-/// the server.
+/// An operator, an account and a user, with the user's credentials file and the server's
+/// configuration.
 pub struct Credentials {
     folder: Folder,
     operator: String,
@@ -16,7 +16,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Credentials that do not expire.
+    /// Credentials that never expire.
     ///
     /// # Panics
     /// When no file can be written.
@@ -25,7 +25,7 @@ impl Credentials {
         Self::until(None)
     }
 
-    /// Credentials whose user expires after this number of seconds.
+    /// Credentials whose user expires after `seconds`.
     ///
     /// # Panics
     /// When no file can be written.
@@ -86,7 +86,7 @@ impl Credentials {
         self.seed.clone()
     }
 
-    /// The configuration of a server that knows only this operator.
+    /// The configuration of a server that trusts this operator alone.
     #[must_use]
     pub fn server_config(&self) -> String {
         let ((key, jwt), (system, system_jwt)) = (&self.account, &self.system);
@@ -98,7 +98,7 @@ impl Credentials {
     }
 }
 
-/// A JWT signed as NATS does.
+/// A JWT, signed as NATS signs its tokens.
 fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: &serde_json::Value) -> String {
     token_until(issuer, subject, name, claims, None)
 }

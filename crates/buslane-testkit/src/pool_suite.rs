@@ -1,8 +1,8 @@
 //! The contract of pools as tests: one function for each scenario, which every pool runs through
 //! [`pool_suite!`](crate::pool_suite!).
 //!
-//! A scenario sees a pool only through the contract. It runs on a runtime of its own with two
-//! threads, or with one thread and paused time when it depends on time, and must not leave a task
+//! A scenario sees a pool only through the contract. It runs on a separate runtime with two
+//! threads, or with one thread and paused time when it depends on time. It must not leave a task
 //! behind.
 
 pub mod bounds;
@@ -31,17 +31,18 @@ pub struct PoolOptions {
     pub workers: usize,
     /// The bounds of open work.
     pub bounds: Bounds,
-    /// The longest time that a submitter waits for room.
+    /// The longest time that a submitter waits for capacity.
     pub wait_timeout: Duration,
     /// How keys map to lanes.
     pub mode: Mode,
-    /// Handles jobs without a handler of their own.
+    /// Handles jobs that carry no handler.
     pub default_handler: Option<Arc<dyn ErasedHandler>>,
-    /// The number of restarts of one worker within the window. Unsupervised pools ignore it.
+    /// The number of restarts of one worker within the window. Unsupervised pools ignore this
+    /// limit.
     pub max_restarts: usize,
     /// The window in which restarts are counted.
     pub restart_window: Duration,
-    /// The cool-down of a worker that failed too often.
+    /// The cool-down of a worker that exceeds `max_restarts`.
     pub cool_down: Duration,
 }
 
@@ -68,7 +69,8 @@ pub trait PoolFixture {
     /// Whether a regular message's panic ends the worker and a supervisor starts another.
     fn is_supervised(&self) -> bool;
 
-    /// Whether that holds for each panic, or some of them happen in another pool.
+    /// Whether this pool runs every job. `false` when another pool runs some of them, and counts
+    /// their restarts.
     fn is_one_pool(&self) -> bool {
         true
     }
@@ -84,8 +86,8 @@ pub fn run<F: Future<Output = ()>>(scenario: F) {
     });
 }
 
-/// Runs a scenario on one thread with paused time: nothing happens by chance, and an hour takes no
-/// time.
+/// Runs a scenario on one thread with paused time: the schedule is deterministic, and an hour
+/// passes at once.
 pub fn run_paused<F: Future<Output = ()>>(scenario: F) {
     let runtime =
         Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
@@ -97,8 +99,8 @@ pub fn run_paused<F: Future<Output = ()>>(scenario: F) {
     assert!(started.elapsed() < 2 * deadline::LIMIT, "paused time takes no time");
 }
 
-/// Writes one `#[test]` for each scenario of the suite, in a module of its own: `pool_suite!(keyed,
-/// Fixture);`. The second argument is an expression that gives a
+/// Writes one `#[test]` for each scenario of the suite, in a separate module: `pool_suite!(keyed,
+/// Fixture);`. The second argument is an expression that creates a
 /// [`PoolFixture`](crate::pool_suite::PoolFixture).
 #[macro_export]
 macro_rules! pool_suite {

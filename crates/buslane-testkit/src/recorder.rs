@@ -1,13 +1,13 @@
-//! Checks the two promises of a lane: messages run in order, and one at a time.
+//! Checks the two promises of a lane: messages run in order and one at a time.
 
 use buslane_core::Message;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-/// Records the messages that the handlers of a test run, key by key.
+/// Records the messages that the handlers of a test run, by key.
 ///
 /// The first message of a key has sequence 1. A message may run again, as after a redelivery, but
-/// not after a later one of its key.
+/// not after a later message of its key.
 #[derive(Debug)]
 pub struct Recorder {
     keys: Box<[Key]>,
@@ -29,7 +29,7 @@ impl Recorder {
         Self { keys, handled: AtomicU64::new(0), violations: AtomicU64::new(0) }
     }
 
-    /// Begins to run a [stamped](stamp) message, until the visit is dropped.
+    /// Begins to run a [stamped](stamp) message. Dropping the visit ends the run.
     pub fn visit(&self, message: &Message) -> Visit<'_> {
         let (key, sequence) = key_and_sequence(message);
         let entry = &self.keys[usize::try_from(key).expect("keys are small")];
@@ -47,7 +47,8 @@ impl Recorder {
         self.handled.load(SeqCst)
     }
 
-    /// The number of messages that ran out of order, or concurrently with another one of their key.
+    /// The number of messages that ran out of order, or concurrently with another message of their
+    /// key.
     #[must_use]
     pub fn violations(&self) -> u64 {
         self.violations.load(SeqCst)
@@ -80,7 +81,7 @@ pub fn stamp(message: &mut Message, key: u64, sequence: u64) {
     message.offset = sequence;
 }
 
-/// Reads what [`stamp`] wrote.
+/// The key and the sequence that [`stamp`] wrote.
 ///
 /// # Panics
 /// For a message without a stamp.

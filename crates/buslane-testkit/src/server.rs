@@ -8,7 +8,7 @@ use std::time::SystemTime;
 /// The address of a server, from an environment variable.
 ///
 /// # Panics
-/// When the variable is not set, because a missing server must not skip a test.
+/// When the variable is not set: a missing server must not skip a test.
 #[must_use]
 #[allow(
     clippy::disallowed_methods,
@@ -40,9 +40,9 @@ pub fn unique(what: &str) -> String {
 /// A Kafka or NATS server that ends when this value is dropped.
 ///
 /// # Panics
-/// Every call panics when the server does not obey.
+/// Every call panics when the server does not carry out the command.
 pub struct OwnServer {
-    /// Its address, which stays the same after a restart.
+    /// The server's address, which survives a restart.
     pub address: String,
     child: Child,
     words: Option<ChildStdin>,
@@ -50,19 +50,19 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Starts a Kafka and waits until it answers.
+    /// Starts a Kafka server, and waits until it answers.
     #[must_use]
     pub fn start() -> Self {
         Self::serve(Command::new(address("BUSLANE_TEST_XTASK")).args(["brokers", "serve"]))
     }
 
-    /// Starts a NATS and waits until it answers. `config` goes into its configuration.
+    /// Starts a NATS server, and waits until it answers. `config` is added to its configuration.
     #[must_use]
     pub fn nats(config: &str) -> Self {
         Self::nats_with(config, &[])
     }
 
-    /// As [`OwnServer::nats`], in a version other than that of the shared server.
+    /// As [`OwnServer::nats`], with a version other than that of the shared server.
     #[must_use]
     pub fn nats_of(version: &str) -> Self {
         Self::nats_with("", &["--nats-version", version])
@@ -90,7 +90,7 @@ impl OwnServer {
         Self { address, child, words, answers }
     }
 
-    /// Pauses the server: connections stay, and nothing is answered.
+    /// Pauses the server: connections stay open, and requests get no answer.
     pub fn pause(&mut self) {
         self.tell("pause");
     }
@@ -100,12 +100,12 @@ impl OwnServer {
         self.tell("continue");
     }
 
-    /// Kills the server, which writes nothing to its disk.
+    /// Kills the server, which flushes nothing to its disk.
     pub fn kill(&mut self) {
         self.tell("kill");
     }
 
-    /// Starts the server again, with its address and its data.
+    /// Starts the server again, with the same address and data.
     pub fn start_again(&mut self) {
         self.tell("start");
     }
@@ -120,7 +120,7 @@ impl OwnServer {
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
-        // The program and its server end with the program's input.
+        // The end of its input stops the program, which stops the server.
         self.words = None;
         let _ = self.child.wait();
     }

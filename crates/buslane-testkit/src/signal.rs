@@ -1,9 +1,9 @@
-//! Signals between a test and its handlers: gates and counts, without sleeping.
+//! Signals between a test and its handlers: gates and counts that replace sleeps.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// A gate that is closed at first. Tasks that wait continue when it is opened.
+/// A gate that is closed at first. Opening it releases the waiting tasks.
 #[derive(Debug)]
 pub struct Gate(watch::Sender<bool>);
 
@@ -39,8 +39,8 @@ impl Barrier {
         self.opened.notify_all();
     }
 
-    /// Blocks the thread until the gate is open, for at most half of the limit of a test. Returns
-    /// whether it is open.
+    /// Blocks the thread until the gate is open, for at most half of
+    /// [`LIMIT`](crate::deadline::LIMIT). Returns whether the gate is open.
     pub fn block(&self) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = crate::deadline::LIMIT / 2;

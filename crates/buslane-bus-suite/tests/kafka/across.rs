@@ -1,4 +1,4 @@
-//! Two buses of one group, as two processes would be, and keys that two topics have.
+//! Two buses of one group, as in two processes, and keys that occur in two topics.
 
 use buslane::{
     Config, Envelope, Event, EventBus, TopicSettings, TopicStrategy, config::KafkaAssignment,
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const KEYS: usize = 40;
 const ROUNDS: usize = 10;
 
-/// Which keys are being handled, and which ever were twice at a time.
+/// The keys that are running, and those that ever ran twice at the same time.
 #[derive(Default)]
 struct Keys {
     running: HashSet<String>,
@@ -27,7 +27,7 @@ struct Keys {
 
 struct Seen {
     keys: Mutex<Keys>,
-    /// Messages of each bus.
+    /// The number of messages of each bus.
     handled: [Count; 2],
 }
 
@@ -53,7 +53,7 @@ async fn reads(bus: &EventBus, at: usize, topics: &[String], seen: &Arc<Seen>) {
                         keys.twice.insert(key.clone());
                     }
                 }
-                // What a handler does, so that another one can meet it.
+                // Widens the window in which two handlers of one key can overlap.
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 seen.keys.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&key);
                 seen.handled[at].add();
@@ -74,8 +74,8 @@ async fn publish(bus: &EventBus, topics: &[String], rounds: usize) {
     }
 }
 
-/// The keys that both buses have handled at once, from before the second one came until it has its
-/// share and work.
+/// The keys that ran on both buses at once, from before the second bus joined until it had
+/// partitions and work.
 async fn handled_twice(assignment: KafkaAssignment) -> BTreeSet<String> {
     let (group, topics) = (server::unique("across"), ["one", "two"].map(server::unique));
     let seen =
@@ -113,7 +113,7 @@ async fn handled_twice(assignment: KafkaAssignment) -> BTreeSet<String> {
     keys.twice.clone()
 }
 
-/// With ranges no key is handled by both at once, while partitions change hands too.
+/// With range assignment, no key runs on both buses at once, not even while partitions move.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k3_with_ranges_two_buses_never_handle_one_key_at_once() {
     assert_eq!(handled_twice(KafkaAssignment::Range).await, BTreeSet::new());

@@ -1,4 +1,4 @@
-//! The bus on a real Kafka keeps the promises with both pools.
+//! Runs the bus suite on a real Kafka with both pools.
 
 use super::fixture::Kafka;
 use buslane_kafka::Assignment;
@@ -29,7 +29,7 @@ const NEVER_FULL: &str = "a partition has no bound; buslane-kafka/tests/broker/p
 const NO_END: &str = "what lies behind the last message may be a marker; tests/kafka/health takes a partition's leader away instead";
 const NO_CUT: &str = "clients connect to the addresses that brokers name; `cargo xtask chaos kafka` stops brokers instead";
 
-/// The one with rebalances that stop everything, the other with those that do not.
+/// `Range` rebalances eagerly and stops all partitions; `CooperativeSticky` does not.
 fn kafka(assignment: Assignment) -> Kafka {
     Kafka {
         brokers: server::address("KAFKA_BOOTSTRAP_SERVERS"),

@@ -1,5 +1,5 @@
-//! A process that is killed on a real Kafka: what it had done before its last commit is not done
-//! again.
+//! The successor of a killed process does not repeat the messages that were handled before the last
+//! commit to a real Kafka.
 #![allow(
     clippy::print_stdout,
     reason = "a line on its output is how the member says that it has done its work"
@@ -17,13 +17,14 @@ use std::{
 };
 
 const DONE: usize = 100_000;
-/// What the other process must not do again: one in a hundred.
+/// The number of messages that the next process may repeat: one in a hundred.
 const REDELIVERED: usize = DONE / 100;
-/// Long after the last commit, which comes every second.
+/// Longer than the commit interval of one second.
 const AFTER_THE_LAST: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 const STUCK: &str = "stuck";
-/// Tells the process that it is the one to be killed: its topic, which is its group too.
+/// The variable that makes this test the member to be killed. Its value is the topic, which is also
+/// the group.
 const MEMBER: &str = "BUSLANE_TEST_MEMBER_OF";
 
 fn config(group: &Topic) -> Config {
@@ -40,7 +41,7 @@ async fn bus(group: &Topic) -> EventBus {
     EventBus::connect(config(group)).await.expect("a broker that answers")
 }
 
-/// Does everything but one message, says so, and waits for its end.
+/// Handles all messages but one, prints a line, and waits to be killed.
 async fn be_killed(topic: &Topic) {
     let (bus, done) = (bus(topic).await, Arc::new(Count::default()));
     let counted = Arc::clone(&done);
@@ -63,7 +64,7 @@ fn envelope(aggregate: &str) -> Envelope {
     Envelope::new(aggregate, "Counted", &serde_json::json!(1)).expect("valid")
 }
 
-/// Publishes the message that gets stuck, and those behind it.
+/// Publishes the message that gets stuck, and the messages behind it.
 async fn publish(bus: &EventBus, topic: &Topic) {
     let mut arena = BytesMut::new();
     let mut record =
@@ -76,7 +77,7 @@ async fn publish(bus: &EventBus, topic: &Topic) {
     }
 }
 
-/// Runs this test again, in a process of its own, until it says that all is done; and kills it.
+/// Runs this test in a second process until that process has handled all messages, then kills it.
 fn kill_a_member(topic: &Topic) {
     let test = "crash::k2_a_killed_process_repeats_at_most_one_in_a_hundred";
     let mut member = Command::new(std::env::current_exe().expect("a path"))
@@ -120,8 +121,8 @@ async fn k2_a_killed_process_repeats_at_most_one_in_a_hundred() {
     next.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     first.publish_envelope(&topic, envelope("last")).await.expect("taken");
     within(PATIENCE, "the stuck one, and the last one", last.reached(2)).await;
-    // The last one came, so all before it were read; what is read is handled before the bus has
-    // ended.
+    // The last message arrived, so all messages before it were read. The shutdown waits until they
+    // are handled.
     let report = next.shutdown(PATIENCE).await.expect("a report");
     assert_eq!(report.abandoned, 0, "{report:?}");
     let redelivered = seen.get() - 2;

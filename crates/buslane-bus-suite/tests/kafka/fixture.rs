@@ -1,4 +1,4 @@
-//! Buses on a cluster that speaks Kafka, and what a client that is not ours knows of it.
+//! Buses on a cluster that speaks Kafka, and the state of the cluster as a foreign client sees it.
 
 use buslane::{Config, Topic};
 use buslane_bus_suite::{BusFixture, Capabilities, Fault};
@@ -17,16 +17,16 @@ use std::{
 const PARTITIONS: u32 = 8;
 const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
-/// Where the topics of a cluster come from that makes none by itself.
+/// Creates a topic on a cluster that creates none by itself.
 pub(crate) type MakeTopic = Box<dyn Fn(&str, u32) + Send + Sync>;
 
 pub(crate) struct Kafka {
     pub(crate) brokers: String,
-    /// Of this fixture alone: all share one broker.
+    /// Unique to this fixture, because all fixtures share one broker.
     pub(crate) tag: String,
     pub(crate) assignment: Assignment,
     pub(crate) unmet: &'static [(&'static str, &'static str)],
-    /// `None` where the adapter makes topics.
+    /// `None` where the adapter creates topics.
     pub(crate) make_topic: Option<MakeTopic>,
 }
 
@@ -105,7 +105,7 @@ impl BusFixture for Kafka {
     }
 }
 
-/// A member that joins, waits for its share, reads nothing of it and leaves.
+/// Joins as a member, waits for a share of the partitions, reads nothing and leaves.
 fn visit(brokers: &str, group: &str, topics: &str, strategy: (&str, &str)) {
     let mut client = ClientConfig::new();
     if strategy.0 != "group.protocol" {
@@ -126,7 +126,7 @@ fn visit(brokers: &str, group: &str, topics: &str, strategy: (&str, &str)) {
     }
 }
 
-/// Messages from the committed offsets to the ends.
+/// The number of messages from the committed offsets to the ends of the partitions.
 fn behind(brokers: &str, group: &str, topic: &str) -> u64 {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)

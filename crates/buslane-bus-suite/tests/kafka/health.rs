@@ -1,5 +1,5 @@
-//! Faults of Kafka are named by the health of a bus, and are over when they are mended: on a
-//! cluster that librdkafka plays, and on brokers that are really stopped and killed. SPEC: O3
+//! Health names faults of Kafka until they are repaired: on the mock cluster of librdkafka, and on
+//! real brokers that are stopped and killed. SPEC: O3
 
 mod played;
 mod real;
@@ -17,7 +17,7 @@ use std::{
 const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 const SOON: Duration = Duration::from_millis(200);
 
-/// A bus that is looked at often.
+/// A configuration that checks health often.
 fn watchful() -> Config {
     let mut config = Config::default();
     config.health.check_interval = Duration::from_millis(100);

@@ -22,8 +22,8 @@ async fn new_topic(bus: &EventBus, what: &str) -> String {
     topic
 }
 
-/// What fits into its own topic and not, with the headers or the base64 of a dead letter, into
-/// another one with the same limit. It leaves its lane, and the message behind it comes.
+/// A message fits its own topic but, with the headers or the base64 of a dead letter, not another
+/// topic with the same limit. A reduced letter lets the next message of the lane continue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_message_at_the_limit_leaves_a_reduced_letter() {
     let invalid_time = format!(

@@ -1,4 +1,4 @@
-//! The bus on Kafka: a real one, and the cluster that librdkafka plays. SPEC: K1, O3
+//! The bus on Kafka: a real broker, and the mock cluster of librdkafka. SPEC: K1, O3
 
 mod across;
 mod contract;

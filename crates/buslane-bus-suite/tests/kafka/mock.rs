@@ -1,8 +1,9 @@
-//! The bus keeps the promises on the cluster that librdkafka plays by itself: no Java, no download.
-//! What it does not play is listed with the reason; the real broker (`contract`) shows that.
+//! Runs the bus suite on the mock cluster of librdkafka, which needs no Java and no download.
+//! `UNMET` lists the scenarios that the cluster cannot meet, with the reason; `contract` runs them
+//! on a real broker.
 //!
-//! With the keyed pool alone: the cluster adds the group protocol of the broker, which no pool sees,
-//! and the real broker runs both pools.
+//! The keyed pool alone: the mock cluster adds the group protocol of the broker, which no pool
+//! sees, and the real broker runs both pools.
 
 use super::fixture::Kafka;
 use buslane_kafka::Assignment;
@@ -45,12 +46,12 @@ fn mock() -> Kafka {
     Kafka {
         brokers,
         tag: server::unique("t"),
-        // The other protocols take seconds to form a group there.
+        // On the mock cluster, the other protocols take seconds to form a group.
         assignment: Assignment::Broker,
         unmet: UNMET,
         make_topic: Some(Box::new(move |name, partitions| {
             let partitions = i32::try_from(partitions).expect("few partitions");
-            // Twice is once.
+            // The topic may exist already.
             drop(host.client().mock_cluster().expect("its host").create_topic(name, partitions, 1));
         })),
     }

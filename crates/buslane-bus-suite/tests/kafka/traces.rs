@@ -1,4 +1,4 @@
-//! Trace contexts between a bus and a client that is not ours. SPEC: O5
+//! Trace contexts between a bus and a foreign client. SPEC: O5
 
 use buslane::{Config, EventBus, Message, TopicSettings, TopicStrategy};
 use buslane_testkit::{deadline::within, server};

@@ -1,5 +1,5 @@
-//! The bus on a real NATS keeps the promises with both pools and default settings; and those that
-//! hold where a group shares its topics.
+//! Runs the bus suite on a real NATS with both pools and default settings, and a part of it with
+//! topics that the members of a group share.
 
 use async_nats::jetstream::{consumer::Info, stream::Stream};
 use buslane::{Config, Topic};
@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 
 struct Nats {
-    /// Of this fixture alone: all share one server.
+    /// Unique to this fixture, because all fixtures share one server.
     tag: String,
     partitions: Partitions,
 }
@@ -76,7 +76,7 @@ impl BusFixture for Nats {
         format!("{what}-{}", self.tag)
     }
 
-    /// A member that joins, waits for its share, reads nothing of it and leaves.
+    /// Rebalances through a visitor that joins, waits for a share, reads nothing and leaves.
     fn fault(&self, fault: Fault) -> BoxFuture<'_, bool> {
         let Fault::Rebalance(group) = fault else { return Box::pin(async { false }) };
         if self.partitions == Partitions::Shared {
@@ -85,7 +85,7 @@ impl BusFixture for Nats {
         Box::pin(async move {
             let mut topics = Vec::new();
             for topic in self.topics().await {
-                // Of others there is nothing to share out.
+                // Only topics with several consumers can be rebalanced.
                 if consumers(&topic, &group).await.len() > 1 {
                     topics.push((topic, SubscribeOptions::default()));
                 }
@@ -106,14 +106,14 @@ impl BusFixture for Nats {
         Box::pin(async move {
             let consumers = consumers(topic, group).await;
             if consumers.len() < partitions(topic).await {
-                // A source that nobody has begun to read has settled nothing.
+                // A partition without a consumer has settled nothing.
                 return stored(topic).await;
             }
             let stream = bare().await.get_stream(topic.as_str()).await.expect("a stream");
             let mut left = 0;
             for info in consumers {
-                // The server counts what it has just stored a little later, so that its own count
-                // may be 0 too soon.
+                // The server counts a stored message with a delay, so `num_pending` may be 0 too
+                // soon.
                 let unread =
                     u64::from(newest(&stream, &info).await > info.delivered.stream_sequence);
                 left += info.num_pending.max(unread) + info.num_ack_pending as u64;
@@ -129,8 +129,8 @@ impl Nats {
             servers: server::address("NATS_URL").replace("nats://", ""),
             group: spec.group,
             consumer: ConsumerConfig {
-                // What a crashed member had open comes after this time, where members share a
-                // topic.
+                // Where members share a topic, the open messages of a crashed member are delivered
+                // again after this time.
                 ack_wait: SILENCE / 3,
                 drain_deadline: spec.drain_deadline,
                 lease: SILENCE,
@@ -147,7 +147,7 @@ impl Nats {
         }
     }
 
-    /// Topics of this fixture.
+    /// The topics of this fixture.
     async fn topics(&self) -> Vec<Topic> {
         let mut names = bare().await.stream_names();
         let mut topics = Vec::new();
@@ -166,7 +166,7 @@ async fn bare() -> async_nats::jetstream::Context {
     async_nats::jetstream::new(client)
 }
 
-/// Messages of a topic, 0 when there is no such topic.
+/// The number of messages of a topic; 0 when the topic does not exist.
 async fn stored(topic: &Topic) -> u64 {
     bare()
         .await
@@ -175,8 +175,8 @@ async fn stored(topic: &Topic) -> u64 {
         .map_or(0, |stream| stream.cached_info().state.messages)
 }
 
-/// How many consumers a group has when it reads a topic: one for each partition, which has two
-/// subjects.
+/// The number of consumers of a group that reads a topic: one for each partition, and a partition
+/// has two subjects.
 async fn partitions(topic: &Topic) -> usize {
     bare()
         .await
@@ -185,8 +185,8 @@ async fn partitions(topic: &Topic) -> usize {
         .map_or(1, |stream| stream.cached_info().config.subjects.len().div_ceil(2))
 }
 
-/// Sequence of the last message that a consumer's filters let through, 0 when there is none. A
-/// partition has two.
+/// The sequence of the last message that passes a consumer's filters; 0 when there is none. A
+/// partition has two filters.
 async fn newest(stream: &Stream, consumer: &Info) -> u64 {
     let config = &consumer.config;
     let mut newest = 0;
@@ -211,7 +211,7 @@ async fn consumers(topic: &Topic, group: &str) -> Vec<Info> {
 
 buslane_bus_suite::bus_suite!(Nats::new(Partitions::Auto));
 
-/// What it may change that a group shares a topic.
+/// Scenarios whose result may depend on whether a group shares a topic.
 mod shared {
     use super::*;
 

@@ -1,6 +1,5 @@
-//! Messages whose headers the client library cannot read, on a real NATS: they end in the policy of
-//! their topic, or in its handler, with their raw bytes; the topic moves on, and other topics go on
-//! meanwhile.
+//! Messages on a real NATS whose headers the client library cannot read. They end in the policy of
+//! their topic or in its handler, with their raw bytes. Their topic and all others continue.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod denied;
@@ -31,7 +30,7 @@ fn name(what: &str) -> Topic {
     Topic::new(&server::unique(what)).expect("a good name")
 }
 
-/// A member of a group of its own, on a topic with this many partitions; none is shared.
+/// A configuration of `group` for topics with this number of partitions; `None` shares the topics.
 fn config(group: &str, partitions: Option<u32>) -> Config {
     config_at(&server::address("NATS_URL"), group, partitions)
 }
@@ -52,7 +51,7 @@ async fn bus(config: Config) -> EventBus {
     EventBus::connect(config).await.expect("a server that answers")
 }
 
-/// What handlers have got: key and body of each, in order.
+/// The key and the body of each handled message, in order.
 type Seen = Arc<Mutex<Vec<(String, String)>>>;
 
 fn notes(seen: &Seen) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
@@ -76,7 +75,7 @@ fn collects(
     }
 }
 
-/// Good envelopes of three keys.
+/// Publishes good envelopes of three keys.
 async fn good(bus: &EventBus, topic: &Topic, numbers: std::ops::Range<usize>) {
     let envelopes: Vec<_> =
         numbers.map(|n| Envelope::new(format!("k{}", n % 3), "Counted", &n).unwrap()).collect();
@@ -85,7 +84,7 @@ async fn good(bus: &EventBus, topic: &Topic, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// When the message of a dead letter failed last.
+/// The time of the last failure, from a dead letter.
 fn failed_at(letter: &Message) -> OffsetDateTime {
     let text = std::str::from_utf8(letter.headers.get(header::LAST_FAILURE).unwrap()).unwrap();
     OffsetDateTime::parse(text, &Rfc3339).unwrap()
@@ -104,7 +103,7 @@ fn raw_header(message: &Message) -> Option<&[u8]> {
     message.headers.get(header::RAW_HEADERS)
 }
 
-/// A topic of its own on the same bus, with messages all the time.
+/// Another topic on the same bus, with a constant flow of messages.
 struct Neighbour {
     stop: CancellationToken,
     publishing: JoinHandle<usize>,
@@ -150,7 +149,7 @@ impl Neighbour {
     }
 }
 
-/// In the order of each key, each once.
+/// Checks that the messages of each key were handled once and in order.
 fn in_order(seen: &Seen, count: usize) {
     for key in 0..3 {
         let of_key: Vec<usize> = seen
@@ -164,7 +163,7 @@ fn in_order(seen: &Seen, count: usize) {
     }
 }
 
-/// Good ones before, between and behind; each bad one leaves a dead letter with its raw bytes.
+/// Good messages surround the bad ones. Each bad message leaves a dead letter with its raw bytes.
 async fn dead_letters(partitions: Option<u32>) {
     let (topic, dead, group) = (name("orders"), name("dead"), server::unique("g"));
     let (seen, letters) = (Seen::default(), Arc::default());
@@ -210,7 +209,7 @@ async fn n6_envelopes_with_unreadable_headers_become_dead_letters_with_partition
     Box::pin(dead_letters(Some(2))).await;
 }
 
-/// Each block, one after the other, and then good ones.
+/// Publishes a message with each of the broken blocks.
 async fn all_broken(topic: &Topic, partitions: Option<u32>, key: &str) {
     let mut raw = Raw::connect().await;
     for (at, (_, block)) in BROKEN.iter().enumerate() {
@@ -256,7 +255,7 @@ async fn n6_regular_messages_with_unreadable_headers_go_to_their_handler() {
     }
 }
 
-/// Blocked ones stay: through beats, and through a restart, whose first messages they are.
+/// Messages stay blocked while their ack wait is extended, and come first after a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_a_key_with_unreadable_headers_is_blocked_and_goes_on_after_a_restart() {
     for partitions in [None, Some(2)] {
@@ -298,8 +297,8 @@ async fn n6_a_key_with_unreadable_headers_is_blocked_and_goes_on_after_a_restart
             .expect("subscribes");
         until("the key goes on", || again.lock().iter().any(|(key, _)| key == "bad")).await;
         until("two letters", || letters.lock().len() >= 2).await;
-        // Letters without a key are spread over the partitions of their topic: the times of the
-        // failures are in order, their arrival need not be.
+        // Letters without a key spread over the partitions of their topic, so they arrive in any
+        // order. The times of the failures are in order.
         let mut found: Vec<_> = letters
             .lock()
             .iter()
@@ -313,7 +312,7 @@ async fn n6_a_key_with_unreadable_headers_is_blocked_and_goes_on_after_a_restart
     }
 }
 
-/// Members that share a topic: each may be the one that meets it.
+/// Any member of a shared topic may receive an unreadable message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_members_that_share_a_topic_lose_none_to_unreadable_headers() {
     let (topic, dead, group) = (name("orders"), name("dead"), server::unique("g"));
@@ -350,7 +349,7 @@ async fn n6_members_that_share_a_topic_lose_none_to_unreadable_headers() {
     }
 }
 
-/// Core NATS keeps nothing: the message is lost, and listening goes on by itself.
+/// Core NATS stores no message: an unreadable one is lost, and listening resumes by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_listening_goes_on_after_unreadable_headers() {
     let (topic, taken) = (name("ticks"), Arc::<Mutex<Vec<Message>>>::default());
@@ -365,7 +364,7 @@ async fn n6_listening_goes_on_after_unreadable_headers() {
             |text: &str| taken.lock().iter().any(|message| message.payload == text.as_bytes());
         let publishing = async {
             while !came(what) {
-                // A publish that the client loses with its task says so.
+                // A publish that the client loses with its task returns an error, and is repeated.
                 let _ = bus.publish(&topic, what.as_bytes().to_vec()).await;
                 tokio::task::yield_now().await;
             }

@@ -1,5 +1,5 @@
-//! Faults of NATS are named by the health of a bus, and are over when they are mended: servers that
-//! are really stopped, killed, and that do not allow what a member needs. SPEC: O3
+//! Health names faults of NATS until they are repaired: servers that are stopped or killed, and
+//! servers that deny a right that a member needs. SPEC: O3
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use buslane::{Config, Event, EventBus, Fault, Topic, config::NatsLoginConfig};
@@ -15,7 +15,7 @@ use std::{future::ready, sync::Arc, time::Duration};
 const PATIENCE: Duration = buslane_testkit::deadline::LIMIT;
 const SOON: Duration = Duration::from_millis(300);
 
-/// A bus that is looked at often.
+/// A configuration that checks health often.
 fn watchful(address: &str) -> Config {
     let mut config =
         Config::new(&format!("nats://{}", address.replace("nats://", ""))).expect("a URL");
@@ -25,7 +25,7 @@ fn watchful(address: &str) -> Config {
     config
 }
 
-/// A bus that reads a topic, and its first messages.
+/// A bus that reads a new topic, and the count of handled messages.
 async fn reads(config: Config) -> (EventBus, Topic, Arc<Count>) {
     let bus = EventBus::connect(config).await.expect("a server that answers");
     let (topic, count) = (Topic::new(&unique("orders")).unwrap(), Arc::new(Count::default()));
@@ -47,7 +47,7 @@ async fn publish(bus: &EventBus, topic: &Topic, count: &Count, more: usize) {
     within(PATIENCE, "they are handled", count.reached(until)).await;
 }
 
-/// With the limits that a bus has by default.
+/// Uses the default limits of health.
 async fn is_named(fault: Fault, lose: fn(&mut OwnServer), mend: fn(&mut OwnServer)) {
     let mut server = tokio::task::spawn_blocking(|| OwnServer::nats("")).await.expect("a server");
     let (bus, topic, count) = reads(watchful(&server.address)).await;
@@ -67,7 +67,7 @@ async fn o3_a_server_that_stands_still_is_silent() {
     is_named(Fault::BrokerSilent, OwnServer::pause, OwnServer::resume).await;
 }
 
-/// The server ends the connection of a login that is over, and refuses the next.
+/// The server ends the connection of an expired login, and refuses the next one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_credential_that_is_over_is_named() {
     let credentials = Credentials::lasting(3);
@@ -84,7 +84,7 @@ async fn o3_a_credential_that_is_over_is_named() {
     bus.shutdown(Duration::from_secs(1)).await.expect("it reports");
 }
 
-/// A server whose users may not publish to `subject`, and its address with a login.
+/// A server whose user may not publish to `subject`, and its address with a login.
 async fn denies(subject: &str) -> (OwnServer, String) {
     let users = format!(
         "authorization {{ users = [ {{ user: alice, password: secret, permissions: {{ publish: {{ deny: \"{subject}\" }} }} }} ] }}"

@@ -1,4 +1,4 @@
-//! What a bus promises on a real NATS, with the server's own figures as witness.
+//! Promises of a bus on a real NATS, checked against the server's own figures.
 
 mod deliveries;
 mod keys;

@@ -75,7 +75,7 @@ pub(super) const CONTROLLED: [(&str, &str); 59] = [
 ];
 
 impl From<KafkaError> for KafkaConfigError {
-    /// Why a client was not made. The value stays out of it: it may be a password.
+    /// Why a client was not created. The error omits the value, which may be a password.
     fn from(error: KafkaError) -> Self {
         match error {
             KafkaError::ClientConfig(_, reason, property, _) => match instead_of(&property) {
@@ -98,8 +98,8 @@ fn millis(time: Duration) -> String {
 }
 
 impl KafkaConfig {
-    /// Checks every rule, and that files exist and librdkafka accepts the properties, without
-    /// connecting.
+    /// Checks every rule, and that the files exist and librdkafka accepts the properties. Does not
+    /// connect.
     ///
     /// ```
     /// use buslane_kafka::KafkaConfig;
@@ -176,7 +176,7 @@ impl KafkaConfig {
             .set("client.id", &self.client_id)
             .set("socket.connection.setup.timeout.ms", millis(self.connect_timeout))
             .set("socket.timeout.ms", millis(self.request_timeout))
-            // Small requests are the rule: a handler's receipt must not wait for the peer's delayed
+            // Requests are often small: a handler's receipt must not wait for the peer's delayed
             // acknowledgement.
             .set("socket.nagle.disable", "true");
         self.security.set(&mut client);
@@ -201,8 +201,8 @@ impl KafkaConfig {
             .set("max.poll.interval.ms", millis(consumer.max_poll_interval))
             .set("fetch.min.bytes", consumer.fetch_min_bytes.to_string())
             .set("fetch.wait.max.ms", millis(consumer.fetch_max_wait))
-            // librdkafka wants an answer to have room for a message, and takes this one's default
-            // otherwise.
+            // librdkafka requires `fetch.max.bytes` to be at least this property, whose default
+            // would apply otherwise.
             .set("message.max.bytes", self.producer.max_message_bytes.to_string())
             .set(
                 "fetch.max.bytes",
@@ -226,7 +226,7 @@ impl KafkaConfig {
                 },
             );
         if !self.properties.contains_key("fetch.queue.backoff.ms") {
-            // The default of a second lets a consumer that is slower than its brokers run dry.
+            // The default of a second starves a consumer that is slower than its brokers.
             client.set("fetch.queue.backoff.ms", "5");
         }
         if !self.properties.contains_key("topic.metadata.refresh.interval.ms") {

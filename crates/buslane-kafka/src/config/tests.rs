@@ -1,4 +1,4 @@
-//! Every rule is kept, and what the rules let through makes clients.
+//! Each rule is enforced, and librdkafka creates clients from every valid configuration.
 
 use super::{properties::CONTROLLED, *};
 use crate::KafkaConfigError;
@@ -18,7 +18,7 @@ fn with_property(name: &str, value: &str) -> KafkaConfig {
     }
 }
 
-/// The clients of a configuration that is valid; none of them connects.
+/// Creates the clients of a valid configuration. None of them connects.
 fn make(config: &KafkaConfig) -> Result<(), KafkaConfigError> {
     config.validate()?;
     config.consumer().create::<BaseConsumer>()?;
@@ -75,7 +75,7 @@ fn k5_each_broken_rule_names_its_setting() {
     }
 }
 
-/// Two settings that do not go together are both named.
+/// The error of two conflicting settings names both.
 #[test]
 fn k5_a_conflict_names_both_settings() {
     type Change = fn(&mut KafkaConfig);
@@ -97,7 +97,7 @@ fn k5_a_conflict_names_both_settings() {
     }
 }
 
-/// A property that belongs to a setting is refused, whatever its value, and the setting is named.
+/// A property that belongs to a setting is refused with any value, and the error names the setting.
 #[test]
 fn k5_a_controlled_property_is_refused_and_names_what_to_use() {
     for (property, instead) in CONTROLLED {
@@ -106,8 +106,8 @@ fn k5_a_controlled_property_is_refused_and_names_what_to_use() {
     }
 }
 
-/// A property with an effect of its own would silently lose against the bus, so what the bus sets
-/// is refused.
+/// A property that a user passes through would silently lose against the bus's value, so every
+/// property that the bus sets is refused.
 #[test]
 fn k5_whatever_the_bus_sets_cannot_be_passed_through() {
     let file = Some("file.pem".to_owned());
@@ -130,7 +130,7 @@ fn k5_whatever_the_bus_sets_cannot_be_passed_through() {
             set.extend(client.config_map().keys().map(|name| (*name).to_owned()));
         }
     }
-    // A value that is passed through takes the place of the bus's own default.
+    // A passed-through value replaces the default of the bus.
     let defaults = ["fetch.queue.backoff.ms", "topic.metadata.refresh.interval.ms"];
     for property in set.iter().filter(|property| !defaults.contains(&property.as_str())) {
         assert!(
@@ -161,7 +161,7 @@ fn k5_a_property_goes_through_or_is_refused_by_name() {
     }
 }
 
-/// Each value alone is possible, together they are not: that is found when the clients are made.
+/// Each value is valid alone, but not both together. The creation of the clients finds that.
 #[test]
 fn k5_properties_that_do_not_go_together_are_both_named() {
     let error = make(&with_property("receive.message.max.bytes", "1000"))
@@ -173,7 +173,7 @@ fn k5_properties_that_do_not_go_together_are_both_named() {
     );
 }
 
-/// librdkafka accepts every value that the rules accept, at the ends of each range too.
+/// librdkafka accepts every value that the rules accept, also at both ends of each range.
 #[test]
 fn k5_valid_extremes_make_clients() {
     type Change = fn(&mut KafkaConfig);

@@ -15,7 +15,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Messages of a partition that the channel holds at most.
+/// The largest number of messages in a channel.
 const MESSAGES: usize = 1_024;
 /// Bytes at which the channel is full.
 const BYTES: usize = 4 << 20;
@@ -25,7 +25,7 @@ const BYTES: usize = 4 << 20;
 pub(super) struct Settlements {
     /// Offsets that are done.
     pub(super) done: Vec<u64>,
-    /// Offsets that were given back.
+    /// Offsets of abandoned messages, which must be read again.
     pub(super) returned: Vec<u64>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct SettlementInbox {
     /// Generations of the assignments that have settlements to collect.
     pub(super) ready: Mutex<Vec<u64>>,
     pub(super) wake: Arc<Wake>,
-    /// Each settlement wakes the polling thread: it waits for the last ones.
+    /// Makes each settlement wake the polling thread, which waits for the last ones.
     pub(super) draining: AtomicBool,
 }
 
@@ -54,12 +54,12 @@ pub(super) struct PartitionChannel {
 
 #[derive(Default)]
 struct Buffer {
-    /// Messages are settled before they are put in: strict at-most-once.
+    /// Makes every message settled before it enters the buffer: strict at-most-once.
     settle_first: bool,
     messages: VecDeque<Message>,
     bytes: usize,
     reader: Option<Waker>,
-    /// The polling thread found no room and waits for some.
+    /// Whether the polling thread found the buffer full, and waits for capacity.
     full: bool,
     ended: bool,
 }
@@ -82,8 +82,8 @@ impl PartitionChannel {
         })
     }
 
-    /// How many more messages fit. After 0, the reader wakes the polling thread once half of the
-    /// room is free.
+    /// The number of messages that still fit. After a 0, the reader wakes the polling thread once
+    /// half of the capacity is free.
     pub(super) fn room(&self) -> usize {
         let mut buffer = self.buffer.lock();
         if buffer.ended {
@@ -108,8 +108,8 @@ impl PartitionChannel {
         }
     }
 
-    /// Makes the channel carry messages that are settled already. Returns the unread messages,
-    /// which are not.
+    /// From now on, the channel carries messages that are already settled. Returns the unread
+    /// messages, which are not.
     pub(super) fn settle_first(&self) -> VecDeque<Message> {
         let mut buffer = self.buffer.lock();
         buffer.settle_first = true;
@@ -138,7 +138,7 @@ impl PartitionChannel {
 
     /// Swaps the settlements for the empty lists of `into`.
     pub(super) fn collect_settlements(&self, into: &mut Settlements) {
-        // Before the swap: a settlement that comes after it lists the assignment again.
+        // Reset before the swap, so that a settlement after the swap lists the assignment again.
         self.listed.store(false, Ordering::SeqCst);
         std::mem::swap(&mut *self.settlements.lock(), into);
     }
@@ -160,8 +160,8 @@ impl PartitionChannel {
     }
 }
 
-/// The sink of one batch of deliveries. Deliveries count references to their batch's sink and not
-/// to the channel, so that threads that settle different batches share no counter.
+/// The sink of one batch of deliveries. Deliveries count references to the sink of their batch
+/// instead of the channel, so that threads that settle different batches share no counter.
 struct BatchSink(Arc<PartitionChannel>);
 
 impl Settle for BatchSink {

@@ -1,7 +1,8 @@
 //! The callbacks of librdkafka: rebalances, logs and errors.
 //!
-//! The polling thread holds the lock of the member except while it polls the client. Rebalances
-//! call back during that poll, on the same thread, so nothing ever waits for the lock.
+//! The polling thread holds the lock of the member except while it polls the client. librdkafka
+//! calls back for rebalances during that poll, on the same thread, so nothing ever waits for the
+//! lock.
 
 use super::member::GroupMember;
 use crate::error_log::ErrorLog;
@@ -24,22 +25,22 @@ pub(super) struct Context {
     pub(super) member: Mutex<GroupMember>,
     pub(super) errors: Arc<ErrorLog>,
     pub(super) symptoms: Arc<Symptoms>,
-    /// A rebalance waits until all members have joined. False for the protocol in which the brokers
-    /// assign.
+    /// Whether a rebalance waits until all members have joined. `false` for the protocol in which
+    /// the brokers assign.
     pub(super) has_join_barrier: bool,
     /// Whether the member reads any topic.
     pub(super) is_subscribed: AtomicBool,
 }
 
 impl Context {
-    /// Notes that the member waits for its partitions.
+    /// Reports the symptom that the member waits for its partitions.
     pub(super) fn note_unsettled(&self, why: &str) {
         if self.has_join_barrier && self.is_subscribed.load(Ordering::Relaxed) {
             self.symptoms.note(SymptomKind::GroupUnsettled, None, why);
         }
     }
 
-    /// Notes that the member has its partitions, or needs none.
+    /// Clears that symptom: the member has its partitions, or needs none.
     pub(super) fn note_settled(&self) {
         self.symptoms.clear(SymptomKind::GroupUnsettled, None);
     }
@@ -74,7 +75,8 @@ impl ConsumerContext for Context {
             if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
         };
         if let Err(error) = answer {
-            // A fatal error of the client ends its assignment; the polling thread receives it too.
+            // A fatal error of the client ends its assignment. The polling thread receives the
+            // error too.
             tracing::warn!(%error, "rebalance was not answered");
         }
     }

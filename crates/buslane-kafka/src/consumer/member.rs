@@ -1,8 +1,8 @@
 //! The group member: the partitions that it reads, the settlements of their messages, and its
 //! commits. The polling thread owns it.
 //!
-//! Assignments and revocations are answered within the client's callback: a later answer could meet
-//! a newer assignment.
+//! The member answers assignments and revocations within the client's callback, because a later
+//! answer could meet a newer assignment.
 
 mod commits;
 
@@ -28,7 +28,7 @@ use std::{
 };
 use tracing::warn;
 
-/// How long an assignment waits for the offsets that the group has committed.
+/// How long an assignment waits for the committed offsets of the group.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a revocation waits for the answer to its commit.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub(super) struct GroupMember {
     errors: Arc<ErrorLog>,
     symptoms: Arc<Symptoms>,
     drain_deadline: Duration,
-    /// A group without commits begins after the newest message.
+    /// Whether a group without commits begins after the newest message.
     begins_at_end: bool,
     /// Whether reading has ended for good.
     stopped: bool,
@@ -94,7 +94,7 @@ impl GroupMember {
         self.commits = Commits::new(client, &self.inbox.wake);
     }
 
-    /// Does one round of work. Returns whether it has read something.
+    /// Does one round of work. Returns whether the round has read a message.
     pub(super) fn turn(&mut self, client: &BaseConsumer<impl ConsumerContext>) -> bool {
         let now = Instant::now();
         self.collect_settlements(now);
@@ -120,7 +120,7 @@ impl GroupMember {
         has_read
     }
 
-    /// How long the polling thread may park.
+    /// The longest time that the polling thread may park.
     pub(super) fn park_timeout(&self) -> Duration {
         let is_rereading = self.readers.values().any(PartitionReader::is_rereading);
         let reread = if is_rereading { REREAD_PAUSE } else { Duration::MAX };
@@ -147,7 +147,7 @@ impl GroupMember {
         }
     }
 
-    /// Answers an assignment: begins to read its partitions, and sets in `list` where.
+    /// Answers an assignment: begins to read its partitions, and sets their offsets in `list`.
     pub(super) fn assigned(
         &mut self,
         client: &BaseConsumer<impl ConsumerContext>,
@@ -204,8 +204,8 @@ impl GroupMember {
         self.events.push(BrokerEvent::Assigned(Box::new(KafkaIntake(channel))));
     }
 
-    /// Answers a revocation: waits for messages that handlers have, commits, and releases the
-    /// partitions. A lost assignment belongs to other members already and is released at once.
+    /// Answers a revocation: waits for messages in handlers, commits, and releases the partitions.
+    /// A lost assignment may belong to other members already, so it is released at once.
     pub(super) fn revoked(
         &mut self,
         client: &BaseConsumer<impl ConsumerContext>,
@@ -253,7 +253,7 @@ impl GroupMember {
         }
     }
 
-    /// Waits until no handler has a message of these assignments.
+    /// Waits until no handler holds a message of these assignments, at most for `timeout`.
     fn drain(&mut self, generations: &[u64], timeout: Duration) {
         let deadline = Instant::now() + timeout;
         self.set_draining(true);
@@ -273,8 +273,7 @@ impl GroupMember {
         self.inbox.draining.store(draining, Ordering::SeqCst);
     }
 
-    /// Settles messages of `topic` before they are handed out from now on, including those that are
-    /// unread.
+    /// From now on, settles messages of `topic` before they are handed out, including unread ones.
     pub(super) fn settle_first(&mut self, topic: &Topic) {
         self.settle_first.insert(topic.clone());
         for reader in self.readers.values_mut() {
@@ -308,12 +307,12 @@ impl GroupMember {
         self.end(&generations);
     }
 
-    /// How many messages handlers have.
+    /// The number of messages in handlers.
     pub(super) fn running(&self) -> u64 {
         self.membership.running(&self.membership.generations())
     }
 
-    /// Releases everything without a commit. The client may be dropped after this.
+    /// Releases all assignments without a commit. The client may be dropped afterwards.
     pub(super) fn clear(&mut self) {
         let generations = self.membership.generations();
         self.end(&generations);
@@ -324,7 +323,7 @@ impl GroupMember {
         self.commits = None;
     }
 
-    /// The group's positions in the partitions of this member, with all settlements so far.
+    /// The group's positions in the partitions of this member, including all settlements so far.
     pub(super) fn positions(
         &mut self,
         client: &BaseConsumer<impl ConsumerContext>,
@@ -336,7 +335,7 @@ impl GroupMember {
         self.readers.values().filter_map(position).collect()
     }
 
-    /// How far the group is behind in the partitions of this member, without a request.
+    /// How far the group is behind in the partitions of this member. Sends no request.
     pub(super) fn lag(&mut self, client: &BaseConsumer<impl ConsumerContext>) -> Vec<Lag> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (membership, begins_at_end) = (&self.membership, self.begins_at_end);
@@ -344,7 +343,7 @@ impl GroupMember {
         self.readers.values_mut().filter_map(lag).collect()
     }
 
-    /// An error of the client, with the reason that it has logged.
+    /// An error of the client, with the reason that the client has logged.
     pub(super) fn explain(&self, error: &impl ToString) -> String {
         self.errors.explain(error)
     }

@@ -1,6 +1,6 @@
-//! The state machine of a group member: assignments, deliveries, settlements, revocations and
-//! answers to commits go in; where to read, what to commit and what may be released come out. No
-//! client, no clock, no thread.
+//! The state machine of a group member. Inputs are assignments, deliveries, settlements,
+//! revocations and answers to commits. Outputs are offsets to read from, commits, and partitions to
+//! release. It has no client, no clock and no thread.
 //!
 //! Each assignment has a generation, and every event carries the generation of its assignment.
 //! Events for a released generation are ignored.
@@ -23,7 +23,7 @@ pub(crate) struct TopicPartition {
 }
 
 impl TopicPartition {
-    /// From librdkafka's name and number; `None` when no topic or partition can have them.
+    /// From librdkafka's name and number; `None` when they name no valid topic or partition.
     pub(crate) fn new(topic: &str, number: i32) -> Option<Self> {
         Some(Self { topic: Topic::new(topic).ok()?, partition: u32::try_from(number).ok()? })
     }
@@ -59,19 +59,19 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// A new assignment.
 pub(crate) struct Assigned {
     pub(crate) generation: u64,
-    /// Where to read from; `None` applies the client's offset reset, because the group has
-    /// committed nothing.
+    /// The offset to read from. `None` applies the client's offset reset, because the group has no
+    /// commit.
     pub(crate) from: Option<u64>,
-    /// Why the metadata of the last commit was not used.
+    /// Why the metadata of the last commit is unused.
     pub(crate) unreadable: Option<MetadataError>,
 }
 
-/// The decision about a message that has arrived.
+/// The decision about an arrived message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// Hand it out.
     Run,
-    /// Drop it: it is done, or a handler has it.
+    /// Drop it: the message is done, or a handler holds it.
     Skip,
     /// Keep it until older messages are settled.
     Wait,
@@ -87,9 +87,9 @@ pub(crate) struct Commit {
 
 struct AssignedPartition {
     partition: TopicPartition,
-    /// `None` while nothing is committed and no message has arrived.
+    /// `None` until the group has a commit or a message arrives.
     tracker: Option<Tracker>,
-    /// Handed out and not settled.
+    /// Messages that are handed out and not settled.
     running: u64,
     committed: Option<u64>,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Membership {
     /// Settlements since the last commit.
     settled: u64,
     last_commit: Option<Instant>,
-    /// Commits that are not answered.
+    /// Commits without an answer yet.
     sent: Vec<Commit>,
     /// Whether the last answer refused a commit.
     refused: bool,
@@ -122,7 +122,7 @@ impl Membership {
         }
     }
 
-    /// Adds an assignment, with the offset and the metadata that the group has committed.
+    /// Adds an assignment, with the committed offset and metadata of the group.
     pub(crate) fn assign(
         &mut self,
         partition: TopicPartition,
@@ -152,7 +152,7 @@ impl Membership {
         self.generations.get(partition).copied()
     }
 
-    /// How many offsets may arrive before [`Arrival::Wait`].
+    /// The number of offsets that may arrive before [`Arrival::Wait`].
     pub(crate) fn room(&self, generation: u64) -> usize {
         match self.assigned.get(&generation) {
             Some(AssignedPartition { tracker: Some(tracker), .. }) => {
@@ -163,7 +163,7 @@ impl Membership {
         }
     }
 
-    /// Tracks a message that has arrived, and decides about it.
+    /// Tracks an arrived message, and decides about it.
     pub(crate) fn arrived(&mut self, generation: u64, offset: u64) -> Arrival {
         let Some(assigned) = self.assigned.get_mut(&generation) else { return Arrival::Skip };
         let tracker =
@@ -178,8 +178,8 @@ impl Membership {
         }
     }
 
-    /// Records messages that are done and messages that were given back. Returns where to read
-    /// again while some of the latter have not arrived again.
+    /// Records done and abandoned messages. Returns the offset to read from again while some of the
+    /// abandoned messages have not arrived again.
     pub(crate) fn settled(
         &mut self,
         generation: u64,
@@ -202,7 +202,7 @@ impl Membership {
         tracker.next_wanted()
     }
 
-    /// Settles a message before it is handed out: the broker acknowledges the commit first.
+    /// Settles a message before it is handed out: the broker must acknowledge the commit first.
     pub(crate) fn settle_first(&mut self, generation: u64, offset: u64) {
         self.settled(generation, &[offset], &[]);
     }
@@ -212,18 +212,18 @@ impl Membership {
         self.assigned.get(&generation)?.committed
     }
 
-    /// The group's position; `None` while nothing is committed and no message has arrived.
+    /// The group's position; `None` until the group has a commit or a message arrives.
     pub(crate) fn position(&self, generation: u64) -> Option<Position> {
         let tracker = self.assigned.get(&generation)?.tracker.as_ref()?;
         Some(Position { low: tracker.low(), open: tracker.open(), next: tracker.next() })
     }
 
-    /// Whether no handler has a message of these assignments.
+    /// Whether no handler holds a message of these assignments.
     pub(crate) fn is_drained(&self, generations: &[u64]) -> bool {
         self.running(generations) == 0
     }
 
-    /// How many messages of these assignments handlers have.
+    /// The number of messages of these assignments in handlers.
     pub(crate) fn running(&self, generations: &[u64]) -> u64 {
         generations
             .iter()
@@ -284,7 +284,7 @@ impl Membership {
         !self.sent.is_empty()
     }
 
-    /// Applies the broker's answer, which refuses some partitions.
+    /// Applies the broker's answer, which refuses the partitions for which `is_refused` holds.
     pub(crate) fn answered(&mut self, mut is_refused: impl FnMut(&TopicPartition) -> bool) {
         self.refused = false;
         for Commit { generation, partition, offer } in std::mem::take(&mut self.sent) {
@@ -315,7 +315,7 @@ impl Membership {
         self.rules.metadata_limit
     }
 
-    /// Removes assignments. Returns how many messages of them handlers still have.
+    /// Removes assignments. Returns the number of their messages that handlers still hold.
     pub(crate) fn release(&mut self, generations: &[u64]) -> u64 {
         let stragglers = self.running(generations);
         for generation in generations {

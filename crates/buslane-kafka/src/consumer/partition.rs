@@ -1,5 +1,5 @@
-//! The polling thread's side of one assigned partition: reads its queue, copies the messages,
-//! decides about each one, and knows how far behind the group is.
+//! The polling thread's side of one assigned partition. It reads the queue, copies the messages,
+//! decides about each one, and computes the lag of the group.
 
 use super::{
     channel::PartitionChannel,
@@ -20,7 +20,7 @@ use std::{
 };
 use tracing::warn;
 
-/// Time between two attempts to read again what was given back.
+/// Time between two attempts to read abandoned messages again.
 pub(super) const REREAD_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct PartitionReader {
@@ -30,11 +30,11 @@ pub(super) struct PartitionReader {
     queue: Option<PartitionQueue>,
     /// Messages that wait until older ones are settled.
     waiting: VecDeque<Message>,
-    /// Settled messages that are handed out once that is committed: strict at-most-once.
+    /// Settled messages that are handed out once their commit is acknowledged: strict at-most-once.
     staged: Vec<Message>,
     settle_first: bool,
     timestamps: TimestampIndex,
-    /// Where to read again, and when at the earliest.
+    /// The offset to read from again, and the earliest time for that.
     reread: Option<(u64, Instant)>,
 }
 
@@ -57,7 +57,7 @@ impl PartitionReader {
         }
     }
 
-    /// Reads again from `offset` after a pause; an earlier appointment keeps its time.
+    /// Reads again from `offset` after a pause. A pause that has begun keeps its end.
     pub(super) fn reread_from(&mut self, offset: u64, now: Instant) {
         let at = self.reread.map_or(now + REREAD_PAUSE, |(_, at)| at);
         self.reread = Some((offset, at));
@@ -75,7 +75,7 @@ impl PartitionReader {
         !self.staged.is_empty()
     }
 
-    /// Goes back to what was given back, if that is due.
+    /// Seeks to the offset of `reread_from` if the pause is over.
     pub(super) fn seek_if_due(
         &mut self,
         client: &BaseConsumer<impl ConsumerContext>,
@@ -92,7 +92,7 @@ impl PartitionReader {
         }
     }
 
-    /// Reads what there is room for and hands it out. Returns whether it has read something.
+    /// Reads as many messages as fit, and hands them out. Returns whether a message was read.
     pub(super) fn read(
         &mut self,
         membership: &mut Membership,
@@ -127,7 +127,7 @@ impl PartitionReader {
         reads
     }
 
-    /// Hands out the waiting messages that the tracker has room for.
+    /// Hands out the waiting messages that fit the tracker.
     fn hand_out(&mut self, membership: &mut Membership) {
         let Self { waiting, staged, channel, settle_first, .. } = self;
         let runs = std::iter::from_fn(|| {
@@ -149,7 +149,7 @@ impl PartitionReader {
         }
     }
 
-    /// Settles messages before they are handed out from now on, including those that are unread.
+    /// From now on, settles messages before they are handed out, including unread ones.
     pub(super) fn settle_first(&mut self, membership: &mut Membership) {
         if std::mem::replace(&mut self.settle_first, true) {
             return;
@@ -160,7 +160,7 @@ impl PartitionReader {
         }
     }
 
-    /// Hands the staged messages out once all of them are committed.
+    /// Hands out the staged messages once all of them are committed.
     pub(super) fn hand_out_committed(&mut self, committed: Option<u64>) {
         if let (Some(last), Some(committed)) = (self.staged.last(), committed)
             && committed > last.offset
@@ -169,18 +169,18 @@ impl PartitionReader {
         }
     }
 
-    /// Ends reading and gives back what is unread; settlements are still accepted.
+    /// Ends reading and abandons unread messages. Settlements are still accepted.
     pub(super) fn end(&mut self, membership: &mut Membership) {
         if self.queue.take().is_none() {
             return;
         }
         self.waiting.clear();
-        // Settled and never handed out: at most once.
+        // These messages are settled and never handed out, which at-most-once permits.
         self.staged.clear();
         membership.settled(self.channel.generation, &[], &self.channel.end());
     }
 
-    /// The group's position; `None` while neither the group nor the client knows.
+    /// The group's position; `None` while neither the group nor the client has one.
     pub(super) fn position(
         &self,
         client: &BaseConsumer<impl ConsumerContext>,
@@ -190,8 +190,8 @@ impl PartitionReader {
         self.position_at(position(client.client(), topic, self.partition.number()), membership)
     }
 
-    /// The same when the client has read up to `read`. Markers of transactions are read and never
-    /// arrive: below `read` only tracked and waiting messages are open.
+    /// The group's position when the client has read up to `read`. Markers of transactions are read
+    /// but never arrive, so only tracked and waiting messages are open below `read`.
     fn position_at(&self, read: Option<u64>, membership: &Membership) -> Option<Position> {
         let mut position = membership.position(self.channel.generation)?;
         if let Some(read) = read.filter(|_| self.waiting.is_empty()) {
@@ -203,7 +203,7 @@ impl PartitionReader {
         Some(position)
     }
 
-    /// How far the group is behind, from what the client knows without a request; `None` before the
+    /// How far the group is behind, from the client's state without a request; `None` before the
     /// first fetch. `now` is the time since 1970.
     pub(super) fn lag(
         &mut self,
@@ -214,7 +214,7 @@ impl PartitionReader {
     ) -> Option<Lag> {
         let TopicPartition { topic, partition } = &self.partition;
         let (start, end) = watermarks(client.client(), topic, self.partition.number())?;
-        // Without a commit, reading begins where the offset reset says.
+        // Without a commit, the offset reset decides where reading begins.
         let begin = if begins_at_end { end } else { start };
         let unknown = Position { low: begin, open: 0, next: begin };
         let Position { low, open, next } = self.position(client, membership).unwrap_or(unknown);
@@ -235,13 +235,14 @@ impl PartitionReader {
 }
 
 /// Bytes of a chunk that small messages are cut from. A message that waits for long keeps its whole
-/// chunk alive, so a chunk is a page and not a batch.
+/// chunk alive, so a chunk has the size of a page and not of a batch.
 const CHUNK_BYTES: usize = 4_096;
 
-/// Copies messages out of librdkafka's memory, where each keeps the broker's whole answer alive.
+/// Copies messages out of librdkafka's memory, where each message keeps the broker's whole answer
+/// alive.
 ///
-/// The polling thread copies each message as soon as it has read it, while the message is still in
-/// the processor's cache: reading it a second time on another core costs more than the copy.
+/// The polling thread copies each message directly after reading it, while the message is still in
+/// the processor's cache. A second read on another core would cost more than the copy.
 #[derive(Default)]
 pub(super) struct MessageCopier {
     chunk: BytesMut,
@@ -293,7 +294,7 @@ mod tests {
     use buslane_core::{Message, Source};
     use std::{sync::Arc, time::Duration};
 
-    /// A reader of an assignment in which the group has committed `committed`.
+    /// A reader of an assignment whose group has committed `committed`.
     fn reader(committed: Option<u64>) -> (PartitionReader, Membership) {
         let rules = CommitRules { interval: Duration::ZERO, every: 1, metadata_limit: 0 };
         let mut membership = Membership::new(rules);

@@ -68,7 +68,7 @@ enum Ending {
     Abandoned,
 }
 
-/// Events that are served between two rounds at most.
+/// The largest number of events that are served between two rounds.
 const EVENTS: usize = 64;
 /// How long the last commit may take beyond the deadline of a close.
 const CLOSE_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ const CLOSE_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 const ABANDON_COMMIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between two probes of the brokers.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a probe may take: nothing else is served meanwhile.
+/// How long a probe may take. The thread serves nothing else meanwhile.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
 
 pub(super) struct PollingThread {
@@ -146,12 +146,12 @@ impl PollingThread {
         }
     }
 
-    /// Locks the member, which must not be held while the client is polled.
+    /// Locks the member. The lock must not be held while the client is polled.
     fn member(&self) -> MutexGuard<'_, GroupMember> {
         self.client.context().member.lock()
     }
 
-    /// Does one round of work. Returns whether more may be waiting.
+    /// Does one round of work. Returns whether more work may be waiting.
     fn round(&mut self) -> bool {
         let has_read = self.member().turn(&self.client);
         self.subscription.send_if_due(&self.client);
@@ -160,14 +160,14 @@ impl PollingThread {
         has_read || has_more
     }
 
-    /// Serves waiting events. Returns whether more may be waiting.
+    /// Serves waiting events. Returns whether more events may be waiting.
     fn serve(&mut self) -> bool {
         for _ in 0..EVENTS {
             match self.client.poll(Duration::ZERO) {
                 None if !has_events(self.client.client()) => return false,
                 None => {}
                 Some(Ok(message)) => {
-                    // Each partition has a queue of its own; a message here is lost.
+                    // Each partition has a separate queue, so a message here is lost.
                     let (topic, partition, offset) =
                         (message.topic(), message.partition(), message.offset());
                     warn!(topic, partition, offset, "message outside of its partition's queue");
@@ -178,7 +178,7 @@ impl PollingThread {
         true
     }
 
-    /// Handles waiting commands, up to one that ends the thread.
+    /// Handles waiting commands, until one ends the thread.
     fn handle_commands(&mut self) -> Option<Ending> {
         loop {
             match self.commands.try_recv() {
@@ -251,7 +251,7 @@ impl PollingThread {
         self.events.push(BrokerEvent::Reconnected);
     }
 
-    /// Asks whether a lost broker is back, and whether the client knows any broker at all: the
+    /// Checks whether a lost broker is back, and whether the client knows any broker at all. The
     /// client reports neither by itself.
     fn probe(&mut self) {
         if Instant::now() < self.probe_at {
@@ -265,7 +265,7 @@ impl PollingThread {
         self.probe_at = Instant::now() + PROBE_INTERVAL;
     }
 
-    /// Waits for messages that handlers have, and commits.
+    /// Waits for messages in handlers, and commits.
     fn finish(&mut self, until: Instant, deadline: Duration) -> Result<(), BrokerError> {
         self.events.close();
         {
@@ -297,7 +297,7 @@ impl PollingThread {
         })
     }
 
-    /// Leaves the group: dropping the client closes it and waits, on this thread. An explicit close
+    /// Leaves the group: dropping the client closes it and waits on this thread. An explicit close
     /// would make the drop report an error.
     fn leave(self) {
         drop(self.client);

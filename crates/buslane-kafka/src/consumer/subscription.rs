@@ -1,4 +1,4 @@
-//! The topics that this member reads, and the list of them that the client has.
+//! The topics that this member reads, and the list of topics that the client has.
 
 use super::context::Context;
 use crate::native::existing_topics;
@@ -14,9 +14,9 @@ use std::{
 };
 use tracing::warn;
 
-/// How long the brokers may take to say which topics exist: nothing else is served meanwhile.
+/// How long a lookup of existing topics may take. The thread serves nothing else meanwhile.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time between two such requests.
+/// Time between two lookups.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 /// A pattern that matches no topic: names have no blank.
 const NO_TOPIC: &str = "^ $";
@@ -26,11 +26,11 @@ pub(super) struct SubscribedTopics {
     topics: BTreeSet<Topic>,
     /// Topics that were removed and added again before the group has revoked their partitions.
     returning: BTreeSet<Topic>,
-    /// The list that the client has.
+    /// The list of topics that the client has.
     sent: BTreeSet<Topic>,
     /// Topics that no broker knew at the last lookup.
     missing: BTreeSet<Topic>,
-    /// When to look topics up again: some were missing, or no broker has answered.
+    /// When to look topics up again, because some were missing or no broker answered.
     lookup_at: Option<Instant>,
 }
 
@@ -99,7 +99,8 @@ impl SubscribedTopics {
             if changes && needs_lookup(client) { self.existing(&wanted, client) } else { wanted };
         if wanted == self.sent {
             if had_lookup && self.lookup_at.is_none() {
-                // The missing topics were removed, so no rebalance follows that would note this.
+                // The missing topics were removed, so no rebalance follows that would clear the
+                // symptom.
                 context.note_settled();
             }
             return Ok(());
@@ -110,7 +111,8 @@ impl SubscribedTopics {
         Ok(())
     }
 
-    /// Those of `wanted` that the brokers know; without an answer, the list that the client has.
+    /// The topics of `wanted` that the brokers know; without an answer, the list that the client
+    /// has.
     fn existing(
         &mut self,
         wanted: &BTreeSet<Topic>,

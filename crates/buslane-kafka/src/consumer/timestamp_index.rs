@@ -1,9 +1,9 @@
-//! Publish times of a few messages of a partition: enough to tell the age of a backlog without one
-//! timestamp for each message.
+//! Publish times of a few messages of a partition. They are enough for the age of a backlog,
+//! without one timestamp for each message.
 
 use std::collections::VecDeque;
 
-/// Entries that are kept; a further one first removes every second entry.
+/// The largest number of entries. A further entry first removes every second one.
 const ENTRIES: usize = 1_024;
 
 /// Offsets with the time at which their message was published, in ascending order.
@@ -26,7 +26,7 @@ impl TimestampIndex {
         self.0.push_back((offset, timestamp_ms));
     }
 
-    /// When the first message of the batch with `low` was published. Removes older entries.
+    /// The publish time of the first message in the batch of `low`. Removes older entries.
     pub(super) fn at(&mut self, low: u64) -> Option<i64> {
         while self.0.get(1).is_some_and(|(next, _)| *next <= low) {
             self.0.pop_front();

@@ -1,6 +1,6 @@
-//! Admin requests that rdkafka lacks: changing single settings of a topic (its own call resets the
-//! settings that it does not name), and the offsets that any group has committed (its own call asks
-//! for the group of a consumer, on the thread that polls it).
+//! Admin requests that rdkafka lacks. One changes single settings of a topic, because rdkafka's
+//! call resets the settings that it does not name. The other fetches the committed offsets of any
+//! group, because rdkafka's call knows only the group of a consumer, on the thread that polls it.
 
 use super::client::millis;
 use rdkafka::{
@@ -93,8 +93,8 @@ unsafe fn altered(event: *mut sys::rd_kafka_event_t) -> Result<(), String> {
     }
 }
 
-/// The offsets that `group` has committed in these partitions of topics; a partition without a
-/// commit is missing. Blocks until the broker has answered, at most for `timeout`.
+/// The committed offsets of `group` in these partitions; partitions without a commit are missing.
+/// Blocks until the broker has answered, at most for `timeout`.
 ///
 /// # Errors
 /// Why there is no answer.

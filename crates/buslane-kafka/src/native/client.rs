@@ -1,5 +1,5 @@
-//! Calls on any client: records to send, brokers to connect to, waiting events, topics that exist,
-//! the token of the next login, and where a partition begins and ends.
+//! Calls on any client: records to send, brokers to connect to, waiting events, existing topics,
+//! the token of the next login, and the start and the end of a partition.
 
 use buslane_core::{Headers, Record, Topic};
 use rdkafka::{
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// Bytes that librdkafka may use to say why it refuses a token.
+/// The size of the buffer for librdkafka's reason to refuse a token.
 const REASON_BYTES: usize = 512;
 
 /// A timeout as librdkafka takes it.
@@ -24,16 +24,16 @@ pub(super) fn millis(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// Adds brokers to those that the client may connect to, in the format of `bootstrap.servers`.
-/// Returns how many brokers the client accepted. Does not wait.
+/// Adds brokers, in the format of `bootstrap.servers`, to those that the client may connect to.
+/// Returns the number of accepted brokers. Does not wait.
 pub(crate) fn add_brokers<C: ClientContext>(client: &Client<C>, brokers: &str) -> i32 {
     let Ok(brokers) = CString::new(brokers) else { return 0 };
     // SAFETY: client and text outlive the call, which copies the text.
     unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) }
 }
 
-/// Whether an event waits in the queue that the consumer's poll reads. rdkafka's poll returns
-/// nothing both when no event waits and after it has served one.
+/// Whether an event waits in the queue of the consumer's poll. rdkafka's poll returns nothing both
+/// when no event waits and after it has served one.
 pub(crate) fn has_events<C: ClientContext>(client: &Client<C>) -> bool {
     // SAFETY: the client outlives the calls. The handle of the queue is null for a client without a
     // group; any other one is given back once, after its last use.
@@ -48,8 +48,8 @@ pub(crate) fn has_events<C: ClientContext>(client: &Client<C>) -> bool {
     }
 }
 
-/// Those of `topics` that the brokers know, found with one request; rdkafka asks for one topic or
-/// for all of them. The client caches the answer for `metadata.max.age.ms`. Blocks for at most
+/// The topics of `topics` that the brokers know, found with one request; rdkafka requests one topic
+/// or all of them. The client caches the answer for `metadata.max.age.ms`. Blocks for at most
 /// `timeout`.
 ///
 /// # Errors
@@ -60,7 +60,7 @@ pub(crate) fn existing_topics<C: ClientContext>(
     timeout: Duration,
 ) -> KafkaResult<BTreeSet<Topic>> {
     for topic in topics {
-        // A handle of a topic puts the topic into the client's list, where it stays.
+        // Creating a handle adds the topic to the client's list, where it stays.
         let name = CString::new(topic.as_str())?;
         // SAFETY: client and name outlive the call, which copies the name and accepts a null
         // configuration. The handle is given back once, unless it is null.
@@ -105,8 +105,8 @@ pub(crate) fn existing_topics<C: ClientContext>(
     Ok(existing)
 }
 
-/// Gives `client` the token of its next login, which expires at `expires_ms`, in milliseconds since
-/// 1970. rdkafka sets tokens in a callback alone, which an admin client never calls.
+/// Sets the token of the client's next login. The token expires at `expires_ms`, in milliseconds
+/// since 1970. rdkafka sets tokens only in a callback, which an admin client never calls.
 ///
 /// # Errors
 /// Why librdkafka refuses the token.
@@ -157,8 +157,8 @@ pub(crate) fn position<C: ClientContext>(
     }
 }
 
-/// Start and end of a partition as the last fetch reported them; `None` before the first fetch.
-/// Does not wait: rdkafka's own call asks the broker.
+/// The start and the end of a partition in the last fetch; `None` before the first fetch. Does not
+/// wait, whereas rdkafka's own call sends a request.
 pub(crate) fn watermarks<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -182,9 +182,9 @@ pub(crate) fn watermarks<C: ClientContext>(
     Some((u64::try_from(start).ok()?, u64::try_from(end).ok()?))
 }
 
-/// Queues a copy of `record`. The client's delivery callback receives the ticket; an error returns
-/// it. rdkafka's own call copies the topic and each header's name to add a zero byte, which costs
-/// five allocations a record.
+/// Queues a copy of `record`. The client's delivery callback receives the ticket, and an error
+/// returns the ticket. rdkafka's own call copies the topic and each header's name to add a zero
+/// byte, which costs five allocations per record.
 pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
     client: &Client<C>,
     topic: &CStr,

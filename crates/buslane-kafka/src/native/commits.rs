@@ -57,7 +57,7 @@ impl Commits {
         }
     }
 
-    /// Sends a commit; its answer comes through [`Commits::answer`].
+    /// Sends a commit. [`Commits::answer`] returns its answer.
     pub(crate) fn send<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,

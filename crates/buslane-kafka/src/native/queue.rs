@@ -1,7 +1,7 @@
 //! The queue of one assigned partition, and the messages that are read from it.
 //!
 //! librdkafka fetches ahead of each queue up to a bound. An unread queue is therefore back-pressure
-//! on its own partition alone; pausing the partition would discard what was fetched.
+//! on its own partition alone; pausing the partition would discard the fetched messages.
 
 use crate::wake::Wake;
 use buslane_core::{Headers, HeadersBuilder};
@@ -20,12 +20,12 @@ use std::{
     sync::Arc,
 };
 
-/// Messages that one call reads at most.
+/// The largest number of messages that one call reads.
 const BATCH: usize = 256;
 
 pub(crate) struct PartitionQueue {
     queue: NonNull<sys::rd_kafka_queue_t>,
-    /// The callback of the queue points to it.
+    /// The target of the pointer in the queue's callback.
     _wake: Arc<Wake>,
 }
 
@@ -67,7 +67,7 @@ impl PartitionQueue {
         Some(Self { queue, _wake: Arc::clone(wake) })
     }
 
-    /// Appends up to `max` messages of the queue and returns how many. Does not wait.
+    /// Appends up to `max` messages of the queue to `out`, and returns their number. Does not wait.
     pub(crate) fn read(&self, max: usize, out: &mut Vec<FetchedMessage>) -> usize {
         let mut messages = [ptr::null_mut(); BATCH];
         let max = max.min(BATCH);
@@ -96,7 +96,7 @@ impl Drop for PartitionQueue {
 }
 
 /// A message, or an error in place of one, in librdkafka's memory. It keeps the broker's whole
-/// answer alive, so copy it and drop it soon.
+/// answer alive, so copy the message and drop it soon.
 ///
 /// Must be dropped before its client.
 pub(crate) struct FetchedMessage(NonNull<sys::rd_kafka_message_t>);
@@ -116,7 +116,7 @@ impl FetchedMessage {
         unsafe { self.0.as_ref() }
     }
 
-    /// The error that came in place of a message.
+    /// The error in place of a message.
     pub(crate) fn error(&self) -> Option<RDKafkaErrorCode> {
         let error = self.raw().err;
         (error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| error.into())
@@ -150,7 +150,7 @@ impl FetchedMessage {
         unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) }
     }
 
-    /// Copies the headers into the front of `arena` and returns the rest of it.
+    /// Copies the headers into the front of `arena`, and returns the rest of the arena.
     pub(crate) fn headers(&self, arena: BytesMut) -> (Headers, BytesMut) {
         let mut list = ptr::null_mut();
         // SAFETY: the message is alive and owns the list.

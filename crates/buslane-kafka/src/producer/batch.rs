@@ -1,4 +1,4 @@
-//! One publish call: the topic that it goes to, and the results of its records, in their order.
+//! One publish call: its topic, and the results of its records in their order.
 
 use buslane_core::{PublishError, Receipt, Topic};
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A topic to publish to, and which of its partitions have acknowledged a record of this producer.
+/// A topic to publish to, and the partitions that have acknowledged a record of this producer.
 ///
 /// Kafka accepts any sequence number from a producer that is new to a partition. Suppose that a
 /// partition has no leader yet and refuses the producer's first batch, but accepts the second one,
@@ -86,7 +86,7 @@ impl Batch {
         self.begun.elapsed()
     }
 
-    /// The ticket of the record at this index. Taken once, and again after it was given back.
+    /// The ticket of the record at index `at`. Taken once, and again after it was given back.
     pub(super) fn ticket(self: &Arc<Self>, at: usize) -> Box<Ticket> {
         Box::new(Ticket { batch: Some(Arc::clone(self)), at })
     }
@@ -103,7 +103,8 @@ impl Batch {
     }
 }
 
-/// Completes with the results of a batch once each record has one. Dropping it recalls no record.
+/// Completes with the results of a batch once each record has one. Dropping the future recalls no
+/// record.
 pub(super) struct BatchResults(pub(super) Arc<Batch>);
 
 impl Future for BatchResults {
@@ -119,8 +120,7 @@ impl Future for BatchResults {
     }
 }
 
-/// One record in flight. A ticket that is dropped without an answer means that the client was
-/// closed.
+/// One record in flight. Dropping a ticket without an answer means that the client was closed.
 pub(crate) struct Ticket {
     batch: Option<Arc<Batch>>,
     at: usize,
@@ -134,7 +134,8 @@ impl Ticket {
         }
     }
 
-    /// The client has not accepted the record, which is sent again later.
+    /// Returns the ticket of a record that the client has not accepted. The record is sent again
+    /// later.
     pub(super) fn give_back(mut self) {
         self.batch = None;
     }

@@ -1,4 +1,4 @@
-//! Reads the settings of a topic, and changes them to the wanted ones.
+//! Reads the settings of a topic, and changes them to wanted ones.
 
 use super::{
     POLL_INTERVAL, Topics,
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 impl Topics {
-    /// The present settings of a topic; `None` when it does not exist.
+    /// The present settings of a topic; `None` when the topic does not exist.
     pub(crate) async fn settings(
         &self,
         topic: &Topic,
@@ -60,7 +60,7 @@ impl Topics {
         strategy: TopicStrategy,
     ) -> Result<TopicSettings, BrokerError> {
         check(topic, wanted)?;
-        // All calls below share this client.
+        // Keeps the admin client alive, so that all calls below share it.
         let _admin = self.admin().await?;
         let present = match (self.settings(topic).await?, strategy) {
             (present, TopicStrategy::Skip) => return Ok(present.unwrap_or_default()),

@@ -29,7 +29,7 @@ pub(super) fn compression(name: &str) -> Option<TopicCompression> {
     COMPRESSIONS.iter().find(|(_, known)| *known == name).map(|(compression, _)| *compression)
 }
 
-/// Checks that Kafka can apply these settings at all.
+/// Checks that Kafka can apply these settings.
 pub(super) fn check(topic: &Topic, settings: &TopicSettings) -> Result<(), BrokerError> {
     let zero = [
         ("partitions", settings.partitions == Some(0)),
@@ -48,7 +48,7 @@ pub(super) fn check(topic: &Topic, settings: &TopicSettings) -> Result<(), Broke
     Ok(())
 }
 
-/// Checks that the settings are the wanted ones; the error names each difference.
+/// Checks that the settings equal the wanted ones. The error names each difference.
 pub(super) fn validate(
     topic: &Topic,
     wanted: &TopicSettings,

@@ -1,29 +1,28 @@
-//! How the keys of a topic on NATS are shared out to the members of a group: a number, or a word.
+//! How the members of a group share the keys of a topic on NATS: a number or a word.
 
 use super::MOST_PARTITIONS;
 use buslane_settings::{Value, plain_value};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// How the keys of a topic are shared out to the members of a group. A stream that exists keeps the
-/// partitions it has.
+/// How the members of a group share the keys of a topic. An existing stream keeps its partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Partitions {
-    /// `auto`: a stream that is created for envelopes has 8 partitions, one for regular messages
-    /// has none. One member at a time reads a partition, or a topic of envelopes that has none; on
-    /// servers before 2.10 as `shared`, with a warning. The default.
+    /// `auto`: a new stream has 8 partitions for envelopes, and none for regular messages. One
+    /// member at a time reads a partition, or a topic of envelopes without partitions. On servers
+    /// before 2.10 as `shared`, with a warning. The default.
     #[default]
     Auto,
-    /// A number, 1 to 1,024: as `auto`, and a stream that is created has this many. A topic of
+    /// A number, 1 to 1,024: as `auto`, and a new stream has this number of partitions. A topic of
     /// envelopes whose stream has another number, or none, is refused.
     Exactly(u32),
-    /// `shared`: a stream that is created has none, and the members of a group share a topic that
-    /// has none. A key's messages may be at several members at once, in any order.
+    /// `shared`: a new stream has no partitions, and the members of a group share a topic without
+    /// partitions. Several members may handle messages of a key at once, in any order.
     Shared,
 }
 
 impl Partitions {
-    /// Partitions of a stream that is created for envelopes.
+    /// The number of partitions of a new stream for envelopes.
     pub const DEFAULT: u32 = 8;
 
     pub(super) fn are_possible(&self) -> Result<(), String> {
@@ -81,7 +80,7 @@ impl de::Visitor<'_> for PartitionsVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, count: u64) -> Result<Self::Value, E> {
-        // A number that is too large breaks the rule, not the format.
+        // A number that is too large breaks the rule and not the format.
         Ok(Partitions::Exactly(u32::try_from(count).unwrap_or(u32::MAX)))
     }
 

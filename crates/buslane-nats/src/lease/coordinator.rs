@@ -25,13 +25,13 @@ const BUCKET: &str = "buslane";
 /// A topic that this member reads by lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DesiredTopic {
-    /// How many partitions it has; `None`: one lease covers all of it.
+    /// The number of partitions; `None` when one lease covers the whole topic.
     pub(super) partitions: Option<u32>,
     pub(super) stream: String,
 }
 
 impl DesiredTopic {
-    /// How many leases there are.
+    /// The number of leases.
     pub(super) fn leases(&self) -> u32 {
         self.partitions.unwrap_or(1)
     }
@@ -52,11 +52,11 @@ pub(super) struct DesiredState {
     /// Counts the changes that a caller waits for.
     pub(super) version: u64,
     pub(super) topics: BTreeMap<Topic, DesiredTopic>,
-    /// Set when the member leaves the group: the deadline for open messages, if there is one.
+    /// The deadline for open messages, if there is one. Set when the member leaves the group.
     pub(super) leaving: Option<Option<Instant>>,
 }
 
-/// Tells the lease task what to read.
+/// Sets the topics that the lease task reads.
 pub(crate) struct Coordinator {
     pub(super) link: Arc<Link>,
     pub(super) topics: Arc<Topics>,
@@ -91,11 +91,11 @@ impl Coordinator {
         }
     }
 
-    /// Reads a topic of this stream: this member's share of its partitions, or all of a topic
+    /// Reads a topic of this stream: this member's share of the partitions, or the whole of a topic
     /// without partitions if no other member reads it.
     ///
     /// # Errors
-    /// The server refuses a request, or does not answer.
+    /// When the server refuses a request, or does not answer.
     pub(crate) async fn read(
         &self,
         topic: &Topic,
@@ -114,8 +114,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Makes the durable consumers of a topic, and returns what to read. Messages from before the
-    /// topic had partitions are settled first, so that each key keeps its order.
+    /// Creates the durable consumers of a topic, and returns the topic to read. Messages from
+    /// before the topic had partitions are settled first, so that each key keeps its order.
     async fn desire(
         &self,
         topic: &Topic,
@@ -124,8 +124,8 @@ impl Coordinator {
     ) -> Result<DesiredTopic, BrokerError> {
         let whole = DesiredTopic { partitions: None, stream: stream.to_owned() };
         let parts = DesiredTopic { partitions, ..whole.clone() };
-        // A group that has read the topic must miss nothing in new partitions, even if it began at
-        // the newest message.
+        // A group that has already read the topic must miss no message of new partitions, even if
+        // the group began at the newest message.
         let begin =
             u64::from(self.settings.start == Start::Latest && self.is_known(topic, &parts).await?);
         self.make_consumers(topic, &parts, begin).await?;
@@ -149,7 +149,7 @@ impl Coordinator {
             .map(drop)
     }
 
-    /// Whether the group has read the topic, as a whole or its first partition.
+    /// Whether the group has read the topic as a whole, or its first partition.
     async fn is_known(&self, topic: &Topic, wanted: &DesiredTopic) -> Result<bool, BrokerError> {
         let whole = DesiredTopic { partitions: None, ..wanted.clone() };
         let consumers = [self.consumer(topic, 0, &whole)?, self.consumer(topic, 0, wanted)?];
@@ -158,8 +158,8 @@ impl Coordinator {
         Ok(known.contains(&true))
     }
 
-    /// Whether every message from before the topic had partitions is settled. No more of them can
-    /// come.
+    /// Whether every message from before the topic had partitions is settled. No more such messages
+    /// can arrive.
     async fn has_settled(&self, topic: &Topic, whole: &DesiredTopic) -> Result<bool, BrokerError> {
         match self.topics.last_without_partition(topic, &whole.stream).await? {
             0 => Ok(true),
@@ -176,7 +176,7 @@ impl Coordinator {
             version = desired.version;
         });
         let mut applied = self.applied.subscribe();
-        // A task without a bucket has started nothing.
+        // A task without a bucket has started no source.
         let _ = tokio::time::timeout(
             self.link.request_timeout,
             applied.wait_for(|applied| *applied >= version),
@@ -184,7 +184,7 @@ impl Coordinator {
         .await;
     }
 
-    /// Adapts to partitions that the topic has got since its reading began.
+    /// Adapts to partitions that were added to the topic after reading began.
     pub(crate) async fn adapt(&self, topic: &Topic) -> Result<(), BrokerError> {
         let Some(present) = self.desired.borrow().topics.get(topic).cloned() else { return Ok(()) };
         let Some(Known { stream: Some(stream), partitions, .. }) =

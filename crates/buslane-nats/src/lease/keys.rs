@@ -1,5 +1,5 @@
-//! Keys and values of the bucket. The key of a member holds the topics that it reads; the key of a
-//! partition holds its owner, or nothing.
+//! The keys and values of the bucket. The key of a member holds the topics that the member reads.
+//! The key of a partition holds its owner, or nothing.
 
 use crate::names::token;
 use buslane_core::Topic;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// An entry of the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// A member, and the topics that it reads; `None` when it has left.
+    /// A member, and the topics that it reads; `None` after it has left.
     Member(String, Option<BTreeSet<String>>),
     /// The owner of a partition of a topic, by the topic's token.
     Partition(String, u32, Option<String>),
@@ -18,8 +18,8 @@ pub(super) fn member_key(group: &str, member: &str) -> String {
     format!("{}.m.{member}", token(group))
 }
 
-/// The token of a topic. A topic without partitions has a `=` more, so that its only lease differs
-/// from that of a partition 0.
+/// The token of a topic. A topic without partitions has an additional `=`, so that its only lease
+/// differs from the lease of partition 0.
 pub(super) fn topic_token(topic: &Topic, is_partitioned: bool) -> String {
     if is_partitioned { token(topic) } else { token(topic) + "=" }
 }
@@ -37,7 +37,7 @@ pub(super) fn topics_value(tokens: impl Iterator<Item = String>) -> String {
     tokens.collect::<Vec<_>>().join(" ")
 }
 
-/// Reads a key and its value, which is `None` for a deleted key. `None` for foreign keys.
+/// Reads a key and its value, which is `None` for a deleted key. Returns `None` for foreign keys.
 pub(super) fn read(key: &str, value: Option<&str>) -> Option<Entry> {
     let parts: Vec<&str> = key.split('.').collect();
     match parts.as_slice() {

@@ -15,7 +15,7 @@ const TOPIC: &str = "orders";
 
 #[derive(Debug, Clone, Copy)]
 enum SimulatedStep {
-    /// Time passes: tenths of a second.
+    /// Time passes, in tenths of a second.
     Wait(u64),
     /// A member joins, or reads the topic again.
     Join(usize),
@@ -25,14 +25,14 @@ enum SimulatedStep {
     Renew(usize),
     /// A member decides, and the bucket answers.
     Act(usize),
-    /// A member decides, and the answers of the bucket get lost.
+    /// A member decides, and the answers of the bucket are lost.
     ActLost(usize),
-    /// A member begins to watch: it sees a value that is replaced meanwhile later.
+    /// A member begins to watch. A value that is replaced meanwhile arrives later.
     Open(usize),
-    /// A member sees what has changed in the bucket.
+    /// A member receives the changes of the bucket.
     Look(usize),
-    /// A process wakes up, and a worker begins the next message of every partition before anything
-    /// else happens.
+    /// A process wakes up, and a worker begins the next message of every partition before any other
+    /// action.
     Begin(usize),
     /// The open messages of a revoked partition end.
     Drain(usize),
@@ -61,13 +61,13 @@ struct Member {
     id: String,
     state: LeaseState,
     wants: bool,
-    /// The partitions that it reads, each with the lease under which it began, and whether one of
-    /// its messages was refused.
+    /// The partitions that the member reads, each with the lease of its beginning, and whether one
+    /// of its messages was refused.
     reading: BTreeMap<PartitionKey, (Lease, bool)>,
     draining: BTreeMap<PartitionKey, (Lease, bool)>,
-    /// The revision up to which it has seen the bucket.
+    /// The last revision of the bucket that the member has seen.
     seen: u64,
-    /// The last revision when it began to watch.
+    /// The last revision at the time when the member began to watch.
     opened: Option<u64>,
 }
 
@@ -85,7 +85,7 @@ impl Member {
         }
     }
 
-    /// The partitions that it reads or drains, and the lease of each.
+    /// The partitions that the member reads or drains, with the lease of each.
     fn acting(&self) -> impl Iterator<Item = (&PartitionKey, &Lease)> {
         self.reading.iter().chain(&self.draining).map(|(place, (lease, _))| (place, lease))
     }
@@ -101,7 +101,7 @@ struct World {
     now: Instant,
     members: Vec<Member>,
     revision: u64,
-    /// By key: the last revision and its value.
+    /// The last revision of each key and its value.
     bucket: BTreeMap<String, (u64, Value)>,
     born: usize,
 }
@@ -220,8 +220,8 @@ impl World {
         self.check();
     }
 
-    /// Before a handler starts, its worker checks the lease. No message may begin after one that
-    /// was refused.
+    /// Before a handler starts, its worker checks the lease. No message may begin after a refused
+    /// one.
     fn begin(&mut self, who: usize) {
         let (now, mut begun) = (self.now, Vec::new());
         let Member { reading, draining, .. } = &mut self.members[who];
@@ -246,8 +246,8 @@ impl World {
         }
     }
 
-    /// No two members act for one partition. A member without a lease does not act, because every
-    /// action checks the lease.
+    /// Checks that no two members act for one partition. A member without a lease does not act,
+    /// because every action checks the lease.
     fn check(&self) {
         let mut acting = BTreeMap::new();
         for member in &self.members {
@@ -258,7 +258,7 @@ impl World {
         }
     }
 
-    /// Lets all live members go on until nothing changes.
+    /// Lets all live members act until nothing changes.
     fn settle(&mut self) {
         for _ in 0..40 {
             self.now += LEASE / 10;

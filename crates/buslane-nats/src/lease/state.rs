@@ -1,10 +1,9 @@
 //! A member's knowledge of its group, and its decisions. Pure: no client, no clock, no task.
 //!
-//! Every member decides alone, by one rule: of a topic's partitions, each member that reads it
-//! holds as many as the others, give or take one. A member with more gives up the surplus after
-//! its open messages have ended; a member with fewer claims partitions without an owner. No member
-//! claims a partition of a member that renews its lease, and a member that cannot renew stops
-//! before others may claim.
+//! Every member decides alone, by one rule: the members that read a topic hold equally many of its
+//! partitions, give or take one. A member with more gives up the surplus after its open messages
+//! have ended; a member with fewer claims partitions without an owner. No member claims a partition
+//! of a member that renews its lease. A member that cannot renew stops before others may claim.
 
 use super::term::Lease;
 use std::{
@@ -24,9 +23,9 @@ pub(super) enum Action {
     Start(PartitionKey),
     /// Stop reading, and wait for open messages. Answer: [`LeaseState::drained`].
     Revoke(PartitionKey),
-    /// Write over this revision that there is no owner. Answer: [`LeaseState::released`].
+    /// Remove the owner over this revision. Answer: [`LeaseState::released`].
     Release(PartitionKey, u64),
-    /// Stop at once: the partition may belong to another member.
+    /// Stop at once, because the partition may belong to another member.
     Lose(PartitionKey),
 }
 
@@ -34,17 +33,17 @@ pub(super) enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ownership {
     None,
-    /// The claim is on its way to the bucket.
+    /// The claim is not answered yet.
     Claiming,
     Held,
     Draining,
-    /// To be released in the bucket.
+    /// The release must still be written to the bucket.
     Releasing,
-    /// The release is on its way to the bucket.
+    /// The release is not answered yet.
     Released,
 }
 
-/// The owner of a partition in the bucket, and this member's own state of it.
+/// The owner of a partition in the bucket, and the state of this member's ownership.
 struct PartitionLease {
     owner: Option<String>,
     revision: u64,
@@ -61,25 +60,25 @@ struct Member {
 
 pub(super) struct LeaseState {
     me: String,
-    /// How long a renewal counts.
+    /// The validity of a renewal.
     length: Duration,
     lease: Lease,
-    /// Whether this member has seen everything in the bucket.
+    /// Whether this member has seen all present values of the bucket.
     is_synced: bool,
-    /// The topics that this member reads, and how many partitions they have.
+    /// The topics that this member reads, with the number of their partitions.
     wants: BTreeMap<String, u32>,
     members: BTreeMap<String, Member>,
     partitions: BTreeMap<PartitionKey, PartitionLease>,
-    /// The lease has expired since the last step.
+    /// Whether the lease has expired since the last step.
     has_expired: bool,
-    /// Own renewals that the bucket has taken: revision, and when it was sent.
+    /// Own renewals that the bucket has accepted: the revision, and the time of sending.
     sent: Vec<(u64, Instant)>,
-    /// The revision of the last own renewal that was seen in the bucket.
+    /// The revision of the last own renewal that this member has seen in the bucket.
     seen_own: u64,
-    /// This member has seen everything that was in the bucket at this time: an own renewal, sent
-    /// then, has come back.
+    /// The time of this member's view: the member has seen every value that was in the bucket then,
+    /// because an own renewal from that time has returned.
     view: Option<Instant>,
-    /// Partitions that this member has just claimed.
+    /// Partitions that this member has claimed since the last step.
     started: Vec<PartitionKey>,
 }
 
@@ -106,9 +105,9 @@ impl LeaseState {
         self.wants = wants;
     }
 
-    /// The bucket is watched anew, beginning with its present values. A value that is replaced
-    /// before it is seen comes last, behind an own renewal that is older. So every member counts
-    /// as alive from now on.
+    /// Begins a new watch of the bucket with its present values. A value that is replaced before
+    /// the watch delivers it comes last, behind an older own renewal. So every member counts as
+    /// alive from now on.
     pub(super) fn reopened(&mut self, now: Instant) {
         self.is_synced = false;
         for member in self.members.values_mut() {
@@ -116,12 +115,12 @@ impl LeaseState {
         }
     }
 
-    /// All present values of the bucket were seen.
+    /// The watch has delivered all present values of the bucket.
     pub(super) fn synced(&mut self) {
         self.is_synced = true;
     }
 
-    /// A member has renewed its lease, or has left.
+    /// A member has renewed its lease or left.
     pub(super) fn member(
         &mut self,
         id: String,
@@ -165,9 +164,9 @@ impl LeaseState {
         }
     }
 
-    /// The bucket has taken a renewal that this member sent at that time. After the lease has
-    /// expired, the renewal begins a new one: everything held before is lost, and holders of the
-    /// old lease stay without.
+    /// The bucket has accepted a renewal that this member sent at `sent`. After the lease has
+    /// expired, the renewal begins a new lease: all partitions held before are lost, and holders of
+    /// the old lease stay without one.
     pub(super) fn renewed(&mut self, sent: Instant, revision: u64, now: Instant) {
         self.sent.push((revision, sent));
         self.update_view();
@@ -177,13 +176,13 @@ impl LeaseState {
         }
     }
 
-    /// Until when this member may act.
+    /// The lease under which this member may act.
     pub(super) const fn lease(&self) -> &Lease {
         &self.lease
     }
 
-    /// Notes how old the view of the bucket is: a member that sees nothing of the bucket must not
-    /// conclude that the others are silent.
+    /// Updates the time of the view. A member that sees no value of the bucket must not conclude
+    /// that the others are silent.
     fn update_view(&mut self) {
         let (seen, view) = (self.seen_own, &mut self.view);
         self.sent.retain(|(revision, sent)| {
@@ -195,7 +194,7 @@ impl LeaseState {
         });
     }
 
-    /// The answer to [`Action::Claim`]: the new revision, or `None` if another member was quicker.
+    /// The answer to [`Action::Claim`]: the new revision, or `None` if another member was faster.
     pub(super) fn claimed(&mut self, key: PartitionKey, revision: Option<u64>) {
         let me = self.me.clone();
         let partition = self.entry(&key);
@@ -220,10 +219,10 @@ impl LeaseState {
         }
     }
 
-    /// The answer to [`Action::Release`]: the new revision, or `None` if it failed.
+    /// The answer to [`Action::Release`]: the new revision, or `None` if the release failed.
     pub(super) fn released(&mut self, key: &PartitionKey, revision: Option<u64>) {
         let partition = self.entry(key);
-        // The next step looks at it again.
+        // The next step decides about the partition again.
         partition.ownership = Ownership::Releasing;
         if let Some(revision) = revision
             && revision > partition.revision
@@ -232,12 +231,12 @@ impl LeaseState {
         }
     }
 
-    /// Whether this member holds and claims nothing.
+    /// Whether this member holds and claims no partition.
     pub(super) fn is_idle(&self) -> bool {
         self.partitions.values().all(|partition| partition.ownership == Ownership::None)
     }
 
-    /// Decides what to do now.
+    /// Decides the actions of this step.
     pub(super) fn step(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         self.lose(now, &mut actions);
@@ -253,7 +252,7 @@ impl LeaseState {
         actions
     }
 
-    /// Gives up partitions that this member may not act for any more.
+    /// Gives up partitions for which this member may no longer act.
     fn lose(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let is_valid = self.lease.is_valid(now) && !std::mem::take(&mut self.has_expired);
         for (key, partition) in &mut self.partitions {
@@ -314,7 +313,7 @@ impl LeaseState {
                 self.revoke(key, actions);
             }
             let lacking = quota.saturating_sub(held.len() + claiming);
-            // Members begin at different partitions, so that they rarely claim the same one.
+            // Members begin at different partitions, so they rarely claim the same one.
             let first = u32::try_from(rank * each).unwrap_or(0);
             let free: Vec<PartitionKey> = (0..count)
                 .map(|n| (topic.clone(), (first + n) % count))
@@ -327,7 +326,8 @@ impl LeaseState {
                 actions.push(Action::Claim(key, partition.revision));
             }
         }
-        // Others wait for partitions that name this member as owner and that it does not read.
+        // Other members wait for partitions that name this member as owner although it does not
+        // read them.
         let me = Some(self.me.as_str());
         for partition in self.partitions.values_mut().filter(|partition| {
             partition.ownership == Ownership::None && partition.owner.as_deref() == me
@@ -350,7 +350,7 @@ impl LeaseState {
         held.map(|(key, _)| key.clone()).collect()
     }
 
-    /// The live members that read the topic, this one included, sorted.
+    /// The live members that read the topic, including this one, sorted.
     fn readers(&self, topic: &str) -> Vec<&String> {
         let others = self
             .members
@@ -362,8 +362,8 @@ impl LeaseState {
         readers
     }
 
-    /// A quarter longer than the member's own lease, because clocks run differently; measured by
-    /// the view of the bucket and not by the clock.
+    /// Whether the member has renewed its lease in time. Grants a quarter more than the lease,
+    /// because clocks run differently. The view of the bucket measures the time, and not the clock.
     fn is_alive(&self, member: &Member) -> bool {
         self.view.is_none_or(|view| view < member.since + self.length + self.length / 4)
     }

@@ -1,5 +1,5 @@
-//! The lease task: watches the bucket, and carries out what [`LeaseState`] decides. It never waits
-//! for an answer of the server while a lease may expire.
+//! The lease task watches the bucket and carries out the decisions of [`LeaseState`]. It never
+//! waits for an answer of the server while a lease may expire.
 
 use super::{
     coordinator::{Coordinator, DesiredState, DesiredTopic},
@@ -22,14 +22,14 @@ use tokio::sync::watch;
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The result of a request or a wait that the task has started.
+/// The result of a request or a wait that the task started.
 enum Completion {
     Claimed(PartitionKey, Option<u64>),
     Released(PartitionKey, Option<u64>),
     Drained(PartitionKey),
-    /// When the renewal was sent, and its revision unless it failed.
+    /// The time of sending, and the revision unless the renewal failed.
     Renewed(Instant, Option<u64>),
-    /// The partitions of a topic were looked up.
+    /// The partitions of a topic were looked up again.
     Adapted(Topic, Result<(), BrokerError>),
 }
 
@@ -48,7 +48,7 @@ struct LeaseTask {
     adapt_at: Instant,
 }
 
-/// Keeps the leases until the member has left and holds none. Does nothing before the first topic.
+/// Maintains the leases until the member has left and holds none. Idle until the first topic.
 pub(crate) async fn keep_leases(coordinator: Arc<Coordinator>) {
     let mut desired = coordinator.desired.subscribe();
     let is_needed =
@@ -152,7 +152,7 @@ impl LeaseTask {
     fn apply_desired(&mut self) {
         let desired = self.desired.borrow_and_update().clone();
         self.version = desired.version;
-        // A removed topic keeps its name until its partitions are given up.
+        // A removed topic keeps its name until its partitions are released.
         for (topic, desired) in &desired.topics {
             self.names.insert(desired.token(topic), (topic.clone(), desired.clone()));
         }
@@ -162,7 +162,7 @@ impl LeaseTask {
         self.renew_at = Instant::now();
     }
 
-    /// Does what is due. Returns whether the member has left.
+    /// Performs all due work. Returns whether the member has left.
     fn act(&mut self, now: Instant) -> bool {
         let leaving = self.desired.borrow().leaving;
         if now >= self.renew_at {
@@ -258,7 +258,7 @@ impl LeaseTask {
         }));
     }
 
-    /// Looks up partitions that the topics have got.
+    /// Looks for partitions that were added to the topics.
     fn adapt(&mut self) {
         for topic in self.desired.borrow().topics.keys() {
             let (coordinator, topic) = (Arc::clone(&self.coordinator), topic.clone());
@@ -310,7 +310,7 @@ impl LeaseTask {
     }
 }
 
-/// The next entry; `None` when the watch has ended. Waits forever without a watch.
+/// The next entry; `None` when the watch has ended. Without a watch, waits forever.
 async fn next(watch: &mut Option<Watch>) -> Option<kv::Entry> {
     match watch {
         Some(watch) => watch.next().await.and_then(Result::ok),

@@ -1,5 +1,5 @@
-//! Until when this member may act for its partitions. Every action checks it first: a process that
-//! was suspended may wake up after others have taken over.
+//! The time until which this member may act for its partitions. Every action checks it first: a
+//! suspended process may resume after others have taken over.
 
 use std::{
     sync::{
@@ -9,15 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A lease that each renewal extends. Once a check has found it expired, it stays so: a message
-/// that was refused goes back, and no later one may begin under the same lease.
+/// A lease that each renewal extends. Once a check has found it expired, it stays expired: a
+/// refused message goes back, and no later one may begin under the same lease.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease(Arc<Term>);
 
 #[derive(Debug)]
 struct Term {
     since: Instant,
-    /// Nanoseconds from `since` to its end; 0: expired.
+    /// Nanoseconds from `since` to the end of the lease; 0 when expired.
     length: AtomicU64,
 }
 
@@ -75,7 +75,7 @@ mod tests {
         assert!(
             lease.is_valid(at(14)) && lease.would_be_valid(at(14)) && !lease.would_be_valid(at(15))
         );
-        // One holder finds it expired; a renewal that was checked earlier comes too late.
+        // One holder finds the lease expired, so a renewal that was checked earlier comes too late.
         let seen_by_another = lease.clone();
         assert!(!seen_by_another.is_valid(at(15)));
         assert!(!lease.extend(at(25), at(14)) && !lease.is_valid(at(14)));

@@ -1,5 +1,5 @@
-//! Replaces a client whose task has ended. The task panics at some messages, and such a client
-//! never answers again.
+//! Replaces a client whose task has ended. The task panics at some messages, and its client never
+//! answers again.
 
 use super::{Link, NewClient, make};
 use buslane_core::{BrokerEvent, SymptomKind, Symptoms};
@@ -14,7 +14,8 @@ use std::{
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Guards a task that the broker cannot do without. After a panic, only a new process helps.
+/// Guards a task that the broker cannot do without. After a panic of that task, only a new process
+/// helps.
 pub(crate) struct PanicGuard {
     symptoms: Arc<Symptoms>,
     has_panicked: Arc<AtomicBool>,
@@ -44,7 +45,7 @@ impl Link {
         }
     }
 
-    /// Replaces the client each time its task ends. Its users see a new epoch.
+    /// Replaces the client each time its task ends. Users of the client see a new epoch.
     pub(crate) async fn replace_clients(self: Arc<Self>) {
         let _guard = self.panic_guard("the task that replaces clients");
         loop {
@@ -58,7 +59,7 @@ impl Link {
             let (client, ended) = self.make_again().await;
             self.client.store(Arc::new(client));
             *self.ended.lock() = ended;
-            // A new client does not restart a task of the adapter.
+            // A new client does not restart a panicked task of the adapter.
             if !self.has_panicked.load(Ordering::Acquire) {
                 self.symptoms.clear(SymptomKind::ClientEnded, None);
             }

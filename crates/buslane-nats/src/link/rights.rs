@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-/// Most rights that are remembered, and logged.
+/// The largest number of rights that are remembered and logged.
 const MOST: usize = 64;
 
 /// The denied rights, such as `publish to $JS.API.STREAM.INFO.orders`.
@@ -11,7 +11,8 @@ const MOST: usize = 64;
 pub(super) struct DeniedRights(BTreeSet<String>);
 
 impl DeniedRights {
-    /// Notes an error of the server. Returns the right if the error denies one for the first time.
+    /// Records an error of the server. Returns the right if the error denies one for the first
+    /// time.
     pub(super) fn note(&mut self, error: &str) -> Option<String> {
         let (_, denial) = error.split_once("Permissions Violation for ")?;
         let (action, subject) = denial.split_once(" to \"")?;
@@ -33,8 +34,8 @@ impl DeniedRights {
     }
 }
 
-/// The subject without what differs between consumers of an advisory, or between messages of an
-/// acknowledgement.
+/// The subject without the part that differs between the consumers of an advisory, or between the
+/// messages of an acknowledgement.
 fn general(subject: &str) -> &str {
     const ADVISORY: &str = "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED";
     if subject.starts_with(ADVISORY) {

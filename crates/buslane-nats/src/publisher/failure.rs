@@ -8,11 +8,11 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
     Closed,
-    /// How long the publisher waited, and for what.
+    /// The time for which the publisher waited, and the reason.
     Timeout(Duration, &'static str),
     /// The limit that the record exceeds.
     TooLarge(String),
-    /// The stream or the server has no room at present.
+    /// The stream or the server has no capacity at present.
     Unavailable(String),
     Refused(String),
     /// No stream listens to the subject.
@@ -28,7 +28,7 @@ pub(super) struct AckError {
     description: String,
 }
 
-/// `message size exceeds maximum allowed`: that of the stream.
+/// `message size exceeds maximum allowed`: the limit of the stream.
 const MESSAGE_TOO_LARGE: u32 = 10_054;
 /// `header size exceeds maximum allowed of 64k`.
 const HEADERS_TOO_LARGE: u32 = 10_097;
@@ -43,7 +43,7 @@ impl From<AckError> for Failure {
             HEADERS_TOO_LARGE => {
                 Self::TooLarge(format!("the server's limit of headers: {description}"))
             }
-            // As in HTTP, the server's trouble and not the record's; a full stream is an example.
+            // As in HTTP, a fault of the server and not of the record, for example a full stream.
             _ if code >= 500 => Self::Unavailable(description),
             _ => Self::Refused(description),
         }
@@ -61,7 +61,7 @@ impl Failure {
             Self::TooLarge(limit) => PublishError::TooLarge { topic, bytes: record.bytes(), limit },
             Self::Unavailable(reason) => PublishError::Unavailable { topic, reason },
             Self::Refused(reason) => PublishError::Refused { topic, reason },
-            // The look-up has found the stream. A stream without a leader listens to no subject.
+            // The look-up found the stream, but a stream without a leader listens to no subject.
             Self::NoStream => PublishError::Unavailable {
                 topic,
                 reason: "no server listens for the stream: it has no leader, or has just gone"
@@ -71,7 +71,7 @@ impl Failure {
     }
 }
 
-/// Tells an outage during the look-up of a topic's stream from a refusal.
+/// Distinguishes an outage during the look-up of a topic's stream from a refusal.
 pub(super) fn of_look_up(topic: &Topic, error: BrokerError) -> PublishError {
     let topic = topic.clone();
     match error {

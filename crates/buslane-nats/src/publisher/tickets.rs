@@ -1,4 +1,4 @@
-//! Records in flight: which call waits for which acknowledgement.
+//! The records in flight, with the calls that wait for their acknowledgements.
 
 use super::failure::{AckError, Failure};
 use async_nats::{Message, StatusCode};
@@ -22,7 +22,7 @@ struct PublishAck {
     error: Option<AckError>,
 }
 
-/// Where the stream holds a record, and whether the record was there before.
+/// The position of a record in the stream, and whether the record is a duplicate.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) sequence: u64,
@@ -37,9 +37,9 @@ pub(super) struct Batch(Mutex<BatchState>);
 struct BatchState {
     records: Vec<SentRecord>,
     answered: usize,
-    /// How many answers the call waits for.
+    /// The number of answers that the call waits for.
     goal: usize,
-    /// The connection was replaced, and the call does not know it yet.
+    /// Whether the connection was replaced, and the call does not know it yet.
     was_replaced: bool,
     waiting: Option<Waker>,
 }
@@ -54,9 +54,9 @@ struct SentRecord {
 
 /// The end of a call's wait.
 pub(super) enum BatchEvent {
-    /// The answers have come.
+    /// All awaited answers have arrived.
     Answered,
-    /// The connection was replaced: records without an answer may be lost.
+    /// The connection was replaced, so records without an answer may be lost.
     Reconnected,
 }
 
@@ -75,7 +75,7 @@ impl Batch {
         })))
     }
 
-    /// The partition and the ticket of a record that has a ticket and no answer.
+    /// The partition and the ticket of a record that waits for its answer.
     pub(super) fn open(&self, at: usize) -> Option<(usize, u64)> {
         let state = self.0.lock();
         let record = &state.records[at];
@@ -122,8 +122,8 @@ impl Batch {
     }
 }
 
-/// The tickets of records in flight. The first answer removes the ticket, so that a second one does
-/// not count.
+/// The tickets of records in flight. The first answer removes the ticket, so a second one has no
+/// effect.
 #[derive(Default)]
 pub(super) struct Tickets(Mutex<InFlight>);
 
@@ -135,7 +135,7 @@ struct InFlight {
 }
 
 impl Tickets {
-    /// Gives tickets to some records of a call; after [`Self::close`], fails them.
+    /// Issues tickets for some records of a call. After [`Self::close`], fails these records.
     pub(super) fn issue(&self, batch: &Arc<Batch>, range: Range<usize>) {
         let mut out = self.0.lock();
         if out.is_closed {
@@ -176,14 +176,15 @@ impl Tickets {
         }
     }
 
-    /// The connection was replaced: the server may have missed any record in flight.
+    /// Notifies every open call that the connection was replaced: the server may have missed any
+    /// record in flight.
     pub(super) fn reconnected(&self) {
         let open: Vec<Arc<Batch>> =
             self.0.lock().open.values().map(|(batch, _)| Arc::clone(batch)).collect();
         open.iter().for_each(|batch| batch.reconnected());
     }
 
-    /// Fails every record in flight, and every later one.
+    /// Fails every record in flight and every later one.
     pub(super) fn close(&self) {
         let mut out = self.0.lock();
         out.is_closed = true;
@@ -192,8 +193,8 @@ impl Tickets {
         open.into_values().for_each(|(batch, at)| batch.answer(at, Err(Failure::Closed)));
     }
 
-    /// Ends a call. Returns the partitions and answers of its records; a record without an answer
-    /// gets `failure`, and a later answer does not count.
+    /// Ends a call. Returns the partitions and answers of its records. A record without an answer
+    /// gets `failure`, and a later answer has no effect.
     pub(super) fn settle(&self, batch: &Batch, failure: &Failure) -> Vec<(u32, AckResult)> {
         let records = std::mem::take(&mut batch.0.lock().records);
         let mut open = records

@@ -1,8 +1,8 @@
-//! Sends acknowledgements, and keeps them until the server confirms that it has them.
+//! Sends acknowledgements, and keeps them until the server confirms their arrival.
 //!
 //! The server reads a connection in order, so the answer to one request confirms every
-//! acknowledgement that was sent before it. Acknowledgements without confirmation are sent again on
-//! the next connection: a handled message does not come again because a connection was lost.
+//! acknowledgement that was sent before it. Unconfirmed acknowledgements are sent again on the next
+//! connection, so that a lost connection does not repeat handled messages.
 
 use super::{
     handle::SourceHandle,
@@ -22,9 +22,9 @@ const ACK: Bytes = Bytes::from_static(b"+ACK");
 const TERM: Bytes = Bytes::from_static(b"+TERM");
 const NAK: Bytes = Bytes::from_static(b"-NAK");
 pub(super) const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
-/// How long a negative acknowledgement waits for its neighbours, so that messages go back in order;
-/// longer each time the message comes back. It waits here and not at the server, where the next
-/// reader must find the message.
+/// How long a negative acknowledgement waits for its neighbours, so that messages return in order.
+/// The wait grows each time the message returns. It happens here and not at the server, because the
+/// next reader must find the message at the server.
 const GATHER: Duration = Duration::from_millis(20);
 /// The pause after a request for confirmation without an answer.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,19 +33,19 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub(super) struct AckQueue {
     /// The client of the current connection.
     pub(super) client: Arc<Client>,
-    /// How often the server delivers a message at most.
+    /// The largest number of deliveries of a message.
     max_deliver: Option<u32>,
-    /// Sent and not confirmed. A lost negative acknowledgement does no harm: the server delivers
-    /// the message again in any case.
+    /// Sent and not confirmed. A lost negative acknowledgement does no harm, because the server
+    /// delivers the message again in any case.
     unconfirmed: VecDeque<Ack>,
-    /// The subject of the last acknowledgement since the last request for confirmation.
+    /// The subject of the last acknowledgement after the last request for confirmation.
     last: Option<Subject>,
-    /// The request for confirmation in flight, and how many acknowledgements it confirms.
+    /// The request for confirmation in flight, and the number of acknowledgements that it confirms.
     confirmation: Option<(BoxFuture<'static, bool>, usize)>,
-    /// Negative acknowledgements that wait, by sequence.
+    /// Waiting negative acknowledgements, by sequence.
     naks: BTreeMap<u64, Ack>,
     naks_due: Option<Instant>,
-    /// Sequences of messages that were given back and have not come again.
+    /// Sequences of negatively acknowledged messages that have not arrived again.
     returned: HashSet<u64>,
     recent: RecentlyAcked,
     buffer: Vec<Ack>,
@@ -81,19 +81,19 @@ impl AckQueue {
         self.naks_due
     }
 
-    /// Whether this message was acknowledged here: the acknowledgement is on its way, or a server
-    /// that came back a short time ago has forgotten it.
+    /// Whether this process acknowledged the message: the acknowledgement is in flight, or a server
+    /// that was restarted recently has forgotten it.
     pub(super) fn is_settled(&self, ack: &Ack, now: Instant) -> bool {
         let is_on_its_way = || self.unconfirmed.iter().any(|sent| sent.sequence == ack.sequence);
         (ack.deliveries > 1 && is_on_its_way()) || self.recent.contains(ack, now)
     }
 
-    /// The server is alive.
+    /// Records that the server is alive.
     pub(super) fn heard(&mut self, now: Instant) {
         self.recent.heard(now);
     }
 
-    /// A message has come.
+    /// Records that a message has arrived.
     pub(super) fn arrived(&mut self, sequence: u64) {
         if !self.returned.is_empty() {
             self.returned.remove(&sequence);
@@ -105,12 +105,12 @@ impl AckQueue {
         self.max_deliver.is_some_and(|most| ack.deliveries >= most.into())
     }
 
-    /// Messages that were given back and have not come again.
+    /// The number of negatively acknowledged messages that have not arrived again.
     pub(super) fn returned(&self) -> usize {
         self.returned.len()
     }
 
-    /// Sends acknowledgements for what was settled since the last call, and the negative ones that
+    /// Sends acknowledgements for messages settled since the last call, and the negative ones that
     /// are due.
     pub(super) async fn send(&mut self, handle: &SourceHandle, now: Instant) {
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -152,7 +152,7 @@ impl AckQueue {
         }
     }
 
-    /// Sends the waiting negative acknowledgements at once, in order of their messages.
+    /// Sends the waiting negative acknowledgements at once, in the order of their messages.
     pub(super) async fn send_naks(&mut self) {
         self.naks_due = None;
         for (_, ack) in std::mem::take(&mut self.naks) {
@@ -167,14 +167,14 @@ impl AckQueue {
         }
     }
 
-    /// Tells the server that these messages are in progress.
+    /// Reports these messages to the server as in progress.
     pub(super) async fn report_in_progress(&mut self, subjects: Vec<Subject>) {
         for subject in subjects {
             self.publish(subject, IN_PROGRESS).await;
         }
     }
 
-    /// Sends again what the lost connection may have swallowed.
+    /// Sends unconfirmed acknowledgements again, which the lost connection may have dropped.
     pub(super) async fn send_again(&mut self) {
         self.recent.connection_lost(Instant::now());
         self.confirmation = None;
@@ -187,14 +187,14 @@ impl AckQueue {
         self.request_confirmation();
     }
 
-    /// The consumer was created again: acknowledgements for the old one are void.
+    /// Forgets the acknowledgements for a consumer that was created again.
     pub(super) fn forget(&mut self) {
         self.unconfirmed.clear();
         self.returned.clear();
         (self.confirmation, self.last) = (None, None);
     }
 
-    /// Requests a confirmation of what was sent, unless a request is in flight.
+    /// Requests a confirmation of the sent acknowledgements, unless a request is in flight.
     fn request_confirmation(&mut self) {
         if self.confirmation.is_some() {
             return;
@@ -211,8 +211,8 @@ impl AckQueue {
         self.confirmation = Some((Box::pin(confirmation), self.unconfirmed.len()));
     }
 
-    /// Waits for the confirmation in flight and returns whether it came; forever when there is
-    /// none.
+    /// Waits for the confirmation in flight, and returns whether it arrived. Waits forever when no
+    /// request is in flight.
     ///
     /// # Cancel safety
     /// Cancelling loses nothing.
@@ -235,7 +235,8 @@ impl AckQueue {
         has_arrived
     }
 
-    /// Waits until everything is confirmed. Returns whether that took no longer than `timeout`.
+    /// Waits until all acknowledgements are confirmed. Returns whether that happened within
+    /// `timeout`.
     pub(super) async fn all_confirmed(&mut self, timeout: Duration) -> bool {
         let wait = async {
             self.request_confirmation();

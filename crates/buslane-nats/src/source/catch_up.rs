@@ -1,11 +1,11 @@
-//! Catching up: messages that an earlier reader has left open, or that a lost connection has
-//! swallowed, come before anything new.
+//! Catching up: messages that an earlier reader left open, or that a lost connection dropped, come
+//! before any new message.
 //!
 //! The server counts such messages as delivered, delivers them again only after `ack_wait`, and
-//! sends new ones meanwhile: the third message of a key before its second. So a reader hands on
-//! nothing until everything has come that the server has open. A reader without rivals gives the
-//! missing messages back in the name of their deliveries; any other one waits as long as the server
-//! does, unless another reader shows itself.
+//! sends new ones meanwhile: the third message of a key before its second. So a reader hands on no
+//! message until all open messages of the server have arrived. A reader without rivals negatively
+//! acknowledges the missing deliveries. Any other reader waits as long as the server does, unless
+//! another reader is present.
 
 use super::{
     ack_queue::IN_PROGRESS,
@@ -31,21 +31,21 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How long the server may take to notice that a message is due again.
+/// The time that the server may take to notice that a message is due again.
 const SLACK: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Messages that a search reads before open messages are reported as in progress again.
+/// The number of messages that a search reads between two reports of open messages as in progress.
 const SEARCH_STEP: usize = 512;
 const REPLACED: &str = "the connection changed";
 
 /// Waits for an answer of the server. Fails at once when another connection replaces the one that
-/// carries the request: its answer never comes, and `ack_wait` passes meanwhile.
+/// carries the request: the answer never arrives, and `ack_wait` passes meanwhile.
 async fn unless_replaced<T>(
     epoch: &watch::Receiver<Epoch>,
     answer: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
-    // A copy, so that the reader sees the change too.
+    // A copy of the receiver, so that the reader sees the change too.
     let mut epoch = epoch.clone();
     tokio::select! {
         biased;
@@ -55,8 +55,8 @@ async fn unless_replaced<T>(
 }
 
 impl Reader {
-    /// Returns when the next delivery is a new message. Messages that come meanwhile are held, and
-    /// handed on in order at the end.
+    /// Returns when the next delivery is a new message. Messages that arrive meanwhile are held,
+    /// and handed on in order at the end.
     pub(super) async fn recover(&mut self) -> Result<(), String> {
         self.held.get_or_insert_default();
         let until = Instant::now() + self.source.consumer.settings.ack_timeouts().0 + SLACK;
@@ -70,7 +70,7 @@ impl Reader {
             let info = self.source.consumer.info_or_create(&self.link, self.next_sequence);
             let (info, is_new) = unless_replaced(&self.epoch, info).await?;
             if is_new {
-                // The consumer that could confirm them is gone.
+                // The consumer that could confirm the acknowledgements is gone.
                 self.acks.forget();
             } else if !is_confirmed {
                 return Err("acknowledgements are not confirmed".to_owned());
@@ -79,7 +79,7 @@ impl Reader {
             if missing > 0 && (!has_searched || self.search.takes_readable()) {
                 let is_alone = self.is_alone(&info, missing);
                 let has_answered = Box::pin(self.take_from_stream(&info, is_alone)).await?;
-                // Messages at their last delivery have no other way back.
+                // Messages at their last delivery do not arrive in any other way.
                 has_searched = has_answered || !is_limited;
                 missing = self.missing(&info);
             }
@@ -88,7 +88,7 @@ impl Reader {
                 self.end_catch_up(&info);
                 return Ok(());
             }
-            // A message at its last delivery does not come again when it is given back.
+            // A negative acknowledgement does not return a message at its last delivery.
             if is_alone && has_searched && !self.search.takes_readable() {
                 self.give_back(&info).await?;
             }
@@ -108,14 +108,15 @@ impl Reader {
         }
     }
 
-    /// How many messages the server has open that are not open here.
+    /// The number of messages that are open at the server and not here.
     fn missing(&self, info: &Info) -> usize {
         info.num_ack_pending.saturating_sub(self.handle.open())
     }
 
-    /// Whether the missing messages were on their way to this reader and to no other: it has a
-    /// lease; or it got every delivery so far, as many are missing as were made since, and no other
-    /// reader waits. Messages that were given back may be missing, or not delivered yet.
+    /// Whether the missing messages were on their way to this reader alone. A lease proves that.
+    /// Without a lease, this reader must have received every delivery so far, as many must be
+    /// missing as were made since, and no other reader may wait. Negatively acknowledged messages
+    /// may be missing, or not delivered yet.
     fn is_alone(&self, info: &Info, missing: usize) -> bool {
         let since = self
             .expected
@@ -125,11 +126,11 @@ impl Reader {
             || (info.num_waiting == 0 && since.is_some_and(|since| possible.contains(&since)))
     }
 
-    /// At the end of reading: gives back deliveries that were lost on their way, if they are known.
+    /// At the end of reading, returns deliveries that were lost on their way, if they are known.
     pub(super) async fn give_back_lost_deliveries(&mut self) {
         self.acks.send(&self.handle, Instant::now()).await;
         self.acks.send_naks().await;
-        // Messages whose acknowledgement the server has not read yet would count as missing.
+        // Unread acknowledgements would make their messages count as missing.
         if !self.acks.all_confirmed(self.link.request_timeout).await {
             return;
         }
@@ -143,7 +144,7 @@ impl Reader {
 
     fn end_catch_up(&mut self, info: &Info) {
         let after = info.delivered.consumer_sequence + 1;
-        // With another reader, the numbers of deliveries have gaps.
+        // With another reader, the numbers of this reader's deliveries have gaps.
         let is_shared = self.source.lease.is_none() && info.num_waiting > 0;
         self.expected =
             (!is_shared).then(|| self.expected.map_or(after, |expected| expected.max(after)));
@@ -167,7 +168,7 @@ impl Reader {
         }
     }
 
-    /// Requests this many messages, and waits until they have come or the server has no more.
+    /// Requests `count` messages, and waits until they have arrived or the server has no more.
     async fn take_at_once(&mut self, count: usize) -> Result<(), String> {
         let count = count.min(self.handle.state.lock().open.room());
         if count == 0 {
@@ -188,7 +189,7 @@ impl Reader {
         }
     }
 
-    /// Gives back what a reader that is gone was given and has not acknowledged.
+    /// Negatively acknowledges deliveries to a reader that is gone.
     async fn give_back(&mut self, info: &Info) -> Result<(), String> {
         let consumer = &self.source.consumer;
         let (floor, last) = (info.ack_floor.stream_sequence, info.delivered.stream_sequence);
@@ -205,7 +206,7 @@ impl Reader {
             self.link.client().publish(subject(sequence), nak.clone()).await.map_err(error)?;
         }
         self.link.client().publish(subject(final_one), nak).await.map_err(error)?;
-        // The server reads in order, so its answer confirms all of them.
+        // The server reads in order, so its answer confirms all negative acknowledgements.
         let client = self.link.client();
         let confirmed = client.request(subject(final_one), IN_PROGRESS);
         unless_replaced(&self.epoch, async { confirmed.await.map_err(|error| error.to_string()) })
@@ -214,12 +215,12 @@ impl Reader {
     }
 
     /// Takes missing messages that the client library cannot read from the stream. The connection
-    /// that they ended has swallowed readable messages too, also of other partitions; with
-    /// `max_deliver` these may have had their last delivery, so a reader without rivals takes them
-    /// as well, whatever has ended the connection.
+    /// that these messages ended has dropped readable messages too, also of other partitions. With
+    /// `max_deliver`, these may have had their last delivery, so a reader without rivals takes them
+    /// as well, whatever ended the connection.
     ///
-    /// A search that the server does not answer is no reason to stop: the reader then requests the
-    /// missing messages as without a search. Returns whether the server has answered.
+    /// A search without an answer does not stop the reader, which then requests the missing
+    /// messages as without a search. Returns whether the server has answered.
     async fn take_from_stream(&mut self, info: &Info, is_alone: bool) -> Result<bool, String> {
         let (mut sequences, end) = self.search.range(info);
         {
@@ -274,12 +275,13 @@ impl Reader {
         Ok(true)
     }
 
-    /// Gives each message a slot, and holds it with the others until all have come.
+    /// Assigns a slot to each message, and holds the message with the others until all have
+    /// arrived.
     async fn open_stored(&mut self, found: Vec<StoredMessage>, delivery: u64) {
         let now = Instant::now();
         let (consumer, mut settled) = (&self.source.consumer, Vec::new());
-        // The server does not say how often it has delivered the message. With a limit this may be
-        // the last delivery; without one, it is not the first.
+        // The number of deliveries of the message is unknown. With a limit, this may be the last
+        // delivery; without one, it is not the first.
         let deliveries = consumer.settings.max_deliver.map_or(2, u64::from);
         for stored in found {
             let (sequence, timestamp_ms) = (stored.sequence, stored.timestamp_ms);
@@ -292,8 +294,8 @@ impl Reader {
                 continue;
             }
             let mut state = self.handle.state.lock();
-            // A message without another delivery is taken in any case: the server's own limit of
-            // open messages bounds them.
+            // A message without another delivery is taken in any case. The server's limit of open
+            // messages bounds the number of such messages.
             if state.open.room() == 0 && !self.search.takes_readable() {
                 break;
             }
@@ -304,7 +306,7 @@ impl Reader {
             }
             self.acks.arrived(sequence);
             self.next_sequence = self.next_sequence.max(sequence + 1);
-            // One missing delivery less.
+            // One delivery less is missing.
             self.expected = self.expected.map(|expected| expected + 1);
             let source = Arc::clone(&self.handle.source);
             let (key, headers) = match &stored.headers {

@@ -1,4 +1,4 @@
-//! Reads a delivery of the server: its numbers, its key and headers, and its payload.
+//! Reads a delivery of the server: its numbers, key, headers and payload.
 
 use super::open_messages::{Ack, AckKind};
 use crate::wire;
@@ -12,11 +12,11 @@ pub(super) struct NumberedMessage {
     pub(super) message: Message,
     pub(super) subject: Subject,
     pub(super) ack: Ack,
-    /// Counts the deliveries of the consumer.
+    /// The number of this delivery among those of the consumer.
     pub(super) delivery: u64,
 }
 
-/// Reads a delivery; `None` for a message of another kind.
+/// Reads a delivery; `None` for any other message.
 pub(super) fn read(
     source: &Arc<Source>,
     arena: &mut PayloadArena,
@@ -53,13 +53,13 @@ pub(super) fn read(
 /// The numbers of one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbers {
-    /// How often the message was delivered, this time included.
+    /// The number of times that the message was delivered, including this one.
     pub(crate) deliveries: u64,
     /// The message's sequence in its stream.
     pub(crate) sequence: u64,
-    /// Counts the deliveries of the consumer, one by one.
+    /// The number of this delivery among those of the consumer, without gaps.
     pub(crate) delivery: u64,
-    /// When the stream took the message, in milliseconds since the Unix epoch.
+    /// When the stream stored the message, in milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: i64,
 }
 
@@ -68,8 +68,8 @@ pub(crate) struct Numbers {
 pub(crate) fn numbers(reply: &str) -> Option<Numbers> {
     let numbers = reply.strip_prefix("$JS.ACK.")?;
     let tokens = 1 + numbers.bytes().filter(|byte| *byte == b'.').count();
-    // Stream and consumer, behind domain and account in the newer form, which may end in a token
-    // more.
+    // Skips the stream and the consumer, after domain and account in the newer form, which may end
+    // in one more token.
     let skip = match tokens {
         7 => 2,
         9.. => 4,
@@ -87,18 +87,18 @@ pub(crate) fn numbers(reply: &str) -> Option<Numbers> {
     })
 }
 
-/// The subject that acknowledges a delivery which this reader has not received.
+/// The subject that acknowledges a delivery which this reader did not receive.
 pub(crate) fn forge(stream: &str, durable: &str, sequence: u64, delivery: u64) -> String {
     format!("$JS.ACK.{stream}.{durable}.1.{sequence}.{delivery}.0.0")
 }
 
-/// Bytes of a page, which small payloads share.
+/// Bytes of a page that small payloads share.
 const PAGE_BYTES: usize = 4_096;
-/// A copy of a larger payload costs more than it saves: the client's buffer has 64 KiB.
+/// A copy of a larger payload costs more than it saves, because the client's buffer has 64 KiB.
 const LARGE_PAYLOAD: usize = 16_384;
 
-/// Copies payloads out of the client's buffer. A payload that is a slice of that buffer would keep
-/// all of it in memory for as long as its message waits.
+/// Copies payloads out of the client's buffer. A slice of that buffer would keep the whole buffer
+/// in memory for as long as its message waits.
 #[derive(Default)]
 pub(super) struct PayloadArena(BytesMut);
 

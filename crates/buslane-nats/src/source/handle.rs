@@ -27,11 +27,11 @@ pub(crate) struct SourceHandle {
     /// `None` where the topic has no partitions.
     pub(super) partition: Option<u32>,
     pub(super) state: Mutex<SourceState>,
-    /// Wakes the task when there is something to do.
+    /// Wakes the task when there is work.
     pub(super) work: Notify,
-    /// The reader catches up, and hands on nothing.
+    /// Whether the reader catches up, and hands on no message.
     pub(super) is_recovering: AtomicBool,
-    /// The right to read the source, where members do not share it.
+    /// The lease to read the source; `None` when members share the source.
     lease: Option<Lease>,
 }
 
@@ -41,29 +41,30 @@ pub(super) struct SourceState {
     /// The intake that waits for messages or for the end.
     pub(super) waker: Option<Waker>,
     pub(super) end: End,
-    /// The task requests more messages when fewer than these are ready.
+    /// The task requests more messages when fewer than this number are ready.
     pub(super) low: usize,
     pub(super) options: SubscribeOptions,
     /// Messages that the task must settle before it hands them on, in order.
     pub(super) unsettled: VecDeque<Ready>,
 }
 
-/// A message that the intake has not taken, and its slot; `None` if it is settled already.
+/// A message that the intake has not taken, with its slot; `None` if the message is already
+/// settled.
 pub(super) struct Ready {
     pub(super) message: Message,
     pub(super) subject: Subject,
     pub(super) slot: Option<u32>,
-    /// The server does not deliver it again.
+    /// Whether the server does not deliver the message again.
     pub(super) is_last: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// The source is read.
+    /// The source is being read.
     Open,
     /// Reading has ended; open messages may end until the deadline, if there is one.
     Ended(Option<Instant>),
-    /// The source belongs to another member: settlements are late.
+    /// The source belongs to another member, so settlements are late.
     Lost,
 }
 
@@ -104,13 +105,13 @@ impl SourceHandle {
         });
     }
 
-    /// Ends reading at once and sends nothing more to the server: the source belongs to another
-    /// member.
+    /// Ends reading at once and sends nothing more to the server, because the source belongs to
+    /// another member.
     pub(crate) fn lose(&self) {
         self.change(|end| *end = End::Lost);
     }
 
-    /// Sets how messages are handed on, including unread ones. `settle_first` is never unset.
+    /// Sets how messages are handed on, including unread ones. `settle_first` is never reset.
     pub(crate) fn set(&self, options: SubscribeOptions) {
         let mut state = self.state.lock();
         state.options.subject_key = options.subject_key;
@@ -146,8 +147,8 @@ impl SourceHandle {
         self.end_state() != End::Open
     }
 
-    /// Whether this member may act for the source. A process that was suspended may wake up too
-    /// late.
+    /// Whether this member may act for the source. A process that was suspended may resume after
+    /// its lease has expired.
     pub(super) fn is_ours(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.is_valid(Instant::now()))
     }
@@ -157,15 +158,15 @@ impl SourceHandle {
         self.state.lock().open.len()
     }
 
-    /// Takes every open message from its handler. Later settlements are late.
+    /// Detaches every open message from its handler. Later settlements are late.
     pub(super) fn abandon(&self) -> Vec<Ack> {
         let mut state = self.state.lock();
         state.end = End::Lost;
         state.open.abandon()
     }
 
-    /// The number of messages that wait for the intake. `None` while there is a good reason that
-    /// nothing comes: a reader that catches up, or handlers that hold everything.
+    /// The number of messages that wait for the intake. `None` while there is a good reason that no
+    /// message arrives: a reader that catches up, or handlers that hold all messages.
     pub(crate) fn waiting(&self) -> Option<u64> {
         if self.is_recovering.load(Ordering::Relaxed) {
             return None;
@@ -179,20 +180,20 @@ impl SourceHandle {
         Some((self.source.topic.clone(), self.source.partition))
     }
 
-    /// When the stream took the oldest open message, in milliseconds since the Unix epoch.
+    /// When the stream stored the oldest open message, in milliseconds since the Unix epoch.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         self.state.lock().open.oldest_ms()
     }
 }
 
 impl SourceState {
-    /// Queues messages for the intake, or for settlement where that comes first.
+    /// Queues messages for the intake, or for settlement if that comes first.
     pub(super) fn put(&mut self, messages: impl IntoIterator<Item = Ready>) {
         let queue = if self.options.settle_first { &mut self.unsettled } else { &mut self.ready };
         queue.extend(messages);
     }
 
-    /// Takes the messages that the intake has not taken.
+    /// Removes the messages that the intake has not taken.
     pub(super) fn unread(&mut self) -> impl Iterator<Item = Ready> {
         self.ready.drain(..).chain(self.unsettled.drain(..))
     }
@@ -220,7 +221,7 @@ impl Settle for SourceHandle {
     }
 }
 
-/// The intake of the bus: takes messages that are ready, and never waits for the server.
+/// The intake of the bus. It takes ready messages, and never waits for the server.
 pub(crate) struct NatsIntake(pub(crate) Arc<SourceHandle>);
 
 impl Intake for NatsIntake {

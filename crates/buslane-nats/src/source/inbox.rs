@@ -1,4 +1,4 @@
-//! The subject that a reader's messages come to, and its pull requests.
+//! The subject at which a reader's messages arrive, and the reader's pull requests.
 
 use async_nats::{Client, HeaderMap, StatusCode, SubscribeError, Subscriber};
 use bytes::Bytes;
@@ -11,16 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Messages that are taken from the client at a time.
+/// The largest number of messages that are taken from the client at a time.
 const BATCH: usize = 512;
 
 /// The inbox of a reader.
 pub(super) struct Inbox {
     subscription: Option<Subscriber>,
     address: String,
-    /// Messages that were requested and have not come.
+    /// The number of requested messages that have not arrived.
     pub(super) requested: usize,
-    /// When the server last sent anything.
+    /// The time of the server's last message of any kind.
     pub(super) heard: Instant,
 }
 
@@ -29,7 +29,7 @@ impl Inbox {
         Self { subscription: None, address: String::new(), requested: 0, heard: now }
     }
 
-    /// Subscribes to a new subject. Requests from before are void.
+    /// Subscribes to a new subject. Earlier requests are void.
     pub(super) async fn open(&mut self, client: &Client) -> Result<(), SubscribeError> {
         self.requested = 0;
         self.address = client.new_inbox();
@@ -37,7 +37,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes the subscription; until [`Self::open`], nothing comes.
+    /// Takes the subscription. No message arrives until [`Self::open`].
     pub(super) const fn take(&mut self) -> Option<Subscriber> {
         self.subscription.take()
     }
@@ -60,11 +60,11 @@ impl Inbox {
         }
     }
 
-    /// The messages that are there, at least one; `None` at the end of the subscription. Waits
-    /// forever without a subscription.
+    /// The waiting messages, at least one; `None` at the end of the subscription. Waits forever
+    /// without a subscription.
     ///
     /// # Cancel safety
-    /// Cancelling loses nothing.
+    /// Dropping the future loses no message.
     pub(super) async fn next(&mut self) -> Option<Vec<async_nats::Message>> {
         match &mut self.subscription {
             Some(subscription) => next_batch(subscription).await,
@@ -122,7 +122,7 @@ impl Request {
         }
     }
 
-    /// A request for the messages that are there.
+    /// A request for the messages that are available at once.
     pub(super) const fn at_once(batch: usize) -> Self {
         Self { batch, expires: 0, idle_heartbeat: 0, no_wait: true }
     }
@@ -137,7 +137,7 @@ impl Request {
 pub(super) enum PullStatus {
     /// The request is alive.
     Heartbeat,
-    /// A request has ended as it should; this many of its messages, or all, were not sent.
+    /// A request has ended normally; this number of its messages, or all of them, were not sent.
     Ended(Option<usize>),
     /// The consumer does not exist, or cannot answer now.
     Unavailable(String),
@@ -149,7 +149,7 @@ pub(super) fn pull_status(
     description: Option<&str>,
     headers: Option<&HeaderMap>,
 ) -> Option<PullStatus> {
-    // Deliveries have none, and must not pay for the rest.
+    // Deliveries have no status, and must not pay for the rest.
     let status = status?;
     let text = description.unwrap_or_default();
     let left =

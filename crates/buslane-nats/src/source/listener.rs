@@ -1,7 +1,7 @@
-//! Reads an ephemeral topic from core NATS, which stores nothing and delivers nothing again.
+//! Reads an ephemeral topic from core NATS, which stores no message and delivers none again.
 //!
-//! Unread messages wait here and in the client, up to the client's bound. Then the client drops
-//! messages and reports a slow consumer.
+//! Unread messages wait here and in the client, up to the client's bound. Above the bound, the
+//! client drops messages and reports a slow consumer.
 
 use super::handle::{End, Ready, SourceHandle};
 use crate::{
@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Messages that wait here at most.
+/// The largest number of messages that wait here.
 const READY: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -34,13 +34,13 @@ impl Listener {
         Self { link, handle, group, epoch, received: 0 }
     }
 
-    /// Listens until the source ends. Returns the number of open messages: none.
+    /// Listens until the source ends. Returns the number of open messages, which is always 0.
     pub(crate) async fn run(mut self) -> usize {
         let subject = self.handle.source.topic.to_string();
         while !self.handle.has_ended() {
             match self.link.client().queue_subscribe(subject.clone(), self.group.clone()).await {
                 Ok(subscriber) => self.listen(subscriber).await,
-                // The task of the client has ended, and the link makes another client.
+                // The task of the client has ended. The link creates another client.
                 Err(error) => {
                     tracing::debug!(topic = subject, error = %excerpt::error(&error), "cannot listen");
                     tokio::time::sleep(PAUSE).await;

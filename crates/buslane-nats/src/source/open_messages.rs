@@ -1,6 +1,6 @@
 //! The open messages of one source: delivered and not acknowledged. Pure: no client, no clock.
 //!
-//! A message occupies a slot from its arrival until its acknowledgement is handed to the client.
+//! A message occupies a slot from its arrival until its acknowledgement is passed to the client.
 //! Settlements name slots and not sequences, because a message that is delivered again while it is
 //! open gets another subject for its acknowledgement.
 
@@ -13,9 +13,9 @@ use std::{collections::HashMap, time::Instant};
 pub(crate) enum AckKind {
     /// The message is done.
     Ack,
-    /// A policy has given the message up; the server publishes an advisory.
+    /// A policy has given up the message. The server publishes an advisory.
     Term,
-    /// The message is not done: the server delivers it again.
+    /// The message is not done, so the server delivers it again.
     Nak,
 }
 
@@ -33,9 +33,9 @@ impl AckKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ack {
     pub(crate) sequence: u64,
-    /// How often the message was delivered.
+    /// The number of times that the message was delivered.
     pub(crate) deliveries: u64,
-    /// When the stream took the message, in milliseconds since the Unix epoch.
+    /// When the stream stored the message, in milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: i64,
     pub(crate) reply: Subject,
     pub(crate) kind: AckKind,
@@ -46,7 +46,7 @@ struct Slot {
     deliveries: u64,
     reply: Subject,
     timestamp_ms: i64,
-    /// When the server last learned that it is in progress.
+    /// The last time at which the message was reported as in progress.
     heard: Instant,
     is_used: bool,
 }
@@ -70,12 +70,12 @@ impl OpenMessages {
         }
     }
 
-    /// Messages that have a slot.
+    /// The number of messages with a slot.
     pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
 
-    /// How many more messages may be open.
+    /// The number of further messages that may be open.
     pub(crate) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.open.len())
     }
@@ -84,8 +84,8 @@ impl OpenMessages {
         self.open.contains_key(&sequence)
     }
 
-    /// Gives a message a slot. `None` when it has one: then the acknowledgement goes to the newer
-    /// subject.
+    /// Assigns a slot to a message. `None` when the message has one, whose acknowledgement then
+    /// goes to the newer subject.
     pub(crate) fn insert(
         &mut self,
         sequence: u64,
@@ -114,7 +114,7 @@ impl OpenMessages {
         Some(at)
     }
 
-    /// Notes how a message ended. Returns whether it is the first one since the last
+    /// Records the end of a message. Returns whether it is the first end since the last
     /// [`OpenMessages::take_settled`].
     pub(crate) fn settle(&mut self, slot: u32, kind: AckKind) -> bool {
         self.settled.push((slot, kind));
@@ -141,7 +141,7 @@ impl OpenMessages {
         }
     }
 
-    /// Frees memory that was not needed since the last call. Nothing is open, so no slot is in use.
+    /// Frees memory that was unused since the last call. No message is open, so no slot is in use.
     fn shrink(&mut self) {
         let used = self.slots.len();
         self.slots.clear();
@@ -152,8 +152,8 @@ impl OpenMessages {
         self.settled.shrink_to(shrunk_capacity(self.settled.capacity(), used));
     }
 
-    /// Negative acknowledgements for every message that is open and not settled. The slots stay:
-    /// their settlements may still come.
+    /// Negative acknowledgements for every message that is open and not settled. The slots stay,
+    /// because their settlements may still arrive.
     pub(crate) fn abandon(&mut self) -> Vec<Ack> {
         let settled: Vec<u32> = self.settled.iter().map(|(slot, _)| *slot).collect();
         let open = self
@@ -171,8 +171,8 @@ impl OpenMessages {
         .collect()
     }
 
-    /// The subjects of open messages whose progress was last reported before `before`; the caller
-    /// reports them `now`.
+    /// The subjects of open messages whose progress was last reported before `before`. The caller
+    /// reports them at `now`.
     pub(crate) fn silent_since(&mut self, before: Instant, now: Instant, out: &mut Vec<Subject>) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_used && slot.heard <= before) {
             slot.heard = now;
@@ -180,7 +180,7 @@ impl OpenMessages {
         }
     }
 
-    /// When the stream took the oldest open message, in milliseconds since the Unix epoch.
+    /// When the stream stored the oldest open message, in milliseconds since the Unix epoch.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         self.slots.iter().filter(|slot| slot.is_used).map(|slot| slot.timestamp_ms).min()
     }
@@ -212,8 +212,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each message that arrived is answered once for each time it was opened, with the newest
-        /// subject.
+        /// Each message is acknowledged once for each time it was opened, on the newest subject.
         #[test]
         fn d2_each_open_message_gets_exactly_its_own_answer(events in events()) {
             let (mut messages, now) = (OpenMessages::new(10), Instant::now());

@@ -1,8 +1,8 @@
-//! The task of a source: requests messages while there is room, acknowledges what is settled, and
-//! reports what is open as in progress.
+//! The task of a source requests messages while there is capacity, acknowledges settled messages,
+//! and reports open ones as in progress.
 //!
-//! [`catch_up`](super::catch_up) handles what the server has open when the reader begins, or begins
-//! again after a lost connection.
+//! [`catch_up`](super::catch_up) handles the server's open messages when the reader begins, or
+//! begins again after a lost connection.
 
 use super::{
     ack_queue::AckQueue,
@@ -35,11 +35,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long a reader that has ended waits for messages in flight, and for the last confirmation.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A durable consumer, and the right to read it.
+/// A durable consumer, and the lease to read it.
 pub(crate) struct DurableSource {
     pub(crate) consumer: DurableConsumer,
-    /// Keeps all other members from reading it, so that a missing delivery was lost on its way.
-    /// `None` where members share the consumer.
+    /// Excludes all other members from reading, so that a missing delivery was lost on its way.
+    /// `None` when members share the consumer.
     pub(crate) lease: Option<Lease>,
 }
 
@@ -53,23 +53,23 @@ pub(crate) struct Reader {
     timer: Pin<Box<Sleep>>,
     arena: PayloadArena,
     pub(super) acks: AckQueue,
-    /// While the reader catches up: the messages that have come, by sequence.
+    /// While the reader catches up, the messages that have arrived, by sequence.
     pub(super) held: Option<BTreeMap<u64, Ready>>,
-    /// The number of the next delivery, if no other reader gets any.
+    /// The number of the next delivery, if no other reader receives any.
     pub(super) expected: Option<u64>,
-    /// The sequence after that of the last new message.
+    /// The sequence after the last new message.
     pub(super) next_sequence: u64,
     pub(super) search: UnreadableSearch,
     failures: u32,
 }
 
-/// How to go on after a step.
+/// How the reader continues after a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Continue,
     /// The source has ended.
     End,
-    /// The requests are void: begin again.
+    /// The requests are void, so the reader begins again.
     Restart,
 }
 
@@ -102,8 +102,8 @@ impl Reader {
     }
 
     /// Reads until the source ends, then until no message is open or the deadline passes. Returns
-    /// how many messages were open then, and the recent acknowledgements. Rare steps are boxed:
-    /// there may be many readers, and most of them just read.
+    /// the number of messages that were open then, and the recent acknowledgements. Rare steps are
+    /// boxed, because there may be many readers, and most of them only read.
     pub(crate) async fn run(mut self) -> (usize, RecentlyAcked) {
         let mut must_begin = true;
         loop {
@@ -130,7 +130,7 @@ impl Reader {
         }
     }
 
-    /// Opens a new inbox, and recovers what the server has open.
+    /// Opens a new inbox, and recovers the server's open messages.
     async fn begin(&mut self) -> Result<(), String> {
         let epoch = *self.epoch.borrow_and_update();
         self.search.begin(epoch, Instant::now());
@@ -144,7 +144,7 @@ impl Reader {
         self.recover().await
     }
 
-    /// Notes a failed beginning, and waits before the next.
+    /// Records a failed beginning, and waits before the next one.
     async fn pause(&mut self, reason: String) {
         let reason = match self.search.failure() {
             Some(failure) => {
@@ -170,7 +170,7 @@ impl Reader {
         }
     }
 
-    /// Requests as many messages as there is room for, once half of the last request has come.
+    /// Requests as many messages as fit, once half of the last request has arrived.
     async fn pull(&mut self) {
         let settings = &self.source.consumer.settings;
         let (prefetch, requested) = (settings.prefetch as usize, self.inbox.requested);
@@ -202,7 +202,7 @@ impl Reader {
         if let End::Ended(Some(deadline)) = self.handle.end_state() {
             wake = wake.min(deadline);
         }
-        // Setting the timer is not cheap, and most steps end long before it. A step that ends too
+        // Resetting the timer is not cheap, and most steps end long before it. A step that ends too
         // early does no harm.
         if self.timer.is_elapsed() || wake < self.timer.deadline().into_std() {
             self.timer.as_mut().reset(wake.into());
@@ -244,7 +244,7 @@ impl Reader {
         }
     }
 
-    /// Reports open messages as in progress before the server would deliver them again.
+    /// Reports open messages as in progress before the server delivers them again.
     async fn report_in_progress(&mut self, now: Instant) {
         if !self.handle.is_ours() {
             return;
@@ -258,7 +258,7 @@ impl Reader {
         self.acks.report_in_progress(silent).await;
     }
 
-    /// Handles what has come to the inbox; `None`: the subscription has ended.
+    /// Handles the messages of the inbox; `None` means that the subscription has ended.
     async fn arrive(&mut self, messages: Option<Vec<async_nats::Message>>) -> Next {
         let Some(messages) = messages else {
             self.inbox.take();
@@ -270,7 +270,7 @@ impl Reader {
         let requested = &mut self.inbox.requested;
         let (mut next, mut arrivals) = (Next::Continue, Vec::with_capacity(messages.len()));
         for message in messages {
-            // A delivery has a reply subject. Its publisher may have put any status into it.
+            // A delivery has a reply subject, and its publisher may have set any status.
             let status = message.status.filter(|_| message.reply.is_none());
             let headers = message.headers.as_ref();
             match pull_status(status, message.description.as_deref(), headers) {
@@ -295,8 +295,8 @@ impl Reader {
         next
     }
 
-    /// Gives each message a slot, and hands it on or holds it. Returns whether a delivery is
-    /// missing.
+    /// Assigns a slot to each message, and hands the message on or holds it. Returns whether a
+    /// delivery is missing.
     async fn take(&mut self, arrivals: Vec<NumberedMessage>, now: Instant) -> bool {
         let (mut refused, mut is_missing, mut waker) = (Vec::new(), false, None);
         let has_lease = self.source.lease.is_some();
@@ -309,7 +309,7 @@ impl Reader {
                     self.held = Some(BTreeMap::new());
                     is_missing = true;
                 }
-                // Where members share the source, another reader got the deliveries of a gap.
+                // When members share the source, another reader received the deliveries of a gap.
                 let goes_on = has_lease || (self.expected.is_some() && !is_gap);
                 self.expected = goes_on.then_some(delivery + 1);
                 if state.end != End::Open {
@@ -346,7 +346,8 @@ impl Reader {
         is_missing
     }
 
-    /// Strict at-most-once: hands on only messages whose acknowledgement the server has confirmed.
+    /// Strict at-most-once: hands on a message only after the server has confirmed its
+    /// acknowledgement.
     async fn settle_first(&mut self, now: Instant) {
         let batch = {
             let mut state = self.handle.state.lock();
@@ -374,7 +375,7 @@ impl Reader {
         }
     }
 
-    /// The source has ended: gives back what is unread, and waits for what is open.
+    /// Ends the source: returns unread messages to the server, and waits for open ones.
     async fn finish(&mut self) -> usize {
         if self.handle.end_state() == End::Lost {
             return 0;
@@ -399,8 +400,8 @@ impl Reader {
         }
     }
 
-    /// Ends the requests, and takes what has come of them. Messages in flight are lost: the client
-    /// forgets a subscription before the server does.
+    /// Ends the requests, and takes their arrived messages. Messages in flight are lost, because
+    /// the client forgets a subscription before the server does.
     async fn close_inbox(&mut self) {
         let Some(mut subscription) = self.inbox.take() else { return };
         let until = tokio::time::Instant::now() + END_TIMEOUT;
@@ -415,9 +416,9 @@ impl Reader {
                 .collect();
             self.take(arrivals, Instant::now()).await;
         }
-        // A server before 2.10.14 that takes up a message that was given back, for a request whose
-        // inbox is gone, forgets the message and goes one step back in the stream. A request for
-        // the consumer's information makes it drop such requests first.
+        // A server before 2.10.14 may redeliver a returned message for a request whose inbox is
+        // gone. It then forgets the message and goes one step back in the stream. A request for the
+        // consumer's information makes the server drop such requests first.
         let _ = tokio::time::timeout_at(until, self.source.consumer.info(&self.link)).await;
     }
 
@@ -433,7 +434,7 @@ impl Reader {
         }
     }
 
-    /// Gives back what is open, and waits for the last confirmation.
+    /// Returns open messages to the server, and waits for the last confirmation.
     async fn leave(&mut self, open: usize) -> usize {
         if open > 0 {
             let mut left = self.handle.abandon();

@@ -1,11 +1,12 @@
-//! The messages that were acknowledged recently. A server that was killed may have forgotten some
-//! of these acknowledgements, because it writes the state of a consumer only now and then.
+//! The recently acknowledged messages. A killed server may have forgotten some of these
+//! acknowledgements, because it writes the state of a consumer only at intervals.
 //!
-//! They count only for a while after a lost connection: an operator who resets a consumer to read
-//! again must get the messages again.
+//! The messages count only for a while after a lost connection: an operator who resets a consumer
+//! must receive its messages again.
 //!
-//! A message is remembered until the server has been alive long enough to have written it. Messages
-//! are kept in spans of time, which are dropped as a whole, so that memory follows the traffic.
+//! A message is remembered until the server has been alive long enough to have written its
+//! acknowledgement. Messages are stored in spans of time, which are dropped as a whole, so that
+//! memory follows the traffic.
 
 use super::open_messages::Ack;
 use std::{
@@ -13,21 +14,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Messages that are remembered at least, if the server may not have written them.
+/// The least number of messages that are remembered, if the server may not have written them.
 const CAPACITY: usize = 65_536;
-/// Messages of a span at most.
+/// The largest number of messages of a span.
 const SPAN_SIZE: usize = 8_192;
-/// A span ends when the server is heard this long after the span's beginning.
+/// A span ends at the first sign of the server this long after the span's beginning.
 const SPAN_TIME: Duration = Duration::from_secs(15);
-/// The server's default for `sync_interval`: it has written what it took this long ago.
+/// The server's default for `sync_interval`: older acknowledgements are written.
 const WRITTEN_AFTER: Duration = Duration::from_secs(120);
 /// How long the messages count after a lost connection.
 const LOOKED_AT_FOR: Duration = Duration::from_secs(60);
 
-/// A sequence, and when the stream took the message: a stream that begins anew counts again.
+/// A sequence, and the time at which the stream stored the message: a recreated stream counts
+/// again.
 type MessageId = (u64, i64);
 
-/// The messages that were acknowledged from its beginning to that of the next span.
+/// The messages acknowledged between the beginning of this span and that of the next.
 struct Span {
     begin: Instant,
     acked: Vec<MessageId>,
@@ -37,10 +39,10 @@ struct Span {
 pub(crate) struct RecentlyAcked {
     /// The oldest first.
     spans: VecDeque<Span>,
-    /// Messages in all of them.
+    /// The number of messages in all spans.
     count: usize,
-    /// The same messages for look-ups, and until when: made when a connection is lost, because no
-    /// look-up happens earlier.
+    /// The same messages for look-ups, and the end of their validity. Built when a connection is
+    /// lost, because no look-up happens earlier.
     index: Option<(Instant, HashSet<MessageId, foldhash::fast::FixedState>)>,
 }
 
@@ -61,8 +63,8 @@ impl RecentlyAcked {
         }
     }
 
-    /// The server is alive. Drops messages that it has had the time to write, unless a connection
-    /// was lost recently.
+    /// Records that the server is alive. Drops messages that the server has had time to write,
+    /// unless a connection was lost recently.
     pub(super) fn heard(&mut self, now: Instant) {
         if self.index.as_ref().is_some_and(|(until, _)| now < *until) {
             return;
@@ -80,7 +82,7 @@ impl RecentlyAcked {
         }
     }
 
-    /// Messages count from now on, for a while.
+    /// From now on, the messages count for a while.
     pub(super) fn connection_lost(&mut self, now: Instant) {
         let acked = self.spans.iter().flat_map(|span| &span.acked);
         self.index = Some((now + LOOKED_AT_FOR, acked.copied().collect()));

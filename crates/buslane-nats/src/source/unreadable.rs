@@ -1,9 +1,9 @@
 //! Searches the stream for messages whose headers the client library cannot read.
 //!
 //! The library ends its connection, or its own task, at each delivery of such a message, and gives
-//! no reason. After a lost connection, and before it requests anything, a reader therefore reads
-//! from the stream what the server has delivered and what is not open here. It holds what it finds
-//! at the server, so that the server delivers it to no reader.
+//! no reason. After a lost connection, a reader therefore reads delivered messages that are not
+//! open here from the stream, before it requests any. It holds found messages at the server, so
+//! that the server delivers them to no reader.
 
 use super::delivery::forge;
 use crate::{
@@ -21,43 +21,43 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A connection that ends by itself comes back and stays. One that ends at a message ends again
-/// when the server delivers the message again, which is within `ack_wait`.
+/// A connection that ends by itself is replaced by a lasting one. A connection that ends at a
+/// message ends again when the server delivers the message again, which happens within `ack_wait`.
 const SAME_CAUSE: Duration = Duration::from_secs(120);
-/// Sequences that are read after a single loss.
+/// The number of sequences that are read after a single loss.
 const SHALLOW: u64 = 1_024;
-/// Sequences that are read when a message is the likely cause.
+/// The number of sequences that are read when a message is the likely cause.
 const DEEP: u64 = 65_536;
-/// Requests in flight.
+/// The number of requests in flight.
 const CONCURRENCY: usize = 32;
 
-/// How the server reports a message that was given back.
+/// The server's report of a negatively acknowledged message.
 #[derive(Deserialize)]
 struct NakAdvisory {
     stream_seq: u64,
 }
 
-/// A reader's knowledge of messages that it cannot read. Pure: [`read`] and [`hold`] ask the
-/// server.
+/// A reader's knowledge of messages that it cannot read. Pure: [`read`] and [`hold`] send the
+/// requests.
 #[derive(Default)]
 pub(super) struct UnreadableSearch {
     /// The last connection that the reader has seen.
     epoch: Option<Epoch>,
     lost_at: Option<Instant>,
-    /// How many sequences one search reads; 0 before the first loss.
+    /// The number of sequences that one search reads; 0 before the first loss.
     depth: u64,
-    /// Every sequence below was read.
+    /// Every sequence below this one was read.
     read_below: u64,
-    /// Sequences of found messages: they may have been given back.
+    /// Sequences of found messages, which may have been returned to the server.
     found: BTreeSet<u64>,
-    /// Readable messages are taken too.
+    /// Whether readable messages are taken too.
     takes_readable: bool,
     /// Why the last search failed.
     failure: Option<String>,
 }
 
 impl UnreadableSearch {
-    /// The reader begins on this connection. A connection that replaces another was a loss.
+    /// Begins on this connection. A connection that replaces another one was a loss.
     pub(super) fn begin(&mut self, epoch: Epoch, now: Instant) {
         self.takes_readable = false;
         let before = self.epoch.replace(epoch);
@@ -73,8 +73,8 @@ impl UnreadableSearch {
         self.depth = if epoch.client_ended || is_again || is_many { DEEP } else { SHALLOW };
     }
 
-    /// The sequences that the next search reads, and the end of their older half. The newest ones
-    /// are always among them; of the older ones, each search reads the next part.
+    /// The sequences that the next search reads, and the end of their older half. They always
+    /// include the newest ones; each search reads the next part of the older ones.
     pub(super) fn range(&mut self, info: &Info) -> (BTreeSet<u64>, u64) {
         let (first, last) = (info.ack_floor.stream_sequence + 1, info.delivered.stream_sequence);
         self.found = self.found.split_off(&first);
@@ -89,14 +89,14 @@ impl UnreadableSearch {
         (sequences.collect(), end)
     }
 
-    /// A search has read everything below `end` and has taken these messages.
+    /// Records a search that has read every sequence below `end` and has taken these messages.
     pub(super) fn finish(&mut self, end: u64, taken: impl IntoIterator<Item = u64>) {
         self.read_below = self.read_below.max(end);
         self.found.extend(taken);
         self.failure = None;
     }
 
-    /// A search has failed. Returns the reason unless the last search failed with the same one.
+    /// Records a failed search. Returns the reason unless the last search failed for the same one.
     pub(super) fn fail(&mut self, reason: String) -> Option<&str> {
         let is_new = self.failure.as_ref() != Some(&reason);
         let reason = self.failure.insert(reason);
@@ -108,7 +108,7 @@ impl UnreadableSearch {
         self.failure.as_deref()
     }
 
-    /// After a lost connection, takes readable messages too until the reader begins anew.
+    /// After a lost connection, takes readable messages too until the reader begins again.
     pub(super) const fn take_readable(&mut self) {
         self.takes_readable |= self.depth > 0;
     }
@@ -119,7 +119,7 @@ impl UnreadableSearch {
 }
 
 /// Reads messages of the consumer from its stream: those that the client library cannot read, and
-/// the others too if `with_readable`.
+/// also the others if `with_readable` is set.
 pub(super) async fn read(
     link: &Link,
     consumer: &DurableConsumer,
@@ -131,7 +131,7 @@ pub(super) async fn read(
     let found: Vec<Option<StoredMessage>> =
         stream::iter(sequences.iter().map(message)).buffered(CONCURRENCY).try_collect().await?;
     let subject = names::subject(&consumer.topic, consumer.partition);
-    // A stream holds other topics too, and other partitions.
+    // The stream also holds other topics and other partitions.
     let is_own = |message: &StoredMessage| {
         let more = message.subject.strip_prefix(&subject);
         more.is_some_and(|more| {
@@ -141,8 +141,8 @@ pub(super) async fn read(
     Ok(found.into_iter().flatten().filter(is_own).collect())
 }
 
-/// Gives messages back with a delay, so that the server delivers none of them for a while. Returns
-/// those that are open: the server reports each of them before it confirms.
+/// Negatively acknowledges messages with a delay, so that the server delivers none of them for a
+/// while. Returns the open ones, which the server reports before it confirms.
 pub(super) async fn hold(
     link: &Link,
     consumer: &DurableConsumer,
@@ -174,7 +174,7 @@ pub(super) async fn hold(
     Ok(open)
 }
 
-/// Where the server reports messages of the consumer that were given back.
+/// The subject at which the server reports negative acknowledgements of the consumer.
 fn advisories(consumer: &DurableConsumer) -> String {
     let DurableConsumer { stream, durable, .. } = consumer;
     format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.{stream}.{durable}")

@@ -1,4 +1,4 @@
-//! The settings of a topic: present ones, wanted ones, and the update of a stream.
+//! The settings of a topic: the present ones, the wanted ones, and the update of a stream.
 
 use super::{FoundStream, Topics};
 use crate::names;
@@ -6,7 +6,7 @@ use async_nats::jetstream::stream::{Config, Info, StorageType};
 use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage, TopicStrategy};
 
 impl Topics {
-    /// The present settings of a topic; `None` when no stream covers it.
+    /// The present settings of a topic; `None` when no stream covers the topic.
     pub(crate) async fn settings(
         &self,
         topic: &Topic,
@@ -111,8 +111,8 @@ impl Topics {
                                 of its own first";
                     return refuse("partitions", rule.to_owned());
                 }
-                // From the update on, every new message has a partition, so the older ones can be
-                // read to their end.
+                // From the update on, every new message has a partition, so a reader can reach the
+                // end of the older ones.
                 config.subjects.retain(|subject| *subject != plain);
                 config.subjects.extend(names::subjects(topic, Some(count)));
             }
@@ -158,7 +158,7 @@ impl Topics {
         Ok(config)
     }
 
-    /// Refuses settings that differ, and names all of them.
+    /// Refuses settings that differ. The error names all of them.
     fn validate(
         &self,
         topic: &Topic,

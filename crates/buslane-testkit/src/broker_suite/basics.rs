@@ -10,7 +10,7 @@ use buslane_core::{Headers, PublishError, Record, Topic, partition_for};
 
 use super::{BrokerFixture, BrokerHarness, Feed, bodies, publish, record, settle};
 
-/// Key, headers in order with duplicates, and every byte of the body arrive.
+/// The key, the headers in order with duplicates, and every byte of the body arrive.
 pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;
@@ -34,7 +34,7 @@ pub async fn e6_key_headers_and_bytes_arrive_exactly<F: BrokerFixture>(harness: 
     feed.close().await;
 }
 
-/// A receipt names the position at which the record is read.
+/// A receipt names the offset and the partition at which a reader finds the record.
 pub async fn e6_offsets_and_partitions_are_those_of_the_receipts<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -68,7 +68,7 @@ pub async fn b1_empty_and_large_payloads_arrive<F: BrokerFixture>(harness: Broke
     feed.close().await;
 }
 
-/// The first group that subscribes later reads the message.
+/// A group that subscribes after the publish reads the message.
 pub async fn b1_publishing_without_a_subscriber_succeeds<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -83,7 +83,7 @@ pub async fn b1_publishing_without_a_subscriber_succeeds<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// An empty batch returns at once without answers.
+/// An empty batch returns at once and without receipts.
 pub async fn b1_an_empty_batch_is_published_at_once<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let member = harness.member("g").await;
     assert_eq!(publish(&member, &harness.topic("orders"), Vec::new()).await, []);
@@ -144,7 +144,7 @@ pub async fn e4_a_key_chooses_its_partition_by_fnv1a<F: BrokerFixture>(harness: 
     feed.close().await;
 }
 
-/// Records without a key are spread, and all arrive.
+/// Records without a key spread over the partitions, and all arrive.
 pub async fn r2_records_without_a_key_spread_and_all_arrive<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -188,7 +188,7 @@ pub async fn r3_batches_keep_the_order_of_each_key<F: BrokerFixture>(harness: Br
     feed.close().await;
 }
 
-/// Two keys in different partitions.
+/// Finds two keys in different partitions. Returns them and the partition of the first.
 async fn two_keys(feed: &Feed, topic: &Topic) -> (String, String, u32) {
     for n in 0..1_000 {
         let key = format!("key-{n}");
@@ -202,7 +202,7 @@ async fn two_keys(feed: &Feed, topic: &Topic) -> (String, String, u32) {
     panic!("a thousand keys in one partition");
 }
 
-/// A partition that is not read does not delay the others.
+/// A partition whose intake is not polled does not delay the others.
 pub async fn k4_an_unread_partition_leaves_the_others_flowing<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -229,7 +229,7 @@ pub async fn k4_an_unread_partition_leaves_the_others_flowing<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// A reader that waits for room learns of the end without reading.
+/// `poll_end` reports the end of an intake whose deliveries were never polled.
 pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -245,7 +245,7 @@ pub async fn k4_an_intake_that_is_not_read_sees_its_end<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// A topic with a full partition, for which one more record waits.
+/// Fills the partition of key `k` to its capacity, so that the next publish of that key waits.
 async fn full<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic, feed: &Feed) {
     let capacity = harness
         .can
@@ -276,7 +276,7 @@ pub async fn b6_a_full_partition_makes_publishers_wait_and_time_out<F: BrokerFix
             other => panic!("expected a timeout, got {other:?}"),
         }
     }
-    // Room again: the next one goes through, and what timed out was not stored.
+    // Freed capacity admits the next record. The record that timed out was not stored.
     settle(feed.take(1).await);
     let receipts = publish(&feed.broker, &topic, vec![record("k", "c")]).await;
     assert_eq!(receipts[0].offset, harness.can.capacity.unwrap_or_default() as u64);
@@ -316,7 +316,7 @@ pub async fn b6_a_waiting_publish_goes_on_when_there_is_room<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// A cancelled caller does not delay those behind it.
+/// A cancelled publish does not delay the publishes that wait behind it.
 pub async fn b6_a_cancelled_publish_leaves_the_others_alone<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {

@@ -10,15 +10,15 @@ use tokio::time::timeout;
 pub struct Feed {
     /// The member.
     pub broker: Arc<dyn Broker>,
-    /// Its intakes that have not ended.
+    /// The member's intakes that have not ended.
     pub intakes: Vec<Box<dyn Intake>>,
     /// The sources that ended, in order.
     pub ended: Vec<Arc<Source>>,
     /// Whether `next_event` has reported that the member is closed.
     pub closed: bool,
-    /// The reported states of the connection: whether it is up.
+    /// The reported states of the connection, in order: `true` for connected.
     pub connection: Vec<bool>,
-    /// Partitions that it does not read.
+    /// Partitions whose intakes the feed does not poll.
     pub unread: Vec<u32>,
     patience: Duration,
 }
@@ -41,7 +41,7 @@ enum Step {
 }
 
 impl Feed {
-    /// A reader without intakes yet.
+    /// A feed without intakes yet.
     pub fn new(broker: Arc<dyn Broker>, patience: Duration) -> Self {
         Self {
             broker,
@@ -98,7 +98,7 @@ impl Feed {
     /// Reads exactly `count` deliveries, in the order of arrival.
     ///
     /// # Panics
-    /// When they do not arrive in time.
+    /// When the deliveries do not arrive in time.
     pub async fn take(&mut self, count: usize) -> Vec<Delivery> {
         let mut out = Vec::new();
         while out.len() < count {
@@ -130,7 +130,7 @@ impl Feed {
     /// Waits, without reading, until `condition` holds.
     ///
     /// # Panics
-    /// When it does not in time.
+    /// When the condition does not hold in time.
     pub async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         while !condition(self) {
             let in_time = timeout(self.patience, self.step(0, &mut Vec::new())).await.is_ok();
@@ -138,10 +138,10 @@ impl Feed {
         }
     }
 
-    /// Waits until it has `count` intakes.
+    /// Waits until the feed has `count` intakes.
     ///
     /// # Panics
-    /// When it does not get them in time.
+    /// When the intakes are not assigned in time.
     pub async fn until_assigned(&mut self, count: usize) {
         self.until(&format!("{count} intakes"), |feed| feed.intakes.len() == count).await;
     }
@@ -164,7 +164,7 @@ pub fn record(key: &str, body: impl Into<String>) -> Record {
 /// Publishes, and expects a receipt for each record.
 ///
 /// # Panics
-/// When one is not published.
+/// When a record gets no receipt.
 pub async fn publish(
     broker: &Arc<dyn Broker>,
     topic: &Topic,

@@ -9,7 +9,7 @@ use buslane_core::{
 
 use super::{BrokerFixture, BrokerHarness, Feed, bodies, publish, record, settle};
 
-/// Two closes in a row and eight concurrent ones get the same answer.
+/// Two consecutive closes and eight concurrent ones get the same answer.
 pub async fn b2_closing_twice_and_at_once_gives_one_answer<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -32,7 +32,7 @@ pub async fn b2_closing_twice_and_at_once_gives_one_answer<F: BrokerFixture>(
     drop(open);
 }
 
-/// Every call of a closed broker gets the same error.
+/// Every call on a closed broker gets the same error.
 pub async fn b2_a_closed_broker_refuses_everything<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let feed = harness.reader("g", &topic).await;
@@ -89,7 +89,7 @@ pub async fn b2_closing_while_publishing_does_not_hang<F: BrokerFixture>(
     }
 }
 
-/// Reading ends first, and open messages are still settled.
+/// Reading ends first, and settlements of open messages still count.
 pub async fn b9_settlements_count_after_reading_has_stopped<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -123,7 +123,7 @@ pub async fn b9_closing_waits_for_open_messages<F: BrokerFixture>(harness: Broke
     assert_eq!(closing.await.expect("no panic"), Ok(()));
 }
 
-/// A waiting reader is woken.
+/// Closing a broker wakes a waiting reader.
 pub async fn b9_closing_ends_intakes_and_events<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;
@@ -168,8 +168,7 @@ async fn ten<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic) -> (Fe
     (feed, got)
 }
 
-/// The messages that a new member of the group gets, up to a last one that is published as a
-/// marker.
+/// The messages that a new member of the group gets before a marker, which is published last.
 async fn again<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic) -> Vec<String> {
     let mut feed = harness.reader("g", topic).await;
     publish(&feed.broker, topic, vec![record("k", "end")]).await;
@@ -184,7 +183,7 @@ async fn again<F: BrokerFixture>(harness: &BrokerHarness<F>, topic: &Topic) -> V
     seen
 }
 
-/// After a restart, only messages that were not settled are delivered again.
+/// After a restart, only open messages are delivered again.
 pub async fn d1_only_what_is_open_comes_again_after_a_restart<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -217,7 +216,7 @@ pub async fn d1_a_message_given_back_comes_again_while_reading_goes_on<F: Broker
     assert_eq!(again(&harness, &topic).await, [] as [&str; 0]);
 }
 
-/// Failed and panicked deliveries are settled; only an abandoned one is given back.
+/// Failed and panicked deliveries are settled; only an abandoned one is delivered again.
 pub async fn d1_a_failed_or_panicked_message_is_over<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let (feed, got) = ten(&harness, &topic).await;
@@ -232,7 +231,7 @@ pub async fn d1_a_failed_or_panicked_message_is_over<F: BrokerFixture>(harness: 
     assert_eq!(again(&harness, &topic).await, [] as [&str; 0]);
 }
 
-/// The first message stays open and all others are settled: the first is delivered again.
+/// The first message stays open while all others are settled: the first is delivered again.
 pub async fn d2_a_later_settlement_never_settles_an_earlier_one<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {

@@ -68,7 +68,7 @@ pub async fn m1_every_group_gets_every_message<F: BrokerFixture>(harness: Broker
     mail.close().await;
 }
 
-/// Five messages before the restart, and five after it.
+/// Five messages precede the restart, and five follow it.
 pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -85,7 +85,7 @@ pub async fn m1_a_restart_continues_at_what_is_not_settled<F: BrokerFixture>(
     }
 }
 
-/// A member that is dropped without a close has crashed.
+/// Dropping a member without a close counts as a crash.
 pub async fn m1_a_crashed_members_open_messages_go_to_the_others<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -105,7 +105,7 @@ pub async fn m1_a_crashed_members_open_messages_go_to_the_others<F: BrokerFixtur
     other.close().await;
 }
 
-/// The next owner waits for the old one's handlers.
+/// The next owner waits for the handlers of the old one.
 pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -119,7 +119,7 @@ pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerF
         async move { broker.close(patience).await }
     });
     old.until("the end of the old intakes", |feed| feed.closed && feed.intakes.is_empty()).await;
-    // All partitions but the one with the open message move at once.
+    // All partitions move at once, except the one with the open message.
     let partition = got[0].message.partition();
     new.until_assigned(harness.sources() - 1).await;
     assert!(
@@ -176,7 +176,7 @@ pub async fn b3_ending_one_subscription_leaves_the_others<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// An ended subscription leaves no message in memory, not even one that was never read.
+/// An ended subscription leaves no message in memory, not even an unread one.
 pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -195,7 +195,7 @@ pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>
     feed.ended.clear();
     let gone = async {
         while sources.iter().any(|source| source.strong_count() > 0) {
-            // Some brokers do their work while they are asked for events.
+            // Some brokers work only while a caller polls them for events.
             feed.take_for(Duration::from_millis(5)).await;
         }
     };
@@ -203,7 +203,7 @@ pub async fn t5_an_ended_subscription_leaves_nothing_in_memory<F: BrokerFixture>
     feed.close().await;
 }
 
-/// An open delivery of the first topic stays with its intake.
+/// A later subscription leaves an open delivery of the first topic with its intake.
 pub async fn b3_subscribing_later_leaves_the_others_running<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -221,7 +221,7 @@ pub async fn b3_subscribing_later_leaves_the_others_running<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// A new subscription resumes where the last one stopped.
+/// A new subscription resumes where the previous one stopped.
 pub async fn b3_subscribing_again_continues<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;
@@ -237,7 +237,7 @@ pub async fn b3_subscribing_again_continues<F: BrokerFixture>(harness: BrokerHar
     feed.close().await;
 }
 
-/// A second subscription of a topic changes nothing.
+/// A second subscription to the same topic changes nothing.
 pub async fn b3_subscribing_twice_changes_nothing<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let mut feed = harness.reader("g", &topic).await;

@@ -1,8 +1,8 @@
 //! The list of scenarios. Each becomes a test of a backend.
 
-/// Runs the contract suite of brokers: one test for each scenario. The expression makes a
-/// [`BrokerFixture`](crate::broker_suite::BrokerFixture); it is evaluated on the runtime of each
-/// test.
+/// Runs the contract suite of brokers: one test for each scenario. The expression creates a
+/// [`BrokerFixture`](crate::broker_suite::BrokerFixture), and each test evaluates it on its
+/// runtime.
 #[macro_export]
 macro_rules! broker_suite {
     ($fixture:expr) => {

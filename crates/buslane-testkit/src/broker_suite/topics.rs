@@ -56,7 +56,7 @@ pub async fn k6_create_only_leaves_an_existing_topic_alone<F: BrokerFixture>(
     harness.feed(member).close().await;
 }
 
-/// An update changes the given setting, and keeps the others.
+/// An update changes the named setting and keeps the others.
 pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -80,7 +80,7 @@ pub async fn k6_an_update_changes_what_it_names_and_never_shrinks<F: BrokerFixtu
     harness.feed(member).close().await;
 }
 
-/// Keys move when partitions are added, and older messages are still read.
+/// Added partitions move keys. Messages from before the update are still read.
 pub async fn k6_an_update_adds_partitions_only_when_told<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -103,7 +103,7 @@ pub async fn k6_an_update_adds_partitions_only_when_told<F: BrokerFixture>(
     feed.close().await;
 }
 
-/// Validation names every difference, and a missing topic.
+/// Validation names every difference, and reports a missing topic.
 pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -127,7 +127,7 @@ pub async fn k6_validation_names_each_difference_and_changes_nothing<F: BrokerFi
     harness.feed(member).close().await;
 }
 
-/// A backend that can compress keeps the setting, and others refuse it by name.
+/// A backend that compresses keeps the setting; others refuse it by name.
 pub async fn k6_compression_is_kept_or_refused<F: BrokerFixture>(harness: BrokerHarness<F>) {
     let topic = harness.topic("orders");
     let member = harness.member("g").await;
@@ -188,8 +188,8 @@ pub async fn k6_impossible_settings_are_refused<F: BrokerFixture>(harness: Broke
     harness.feed(member).close().await;
 }
 
-/// Polls until the sum of all partitions is `messages`, because a broker may learn the end of its
-/// log with the next fetch.
+/// Polls until the lag of all partitions adds up to `messages`: a broker may learn the end of its
+/// log only with the next fetch.
 async fn until<F: BrokerFixture>(
     harness: &BrokerHarness<F>,
     feed: &Feed,
@@ -243,13 +243,14 @@ pub async fn k8_lag_counts_from_the_lowest_open_message<F: BrokerFixture>(
     assert!(behind[0].age.is_some(), "{lags:?}");
     settle(got.drain(..4));
     until(&harness, &feed, 6).await;
-    // The lag counts the done messages above an open one too, although only that one is left.
+    // The lag also counts the settled messages above an open one.
     settle(got.drain(1..));
     let lags = until_lag(&harness, &feed, "6 messages behind, 1 of them open", |lags| {
         (sum(lags), open(lags)) == (6, 1)
     })
     .await;
-    // The age is that one's, and grows with it while younger ones come and go.
+    // The age is that of the oldest open message, and grows while younger messages arrive and
+    // settle.
     let before = oldest(&lags);
     publish(&feed.broker, &topic, (10..15).map(|n| record("k", n.to_string())).collect()).await;
     settle(feed.take(5).await);

@@ -1,4 +1,4 @@
-//! Open jobs never exceed the bounds, and no job is dropped because of them.
+//! Open jobs never exceed the bounds, and the bounds drop no job.
 
 use super::{
     PoolFixture, PoolOptions,
@@ -40,7 +40,7 @@ pub async fn p1_pool_holds_exactly_workers_times_size(fixture: &dyn PoolFixture)
     assert_eq!(ledger.count(|end| *end == End::Ok), 20);
 }
 
-/// The bound of one lane does not affect the others.
+/// A full lane does not affect the others.
 pub async fn p3_full_lane_refuses_its_own_key_alone(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) =
         gated_pool(fixture, Bounds { lane_messages: 3, ..Bounds::default() });
@@ -53,7 +53,7 @@ pub async fn p3_full_lane_refuses_its_own_key_alone(fixture: &dyn PoolFixture) {
     stop_well(&*pool).await;
 }
 
-/// Ten times the capacity passes through, and every message ends.
+/// Jobs for ten times the capacity pass through, and every one ends.
 pub async fn p3_full_pool_makes_the_submitter_wait_and_drops_nothing(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 10, ..Bounds::default() });
     let mut batch: VecDeque<Job> = (0..100).map(|n| job(&ledger, n % 7, n)).collect();
@@ -67,7 +67,7 @@ pub async fn p3_full_pool_makes_the_submitter_wait_and_drops_nothing(fixture: &d
     assert_eq!(ledger.by_token(), vec![End::Ok; 100]);
 }
 
-/// Jobs that do not fit in time return to the caller untouched.
+/// Jobs that are not admitted in time return to the caller unchanged.
 pub async fn p3_wait_timeout_is_a_typed_error_and_keeps_the_batch(fixture: &dyn PoolFixture) {
     let gate = Arc::new(Gate::default());
     let wait_timeout = Duration::from_millis(20);
@@ -91,7 +91,7 @@ pub async fn p3_wait_timeout_is_a_typed_error_and_keeps_the_batch(fixture: &dyn 
     assert_eq!(ledger.by_token(), vec![End::Ok; 5]);
 }
 
-/// Bytes are a bound of their own.
+/// The byte budget applies independently of the number of messages.
 pub async fn p3_byte_budget_counts_until_completion(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) = gated_pool(fixture, Bounds { bytes: 1_000, ..Bounds::default() });
     assert_eq!(try_one(&*pool, job_of_bytes(&ledger, 0, 1, 400)), Ok(()));
@@ -119,7 +119,7 @@ pub async fn p3_oversized_message_is_admitted_alone(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), [End::Ok, End::Ok]);
 }
 
-/// A waiting submitter does not delay another one that has room.
+/// A waiting submitter does not delay another one whose lane has capacity.
 pub async fn p3_others_are_admitted_while_one_submitter_waits(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) =
         gated_pool(fixture, Bounds { lane_messages: 1, ..Bounds::default() });
@@ -136,7 +136,7 @@ pub async fn p3_others_are_admitted_while_one_submitter_waits(fixture: &dyn Pool
     stop_well(&*pool).await;
 }
 
-/// A cancelled submitter keeps the jobs that were not accepted, and does not delay the others.
+/// A cancelled submit leaves the unaccepted jobs in the batch, and does not delay other submitters.
 pub async fn p3_cancelled_submit_keeps_the_batch_and_leaves_no_trace(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 3, ..Bounds::default() });
     let mut batch: VecDeque<Job> = (0..8).map(|n| job(&ledger, n, n)).collect();
@@ -152,7 +152,7 @@ pub async fn p3_cancelled_submit_keeps_the_batch_and_leaves_no_trace(fixture: &d
     assert_eq!(ledger.by_token(), vec![End::Ok; 8]);
 }
 
-/// Every waiting submitter is woken when there is room.
+/// Freed capacity wakes every waiting submitter.
 pub async fn p3_room_wakes_every_submitter(fixture: &dyn PoolFixture) {
     let (pool, gate, ledger) = gated_pool(fixture, Bounds { messages: 2, ..Bounds::default() });
     submit_all(&*pool, (0..2).map(|n| job(&ledger, n, 1))).await;
@@ -178,8 +178,8 @@ pub async fn p3_room_wakes_every_submitter(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), vec![End::Ok; 322]);
 }
 
-/// Messages that have ended make room at once, even while the next one of their worker blocks one
-/// or all threads.
+/// A message that ends frees its capacity at once, even while the next message of its worker blocks
+/// one or all threads.
 pub async fn p3_room_is_seen_while_a_handler_computes(fixture: &dyn PoolFixture) {
     for keys in [1, 2] {
         let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));

@@ -13,7 +13,7 @@ use crate::ledger::{End, Ledger};
 use crate::recorder::key_and_sequence;
 use crate::signal::Count;
 
-/// The handler of a job runs, or else that of the pool.
+/// A job runs its own handler; the pool's handler runs jobs without one.
 pub async fn p4_own_handler_goes_before_the_default(fixture: &dyn PoolFixture) {
     let (own, default) = (Arc::new(Count::default()), Arc::new(Count::default()));
     let counting = |count: &Arc<Count>| {
@@ -59,7 +59,7 @@ pub async fn p4_no_handler_is_refused_in_fixed_words(fixture: &dyn PoolFixture) 
     assert_eq!(ledger.by_token(), [End::Ok, End::Ok, End::Abandoned, End::Ok, End::Ok]);
 }
 
-/// Every job ends once, whatever its handler does, and the statistics count how.
+/// Every job ends once, however its handler ends, and the statistics count each kind of end.
 pub async fn p5_every_job_settles_exactly_once(fixture: &dyn PoolFixture) {
     let script = |kind| {
         erase(kind, async |message: Message| {
@@ -110,7 +110,7 @@ pub async fn p5_dropping_the_pool_abandons_what_is_open(fixture: &dyn PoolFixtur
     };
     for _ in 0..20 {
         let before = started.get();
-        // Some workers are idle: they must not take over the lanes of those that are cut off.
+        // Some workers are idle. They must not take over the lanes of the cancelled workers.
         let options = PoolOptions {
             workers: 64,
             default_handler: Some(Arc::clone(&handler)),
@@ -151,7 +151,7 @@ pub async fn p6_error_is_reported_and_is_no_panic(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A handler gets the submitted message as the first attempt, with the kind of its subscription.
+/// A handler gets the submitted message as attempt 1, with the kind of its subscription.
 pub async fn p11_handler_sees_the_same_message(fixture: &dyn PoolFixture) {
     let seen: Arc<Mutex<Vec<(Message, bool)>>> = Arc::default();
     let log = Arc::clone(&seen);
@@ -179,7 +179,7 @@ pub async fn p11_handler_sees_the_same_message(fixture: &dyn PoolFixture) {
     }
 }
 
-/// With one worker and one script, every pool writes the same record.
+/// With one worker and one script, every pool produces the same record.
 pub async fn p11_same_script_gives_the_same_record(fixture: &dyn PoolFixture) {
     let record: Arc<Mutex<Vec<String>>> = Arc::default();
     let write = |line: String| {
@@ -226,7 +226,7 @@ pub async fn p11_same_script_gives_the_same_record(fixture: &dyn PoolFixture) {
     assert_eq!(*record.lock().unwrap_or_else(std::sync::PoisonError::into_inner), expected);
 }
 
-/// Fifty pools, concurrent and in sequence, used and unused, stopped and dropped.
+/// Fifty pools, concurrent and consecutive, used and unused, stopped and dropped.
 pub async fn t3_pools_leave_no_task_behind(fixture: &dyn PoolFixture) {
     let before = leak::tasks();
     let handler = erase(Kind::Regular, async |_: Message| tokio::task::yield_now().await);

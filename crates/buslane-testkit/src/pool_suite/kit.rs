@@ -53,7 +53,7 @@ pub fn job_of_bytes(ledger: &Arc<Ledger>, key: u64, sequence: u64, bytes: usize)
 /// Submits all jobs, and waits while the pool is full.
 ///
 /// # Panics
-/// When the pool refuses a job for good, or it takes too long.
+/// When the pool refuses a job for good, or the submit takes too long.
 pub async fn submit_all(pool: &dyn Pool, jobs: impl IntoIterator<Item = Job>) {
     let mut batch: VecDeque<Job> = jobs.into_iter().collect();
     let all = async {
@@ -70,7 +70,7 @@ pub async fn submit_all(pool: &dyn Pool, jobs: impl IntoIterator<Item = Job>) {
 /// Submits one job without waiting.
 ///
 /// # Errors
-/// As [`Pool::try_submit`]; the job is dropped then.
+/// As [`Pool::try_submit`]; an error drops the job.
 pub fn try_one(pool: &dyn Pool, job: Job) -> Result<(), SubmitError> {
     pool.try_submit(&mut VecDeque::from([job]))
 }
@@ -78,7 +78,7 @@ pub fn try_one(pool: &dyn Pool, job: Job) -> Result<(), SubmitError> {
 /// Stops the pool, and waits until its work is done.
 ///
 /// # Panics
-/// When a job was abandoned or did not return.
+/// When the pool abandons a job or leaves a straggler.
 pub async fn stop_well(pool: &dyn Pool) {
     let report = within(LIMIT, "the pool stops", pool.stop(LIMIT)).await;
     assert_eq!((report.abandoned, report.stragglers), (0, 0), "{report:?}");
@@ -93,7 +93,7 @@ pub async fn stop_well(pool: &dyn Pool) {
 /// Polls a future once, and expects it to be pending.
 ///
 /// # Panics
-/// When it is ready.
+/// When the future is ready.
 pub async fn is_waiting<F: Future + Unpin>(future: &mut F)
 where
     F::Output: Debug,
@@ -104,7 +104,7 @@ where
     }
 }
 
-/// A handler that waits until the gate is opened.
+/// A handler that waits until the gate opens.
 #[must_use]
 pub fn gated(gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
     let gate = Arc::clone(gate);
@@ -115,7 +115,7 @@ pub fn gated(gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
 }
 
 /// Moves the task to the end of the executor's queue. tokio's `yield_now` wakes the task only when
-/// its thread looks for work again, which a blocked thread does not do.
+/// its thread looks for work again, and a blocked thread does not.
 pub async fn requeue() {
     let mut waited = false;
     poll_fn(|cx| {
@@ -134,7 +134,7 @@ pub struct Attempt {
     pub message: Message,
 }
 
-/// A handler that returns the step of its job.
+/// A handler whose attempts return the steps of `script`.
 pub fn scripted<F, Fut>(kind: Kind, script: F) -> Arc<dyn ErasedHandler>
 where
     F: Fn(Attempt) -> Fut + Send + Sync + 'static,
@@ -163,7 +163,7 @@ where
     }
 }
 
-/// The step of an attempt that is followed by another.
+/// A failed attempt that is retried after `delay`.
 #[must_use]
 pub fn again(delay: Duration, blocked: bool, next: Option<Box<dyn NextAttempt>>) -> Step {
     Step::Again(Box::new(Reattempt {
@@ -175,14 +175,14 @@ pub fn again(delay: Duration, blocked: bool, next: Option<Box<dyn NextAttempt>>)
     }))
 }
 
-/// The step of an attempt that goes on at once.
+/// An attempt that ends with `outcome`, and whose next attempt starts at once in its place.
 #[must_use]
 pub fn at_once(outcome: Outcome) -> Step {
     let (is_retry, blocked) = (false, false);
     Step::Again(Box::new(Reattempt { delay: None, is_retry, outcome, blocked, next: None }))
 }
 
-/// The step of an attempt that succeeds.
+/// A successful attempt.
 #[must_use]
 pub const fn done() -> Step {
     Step::Done(Outcome::Ok)

@@ -1,5 +1,5 @@
-//! The metrics of a pool equal its traffic. Not a part of `pool_suite!`, because it needs a
-//! recorder that is installed before the pool is created.
+//! The metrics of a pool equal its traffic. Not a part of `pool_suite!`, because the recorder must
+//! be installed before the pool is created.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use crate::deadline::{LIMIT, until, within};
 use crate::ledger::Ledger;
 use crate::signal::{Count, Gate};
 
-/// The value of a series on a page in the text format of Prometheus; `None` when it is not there.
+/// The value of a series on a page in the text format of Prometheus; `None` when the page lacks the
+/// series.
 ///
 /// # Panics
 /// When the value is not a number.
@@ -24,12 +25,12 @@ pub fn value_of(page: &str, series: &str) -> Option<f64> {
     Some(line[series.len() + 1..].trim().parse().expect("a number"))
 }
 
-/// Runs traffic of every kind through a pool without a default handler, stops it, and compares the
-/// rendered `page` with the traffic. `prefix` is `memory_eventbus_keyed_pool`, for example;
-/// `restarts` is the number of restarts after three panics of regular messages.
+/// Runs traffic of every kind through a pool without a default handler, stops the pool, and
+/// compares the rendered `page` with the traffic. `prefix` is `memory_eventbus_keyed_pool`, for
+/// example; `restarts` is the number of restarts after three panics of regular messages.
 ///
 /// # Panics
-/// When the page differs.
+/// When the page differs from the traffic.
 pub async fn page_equals_traffic(
     pool: &dyn Pool,
     prefix: &str,
@@ -64,11 +65,10 @@ pub async fn page_equals_traffic(
     submit_all(pool, jobs).await;
     ledger.settled(80).await;
     until("the page has heard of it", || value("inbox_depth") == Some(0.0)).await;
-    // A worker is restarted after its message's settlement, and a stopping pool restarts none.
+    // A worker restarts after its message settles, and a stopping pool restarts no worker.
     until("they are back", || value("actor_restarted_total").unwrap_or(0.0) >= f64::from(restarts))
         .await;
-    // 4 more wait, so that the gauges have something to say, and end badly: the pool stops without
-    // them.
+    // Four open jobs give the gauges a value. The pool stops without them, so they are abandoned.
     submit_all(pool, (0..4).map(|n| job(&ledger, n, n).with_handler(Arc::clone(&waiting)))).await;
     within(LIMIT, "they have begun", entered.reached(1)).await;
     let capacity = pool.stats().capacity;
@@ -76,7 +76,7 @@ pub async fn page_equals_traffic(
     let utilization = 4.0 / capacity as f64;
     until("the gauges show it", || value("inbox_depth") == Some(4.0)).await;
     assert_eq!(value("inbox_utilization"), Some(utilization));
-    // 1 is refused for want of a handler.
+    // A job without a handler is refused.
     let mut orphan: VecDeque<Job> = VecDeque::from([job(&ledger, 1, 1)]);
     assert_eq!(pool.try_submit(&mut orphan), Err(SubmitError::NoHandler));
     let report = pool.stop(Duration::ZERO).await;
@@ -94,10 +94,10 @@ pub async fn page_equals_traffic(
         ("inbox_utilization", 0.0),
     ];
     for (name, count) in expected {
-        // A counter that never counted may be missing.
+        // The page may omit a counter that was never incremented.
         assert_eq!(value(name).unwrap_or(0.0), count, "{name} on\n{}", page());
     }
-    // Latency is measured for the first message of a batch and for every one that waits.
+    // Latency is measured for the first message of a batch and for every message that waits.
     let measured = value("message_latency_seconds_count").expect("a histogram");
     assert!((1.0..=80.0).contains(&measured), "{measured}");
     assert!(value("message_latency_seconds_sum").is_some_and(|sum| sum > 0.0));

@@ -13,7 +13,7 @@ use crate::ledger::{End, Ledger};
 use crate::recorder::{Recorder, key_and_sequence};
 use crate::signal::{Barrier, Count, Gate};
 
-/// A handler that returns at once, yields, sleeps, computes, fails or panics, whatever the message.
+/// A handler that returns at once, yields, sleeps, computes, fails or panics, by sequence and key.
 fn mixed(kind: Kind, recorder: &Arc<Recorder>) -> Arc<dyn ErasedHandler> {
     let recorder = Arc::clone(recorder);
     erase(kind, move |message: Message| {
@@ -46,7 +46,7 @@ async fn mixed_load(fixture: &dyn PoolFixture, options: PoolOptions) {
             let (pool, ledger, handlers) =
                 (Arc::clone(&pool), Arc::clone(&ledger), handlers.clone());
             tokio::spawn(async move {
-                // Every submitter has keys of its own, and sends them in batches of many sizes.
+                // Submitters share no key, and each sends its jobs in batches of many sizes.
                 let mut jobs = (1..=EACH).flat_map(|sequence| {
                     let (ledger, handlers) = (&ledger, &handlers);
                     (submitter..KEYS).step_by(4).map(move |key| {
@@ -76,7 +76,7 @@ async fn mixed_load(fixture: &dyn PoolFixture, options: PoolOptions) {
     }
 }
 
-/// A thousand keys, each with a lane.
+/// A thousand keys, each in a separate lane.
 pub async fn p11_order_holds_under_mixed_load(fixture: &dyn PoolFixture) {
     mixed_load(fixture, PoolOptions { workers: 256, ..PoolOptions::default() }).await;
 }
@@ -158,7 +158,7 @@ pub async fn p5_conservation_holds_at_every_probe(fixture: &dyn PoolFixture) {
     assert_eq!(stats.ok, ledger.count(|end| *end == End::Ok) as u64);
 }
 
-/// The slow key.
+/// The key whose handler waits or blocks.
 const SLOW: u64 = 1_000;
 
 /// One key waits until all others are done.
@@ -212,7 +212,7 @@ pub async fn p9_blocking_key_does_not_delay_the_others(fixture: &dyn PoolFixture
     }
 }
 
-/// As before, and the other keys wait for each other too, so each needs a worker at the same time.
+/// The other keys also wait for each other, so that each needs a worker at the same time.
 pub async fn p9_blocking_key_does_not_delay_waiting_ones(fixture: &dyn PoolFixture) {
     for slow_at in [0, 1, 2, 3, 10, 50, 99, 100] {
         let (others_done, barrier) = (Arc::new(Count::default()), Arc::new(Barrier::default()));
@@ -229,8 +229,8 @@ pub async fn p9_blocking_key_does_not_delay_waiting_ones(fixture: &dyn PoolFixtu
     }
 }
 
-/// A handler that blocks its thread for the slow key until `count` others are done. Keys that
-/// `meet` wait until all of them have started.
+/// A handler that blocks its thread for the slow key until `count` other messages are done. Keys
+/// for which `meet` holds wait until all of them have started.
 fn blocking_until_done(
     others_done: &Arc<Count>,
     barrier: &Arc<Barrier>,
@@ -250,8 +250,8 @@ fn blocking_until_done(
             }
             if meet(key) {
                 begun.add();
-                // Also the last one waits. A task that it has woken and that tokio has queued
-                // behind this one would not run while this thread is blocked.
+                // The last key waits too. A task that it woke may be queued behind this one, and
+                // would not run while this thread is blocked.
                 requeue().await;
                 begun.reached(count).await;
             }
@@ -262,7 +262,7 @@ fn blocking_until_done(
     })
 }
 
-/// Keys whose messages have ended run new ones while their former worker blocks its thread with
+/// A key whose message has ended runs new messages while its former worker blocks its thread with
 /// another key.
 pub async fn p9_blocked_thread_does_not_hold_finished_keys(fixture: &dyn PoolFixture) {
     for round in 0..30 {
@@ -312,7 +312,7 @@ pub async fn p9_blocked_thread_does_not_hold_finished_keys(fixture: &dyn PoolFix
     }
 }
 
-/// Two computing handlers run at the same time: each blocks its thread until the other has started.
+/// Two handlers compute at the same time: each blocks its thread until the other has started.
 pub async fn p9_handlers_that_compute_use_every_thread(fixture: &dyn PoolFixture) {
     const ROUNDS: u64 = 50;
     let gates: Arc<Vec<[Barrier; 2]>> = Arc::new((0..ROUNDS).map(|_| Default::default()).collect());
@@ -346,7 +346,7 @@ pub async fn p9_handlers_that_compute_use_every_thread(fixture: &dyn PoolFixture
     assert_eq!(ledger.count(|end| *end != End::Ok), 0);
 }
 
-/// As many keys wait as there are workers, less one.
+/// All workers but one run handlers that wait.
 pub async fn p9_all_workers_but_one_may_be_slow(fixture: &dyn PoolFixture) {
     let (others_done, slow_begun) = (Arc::new(Count::default()), Arc::new(Count::default()));
     let handler = {
@@ -377,7 +377,7 @@ pub async fn p9_all_workers_but_one_may_be_slow(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.by_token(), vec![End::Ok; 507]);
 }
 
-/// In fixed slots, keys of the same slot wait for each other, and no others do.
+/// In fixed slots, keys of one slot wait for each other, and keys of other slots do not wait.
 pub async fn p9_keys_of_one_slot_both_make_progress(fixture: &dyn PoolFixture) {
     for slots in [1, 2, 4] {
         let recorder = Arc::new(Recorder::new(20));
@@ -405,7 +405,7 @@ pub async fn p9_keys_of_one_slot_both_make_progress(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A key that waits for its retry occupies no worker, and a blocked thread does not delay its
+/// A key that waits for its retry occupies no worker, and a blocked thread does not delay the
 /// retry.
 pub async fn p9_retrying_key_does_not_delay_the_others(fixture: &dyn PoolFixture) {
     for round in 0..20 {

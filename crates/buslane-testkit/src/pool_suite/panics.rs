@@ -1,4 +1,5 @@
-//! Panics end their job and perhaps their worker, and affect no other job.
+//! A panic ends its job and, in a supervised pool, the worker of a regular message. It affects no
+//! other job.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,7 @@ use crate::ledger::{End, Ledger};
 use crate::recorder::{Recorder, key_and_sequence};
 use crate::signal::{Count, Gate};
 
-/// Waits until a pool has the expected number of restarts.
+/// Waits until a supervised pool has restarted a worker for each panic.
 async fn restarts(pool: &dyn Pool, fixture: &dyn PoolFixture, panics: u64) {
     if !fixture.is_one_pool() {
         return;
@@ -27,7 +28,7 @@ async fn restarts(pool: &dyn Pool, fixture: &dyn PoolFixture, panics: u64) {
     assert_eq!(pool.stats().restarts, expected);
 }
 
-/// An envelope's panic is a failure of that envelope: no restart, and the next one runs.
+/// An envelope's panic fails that envelope: no worker restarts, and the next envelope runs.
 pub async fn p7_envelope_panic_is_reported_and_the_worker_goes_on(fixture: &dyn PoolFixture) {
     let handler = erase(Kind::Envelope, async |message: Message| {
         assert!(message.offset.is_multiple_of(2), "odd {}", message.offset);
@@ -84,7 +85,7 @@ pub async fn p7_regular_panic_leaves_queued_work_in_order(fixture: &dyn PoolFixt
     stop_well(&*pool).await;
 }
 
-/// A panic has the same effect before the future is created, before its first wait, and after it.
+/// A panic has the same effect before the future exists, before its first wait, and after it.
 pub async fn p7_panic_at_any_point_of_a_handler(fixture: &dyn PoolFixture) {
     for kind in [Kind::Regular, Kind::Envelope] {
         let handler = erase(kind, |message: Message| {
@@ -115,7 +116,7 @@ pub async fn p7_panic_at_any_point_of_a_handler(fixture: &dyn PoolFixture) {
     }
 }
 
-/// The job's handler decides about a panic outside its future, not the pool's default handler.
+/// The job's handler decides about a panic outside its future; the pool's default handler does not.
 pub async fn p7_panic_outside_of_the_future_goes_to_its_own_handler(fixture: &dyn PoolFixture) {
     struct Brittle(Kind);
     impl ErasedHandler for Brittle {
@@ -189,7 +190,7 @@ pub async fn p7_panicked_attempt_may_be_retried(fixture: &dyn PoolFixture) {
     assert_eq!((stats.ok, stats.retried), (4, 2), "{stats:?}");
 }
 
-/// Five of a hundred keys panic: the others lose nothing and stay in order.
+/// Five of a hundred keys panic. The others lose no message and keep their order.
 pub async fn p7_panics_of_some_keys_leave_the_others_alone(fixture: &dyn PoolFixture) {
     let recorder = Arc::new(Recorder::new(100));
     let script = |kind| {
@@ -217,7 +218,7 @@ pub async fn p7_panics_of_some_keys_leave_the_others_alone(fixture: &dyn PoolFix
     ledger.settled(1_000).await;
     assert_eq!((recorder.handled(), recorder.violations()), (1_000, 0));
     assert_eq!(ledger.count(|end| *end == End::Ok), 950);
-    // Keys 1 and 3 are regular.
+    // Only keys 1 and 3 have regular messages, whose panics restart a worker.
     restarts(&*pool, fixture, 20).await;
     stop_well(&*pool).await;
 }
@@ -240,7 +241,7 @@ pub async fn p7_panic_in_a_long_queue(fixture: &dyn PoolFixture) {
 const COOL_DOWN: Duration = Duration::from_secs(30);
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Key 0 waits at the gate; others panic while their sequence is below 10.
+/// Key 0 waits at the gate. Other keys panic while their sequence is below 10.
 fn brittle(entered: &Arc<Count>, gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
     let (entered, gate) = (Arc::clone(entered), Arc::clone(gate));
     erase(Kind::Regular, move |message: Message| {
@@ -269,7 +270,7 @@ fn options(workers: usize, default_handler: Arc<dyn ErasedHandler>) -> PoolOptio
     }
 }
 
-/// Waits until the pool's handlers have panicked so often, and its workers were restarted.
+/// Waits until a supervised pool has `restarts` restarts and `down` workers in cool-down.
 async fn settled_down(pool: &dyn Pool, fixture: &dyn PoolFixture, restarts: u64, down: usize) {
     let (restarts, down) = if fixture.is_supervised() { (restarts, down) } else { (0, 0) };
     until("the supervisor has done its work", || {
@@ -279,13 +280,13 @@ async fn settled_down(pool: &dyn Pool, fixture: &dyn PoolFixture, restarts: u64,
     .await;
 }
 
-/// The fourth failure of a worker within the window begins its cool-down. The other one does the
-/// work.
+/// The fourth failure of a worker within the window begins its cool-down. The other worker runs the
+/// remaining jobs.
 pub async fn p8_failing_seat_cools_down_and_others_take_over(fixture: &dyn PoolFixture) {
     let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
     let pool = fixture.pool(options(2, brittle(&entered, &gate)));
     let ledger = Ledger::new();
-    // One worker is kept busy, so that all panics meet the other one.
+    // The busy worker leaves all panics to the other one.
     submit_all(&*pool, [job(&ledger, 0, 1)]).await;
     until("one worker is busy", || entered.get() == 1).await;
     submit_all(&*pool, (6..20).map(|n| job(&ledger, 1, n))).await;
@@ -305,8 +306,8 @@ pub async fn p8_failing_seat_cools_down_and_others_take_over(fixture: &dyn PoolF
     assert_eq!(ledger.by_token().iter().filter(|end| **end == End::Ok).count(), 31);
 }
 
-/// More panics of different keys than all workers have restarts: half of the workers stay in
-/// service, healthy keys are handled, and nothing waits for a cool-down.
+/// More keys panic than all workers have restarts. Half of the workers stay in service, healthy
+/// keys are handled, and no job waits for a cool-down.
 pub async fn p8_storm_of_panics_leaves_workers_in_service(fixture: &dyn PoolFixture) {
     const STORM: u64 = 500;
     const HEALTHY: u64 = 50;
@@ -340,14 +341,14 @@ pub async fn p8_storm_of_panics_leaves_workers_in_service(fixture: &dyn PoolFixt
         let at_rest = workers / 2;
         settled_down(&*pool, fixture, STORM - at_rest as u64, at_rest).await;
         assert_eq!((pool.stats().panics, pool.stats().panicked), (STORM, STORM));
-        // Those at rest come back, and may fail again.
+        // The resting workers return to service, and may fail again.
         sleep(COOL_DOWN + Duration::from_secs(1)).await;
         settled_down(&*pool, fixture, STORM, 0).await;
         stop_well(&*pool).await;
     }
 }
 
-/// A pool of two workers: one waits at the gate, and the other one cools down.
+/// A pool of two workers: one waits at the gate, and the other cools down.
 async fn half_at_rest(
     fixture: &dyn PoolFixture,
     ledger: &Arc<Ledger>,
@@ -368,7 +369,7 @@ pub async fn p8_restarts_outside_of_the_window_are_forgotten(fixture: &dyn PoolF
     let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
     let pool = fixture.pool(options(2, brittle(&entered, &gate)));
     let ledger = Ledger::new();
-    // One worker is kept busy, so that all panics meet the other one.
+    // The busy worker leaves all panics to the other one.
     submit_all(&*pool, [job(&ledger, 0, 1)]).await;
     until("one worker is busy", || entered.get() == 1).await;
     for round in 1..=60 {
@@ -397,14 +398,14 @@ pub async fn p8_stop_does_not_wait_for_a_cool_down(fixture: &dyn PoolFixture) {
     );
 }
 
-/// While the pool stops, queued jobs without a free worker wait for the cool-down, up to the
-/// deadline.
+/// While the pool stops, queued jobs without a free worker wait for the cool-down to end, at most
+/// until the deadline.
 pub async fn p8_stop_ends_a_cool_down_at_the_deadline(fixture: &dyn PoolFixture) {
     for (deadline, abandoned) in [(Duration::from_secs(10), 6), (2 * COOL_DOWN, 1)] {
         let (ledger, gate) = (Ledger::new(), Arc::new(Gate::default()));
         let pool = half_at_rest(fixture, &ledger, &gate).await;
         submit_all(&*pool, (10..15).map(|n| job(&ledger, 1, n))).await;
-        // The handler at the gate never ends.
+        // The handler at the gate never returns.
         let abandoned = if fixture.is_supervised() { abandoned } else { 1 };
         let asked = Instant::now();
         let mut stopping = pool.stop(deadline);
@@ -420,7 +421,7 @@ pub async fn p8_stop_ends_a_cool_down_at_the_deadline(fixture: &dyn PoolFixture)
     }
 }
 
-/// Actors that fail while the pool drains are replaced too, so that queued jobs still run.
+/// A draining pool replaces actors that fail, so that queued jobs still run.
 pub async fn p10_panics_do_not_end_a_drain(fixture: &dyn PoolFixture) {
     let (entered, gate) = (Arc::new(Count::default()), Arc::new(Gate::default()));
     let pool = fixture.pool(options(1, brittle(&entered, &gate)));

@@ -28,7 +28,7 @@ fn of_key(log: &Log, key: u64) -> Vec<(u64, u32)> {
     log.iter().filter(|entry| entry.0 == key).map(|entry| (entry.1, entry.2)).collect()
 }
 
-/// Messages behind one that needs three attempts wait, and run in order.
+/// Messages queue behind one that needs three attempts, and run in order.
 pub async fn d3_retry_keeps_the_order_of_its_key(fixture: &dyn PoolFixture) {
     let log = Log::default();
     let handler = {
@@ -67,7 +67,7 @@ pub async fn d3_retry_keeps_the_order_of_its_key(fixture: &dyn PoolFixture) {
     assert_eq!((stats.ok, stats.retried), (200, 40), "{stats:?}");
 }
 
-/// Five attempts, each of which knows the number of the one before.
+/// A handler with five attempts. Each knows the number of the previous one.
 struct Numbered(u32);
 
 impl Numbered {
@@ -97,7 +97,7 @@ impl NextAttempt for Numbered {
     }
 }
 
-/// Attempts are numbered from 1, and each is started by what the one before left behind.
+/// Attempts are numbered from 1, and the state of each attempt starts the next one.
 pub async fn d3_attempts_count_up_and_keep_their_state(fixture: &dyn PoolFixture) {
     let handler = Arc::new(Numbered(0));
     let pool =
@@ -110,7 +110,7 @@ pub async fn d3_attempts_count_up_and_keep_their_state(fixture: &dyn PoolFixture
     stop_well(&*pool).await;
 }
 
-/// Keys that are out of attempts are counted until they recover.
+/// Keys whose messages are out of attempts are counted until they recover.
 pub async fn d3_blocked_keys_are_counted(fixture: &dyn PoolFixture) {
     let healed = Arc::new(Count::default());
     let handler = {
@@ -127,7 +127,7 @@ pub async fn d3_blocked_keys_are_counted(fixture: &dyn PoolFixture) {
     let pool =
         fixture.pool(PoolOptions { default_handler: Some(handler), ..PoolOptions::default() });
     let ledger = Ledger::new();
-    // Keys 0 to 2 begin with message 0, key 3 with message 9.
+    // Offset 0 counts as out of attempts. Keys 0 to 2 begin with it, key 3 does not.
     submit_all(&*pool, (0..3).flat_map(|key| [job(&ledger, key, 0), job(&ledger, key, 1)])).await;
     submit_all(&*pool, [job(&ledger, 3, 9)]).await;
     until("all keys wait", || {
@@ -165,8 +165,8 @@ pub async fn p10_waiting_retry_is_abandoned_at_stop(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.count(|end| *end == End::Abandoned), 5);
 }
 
-/// A message that needs another attempt while the pool stops is abandoned, and so are those behind
-/// it, which must not overtake it.
+/// A message that needs another attempt while the pool stops is abandoned. The messages behind it
+/// must not overtake it, so they are abandoned too.
 pub async fn p10_attempt_that_fails_during_stop_takes_its_lane_along(fixture: &dyn PoolFixture) {
     let (gate, entered, log) =
         (Arc::new(Gate::default()), Arc::new(Count::default()), Log::default());
@@ -194,7 +194,7 @@ pub async fn p10_attempt_that_fails_during_stop_takes_its_lane_along(fixture: &d
     within(LIMIT, "both keys have begun", entered.reached(2)).await;
     let mut stopping = pool.stop(LIMIT);
     is_waiting(&mut stopping).await;
-    // While it is open, the lane is full.
+    // An open pool refuses this job too, because its lane is full.
     until("the pool has closed", || {
         try_one(&*pool, job(&ledger, 0, 9)) == Err(SubmitError::Stopped)
     })
@@ -206,8 +206,8 @@ pub async fn p10_attempt_that_fails_during_stop_takes_its_lane_along(fixture: &d
     assert_eq!(of_key(&log, 1), [(0, 1)], "nothing overtakes an abandoned message");
 }
 
-/// An attempt without a delay goes on in place of the one before: no retry, and nothing that a stop
-/// abandons, unless its source is revoked.
+/// An attempt without a delay starts in place of the previous one. It counts as no retry, and a
+/// stop does not abandon it unless its source is revoked.
 pub async fn d5_end_of_a_job_goes_on_at_once(fixture: &dyn PoolFixture) {
     for (is_revoked, end) in [(false, End::Ok), (true, End::Abandoned)] {
         let (gate, entered) = (Arc::new(Gate::default()), Arc::new(Count::default()));
@@ -246,7 +246,7 @@ pub async fn d5_end_of_a_job_goes_on_at_once(fixture: &dyn PoolFixture) {
     }
 }
 
-/// Retries run when they are due, not before and not much later.
+/// Retries run when they are due: not before, and not much later.
 pub async fn d3_retries_run_when_they_are_due(fixture: &dyn PoolFixture) {
     let started = tokio::time::Instant::now();
     let log: Arc<Mutex<Vec<(u64, u128)>>> = Arc::default();
@@ -286,7 +286,7 @@ pub async fn d3_retries_run_when_they_are_due(fixture: &dyn PoolFixture) {
     stop_well(&*pool).await;
 }
 
-/// The timer that sleeps for a late retry wakes up for an earlier one.
+/// The timer for a late retry wakes for an earlier one.
 pub async fn d3_sooner_retry_is_not_held_up_by_a_later_one(fixture: &dyn PoolFixture) {
     let handler = scripted(Kind::Envelope, async |attempt| {
         let (key, _) = key_and_sequence(&attempt.message);
@@ -310,7 +310,7 @@ pub async fn d3_sooner_retry_is_not_held_up_by_a_later_one(fixture: &dyn PoolFix
     assert_eq!((report.abandoned, report.stragglers), (1, 0), "{report:?}");
 }
 
-/// Messages behind a failing key do not take the room of the others.
+/// Messages behind a failing key use none of the capacity of other keys.
 pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
     let gate = Arc::new(Gate::default());
     let healed = Arc::new(Gate::default());
@@ -322,7 +322,8 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
                 if attempt.message.attempt == 1 && attempt.message.offset == 1 {
                     return again(Duration::from_millis(1), true, None);
                 }
-                // The second attempt waits, so that the test decides when the key recovers.
+                // The gate delays the second attempt, so that the test decides when the key
+                // recovers.
                 healed.wait().await;
                 done()
             }
@@ -354,7 +355,7 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.count(|end| *end == End::Ok), 16);
 }
 
-/// At the bound of parked messages, only failing keys are refused.
+/// At the bound of parked messages, the pool refuses only failing keys.
 pub async fn p3_parked_bound_refuses_failing_keys_alone(fixture: &dyn PoolFixture) {
     let failing = scripted(Kind::Envelope, async |_| again(Duration::from_hours(1), true, None));
     let healthy = erase(Kind::Regular, async |_: Message| ());

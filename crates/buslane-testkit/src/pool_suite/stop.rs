@@ -1,5 +1,5 @@
-//! Stopping a pool: it accepts nothing new, finishes what can finish, joins its tasks, and gives
-//! every caller the same answer.
+//! Stopping a pool: it refuses new jobs, finishes accepted ones before the deadline, joins its
+//! tasks, and gives every caller the same answer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::ledger::{End, Ledger};
 use crate::recorder::key_and_sequence;
 use crate::signal::{Barrier, Count, Gate};
 
-/// A handler that counts its starts, and waits until the gate is opened.
+/// A handler that counts its starts, and waits until the gate opens.
 fn gated(entered: &Arc<Count>, gate: &Arc<Gate>) -> Arc<dyn ErasedHandler> {
     let (entered, gate) = (Arc::clone(entered), Arc::clone(gate));
     erase(Kind::Regular, move |_: Message| {
@@ -49,7 +49,8 @@ async fn busy(fixture: &dyn PoolFixture) -> Busy {
     Busy { pool, ledger, gate, entered }
 }
 
-/// Waits until the pool accepts no more jobs. Tries with a key whose lane is full.
+/// Waits until the pool refuses jobs. Probes with a key whose lane is full, so that no probe is
+/// accepted.
 async fn closed(pool: &dyn Pool, ledger: &Arc<Ledger>) {
     until("the pool takes no more work", || match try_one(pool, job(ledger, 0, 99)) {
         Err(SubmitError::LaneFull { .. }) => false,
@@ -110,7 +111,7 @@ pub async fn p10_deadline_abandons_the_rest(fixture: &dyn PoolFixture) {
     }
 }
 
-/// A stop waits for the handlers that run, and runs each message once.
+/// A stop waits for running handlers, and each message runs once.
 pub async fn p10_running_handler_is_waited_for(fixture: &dyn PoolFixture) {
     let Busy { pool, ledger, gate, entered } = busy(fixture).await;
     let mut stopping = pool.stop(LIMIT);
@@ -125,7 +126,7 @@ pub async fn p10_running_handler_is_waited_for(fixture: &dyn PoolFixture) {
     assert_eq!((entered.get(), ledger.by_token()), (40, vec![End::Ok; 40]));
 }
 
-/// Concurrent and later callers of stop get the same answer.
+/// Concurrent and later calls of stop get the same answer.
 pub async fn p10_concurrent_stops_get_the_same_answer(fixture: &dyn PoolFixture) {
     let Busy { pool, gate, .. } = busy(fixture).await;
     let asked = Arc::new(Count::default());
@@ -151,7 +152,7 @@ pub async fn p10_concurrent_stops_get_the_same_answer(fixture: &dyn PoolFixture)
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
 }
 
-/// A cancelled stop continues.
+/// A stop continues after its caller is cancelled.
 pub async fn p10_cancelled_stop_goes_on(fixture: &dyn PoolFixture) {
     let Busy { pool, ledger, gate, .. } = busy(fixture).await;
     let mut stopping = pool.stop(LIMIT);
@@ -181,7 +182,7 @@ pub async fn p10_stopped_pool_refuses_work(fixture: &dyn PoolFixture) {
     assert_eq!(pool.stats().accepted, 0);
 }
 
-/// Submitters that wait for room get an error at once.
+/// Submitters that wait for capacity get an error at once.
 pub async fn p10_stop_wakes_waiting_submitters(fixture: &dyn PoolFixture) {
     let (gate, entered) = (Arc::new(Gate::default()), Arc::new(Count::default()));
     let pool = fixture.pool(PoolOptions {
@@ -205,7 +206,7 @@ pub async fn p10_stop_wakes_waiting_submitters(fixture: &dyn PoolFixture) {
     assert_eq!((report.finished, report.abandoned), (2, 0), "{report:?}");
 }
 
-/// Accepted jobs end, and the others stay with their submitter.
+/// Accepted jobs end, and all others stay with their submitter.
 pub async fn p10_stop_while_submitting_loses_nothing(fixture: &dyn PoolFixture) {
     for round in 0..10 {
         let handler = erase(Kind::Regular, async |_: Message| tokio::task::yield_now().await);
@@ -251,7 +252,8 @@ pub async fn p10_stop_while_submitting_loses_nothing(fixture: &dyn PoolFixture) 
     }
 }
 
-/// A handler that does not return even when cancelled is reported as a straggler, and not awaited.
+/// The report counts a handler that does not return even when cancelled as a straggler. The stop
+/// does not wait for it.
 pub async fn p10_handler_that_blocks_its_thread_is_a_straggler(fixture: &dyn PoolFixture) {
     let (barrier, entered) = (Arc::new(Barrier::default()), Arc::new(Count::default()));
     let handler = {
@@ -283,8 +285,8 @@ pub async fn p10_handler_that_blocks_its_thread_is_a_straggler(fixture: &dyn Poo
     assert_eq!(entered.get(), 1, "nothing runs behind it");
 }
 
-/// The first message of each key runs and succeeds; those of the even keys behind it are dropped.
-/// Messages that a worker has already taken are dropped too.
+/// The first message of each key runs and succeeds. The purge drops the queued messages of even
+/// keys, including those that a worker has already taken.
 pub async fn p5_purge_drops_what_is_queued_and_not_what_runs(fixture: &dyn PoolFixture) {
     for blocks in [false, true] {
         let (gate, barrier, entered) =
@@ -327,7 +329,7 @@ pub async fn p5_purge_drops_what_is_queued_and_not_what_runs(fixture: &dyn PoolF
     }
 }
 
-/// Messages that wait for a retry are purged too. Purged messages make room at once.
+/// A purge also drops messages that wait for a retry. Purged messages free their capacity at once.
 pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) {
     let handler = scripted(Kind::Envelope, async |attempt| {
         let (key, _) = key_and_sequence(&attempt.message);
@@ -361,8 +363,8 @@ pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) 
     assert_eq!(ledger.count(|end| *end == End::Ok), 19);
 }
 
-/// Another member may have taken the partition over: running messages end as they do, and queued or
-/// retrying ones are abandoned.
+/// A source closes its fence when another member may own the partition. Running messages then
+/// finish, and queued or retrying ones are abandoned.
 pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
     const KEYS: u64 = 4;
     const FIRST: usize = 4;
@@ -374,7 +376,7 @@ pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
         async move {
             counts.add();
             waits.wait().await;
-            // Each key's first message is tried again, but for the last key's.
+            // The first message of each key asks for a retry, except that of the last key.
             let (key, _) = key_and_sequence(&attempt.message);
             if key + 1 < KEYS { again(Duration::from_millis(1), false, None) } else { done() }
         }
@@ -399,8 +401,8 @@ pub async fn p5_what_is_not_held_does_not_start(fixture: &dyn PoolFixture) {
         (ledger.count(|end| *end == End::Ok), ledger.count(|end| *end == End::Abandoned)),
         (1, 39)
     );
-    // A message is settled before it is counted, so a stop would report messages that it finds
-    // open.
+    // The pool counts a message after its settlement. A stop before the count would report open
+    // messages.
     until("the pool has counted them", || pool.stats().open == 0).await;
     assert_eq!((pool.stats().ok, pool.stats().abandoned), (1, 39), "{:?}", pool.stats());
     stop_well(&*pool).await;

@@ -1,5 +1,5 @@
-//! What a real broker cannot be made to do from outside: refuse commits, and lose the leader of one
-//! partition.
+//! Faults that a test cannot cause on a real broker from outside: refused commits, and a partition
+//! without a leader.
 
 use super::{PATIENCE, SOON, bus_of, counts, publish, watchful};
 use buslane::{Fault, Topic};
@@ -14,14 +14,15 @@ use rdkafka::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// The client that plays a cluster, as long as it lives.
+/// The client that hosts a mock cluster. The cluster ends with the client.
 struct Cluster(BaseProducer);
 
 impl Cluster {
     fn new() -> Self {
         let host =
             Self(ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client"));
-        // Later versions tell who leads a partition instead, and crash where nobody does.
+        // Later versions name the leader in the response instead, and crash when a partition has
+        // none.
         for (request, last) in [(RDKafkaApiKey::Fetch, 11), (RDKafkaApiKey::Produce, 7)] {
             host.cluster().apiversion(request, Some(0), Some(last)).expect("taken");
         }
@@ -43,7 +44,7 @@ impl Cluster {
             brokers: self.cluster().bootstrap_servers(),
             group: unique("g"),
             consumer: ConsumerConfig {
-                // The other protocols take seconds to form a group there.
+                // On the mock cluster, the other protocols take seconds to form a group.
                 assignment: Assignment::Broker,
                 commit_interval: Duration::from_millis(50),
                 ..ConsumerConfig::default()

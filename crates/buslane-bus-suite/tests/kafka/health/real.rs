@@ -1,5 +1,4 @@
-//! A real broker that is killed, stands still, waits for a member that has fallen asleep, or does
-//! not take a login any more.
+//! A real broker that is killed, hangs, waits for a sleeping member, or no longer accepts a login.
 
 use super::{PATIENCE, bus_of, counts, publish, watchful};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -26,7 +25,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Two servers at once would take each other's time, and memory.
+/// Runs one server at a time, because two would compete for processor time and memory.
 static ONE_SERVER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn config(brokers: &str) -> KafkaConfig {
@@ -59,7 +58,7 @@ async fn reads(bus: &EventBus) -> (Topic, Arc<Count>) {
     (topic, count)
 }
 
-/// With the limits that a bus has by default.
+/// Uses the default limits of health.
 async fn is_named(fault: Fault, lose: fn(&mut OwnServer), mend: fn(&mut OwnServer)) {
     let _one = ONE_SERVER.lock().await;
     let mut server = tokio::task::spawn_blocking(OwnServer::start).await.expect("a server");
@@ -81,8 +80,7 @@ async fn o3_a_broker_that_stands_still_is_silent() {
     is_named(Fault::BrokerSilent, OwnServer::pause, OwnServer::resume).await;
 }
 
-/// A member that has its share and is not heard of any more, but for its heartbeats: the group
-/// waits for it.
+/// A member with partitions sends nothing but heartbeats, so the group waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_group_that_does_not_come_to_rest_is_named() {
     let kafka = config(&address("KAFKA_BOOTSTRAP_SERVERS"));
@@ -116,8 +114,8 @@ async fn o3_a_group_that_does_not_come_to_rest_is_named() {
     bus.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// Joining, another topic, another member, one topic less, and none at all: each time the group
-/// comes to rest, and says so.
+/// The group settles and reports no symptom after each change: the join, another topic, another
+/// member, one topic less, and none at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_group_that_has_come_to_rest_is_known_to() {
     for assignment in [Assignment::Range, Assignment::CooperativeSticky, Assignment::Broker] {
@@ -151,7 +149,7 @@ async fn o3_a_group_that_has_come_to_rest_is_known_to() {
     }
 }
 
-/// An unsigned token that ends in `lasts`.
+/// An unsigned token that expires after `lasts`.
 fn jwt(lasts: Duration) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let claims =
@@ -159,7 +157,7 @@ fn jwt(lasts: Duration) -> String {
     format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
 }
 
-/// Who issues the tokens gives none any more; and then gives them again.
+/// The issuer of the tokens stops issuing, and later resumes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_credential_that_is_over_is_named() {
     let is_shut = Arc::new(AtomicBool::new(false));
@@ -183,8 +181,8 @@ async fn o3_a_credential_that_is_over_is_named() {
     let bus = bus_of(watchful(), kafka).await;
     well(&bus).await;
     is_shut.store(true, SeqCst);
-    // The broker ends the login at the same moment, and the client says so as well: who is heard
-    // last is chance.
+    // The broker ends the login at the same moment, and the client reports that too. Either report
+    // may come last.
     let names_issuer = |health: &Health| {
         health
             .faults()

@@ -1,6 +1,6 @@
-//! A user who may not read stored messages: a message with unreadable headers stops its partition.
-//! Health names the partition, the log names the missing right, and the partition resumes once the
-//! server grants the right. SPEC: O3
+//! A user without the right to read stored messages: a message with unreadable headers stops its
+//! partition. Health names the partition, the log names the missing right, and the partition
+//! resumes once the server grants the right. SPEC: O3
 
 use super::raw::{BROKEN, Raw};
 use super::{Seen, body, collects, config_at, good, in_order, name, notes, raw_header, subject};
@@ -19,7 +19,7 @@ const RIGHT: &str = "$JS.API.STREAM.MSG.GET";
 
 const GRANTED: &str = "publish: { allow: \">\" }";
 
-/// A server whose user `alice` has the permissions that a file names, and that file.
+/// A server whose user `alice` has the permissions of a file, and the path of that file.
 fn serve(permissions: &str) -> (OwnServer, PathBuf) {
     let file = std::env::temp_dir().join(format!("{}.conf", unique("buslane-permissions")));
     std::fs::write(&file, permissions).unwrap();
@@ -65,7 +65,7 @@ async fn is_named_until_the_right_is_granted(partitions: Option<u32>) {
     let mut raw = Raw::connect_to(&address, login).await;
     raw.publish(&subject(&topic, partitions, 1), BROKEN[1].1, &body("bad")).await;
     let place = format!("{topic}/{}", partitions.map_or(0, |_| 1));
-    // The restart stops every partition for a while; on a busy machine, long enough to be named.
+    // On a busy machine, the restart may stop other partitions long enough for a fault.
     until_health("the partition without the right is named alone", &bus, |health| {
         let faults: Vec<_> = health.faults().collect();
         matches!(faults[..], [fault] if fault.name == Fault::DeadPartition

@@ -1,5 +1,6 @@
-//! Unreadable headers where the server delivers a message a limited number of times: the lost
-//! connection takes a delivery of the messages around it, and none of them is lost. SPEC: N3
+//! The server delivers each message a limited number of times. Unreadable headers cost the
+//! connection, which uses up a delivery of the messages around them, and none of these is lost.
+//! SPEC: N3
 
 use super::raw::{BROKEN, Raw};
 use super::{
@@ -9,7 +10,7 @@ use buslane::Message;
 use buslane_testkit::{deadline::until, server::unique};
 use std::sync::Arc;
 
-/// Everything waits in the stream, so that one connection takes the only delivery of all.
+/// All messages wait in the stream, so that one connection uses up the only delivery of each.
 async fn none_is_lost(partitions: Option<u32>) {
     let (topic, dead, group) = (name("orders"), name("dead"), unique("g"));
     let (seen, letters) = (Seen::default(), Arc::default());

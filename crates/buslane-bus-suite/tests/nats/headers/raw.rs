@@ -1,4 +1,4 @@
-//! A publisher that writes the protocol by hand: no client library sends what these tests send.
+//! A publisher that writes the protocol directly, because no client library sends these headers.
 
 use buslane_testkit::server;
 use tokio::{
@@ -13,7 +13,7 @@ impl Raw {
         Self::connect_to(&server::address("NATS_URL"), "").await
     }
 
-    /// Connects to a server of one test; `login` holds more fields of the `CONNECT` line.
+    /// Connects to the server of one test. `login` adds fields to the `CONNECT` line.
     pub(crate) async fn connect_to(address: &str, login: &str) -> Self {
         let address = address.replace("nats://", "");
         let mut stream = TcpStream::connect(address).await.expect("a server that listens");
@@ -43,7 +43,7 @@ impl Raw {
     }
 }
 
-/// Blocks that the client library cannot read: what is wrong, and the bytes.
+/// Blocks that the client library cannot read, each with the name of its defect.
 pub(crate) const BROKEN: [(&str, &[u8]); 8] = [
     ("a return in a value", b"NATS/1.0\r\nX-Trace-ID: a\rb\r\n\r\n"),
     ("a value that is not UTF-8", b"NATS/1.0\r\nX-Tenant: M\xfcller\r\n\r\n"),
@@ -55,7 +55,7 @@ pub(crate) const BROKEN: [(&str, &[u8]); 8] = [
     ("another version", b"NATS/9.9\r\nX-Tenant: a\r\n\r\n"),
 ];
 
-/// Odd blocks that it can read: a stream keeps no status.
+/// Unusual blocks that the client library can read, because a stream stores no status.
 pub(crate) const ODD: [(&str, &[u8]); 4] = [
     ("an empty name", b"NATS/1.0\r\n: a\r\n\r\n"),
     ("a status that is no number", b"NATS/1.0 zz\r\nX-Tenant: a\r\n\r\n"),

@@ -1,4 +1,4 @@
-//! What becomes of messages: attempts, deliveries, dead letters, and what is blocked.
+//! The fate of messages: attempts, deliveries, dead letters and blocked keys.
 
 use super::kit::{PATIENCE, all_settled, bus, collected, config, info, name, publish};
 use buslane::{Config, Event, Retry, Topic};
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Fails while it is broken, and notes when.
+/// The state of a handler that fails until it is repaired, with the attempts and their times.
 #[derive(Default)]
 struct Broken {
     attempts: Mutex<Vec<(u32, Instant)>>,
@@ -42,7 +42,7 @@ impl Broken {
     }
 }
 
-/// Delivers one envelope for the first time of two, to a bus that ends before its handler does.
+/// Uses up the first of two deliveries of one envelope: the bus ends before the handler does.
 async fn waste_a_delivery(config: &Config, topic: &Topic) {
     let (bus, started) = (bus(config.clone()).await, Arc::new(Count::default()));
     let into = Arc::clone(&started);
@@ -66,7 +66,7 @@ fn two_deliveries() -> Config {
     config
 }
 
-/// The server would not deliver it again: one attempt, and the terminal policy.
+/// The server would not deliver the message again: one attempt, then the terminal policy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_the_last_delivery_ends_in_the_terminal_policy() {
     let (config, topic, dead) = (two_deliveries(), name("orders"), name("dead"));
@@ -80,7 +80,7 @@ async fn n3_the_last_delivery_ends_in_the_terminal_policy() {
     let info = all_settled(&topic).await;
     assert_eq!((broken.attempts(), info.delivered.consumer_sequence), (vec![1], 2));
     assert_eq!(letters.lock()[0].headers.get(header::ATTEMPTS), Some(&b"1"[..]));
-    // A first delivery has all its attempts.
+    // A message at its first delivery has all its attempts.
     publish(&bus, &topic, "b", 0..1).await;
     within(PATIENCE, "the second dead letter", count.reached(2)).await;
     assert_eq!(broken.attempts(), [1, 1, 2, 3, 4, 5]);
@@ -104,7 +104,7 @@ async fn n3_the_last_delivery_is_skipped_or_blocks_as_configured() {
     assert_eq!(broken.attempts(), [1]);
     skipping.shutdown(PATIENCE).await.expect("it reports");
 
-    // A blocked one is tried again here, and not counted as delivered again.
+    // A blocked message is retried within the same delivery.
     let topic = name("orders");
     waste_a_delivery(&config, &topic).await;
     let (blocking, broken) = (bus(config).await, Arc::new(Broken::default()));
@@ -122,7 +122,7 @@ async fn n3_the_last_delivery_is_skipped_or_blocks_as_configured() {
     blocking.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// In its lane: the server has delivered it once.
+/// All attempts run in the lane: the server delivers the message once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n1_a_poison_message_has_its_attempts_with_backoff_and_one_dead_letter() {
     let (topic, dead) = (name("orders"), name("dead"));
@@ -167,7 +167,7 @@ async fn n1_a_handler_of_ten_times_ack_wait_has_its_message_once() {
         }
     };
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
-    // The second waits behind it for as long.
+    // The second message waits in the lane behind the first.
     publish(&bus, &topic, "a", 0..2).await;
     within(PATIENCE, "both", ended.reached(2)).await;
     let info = all_settled(&topic).await;
@@ -175,8 +175,8 @@ async fn n1_a_handler_of_ten_times_ack_wait_has_its_message_once() {
     assert_eq!(bus.shutdown(PATIENCE).await.expect("it reports").abandoned, 0);
 }
 
-/// Messages that are blocked, or wait behind one, have a budget: the subscription that has used it
-/// up is read no more, and named. The server could still deliver.
+/// Blocked messages and those behind them share a budget. A subscription that exhausts it stops
+/// reading and is reported, although the server could still deliver.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n3_a_small_blocked_budget_stops_its_subscription_alone() {
     const BUDGET: usize = 10;

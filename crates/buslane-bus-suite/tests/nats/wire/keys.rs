@@ -1,4 +1,4 @@
-//! Where the key of a message comes from that other programs have published.
+//! The keys of messages that other programs publish.
 
 use super::kit::{PATIENCE, Taken, bare, bus, collected, config, name};
 use async_nats::HeaderMap;
@@ -21,7 +21,7 @@ fn partitioned() -> Config {
     config
 }
 
-/// Bodies and keys of what has come, by body.
+/// The body and the key of each received message, sorted by body.
 fn keys(taken: &Taken) -> Vec<(String, Option<String>)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let taken = taken.lock();
@@ -37,7 +37,7 @@ fn key(body: &str, key: Option<&str>) -> (String, Option<String>) {
     (body.to_owned(), key.map(str::to_owned))
 }
 
-/// Each says more than the one before.
+/// Each message has one more possible source of a key than the previous one.
 async fn send_all(topic: &Topic) {
     send(format!("{topic}.1"), &[], "a partition alone").await;
     send(format!("{topic}.0.order-1"), &[], "b token").await;
@@ -54,7 +54,7 @@ async fn subscribe(bus: &EventBus, topic: &Topic, asks: bool) -> (Taken, Arc<Cou
     (taken, count)
 }
 
-/// Only where the subscription asks for it, and only where nothing else names a key.
+/// The subject names the key only if the subscription asks for that, and nothing else names one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r1_the_last_token_of_the_subject_is_the_key_of_who_asks_for_it() {
     let (bus, topics) = (bus(partitioned()).await, [true, false].map(|asks| (name("keys"), asks)));
@@ -75,7 +75,7 @@ async fn r1_the_last_token_of_the_subject_is_the_key_of_who_asks_for_it() {
     bus.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// What was read before anybody asked has its key too.
+/// Messages that were read before the subscription asked for subject keys get them too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r1_an_announced_topic_may_be_asked_for_keys_later() {
     let (bus, topic) = (bus(partitioned()).await, name("keys"));
@@ -87,7 +87,7 @@ async fn r1_an_announced_topic_may_be_asked_for_keys_later() {
     bus.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// Where the topic has no partitions the subject is the topic.
+/// The subject of a topic without partitions is the topic itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r1_a_topic_without_partitions_has_one_key_by_its_subject() {
     let (bus, topic) =

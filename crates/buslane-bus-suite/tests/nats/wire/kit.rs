@@ -16,7 +16,7 @@ pub(crate) const GROUP: &str = "wire";
 pub(crate) fn config() -> Config {
     let mut config = Config::new(&server::address("NATS_URL")).expect("a URL");
     GROUP.clone_into(&mut config.group);
-    // One consumer for a topic, whose figures the tests look at.
+    // One consumer per topic, whose figures the tests check.
     config.nats.stream.partitions = NatsPartitions::Shared;
     config.nats.consumer.ack_wait = Duration::from_secs(1);
     config
@@ -43,7 +43,7 @@ pub(crate) async fn publish(
     }
 }
 
-/// A bare client, for a look past the bus.
+/// A bare client that bypasses the bus.
 pub(crate) async fn bare() -> jetstream::Context {
     let client =
         async_nats::connect(server::address("NATS_URL")).await.expect("a server that answers");
@@ -56,7 +56,7 @@ pub(crate) async fn info(topic: &Topic) -> Info {
     stream.consumer_info(format!("{GROUP}@{topic}")).await.expect("a consumer")
 }
 
-/// Waits until the server has nothing open and nothing to deliver.
+/// Waits until the consumer has no open and no pending message.
 pub(crate) async fn all_settled(topic: &Topic) -> Info {
     let wait = async {
         loop {
@@ -72,7 +72,7 @@ pub(crate) async fn all_settled(topic: &Topic) -> Info {
 
 pub(crate) type Taken = Arc<Mutex<Vec<Message>>>;
 
-/// A handler that keeps what it gets, and counts it.
+/// A handler that stores and counts its messages.
 pub(crate) fn collected()
 -> (Taken, Arc<Count>, impl Fn(Message) -> Ready<()> + Send + Sync + 'static) {
     let (taken, count) = (Taken::default(), Arc::new(Count::default()));

@@ -15,7 +15,7 @@ async fn create_stream(topics: &[&Topic], max_message_size: i32) {
     bare().await.create_stream(config).await.expect("a stream");
 }
 
-/// Gives everything up at once.
+/// Subscribes with a handler that always fails, and one attempt per message.
 async fn give_up(bus: &EventBus, topic: &Topic, dead: &Topic) {
     let subscription = bus.subscription(topic).dead_letter(dead).retry(buslane::Retry::attempts(1));
     subscription
@@ -24,8 +24,8 @@ async fn give_up(bus: &EventBus, topic: &Topic, dead: &Topic) {
         .expect("subscribes");
 }
 
-/// A stream knows message ids whatever their subject: a letter that goes back to a topic of its own
-/// stream is no repetition of itself.
+/// A stream deduplicates message ids across its subjects. A letter that returns to a topic of its
+/// own stream must not count as a duplicate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_letter_goes_back_within_its_own_stream() {
     let (bus, topic, dead) = (bus(config()).await, name("orders"), name("dead"));
@@ -46,8 +46,7 @@ async fn d6_a_letter_goes_back_within_its_own_stream() {
     bus.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// A stream that was deleted counts from 1 again: the same event at the same sequence is another
-/// message.
+/// A recreated stream counts from 1 again: the same event at the same sequence is another message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_stream_that_was_made_anew_leaves_new_letters() {
     let (topic, dead) = (name("orders"), name("dead"));
@@ -68,8 +67,8 @@ async fn d6_a_stream_that_was_made_anew_leaves_new_letters() {
     reader.shutdown(PATIENCE).await.expect("it reports");
 }
 
-/// What fits into its own stream and not into that of the dead letters leaves its lane, and the
-/// message behind it comes.
+/// A message fits its own stream but not that of the dead letters. A reduced letter lets the next
+/// message of the lane continue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_message_at_the_limit_leaves_a_reduced_letter() {
     let (bus, topic, dead) = (bus(config()).await, name("orders"), name("dead"));
@@ -78,7 +77,7 @@ async fn d6_a_message_at_the_limit_leaves_a_reduced_letter() {
     let (letters, count, collect) = collected();
     bus.subscribe(&dead, collect).await.expect("subscribes");
     give_up(&bus, &topic, &dead).await;
-    // A server keeps no more than 64 KiB of headers, and these come near it.
+    // A server accepts at most 64 KiB of headers, and these come close.
     let long: buslane::Headers = [("long", &[b'h'; 60_000][..])].into_iter().collect();
     let records = [
         Record::new(vec![b'x'; 100_000]),

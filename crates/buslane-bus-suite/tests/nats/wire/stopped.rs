@@ -1,4 +1,4 @@
-//! A member that is stopped for longer than its lease, and goes on when another one has taken over.
+//! A member that is stopped for longer than its lease, and resumes after another one took over.
 #![allow(
     clippy::print_stdout,
     reason = "lines on its output are how the member says what it has done"
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-/// Tells the process that it is the one to be stopped: the topic.
+/// The variable that makes this test the member to be stopped. Its value is the topic.
 const MEMBER: &str = "BUSLANE_TEST_MEMBER_OF";
 const KEYS: usize = 20;
 const EACH: usize = 5;
@@ -30,8 +30,8 @@ fn one_partition() -> Config {
     config
 }
 
-/// Begins messages, which end when it is told to; says how many it has begun when it has no more of
-/// them.
+/// Starts messages that wait for a line of input, and prints the number of started messages when
+/// none is left.
 async fn be_stopped(topic: &Topic) {
     let (bus, begun, gate) =
         (bus(one_partition()).await, Arc::new(Count::default()), Arc::new(Gate::default()));
@@ -58,14 +58,14 @@ async fn be_stopped(topic: &Topic) {
     std::future::pending::<()>().await;
 }
 
-/// Waits until so many messages are in the pool.
+/// Waits until the pool has `open` messages.
 async fn settled(bus: &EventBus, open: usize) {
     while bus.pool_stats().open != open {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// The process, which ends with the test.
+/// A second process of this test, which ends when the value is dropped.
 struct Member(Child, Lines<BufReader<ChildStdout>>);
 
 impl Member {
@@ -82,7 +82,7 @@ impl Member {
         Self(child, lines)
     }
 
-    /// Reads until a line that is taken.
+    /// Reads lines until `take` accepts one.
     fn says<T>(&mut self, take: impl Fn(&str) -> Option<T>) -> T {
         self.1.by_ref().find_map(|line| take(&line.expect("text"))).expect("it says so")
     }
@@ -103,7 +103,8 @@ impl Drop for Member {
     }
 }
 
-/// What it had begun may end; what was queued in it belongs to the other.
+/// Messages that the stopped member has started may end. Those queued in it belong to the other
+/// member.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(
     clippy::disallowed_methods,

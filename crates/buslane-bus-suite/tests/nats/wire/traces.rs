@@ -1,4 +1,4 @@
-//! Trace contexts between a bus and a client that is not ours. SPEC: O5
+//! Trace contexts between a bus and a foreign client. SPEC: O5
 
 use super::kit::{PATIENCE, bare, bus, config, name};
 use async_nats::HeaderMap;
@@ -8,7 +8,7 @@ use buslane_testkit::deadline::within;
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const STATE: &str = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7";
 
-/// As many Go programs write them: their header type changes the case.
+/// The header names have the case of many Go programs, whose header type changes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o5_another_client_begins_a_trace_and_finds_it_again() {
     let (bus, topic, next) = (bus(config()).await, name("begun"), name("continued"));

@@ -1,4 +1,4 @@
-//! Commits: sends them, and applies the broker's answers.
+//! Sends commits, and applies the broker's answers.
 
 use super::{
     super::{
@@ -61,7 +61,7 @@ impl GroupMember {
         }
     }
 
-    /// Applies the answer to the commit that is in flight, if it comes within `timeout`.
+    /// Applies the answer to the commit in flight if it arrives within `timeout`.
     pub(super) fn receive_commit_answer(&mut self, timeout: Duration) {
         if !self.membership.is_committing() {
             return;
@@ -96,7 +96,7 @@ impl GroupMember {
         }
     }
 
-    /// Notes refused commits as symptoms, and clears those of accepted ones.
+    /// Reports refused commits as symptoms, and clears the symptoms of accepted ones.
     fn note_symptoms(
         &self,
         error: Option<RDKafkaErrorCode>,
@@ -117,8 +117,8 @@ impl GroupMember {
         }
     }
 
-    /// Commits all that is settled of these assignments and waits for the answer. A group refuses
-    /// commits for a moment of each rebalance, so a refused commit is sent again until `timeout`.
+    /// Commits all settled messages of these assignments, and waits for the answer. A group refuses
+    /// commits for a moment of each rebalance, so a refused commit is repeated until `timeout`.
     pub(super) fn commit_now(
         &mut self,
         client: &BaseConsumer<impl ConsumerContext>,
@@ -128,7 +128,7 @@ impl GroupMember {
         let deadline = Instant::now() + timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         loop {
-            // The commit that is in flight is answered first.
+            // The commit in flight must be answered first.
             while self.membership.is_committing() && !left().is_zero() {
                 self.receive_commit_answer(left());
             }
@@ -154,7 +154,7 @@ impl GroupMember {
         }
     }
 
-    /// Commits all that is settled and waits for the answer.
+    /// Commits all settled messages, and waits for the answer.
     pub(in crate::consumer) fn commit_all(
         &mut self,
         client: &BaseConsumer<impl ConsumerContext>,

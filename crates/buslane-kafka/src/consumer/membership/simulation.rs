@@ -1,5 +1,5 @@
-//! Random histories of two members, one partition and a group that keeps the last commit, without a
-//! broker.
+//! Random histories of two members, one partition, and a group that stores the last commit, without
+//! a broker.
 
 use super::{Arrival, CommitRules, Membership, TopicPartition};
 use buslane_offsets::{Limits, codec::decode};
@@ -47,10 +47,10 @@ fn step() -> impl Strategy<Value = SimulatedStep> {
 
 struct Member {
     machine: Membership,
-    /// The generation of its assignment.
+    /// The generation of the member's assignment.
     has: Option<u64>,
     position: u64,
-    /// Generation and offset of each message that a handler has.
+    /// The generation and the offset of each message in a handler.
     running: BTreeSet<(u64, u64)>,
 }
 
@@ -64,9 +64,9 @@ impl Member {
 struct Group {
     members: [Member; 2],
     committed: Option<(u64, String)>,
-    /// How often each offset was done.
+    /// The number of times that each offset was done.
     done: BTreeMap<u64, u32>,
-    /// A member released partitions before their handlers ended, or died.
+    /// Whether a member released a partition before its handlers ended, or crashed.
     is_rough: bool,
 }
 
@@ -136,7 +136,7 @@ impl Group {
                 Arrival::Wait => return,
                 Arrival::Skip => {}
                 Arrival::Run => {
-                    // R4: what a handler has is not handed out beside it, unless its owner could
+                    // R4: a message in a handler is not handed out again, unless its owner could
                     // not wait.
                     let elsewhere = self
                         .members
@@ -169,7 +169,7 @@ impl Group {
 
     fn answer(&mut self, who: usize, commits: Vec<super::Commit>, taken: bool) {
         for commit in commits {
-            // R3: a member commits only partitions that it has.
+            // R3: a member commits only partitions that it holds.
             assert_eq!(Some(commit.generation), self.members[who].has);
             if taken {
                 self.check(commit.offer.offset, &commit.offer.metadata);
@@ -214,20 +214,20 @@ impl Group {
         self.is_rough |= self.let_go(who, generation) > 0;
     }
 
-    /// Returns how many were still running.
+    /// Returns the number of messages that were still running.
     fn let_go(&mut self, who: usize, generation: u64) -> u64 {
         let member = &mut self.members[who];
         let stragglers = member.machine.release(&[generation]);
         let running = member.running.iter().filter(|(of, _)| *of == generation).count();
         assert_eq!(stragglers, running as u64);
-        // R1 and R2: nothing of it starts, and nothing of it is committed.
+        // R1 and R2: no message of the generation starts, and none is committed.
         assert_eq!(member.machine.arrived(generation, member.position), Arrival::Skip);
         assert!(member.machine.offers(&[generation]).is_empty());
         assert_eq!(member.machine.room(generation), 0);
         stragglers
     }
 
-    /// The last member handles what is left.
+    /// Member 0 handles all remaining messages.
     fn finish(&mut self) {
         self.run(SimulatedStep::Revoke(0, true));
         self.run(SimulatedStep::Revoke(1, true));
@@ -242,8 +242,8 @@ impl Group {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// SPEC K2, K3: whatever happens, nothing is lost and no commit names what is not done; without
-    /// a crash, a loss and a straggler each message is done once.
+    /// SPEC K2, K3: no history loses a message, and no commit names a message that is not done.
+    /// Without a crash, a loss and a straggler, each message is done once.
     #[test]
     fn k3_histories_of_a_group_lose_nothing(steps in prop::collection::vec(step(), 1..120)) {
         let mut group = Group::new();
