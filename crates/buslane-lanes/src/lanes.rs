@@ -114,15 +114,18 @@ impl<T> Lanes<T> {
         bytes: usize,
         item: impl FnOnce() -> T,
     ) -> Result<bool, Refusal> {
-        let known = self.table.find(id);
-        self.room(known, bytes)?;
-        self.charge(known, bytes);
-        let Some(at) = known else {
+        let active = self.active();
+        let Some(at) = self.table.find(id) else {
+            self.accounts.room(None, active, bytes)?;
+            self.accounts.charge(None, bytes);
             self.begin(id, kind, bytes, item());
             return Ok(true);
         };
-        let was_idle = matches!(self.table[at].phase, LanePhase::Idle { .. });
-        self.items.push_back(&mut self.table[at].queue, item());
+        let lane = &mut self.table[at];
+        self.accounts.room(Some(lane), active, bytes)?;
+        self.accounts.charge(Some(lane), bytes);
+        self.items.push_back(&mut lane.queue, item());
+        let was_idle = matches!(lane.phase, LanePhase::Idle { .. });
         if was_idle {
             self.idle.unlink(&mut self.table, at);
             self.ready.push_back(&mut self.table, at);

@@ -25,6 +25,7 @@ pub(super) fn messages(keys: std::ops::Range<u64>, each: u64) -> Vec<Message> {
 }
 
 /// The number of schedules that a scenario is tried with; fewer in the quick tests.
+#[allow(clippy::disallowed_methods, reason = "it configures this check, not the product")]
 fn schedules() -> usize {
     let given = std::env::var("MODEL_SCHEDULES").ok();
     given.map_or(1_500, |number| number.parse().expect("MODEL_SCHEDULES is a number"))

@@ -9,10 +9,11 @@ use crate::{
     trace::{self, Tracer},
 };
 use buslane_core::{
-    AttemptSlot, Broker, ErasedHandler, Handler, Job, Kind, Message, Outcome, Step, Topic,
-    TraceContext, Verdict, judge,
+    AttemptSlot, Broker, ErasedHandler, Handler, IntoVerdict, Job, Kind, Message, Outcome, Step,
+    Topic, TraceContext, Verdict, judge,
 };
 use std::{
+    ops::Deref,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -80,19 +81,24 @@ pub struct HandlerTimedOut(pub Duration);
 /// One attempt in this many offsets has its time in the handler measured.
 const SAMPLE: u64 = 16;
 
-impl<H> HandlerContext<H> {
-    /// Runs the handler once. `offset` decides whether its time is measured.
-    pub(super) async fn judge<M>(&self, message: M, offset: u64) -> Verdict
-    where
-        H: Handler<M>,
-    {
-        let started = offset.is_multiple_of(SAMPLE).then(Instant::now);
-        let verdict = run_once(&self.handler, message, self.policy.timeout).await;
-        if let Some(started) = started {
-            self.services.metrics.processing(started.elapsed());
-        }
-        verdict
+/// Runs the handler of a subscription once. `offset` decides whether its time is measured.
+///
+/// Without a timeout it awaits the handler directly, because each async function in between copies
+/// the message twice.
+pub(super) async fn run_handler<M, H: Handler<M>>(
+    context: impl Deref<Target = HandlerContext<H>>,
+    message: M,
+    offset: u64,
+) -> Verdict {
+    let started = offset.is_multiple_of(SAMPLE).then(Instant::now);
+    let verdict = match context.policy.timeout {
+        None => context.handler.handle(message).await.into_verdict(),
+        timeout => run_once(&context.handler, message, timeout).await,
+    };
+    if let Some(started) = started {
+        context.services.metrics.processing(started.elapsed());
     }
+    verdict
 }
 
 /// Runs a handler once, within its timeout.

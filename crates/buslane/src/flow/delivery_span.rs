@@ -4,7 +4,9 @@
 
 use super::attempt::Services;
 use crate::trace::within;
-use buslane_core::{Backend, Message, Outcome, Step, TraceContext, broker::header, excerpt};
+use buslane_core::{
+    Backend, Message, Outcome, Step, TraceContext, Verdict, broker::header, excerpt,
+};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
@@ -149,6 +151,12 @@ impl CarrySpan for Outcome {
             span.close(&self);
         }
         Step::Done(self)
+    }
+}
+
+impl CarrySpan for Verdict {
+    fn carry_span(self, span: Option<Box<DeliverySpan>>) -> Step {
+        Outcome::from(self).carry_span(span)
     }
 }
 

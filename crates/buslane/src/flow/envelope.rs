@@ -5,7 +5,7 @@
 
 use super::{
     aggregate::open,
-    attempt::{Erased, HandlerContext, Policy, Services, TerminalPolicy},
+    attempt::{Erased, HandlerContext, Policy, Services, TerminalPolicy, run_handler},
     dead_letter::{self, History, Letter},
     delivery_span::{CarrySpan, DeliverySpan, Traced},
 };
@@ -202,7 +202,8 @@ async fn attempt<H: Handler<Event>>(
         }
     };
     message.attempt = history.as_ref().map_or(0, |history| history.attempts) + 1;
-    let judged = CatchPanic::new(context.judge(Event { envelope, message }, origin.offset)).await;
+    let event = Event { envelope, message };
+    let judged = CatchPanic::new(run_handler(&*context, event, origin.offset)).await;
     let failure = match judged {
         Ok(Verdict::Done) => {
             context.services.failing_keys.remove(lane);

@@ -220,7 +220,8 @@ fn make_jobs(
             None => handler,
             Some(shadow) => shadow.begin(&flow.rollout, lane, &message, handler),
         };
-        let mut job = Job::new(lane, message, settlement).with_handler(handler);
+        let mut job = Job::new(lane, message, settlement);
+        job.handler = Some(handler);
         job.parsed = parsed.map(Box::new);
         job.permit = permits.pop().map(|permit| Box::new(permit) as Box<dyn Send>);
         job

@@ -1,12 +1,10 @@
 //! Regular messages: one attempt, settled whatever its outcome.
 
 use super::{
-    attempt::{Erased, HandlerContext, Policy, Services, take_message},
+    attempt::{Erased, HandlerContext, Policy, Services, run_handler, take_message},
     delivery_span::{DeliverySpan, Traced},
 };
-use buslane_core::{
-    AttemptSlot, ErasedHandler, Handler, Job, Kind, Local, Message, Outcome, excerpt,
-};
+use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Message, Outcome, excerpt};
 use std::sync::Arc;
 use tracing::error;
 
@@ -21,14 +19,6 @@ pub(crate) fn erase_regular<H: Handler<Message>>(
 
 struct Regular<H>(Arc<HandlerContext<H>>);
 
-async fn attempt<H: Handler<Message>>(
-    context: Local<HandlerContext<H>>,
-    message: Message,
-) -> Outcome {
-    let offset = message.offset;
-    context.judge(message, offset).await.into()
-}
-
 impl<H: Handler<Message>> ErasedHandler for Regular<H> {
     fn kind(&self) -> Kind {
         Kind::Regular
@@ -37,7 +27,8 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
         let span = DeliverySpan::begin(&self.0.services, &job.message);
         slot.start(&self.0, (take_message(job), span), |context, (message, span)| {
-            Traced::new(span, attempt(context, message))
+            let offset = message.offset;
+            Traced::new(span, run_handler(context, message, offset))
         });
     }
 
