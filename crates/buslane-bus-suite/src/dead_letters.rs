@@ -164,13 +164,7 @@ pub async fn d6_dead_letters_can_be_replayed(harness: BusHarness) {
     let seen = Seen::new();
     bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
     for letter in letters {
-        let record = Record {
-            key: letter.key,
-            headers: letter.headers,
-            payload: letter.payload,
-            is_null: letter.is_null,
-        };
-        bus.publish(&topic, record).await.expect("published");
+        bus.publish(&topic, Record::from(&letter)).await.expect("published");
     }
     let numbers: Vec<_> = seen.reached(10).await.iter().map(super::Note::number).collect();
     assert_eq!(numbers, (0..10).collect::<Vec<_>>());

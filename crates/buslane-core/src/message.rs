@@ -153,6 +153,7 @@ pub enum Route {
 /// # Ok::<(), buslane_core::TopicError>(())
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Message {
     /// Topic and partition.
     pub source: Arc<Source>,
@@ -193,6 +194,23 @@ impl Message {
             route: Route::None,
             kind: Kind::Regular,
             attempt: 0,
+        }
+    }
+
+    /// Moves key, headers, body and route into a new message. Everything else stays here, too.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self {
+            source: Arc::clone(&self.source),
+            offset: self.offset,
+            timestamp_ms: self.timestamp_ms,
+            key: self.key.take(),
+            headers: std::mem::take(&mut self.headers),
+            payload: std::mem::take(&mut self.payload),
+            is_null: self.is_null,
+            route: std::mem::take(&mut self.route),
+            kind: self.kind,
+            attempt: self.attempt,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The log knows no groups: the partition decides which records the log may drop.
 
-use buslane_core::{Kind, Message, Record, Route, Source};
+use buslane_core::{Message, Record, Source};
 use std::{collections::VecDeque, ops::Range, sync::Arc, time::SystemTime};
 
 /// The timestamp of a record that is published now, in milliseconds since the Unix epoch.
@@ -23,18 +23,7 @@ impl StoredRecord {
     /// The message for a reader.
     #[inline]
     pub(crate) fn message(&self, source: &Arc<Source>, offset: u64) -> Message {
-        Message {
-            source: Arc::clone(source),
-            offset,
-            timestamp_ms: self.timestamp_ms,
-            key: self.record.key.clone(),
-            headers: self.record.headers.clone(),
-            payload: self.record.payload.clone(),
-            is_null: self.record.is_null,
-            route: Route::None,
-            kind: Kind::Regular,
-            attempt: 0,
-        }
+        self.record.clone().into_message(Arc::clone(source), offset, self.timestamp_ms)
     }
 }
 

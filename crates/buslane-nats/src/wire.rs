@@ -308,7 +308,8 @@ mod tests {
             list in prop::collection::vec(("(X-Event-ID|X-Aggregate-ID|Nats-Msg-Id|Buslane-Key|[ -~é]{0,8})", prop::collection::vec(any::<u8>(), 0..6)), 0..6),
         ) {
             let headers: Headers = list.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-            let record = Record { key: key.map(Bytes::from), headers, ..Record::default() };
+            let mut record = Record::default().with_headers(headers);
+            record.key = key.map(Bytes::from);
             let map = to_nats(&record, &orders());
             let (key, headers) = from_nats(map.as_ref());
             prop_assert_eq!((key, headers), (record.key, record.headers));

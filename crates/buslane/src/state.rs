@@ -120,10 +120,9 @@ mod tests {
     fn b9_what_is_left_is_named_up_to_a_number() {
         let unfinished = UnfinishedKeys::default();
         let note = |n| {
-            unfinished.note(&Message {
-                route: Route::RoundRobin(n),
-                ..Message::new(Topic::new("a").unwrap(), "x")
-            })
+            let mut message = Message::new(Topic::new("a").unwrap(), "x");
+            message.route = Route::RoundRobin(n);
+            unfinished.note(&message);
         };
         (0..2).chain(0..2).for_each(note);
         assert_eq!(unfinished.to_string(), "a/0 key rr-0, a/0 key rr-1");

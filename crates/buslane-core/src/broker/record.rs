@@ -1,7 +1,8 @@
 //! The record that a publisher hands to a broker, and the broker's receipt for it.
 
-use crate::{Envelope, EnvelopeError, Headers, Message, Topic};
+use crate::{Envelope, EnvelopeError, Headers, Kind, Message, Route, Source, Topic};
 use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
 
 /// Names of the headers that the bus writes and reads.
 pub mod header {
@@ -72,6 +73,7 @@ pub mod header {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record {
     /// Selects the partition, and the lane unless a header selects it.
     pub key: Option<Bytes>,
@@ -113,6 +115,35 @@ impl Record {
     pub fn with_headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
         self
+    }
+
+    /// The message that a broker delivers when this record is stored at `offset` of `source`. It has
+    /// no route yet, and no attempt.
+    ///
+    /// ```
+    /// use buslane_core::{Record, Source, Topic};
+    ///
+    /// let source = Source::new(Topic::new("orders")?, 3).into();
+    /// let message = Record::new("placed").with_key("order-42").into_message(source, 17, 1_700_000_000_000);
+    /// assert_eq!((message.partition(), message.offset, message.attempt), (3, 17, 0));
+    /// # Ok::<(), buslane_core::TopicError>(())
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn into_message(self, source: Arc<Source>, offset: u64, timestamp_ms: i64) -> Message {
+        let Self { key, headers, payload, is_null } = self;
+        Message {
+            source,
+            offset,
+            timestamp_ms,
+            key,
+            headers,
+            payload,
+            is_null,
+            route: Route::None,
+            kind: Kind::Regular,
+            attempt: 0,
+        }
     }
 
     /// The record of an envelope: its JSON, its aggregate id as key, and the headers of the format.

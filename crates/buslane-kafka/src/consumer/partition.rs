@@ -7,7 +7,7 @@ use super::{
     timestamp_index::TimestampIndex,
 };
 use crate::native::{FetchedMessage, PartitionQueue, position, watermarks};
-use buslane_core::{Lag, Message, Route, Source, shrunk_capacity};
+use buslane_core::{Lag, Message, Record, Source, shrunk_capacity};
 use bytes::{BufMut, Bytes, BytesMut};
 use rdkafka::{
     Offset,
@@ -259,18 +259,10 @@ impl MessageCopier {
         let payload = self.copy(payload);
         let (headers, chunk) = fetched.headers(std::mem::take(&mut self.chunk));
         self.chunk = chunk;
-        Message {
-            source: Arc::clone(source),
-            offset: fetched.offset(),
-            timestamp_ms: fetched.timestamp_ms(),
-            key,
-            headers,
-            payload,
-            is_null: fetched.is_null(),
-            route: Route::None,
-            kind: Default::default(),
-            attempt: 0,
-        }
+        let mut record = Record::new(payload).with_headers(headers);
+        record.key = key;
+        record.is_null = fetched.is_null();
+        record.into_message(Arc::clone(source), fetched.offset(), fetched.timestamp_ms())
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Bytes {
@@ -325,7 +317,9 @@ mod tests {
     fn k8_a_waiting_message_is_open_although_it_was_read() {
         let (mut reader, membership) = reader(Some(32));
         let topic = reader.partition.topic.clone();
-        reader.waiting.push_back(Message { offset: 32, ..Message::new(topic, "") });
+        let mut message = Message::new(topic, "");
+        message.offset = 32;
+        reader.waiting.push_back(message);
         assert_eq!(reader.position_at(Some(34), &membership), position(32, 0, 32));
     }
 }

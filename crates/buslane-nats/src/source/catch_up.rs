@@ -23,7 +23,7 @@ use crate::{
     wire,
 };
 use async_nats::jetstream::consumer::Info;
-use buslane_core::{Message, Route};
+use buslane_core::Record;
 use bytes::Bytes;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -324,18 +324,9 @@ impl Reader {
                     header_block::read_what_is_readable(&stored.block)
                 }
             };
-            let message = Message {
-                source,
-                offset: sequence,
-                timestamp_ms,
-                key,
-                headers,
-                payload: stored.payload,
-                is_null: false,
-                route: Route::None,
-                kind: Default::default(),
-                attempt: 0,
-            };
+            let mut record = Record::new(stored.payload).with_headers(headers);
+            record.key = key;
+            let message = record.into_message(source, sequence, timestamp_ms);
             let is_last = self.acks.is_last(&ack);
             let ready = Ready { message, subject: stored.subject.into(), slot, is_last };
             self.held.get_or_insert_default().insert(sequence, ready);

@@ -3,7 +3,7 @@
 use super::open_messages::{Ack, AckKind};
 use crate::wire;
 use async_nats::Subject;
-use buslane_core::{Message, Route, Source};
+use buslane_core::{Message, Record, Source};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub(super) fn read(
     let reply = message.reply?;
     let numbers = numbers(&reply)?;
     let (key, headers) = wire::from_nats(message.headers.as_ref());
+    let mut record = Record::new(arena.copy(message.payload)).with_headers(headers);
+    record.key = key;
     Some(NumberedMessage {
         subject: message.subject,
         ack: Ack {
@@ -35,18 +37,7 @@ pub(super) fn read(
             kind: AckKind::Nak,
         },
         delivery: numbers.delivery,
-        message: Message {
-            source: Arc::clone(source),
-            offset: numbers.sequence,
-            timestamp_ms: numbers.timestamp_ms,
-            key,
-            headers,
-            payload: arena.copy(message.payload),
-            is_null: false,
-            route: Route::None,
-            kind: Default::default(),
-            attempt: 0,
-        },
+        message: record.into_message(Arc::clone(source), numbers.sequence, numbers.timestamp_ms),
     })
 }
 

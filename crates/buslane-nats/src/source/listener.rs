@@ -8,7 +8,7 @@ use crate::{
     link::{Epoch, Link},
     wire,
 };
-use buslane_core::{Message, Route, excerpt};
+use buslane_core::{Record, excerpt};
 use futures_util::StreamExt;
 use std::{
     sync::Arc,
@@ -78,18 +78,11 @@ impl Listener {
         let (key, headers) = wire::from_nats(received.headers.as_ref());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.received += 1;
-        let message = Message {
-            source: Arc::clone(&self.handle.source),
-            offset: self.received,
-            timestamp_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
-            key,
-            headers,
-            payload: received.payload,
-            is_null: false,
-            route: Route::None,
-            kind: Default::default(),
-            attempt: 0,
-        };
+        let mut record = Record::new(received.payload).with_headers(headers);
+        record.key = key;
+        let timestamp_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let message =
+            record.into_message(Arc::clone(&self.handle.source), self.received, timestamp_ms);
         let mut state = self.handle.state.lock();
         // Retries happen in this process, so no delivery is the last.
         state.ready.push_back(Ready {

@@ -9,8 +9,8 @@ use crate::{
     trace::{self, Tracer},
 };
 use buslane_core::{
-    AttemptSlot, Broker, ErasedHandler, Handler, IntoVerdict, Job, Kind, Message, Outcome, Step,
-    Topic, TraceContext, Verdict, judge,
+    AttemptSlot, Broker, ErasedHandler, Handler, IntoVerdict, Job, Kind, Outcome, Step, Topic,
+    TraceContext, Verdict, judge,
 };
 use std::{
     ops::Deref,
@@ -147,22 +147,5 @@ impl ErasedHandler for Erased {
 
     fn panicked(&self, job: &mut Job, text: String) -> Step {
         self.0.panicked(job, text)
-    }
-}
-
-/// Takes key, headers and body out of a job's message. Its source and offset stay.
-pub(super) fn take_message(job: &mut Job) -> Message {
-    let left = &mut job.message;
-    Message {
-        source: Arc::clone(&left.source),
-        offset: left.offset,
-        timestamp_ms: left.timestamp_ms,
-        key: left.key.take(),
-        headers: std::mem::take(&mut left.headers),
-        payload: std::mem::take(&mut left.payload),
-        is_null: left.is_null,
-        route: std::mem::take(&mut left.route),
-        kind: left.kind,
-        attempt: left.attempt,
     }
 }

@@ -73,7 +73,7 @@ impl Letter<'_> {
     /// The record of a letter of this size, and a description of the cut parts. It keeps the key of
     /// the message, so that dead letters of an aggregate stay in order.
     fn record(&self, size: &Size) -> (Record, String) {
-        let (kept, record) = match self.format {
+        let (kept, mut record) = match self.format {
             DeadLetterFormat::Document => {
                 let kept = Kept::without_headers(self.message, &self.history.error, size);
                 let record =
@@ -82,12 +82,13 @@ impl Letter<'_> {
             }
             DeadLetterFormat::Headers => {
                 let kept = Kept::of(self.message, &self.history.error, size);
-                let record = Record::new(kept.body.clone()).with_headers(self.headers(&kept));
-                let record = Record { is_null: self.message.is_null, ..record };
+                let mut record = Record::new(kept.body.clone()).with_headers(self.headers(&kept));
+                record.is_null = self.message.is_null;
                 (kept, record)
             }
         };
-        (Record { key: kept.key, ..record }, kept.cut)
+        record.key = kept.key;
+        (record, kept.cut)
     }
 
     fn document<'a>(&'a self, kept: &'a Kept<'_>) -> Document<'a> {

@@ -1,7 +1,7 @@
 //! Regular messages: one attempt, settled whatever its outcome.
 
 use super::{
-    attempt::{Erased, HandlerContext, Policy, Services, run_handler, take_message},
+    attempt::{Erased, HandlerContext, Policy, Services, run_handler},
     delivery_span::{DeliverySpan, Traced},
 };
 use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Message, Outcome, excerpt};
@@ -26,7 +26,7 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
         let span = DeliverySpan::begin(&self.0.services, &job.message);
-        slot.start(&self.0, (take_message(job), span), |context, (message, span)| {
+        slot.start(&self.0, (job.message.take(), span), |context, (message, span)| {
             let offset = message.offset;
             Traced::new(span, run_handler(context, message, offset))
         });

@@ -6,7 +6,7 @@
 
 use super::{
     aggregate::event_of,
-    attempt::{Erased, run_once, take_message},
+    attempt::{Erased, run_once},
 };
 use crate::rollout::{Controller, ShadowComparison, ShadowOutcome};
 use buslane_core::{
@@ -189,7 +189,7 @@ impl<M: Send + 'static, H: Handler<M>> ErasedHandler for Erase<Twin<M, H>> {
     }
 
     fn start(&self, job: &mut Job, slot: &mut AttemptSlot) {
-        slot.start(&self.0, take_message(job), |twin: Local<Twin<M, H>>, message| async move {
+        slot.start(&self.0, job.message.take(), |twin: Local<Twin<M, H>>, message| async move {
             twin.run(message).await
         });
     }

@@ -174,7 +174,9 @@ mod tests {
     use super::*;
 
     fn message(offset: u64) -> Message {
-        Message { offset, ..Message::new(Topic::new("orders").unwrap(), "x") }
+        let mut message = Message::new(Topic::new("orders").unwrap(), "x");
+        message.offset = offset;
+        message
     }
 
     #[test]

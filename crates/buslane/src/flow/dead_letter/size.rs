@@ -100,11 +100,10 @@ mod tests {
     fn message(body: usize, headers: &[(&str, usize)], key: usize) -> Message {
         let values: Vec<_> =
             headers.iter().map(|(name, length)| (*name, vec![b'h'; *length])).collect();
-        Message {
-            headers: values.iter().map(|(name, value)| (*name, &value[..])).collect(),
-            key: Some(vec![b'k'; key].into()),
-            ..Message::new(Topic::new("orders").unwrap(), vec![b'x'; body])
-        }
+        let mut message = Message::new(Topic::new("orders").unwrap(), vec![b'x'; body]);
+        message.headers = values.iter().map(|(name, value)| (*name, &value[..])).collect();
+        message.key = Some(vec![b'k'; key].into());
+        message
     }
 
     #[test]
