@@ -11,6 +11,7 @@ use crate::{
 use buslane_core::{
     Broker, BrokerError, Event, Handler, Kind, Message, SubscribeOptions, Topic, excerpt,
 };
+use parking_lot::Mutex;
 use std::{
     fmt,
     sync::{
@@ -226,7 +227,7 @@ pub(super) async fn begin(
             inner.joined.lock().insert(subscribed.topic.clone());
         }
         drop(joining);
-        inner.scatter.check(&inner.flow, &*inner.broker);
+        inner.scatter.check(&inner.flow, &*inner.broker, &subscribed);
         Ok(Subscription { bus: bus.clone(), subscribed })
     })
     .await
@@ -256,17 +257,30 @@ pub(super) async fn announce(bus: &EventBus, topics: Vec<Topic>) -> Result<(), B
 /// while the broker assigns the key's partitions of all topics to the same member.
 #[derive(Default)]
 pub(super) struct Scatter {
+    /// The topic of the last subscription that was checked.
+    last: Mutex<Option<Topic>>,
     is_logged: AtomicBool,
 }
 
 impl Scatter {
-    /// Checks the topics after a subscription has begun.
-    fn check(&self, flow: &Flow, broker: &dyn Broker) {
-        if flow.routing.lane_scope != LaneScope::Key || self.is_logged.load(Relaxed) {
+    /// Checks the topics after the subscription `new` has begun.
+    ///
+    /// Compares the new topic with one other only: topics that each share their members with a
+    /// third one share them with each other, and a look at all topics for each new one would make
+    /// ten thousand subscriptions slow.
+    fn check(&self, flow: &Flow, broker: &dyn Broker, new: &Subscribed) {
+        let is_ordered = |one: &Subscribed| one.kind == Kind::Envelope && one.ordered;
+        let is_checked = flow.routing.lane_scope == LaneScope::Key && is_ordered(new);
+        if !is_checked || self.is_logged.load(Relaxed) {
             return;
         }
+        let Some(last) = self.last.lock().replace(new.topic.clone()) else { return };
+        if broker.scatters(&[&last, &new.topic]).is_none() {
+            return;
+        }
+        // The last one may have ended meanwhile.
         let mut all = flow.registry.all();
-        all.retain(|one| one.kind == Kind::Envelope && one.ordered);
+        all.retain(|one| is_ordered(one));
         all.sort_by(|one, other| one.topic.cmp(&other.topic));
         let topics: Vec<_> = all.iter().map(|one| &one.topic).collect();
         let Some(reason) = broker.scatters(&topics).filter(|_| topics.len() > 1) else { return };
