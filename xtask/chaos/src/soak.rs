@@ -3,6 +3,7 @@
 //! the pools. The ledgers, read during the run, tell the fate of each message.
 
 mod checks;
+mod memory;
 mod observer;
 mod record;
 mod report;

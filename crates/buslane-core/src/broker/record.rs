@@ -124,7 +124,8 @@ impl Record {
     /// use buslane_core::{Record, Source, Topic};
     ///
     /// let source = Source::new(Topic::new("orders")?, 3).into();
-    /// let message = Record::new("placed").with_key("order-42").into_message(source, 17, 1_700_000_000_000);
+    /// let record = Record::new("placed").with_key("order-42");
+    /// let message = record.into_message(source, 17, 1_700_000_000_000);
     /// assert_eq!((message.partition(), message.offset, message.attempt), (3, 17, 0));
     /// # Ok::<(), buslane_core::TopicError>(())
     /// ```

@@ -29,16 +29,46 @@ async fn topics(count: usize) -> Vec<Topic> {
     topics
 }
 
-/// Reads a record of each topic, so that no rebalance is in progress.
+/// Reads a new record of each topic, so that no rebalance is in progress. A starved member loses
+/// its partitions for a while and reads older records again, which does not count.
 async fn all_are_read(member: &mut Feed, topics: &[Topic]) {
+    let body = unique("hello");
     for topic in topics {
-        publish(&member.broker, topic, vec![record("k", "hello")]).await;
+        publish(&member.broker, topic, vec![record("k", &body)]).await;
     }
-    let got = member.take(topics.len()).await;
-    let read: BTreeSet<_> =
-        got.iter().map(|delivery| delivery.message.source.topic.clone()).collect();
-    assert_eq!(read, topics.iter().cloned().collect());
-    settle(got);
+    let mut missing: BTreeSet<_> = topics.iter().cloned().collect();
+    while !missing.is_empty() {
+        let got = member.take(1).await;
+        let message = &got[0].message;
+        if message.payload == body.as_bytes() {
+            missing.remove(message.topic());
+        }
+        settle(got);
+    }
+}
+
+/// The number of tries in which a starved machine may cause rebalances of its own. Those that the
+/// adapter causes happen in each.
+const TRIES: usize = 3;
+
+/// How many intakes of a first member, and of the member itself, end when a member subscribes to
+/// twenty topics in one call.
+async fn ended_by_twenty_topics(assignment: Assignment) -> (usize, usize) {
+    let (own, topics) = (topics(1).await, topics(TOPICS).await);
+    let config = config(assignment);
+    let mut first = kit::member(config.clone(), &own[0]).await;
+    first.until_assigned(1).await;
+    let mut member = kit::connect(config).await;
+    let wanted: Vec<_> =
+        topics.iter().map(|topic| (topic.clone(), SubscribeOptions::default())).collect();
+    member.broker.subscribe(&wanted).await.expect("topics that exist");
+    member.until_assigned(TOPICS).await;
+    all_are_read(&mut member, &topics).await;
+    all_are_read(&mut first, &own).await;
+    let ended = (first.ended.len(), member.ended.len());
+    member.close().await;
+    first.close().await;
+    ended
 }
 
 /// With the eager protocol each rebalance ends the intakes of all members, so the first member can
@@ -48,36 +78,36 @@ async fn k1_twenty_topics_in_one_call_are_one_change_of_membership() {
     for (assignment, changes) in
         [(Assignment::Range, 1), (Assignment::CooperativeSticky, 0), (Assignment::Broker, 0)]
     {
-        let (own, topics) = (topics(1).await, topics(TOPICS).await);
-        let config = config(assignment);
-        let mut first = kit::member(config.clone(), &own[0]).await;
-        first.until_assigned(1).await;
-        let mut member = kit::connect(config).await;
-        let wanted: Vec<_> =
-            topics.iter().map(|topic| (topic.clone(), SubscribeOptions::default())).collect();
-        member.broker.subscribe(&wanted).await.expect("topics that exist");
-        member.until_assigned(TOPICS).await;
-        all_are_read(&mut member, &topics).await;
-        assert!(member.ended.is_empty(), "{assignment:?}: {member:?}");
-        all_are_read(&mut first, &own).await;
-        assert_eq!(first.ended.len(), changes, "{assignment:?}: {first:?}");
-        member.close().await;
-        first.close().await;
+        let mut found = Vec::new();
+        while !found.contains(&(changes, 0)) {
+            assert!(found.len() < TRIES, "{assignment:?}: {found:?}");
+            found.push(ended_by_twenty_topics(assignment).await);
+        }
     }
+}
+
+/// How many intakes end while topics are added one by one.
+async fn ended_by_later_topics(assignment: Assignment) -> usize {
+    let topics = topics(6).await;
+    let mut member = kit::connect(config(assignment)).await;
+    for (at, topic) in topics.iter().enumerate() {
+        member.subscribe(topic).await;
+        member.until_assigned(at + 1).await;
+        all_are_read(&mut member, &topics[..=at]).await;
+    }
+    let ended = member.ended.len();
+    member.close().await;
+    ended
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_a_topic_that_is_added_later_ends_no_intake() {
     for assignment in [Assignment::CooperativeSticky, Assignment::Broker] {
-        let topics = topics(6).await;
-        let mut member = kit::connect(config(assignment)).await;
-        for (at, topic) in topics.iter().enumerate() {
-            member.subscribe(topic).await;
-            member.until_assigned(at + 1).await;
-            all_are_read(&mut member, &topics[..=at]).await;
+        let mut found = Vec::new();
+        while !found.contains(&0) {
+            assert!(found.len() < TRIES, "{assignment:?}: {found:?} intakes ended");
+            found.push(ended_by_later_topics(assignment).await);
         }
-        assert!(member.ended.is_empty(), "{assignment:?}: {member:?}");
-        member.close().await;
     }
 }
 

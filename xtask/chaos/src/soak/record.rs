@@ -1,6 +1,6 @@
 //! What was seen of one process, in bounded memory however long it lives.
 
-use super::checks::Memory;
+use super::memory::Memory;
 
 /// Values over time. At the limit every other value is dropped, and the sampling interval doubles.
 #[derive(Debug, Clone)]

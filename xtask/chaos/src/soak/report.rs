@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Args;
 use super::checks::Check;
-use super::checks::Memory;
+use super::memory::Memory;
 use super::record::{Record, Series};
 use super::run::State;
 use xtask_base::plot::{self, Line, Panel};
