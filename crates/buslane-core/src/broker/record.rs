@@ -117,8 +117,8 @@ impl Record {
         self
     }
 
-    /// The message that a broker delivers when this record is stored at `offset` of `source`. It has
-    /// no route yet, and no attempt.
+    /// The message that a broker delivers when this record is stored at `offset` of `source`. It
+    /// has no route yet, and no attempt.
     ///
     /// ```
     /// use buslane_core::{Record, Source, Topic};
