@@ -266,10 +266,6 @@ impl<T> Lanes<T> {
         self.accounts.room(known.map(|at| &self.table[at]), self.active(), bytes)
     }
 
-    fn charge(&mut self, known: Option<u32>, bytes: usize) {
-        self.accounts.charge(known.map(|at| &mut self.table[at]), bytes);
-    }
-
     /// Puts the last taken message of a lane back to its front, and parks the lane until `until`.
     /// Its messages are charged to the parked account as far as that has room.
     ///

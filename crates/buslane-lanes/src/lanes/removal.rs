@@ -127,7 +127,7 @@ impl<T> Lanes<T> {
     pub fn adopt(&mut self, id: u64, kind: LaneKind, bytes: usize, moved: Moved<T>) -> bool {
         let Moved { item, failures, parked } = moved;
         let known = self.table.find(id);
-        self.charge(known, bytes);
+        self.accounts.charge(known.map(|at| &mut self.table[at]), bytes);
         let (at, begins) = match known {
             None => (self.table.add(id, kind, bytes), true),
             Some(at) => (at, matches!(self.table[at].phase, LanePhase::Idle { .. })),
