@@ -42,10 +42,7 @@ struct Profile {
 
 /// Builds all of them.
 pub(super) fn build() -> Result<Vec<Program>> {
-    let mut programs = build_only(&["--workspace".to_owned(), "--all-features".to_owned()])?;
-    // Those that wait for a broker take longest.
-    programs.sort_by_key(|program| !needs_broker(&program.name));
-    Ok(programs)
+    build_only(&["--workspace".to_owned(), "--all-features".to_owned()])
 }
 
 /// The clients of the brokers. Building them takes longer than all of the rest.
@@ -68,6 +65,11 @@ pub(super) fn build_quick(metadata: &Metadata) -> Result<Vec<Program>> {
     build_only(&what)
 }
 
+/// Whether a program runs for so long that it must begin first, or the others wait for its end.
+fn takes_long(program: &str) -> bool {
+    needs_broker(program) || matches!(program, "buslane: bus" | "order-service: it")
+}
+
 /// Whether the tests of a program talk to a Kafka or a NATS: those of the adapters, and those that
 /// are named for them. Unit tests never do.
 fn needs_broker(program: &str) -> bool {
@@ -82,7 +84,9 @@ fn build_only(what: &[String]) -> Result<Vec<Program>> {
     let mut build = cargo(["test", "--no-run", format]);
     each_line(build.args(what), |line| programs.extend(program(line)))?;
     // Cargo names them as it comes to an end with each.
-    programs.sort_by(|one, other| one.name.cmp(&other.name));
+    programs.sort_by(|one, other| {
+        takes_long(&other.name).cmp(&takes_long(&one.name)).then_with(|| one.name.cmp(&other.name))
+    });
     Ok(programs)
 }
 
