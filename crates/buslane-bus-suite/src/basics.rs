@@ -302,8 +302,8 @@ pub async fn b3_partitions_that_are_added_are_read(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
-/// Each callback runs whenever the connection returns, even if another one panics. Publishing and
-/// reading resume by themselves.
+/// Each callback runs whenever the connection returns, even if another one fails, panics or does
+/// not end yet. Publishing and reading resume by themselves.
 pub async fn b1_on_reconnect_is_called_and_everything_goes_on(harness: BusHarness) {
     let topic = harness.topic("orders");
     let (bus, seen, called) = (harness.bus("g").await, Seen::new(), Arc::new(AtomicUsize::new(0)));
@@ -311,11 +311,18 @@ pub async fn b1_on_reconnect_is_called_and_everything_goes_on(harness: BusHarnes
     let calls = || {
         let called = Arc::clone(&called);
         move || {
-            called.fetch_add(1, SeqCst);
+            let called = Arc::clone(&called);
+            async move {
+                tokio::task::yield_now().await;
+                called.fetch_add(1, SeqCst);
+            }
         }
     };
     bus.on_reconnect(calls());
-    bus.on_reconnect(|| std::panic::resume_unwind(Box::new("a callback's own trouble")));
+    bus.on_reconnect(|| -> std::future::Ready<()> {
+        std::panic::resume_unwind(Box::new("a callback's own trouble"))
+    });
+    bus.on_reconnect(async || Err::<(), _>("the cache\nis gone"));
     bus.on_reconnect(calls());
     publish_numbers(&bus, &topic, "a", 0..5).await;
     seen.reached(5).await;
@@ -335,8 +342,33 @@ pub async fn b1_on_reconnect_is_called_and_everything_goes_on(harness: BusHarnes
             .await;
         assert_eq!(harness.logs.saying("broker is back").len(), round);
         assert_eq!(harness.logs.saying("reconnect callback panicked").len(), round);
+        assert_eq!(harness.logs.saying("reconnect callback failed").len(), round);
     }
     assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), (0..7).collect::<Vec<_>>());
+    harness.end_clean(&bus).await;
+}
+
+/// A callback that never ends holds up no message and no shutdown, and is called no second time.
+pub async fn b1_a_callback_of_a_reconnect_that_never_ends_holds_up_nothing(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let (bus, seen, called) = (harness.bus("g").await, Seen::new(), Arc::new(AtomicUsize::new(0)));
+    bus.subscribe_envelopes(&topic, notes_events(&seen)).await.expect("subscribes");
+    bus.on_reconnect({
+        let called = Arc::clone(&called);
+        move || {
+            called.fetch_add(1, SeqCst);
+            std::future::pending::<()>()
+        }
+    });
+    for round in 1..=2 {
+        harness.fault(Fault::Disconnect).await;
+        let waits = || harness.logs.saying("broker lost").len() == round;
+        buslane_testkit::deadline::until("the loss is told", waits).await;
+        harness.fault(Fault::Reconnect).await;
+        publish_numbers(&bus, &topic, "a", round - 1..round).await;
+        seen.reached(round).await;
+    }
+    assert_eq!(called.load(SeqCst), 1);
     harness.end_clean(&bus).await;
 }
 

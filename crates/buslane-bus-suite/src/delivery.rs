@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use buslane::{Class, Retry, classify};
+use buslane::{Class, EventBus, Retry, classify};
 use buslane_core::broker::header;
 use buslane_core::{EnvelopeError, Event, HandlerError, Message, Record, Verdict};
 use buslane_testkit::signal::Gate;
@@ -412,6 +412,45 @@ pub async fn d5_a_subscription_has_its_own_classifier(harness: BusHarness) {
     harness.audit(&dead, 2).await;
     let count = |body: &[u8]| seen.all().iter().filter(|seen| seen[..] == *body).count();
     assert_eq!((count(b"0"), count(b"1")), (1, 3));
+    harness.end_clean(&bus).await;
+}
+
+/// The texts of the configuration decide first, then the classifier of the subscription, or else
+/// that of the bus.
+pub async fn d5_configuration_subscription_and_bus_decide_in_this_order(harness: BusHarness) {
+    let mut config = harness.config("g");
+    config.errors.permanent = vec!["no-such".to_owned()];
+    config.errors.transient = vec!["try".to_owned()];
+    let broker = harness.broker(&config).await;
+    let builder = EventBus::builder(config).broker(broker);
+    let bus = builder.classifier(|_| Class::Permanent).connect().await.expect("a bus starts");
+    let seen = Seen::new();
+    for (topic, is_own) in [("of-the-bus", false), ("its-own", true)] {
+        let (topic, dead) = (harness.topic(topic), harness.topic("dead"));
+        let mut subscription = bus.subscription(&topic).dead_letter(&dead);
+        if is_own {
+            subscription = subscription.classifier(|_| Class::Transient);
+        }
+        let into = Arc::clone(&seen);
+        let handler = now(move |event: Event| {
+            into.push((is_own, event.aggregate_id.to_string()));
+            Err::<(), HandlerError>(event.aggregate_id.to_string().into())
+        });
+        subscription.envelopes(handler).await.expect("subscribes");
+        for error in ["no-such-customer", "please-try-later", "anything"] {
+            // Each has a key of its own: behind a dead letter a message has one attempt.
+            publish_numbers(&bus, &topic, &format!("{error}-{is_own}"), 0..1).await;
+        }
+        harness.settled("g", &[&topic]).await;
+    }
+    let attempts = |is_own, error: &str| {
+        seen.all().iter().filter(|seen| seen.0 == is_own && seen.1.starts_with(error)).count()
+    };
+    for (is_own, anything) in [(false, 1), (true, 3)] {
+        assert_eq!(attempts(is_own, "no-such-customer"), 1);
+        assert_eq!(attempts(is_own, "please-try-later"), 3);
+        assert_eq!(attempts(is_own, "anything"), anything);
+    }
     harness.end_clean(&bus).await;
 }
 

@@ -99,9 +99,19 @@ impl BusHarness {
 
     /// The connection of a bus with this configuration.
     pub async fn broker(&self, config: &Config) -> Arc<dyn Broker> {
+        self.broker_that_drains(config, DRAIN).await
+    }
+
+    /// As [`BusHarness::broker`], with another deadline for the handlers of a partition that
+    /// leaves.
+    pub async fn broker_that_drains(
+        &self,
+        config: &Config,
+        drain_deadline: Duration,
+    ) -> Arc<dyn Broker> {
         let spec = MemberSpec {
             group: config.group.clone(),
-            drain_deadline: DRAIN,
+            drain_deadline,
             publish_timeout: config.publish_timeout,
         };
         self.fixture.broker(spec).await

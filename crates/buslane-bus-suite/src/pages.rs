@@ -18,4 +18,5 @@ pages! {
     Testing: "testing.md",
     Tracing: "tracing.md",
     WriteABroker: "write-a-broker.md",
+    WriteAPool: "write-a-pool.md",
 }

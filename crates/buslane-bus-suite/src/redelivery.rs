@@ -98,6 +98,43 @@ pub async fn d1_a_crash_loses_nothing(harness: BusHarness) {
     harness.end_clean(&bus).await;
 }
 
+/// A partition is given up past the deadline of its running handler, and comes back to the same
+/// process: what is delivered again waits in the lane until that handler has ended.
+pub async fn k3_a_partition_that_comes_back_waits_for_its_straggler(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let config = harness.config("g");
+    let broker = harness.broker_that_drains(&config, Duration::from_millis(100)).await;
+    let bus = EventBus::with_broker(config, broker).await.expect("a bus starts");
+    let (begun, ended, gate) = (Seen::new(), Seen::new(), Arc::new(Gate::default()));
+    let subscribe = async || {
+        let (begun, ended, gate) = (Arc::clone(&begun), Arc::clone(&ended), Arc::clone(&gate));
+        let handler = move |event: Event| {
+            let (ended, gate) = (Arc::clone(&ended), Arc::clone(&gate));
+            assert_eq!(begun.len(), ended.len(), "one handler of a key at a time");
+            begun.push(Note::from(&event));
+            async move {
+                gate.wait().await;
+                ended.push(Note::from(&event).number());
+            }
+        };
+        bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    };
+    subscribe().await;
+    publish_numbers(&bus, &topic, "a", 0..5).await;
+    begun.reached(1).await;
+    harness.within("the end of the subscription", bus.unsubscribe(&topic)).await.expect("it ends");
+    assert!(ended.is_empty(), "the handler goes on");
+    subscribe().await;
+    let all_wait =
+        || bus.key_state(&topic, "a").is_ok_and(|lane| lane.is_some_and(|lane| lane.open == 6));
+    buslane_testkit::deadline::until("all are delivered again", all_wait).await;
+    assert_eq!(begun.len(), 1);
+    gate.open();
+    harness.settled("g", &[&topic]).await;
+    assert_eq!(ended.all(), [0, 0, 1, 2, 3, 4]);
+    harness.end_clean(&bus).await;
+}
+
 /// A message that is settled before its handler runs at most once, even in a crash.
 pub async fn d1_settle_first_is_at_most_once(harness: BusHarness) {
     let topic = harness.topic("raw");

@@ -41,6 +41,7 @@ macro_rules! bus_suite {
                 b1_topics_can_be_configured_and_looked_at,
                 b3_partitions_that_are_added_are_read,
                 b1_on_reconnect_is_called_and_everything_goes_on,
+                b1_a_callback_of_a_reconnect_that_never_ends_holds_up_nothing,
                 b1_recovery_mode_orders_everything_that_has_a_key,
             }
             envelopes {
@@ -100,11 +101,13 @@ macro_rules! bus_suite {
                 d5_transient_errors_are_tried_again,
                 d5_permanent_errors_are_not,
                 d5_a_handler_may_reject_or_insist,
+                d5_configuration_subscription_and_bus_decide_in_this_order,
                 d5_a_subscription_has_its_own_classifier,
                 d5_a_classifier_that_panics_loses_nothing,
             }
             redelivery {
                 d1_what_a_shutdown_leaves_comes_again,
+                k3_a_partition_that_comes_back_waits_for_its_straggler,
                 d1_a_crash_loses_nothing,
                 d1_settle_first_is_at_most_once,
                 d1_a_restart_continues_and_does_not_replay,

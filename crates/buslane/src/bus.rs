@@ -8,12 +8,14 @@ mod connect;
 mod control;
 mod drained;
 mod publish;
+mod reconnect;
 mod reload;
 mod shutdown;
 mod subscription;
 mod topic_names;
 
 pub use builder::SubscriptionBuilder;
+pub use connect::BusBuilder;
 pub use control::{Limits, Recovery, Status, Topics};
 pub use drained::{Drained, Undrained};
 pub use reload::{ReloadRefusal, ReloadReport};
@@ -21,7 +23,7 @@ pub use shutdown::ShutdownReport;
 pub use subscription::{ShadowedSubscription, Subscription};
 
 use crate::{
-    BusError, Config, backlog::EventCallback, flow::Flow, health::HealthState,
+    BusError, Classifier, Config, backlog::EventCallback, flow::Flow, health::HealthState,
     in_flight::InFlightPublishes,
 };
 use buslane_core::{
@@ -30,6 +32,7 @@ use buslane_core::{
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use publish::PublishLimits;
+use reconnect::ReconnectCallbacks;
 use shutdown::Closing;
 use std::{borrow::Borrow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use subscription::Scatter;
@@ -73,12 +76,14 @@ struct Inner {
     health: Arc<HealthState>,
     broker: Arc<dyn Broker>,
     topics: TopicNames,
+    /// Of subscriptions without one of their own.
+    classifier: Classifier,
     /// Topics that the broker reads for this bus.
     joined: Mutex<BTreeSet<Topic>>,
     /// Held while the topics that the broker reads change: one change at a time.
     joining: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
-    on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
+    on_reconnect: Arc<ReconnectCallbacks>,
     on_event: Arc<Mutex<Vec<EventCallback>>>,
     in_flight: Arc<InFlightPublishes>,
     publish_limits: PublishLimits,
@@ -87,8 +92,6 @@ struct Inner {
     /// Stops the bus's tasks when the last clone is dropped. Nothing that the bus owns may hold it.
     _alive: DropGuard,
 }
-
-type ReconnectCallback = Arc<dyn Fn() + Send + Sync>;
 
 impl EventBus {
     /// Connects to the broker that the configuration names, and starts the pool that it chooses.
@@ -116,8 +119,12 @@ impl EventBus {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(config: Config) -> Result<Self, BusError> {
-        // Boxed: the future of a bus in the making is large, and callers hold it.
-        Box::pin(connect::connect(config)).await
+        Self::builder(config).connect().await
+    }
+
+    /// A bus with a broker or a pool of the program's own.
+    pub fn builder(config: Config) -> BusBuilder {
+        BusBuilder::new(config)
     }
 
     /// Starts a bus on a broker that is connected already: a shared
@@ -149,7 +156,7 @@ impl EventBus {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn with_broker(config: Config, broker: Arc<dyn Broker>) -> Result<Self, BusError> {
-        Box::pin(connect::with_broker(config, broker)).await
+        Self::builder(config).broker(broker).connect().await
     }
 
     /// Checks an envelope and publishes it; returns after the broker's acknowledgement.

@@ -49,7 +49,7 @@ pub(crate) use kafka::{refused as kafka_refused, settings as kafka_settings};
 #[cfg(feature = "nats")]
 pub(crate) use nats::{refused as nats_refused, settings as nats_settings};
 
-use crate::Retry;
+use crate::{ErrorClasses, Retry};
 use buslane_core::Backend;
 use buslane_settings::{
     BrokenRule, Value, above_zero, default_text,
@@ -94,6 +94,8 @@ settings! {
         lane_scope: LaneScope;
         /// How often and when a failed envelope is retried.
         retry: Retry;
+        /// Which errors of handlers are worth another attempt, by their texts.
+        errors: ErrorClasses;
         /// What happens to an envelope whose last attempt failed: its key waits, it is settled and
         /// logged, or it is written to a dead-letter topic.
         terminal: Terminal;

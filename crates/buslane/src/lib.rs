@@ -44,17 +44,18 @@ pub use backlog::{
     Severity,
 };
 pub use bus::{
-    Drained, EventBus, Limits, Recovery, ReloadRefusal, ReloadReport, ShadowedSubscription,
-    ShutdownReport, Status, Subscription, SubscriptionBuilder, Topics, Undrained,
+    BusBuilder, Drained, EventBus, Limits, Recovery, ReloadRefusal, ReloadReport,
+    ShadowedSubscription, ShutdownReport, Status, Subscription, SubscriptionBuilder, Topics,
+    Undrained,
 };
 pub use buslane_core::{
     Backend, Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Lag, LaneState,
-    Message, PublishError, RawJson, Receipt, Record, Source, Text, Topic, TopicCompression,
+    Message, Pool, PublishError, RawJson, Receipt, Record, Source, Text, Topic, TopicCompression,
     TopicSettings, TopicStorage, TopicStrategy, TraceContext, Verdict, broker, check_aggregate_id,
     stable_hash,
 };
 pub use buslane_memory as memory;
-pub use classify::{Class, Classifier, classify};
+pub use classify::{Class, Classifier, ErrorClasses, classify};
 pub use config::{Config, ConfigError, DeadLetterFormat, PoolChoice, RateLimit, Terminal};
 pub use error::BusError;
 pub use flow::{Extractor, HandlerTimedOut};

@@ -17,7 +17,7 @@ pub use report::{
     StuckSlot,
 };
 
-pub(crate) use controller::{Controller, boundary};
+pub(crate) use controller::{Controller, Runs, boundary};
 pub(crate) use migrator::Migrator;
 pub(crate) use shadow_comparison::{ShadowComparison, ShadowOutcome};
 
@@ -77,8 +77,9 @@ impl Rollout {
     /// plan. Logs and events name `by` as the origin of the change.
     ///
     /// # Errors
-    /// [`RolloutError::Percent`] for a share above 100, [`RolloutError::Closed`] after the bus, and
-    /// a share above 0 in a build without the actor pool. Nothing has changed then.
+    /// [`RolloutError::Percent`] for a share above 100, [`RolloutError::Closed`] after the bus,
+    /// [`RolloutError::OwnPool`] where the program brought its pool, and a share above 0 in a build
+    /// without the actor pool. Nothing has changed then.
     pub fn set_percent(&self, percent: u8, by: &str) -> Result<(), RolloutError> {
         if percent > 0 {
             has_actor_pool()?;
@@ -89,7 +90,8 @@ impl Rollout {
     /// Begins a plan at its first stage. Replaces an active one.
     ///
     /// # Errors
-    /// [`RolloutError::Closed`] after the bus, or a build without the actor pool.
+    /// [`RolloutError::Closed`] after the bus, [`RolloutError::OwnPool`] where the program brought
+    /// its pool, or a build without the actor pool.
     pub fn begin(&self, plan: Plan, by: &str) -> Result<(), RolloutError> {
         has_actor_pool()?;
         self.0.begin(plan, by)
@@ -99,18 +101,20 @@ impl Rollout {
     ///
     /// # Errors
     /// [`RolloutError::NoPlan`] without an active plan, [`RolloutError::LastStage`] at its last
-    /// stage, [`RolloutError::Closed`] after the bus.
+    /// stage, [`RolloutError::Closed`] after the bus, [`RolloutError::OwnPool`] where the program
+    /// brought its pool.
     pub fn advance(&self, by: &str) -> Result<(), RolloutError> {
         self.0.advance(by)
     }
 
-    /// Moves every key back to the keyed pool, and ends the plan.
+    /// Moves every key back to the keyed pool, and ends the plan. Without effect on a bus with a
+    /// pool of its own.
     pub fn roll_back(&self, by: &str) {
         self.0.roll_back_by(by);
     }
 
-    /// The pool that runs the messages of a key now: `keyed` or `actor`. In a handler, for the key
-    /// of its own message, this is the pool that runs the handler.
+    /// The pool that runs the messages of a key now: `keyed`, `actor`, or the name of the bus's own
+    /// pool. In a handler, for the key of its own message, this is the pool that runs the handler.
     ///
     /// # Errors
     /// `topic` is not a topic name.

@@ -25,6 +25,7 @@ const UNMET: &[(&str, &str)] = &[
     ("o3_a_broker_that_is_away_is_named", NO_CUT),
     ("o3_a_dead_partition_is_named", NO_END),
     ("b1_on_reconnect_is_called_and_everything_goes_on", NO_CUT),
+    ("b1_a_callback_of_a_reconnect_that_never_ends_holds_up_nothing", NO_CUT),
     ("b1_topics_can_be_configured_and_looked_at", NO_ADMIN),
     ("b3_partitions_that_are_added_are_read", NO_ADMIN),
     ("b5_hot_paths_go_on_while_a_subscribe_is_stuck", NO_ADMIN),

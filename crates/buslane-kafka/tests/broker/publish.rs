@@ -16,7 +16,8 @@ async fn broker(producer: ProducerConfig) -> Arc<dyn Broker> {
     let config = KafkaConfig {
         brokers: server::address("KAFKA_BOOTSTRAP_SERVERS"),
         group: server::unique("g"),
-        producer,
+        // A starved broker takes its time.
+        producer: ProducerConfig { publish_timeout: PATIENCE, ..producer },
         create_missing: Some(buslane_kafka::TopicConfig {
             partitions: Some(PARTITIONS),
             ..Default::default()

@@ -2,7 +2,7 @@
 
 use super::{EventBus, ShadowedSubscription, Subscription, subscription};
 use crate::{
-    BusError, Class, Classifier, DeadLetterFormat, Retry, Terminal, classify,
+    BusError, Class, Classifier, DeadLetterFormat, Retry, Terminal,
     config::RateLimit,
     flow::{
         Erased, Extractor, Pause, Policy, Services, Shadow, Subscribed, TerminalPolicy,
@@ -71,7 +71,7 @@ impl SubscriptionBuilder {
             topic: topic.to_owned(),
             retry: config.retry,
             terminal: config.terminal.clone(),
-            classifier: Arc::new(classify),
+            classifier: Arc::clone(&bus.0.classifier),
             extractor: None,
             ordered: true,
             rate: None,
@@ -181,7 +181,9 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// Decides which errors are worth another attempt. Default: [`classify`]. Envelopes only.
+    /// Decides which errors are worth another attempt, of those that the configuration does not
+    /// [name](crate::ErrorClasses). Default: the classifier of the
+    /// [bus](crate::BusBuilder::classifier). Envelopes only.
     ///
     /// ```
     /// # use buslane::{BusError, Class, Config, Event, EventBus};
@@ -417,7 +419,7 @@ impl SubscriptionBuilder {
         let policy = Policy {
             retry: self.retry,
             terminal,
-            classifier: self.classifier,
+            classifier: inner.config.errors.before(self.classifier),
             timeout: self.timeout,
         };
         let subscribed = Subscribed {
@@ -464,6 +466,11 @@ impl SubscriptionBuilder {
                 shadow.is_some() && cfg!(not(feature = "actor")),
                 "shadow",
                 "needs the cargo feature actor of buslane",
+            ),
+            (
+                shadow.is_some() && self.bus.flow().rollout.pools().is_none(),
+                "shadow",
+                "compares the pools of the bus, and this one runs a pool of its own",
             ),
             (
                 self.options.settle_first && is_envelope,

@@ -1,25 +1,26 @@
 //! From a configuration to a running bus.
 
 use super::{
-    EventBus, Inner, ReconnectCallback, publish::PublishLimits, shutdown::Closing,
+    EventBus, Inner, publish::PublishLimits, reconnect::ReconnectCallbacks, shutdown::Closing,
     subscription::Scatter, topic_names::TopicNames,
 };
 use crate::{
-    BusError, Config, PoolChoice,
+    BusError, Class, Classifier, Config, PoolChoice,
     backlog::{BacklogControl, deliver_events},
+    classify,
     config::{self, LaneMode, ProbeConfig},
     flow::{FailingKeys, Flow, Rates, Registry, Routing, Services, pump},
     health::{HealthState, Observed},
     in_flight::InFlightPublishes,
     metrics::{BusMetrics, Limited},
     monitor::{Intervals, Monitor},
-    rollout::{Controller, boundary},
+    rollout::{Controller, Runs, boundary},
     state::{BlockedKeys, BusState, TaskGuard},
 };
 #[cfg(feature = "actor")]
 use buslane_actor::ActorPoolConfig;
 use buslane_core::{
-    Backend, Broker, BrokerEvent, Pool, Topic, TopicSettings, TopicStrategy, excerpt,
+    Backend, Broker, BrokerEvent, HandlerError, Pool, Topic, TopicSettings, TopicStrategy, excerpt,
 };
 #[cfg(feature = "kafka")]
 use buslane_kafka::KafkaBroker;
@@ -29,15 +30,103 @@ use buslane_memory::{MemberOptions, MemoryBroker};
 use buslane_nats::NatsBroker;
 use buslane_pools::{Bounds, Mode, Pools};
 use parking_lot::Mutex;
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-/// The work of [`EventBus::connect`].
-pub(super) async fn connect(config: Config) -> Result<EventBus, BusError> {
+/// A bus in the making: [`EventBus::builder`] starts it, [`connect`](Self::connect) begins it.
+///
+/// ```
+/// use buslane::{Config, EventBus, memory::{MemberOptions, MemoryBroker}};
+/// use buslane_keyed::KeyedPoolConfig;
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = MemoryBroker::new(Default::default())?;
+/// let bus = EventBus::builder(Config::default())
+///     .broker(Arc::new(broker.member(MemberOptions::new("orders"))))
+///     .pool(Arc::new(KeyedPoolConfig { workers: 16, ..Default::default() }.start()))
+///     .connect()
+///     .await?;
+/// # bus.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing until `connect`"]
+pub struct BusBuilder {
+    /// Boxed: callers hold futures with a builder in them.
+    config: Box<Config>,
+    broker: Option<Arc<dyn Broker>>,
+    own: Own,
+}
+
+/// What a program brings along in place of a default.
+#[derive(Default)]
+struct Own {
+    pool: Option<Arc<dyn Pool>>,
+    classifier: Option<Classifier>,
+}
+
+impl BusBuilder {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config: Box::new(config), broker: None, own: Own::default() }
+    }
+
+    /// A broker that is connected already: a shared [`MemoryBroker`], or an implementation of
+    /// [`Broker`] of your own. Default: the broker that the configuration names. The settings of
+    /// the broker's backend apply.
+    pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.broker = Some(broker);
+        self
+    }
+
+    /// A running pool that runs every message of the bus, in place of the keyed and the actor pool:
+    /// a [`WorkerPool`](buslane_pools::WorkerPool) with a driver of your own, as in the example
+    /// `own_runtime`, or any other implementation of [`Pool`]. Default: the pool that the
+    /// configuration chooses.
+    ///
+    /// The bus stops the pool when it shuts down, so no two buses share one. The pool's figures
+    /// appear in health and status; its metrics are its own. The settings of both pools have no
+    /// effect, the rollout answers [`RolloutError::OwnPool`](crate::rollout::RolloutError::OwnPool),
+    /// and a subscription cannot have a [`shadow`](crate::SubscriptionBuilder::shadow).
+    pub fn pool(mut self, pool: Arc<dyn Pool>) -> Self {
+        self.own.pool = Some(pool);
+        self
+    }
+
+    /// Decides for every subscription without a
+    /// [classifier](crate::SubscriptionBuilder::classifier) of its own which errors are worth
+    /// another attempt, of those that the configuration does not [name](crate::ErrorClasses).
+    /// Default: [`classify`].
+    pub fn classifier(
+        mut self,
+        classifier: impl Fn(&HandlerError) -> Class + Send + Sync + 'static,
+    ) -> Self {
+        self.own.classifier = Some(Arc::new(classifier));
+        self
+    }
+
+    /// Connects to the broker, and begins the work.
+    ///
+    /// # Errors
+    /// As [`EventBus::connect`]. With [`pool`](Self::pool), also a configuration that enables the
+    /// actor pool.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn connect(self) -> Result<EventBus, BusError> {
+        let Self { config, broker, own } = self;
+        // Boxed: the future of a bus in the making is large, and callers hold it.
+        match broker {
+            Some(broker) => Box::pin(begin(*config, broker, own)).await,
+            None => Box::pin(connect(*config, own)).await,
+        }
+    }
+}
+
+/// Begins a bus on the broker that the configuration names.
+async fn connect(config: Config, own: Own) -> Result<EventBus, BusError> {
     config.validate()?;
     match config.url.backend() {
         Backend::Memory => {
@@ -57,12 +146,12 @@ pub(super) async fn connect(config: Config) -> Result<EventBus, BusError> {
             let mut member = MemberOptions::new(&*config.group);
             member.publish_timeout = config.publish_timeout;
             let member = broker.member(member);
-            with_broker(config, Arc::new(member)).await
+            begin(config, Arc::new(member), own).await
         }
         #[cfg(feature = "kafka")]
         Backend::Kafka => {
             let broker = Box::pin(kafka_broker(&config)).await?;
-            with_broker(config, Arc::new(broker)).await
+            begin(config, Arc::new(broker), own).await
         }
         #[cfg(not(feature = "kafka"))]
         Backend::Kafka => Err(BusError::Backend {
@@ -72,7 +161,7 @@ pub(super) async fn connect(config: Config) -> Result<EventBus, BusError> {
         #[cfg(feature = "nats")]
         Backend::Nats => {
             let broker = Box::pin(nats_broker(&config)).await?;
-            with_broker(config, Arc::new(broker)).await
+            begin(config, Arc::new(broker), own).await
         }
         #[cfg(not(feature = "nats"))]
         Backend::Nats => Err(BusError::Backend {
@@ -82,17 +171,27 @@ pub(super) async fn connect(config: Config) -> Result<EventBus, BusError> {
     }
 }
 
-/// The work of [`EventBus::with_broker`].
-pub(super) async fn with_broker(
-    config: Config,
-    broker: Arc<dyn Broker>,
-) -> Result<EventBus, BusError> {
+/// Begins a bus on this broker, with a pool of the program or those of the configuration.
+async fn begin(config: Config, broker: Arc<dyn Broker>, own: Own) -> Result<EventBus, BusError> {
     config.validate_for(broker.backend())?;
     let choice = config.pools_for(broker.backend());
     let percent = choice.percent;
-    let pools = Arc::new(make_pools(&choice, boundary(percent), broker.backend()));
-    let pool: Arc<dyn Pool> = Arc::clone(&pools) as _;
-    info!(pool = pool.name(), chosen_by = %choice.chosen_by, percent, percent_by = %choice.percent_by, "pool chosen");
+    let runs = match own.pool {
+        Some(pool) => {
+            config.refuse_actor_pool(
+                broker.backend(),
+                "must be false: the program has a pool of its own",
+            )?;
+            info!(pool = pool.name(), "pool of the program");
+            Runs::Own(pool)
+        }
+        None => {
+            let pools = make_pools(&choice, boundary(percent), broker.backend());
+            info!(pool = pools.name(), chosen_by = %choice.chosen_by, percent, percent_by = %choice.percent_by, "pool chosen");
+            Runs::Both(Arc::new(pools))
+        }
+    };
+    let pool = runs.pool();
     info!(group = config.group, backend = %broker.backend(), "reading as group");
     let reading = CancellationToken::new();
     let metrics = Arc::new(BusMetrics::bind(broker.backend()));
@@ -105,7 +204,7 @@ pub(super) async fn with_broker(
     let held = metrics.publishes_held();
     let set_by = choice.percent_by.to_string();
     let (rollout, lane_scope) = (&config.rollout, config.lane_scope);
-    let rollout = Controller::new(pools, percent, &set_by, rollout, lane_scope, &metrics);
+    let rollout = Controller::new(runs, percent, &set_by, rollout, lane_scope, &metrics);
     let registry = Arc::new(Registry::new());
     let observed = Observed {
         broker: Arc::clone(&broker),
@@ -134,7 +233,8 @@ pub(super) async fn with_broker(
         services,
         state: Arc::clone(&state),
     });
-    let on_reconnect = Arc::default();
+    let on_reconnect =
+        Arc::new(ReconnectCallbacks::new(flow.services.metrics.reconnect_failures()));
     let tasks = TaskTracker::new();
     tasks.spawn(serve(
         Arc::clone(&flow),
@@ -153,6 +253,7 @@ pub(super) async fn with_broker(
         let (in_flight, ended) = (Arc::clone(&in_flight), closing.ended());
         async move { ended.run_until_cancelled(in_flight.watch()).await }
     });
+    tasks.spawn(Arc::clone(&on_reconnect).run(Arc::clone(&state)));
     tasks.spawn(deliver_events(events, Arc::clone(&on_event), Arc::clone(&state)));
     let monitor = Monitor {
         broker: Arc::clone(&broker),
@@ -172,6 +273,7 @@ pub(super) async fn with_broker(
         health,
         broker,
         topics: TopicNames::new(),
+        classifier: own.classifier.unwrap_or_else(|| Arc::new(classify)),
         joined: Mutex::default(),
         joining: tokio::sync::Mutex::default(),
         tasks,
@@ -296,7 +398,7 @@ async fn serve(
     flow: Arc<Flow>,
     health: Arc<HealthState>,
     broker: Arc<dyn Broker>,
-    on_reconnect: Arc<Mutex<Vec<ReconnectCallback>>>,
+    on_reconnect: Arc<ReconnectCallbacks>,
     tasks: TaskTracker,
 ) {
     let _guard = TaskGuard::new(&flow.state);
@@ -326,12 +428,7 @@ async fn serve(
             Some(BrokerEvent::Reconnected) => {
                 info!(backend = %broker.backend(), "broker is back");
                 health.reconnected();
-                let callbacks = on_reconnect.lock().clone();
-                for callback in callbacks {
-                    if catch_unwind(AssertUnwindSafe(|| callback())).is_err() {
-                        error!("reconnect callback panicked");
-                    }
-                }
+                on_reconnect.call();
             }
             // An event of a later release says nothing to this one.
             Some(_) => {}

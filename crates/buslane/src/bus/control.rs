@@ -10,8 +10,10 @@ use crate::{
     state::{BlockedKey, StalledPartition},
     trace::Tracer,
 };
-use buslane_core::{Backend, Lag, LaneState, PoolStats, Topic, TopicSettings, TopicStrategy};
-use std::sync::Arc;
+use buslane_core::{
+    Backend, IntoVerdict, Lag, LaneState, PoolStats, Topic, TopicSettings, TopicStrategy,
+};
+use std::{future::Future, sync::Arc};
 
 /// The state of a bus at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,10 +142,32 @@ impl EventBus {
         Ok(flow.pool.lane(flow.routing.lane_scope.lane(&topic, key.as_ref())))
     }
 
-    /// Calls `callback` each time the connection to the broker is restored, from a task of the bus.
-    /// It must not block.
-    pub fn on_reconnect(&self, callback: impl Fn() + Send + Sync + 'static) {
-        self.0.on_reconnect.lock().push(Arc::new(callback));
+    /// Calls `callback` each time the connection to the broker is restored: after the callbacks
+    /// that were added before it, beside the work of the bus. It returns what a handler may return.
+    /// A failure or a panic is logged and counted in `reconnect_callback_failures_total`.
+    ///
+    /// Reconnects while callbacks run call all of them once more afterwards.
+    ///
+    /// ```
+    /// # use buslane::{Config, EventBus};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// # async fn read_prices() -> std::io::Result<()> { Ok(()) }
+    /// bus.on_reconnect(async || read_prices().await);
+    /// # bus.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// A shutdown cancels a callback at its next `.await`.
+    pub fn on_reconnect<F, Fut>(&self, callback: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoVerdict> + Send + 'static,
+    {
+        self.0.on_reconnect.add(callback);
     }
 
     /// Calls `callback` with each later [`BusEvent`], in order, from a task of the bus. It must not

@@ -5,7 +5,7 @@ use super::EventBus;
 use crate::{
     BusError, Config, PoolChoice,
     config::{ChosenBy, InFile, LimitsConfig, TopicLimitsConfig},
-    rollout::Plan,
+    rollout::{Plan, RolloutError},
 };
 use buslane_core::Backend;
 use serde_json::{Value, to_value};
@@ -117,10 +117,14 @@ fn reload_rollout(
             Some(reason) => Some(reason),
             None => {
                 let by = new.percent_by.to_string();
-                // Fails if the bus was closed meanwhile; a change at run time may also come first.
-                let overtaken =
-                    rollout.configure(new.percent, new.plan, &by).map_err(|_| BusError::Closed)?;
-                overtaken.map(|by| at_run_time(bus.rollout().status().percent, &by))
+                match rollout.configure(new.percent, new.plan, &by) {
+                    // A change at run time may come first.
+                    Ok(overtaken) => {
+                        overtaken.map(|by| at_run_time(bus.rollout().status().percent, &by))
+                    }
+                    Err(RolloutError::Closed) => return Err(BusError::Closed),
+                    Err(error) => Some(error.to_string()),
+                }
             }
         };
         if let Some(reason) = refusal {

@@ -211,6 +211,26 @@ impl Config {
         }
     }
 
+    /// Refuses an enabled actor pool with this rule.
+    pub(crate) fn refuse_actor_pool(
+        &self,
+        backend: Backend,
+        rule: &str,
+    ) -> Result<(), ConfigError> {
+        let (_, actor) = self.pools_of(backend);
+        if !actor.enabled {
+            return Ok(());
+        }
+        match self.origins.of_enabled(backend, actor.enabled) {
+            ChosenBy::Environment(name) => Err(ConfigError::Variable {
+                name,
+                rule: rule.to_owned(),
+                found: "\"true\"".to_owned(),
+            }),
+            _ => Ok(BrokenRule::because(format!("{backend}.actor_pool.enabled"), rule, true)?),
+        }
+    }
+
     const fn pools_of(&self, backend: Backend) -> (&KeyedPoolConfig, &ActorPoolConfig) {
         match backend {
             Backend::Memory => (&self.memory.keyed_pool, &self.memory.actor_pool),
@@ -262,17 +282,10 @@ pub(super) fn check(config: &Config, in_use: Backend) -> Result<(), ConfigError>
     for backend in BACKENDS {
         let (_, actor) = config.pools_of(backend);
         let chosen_by = config.origins.of_enabled(backend, actor.enabled);
-        if cfg!(not(feature = "actor")) && actor.enabled && backend == in_use {
+        if cfg!(not(feature = "actor")) && backend == in_use {
             let rule = "must be false: the actor pool is not part of this build, which needs the \
                         cargo feature actor of buslane";
-            return match chosen_by {
-                ChosenBy::Environment(name) => Err(ConfigError::Variable {
-                    name,
-                    rule: rule.to_owned(),
-                    found: "\"true\"".to_owned(),
-                }),
-                _ => Ok(BrokenRule::because(format!("{backend}.actor_pool.enabled"), rule, true)?),
-            };
+            config.refuse_actor_pool(backend, rule)?;
         }
         let percent_by = config.origins.of_percent(backend, actor.percent).unwrap_or_default();
         let from_variable = |by| matches!(by, ChosenBy::Environment(_));

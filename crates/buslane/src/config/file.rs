@@ -55,11 +55,15 @@ const EXPECTED: [(&str, &str); 10] = [
 ];
 
 /// Keys of the predecessor, by their last part, and their replacements.
-const PREDECESSOR: [(&str, &str); 7] = [
+const PREDECESSOR: [(&str, &str); 11] = [
     ("required_acks", "is not a setting: every publish waits for all in-sync replicas"),
     ("flush_frequency", "is kafka.producer.linger now"),
     ("flush_messages", "is kafka.producer.batch_bytes now, a number of bytes"),
     ("retry_max", "is kafka.producer.retries now"),
+    ("timeout", "is publish_timeout now"),
+    ("batch_size", "is kafka.producer.batch_bytes now, a number of bytes"),
+    ("group_id", "is group now, beside kafka"),
+    ("auto_offset_reset", "is kafka.consumer.offset_reset now, earliest or latest"),
     ("buffer_size", "is kafka.producer.queue_messages and kafka.consumer.prefetch_messages now"),
     // The predecessor meant the wait for room, not the time of a handler.
     ("max_processing_time", "is wait_timeout of kafka.keyed_pool and kafka.actor_pool now"),

@@ -5,8 +5,8 @@ use super::{
     evaluator::{Evaluator, NotReadyReason},
 };
 use buslane_core::PoolStats;
-use serde::Serialize;
-use std::time::Instant;
+use serde::{Serialize, Serializer};
+use std::{collections::BTreeMap, time::Instant};
 use time::OffsetDateTime;
 
 /// The health of a bus at one moment: the answer of [`EventBus::health`](crate::EventBus::health).
@@ -50,10 +50,27 @@ pub struct Health {
     /// When this report was made.
     #[serde(with = "time::serde::rfc3339")]
     pub last_check: OffsetDateTime,
-    /// All components, in the order of [`Component::ALL`].
+    /// All components, in the order of [`Component::ALL`]. In JSON they appear twice: as this list,
+    /// and as the table `by_component` with their names as keys.
+    #[serde(flatten, serialize_with = "list_and_table")]
     pub components: Vec<ComponentHealth>,
     /// Figures of the moment.
     pub metrics: HealthMetrics,
+}
+
+/// The components as a list, and beside it by name: a dashboard or a probe that looks for one of
+/// them needs no search.
+fn list_and_table<S: Serializer>(
+    components: &[ComponentHealth],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Both<'a> {
+        components: &'a [ComponentHealth],
+        by_component: BTreeMap<Component, &'a ComponentHealth>,
+    }
+    let by_component = components.iter().map(|component| (component.name, component)).collect();
+    Both { components, by_component }.serialize(serializer)
 }
 
 /// A reason why a bus is not ready.

@@ -146,9 +146,10 @@ fn act(bus: &EventBus, action: &Action, by: &str) -> Result<(), Refusal> {
     };
     result.map_err(|error| {
         let code = match error {
-            RolloutError::NoPlan | RolloutError::LastStage | RolloutError::NoActorPool => {
-                StatusCode::CONFLICT
-            }
+            RolloutError::NoPlan
+            | RolloutError::LastStage
+            | RolloutError::NoActorPool
+            | RolloutError::OwnPool => StatusCode::CONFLICT,
             RolloutError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };

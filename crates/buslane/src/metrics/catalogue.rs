@@ -186,6 +186,13 @@ pub(crate) const ROLL_BACKS: Metric = Metric::bus(
 )
 .labelled(TRIGGER);
 
+pub(super) const RECONNECT_FAILURES: Metric = Metric::bus(
+    "reconnect_callback_failures_total",
+    Counter,
+    Count("calls"),
+    "Calls of `on_reconnect` callbacks that failed or panicked.",
+);
+
 pub(crate) const SHADOW_MESSAGES: Metric = Metric::bus(
     "shadow_messages_total",
     Counter,
@@ -228,6 +235,7 @@ const BUS_METRICS: &[Metric] = &[
     ROLLOUT_MOVING,
     ROLLOUT_STUCK,
     ROLL_BACKS,
+    RECONNECT_FAILURES,
     SHADOW_MESSAGES,
     SHADOW_LATENCY,
 ];

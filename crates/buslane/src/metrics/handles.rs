@@ -143,6 +143,11 @@ impl BusMetrics {
         }
     }
 
+    /// The counter of failed calls after a reconnect.
+    pub(crate) fn reconnect_failures(&self) -> Counter {
+        self.binder.counter(&metric::RECONNECT_FAILURES)
+    }
+
     /// The metrics of the rollout.
     pub(crate) fn rollout(&self) -> RolloutMetrics {
         RolloutMetrics {

@@ -10,7 +10,7 @@ use crate::{
     metrics::{BusMetrics, RolloutMetrics},
     process::{now, resident_memory},
 };
-use buslane_core::{Job, Topic};
+use buslane_core::{Job, Pool, Topic};
 use buslane_pools::{ACTOR, KEYED, Pools, SLOTS};
 use buslane_rollout::{
     ActivePlan, Breach, Decision, Guard, Plan, PlanStep, RolloutConfig, Sample, SideFigures,
@@ -33,7 +33,7 @@ const EVENTS: usize = 256;
 
 /// The rollout of one bus.
 pub(crate) struct Controller {
-    pub(super) pool: Arc<Pools>,
+    runs: Runs,
     state: Mutex<State>,
     events: broadcast::Sender<RolloutEvent>,
     /// Notified when slots have to move.
@@ -44,6 +44,33 @@ pub(crate) struct Controller {
     metrics: RolloutMetrics,
     comparison: Arc<ShadowComparison>,
     lane_scope: LaneScope,
+}
+
+/// The pools that run the keys of a bus.
+#[derive(Clone)]
+pub(crate) enum Runs {
+    /// Both pools of the bus share the keys.
+    Both(Arc<Pools>),
+    /// A pool of the program runs all keys: there is nothing to roll out.
+    Own(Arc<dyn Pool>),
+}
+
+impl Runs {
+    /// The pools behind the interface of one.
+    pub(crate) fn pool(&self) -> Arc<dyn Pool> {
+        match self {
+            Self::Both(pools) => Arc::clone(pools) as _,
+            Self::Own(pool) => Arc::clone(pool),
+        }
+    }
+
+    /// Both pools of the bus, unless the program has a pool of its own.
+    pub(crate) fn both(&self) -> Option<&Pools> {
+        match self {
+            Self::Both(pools) => Some(pools),
+            Self::Own(_) => None,
+        }
+    }
 }
 
 struct State {
@@ -70,7 +97,7 @@ pub(crate) const fn boundary(percent: u8) -> usize {
 
 impl Controller {
     pub(crate) fn new(
-        pool: Arc<Pools>,
+        runs: Runs,
         percent: u8,
         set_by: &str,
         config: &RolloutConfig,
@@ -93,7 +120,7 @@ impl Controller {
             last_roll_back: None,
         };
         Arc::new(Self {
-            pool,
+            runs,
             state: Mutex::new(state),
             events: broadcast::Sender::new(EVENTS),
             retargeted: Notify::new(),
@@ -106,11 +133,15 @@ impl Controller {
     }
 
     pub(super) fn status(&self) -> RolloutStatus {
-        let (state, counts, now) = (self.state.lock(), self.pool.counts(), now());
+        let (state, now) = (self.state.lock(), now());
+        let slots =
+            self.pools().map(|pools| pools.counts()).map_or_else(SlotStatus::default, |counts| {
+                SlotStatus { total: SLOTS, on_actor: counts.at[ACTOR], moving: counts.moving }
+            });
         RolloutStatus {
             percent: state.percent,
             set_by: state.set_by.clone(),
-            slots: SlotStatus { total: SLOTS, on_actor: counts.at[ACTOR], moving: counts.moving },
+            slots,
             stuck: (state.stuck.iter())
                 .map(|(slot, since)| StuckSlot { slot: *slot, seconds: (now - *since).as_secs() })
                 .collect(),
@@ -127,13 +158,24 @@ impl Controller {
         &self.comparison
     }
 
+    /// Both pools of the bus, unless the program has a pool of its own.
+    pub(crate) fn pools(&self) -> Option<&Pools> {
+        self.runs.both()
+    }
+
     /// As [`Pools::try_shadow`].
     pub(crate) fn try_shadow(&self, job: Job) -> bool {
-        self.pool.try_shadow(job)
+        self.pools().is_some_and(|pools| pools.try_shadow(job))
     }
 
     pub(super) fn pool_of(&self, topic: &Topic, key: &[u8]) -> &'static str {
-        if self.pool.runs_at(self.lane_scope.lane(topic, key)) == ACTOR { "actor" } else { "keyed" }
+        match &self.runs {
+            Runs::Own(pool) => pool.name(),
+            Runs::Both(pools) if pools.runs_at(self.lane_scope.lane(topic, key)) == ACTOR => {
+                "actor"
+            }
+            Runs::Both(_) => "keyed",
+        }
     }
 
     pub(super) fn watch(&self) -> RolloutEvents {
@@ -156,24 +198,28 @@ impl Controller {
         self.is_moving.send_replace(false);
     }
 
-    fn check_open(&self) -> Result<(), RolloutError> {
-        if self.is_closed.load(Relaxed) { Err(RolloutError::Closed) } else { Ok(()) }
+    /// The pools that a command is about.
+    fn open_pools(&self) -> Result<&Pools, RolloutError> {
+        if self.is_closed.load(Relaxed) {
+            return Err(RolloutError::Closed);
+        }
+        self.pools().ok_or(RolloutError::OwnPool)
     }
 
     pub(super) fn set_percent(&self, percent: u8, by: &str) -> Result<(), RolloutError> {
-        self.check_open()?;
+        let pools = self.open_pools()?;
         if percent > 100 {
             return Err(RolloutError::Percent(percent));
         }
         let mut state = self.state.lock();
         state.active_plan = None;
-        self.go_to(&mut state, percent, by);
+        self.go_to(pools, &mut state, percent, by);
         Ok(())
     }
 
     pub(super) fn begin(&self, plan: Plan, by: &str) -> Result<(), RolloutError> {
-        self.check_open()?;
-        self.begin_in(&mut self.state.lock(), plan, by);
+        let pools = self.open_pools()?;
+        self.begin_in(pools, &mut self.state.lock(), plan, by);
         Ok(())
     }
 
@@ -185,16 +231,16 @@ impl Controller {
         plan: Option<Plan>,
         by: &str,
     ) -> Result<Option<String>, RolloutError> {
-        self.check_open()?;
+        let pools = self.open_pools()?;
         let mut state = self.state.lock();
         if !state.is_configured {
             return Ok(Some(state.set_by.clone()));
         }
         match plan {
-            Some(plan) => self.begin_in(&mut state, plan, by),
+            Some(plan) => self.begin_in(pools, &mut state, plan, by),
             None => {
                 state.active_plan = None;
-                self.go_to(&mut state, percent, by);
+                self.go_to(pools, &mut state, percent, by);
             }
         }
         state.is_configured = true;
@@ -207,38 +253,37 @@ impl Controller {
         (!state.is_configured).then(|| state.set_by.clone())
     }
 
-    fn begin_in(&self, state: &mut State, plan: Plan, by: &str) {
+    fn begin_in(&self, pools: &Pools, state: &mut State, plan: Plan, by: &str) {
         let plan = ActivePlan::new(plan, now());
         let percent = plan.stage().percent;
         info!(plan = %plan.plan(), by, "rollout plan begun");
         state.active_plan = Some(plan);
-        self.go_to(state, percent, by);
+        self.go_to(pools, state, percent, by);
     }
 
     pub(super) fn advance(&self, by: &str) -> Result<(), RolloutError> {
-        self.check_open()?;
-        self.advance_in(&mut self.state.lock(), by)
-    }
-
-    fn advance_in(&self, state: &mut State, by: &str) -> Result<(), RolloutError> {
+        let pools = self.open_pools()?;
+        let mut state = self.state.lock();
         let plan = state.active_plan.as_mut().ok_or(RolloutError::NoPlan)?;
         let percent = plan.advance(now()).ok_or(RolloutError::LastStage)?.percent;
-        self.advanced(state, percent, by);
+        self.advanced(pools, &mut state, percent, by);
         Ok(())
     }
 
-    fn advanced(&self, state: &mut State, percent: u8, by: &str) {
+    fn advanced(&self, pools: &Pools, state: &mut State, percent: u8, by: &str) {
         let stage = state.active_plan.as_ref().map_or(0, ActivePlan::place);
         self.emit(RolloutEvent::Advanced { stage, by: by.to_owned() });
-        self.go_to(state, percent, by);
+        self.go_to(pools, state, percent, by);
     }
 
     pub(super) fn roll_back_by(&self, by: &str) {
-        self.roll_back(&mut self.state.lock(), None, by);
+        if let Some(pools) = self.pools() {
+            self.roll_back(pools, &mut self.state.lock(), None, by);
+        }
     }
 
-    fn roll_back(&self, state: &mut State, breach: Option<Breach>, by: &str) {
-        let counts = self.pool.counts();
+    fn roll_back(&self, pools: &Pools, state: &mut State, breach: Option<Breach>, by: &str) {
+        let counts = pools.counts();
         let back = RollBack {
             by: by.to_owned(),
             percent: state.percent,
@@ -264,30 +309,30 @@ impl Controller {
         }
         self.metrics.rolled_back(back.breach.as_ref().map(|breach| breach.trigger));
         state.last_roll_back = Some(back.clone());
-        self.go_to(state, 0, by);
+        self.go_to(pools, state, 0, by);
         self.emit(RolloutEvent::RolledBack(back));
     }
 
     /// Sets the percentage, begins a stage, and makes the slots move.
-    fn go_to(&self, state: &mut State, percent: u8, by: &str) {
+    fn go_to(&self, pools: &Pools, state: &mut State, percent: u8, by: &str) {
         let from = std::mem::replace(&mut state.percent, percent);
         by.clone_into(&mut state.set_by);
         state.is_configured = false;
         state.stuck.clear();
         state.has_changed |= from != percent;
-        state.guard.begin_stage(self.sample(percent));
+        state.guard.begin_stage(sample(pools, percent));
         self.metrics.percent(percent);
         if from != percent {
             info!(from, to = percent, by, "rollout percentage changed");
             self.emit(RolloutEvent::PercentChanged { from, to: percent, by: by.to_owned() });
         }
-        self.retarget(state);
+        self.retarget(pools, state);
     }
 
     /// Makes the slots move that are not in their pool.
-    fn retarget(&self, state: &mut State) {
-        self.pool.rebalance_to(boundary(state.percent));
-        let moving = self.pool.counts().moving;
+    fn retarget(&self, pools: &Pools, state: &mut State) {
+        pools.rebalance_to(boundary(state.percent));
+        let moving = pools.counts().moving;
         if moving > 0 {
             state.current_move = Some((now(), moving));
             self.is_moving.send_replace(true);
@@ -296,16 +341,16 @@ impl Controller {
     }
 
     /// Makes the stuck slots move again.
-    pub(super) fn retry_stuck(&self) {
+    pub(super) fn retry_stuck(&self, pools: &Pools) {
         let mut state = self.state.lock();
         if !state.stuck.is_empty() {
-            self.retarget(&mut state);
+            self.retarget(pools, &mut state);
         }
     }
 
     /// Leaves slots in their pool for now, with the time since when each waits for a handler.
-    pub(super) fn abort_stuck(&self, slots: &HashMap<usize, Instant>) {
-        self.pool.abort(&slots.keys().copied().collect::<Vec<_>>());
+    pub(super) fn abort_stuck(&self, pools: &Pools, slots: &HashMap<usize, Instant>) {
+        pools.abort(&slots.keys().copied().collect::<Vec<_>>());
         let mut state = self.state.lock();
         for (slot, since) in slots {
             if state.stuck.insert(*slot, *since).is_none() {
@@ -318,17 +363,17 @@ impl Controller {
 
     /// Takes the number of slots that still move after a step. The move has ended when there is
     /// none.
-    pub(super) fn moved(&self, moving: usize) {
+    pub(super) fn moved(&self, pools: &Pools, moving: usize) {
         self.metrics.moving(moving);
         if moving > 0 {
             return;
         }
         let mut state = self.state.lock();
         // Another move may have begun since.
-        if self.pool.counts().moving > 0 {
+        if pools.counts().moving > 0 {
             return;
         }
-        let is_there = |slot: &usize| self.pool.is_settled(*slot);
+        let is_there = |slot: &usize| pools.is_settled(*slot);
         state.stuck.retain(|slot, _| !is_there(slot));
         self.metrics.stuck(state.stuck.len());
         if let Some((since, slots)) = state.current_move.take() {
@@ -348,12 +393,13 @@ impl Controller {
 
     /// Compares both pools, and carries out the decisions of guard and plan.
     pub(crate) fn evaluate(&self) {
+        let Some(pools) = self.pools() else { return };
         let mut state = self.state.lock();
         if state.percent == 100 && !state.has_changed && state.active_plan.is_none() {
             // The configuration has chosen the actor pool alone: there is nothing to roll back to.
             return;
         }
-        let sample = self.sample(state.percent);
+        let sample = sample(pools, state.percent);
         let decision = state.guard.observe(sample);
         let step = match &mut state.active_plan {
             Some(plan) => plan.decided(&decision, now()),
@@ -364,7 +410,7 @@ impl Controller {
             PlanStep::Advanced(stage) => {
                 // A plan of the configuration stays one, whatever its stage.
                 let is_configured = state.is_configured;
-                self.advanced(&mut state, stage.percent, "plan");
+                self.advanced(pools, &mut state, stage.percent, "plan");
                 state.is_configured = is_configured;
             }
             PlanStep::MayAdvance => {
@@ -379,24 +425,24 @@ impl Controller {
             }
         }
         if let Decision::RollBack(breach) = decision {
-            self.roll_back(&mut state, Some(breach), "guard");
-        }
-    }
-
-    /// The present figures of both pools.
-    fn sample(&self, percent: u8) -> Sample {
-        let side = |side| self.pool.pool(side).map(SideFigures::from).unwrap_or_default();
-        Sample {
-            at: now(),
-            percent,
-            keyed: side(KEYED),
-            actor: side(ACTOR),
-            resident_bytes: resident_memory(),
+            self.roll_back(pools, &mut state, Some(breach), "guard");
         }
     }
 
     fn emit(&self, event: RolloutEvent) {
         // It fails when no reader exists.
         let _ = self.events.send(event);
+    }
+}
+
+/// The present figures of both pools.
+fn sample(pools: &Pools, percent: u8) -> Sample {
+    let side = |side| pools.pool(side).map(SideFigures::from).unwrap_or_default();
+    Sample {
+        at: now(),
+        percent,
+        keyed: side(KEYED),
+        actor: side(ACTOR),
+        resident_bytes: resident_memory(),
     }
 }

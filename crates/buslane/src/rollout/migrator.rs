@@ -2,6 +2,7 @@
 //! runs: it decides neither which slots move nor when a rollout advances.
 
 use super::Controller;
+use buslane_pools::Pools;
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -46,17 +47,18 @@ impl Migrator {
 
     /// Performs the due step, or asks stuck slots to move again.
     pub(crate) fn run_due(&mut self, controller: &Controller, now: Instant) {
+        let Some(pools) = controller.pools() else { return };
         if self.next_step.is_some_and(|at| at <= now) {
-            self.step(controller, now);
+            self.step(controller, pools, now);
         }
         if self.retry_stuck.is_some_and(|at| at <= now) {
             self.retry_stuck = None;
-            controller.retry_stuck();
+            controller.retry_stuck(pools);
         }
     }
 
-    fn step(&mut self, controller: &Controller, now: Instant) {
-        let progress = controller.pool.step();
+    fn step(&mut self, controller: &Controller, pools: &Pools, now: Instant) {
+        let progress = pools.step();
         self.pause =
             if progress.arrived > 0 { PAUSE.0 } else { (self.pause * 2).clamp(PAUSE.0, PAUSE.1) };
         self.waiting.retain(|slot, _| progress.waiting.contains(slot));
@@ -66,11 +68,11 @@ impl Migrator {
         let stuck: HashMap<_, _> =
             self.waiting.extract_if(|_, since| now - *since >= self.deadline).collect();
         if !stuck.is_empty() {
-            controller.abort_stuck(&stuck);
+            controller.abort_stuck(pools, &stuck);
             self.retry_stuck = Some(now + self.deadline);
         }
-        let moving = controller.pool.counts().moving;
+        let moving = pools.counts().moving;
         self.next_step = (moving > 0).then(|| now + self.pause);
-        controller.moved(moving);
+        controller.moved(pools, moving);
     }
 }

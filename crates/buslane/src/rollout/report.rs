@@ -128,6 +128,9 @@ pub enum RolloutError {
     /// This build does not contain the actor pool.
     #[error("the actor pool is not part of this build: build buslane with the cargo feature actor")]
     NoActorPool,
+    /// The bus runs a pool of its own, from [`BusBuilder::pool`](crate::BusBuilder::pool).
+    #[error("the bus runs a pool of its own, which shares no keys")]
+    OwnPool,
     /// The share is above 100 %.
     #[error("percent must be 0 to 100, not {0}")]
     Percent(u8),
@@ -186,10 +189,10 @@ pub struct RolloutStatus {
 }
 
 /// The owners of the hash slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct SlotStatus {
-    /// All slots: 1,024.
+    /// All slots: 1,024, or 0 on a bus with a pool of its own.
     pub total: usize,
     /// Slots on the actor pool.
     pub on_actor: usize,

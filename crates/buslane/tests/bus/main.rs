@@ -11,6 +11,7 @@ mod many_topics;
 mod memory;
 mod metrics_bound;
 mod metrics_page;
+mod own_pool;
 mod pools;
 mod recovery;
 mod reload;

@@ -4,11 +4,13 @@
 use super::{Ledger, file, program::Program};
 use serde_json::Value;
 
-/// Runs the program with these arguments; returns its report and its ledger.
-fn run(name: &str, arguments: &[&str]) -> (Value, Ledger) {
+const MEMORY: &str = "memory://";
+
+/// Runs the program on a broker with these arguments; returns its report and its ledger.
+fn run(name: &str, url: &str, arguments: &[&str]) -> (Value, Ledger) {
     let (report, ledger) = (file(&format!("{name}.json")), file(&format!("{name}.csv")));
     let files = ["--report", report.to_str().unwrap(), "--ledger", ledger.to_str().unwrap()];
-    let run = Program::new(name, &[arguments, &files].concat()).run();
+    let run = Program::new(name, &[arguments, &files].concat()).env(("BUSLANE_URL", url)).run();
     assert_eq!(run.code, Some(0), "{run}");
     let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
     for key in ["lost", "order_violations", "duplicates"] {
@@ -31,7 +33,7 @@ fn percentages(rollout: &Value) -> Vec<u64> {
 
 #[test]
 fn s5_a_healthy_plan_goes_to_its_end_by_itself() {
-    let (report, _) = run("healthy", &["--rollout", "10,50,100"]);
+    let (report, _) = run("healthy", MEMORY, &["--rollout", "10,50,100"]);
     let rollout = &report["rollout"];
     assert_eq!(percentages(rollout), [10, 50, 100], "{rollout}");
     assert_eq!((&rollout["ended"], &rollout["problems"]), (&true.into(), &Value::Array(vec![])));
@@ -40,8 +42,16 @@ fn s5_a_healthy_plan_goes_to_its_end_by_itself() {
 
 /// The roll-back that a defect causes, at the stage that it begins with.
 fn rolls_back(illness: &str, from: u64, trigger: &str) -> Value {
+    rolls_back_on(MEMORY, illness, from, trigger)
+}
+
+/// As [`rolls_back`], on the broker of this URL.
+fn rolls_back_on(url: &str, illness: &str, from: u64, trigger: &str) -> Value {
     let inject = format!("{illness}@{from}");
-    let (report, _) = run(illness, &["--rollout", "10,50", "--inject", &inject]);
+    let backend = url.split(':').next().unwrap();
+    let name = format!("{illness}-{backend}");
+    let (report, _) = run(&name, url, &["--rollout", "10,50", "--inject", &inject]);
+    assert_eq!(report["backend"], backend);
     let rollout = &report["rollout"];
     let stages: Vec<u64> = [10, 50, 0].into_iter().filter(|percent| *percent <= from).collect();
     assert_eq!(percentages(rollout), stages, "{rollout}");
@@ -66,6 +76,19 @@ fn rolls_back(illness: &str, from: u64, trigger: &str) -> Value {
 #[test]
 fn s5_slow_actors_are_rolled_back() {
     rolls_back("slow", 50, "latency");
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn s5_slow_actors_are_rolled_back_on_kafka() {
+    let brokers = buslane_testkit::server::address("KAFKA_BOOTSTRAP_SERVERS");
+    rolls_back_on(&format!("kafka://{brokers}"), "slow", 50, "latency");
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn s5_slow_actors_are_rolled_back_on_nats() {
+    rolls_back_on(&buslane_testkit::server::address("NATS_URL"), "slow", 50, "latency");
 }
 
 #[test]

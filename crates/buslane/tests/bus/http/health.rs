@@ -26,7 +26,12 @@ async fn o3_a_bus_that_is_well_answers_with_200_and_one_that_ends_is_not_ready()
             (&json["overall"], &json["live"], &json["ready"]),
             (&"healthy".into(), &true.into(), &true.into())
         );
-        assert_eq!(json["components"].as_array().unwrap().len(), 6);
+        let components = json["components"].as_array().unwrap();
+        assert_eq!(components.len(), 6);
+        for component in components {
+            let name = component["name"].as_str().unwrap();
+            assert_eq!(&json["by_component"][name], component, "{path}");
+        }
         assert!(
             json["last_check"].is_string() && json["metrics"]["capacity"].is_number(),
             "{json}"
