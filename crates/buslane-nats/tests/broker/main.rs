@@ -6,6 +6,7 @@ mod contract;
 mod input;
 mod kit;
 mod lag;
+mod look_ups;
 mod loss;
 mod oldest;
 mod partitions;
