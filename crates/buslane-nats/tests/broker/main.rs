@@ -13,4 +13,5 @@ mod partitions;
 mod publish;
 mod secrets;
 mod security;
+mod settings;
 mod whole;
