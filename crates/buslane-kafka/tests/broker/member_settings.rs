@@ -4,7 +4,7 @@ use super::kit;
 use buslane_core::{Topic, TopicCompression, TopicSettings};
 use buslane_kafka::{Assignment, KafkaConfig, OffsetReset, TopicConfig};
 use buslane_testkit::{
-    broker_suite::{bodies, publish, settle},
+    broker_suite::{bodies, publish, record, settle},
     server::unique,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -62,6 +62,23 @@ async fn k5_a_new_group_begins_where_the_reset_says() {
         member.close().await;
     }
     publisher.close().await;
+}
+
+/// A broker keeps a small record back until there are enough bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k5_a_fetch_waits_for_the_configured_bytes() {
+    let topic = kit::topic("orders", 1, &[]).await;
+    let mut config = kit::config(&unique("g"));
+    config.consumer.fetch_min_bytes = 100_000;
+    config.consumer.fetch_max_wait = kit::PATIENCE / 2;
+    let mut member = kit::member(config, &topic).await;
+    member.until_assigned(1).await;
+    publish(&member.broker, &topic, kit::numbers(0..1)).await;
+    assert!(member.take_for(Duration::from_secs(1)).await.is_empty(), "it is small");
+    let large = record("k", "x".repeat(200_000));
+    publish(&member.broker, &topic, vec![large]).await;
+    settle(member.take(2).await);
+    member.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
