@@ -61,6 +61,12 @@ pub trait Floor: Debug {
 pub enum Form {
     /// The next one after the acknowledgement of the one before.
     Single,
+    /// Two publishers, each one by one.
+    Two,
+    /// Four publishers, each one by one.
+    Four,
+    /// Eight publishers, each one by one.
+    Eight,
     /// 1,000 publishers, each one by one.
     Flight,
     /// Four publishers of batches of 2,500.

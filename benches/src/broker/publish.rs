@@ -16,6 +16,9 @@ impl Form {
     const fn publishers(self) -> u64 {
         match self {
             Self::Single => 1,
+            Self::Two => 2,
+            Self::Four => 4,
+            Self::Eight => 8,
             Self::Flight => IN_FLIGHT,
             Self::Batch => BATCHES,
         }
@@ -59,7 +62,7 @@ impl BusSide {
             async move {
                 match form {
                     Form::Batch => batches(&bus, &topic, &made, numbers).await,
-                    Form::Single | Form::Flight => one_by_one(&bus, &topic, &made, numbers).await,
+                    _ => one_by_one(&bus, &topic, &made, numbers).await,
                 }
             }
         };

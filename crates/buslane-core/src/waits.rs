@@ -2,14 +2,18 @@
 //!
 //! Nearly all waits end long before their timeout. A timer for each would still cost a lock to set
 //! it, a lock to drop it, and often a system call to wake the thread that keeps the time. Here a
-//! wait is an entry in a list, and one task checks the list now and then while it is not empty.
+//! wait is an entry in one of a few lists, and one task checks the lists now and then while they
+//! are not empty. Waits take turns on the lists, so that they rarely meet at a lock.
 
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -20,6 +24,8 @@ const PACE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mil
 /// The number of checks in a row that find no wait before the task sleeps. The next wait may be
 /// near, and waking the task costs more than a check.
 const VAIN_LOOKS: u32 = 16;
+/// The number of lists.
+const LISTS: usize = 16;
 
 /// A wait has reached its timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -52,7 +58,13 @@ pub struct TooLong;
 pub struct Waits {
     most: Duration,
     note: Option<Note>,
-    list: Mutex<List>,
+    lists: [Mutex<List>; LISTS],
+    turn: AtomicUsize,
+    /// The watching task, while all lists are empty.
+    watcher: Mutex<Option<Waker>>,
+    /// Whether there is a watcher to wake. Set before the lists are checked, and read after a list
+    /// has a new entry: one of both sees the other.
+    is_watched: AtomicBool,
 }
 
 struct Note {
@@ -64,8 +76,6 @@ struct Note {
 struct List {
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
-    /// The watching task, while the list is empty.
-    watcher: Option<Waker>,
 }
 
 struct Entry {
@@ -79,12 +89,18 @@ impl Waits {
     /// Waits with the timeout `most`.
     #[must_use]
     pub const fn new(most: Duration) -> Self {
-        let list = List { entries: Vec::new(), free: Vec::new(), watcher: None };
-        Self { most, note: None, list: Mutex::new(list) }
+        Self {
+            most,
+            note: None,
+            lists: [const { Mutex::new(List { entries: Vec::new(), free: Vec::new() }) }; LISTS],
+            turn: AtomicUsize::new(0),
+            watcher: Mutex::new(None),
+            is_watched: AtomicBool::new(false),
+        }
     }
 
     /// Calls `call` once for each wait that lasts longer than `after`, at the latest when the wait
-    /// ends. The call happens under a lock that every wait takes.
+    /// ends. The call happens under a lock that other waits take.
     #[must_use]
     pub fn noting(self, after: Duration, call: impl Fn() + Send + Sync + 'static) -> Self {
         Self { note: Some(Note { after, call: Box::new(call) }), ..self }
@@ -99,7 +115,7 @@ impl Waits {
     /// # Cancel safety
     /// As that of `wait`.
     pub const fn within<F: Future>(&self, wait: F) -> Within<'_, F> {
-        Within { ticket: Ticket { waits: self, at: None }, wait }
+        Within { ticket: Ticket { waits: self, place: None }, wait }
     }
 
     /// Ends waits at their timeout, until it is dropped. One task must run it.
@@ -109,7 +125,7 @@ impl Waits {
     pub async fn watch<S: Future>(&self, sleep: impl Fn(Duration) -> S) {
         let pace = (self.most / 100).clamp(PACE.0, PACE.1);
         loop {
-            poll_fn(|cx| self.list().poll_any(cx)).await;
+            poll_fn(|cx| self.poll_any(cx)).await;
             let mut vain = 0;
             while vain < VAIN_LOOKS {
                 sleep(pace).await;
@@ -118,22 +134,49 @@ impl Waits {
         }
     }
 
-    /// Ends the waits that have reached their timeout. Returns whether the list had an entry.
+    /// Ends the waits that have reached their timeout. Returns whether there was any wait.
     fn look(&self, now: Instant) -> bool {
-        let mut list = self.list();
-        for entry in list.entries.iter_mut().flatten() {
-            let waited = now.saturating_duration_since(entry.begun);
-            entry.note(waited, self.note.as_ref());
-            if waited >= self.most && !std::mem::replace(&mut entry.is_over, true) {
-                entry.waker.wake_by_ref();
+        let mut is_any = false;
+        for list in &self.lists {
+            let mut list = locked(list);
+            for entry in list.entries.iter_mut().flatten() {
+                let waited = now.saturating_duration_since(entry.begun);
+                entry.note(waited, self.note.as_ref());
+                if waited >= self.most && !std::mem::replace(&mut entry.is_over, true) {
+                    entry.waker.wake_by_ref();
+                }
             }
+            is_any |= !list.is_empty();
         }
-        !list.is_empty()
+        is_any
     }
 
-    fn list(&self) -> MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_empty(&self) -> bool {
+        self.lists.iter().all(|list| locked(list).is_empty())
     }
+
+    fn poll_any(&self, cx: &Context<'_>) -> Poll<()> {
+        *locked(&self.watcher) = Some(cx.waker().clone());
+        self.is_watched.store(true, Ordering::SeqCst);
+        if self.is_empty() {
+            return Poll::Pending;
+        }
+        self.is_watched.store(false, Ordering::SeqCst);
+        Poll::Ready(())
+    }
+
+    fn wake_watcher(&self) {
+        if self.is_watched.load(Ordering::SeqCst)
+            && self.is_watched.swap(false, Ordering::SeqCst)
+            && let Some(watcher) = locked(&self.watcher).take()
+        {
+            watcher.wake();
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Waits {
@@ -148,23 +191,12 @@ impl List {
     }
 
     fn add(&mut self, entry: Entry) -> usize {
-        if let Some(watcher) = self.watcher.take() {
-            watcher.wake();
-        }
         if let Some(at) = self.free.pop() {
             self.entries[at] = Some(entry);
             return at;
         }
         self.entries.push(Some(entry));
         self.entries.len() - 1
-    }
-
-    fn poll_any(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.is_empty() {
-            self.watcher = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(())
     }
 }
 
@@ -189,35 +221,44 @@ pin_project! {
     }
 }
 
-/// The entry of a wait in the list, once it has one.
+/// The entry of a wait, once it has one.
 struct Ticket<'a> {
     waits: &'a Waits,
-    at: Option<usize>,
+    place: Option<Place<'a>>,
+}
+
+struct Place<'a> {
+    list: &'a Mutex<List>,
+    at: usize,
 }
 
 impl Ticket<'_> {
     /// Registers the wait, and returns whether it may continue.
     fn waits(&mut self, waker: &Waker) -> bool {
-        let mut list = self.waits.list();
-        let Some(entry) = self.at.and_then(|at| list.entries[at].as_mut()) else {
-            let begun = Instant::now();
-            self.at = Some(list.add(Entry {
-                begun,
-                waker: waker.clone(),
-                is_noted: false,
-                is_over: false,
-            }));
+        let Some(place) = &self.place else {
+            self.register(waker);
             return true;
         };
+        let mut list = locked(place.list);
+        let Some(entry) = &mut list.entries[place.at] else { return true };
         entry.waker.clone_from(waker);
         !entry.is_over
+    }
+
+    fn register(&mut self, waker: &Waker) {
+        let waits = self.waits;
+        let list = &waits.lists[waits.turn.fetch_add(1, Ordering::Relaxed) % LISTS];
+        let (begun, waker) = (Instant::now(), waker.clone());
+        let at = locked(list).add(Entry { begun, waker, is_noted: false, is_over: false });
+        self.place = Some(Place { list, at });
+        waits.wake_watcher();
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        let Some(at) = self.at else { return };
-        let mut list = self.waits.list();
+        let Some(Place { list, at }) = self.place else { return };
+        let mut list = locked(list);
         list.free.push(at);
         if let Some(mut entry) = list.entries[at].take()
             && let Some(note) = &self.waits.note
@@ -269,6 +310,35 @@ mod tests {
         (Arc::clone(&wakes), Waker::from(wakes))
     }
 
+    fn entries(waits: &Waits) -> usize {
+        waits.lists.iter().map(|list| locked(list).entries.len()).sum()
+    }
+
+    #[test]
+    fn b6_places_are_taken_again() {
+        let (waits, (_, waker)) = (Waits::new(MOST), waker());
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..10 * LISTS {
+            assert!(pin!(waits.within(pending::<()>())).poll(&mut cx).is_pending());
+        }
+        assert!(entries(&waits) <= LISTS);
+    }
+
+    /// A wait whose list is locked delays none of the other lists.
+    #[test]
+    fn b5_waits_take_turns_on_the_lists() {
+        let (waits, (_, waker)) = (Waits::new(MOST), waker());
+        let mut cx = Context::from_waker(&waker);
+        let mut first = Box::pin(waits.within(pending::<()>()));
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        let held = locked(&waits.lists[0]);
+        for _ in 1..LISTS {
+            assert!(pin!(waits.within(pending::<()>())).poll(&mut cx).is_pending());
+        }
+        drop(held);
+        assert!(!waits.is_empty());
+    }
+
     #[test]
     fn b6_a_wait_that_ends_at_once_is_never_listed() {
         let (waits, (_, waker)) = (Waits::new(MOST), waker());
@@ -276,7 +346,7 @@ mod tests {
             pin!(waits.within(ready(7))).poll(&mut Context::from_waker(&waker)),
             Poll::Ready(Ok(7))
         );
-        assert!(waits.list().entries.is_empty());
+        assert!(entries(&waits) == 0);
     }
 
     #[test]
@@ -294,11 +364,10 @@ mod tests {
         assert_eq!(wakes.0.load(SeqCst), 1);
         assert_eq!(wait.as_mut().poll(&mut cx), Poll::Ready(Err(TooLong)));
         drop(wait);
-        assert!(waits.list().is_empty() && !waits.look(begun));
+        assert!(waits.is_empty() && !waits.look(begun));
         let mut next = Box::pin(waits.within(pending::<()>()));
         assert!(next.as_mut().poll(&mut cx).is_pending());
-        assert_eq!(waits.list().entries.len(), 1, "the place is taken again");
-        assert!(!waits.list().is_empty());
+        assert!(!waits.is_empty());
     }
 
     #[test]

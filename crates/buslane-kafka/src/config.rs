@@ -5,6 +5,8 @@
 //! passed through by its own name; a name that the bus controls is refused with the name of the
 //! field to use instead.
 
+#[cfg(all(test, feature = "client"))]
+mod effect_tests;
 #[cfg(feature = "client")]
 mod properties;
 mod security;

@@ -8,7 +8,8 @@ use crate::{
     producer::{Producer, Target},
     token_refresher::CurrentToken,
 };
-use buslane_core::{BrokerError, Topic, TopicSettings};
+use arc_swap::ArcSwap;
+use buslane_core::{BrokerError, Layered, PerKey, Topic, TopicSettings};
 use parking_lot::RwLock;
 use rdkafka::{
     ClientConfig,
@@ -28,8 +29,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::Mutex,
-    task::spawn_blocking,
+    sync::{Mutex, Semaphore},
+    task::{JoinError, spawn_blocking},
     time::{Instant as Moment, sleep},
 };
 use tracing::warn;
@@ -39,6 +40,9 @@ use tracing::warn;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the first record of a topic waits until each partition has a serving leader.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest number of blocking calls that wait for a broker. tokio's blocking threads also serve
+/// the application, so an outage must not take them all.
+const MOST_CALLS: usize = 64;
 
 pub(crate) struct Topics {
     config: ClientConfig,
@@ -48,13 +52,15 @@ pub(crate) struct Topics {
     admin: Mutex<Weak<Admin>>,
     producer: Arc<Producer>,
     token: Option<CurrentToken>,
-    /// Topics that are ready for records.
-    prepared: RwLock<HashMap<Topic, Arc<Target>>>,
+    /// Topics that are ready for records: a snapshot, which publishers read without a lock.
+    prepared: ArcSwap<Layered<Topic, Arc<Target>>>,
     /// The number of partitions that each subscribed topic had at its subscription.
     subscribed: RwLock<HashMap<Topic, u32>>,
-    /// Serialises lookups and creations, so that a later one finds the topic that an earlier one
-    /// created.
-    preparing: Mutex<()>,
+    /// Serialises the lookups and creations of one topic, so that a later one finds the topic that
+    /// an earlier one created.
+    preparing: PerKey<Topic, Mutex<()>>,
+    /// One permit for each blocking call that waits for a broker.
+    calls: Arc<Semaphore>,
 }
 
 /// A topic as the brokers describe it.
@@ -81,35 +87,42 @@ impl Topics {
             admin: Mutex::default(),
             producer,
             token,
-            prepared: RwLock::default(),
+            prepared: ArcSwap::default(),
             subscribed: RwLock::default(),
-            preparing: Mutex::default(),
+            preparing: PerKey::default(),
+            calls: Arc::new(Semaphore::new(MOST_CALLS)),
         }
     }
 
     /// The target of a topic that was prepared.
     pub(crate) fn prepared(&self, topic: &Topic) -> Option<Arc<Target>> {
-        self.prepared.read().get(topic).cloned()
+        self.prepared.load().get(topic).cloned()
     }
 
     /// Ensures that the topic exists and that its leaders serve requests; [`Target`] gives the
     /// reason. Does not check the right to write, because metadata reveals only the right to
     /// describe the topic.
     pub(crate) async fn prepare(&self, topic: &Topic) -> Result<Arc<Target>, BrokerError> {
-        let _one = self.preparing.lock().await;
+        let own = self.preparing.get(topic);
+        let _one = own.lock().await;
         if let Some(prepared) = self.prepared(topic) {
             return Ok(prepared);
         }
         let partitions = self.find_or_create(topic).await?;
         self.until_served(topic, partitions).await;
         let target = Arc::new(Target::new(topic.clone(), partitions));
-        self.prepared.write().insert(topic.clone(), Arc::clone(&target));
+        self.prepared.rcu(|all| {
+            let mut next = Layered::clone(all);
+            next.insert(topic.clone(), Arc::clone(&target));
+            next
+        });
         Ok(target)
     }
 
     /// Ensures that a topic to subscribe to exists. Creates the topic if `create_missing` is set.
     pub(crate) async fn ensure(&self, topic: &Topic) -> Result<(), BrokerError> {
-        let _one = self.preparing.lock().await;
+        let own = self.preparing.get(topic);
+        let _one = own.lock().await;
         let partitions = self.find_or_create(topic).await?;
         self.subscribed.write().insert(topic.clone(), partitions);
         Ok(())
@@ -215,13 +228,26 @@ impl Topics {
                 }
             }
         };
-        let _ = spawn_blocking(wait).await;
+        let _ = self.call(wait).await;
+    }
+
+    /// Runs a call that waits for a broker. The call ends by itself after a drop of the future.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let permit = Arc::clone(&self.calls).acquire_owned().await;
+        spawn_blocking(move || {
+            let _permit = permit;
+            call()
+        })
+        .await
     }
 
     /// Describes a topic; `None` when it does not exist.
     async fn find(&self, topic: &Topic) -> Result<Option<TopicInfo>, BrokerError> {
         let (producer, topic, timeout) = (Arc::clone(&self.producer), topic.clone(), self.timeout);
-        let answer = spawn_blocking(move || {
+        let answer = self.call(move || {
             let metadata = producer.fetch_metadata(&topic, timeout);
             let metadata = metadata
                 .map_err(|error| BrokerError::Unreachable { reason: producer.explain(&error) })?;

@@ -11,19 +11,17 @@ use crate::{
     link::{self, Link},
     names, stored,
 };
+use arc_swap::ArcSwap;
 use async_nats::jetstream::{
     ErrorCode,
     response::Response,
     stream::{Config, Info, LastRawMessageErrorKind, StorageType},
 };
-use buslane_core::{BrokerError, Topic, TopicSettings, TopicStorage};
+use buslane_core::{BrokerError, Layered, PerKey, Topic, TopicSettings, TopicStorage};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
 
 pub(crate) struct Topics {
     link: Arc<Link>,
@@ -33,10 +31,11 @@ pub(crate) struct Topics {
     configured: RwLock<HashSet<Topic>>,
     duplicate_window: Duration,
     ephemeral: RwLock<HashSet<Topic>>,
-    known: RwLock<HashMap<Topic, Known>>,
-    /// Serialises look-ups and creations, so that a later caller finds the stream of an earlier
-    /// one.
-    single_flight: tokio::sync::Mutex<()>,
+    /// A snapshot, which publishers read without a lock.
+    known: ArcSwap<Layered<Topic, Known>>,
+    /// Serialises the look-ups and creations of one topic, so that a later caller finds the stream
+    /// of an earlier one.
+    single_flight: PerKey<Topic, Mutex<()>>,
 }
 
 /// The stream and the subjects of a topic.
@@ -103,19 +102,31 @@ impl Topics {
             ephemeral: RwLock::new(
                 config.ephemeral.iter().filter_map(|name| Topic::new(name).ok()).collect(),
             ),
-            known: RwLock::default(),
-            single_flight: tokio::sync::Mutex::default(),
+            known: ArcSwap::default(),
+            single_flight: PerKey::default(),
         }
     }
 
     /// The cached stream and subjects of a topic.
     pub(crate) fn known(&self, topic: &Topic) -> Option<Known> {
-        self.known.read().get(topic).cloned()
+        self.known.load().get(topic).cloned()
+    }
+
+    fn remember(&self, topic: &Topic, known: &Known) {
+        self.known.rcu(|all| {
+            let mut next = Layered::clone(all);
+            next.insert(topic.clone(), known.clone());
+            next
+        });
     }
 
     /// Removes a topic from the cache.
     pub(crate) fn forget(&self, topic: &Topic) {
-        self.known.write().remove(topic);
+        self.known.rcu(|all| {
+            let mut next = Layered::clone(all);
+            next.remove(topic);
+            next
+        });
     }
 
     pub(crate) fn is_ephemeral(&self, topic: &Topic) -> bool {
@@ -134,7 +145,8 @@ impl Topics {
         storage: TopicStorage,
     ) -> Result<Known, BrokerError> {
         names::check(topic)?;
-        let _one = self.single_flight.lock().await;
+        let own = self.single_flight.get(topic);
+        let _one = own.lock().await;
         if let Some(known) = self.known(topic) {
             return self.check_partitions(topic, &known, storage).map(|()| known);
         }
@@ -158,7 +170,7 @@ impl Topics {
             Known::stored(topic, &found)
         };
         self.check_partitions(topic, &known, storage)?;
-        self.known.write().insert(topic.clone(), known.clone());
+        self.remember(topic, &known);
         Ok(known)
     }
 
@@ -181,7 +193,7 @@ impl Topics {
         let Some(found) = self.find(topic).await? else { return Ok(None) };
         let known = Known::stored(topic, &found);
         if self.known(topic).is_some_and(|before| before != known) {
-            self.known.write().insert(topic.clone(), known.clone());
+            self.remember(topic, &known);
         }
         Ok(Some(known))
     }

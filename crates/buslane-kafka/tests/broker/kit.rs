@@ -111,14 +111,24 @@ pub(crate) fn committed(group: &str, topic: &Topic) -> Option<i64> {
 
 /// The offset that a group has committed in a partition.
 pub(crate) fn committed_of(group: &str, topic: &Topic, partition: i32) -> Option<i64> {
-    let client: BaseConsumer = foreign(&[("group.id", group)]);
-    let mut asked = TopicPartitionList::new();
-    asked.add_partition(topic, partition);
-    let answer = client.committed_offsets(asked, PATIENCE).expect("an answer");
+    let answer = commits(group, topic, partition);
     match answer.find_partition(topic, partition).expect("asked for").offset() {
         Offset::Offset(offset) => Some(offset),
         _ => None,
     }
+}
+
+/// The metadata of a group's commit in partition 0.
+pub(crate) fn committed_metadata(group: &str, topic: &Topic) -> String {
+    let answer = commits(group, topic, 0);
+    answer.find_partition(topic, 0).expect("asked for").metadata().to_owned()
+}
+
+fn commits(group: &str, topic: &Topic, partition: i32) -> TopicPartitionList {
+    let client: BaseConsumer = foreign(&[("group.id", group)]);
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(topic, partition);
+    client.committed_offsets(asked, PATIENCE).expect("an answer")
 }
 
 /// The partitions and their ends.

@@ -75,6 +75,26 @@ async fn k2_commits_are_made_after_so_many_completions_and_after_so_much_time() 
     }
 }
 
+/// What is done above a gap is written into the commit, as far as its metadata may go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k2_commit_metadata_is_as_long_as_configured() {
+    for (metadata_limit, is_written) in [(4_096, true), (0, false)] {
+        let (topic, group) = (kit::topic("limits", 1, &[]).await, unique("g"));
+        let mut config = kit::config(&group);
+        config.consumer.metadata_limit = metadata_limit;
+        let mut member = kit::member(config, &topic).await;
+        publish(&member.broker, &topic, kit::numbers(0..3)).await;
+        let mut got = member.take(3).await;
+        let open = got.remove(1);
+        settle(got);
+        close_and_give_back(member, open).await;
+        assert_eq!(kit::committed(&group, &topic), Some(1));
+        assert_eq!(kit::committed_metadata(&group, &topic).is_empty(), !is_written);
+        let again = if is_written { kit::texts(1..2) } else { kit::texts(1..3) };
+        next_member_gets(&group, &topic, &again).await;
+    }
+}
+
 /// Commit metadata of other programs is understood or ignored, and no message is lost in either
 /// case.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

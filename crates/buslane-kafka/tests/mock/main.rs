@@ -3,6 +3,8 @@
 //! them on a real broker.
 
 mod cluster;
+mod producer_settings;
+mod publishing;
 
 use buslane_core::Broker;
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};

@@ -5,10 +5,14 @@ use async_nats::{Message, StatusCode};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use std::{
+    array,
     collections::HashMap,
     future::poll_fn,
     ops::Range,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Poll, Waker},
 };
 
@@ -122,22 +126,40 @@ impl Batch {
     }
 }
 
+/// The number of parts that the tickets have.
+const PARTS: usize = 16;
+
 /// The tickets of records in flight. The first answer removes the ticket, so a second one has no
 /// effect.
-#[derive(Default)]
-pub(super) struct Tickets(Mutex<InFlight>);
+///
+/// Calls take turns on parts with separate locks, so that publishers rarely wait for each other.
+pub(super) struct Tickets {
+    parts: [Mutex<InFlight>; PARTS],
+    turn: AtomicUsize,
+}
 
-#[derive(Default)]
+/// The tickets of one part.
 struct InFlight {
+    /// The remainder of its division by [`PARTS`] is the index of the part.
     next: u64,
     open: HashMap<u64, (Arc<Batch>, usize), foldhash::fast::FixedState>,
     is_closed: bool,
 }
 
+impl Default for Tickets {
+    fn default() -> Self {
+        let part = |index| {
+            Mutex::new(InFlight { next: index as u64, open: HashMap::default(), is_closed: false })
+        };
+        Self { parts: array::from_fn(part), turn: AtomicUsize::new(0) }
+    }
+}
+
 impl Tickets {
     /// Issues tickets for some records of a call. After [`Self::close`], fails these records.
     pub(super) fn issue(&self, batch: &Arc<Batch>, range: Range<usize>) {
-        let mut out = self.0.lock();
+        let part = self.turn.fetch_add(1, Ordering::Relaxed) % PARTS;
+        let mut out = self.parts[part].lock();
         if out.is_closed {
             drop(out);
             return range.for_each(|at| batch.answer(at, Err(Failure::Closed)));
@@ -145,10 +167,16 @@ impl Tickets {
         let mut state = batch.0.lock();
         for at in range {
             let ticket = out.next;
-            out.next += 1;
+            out.next += PARTS as u64;
             out.open.insert(ticket, (Arc::clone(batch), at));
             state.records[at].ticket = Some(ticket);
         }
+    }
+
+    /// Removes a ticket. Returns its call, and the index of its record.
+    fn take(&self, ticket: u64) -> Option<(Arc<Batch>, usize)> {
+        let part = usize::try_from(ticket % PARTS as u64).ok()?;
+        self.parts[part].lock().open.remove(&ticket)
     }
 
     /// Handles the server's acknowledgement of a ticket.
@@ -170,8 +198,7 @@ impl Tickets {
     }
 
     pub(super) fn answer(&self, ticket: u64, answer: AckResult) {
-        let taken = self.0.lock().open.remove(&ticket);
-        if let Some((batch, at)) = taken {
+        if let Some((batch, at)) = self.take(ticket) {
             batch.answer(at, answer);
         }
     }
@@ -179,33 +206,33 @@ impl Tickets {
     /// Notifies every open call that the connection was replaced: the server may have missed any
     /// record in flight.
     pub(super) fn reconnected(&self) {
-        let open: Vec<Arc<Batch>> =
-            self.0.lock().open.values().map(|(batch, _)| Arc::clone(batch)).collect();
-        open.iter().for_each(|batch| batch.reconnected());
+        for part in &self.parts {
+            let open: Vec<Arc<Batch>> =
+                part.lock().open.values().map(|(batch, _)| Arc::clone(batch)).collect();
+            open.iter().for_each(|batch| batch.reconnected());
+        }
     }
 
     /// Fails every record in flight and every later one.
     pub(super) fn close(&self) {
-        let mut out = self.0.lock();
-        out.is_closed = true;
-        let open = std::mem::take(&mut out.open);
-        drop(out);
-        open.into_values().for_each(|(batch, at)| batch.answer(at, Err(Failure::Closed)));
+        for part in &self.parts {
+            let mut out = part.lock();
+            out.is_closed = true;
+            let open = std::mem::take(&mut out.open);
+            drop(out);
+            open.into_values().for_each(|(batch, at)| batch.answer(at, Err(Failure::Closed)));
+        }
     }
 
     /// Ends a call. Returns the partitions and answers of its records. A record without an answer
     /// gets `failure`, and a later answer has no effect.
     pub(super) fn settle(&self, batch: &Batch, failure: &Failure) -> Vec<(u32, AckResult)> {
         let records = std::mem::take(&mut batch.0.lock().records);
-        let mut open = records
+        let open = records
             .iter()
             .filter(|record| record.answer.is_none())
-            .filter_map(|record| record.ticket)
-            .peekable();
-        if open.peek().is_some() {
-            let mut out = self.0.lock();
-            open.for_each(|ticket| drop(out.open.remove(&ticket)));
-        }
+            .filter_map(|record| record.ticket);
+        open.for_each(|ticket| drop(self.take(ticket)));
         let answer = |record: SentRecord| {
             (record.partition, record.answer.unwrap_or_else(|| Err(failure.clone())))
         };
@@ -220,6 +247,10 @@ mod tests {
 
     fn stored(sequence: u64) -> AckResult {
         Ok(Stored { sequence, is_duplicate: false })
+    }
+
+    fn open(tickets: &Tickets) -> Vec<usize> {
+        tickets.parts.iter().map(|part| part.lock().open.len()).collect()
     }
 
     fn poll(batch: &Batch, goal: usize) -> Poll<BatchEvent> {
@@ -245,8 +276,27 @@ mod tests {
         else {
             panic!("{answers:?}")
         };
-        assert_eq!(tickets.0.lock().open.len(), 1, "the other's");
+        assert_eq!(open(&tickets).iter().sum::<usize>(), 1, "the other's");
         assert!(other.open(0).is_some());
+    }
+
+    /// A call that holds the lock of its part delays no other one.
+    #[test]
+    fn b5_calls_take_turns_on_the_parts() {
+        let tickets = Tickets::default();
+        let calls: Vec<_> = (0..PARTS).map(|_| Batch::new([0, 0].into_iter())).collect();
+        calls.iter().for_each(|call| tickets.issue(call, 0..2));
+        assert_eq!(open(&tickets), [2; PARTS]);
+        let held = tickets.parts[0].lock();
+        for call in &calls[1..] {
+            for at in 0..2 {
+                tickets.answer(call.open(at).unwrap().1, stored(1));
+            }
+            assert!(matches!(poll(call, 2), Poll::Ready(BatchEvent::Answered)));
+        }
+        drop(held);
+        assert!(poll(&calls[0], 2).is_pending());
+        assert_eq!(open(&tickets).iter().sum::<usize>(), 2);
     }
 
     #[test]

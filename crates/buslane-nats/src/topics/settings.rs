@@ -25,7 +25,8 @@ impl Topics {
         strategy: TopicStrategy,
     ) -> Result<TopicSettings, BrokerError> {
         self.check(topic, wanted)?;
-        let _one = self.single_flight.lock().await;
+        let own = self.single_flight.get(topic);
+        let _one = own.lock().await;
         let found = self.find(topic).await?;
         if strategy == TopicStrategy::Skip {
             return Ok(found.map(|found| present_settings(&found)).unwrap_or_default());

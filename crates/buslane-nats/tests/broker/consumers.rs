@@ -100,28 +100,6 @@ async fn n2_storage_follows_the_kind_of_the_topic() {
     broker.close(kit::PATIENCE).await.expect("closes");
 }
 
-/// Many calls at once, of several members, create one stream, and none fails.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn n2_a_stream_is_created_once() {
-    let topic = kit::name("orders");
-    let mut calls = Vec::new();
-    for _ in 0..3 {
-        let broker: Arc<dyn Broker> =
-            Arc::new(NatsBroker::connect(kit::config("g")).await.expect("connected"));
-        for n in 0..10 {
-            let (broker, topic) = (Arc::clone(&broker), topic.clone());
-            calls.push(tokio::spawn(async move {
-                publish(&broker, &topic, vec![record("k", n.to_string())]).await
-            }));
-        }
-    }
-    for call in calls {
-        call.await.expect("published");
-    }
-    let mut stream = kit::bare().await.get_stream(topic.as_str()).await.expect("a stream");
-    assert_eq!(stream.info().await.expect("an answer").state.messages, 30);
-}
-
 /// In twenty rounds, no message is replayed and none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n4_a_shutdown_keeps_the_durable_consumer() {

@@ -109,6 +109,10 @@ fn publishing(bench: &mut Bench<'_>) {
         ("flight", "1,000 in flight", 300_000, least),
         ("batch", "batches", 300_000, least),
         ("single", "one by one", 2_000, Target::RatioAtMost(1.2)),
+        ("single", "1 task", 5_000, least),
+        ("two", "2 tasks", 10_000, least),
+        ("four", "4 tasks", 20_000, least),
+        ("eight", "8 tasks", 40_000, least),
     ];
     bench.publishing(Load { messages: 0, keys: 1, partitions: 8 }, &forms);
 }

@@ -82,9 +82,14 @@ fn slow_handlers(bench: &mut Bench<'_>) {
 
 /// The limit is the bare client, with the same headers and message ids.
 fn publishing(bench: &mut Bench<'_>, messages: u64) {
+    let least = Target::RatioAtLeast(0.9);
     let forms = [
-        ("flight", "1,000 in flight", messages, Target::RatioAtLeast(0.9)),
+        ("flight", "1,000 in flight", messages, least),
         ("single", "one by one", 10_000, Target::RatioAtMost(1.2)),
+        ("single", "1 task", 5_000, least),
+        ("two", "2 tasks", 10_000, least),
+        ("four", "4 tasks", 20_000, least),
+        ("eight", "8 tasks", 40_000, least),
     ];
     bench.publishing(Load { messages: 0, keys: 1, partitions: 1 }, &forms);
 }
