@@ -20,7 +20,14 @@ use async_nats::jetstream::{
 use buslane_core::{BrokerError, Layered, PerKey, Topic, TopicSettings, TopicStorage};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::Mutex;
 
 pub(crate) struct Topics {
@@ -36,6 +43,7 @@ pub(crate) struct Topics {
     /// Serialises the look-ups and creations of one topic, so that a later caller finds the stream
     /// of an earlier one.
     single_flight: PerKey<Topic, Mutex<()>>,
+    has_told_of_a_single_copy: AtomicBool,
 }
 
 /// The stream and the subjects of a topic.
@@ -104,6 +112,7 @@ impl Topics {
             ),
             known: ArcSwap::default(),
             single_flight: PerKey::default(),
+            has_told_of_a_single_copy: AtomicBool::new(false),
         }
     }
 
@@ -167,11 +176,29 @@ impl Topics {
                 }
                 (None, None) => return Err(BrokerError::UnknownTopic { topic: topic.clone() }),
             };
+            if storage == TopicStorage::File {
+                self.tell_of_a_single_copy(&found.info.config);
+            }
             Known::stored(topic, &found)
         };
         self.check_partitions(topic, &known, storage)?;
         self.remember(topic, &known);
         Ok(known)
+    }
+
+    /// Warns once of a stream of envelopes without a second copy. The server writes to disk every
+    /// `sync_interval`, two minutes by default, so a power failure takes what it acknowledged since.
+    /// Clients cannot see that interval.
+    fn tell_of_a_single_copy(&self, stream: &Config) {
+        if stream.num_replicas <= 1
+            && stream.storage == StorageType::File
+            && !self.has_told_of_a_single_copy.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                stream = stream.name,
+                "a power failure of the server may lose acknowledged messages: one replica"
+            );
+        }
     }
 
     /// Ensures that the stream of a topic exists, and returns its last sequence.

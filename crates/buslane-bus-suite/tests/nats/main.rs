@@ -3,5 +3,6 @@
 mod contract;
 mod headers;
 mod health;
+mod power;
 mod recovery;
 mod wire;
