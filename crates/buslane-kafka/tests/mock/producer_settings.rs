@@ -36,7 +36,7 @@ async fn k5_the_queue_has_the_configured_room() {
         let topic = cluster.topic("orders");
         let settings = ProducerConfig { publish_timeout: timeout, ..settings };
         let broker = cluster.publisher(settings).await;
-        publish(&broker, &topic, vec![record("k", "stored")]).await;
+        broker.ensure_topic(&topic).await.expect("a topic");
         cluster.silence(1);
         let records = (0..20).map(|_| record("k", "x".repeat(1_000))).collect();
         let answers = broker.publish(&topic, records).get().await;
