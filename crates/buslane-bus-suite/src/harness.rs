@@ -99,9 +99,18 @@ impl BusHarness {
 
     /// The connection of a bus with this configuration.
     pub async fn broker(&self, config: &Config) -> Arc<dyn Broker> {
+        self.broker_that_waits(config, DRAIN).await
+    }
+
+    /// The same, where a partition that leaves waits this long for its open messages.
+    async fn broker_that_waits(
+        &self,
+        config: &Config,
+        drain_deadline: Duration,
+    ) -> Arc<dyn Broker> {
         let spec = MemberSpec {
             group: config.group.clone(),
-            drain_deadline: DRAIN,
+            drain_deadline,
             publish_timeout: config.publish_timeout,
         };
         self.fixture.broker(spec).await
@@ -126,6 +135,13 @@ impl BusHarness {
     /// A bus with this configuration, and the page of its metrics.
     pub(super) async fn bus_with_page(&self, config: Config) -> (EventBus, &MetricsPage) {
         (self.bus_of(config).await, &self.page)
+    }
+
+    /// As [`BusHarness::bus_with_page`], where a partition leaves without a wait for its open
+    /// messages.
+    pub(super) async fn impatient_bus_with_page(&self, config: Config) -> (EventBus, &MetricsPage) {
+        let broker = self.broker_that_waits(&config, Duration::from_millis(20)).await;
+        (EventBus::with_broker(config, broker).await.expect("a bus starts"), &self.page)
     }
 
     /// A bus with this configuration, on a [`FaultyBroker`].

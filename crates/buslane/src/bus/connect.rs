@@ -1,8 +1,8 @@
 //! From a configuration to a running bus.
 
 use super::{
-    EventBus, Inner, ReconnectCallback, publish::PublishLimits, shutdown::Closing,
-    subscription::Scatter, topic_names::TopicNames,
+    EventBus, Inner, ReconnectCallback, publish::PublishLimits, publish_targets::PublishTargets,
+    shutdown::Closing, subscription::Scatter,
 };
 use crate::{
     BusError, Config, PoolChoice,
@@ -102,7 +102,7 @@ pub(super) async fn with_broker(
     let rates = Rates::new(&config.limits, metrics.rate_limit_waits(Limited::Subscribe))?;
     let publish_limits =
         PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
-    let held = metrics.publishes_held();
+    let (held, targets) = (metrics.publishes_held(), PublishTargets::new(&metrics));
     let set_by = choice.percent_by.to_string();
     let (rollout, lane_scope) = (&config.rollout, config.lane_scope);
     let rollout = Controller::new(pools, percent, &set_by, rollout, lane_scope, &metrics);
@@ -171,7 +171,7 @@ pub(super) async fn with_broker(
         flow,
         health,
         broker,
-        topics: TopicNames::new(),
+        targets,
         joined: Mutex::default(),
         joining: tokio::sync::Mutex::default(),
         tasks,

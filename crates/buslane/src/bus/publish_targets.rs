@@ -1,35 +1,49 @@
-//! Topic names that were checked once, found again without a lock or an allocation.
+//! The topics to which a bus publishes, found by name without a lock or an allocation: the name was
+//! checked once, and the metrics were bound once.
 
-use crate::BusError;
+use crate::{
+    BusError,
+    metrics::{BusMetrics, PublishMetrics},
+};
 use arc_swap::ArcSwap;
 use buslane_core::{Layered, Topic};
 use std::sync::Arc;
 
-/// Names that are remembered. Any further name is checked and copied at each use.
+/// Topics that are remembered. Any further one is checked and copied at each use.
 const LIMIT: usize = 10_000;
 
-/// The checked names of a bus.
-pub(super) struct TopicNames(ArcSwap<Layered<Topic, ()>>);
+/// The topics to which a bus has published.
+pub(super) struct PublishTargets {
+    known: ArcSwap<Layered<Topic, Arc<PublishMetrics>>>,
+    metrics: Arc<BusMetrics>,
+}
 
-impl TopicNames {
-    pub(super) fn new() -> Self {
-        Self(ArcSwap::default())
+/// A topic to publish to.
+pub(super) struct PublishTarget {
+    pub(super) topic: Topic,
+    pub(super) metrics: Arc<PublishMetrics>,
+}
+
+impl PublishTargets {
+    pub(super) fn new(metrics: &Arc<BusMetrics>) -> Self {
+        Self { known: ArcSwap::default(), metrics: Arc::clone(metrics) }
     }
 
-    /// The checked form of a name.
-    pub(super) fn get(&self, name: &str) -> Result<Topic, BusError> {
-        let known = self.0.load();
-        if let Some((topic, ())) = known.get_key_value(name) {
-            return Ok(topic.clone());
+    /// The target of this name.
+    pub(super) fn get(&self, name: &str) -> Result<PublishTarget, BusError> {
+        let known = self.known.load();
+        if let Some((topic, metrics)) = known.get_key_value(name) {
+            return Ok(PublishTarget { topic: topic.clone(), metrics: Arc::clone(metrics) });
         }
         let topic = Topic::new(name)?;
+        let metrics = self.metrics.publishing(&topic);
         if known.len() < LIMIT {
-            self.0.rcu(|known| {
+            self.known.rcu(|known| {
                 let mut next = Layered::clone(known);
-                next.insert(topic.clone(), ());
+                next.insert(topic.clone(), Arc::clone(&metrics));
                 Arc::new(next)
             });
         }
-        Ok(topic)
+        Ok(PublishTarget { topic, metrics })
     }
 }
