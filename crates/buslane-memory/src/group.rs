@@ -435,7 +435,8 @@ mod tests {
             connection: Arc::new(Connection::default()),
         };
         let group = Group::new(context);
-        let (one, mut intakes) = (group.join(Duration::from_secs(1)), Vec::new());
+        let join = || group.join(Duration::from_secs(1), &Arc::default());
+        let (one, mut intakes) = (join(), Vec::new());
         for n in 0..50 {
             let name = Topic::new(&format!("t{n}")).unwrap();
             let topic = Arc::new(TopicState::new(name, &config, &TopicSettings::default()));
@@ -447,7 +448,7 @@ mod tests {
         }
         assert_eq!(intakes.len(), 200);
         // A second member takes its share of one topic, and no other topic moves.
-        let two = group.join(Duration::from_secs(1));
+        let two = join();
         let topic = group
             .state
             .lock()
