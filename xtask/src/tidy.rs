@@ -6,6 +6,7 @@
 
 mod code;
 mod layers;
+mod log_lines;
 mod pages;
 mod rules;
 mod spec;
@@ -55,6 +56,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(rules::missing_pure_code(files.iter().map(|file| file.path.as_str())));
     findings.extend(pages::readmes(&files));
     findings.extend(pages::link_targets(&files, &paths));
+    findings.extend(log_lines::check(&files));
     findings.extend(dependency_findings(&files)?);
     let report = spec::check(&files);
     println!("{}", report.list);

@@ -2,9 +2,9 @@
 //! scenario names, and passes all others through.
 
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Delivery, Intake, Lag, Progress,
-    PublishError, Receipt, Record, Source, SubscribeOptions, Symptom, Symptoms, Topic,
-    TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerCounts, BrokerError, BrokerEvent, Delivery, Intake,
+    Lag, Progress, PublishError, Receipt, Record, Source, SubscribeOptions, Symptom, Symptoms,
+    Topic, TopicSettings, TopicStrategy,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -318,6 +318,10 @@ impl Broker for FaultyBroker {
         let mut all = self.broker.symptoms();
         all.extend(self.symptoms.all());
         all
+    }
+
+    fn counts(&self) -> BrokerCounts {
+        self.broker.counts()
     }
 
     fn scatters(&self, topics: &[&Topic]) -> Option<String> {

@@ -138,6 +138,13 @@ impl BusHarness {
         (self.bus_of(config).await, &self.page)
     }
 
+    /// As [`BusHarness::bus_with_page`], where a partition leaves without a wait for its open
+    /// messages.
+    pub(super) async fn impatient_bus_with_page(&self, config: Config) -> (EventBus, &MetricsPage) {
+        let broker = self.broker_that_drains(&config, Duration::from_millis(20)).await;
+        (EventBus::with_broker(config, broker).await.expect("a bus starts"), &self.page)
+    }
+
     /// A bus with this configuration, on a [`FaultyBroker`].
     ///
     /// # Panics

@@ -7,8 +7,8 @@ use buslane_core::{Event, Message, Record};
 use buslane_testkit::{deadline::until, signal::Gate};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// The counters of the bus and of its pool equal the traffic: published, consumed, errors by kind,
-/// retries, dead letters, skipped.
+/// The counters of the bus, by topic, and of its pool equal the traffic: published, consumed,
+/// errors by kind, retries, dead letters, skipped.
 pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
     let (raw, events, skips) =
         (harness.topic("raw"), harness.topic("events"), harness.topic("skips"));
@@ -53,18 +53,27 @@ pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
     super::harness::idle(&bus).await;
 
     let restarts = f64::from(u8::from(harness.pool == PoolKind::Actor));
+    let of = |name: &str, topic: &str, value: f64| (format!("{name}{{topic=\"{topic}\"}}"), value);
+    let errors = |topic: &str, kind: &str, value: f64| {
+        (format!("processing_errors_total{{topic=\"{topic}\",kind=\"{kind}\"}}"), value)
+    };
     let of_bus = [
-        ("messages_published_total", 17.0),
-        ("messages_consumed_total", 17.0),
-        ("processing_errors_total{kind=\"regular\"}", 3.0),
-        // 3 fails once, 5 twice, 7 three times, 8 once, the skipped one three times, the torn one
-        // once.
-        ("processing_errors_total{kind=\"envelope\"}", 11.0),
-        // Each failure leads to a retry, except the last one of 7, of the skipped and of the torn
+        of("messages_published_total", &raw, 5.0),
+        of("messages_published_total", &events, 11.0),
+        of("messages_published_total", &skips, 1.0),
+        of("messages_consumed_total", &raw, 5.0),
+        of("messages_consumed_total", &events, 11.0),
+        of("messages_consumed_total", &skips, 1.0),
+        errors(&raw, "regular", 3.0),
+        // 3 fails once, 5 twice, 7 three times, 8 once, the torn one once.
+        errors(&events, "envelope", 8.0),
+        errors(&skips, "envelope", 3.0),
+        // Each failure leads to a retry, except the last one of 7, of the torn and of the skipped
         // one.
-        ("retry_attempts_total", 8.0),
-        ("dead_letter_messages_total", 2.0),
-        ("skipped_messages_total", 1.0),
+        of("retry_attempts_total", &events, 6.0),
+        of("retry_attempts_total", &skips, 2.0),
+        of("dead_letter_messages_total", &events, 2.0),
+        of("skipped_messages_total", &skips, 1.0),
     ];
     let of_pool = [
         ("messages_sent_total", 17.0),
@@ -74,7 +83,6 @@ pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
         ("handler_panics_total{kind=\"envelope\"}", 1.0),
         ("actor_restarted_total", restarts),
     ];
-    let of_bus = of_bus.map(|(name, value)| (name.to_owned(), value));
     let of_pool = of_pool.map(|(name, value)| (page.in_pool(name), value));
     let expected: BTreeMap<String, f64> = of_bus.into_iter().chain(of_pool).collect();
     let is_counter = |series: &str| {
@@ -90,6 +98,9 @@ pub async fn o1_the_page_equals_the_traffic(harness: BusHarness) {
     let expected: BTreeMap<String, f64> =
         expected.into_iter().filter(|(_, value)| *value != 0.0).collect();
     assert_eq!(counted, expected);
+    // The first of the calls to each of the three topics.
+    assert_eq!(page.value("publish_latency_seconds_count"), 3.0);
+    assert!(page.value("publish_latency_seconds_sum") > 0.0);
     harness.end_clean(&bus).await;
     gauges_are_zero(page);
 }
@@ -107,9 +118,10 @@ pub async fn o1_attempts_are_messages_and_retries(harness: BusHarness) {
     harness.settled("g", &[&topic]).await;
     super::harness::idle(&bus).await;
     assert_eq!(seen.len(), 20 + 5 + 5);
-    assert_eq!(page.value("messages_consumed_total"), 20.0);
-    assert_eq!(page.value("retry_attempts_total"), 10.0);
-    assert_eq!(page.value("processing_errors_total{kind=\"envelope\"}"), 10.0);
+    let of = |name: &str| page.value(&format!("{name}{{topic=\"{topic}\"}}"));
+    assert_eq!((of("messages_consumed_total"), of("retry_attempts_total")), (20.0, 10.0));
+    let errors = format!("processing_errors_total{{topic=\"{topic}\",kind=\"envelope\"}}");
+    assert_eq!(page.value(&errors), 10.0);
     harness.end_clean(&bus).await;
     gauges_are_zero(page);
 }
@@ -190,6 +202,7 @@ pub async fn o1_the_page_is_the_catalogue(harness: BusHarness) {
         assert!(!series.is_empty(), "{name} is not on the page");
         for series in &series {
             assert!(series.is_labelled_as(metric), "{series:?}");
+            assert!(!metric.is_per_topic() || series.labels["topic"] == *topic, "{series:?}");
         }
         let times = if metric.is_per_partition() { partitions } else { 1 };
         let most = match metric.kind {
@@ -207,6 +220,34 @@ pub async fn o1_the_page_is_the_catalogue(harness: BusHarness) {
     until("the partitions are gone", || per_partition().all(|series| series.value == 0.0)).await;
     harness.end_clean(&bus).await;
     gauges_are_zero(page);
+}
+
+/// A message whose partition leaves while it is being handled is a straggler until its handler
+/// ends. Its settlement then counts as late.
+pub async fn k3_stragglers_and_late_completions_are_counted(harness: BusHarness) {
+    let topic = harness.topic("orders");
+    let mut config = harness.config("g");
+    config.health.check_interval = Duration::from_millis(10);
+    let (bus, page) = harness.impatient_bus_with_page(config).await;
+    let gate = Arc::new(Gate::default());
+    let (opened, seen) = (Arc::clone(&gate), Seen::new());
+    let into = Arc::clone(&seen);
+    let handler = move |event: Event| {
+        into.push(super::Note::from(&event));
+        let gate = Arc::clone(&opened);
+        async move { gate.wait().await }
+    };
+    bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
+    publish(&bus, &topic, &[envelope("a", 0)]).await;
+    until("it is being handled", || seen.len() == 1).await;
+    assert_eq!((page.value("stragglers"), page.value("late_completions_total")), (0.0, 0.0));
+    bus.unsubscribe(&topic).await.expect("unsubscribes");
+    until("it is a straggler", || page.value("stragglers") == 1.0).await;
+    assert_eq!(page.value("late_completions_total"), 0.0);
+    gate.open();
+    until("it is done too late", || page.value("late_completions_total") == 1.0).await;
+    until("it is none any more", || page.value("stragglers") == 0.0).await;
+    harness.end_clean(&bus).await;
 }
 
 fn gauges_are_zero(page: &MetricsPage) {

@@ -120,6 +120,7 @@ impl Series {
         for label in metric.labels {
             match label {
                 Label::OneOf(name, values) => expected.push((*name, Some(*values))),
+                Label::Topic => expected.push(("topic", None)),
                 Label::Partition => expected.extend([("topic", None), ("partition", None)]),
             }
         }

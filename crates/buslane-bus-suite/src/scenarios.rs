@@ -322,6 +322,7 @@ macro_rules! bus_suite {
                 o1_the_page_is_the_catalogue,
                 o1_gauges_return_to_zero,
                 o1_gauges_return_to_zero_after_a_crash,
+                k3_stragglers_and_late_completions_are_counted,
             }
             traces {
                 o5_a_publish_in_a_handler_continues_the_trace,

@@ -3,10 +3,12 @@
 //! A broker knows no pool and no handler. Whether a settlement becomes a commit or an
 //! acknowledgement is up to the implementation.
 
+mod counts;
 mod events;
 mod record;
 mod symptoms;
 
+pub use counts::{BrokerCounts, Stragglers};
 pub use events::EventQueue;
 pub use record::{Receipt, Record, header};
 pub use symptoms::{Symptom, SymptomKind, Symptoms};
@@ -302,10 +304,9 @@ pub trait Broker: Send + Sync + 'static {
         None
     }
 
-    /// The number of messages that were delivered although their headers cannot be read. The
-    /// default is 0.
-    fn unreadable(&self) -> u64 {
-        0
+    /// What the broker has counted by itself. Sends no request. The default is nothing.
+    fn counts(&self) -> BrokerCounts {
+        BrokerCounts::default()
     }
 
     /// Ends all intakes, so that nothing more is read. Settlements still count.

@@ -25,8 +25,9 @@ pub mod verdict;
 mod waits;
 
 pub use broker::{
-    Answer, Backend, Broker, BrokerError, BrokerEvent, Delivery, EventQueue, Intake, Lag, Progress,
-    PublishError, Receipt, Record, SubscribeOptions, Symptom, SymptomKind, Symptoms,
+    Answer, Backend, Broker, BrokerCounts, BrokerError, BrokerEvent, Delivery, EventQueue, Intake,
+    Lag, Progress, PublishError, Receipt, Record, Stragglers, SubscribeOptions, Symptom,
+    SymptomKind, Symptoms,
 };
 pub use capacity::shrunk_capacity;
 pub use envelope::{Envelope, EnvelopeError, Layout, RawJson};

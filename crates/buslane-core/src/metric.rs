@@ -86,6 +86,8 @@ impl MetricUnit {
 pub enum Label {
     /// A label with one of these values.
     OneOf(&'static str, &'static [&'static str]),
+    /// The label `topic`, for each of a bounded number of topics.
+    Topic,
     /// The labels `topic` and `partition`, for each partition that the process has read.
     Partition,
 }
@@ -131,13 +133,20 @@ impl Metric {
         self.labels.contains(&Label::Partition)
     }
 
+    /// Whether the metric has a series for each topic.
+    #[must_use]
+    pub fn is_per_topic(&self) -> bool {
+        self.labels.contains(&Label::Topic)
+    }
+
     /// The maximum number of series: for each partition if the metric [is per
-    /// partition](Metric::is_per_partition), otherwise in total.
+    /// partition](Metric::is_per_partition), for each topic if it [is per
+    /// topic](Metric::is_per_topic), otherwise in total.
     #[must_use]
     pub fn series(&self) -> usize {
         let values = |label: &Label| match label {
             Label::OneOf(_, values) => values.len(),
-            Label::Partition => 1,
+            Label::Topic | Label::Partition => 1,
         };
         self.labels.iter().map(values).product()
     }
@@ -166,19 +175,29 @@ impl Metric {
 pub struct Binder {
     prefix: String,
     scope: MetricScope,
+    /// The topic of the series, where they are counted by topic.
+    topic: Option<String>,
 }
 
 impl Binder {
     /// A binder for the metrics of a bus on `backend`.
     #[must_use]
     pub fn bus(backend: &str) -> Self {
-        Self { prefix: format!("{backend}_eventbus_"), scope: MetricScope::Bus }
+        Self { prefix: format!("{backend}_eventbus_"), scope: MetricScope::Bus, topic: None }
     }
 
     /// A binder for the metrics of the pool `pool` (`keyed` or `actor`) of a bus on `backend`.
     #[must_use]
     pub fn pool(backend: &str, pool: &str) -> Self {
-        Self { prefix: format!("{backend}_eventbus_{pool}_pool_"), scope: MetricScope::Pool }
+        let prefix = format!("{backend}_eventbus_{pool}_pool_");
+        Self { prefix, scope: MetricScope::Pool, topic: None }
+    }
+
+    /// A binder for the series of one topic, of the metrics that are counted by topic. The caller
+    /// bounds the number of topics.
+    #[must_use]
+    pub fn of_topic(&self, topic: &str) -> Self {
+        Self { topic: Some(topic.to_owned()), ..self.clone() }
     }
 
     /// The full name of a metric.
@@ -187,24 +206,26 @@ impl Binder {
         format!("{}{}", self.prefix, metric.name)
     }
 
-    /// The handle of a counter without labels.
+    /// The handle of a counter without a closed set of values.
     pub fn counter(&self, metric: &Metric) -> Counter {
-        counter!(self.described(metric, MetricKind::Counter, &[]))
+        counter!(self.described(metric, MetricKind::Counter, &[]), self.labels(metric, &[]))
     }
 
     /// The handle of a counter for one value of its label.
     pub fn counter_of(&self, metric: &Metric, value: &'static str) -> Counter {
-        counter!(self.described(metric, MetricKind::Counter, &[value]), &labels(metric, &[value]))
+        let labels = self.labels(metric, &[value]);
+        counter!(self.described(metric, MetricKind::Counter, &[value]), labels)
     }
 
-    /// The handle of a gauge without labels.
+    /// The handle of a gauge without a closed set of values.
     pub fn gauge(&self, metric: &Metric) -> Gauge {
-        gauge!(self.described(metric, MetricKind::Gauge, &[]))
+        gauge!(self.described(metric, MetricKind::Gauge, &[]), self.labels(metric, &[]))
     }
 
     /// The handle of a gauge for one value of its label.
     pub fn gauge_of(&self, metric: &Metric, value: &'static str) -> Gauge {
-        gauge!(self.described(metric, MetricKind::Gauge, &[value]), &labels(metric, &[value]))
+        let labels = self.labels(metric, &[value]);
+        gauge!(self.described(metric, MetricKind::Gauge, &[value]), labels)
     }
 
     /// The handle of a gauge for one partition. Binding costs a look-up, so keep the handle while
@@ -215,23 +236,36 @@ impl Binder {
         gauge!(self.described(metric, MetricKind::Gauge, &[]), &labels)
     }
 
-    /// The handle of a histogram without labels.
+    /// The handle of a histogram without a closed set of values.
     pub fn histogram(&self, metric: &Metric) -> Histogram {
-        histogram!(self.described(metric, MetricKind::Histogram, &[]))
+        histogram!(self.described(metric, MetricKind::Histogram, &[]), self.labels(metric, &[]))
     }
 
     /// The handle of a histogram for one value of its label.
     pub fn histogram_of(&self, metric: &Metric, value: &'static str) -> Histogram {
-        histogram!(
-            self.described(metric, MetricKind::Histogram, &[value]),
-            &labels(metric, &[value])
-        )
+        let labels = self.labels(metric, &[value]);
+        histogram!(self.described(metric, MetricKind::Histogram, &[value]), labels)
+    }
+
+    /// Pairs the labels of a metric with these values, and with the topic.
+    fn labels(&self, metric: &Metric, values: &[&'static str]) -> Vec<metrics::Label> {
+        let mut values = values.iter();
+        let pair = |label: &Label| match label {
+            Label::OneOf(name, _) => Some(metrics::Label::from_static_parts(name, values.next()?)),
+            Label::Topic => Some(metrics::Label::new("topic", self.topic.clone()?)),
+            Label::Partition => None,
+        };
+        metric.labels.iter().filter_map(pair).collect()
     }
 
     /// Describes the metric to the recorder, and returns its full name.
     fn described(&self, metric: &Metric, kind: MetricKind, values: &[&str]) -> String {
         debug_assert_eq!((metric.kind, metric.scope), (kind, self.scope), "{}", metric.name);
-        debug_assert!(has_values(metric, values), "{} has no series {values:?}", metric.name);
+        debug_assert!(
+            has_values(metric, values, self.topic.is_some()),
+            "{} has no series {values:?}",
+            metric.name
+        );
         let (name, unit) = (self.name(metric), unit(metric.unit));
         match kind {
             MetricKind::Counter => metrics::describe_counter!(name.clone(), unit, metric.help),
@@ -249,20 +283,12 @@ const fn unit(unit: MetricUnit) -> Unit {
     }
 }
 
-/// Pairs the labels of a metric with these values.
-fn labels(metric: &Metric, values: &[&'static str]) -> Vec<(&'static str, &'static str)> {
-    let names = metric.labels.iter().filter_map(|label| match label {
-        Label::OneOf(name, _) => Some(*name),
-        Label::Partition => None,
-    });
-    names.zip(values.iter().copied()).collect()
-}
-
-/// Whether each label with a closed set of values gets one of them.
-fn has_values(metric: &Metric, values: &[&str]) -> bool {
+/// Whether each label with a closed set of values gets one of them, and the label `topic` a topic.
+fn has_values(metric: &Metric, values: &[&str], has_topic: bool) -> bool {
     let mut values = values.iter();
     let is_given = |label: &Label| match label {
         Label::OneOf(_, known) => values.next().is_some_and(|value| known.contains(value)),
+        Label::Topic => has_topic,
         Label::Partition => true,
     };
     metric.labels.iter().all(is_given)

@@ -12,8 +12,9 @@ use crate::{
     topics::Topics,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError,
-    Receipt, Record, SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerCounts, BrokerError, BrokerEvent, Lag, Progress,
+    PublishError, Receipt, Record, SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings,
+    TopicStrategy,
 };
 use std::{
     sync::{
@@ -337,6 +338,10 @@ impl Broker for KafkaBroker {
 
     fn symptoms(&self) -> Vec<Symptom> {
         self.symptoms.all()
+    }
+
+    fn counts(&self) -> BrokerCounts {
+        self.consumer.counts.read()
     }
 
     fn scatters(&self, topics: &[&Topic]) -> Option<String> {

@@ -6,6 +6,7 @@
 
 mod channel;
 mod context;
+mod counts;
 mod member;
 mod membership;
 mod partition;
@@ -25,6 +26,7 @@ use crate::{
 use buslane_core::{BrokerError, EventQueue, Lag, SubscribeOptions, Symptoms, Topic};
 use channel::SettlementInbox;
 use context::Context;
+use counts::MemberCounts;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use member::GroupMember;
 use parking_lot::Mutex;
@@ -49,6 +51,7 @@ pub(crate) struct MemberHandle {
     commands: Sender<Command>,
     wake: Arc<Wake>,
     pub(crate) events: Arc<EventQueue>,
+    pub(crate) counts: Arc<MemberCounts>,
 }
 
 impl MemberHandle {
@@ -59,7 +62,7 @@ impl MemberHandle {
     ) -> Result<Self, ConnectError> {
         let events = Arc::new(EventQueue::default());
         let inbox = Arc::new(SettlementInbox::default());
-        let wake = Arc::clone(&inbox.wake);
+        let (wake, counts) = (Arc::clone(&inbox.wake), Arc::clone(&inbox.counts));
         let errors = Arc::new(ErrorLog::default());
         let member = GroupMember::new(&config.consumer, &inbox, &events, &errors, symptoms);
         let context = Context {
@@ -80,7 +83,7 @@ impl MemberHandle {
             .name("buslane-kafka".to_owned())
             .spawn(move || polling.run())
             .map_err(|error| BrokerError::Unreachable { reason: error.to_string() })?;
-        Ok(Self { commands, wake, events })
+        Ok(Self { commands, wake, events, counts })
     }
 
     pub(crate) async fn subscribe(

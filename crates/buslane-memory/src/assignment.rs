@@ -4,7 +4,7 @@ use crate::{
     settlement_window::SettlementWindow,
     wakes::{DeferredWakes, GroupSignal},
 };
-use buslane_core::{Outcome, Settle, Source};
+use buslane_core::{Outcome, Settle, Source, Stragglers};
 use std::sync::{
     Arc, Weak,
     atomic::{AtomicBool, AtomicU8, Ordering},
@@ -35,6 +35,8 @@ pub(crate) struct Assignment {
     ended: AtomicBool,
     group: u64,
     signal: Arc<GroupSignal>,
+    /// Those of the member.
+    stragglers: Arc<Stragglers>,
     /// Weak, because the partition's cursor holds the assignment.
     partition: Weak<dyn PartitionWaiters>,
 }
@@ -46,6 +48,7 @@ impl Assignment {
         settle_first: bool,
         group: u64,
         signal: Arc<GroupSignal>,
+        stragglers: Arc<Stragglers>,
         partition: Weak<dyn PartitionWaiters>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -56,6 +59,7 @@ impl Assignment {
             ended: AtomicBool::new(false),
             group,
             signal,
+            stragglers,
             partition,
         })
     }
@@ -76,6 +80,11 @@ impl Assignment {
         if let Some(partition) = self.partition.upgrade() {
             partition.take_readers(self.group, wakes);
         }
+    }
+
+    /// The partition belongs to another member now, and `running` messages are still being handled.
+    pub(crate) fn left(&self, running: u64) {
+        self.stragglers.left(running);
     }
 
     /// Makes the next settlement wake the tasks that wait for capacity. Callers must check the
@@ -106,9 +115,10 @@ impl Assignment {
 
     #[cold]
     fn given_back(&self, offset: u64) {
-        if self.window.back(offset)
-            && let Some(partition) = self.partition.upgrade()
-        {
+        if !self.window.back(offset) {
+            return self.stragglers.given_back(1);
+        }
+        if let Some(partition) = self.partition.upgrade() {
             partition.wake_waiting(self.group);
             self.notify();
         }
@@ -122,7 +132,8 @@ impl Settle for Assignment {
             return self.given_back(offset);
         }
         if !self.window.done(offset) {
-            return self.signal.count_late();
+            self.signal.count_late();
+            return self.stragglers.completed(1);
         }
         // A waiting task sets its bit and then looks at the window; a settlement sets the window
         // and then looks at the bit. All four steps are SeqCst, so one of the two sees the other.

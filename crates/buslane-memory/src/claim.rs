@@ -9,7 +9,7 @@ use crate::{
     topic::TopicState,
     wakes::{Connection, DeferredWakes, GroupSignal},
 };
-use buslane_core::Source;
+use buslane_core::{Source, Stragglers};
 use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
@@ -98,11 +98,12 @@ impl Claim {
         Drain::Free
     }
 
-    /// Assigns the free partition to `owner`.
+    /// Assigns the free partition to `owner`, whose late settlements count in `stragglers`.
     pub(crate) fn assign(
         &mut self,
         owner: MemberId,
         settle_first: bool,
+        stragglers: &Arc<Stragglers>,
         context: &GroupContext,
         topic: &Arc<TopicState>,
         partition: &Arc<Partition>,
@@ -110,8 +111,15 @@ impl Claim {
         let source = Source::new(topic.name.clone(), partition.index);
         let signal = Arc::clone(&context.signal);
         let waiters: Weak<Partition> = Arc::downgrade(partition);
-        let assignment =
-            Assignment::new(source, context.span, settle_first, context.group, signal, waiters);
+        let assignment = Assignment::new(
+            source,
+            context.span,
+            settle_first,
+            context.group,
+            signal,
+            Arc::clone(stragglers),
+            waiters,
+        );
         partition.attach(Arc::clone(&assignment));
         self.current = Some(Current { owner, assignment: Arc::clone(&assignment), until: None });
         MemoryIntake {

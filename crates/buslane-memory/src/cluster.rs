@@ -10,7 +10,7 @@ use crate::{
     wakes::{Connection, GroupSignal},
 };
 use arc_swap::ArcSwap;
-use buslane_core::{BrokerError, Layered, Topic, TopicSettings, TopicStrategy};
+use buslane_core::{BrokerError, Layered, Stragglers, Topic, TopicSettings, TopicStrategy};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -78,11 +78,16 @@ impl Cluster {
     }
 
     /// Adds a member to a group, which is created if it does not exist.
-    pub(crate) fn join(&self, name: &str, drain_deadline: Duration) -> (Arc<Group>, MemberId) {
+    pub(crate) fn join(
+        &self,
+        name: &str,
+        drain_deadline: Duration,
+        stragglers: &Arc<Stragglers>,
+    ) -> (Arc<Group>, MemberId) {
         // Under the lock, so that the group cannot be deleted between its look-up and the join.
         let mut groups = self.groups.lock();
         if let Some(group) = groups.by_name.get(name) {
-            return (Arc::clone(group), group.join(drain_deadline));
+            return (Arc::clone(group), group.join(drain_deadline, stragglers));
         }
         groups.next += 1;
         let group = Group::new(GroupContext {
@@ -93,7 +98,7 @@ impl Cluster {
             connection: Arc::clone(&self.connection),
         });
         groups.by_name.insert(name.to_owned(), Arc::clone(&group));
-        let id = group.join(drain_deadline);
+        let id = group.join(drain_deadline, stragglers);
         (group, id)
     }
 

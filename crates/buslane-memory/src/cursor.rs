@@ -83,6 +83,7 @@ impl Cursor {
             assignment.window.seal(words, |word, done, back| {
                 note(&mut self.done, &mut self.returned, &mut self.open, word, done, back);
             });
+            assignment.left(self.open);
         }
         self.open = 0;
         self.returned.clear();

@@ -14,7 +14,7 @@ use crate::{
     topic::TopicState,
     wakes::DeferredWakes,
 };
-use buslane_core::{Lag, Progress, Topic};
+use buslane_core::{Lag, Progress, Stragglers, Topic};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -45,6 +45,7 @@ struct Member {
     /// handed out.
     topics: HashMap<Topic, bool>,
     drain_deadline: Duration,
+    stragglers: Arc<Stragglers>,
     /// Whether the member has stopped reading. It keeps its partitions until it leaves.
     stopped: bool,
     /// Intakes that the member has not taken yet. At most one intake of a partition is live.
@@ -142,13 +143,15 @@ impl GroupState {
                         let Some(id) = claim.wanted else { continue };
                         let Some(member) = self.members.get_mut(&id) else { continue };
                         let settle_first = member.topics.get(name).copied().unwrap_or_default();
-                        member.give(claim.assign(
+                        let intake = claim.assign(
                             id,
                             settle_first,
+                            &member.stragglers,
                             context,
                             &table.topic,
                             partition,
-                        ));
+                        );
+                        member.give(intake);
                         moved = true;
                     }
                 }
@@ -202,12 +205,18 @@ impl Group {
         Arc::new(Self { context, state: Mutex::new(GroupState::default()) })
     }
 
-    pub(crate) fn join(&self, drain_deadline: Duration) -> MemberId {
+    pub(crate) fn join(&self, drain_deadline: Duration, stragglers: &Arc<Stragglers>) -> MemberId {
         let mut state = self.state.lock();
         let id = state.next_member;
         state.next_member += 1;
-        let (topics, inbox) = (HashMap::new(), VecDeque::new());
-        let member = Member { topics, drain_deadline, stopped: false, inbox, full_at: MIN_INBOX };
+        let member = Member {
+            topics: HashMap::new(),
+            drain_deadline,
+            stragglers: Arc::clone(stragglers),
+            stopped: false,
+            inbox: VecDeque::new(),
+            full_at: MIN_INBOX,
+        };
         state.members.insert(id, member);
         id
     }
@@ -426,7 +435,8 @@ mod tests {
             connection: Arc::new(Connection::default()),
         };
         let group = Group::new(context);
-        let (one, mut intakes) = (group.join(Duration::from_secs(1)), Vec::new());
+        let join = || group.join(Duration::from_secs(1), &Arc::default());
+        let (one, mut intakes) = (join(), Vec::new());
         for n in 0..50 {
             let name = Topic::new(&format!("t{n}")).unwrap();
             let topic = Arc::new(TopicState::new(name, &config, &TopicSettings::default()));
@@ -438,7 +448,7 @@ mod tests {
         }
         assert_eq!(intakes.len(), 200);
         // A second member takes its share of one topic, and no other topic moves.
-        let two = group.join(Duration::from_secs(1));
+        let two = join();
         let topic = group
             .state
             .lock()

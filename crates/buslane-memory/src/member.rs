@@ -8,8 +8,9 @@ use crate::{
     log::now_ms,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, Lag, Progress, PublishError,
-    Receipt, Record, SubscribeOptions, Topic, TopicSettings, TopicStrategy,
+    Answer, Backend, BoxFuture, Broker, BrokerCounts, BrokerError, BrokerEvent, Lag, Progress,
+    PublishError, Receipt, Record, Stragglers, SubscribeOptions, Topic, TopicSettings,
+    TopicStrategy,
 };
 use parking_lot::Mutex;
 use std::{
@@ -37,6 +38,7 @@ pub struct MemoryMember {
     group: Arc<Group>,
     id: MemberId,
     pub(crate) options: MemberOptions,
+    stragglers: Arc<Stragglers>,
     closing: AtomicBool,
     /// The result of the first `close` that finished.
     end: OnceLock<Result<(), BrokerError>>,
@@ -57,13 +59,15 @@ impl std::fmt::Debug for MemoryMember {
 
 impl MemoryMember {
     pub(crate) fn new(cluster: Arc<Cluster>, options: MemberOptions) -> Self {
-        let (group, id) = cluster.join(&options.group, options.drain_deadline);
+        let stragglers = Arc::default();
+        let (group, id) = cluster.join(&options.group, options.drain_deadline, &stragglers);
         let reported = cluster.connection.changes() & !1;
         Self {
             cluster,
             group,
             id,
             options,
+            stragglers,
             closing: AtomicBool::new(false),
             end: OnceLock::new(),
             closed: Notify::new(),
@@ -265,6 +269,14 @@ impl Broker for MemoryMember {
             Err(BrokerError::Unreachable { reason: connection.reason() })
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn counts(&self) -> BrokerCounts {
+        BrokerCounts {
+            stragglers: self.stragglers.running(),
+            late_completions: self.stragglers.late_completions(),
+            ..BrokerCounts::default()
+        }
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

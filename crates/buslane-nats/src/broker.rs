@@ -13,9 +13,9 @@ use crate::{
     topics::Topics,
 };
 use buslane_core::{
-    Answer, Backend, BoxFuture, Broker, BrokerError, BrokerEvent, EventQueue, Lag, Progress,
-    PublishError, Receipt, Record, SubscribeOptions, Symptom, Topic, TopicSettings, TopicStorage,
-    TopicStrategy, excerpt,
+    Answer, Backend, BoxFuture, Broker, BrokerCounts, BrokerError, BrokerEvent, EventQueue, Lag,
+    Progress, PublishError, Receipt, Record, SubscribeOptions, Symptom, Topic, TopicSettings,
+    TopicStorage, TopicStrategy, excerpt,
 };
 use std::{
     collections::HashMap,
@@ -412,8 +412,13 @@ impl Broker for NatsBroker {
         (topics.len() > 1).then(|| SCATTERED.to_owned())
     }
 
-    fn unreadable(&self) -> u64 {
-        self.link.unreadable.load(Ordering::Relaxed)
+    fn counts(&self) -> BrokerCounts {
+        BrokerCounts {
+            unreadable: self.link.unreadable.load(Ordering::Relaxed),
+            stragglers: self.link.stragglers.running(),
+            late_completions: self.link.stragglers.late_completions(),
+            ..BrokerCounts::default()
+        }
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

@@ -12,7 +12,7 @@ use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event,
     jetstream::{self, response::Response},
 };
-use buslane_core::{BrokerError, BrokerEvent, EventQueue, SymptomKind, Symptoms};
+use buslane_core::{BrokerError, BrokerEvent, EventQueue, Stragglers, SymptomKind, Symptoms};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rights::DeniedRights;
@@ -48,6 +48,7 @@ pub(crate) struct Link {
     pub(crate) epoch: watch::Receiver<Epoch>,
     /// Counts messages that were taken although the client cannot read their headers.
     pub(crate) unreadable: AtomicU64,
+    pub(crate) stragglers: Arc<Stragglers>,
     /// Whether a task that the broker cannot do without has panicked.
     has_panicked: Arc<AtomicBool>,
     config: NatsConfig,
@@ -118,6 +119,7 @@ impl Link {
             symptoms,
             epoch,
             unreadable: AtomicU64::new(0),
+            stragglers: Arc::default(),
             has_panicked: Arc::default(),
             config: config.clone(),
             listener,

@@ -131,7 +131,8 @@ impl Readers {
         };
         let (handle, before) = {
             let mut running = self.running.lock();
-            let handle = SourceHandle::new(source, id.1, capacity, low, lease);
+            let stragglers = &self.link.stragglers;
+            let handle = SourceHandle::new(source, id.1, capacity, low, lease, stragglers);
             let started = RunningReader { handle: Arc::clone(&handle), consumer, done };
             if let Some(options) = self.options.lock().get(&id.0) {
                 handle.set(started.possible(*options));

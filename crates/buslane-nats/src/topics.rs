@@ -187,8 +187,8 @@ impl Topics {
     }
 
     /// Warns once of a stream of envelopes without a second copy. The server writes to disk every
-    /// `sync_interval`, two minutes by default, so a power failure takes what it acknowledged since.
-    /// Clients cannot see that interval.
+    /// `sync_interval`, two minutes by default, so a power failure takes what it acknowledged
+    /// since. Clients cannot see that interval.
     fn tell_of_a_single_copy(&self, stream: &Config) {
         if stream.num_replicas <= 1
             && stream.storage == StorageType::File

@@ -36,13 +36,15 @@ pub(crate) struct CommitState {
     last_number: u64,
     acknowledged: Commit,
     in_flight: Option<Commit>,
+    /// Done offsets that the last commit left out, whether it was worth sending or not.
+    pub(crate) left_out: u64,
 }
 
 impl CommitState {
     /// The broker has `offset`.
     pub(crate) const fn new(offset: u64) -> Self {
         let acknowledged = Commit { number: 0, offset, changes: 0, metadata: None };
-        Self { changes: 0, last_number: 0, acknowledged, in_flight: None }
+        Self { changes: 0, last_number: 0, acknowledged, in_flight: None, left_out: 0 }
     }
 
     /// Counts a completion.
@@ -65,6 +67,7 @@ impl CommitState {
         metadata: String,
         left_out: u64,
     ) -> Option<PendingCommit> {
+        self.left_out = left_out;
         if self.acknowledged.offset == offset
             && self.acknowledged.metadata.as_ref() == Some(&metadata)
         {

@@ -295,6 +295,13 @@ impl Tracker {
         self.commits.begin(self.low, encoded.metadata, encoded.left_out)
     }
 
+    /// Done offsets, gaps included, that had no room in the metadata at the last
+    /// [`Tracker::next_commit`], also where that returned `None` because the offsets that fit are
+    /// still the same.
+    pub const fn left_out(&self) -> u64 {
+        self.commits.left_out
+    }
+
     /// The broker has stored this commit. A commit that is not the one in flight is ignored.
     pub fn acknowledged(&mut self, commit: &PendingCommit) {
         self.commits.end(commit, true);

@@ -223,6 +223,20 @@ fn a_limit_of_nothing_offers_the_offset_alone() {
 }
 
 #[test]
+fn k2_what_is_left_out_is_known_without_a_commit() {
+    let mut tracker = Tracker::new(0, Limits::default());
+    (0..10).for_each(|offset| {
+        let _ = tracker.deliver(offset);
+    });
+    (5..8).for_each(|offset| assert!(tracker.complete(offset)));
+    let commit = tracker.next_commit(0).unwrap();
+    tracker.acknowledged(&commit);
+    (8..10).for_each(|offset| assert!(tracker.complete(offset)));
+    assert_eq!(tracker.next_commit(0), None, "the broker has that much");
+    assert_eq!(tracker.left_out(), 5);
+}
+
+#[test]
 fn a_restored_map_is_kept_until_it_has_been_read_past() {
     let mut tracker = Tracker::restore(map(100, &[1, 200, 1, 50]), Limits::default());
     assert_eq!(tracker.deliver(100), Disposition::New);

@@ -327,7 +327,6 @@ impl Gauges {
             Severity::Critical => 1.0,
         });
         self.gauges.depth.set(now.depth as f64);
-        self.gauges.latency.set(now.latency.as_secs_f64());
     }
 
     fn recovery(&self, is_on: bool) {
@@ -336,10 +335,8 @@ impl Gauges {
 
     fn clear(&self) {
         self.lags.values().for_each(PartitionLag::clear);
-        let BacklogGauges { backlog, publish_backlog, depth, latency, recovery, .. } = &self.gauges;
-        [backlog, publish_backlog, depth, latency, recovery]
-            .into_iter()
-            .for_each(|gauge| gauge.set(0.0));
+        let BacklogGauges { backlog, publish_backlog, depth, recovery, .. } = &self.gauges;
+        [backlog, publish_backlog, depth, recovery].into_iter().for_each(|gauge| gauge.set(0.0));
     }
 }
 

@@ -8,11 +8,11 @@ mod connect;
 mod control;
 mod drained;
 mod publish;
+mod publish_targets;
 mod reconnect;
 mod reload;
 mod shutdown;
 mod subscription;
-mod topic_names;
 
 pub use builder::SubscriptionBuilder;
 pub use connect::BusBuilder;
@@ -32,12 +32,12 @@ use buslane_core::{
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use publish::PublishLimits;
+use publish_targets::{PublishTarget, PublishTargets};
 use reconnect::ReconnectCallbacks;
 use shutdown::Closing;
 use std::{borrow::Borrow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use subscription::Scatter;
 use tokio_util::{sync::DropGuard, task::TaskTracker};
-use topic_names::TopicNames;
 
 /// An event bus: publishes, subscribes, and runs every aggregate in a lane of its own.
 ///
@@ -75,7 +75,7 @@ struct Inner {
     flow: Arc<Flow>,
     health: Arc<HealthState>,
     broker: Arc<dyn Broker>,
-    topics: TopicNames,
+    targets: PublishTargets,
     /// Of subscriptions without one of their own.
     classifier: Classifier,
     /// Topics that the broker reads for this bus.
@@ -184,9 +184,9 @@ impl EventBus {
         topic: &str,
         envelope: impl Borrow<Envelope>,
     ) -> Result<Receipt, BusError> {
-        let topic = self.publishing(topic)?;
+        let target = self.publishing(topic)?;
         let record = Record::from_envelope(envelope.borrow(), &mut BytesMut::new())?;
-        let receipts = publish::send(&self.0, &topic, vec![record]).await;
+        let receipts = publish::send(&self.0, &target, vec![record]).await;
         receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
     }
 
@@ -217,13 +217,13 @@ impl EventBus {
         topic: &str,
         envelopes: &[Envelope],
     ) -> Result<Vec<Result<Receipt, PublishError>>, BusError> {
-        let topic = self.publishing(topic)?;
+        let target = self.publishing(topic)?;
         let mut arena = BytesMut::new();
         let records = envelopes
             .iter()
             .map(|envelope| Record::from_envelope(envelope, &mut arena))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(publish::send(&self.0, &topic, records).await)
+        Ok(publish::send(&self.0, &target, records).await)
     }
 
     /// Publishes a regular message, and returns after the broker's acknowledgement.
@@ -250,8 +250,8 @@ impl EventBus {
         topic: &str,
         record: impl Into<Record>,
     ) -> Result<Receipt, BusError> {
-        let topic = self.publishing(topic)?;
-        let receipts = publish::send(&self.0, &topic, vec![record.into()]).await;
+        let target = self.publishing(topic)?;
+        let receipts = publish::send(&self.0, &target, vec![record.into()]).await;
         receipts.into_iter().next().unwrap_or(Err(PublishError::Closed)).map_err(Into::into)
     }
 
@@ -280,8 +280,8 @@ impl EventBus {
         topic: &str,
         records: Vec<Record>,
     ) -> Result<Vec<Result<Receipt, PublishError>>, BusError> {
-        let topic = self.publishing(topic)?;
-        Ok(publish::send(&self.0, &topic, records).await)
+        let target = self.publishing(topic)?;
+        Ok(publish::send(&self.0, &target, records).await)
     }
 
     /// Handles the envelopes of a topic: **at least once, in order for each aggregate**.
@@ -382,7 +382,8 @@ impl EventBus {
     /// [`BusError::NotSubscribed`], a topic name that breaks a rule, a closed bus, or the broker's
     /// reason.
     pub async fn unsubscribe(&self, topic: &str) -> Result<(), BusError> {
-        let topic = self.open()?.topics.get(topic)?;
+        self.open()?;
+        let topic = Topic::new(topic)?;
         subscription::end(self, &topic, None).await
     }
 
@@ -476,11 +477,11 @@ impl EventBus {
 
     /// The checked name of a topic to publish to. Publishing ends later than subscribing: handlers
     /// may publish while the lanes are drained.
-    fn publishing(&self, topic: &str) -> Result<Topic, BusError> {
+    fn publishing(&self, topic: &str) -> Result<PublishTarget, BusError> {
         if self.0.closing.is_drained() {
             return Err(BusError::Closed);
         }
-        self.0.topics.get(topic)
+        self.0.targets.get(topic)
     }
 
     fn open(&self) -> Result<&Inner, BusError> {

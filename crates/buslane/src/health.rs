@@ -198,7 +198,7 @@ impl HealthState {
     pub(crate) fn check(&self) -> Health {
         let Observed { broker, backlog, metrics, .. } = &self.observed;
         let signals = self.signals();
-        metrics.unreadable(broker.unreadable());
+        metrics.broker_counts(&broker.counts());
         let behind = backlog.backlog().iter().map(|behind| behind.messages).sum();
         let figures = HealthMetrics::new(
             &signals.stats,

@@ -6,6 +6,7 @@
 mod catalogue;
 mod handles;
 mod page;
+mod topics;
 
 pub use buslane_core::{Label, Metric, MetricKind, MetricScope, MetricUnit};
 pub(crate) use catalogue::{HEALTH, HEALTH_FAULT};
@@ -14,3 +15,5 @@ pub(crate) use handles::{
     BacklogGauges, BusMetrics, Limited, PartitionLag, RolloutMetrics, ShadowMetrics,
 };
 pub use page::reference_markdown;
+pub use topics::{NAMED_TOPICS, OTHER_TOPIC};
+pub(crate) use topics::{PublishMetrics, SubscriptionMetrics};

@@ -1,6 +1,7 @@
 //! The channel between the polling thread and the rest of the bus, one for each assigned partition:
 //! messages go out, settlements come back.
 
+use super::counts::MemberCounts;
 use crate::wake::Wake;
 use buslane_core::{
     Delivery, Intake, Message, Outcome, Settle, Settlement, Source, shrunk_capacity,
@@ -37,6 +38,7 @@ pub(super) struct SettlementInbox {
     pub(super) wake: Arc<Wake>,
     /// Makes each settlement wake the polling thread, which waits for the last ones.
     pub(super) draining: AtomicBool,
+    pub(super) counts: Arc<MemberCounts>,
 }
 
 pub(super) struct PartitionChannel {
@@ -47,7 +49,8 @@ pub(super) struct PartitionChannel {
     settlements: Mutex<Settlements>,
     /// Whether the inbox lists this assignment.
     listed: AtomicBool,
-    /// Whether the partition was released: later settlements are ignored.
+    /// Whether the partition was released: later settlements are ignored. Changes under the lock of
+    /// the settlements, so that each settlement is either collected or late.
     released: AtomicBool,
     inbox: Arc<SettlementInbox>,
 }
@@ -131,9 +134,19 @@ impl PartitionChannel {
         unread.iter().map(|message| message.offset).collect()
     }
 
-    /// Ignores settlements from now on.
-    pub(super) fn release(&self) {
-        self.released.store(true, Ordering::SeqCst);
+    /// Ignores settlements from now on. Of the `running` messages of this assignment, those without
+    /// a collected settlement become stragglers. Returns the number that is still being handled.
+    pub(super) fn release(&self, running: u64) -> u64 {
+        let mut settlements = self.settlements.lock();
+        self.released.store(true, Ordering::Relaxed);
+        let Settlements { done, returned } = std::mem::take(&mut *settlements);
+        drop(settlements);
+        let (done, returned) = (done.len() as u64, returned.len() as u64);
+        let stragglers = &self.inbox.counts.stragglers;
+        stragglers.left(running);
+        stragglers.completed(done);
+        stragglers.given_back(returned);
+        running.saturating_sub(done + returned)
     }
 
     /// Swaps the settlements for the empty lists of `into`.
@@ -144,11 +157,12 @@ impl PartitionChannel {
     }
 
     fn settle(&self, offset: u64, is_done: bool) {
-        if self.released.load(Ordering::SeqCst) {
-            return;
-        }
         {
             let mut settlements = self.settlements.lock();
+            if self.released.load(Ordering::Relaxed) {
+                let stragglers = &self.inbox.counts.stragglers;
+                return if is_done { stragglers.completed(1) } else { stragglers.given_back(1) };
+            }
             if is_done { settlements.done.push(offset) } else { settlements.returned.push(offset) }
         }
         if !self.listed.load(Ordering::SeqCst) && !self.listed.swap(true, Ordering::SeqCst) {

@@ -225,16 +225,7 @@ impl GroupMember {
             self.drain(&generations, self.drain_deadline);
             self.commit_now(client, &generations, COMMIT_TIMEOUT);
         }
-        for generation in &generations {
-            if let Some(PartitionReader { channel, partition, .. }) =
-                self.readers.remove(generation)
-            {
-                channel.release();
-                let place = Some((partition.topic, partition.partition));
-                self.symptoms.clear(SymptomKind::SettlementRefused, place);
-            }
-        }
-        let stragglers = self.membership.release(&generations);
+        let stragglers = self.release(&generations);
         if stragglers > 0 {
             warn!(
                 stragglers,
@@ -242,6 +233,23 @@ impl GroupMember {
                 "partitions let go while messages of them are being handled"
             );
         }
+    }
+
+    /// Releases these assignments. Returns the number of their messages that are still being
+    /// handled.
+    fn release(&mut self, generations: &[u64]) -> u64 {
+        let mut stragglers = 0;
+        for generation in generations {
+            let running = self.membership.release(*generation);
+            if let Some(PartitionReader { channel, partition, .. }) =
+                self.readers.remove(generation)
+            {
+                stragglers += channel.release(running);
+                let place = Some((partition.topic, partition.partition));
+                self.symptoms.clear(SymptomKind::SettlementRefused, place);
+            }
+        }
+        stragglers
     }
 
     /// Ends reading of these assignments; settlements are still accepted.
@@ -316,10 +324,7 @@ impl GroupMember {
     pub(super) fn clear(&mut self) {
         let generations = self.membership.generations();
         self.end(&generations);
-        for (_, reader) in self.readers.drain() {
-            reader.channel.release();
-        }
-        self.membership.release(&generations);
+        self.release(&generations);
         self.commits = None;
     }
 

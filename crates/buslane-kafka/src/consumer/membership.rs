@@ -106,6 +106,8 @@ pub(crate) struct Membership {
     sent: Vec<Commit>,
     /// Whether the last answer refused a commit.
     refused: bool,
+    /// Settled offsets so far that had no room in the metadata of a commit.
+    left_out: u64,
 }
 
 impl Membership {
@@ -119,6 +121,7 @@ impl Membership {
             last_commit: None,
             sent: Vec::new(),
             refused: false,
+            left_out: 0,
         }
     }
 
@@ -268,12 +271,16 @@ impl Membership {
         let mut commits = Vec::new();
         for generation in generations {
             let assigned = self.assigned.get_mut(generation);
-            if let Some(AssignedPartition { partition, tracker: Some(tracker), .. }) = assigned
-                && let Some(offer) = tracker.next_commit(limit)
-            {
+            let Some(AssignedPartition { partition, tracker: Some(tracker), .. }) = assigned else {
+                continue;
+            };
+            let before = tracker.left_out();
+            if let Some(offer) = tracker.next_commit(limit) {
                 let partition = partition.clone();
                 commits.push(Commit { generation: *generation, partition, offer });
             }
+            // The next commit leaves the same ones out again.
+            self.left_out += tracker.left_out().saturating_sub(before);
         }
         self.sent.extend(commits.iter().cloned());
         commits
@@ -308,6 +315,11 @@ impl Membership {
         self.refused
     }
 
+    /// The number of settled offsets so far that had no room in the metadata of a commit.
+    pub(crate) const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// Halves the metadata of later commits, because the broker refused it as too large. Returns
     /// the new limit.
     pub(crate) fn halve_metadata(&mut self) -> usize {
@@ -315,19 +327,17 @@ impl Membership {
         self.rules.metadata_limit
     }
 
-    /// Removes assignments. Returns the number of their messages that handlers still hold.
-    pub(crate) fn release(&mut self, generations: &[u64]) -> u64 {
-        let stragglers = self.running(generations);
-        for generation in generations {
-            if let Some(assigned) = self.assigned.remove(generation)
-                && self.generations.get(&assigned.partition) == Some(generation)
-            {
-                self.generations.remove(&assigned.partition);
-            }
+    /// Removes an assignment. Returns the number of its messages that handlers still hold.
+    pub(crate) fn release(&mut self, generation: u64) -> u64 {
+        let Some(assigned) = self.assigned.remove(&generation) else { return 0 };
+        if self.generations.get(&assigned.partition) == Some(&generation) {
+            self.generations.remove(&assigned.partition);
         }
-        stragglers
+        assigned.running
     }
 }
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;

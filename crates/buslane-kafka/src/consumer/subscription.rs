@@ -122,10 +122,12 @@ impl SubscribedTopics {
         let existing = match existing_topics(client.client(), wanted, LOOKUP_TIMEOUT) {
             Ok(existing) => existing,
             Err(error) => {
-                let line =
-                    "no broker says which topics exist: the list of topics stays until one does";
-                if let Some(suppressed) = client.context().errors.is_due(line) {
-                    warn!(%error, suppressed, "{line}");
+                if let Some(suppressed) = client.context().errors.is_due("existing topics") {
+                    warn!(
+                        %error,
+                        suppressed,
+                        "no broker says which topics exist: the list of topics stays until one does"
+                    );
                 }
                 self.lookup_at = again;
                 return self.sent.clone();

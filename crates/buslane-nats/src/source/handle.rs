@@ -5,8 +5,8 @@ use super::open_messages::{Ack, AckKind, OpenMessages};
 use crate::{lease::term::Lease, names};
 use async_nats::Subject;
 use buslane_core::{
-    Delivery, Intake, Message, Outcome, Settle, Settlement, Source, SubscribeOptions, Topic,
-    shrunk_capacity,
+    Delivery, Intake, Message, Outcome, Settle, Settlement, Source, Stragglers, SubscribeOptions,
+    Topic, shrunk_capacity,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -33,10 +33,13 @@ pub(crate) struct SourceHandle {
     pub(super) is_recovering: AtomicBool,
     /// The lease to read the source; `None` when members share the source.
     lease: Option<Lease>,
+    stragglers: Arc<Stragglers>,
 }
 
 pub(super) struct SourceState {
     pub(super) open: OpenMessages,
+    /// Messages that the intake has taken and nobody has settled.
+    running: u64,
     pub(super) ready: VecDeque<Ready>,
     /// The intake that waits for messages or for the end.
     pub(super) waker: Option<Waker>,
@@ -75,9 +78,11 @@ impl SourceHandle {
         capacity: usize,
         low: usize,
         lease: Option<Lease>,
+        stragglers: &Arc<Stragglers>,
     ) -> Arc<Self> {
         let state = SourceState {
             open: OpenMessages::new(capacity),
+            running: 0,
             ready: VecDeque::new(),
             waker: None,
             end: End::Open,
@@ -92,6 +97,7 @@ impl SourceHandle {
             work: Notify::new(),
             is_recovering: AtomicBool::new(true),
             lease,
+            stragglers: Arc::clone(stragglers),
         })
     }
 
@@ -108,7 +114,8 @@ impl SourceHandle {
     /// Ends reading at once and sends nothing more to the server, because the source belongs to
     /// another member.
     pub(crate) fn lose(&self) {
-        self.change(|end| *end = End::Lost);
+        self.state.lock().lose(&self.stragglers);
+        self.notify();
     }
 
     /// Sets how messages are handed on, including unread ones. `settle_first` is never reset.
@@ -123,10 +130,13 @@ impl SourceHandle {
     }
 
     fn change(&self, change: impl FnOnce(&mut End)) {
-        let mut state = self.state.lock();
-        change(&mut state.end);
-        let waker = state.waker.take();
-        drop(state);
+        change(&mut self.state.lock().end);
+        self.notify();
+    }
+
+    /// Wakes the intake and the task, because the end has changed.
+    fn notify(&self) {
+        let waker = self.state.lock().waker.take();
         self.work.notify_one();
         if let Some(waker) = waker {
             waker.wake();
@@ -161,7 +171,7 @@ impl SourceHandle {
     /// Detaches every open message from its handler. Later settlements are late.
     pub(super) fn abandon(&self) -> Vec<Ack> {
         let mut state = self.state.lock();
-        state.end = End::Lost;
+        state.lose(&self.stragglers);
         state.open.abandon()
     }
 
@@ -187,6 +197,13 @@ impl SourceHandle {
 }
 
 impl SourceState {
+    /// Makes settlements late: whoever handles a message now is a straggler.
+    fn lose(&mut self, stragglers: &Stragglers) {
+        if std::mem::replace(&mut self.end, End::Lost) != End::Lost {
+            stragglers.left(self.running);
+        }
+    }
+
     /// Queues messages for the intake, or for settlement if that comes first.
     pub(super) fn put(&mut self, messages: impl IntoIterator<Item = Ready>) {
         let queue = if self.options.settle_first { &mut self.unsettled } else { &mut self.ready };
@@ -204,10 +221,15 @@ impl Settle for SourceHandle {
         let Ok(slot) = u32::try_from(token) else { return };
         let mut state = self.state.lock();
         let is_late = state.end == End::Lost;
+        state.running = state.running.saturating_sub(1);
         // A late settlement frees its slot too.
         let is_first = state.open.settle(slot, AckKind::of(&outcome));
         drop(state);
         if is_late {
+            match outcome.is_final() {
+                true => self.stragglers.completed(1),
+                false => self.stragglers.given_back(1),
+            }
             let (topic, partition) = (self.source.topic.as_str(), self.source.partition);
             tracing::debug!(
                 topic,
@@ -249,6 +271,8 @@ impl Intake for NatsIntake {
         let has_subject_key = state.options.subject_key;
         let was_low = came < state.low;
         let sink: Arc<dyn Settle> = Arc::clone(&self.0) as _;
+        let settled = state.ready.iter().take(count).filter(|ready| ready.slot.is_none()).count();
+        state.running += (count - settled) as u64;
         out.extend(state.ready.drain(..count).map(
             |Ready { mut message, subject, slot, is_last }| {
                 if has_subject_key && message.key.is_none() {

@@ -134,7 +134,8 @@ pub async fn k3_a_partition_moves_after_its_open_messages_are_settled<F: BrokerF
     new.close().await;
 }
 
-/// After the deadline the message runs again, and the late settlement changes nothing.
+/// After the deadline the message runs again, and the late settlement changes nothing. The broker
+/// counts both.
 pub async fn k3_a_settlement_after_the_deadline_is_ignored<F: BrokerFixture>(
     harness: BrokerHarness<F>,
 ) {
@@ -144,10 +145,16 @@ pub async fn k3_a_settlement_after_the_deadline_is_ignored<F: BrokerFixture>(
     let late = old.take(1).await;
     let closed = old.broker.close(Duration::from_millis(50)).await;
     assert!(closed.is_err(), "an open message is named: {closed:?}");
+    let counted = || {
+        let counts = old.broker.counts();
+        (counts.stragglers, counts.late_completions)
+    };
+    assert_eq!(counted(), (1, 0), "it is handled on");
     let mut new = harness.reader("g", &topic).await;
     let got = new.take(1).await;
     assert_eq!(bodies(&got), ["0"]);
     settle(late);
+    assert_eq!(counted(), (0, 1), "its settlement came too late");
     drop(got);
     new.close().await;
     let mut third = harness.reader("g", &topic).await;

@@ -8,6 +8,7 @@ use crate::{
         Erased, Extractor, Pause, Policy, Services, Shadow, Subscribed, TerminalPolicy,
         erase_envelopes, erase_regular, permits,
     },
+    metrics::SubscriptionMetrics,
 };
 use buslane_core::{
     Backend, Event, Handler, HandlerError, Headers, Kind, Message, SubscribeOptions, Topic,
@@ -375,7 +376,7 @@ impl SubscriptionBuilder {
         handler: impl Handler<Message>,
         shadow: Option<Shadow>,
     ) -> Result<Subscription, BusError> {
-        let erase = |policy, services| erase_regular(handler, policy, services);
+        let erase = |policy, services, metrics| erase_regular(handler, policy, services, metrics);
         self.begin(Kind::Regular, erase, shadow).await
     }
 
@@ -384,18 +385,18 @@ impl SubscriptionBuilder {
         handler: impl Handler<Event>,
         shadow: Option<Shadow>,
     ) -> Result<Subscription, BusError> {
-        let erase = |policy, services| erase_envelopes(handler, policy, services);
+        let erase = |policy, services, metrics| erase_envelopes(handler, policy, services, metrics);
         self.begin(Kind::Envelope, erase, shadow).await
     }
 
     async fn begin(
         self,
         kind: Kind,
-        erase: impl FnOnce(Policy, Arc<Services>) -> Arc<Erased>,
+        erase: impl FnOnce(Policy, Arc<Services>, Arc<SubscriptionMetrics>) -> Arc<Erased>,
         shadow: Option<Shadow>,
     ) -> Result<Subscription, BusError> {
         let inner = self.bus.open()?;
-        let topic = inner.topics.get(&self.topic)?;
+        let topic = Topic::new(&self.topic)?;
         let broken = self.broken_rule(kind, inner.broker.backend(), shadow.as_ref());
         if let Some((option, rule)) = broken {
             return Err(BusError::Option { topic, option, rule });
@@ -422,10 +423,13 @@ impl SubscriptionBuilder {
             classifier: inner.config.errors.before(self.classifier),
             timeout: self.timeout,
         };
+        let services = Arc::clone(&inner.flow.services);
+        let metrics = Arc::new(services.metrics.subscription(&topic, kind));
         let subscribed = Subscribed {
             topic,
             kind,
-            handler: erase(policy, Arc::clone(&inner.flow.services)),
+            handler: erase(policy, services, Arc::clone(&metrics)),
+            metrics,
             shadow,
             extractor: self.extractor,
             ordered: self.ordered,

@@ -1,8 +1,8 @@
 //! From a configuration to a running bus.
 
 use super::{
-    EventBus, Inner, publish::PublishLimits, reconnect::ReconnectCallbacks, shutdown::Closing,
-    subscription::Scatter, topic_names::TopicNames,
+    EventBus, Inner, publish::PublishLimits, publish_targets::PublishTargets,
+    reconnect::ReconnectCallbacks, shutdown::Closing, subscription::Scatter,
 };
 use crate::{
     BusError, Class, Classifier, Config, PoolChoice,
@@ -201,7 +201,7 @@ async fn begin(config: Config, broker: Arc<dyn Broker>, own: Own) -> Result<Even
     let rates = Rates::new(&config.limits, metrics.rate_limit_waits(Limited::Subscribe))?;
     let publish_limits =
         PublishLimits::new(&config.limits, metrics.rate_limit_waits(Limited::Publish));
-    let held = metrics.publishes_held();
+    let (held, targets) = (metrics.publishes_held(), PublishTargets::new(&metrics));
     let set_by = choice.percent_by.to_string();
     let (rollout, lane_scope) = (&config.rollout, config.lane_scope);
     let rollout = Controller::new(runs, percent, &set_by, rollout, lane_scope, &metrics);
@@ -272,7 +272,7 @@ async fn begin(config: Config, broker: Arc<dyn Broker>, own: Own) -> Result<Even
         flow,
         health,
         broker,
-        topics: TopicNames::new(),
+        targets,
         classifier: own.classifier.unwrap_or_else(|| Arc::new(classify)),
         joined: Mutex::default(),
         joining: tokio::sync::Mutex::default(),

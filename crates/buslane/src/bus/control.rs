@@ -137,7 +137,7 @@ impl EventBus {
         topic: &str,
         key: impl AsRef<[u8]>,
     ) -> Result<Option<LaneState>, BusError> {
-        let topic = self.0.topics.get(topic)?;
+        let topic = Topic::new(topic)?;
         let flow = &self.0.flow;
         Ok(flow.pool.lane(flow.routing.lane_scope.lane(&topic, key.as_ref())))
     }
@@ -146,7 +146,8 @@ impl EventBus {
     /// that were added before it, beside the work of the bus. It returns what a handler may return.
     /// A failure or a panic is logged and counted in `reconnect_callback_failures_total`.
     ///
-    /// Reconnects while callbacks run call all of them once more afterwards.
+    /// Reconnects while callbacks run call all of them once more afterwards. A shutdown cancels a
+    /// callback at its next `.await`.
     ///
     /// ```
     /// # use buslane::{Config, EventBus};
@@ -159,9 +160,6 @@ impl EventBus {
     /// # Ok(())
     /// # }
     /// ```
-    ///
-    /// # Cancel safety
-    /// A shutdown cancels a callback at its next `.await`.
     pub fn on_reconnect<F, Fut>(&self, callback: F)
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -241,7 +239,7 @@ impl EventBus {
         strategy: TopicStrategy,
     ) -> Result<TopicSettings, BusError> {
         let inner = self.open()?;
-        let topic = inner.topics.get(topic)?;
+        let topic = Topic::new(topic)?;
         Ok(inner.broker.configure_topic(&topic, settings, strategy).await?)
     }
 
@@ -251,7 +249,7 @@ impl EventBus {
     /// A name that breaks a rule, a closed bus, or the broker's reason.
     pub async fn topic_config(&self, topic: &str) -> Result<Option<TopicSettings>, BusError> {
         let inner = self.open()?;
-        let topic = inner.topics.get(topic)?;
+        let topic = Topic::new(topic)?;
         Ok(inner.broker.topic_settings(&topic).await?)
     }
 
@@ -396,8 +394,8 @@ impl Topics<'_> {
         self,
         topics: impl IntoIterator<Item = T>,
     ) -> Result<(), BusError> {
-        let inner = self.0.open()?;
-        let topics = topics.into_iter().map(|name| inner.topics.get(name.as_ref()));
+        self.0.open()?;
+        let topics = topics.into_iter().map(|name| Topic::new(name.as_ref()));
         subscription::announce(self.0, topics.collect::<Result<_, _>>()?).await
     }
 
@@ -405,7 +403,7 @@ impl Topics<'_> {
     #[must_use]
     pub fn is_subscribed(self, topic: &str) -> bool {
         let inner = &self.0.0;
-        inner.topics.get(topic).is_ok_and(|topic| inner.flow.registry.get(&topic).is_some())
+        Topic::new(topic).is_ok_and(|topic| inner.flow.registry.get(&topic).is_some())
     }
 
     /// The lag of each partition that this bus reads now; asks the broker.
@@ -436,7 +434,7 @@ impl Limits<'_> {
     /// # Errors
     /// A topic name that breaks a rule; else as [`Limits::set_publish`].
     pub fn set_publish_of(self, topic: &str, limit: Option<RateLimit>) -> Result<(), BusError> {
-        let topic = self.0.0.topics.get(topic)?;
+        let topic = Topic::new(topic)?;
         check_rate("publish limit", limit)?;
         self.0.0.publish_limits.set(Some(&topic), limit);
         Ok(())
@@ -460,7 +458,7 @@ impl Limits<'_> {
     /// # Errors
     /// As [`Limits::set_publish_of`].
     pub fn set_subscribe_of(self, topic: &str, limit: Option<RateLimit>) -> Result<(), BusError> {
-        let topic = self.0.0.topics.get(topic)?;
+        let topic = Topic::new(topic)?;
         check_rate("subscribe limit", limit)?;
         self.0.0.flow.rates.of(&topic).set(limit);
         if let Some(subscribed) = self.0.0.flow.registry.get(&topic) {

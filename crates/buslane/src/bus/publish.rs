@@ -1,6 +1,6 @@
 //! Publishing: records pass the rate limits, go to the broker and wait for its answers.
 
-use super::Inner;
+use super::{Inner, publish_targets::PublishTarget};
 use crate::{
     config::{LimitsConfig, RateLimit},
     rate_limiter::{FairGuard, RateLimiter},
@@ -15,9 +15,10 @@ use tokio::time::{Instant, timeout};
 /// Sends records to the broker, and returns one answer for each.
 pub(super) async fn send(
     inner: &Inner,
-    topic: &Topic,
+    PublishTarget { topic, metrics }: &PublishTarget,
     mut records: Vec<Record>,
 ) -> Vec<Result<Receipt, PublishError>> {
+    let started = metrics.begin();
     let count = records.len();
     if let Some(context) = inner.flow.services.trace() {
         for record in records.iter_mut().filter(|record| !record.has_trace()) {
@@ -41,7 +42,7 @@ pub(super) async fn send(
         Answer::Later(waiting) => wait_for_receipts(inner, topic, count, waiting).await,
     };
     let published = receipts.iter().filter(|receipt| receipt.is_ok()).count();
-    inner.flow.services.metrics.published(published as u64);
+    metrics.acknowledged(published as u64, started);
     receipts
 }
 

@@ -4,7 +4,7 @@ use super::failing_keys::FailingKeys;
 use crate::{
     Classifier, Retry,
     config::DeadLetterFormat,
-    metrics::BusMetrics,
+    metrics::{BusMetrics, SubscriptionMetrics},
     state::BusState,
     trace::{self, Tracer},
 };
@@ -60,6 +60,7 @@ pub(super) struct HandlerContext<H> {
     pub(super) handler: H,
     pub(super) policy: Policy,
     pub(super) services: Arc<Services>,
+    pub(super) metrics: Arc<SubscriptionMetrics>,
 }
 
 /// The error of a handler that ran longer than the
@@ -96,7 +97,7 @@ pub(super) async fn run_handler<M, H: Handler<M>>(
         timeout => run_once(&context.handler, message, timeout).await,
     };
     if let Some(started) = started {
-        context.services.metrics.processing(started.elapsed());
+        context.metrics.processing(started.elapsed());
     }
     verdict
 }

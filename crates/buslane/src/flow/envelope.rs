@@ -9,7 +9,7 @@ use super::{
     dead_letter::{self, History, Letter},
     delivery_span::{CarrySpan, DeliverySpan, Traced},
 };
-use crate::{Class, state::BlockedEntry};
+use crate::{Class, metrics::SubscriptionMetrics, state::BlockedEntry};
 use buslane_core::{
     AttemptSlot, CatchPanic, ErasedHandler, Event, Handler, HandlerError, HandlerPanicked, Job,
     Kind, Layout, Local, Message, NextAttempt, Outcome, ParsedEnvelope, Reattempt, Route, Source,
@@ -23,8 +23,9 @@ pub(crate) fn erase_envelopes<H: Handler<Event>>(
     handler: H,
     policy: Policy,
     services: Arc<Services>,
+    metrics: Arc<SubscriptionMetrics>,
 ) -> Arc<Erased> {
-    Erased::new(Envelopes(Arc::new(HandlerContext { handler, policy, services })))
+    Erased::new(Envelopes(Arc::new(HandlerContext { handler, policy, services, metrics })))
 }
 
 struct Envelopes<H>(Arc<HandlerContext<H>>);
@@ -270,7 +271,7 @@ fn failed<H>(
     let Failure { error, class, panic } = failure;
     let history = History::after(history, error.to_string());
     let (services, policy) = (&context.services, &context.policy);
-    services.metrics.error(Kind::Envelope);
+    context.metrics.error();
     let (topic, partition, offset) =
         (origin.source.topic.as_str(), origin.source.partition, origin.offset);
     let (attempt, panicked) = (history.attempts, panic.is_some());
@@ -280,18 +281,18 @@ fn failed<H>(
     let is_single = origin.is_last || services.failing_keys.contains(origin.lane);
     let attempts = if is_single { 1 } else { policy.retry.attempts };
     let (delay, is_blocked, task) = if class == Class::Transient && history.attempts < attempts {
-        services.metrics.retry();
+        context.metrics.retry();
         let delay = policy.retry.delay(history.attempts, origin.offset);
         (Some(delay), false, Task::Handle(parsed))
     } else {
         match &policy.terminal {
             TerminalPolicy::Block => {
-                services.metrics.retry();
+                context.metrics.retry();
                 (Some(policy.retry.max), true, Task::Handle(parsed))
             }
             TerminalPolicy::Skip => {
                 error!(kind = "envelope", topic, partition, offset, attempt, error = %shown, "envelope skipped");
-                services.metrics.skipped();
+                context.metrics.skipped();
                 if origin.has_key {
                     services.failing_keys.add(origin.lane);
                 }
@@ -332,7 +333,7 @@ async fn publish_dead_letter<H>(
         Ok(()) => {
             let error = excerpt::error(&cause);
             error!(kind = "envelope", topic, partition, offset, %key, attempt, %dead_letters, %error, "dead letter written");
-            services.metrics.dead_letter();
+            context.metrics.dead_letter();
             services.state.unwritable.lock().take();
             if !matches!(message.route, Route::RoundRobin(_)) {
                 services.failing_keys.add(lane);

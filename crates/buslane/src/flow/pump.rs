@@ -166,7 +166,7 @@ async fn read(
         }
         let count = deliveries.len();
         state.took(count as u64);
-        flow.services.metrics.consumed(count as u64);
+        subscribed.metrics.consumed(count as u64);
         if subscribed.pause.is_on() {
             // Messages that were read before the pause wait here.
             tokio::select! {

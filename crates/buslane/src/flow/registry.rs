@@ -1,7 +1,9 @@
 //! The subscriptions by topic: a snapshot that readers load without a lock.
 
 use super::{attempt::Erased, shadow::Shadow};
-use crate::{BusError, health::Pauses, process, rate_limiter::RateLimiter};
+use crate::{
+    BusError, health::Pauses, metrics::SubscriptionMetrics, process, rate_limiter::RateLimiter,
+};
 use arc_swap::ArcSwap;
 use buslane_core::{Headers, Kind, Layered, SubscribeOptions, Topic};
 use bytes::Bytes;
@@ -19,6 +21,7 @@ pub(crate) struct Subscribed {
     pub(crate) topic: Topic,
     pub(crate) kind: Kind,
     pub(crate) handler: Arc<Erased>,
+    pub(crate) metrics: Arc<SubscriptionMetrics>,
     /// Runs some of the messages a second time.
     pub(crate) shadow: Option<Shadow>,
     pub(crate) extractor: Option<Extractor>,

@@ -4,6 +4,7 @@ use super::{
     attempt::{Erased, HandlerContext, Policy, Services, run_handler},
     delivery_span::{DeliverySpan, Traced},
 };
+use crate::metrics::SubscriptionMetrics;
 use buslane_core::{AttemptSlot, ErasedHandler, Handler, Job, Kind, Message, Outcome, excerpt};
 use std::sync::Arc;
 use tracing::error;
@@ -13,8 +14,9 @@ pub(crate) fn erase_regular<H: Handler<Message>>(
     handler: H,
     policy: Policy,
     services: Arc<Services>,
+    metrics: Arc<SubscriptionMetrics>,
 ) -> Arc<Erased> {
-    Erased::new(Regular(Arc::new(HandlerContext { handler, policy, services })))
+    Erased::new(Regular(Arc::new(HandlerContext { handler, policy, services, metrics })))
 }
 
 struct Regular<H>(Arc<HandlerContext<H>>);
@@ -40,7 +42,7 @@ impl<H: Handler<Message>> ErasedHandler for Regular<H> {
             Outcome::Panicked(text) => (text, true),
         };
         let error = excerpt::error(error);
-        self.0.services.metrics.error(Kind::Regular);
+        self.0.metrics.error();
         let message = &job.message;
         let (topic, partition, offset) =
             (message.topic().as_str(), message.partition(), message.offset);

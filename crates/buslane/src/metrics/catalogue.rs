@@ -11,7 +11,8 @@ pub const SECONDS_BUCKETS: [f64; 20] = [
     0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
-const KIND: &[Label] = &[Label::OneOf("kind", &["regular", "envelope"])];
+const TOPIC: &[Label] = &[Label::Topic];
+const TOPIC_AND_KIND: &[Label] = &[Label::Topic, Label::OneOf("kind", &["regular", "envelope"])];
 const BACKLOG_SIDE: &[Label] = &[Label::OneOf("side", &["subscriber", "publisher"])];
 const LIMITED: &[Label] = &[Label::OneOf("side", &["publish", "subscribe", "recovery"])];
 const FAULT: &[Label] = &[Label::OneOf("fault", Fault::NAMES)];
@@ -27,6 +28,7 @@ pub(super) const PUBLISHED: Metric = Metric::bus(
     Count("messages"),
     "Records of callers that the broker has acknowledged, without dead letters.",
 )
+.labelled(TOPIC)
 .otel("messaging.client.sent.messages");
 pub(super) const PUBLISHES_HELD: Metric = Metric::bus(
     "publishes_held_back_total",
@@ -40,6 +42,7 @@ pub(super) const CONSUMED: Metric = Metric::bus(
     Count("messages"),
     "Messages read from the broker.",
 )
+.labelled(TOPIC)
 .otel("messaging.client.consumed.messages");
 pub(super) const PROCESSING: Metric = Metric::bus(
     "message_processing_seconds",
@@ -47,6 +50,7 @@ pub(super) const PROCESSING: Metric = Metric::bus(
     Seconds,
     "Time in the handler, of one attempt in 16.",
 )
+.labelled(TOPIC)
 .otel("messaging.process.duration");
 pub(super) const ERRORS: Metric = Metric::bus(
     "processing_errors_total",
@@ -54,25 +58,28 @@ pub(super) const ERRORS: Metric = Metric::bus(
     Count("attempts"),
     "Attempts that failed or panicked.",
 )
-.labelled(KIND);
+.labelled(TOPIC_AND_KIND);
 pub(super) const RETRIES: Metric = Metric::bus(
     "retry_attempts_total",
     Counter,
     Count("attempts"),
     "Failed attempts that are followed by another, also for blocked keys.",
-);
+)
+.labelled(TOPIC);
 pub(super) const DEAD_LETTERS: Metric = Metric::bus(
     "dead_letter_messages_total",
     Counter,
     Count("messages"),
-    "Envelopes given up and written to a dead-letter topic.",
-);
+    "Envelopes given up and written to a dead-letter topic, by the topic that they came from.",
+)
+.labelled(TOPIC);
 pub(super) const SKIPPED: Metric = Metric::bus(
     "skipped_messages_total",
     Counter,
     Count("messages"),
     "Envelopes given up by the policy `skip`.",
-);
+)
+.labelled(TOPIC);
 pub(super) const BLOCKED_KEYS: Metric = Metric::bus(
     "blocked_keys",
     Gauge,
@@ -84,6 +91,24 @@ pub(super) const UNREADABLE: Metric = Metric::bus(
     Counter,
     Count("messages"),
     "Messages delivered with unreadable headers, as of the last health check; only on NATS.",
+);
+pub(super) const STRAGGLERS: Metric = Metric::bus(
+    "stragglers",
+    Gauge,
+    Count("messages"),
+    "Messages that are still being handled although their partition belongs to another process, or to none, as of the last health check: another process may handle them too.",
+);
+pub(super) const LATE_COMPLETIONS: Metric = Metric::bus(
+    "late_completions_total",
+    Counter,
+    Count("messages"),
+    "Messages that were done only after their partition had left: the settlement was ignored, and they run again elsewhere. As of the last health check.",
+);
+pub(super) const LEFT_OUT: Metric = Metric::bus(
+    "commit_left_out_total",
+    Counter,
+    Count("offsets"),
+    "Settled offsets above an open one that had no room in the metadata of a commit: a restart may run their messages again. As of the last health check; only on Kafka.",
 );
 pub(super) const RATE_WAITS: Metric =
     Metric::bus("rate_limit_waits_total", Counter, Count("waits"), "Waits for a rate limit.")
@@ -136,9 +161,9 @@ pub(super) const PUBLISH_DEPTH: Metric = Metric::bus(
 );
 pub(super) const PUBLISH_LATENCY: Metric = Metric::bus(
     "publish_latency_seconds",
-    Gauge,
+    Histogram,
     Seconds,
-    "Mean latency of the broker's acknowledgements between the last two backlog checks.",
+    "Time from the call of a publish to the broker's acknowledgement, waits for a rate limit included, of one call in 16 to each topic.",
 );
 pub(super) const RECOVERY: Metric = Metric::bus(
     "recovery_mode_active",
@@ -219,6 +244,9 @@ const BUS_METRICS: &[Metric] = &[
     SKIPPED,
     BLOCKED_KEYS,
     UNREADABLE,
+    STRAGGLERS,
+    LATE_COMPLETIONS,
+    LEFT_OUT,
     RATE_WAITS,
     HELD,
     STALLED,

@@ -1,36 +1,52 @@
 //! The metric handles of a bus. Bound once; their names are `{backend}_eventbus_{name}`.
 
-use super::catalogue::{self as metric};
-use buslane_core::{Backend, Binder, Kind, Lag, Source, Topic};
+use super::{
+    catalogue::{self as metric},
+    topics::{PublishMetrics, SubscriptionMetrics, TopicSeries},
+};
+use buslane_core::{Backend, Binder, BrokerCounts, Kind, Lag, Metric, Source, Topic};
 use buslane_rollout::Trigger;
 use metrics::{Counter, Gauge, Histogram};
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 /// The metric handles of one bus.
 ///
 /// The handles of a partition are bound when it first has a lag, and when it first waits for room.
 pub(crate) struct BusMetrics {
-    published: Counter,
+    topics: TopicSeries,
     publishes_held: Counter,
-    consumed: Counter,
-    processing: Histogram,
-    errors_regular: Counter,
-    errors_envelope: Counter,
-    dead_letters: Counter,
-    skipped: Counter,
-    unreadable: Counter,
-    /// The part of the broker's count that `unreadable` has.
-    unreadable_counted: AtomicU64,
-    retries: Counter,
+    unreadable: BrokerTotal,
+    stragglers: Gauge,
+    late_completions: BrokerTotal,
+    left_out: BrokerTotal,
     held: Gauge,
     stalled: Gauge,
     publish_waits: Counter,
     subscribe_waits: Counter,
     recovery_waits: Counter,
     binder: Binder,
+}
+
+/// A counter of something that the broker counts itself.
+struct BrokerTotal {
+    counter: Counter,
+    /// The part of the broker's count that the counter has.
+    counted: AtomicU64,
+}
+
+impl BrokerTotal {
+    fn bind(binder: &Binder, metric: &Metric) -> Self {
+        Self { counter: binder.counter(metric), counted: AtomicU64::new(0) }
+    }
+
+    /// Takes the broker's count. Two concurrent checks may show their counts in either order.
+    fn show(&self, total: u64) {
+        let before = self.counted.fetch_max(total, Relaxed);
+        self.counter.increment(total.saturating_sub(before));
+    }
 }
 
 /// The side that a rate limit holds back.
@@ -45,17 +61,12 @@ impl BusMetrics {
     pub(crate) fn bind(backend: Backend) -> Self {
         let binder = Binder::bus(backend.as_str());
         Self {
-            published: binder.counter(&metric::PUBLISHED),
+            topics: TopicSeries::new(&binder),
             publishes_held: binder.counter(&metric::PUBLISHES_HELD),
-            consumed: binder.counter(&metric::CONSUMED),
-            processing: binder.histogram(&metric::PROCESSING),
-            errors_regular: binder.counter_of(&metric::ERRORS, Kind::Regular.as_str()),
-            errors_envelope: binder.counter_of(&metric::ERRORS, Kind::Envelope.as_str()),
-            dead_letters: binder.counter(&metric::DEAD_LETTERS),
-            skipped: binder.counter(&metric::SKIPPED),
-            unreadable: binder.counter(&metric::UNREADABLE),
-            unreadable_counted: AtomicU64::new(0),
-            retries: binder.counter(&metric::RETRIES),
+            unreadable: BrokerTotal::bind(&binder, &metric::UNREADABLE),
+            stragglers: binder.gauge(&metric::STRAGGLERS),
+            late_completions: BrokerTotal::bind(&binder, &metric::LATE_COMPLETIONS),
+            left_out: BrokerTotal::bind(&binder, &metric::LEFT_OUT),
             held: binder.gauge(&metric::HELD),
             stalled: binder.gauge(&metric::STALLED),
             publish_waits: binder.counter_of(&metric::RATE_WAITS, "publish"),
@@ -65,9 +76,14 @@ impl BusMetrics {
         }
     }
 
-    /// Counts records that the broker has acknowledged.
-    pub(crate) fn published(&self, records: u64) {
-        self.published.increment(records);
+    /// The metrics of publishes to a topic. Binding costs look-ups, so keep them.
+    pub(crate) fn publishing(&self, topic: &Topic) -> Arc<PublishMetrics> {
+        self.topics.publishing(topic)
+    }
+
+    /// The metrics of a subscription. Binding costs look-ups, so keep them.
+    pub(crate) fn subscription(&self, topic: &Topic, kind: Kind) -> SubscriptionMetrics {
+        self.topics.subscription(topic, kind)
     }
 
     /// The counter of publishes that waited longer than the fast path.
@@ -75,43 +91,13 @@ impl BusMetrics {
         self.publishes_held.clone()
     }
 
-    /// Counts messages that were read from the broker.
-    pub(crate) fn consumed(&self, messages: u64) {
-        self.consumed.increment(messages);
-    }
-
-    /// Records the time of a sampled attempt in its handler.
-    pub(crate) fn processing(&self, time: Duration) {
-        self.processing.record(time.as_secs_f64());
-    }
-
-    /// Counts a failed attempt.
-    pub(crate) fn error(&self, kind: Kind) {
-        match kind {
-            Kind::Regular => self.errors_regular.increment(1),
-            Kind::Envelope => self.errors_envelope.increment(1),
-        }
-    }
-
-    /// Counts a written dead letter.
-    pub(crate) fn dead_letter(&self) {
-        self.dead_letters.increment(1);
-    }
-
-    /// Counts an envelope that the policy `skip` gave up.
-    pub(crate) fn skipped(&self) {
-        self.skipped.increment(1);
-    }
-
-    /// Takes the number of messages since the start whose headers could not be read.
-    pub(crate) fn unreadable(&self, messages: u64) {
-        let before = self.unreadable_counted.fetch_max(messages, Relaxed);
-        self.unreadable.increment(messages.saturating_sub(before));
-    }
-
-    /// Counts a failed attempt that is followed by another.
-    pub(crate) fn retry(&self) {
-        self.retries.increment(1);
+    /// Shows what the broker has counted since it was made.
+    #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub(crate) fn broker_counts(&self, counts: &BrokerCounts) {
+        self.unreadable.show(counts.unreadable);
+        self.stragglers.set(counts.stragglers as f64);
+        self.late_completions.show(counts.late_completions);
+        self.left_out.show(counts.left_out_offsets);
     }
 
     /// The gauge of blocked keys.
@@ -178,7 +164,6 @@ impl BusMetrics {
             backlog: self.binder.gauge_of(&metric::BACKLOG, "subscriber"),
             publish_backlog: self.binder.gauge_of(&metric::BACKLOG, "publisher"),
             depth: self.binder.gauge(&metric::PUBLISH_DEPTH),
-            latency: self.binder.gauge(&metric::PUBLISH_LATENCY),
             recovery: self.binder.gauge(&metric::RECOVERY),
             binder: self.binder.clone(),
         }
@@ -190,7 +175,6 @@ pub(crate) struct BacklogGauges {
     pub(crate) backlog: Gauge,
     pub(crate) publish_backlog: Gauge,
     pub(crate) depth: Gauge,
-    pub(crate) latency: Gauge,
     pub(crate) recovery: Gauge,
     binder: Binder,
 }

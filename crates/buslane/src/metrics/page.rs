@@ -1,6 +1,8 @@
 //! The page `docs/metrics.md`, made from the catalogue.
 
-use super::{Label, Metric, MetricKind, MetricScope, SECONDS_BUCKETS, all};
+use super::{
+    Label, Metric, MetricKind, MetricScope, NAMED_TOPICS, OTHER_TOPIC, SECONDS_BUCKETS, all,
+};
 use std::fmt::Write as _;
 
 const HEAD: &str = r#"<!-- Generated: cargo xtask pages -->
@@ -65,27 +67,39 @@ fn table(page: &mut String, title: &str, scope: MetricScope) {
 fn label(label: &Label) -> String {
     match label {
         Label::OneOf(name, values) => format!("`{name}`: {}", values.join(", ")),
+        Label::Topic => "`topic`".to_owned(),
         Label::Partition => "`topic`, `partition`".to_owned(),
     }
 }
 
 fn bounds(page: &mut String) {
-    let single =
-        |scope| all().filter(move |metric| metric.scope == scope && !metric.is_per_partition());
-    let series = |scope| single(scope).map(series_on_a_page).sum::<usize>();
-    let per_partition =
-        all().filter(|metric| metric.is_per_partition()).map(Metric::series).sum::<usize>();
+    let total = |of: &dyn Fn(&Metric) -> bool| {
+        all().filter(|metric| of(metric)).map(series_on_a_page).sum::<usize>()
+    };
+    let is_single = |metric: &Metric| !metric.is_per_topic() && !metric.is_per_partition();
+    let single = |scope| total(&|metric| is_single(metric) && metric.scope == scope);
     let _ = write!(
         page,
         "
 ## How many series there are
 
-A bus has {bus} series and its pool {pool}, each of their histograms with {buckets} buckets counted in, and {per_partition} more for each partition that the process
-has read. There is no label for a key, a message, a worker or an instance. A partition that leaves keeps its series, at 0, until the
-recorder forgets them (`idle_timeout` of the exporter): so the bound is {per_partition} x topics x partitions.
+A bus has {bus} series and its pool {pool}, each of their histograms with {buckets} buckets counted in, at most {per_topic} more for each topic, and
+{per_partition} more for each partition that the process has read. There is no label for a key, a message, a worker or an instance.
+
+A topic counts by its name if the bus subscribes to it or publishes to it: a subscription binds what is read and handled, the
+first publish what is published. The first {topics} topics of a bus have series of their own; all further ones count under
+`topic=\"{other}\"`, so a publisher with endless topic names makes no endless series: {most} series at most.
+
+A partition that leaves keeps its series, at 0, until the recorder forgets them (`idle_timeout` of the exporter): so their bound is
+{per_partition} x topics x partitions.
 ",
-        bus = series(MetricScope::Bus),
-        pool = series(MetricScope::Pool),
+        bus = single(MetricScope::Bus),
+        pool = single(MetricScope::Pool),
+        per_topic = total(&Metric::is_per_topic),
+        per_partition = total(&Metric::is_per_partition),
+        most = total(&Metric::is_per_topic) * (NAMED_TOPICS + 1),
+        topics = NAMED_TOPICS,
+        other = OTHER_TOPIC,
         buckets = SECONDS_BUCKETS.len() + 1,
     );
 }
@@ -104,7 +118,7 @@ fn otel(page: &mut String) {
 ## OpenTelemetry
 
 What [OpenTelemetry's conventions for messaging](https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/) (status: development) call the same things. `messaging.system` is the
-backend. The conventions want a topic on each of them, which the bus leaves out: its number of series would grow with the topics.
+backend. The conventions want a topic on each of them: `messaging.destination.name` is the label `topic` here.
 
 | here | there |
 |---|---|

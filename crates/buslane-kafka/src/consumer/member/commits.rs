@@ -16,6 +16,7 @@ use rdkafka::{
 };
 use std::{
     collections::HashMap,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 use tracing::{info, warn};
@@ -29,6 +30,7 @@ impl GroupMember {
         client: &BaseConsumer<impl ConsumerContext>,
         commits: &[Commit],
     ) {
+        self.inbox.counts.left_out.store(self.membership.left_out(), Ordering::Relaxed);
         if commits.is_empty() {
             return;
         }

@@ -217,7 +217,7 @@ impl Group {
     /// Returns the number of messages that were still running.
     fn let_go(&mut self, who: usize, generation: u64) -> u64 {
         let member = &mut self.members[who];
-        let stragglers = member.machine.release(&[generation]);
+        let stragglers = member.machine.release(generation);
         let running = member.running.iter().filter(|(of, _)| *of == generation).count();
         assert_eq!(stragglers, running as u64);
         // R1 and R2: no message of the generation starts, and none is committed.
