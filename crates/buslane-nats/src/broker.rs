@@ -237,6 +237,8 @@ impl NatsBroker {
 
     async fn end(&self, timeout: Duration) -> Result<(), BrokerError> {
         let deadline = Instant::now() + timeout;
+        // Those of partitions that left before were told of then.
+        let left_before = self.readers.left();
         self.events.close();
         self.coordinator.leave(Some(deadline));
         self.readers.end_all(Some(deadline));
@@ -251,7 +253,7 @@ impl NatsBroker {
         if tokio::time::timeout(CONFIRM_TIMEOUT, self.link.client().drain()).await.is_err() {
             tracing::warn!("the connection does not end in order");
         }
-        match self.readers.left() {
+        match self.readers.left() - left_before {
             0 if is_over => Ok(()),
             open => Err(BrokerError::Timeout {
                 what: format!("{open} open messages of group {}", self.config.group),

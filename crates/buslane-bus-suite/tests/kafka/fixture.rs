@@ -86,7 +86,8 @@ impl BusFixture for Kafka {
                 ("partition.assignment.strategy", "cooperative-sticky")
             }
             Assignment::Broker => ("group.protocol", "consumer"),
-            _ => ("partition.assignment.strategy", "range"),
+            Assignment::RoundRobin => ("partition.assignment.strategy", "roundrobin"),
+            Assignment::Range => ("partition.assignment.strategy", "range"),
         };
         Box::pin(async move {
             let visit = move || visit(&brokers, &group, &topics, strategy);

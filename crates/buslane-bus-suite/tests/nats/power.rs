@@ -13,7 +13,8 @@ async fn n2_a_stream_of_envelopes_with_one_copy_is_told_of_once() {
     let _log = tracing::subscriber::set_default(journal.clone());
     let config = Config::new(&address("NATS_URL")).expect("a URL");
     let bus = EventBus::connect(config).await.expect("a server");
-    let told = || journal.saying("a power failure of the server may lose acknowledged messages");
+    let text = "a power failure of the server may lose acknowledged messages: one replica";
+    let told = || journal.saying(text);
     let handler = async |_: Event| ();
 
     let in_memory = unique("in-memory");
