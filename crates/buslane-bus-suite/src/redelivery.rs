@@ -99,7 +99,7 @@ pub async fn d1_a_crash_loses_nothing(harness: BusHarness) {
 }
 
 /// A partition is given up past the deadline of its running handler, and comes back to the same
-/// process: what is delivered again waits in the lane until that handler has ended.
+/// process: the messages that are delivered again wait in the lane until that handler has ended.
 pub async fn k3_a_partition_that_comes_back_waits_for_its_straggler(harness: BusHarness) {
     let topic = harness.topic("orders");
     let config = harness.config("g");

@@ -272,11 +272,7 @@ impl Broker for MemoryMember {
     }
 
     fn counts(&self) -> BrokerCounts {
-        BrokerCounts {
-            stragglers: self.stragglers.running(),
-            late_completions: self.stragglers.late_completions(),
-            ..BrokerCounts::default()
-        }
+        self.stragglers.counts()
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

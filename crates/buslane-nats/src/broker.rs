@@ -417,9 +417,7 @@ impl Broker for NatsBroker {
     fn counts(&self) -> BrokerCounts {
         BrokerCounts {
             unreadable: self.link.unreadable.load(Ordering::Relaxed),
-            stragglers: self.link.stragglers.running(),
-            late_completions: self.link.stragglers.late_completions(),
-            ..BrokerCounts::default()
+            ..self.link.stragglers.counts()
         }
     }
 

@@ -1,8 +1,8 @@
 //! Which errors are worth another attempt.
 
 use buslane_core::{EnvelopeError, HandlerError};
-use buslane_settings::{BrokenRule, kind, settings};
-use std::{error::Error, io, sync::Arc};
+use buslane_settings::{BrokenRule, judge, kind, not_blank, settings};
+use std::{error::Error, io, iter::successors, sync::Arc};
 
 /// Whether another attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +47,8 @@ impl ErrorClasses {
     /// An empty text would be a part of every error.
     fn texts_say_something(&self, key: &str) -> Result<(), BrokenRule> {
         for (name, texts) in [("permanent", &self.permanent), ("transient", &self.transient)] {
-            if let Some(index) = texts.iter().position(|text| text.trim().is_empty()) {
-                let key = format!("{key}.{name}[{index}]");
-                return BrokenRule::because(
-                    key,
-                    "must not be blank",
-                    format!("{:?}", texts[index]),
-                );
+            for (index, text) in texts.iter().enumerate() {
+                judge(text, format!("{key}.{name}[{index}]"), vec![not_blank()])?;
             }
         }
         Ok(())
@@ -69,10 +64,7 @@ impl ErrorClasses {
     }
 
     fn of(&self, error: &HandlerError) -> Option<Class> {
-        let first: &(dyn Error + 'static) = &**error;
-        let texts: Vec<_> = std::iter::successors(Some(first), |error| source(*error))
-            .map(ToString::to_string)
-            .collect();
+        let texts: Vec<_> = chain(error).map(ToString::to_string).collect();
         let has_one = |wanted: &[String]| {
             wanted.iter().any(|wanted| texts.iter().any(|text| text.contains(wanted)))
         };
@@ -84,12 +76,16 @@ impl ErrorClasses {
     }
 }
 
-/// The error behind an error. The source of an IO error would skip the one that it was made from.
-fn source<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
+/// An error, then the chain of its sources.
+fn chain(error: &HandlerError) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = &**error;
+    // The source of an IO error skips the error that it was made from.
+    successors(Some(first), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
+    })
 }
 
 /// The default classifier: errors of decoding and validation, anywhere in the chain of sources, are
@@ -104,16 +100,12 @@ fn source<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stat
 /// ```
 #[must_use]
 pub fn classify(error: &HandlerError) -> Class {
-    let mut next: Option<&(dyn Error + 'static)> = Some(&**error);
-    while let Some(error) = next {
-        let decoding =
-            error.downcast_ref::<serde_json::Error>().is_some_and(|error| !error.is_io());
-        if decoding || error.is::<EnvelopeError>() || error.is::<std::str::Utf8Error>() {
-            return Class::Permanent;
-        }
-        next = source(error);
-    }
-    Class::Transient
+    let is_permanent = |error: &(dyn Error + 'static)| {
+        error.downcast_ref::<serde_json::Error>().is_some_and(|error| !error.is_io())
+            || error.is::<EnvelopeError>()
+            || error.is::<std::str::Utf8Error>()
+    };
+    if chain(error).any(is_permanent) { Class::Permanent } else { Class::Transient }
 }
 
 #[cfg(test)]

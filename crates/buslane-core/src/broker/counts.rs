@@ -46,14 +46,14 @@ impl Stragglers {
         self.running.fetch_add(signed(running), Relaxed);
     }
 
-    /// So many of these messages are done, which nobody settles any more.
+    /// Counts stragglers whose handlers have finished them. Their settlements are ignored.
     pub fn completed(&self, messages: u64) {
         self.late.fetch_add(messages, Relaxed);
-        // Whoever sees none running also sees that they are done.
+        // A reader that sees no straggler also sees these completions.
         self.running.fetch_sub(signed(messages), Release);
     }
 
-    /// So many of these messages were given back, not done.
+    /// Counts stragglers that were given back unfinished.
     pub fn given_back(&self, messages: u64) {
         self.running.fetch_sub(signed(messages), Release);
     }
@@ -66,6 +66,15 @@ impl Stragglers {
     /// The number of messages that are done too late.
     pub fn late_completions(&self) -> u64 {
         self.late.load(Relaxed)
+    }
+
+    /// Both numbers, for [`Broker::counts`](super::Broker::counts).
+    pub fn counts(&self) -> BrokerCounts {
+        BrokerCounts {
+            stragglers: self.running(),
+            late_completions: self.late_completions(),
+            ..BrokerCounts::default()
+        }
     }
 }
 

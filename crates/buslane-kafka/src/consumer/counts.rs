@@ -12,11 +12,6 @@ pub(crate) struct MemberCounts {
 
 impl MemberCounts {
     pub(crate) fn read(&self) -> BrokerCounts {
-        BrokerCounts {
-            stragglers: self.stragglers.running(),
-            late_completions: self.stragglers.late_completions(),
-            left_out_offsets: self.left_out.load(Relaxed),
-            ..BrokerCounts::default()
-        }
+        BrokerCounts { left_out_offsets: self.left_out.load(Relaxed), ..self.stragglers.counts() }
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    /// A number of so many bytes.
+    /// Reads a big-endian number of `bytes` bytes.
     fn number(&mut self, bytes: usize) -> usize {
         self.take(bytes).iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
     }

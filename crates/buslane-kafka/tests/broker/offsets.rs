@@ -75,7 +75,7 @@ async fn k2_commits_are_made_after_so_many_completions_and_after_so_much_time() 
     }
 }
 
-/// What is done above a gap is written into the commit, as far as its metadata may go.
+/// A commit holds the offsets that are done above a gap, as many as its metadata may name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_commit_metadata_is_as_long_as_configured() {
     for (metadata_limit, is_written) in [(4_096, true), (0, false)] {

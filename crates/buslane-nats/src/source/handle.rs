@@ -38,7 +38,7 @@ pub(crate) struct SourceHandle {
 
 pub(super) struct SourceState {
     pub(super) open: OpenMessages,
-    /// Messages that the intake has taken and nobody has settled.
+    /// The number of messages that the intake has taken and handlers have not settled.
     running: u64,
     pub(super) ready: VecDeque<Ready>,
     /// The intake that waits for messages or for the end.
@@ -197,7 +197,7 @@ impl SourceHandle {
 }
 
 impl SourceState {
-    /// Makes settlements late: whoever handles a message now is a straggler.
+    /// Ends the source: messages that handlers hold now are stragglers, and settle too late.
     fn lose(&mut self, stragglers: &Stragglers) {
         if std::mem::replace(&mut self.end, End::Lost) != End::Lost {
             stragglers.left(self.running);

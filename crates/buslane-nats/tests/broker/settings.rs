@@ -72,7 +72,7 @@ async fn n3_requests_for_messages_are_those_of_the_settings() {
     let wanted = async {
         while let Some(request) = requests.next().await {
             let found: serde_json::Value = serde_json::from_slice(&request.payload).expect("JSON");
-            // A request that takes what is there at once has no times.
+            // A request that does not wait for messages names no times.
             if found.get("no_wait").is_none() {
                 return found;
             }
@@ -124,7 +124,7 @@ fn counting_pings(count: Arc<AtomicUsize>) -> String {
     address
 }
 
-/// With the default of 20 s, so many checks would take longer than the test waits.
+/// The default of 20 s would take these checks beyond the deadline of the test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_the_connection_is_checked_at_the_configured_interval() {
     let pings = Arc::<AtomicUsize>::default();

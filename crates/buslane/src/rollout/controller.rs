@@ -47,7 +47,6 @@ pub(crate) struct Controller {
 }
 
 /// The pools that run the keys of a bus.
-#[derive(Clone)]
 pub(crate) enum Runs {
     /// Both pools of the bus share the keys.
     Both(Arc<Pools>),

@@ -21,16 +21,7 @@ struct OwnRuntime;
 
 impl PoolFixture for OwnRuntime {
     fn pool(&self, options: PoolOptions) -> Arc<dyn Pool> {
-        let PoolOptions { workers, bounds, wait_timeout, mode, default_handler, .. } = options;
-        let config = KeyedPoolConfig {
-            workers,
-            wait_timeout,
-            mode,
-            bounds,
-            default_handler,
-            ..Default::default()
-        };
-        own_runtime::pool_on(Handle::current(), config)
+        own_runtime::pool_on(Handle::current(), super::pools::keyed(&options))
     }
 
     fn is_supervised(&self) -> bool {

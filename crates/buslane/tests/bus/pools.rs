@@ -16,38 +16,35 @@ use std::{
     time::Duration,
 };
 
+/// The keyed pool of a scenario.
+pub(crate) fn keyed(options: &PoolOptions) -> KeyedPoolConfig {
+    let PoolOptions { workers, bounds, wait_timeout, mode, default_handler, .. } = options.clone();
+    KeyedPoolConfig { workers, wait_timeout, mode, bounds, default_handler, ..Default::default() }
+}
+
 fn both(options: &PoolOptions, boundary: usize) -> Pools {
     let PoolOptions {
         workers,
         bounds,
         wait_timeout,
         mode,
+        default_handler,
         max_restarts,
         restart_window,
         cool_down,
-        ..
     } = options.clone();
-    let (own, other) = (options.default_handler.clone(), options.default_handler.clone());
-    let keyed = KeyedPoolConfig {
-        workers,
-        wait_timeout,
-        mode,
-        bounds,
-        default_handler: own,
-        ..Default::default()
-    };
     let actor = ActorPoolConfig {
         actors: workers,
         wait_timeout,
         mode,
         bounds,
-        default_handler: other,
+        default_handler,
         max_restarts,
         restart_window,
         cool_down,
         ..Default::default()
     };
-    Pools::new([keyed.spec(), actor.spec()], boundary, bounds.messages)
+    Pools::new([keyed(options).spec(), actor.spec()], boundary, bounds.messages)
 }
 
 /// Every slot at one side.
