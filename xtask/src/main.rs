@@ -12,9 +12,12 @@ mod dashboards;
 #[cfg(test)]
 mod deploy;
 mod docs;
+mod fuzz;
 mod instructions;
+mod instrumented;
 mod markdown;
 mod pictures;
+mod sanitize;
 mod semver;
 mod smoke;
 mod test;
@@ -66,6 +69,10 @@ enum Command {
     /// message is accounted for
     #[command(subcommand)]
     Hostile(hostile::Command),
+    /// Feed the parsers of foreign bytes with made-up inputs, under AddressSanitizer
+    Fuzz(fuzz::Args),
+    /// Run the tests of the native code under AddressSanitizer, on a real Kafka
+    Sanitize(sanitize::Args),
     /// Let order services run for hours on a broker, with faults and moving stages, and check what
     /// became of each message (SPEC T5)
     #[command(subcommand)]
@@ -103,6 +110,8 @@ fn main() -> ExitCode {
         Command::Brokers(command) => xtask_brokers::run(&command),
         Command::Chaos(command) => chaos::run(&command),
         Command::Hostile(command) => hostile::run(&command),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Sanitize(args) => sanitize::run(&args),
         Command::Soak(command) => soak::run(&command),
         Command::Load(command) => load::run(&command),
         Command::BenchMoves(command) => moves::run(&command),

@@ -4,7 +4,7 @@
 //! All test programs run even when one fails, so that the sum at the end is complete. A Kafka and a
 //! NATS start while the tests are built, and end with this command. It judges no test itself.
 
-mod programs;
+pub(crate) mod programs;
 
 use std::process::Command;
 

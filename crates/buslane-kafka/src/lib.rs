@@ -23,6 +23,8 @@ mod consumer;
 mod error;
 #[cfg(feature = "client")]
 mod error_log;
+#[cfg(all(fuzzing, feature = "client"))]
+pub mod fuzzing;
 #[cfg(feature = "client")]
 mod leader_check;
 #[cfg(feature = "client")]

@@ -13,4 +13,6 @@ pub(crate) use client::{
     add_brokers, existing_topics, has_events, position, produce, set_token, watermarks,
 };
 pub(crate) use commits::{CommitAnswer, Commits};
+#[cfg(fuzzing)]
+pub(crate) use queue::push;
 pub(crate) use queue::{FetchedMessage, PartitionQueue};

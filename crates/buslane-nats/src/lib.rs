@@ -18,6 +18,8 @@ mod config;
 mod consumers;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(all(fuzzing, feature = "client"))]
+pub mod fuzzing;
 #[cfg(feature = "client")]
 mod header_block;
 #[cfg(feature = "client")]

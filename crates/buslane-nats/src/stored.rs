@@ -62,7 +62,7 @@ pub(crate) fn subject(stream: &str) -> String {
     format!("$JS.API.STREAM.MSG.GET.{stream}")
 }
 
-fn read(
+pub(crate) fn read(
     sequence: u64,
     answer: &[u8],
     with_readable: bool,

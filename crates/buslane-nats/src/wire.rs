@@ -243,8 +243,10 @@ fn unescape_all(text: &str) -> Headers {
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = unescape(name);
+        // Longer than the bytes, if they are not UTF-8.
+        let name = String::from_utf8_lossy(&name);
         if u16::try_from(name.len()).is_ok() {
-            headers.push(&String::from_utf8_lossy(&name), unescape(value));
+            headers.push(&name, unescape(value));
         }
     }
     headers.build()
@@ -344,5 +346,8 @@ mod tests {
         assert_eq!(list, [("X-Event-Type", &b"t"[..]), ("a", b"1"), ("b", b"2")]);
         map.insert(EXACT, "a=%zz&&b");
         assert_eq!(from_nats(Some(&map)).1.get("a"), Some(&b"%zz"[..]));
+        map.insert(EXACT, format!("{}=1&b=2", "%ff".repeat(30_000)));
+        let (_, headers) = from_nats(Some(&map));
+        assert_eq!(headers.iter().collect::<Vec<_>>(), [("b", &b"2"[..])], "a name is too long");
     }
 }

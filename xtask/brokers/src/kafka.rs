@@ -54,10 +54,15 @@ impl Purpose {
 }
 
 /// Starts a new cluster and waits until every node answers and the coordinators are there.
-pub(super) fn start(folder: &Folder, nodes: u16, purpose: Purpose) -> Result<BrokerGuard> {
+pub(super) fn start(
+    folder: &Folder,
+    nodes: u16,
+    purpose: Purpose,
+    kept: Option<&Path>,
+) -> Result<BrokerGuard> {
     let java = install::kafka(folder)?;
     eprintln!("kafka {}: starting {nodes} node(s)", install::KAFKA);
-    with_new_ports(|| try_start(folder, &java, nodes, purpose))
+    with_new_ports(|| try_start(folder, &java, nodes, purpose, kept))
 }
 
 fn try_start(
@@ -65,6 +70,7 @@ fn try_start(
     java: &Java,
     nodes: u16,
     purpose: Purpose,
+    kept: Option<&Path>,
 ) -> std::result::Result<BrokerGuard, Failure> {
     let mut broker = BrokerGuard::create(folder, Kind::Kafka)?;
     let run = broker.run.folder.clone();
@@ -78,6 +84,7 @@ fn try_start(
         let home = broker.run.home(at);
         let text = properties(at + 1, &cluster, &home.join("data"), &broker.run.certs());
         write_file(&home.join(PROPERTIES), &text)?;
+        broker.run.keep_data(at, kept)?;
         let mut node = node(&broker, at, java, &id, purpose)?;
         broker.spawn(&mut node, &named(ports))?;
     }

@@ -17,6 +17,8 @@ mod probe;
 mod serve;
 mod state;
 
+use std::path::Path;
+
 use clap::Subcommand;
 use xtask_base::process::Result;
 use xtask_base::table;
@@ -112,7 +114,7 @@ fn up_one(folder: &Folder, kind: Kind, nodes: Option<u16>) -> Result<()> {
             eprintln!("{kind}: runs already, {}", run.address());
             run
         }
-        None => start(folder, kind, nodes.unwrap_or(1))?.keep_running()?,
+        None => start(folder, kind, nodes.unwrap_or(1), None)?.keep_running()?,
     };
     for (name, value) in run.exports() {
         println!("export {name}={}", shell_word(&value));
@@ -135,10 +137,10 @@ fn find_running(folder: &Folder, kind: Kind) -> Result<Option<Run>> {
     Ok(None)
 }
 
-fn start(folder: &Folder, kind: Kind, nodes: u16) -> Result<BrokerGuard> {
+fn start(folder: &Folder, kind: Kind, nodes: u16, kept: Option<&Path>) -> Result<BrokerGuard> {
     match kind {
-        Kind::Kafka => kafka::start(folder, nodes, Purpose::Tests),
-        Kind::Nats => nats::start(folder, install::NATS, nodes, ""),
+        Kind::Kafka => kafka::start(folder, nodes, Purpose::Tests, kept),
+        Kind::Nats => nats::start(folder, install::NATS, nodes, "", kept),
     }
 }
 
@@ -160,14 +162,14 @@ pub fn nats_for_tests() -> Result<Option<BrokerGuard>> {
 
 /// A Kafka for measurements, tuned not to be the bottleneck.
 pub fn kafka_for_figures() -> Result<Option<BrokerGuard>> {
-    unless_named(Kind::Kafka, |folder| kafka::start(folder, 1, Purpose::Figures))
+    unless_named(Kind::Kafka, |folder| kafka::start(folder, 1, Purpose::Figures, None))
 }
 
 /// A broker of one node for the tests of this process: it ends with the value, on Ctrl-C, and when
 /// this process panics. `None` when the environment names a broker already: that one is used, and
 /// left running.
 fn for_tests(kind: Kind) -> Result<Option<BrokerGuard>> {
-    unless_named(kind, |folder| start(folder, kind, 1))
+    unless_named(kind, |folder| start(folder, kind, 1, None))
 }
 
 fn unless_named(
@@ -213,12 +215,13 @@ pub fn check(kind: Kind, servers: &str) -> Result<String> {
     Ok(servers.to_owned())
 }
 
-/// A broker for this process alone, whatever the environment names, because faults will hit it.
-pub fn of_our_own(kind: Kind, nodes: u16) -> Result<BrokerGuard> {
+/// A broker for this process alone, whatever the environment names, because faults will hit it. Its
+/// data outlives it in the folder `kept`, if there is one, and a later broker continues with them.
+pub fn of_our_own(kind: Kind, nodes: u16, kept: Option<&Path>) -> Result<BrokerGuard> {
     let folder = Folder::of_workspace()?;
     guard::stop_when_interrupted(&folder)?;
     guard::sweep(&folder)?;
-    start(&folder, kind, nodes)
+    start(&folder, kind, nodes, kept)
 }
 
 fn down(folder: &Folder) -> Result<()> {

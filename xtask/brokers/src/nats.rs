@@ -24,13 +24,14 @@ pub(super) fn start(
     version: &str,
     nodes: u16,
     extra: &str,
+    kept: Option<&Path>,
 ) -> Result<BrokerGuard> {
     let program = install::nats(folder, version)?;
     eprintln!("nats-server {version}: starting {nodes} node(s)");
     with_new_ports(|| {
         let mut broker = BrokerGuard::create(folder, Kind::Nats)?;
         version.clone_into(&mut broker.run.version);
-        start_nodes(broker, &program, nodes, extra)
+        start_nodes(broker, &program, nodes, extra, kept)
     })
 }
 
@@ -39,6 +40,7 @@ fn start_nodes(
     program: &Path,
     nodes: u16,
     extra: &str,
+    kept: Option<&Path>,
 ) -> std::result::Result<BrokerGuard, Failure> {
     let free = probe::free_ports(usize::from(nodes) * 3)?;
     let cluster: Vec<Ports> = free
@@ -49,6 +51,7 @@ fn start_nodes(
         let home = broker.run.home(at);
         let file = home.join("nats.conf");
         write_file(&file, &(config(at + 1, &cluster, &home.join("data")) + extra))?;
+        broker.run.keep_data(at, kept)?;
         let mut server = leader(program, &broker.run.log(at))?;
         server.arg("-c").arg(&file);
         let named =

@@ -47,8 +47,8 @@ pub(super) fn run(folder: &Folder, args: &Args) -> Result<()> {
         None => String::new(),
     };
     let mut broker = match args.only {
-        Only::Kafka => kafka::start(folder, 1, kafka::Purpose::Tests)?,
-        Only::Nats => nats::start(folder, &args.nats_version, 1, &extra)?,
+        Only::Kafka => kafka::start(folder, 1, kafka::Purpose::Tests, None)?,
+        Only::Nats => nats::start(folder, &args.nats_version, 1, &extra, None)?,
     };
     say(&broker.run.address())?;
     for line in std::io::stdin().lines() {

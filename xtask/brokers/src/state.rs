@@ -169,6 +169,17 @@ impl Run {
         self.folder.join(format!("{}-{}", self.kind, at + 1))
     }
 
+    /// Lets node `at` write its data below `kept`, which outlives the run. Without it the data lie
+    /// in the folder of the run and go with it.
+    pub(super) fn keep_data(&self, at: usize, kept: Option<&Path>) -> Result<()> {
+        let Some(kept) = kept else { return Ok(()) };
+        let (data, link) =
+            (kept.join(format!("{}-{}", self.kind, at + 1)), self.home(at).join("data"));
+        std::fs::create_dir_all(&data)
+            .and_then(|()| std::os::unix::fs::symlink(data.canonicalize()?, &link))
+            .map_err(|error| format!("cannot keep data in {}: {error}", data.display()).into())
+    }
+
     /// The address for clients: `host:port` of each node for Kafka, a URL of each for NATS.
     pub(super) fn address(&self) -> String {
         let scheme = match self.kind {

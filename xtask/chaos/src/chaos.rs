@@ -132,7 +132,7 @@ pub fn short() -> Result<()> {
 /// Starts a broker and prepares consumers of the order service on it; none of them runs yet.
 fn fleet(backend: &Backend, args: &Args, profile: Profile) -> Result<Fleet> {
     let program = programs::order_service(profile)?;
-    let broker = xtask_brokers::of_our_own(backend.kind, backend.nodes)?;
+    let broker = xtask_brokers::of_our_own(backend.kind, backend.nodes, None)?;
     let runs = Metadata::of_workspace()?.target_directory.join("chaos");
     let folder = RunFolder::create(&runs, &backend.kind.to_string())?;
     let site = Site::new(program, folder, backend, &broker.address(), args.handler_ms)?;

@@ -168,6 +168,11 @@ impl Fleet {
         }
     }
 
+    /// Kills every node of the broker. Its data stay if the broker keeps them.
+    pub(crate) fn kill_broker(&self) -> Result<()> {
+        (0..self.broker.nodes()).try_for_each(|node| self.broker.kill(node))
+    }
+
     /// A consumer that may be removed; `None` when all must stay.
     fn any_consumer(&mut self) -> Option<Consumer> {
         let others = self.consumers.len().checked_sub(self.kept).filter(|others| *others > 0)?;

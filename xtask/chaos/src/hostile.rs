@@ -55,7 +55,7 @@ pub fn short() -> Result<()> {
 
 fn attack(kind: Kind, args: &Args) -> Result<()> {
     let program = programs::hostile()?;
-    let broker = xtask_brokers::of_our_own(kind, 1)?;
+    let broker = xtask_brokers::of_our_own(kind, 1, None)?;
     let url = format!("{kind}://{}", broker.address().replace("nats://", ""));
     #[allow(
         clippy::cast_possible_truncation,

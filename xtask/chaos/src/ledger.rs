@@ -11,7 +11,7 @@ use xtask_base::process::Result;
 
 use self::audit::Line;
 
-pub(crate) use self::audit::{Audit, Excuse, Numbering, Verdict};
+pub(crate) use self::audit::{Audit, Excuse, Numbering, Snapshot, Verdict};
 
 /// All ledgers that may still grow.
 #[derive(Default)]

@@ -3,11 +3,13 @@
 //! the pools. The ledgers, read during the run, tell the fate of each message.
 
 mod checks;
+mod history;
 mod memory;
 mod observer;
 mod record;
 mod report;
 mod run;
+mod series;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::fleet::{self, Backend, Fault, Fleet, RunFolder, Site};
+use crate::ledger::Audit;
+use history::History;
 use observer::Observer;
 use observer::Stages;
 use run::{Soak, State};
@@ -78,6 +82,10 @@ pub struct Args {
     /// soak/BROKER of the target folder]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Folder of a soak in parts: the broker's data and the account of the messages stay there, and
+    /// the next run with this folder continues. The broker is killed in between
+    #[arg(long, value_name = "DIR")]
+    parts: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -109,7 +117,10 @@ pub fn run(command: &Command) -> Result<()> {
 
 fn soak(backend: Backend, args: &Args) -> Result<()> {
     let program = programs::order_service(programs::Profile::Release)?;
-    let broker = xtask_brokers::of_our_own(backend.kind, backend.nodes)?;
+    let mut history = args.parts.as_deref().map(History::open).transpose()?;
+    let data = history.as_ref().map(History::data);
+    let broker = xtask_brokers::of_our_own(backend.kind, backend.nodes, data.as_deref())?;
+    let earlier = history.as_mut().map(History::begin).transpose()?.unwrap_or_default();
     let target = Metadata::of_workspace()?.target_directory;
     let name = backend.kind.to_string();
     let begun = Instant::now();
@@ -152,12 +163,17 @@ fn soak(backend: Backend, args: &Args) -> Result<()> {
         }
         Ok(())
     };
-    let state = Soak::new(args, &backend, fleet, observer, begun).run(&mut show);
+    let audit = Audit::after(backend.numbering, earlier);
+    let ended = Soak::new(args, audit, fleet, observer, begun).run(&mut show);
     bar.finish_and_clear();
-    let state = state?;
+    let (state, over) = ended?;
     let checks = checks::of(&state, backend.is_shared);
     report::write(&folder, &name, args, &state, &checks)?;
     println!("\n{}\n{}", report::text(&state, &checks), folder.display());
+    if let Some(history) = &mut history {
+        history.save(over, history::Run::of(args.seed, &state, &checks))?;
+        println!("{}", history.text());
+    }
     let broken = checks.iter().filter(|check| !check.is_met).count();
     if broken == 0 {
         Ok(())

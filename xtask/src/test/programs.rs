@@ -13,12 +13,12 @@ use xtask_base::workspace::{Metadata, Package};
 
 /// One test program.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// The package, and the target where that has another name.
-    pub(super) name: String,
-    pub(super) executable: PathBuf,
+    pub(crate) name: String,
+    pub(crate) executable: PathBuf,
     /// Where tests expect to be started.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// The used part of cargo's message about a built artifact.
@@ -41,8 +41,8 @@ struct Profile {
 }
 
 /// Builds all of them.
-pub(super) fn build() -> Result<Vec<Program>> {
-    build_only(&["--workspace".to_owned(), "--all-features".to_owned()])
+pub(crate) fn build() -> Result<Vec<Program>> {
+    build_with(&["--workspace", "--all-features"], |_| {})
 }
 
 /// The clients of the brokers. Building them takes longer than all of the rest.
@@ -51,18 +51,19 @@ const CLIENTS: [&str; 2] = ["async-nats", "rdkafka"];
 const QUICK_FEATURES: &str = "--features=buslane/http,order-service/http";
 
 /// Builds those of the crates that need no client of a broker.
-pub(super) fn build_quick(metadata: &Metadata) -> Result<Vec<Program>> {
+pub(crate) fn build_quick(metadata: &Metadata) -> Result<Vec<Program>> {
     let crates = root().join("crates");
     let needs_client = |package: &Package| {
         package.dependencies.iter().any(|dependency| CLIENTS.contains(&&*dependency.name))
     };
-    let mut what: Vec<String> = ["--lib", "--tests", QUICK_FEATURES].map(str::to_owned).into();
-    for package in &metadata.packages {
-        if package.manifest_path.starts_with(&crates) && !needs_client(package) {
-            what.push(format!("--package={}", package.name));
-        }
-    }
-    build_only(&what)
+    let quick = metadata.packages.iter();
+    let quick = quick
+        .filter(|package| package.manifest_path.starts_with(&crates) && !needs_client(package))
+        .map(|package| format!("--package={}", package.name));
+    let chosen: Vec<String> = quick.collect();
+    let mut what = vec!["--lib", "--tests", QUICK_FEATURES];
+    what.extend(chosen.iter().map(String::as_str));
+    build_with(&what, |_| {})
 }
 
 /// Whether a program runs for so long that it must begin first, or the others wait for its end.
@@ -78,11 +79,16 @@ fn needs_broker(program: &str) -> bool {
         || ["kafka", "nats"].iter().any(|broker| test.starts_with(broker))
 }
 
-fn build_only(what: &[String]) -> Result<Vec<Program>> {
+/// Builds those that `what` selects; `arrange` changes the call of cargo.
+pub(crate) fn build_with(
+    what: &[&str],
+    arrange: impl FnOnce(&mut Command),
+) -> Result<Vec<Program>> {
     let format = "--message-format=json-render-diagnostics";
     let mut programs = Vec::new();
     let mut build = cargo(["test", "--no-run", format]);
-    each_line(build.args(what), |line| programs.extend(program(line)))?;
+    arrange(build.args(what));
+    each_line(&mut build, |line| programs.extend(program(line)))?;
     // Cargo names them as it comes to an end with each.
     programs.sort_by(|one, other| {
         takes_long(&other.name).cmp(&takes_long(&one.name)).then_with(|| one.name.cmp(&other.name))
@@ -105,17 +111,17 @@ fn program(line: &str) -> Option<Program> {
 const BESIDE: usize = 3;
 
 /// The outcome of one program.
-pub(super) struct Ended {
-    pub(super) name: String,
-    pub(super) has_passed: bool,
-    pub(super) time: Duration,
+pub(crate) struct Ended {
+    pub(crate) name: String,
+    pub(crate) has_passed: bool,
+    pub(crate) time: Duration,
     /// Its whole output.
-    pub(super) output: String,
+    pub(crate) output: String,
 }
 
 /// Runs each program once, and passes its outcome to `look`; `arrange` adds the arguments and
 /// variables that all of them get.
-pub(super) fn run(
+pub(crate) fn run(
     programs: Vec<Program>,
     arrange: &(dyn Fn(&mut Command) + Sync),
     mut look: impl FnMut(Ended),

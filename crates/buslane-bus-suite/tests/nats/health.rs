@@ -70,7 +70,8 @@ async fn o3_a_server_that_stands_still_is_silent() {
 /// The server ends the connection of an expired login, and refuses the next one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_credential_that_is_over_is_named() {
-    let credentials = Credentials::lasting(3);
+    // Longer than a starved machine takes for a server and a connection.
+    let credentials = Credentials::lasting(20);
     let told = credentials.server_config();
     let server =
         tokio::task::spawn_blocking(move || OwnServer::nats(&told)).await.expect("a server");

@@ -36,6 +36,8 @@ pub(super) struct PartitionReader {
     timestamps: TimestampIndex,
     /// The offset to read from again, and the earliest time for that.
     reread: Option<(u64, Instant)>,
+    /// The offset of an error that no message has followed yet.
+    error_at: Option<u64>,
 }
 
 impl PartitionReader {
@@ -54,6 +56,7 @@ impl PartitionReader {
             settle_first,
             timestamps: TimestampIndex::default(),
             reread: None,
+            error_at: None,
         }
     }
 
@@ -113,8 +116,10 @@ impl PartitionReader {
                 if let Some(error) = message.error() {
                     let TopicPartition { topic, partition } = &self.partition;
                     warn!(%topic, partition, %error, "reading failed");
+                    self.error_at = Some(message.offset());
                     continue;
                 }
+                self.error_at = None;
                 self.waiting.push_back(copier.message(&self.channel.source, &message));
             }
             let room = shrunk_capacity(self.waiting.capacity(), self.waiting.len());
@@ -194,6 +199,12 @@ impl PartitionReader {
     /// but never arrive, so only tracked and waiting messages are open below `read`.
     fn position_at(&self, read: Option<u64>, membership: &Membership) -> Option<Position> {
         let mut position = membership.position(self.channel.generation)?;
+        // librdkafka takes an error for a message when it reads a batch, since 2.2: the message at
+        // its offset was not read.
+        let read = read.map(|read| match self.error_at {
+            Some(error) if read == error + 1 => error,
+            _ => read,
+        });
         if let Some(read) = read.filter(|_| self.waiting.is_empty()) {
             position.next = position.next.max(read);
             if position.open == 0 {
@@ -311,6 +322,16 @@ mod tests {
         assert_eq!(reader.position_at(Some(35), &membership), position(33, 1, 35));
         membership.settled(1, &[33], &[]);
         assert_eq!(reader.position_at(Some(35), &membership), position(35, 0, 35));
+    }
+
+    #[test]
+    fn k8_an_error_is_no_message_that_was_read() {
+        let (mut reader, membership) = reader(Some(32));
+        reader.error_at = Some(32);
+        assert_eq!(reader.position_at(Some(33), &membership), position(32, 0, 32));
+        reader.error_at = Some(34);
+        assert_eq!(reader.position_at(Some(35), &membership), position(34, 0, 34));
+        assert_eq!(reader.position_at(Some(36), &membership), position(36, 0, 36));
     }
 
     #[test]

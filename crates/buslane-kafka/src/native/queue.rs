@@ -184,7 +184,7 @@ impl FetchedMessage {
     }
 }
 
-fn push(headers: &mut HeadersBuilder, name: &CStr, value: &[u8]) {
+pub(crate) fn push(headers: &mut HeadersBuilder, name: &CStr, value: &[u8]) {
     // `to_str` alone is much cheaper than `to_string_lossy`.
     let name = name.to_str().map_or_else(|_| name.to_string_lossy(), Cow::Borrowed);
     if name.len() > usize::from(u16::MAX) {

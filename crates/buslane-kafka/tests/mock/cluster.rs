@@ -95,6 +95,17 @@ impl Cluster {
         self.mock().request_errors(RDKafkaApiKey::Produce, &vec![error; count]);
     }
 
+    /// Refuses the next requests for messages.
+    pub(crate) fn refuse_fetches(&self, count: usize) {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        self.mock().request_errors(RDKafkaApiKey::Fetch, &vec![error; count]);
+    }
+
+    /// Accepts requests for messages again.
+    pub(crate) fn accept_fetches(&self) {
+        self.mock().clear_request_errors(RDKafkaApiKey::Fetch);
+    }
+
     /// From now on, [`Self::requests`] counts.
     pub(crate) fn count_requests(&self) {
         // SAFETY: the cluster belongs to the client, which is alive.

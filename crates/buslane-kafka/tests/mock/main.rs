@@ -5,6 +5,7 @@
 mod cluster;
 mod producer_settings;
 mod publishing;
+mod reading;
 
 use buslane_core::Broker;
 use buslane_kafka::{Assignment, ConsumerConfig, KafkaBroker, KafkaConfig, ProducerConfig};

@@ -180,7 +180,11 @@ async fn n1_an_ephemeral_topic_lives_in_core_nats() {
         seen = feed.take_for(Duration::from_millis(50)).await;
     }
     publish(&publisher, &topic, (1..20).map(|n| record("k", n.to_string())).collect()).await;
-    let got = feed.take(19).await;
+    let mut got = Vec::new();
+    while got.len() < 19 {
+        // Some of the repeated records may come late.
+        got.extend(feed.take(1).await.into_iter().filter(|one| *one.message.payload != *b"0"));
+    }
     assert_eq!(bodies(&got)[..], kit::texts(1..20)[..]);
     assert_eq!(got[0].message.key.as_deref(), Some(&b"k"[..]));
     assert!(kit::bare().await.get_stream(topic.as_str()).await.is_err(), "no stream was made");

@@ -102,7 +102,8 @@ async fn n3_a_file_of_credentials_logs_in() {
 /// reports a refused login.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_credential_that_is_over_is_told() {
-    let credentials = Credentials::lasting(3);
+    // Longer than a starved machine takes for a server and a connection.
+    let credentials = Credentials::lasting(20);
     let server = serve(credentials.server_config()).await;
     let config = config(&server, None, Some(Login::credentials_file(credentials.file())));
     let broker = NatsBroker::connect(config).await.expect("it is good yet");

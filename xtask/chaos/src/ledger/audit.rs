@@ -7,6 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 /// The process that handled a message is remembered for this time; every redelivery comes sooner.
 const REMEMBERED_NS: u64 = 600_000_000_000;
 /// Number of findings that are kept.
@@ -21,7 +23,7 @@ pub(crate) struct Excuse {
 }
 
 /// Counts of the messages' fates.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) handled: u64,
     pub(crate) lost: u64,
@@ -108,6 +110,14 @@ pub(crate) struct Audit {
     findings: Vec<String>,
 }
 
+/// What an audit knows of the messages that are over.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    over: Vec<(Place, Ranges)>,
+    highest: Vec<(Lane, u64)>,
+    published: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Doer {
     process: u32,
@@ -135,6 +145,23 @@ impl Audit {
             panics: HashMap::new(),
             findings: Vec::new(),
         }
+    }
+
+    /// The audit after a close, for [`Audit::after`].
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            over: self.over.iter().map(|(place, ranges)| (place.clone(), ranges.clone())).collect(),
+            highest: self.highest.iter().map(|(lane, offset)| (lane.clone(), *offset)).collect(),
+            published: self.published,
+        }
+    }
+
+    /// Continues after the messages of an earlier audit, none of which may be handled again.
+    pub(crate) fn after(numbering: Numbering, earlier: Snapshot) -> Self {
+        let over: BTreeMap<_, _> = earlier.over.into_iter().collect();
+        let seen = over.clone();
+        let (highest, published) = (earlier.highest.into_iter().collect(), earlier.published);
+        Self { over, seen, highest, published, ..Self::new(numbering) }
     }
 
     /// Adds a line, to be judged later.
@@ -348,7 +375,7 @@ impl Line {
 }
 
 /// Ranges, both ends included, in order; neighbours never touch.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Ranges {
     ranges: Vec<(u64, u64)>,
     count: u64,
@@ -414,6 +441,21 @@ mod tests {
     fn a_gap_and_a_missing_end_are_lost() {
         assert_eq!(judge(2, &["orders,0,1,a,2,1,done,5,6,8"], &[]).lost, 1);
         assert_eq!(judge(3, &["orders,0,0,a,1,1,done,5,6,8"], &[]).lost, 2);
+    }
+
+    #[test]
+    fn a_later_audit_knows_the_messages_of_an_earlier_one() {
+        let mut first = audit(Numbering::OfPartitions, &["orders,0,0,a,1,1,done,1,2,7"]);
+        assert_eq!(first.close(1, &[]).lost, 0);
+        let snapshot = serde_json::to_string(&first.snapshot()).expect("JSON");
+        let mut second = Audit::after(
+            Numbering::OfPartitions,
+            serde_json::from_str(&snapshot).expect("the same snapshot"),
+        );
+        let lines = ["orders,0,0,a,1,1,done,3,4,8", "orders,0,1,a,2,1,done,5,6,8"];
+        lines.iter().for_each(|line| second.note(Line::parse(line).expect("a line")));
+        let verdict = second.close(2, &[]);
+        assert_eq!((verdict.handled, verdict.duplicates, verdict.lost), (1, 1, 1));
     }
 
     #[test]

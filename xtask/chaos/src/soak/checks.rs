@@ -65,7 +65,7 @@ pub(super) fn of(state: &State, is_shared: bool) -> Vec<Check> {
         check("memory flat after warm-up", grown.is_empty(), memory),
         check("every stage taken", seen.stages > 0 && seen.refused == 0, stages),
         check(
-            "the audit are complete",
+            "the audit is complete",
             state.late == 0,
             format!("{} lines came after their time", state.late),
         ),
@@ -82,9 +82,9 @@ fn memories(state: &State) -> (usize, Vec<String>) {
         .filter_map(|(number, record)| Some((*number, record.memory()?)))
         .collect();
     let grown = judged.iter().filter(|(_, memory)| !memory.is_flat()).map(|(number, memory)| {
-        let Memory { mean_mib, most_mib, growth, .. } = memory;
+        let Memory { median_mib, most_mib, growth } = memory;
         format!(
-            "process {number} by {:.1} % of {mean_mib:.1} MiB, at most {most_mib:.1} MiB",
+            "process {number} by {:.1} % of {median_mib:.1} MiB, at most {most_mib:.1} MiB",
             growth * 100.0
         )
     });

@@ -13,6 +13,7 @@ use serde_json::Value;
 use xtask_base::http;
 
 use super::record::Record;
+use super::series::Moved;
 use crate::fleet::Dice;
 
 const LOOK: Duration = Duration::from_secs(3);
@@ -38,6 +39,8 @@ pub(super) struct Seen {
     pub(super) stages: u64,
     pub(super) refused: u64,
     pub(super) last_refusal: Option<String>,
+    /// What the metrics of all processes showed.
+    pub(super) moved: Moved,
 }
 
 struct Shared {
@@ -145,13 +148,15 @@ fn look(shared: &Shared, begun: Instant, seat: &Seat, address: SocketAddr) {
     let page = http::get_soon(address, "/metrics").ok();
     let at = begun.elapsed().as_secs_f64();
     let mut seen = lock(&shared.seen);
-    let record = seen.records.entry(seat.number).or_insert_with(|| Record::new(seat.process, at));
+    let Seen { records, moved, .. } = &mut *seen;
+    let record = records.entry(seat.number).or_insert_with(|| Record::new(seat.process, at));
     record.to = at;
     if let Some(bytes) = bytes {
         record.bytes.push(at, bytes);
     }
     if let Some(page) = page {
         record.restarts = record.restarts.max(restarts(&page));
+        moved.add(&mut record.page, &page);
     }
     let Some(rollout) = rollout else { return };
     if let Some(percent) = rollout["percent"].as_f64() {

@@ -1,6 +1,7 @@
 //! What was seen of one process, in bounded memory however long it lives.
 
 use super::memory::Memory;
+use super::series::Page;
 
 /// Values over time. At the limit every other value is dropped, and the sampling interval doubles.
 #[derive(Debug, Clone)]
@@ -72,11 +73,12 @@ pub(super) struct Record {
     pub(super) roll_backs: u64,
     /// The highest number of slots that did not move at one time.
     pub(super) stuck: u64,
+    pub(super) page: Page,
     memory: Option<Memory>,
 }
 
 impl Record {
-    pub(super) const fn new(process: u32, from: f64) -> Self {
+    pub(super) fn new(process: u32, from: f64) -> Self {
         Self {
             process,
             from,
@@ -88,6 +90,7 @@ impl Record {
             restarts: 0,
             roll_backs: 0,
             stuck: 0,
+            page: Page::default(),
             memory: None,
         }
     }
@@ -109,6 +112,7 @@ impl Record {
     pub(super) fn end(&mut self) {
         self.memory = self.memory();
         self.has_ended = true;
+        self.page = Page::default();
         for series in [&mut self.bytes, &mut self.percent, &mut self.moving] {
             series.shrink(ENDED);
         }

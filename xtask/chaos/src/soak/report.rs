@@ -14,7 +14,7 @@ use xtask_base::process::{Result, write_file};
 use xtask_base::table;
 
 const HEADER: [&str; 9] =
-    ["process", "from", "lived", "MiB", "most", "growth/h", "restarts", "roll-backs", "stuck"];
+    ["process", "from", "lived", "MiB", "most", "growth", "restarts", "roll-backs", "stuck"];
 /// Processes of the table: the first, and those that lived longest. The JSON has all of them.
 const ROWS: usize = 12;
 
@@ -53,12 +53,9 @@ fn row(number: u32, record: &Record) -> Vec<String> {
         number.to_string(),
         format!("{:.0} s", record.from),
         format!("{:.0} s", record.to - record.from),
-        figure(|memory| memory.mean_mib),
+        figure(|memory| memory.median_mib),
         figure(|memory| memory.most_mib),
-        memory.map_or_else(
-            || "-".to_owned(),
-            |memory| format!("{:+.1} %", memory.growth_an_hour * 100.0),
-        ),
+        memory.map_or_else(|| "-".to_owned(), |memory| format!("{:+.1} %", memory.growth * 100.0)),
         record.restarts.to_string(),
         record.roll_backs.to_string(),
         record.stuck.to_string(),
@@ -88,6 +85,7 @@ pub(super) fn write(
         "checks": checks,
         "faults": state.marks,
         "processes": processes,
+        "metrics": state.seen.moved.values(),
         "throughput": state.rates.points(),
         "findings": state.findings,
         "failures": state.failures,
@@ -190,7 +188,7 @@ mod tests {
         assert_eq!(failed(|state| state.unexplained = 1), ["0 unexplained restarts"]);
         assert_eq!(failed(|state| state.seen.refused = 1), ["every stage taken"]);
         assert_eq!(failed(|state| state.seen.stages = 0), ["every stage taken"]);
-        assert_eq!(failed(|state| state.late = 1), ["the audit are complete"]);
+        assert_eq!(failed(|state| state.late = 1), ["the audit is complete"]);
         assert_eq!(
             failed(|state| state.failures.push("x".to_owned())),
             ["nothing else went wrong"]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::Args;
 use super::observer::{Observer, Seat, Seen};
 use super::record::Series;
-use crate::fleet::{Backend, Consumer, Deck, Fleet, Publisher, now_ns};
-use crate::ledger::{Audit, Ledgers, Verdict};
+use crate::fleet::{Consumer, Deck, Fleet, Publisher, now_ns};
+use crate::ledger::{Audit, Ledgers, Snapshot, Verdict};
 use xtask_base::process::Result;
 
 const LOOK: Duration = Duration::from_millis(200);
@@ -60,6 +60,8 @@ pub(super) struct Soak<'a> {
     fleet: Fleet,
     faults: Deck,
     audit: Audit,
+    /// Messages that were over before this run.
+    earlier: u64,
     ledgers: Ledgers,
     observer: Observer,
     begun: Instant,
@@ -73,7 +75,7 @@ pub(super) struct Soak<'a> {
 impl<'a> Soak<'a> {
     pub(super) fn new(
         args: &'a Args,
-        backend: &Backend,
+        audit: Audit,
         fleet: Fleet,
         observer: Observer,
         begun: Instant,
@@ -82,7 +84,8 @@ impl<'a> Soak<'a> {
             args,
             fleet,
             faults: Deck::new(&args.faults),
-            audit: Audit::new(backend.numbering),
+            earlier: audit.over(),
+            audit,
             ledgers: Ledgers::default(),
             observer,
             begun,
@@ -94,8 +97,8 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// Runs the soak to its end.
-    pub(super) fn run(mut self, show: &mut Show<'_>) -> Result<State> {
+    /// Runs the soak to its end. Returns its state, and the messages that are over.
+    pub(super) fn run(mut self, show: &mut Show<'_>) -> Result<(State, Snapshot)> {
         for _ in 0..self.args.processes {
             self.fleet.start_consumer()?;
         }
@@ -110,7 +113,7 @@ impl<'a> Soak<'a> {
                 known => known,
             };
             self.look()?;
-            let over = self.audit.over();
+            let over = self.over();
             if over > progress.1 {
                 progress = (Instant::now(), over);
             }
@@ -133,8 +136,17 @@ impl<'a> Soak<'a> {
             self.fail(error.to_string());
         }
         self.look()?;
+        // The broker is killed before a later run continues with its data.
+        if let Err(error) = self.fleet.kill_broker() {
+            self.fail(error.to_string());
+        }
         let verdict = self.audit.close(published.unwrap_or(0), self.fleet.excuses());
-        Ok(State { verdict, ..self.state(published) })
+        Ok((State { verdict, ..self.state(published) }, self.audit.snapshot()))
+    }
+
+    /// Messages of this run that are over.
+    fn over(&self) -> u64 {
+        self.audit.over() - self.earlier
     }
 
     fn publisher(&mut self) -> Result<Publisher> {
@@ -181,7 +193,7 @@ impl<'a> Soak<'a> {
         self.fleet.forget_excuses(settled.saturating_sub(nanos(EXCUSED)));
         let since = self.rated.0.elapsed();
         if since >= RATE_OVER {
-            let over = self.audit.over();
+            let over = self.over();
             let rate = (over - self.rated.1) as f64 / since.as_secs_f64();
             self.rates.push(self.begun.elapsed().as_secs_f64(), rate);
             self.rated = (Instant::now(), over);

@@ -1,5 +1,5 @@
-//! Fuzzes the decoder: `cargo +nightly fuzz run decode` in the crate's folder. A decoded map must
-//! keep the limit, and a tracker must be able to resume from it and encode it again.
+//! The metadata of a commit. A decoded map keeps the limit, and a tracker can resume from it and
+//! encode it again.
 #![no_main]
 
 use buslane_offsets::{Limits, METADATA_LIMIT, Tracker, codec};
