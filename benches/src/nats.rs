@@ -24,10 +24,11 @@ use tokio::runtime::Runtime;
 use super::broker::{Arrivals, Echo, Floor, Form, Made, publish};
 use super::{Cost, cpu_time};
 
-/// Clients of one NATS. Topics are streams in files, each with one subject.
+/// Clients of one NATS. Topics are streams, each with one subject.
 #[derive(Debug)]
 pub struct Bare {
     servers: String,
+    storage: stream::StorageType,
 }
 
 impl Bare {
@@ -37,7 +38,14 @@ impl Bare {
     /// When it names none.
     #[must_use]
     pub fn of_environment() -> Self {
-        Self { servers: buslane_testkit::server::address("NATS_URL").replace("nats://", "") }
+        let servers = buslane_testkit::server::address("NATS_URL").replace("nats://", "");
+        Self { servers, storage: stream::StorageType::File }
+    }
+
+    /// The same, with streams in the server's memory.
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        Self { storage: stream::StorageType::Memory, ..self }
     }
 
     async fn connect(&self) -> Context {
@@ -65,7 +73,7 @@ impl Floor for Bare {
         let config = stream::Config {
             name: topic.to_owned(),
             subjects: vec![topic.to_owned()],
-            storage: stream::StorageType::File,
+            storage: self.storage,
             duplicate_window: Duration::from_secs(120),
             ..stream::Config::default()
         };

@@ -12,6 +12,7 @@ use buslane_core::{ErasedHandler, Job, Kind, Outcome, Pool, Settle, Settlement};
 use buslane_keyed::{KeyedPoolConfig, Mode};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Cost, Jobs, Keys, noop};
@@ -80,6 +81,31 @@ impl PoolLoad {
         };
         let (cost, ended) = Cost::of(self.messages, || runtime.block_on(runtime.spawn(submit)));
         ended.expect("the submitter ends");
+        cost
+    }
+
+    /// The same jobs through as many pools as there are topics, each with its share of them.
+    ///
+    /// # Panics
+    /// When a pool refuses or loses a job.
+    #[must_use]
+    pub fn run_apart(&self, runtime: &Runtime, make: &MakePool, topics: u64) -> Cost {
+        let share = Self { messages: self.messages / topics, ..*self };
+        let pools: Vec<_> = {
+            let _inside = runtime.enter();
+            (0..topics).map(|_| make(Mode::Exclusive)).collect()
+        };
+        let submit = async move {
+            let one = |pool: Arc<dyn Pool>| async move {
+                share.submit(&*pool, None).await;
+                pool.stop(Duration::from_secs(60)).await;
+                assert_eq!(pool.stats().ok, share.messages, "all jobs are done");
+            };
+            pools.into_iter().map(one).collect::<JoinSet<()>>().join_all().await;
+        };
+        let (cost, ended) =
+            Cost::of(share.messages * topics, || runtime.block_on(runtime.spawn(submit)));
+        ended.expect("the submitters end");
         cost
     }
 

@@ -24,9 +24,9 @@ const THREADS: &str = "RUST_TEST_THREADS";
 /// More than the cores of a small machine, because most tests of a real broker wait for it.
 const MANY_THREADS: &str = "8";
 
-/// The model of the lanes takes longer than all other quick tests together, so they try a tenth of
-/// its schedules.
-const QUICK_SCHEDULES: (&str, &str) = ("MODEL_SCHEDULES", "150");
+/// Tests with random cases would take longer than all other quick tests together, so they try
+/// fewer: a tenth of proptest's usual number, and a twentieth of the schedules of the lanes' model.
+const QUICK: [(&str, &str); 2] = [("PROPTEST_CASES", "26"), ("MODEL_SCHEDULES", "75")];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args, counts: &mut TestCounts) -> Result<()> {
     let serve = xtask_brokers::serve_variable()?;
     let arrange = |tests: &mut Command| {
         if args.quick {
-            tests.env(QUICK_SCHEDULES.0, QUICK_SCHEDULES.1);
+            tests.envs(QUICK);
         }
         if std::env::var_os(THREADS).is_none() {
             tests.env(THREADS, MANY_THREADS);

@@ -61,6 +61,38 @@ impl<'a> Bench<'a> {
         FilledTopic::empty(self.runtime, self.floor, load)
     }
 
+    /// Reading and publishing on topics that `other` makes; the limit is the same on those of
+    /// [`Bench::floor`]. `what` names the difference.
+    pub fn beside(&mut self, what: &str, other: &dyn Floor, load: Load) {
+        let name = format!("W1 keyed: messages a second, {what}");
+        if self.figures.wants(&name) {
+            let topics =
+                [other, self.floor].map(|floor| FilledTopic::new(self.runtime, floor, load));
+            let turns = self.in_turns(&name, || {
+                let [one, two] = [0, 1].map(|at| {
+                    let topic = topics[at].name();
+                    let side = format!("read --pool keyed --reader parsed --topic {topic}");
+                    self.measure(&format!("{side} --messages {}", load.messages)).get("rate")
+                });
+                (one, two)
+            });
+            self.figures.judge(&name, Target::RatioAtLeast(0.9), &turns);
+        }
+        let name = format!("publish: 1,000 in flight, records a second, {what}");
+        if self.figures.wants(&name) {
+            let turns = self.in_turns(&name, || {
+                let [one, two] = [other, self.floor].map(|floor| {
+                    let topic = FilledTopic::empty(self.runtime, floor, load);
+                    let side =
+                        format!("publish --form flight --topic {} --pool keyed", topic.name());
+                    self.measure(&format!("{side} --messages {}", load.messages)).get("rate")
+                });
+                (one, two)
+            });
+            self.figures.judge(&name, Target::RatioAtLeast(0.9), &turns);
+        }
+    }
+
     /// Measures a side, given as words.
     #[must_use]
     pub fn measure(&self, words: &str) -> Measured {

@@ -204,7 +204,8 @@ fn inv_t6_claims_allocate_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+    // A multiple of the usual number, which the quick tests make smaller.
+    #![proptest_config(ProptestConfig { cases: 20 * ProptestConfig::default().cases, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn inv_t6_k2_no_text_panics(text in any::<String>(), committed in any::<u64>(), max_span in any::<u64>()) {

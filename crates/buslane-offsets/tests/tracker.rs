@@ -14,7 +14,9 @@ fn start() -> impl Strategy<Value = u64> {
     prop_oneof![0..200_u64, Just((1 << 62) + 17)]
 }
 
+/// As a multiple of the usual number of cases, which the quick tests make smaller.
 fn config(cases: u32) -> ProptestConfig {
+    let cases = cases * ProptestConfig::default().cases / 256;
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

@@ -12,8 +12,14 @@ pub(super) struct Dependency<'a> {
 }
 
 /// A1: these know no broker client and no async runtime.
-const FOUNDATION: [&str; 5] =
-    ["buslane-core", "buslane-settings", "buslane-lanes", "buslane-offsets", "buslane-rollout"];
+const FOUNDATION: [&str; 6] = [
+    "buslane-core",
+    "buslane-settings",
+    "buslane-lanes",
+    "buslane-offsets",
+    "buslane-parking",
+    "buslane-rollout",
+];
 const BROKER_CLIENTS: [&str; 8] =
     ["rdkafka", "rdkafka-sys", "rskafka", "kafka", "async-nats", "nats", "lapin", "pulsar"];
 const RUNTIMES: [&str; 12] = [

@@ -6,6 +6,7 @@ mod compare;
 mod limits;
 mod load;
 mod moves;
+mod pools;
 mod topic;
 
 use buslane_benches::broker::{BrokerKind, Side};
@@ -26,6 +27,9 @@ enum Command {
     Load(load::Args),
     /// Keys that change pools at full load
     Moves(moves::Args),
+    /// The memory of idle pools
+    #[command(hide = true)]
+    Pools(pools::Args),
     /// One side of a figure, in this process
     #[command(hide = true)]
     Side {
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Command::Limits(backend) => return backend.run(),
         Command::Load(args) => return args.run(),
         Command::Moves(args) => return args.run(),
+        Command::Pools(args) => args.run(),
         Command::Side { broker, side } => println!("{}", side.run(&*broker.floor())),
     }
     ExitCode::SUCCESS

@@ -8,6 +8,7 @@ mod kit;
 mod loss;
 mod member_settings;
 mod offsets;
+mod overrun;
 mod producer_settings;
 mod publish;
 mod rebalance;

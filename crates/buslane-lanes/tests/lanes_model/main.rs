@@ -23,8 +23,13 @@ fn bounds() -> impl Strategy<Value = Bounds> {
     )
 }
 
+/// A multiple of the usual number, which the quick tests make smaller.
+fn cases() -> u32 {
+    20 * ProptestConfig::default().cases
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// SPEC: P3, P5, L3, L4. Order and one at a time per key, conservation, bounds, progress, and
     /// which keys are remembered.

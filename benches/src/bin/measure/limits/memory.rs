@@ -1,15 +1,16 @@
 //! Lanes, pools and the bus on the embedded broker.
 
+use crate::pools::resident_mib;
 use buslane_benches::{
     Body, BusLoad, Cost, Figures, Keys, LaneLoad, MakePool, PacedLoad, PoolLoad, Target,
-    WaitingLoad, actor_pool, handler_alone, keyed_pool, noop, two_threads, waiting,
+    WaitingLoad, actor_pool, handler_alone, keyed_pool, noop, noop_bus, two_threads, waiting,
 };
-use buslane_core::{Envelope, Kind, Record};
+use buslane_core::{Envelope, Kind, Record, Topic};
 use buslane_keyed::Mode;
 use bytes::BytesMut;
 use serde_json::json;
-use std::{hint::black_box, sync::Arc, time::Duration};
-use tokio::runtime::Runtime;
+use std::{collections::HashMap, hint::black_box, sync::Arc, time::Duration};
+use tokio::{runtime::Runtime, task::JoinSet};
 
 /// Turns a figure; its value is the median.
 const TURNS: usize = 9;
@@ -28,7 +29,10 @@ pub(super) fn measure(chosen: Vec<String>) -> bool {
         hot_key(&mut figures, &runtime, pool, make);
         waiting_handlers(&mut figures, &runtime, pool, make);
         slow_key(&mut figures, &runtime, pool, make);
+        pool_for_each_topic(&mut figures, &runtime, pool, make);
     }
+    look_up(&mut figures, &runtime);
+    many_publishers(&mut figures, &runtime);
     for (pool, actors) in [("keyed", false), ("actor", true)] {
         whole_bus(&mut figures, &runtime, pool, actors);
         recorded_bus(&mut figures, &runtime, pool, actors);
@@ -214,4 +218,76 @@ fn slow_key(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePoo
             (p99_us(slow()), limit)
         }
     });
+}
+
+/// Topics that share a pool, or have one each.
+const TOPICS: u64 = 32;
+
+/// The limit is a pool for each topic.
+fn pool_for_each_topic(figures: &mut Figures, runtime: &Runtime, pool: &str, make: &MakePool) {
+    let load = PoolLoad { messages: 1_000_000, keys: Keys::Random(1_000), batch: 256, seed: 1 };
+    let name = format!("{pool} pool: jobs a second, one pool for {TOPICS} topics");
+    figures.figure(TURNS, &name, Target::RatioAtLeast(0.9), || {
+        let one = load.run(runtime, make, Mode::Exclusive).rate();
+        (one, load.run_apart(runtime, make, TOPICS).rate())
+    });
+    let name = format!("{pool} pool: MiB, one idle pool for {TOPICS} topics");
+    figures.figure(TURNS, &name, Target::RatioAtMost(1.0), || {
+        let actors = pool == "actor";
+        (resident_mib(actors, 1), resident_mib(actors, TOPICS))
+    });
+}
+
+/// Look-ups a turn.
+const LOOK_UPS: u64 = 1_000_000;
+
+/// The limit is a map without a bus around it.
+fn look_up(figures: &mut Figures, runtime: &Runtime) {
+    let name = "look-up: ns, whether a topic has a handler";
+    if !figures.wants(name) {
+        return;
+    }
+    let bus = noop_bus(runtime, false, Body::Raw);
+    let map = HashMap::from([(Topic::new("orders").expect("a name"), 1)]);
+    let ns = |look: &dyn Fn() -> bool| {
+        let run = || (0..LOOK_UPS).for_each(|_| assert!(black_box(look())));
+        1e9 / Cost::of(LOOK_UPS, run).0.rate()
+    };
+    figures.figure(TURNS, name, Target::RatioAtMost(3.0), || {
+        let ours = ns(&|| bus.topics().is_subscribed(black_box("orders")));
+        (ours, ns(&|| map.contains_key(black_box("orders"))))
+    });
+    runtime.block_on(bus.shutdown(Duration::from_secs(5))).expect("a bus shuts down");
+}
+
+/// Calls of one publisher task a turn.
+const CALLS: u64 = 20_000;
+
+/// Each call publishes one record. The limit is one task: what more tasks lose, they lose to each
+/// other's locks, because the machine has two cores.
+fn many_publishers(figures: &mut Figures, runtime: &Runtime) {
+    for tasks in [2, 4, 8] {
+        let name = format!("memory bus: publish calls a second, {tasks} tasks");
+        figures.figure(TURNS, &name, Target::RatioAtLeast(0.9), || {
+            (calls_a_second(runtime, tasks), calls_a_second(runtime, 1))
+        });
+    }
+}
+
+fn calls_a_second(runtime: &Runtime, tasks: u64) -> f64 {
+    let bus = noop_bus(runtime, false, Body::Raw);
+    let publishers = (0..tasks).map(|_| {
+        let bus = bus.clone();
+        async move {
+            for _ in 0..CALLS {
+                bus.publish("orders", "sku-7").await.expect("it is stored");
+            }
+        }
+    });
+    let publishers: Vec<_> = publishers.collect();
+    let work = async move { publishers.into_iter().collect::<JoinSet<()>>().join_all().await };
+    let (cost, ended) = Cost::of(tasks * CALLS, || runtime.block_on(runtime.spawn(work)));
+    ended.expect("the publishers end");
+    runtime.block_on(bus.shutdown(Duration::from_secs(5))).expect("a bus shuts down");
+    cost.rate()
 }

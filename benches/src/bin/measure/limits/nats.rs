@@ -3,6 +3,7 @@
 use buslane_benches::{
     Target,
     broker::{Bench, Load, Measured, POOLS},
+    nats::Bare,
 };
 
 const WORKERS: u32 = 256;
@@ -15,6 +16,8 @@ pub(super) fn measure(bench: &mut Bench<'_>, messages: u64) {
     slow_handlers(bench);
     bench.idle(&[("p50_us", 1.2)]);
     publishing(bench, messages);
+    let in_memory = Bare::of_environment().in_memory();
+    bench.beside("streams in memory", &in_memory, Load { messages, keys: 1_000, partitions: 1 });
     for keys in [1_000, 4_000] {
         bench.recovery(Load { messages, keys, partitions: 1 });
     }

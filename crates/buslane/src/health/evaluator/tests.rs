@@ -385,8 +385,13 @@ fn signals_in(scene: &Scene, at: u64, begin: Instant, probes: Option<ProbeStatus
     signals
 }
 
+/// A part of the usual number, which the quick tests make smaller: a simulated day takes a second.
+fn cases() -> u32 {
+    ProptestConfig::default().cases / 12
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     /// A bus with any history is ready exactly when it has no reason not to be, and each reason has
     /// a name and a detail.
