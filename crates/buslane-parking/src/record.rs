@@ -259,14 +259,14 @@ mod tests {
         assert_eq!(read(Some("k"), &[(KIND, "other")]), EntryError::Header(KIND));
         assert_eq!(read(None, &[(KIND, "parked"), (CLAIM, "1")]), EntryError::NoKey);
         assert_eq!(read(Some("k"), &[(KIND, "parked")]), EntryError::Header(CLAIM));
-        assert_eq!(
-            read(Some("k"), &[(KIND, "parked"), (CLAIM, "-1")]),
-            EntryError::Header(CLAIM)
-        );
+        assert_eq!(read(Some("k"), &[(KIND, "parked"), (CLAIM, "-1")]), EntryError::Header(CLAIM));
         assert_eq!(
             read(Some("k"), &[(KIND, "request"), (ACTION, "skip")]),
             EntryError::Header(POSITION)
         );
-        assert_eq!(read(Some("k"), &[(KIND, "request"), (ACTION, "x")]), EntryError::Header(ACTION));
+        assert_eq!(
+            read(Some("k"), &[(KIND, "request"), (ACTION, "x")]),
+            EntryError::Header(ACTION)
+        );
     }
 }
