@@ -21,11 +21,11 @@ use tracing::{
 };
 
 const POLL: Duration = Duration::from_secs(3);
-/// How many messages the tests settle above an open one. No other test has so many.
+/// Each test settles one of these numbers of messages above an open one. No other test uses them.
 const SETTLED: [u64; 2] = [137, 139];
 
-/// Stops the thread that says that so many messages have no room in a commit, the first time: the
-/// polling thread calls nothing else of a test.
+/// Stops the polling thread, which logs the number of messages that have no room in a commit. Each
+/// number stops it once. The polling thread calls nothing else of a test.
 struct StandsStill;
 
 static STOPPED: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());

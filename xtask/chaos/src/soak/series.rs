@@ -9,6 +9,15 @@ pub(super) struct Page {
     last: BTreeMap<String, f64>,
 }
 
+impl Page {
+    /// The sum of the metrics whose names end so, on the newest page.
+    #[allow(clippy::cast_possible_truncation, reason = "counts are far below 2^53")]
+    pub(super) fn sum_of(&self, end: &str) -> u64 {
+        let metrics = self.last.iter().filter(|(name, _)| name.ends_with(end));
+        metrics.map(|(_, value)| *value as u64).sum()
+    }
+}
+
 /// Of all processes: what counters gained, and the highest sum of each gauge in one process.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Moved(BTreeMap<String, f64>);
@@ -51,6 +60,15 @@ impl Moved {
 #[cfg(test)]
 mod tests {
     use super::{Moved, Page};
+
+    #[test]
+    fn t5_restarts_are_read_from_the_page() {
+        let page = "# TYPE kafka_eventbus_actor_pool_actor_restarted_total counter\n\
+                    kafka_eventbus_actor_pool_actor_restarted_total 3\nkafka_eventbus_messages_consumed_total 7\n";
+        let mut process = Page::default();
+        Moved::default().add(&mut process, page);
+        assert_eq!(process.sum_of("_actor_restarted_total"), 3);
+    }
 
     #[test]
     fn t5_counters_add_up_over_processes_and_gauges_keep_their_highest() {
