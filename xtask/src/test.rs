@@ -4,6 +4,7 @@
 //! All test programs run even when one fails, so that the sum at the end is complete. A Kafka and a
 //! NATS start while the tests are built, and end with this command. It judges no test itself.
 
+mod failures;
 pub(crate) mod programs;
 
 use std::process::Command;
@@ -88,6 +89,7 @@ pub(crate) fn run(args: &Args, counts: &mut TestCounts) -> Result<()> {
         tests.args(&args.filter);
     };
     let mut failures = Vec::new();
+    let mut failed_tests = Vec::new();
     programs::run(programs, &arrange, |ended| {
         let how = if ended.has_passed { "passed" } else { "failed" };
         println!(
@@ -98,6 +100,7 @@ pub(crate) fn run(args: &Args, counts: &mut TestCounts) -> Result<()> {
         );
         ended.output.lines().for_each(|line| counts.add(line));
         if !ended.has_passed {
+            failed_tests.extend(failures::of_output(&ended.output));
             failures.push(ended.name);
         }
     });
@@ -112,9 +115,13 @@ pub(crate) fn run(args: &Args, counts: &mut TestCounts) -> Result<()> {
         failures.extend(result.err().map(|error| error.to_string()));
     }
     if !failures.is_empty() {
+        for failure in failed_tests {
+            println!("\nfailed: {}", failure.test);
+            failure.panics.iter().for_each(|line| println!("    {line}"));
+        }
         if !brokers.is_empty() {
             println!(
-                "the logs of the tests' brokers are kept below the target folder, in brokers/logs"
+                "\nthe logs of the tests' brokers are kept below the target folder, in brokers/logs"
             );
         }
         return Err(format!("failed: {}", failures.join(", ")).into());

@@ -110,11 +110,7 @@ impl ParkedKey {
         self.from = position + 1;
         self.over_origin = Some(origin);
         self.redrives = 0;
-        if let Some(edit) = self.edit
-            && edit.position <= position
-        {
-            self.edit = None;
-        }
+        self.keep_edit_from(self.from);
         self.work = match self.work {
             Some(Work::Redrive) => Some(Work::Redrive),
             Some(Work::Discard { left }) if left > 1 => Some(Work::Discard { left: left - 1 }),
@@ -128,7 +124,17 @@ impl ParkedKey {
         self.redrives += 1;
         self.from = position;
         self.work = None;
+        self.keep_edit_from(position);
         self.rest_at(position);
+    }
+
+    /// Drops the edit of a message that is over.
+    const fn keep_edit_from(&mut self, from: Position) {
+        if let Some(edit) = self.edit
+            && edit.position < from
+        {
+            self.edit = None;
+        }
     }
 
     /// Lets the log forget what lies below, unless the request for the work lies there.

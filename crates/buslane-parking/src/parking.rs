@@ -68,7 +68,7 @@ pub enum Applied {
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The key has no parked message.
+    /// The key has no parked message, or none as new as the named one.
     NotParked,
     /// The named message is over.
     Over,
@@ -165,6 +165,9 @@ impl Parking {
         let work = match action {
             Action::Skip { position } | Action::Edit { position } if position < key.from => {
                 return Applied::Refused(Refusal::Over);
+            }
+            Action::Skip { position } | Action::Edit { position } if position > key.last => {
+                return Applied::Refused(Refusal::NotParked);
             }
             Action::Edit { position: of } => {
                 key.edit = Some(Edit { position: of, request: position });

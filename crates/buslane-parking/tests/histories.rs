@@ -332,3 +332,38 @@ proptest! {
         }
     }
 }
+
+/// An edit of no message, or of one that is over, would be kept where a replay does not find it.
+#[test]
+fn inv_an_edit_ends_with_its_message() {
+    let key = key(0);
+    let parked =
+        |origin| Entry::Parked { claim: 0, key: key.clone(), origin, cause: Cause::Failed };
+    let resolved = |position, origin| Entry::Resolved {
+        claim: 0,
+        key: key.clone(),
+        position,
+        origin,
+        ending: Ending::Handled,
+    };
+    let request = |action| Entry::Request { key: key.clone(), action };
+    let log = [
+        Entry::Claim { nonce: 1 },
+        parked(1),
+        parked(2),
+        parked(5),
+        request(Action::Edit { position: 2 }),
+        request(Action::Edit { position: 40 }),
+        request(Action::Redrive),
+        resolved(1, 1),
+        resolved(2, 2),
+        Entry::FailedAgain { claim: 0, key: key.clone(), position: 3, redrives: 1 },
+    ];
+    let mut parking = Parking::default();
+    let mut edits = Vec::new();
+    for (position, entry) in log.iter().enumerate() {
+        parking.apply(position as Position, entry);
+        edits.push(parking.key(&key).and_then(ParkedKey::edit).map(|edit| edit.position));
+    }
+    assert_eq!(edits[4..], [Some(2), Some(2), Some(2), Some(2), None, None]);
+}
