@@ -1,50 +1,34 @@
 //! What a parking log says of one key. Its size does not depend on the number of messages.
 
-use crate::Position;
+use crate::{
+    Position,
+    entry::{Action, Answer, Refusal, Work},
+};
 
-/// A key with parked messages. Their endings are in their order, so that a position divides those
-/// that are over from those that are not.
+/// A key with parked messages. They end in the order of their origins, so that one origin divides
+/// those that are over from those that are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedKey {
     pub(crate) count: u64,
-    /// Messages of the key below this position are over.
+    /// The entries of its parked messages lie here or above.
     pub(crate) from: Position,
-    /// The newest entry of a message, and the position of that message in the source.
+    /// Messages with an origin below this one are over.
+    pub(crate) next_origin: u64,
+    /// The newest parked message: its entry and its origin.
     pub(crate) last: Position,
     pub(crate) last_origin: u64,
-    /// The source position of the last message that is over.
-    pub(crate) over_origin: Option<u64>,
     pub(crate) redrives: u32,
     pub(crate) work: Option<Work>,
     pub(crate) edit: Option<Edit>,
-    /// An entry of a message of this key, from which on the log tells all of the above.
-    pub(crate) anchor: Position,
 }
 
 /// Another body for a parked message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edit {
-    /// The position of the message's entry.
-    pub position: Position,
+    /// The origin of the message.
+    pub origin: u64,
     /// The position of the request that holds the body.
     pub request: Position,
-}
-
-/// What the owner has to do with a key's parked messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
-    /// Handle the first one, until none is left.
-    Redrive,
-    /// Drop the first one, or say [`NotFirst`](crate::Entry::NotFirst) if it is another one.
-    Skip {
-        /// The position of its entry.
-        position: Position,
-    },
-    /// Move the first ones to the dead letters.
-    Discard {
-        /// How many.
-        left: u64,
-    },
 }
 
 impl ParkedKey {
@@ -52,13 +36,12 @@ impl ParkedKey {
         Self {
             count: 1,
             from: position,
+            next_origin: origin,
             last: position,
             last_origin: origin,
-            over_origin: None,
             redrives: 0,
             work: None,
             edit: None,
-            anchor: position,
         }
     }
 
@@ -98,49 +81,67 @@ impl ParkedKey {
         self.edit
     }
 
-    /// Counts another message, whose place in the source is above that of all before.
+    /// Decides about an operator's request.
+    pub(crate) fn answer(&self, action: Action) -> Answer {
+        if let Action::Skip { origin } | Action::Edit { origin } = action {
+            if origin < self.next_origin {
+                return Answer::Refused(Refusal::Over);
+            }
+            if origin > self.last_origin {
+                return Answer::Refused(Refusal::NotParked);
+            }
+        }
+        let is_busy = match action {
+            Action::Edit { origin } => self.edit.is_some_and(|edit| edit.origin != origin),
+            _ => self.work.is_some(),
+        };
+        if is_busy {
+            return Answer::Refused(Refusal::Busy);
+        }
+        match action {
+            Action::Redrive => Answer::Begun(Work::Redrive),
+            Action::Skip { origin } => Answer::Begun(Work::Skip { origin }),
+            Action::Discard => Answer::Begun(Work::Discard { left: self.count }),
+            Action::Edit { origin } => Answer::Edited { origin },
+        }
+    }
+
+    pub(crate) const fn answered(&mut self, request: Position, answer: Answer) {
+        match answer {
+            Answer::Begun(work) => self.work = Some(work),
+            Answer::Edited { origin } if origin >= self.next_origin => {
+                self.edit = Some(Edit { origin, request });
+            }
+            Answer::Edited { .. } | Answer::Refused(_) => {}
+        }
+    }
+
+    /// Counts another message, whose origin is above that of all before.
     pub(crate) const fn park(&mut self, position: Position, origin: u64) {
         self.count += 1;
         (self.last, self.last_origin) = (position, origin);
     }
 
-    /// The first message is over.
-    pub(crate) const fn resolve(&mut self, position: Position, origin: u64) {
+    /// The first message is over. Returns whether it was one of those that are counted.
+    pub(crate) fn resolve(&mut self, position: Position, origin: u64) -> bool {
+        if origin < self.next_origin {
+            return false;
+        }
         self.count -= 1;
-        self.from = position + 1;
-        self.over_origin = Some(origin);
+        self.next_origin = origin + 1;
+        self.from = self.from.max(position + 1);
         self.redrives = 0;
-        self.keep_edit_from(self.from);
-        self.work = match self.work {
-            Some(Work::Redrive) => Some(Work::Redrive),
-            Some(Work::Discard { left }) if left > 1 => Some(Work::Discard { left: left - 1 }),
-            _ => None,
-        };
-        self.rest_at(position);
+        self.edit = self.edit.filter(|edit| edit.origin > origin);
+        true
     }
 
-    /// The first message has failed in a redrive.
-    pub(crate) const fn fail(&mut self, position: Position) {
-        self.redrives += 1;
-        self.from = position;
-        self.work = None;
-        self.keep_edit_from(position);
-        self.rest_at(position);
-    }
-
-    /// Drops the edit of a message that is over.
-    const fn keep_edit_from(&mut self, from: Position) {
-        if let Some(edit) = self.edit
-            && edit.position < from
-        {
-            self.edit = None;
+    /// The first message has failed again. Returns whether it is one of those that are counted.
+    pub(crate) fn fail(&mut self, position: Position, origin: u64, redrives: u32) -> bool {
+        if origin < self.next_origin {
+            return false;
         }
-    }
-
-    /// Lets the log forget what lies below, unless the request for the work lies there.
-    const fn rest_at(&mut self, position: Position) {
-        if self.work.is_none() {
-            self.anchor = position;
-        }
+        self.redrives = redrives;
+        self.from = self.from.max(position);
+        true
     }
 }

@@ -5,9 +5,9 @@ mod key;
 mod parking;
 pub mod record;
 
-pub use entry::{Action, Cause, Ending, Entry};
-pub use key::{Edit, ParkedKey, Work};
-pub use parking::{Applied, Fate, Parking, Refusal};
+pub use entry::{Action, Answer, Cause, Ending, Entry, Refusal, Work};
+pub use key::{Edit, ParkedKey};
+pub use parking::{Fate, Parking, Request};
 pub use record::EntryError;
 
 /// A position in a parking log: an offset, or a sequence number of a stream.

@@ -1,13 +1,18 @@
 //! The state of a parking log: a fold over its entries, beside the entries that the owner has sent
 //! and not read back yet.
+//!
+//! A replay may begin at any entry up to [`Parking::low`]. What it finds is right because each entry
+//! of an owner says what is to be done with its key from there on, the newest one counts, and
+//! messages are counted by their origins: an ending whose message the replay has not seen counts
+//! nothing.
 
 use crate::{
     Position,
-    entry::{Action, Entry},
-    key::{Edit, ParkedKey, Work},
+    entry::{Action, Answer, Ending, Entry, Refusal, Work},
+    key::ParkedKey,
 };
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// The parked keys of one source partition, as its owner knows them.
 ///
@@ -22,9 +27,24 @@ pub struct Parking {
     /// The positions of claims, in their order. A fencing token is valid if no newer claim lies
     /// before its entry.
     claims: Vec<Position>,
+    /// Requests without an answer, the oldest first.
+    requests: VecDeque<Request>,
     /// Entries that the owner has sent and not read back, by their keys.
     sent: HashMap<Bytes, Sent>,
+    /// The request whose answer is sent and not read back.
+    answering: Option<Position>,
     next: Position,
+}
+
+/// A request without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The position of its entry.
+    pub position: Position,
+    /// The key.
+    pub key: Bytes,
+    /// What is asked for.
+    pub action: Action,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,40 +74,19 @@ pub enum Fate {
     Wait,
 }
 
-/// What an entry has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
-    /// The state has changed.
-    Changed,
-    /// Nothing: its writer has lost the partition, or the same was said before.
-    Ignored,
-    /// The request cannot be carried out.
-    Refused(Refusal),
-}
-
-/// Why a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The key has no parked message, or none as new as the named one.
-    NotParked,
-    /// The named message is over.
-    Over,
-    /// Another request for the key is being carried out.
-    Busy,
-}
-
 impl Parking {
-    /// Applies the next entry of the log.
+    /// Applies the next entry of the log. Returns `false` for an entry that counts for nothing: its
+    /// writer had lost the partition, or the same was said before.
     ///
     /// # Panics
     /// When `position` is not above that of the entry before.
-    pub fn apply(&mut self, position: Position, entry: &Entry) -> Applied {
+    pub fn apply(&mut self, position: Position, entry: &Entry) -> bool {
         assert!(position >= self.next, "the entries of a log are applied in their order");
         self.next = position + 1;
         let newest = self.claims.last().copied();
         if let Some(claim) = entry.claim().filter(|claim| Some(*claim) != newest) {
             if Some(claim) < newest {
-                return Applied::Ignored;
+                return false;
             }
             // The log begins above this claim.
             self.claims.push(claim);
@@ -95,35 +94,29 @@ impl Parking {
         match entry {
             Entry::Claim { .. } => {
                 self.claims.push(position);
-                Applied::Changed
+                true
             }
             Entry::Parked { key, origin, .. } => self.park(position, key, *origin),
-            Entry::Resolved { key, position, origin, .. } => self.resolve(key, *position, *origin),
-            Entry::FailedAgain { key, position, redrives, .. } => {
-                let failed = self.keys.get_mut(key);
-                // The entry may be there twice.
-                match failed.filter(|key| *position >= key.from && *redrives == key.redrives + 1) {
-                    Some(key) => key.fail(*position),
-                    None => return Applied::Ignored,
-                }
-                Applied::Changed
+            Entry::Resolved { key, position, origin, work, .. } => {
+                self.resolve(key, *position, *origin, *work)
             }
-            Entry::NotFirst { key, .. } => {
-                let skipped = self.keys.get_mut(key);
-                match skipped.filter(|key| matches!(key.work, Some(Work::Skip { .. }))) {
-                    Some(key) => key.work = None,
-                    None => return Applied::Ignored,
-                }
-                Applied::Changed
+            Entry::FailedAgain { key, position, origin, redrives, .. } => {
+                self.stop(key).is_some_and(|key| key.fail(*position, *origin, *redrives))
             }
-            Entry::Request { key, action } => self.request(position, key, *action),
+            Entry::NotFirst { key, .. } => self.stop(key).is_some(),
+            Entry::Request { key, action } => {
+                let (key, action) = (key.clone(), *action);
+                self.requests.push_back(Request { position, key, action });
+                true
+            }
+            Entry::Answer { key, request, answer, .. } => self.answered(key, *request, *answer),
         }
     }
 
-    fn park(&mut self, position: Position, key: &Bytes, origin: u64) -> Applied {
+    fn park(&mut self, position: Position, key: &Bytes, origin: u64) -> bool {
         self.read_back(key, |sent| sent.parked = sent.parked.saturating_sub(1));
         if self.last_origin(key).is_some_and(|last| origin <= last) {
-            return Applied::Ignored;
+            return false;
         }
         self.gone.remove(key);
         match self.keys.get_mut(key) {
@@ -132,7 +125,7 @@ impl Parking {
                 self.keys.insert(key.clone(), ParkedKey::new(position, origin));
             }
         }
-        Applied::Changed
+        true
     }
 
     /// An entry of this key has come back from the log.
@@ -144,44 +137,73 @@ impl Parking {
         }
     }
 
-    fn resolve(&mut self, key: &Bytes, position: Position, origin: u64) -> Applied {
+    fn resolve(
+        &mut self,
+        key: &Bytes,
+        position: Position,
+        origin: u64,
+        work: Option<Work>,
+    ) -> bool {
         self.read_back(key, |sent| sent.resolved = sent.resolved.saturating_sub(1));
-        let Some(parked) = self.keys.get_mut(key).filter(|key| position >= key.from) else {
-            return Applied::Ignored;
-        };
-        parked.resolve(position, origin);
+        let Some(parked) = self.keys.get_mut(key) else { return false };
+        parked.work = work;
+        let is_counted = parked.resolve(position, origin);
         if parked.count == 0 {
             let gone = Gone { last: parked.last, last_origin: parked.last_origin };
             self.keys.remove(key);
             self.gone.insert(key.clone(), gone);
         }
-        Applied::Changed
+        is_counted
     }
 
-    fn request(&mut self, position: Position, key: &Bytes, action: Action) -> Applied {
-        let Some(key) = self.keys.get_mut(key) else {
-            return Applied::Refused(Refusal::NotParked);
-        };
-        let work = match action {
-            Action::Skip { position } | Action::Edit { position } if position < key.from => {
-                return Applied::Refused(Refusal::Over);
-            }
-            Action::Skip { position } | Action::Edit { position } if position > key.last => {
-                return Applied::Refused(Refusal::NotParked);
-            }
-            Action::Edit { position: of } => {
-                key.edit = Some(Edit { position: of, request: position });
-                return Applied::Changed;
-            }
-            Action::Redrive => Work::Redrive,
-            Action::Skip { position } => Work::Skip { position },
-            Action::Discard => Work::Discard { left: key.count },
-        };
-        if key.work.is_some() {
-            return Applied::Refused(Refusal::Busy);
+    /// Ends the work of a key.
+    fn stop(&mut self, key: &Bytes) -> Option<&mut ParkedKey> {
+        let parked = self.keys.get_mut(key)?;
+        parked.work = None;
+        Some(parked)
+    }
+
+    fn answered(&mut self, key: &Bytes, request: Position, answer: Answer) -> bool {
+        if self.answering == Some(request) {
+            self.answering = None;
         }
-        key.work = Some(work);
-        Applied::Changed
+        let before = self.requests.len();
+        self.requests.retain(|open| open.position != request);
+        if let Some(parked) = self.keys.get_mut(key) {
+            parked.answered(request, answer);
+        }
+        self.requests.len() < before
+    }
+
+    /// The oldest request without an answer.
+    #[must_use]
+    pub fn request(&self) -> Option<&Request> {
+        self.requests.front()
+    }
+
+    /// The answer to the oldest open request, for the owner with this claim to send. None while an
+    /// answer is on its way.
+    #[must_use]
+    pub fn answer(&self, claim: Position) -> Option<Entry> {
+        let Request { position: request, key, action } =
+            self.request().filter(|_| self.answering.is_none())?;
+        let parked = self.keys.get(key);
+        let answer =
+            parked.map_or(Answer::Refused(Refusal::NotParked), |parked| parked.answer(*action));
+        Some(Entry::Answer { claim, key: key.clone(), request: *request, answer })
+    }
+
+    /// The entry that ends the first parked message of a key, for the owner with this claim to send.
+    #[must_use]
+    pub fn ending(
+        &self,
+        claim: Position,
+        key: &Bytes,
+        (position, origin): (Position, u64),
+        ending: Ending,
+    ) -> Entry {
+        let work = self.keys.get(key).and_then(|key| key.work?.after_one());
+        Entry::Resolved { claim, key: key.clone(), position, origin, ending, work }
     }
 
     /// What becomes of the next message of a key, which lies at `origin` in the source partition.
@@ -206,14 +228,14 @@ impl Parking {
     /// a key must reach the log in the order in which they are sent, each at least once: one whose
     /// write has failed is sent again before anything else of its key, because the log may have it.
     pub fn sends(&mut self, entry: &Entry) {
-        let Some(key) = entry.key() else { return };
         match entry {
-            Entry::Parked { origin, .. } => {
+            Entry::Parked { key, origin, .. } => {
                 let sent = self.sent.entry(key.clone()).or_default();
                 sent.parked += 1;
                 sent.last_origin = sent.last_origin.max(Some(*origin));
             }
-            Entry::Resolved { .. } => self.sent.entry(key.clone()).or_default().resolved += 1,
+            Entry::Resolved { key, .. } => self.sent.entry(key.clone()).or_default().resolved += 1,
+            Entry::Answer { request, .. } => self.answering = Some(*request),
             _ => {}
         }
     }
@@ -236,30 +258,28 @@ impl Parking {
         let Entry::Parked { claim, key, origin, .. } = entry else { return false };
         let before = self.claims.partition_point(|at| *at < position);
         let is_fenced = self.claims[..before].last().is_some_and(|newest| claim < newest);
-        !is_fenced
-            && self.keys.get(key).is_some_and(|key| {
-                position >= key.from && key.over_origin.is_none_or(|over| *origin > over)
-            })
+        let parked = self.keys.get(key);
+        !is_fenced && parked.is_some_and(|key| position >= key.from && *origin >= key.next_origin)
     }
 
     /// The source has committed everything below `origin`: it delivers none of it again.
     pub fn committed(&mut self, origin: u64) {
         self.gone.retain(|_, gone| gone.last_origin >= origin);
         let low = self.low();
-        let before = self.claims.partition_point(|claim| *claim < low);
-        // The newest one below tells which entries from there on are valid.
-        self.claims.drain(..before.saturating_sub(1));
+        self.claims.retain(|claim| *claim >= low);
     }
 
     /// Entries below this position are not needed any more, neither by this owner nor by the next
     /// one.
     #[must_use]
     pub fn low(&self) -> Position {
-        let parked = self.keys.values().map(|key| key.anchor);
+        let parked = self.keys.values().map(|key| key.from);
         let gone = self.gone.values().map(|gone| gone.last);
-        // Without the newest claim, an entry of an earlier owner that comes late would count.
-        let claim = self.claims.last().copied();
-        parked.chain(gone).chain(claim).min().unwrap_or(self.next)
+        let request = self.request().map(|request| request.position);
+        let newest = self.claims.last().copied();
+        let low = parked.chain(gone).chain(request).chain(newest).min().unwrap_or(self.next);
+        // Without the claim that is in force there, late entries of earlier owners would count.
+        self.claims.iter().copied().rfind(|claim| *claim <= low).unwrap_or(low)
     }
 
     /// The newest claim. An owner whose claim it is not has lost the partition.

@@ -5,12 +5,12 @@
 //! them; `X-Parking` and the headers below tell the fold what it needs. The names are those of SPEC
 //! section 13.
 
-use crate::{Action, Cause, Ending, Entry, Position};
+use crate::{Action, Answer, Cause, Ending, Entry, Position, Refusal, Work};
 use buslane_core::{Headers, HeadersBuilder, broker::header};
 use bytes::Bytes;
 use std::{fmt::Display, str::FromStr};
 
-/// What the record is: `claim`, `parked`, `resolved`, `failed`, `not-first` or `request`.
+/// What the record is: `claim`, `parked`, `resolved`, `failed`, `not-first`, `request` or `answer`.
 pub const KIND: &str = "X-Parking";
 /// The position of the writer's claim; in a claim, a number that is the writer's own.
 pub const CLAIM: &str = "X-Parking-Claim";
@@ -20,6 +20,14 @@ pub const POSITION: &str = "X-Parking-Position";
 pub const ENDING: &str = "X-Parking-Ending";
 /// What an operator asks for: `redrive`, `skip`, `discard` or `edit`.
 pub const ACTION: &str = "X-Parking-Action";
+/// The answer to a request: `begun`, `edited`, `not-parked`, `over` or `busy`.
+pub const ANSWER: &str = "X-Parking-Answer";
+/// What is left to do with a key: `redrive`, `skip`, `discard`; absent if that is nothing.
+pub const WORK: &str = "X-Parking-Work";
+/// How many messages are left to discard.
+pub const LEFT: &str = "X-Parking-Left";
+/// The origin of the message that a work skips.
+pub const SKIP: &str = "X-Parking-Skip";
 /// Why a message is parked: `failed` or `behind`.
 pub const CAUSE: &str = "X-Parked-Cause";
 /// How many times a message has failed in a redrive.
@@ -52,20 +60,31 @@ impl Entry {
                 push(header::ORIGINAL_OFFSET, origin);
                 push(CAUSE, &cause.word());
             }
-            Self::Resolved { position, origin, ending, .. } => {
+            Self::Resolved { position, origin, ending, work, .. } => {
                 push(POSITION, position);
                 push(header::ORIGINAL_OFFSET, origin);
                 push(ENDING, &ending.word());
+                write_work(work.as_ref(), &mut push);
             }
-            Self::FailedAgain { position, redrives, .. } => {
+            Self::FailedAgain { position, origin, redrives, .. } => {
                 push(POSITION, position);
+                push(header::ORIGINAL_OFFSET, origin);
                 push(REDRIVES, redrives);
             }
             Self::NotFirst { .. } => {}
             Self::Request { action, .. } => {
                 push(ACTION, &action.word());
-                if let Action::Skip { position } | Action::Edit { position } = action {
-                    push(POSITION, position);
+                if let Action::Skip { origin } | Action::Edit { origin } = action {
+                    push(header::ORIGINAL_OFFSET, origin);
+                }
+            }
+            Self::Answer { request, answer, .. } => {
+                push(POSITION, request);
+                push(ANSWER, &answer.word());
+                match answer {
+                    Answer::Begun(work) => write_work(Some(work), &mut push),
+                    Answer::Edited { origin } => push(header::ORIGINAL_OFFSET, origin),
+                    Answer::Refused(_) => {}
                 }
             }
         }
@@ -101,15 +120,23 @@ impl Entry {
                     &[Ending::Handled, Ending::Skipped, Ending::Discarded],
                     Ending::word,
                 )?,
+                work: said.work()?,
             },
             "failed" => Self::FailedAgain {
                 claim: claim()?,
                 key,
                 position: said.number(POSITION)?,
+                origin: said.number(header::ORIGINAL_OFFSET)?,
                 redrives: said.number(REDRIVES)?,
             },
             "not-first" => Self::NotFirst { claim: claim()?, key },
             "request" => Self::Request { key, action: said.action()? },
+            "answer" => Self::Answer {
+                claim: claim()?,
+                key,
+                request: said.number(POSITION)?,
+                answer: said.answer()?,
+            },
             _ => return Err(EntryError::Header(KIND)),
         })
     }
@@ -122,7 +149,18 @@ impl Entry {
             Self::FailedAgain { .. } => "failed",
             Self::NotFirst { .. } => "not-first",
             Self::Request { .. } => "request",
+            Self::Answer { .. } => "answer",
         }
+    }
+}
+
+fn write_work(work: Option<&Work>, push: &mut dyn FnMut(&str, &dyn Display)) {
+    let Some(work) = work else { return };
+    push(WORK, &work.word());
+    match work {
+        Work::Redrive => {}
+        Work::Skip { origin } => push(SKIP, origin),
+        Work::Discard { left } => push(LEFT, left),
     }
 }
 
@@ -162,6 +200,42 @@ impl Action {
     }
 }
 
+impl Answer {
+    /// As the header says it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Begun(_) => "begun",
+            Self::Edited { .. } => "edited",
+            Self::Refused(refusal) => refusal.word(),
+        }
+    }
+}
+
+impl Refusal {
+    /// As the header says it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotParked => "not-parked",
+            Self::Over => "over",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+impl Work {
+    /// As the header says it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Redrive => "redrive",
+            Self::Skip { .. } => "skip",
+            Self::Discard { .. } => "discard",
+        }
+    }
+}
+
 struct Said<'a>(&'a Headers);
 
 impl<'a> Said<'a> {
@@ -187,11 +261,35 @@ impl<'a> Said<'a> {
     fn action(&self) -> Result<Action, EntryError> {
         Ok(match self.text(ACTION)? {
             "redrive" => Action::Redrive,
-            "skip" => Action::Skip { position: self.number(POSITION)? },
+            "skip" => Action::Skip { origin: self.number(header::ORIGINAL_OFFSET)? },
             "discard" => Action::Discard,
-            "edit" => Action::Edit { position: self.number(POSITION)? },
+            "edit" => Action::Edit { origin: self.number(header::ORIGINAL_OFFSET)? },
             _ => return Err(EntryError::Header(ACTION)),
         })
+    }
+
+    fn answer(&self) -> Result<Answer, EntryError> {
+        Ok(match self.text(ANSWER)? {
+            "begun" => Answer::Begun(self.work()?.ok_or(EntryError::Header(WORK))?),
+            "edited" => Answer::Edited { origin: self.number(header::ORIGINAL_OFFSET)? },
+            _ => Answer::Refused(self.one_of(
+                ANSWER,
+                &[Refusal::NotParked, Refusal::Over, Refusal::Busy],
+                Refusal::word,
+            )?),
+        })
+    }
+
+    fn work(&self) -> Result<Option<Work>, EntryError> {
+        if self.0.last(WORK).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(match self.text(WORK)? {
+            "redrive" => Work::Redrive,
+            "skip" => Work::Skip { origin: self.number(SKIP)? },
+            "discard" => Work::Discard { left: self.number(LEFT)? },
+            _ => return Err(EntryError::Header(WORK)),
+        }))
     }
 }
 
@@ -202,28 +300,46 @@ mod tests {
 
     fn entry() -> impl Strategy<Value = Entry> {
         let key = || prop::collection::vec(any::<u8>(), 0..9).prop_map(Bytes::from);
-        let place = || (any::<u64>(), key(), any::<u64>());
+        let place = || (any::<u64>(), key(), any::<u64>(), any::<u64>());
         let action = prop_oneof![
             Just(Action::Redrive),
-            any::<u64>().prop_map(|position| Action::Skip { position }),
+            any::<u64>().prop_map(|origin| Action::Skip { origin }),
             Just(Action::Discard),
-            any::<u64>().prop_map(|position| Action::Edit { position }),
+            any::<u64>().prop_map(|origin| Action::Edit { origin }),
         ];
         let ending =
             prop_oneof![Just(Ending::Handled), Just(Ending::Skipped), Just(Ending::Discarded)];
+        let work = || {
+            prop_oneof![
+                Just(Work::Redrive),
+                any::<u64>().prop_map(|origin| Work::Skip { origin }),
+                any::<u64>().prop_map(|left| Work::Discard { left }),
+            ]
+        };
+        let answer = prop_oneof![
+            work().prop_map(Answer::Begun),
+            any::<u64>().prop_map(|origin| Answer::Edited { origin }),
+            prop_oneof![Just(Refusal::NotParked), Just(Refusal::Over), Just(Refusal::Busy)]
+                .prop_map(Answer::Refused),
+        ];
         prop_oneof![
             any::<u128>().prop_map(|nonce| Entry::Claim { nonce }),
             (place(), prop_oneof![Just(Cause::Failed), Just(Cause::Behind)]).prop_map(
-                |((claim, key, origin), cause)| Entry::Parked { claim, key, origin, cause }
+                |((claim, key, origin, _), cause)| Entry::Parked { claim, key, origin, cause }
             ),
-            (place(), any::<u64>(), ending).prop_map(|((claim, key, position), origin, ending)| {
-                Entry::Resolved { claim, key, position, origin, ending }
-            }),
-            (place(), any::<u32>()).prop_map(|((claim, key, position), redrives)| {
-                Entry::FailedAgain { claim, key, position, redrives }
+            (place(), ending, prop::option::of(work())).prop_map(
+                |((claim, key, position, origin), ending, work)| {
+                    Entry::Resolved { claim, key, position, origin, ending, work }
+                }
+            ),
+            (place(), any::<u32>()).prop_map(|((claim, key, position, origin), redrives)| {
+                Entry::FailedAgain { claim, key, position, origin, redrives }
             }),
             (any::<u64>(), key()).prop_map(|(claim, key)| Entry::NotFirst { claim, key }),
             (key(), action).prop_map(|(key, action)| Entry::Request { key, action }),
+            (place(), answer).prop_map(|((claim, key, request, _), answer)| {
+                Entry::Answer { claim, key, request, answer }
+            }),
         ]
     }
 
@@ -241,7 +357,7 @@ mod tests {
 
         #[test]
         fn inv_no_record_panics(list in prop::collection::vec(
-            ("(X-Parking|X-Parking-Claim|X-Parking-Position|X-Parking-Action|X-Original-Offset|[a-z]{0,3})", "(claim|parked|resolved|failed|request|skip|[0-9]{0,25}|[a-z]{0,3})"), 0..8
+            ("(X-Parking|X-Parking-(Claim|Position|Action|Answer|Work|Left)|X-Original-Offset|[a-z]{0,3})", "(claim|parked|resolved|failed|request|answer|begun|discard|skip|[0-9]{0,25}|[a-z]{0,3})"), 0..8
         ), key in prop::option::of(prop::collection::vec(any::<u8>(), 0..4))) {
             let headers: Headers = list.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
             let _ = Entry::read(key.map(Bytes::from).as_ref(), &headers);
@@ -262,7 +378,7 @@ mod tests {
         assert_eq!(read(Some("k"), &[(KIND, "parked"), (CLAIM, "-1")]), EntryError::Header(CLAIM));
         assert_eq!(
             read(Some("k"), &[(KIND, "request"), (ACTION, "skip")]),
-            EntryError::Header(POSITION)
+            EntryError::Header(header::ORIGINAL_OFFSET)
         );
         assert_eq!(
             read(Some("k"), &[(KIND, "request"), (ACTION, "x")]),
