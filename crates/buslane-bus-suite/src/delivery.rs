@@ -243,7 +243,8 @@ pub async fn d3_a_retrying_key_holds_up_itself_alone(harness: BusHarness) {
     publish(&bus, &topic, &good).await;
     let notes = seen.reached(501).await;
     assert_eq!(super::seen::numbers_of(&notes, "bad"), [0]);
-    buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().parked_lanes == 1).await;
+    buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().deferred_lanes == 1)
+        .await;
     assert_eq!(bus.pool_stats().blocked_lanes, 0);
     let report = harness.end(&bus).await;
     assert_eq!(report.abandoned, 10, "{report:?}");

@@ -46,7 +46,7 @@ pub async fn b9_shutdown_does_not_wait_for_a_backoff(harness: BusHarness) {
         .await
         .expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..3).await;
-    buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().parked == 3).await;
+    buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().failing == 3).await;
     let report = harness.end(&bus).await;
     assert_eq!((report.finished, report.abandoned), (0, 3), "{report:?}");
     let (bus, again) = (harness.bus("g").await, Seen::new());

@@ -82,7 +82,7 @@ pub async fn d3_a_waiting_retry_moves_with_its_partition(harness: BusHarness) {
     let handler = fails(&seen, move |_| first.swap(false, std::sync::atomic::Ordering::SeqCst));
     bus.subscribe_envelopes(&topic, handler).await.expect("subscribes");
     publish_numbers(&bus, &topic, "a", 0..5).await;
-    buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().parked == 5).await;
+    buslane_testkit::deadline::until("the lane waits", || bus.pool_stats().failing == 5).await;
     harness.fault(Fault::Rebalance(harness.fixture.name("g"))).await;
     harness.settled("g", &[&topic]).await;
     assert_eq!(seen.all().iter().map(Note::number).collect::<Vec<_>>(), [0, 0, 1, 2, 3, 4]);

@@ -311,8 +311,9 @@ pub fn run<Fut: Future<Output = ()>>(
             return;
         }
         // Ends a scenario that hangs. The longest scenario does a hundred runs, concurrently with
-        // others on few cores. Each of its steps has a separate limit.
-        let limit = can.patience * 4;
+        // others on few cores that other programs may keep busy. Each of its steps has a separate
+        // limit.
+        let limit = can.patience * 10;
         let ended =
             tokio::time::timeout(limit, scenario(BusHarness::new(fixture, can, pool, logs, page)))
                 .await;

@@ -119,7 +119,7 @@ pub async fn d4_too_many_blocked_messages_stop_their_own_partitions_alone(harnes
     let topic = harness.topic("orders");
     let mut config = harness.config("g");
     each_pool(&mut config, |keyed, actor| {
-        (keyed.parked_messages, actor.parked_messages) = (10, 10)
+        (keyed.failing_messages, actor.failing_messages) = (10, 10)
     });
     let (bus, page) = harness.bus_with_page(config).await;
     // The partitions of all keys, and two bad keys in different partitions.

@@ -63,7 +63,7 @@ pub async fn d4_block_holds_the_key_until_it_recovers(harness: BusHarness) {
     .await;
     buslane_testkit::deadline::until("the status shows it", || bus.pool_stats().blocked_lanes == 1)
         .await;
-    assert_eq!(bus.pool_stats().parked, 5);
+    assert_eq!(bus.pool_stats().failing, 5);
     assert!(harness.unsettled("g", &topic).await >= 5);
     assert!(!harness.logs.saying("key blocked").is_empty());
     repaired.store(true, SeqCst);

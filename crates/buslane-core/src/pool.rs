@@ -31,7 +31,7 @@ pub enum SubmitError {
     /// The job belongs to a failing key, and the messages behind failing keys have reached their
     /// bound.
     #[error("{messages} messages wait behind failing keys, which is the bound")]
-    ParkedFull {
+    FailingFull {
         /// The messages that wait.
         messages: usize,
     },
@@ -180,16 +180,16 @@ pub struct PoolStats {
     /// Bytes of the open jobs.
     pub open_bytes: usize,
     /// Open jobs that wait behind a failing key.
-    pub parked: usize,
+    pub failing: usize,
     /// Lanes that wait for a retry.
-    pub parked_lanes: usize,
+    pub deferred_lanes: usize,
     /// Of these, lanes whose attempts are used up.
     pub blocked_lanes: usize,
     /// Lanes with open jobs.
     pub lanes: usize,
     /// Lanes without open jobs whose state is kept.
     pub idle_lanes: usize,
-    /// The bound of open jobs, parked ones excluded.
+    /// The bound of open jobs, those of failing keys excluded.
     pub capacity: usize,
     /// Workers.
     pub workers: usize,
@@ -212,8 +212,8 @@ impl AddAssign for PoolStats {
             restarts,
             open,
             open_bytes,
-            parked,
-            parked_lanes,
+            failing,
+            deferred_lanes,
             blocked_lanes,
             lanes,
             idle_lanes,
@@ -232,8 +232,8 @@ impl AddAssign for PoolStats {
         self.restarts += restarts;
         self.open += open;
         self.open_bytes += open_bytes;
-        self.parked += parked;
-        self.parked_lanes += parked_lanes;
+        self.failing += failing;
+        self.deferred_lanes += deferred_lanes;
         self.blocked_lanes += blocked_lanes;
         self.lanes += lanes;
         self.idle_lanes += idle_lanes;

@@ -23,9 +23,9 @@ pub struct Bounds {
     /// Messages of one lane. Default: 1,000.
     pub lane_messages: usize,
     /// Messages that wait behind failing keys, in addition to those that can run. Default: 64,000.
-    pub parked_messages: usize,
+    pub failing_messages: usize,
     /// Bytes of the messages that wait behind failing keys. Default: 64 MiB.
-    pub parked_bytes: usize,
+    pub failing_bytes: usize,
     /// Keys whose state is kept, those with messages included. Beyond this number the longest idle
     /// key is forgotten; a key with a message never is. Default: 10,000.
     pub keys: usize,
@@ -40,8 +40,8 @@ impl Default for Bounds {
             messages: 256_000,
             bytes: 192 << 20,
             lane_messages: 1_000,
-            parked_messages: 64_000,
-            parked_bytes: 64 << 20,
+            failing_messages: 64_000,
+            failing_bytes: 64 << 20,
             keys: 10_000,
             key_idle: Duration::from_secs(300),
         }
@@ -55,9 +55,9 @@ pub enum Refusal {
     LaneFull,
     /// [`Bounds::messages`] or [`Bounds::bytes`].
     Full,
-    /// [`Bounds::parked_messages`] or [`Bounds::parked_bytes`]: the message's lane waits for a
+    /// [`Bounds::failing_messages`] or [`Bounds::failing_bytes`]: the message's lane waits for a
     /// retry.
-    ParkedFull,
+    FailingFull,
     /// The limit of active keys, and the message's key is not active.
     KeysFull,
     /// None: the scheduler is closed.

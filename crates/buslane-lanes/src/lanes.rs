@@ -8,13 +8,13 @@
 //!            admit                take                 finish, nothing queued         sweep, too many
 //!  (none) ──────────▶ ready ──────────────▶ taken ──────────────────────────▶ idle ──────────────────▶ (none)
 //!                      ▲ ▲   finish, queued  │ │                                │
-//!                      │ └───────────────────┘ │ park                           │
-//!                      │ └─────── parked ◀─────┘                                │
+//!                      │ └───────────────────┘ │ defer                          │
+//!                      │ └────── deferred ◀────┘                                │
 //!                      │   wake_due                      admit                  │
 //!                      └────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A taken lane belongs to one worker until every taken message is finished, returned or parked:
+//! A taken lane belongs to one worker until every taken message is finished, returned or deferred:
 //! that is "one at a time". Messages leave a lane at its front and come back to its front: that is
 //! "in order".
 
@@ -29,7 +29,7 @@ use crate::bounds::{Bounds, Refusal};
 use crate::slab::Slab;
 use accounts::Accounts;
 use buslane_core::LaneState;
-use lists::{IDLE_STEPS, Idle, Parking, Ready};
+use lists::{Deferrals, IDLE_STEPS, Idle, Ready};
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 use table::{LanePhase, LaneTable};
 
@@ -44,8 +44,8 @@ pub struct LaneStats {
     pub open: usize,
     /// Their bytes.
     pub open_bytes: usize,
-    /// Of these, messages charged to the parked account.
-    pub parked: usize,
+    /// Of these, messages charged to the failing account.
+    pub failing: usize,
     /// Lanes with open messages.
     pub lanes: usize,
     /// Lanes that are kept without a message.
@@ -53,7 +53,7 @@ pub struct LaneStats {
     /// Lanes that can run.
     pub ready: usize,
     /// Lanes that wait for a retry.
-    pub parked_lanes: usize,
+    pub deferred_lanes: usize,
     /// Of these, lanes whose key is blocked.
     pub blocked_lanes: usize,
 }
@@ -66,12 +66,12 @@ pub struct Moved<T> {
     /// How often it has failed; zero unless it was the first of its lane.
     pub failures: u32,
     /// Its wait for the next attempt. A failed message without one is about to be tried again.
-    pub parked: Option<Parked>,
+    pub deferred: Option<Deferred>,
 }
 
 /// The wait of a lane's first message for its next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parked {
+pub struct Deferred {
     /// The end of the wait.
     pub until: Instant,
     /// Whether the attempts of the message are used up.
@@ -83,7 +83,7 @@ pub struct Lanes<T> {
     items: Slab<T>,
     table: LaneTable,
     ready: Ready,
-    parking: Parking,
+    deferrals: Deferrals,
     idle: Idle,
     accounts: Accounts,
 }
@@ -96,7 +96,7 @@ impl<T> Lanes<T> {
             items: Slab::new(),
             table: LaneTable::new(),
             ready: Ready::EMPTY,
-            parking: Parking::new(),
+            deferrals: Deferrals::new(),
             idle: Idle::new(bounds.keys, bounds.key_idle),
             accounts: Accounts::new(&bounds),
         }
@@ -203,11 +203,11 @@ impl<T> Lanes<T> {
 
     /// Lanes with messages that do not wait for a retry.
     fn active(&self) -> usize {
-        self.table.len() - self.idle.len() - self.parking.lanes
+        self.table.len() - self.idle.len() - self.deferrals.lanes
     }
 
     /// Limits the number of active lanes: at the limit, messages of further keys are refused.
-    /// Parked lanes do not count, so that failing keys cannot keep the others out.
+    /// Deferred lanes do not count, so that failing keys cannot keep the others out.
     pub const fn limit_active(&mut self, lanes: usize) {
         self.accounts.most_active = lanes;
     }
@@ -219,8 +219,8 @@ impl<T> Lanes<T> {
         Some(LaneState {
             open: lane.open(),
             failures: lane.failures,
-            is_waiting: matches!(lane.phase, LanePhase::Parked { .. }),
-            is_blocked: matches!(lane.phase, LanePhase::Parked { blocked: true }),
+            is_waiting: matches!(lane.phase, LanePhase::Deferred { .. }),
+            is_blocked: matches!(lane.phase, LanePhase::Deferred { blocked: true }),
         })
     }
 
@@ -234,14 +234,14 @@ impl<T> Lanes<T> {
     #[must_use]
     pub fn stats(&self) -> LaneStats {
         LaneStats {
-            open: self.accounts.runnable.messages + self.accounts.parked.messages,
-            open_bytes: self.accounts.runnable.bytes + self.accounts.parked.bytes,
-            parked: self.accounts.parked.messages,
+            open: self.accounts.runnable.messages + self.accounts.failing.messages,
+            open_bytes: self.accounts.runnable.bytes + self.accounts.failing.bytes,
+            failing: self.accounts.failing.messages,
             lanes: self.table.len() - self.idle.len(),
             idle_lanes: self.idle.len(),
             ready: self.ready.len(),
-            parked_lanes: self.parking.lanes,
-            blocked_lanes: self.parking.blocked,
+            deferred_lanes: self.deferrals.lanes,
+            blocked_lanes: self.deferrals.blocked,
         }
     }
 
@@ -266,12 +266,12 @@ impl<T> Lanes<T> {
         self.accounts.room(known.map(|at| &self.table[at]), self.active(), bytes)
     }
 
-    /// Puts the last taken message of a lane back to its front, and parks the lane until `until`.
-    /// Its messages are charged to the parked account as far as that has room.
+    /// Puts the last taken message of a lane back to its front, and defers the lane until `until`.
+    /// Its messages are charged to the failing account as far as that has room.
     ///
     /// # Panics
     /// In debug builds, when more than this one message of the lane is taken.
-    pub fn park(&mut self, lane: LaneRef, item: T, until: Instant, blocked: bool) {
+    pub fn defer(&mut self, lane: LaneRef, item: T, until: Instant, blocked: bool) {
         let at = lane.0;
         let entry = &mut self.table[at];
         debug_assert_eq!(
@@ -281,71 +281,71 @@ impl<T> Lanes<T> {
         self.items.push_front(&mut entry.queue, item);
         entry.taken = 0;
         entry.failures = entry.failures.saturating_add(1);
-        self.begin_parking(at, until, blocked);
+        self.begin_deferral(at, until, blocked);
     }
 
-    /// Parks a lane that no worker has and that is in no list.
-    fn begin_parking(&mut self, at: u32, until: Instant, blocked: bool) {
+    /// Defers a lane that no worker has and that is in no list.
+    fn begin_deferral(&mut self, at: u32, until: Instant, blocked: bool) {
         /// Timers left behind that are not worth a clean-up.
         const STALE: usize = 64;
         let entry = &mut self.table[at];
-        entry.phase = LanePhase::Parked { blocked };
-        self.parking.count += 1;
-        entry.parked_as = self.parking.count;
-        self.accounts.move_to_parked(entry);
-        self.parking.lanes += 1;
-        self.parking.blocked += usize::from(blocked);
-        self.parking.timers.push(Reverse((until, self.parking.count, at)));
-        if self.parking.timers.len() > 2 * self.parking.lanes + STALE {
-            let mut timers = std::mem::take(&mut self.parking.timers);
-            timers.retain(|Reverse((_, parked_as, at))| self.is_parked_as(*at, *parked_as));
-            self.parking.timers = timers;
+        entry.phase = LanePhase::Deferred { blocked };
+        self.deferrals.count += 1;
+        entry.deferred_as = self.deferrals.count;
+        self.accounts.move_to_failing(entry);
+        self.deferrals.lanes += 1;
+        self.deferrals.blocked += usize::from(blocked);
+        self.deferrals.timers.push(Reverse((until, self.deferrals.count, at)));
+        if self.deferrals.timers.len() > 2 * self.deferrals.lanes + STALE {
+            let mut timers = std::mem::take(&mut self.deferrals.timers);
+            timers.retain(|Reverse((_, deferred_as, at))| self.is_deferred_as(*at, *deferred_as));
+            self.deferrals.timers = timers;
         }
     }
 
-    /// Makes the parked lanes ready that are due, and returns their number.
+    /// Makes the deferred lanes ready that are due, and returns their number.
     pub fn wake_due(&mut self, now: Instant) -> usize {
         let mut woken = 0;
         while let Some((until, at)) = self.first_timer() {
             if until > now {
                 break;
             }
-            self.parking.timers.pop();
-            self.unpark(at);
+            self.deferrals.timers.pop();
+            self.end_deferral(at);
             self.ready.push_back(&mut self.table, at);
             woken += 1;
         }
         woken
     }
 
-    /// When the next parked lane is due.
+    /// When the next deferred lane is due.
     #[must_use]
     pub fn next_due(&mut self) -> Option<Instant> {
         self.first_timer().map(|(until, _)| until)
     }
 
-    /// The first timer of a lane that is still parked. Drops the timers left behind before it.
+    /// The first timer of a lane that is still deferred. Drops the timers left behind before it.
     fn first_timer(&mut self) -> Option<(Instant, u32)> {
-        while let Some(Reverse((until, parked_as, at))) = self.parking.timers.peek().copied() {
-            if self.is_parked_as(at, parked_as) {
+        while let Some(Reverse((until, deferred_as, at))) = self.deferrals.timers.peek().copied() {
+            if self.is_deferred_as(at, deferred_as) {
                 return Some((until, at));
             }
-            self.parking.timers.pop();
+            self.deferrals.timers.pop();
         }
         None
     }
 
-    fn is_parked_as(&self, at: u32, parked_as: u64) -> bool {
+    fn is_deferred_as(&self, at: u32, deferred_as: u64) -> bool {
         let lane = &self.table[at];
-        matches!(lane.phase, LanePhase::Parked { .. }) && lane.parked_as == parked_as
+        matches!(lane.phase, LanePhase::Deferred { .. }) && lane.deferred_as == deferred_as
     }
 
-    /// Takes a lane out of the parked ones. Returns whether it was parked.
-    fn unpark(&mut self, at: u32) -> bool {
+    /// Takes a lane out of the deferred ones. Returns whether it was deferred.
+    fn end_deferral(&mut self, at: u32) -> bool {
         let lane = &mut self.table[at];
-        let LanePhase::Parked { blocked } = lane.phase else { return false };
-        self.parking.lanes -= 1;
-        self.parking.blocked -= usize::from(blocked);
+        let LanePhase::Deferred { blocked } = lane.phase else { return false };
+        self.deferrals.lanes -= 1;
+        self.deferrals.blocked -= usize::from(blocked);
         lane.phase = LanePhase::Taken;
         true
     }
@@ -357,7 +357,7 @@ impl<T> Lanes<T> {
             return;
         }
         // An empty lane has nothing charged to either account.
-        self.table[at].charged_parked = false;
+        self.table[at].charged_failing = false;
         self.idle.push_back(&mut self.table, at);
         self.evict_idle();
     }
@@ -381,8 +381,8 @@ impl<T> Lanes<T> {
     fn drop_lane(&mut self, at: u32) {
         self.table.remove(at);
         if self.table.shrink() {
-            // No lane is parked, so every timer was left behind.
-            self.parking.timers = BinaryHeap::new();
+            // No lane is deferred, so every timer was left behind.
+            self.deferrals.timers = BinaryHeap::new();
         }
     }
 
@@ -411,7 +411,7 @@ impl<T> Lanes<T> {
         if self.table.len() == 0 {
             // Without a lane no place is in use: the memory of the busiest time is freed.
             (self.table, self.items) = (LaneTable::new(), Slab::new());
-            self.parking.timers = BinaryHeap::new();
+            self.deferrals.timers = BinaryHeap::new();
         }
         None
     }
@@ -444,7 +444,7 @@ mod tests {
         let mut taken = Vec::new();
         while lanes.take(1, |lane, ()| taken.push(lane)) {}
         for lane in taken.drain(..) {
-            lanes.park(lane, (), now + Duration::from_secs(1), false);
+            lanes.defer(lane, (), now + Duration::from_secs(1), false);
         }
         lanes.purge(&|()| true, &|()| 0, &mut |()| ());
         for id in 0..3 {

@@ -13,7 +13,7 @@ mod waiters;
 
 pub use bounds::{Bounds, Refusal};
 pub use count::{Counts, End, Observer};
-pub use lanes::{LaneKind, LaneRef, LaneStats, Lanes, Moved, Parked};
+pub use lanes::{Deferred, LaneKind, LaneRef, LaneStats, Lanes, Moved};
 pub use local_queue::Ended;
 pub use router::{MigrationProgress, RouterRefusal, SLOTS, SlotCounts, SlotRouter, slot_of};
 pub use scheduler::{Item, Mode, Next, Scheduler, Taken, Tick};

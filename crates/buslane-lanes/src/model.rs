@@ -148,7 +148,7 @@ impl World {
                 message.work = Work::Fail(times - 1);
                 self.leave(&message, false);
                 let until = self.epoch + Duration::from_secs(u64::from(times));
-                self.scheduler.park(worker, lane, message, until, times == 1, true);
+                self.scheduler.defer(worker, lane, message, until, times == 1, true);
                 return None;
             }
             Work::Fail(_) => {}
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// Advances time to the next parked lane whenever there is one.
+    /// Advances time to the next deferred lane whenever there is one.
     async fn keep_time(&self) {
         let mut now = self.epoch;
         poll_fn(|cx| {

@@ -97,7 +97,7 @@ pub enum Next<T> {
     /// To run this message.
     Run {
         /// Its lane, which is given back by the next [`Scheduler::poll_next`] or by
-        /// [`Scheduler::park`].
+        /// [`Scheduler::defer`].
         lane: LaneRef,
         /// The message.
         item: T,

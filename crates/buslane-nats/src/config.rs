@@ -87,7 +87,7 @@ settings! {
         /// Waits before the server's own redeliveries, in place of `ack_wait`.
         backoff: Vec<Duration>, kind("list of durations, each 100ms to 24h");
         /// Open messages of one durable consumer, over all its readers; nine tenths must be more
-        /// than the pools may park.
+        /// than the pools may keep of failing keys.
         max_ack_pending: u32 = 100_000, range(1, 10_000_000);
         /// Copies of a consumer's state. Without it as many as the stream has.
         replicas: Option<u16>, range(1, 5);

@@ -1,10 +1,10 @@
 //! The state of a parking log: a fold over its entries, beside the entries that the owner has sent
 //! and not read back yet.
 //!
-//! A replay may begin at any entry up to [`Parking::low`]. What it finds is right because each entry
-//! of an owner says what is to be done with its key from there on, the newest one counts, and
-//! messages are counted by their origins: an ending whose message the replay has not seen counts
-//! nothing.
+//! A replay may begin at [`Parking::low`], or at an earlier value of it. What it finds is right
+//! because each entry of an owner says what is to be done with its key from there on, the newest
+//! one counts, and messages are counted by their origins: an ending whose message the replay has
+//! not seen counts nothing.
 
 use crate::{
     Position,
@@ -193,7 +193,8 @@ impl Parking {
         Some(Entry::Answer { claim, key: key.clone(), request: *request, answer })
     }
 
-    /// The entry that ends the first parked message of a key, for the owner with this claim to send.
+    /// The entry that ends the first parked message of a key, for the owner with this claim to
+    /// send. The message is named by its position and its origin.
     #[must_use]
     pub fn ending(
         &self,

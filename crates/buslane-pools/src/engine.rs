@@ -124,7 +124,7 @@ impl Engine {
         self.latencies.counts()
     }
 
-    /// Wakes parked lanes when they are due. Returns when the engine is closed. One task must run
+    /// Wakes deferred lanes when they are due. Returns when the engine is closed. One task must run
     /// it.
     ///
     /// # Cancel safety
@@ -234,8 +234,8 @@ impl Engine {
             restarts: self.restarts.load(Relaxed),
             open: lanes.open,
             open_bytes: lanes.open_bytes,
-            parked: lanes.parked,
-            parked_lanes: lanes.parked_lanes,
+            failing: lanes.failing,
+            deferred_lanes: lanes.deferred_lanes,
             blocked_lanes: lanes.blocked_lanes,
             lanes: lanes.lanes,
             idle_lanes: lanes.idle_lanes,

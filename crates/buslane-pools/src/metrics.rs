@@ -192,7 +192,7 @@ impl Observer for MetricsObserver {
         metrics.counted(change);
         let mut latest = latest.lock();
         if number > latest.0 {
-            metrics.depth(lanes.open - lanes.parked, *capacity);
+            metrics.depth(lanes.open - lanes.failing, *capacity);
             metrics.keys(&latest.1, &lanes);
             *latest = (number, lanes);
         }

@@ -227,8 +227,8 @@ impl Target for PoolPair {
             }
             Err(RouterRefusal::Closed) => SubmitError::Stopped,
             Err(RouterRefusal::Migrating) => {
-                let PoolStats { open, parked, open_bytes, .. } = self.stats();
-                SubmitError::PoolFull { messages: open - parked, bytes: open_bytes }
+                let PoolStats { open, failing, open_bytes, .. } = self.stats();
+                SubmitError::PoolFull { messages: open - failing, bytes: open_bytes }
             }
         };
         Err(SubmitRefusal { by: None, error })

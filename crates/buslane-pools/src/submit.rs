@@ -187,13 +187,13 @@ impl Engine {
             Refusal::Full => {
                 let (lanes, _) = self.scheduler.stats();
                 SubmitError::PoolFull {
-                    messages: lanes.open - lanes.parked,
+                    messages: lanes.open - lanes.failing,
                     bytes: lanes.open_bytes,
                 }
             }
             Refusal::KeysFull => SubmitError::KeysFull { keys: self.most_keys.load(Relaxed) },
-            Refusal::ParkedFull => {
-                SubmitError::ParkedFull { messages: self.scheduler.stats().0.parked }
+            Refusal::FailingFull => {
+                SubmitError::FailingFull { messages: self.scheduler.stats().0.failing }
             }
             Refusal::Closed => {
                 self.report.refused(left as u64);

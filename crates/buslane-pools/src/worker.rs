@@ -170,7 +170,7 @@ impl Worker {
         step
     }
 
-    /// Settles or parks the running job. Returns the panic of a regular message's handler.
+    /// Settles or defers the running job. Returns the panic of a regular message's handler.
     fn conclude(&mut self, step: Result<Step, PanicPayload>) -> Option<PanicPayload> {
         let CurrentJob { lane, mut boxed, timed } = self.running.take()?;
         let job = boxed.job()?;
@@ -226,7 +226,7 @@ impl Worker {
                 // could continue in its place.
                 let until = self.engine.now() + delay.unwrap_or_default();
                 self.woke =
-                    self.engine.scheduler.park(self.index, lane, boxed, until, blocked, is_retry);
+                    self.engine.scheduler.defer(self.index, lane, boxed, until, blocked, is_retry);
             }
         }
         panic

@@ -121,8 +121,8 @@ macro_rules! pool_suite {
                 p3_open_work_never_exceeds_the_bounds
             ]);
             $crate::pool_suite!(@ run $fixture, retry: [
-                p3_parked_work_is_charged_apart
-                p3_parked_bound_refuses_failing_keys_alone
+                p3_failing_work_is_charged_apart
+                p3_failing_bound_refuses_failing_keys_alone
             ]);
             $crate::pool_suite!(@ run $fixture, handlers: [
                 p4_own_handler_goes_before_the_default

@@ -188,7 +188,7 @@ impl BacklogControl {
                 self.emit(event);
             }
             state.log_backlog(was_behind);
-            let is_behind = state.detector.needs_recovery(stats.parked as u64);
+            let is_behind = state.detector.needs_recovery(stats.failing as u64);
             let is_new = self.new_sources.any(|topic, at| state.detector.has(topic, at));
             let sample = BacklogSample { is_behind, open: state.detector.open(), accepted };
             if is_behind && is_new {

@@ -3,8 +3,8 @@
 //! Work that can run and work that waits behind a failing key are charged apart. With one account,
 //! failing keys would fill it in the end and close the intake for the healthy ones.
 //!
-//! A lane is failing from the moment it is parked until its first message succeeds. Its messages
-//! are charged to the parked account as far as that has room. Where it has none, they stay in the
+//! A lane is failing from the moment it is deferred until its first message succeeds. Its messages
+//! are charged to the failing account as far as that has room. Where it has none, they stay in the
 //! runnable account, and no more of them are admitted.
 
 use super::table::{Lane, LanePhase};
@@ -45,15 +45,15 @@ impl Account {
 #[derive(Clone, Copy)]
 enum Charge {
     Runnable,
-    Parked,
-    /// The parked account, if it has room for the whole lane.
+    Failing,
+    /// The failing account, if it has room for the whole lane.
     Move,
 }
 
 impl Charge {
     const fn of(lane: Option<&Lane>) -> Self {
         match lane {
-            Some(Lane { charged_parked: true, .. }) => Self::Parked,
+            Some(Lane { charged_failing: true, .. }) => Self::Failing,
             Some(Lane { failures: 1.., .. }) => Self::Move,
             _ => Self::Runnable,
         }
@@ -64,7 +64,7 @@ impl Charge {
 // Called for each message from methods that other crates instantiate, hence `inline`.
 pub(super) struct Accounts {
     pub(super) runnable: Account,
-    pub(super) parked: Account,
+    pub(super) failing: Account,
     lane_messages: usize,
     /// The number of active lanes at which no further lane becomes active.
     pub(super) most_active: usize,
@@ -74,7 +74,7 @@ impl Accounts {
     pub(super) const fn new(bounds: &Bounds) -> Self {
         Self {
             runnable: Account::new(bounds.messages, bounds.bytes),
-            parked: Account::new(bounds.parked_messages, bounds.parked_bytes),
+            failing: Account::new(bounds.failing_messages, bounds.failing_bytes),
             lane_messages: bounds.lane_messages,
             most_active: usize::MAX,
         }
@@ -103,9 +103,9 @@ impl Accounts {
         match Charge::of(Some(lane)) {
             Charge::Runnable if self.runnable.fits(1, bytes) => Ok(()),
             Charge::Runnable => Err(Refusal::Full),
-            Charge::Parked if self.parked.fits(1, bytes) => Ok(()),
-            Charge::Move if self.parked.fits(lane.open() + 1, lane.bytes + bytes) => Ok(()),
-            Charge::Parked | Charge::Move => Err(Refusal::ParkedFull),
+            Charge::Failing if self.failing.fits(1, bytes) => Ok(()),
+            Charge::Move if self.failing.fits(lane.open() + 1, lane.bytes + bytes) => Ok(()),
+            Charge::Failing | Charge::Move => Err(Refusal::FailingFull),
         }
     }
 
@@ -115,7 +115,7 @@ impl Accounts {
             lane.open() + headroom(self.lane_messages, 32) <= self.lane_messages
         });
         let account =
-            if let Charge::Runnable = Charge::of(lane) { &self.runnable } else { &self.parked };
+            if let Charge::Runnable = Charge::of(lane) { &self.runnable } else { &self.failing };
         let spare = headroom(account.max_messages, 128);
         lane_has_room && account.messages + spare <= account.max_messages
     }
@@ -129,23 +129,23 @@ impl Accounts {
         };
         match Charge::of(Some(lane)) {
             Charge::Runnable => self.runnable.charge(1, bytes),
-            Charge::Parked => self.parked.charge(1, bytes),
+            Charge::Failing => self.failing.charge(1, bytes),
             Charge::Move => {
                 self.runnable.release(lane.open(), lane.bytes);
-                self.parked.charge(lane.open() + 1, lane.bytes + bytes);
-                lane.charged_parked = true;
+                self.failing.charge(lane.open() + 1, lane.bytes + bytes);
+                lane.charged_failing = true;
             }
         }
         lane.bytes += bytes;
     }
 
-    /// Charges a failing lane to the parked account, if that has room for it.
-    pub(super) const fn move_to_parked(&mut self, lane: &mut Lane) {
+    /// Charges a failing lane to the failing account, if that has room for it.
+    pub(super) const fn move_to_failing(&mut self, lane: &mut Lane) {
         let (open, bytes) = (lane.open(), lane.bytes);
-        if !lane.charged_parked && self.parked.fits(open, bytes) {
-            lane.charged_parked = true;
+        if !lane.charged_failing && self.failing.fits(open, bytes) {
+            lane.charged_failing = true;
             self.runnable.release(open, bytes);
-            self.parked.charge(open, bytes);
+            self.failing.charge(open, bytes);
         }
     }
 
@@ -154,9 +154,9 @@ impl Accounts {
     #[inline]
     pub(super) const fn move_to_runnable(&mut self, lane: &mut Lane) {
         let (open, bytes) = (lane.open(), lane.bytes);
-        if lane.charged_parked && self.runnable.fits(open, bytes) {
-            lane.charged_parked = false;
-            self.parked.release(open, bytes);
+        if lane.charged_failing && self.runnable.fits(open, bytes) {
+            lane.charged_failing = false;
+            self.failing.release(open, bytes);
             self.runnable.charge(open, bytes);
         }
     }
@@ -165,7 +165,7 @@ impl Accounts {
     #[inline]
     pub(super) const fn release(&mut self, lane: &mut Lane, messages: usize, bytes: usize) {
         lane.bytes -= bytes;
-        if lane.charged_parked { &mut self.parked } else { &mut self.runnable }
+        if lane.charged_failing { &mut self.failing } else { &mut self.runnable }
             .release(messages, bytes);
     }
 }

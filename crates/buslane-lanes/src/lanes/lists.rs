@@ -1,4 +1,4 @@
-//! The lists that lanes stand in: ready, idle and parked. The first two are linked through the
+//! The lists that lanes stand in: ready, idle and deferred. The first two are linked through the
 //! lanes, so that a lane enters and leaves them without an allocation.
 
 use super::table::{LanePhase, LaneTable};
@@ -143,22 +143,22 @@ impl Idle {
     }
 }
 
-/// The parked lanes, and the times at which they become ready again.
+/// The deferred lanes, and the times at which they become ready again.
 ///
-/// A lane that leaves the list early leaves its timer behind; the number of the parking tells such
+/// A lane that leaves the list early leaves its timer behind; the number of the deferral tells such
 /// a timer from a valid one.
-pub(super) struct Parking {
-    /// Due time, number of the parking, place of the lane.
+pub(super) struct Deferrals {
+    /// Due time, number of the deferral, place of the lane.
     pub(super) timers: BinaryHeap<Reverse<(Instant, u64, u32)>>,
-    /// Parkings so far.
+    /// Deferrals so far.
     pub(super) count: u64,
-    /// Lanes that are parked.
+    /// Lanes that are deferred.
     pub(super) lanes: usize,
     /// Of these, lanes whose key is blocked.
     pub(super) blocked: usize,
 }
 
-impl Parking {
+impl Deferrals {
     pub(super) const fn new() -> Self {
         Self { timers: BinaryHeap::new(), count: 0, lanes: 0, blocked: 0 }
     }

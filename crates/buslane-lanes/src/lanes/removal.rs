@@ -2,7 +2,7 @@
 //! or a shutdown; or on their way to the lanes of another scheduler.
 
 use super::{
-    LaneKind, LaneRef, Lanes, Moved, Parked,
+    Deferred, LaneKind, LaneRef, Lanes, Moved,
     table::{Lane, LanePhase},
 };
 use std::{cmp::Reverse, collections::HashMap, time::Instant};
@@ -29,10 +29,10 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// As [`Lanes::purge`], for every message of a parked lane.
-    pub fn purge_parked(&mut self, bytes: &dyn Fn(&T) -> usize, each: &mut dyn FnMut(T)) {
+    /// As [`Lanes::purge`], for every message of a deferred lane.
+    pub fn purge_deferred(&mut self, bytes: &dyn Fn(&T) -> usize, each: &mut dyn FnMut(T)) {
         for at in self.table.places() {
-            if let LanePhase::Parked { .. } = self.table[at].phase {
+            if let LanePhase::Deferred { .. } = self.table[at].phase {
                 self.purge_lane(at, &|_| true, bytes, each);
             }
         }
@@ -74,7 +74,7 @@ impl<T> Lanes<T> {
         let is_empty = lane.open() == 0;
         self.accounts.release(lane, messages, total);
         if is_empty {
-            self.unpark(at);
+            self.end_deferral(at);
             self.table.remove(at);
         }
     }
@@ -103,12 +103,12 @@ impl<T> Lanes<T> {
             let mut gone = 0;
             self.purge_lane(at, matches, bytes, &mut |item| {
                 gone += 1;
-                let (failures, parked) = known.take().unwrap_or_default();
-                each(Moved { item, failures, parked });
+                let (failures, deferred) = known.take().unwrap_or_default();
+                each(Moved { item, failures, deferred });
             });
             // Other keys of the lane do not wait for a message that has left it.
             if was_failing && gone < open {
-                if self.unpark(at) {
+                if self.end_deferral(at) {
                     ready.push(at);
                 }
                 self.table[at].failures = 0;
@@ -125,7 +125,7 @@ impl<T> Lanes<T> {
     /// Appends a message of `bytes` to lane `id`, even beyond the bounds. In an empty lane it keeps
     /// its failures, and its wait for the next attempt. Returns whether the lane has become ready.
     pub fn adopt(&mut self, id: u64, kind: LaneKind, bytes: usize, moved: Moved<T>) -> bool {
-        let Moved { item, failures, parked } = moved;
+        let Moved { item, failures, deferred } = moved;
         let known = self.table.find(id);
         self.accounts.charge(known.map(|at| &mut self.table[at]), bytes);
         let (at, begins) = match known {
@@ -140,11 +140,11 @@ impl<T> Lanes<T> {
             self.idle.unlink(&mut self.table, at);
         }
         self.table[at].failures = failures;
-        match parked {
-            Some(Parked { until, is_blocked }) => self.begin_parking(at, until, is_blocked),
+        match deferred {
+            Some(Deferred { until, is_blocked }) => self.begin_deferral(at, until, is_blocked),
             None => {
                 if failures > 0 {
-                    self.accounts.move_to_parked(&mut self.table[at]);
+                    self.accounts.move_to_failing(&mut self.table[at]);
                 }
                 self.ready.push_back(&mut self.table, at);
             }
@@ -152,26 +152,26 @@ impl<T> Lanes<T> {
         if known.is_none() {
             self.evict_idle();
         }
-        parked.is_none()
+        deferred.is_none()
     }
 
-    /// The due time of each parked lane, by the number of its parking.
+    /// The due time of each deferred lane, by the number of its deferral.
     fn due_times(&self) -> HashMap<u64, Instant> {
-        if self.parking.lanes == 0 {
+        if self.deferrals.lanes == 0 {
             return HashMap::new();
         }
-        self.parking
+        self.deferrals
             .timers
             .iter()
-            .map(|Reverse((until, parked_as, _))| (*parked_as, *until))
+            .map(|Reverse((until, deferred_as, _))| (*deferred_as, *until))
             .collect()
     }
 }
 
-/// The wait of a parked lane.
-fn waits(lane: &Lane, due: &HashMap<u64, Instant>) -> Option<Parked> {
-    let LanePhase::Parked { blocked: is_blocked } = lane.phase else { return None };
-    due.get(&lane.parked_as).map(|until| Parked { until: *until, is_blocked })
+/// The wait of a deferred lane.
+fn waits(lane: &Lane, due: &HashMap<u64, Instant>) -> Option<Deferred> {
+    let LanePhase::Deferred { blocked: is_blocked } = lane.phase else { return None };
+    due.get(&lane.deferred_as).map(|until| Deferred { until: *until, is_blocked })
 }
 
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests {
         for _ in 0..failures {
             lanes.wake_due(now);
             let (lane, number) = take_first(&mut lanes);
-            lanes.park(lane, number, now, failures > 2);
+            lanes.defer(lane, number, now, failures > 2);
         }
         if is_woken {
             lanes.wake_due(now);
@@ -250,7 +250,7 @@ mod tests {
             let stays = from.lane(7).expect("two messages");
             assert_eq!((stays.open, stays.failures, stays.is_waiting), (2, 0, false));
             assert_eq!(
-                (from.ready(), from.stats().parked),
+                (from.ready(), from.stats().failing),
                 (1, 0),
                 "they do not wait for what has gone"
             );
@@ -264,10 +264,10 @@ mod tests {
         let (lane, number) = take_first(&mut from);
         let behind = moved(&mut from, &|_| true).lane(7).expect("two messages");
         assert_eq!((behind.open, behind.failures), (2, 0));
-        from.park(lane, number, now + Duration::from_secs(1), false);
+        from.defer(lane, number, now + Duration::from_secs(1), false);
         assert_eq!(from.lane(7).map(|lane| (lane.open, lane.failures)), Some((1, 2)));
         let mut all = Vec::new();
         from.extract(&|_| true, &|_| MESSAGE, &mut |moved| all.push(moved));
-        assert!(matches!(all[..], [Moved { item: 0, failures: 2, parked: Some(_) }]), "{all:?}");
+        assert!(matches!(all[..], [Moved { item: 0, failures: 2, deferred: Some(_) }]), "{all:?}");
     }
 }

@@ -26,7 +26,7 @@ pub(super) enum LanePhase {
     /// One worker has it.
     Taken,
     /// It waits for a retry.
-    Parked { blocked: bool },
+    Deferred { blocked: bool },
     /// It has had no message since this step of time.
     Idle { since: u32 },
 }
@@ -42,10 +42,10 @@ pub(super) struct Lane {
     pub(super) phase: LanePhase,
     /// How often its first message has failed.
     pub(super) failures: u32,
-    /// Whether its messages are charged to the parked account.
-    pub(super) charged_parked: bool,
-    /// The number of its last parking, which tells the timer of that one from earlier ones.
-    pub(super) parked_as: u64,
+    /// Whether its messages are charged to the failing account.
+    pub(super) charged_failing: bool,
+    /// The number of its last deferral, which tells the timer of that one from earlier ones.
+    pub(super) deferred_as: u64,
     /// The lane behind this one in the ready list, the idle list or the free list.
     pub(super) next: u32,
     /// The lane before this one in the idle list.
@@ -99,8 +99,8 @@ impl LaneTable {
             bytes,
             phase: LanePhase::Taken,
             failures: 0,
-            charged_parked: false,
-            parked_as: 0,
+            charged_failing: false,
+            deferred_as: 0,
             next: NONE,
             before: NONE,
         };

@@ -40,8 +40,8 @@ const TIGHT: Bounds = Bounds {
     messages: 4,
     bytes: 100,
     lane_messages: 3,
-    parked_messages: 2,
-    parked_bytes: 100,
+    failing_messages: 2,
+    failing_bytes: 100,
     keys: 2,
     key_idle: Duration::from_millis(1_500),
 };
@@ -170,9 +170,9 @@ fn p8_the_work_of_a_lost_worker_goes_on() {
     });
 }
 
-/// SPEC: P9. A parked lane makes room for others at once, and not only when it is due.
+/// SPEC: P9. A deferred lane makes room for others at once, and not only when it is due.
 #[test]
-fn p9_a_parked_lane_makes_room_for_others() {
+fn p9_a_deferred_lane_makes_room_for_others() {
     check(|| {
         let mut running = Running::new(2, 4, Bounds { messages: 1, ..Bounds::default() });
         let batch = vec![
@@ -378,7 +378,7 @@ fn s4_a_message_that_fails_meanwhile_stays_in_front() {
 /// SPEC: S4. An accepted message keeps its room, even if the other scheduler has none left.
 #[test]
 fn s4_room_is_not_asked_for_twice() {
-    let tight = Bounds { messages: 2, lane_messages: 2, parked_messages: 1, ..Bounds::default() };
+    let tight = Bounds { messages: 2, lane_messages: 2, failing_messages: 1, ..Bounds::default() };
     shuttle::check_random(move || moved_while_busy(&[SLOTS, 0, SLOTS], false, tight), schedules());
 }
 

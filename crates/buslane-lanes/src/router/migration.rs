@@ -110,7 +110,8 @@ impl<T: Item> Migrations<T> {
     pub(super) fn end(&mut self, slot: usize) -> Option<(usize, Vec<Moved<T>>)> {
         let migration = self.by_slot.remove(&slot)?;
         self.came -= migration.came.len();
-        let came = migration.came.into_iter().map(|item| Moved { item, failures: 0, parked: None });
+        let came =
+            migration.came.into_iter().map(|item| Moved { item, failures: 0, deferred: None });
         Some((migration.to, migration.taken.into_iter().rev().flatten().chain(came).collect()))
     }
 

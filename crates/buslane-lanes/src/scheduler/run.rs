@@ -15,9 +15,9 @@ use std::{
 /// The time that the timer task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tick {
-    /// A parked lane or an idle one is due at this time.
+    /// A deferred lane or an idle one is due at this time.
     Due(Instant),
-    /// No lane is parked or idle.
+    /// No lane is deferred or idle.
     Nothing,
     /// The scheduler is closed.
     Closed,
@@ -189,13 +189,13 @@ impl<T: Item> Scheduler<T> {
         core.workers.claims(worker, false);
     }
 
-    /// Puts the running message back to the front of its lane, and parks the lane until `until`. A
+    /// Puts the running message back to the front of its lane, and defers the lane until `until`. A
     /// closed scheduler runs no retries: it abandons the message instead, and with it the messages
     /// behind it, which would overtake it. Only with `is_retry` the attempt counts as retried.
     /// Returns whether to yield before the next message, as [`Next::Run`] does.
     ///
     /// [`Next::Run`]: crate::Next::Run
-    pub fn park(
+    pub fn defer(
         &self,
         worker: usize,
         lane: LaneRef,
@@ -222,7 +222,7 @@ impl<T: Item> Scheduler<T> {
         }
         let mut gone = Vec::new();
         if core.open {
-            core.lanes.park(lane, item, until, blocked);
+            core.lanes.defer(lane, item, until, blocked);
             core.count(Counts { retried: is_retry.into(), ..Counts::ZERO });
             wakers.extend(core.timer.take_if(|_| sooner));
             self.wake_waiters(&mut core, &mut wakers);
@@ -237,8 +237,8 @@ impl<T: Item> Scheduler<T> {
         woken
     }
 
-    /// Makes due parked lanes ready, forgets lanes that were idle for too long, and returns when to
-    /// call it again. Wakes `cx` when an earlier time becomes due, or when the scheduler closes.
+    /// Makes due deferred lanes ready, forgets lanes that were idle for too long, and returns when
+    /// to call it again. Wakes `cx` when an earlier time becomes due, or when the scheduler closes.
     pub fn tick(&self, cx: &Context<'_>, now: Instant) -> Tick {
         let mut wakers = Vec::new();
         let mut core = self.core.lock();
@@ -337,7 +337,7 @@ impl<T: Item> Scheduler<T> {
         gone
     }
 
-    /// Refuses messages from now on, and returns those of parked lanes for the caller to drop: a
+    /// Refuses messages from now on, and returns those of deferred lanes for the caller to drop: a
     /// closed scheduler runs no retries.
     pub fn close(&self) -> Vec<T> {
         let (mut gone, mut wakers) = (Vec::new(), Vec::new());
@@ -345,7 +345,7 @@ impl<T: Item> Scheduler<T> {
         core.open = false;
         core.lanes.keep_none();
         core.has_news = true;
-        core.lanes.purge_parked(&|item| item.bytes(), &mut |item| gone.push(item));
+        core.lanes.purge_deferred(&|item| item.bytes(), &mut |item| gone.push(item));
         core.abandoned(gone.len());
         core.waiters.take_all(|waker| wakers.push(waker));
         wakers.extend(core.timer.take());

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 fn bounds() -> impl Strategy<Value = Bounds> {
     (1..12_usize, 1..40_usize, 1..8_usize, 0..8_usize, 0..30_usize, 0..8_usize, 1..60_u64).prop_map(
-        |(messages, bytes, lane_messages, parked_messages, parked_bytes, keys, idle)| Bounds {
+        |(messages, bytes, lane_messages, failing_messages, failing_bytes, keys, idle)| Bounds {
             messages,
             bytes,
             lane_messages,
-            parked_messages,
-            parked_bytes,
+            failing_messages,
+            failing_bytes,
             keys,
             key_idle: Duration::from_millis(idle),
         },
@@ -45,8 +45,8 @@ proptest! {
     /// With any number of failing messages, a healthy key is refused only because of messages that
     /// were admitted before they failed.
     #[test]
-    fn p9_failing_keys_do_not_close_the_intake(keys in 1..6_u64, rounds in 1..30_usize, parked_messages in 0..6_usize) {
-        let bounds = Bounds { messages: 8, lane_messages: 8, parked_messages, ..Bounds::default() };
+    fn p9_failing_keys_do_not_close_the_intake(keys in 1..6_u64, rounds in 1..30_usize, failing_messages in 0..6_usize) {
+        let bounds = Bounds { messages: 8, lane_messages: 8, failing_messages, ..Bounds::default() };
         let (mut lanes, now) = (Lanes::new(bounds), Instant::now());
         for id in 0..keys {
             lanes.admit(id, LaneKind::Keyed, 1, || id).unwrap();
@@ -54,12 +54,12 @@ proptest! {
         let mut taken = Vec::new();
         while lanes.take(1, |lane, id| taken.push((lane, id))) {}
         for (lane, id) in taken {
-            lanes.park(lane, id, now + Duration::from_secs(1), true);
+            lanes.defer(lane, id, now + Duration::from_secs(1), true);
         }
         for round in 0..rounds {
             for id in 0..keys {
                 if let Err(refusal) = lanes.admit(id, LaneKind::Keyed, 1, || id) {
-                    prop_assert!(matches!(refusal, Refusal::ParkedFull | Refusal::LaneFull));
+                    prop_assert!(matches!(refusal, Refusal::FailingFull | Refusal::LaneFull));
                 }
             }
             let healthy = 100 + round as u64;

@@ -36,7 +36,7 @@ pub(crate) enum Op {
         messages: usize,
     },
     /// The first message of a taken lane failed; the messages taken behind it are given back.
-    Park {
+    Defer {
         lane: usize,
         delay: u64,
         blocked: bool,
@@ -52,7 +52,7 @@ pub(crate) enum Op {
         modulo: u64,
         rest: u64,
     },
-    PurgeParked,
+    PurgeDeferred,
     /// The limit of active keys; `None` removes it.
     Limit {
         most: Option<usize>,
@@ -66,11 +66,11 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         4 => (0..5_usize).prop_map(|quantum| Op::Take { quantum }),
         4 => (0..4_usize, 1..5_usize).prop_map(|(lane, messages)| Op::Finish { lane, messages }),
         2 => (0..4_usize, 1..5_usize).prop_map(|(lane, messages)| Op::GiveBack { lane, messages }),
-        3 => (0..4_usize, 0..20_u64, any::<bool>()).prop_map(|(lane, delay, blocked)| Op::Park { lane, delay, blocked }),
+        3 => (0..4_usize, 0..20_u64, any::<bool>()).prop_map(|(lane, delay, blocked)| Op::Defer { lane, delay, blocked }),
         1 => (0..4_usize).prop_map(|lane| Op::Abandon { lane }),
         2 => (0..15_u64).prop_map(|by| Op::Advance { by }),
         1 => (1..5_u64, 0..3_u64).prop_map(|(modulo, rest)| Op::Purge { modulo, rest }),
-        1 => Just(Op::PurgeParked),
+        1 => Just(Op::PurgeDeferred),
         1 => prop::option::of(0..5_usize).prop_map(|most| Op::Limit { most }),
     ]
 }
@@ -84,7 +84,7 @@ fn kind(id: u64) -> LaneKind {
 enum State {
     Ready,
     Taken(LaneRef),
-    Parked { until: Instant, number: u64, blocked: bool },
+    Deferred { until: Instant, number: u64, blocked: bool },
 }
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ struct Lane {
     state: State,
     /// Failures of its first message until it succeeds.
     failures: u32,
-    parked: bool,
+    failing: bool,
 }
 
 impl Lane {
@@ -150,15 +150,15 @@ impl Pair {
             Op::GiveBack { lane, messages } => {
                 self.with_taken(lane, |pair, id| pair.give_back(id, messages))
             }
-            Op::Park { lane, delay, blocked } => {
+            Op::Defer { lane, delay, blocked } => {
                 self.with_taken(lane, |pair, id| {
-                    pair.park(id, Duration::from_millis(delay), blocked)
+                    pair.defer(id, Duration::from_millis(delay), blocked)
                 });
             }
             Op::Abandon { lane } => self.with_taken(lane, Self::abandon),
             Op::Advance { by } => self.advance(Duration::from_millis(by)),
             Op::Purge { modulo, rest } => self.purge(modulo, rest),
-            Op::PurgeParked => self.purge_parked(),
+            Op::PurgeDeferred => self.purge_deferred(),
             Op::Limit { most } => {
                 self.most_active = most.unwrap_or(usize::MAX);
                 self.real.limit_active(self.most_active);
@@ -178,7 +178,7 @@ impl Pair {
                 let due = self
                     .real
                     .next_due()
-                    .expect("with nothing taken and nothing ready, something is parked");
+                    .expect("with nothing taken and nothing ready, something is deferred");
                 self.advance(due.saturating_duration_since(self.now));
             }
             self.take(3);
@@ -195,26 +195,27 @@ impl Pair {
         assert_eq!(self.accepted, self.ended);
     }
 
-    fn account(&self, parked: bool) -> (usize, usize) {
+    fn account(&self, failing: bool) -> (usize, usize) {
         self.lanes
             .values()
-            .filter(|lane| lane.parked == parked)
+            .filter(|lane| lane.failing == failing)
             .map(Lane::open)
             .fold((0, 0), |sum, open| (sum.0 + open.0, sum.1 + open.1))
     }
 
     /// Whether an account has room. A single message may be larger than the budget.
-    fn fits(&self, parked: bool, messages: usize, bytes: usize) -> bool {
-        let Bounds { messages: most, bytes: budget, parked_messages, parked_bytes, .. } =
+    fn fits(&self, failing: bool, messages: usize, bytes: usize) -> bool {
+        let Bounds { messages: most, bytes: budget, failing_messages, failing_bytes, .. } =
             self.bounds;
-        let (most, budget) = if parked { (parked_messages, parked_bytes) } else { (most, budget) };
-        let used = self.account(parked);
+        let (most, budget) =
+            if failing { (failing_messages, failing_bytes) } else { (most, budget) };
+        let used = self.account(failing);
         used.0 + messages <= most && (used.1 + bytes <= budget || (used.0 == 0 && messages == 1))
     }
 
     fn expected(&self, id: u64, bytes: usize) -> Result<bool, Refusal> {
         let lane = self.lanes.get(&id);
-        let is_active = |lane: &&Lane| !matches!(lane.state, State::Parked { .. });
+        let is_active = |lane: &&Lane| !matches!(lane.state, State::Deferred { .. });
         if lane.is_none() && self.lanes.values().filter(is_active).count() >= self.most_active {
             return Err(Refusal::KeysFull);
         }
@@ -223,13 +224,13 @@ impl Pair {
         }
         let open = lane.map_or((0, 0), Lane::open);
         match lane {
-            Some(lane) if lane.parked => {
-                self.fits(true, 1, bytes).then_some(true).ok_or(Refusal::ParkedFull)
+            Some(lane) if lane.failing => {
+                self.fits(true, 1, bytes).then_some(true).ok_or(Refusal::FailingFull)
             }
             Some(lane) if lane.failures > 0 => self
                 .fits(true, open.0 + 1, open.1 + bytes)
                 .then_some(true)
-                .ok_or(Refusal::ParkedFull),
+                .ok_or(Refusal::FailingFull),
             _ => self.fits(false, 1, bytes).then_some(false).ok_or(Refusal::Full),
         }
     }
@@ -243,7 +244,7 @@ impl Pair {
         let item = Item { id, seq: self.seq, bytes };
         let is_new = !self.lanes.contains_key(&id);
         assert_eq!(self.real.admit(id, kind(id), bytes, || item), expected.map(|_| is_new));
-        let Ok(parked) = expected else { return };
+        let Ok(failing) = expected else { return };
         self.seq += 1;
         self.accepted += 1;
         let fresh = || Lane {
@@ -251,11 +252,11 @@ impl Pair {
             taken: VecDeque::new(),
             state: State::Ready,
             failures: 0,
-            parked: false,
+            failing: false,
         };
         let lane = self.lanes.entry(id).or_insert_with(fresh);
         lane.queue.push_back(item);
-        lane.parked = parked;
+        lane.failing = failing;
         if is_new {
             self.ready.push_back(id);
             self.idle.retain(|(idle, _)| *idle != id);
@@ -312,8 +313,8 @@ impl Pair {
         self.real.finish(place, ended.len(), ended.iter().map(|item| item.bytes).sum());
         let lane = &self.lanes[&id];
         let open = lane.open();
-        if lane.parked && self.fits(false, open.0, open.1) {
-            self.lanes.get_mut(&id).unwrap().parked = false;
+        if lane.failing && self.fits(false, open.0, open.1) {
+            self.lanes.get_mut(&id).unwrap().failing = false;
         }
         self.settle(id, false);
     }
@@ -347,7 +348,7 @@ impl Pair {
         if front { self.ready.push_front(id) } else { self.ready.push_back(id) }
     }
 
-    fn park(&mut self, id: u64, delay: Duration, blocked: bool) {
+    fn defer(&mut self, id: u64, delay: Duration, blocked: bool) {
         let behind = self.lanes[&id].taken.len() - 1;
         if behind > 0 {
             self.give_back(id, behind);
@@ -359,12 +360,12 @@ impl Pair {
         lane.failures += 1;
         self.number += 1;
         let until = self.now + delay;
-        lane.state = State::Parked { until, number: self.number, blocked };
+        lane.state = State::Deferred { until, number: self.number, blocked };
         let open = lane.open();
-        if !self.lanes[&id].parked && self.fits(true, open.0, open.1) {
-            self.lanes.get_mut(&id).unwrap().parked = true;
+        if !self.lanes[&id].failing && self.fits(true, open.0, open.1) {
+            self.lanes.get_mut(&id).unwrap().failing = true;
         }
-        self.real.park(place, item, until, blocked);
+        self.real.defer(place, item, until, blocked);
     }
 
     fn abandon(&mut self, id: u64) {
@@ -388,7 +389,7 @@ impl Pair {
             .lanes
             .iter()
             .filter_map(|(id, lane)| match lane.state {
-                State::Parked { until, number, .. } if until <= self.now => {
+                State::Deferred { until, number, .. } if until <= self.now => {
                     Some((until, number, *id))
                 }
                 _ => None,
@@ -438,12 +439,12 @@ impl Pair {
         self.purged(gone, expected);
     }
 
-    fn purge_parked(&mut self) {
+    fn purge_deferred(&mut self) {
         let mut gone = Vec::new();
-        self.real.purge_parked(&|item| item.bytes, &mut |item| gone.push(item));
+        self.real.purge_deferred(&|item| item.bytes, &mut |item| gone.push(item));
         let mut expected = Vec::new();
         for lane in
-            self.lanes.values_mut().filter(|lane| matches!(lane.state, State::Parked { .. }))
+            self.lanes.values_mut().filter(|lane| matches!(lane.state, State::Deferred { .. }))
         {
             expected.extend(lane.queue.drain(..));
         }
@@ -463,18 +464,18 @@ impl Pair {
         if self.real.wants_sweep() {
             self.sweep();
         }
-        let (runnable, parked) = (self.account(false), self.account(true));
+        let (runnable, failing) = (self.account(false), self.account(true));
         let stats = self.real.stats();
-        let is_parked = |lane: &&Lane| matches!(lane.state, State::Parked { .. });
-        let is_blocked = |lane: &&Lane| matches!(lane.state, State::Parked { blocked: true, .. });
+        let is_deferred = |lane: &&Lane| matches!(lane.state, State::Deferred { .. });
+        let is_blocked = |lane: &&Lane| matches!(lane.state, State::Deferred { blocked: true, .. });
         let expected = LaneStats {
-            open: runnable.0 + parked.0,
-            open_bytes: runnable.1 + parked.1,
-            parked: parked.0,
+            open: runnable.0 + failing.0,
+            open_bytes: runnable.1 + failing.1,
+            failing: failing.0,
             lanes: self.lanes.len(),
             idle_lanes: self.idle.len(),
             ready: self.ready.len(),
-            parked_lanes: self.lanes.values().filter(is_parked).count(),
+            deferred_lanes: self.lanes.values().filter(is_deferred).count(),
             blocked_lanes: self.lanes.values().filter(is_blocked).count(),
         };
         assert_eq!(stats, expected);
@@ -482,7 +483,7 @@ impl Pair {
             let with_work = self.lanes.get(&id).map(|lane| LaneState {
                 open: lane.open().0,
                 failures: lane.failures,
-                is_waiting: is_parked(&lane),
+                is_waiting: is_deferred(&lane),
                 is_blocked: is_blocked(&lane),
             });
             let idle = self.idle.iter().any(|(idle, _)| *idle == id).then(LaneState::default);
@@ -493,7 +494,7 @@ impl Pair {
         let bounds = self.bounds;
         for (used, most, budget) in [
             (runnable, bounds.messages, bounds.bytes),
-            (parked, bounds.parked_messages, bounds.parked_bytes),
+            (failing, bounds.failing_messages, bounds.failing_bytes),
         ] {
             assert!(
                 used.0 <= most && (used.1 <= budget || used.0 == 1),
@@ -505,12 +506,12 @@ impl Pair {
         // harm.
         if self.seq.is_multiple_of(3) {
             let due = self.lanes.values().filter_map(|lane| match lane.state {
-                State::Parked { until, .. } => Some(until),
+                State::Deferred { until, .. } => Some(until),
                 _ => None,
             });
             assert_eq!(self.real.next_due(), due.min());
         }
         let stuck = self.lanes.values().all(|lane| lane.state != State::Ready);
-        assert_eq!(stuck, self.ready.is_empty(), "what is neither taken nor parked can be taken");
+        assert_eq!(stuck, self.ready.is_empty(), "what is neither taken nor deferred can be taken");
     }
 }

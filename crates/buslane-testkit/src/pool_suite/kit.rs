@@ -84,7 +84,7 @@ pub async fn stop_well(pool: &dyn Pool) {
     assert_eq!((report.abandoned, report.stragglers), (0, 0), "{report:?}");
     let stats = pool.stats();
     assert_eq!(
-        (stats.open, stats.open_bytes, stats.lanes, stats.parked),
+        (stats.open, stats.open_bytes, stats.lanes, stats.failing),
         (0, 0, 0, 0),
         "{stats:?}"
     );

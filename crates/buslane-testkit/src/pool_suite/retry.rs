@@ -132,14 +132,14 @@ pub async fn d3_blocked_keys_are_counted(fixture: &dyn PoolFixture) {
     submit_all(&*pool, [job(&ledger, 3, 9)]).await;
     until("all keys wait", || {
         let stats = pool.stats();
-        (stats.parked_lanes, stats.blocked_lanes, stats.parked) == (4, 3, 7)
+        (stats.deferred_lanes, stats.blocked_lanes, stats.failing) == (4, 3, 7)
     })
     .await;
     healed.add();
     ledger.settled(7).await;
     until("nobody waits", || {
         let stats = pool.stats();
-        (stats.parked_lanes, stats.blocked_lanes, stats.parked) == (0, 0, 0)
+        (stats.deferred_lanes, stats.blocked_lanes, stats.failing) == (0, 0, 0)
     })
     .await;
     stop_well(&*pool).await;
@@ -156,7 +156,7 @@ pub async fn p10_waiting_retry_is_abandoned_at_stop(fixture: &dyn PoolFixture) {
     let ledger = Ledger::new();
     submit_all(&*pool, (0..5).map(|n| job(&ledger, 1, n)).chain([job(&ledger, 2, 1)])).await;
     until("the key waits and the other is done", || {
-        pool.stats().parked_lanes == 1 && pool.stats().ok == 1
+        pool.stats().deferred_lanes == 1 && pool.stats().ok == 1
     })
     .await;
     let (report, took) = timed(within(LIMIT, "the pool stops", pool.stop(LIMIT))).await;
@@ -300,7 +300,7 @@ pub async fn d3_sooner_retry_is_not_held_up_by_a_later_one(fixture: &dyn PoolFix
     let ledger = Ledger::new();
     let started = tokio::time::Instant::now();
     submit_all(&*pool, [job(&ledger, 0, 1)]).await;
-    until("the first key waits", || pool.stats().parked_lanes == 1).await;
+    until("the first key waits", || pool.stats().deferred_lanes == 1).await;
     for (key, count) in [(1, 1), (2, 2)] {
         submit_all(&*pool, [job(&ledger, key, 1)]).await;
         ledger.settled(count).await;
@@ -311,7 +311,7 @@ pub async fn d3_sooner_retry_is_not_held_up_by_a_later_one(fixture: &dyn PoolFix
 }
 
 /// Messages behind a failing key use none of the capacity of other keys.
-pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
+pub async fn p3_failing_work_is_charged_apart(fixture: &dyn PoolFixture) {
     let gate = Arc::new(Gate::default());
     let healed = Arc::new(Gate::default());
     let failing = {
@@ -329,7 +329,8 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
             }
         })
     };
-    let bounds = Bounds { messages: 10, lane_messages: 6, parked_messages: 6, ..Bounds::default() };
+    let bounds =
+        Bounds { messages: 10, lane_messages: 6, failing_messages: 6, ..Bounds::default() };
     let pool = fixture.pool(PoolOptions {
         bounds,
         default_handler: Some(gated(&gate)),
@@ -342,7 +343,7 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
     for sequence in 2..=6 {
         assert_eq!(try_one(&*pool, failing_job(sequence)), Ok(()));
     }
-    assert_eq!(pool.stats().parked, 6);
+    assert_eq!(pool.stats().failing, 6);
     for key in 0..10 {
         assert_eq!(try_one(&*pool, job(&ledger, key, 1)), Ok(()), "key {key}");
     }
@@ -355,11 +356,11 @@ pub async fn p3_parked_work_is_charged_apart(fixture: &dyn PoolFixture) {
     assert_eq!(ledger.count(|end| *end == End::Ok), 16);
 }
 
-/// At the bound of parked messages, the pool refuses only failing keys.
-pub async fn p3_parked_bound_refuses_failing_keys_alone(fixture: &dyn PoolFixture) {
+/// At the bound of failing keys' messages, the pool refuses only failing keys.
+pub async fn p3_failing_bound_refuses_failing_keys_alone(fixture: &dyn PoolFixture) {
     let failing = scripted(Kind::Envelope, async |_| again(Duration::from_hours(1), true, None));
     let healthy = erase(Kind::Regular, async |_: Message| ());
-    let bounds = Bounds { messages: 10, parked_messages: 5, ..Bounds::default() };
+    let bounds = Bounds { messages: 10, failing_messages: 5, ..Bounds::default() };
     let pool = fixture.pool(PoolOptions {
         bounds,
         default_handler: Some(healthy),
@@ -368,11 +369,11 @@ pub async fn p3_parked_bound_refuses_failing_keys_alone(fixture: &dyn PoolFixtur
     let ledger = Ledger::new();
     let failing_job = |sequence| job(&ledger, 1_000, sequence).with_handler(Arc::clone(&failing));
     assert_eq!(try_one(&*pool, failing_job(1)), Ok(()));
-    until("the key waits for its retry", || pool.stats().parked_lanes == 1).await;
+    until("the key waits for its retry", || pool.stats().deferred_lanes == 1).await;
     for sequence in 2..=5 {
         assert_eq!(try_one(&*pool, failing_job(sequence)), Ok(()));
     }
-    assert_eq!(try_one(&*pool, failing_job(6)), Err(SubmitError::ParkedFull { messages: 5 }));
+    assert_eq!(try_one(&*pool, failing_job(6)), Err(SubmitError::FailingFull { messages: 5 }));
     submit_all(&*pool, (0..100).map(|n| job(&ledger, n % 13, n))).await;
     until("the healthy keys are done", || pool.stats().ok == 100).await;
     let report = pool.stop(LIMIT).await;

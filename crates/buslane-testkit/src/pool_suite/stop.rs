@@ -335,7 +335,7 @@ pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) 
         let (key, _) = key_and_sequence(&attempt.message);
         if key == 0 { again(Duration::from_hours(1), true, None) } else { done() }
     });
-    let bounds = Bounds { messages: 4, lane_messages: 3, parked_messages: 4, ..Bounds::default() };
+    let bounds = Bounds { messages: 4, lane_messages: 3, failing_messages: 4, ..Bounds::default() };
     let pool = fixture.pool(PoolOptions {
         bounds,
         default_handler: Some(handler),
@@ -354,7 +354,7 @@ pub async fn p5_purge_reaches_retries_and_makes_room(fixture: &dyn PoolFixture) 
     assert_eq!(pool.purge(&|_| true), 1);
     let stats = pool.stats();
     assert_eq!(
-        (stats.open, stats.parked, stats.lanes, stats.blocked_lanes),
+        (stats.open, stats.failing, stats.lanes, stats.blocked_lanes),
         (0, 0, 0, 0),
         "{stats:?}"
     );

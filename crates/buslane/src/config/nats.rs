@@ -19,7 +19,7 @@ pub(super) fn check(config: &Config) -> Result<(), BrokenRule> {
     if config.backend() == Backend::Nats {
         check_bus_keys(config)?;
     }
-    check_parked(&config.nats)
+    check_failing(&config.nats)
 }
 
 /// The rules of NATS for the keys of the bus.
@@ -42,21 +42,21 @@ fn check_bus_keys(config: &Config) -> Result<(), BrokenRule> {
     Ok(())
 }
 
-/// Parked messages must leave room for others: the server delivers no more once all unacknowledged
-/// messages are parked.
-fn check_parked(nats: &NatsConfig) -> Result<(), BrokenRule> {
+/// Messages of failing keys must leave room for others: the server delivers no more once all
+/// unacknowledged messages are theirs.
+fn check_failing(nats: &NatsConfig) -> Result<(), BrokenRule> {
     let most = nats.consumer.max_ack_pending as usize;
     // A tenth is kept free.
     let usable = most - most / 10;
-    for (key, parked) in [
-        ("nats.keyed_pool.parked_messages", nats.keyed_pool.parked_messages),
-        ("nats.actor_pool.parked_messages", nats.actor_pool.parked_messages),
+    for (key, failing) in [
+        ("nats.keyed_pool.failing_messages", nats.keyed_pool.failing_messages),
+        ("nats.actor_pool.failing_messages", nats.actor_pool.failing_messages),
     ] {
-        if parked >= usable {
+        if failing >= usable {
             let rule = format!(
                 "must be less than nine tenths of nats.consumer.max_ack_pending ({usable})"
             );
-            return BrokenRule::because(key, rule, parked);
+            return BrokenRule::because(key, rule, failing);
         }
     }
     Ok(())

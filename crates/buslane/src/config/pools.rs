@@ -54,12 +54,12 @@ settings! {
         wait_timeout: Duration = millis(500);
         /// Most open messages of one lane.
         lane_limit: usize = 1_000, at_least(1);
-        /// Most bytes of all open messages that are not parked.
+        /// Most bytes of all open messages, those of failing keys excluded.
         max_bytes: usize = 192 * MIB, kind(BYTES), at_least(1);
         /// Most messages that wait behind failing keys, counted apart.
-        parked_messages: usize = 64_000, at_least(1);
+        failing_messages: usize = 64_000, at_least(1);
         /// Most bytes that wait behind failing keys, counted apart.
-        parked_bytes: usize = 64 * MIB, kind(BYTES), at_least(1);
+        failing_bytes: usize = 64 * MIB, kind(BYTES), at_least(1);
         /// Keys whose state the pool keeps, including those with messages. Beyond this number it
         /// forgets the longest idle one; 0 keeps no idle key.
         max_processors: usize = 10_000;
@@ -103,12 +103,12 @@ settings! {
         wait_timeout: Duration = millis(500);
         /// Most open messages of one lane.
         lane_limit: usize = 1_000, at_least(1);
-        /// Most bytes of all open messages that are not parked.
+        /// Most bytes of all open messages, those of failing keys excluded.
         max_bytes: usize = 192 * MIB, kind(BYTES), at_least(1);
         /// Most messages that wait behind failing keys, counted apart.
-        parked_messages: usize = 64_000, at_least(1);
+        failing_messages: usize = 64_000, at_least(1);
         /// Most bytes that wait behind failing keys, counted apart.
-        parked_bytes: usize = 64 * MIB, kind(BYTES), at_least(1);
+        failing_bytes: usize = 64 * MIB, kind(BYTES), at_least(1);
         /// Keys whose state the pool keeps, including those with messages. Beyond this number it
         /// forgets the longest idle one; 0 keeps no idle key.
         max_processors: usize = 10_000;

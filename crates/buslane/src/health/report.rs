@@ -125,10 +125,10 @@ pub struct HealthMetrics {
     /// Messages in the pool: waiting or running.
     pub open: usize,
     /// Of these, messages that wait behind a failing key.
-    pub parked: usize,
+    pub failing: usize,
     /// Keys that are out of attempts.
     pub blocked_keys: usize,
-    /// Messages that the pool can hold, without the parked ones.
+    /// Messages that the pool can hold, without those of failing keys.
     pub capacity: usize,
     /// Workers or actors.
     pub workers: usize,
@@ -155,7 +155,7 @@ impl HealthMetrics {
         Self {
             processed: stats.ok + stats.failed + stats.panicked,
             open: stats.open,
-            parked: stats.parked,
+            failing: stats.failing,
             blocked_keys,
             capacity: stats.capacity,
             workers: stats.workers,

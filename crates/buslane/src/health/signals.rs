@@ -216,7 +216,7 @@ impl Signals {
         }
         for Stall { partition, waiting: Waiting { reason, key, since } } in &self.stalls {
             let (fault, detail) = match (reason, key) {
-                (SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. }, Some(key)) => {
+                (SubmitError::LaneFull { .. } | SubmitError::FailingFull { .. }, Some(key)) => {
                     (Fault::PartitionHeld, format!("key {key}: {reason}"))
                 }
                 (SubmitError::PoolFull { .. }, _) => (Fault::PoolFull, reason.to_string()),

@@ -31,7 +31,7 @@ impl Waiting {
     /// Why the pool does not accept `next`.
     pub(crate) fn new(reason: SubmitError, next: Option<&Job>) -> Self {
         let is_of_key =
-            matches!(reason, SubmitError::LaneFull { .. } | SubmitError::ParkedFull { .. });
+            matches!(reason, SubmitError::LaneFull { .. } | SubmitError::FailingFull { .. });
         let key = next.filter(|_| is_of_key).map(|job| job.message.label_excerpt().to_string());
         Self { reason, key, since: crate::process::now() }
     }

@@ -255,7 +255,8 @@ fn o3_health_and_metrics_are_shown_while_it_runs() {
     let arguments =
         ["--in-flight", "1", "--handler-ms", "5", "--poison", "0", "--http", "127.0.0.1:0"];
     let running = Program::new("http", &arguments).start();
-    running.until_it_says("http://");
+    // The end of the line: what is before it may be written in pieces.
+    running.until_it_says(": /livez");
     let said = std::fs::read_to_string(file("http.err")).unwrap();
     let address = said
         .split_once("http://")

@@ -184,7 +184,7 @@ async fn n3_a_small_blocked_budget_stops_its_subscription_alone() {
     let (bad, good) = (name("bad"), name("good"));
     let mut config = config();
     (config.nats.consumer.max_ack_pending, config.nats.consumer.prefetch) = (OPEN.into(), 20);
-    (config.nats.keyed_pool.parked_messages, config.nats.actor_pool.parked_messages) =
+    (config.nats.keyed_pool.failing_messages, config.nats.actor_pool.failing_messages) =
         (BUDGET, BUDGET);
     config.retry.attempts = 1;
     (config.retry.initial, config.retry.max) =
@@ -215,7 +215,7 @@ async fn n3_a_small_blocked_budget_stops_its_subscription_alone() {
     let status = bus.status();
     assert!(status.stalled_partitions.iter().all(|stalled| stalled.topic == bad), "{status:?}");
     assert_eq!(status.stalled_partitions.len(), 1);
-    assert!(bus.pool_stats().parked <= BUDGET, "{:?}", bus.pool_stats());
+    assert!(bus.pool_stats().failing <= BUDGET, "{:?}", bus.pool_stats());
     let open = info(&bad).await;
     assert!(open.num_ack_pending < usize::from(OPEN / 2) && open.num_pending > 0, "{open:?}");
     broken.is_well.store(true, SeqCst);

@@ -26,8 +26,8 @@ kafka:
     wait_timeout: 1500ms
     lane_limit: 7
     max_bytes: 1000000
-    parked_messages: 11
-    parked_bytes: 2000000
+    failing_messages: 11
+    failing_bytes: 2000000
     mode: fixed
   actor_pool:
     enabled: true
@@ -56,8 +56,8 @@ queue_size = 20
 wait_timeout = "1500ms"
 lane_limit = 7
 max_bytes = 1000000
-parked_messages = 11
-parked_bytes = 2000000
+failing_messages = 11
+failing_bytes = 2000000
 mode = "fixed"
 
 [kafka.actor_pool]
@@ -105,7 +105,7 @@ fn s1_yaml_and_toml_say_the_same() {
         (64, 20, 7, LaneMode::Fixed)
     );
     assert_eq!(
-        (keyed.max_bytes, keyed.parked_messages, keyed.parked_bytes),
+        (keyed.max_bytes, keyed.failing_messages, keyed.failing_bytes),
         (1_000_000, 11, 2_000_000)
     );
     assert_eq!(keyed.wait_timeout, Duration::from_millis(1500));
@@ -299,11 +299,11 @@ fn s1_rules_name_the_key() {
         for (pool, keys) in [
             (
                 "keyed_pool",
-                "worker_count queue_size lane_limit max_bytes parked_messages parked_bytes",
+                "worker_count queue_size lane_limit max_bytes failing_messages failing_bytes",
             ),
             (
                 "actor_pool",
-                "pool_size inbox_size lane_limit max_bytes parked_messages parked_bytes",
+                "pool_size inbox_size lane_limit max_bytes failing_messages failing_bytes",
             ),
         ] {
             for key in keys.split(' ') {

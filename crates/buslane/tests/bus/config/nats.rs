@@ -119,7 +119,7 @@ fn n3_rules_name_the_key_of_nats() {
         ("consumer: { prefetch: 0 }", "consumer.prefetch: must be from 1 to 50000, found 0"),
         (
             "consumer: { max_ack_pending: 70000 }",
-            "keyed_pool.parked_messages: must be less than nine tenths of nats.consumer.max_ack_pending (63000), found 64000",
+            "keyed_pool.failing_messages: must be less than nine tenths of nats.consumer.max_ack_pending (63000), found 64000",
         ),
         ("stream: { partitions: 0 }", "stream.partitions: must be from 1 to 1024, found 0"),
         ("stream: { partitions: 1025 }", "stream.partitions: must be from 1 to 1024, found 1025"),
