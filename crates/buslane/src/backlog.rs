@@ -181,6 +181,7 @@ impl BacklogControl {
         } else {
             0
         };
+        let come = self.new_sources.come();
         self.change_recovery(|state| {
             state.gauges.lags(lags);
             let was_behind = state.detector.is_any();
@@ -189,7 +190,7 @@ impl BacklogControl {
             }
             state.log_backlog(was_behind);
             let is_behind = state.detector.needs_recovery(stats.failing as u64);
-            let is_new = self.new_sources.any(|topic, at| state.detector.has(topic, at));
+            let is_new = self.new_sources.any(come, |topic, at| state.detector.has(topic, at));
             let sample = BacklogSample { is_behind, open: state.detector.open(), accepted };
             if is_behind && is_new {
                 state.recovery.begin(RecoveryCause::Start)
@@ -205,7 +206,7 @@ impl BacklogControl {
                 let known = lags.iter().filter(|lag| state.detector.is_conclusive(lag));
                 known.map(|lag| (&lag.topic, lag.partition)).collect()
             };
-            self.new_sources.release(&known);
+            self.new_sources.release(come, &known);
         }
     }
 
