@@ -5,6 +5,7 @@ use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerCounts, BrokerError, BrokerEvent, Delivery, Intake,
     Lag, Progress, PublishError, Receipt, Record, Source, SubscribeOptions, Symptom, Symptoms,
     Topic, TopicSettings, TopicStrategy,
+    broker::{LogReader, PartitionLog},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 pub struct FaultyBroker {
     broker: Arc<dyn Broker>,
     /// Topics that refuse every record.
-    refused: Mutex<HashSet<Topic>>,
+    refused: Arc<Mutex<HashSet<Topic>>>,
     /// The largest record, by topic.
     limits: Mutex<HashMap<Topic, usize>>,
     /// The error of `ensure_topic`, by topic.
@@ -49,7 +50,7 @@ impl FaultyBroker {
     pub fn new(broker: Arc<dyn Broker>) -> Self {
         Self {
             broker,
-            refused: Mutex::default(),
+            refused: Arc::default(),
             limits: Mutex::default(),
             lacks: Mutex::default(),
             silent: Mutex::default(),
@@ -156,6 +157,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A log that refuses records while its topic does.
+struct FaultyLog {
+    inner: Arc<dyn PartitionLog>,
+    topic: Topic,
+    refused: Arc<Mutex<HashSet<Topic>>>,
+}
+
+impl PartitionLog for FaultyLog {
+    fn append(&self, record: Record) -> BoxFuture<'_, Result<u64, PublishError>> {
+        if is_in(&self.refused, &self.topic) {
+            let (topic, reason) = (self.topic.clone(), "read only".to_owned());
+            return Box::pin(std::future::ready(Err(PublishError::Refused { topic, reason })));
+        }
+        self.inner.append(record)
+    }
+
+    fn read(&self, from: u64) -> Box<dyn LogReader> {
+        self.inner.read(from)
+    }
+
+    fn forget(&self, below: u64) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.inner.forget(below)
+    }
+}
+
 /// An intake whose messages can be withheld.
 struct Muted {
     intake: Box<dyn Intake>,
@@ -243,6 +269,20 @@ impl Broker for FaultyBroker {
             Some(error) => Box::pin(std::future::ready(Err(error.clone()))),
             None => self.broker.ensure_topic(topic),
         }
+    }
+
+    fn ensure_log<'a>(
+        &'a self,
+        topic: &'a Topic,
+        log: &'a Topic,
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
+        self.broker.ensure_log(topic, log)
+    }
+
+    fn log(&self, log: &Topic, partition: u32) -> Option<Arc<dyn PartitionLog>> {
+        let inner = self.broker.log(log, partition)?;
+        let refused = Arc::clone(&self.refused);
+        Some(Arc::new(FaultyLog { inner, topic: log.clone(), refused }))
     }
 
     fn subscribe<'a>(

@@ -22,6 +22,7 @@ pub mod order;
 #[cfg(doctest)]
 mod pages;
 pub mod panics;
+pub mod parking;
 pub mod pressure;
 pub mod recovery;
 pub mod redelivery;

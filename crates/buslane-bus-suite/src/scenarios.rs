@@ -316,6 +316,15 @@ macro_rules! bus_suite {
                 t2_ten_thousand_messages_over_five_topics,
                 t2_a_hundred_runs_in_a_row,
             }
+            parking {
+                q1_a_failing_key_is_set_aside_and_the_others_go_on,
+                q3_a_redrive_keeps_the_order_and_ends,
+                q3_a_redrive_that_fails_keeps_the_key_parked,
+                q2_parked_keys_outlive_their_process,
+                q5_a_log_that_cannot_be_written_blocks_the_key,
+                q4_a_parked_message_is_skipped_edited_or_discarded,
+                q2_parked_keys_move_with_their_partition,
+            }
             metrics {
                 o1_the_page_equals_the_traffic,
                 o1_attempts_are_messages_and_retries,

@@ -5,11 +5,13 @@
 
 mod counts;
 mod events;
+mod log;
 mod record;
 mod symptoms;
 
 pub use counts::{BrokerCounts, Stragglers};
 pub use events::EventQueue;
+pub use log::{LogReader, PartitionLog};
 pub use record::{Receipt, Record, header};
 pub use symptoms::{Symptom, SymptomKind, Symptoms};
 
@@ -307,6 +309,39 @@ pub trait Broker: Send + Sync + 'static {
     /// What the broker has counted by itself. Sends no request. The default is nothing.
     fn counts(&self) -> BrokerCounts {
         BrokerCounts::default()
+    }
+
+    /// Checks that each partition of a topic can have a log in the topic `log`. A missing `log` is
+    /// created with as many partitions, and without a limit of age or size. The default
+    /// implementation refuses.
+    ///
+    /// # Errors
+    /// The broker keeps no logs, an existing `log` has other partitions or forgets records by
+    /// itself, or the broker is closed or out of reach.
+    ///
+    /// # Cancel safety
+    /// A topic that was created stays.
+    fn ensure_log<'a>(
+        &'a self,
+        topic: &'a Topic,
+        log: &'a Topic,
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
+        let _ = topic;
+        Box::pin(std::future::ready(Err(BrokerError::Setting {
+            topic: log.clone(),
+            setting: "terminal",
+            rule: format!(
+                "park needs a log beside each partition, which {} has not",
+                self.backend()
+            ),
+        })))
+    }
+
+    /// The log of one partition, in a topic that [`ensure_log`](Self::ensure_log) has accepted.
+    /// `None` where the broker keeps no logs, which is the default.
+    fn log(&self, log: &Topic, partition: u32) -> Option<Arc<dyn PartitionLog>> {
+        let _ = (log, partition);
+        None
     }
 
     /// Ends all intakes, so that nothing more is read. Settlements still count.

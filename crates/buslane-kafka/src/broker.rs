@@ -5,6 +5,7 @@ use crate::{
     consumer::MemberHandle,
     error::ConnectError,
     leader_check::LeaderCheck,
+    partition_log::{KafkaLog, Readers},
     producer::Producer,
     progress::progress,
     token::Tokens,
@@ -14,7 +15,7 @@ use crate::{
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerCounts, BrokerError, BrokerEvent, Lag, Progress,
     PublishError, Receipt, Record, SubscribeOptions, Symptom, Symptoms, Topic, TopicSettings,
-    TopicStrategy,
+    TopicStrategy, broker::PartitionLog,
 };
 use std::{
     sync::{
@@ -40,6 +41,8 @@ pub struct KafkaBroker {
     producer: Option<Arc<Producer>>,
     symptoms: Arc<Symptoms>,
     leader_check: Arc<LeaderCheck>,
+    /// Of the logs beside partitions.
+    readers: Arc<Readers>,
     closing: AtomicBool,
     end: OnceCell<Result<(), BrokerError>>,
 }
@@ -112,6 +115,7 @@ impl KafkaBroker {
         if let Some(token) = &token {
             consumer.set_token(token.get()).await?;
         }
+        let readers = Readers::new(&config, token.clone());
         let topics = Topics::new(
             config.client(),
             config.request_timeout,
@@ -130,6 +134,7 @@ impl KafkaBroker {
             topics: Some(Arc::new(topics)),
             producer: Some(producer),
             leader_check,
+            readers,
             symptoms,
             closing: AtomicBool::new(false),
             end: OnceCell::new(),
@@ -346,6 +351,20 @@ impl Broker for KafkaBroker {
 
     fn scatters(&self, topics: &[&Topic]) -> Option<String> {
         self.topics.as_ref()?.scatter(self.config.consumer.assignment, topics)
+    }
+
+    fn ensure_log<'a>(
+        &'a self,
+        topic: &'a Topic,
+        log: &'a Topic,
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move { self.topics()?.ensure_log(topic, log).await })
+    }
+
+    fn log(&self, log: &Topic, partition: u32) -> Option<Arc<dyn PartitionLog>> {
+        let (producer, topics) = (self.producer.as_ref()?, self.topics.as_ref()?);
+        let target = topics.prepared(log)?;
+        Some(Arc::new(KafkaLog::new(producer, topics, target, partition, &self.readers)))
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

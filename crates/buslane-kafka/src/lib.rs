@@ -30,6 +30,8 @@ mod leader_check;
 #[cfg(feature = "client")]
 mod native;
 #[cfg(feature = "client")]
+mod partition_log;
+#[cfg(feature = "client")]
 mod producer;
 #[cfg(feature = "client")]
 mod progress;

@@ -190,10 +190,29 @@ impl Producer {
         target: Arc<Target>,
         records: Vec<Record>,
     ) -> Answer<'_, Vec<Result<Receipt, PublishError>>> {
+        self.publish_to(target, None, records)
+    }
+
+    /// As [`publish`](Self::publish), to one partition.
+    pub(crate) fn append(
+        &self,
+        target: Arc<Target>,
+        partition: u32,
+        records: Vec<Record>,
+    ) -> Answer<'_, Vec<Result<Receipt, PublishError>>> {
+        self.publish_to(target, Some(partition), records)
+    }
+
+    fn publish_to(
+        &self,
+        target: Arc<Target>,
+        partition: Option<u32>,
+        records: Vec<Record>,
+    ) -> Answer<'_, Vec<Result<Receipt, PublishError>>> {
         if self.closed.load(Ordering::Acquire) {
             return Answer::Now(vec![Err(PublishError::Closed); records.len()]);
         }
-        let batch = Batch::new(target, records.len());
+        let batch = Batch::new(target, partition, records.len());
         let sent = self.send(&batch, &records, 0);
         if sent == records.len() {
             return Answer::Later(Box::pin(BatchResults(batch)));
@@ -209,7 +228,7 @@ impl Producer {
     fn send(&self, batch: &Arc<Batch>, records: &[Record], from: usize) -> usize {
         let (client, name) = (self.client.client(), batch.target().name());
         for (at, record) in records.iter().enumerate().skip(from) {
-            match produce(client, name, record, batch.ticket(at)) {
+            match produce(client, name, batch.partition(), record, batch.ticket(at)) {
                 Ok(()) => {}
                 Err((RDKafkaErrorCode::QueueFull, ticket)) => {
                     ticket.give_back();

@@ -1,6 +1,7 @@
 //! Finds and creates topics. Blocking calls of the client run on tokio's blocking threads.
 
 mod configure;
+mod log;
 mod settings;
 
 use crate::{
@@ -147,7 +148,6 @@ impl Topics {
     /// Creates a topic. Returns the number of its partitions.
     async fn create(&self, topic: &Topic, settings: &TopicSettings) -> Result<u32, BrokerError> {
         check(topic, settings)?;
-        let admin = self.admin().await?;
         let partitions =
             settings.partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
         let replication = settings.replication.map_or(-1, i32::from);
@@ -165,6 +165,17 @@ impl Topics {
                 new = new.set(name, value);
             }
         }
+        self.create_new(topic, new, settings.partitions.unwrap_or(1)).await
+    }
+
+    /// Creates a topic, and returns the number of its partitions, which is at least `partitions`.
+    async fn create_new(
+        &self,
+        topic: &Topic,
+        new: NewTopic<'_>,
+        partitions: u32,
+    ) -> Result<u32, BrokerError> {
+        let admin = self.admin().await?;
         let answers = admin
             .create_topics(&[new], &self.options())
             .await
@@ -185,7 +196,7 @@ impl Topics {
                 });
             }
         }
-        self.until_known(topic, settings.partitions.unwrap_or(1)).await
+        self.until_known(topic, partitions).await
     }
 
     /// Waits until the brokers know at least this number of partitions, all with a leader. Returns

@@ -60,6 +60,25 @@ impl Cluster {
         self.find(name).unwrap_or_else(|| self.create(name, &TopicSettings::default()).0)
     }
 
+    /// The topic of a log, created with so many partitions if it is new and `create_missing` is on.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`] when the topic is missing and `create_missing` is off.
+    pub(crate) fn find_log(
+        &self,
+        name: &Topic,
+        partitions: usize,
+    ) -> Result<Arc<TopicState>, BrokerError> {
+        match self.find(name) {
+            Some(topic) => Ok(topic),
+            None if self.config.create_missing => {
+                let partitions = u32::try_from(partitions).ok();
+                Ok(self.create(name, &TopicSettings { partitions, ..Default::default() }).0)
+            }
+            None => Err(BrokerError::UnknownTopic { topic: name.clone() }),
+        }
+    }
+
     /// The topic, and whether this call created it.
     fn create(&self, name: &Topic, wanted: &TopicSettings) -> (Arc<TopicState>, bool) {
         let _one_at_a_time = self.groups.lock();

@@ -22,6 +22,7 @@ mod intake;
 mod log;
 mod member;
 mod partition;
+mod partition_log;
 mod publish;
 mod settlement_window;
 mod topic;

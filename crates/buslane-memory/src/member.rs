@@ -6,11 +6,12 @@ use crate::{
     config::MemberOptions,
     group::{Group, NextEvent},
     log::now_ms,
+    partition_log::MemoryLog,
 };
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerCounts, BrokerError, BrokerEvent, Lag, Progress,
     PublishError, Receipt, Record, Stragglers, SubscribeOptions, Topic, TopicSettings,
-    TopicStrategy,
+    TopicStrategy, broker::PartitionLog,
 };
 use parking_lot::Mutex;
 use std::{
@@ -273,6 +274,23 @@ impl Broker for MemoryMember {
 
     fn counts(&self) -> BrokerCounts {
         self.stragglers.counts()
+    }
+
+    fn ensure_log<'a>(
+        &'a self,
+        topic: &'a Topic,
+        log: &'a Topic,
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            if self.is_closing() {
+                return Err(BrokerError::Closed);
+            }
+            MemoryLog::ensure(&self.cluster, topic, log)
+        })
+    }
+
+    fn log(&self, log: &Topic, partition: u32) -> Option<Arc<dyn PartitionLog>> {
+        Some(Arc::new(MemoryLog::open(&self.cluster, log, partition)?))
     }
 
     fn stop_reading(&self) -> BoxFuture<'_, ()> {

@@ -12,7 +12,7 @@ use crate::{
     log::{Log, LogLimits, StoredRecord},
     wakes::{DeferredWakes, PublisherQueue},
 };
-use buslane_core::Delivery;
+use buslane_core::{Delivery, Record};
 use parking_lot::Mutex;
 use std::{
     sync::Arc,
@@ -54,11 +54,18 @@ struct PartitionState {
     log: Log,
     cursors: Vec<Cursor>,
     queue: PublisherQueue,
+    /// Readers without a group that wait for the next record.
+    log_readers: Vec<Waker>,
 }
 
 impl PartitionState {
     fn cursor(&mut self, group: u64) -> Option<&mut Cursor> {
         self.cursors.iter_mut().find(|cursor| cursor.group == group)
+    }
+
+    fn wake_readers(&mut self, wakes: &mut DeferredWakes) {
+        self.cursors.iter_mut().for_each(|cursor| wakes.wake(cursor.reader.take()));
+        self.log_readers.drain(..).for_each(|reader| wakes.wake(Some(reader)));
     }
 
     /// Collects settlements, and drops the records that every group has settled.
@@ -132,6 +139,7 @@ impl Partition {
             log: Log::new(limits),
             cursors: Vec::new(),
             queue: PublisherQueue::default(),
+            log_readers: Vec::new(),
         };
         Arc::new(Self { index, state: Mutex::new(state) })
     }
@@ -187,7 +195,7 @@ impl Partition {
                 }
             }
             if state.log.end() > before {
-                state.cursors.iter_mut().for_each(|cursor| wakes.wake(cursor.reader.take()));
+                state.wake_readers(wakes);
             }
         }
         if part.is_done() {
@@ -249,7 +257,7 @@ impl Partition {
     pub(crate) fn wake_all(&self) {
         let mut wakes = DeferredWakes::default();
         let mut state = self.state.lock();
-        state.cursors.iter_mut().for_each(|cursor| wakes.wake(cursor.reader.take()));
+        state.wake_readers(&mut wakes);
         state.queue.wake_first(&mut wakes);
         drop(state);
         wakes.run();
@@ -329,6 +337,53 @@ impl Partition {
         state.collect();
         let committed = state.cursor(group)?.committed();
         Some(state.log.get(committed)?.timestamp_ms)
+    }
+
+    /// Appends one record, ahead of publishers that wait for capacity. Returns its offset, or
+    /// `None` while it does not fit.
+    pub(crate) fn append_one(&self, record: Record, timestamp_ms: i64) -> Option<u64> {
+        let mut wakes = DeferredWakes::default();
+        let mut state = self.state.lock();
+        let bytes = record.bytes();
+        if !state.room_for(bytes, timestamp_ms) {
+            return None;
+        }
+        let offset = state.log.push(record, bytes, timestamp_ms);
+        state.wake_readers(&mut wakes);
+        drop(state);
+        wakes.run();
+        Some(offset)
+    }
+
+    /// Calls `each` with up to `max` records from `offset` on, and returns the offset after them.
+    /// Without a record, returns `None` and stores `waker` until there is one.
+    pub(crate) fn read_from(
+        &self,
+        offset: u64,
+        max: usize,
+        waker: &Waker,
+        mut each: impl FnMut(u64, &StoredRecord),
+    ) -> Option<u64> {
+        let mut state = self.state.lock();
+        let start = offset.max(state.log.start());
+        let end = state.log.end().min(start.saturating_add(max as u64));
+        if start >= end {
+            state.log_readers.retain(|waiting| !waiting.will_wake(waker));
+            state.log_readers.push(waker.clone());
+            return None;
+        }
+        state.log.range(start..end).for_each(|(offset, stored)| each(offset, stored));
+        Some(end)
+    }
+
+    /// Drops the records below `offset`.
+    pub(crate) fn drop_below(&self, offset: u64) {
+        let mut wakes = DeferredWakes::default();
+        let mut state = self.state.lock();
+        state.log.drop_below(offset);
+        state.queue.wake_first(&mut wakes);
+        drop(state);
+        wakes.run();
     }
 
     /// Calls `each` with every record, in order.

@@ -92,6 +92,10 @@ impl TopicState {
         }
     }
 
+    pub(crate) fn keeps_newest_bytes(&self) -> bool {
+        self.keeps_newest_bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn settings(&self) -> TopicSettings {
         self.settings.lock().clone()
     }

@@ -7,6 +7,7 @@ use crate::{
     lease::{Coordinator, keep_leases},
     link::{self, Link},
     names,
+    partition_log::NatsLog,
     publisher::Publisher,
     readers::{ReadMode, Readers, SourceId},
     source::DurableSource,
@@ -15,7 +16,7 @@ use crate::{
 use buslane_core::{
     Answer, Backend, BoxFuture, Broker, BrokerCounts, BrokerError, BrokerEvent, EventQueue, Lag,
     Progress, PublishError, Receipt, Record, SubscribeOptions, Symptom, Topic, TopicSettings,
-    TopicStorage, TopicStrategy, excerpt,
+    TopicStorage, TopicStrategy, broker::PartitionLog, excerpt,
 };
 use std::{
     collections::HashMap,
@@ -284,6 +285,22 @@ impl Broker for NatsBroker {
             return Answer::Now(Vec::new());
         }
         Answer::Later(Box::pin(self.publisher.publish(topic, records)))
+    }
+
+    fn ensure_log<'a>(
+        &'a self,
+        topic: &'a Topic,
+        log: &'a Topic,
+    ) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            self.open()?;
+            self.topics.ensure_log(topic, log).await
+        })
+    }
+
+    fn log(&self, log: &Topic, partition: u32) -> Option<Arc<dyn PartitionLog>> {
+        let stream = self.topics.known(log)?.stream?;
+        Some(Arc::new(NatsLog::new(&self.link, &self.topics, log, stream, partition)))
     }
 
     fn ensure_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<(), BrokerError>> {

@@ -29,6 +29,8 @@ mod link;
 #[cfg(feature = "client")]
 mod names;
 #[cfg(feature = "client")]
+mod partition_log;
+#[cfg(feature = "client")]
 mod publisher;
 #[cfg(feature = "client")]
 mod readers;

@@ -3,6 +3,7 @@
 //! Any stream that covers a topic's subject is used, also one that another program created.
 //! Publishers need no request for a known topic.
 
+mod log;
 mod settings;
 
 use crate::{

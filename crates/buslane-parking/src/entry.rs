@@ -205,3 +205,15 @@ pub enum Refusal {
     /// Another request for the key is being carried out, or another message of it was edited.
     Busy,
 }
+
+impl Refusal {
+    /// In words, about the key.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NotParked => "it, or the named message, is not parked",
+            Self::Over => "the named message is over",
+            Self::Busy => "another request is being carried out, or another message was edited",
+        }
+    }
+}

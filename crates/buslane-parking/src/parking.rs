@@ -207,6 +207,23 @@ impl Parking {
         Entry::Resolved { claim, key: key.clone(), position, origin, ending, work }
     }
 
+    /// Whether nothing is parked, on its way, or remembered: every message runs.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.keys.is_empty() && self.gone.is_empty() && self.sent.is_empty()
+    }
+
+    /// Whether nothing is on its way, and nothing below the newest claim is needed: a further claim
+    /// lets the log be forgotten up to it.
+    #[must_use]
+    pub fn can_be_claimed_again(&self) -> bool {
+        let lowest = self.keys.values().map(|key| key.from).min();
+        self.sent.is_empty()
+            && self.answering.is_none()
+            && self.requests.is_empty()
+            && lowest.is_none_or(|lowest| Some(lowest) > self.claim())
+    }
+
     /// What becomes of the next message of a key, which lies at `origin` in the source partition.
     #[must_use]
     pub fn fate(&self, key: &[u8], origin: u64) -> Fate {

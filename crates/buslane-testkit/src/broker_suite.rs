@@ -11,6 +11,7 @@
 pub mod basics;
 mod feed;
 pub mod lifecycle;
+pub mod logs;
 pub mod members;
 mod scenarios;
 pub mod topics;

@@ -50,6 +50,16 @@ pub enum BusError {
         #[source]
         reason: BrokerError,
     },
+    /// A request about a parked key was refused.
+    #[error("parked key {key} of {topic}: {reason}")]
+    Parking {
+        /// The topic.
+        topic: String,
+        /// The key.
+        key: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The URL names a broker that this build does not contain.
     #[error("{scheme}:// is not part of this build: {hint}")]
     Backend {

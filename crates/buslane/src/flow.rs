@@ -25,5 +25,5 @@ pub(crate) use pump::{Flow, pump};
 pub use registry::Extractor;
 pub(crate) use registry::{Pause, Registry, Subscribed};
 pub(crate) use regular::erase_regular;
-pub(crate) use route::Routing;
+pub(crate) use route::{Routing, route};
 pub(crate) use shadow::Shadow;

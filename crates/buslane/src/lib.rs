@@ -32,6 +32,7 @@ pub mod http;
 mod in_flight;
 pub mod metrics;
 mod monitor;
+mod parking;
 mod process;
 mod rate_limiter;
 mod retry;
@@ -44,9 +45,9 @@ pub use backlog::{
     Severity,
 };
 pub use bus::{
-    BusBuilder, Drained, EventBus, Limits, Recovery, ReloadRefusal, ReloadReport,
-    ShadowedSubscription, ShutdownReport, Status, Subscription, SubscriptionBuilder, Topics,
-    Undrained,
+    BusBuilder, Drained, EventBus, Limits, ParkedKey, Parking, Recovery, ReloadRefusal,
+    ReloadReport, ShadowedSubscription, ShutdownReport, Status, Subscription, SubscriptionBuilder,
+    Topics, Undrained,
 };
 pub use buslane_core::{
     Backend, Envelope, EnvelopeError, Event, Handler, HandlerError, Headers, Kind, Lag, LaneState,

@@ -15,7 +15,7 @@ use super::{Finding, TextFile};
 
 const PAGE: &str = "docs/semantics.md";
 /// The families of ids in the order of the specification, and how many ids each has.
-const FAMILIES: [(char, u32); 12] = [
+const FAMILIES: [(char, u32); 13] = [
     ('E', 6),
     ('R', 4),
     ('P', 11),
@@ -27,6 +27,7 @@ const FAMILIES: [(char, u32); 12] = [
     ('M', 2),
     ('L', 4),
     ('O', 6),
+    ('Q', 7),
     ('T', 5),
 ];
 /// A larger number is no id: `fn p99_micros` and `fn b64_decode` mean something else.

@@ -82,6 +82,10 @@ macro_rules! assigned_by {
                     b3_a_failure_as_its_subscription_ends_keeps_the_order,
                     d2_everything_at_once_loses_nothing,
                 }
+                parking {
+                    q2_parked_keys_outlive_their_process,
+                    q2_parked_keys_move_with_their_partition,
+                }
                 health {
                     o4_every_member_of_a_group_is_well,
                 }

@@ -29,6 +29,13 @@ const UNMET: &[(&str, &str)] = &[
     ("b1_topics_can_be_configured_and_looked_at", NO_ADMIN),
     ("b3_partitions_that_are_added_are_read", NO_ADMIN),
     ("b5_hot_paths_go_on_while_a_subscribe_is_stuck", NO_ADMIN),
+    ("q1_a_failing_key_is_set_aside_and_the_others_go_on", NO_ADMIN),
+    ("q3_a_redrive_keeps_the_order_and_ends", NO_ADMIN),
+    ("q3_a_redrive_that_fails_keeps_the_key_parked", NO_ADMIN),
+    ("q2_parked_keys_outlive_their_process", NO_ADMIN),
+    ("q5_a_log_that_cannot_be_written_blocks_the_key", NO_ADMIN),
+    ("q4_a_parked_message_is_skipped_edited_or_discarded", NO_ADMIN),
+    ("q2_parked_keys_move_with_their_partition", NO_ADMIN),
     (
         "t3_many_buses_leave_nothing",
         "when a bus was dropped instead of closed, its messages are not delivered to the others within 30 s; a real broker \

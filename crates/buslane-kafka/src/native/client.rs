@@ -182,12 +182,17 @@ pub(crate) fn watermarks<C: ClientContext>(
     Some((u64::try_from(start).ok()?, u64::try_from(end).ok()?))
 }
 
-/// Queues a copy of `record`. The client's delivery callback receives the ticket, and an error
-/// returns the ticket. rdkafka's own call copies the topic and each header's name to add a zero
-/// byte, which costs five allocations per record.
+/// In place of a partition: `RD_KAFKA_PARTITION_UA`, a macro of librdkafka's header.
+const PARTITIONER_CHOOSES: i32 = -1;
+
+/// Queues a copy of `record` for a partition; `None` lets the partitioner choose one. The client's
+/// delivery callback receives the ticket, and an error returns the ticket. rdkafka's own call
+/// copies the topic and each header's name to add a zero byte, which costs five allocations per
+/// record.
 pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
     client: &Client<C>,
     topic: &CStr,
+    partition: Option<u32>,
     record: &Record,
     ticket: T,
 ) -> Result<(), (RDKafkaErrorCode, T)> {
@@ -197,6 +202,7 @@ pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
     let payload = if record.is_null { ptr::null() } else { record.payload.as_ptr() };
     let headers = header_list(&record.headers);
     let ticket = ticket.into_ptr();
+    let partition = partition.map_or(PARTITIONER_CHOOSES, u32::cast_signed);
     // SAFETY: each tag is followed by the arguments that librdkafka expects. All parts outlive the
     // call, which copies them, except the headers, which it owns once it has accepted the record.
     let answer = unsafe {
@@ -204,6 +210,8 @@ pub(crate) fn produce<C: ClientContext, T: IntoOpaque>(
             client.native_ptr(),
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC,
             topic.as_ptr(),
+            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION,
+            partition,
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
             sys::RD_KAFKA_MSG_F_COPY,
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE,

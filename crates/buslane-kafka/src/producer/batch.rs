@@ -33,7 +33,7 @@ impl Target {
         Self { topic, name, acked: (0..partitions).map(|_| AtomicBool::new(false)).collect() }
     }
 
-    pub(super) fn topic(&self) -> &Topic {
+    pub(crate) fn topic(&self) -> &Topic {
         &self.topic
     }
 
@@ -60,6 +60,8 @@ type PublishResult = Result<Receipt, PublishError>;
 /// The records of one publish call.
 pub(crate) struct Batch {
     target: Arc<Target>,
+    /// The partition of all of them; `None` if each has its own.
+    partition: Option<u32>,
     begun: Instant,
     state: Mutex<BatchState>,
 }
@@ -72,14 +74,18 @@ struct BatchState {
 }
 
 impl Batch {
-    pub(crate) fn new(target: Arc<Target>, count: usize) -> Arc<Self> {
+    pub(crate) fn new(target: Arc<Target>, partition: Option<u32>, count: usize) -> Arc<Self> {
         let results = vec![Err(PublishError::Closed); count];
         let state = BatchState { results, left: count, publisher: None };
-        Arc::new(Self { target, begun: Instant::now(), state: Mutex::new(state) })
+        Arc::new(Self { target, partition, begun: Instant::now(), state: Mutex::new(state) })
     }
 
     pub(super) fn target(&self) -> &Target {
         &self.target
+    }
+
+    pub(super) const fn partition(&self) -> Option<u32> {
+        self.partition
     }
 
     pub(super) fn waited(&self) -> Duration {

@@ -13,7 +13,7 @@ use buslane_testkit::broker_suite::{BrokerFixture, Capabilities, MemberSpec};
 use cluster::Cluster;
 use std::sync::Arc;
 
-const UNMET: [(&str, &str); 12] = [
+const UNMET: [(&str, &str); 16] = [
     ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
     ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
@@ -29,6 +29,10 @@ const UNMET: [(&str, &str); 12] = [
     ("k6_compression_is_kept_or_refused", NO_ADMIN),
     ("k6_skip_does_nothing", NO_ADMIN),
     ("k6_impossible_settings_are_refused", NO_ADMIN),
+    ("q1_a_log_keeps_its_records_in_order", NO_ADMIN),
+    ("q1_a_reader_of_a_log_waits_at_its_end", NO_ADMIN),
+    ("q2_a_log_forgets_from_below", NO_ADMIN),
+    ("q2_a_topic_that_forgets_is_no_log", NO_ADMIN),
 ];
 const NEVER_FULL: &str =
     "a partition has no bound; tests/broker/publish.rs fills the producer's queue instead";

@@ -11,7 +11,7 @@ use buslane_testkit::{
 };
 use std::sync::Arc;
 
-const UNMET: [(&str, &str); 12] = [
+const UNMET: [(&str, &str); 16] = [
     ("b6_a_full_partition_makes_publishers_wait_and_time_out", NEVER_FULL),
     ("b6_a_waiting_publish_goes_on_when_there_is_room", NEVER_FULL),
     ("b6_a_cancelled_publish_leaves_the_others_alone", NEVER_FULL),
@@ -27,6 +27,10 @@ const UNMET: [(&str, &str); 12] = [
     ("k6_an_update_adds_partitions_only_when_told", NO_PARTITIONS),
     ("k6_validation_names_each_difference_and_changes_nothing", NO_PARTITIONS),
     ("k6_an_update_changes_what_it_names_and_never_shrinks", NO_PARTITIONS),
+    ("q1_a_log_keeps_its_records_in_order", NO_PARTITIONS),
+    ("q1_a_reader_of_a_log_waits_at_its_end", NO_PARTITIONS),
+    ("q2_a_log_forgets_from_below", NO_PARTITIONS),
+    ("q2_a_topic_that_forgets_is_no_log", NO_PARTITIONS),
 ];
 const NEVER_FULL: &str =
     "a stream has no bound that makes publishers wait; publish.rs fills the publisher instead";

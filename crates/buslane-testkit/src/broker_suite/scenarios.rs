@@ -51,6 +51,12 @@ macro_rules! broker_suite {
                 d2_what_is_done_above_a_gap_does_not_run_again,
                 d2_settling_out_of_order_settles_everything,
             }
+            logs {
+                q1_a_log_keeps_its_records_in_order,
+                q1_a_reader_of_a_log_waits_at_its_end,
+                q2_a_log_forgets_from_below,
+                q2_a_topic_that_forgets_is_no_log,
+            }
             topics {
                 k6_a_topic_is_created_with_its_settings,
                 k6_create_only_leaves_an_existing_topic_alone,

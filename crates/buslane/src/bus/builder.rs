@@ -176,6 +176,35 @@ impl SubscriptionBuilder {
         self.give_up_by("block_failed", Terminal::Block)
     }
 
+    /// Sets an envelope that is given up aside, with every later one of its key, in the topic
+    /// `{topic}.parked`, until an operator redrives them. Other keys continue. Envelopes only.
+    ///
+    /// ```
+    /// # use buslane::{BusError, Config, Event, EventBus};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BusError> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// let orders = bus.subscription("orders").park();
+    /// # orders.envelopes(async |_: Event| ()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn park(self) -> Self {
+        self.give_up_by("park", Terminal::Park)
+    }
+
+    /// As [`park`](Self::park), in this topic.
+    ///
+    /// ```
+    /// # use buslane::{BusError, Config, Event, EventBus};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BusError> {
+    /// # let bus = EventBus::connect(Config::default()).await?;
+    /// let orders = bus.subscription("orders").park_to("set-aside.orders");
+    /// # orders.envelopes(async |_: Event| ()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn park_to(self, log: impl Into<String>) -> Self {
+        self.give_up_by("park_to", Terminal::ParkTo { topic: log.into() })
+    }
+
     fn give_up_by(mut self, option: &'static str, policy: Terminal) -> Self {
         self.terminal = policy;
         self.for_envelopes = Some(option);
@@ -407,6 +436,8 @@ impl SubscriptionBuilder {
             Terminal::DeadLetter { topic, format } => {
                 TerminalPolicy::DeadLetter { topic: Topic::new(&topic)?, format }
             }
+            Terminal::Park => TerminalPolicy::Park { log: Topic::new(&format!("{topic}.parked"))? },
+            Terminal::ParkTo { topic } => TerminalPolicy::Park { log: Topic::new(&topic)? },
         };
         let rate = match self.rate {
             None => inner.flow.rates.of(&topic),
@@ -416,6 +447,11 @@ impl SubscriptionBuilder {
             (kind, &terminal)
         {
             subscription::ensure_dead_letters(&self.bus, &topic, dead_letters).await?;
+        }
+        let mut parking = None;
+        if let (Kind::Envelope, TerminalPolicy::Park { log }) = (kind, &terminal) {
+            subscription::ensure_log(&self.bus, &topic, log).await?;
+            parking = Some(log.clone());
         }
         let policy = Policy {
             retry: self.retry,
@@ -437,6 +473,7 @@ impl SubscriptionBuilder {
             permits: permits(self.concurrency),
             // Envelopes must survive their broker.
             options: SubscribeOptions { ephemeral: kind == Kind::Regular, ..self.options },
+            parking,
             pause: Pause::default(),
             readers: TaskTracker::new(),
             gone: CancellationToken::new(),
@@ -453,7 +490,7 @@ impl SubscriptionBuilder {
     ) -> Option<(&'static str, &'static str)> {
         let is_envelope = kind == Kind::Envelope;
         let reads_own_letters = match &self.terminal {
-            Terminal::DeadLetter { topic, .. } => *topic == self.topic,
+            Terminal::DeadLetter { topic, .. } | Terminal::ParkTo { topic } => *topic == self.topic,
             _ => false,
         };
         let rate = self.rate.unwrap_or(RateLimit::new(1, 1));
@@ -493,7 +530,7 @@ impl SubscriptionBuilder {
             ),
             (
                 is_envelope && reads_own_letters,
-                "dead_letter",
+                if let Terminal::ParkTo { .. } = self.terminal { "park_to" } else { "dead_letter" },
                 "must be another topic than the one that is read",
             ),
             (

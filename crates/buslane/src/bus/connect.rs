@@ -14,6 +14,7 @@ use crate::{
     in_flight::InFlightPublishes,
     metrics::{BusMetrics, Limited},
     monitor::{Intervals, Monitor},
+    parking::Owners,
     rollout::{Controller, Runs, boundary},
     state::{BlockedKeys, BusState, TaskGuard},
 };
@@ -219,6 +220,7 @@ async fn begin(config: Config, broker: Arc<dyn Broker>, own: Own) -> Result<Even
         broker: Arc::clone(&broker),
         metrics,
         failing_keys: FailingKeys::default(),
+        owners: Owners::default(),
         group: config.group.clone(),
         tracer: OnceLock::new(),
         state: Arc::clone(&state),

@@ -197,6 +197,15 @@ pub(super) async fn ensure_dead_letters(
     .await
 }
 
+/// Checks that the keys of a topic can be parked, before a message needs it: unlike dead letters,
+/// the log is read before the first message is.
+pub(super) async fn ensure_log(bus: &EventBus, topic: &Topic, log: &Topic) -> Result<(), BusError> {
+    let (caller, bus) = (bus, bus.clone());
+    let (topic, log) = (topic.clone(), log.clone());
+    change_membership(caller, async move { Ok(bus.open()?.broker.ensure_log(&topic, &log).await?) })
+        .await
+}
+
 /// Begins a subscription.
 pub(super) async fn begin(
     bus: &EventBus,

@@ -41,6 +41,15 @@ pub enum Terminal {
         #[serde(default)]
         format: DeadLetterFormat,
     },
+    /// The message, and every later one of its key, is set aside in a log, until an operator
+    /// redrives them in order. Other keys continue. The log is the topic `{topic}.parked`. If it
+    /// cannot be written, the key blocks.
+    Park,
+    /// As [`Park`](Self::Park), in this topic.
+    ParkTo {
+        /// The topic of the logs. Required.
+        topic: String,
+    },
 }
 
 impl Terminal {
@@ -68,12 +77,14 @@ choices!(LaneScope, DeadLetterFormat);
 
 const TOPIC: &str = "dead_letter.topic";
 
-/// Written by hand: `dead_letter` is the one choice with settings of its own.
+const PARK_TOPIC: &str = "park_to.topic";
+
+/// Written by hand: two choices have settings of their own.
 impl Value for Terminal {
     plain_value!();
 
     fn kind() -> String {
-        "`block`, `skip` or a table `dead_letter`".to_owned()
+        "`block`, `skip`, `park`, or a table `dead_letter` or `park_to`".to_owned()
     }
 
     fn list(_: Option<&Self>, own: Setting, list: &mut Vec<Setting>) {
@@ -95,14 +106,21 @@ impl Value for Terminal {
             DeadLetterFormat::default().show(),
             "The original message with headers for its source and its error, or one JSON document.",
         );
+        let log = row(
+            PARK_TOPIC,
+            "topic name".to_owned(),
+            String::new(),
+            "The topic with the logs of parked keys; required with `park_to`.",
+        );
         let mut own = own;
         own.default = "block".to_owned();
-        list.extend([own, topic, format]);
+        list.extend([own, topic, format, log]);
     }
 
     fn validate(&self, key: &str) -> Result<(), BrokenRule> {
         match self {
             Self::DeadLetter { topic, .. } => judge(topic, join(key, TOPIC), vec![topic_name()]),
+            Self::ParkTo { topic } => judge(topic, join(key, PARK_TOPIC), vec![topic_name()]),
             _ => Ok(()),
         }
     }

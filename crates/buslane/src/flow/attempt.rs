@@ -5,6 +5,7 @@ use crate::{
     Classifier, Retry,
     config::DeadLetterFormat,
     metrics::{BusMetrics, SubscriptionMetrics},
+    parking::Owners,
     state::BusState,
     trace::{self, Tracer},
 };
@@ -25,6 +26,8 @@ pub(crate) struct Services {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) metrics: Arc<BusMetrics>,
     pub(crate) failing_keys: FailingKeys,
+    /// Who owns the parked keys of each source.
+    pub(crate) owners: Owners,
     /// The consumer group of this process.
     pub(crate) group: String,
     /// Set at most once.
@@ -44,7 +47,14 @@ impl Services {
 pub(crate) enum TerminalPolicy {
     Block,
     Skip,
-    DeadLetter { topic: Topic, format: DeadLetterFormat },
+    DeadLetter {
+        topic: Topic,
+        format: DeadLetterFormat,
+    },
+    /// The messages of the key are set aside in a log.
+    Park {
+        log: Topic,
+    },
 }
 
 /// How a subscription's messages are tried: retries, terminal policy and timeout.
@@ -128,7 +138,7 @@ impl Erased {
     }
 
     /// The same handler with a reference count of its own.
-    pub(super) fn for_batch(&self) -> Arc<dyn ErasedHandler> {
+    pub(crate) fn for_batch(&self) -> Arc<dyn ErasedHandler> {
         Arc::new(Self(Arc::clone(&self.0)))
     }
 }

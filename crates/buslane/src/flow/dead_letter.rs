@@ -24,6 +24,11 @@ pub(super) struct History {
 }
 
 impl History {
+    /// That of a message without a failure.
+    pub(super) fn before_the_first() -> Self {
+        Self { attempts: 0, ..Self::after(None, String::new()) }
+    }
+
     /// `before` with one more failure, now.
     pub(super) fn after(before: Option<Self>, error: String) -> Self {
         let now = OffsetDateTime::now_utc();

@@ -3,6 +3,8 @@
 //! An envelope that failed keeps its place at the head of its lane. The next attempt is a value
 //! that carries the parsed body and the history of failures, so the body is parsed once.
 
+mod park;
+
 use super::{
     aggregate::open,
     attempt::{Erased, HandlerContext, Policy, Services, TerminalPolicy, run_handler},
@@ -15,6 +17,7 @@ use buslane_core::{
     Kind, Layout, Local, Message, NextAttempt, Outcome, ParsedEnvelope, Reattempt, Route, Source,
     Step, Verdict, excerpt,
 };
+use park::{Parking, begin_beside_parked, park, park_next};
 use std::{sync::Arc, time::Duration};
 use tracing::{error, warn};
 
@@ -82,6 +85,8 @@ enum Task {
     Handle(ParsedEnvelope),
     /// Writes the dead letter of an envelope that is given up because of this error.
     WriteDeadLetter(HandlerError),
+    /// Writes to the log of parked keys.
+    Park(Parking),
 }
 
 impl<H: Handler<Event>> NextAttempt for Next<H> {
@@ -190,8 +195,24 @@ async fn attempt<H: Handler<Event>>(
                     publish_dead_letter(context.shared(), &message, lane, next.history, cause);
                 return Box::pin(written).await;
             }
+            Task::Park(parking) => {
+                let history = Some(next.history);
+                return Box::pin(park(context.shared(), &message, history, parking)).await;
+            }
         },
     };
+    let mut redriven = None;
+    if context.services.owners.are_busy()
+        && let Some(owner) = context.services.owners.of(&message.source)
+    {
+        if history.is_none() {
+            let begun = begin_beside_parked(context.shared(), &owner, &message);
+            if let Some(ended) = Box::pin(begun).await {
+                return ended;
+            }
+        }
+        redriven = owner.redriven(&message).map(|key| (owner, key));
+    }
     let origin = Origin::of(&message, lane, is_last);
     let read = parsed.and_then(|layout| open(&message, layout));
     let (layout, envelope) = match read {
@@ -208,6 +229,11 @@ async fn attempt<H: Handler<Event>>(
     let failure = match judged {
         Ok(Verdict::Done) => {
             context.services.failing_keys.remove(lane);
+            if let Some((owner, key)) = redriven
+                && let Some(entry) = owner.handled(&key, origin.offset)
+            {
+                return park_next(context.shared(), history, Parking::write(entry, None));
+            }
             return Attempted::Done(Outcome::Ok);
         }
         Ok(Verdict::Failed(error)) => {
@@ -303,6 +329,7 @@ fn failed<H>(
             // continues at once with the message of the job: a copy beforehand would cost every
             // message that succeeds.
             TerminalPolicy::DeadLetter { .. } => (None, false, Task::WriteDeadLetter(error)),
+            TerminalPolicy::Park { .. } => (None, false, Task::Park(Parking::give_up(error))),
         }
     };
     let outcome =

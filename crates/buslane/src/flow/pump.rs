@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     backlog::BacklogControl,
+    parking,
     rollout::Controller,
     state::{BusState, SourceState, Waiting},
 };
@@ -52,7 +53,7 @@ pub(crate) async fn pump(flow: Arc<Flow>, mut intake: Box<dyn Intake>) {
     while let Some(subscribed) = handler_of(&flow, &mut *intake, &reading.state, had_one).await
         && has_known_lag(&flow, &mut *intake).await
     {
-        if let Stop::SourceOver = read(&flow, &mut *intake, &subscribed, &reading.state).await {
+        if let Stop::SourceOver = handle(&flow, &mut *intake, &subscribed, &reading.state).await {
             break;
         }
         had_one = true;
@@ -137,6 +138,32 @@ async fn stop(intake: &mut dyn Intake, unsubscribed: Pin<&mut impl Future<Output
         biased;
         () = unsubscribed => Stop::Unsubscribed,
         () = poll_fn(|cx| intake.poll_end(cx)) => Stop::SourceOver,
+    }
+}
+
+/// Reads for one subscription until there is a reason to stop. Where it parks keys, those of the
+/// source are known before its first message is read.
+async fn handle(
+    flow: &Flow,
+    intake: &mut dyn Intake,
+    subscribed: &Arc<Subscribed>,
+    state: &SourceState,
+) -> Stop {
+    let log = subscribed.parking.as_ref();
+    let Some(owned) = log.and_then(|log| parking::own(flow, intake.source(), log)) else {
+        return read(flow, intake, subscribed, state).await;
+    };
+    let mut parking = pin!(parking::carry_out(flow, subscribed, &owned.owner));
+    let mut unsubscribed = pin!(subscribed.gone.cancelled());
+    tokio::select! {
+        biased;
+        stop = stop(intake, unsubscribed.as_mut()) => return stop,
+        never = &mut parking => match never {},
+        () = owned.owner.ready() => {}
+    }
+    tokio::select! {
+        stop = read(flow, intake, subscribed, state) => stop,
+        never = &mut parking => match never {},
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Subscribed {
     /// A permit for each message in the pool; `None` without a concurrency limit.
     pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) options: SubscribeOptions,
+    /// The topic with the logs of its parked keys; `None` if it parks none.
+    pub(crate) parking: Option<Topic>,
     pub(crate) pause: Pause,
     /// The sources that are read for the subscription.
     pub(crate) readers: TaskTracker,

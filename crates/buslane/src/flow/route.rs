@@ -31,7 +31,7 @@ impl Routing {
 /// aggregate is parsed here, off the thread that polls the broker, and not again later.
 ///
 /// Without `keyed`, the message goes round-robin, whatever its key.
-pub(super) fn route(
+pub(crate) fn route(
     routing: &Routing,
     subscribed: &Subscribed,
     keyed: bool,

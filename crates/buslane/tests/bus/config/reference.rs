@@ -30,6 +30,8 @@ fn s1_reference_lists_exactly_the_keys_and_defaults_of_the_code() {
     config.terminal =
         Terminal::DeadLetter { topic: String::new(), format: DeadLetterFormat::default() };
     leaves("terminal.", &serde_json::to_value(&config).unwrap()["terminal"], &mut real);
+    config.terminal = Terminal::ParkTo { topic: String::new() };
+    leaves("terminal.", &serde_json::to_value(&config).unwrap()["terminal"], &mut real);
 
     // Those that have no default stand in a full section alone. Properties have the names of
     // librdkafka.
