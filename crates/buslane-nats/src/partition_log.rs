@@ -15,8 +15,6 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use std::{future::ready, sync::Arc};
 
-const MESSAGE_ID: &str = "Nats-Msg-Id";
-
 /// The log of one partition.
 pub(crate) struct NatsLog {
     link: Arc<Link>,
@@ -46,7 +44,7 @@ impl NatsLog {
         let mut headers = wire::to_nats(&record, &self.topic).unwrap_or_default();
         let client = self.link.client();
         // An entry is stored each time that it is sent: one of an earlier owner does not count.
-        headers.insert(MESSAGE_ID, client.new_inbox());
+        headers.insert(wire::MESSAGE_ID, client.new_inbox());
         let subject = self.subject();
         let answer = client.request_with_headers(subject.clone(), headers, record.payload).await;
         let answer = answer.map_err(|error| PublishError::Unreachable {

@@ -16,7 +16,7 @@ pub(crate) const KEY: &str = "Buslane-Key";
 pub(crate) const EXACT: &str = "Buslane-Headers";
 
 /// The header by which the server recognises a repeated record.
-const MESSAGE_ID: &str = "Nats-Msg-Id";
+pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 
 /// A receiver sorts plain headers: these first, then all others by name.
 const FIRST: [&str; 7] = [

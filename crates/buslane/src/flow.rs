@@ -19,6 +19,7 @@ mod shadow;
 pub(crate) use admission::{Rates, permits};
 pub use attempt::HandlerTimedOut;
 pub(crate) use attempt::{Erased, Policy, Services, TerminalPolicy};
+pub(crate) use dead_letter::History;
 pub(crate) use envelope::erase_envelopes;
 pub(crate) use failing_keys::FailingKeys;
 pub(crate) use pump::{Flow, pump};

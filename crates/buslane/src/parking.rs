@@ -11,7 +11,6 @@ mod tail;
 mod work;
 
 pub(crate) use owner::{Decision, Owner, ParkError};
-pub(crate) use record::Failed;
 pub(crate) use tail::{carry_out, own};
 pub(crate) use work::first_of;
 

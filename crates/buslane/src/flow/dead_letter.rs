@@ -4,7 +4,9 @@ mod size;
 
 use crate::{config::DeadLetterFormat, state::BlockedEntry};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use buslane_core::{Broker, Headers, Message, PublishError, Record, Topic, broker::header};
+use buslane_core::{
+    Broker, Headers, HeadersBuilder, Message, PublishError, Record, Topic, broker::header,
+};
 use serde::Serialize;
 use size::{Kept, SIZES, Size};
 use std::sync::Arc;
@@ -13,17 +15,26 @@ use tracing::warn;
 
 /// The failures of one message.
 #[derive(Clone)]
-pub(super) struct History {
+pub(crate) struct History {
     pub(super) attempts: u32,
     pub(super) first_failure: OffsetDateTime,
     pub(super) last_failure: OffsetDateTime,
     /// The last error.
-    pub(super) error: String,
+    pub(crate) error: String,
     /// The entry of its key among the blocked keys, once the key is blocked.
     pub(super) blocked: Option<Arc<BlockedEntry>>,
 }
 
 impl History {
+    /// Appends the headers that describe the failures, with the text of the last one.
+    pub(crate) fn write(&self, error: &str, headers: &mut HeadersBuilder) {
+        headers
+            .push(header::ERROR_MESSAGE, error)
+            .push_integer(header::ATTEMPTS, i64::from(self.attempts))
+            .push(header::FIRST_FAILURE, rfc3339(self.first_failure))
+            .push(header::LAST_FAILURE, rfc3339(self.last_failure));
+    }
+
     /// That of a message without a failure.
     pub(super) fn before_the_first() -> Self {
         Self { attempts: 0, ..Self::after(None, String::new()) }
@@ -123,11 +134,8 @@ impl Letter<'_> {
             .push_integer(header::ORIGINAL_PARTITION, i64::from(message.partition()))
             .push(header::ORIGINAL_OFFSET, message.offset.to_string())
             .push_integer(header::ORIGINAL_TIMESTAMP, message.timestamp_ms)
-            .push(header::ORIGINAL_GROUP, self.group)
-            .push(header::ERROR_MESSAGE, kept.error)
-            .push_integer(header::ATTEMPTS, i64::from(history.attempts))
-            .push(header::FIRST_FAILURE, rfc3339(history.first_failure))
-            .push(header::LAST_FAILURE, rfc3339(history.last_failure));
+            .push(header::ORIGINAL_GROUP, self.group);
+        history.write(kept.error, &mut headers);
         if !kept.cut.is_empty() {
             headers.push(header::TRUNCATED, &kept.cut);
         }

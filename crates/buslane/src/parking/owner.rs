@@ -3,7 +3,8 @@
 //! An entry counts once it has been read back, because only then it is known that no other owner
 //! had taken the partition before it.
 
-use super::record::{self, Failed};
+use super::record;
+use crate::flow::History;
 use buslane_core::{Message, PublishError, Route, Source, broker::PartitionLog};
 use buslane_parking::{
     Action, Answer, Cause, Ending, Entry, Fate, ParkedKey, Parking, Position, Work,
@@ -204,7 +205,8 @@ impl Owner {
         self.state.lock().is_redriven(&key, message.offset).then_some(key)
     }
 
-    /// Writes an entry about a message, and waits until it counts.
+    /// Writes an entry about a message, with its failures if they are why, and waits until it
+    /// counts.
     ///
     /// # Errors
     /// The entry does not count. One that was refused must be written again before any other one of
@@ -216,11 +218,11 @@ impl Owner {
         &self,
         entry: &Entry,
         message: Option<&Message>,
-        failed: Option<&Failed<'_>>,
+        history: Option<&History>,
     ) -> Result<(), ParkError> {
         let record = match (entry, message) {
             (Entry::Parked { .. }, Some(message)) => {
-                record::parked(entry, message, &self.group, failed)
+                record::parked(entry, message, &self.group, history)
             }
             _ => record::bare(entry),
         };

@@ -1,23 +1,15 @@
 //! Parked messages as records of a log, and back.
 
+use crate::flow::History;
 use buslane_core::{Headers, Message, Record, Source, broker::header};
 use buslane_parking::{Entry, record::KIND};
 use bytes::Bytes;
 use std::sync::Arc;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// The record key of the message, where that is not the key of its entry. Empty: it had none.
 const RECORD_KEY: &str = "X-Parking-Record-Key";
 /// The message had no body, as opposed to an empty one.
 const NULL: &str = "X-Parking-Null";
-
-/// Why a message is parked.
-pub(crate) struct Failed<'a> {
-    pub(crate) attempts: u32,
-    pub(crate) first_failure: OffsetDateTime,
-    pub(crate) last_failure: OffsetDateTime,
-    pub(crate) error: &'a str,
-}
 
 /// The record that parks a message: its body and headers, followed by those of the entry and those
 /// of a dead letter.
@@ -25,7 +17,7 @@ pub(super) fn parked(
     entry: &Entry,
     message: &Message,
     group: &str,
-    failed: Option<&Failed<'_>>,
+    history: Option<&History>,
 ) -> Record {
     let mut headers = Headers::builder();
     headers.extend(&message.headers);
@@ -42,12 +34,8 @@ pub(super) fn parked(
     if message.is_null {
         headers.push(NULL, "true");
     }
-    if let Some(failed) = failed {
-        headers
-            .push(header::ERROR_MESSAGE, failed.error)
-            .push_integer(header::ATTEMPTS, i64::from(failed.attempts))
-            .push(header::FIRST_FAILURE, rfc3339(failed.first_failure))
-            .push(header::LAST_FAILURE, rfc3339(failed.last_failure));
+    if let Some(history) = history {
+        history.write(&history.error, &mut headers);
     }
     let mut record = Record::new(message.payload.clone()).with_headers(headers.build());
     record.key = entry.key().cloned();
@@ -85,8 +73,4 @@ pub(super) fn message(stored: &Message, source: &Arc<Source>, origin: u64) -> Me
     };
     record.is_null = stored.headers.last(NULL).is_some();
     record.into_message(Arc::clone(source), origin, timestamp_ms.unwrap_or(stored.timestamp_ms))
-}
-
-fn rfc3339(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_default()
 }

@@ -26,24 +26,22 @@ pub(super) async fn run(
             let found = window.first(owner, &key, from).await;
             let Some((place, stored)) = found else { continue };
             owner.works_on(&key, place);
-            match ending_of(work, place) {
-                None => {
+            let entry = match work {
+                Work::Redrive => {
                     let job = redrive(flow, subscribed, owner, &key, place, stored).await;
                     // Refused by a pool that stops: dropped, which ends the work.
                     let _ = flow.pool.submit(&mut VecDeque::from([job])).await;
+                    continue;
                 }
-                Some(ending) => {
-                    if ending == Some(Ending::Discarded) {
-                        publish_letter(flow, owner, &stored).await;
-                    }
-                    let entry = match ending {
-                        Some(ending) => owner.end(&key, place.origin, ending),
-                        None => owner.not_first(&key),
-                    };
-                    if let Some(entry) = entry {
-                        write(owner, &entry).await;
-                    }
+                Work::Skip { origin } if origin != place.origin => owner.not_first(&key),
+                Work::Skip { .. } => owner.end(&key, place.origin, Ending::Skipped),
+                Work::Discard { .. } => {
+                    publish_letter(flow, owner, &stored).await;
+                    owner.end(&key, place.origin, Ending::Discarded)
                 }
+            };
+            if let Some(entry) = entry {
+                write(owner, &entry).await;
             }
         }
         let _ = progress.changed().await;
@@ -55,17 +53,6 @@ pub(crate) async fn first_of(owner: &Owner, key: &Bytes) -> Option<Message> {
     let from = owner.from(key)?;
     let (place, stored) = Window::default().first(owner, key, from).await?;
     Some(record::message(&stored, owner.source(), place.origin))
-}
-
-/// How a work ends the first message: not by itself, in one way, or not at all because another one
-/// is meant.
-const fn ending_of(work: Work, place: Place) -> Option<Option<Ending>> {
-    match work {
-        Work::Redrive => None,
-        Work::Skip { origin } if origin != place.origin => Some(None),
-        Work::Skip { .. } => Some(Some(Ending::Skipped)),
-        Work::Discard { .. } => Some(Some(Ending::Discarded)),
-    }
 }
 
 /// Publishes a discarded message to the dead letters, in the form in which it was parked: with the

@@ -3,7 +3,7 @@
 use super::{Again, Attempted, Next, Task};
 use crate::{
     flow::{attempt::HandlerContext, dead_letter::History},
-    parking::{Decision, Failed, Owner, ParkError},
+    parking::{Decision, Owner, ParkError},
 };
 use buslane_core::{HandlerError, Layout, Message, Outcome, excerpt};
 use buslane_parking::{Cause, Entry};
@@ -77,13 +77,8 @@ pub(super) async fn park<H>(
                 Decision::Stopped => return Attempted::Done(Outcome::Abandoned),
             },
         };
-        let failed = history.as_ref().filter(|_| parking.cause.is_some()).map(|history| Failed {
-            attempts: history.attempts,
-            first_failure: history.first_failure,
-            last_failure: history.last_failure,
-            error: &history.error,
-        });
-        match owner.write(&entry, Some(message), failed.as_ref()).await {
+        let failures = history.as_ref().filter(|_| parking.cause.is_some());
+        match owner.write(&entry, Some(message), failures).await {
             Ok(()) => {
                 log_parked(message, &entry, history.as_ref());
                 context.services.state.unwritable.lock().take();
