@@ -3,6 +3,7 @@
 use crate::{
     config::{KafkaConfig, Login},
     consumer::MemberHandle,
+    drop_on_thread::drop_on_thread,
     error::ConnectError,
     leader_check::LeaderCheck,
     partition_log::{KafkaLog, Readers},
@@ -211,14 +212,7 @@ fn refresh_tokens(
 
 impl Drop for KafkaBroker {
     fn drop(&mut self) {
-        let (topics, producer) = (self.topics.take(), self.producer.take());
-        // Dropping a client waits for its threads and would block the caller.
-        let dropped =
-            std::thread::Builder::new().name("buslane-kafka-end".to_owned()).spawn(move || {
-                drop(topics);
-                drop(producer);
-            });
-        drop(dropped);
+        drop_on_thread("buslane-kafka-end", (self.topics.take(), self.producer.take()));
     }
 }
 

@@ -20,6 +20,8 @@ mod config;
 #[cfg(feature = "client")]
 mod consumer;
 #[cfg(feature = "client")]
+mod drop_on_thread;
+#[cfg(feature = "client")]
 mod error;
 #[cfg(feature = "client")]
 mod error_log;

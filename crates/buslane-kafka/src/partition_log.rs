@@ -3,6 +3,7 @@
 
 use crate::{
     config::KafkaConfig,
+    drop_on_thread::drop_on_thread,
     error_log::ErrorLog,
     producer::{Producer, Target},
     token_refresher::CurrentToken,
@@ -24,7 +25,6 @@ use rdkafka::{
 use std::{
     future::ready,
     sync::{Arc, Weak},
-    thread,
 };
 use tokio::task::spawn_blocking;
 
@@ -129,13 +129,7 @@ struct Client(Option<StreamConsumer<Context>>);
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let client = self.0.take();
-        // If no thread can be spawned, the client ends here.
-        drop(
-            thread::Builder::new()
-                .name("buslane-kafka-log-end".to_owned())
-                .spawn(move || drop(client)),
-        );
+        drop_on_thread("buslane-kafka-log-end", self.0.take());
     }
 }
 

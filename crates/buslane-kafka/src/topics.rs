@@ -6,6 +6,7 @@ mod settings;
 
 use crate::{
     config::Assignment,
+    drop_on_thread::drop_on_thread,
     producer::{Producer, Target},
     token_refresher::CurrentToken,
 };
@@ -363,13 +364,7 @@ impl Deref for Admin {
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        let client = self.0.take();
-        // If no thread can be spawned, the client ends here.
-        drop(
-            thread::Builder::new()
-                .name("buslane-kafka-admin-end".to_owned())
-                .spawn(move || drop(client)),
-        );
+        drop_on_thread("buslane-kafka-admin-end", self.0.take());
     }
 }
 
